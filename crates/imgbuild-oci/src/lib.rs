@@ -1,0 +1,8 @@
+//! The image format: what an image *is*.
+
+#![deny(missing_docs)]
+
+pub mod digest;
+pub mod entry;
+pub mod json;
+pub mod path;

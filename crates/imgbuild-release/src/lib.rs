@@ -1,0 +1,3 @@
+//! The job: from a finished release to a plan to an image.
+
+#![deny(missing_docs)]
