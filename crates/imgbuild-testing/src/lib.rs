@@ -35,4 +35,4 @@ pub mod unpack;
 pub use redact::Redactions;
 pub use sandbox::{Outcome, Sandbox};
 pub use tree::{ParseTreeError, Tree};
-pub use unpack::{UnpackError, UnpackedImage, UnpackedKind, UnpackedPath, unpack};
+pub use unpack::{UnpackError, UnpackedImage, UnpackedKind, UnpackedPath, read_file, unpack};

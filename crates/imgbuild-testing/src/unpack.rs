@@ -176,6 +176,23 @@ pub fn unpack(source: &Path) -> Result<UnpackedImage, UnpackError> {
     })
 }
 
+/// The content of one file of the image that `source` holds.
+///
+/// # Errors
+///
+/// As [`unpack`]; also if no layer has a regular file of that name (without a
+/// leading `/`).
+pub fn read_file(source: &Path, path: &Path) -> Result<Vec<u8>, UnpackError> {
+    let blobs = Blobs::open(source)?;
+    let manifest = descriptor_target(&blobs, &blobs.json("index.json")?, "index.json", 0)?.1;
+    for descriptor in array(&manifest, "manifest", "/layers")?.iter().rev() {
+        if let Some(content) = layer::content_of(&blobs, descriptor, path)? {
+            return Ok(content);
+        }
+    }
+    Err(blobs.unreadable(&path.to_string_lossy(), io::ErrorKind::NotFound.into()))
+}
+
 impl UnpackedImage {
     /// What a container sees: the layers merged, whiteouts applied.
     #[must_use]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -50,6 +50,39 @@ pub(super) fn read(
         diff_id,
         entries,
     })
+}
+
+/// The content of a regular file, if the layer has one at `path`.
+pub(super) fn content_of(
+    blobs: &Blobs,
+    descriptor: &Value,
+    path: &Path,
+) -> Result<Option<Vec<u8>>, UnpackError> {
+    let name = format!(
+        "blobs/{}",
+        text(&descriptor["digest"]).replacen(':', "/", 1)
+    );
+    let unreadable = |error| blobs.unreadable(&name, error);
+    let blob = blobs.open_file(&name)?;
+    let mut archive = tar::Archive::new(decompressed(blob, text(&descriptor["mediaType"])));
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let found = Path::new(OsStr::from_bytes(&entry.path_bytes())) == path;
+        if found && entry.header().entry_type() == EntryType::Regular {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).map_err(unreadable)?;
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
+}
+
+fn decompressed<'a>(blob: impl Read + 'a, media_type: &str) -> Box<dyn Read + 'a> {
+    if media_type.ends_with("+gzip") {
+        Box::new(GzDecoder::new(blob))
+    } else {
+        Box::new(blob)
+    }
 }
 
 fn entries(

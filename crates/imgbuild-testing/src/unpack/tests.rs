@@ -150,6 +150,18 @@ fn upper_layers_replace_and_hide_lower_ones() {
 }
 
 #[test]
+fn a_file_is_read_from_the_uppermost_layer_that_has_it() {
+    let layout = layout(&[
+        tar(&[("a", Some("1")), ("b", Some("2"))]),
+        tar(&[("a", Some("3"))]),
+    ]);
+    let read = |path: &str| read_file(layout.path(), Path::new(path));
+    assert_eq!(read("a").unwrap(), b"3");
+    assert_eq!(read("b").unwrap(), b"2");
+    assert!(read("c").is_err());
+}
+
+#[test]
 fn a_changed_byte_is_found() {
     let layout = layout(&[tar(&[("a", Some("1"))])]);
     let image = unpack(layout.path()).unwrap();
