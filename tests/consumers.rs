@@ -92,6 +92,38 @@ fn every_destination_holds_the_same_image() {
 }
 
 #[test]
+fn our_own_validation_accepts_every_destination() {
+    let images = everywhere("validate");
+    for path in [
+        &images.hybrid,
+        &images.docker_archive,
+        &images.oci_archive,
+        &images.layout,
+    ] {
+        let words = ["validate".as_ref(), path.as_os_str()];
+        drop(images.built.sandbox.run(words).success());
+    }
+    let layer = images.built.image.layers[0].digest.replacen(':', "/", 1);
+    let blob = images.layout.join("blobs").join(layer);
+    let mut content = fs::read(&blob).unwrap();
+    content[0] ^= 1;
+    // A blob may be read-only; the directory is not.
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, content).unwrap();
+    let refused = images
+        .built
+        .sandbox
+        .run(["validate".as_ref(), images.layout.as_os_str()]);
+    let refused = refused.exited(1);
+    let report = [refused.stdout_text(), refused.stderr_text()].concat();
+    assert!(
+        report.contains(&images.built.image.layers[0].digest),
+        "{}",
+        refused.report()
+    );
+}
+
+#[test]
 fn tar_lists_the_archive_in_the_order_of_docker_save() {
     let images = everywhere("tar");
     let outcome = run("tar", &["-tf", &images.hybrid.display().to_string()]).success();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fs_err as fs;
 use imgbuild_testing::sandbox::finish;
 
 use crate::support::docker::{Engine, Loaded};
@@ -77,6 +78,19 @@ fn the_engine_identifies_the_image_by_our_digests() {
         let image = engine.load(&built.archive, &built.reference);
         assert_eq!(image.inspect("{{.Id}}"), built.digest);
     }
+}
+
+#[test]
+fn docker_save_gives_the_archive_back_byte_for_byte() {
+    let Some(engine) = Engine::containerd() else {
+        return;
+    };
+    let built = build(&hello(), "fixed-point", &[]);
+    let image = engine.load(&built.archive, &built.reference);
+    let saved = built.sandbox.path("saved.tar");
+    image.save(&saved);
+    let same = fs::read(&saved).unwrap() == fs::read(&built.archive).unwrap();
+    assert!(same, "docker save writes another archive");
 }
 
 #[test]
@@ -187,7 +201,7 @@ fn the_program_can_write_to_tmp_and_nowhere_in_the_release() {
     let text = "0755 dir bin\n0644 file bin/data \"x\"";
     let release = sandbox.tree("release", text).expect("there is room for it");
     let shell = release.join("bin/sh");
-    fs_err::copy("/bin/busybox", &shell).expect("busybox-static is installed");
+    fs::copy("/bin/busybox", &shell).expect("busybox-static is installed");
     let script = "id -u; echo ok > /tmp/a && cat /tmp/a; \
         (echo no > /app/bin/data) 2>/dev/null || echo refused; pwd";
     let built = build_in(sandbox, &release, "writing", &["--entrypoint", "bin/sh"]);

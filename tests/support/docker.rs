@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -32,7 +33,7 @@ impl Engine {
         None
     }
 
-    /// The engine with the containerd image store; a line says if there is none.
+    /// The engine with the containerd image store, if the environment names one.
     pub(crate) fn containerd() -> Option<Self> {
         let engine = Self {
             host: Some(std::env::var(CONTAINERD_HOST).ok()?),
@@ -44,16 +45,19 @@ impl Engine {
         Some(engine)
     }
 
-    /// Every engine there is; the first is that of the environment.
+    /// Every engine there is; the first is that of the environment. Lines say
+    /// which there is not.
     pub(crate) fn each() -> Vec<Self> {
+        static NOTED: Once = Once::new();
+        let Some(engine) = Self::require() else {
+            return Vec::new();
+        };
         let containerd = Self::containerd();
         if containerd.is_none() {
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            note(&format!(
-                "{test} without the containerd image store (set {CONTAINERD_HOST} to include it)"
-            ));
+            let line = format!("no engine with containerd's images (set {CONTAINERD_HOST})");
+            NOTED.call_once(|| note(&line));
         }
-        Self::require().into_iter().chain(containerd).collect()
+        [Some(engine), containerd].into_iter().flatten().collect()
     }
 
     fn answers(&self) -> bool {
@@ -138,7 +142,14 @@ impl Loaded<'_> {
         let words = words
             .chain([self.reference.as_str()])
             .chain(arguments.iter().copied());
-        finish(&mut self.engine.docker(words), input)
+        let outcome = finish(&mut self.engine.docker(words), input);
+        // Of a platform that is not the host's, for one.
+        assert!(
+            !outcome.stderr_text().contains("WARNING"),
+            "{}",
+            outcome.report()
+        );
+        outcome
     }
 
     /// `docker run --detach` with options and no argument.
@@ -152,6 +163,15 @@ impl Loaded<'_> {
         let words = words.chain([self.reference.as_str()]);
         drop(finish(&mut self.engine.docker(words), b"").success());
         container
+    }
+
+    /// Writes the image to an archive, as the engine would.
+    pub(crate) fn save(&self, archive: &Path) {
+        let archive = archive.to_str().expect("a sandbox has a plain name");
+        let mut command = self
+            .engine
+            .docker(["save", "--output", archive, &self.reference]);
+        drop(finish(&mut command, b"").success());
     }
 
     /// A field of `docker image inspect`, by its Go template.

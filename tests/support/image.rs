@@ -1,9 +1,11 @@
 //! Images built by the program under test, each unlike any before it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use imgbuild_testing::{Outcome, Sandbox, UnpackedImage, unpack};
+use imgbuild_testing::{Outcome, Sandbox, UnpackedImage, UnpackedKind, UnpackedLayer, unpack};
 
 use super::{unique, unique_time};
 
@@ -83,7 +85,50 @@ pub(crate) fn confirmed(source: &Path, digest: &str) -> UnpackedImage {
     let image = unpack(source)
         .unwrap_or_else(|error| panic!("`{}` does not unpack: {error:?}", source.display()));
     assert_eq!(image.manifest_digest, digest);
+    assert!(
+        (1..=125).contains(&image.layers.len()),
+        "{} layers",
+        image.layers.len()
+    );
+    for layer in &image.layers {
+        assert_layer_rules(layer);
+    }
     image
+}
+
+/// What engines need of every layer: order, parents, and links that resolve.
+fn assert_layer_rules(layer: &UnpackedLayer) {
+    let mut seen: BTreeMap<&Path, &UnpackedKind> = BTreeMap::new();
+    let mut last: &[u8] = b"";
+    for (path, found) in &layer.entries {
+        let name = path.as_os_str().as_bytes();
+        assert!(last < name, "{} is out of order", path.display());
+        assert!(
+            !name.starts_with(b"/") && !name.starts_with(b"./"),
+            "{}",
+            path.display()
+        );
+        let is_directory = found.kind == UnpackedKind::Directory;
+        assert_eq!(name.ends_with(b"/"), is_directory, "{}", path.display());
+        let parent = path.parent().expect("a layer has no entry for the root");
+        let parent_is_there = seen.get(parent) == Some(&&UnpackedKind::Directory);
+        assert!(
+            parent.as_os_str().is_empty() || parent_is_there,
+            "no parent: {}",
+            path.display()
+        );
+        if let UnpackedKind::Hardlink { target } = &found.kind {
+            let target = seen.get(target.as_path());
+            assert!(
+                matches!(target, Some(UnpackedKind::File { .. })),
+                "{}",
+                path.display()
+            );
+        }
+        seen.insert(path, &found.kind);
+        last = name;
+    }
+    assert!(!seen.is_empty(), "an empty layer");
 }
 
 impl Built {

@@ -35,4 +35,6 @@ pub mod unpack;
 pub use redact::Redactions;
 pub use sandbox::{Outcome, Sandbox};
 pub use tree::{ParseTreeError, Tree};
-pub use unpack::{UnpackError, UnpackedImage, UnpackedKind, UnpackedPath, read_file, unpack};
+pub use unpack::{
+    UnpackError, UnpackedImage, UnpackedKind, UnpackedLayer, UnpackedPath, read_file, unpack,
+};
