@@ -69,6 +69,18 @@ impl Reference {
         self.tag.as_deref()
     }
 
+    /// Returns the same name with another tag and without a digest; `None`
+    /// when the tag breaks Docker's grammar.
+    #[must_use]
+    pub fn with_tag(&self, tag: &str) -> Option<Self> {
+        check_tag(tag).ok()?;
+        Some(Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        })
+    }
+
     /// Returns the digest, if the name has one.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
