@@ -21,7 +21,7 @@ mod tests;
 mod time;
 mod x509;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
@@ -114,8 +114,8 @@ pub enum CertificateSource {
 /// A set of certificates, each one once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Certificates {
-    /// By DER, which is also their order in the bundle.
-    by_der: BTreeMap<Vec<u8>, Certificate>,
+    /// In the order of the bundle: certificates compare by their DER.
+    set: BTreeSet<Certificate>,
     duplicates: usize,
 }
 
@@ -157,13 +157,13 @@ impl Certificates {
     /// Returns the number of certificates.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_der.len()
+        self.set.len()
     }
 
     /// Returns whether there is no certificate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_der.is_empty()
+        self.set.is_empty()
     }
 
     /// Returns how many further copies of its certificates the sources held.
@@ -174,7 +174,7 @@ impl Certificates {
 
     /// Returns the certificates in the order of the bundle.
     pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
-        self.by_der.values()
+        self.set.iter()
     }
 
     /// Returns the bundle: one block of PEM per certificate, with lines of 64
@@ -190,8 +190,7 @@ impl Certificates {
 
     /// Returns whether `certificate` was not yet there.
     fn insert(&mut self, certificate: Certificate) -> bool {
-        let der = certificate.der().to_vec();
-        let is_new = self.by_der.insert(der, certificate).is_none();
+        let is_new = self.set.insert(certificate);
         self.duplicates += usize::from(!is_new);
         is_new
     }

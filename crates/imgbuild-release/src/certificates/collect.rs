@@ -51,8 +51,7 @@ impl Collector {
 
     /// Adds a file, or the files of a directory.
     pub(super) fn add_path(&mut self, path: &Path) -> Result<(), CertificateError> {
-        let metadata = fs_err::metadata(path).map_err(CertificateError::File)?;
-        if !metadata.is_dir() {
+        if !path.is_dir() {
             return self.add_file(path);
         }
         let listing = read::list(path)?;
@@ -143,6 +142,12 @@ impl Collector {
             b"CERTIFICATE" | b"X509 CERTIFICATE" => self.add_certificate_block(path, block),
             b"TRUSTED CERTIFICATE" => {
                 self.refuse(path, line, ProblemReason::TrustSettings);
+                false
+            }
+            // Unlike other blocks it can hold certificates, so it is not
+            // dropped.
+            b"PKCS7" | b"CMS" | b"PKCS #7 SIGNED DATA" => {
+                self.refuse(path, line, ProblemReason::SignedData);
                 false
             }
             label if is_private_key(label) => {

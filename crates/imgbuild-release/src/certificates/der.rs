@@ -43,7 +43,7 @@ pub enum DerError {
     #[error("an element's length is not written as DER demands")]
     Length,
     /// Something else than the structure of a certificate.
-    #[error("its {0} is not what a certificate holds there")]
+    #[error("its {0} is not that of a certificate")]
     Unexpected(&'static str),
     /// A part holds more than it should.
     #[error("{bytes} bytes follow its {part}")]

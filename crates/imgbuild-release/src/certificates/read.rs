@@ -17,7 +17,8 @@ const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "cert", "der"];
 /// The files of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Those named like certificates, in bytewise order.
+    /// Those named like certificates, in bytewise order, but names that
+    /// `openssl rehash` made come last: a message shall name the file itself.
     pub(super) files: Vec<PathBuf>,
     /// What else is in it.
     pub(super) warnings: Vec<CertificateWarning>,
@@ -32,7 +33,7 @@ pub(super) fn list(directory: &Path) -> Result<Listing, CertificateError> {
             paths.collect::<io::Result<Vec<PathBuf>>>()
         })
         .map_err(CertificateError::File)?;
-    paths.sort_unstable();
+    paths.sort_by_cached_key(|path| (is_hashed_name(path), path.clone()));
     let mut listing = Listing::default();
     let (mut files, mut directories) = (0, 0);
     for path in paths {
@@ -64,22 +65,25 @@ fn is_dangling(path: &Path, error: &io::Error) -> bool {
         && fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Returns whether a file in a directory is meant to be a certificate: by its
-/// extension, or by the name `openssl rehash` gives it.
+/// Returns whether a file in a directory is meant to be a certificate.
 fn is_certificate_name(path: &Path) -> bool {
-    let Some(extension) = path.extension() else {
-        return false;
-    };
-    if EXTENSIONS
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
-    {
-        return true;
-    }
+    let has_extension = path.extension().is_some_and(|extension| {
+        EXTENSIONS
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    });
+    has_extension || is_hashed_name(path)
+}
+
+/// Returns whether a name is like `5ed36f99.0`, as `openssl rehash` makes it.
+/// Revocation lists have an `r` before the last number.
+fn is_hashed_name(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
+    let extension = path.extension().unwrap_or_default().as_encoded_bytes();
     stem.len() == 8
         && stem.iter().all(u8::is_ascii_hexdigit)
-        && extension.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        && !extension.is_empty()
+        && extension.iter().all(u8::is_ascii_digit)
 }
 
 /// Reads a whole file; `None` if it is larger than [`MAX_FILE_BYTES`]. Not

@@ -118,7 +118,7 @@ pub enum ProblemReason {
     NoCertificate,
     /// A directory without any file that is named like a certificate.
     #[error(
-        "no file in it is named like a certificate (`*.pem`, `*.crt`, `*.cer`, `*.cert`, `*.der` or `01234567.0`)"
+        "no file directly in it is named like a certificate (`*.pem`, `*.crt`, `*.cer`, `*.cert`, `*.der` or `01234567.0`)"
     )]
     NoCertificateFile,
     /// A private key, which must never get into an image by accident.
@@ -246,7 +246,8 @@ pub enum CertificateFinding {
     ByteOrderMark,
     /// Lines that end in carriage returns. They are dropped.
     CarriageReturns,
-    /// Things in a directory that are not named like a certificate.
+    /// What a directory holds beside certificates. Directories in it are not
+    /// searched.
     Ignored {
         /// How many files and other things that are no directories.
         files: usize,
@@ -293,20 +294,24 @@ impl fmt::Display for CertificateFinding {
             Self::CarriageReturns => {
                 formatter.write_str("carriage returns at line ends are dropped")
             }
-            Self::Ignored { files, directories } => write!(
-                formatter,
-                "{} and {} in it are ignored: not named like a certificate",
-                counted(*files, "file", "files"),
-                counted(*directories, "directory", "directories"),
-            ),
+            Self::Ignored { files, directories } => {
+                let named = [
+                    counted(*files, "file", "files")
+                        .map(|text| text + " not named like a certificate"),
+                    counted(*directories, "directory", "directories"),
+                ];
+                let shown: Vec<String> = named.into_iter().flatten().collect();
+                write!(formatter, "ignored: {}", shown.join(", "))
+            }
             Self::DanglingLink => formatter.write_str("the link leads nowhere; it is ignored"),
         }
     }
 }
 
-fn counted(number: usize, one: &str, many: &str) -> String {
+/// Returns nothing for zero.
+fn counted(number: usize, one: &str, many: &str) -> Option<String> {
     let noun = if number == 1 { one } else { many };
-    format!("{number} {noun}")
+    (number > 0).then(|| format!("{number} {noun}"))
 }
 
 fn shown_label(label: &[u8]) -> String {

@@ -68,7 +68,8 @@ impl Time {
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {
         let years = i64::from(self.year);
-        let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
+        let leap_days =
+            |year: i64| year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
         // The days of whole years before this one, counted from year 1970.
         let mut days = (years - 1970) * 365 + leap_days(years - 1) - leap_days(1969);
         days += (1..self.month)

@@ -23,9 +23,11 @@ const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 /// The longest subject that is shown.
 const MAX_SUBJECT_CHARACTERS: usize = 100;
 
-/// One X.509 certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One X.509 certificate. Certificates compare by their exact bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Certificate {
+    // First, since derived comparisons go by the order of the fields; the
+    // others follow from it.
     der: Vec<u8>,
     subject: String,
     not_before: Time,
@@ -224,4 +226,154 @@ fn has_authority(mut outer: Reader<'_>) -> Result<Option<bool>, DerError> {
         }
     }
     Ok(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_of_text_are_decoded() {
+        for (tag, value, shown) in [
+            (0x0c, "Über CA".as_bytes(), "Über CA"),
+            (0x13, b"Plain CA", "Plain CA"),
+            (0x14, b"\xdcber CA", "Über CA"),
+            (0x1e, b"\0C\0A\x20\x1c", "CA“"),
+            (0x1e, b"\xd8\x00", "\u{fffd}"),
+            (0x0c, b"a\nb\xff\x1b", "a\\nb\\xff\\u{1b}"),
+        ] {
+            assert_eq!(text(tag, value), shown);
+        }
+    }
+
+    #[test]
+    fn a_long_subject_is_cut_between_characters() {
+        let long = "é".repeat(101);
+        assert_eq!(shortened(&long), format!("{}…", "é".repeat(100)));
+        assert_eq!(shortened(&long[2..]), &long[2..]);
+    }
+
+    /// Builds one element whose content is the given parts.
+    fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).unwrap();
+        let head: &[u8] = if length < 0x80 {
+            &[tag, length]
+        } else {
+            &[tag, 0x81, length]
+        };
+        [head, &content].concat()
+    }
+
+    fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+        element(der::SEQUENCE, parts)
+    }
+
+    const NAME: &[u8] = &[0x30, 12, 0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1, b'A'];
+    const EMPTY_NAME: &[u8] = &[0x30, 0];
+    const ALGORITHM: &[u8] = &[0x30, 3, 6, 1, 42];
+    const BITS: &[u8] = &[3, 2, 0, 1];
+    const VERSION_3: &[u8] = &[0xa0, 3, 2, 1, 2];
+
+    /// Builds a certificate from its version, its subject and what follows
+    /// its key.
+    fn certificate(version: &[u8], subject: &[u8], end: &[u8]) -> Result<Certificate, DerError> {
+        let validity = sequence(&[b"\x17\x0d200101000000Z", b"\x17\x0d491231235959Z"]);
+        let key = sequence(&[ALGORITHM, BITS]);
+        let serial = &[2, 1, 7];
+        let fields = [
+            version, serial, ALGORITHM, NAME, &validity, subject, &key, end,
+        ];
+        let signed = sequence(&fields);
+        Certificate::from_der(&sequence(&[&signed, ALGORITHM, BITS]))
+    }
+
+    /// Builds extensions with these basic constraints.
+    fn constraints(content: &[u8]) -> Vec<u8> {
+        let kind = element(OBJECT_IDENTIFIER, &[BASIC_CONSTRAINTS]);
+        let critical = &[BOOLEAN, 1, 0xff];
+        let value = element(OCTET_STRING, &[content]);
+        let extension = sequence(&[&kind, critical, &value]);
+        element(der::explicit(3), &[&sequence(&[&extension])])
+    }
+
+    #[test]
+    fn only_an_authority_may_sign_certificates() {
+        for (version, end, is_authority) in [
+            (VERSION_3, constraints(&[0x30, 3, 1, 1, 0xff]), true),
+            (
+                VERSION_3,
+                constraints(&[0x30, 6, 1, 1, 0xff, 2, 1, 0]),
+                true,
+            ),
+            (VERSION_3, constraints(&[0x30, 3, 1, 1, 0]), false),
+            (VERSION_3, constraints(&[0x30, 0]), false),
+            (VERSION_3, Vec::new(), false),
+            (
+                &[0xa0, 3, 2, 1, 1],
+                vec![0x81, 2, 0, 1, 0x82, 2, 0, 1],
+                true,
+            ),
+            (&[], Vec::new(), true),
+        ] {
+            let certificate = certificate(version, NAME, &end).unwrap();
+            assert_eq!(
+                certificate.is_authority(),
+                is_authority,
+                "{version:?} {end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_subject_without_a_name_is_said_to_have_none() {
+        let certificate = certificate(&[], EMPTY_NAME, &[]).unwrap();
+        assert_eq!(certificate.subject(), "without a name");
+    }
+
+    #[test]
+    fn another_structure_is_refused() {
+        let unexpected = DerError::Unexpected;
+        let trailing = |part, bytes| DerError::Trailing { part, bytes };
+        for (version, subject, end, error) in [
+            (&[0xa0, 3, 2, 1, 3][..], NAME, vec![], unexpected("version")),
+            (&[0xa0, 3, 4, 1, 2], NAME, vec![], unexpected("version")),
+            (&[0xa0, 4, 2, 1, 2, 0], NAME, vec![], trailing("version", 1)),
+            (&[], &[0x31, 0], vec![], unexpected("subject")),
+            (&[], &[0x30, 2, 0x30, 0], vec![], unexpected("name")),
+            (
+                &[],
+                &[0x30, 4, 0x31, 2, 0x30, 0],
+                vec![],
+                DerError::Truncated,
+            ),
+            (&[], NAME, vec![5, 0], trailing("signed part", 2)),
+            (
+                VERSION_3,
+                NAME,
+                vec![0xa3, 2, 5, 0],
+                unexpected("extensions"),
+            ),
+            (
+                VERSION_3,
+                NAME,
+                vec![0xa3, 4, 0x30, 0, 5, 0],
+                trailing("extensions", 2),
+            ),
+            (
+                VERSION_3,
+                NAME,
+                constraints(&[5, 0]),
+                unexpected("basic constraints"),
+            ),
+            (
+                VERSION_3,
+                NAME,
+                constraints(&[0x30, 2, 5, 0]),
+                trailing("basic constraints", 2),
+            ),
+        ] {
+            assert_eq!(certificate(version, subject, &end), Err(error), "{end:?}");
+        }
+    }
 }
