@@ -2,4 +2,17 @@
 
 #![deny(missing_docs)]
 
+pub mod addition;
+pub mod build;
 pub mod certificates;
+pub mod closure;
+mod contents;
+pub mod elf;
+pub mod error;
+pub mod layering;
+pub mod pattern;
+pub mod plan;
+pub mod release;
+pub mod runtime;
+pub mod skeleton;
+pub mod warning;

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use fs_err as fs;
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::Entry;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
@@ -194,6 +194,10 @@ impl Release {
     #[must_use]
     pub fn linked(&self) -> &BTreeSet<(u64, u64)> {
         &self.linked
+    }
+
+    pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Gives up the members, to be planned.
@@ -404,9 +408,4 @@ pub(crate) fn file_member(host: &Path, path: ImagePath) -> Result<Member> {
         entry,
         content: Some(Content::File(HostFile { path, state })),
     })
-}
-
-/// Returns whether the entry is a file that the system would try to run.
-pub(crate) fn is_executable_file(entry: &Entry) -> bool {
-    matches!(entry.kind, EntryKind::File { .. }) && entry.mode & 0o111 != 0
 }

@@ -172,7 +172,7 @@ fn parse_id(text: &str) -> Option<u32> {
 ///
 /// `/etc/nsswitch.conf` has glibc ask DNS and `/etc/hosts` for names, as it
 /// does by itself only in some builds.
-pub(crate) fn skeleton(user: User, mtime: u64) -> Vec<Member> {
+pub(crate) fn skeleton(user: User) -> Vec<Member> {
     let mut accounts = Accounts::of_skeleton();
     accounts.add(user);
     let path = |text: &str| ImagePath::parse(text).expect("the path is absolute and short");
@@ -198,9 +198,6 @@ pub(crate) fn skeleton(user: User, mtime: u64) -> Vec<Member> {
             };
             members.push(home.into());
         }
-    }
-    for member in &mut members {
-        member.entry.mtime = mtime;
     }
     members
 }
@@ -242,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_user_has_an_account_and_a_home() {
-        let members = skeleton(User { uid: 10, gid: 20 }, 1);
+        let members = skeleton(User { uid: 10, gid: 20 });
         let passwd = members
             .iter()
             .find(|member| member.entry.path.as_bytes() == b"/etc/passwd")

@@ -35,6 +35,8 @@ pub enum Warning {
     },
     /// What a CA bundle holds that is odd.
     Certificates(String),
+    /// A JVM keeps its own list of roots.
+    JavaReadsNoBundle,
     /// A pattern that brought nothing back.
     UselessInclude {
         /// The pattern as given.
@@ -57,6 +59,9 @@ impl fmt::Display for Warning {
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())
             }
+            Self::JavaReadsNoBundle => formatter.write_str(
+                "a Java virtual machine reads its own trust store and neither `SSL_CERT_FILE` nor the CA bundle",
+            ),
             Self::UselessInclude { pattern } => write!(
                 formatter,
                 "the pattern `{pattern}` includes nothing that would have been left out"

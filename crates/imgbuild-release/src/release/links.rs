@@ -4,106 +4,45 @@ use imgbuild_oci::changeset::Member;
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 
+use crate::contents::{Contents, End};
 use crate::warning::Warning;
-
-/// How many links are followed before they count as a loop: the kernel's own
-/// limit (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// Names every link of the release that leaves it or dangles.
 pub(super) fn check(members: &[Member], prefix: &ImagePath) -> Vec<Warning> {
+    let contents = Contents::new(members);
     members
         .iter()
         .filter_map(|member| match &member.entry.kind {
-            EntryKind::Symlink { target } => judge(members, prefix, &member.entry.path, target),
+            EntryKind::Symlink { target } => judge(&contents, prefix, &member.entry.path, target),
             _ => None,
         })
         .collect()
 }
 
 fn judge(
-    members: &[Member],
+    contents: &Contents<'_>,
     prefix: &ImagePath,
     path: &ImagePath,
     target: &[u8],
 ) -> Option<Warning> {
-    let end = resolve(&|path| find(members, path), path);
+    let end = contents.resolve(path);
     let (path, target) = (path.clone(), target.to_vec());
     match end {
-        End::There => None,
-        End::At(at) if at.starts_with(prefix) => Some(Warning::DanglingLink { path, target }),
+        End::There(_) => None,
+        // The directory of the release is there once the image is.
+        End::Nothing(at) if prefix.starts_with(&at) => None,
+        End::Nothing(at) if at.starts_with(prefix) => {
+            Some(Warning::DanglingLink { path, target })
+        }
         End::Loop => Some(Warning::DanglingLink { path, target }),
         // An engine puts these into every container.
-        End::At(at) if [b"/proc".as_slice(), b"/dev", b"/sys"].iter().any(|top| is_below(&at, top)) => None,
-        End::At(_) => Some(Warning::LinkLeavesRelease { path, target }),
+        End::Nothing(at) if ["/proc", "/dev", "/sys"].iter().any(|top| is_below(&at, top)) => None,
+        End::Nothing(_) => Some(Warning::LinkLeavesRelease { path, target }),
     }
 }
 
-fn is_below(path: &ImagePath, top: &[u8]) -> bool {
+fn is_below(path: &ImagePath, top: &str) -> bool {
     ImagePath::parse(top).is_ok_and(|top| path.starts_with(&top))
-}
-
-fn find<'a>(members: &'a [Member], path: &ImagePath) -> Option<&'a EntryKind> {
-    let index = members.binary_search_by(|member| member.entry.path.cmp(path)).ok()?;
-    Some(&members[index].entry.kind)
-}
-
-/// Where a path ends when all its links are followed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// At something that is there.
-    There,
-    /// At a path where nothing is.
-    At(ImagePath),
-    /// Nowhere: the links go round.
-    Loop,
-}
-
-/// Follows links as the kernel does; `find` says what lies at a path.
-///
-/// Directories above what is there need not be known to `find`.
-pub(crate) fn resolve<'a>(
-    find: &dyn Fn(&ImagePath) -> Option<&'a EntryKind>,
-    path: &ImagePath,
-) -> End {
-    let mut rest: Vec<Vec<u8>> = components(path.as_bytes());
-    let mut at = ImagePath::root();
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        if name == b".." {
-            at = at.parent().unwrap_or(at);
-            continue;
-        }
-        let Ok(next) = at.join(&name) else {
-            return End::At(at);
-        };
-        match find(&next) {
-            Some(EntryKind::Symlink { target }) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return End::Loop;
-                }
-                if target.starts_with(b"/") {
-                    at = ImagePath::root();
-                }
-                rest.extend(components(target));
-            }
-            _ => at = next,
-        }
-    }
-    match at.is_root() || find(&at).is_some() {
-        true => End::There,
-        false => End::At(at),
-    }
-}
-
-/// The names of a path, last first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
-        .rev()
-        .collect()
 }
 
 #[cfg(test)]
