@@ -6,3 +6,5 @@ pub mod digest;
 pub mod entry;
 pub mod json;
 pub mod path;
+pub mod platform;
+pub mod reference;
