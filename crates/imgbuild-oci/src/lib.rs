@@ -8,3 +8,4 @@ pub mod json;
 pub mod path;
 pub mod platform;
 pub mod reference;
+pub mod tar_reader;
