@@ -8,4 +8,6 @@ pub mod json;
 pub mod path;
 pub mod platform;
 pub mod reference;
+pub mod source;
 pub mod tar_reader;
+pub mod validate;
