@@ -23,6 +23,10 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    pub(crate) fn from_hasher(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
     /// Returns the 64 lower-case hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -146,7 +150,7 @@ impl<W> DigestWriter<W> {
 
     /// Returns the writer, the digest and the number of bytes that passed.
     pub fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest(self.hasher.finalize().into()), self.size)
+        (self.inner, Digest::from_hasher(self.hasher), self.size)
     }
 }
 

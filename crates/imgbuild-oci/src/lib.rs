@@ -2,7 +2,28 @@
 
 #![deny(missing_docs)]
 
+mod archive;
+mod buffer;
+pub mod changeset;
+pub mod compression;
+pub mod content;
+pub mod deflate;
+pub mod destination;
 pub mod digest;
 pub mod entry;
+pub mod error;
+pub mod gzip;
+pub mod image;
+mod index;
 pub mod json;
+pub mod layer;
+pub mod layout;
+pub mod monitor;
 pub mod path;
+mod pipeline;
+pub mod platform;
+pub mod reference;
+pub mod source;
+pub mod tar_reader;
+mod tar_writer;
+pub mod validate;

@@ -1,3 +1,18 @@
 //! The job: from a finished release to a plan to an image.
 
 #![deny(missing_docs)]
+
+pub mod addition;
+pub mod build;
+pub mod certificates;
+pub mod closure;
+mod contents;
+pub mod elf;
+pub mod error;
+pub mod layering;
+pub mod pattern;
+pub mod plan;
+pub mod release;
+pub mod runtime;
+pub mod skeleton;
+pub mod warning;

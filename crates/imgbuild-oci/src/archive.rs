@@ -1,0 +1,220 @@
+//! Archives: a layout in one tar, with the manifest of `docker load` beside it.
+//!
+//! The form is that of `docker save` of Docker 29, byte for byte, see
+//! `docs/decisions/0002-archive.md`. Every loader takes it, the
+//! `docker-archive` and `oci-archive` readers of containers/image included.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+
+use crate::buffer::AlignedBuffer;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
+use crate::layer::{CHUNK_BYTES, Layer, Piece, run_in_turn};
+use crate::monitor::Monitor;
+use crate::reference::Reference;
+use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
+
+/// The largest size in a `ustar` header; Go's writer puts a larger one into a
+/// PAX record.
+const MAX_USTAR_SIZE: u64 = 0o777_7777_7777;
+
+/// An archive that can be written, whose size is known.
+#[derive(Debug)]
+pub(crate) struct Archive<'a> {
+    parts: Vec<Part<'a>>,
+    size: u64,
+}
+
+#[derive(Debug)]
+enum Part<'a> {
+    Bytes(Vec<u8>),
+    Layer(&'a Layer),
+}
+
+impl Part<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Layer(layer) => layer.size(),
+        }
+    }
+}
+
+enum Blob<'a> {
+    Bytes(&'a [u8]),
+    Layer(&'a Layer),
+}
+
+impl<'a> Archive<'a> {
+    pub(crate) fn new(image: &'a Image, references: &[Reference]) -> Self {
+        let mut blobs: BTreeMap<Digest, Blob<'a>> = BTreeMap::new();
+        for document in [image.config(), image.manifest()] {
+            blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
+        }
+        for layer in image.layers() {
+            blobs.insert(layer.digest(), Blob::Layer(layer));
+        }
+        let mut index = RootIndex::new();
+        index.insert(image, references);
+        let mut archive = Self {
+            parts: Vec::new(),
+            size: 0,
+        };
+        archive.push_directory("blobs/");
+        archive.push_directory("blobs/sha256/");
+        for (digest, blob) in blobs {
+            match blob {
+                Blob::Bytes(bytes) => archive.push_file(&blob_name(digest), 0o444, bytes),
+                Blob::Layer(layer) => archive.push_layer(layer),
+            }
+        }
+        archive.push_file("index.json", 0o644, &index.to_bytes());
+        let manifest = docker_manifest(image, references);
+        archive.push_file("manifest.json", 0o644, &manifest);
+        archive.push_file("oci-layout", 0o444, OCI_LAYOUT);
+        archive.push(Part::Bytes(vec![0; 2 * BLOCK_BYTES]));
+        archive
+    }
+
+    /// Returns the size of the whole archive in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn push(&mut self, part: Part<'a>) {
+        self.size += part.size();
+        self.parts.push(part);
+    }
+
+    fn push_directory(&mut self, name: &str) {
+        let header = ustar_header(&Ustar {
+            name: name.as_bytes(),
+            mode: 0o755,
+            kind: b'5',
+            ..Ustar::default()
+        });
+        self.push(Part::Bytes(header.to_vec()));
+    }
+
+    fn push_file(&mut self, name: &str, mode: u32, bytes: &[u8]) {
+        let mut part = file_header(name, mode, bytes.len() as u64);
+        part.extend_from_slice(bytes);
+        part.resize(part.len().next_multiple_of(BLOCK_BYTES), 0);
+        self.push(Part::Bytes(part));
+    }
+
+    fn push_layer(&mut self, layer: &'a Layer) {
+        let name = blob_name(layer.digest());
+        self.push(Part::Bytes(file_header(&name, 0o444, layer.size())));
+        self.push(Part::Layer(layer));
+        let padded = layer.size().next_multiple_of(BLOCK_BYTES as u64);
+        let padding = usize::try_from(padded - layer.size()).expect("less than a block");
+        self.push(Part::Bytes(vec![0; padding]));
+    }
+
+    /// Writes the archive in order.
+    ///
+    /// # Errors
+    ///
+    /// When a layer cannot be read again as it was, or writing fails, as
+    /// `sink_error` wraps it.
+    pub(crate) fn write_to(
+        &self,
+        sink: &mut dyn Write,
+        sink_error: &dyn Fn(io::Error) -> Error,
+        monitor: Monitor<'_>,
+    ) -> Result<()> {
+        for part in &self.parts {
+            match part {
+                Part::Bytes(bytes) => sink.write_all(bytes).map_err(sink_error)?,
+                Part::Layer(layer) => layer.write_to(sink, sink_error, monitor)?,
+            }
+        }
+        sink.flush().map_err(sink_error)
+    }
+
+    /// Writes the archive with `threads` threads into an empty file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::write_to`].
+    pub(crate) fn write_at(
+        &self,
+        file: &std::fs::File,
+        threads: usize,
+        sink_error: &(dyn Fn(io::Error) -> Error + Sync),
+        monitor: Monitor<'_>,
+    ) -> Result<()> {
+        let mut pieces: Vec<(u64, usize, Piece<'_>)> = Vec::new();
+        let mut layers: Vec<&Layer> = Vec::new();
+        let mut offset = 0;
+        for part in &self.parts {
+            match part {
+                Part::Bytes(bytes) => file.write_all_at(bytes, offset).map_err(sink_error)?,
+                Part::Layer(layer) => {
+                    let all = layer.pieces().into_iter();
+                    pieces.extend(all.map(|piece| (offset, layers.len(), piece)));
+                    layers.push(layer);
+                }
+            }
+            offset += part.size();
+        }
+        let crcs = Mutex::new(vec![None; pieces.len()]);
+        run_in_turn(threads.min(pieces.len()), pieces.len(), |turn| {
+            let (start, _, piece) = &pieces[turn];
+            let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
+            let mut position = start + piece.offset;
+            let crc = piece.copy(&mut buffer, monitor, &mut |bytes| {
+                file.write_all_at(bytes, position).map_err(sink_error)?;
+                position += bytes.len() as u64;
+                Ok(())
+            })?;
+            crcs.lock().expect("no holder of the lock panics")[turn] = Some(crc);
+            Ok(())
+        })?;
+        let crcs = crcs.into_inner().expect("no holder of the lock panics");
+        for (index, layer) in layers.iter().enumerate() {
+            let of_layer = pieces
+                .iter()
+                .zip(&crcs)
+                .filter(|((_, of, _), _)| *of == index);
+            let of_layer: Vec<_> = of_layer.filter_map(|(_, crc)| crc.clone()).collect();
+            layer.check_crc(&of_layer)?;
+        }
+        Ok(())
+    }
+}
+
+/// The header of a file of the archive, as Go's `archive/tar` writes it.
+fn file_header(name: &str, mode: u32, size: u64) -> Vec<u8> {
+    let mut header = Vec::new();
+    if size > MAX_USTAR_SIZE {
+        let digits = size.to_string();
+        // The length counts itself: two digits for every size.
+        let length = " size=\n".len() + digits.len() + 2;
+        let record = format!("{length} size={digits}\n");
+        let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+        let record_name = format!("{directory}/PaxHeaders.0/{file}");
+        header.extend_from_slice(&ustar_header(&Ustar {
+            name: record_name.as_bytes(),
+            size: record.len() as u64,
+            kind: b'x',
+            ..Ustar::default()
+        }));
+        header.extend_from_slice(record.as_bytes());
+        header.resize(header.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+    header.extend_from_slice(&ustar_header(&Ustar {
+        name: name.as_bytes(),
+        mode,
+        size,
+        kind: b'0',
+        ..Ustar::default()
+    }));
+    header
+}

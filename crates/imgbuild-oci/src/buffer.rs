@@ -1,0 +1,149 @@
+//! Buffers that files are read into, and a pool that bounds their number.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use crate::deflate::{BLOCK_BYTES, HISTORY_BYTES};
+
+const PAGE_BYTES: usize = 4096;
+
+/// Where in a page a buffer starts.
+///
+/// Some processors copy from the kernel four times slower into a buffer that
+/// starts at the first bytes of a page, as every large allocation does, and
+/// some into one that starts at a page; 64 bytes further all are fast.
+const PAGE_OFFSET: usize = 64;
+
+/// Zeroed memory that starts [`PAGE_OFFSET`] bytes into a page.
+#[derive(Debug)]
+pub(crate) struct AlignedBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl AlignedBuffer {
+    pub(crate) fn new(length: usize) -> Self {
+        let bytes = vec![0; length + PAGE_BYTES + PAGE_OFFSET];
+        let start = bytes.as_ptr().align_offset(PAGE_BYTES) + PAGE_OFFSET;
+        Self {
+            bytes,
+            start,
+            length,
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.length]
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.length]
+    }
+}
+
+/// One block on its way: what was read, and what it was compressed to.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    /// Room for the history, then the block.
+    pub(crate) input: AlignedBuffer,
+    pub(crate) output: Vec<u8>,
+}
+
+/// A fixed number of [`Buffers`], lent and given back.
+///
+/// It bounds the memory of a run: whoever reads waits here until a block has
+/// been written.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shelf: Mutex<Shelf>,
+    home: Sender<Buffers>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    returned: Receiver<Buffers>,
+    unmade: usize,
+}
+
+/// Buffers on loan; they return to their pool when dropped.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    buffers: Option<Buffers>,
+    home: Sender<Buffers>,
+}
+
+impl Pool {
+    pub(crate) fn new(count: usize) -> Self {
+        let (home, returned) = mpsc::channel();
+        let shelf = Mutex::new(Shelf {
+            returned,
+            unmade: count,
+        });
+        Self { shelf, home }
+    }
+
+    /// Takes buffers, waiting until there are some.
+    pub(crate) fn take(&self) -> Loan {
+        let mut shelf = self.shelf.lock().expect("no holder of the lock panics");
+        let buffers = match shelf.returned.try_recv() {
+            Ok(buffers) => buffers,
+            Err(_) if shelf.unmade > 0 => {
+                shelf.unmade -= 1;
+                Buffers {
+                    input: AlignedBuffer::new(HISTORY_BYTES + BLOCK_BYTES),
+                    output: Vec::new(),
+                }
+            }
+            Err(_) => shelf.returned.recv().expect("the pool keeps a sender"),
+        };
+        Loan {
+            buffers: Some(buffers),
+            home: self.home.clone(),
+        }
+    }
+}
+
+impl Loan {
+    pub(crate) fn get(&self) -> &Buffers {
+        self.buffers.as_ref().expect("taken only when dropped")
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut Buffers {
+        self.buffers.as_mut().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(buffers) = self.buffers.take() {
+            // The pool is gone when the run is over; then nobody waits.
+            drop(self.home.send(buffers));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_start_64_bytes_into_a_page() {
+        for length in [1, 4096, 1 << 20] {
+            let mut buffer = AlignedBuffer::new(length);
+            assert_eq!(buffer.as_slice().as_ptr() as usize % PAGE_BYTES, 64);
+            assert_eq!(buffer.as_mut_slice().len(), length);
+        }
+    }
+
+    #[test]
+    fn a_pool_lends_what_was_given_back() {
+        let pool = Pool::new(2);
+        let first = pool.take();
+        let address = first.get().input.as_slice().as_ptr();
+        let second = pool.take();
+        drop(first);
+        assert_eq!(pool.take().get().input.as_slice().as_ptr(), address);
+        drop(second);
+    }
+}

@@ -1,0 +1,218 @@
+//! What a layer holds, in the order of its tar.
+
+use std::collections::BTreeMap;
+
+use crate::content::Content;
+use crate::entry::{Entry, EntryKind, MAX_ID};
+use crate::error::{Error, Result};
+use crate::path::ImagePath;
+use crate::tar_writer;
+
+/// The entries of one layer, checked and in the order in which they are
+/// written: bytewise by path, so that a parent precedes what is below it.
+#[derive(Debug, Clone)]
+pub struct Changeset {
+    name: String,
+    members: Vec<Member>,
+    tar_size: u64,
+}
+
+/// One entry, with its bytes when it is a file.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What the tar says.
+    pub entry: Entry,
+    /// The bytes of a file; `None` for everything else.
+    pub content: Option<Content>,
+}
+
+impl Member {
+    /// A file with its content; its size is the content's.
+    #[must_use]
+    pub fn file(path: ImagePath, mode: u32, content: impl Into<Content>) -> Self {
+        let content = content.into();
+        Self {
+            entry: Entry::file(path, content.size(), mode),
+            content: Some(content),
+        }
+    }
+}
+
+impl From<Entry> for Member {
+    /// A directory or a link.
+    fn from(entry: Entry) -> Self {
+        Self {
+            entry,
+            content: None,
+        }
+    }
+}
+
+impl Changeset {
+    /// Sorts and checks `members`, which make up the layer called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what some consumer of layers does not take: a path twice, a
+    /// path without its parent directories, an entry of the root, a name that
+    /// starts with `.wh.`, a mode over 0o7777, an owner over [`MAX_ID`], a
+    /// symbolic link to nothing, a hard link to a path that is no earlier file of the
+    /// same layer or has another mode, owner or time; and a file whose
+    /// content is missing or of another size.
+    pub fn new(name: impl Into<String>, mut members: Vec<Member>) -> Result<Self> {
+        members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        check(&members)?;
+        let tar_size = tar_writer::tar_size(&members);
+        Ok(Self {
+            name: name.into(),
+            members,
+            tar_size,
+        })
+    }
+
+    /// Returns the name that messages and the history use.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the members in the order of the tar.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Returns the exact size of the tar in bytes.
+    #[must_use]
+    pub fn tar_size(&self) -> u64 {
+        self.tar_size
+    }
+}
+
+fn check(members: &[Member]) -> Result<()> {
+    let mut earlier: BTreeMap<&ImagePath, &Entry> = BTreeMap::new();
+    for member in members {
+        let entry = &member.entry;
+        if let Some(reason) = check_alone(member).or_else(|| check_among(entry, &earlier)) {
+            let path = entry.path.clone();
+            return Err(Error::Entry { path, reason });
+        }
+        earlier.insert(&entry.path, entry);
+    }
+    Ok(())
+}
+
+fn check_alone(member: &Member) -> Option<&'static str> {
+    let entry = &member.entry;
+    if entry.path.is_root() {
+        return Some("no engine honors an entry for `/`");
+    }
+    if entry.path.file_name().starts_with(b".wh.") {
+        return Some("a name that starts with `.wh.` would hide a file instead of adding one");
+    }
+    if entry.mode > 0o7777 {
+        return Some("its mode has bits beyond 07777");
+    }
+    if entry.owner.uid > MAX_ID || entry.owner.gid > MAX_ID {
+        return Some("its owner is larger than 2147483647");
+    }
+    match (&entry.kind, &member.content) {
+        (EntryKind::Symlink { target }, _) if target.is_empty() => Some("the link has no target"),
+        (EntryKind::Symlink { target }, _) if target.contains(&0) => {
+            Some("the link's target holds a NUL byte")
+        }
+        (EntryKind::File { size }, Some(content)) if content.size() == *size => None,
+        (EntryKind::File { .. }, _) => Some("its content is not of its size"),
+        (_, Some(_)) => Some("only a regular file has content"),
+        (_, None) => None,
+    }
+}
+
+fn check_among(entry: &Entry, earlier: &BTreeMap<&ImagePath, &Entry>) -> Option<&'static str> {
+    if earlier.contains_key(&entry.path) {
+        return Some("it is there twice");
+    }
+    let parent = entry.path.parent().filter(|parent| !parent.is_root());
+    if let Some(parent) = parent {
+        match earlier.get(&parent).map(|entry| &entry.kind) {
+            Some(EntryKind::Directory) => {}
+            Some(_) => return Some("its parent is not a directory"),
+            None => return Some("its parent directory is missing"),
+        }
+    }
+    let EntryKind::Hardlink { target } = &entry.kind else {
+        return None;
+    };
+    let Some(file) = earlier.get(target) else {
+        return Some("a hard link needs a file that comes before it in the same layer");
+    };
+    let same = (file.mode, file.owner, file.mtime) == (entry.mode, entry.owner, entry.mtime);
+    match file.kind {
+        EntryKind::File { .. } if same => None,
+        EntryKind::File { .. } => Some("a hard link has the mode, owner and time of its file"),
+        _ => Some("a hard link needs a regular file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::parse(text).unwrap()
+    }
+
+    fn directory(text: &str) -> Member {
+        Entry::directory(path(text)).into()
+    }
+
+    fn hardlink(text: &str, target: &str, mode: u32) -> Member {
+        let mut entry = Entry::file(path(text), 0, mode);
+        entry.kind = EntryKind::Hardlink {
+            target: path(target),
+        };
+        entry.into()
+    }
+
+    #[test]
+    fn members_are_sorted_by_the_bytes_of_their_path() {
+        let members = ["/a/b", "/a-b", "/a"].map(directory).to_vec();
+        let changeset = Changeset::new("test", members).unwrap();
+        let paths: Vec<String> = changeset
+            .members()
+            .iter()
+            .map(|member| member.entry.path.to_string())
+            .collect();
+        assert_eq!(paths, ["/a", "/a-b", "/a/b"]);
+    }
+
+    #[test]
+    fn what_a_consumer_would_not_take_is_refused() {
+        let file = |text| Member::file(path(text), 0o644, b"x".to_vec());
+        let mut wrong_size = file("/f");
+        wrong_size.entry.kind = EntryKind::File { size: 2 };
+        let mut wrong_mode = file("/f");
+        wrong_mode.entry.mode = 0o100_644;
+        let cases: Vec<(&str, Vec<Member>)> = vec![
+            ("twice", vec![file("/f"), file("/f")]),
+            ("missing", vec![file("/d/f")]),
+            ("not a directory", vec![file("/d"), file("/d/f")]),
+            ("for `/`", vec![directory("/")]),
+            ("`.wh.`", vec![file("/.wh.f")]),
+            ("not of its size", vec![wrong_size]),
+            ("07777", vec![wrong_mode]),
+            ("no target", vec![Entry::symlink(path("/l"), "").into()]),
+            ("before it", vec![hardlink("/a", "/b", 0o644), file("/b")]),
+            (
+                "regular file",
+                vec![directory("/a"), hardlink("/b", "/a", 0o755)],
+            ),
+            ("mode, owner", vec![file("/a"), hardlink("/b", "/a", 0o755)]),
+        ];
+        for (expected, members) in cases {
+            let error = Changeset::new("test", members).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        assert!(Changeset::new("test", vec![file("/a"), hardlink("/b", "/a", 0o644)]).is_ok());
+    }
+}

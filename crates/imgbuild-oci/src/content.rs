@@ -1,0 +1,213 @@
+//! Where the bytes of a layer's files come from.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err::File;
+
+use crate::error::{Change, Error, Result};
+
+/// The bytes of one regular file of a layer.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Bytes that imgbuild made itself.
+    Bytes(Arc<[u8]>),
+    /// A file of the host.
+    File(HostFile),
+}
+
+impl Content {
+    /// Returns the number of bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.state.size,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+/// A regular file of the host, with the state in which it was planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFile {
+    /// The path to open, as the user gave its start.
+    pub path: PathBuf,
+    /// What `stat` said when the plan was made.
+    pub state: FileState,
+}
+
+/// What `stat` says of a file; any change of content changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileState {
+    /// The size in bytes.
+    pub size: u64,
+    /// The time of the last change of the content.
+    pub mtime: Timestamp,
+    /// The time of the last change of content or metadata.
+    pub ctime: Timestamp,
+    /// The inode number.
+    pub inode: u64,
+    /// The device that the inode is on.
+    pub device: u64,
+    /// The type and permission bits.
+    pub mode: u32,
+}
+
+/// A point in time as the file system keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Unix seconds.
+    pub seconds: i64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: i64,
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{:09}", self.seconds, self.nanoseconds)
+    }
+}
+
+impl FileState {
+    /// Takes the state from a file's metadata.
+    #[must_use]
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            mtime: Timestamp {
+                seconds: metadata.mtime(),
+                nanoseconds: metadata.mtime_nsec(),
+            },
+            ctime: Timestamp {
+                seconds: metadata.ctime(),
+                nanoseconds: metadata.ctime_nsec(),
+            },
+            inode: metadata.ino(),
+            device: metadata.dev(),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+impl HostFile {
+    /// Describes the file at `path`, following links.
+    ///
+    /// # Errors
+    ///
+    /// When `stat` fails.
+    pub fn open(path: &Path) -> Result<Self> {
+        let metadata = fs_err::metadata(path).map_err(Error::File)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            state: FileState::of(&metadata),
+        })
+    }
+
+    /// Returns the error for a file that ended, or went on, after `found` bytes.
+    fn wrong_size(&self, found: u64) -> Error {
+        Error::Changed {
+            path: self.path.clone(),
+            source: Change::Size {
+                planned: self.state.size,
+                found,
+            },
+        }
+    }
+}
+
+/// Reads a [`Content`] to its planned end, and sees to it that it is the one
+/// that was planned.
+#[derive(Debug)]
+pub(crate) enum ContentReader<'a> {
+    Bytes(&'a [u8]),
+    File {
+        planned: &'a HostFile,
+        file: File,
+        read: u64,
+    },
+}
+
+impl<'a> ContentReader<'a> {
+    pub(crate) fn open(content: &'a Content) -> Result<Self> {
+        Self::open_at(content, 0)
+    }
+
+    /// Starts `offset` bytes into the content.
+    pub(crate) fn open_at(content: &'a Content, offset: u64) -> Result<Self> {
+        Ok(match content {
+            Content::Bytes(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                Self::Bytes(bytes.get(start..).unwrap_or_default())
+            }
+            Content::File(planned) => {
+                let mut file = File::open(&planned.path).map_err(Error::File)?;
+                if offset > 0 {
+                    file.seek(SeekFrom::Start(offset)).map_err(Error::File)?;
+                }
+                Self::File {
+                    planned,
+                    file,
+                    read: offset,
+                }
+            }
+        })
+    }
+
+    /// Fills `buffer`, which ends at or before the planned end.
+    pub(crate) fn read_exact(&mut self, buffer: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => {
+                let (now, later) = bytes.split_at(buffer.len());
+                buffer.copy_from_slice(now);
+                *bytes = later;
+            }
+            Self::File {
+                planned,
+                file,
+                read,
+            } => {
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match file.read(&mut buffer[filled..]) {
+                        Ok(0) => return Err(planned.wrong_size(*read + filled as u64)),
+                        Ok(count) => filled += count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(Error::File(error)),
+                    }
+                }
+                *read += filled as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks, when all planned bytes have been read, that the file still has
+    /// the planned size and modification time.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Self::File { planned, file, .. } = self else {
+            return Ok(());
+        };
+        let state = FileState::of(&file.metadata().map_err(Error::File)?);
+        if state.size != planned.state.size {
+            return Err(planned.wrong_size(state.size));
+        }
+        if state.mtime != planned.state.mtime {
+            return Err(Error::Changed {
+                path: planned.path.clone(),
+                source: Change::Time {
+                    planned: planned.state.mtime.to_string(),
+                    found: state.mtime.to_string(),
+                },
+            });
+        }
+        Ok(())
+    }
+}

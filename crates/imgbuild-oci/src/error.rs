@@ -1,0 +1,98 @@
+//! Why an image could not be made or written.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::path::ImagePath;
+
+/// What can fail while layers are built and images are written.
+///
+/// A message names its subject and never repeats its cause, which is the
+/// error's source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call on a file failed; the cause names the call and the file.
+    #[error(transparent)]
+    File(io::Error),
+
+    /// A file is not what it was when the plan was made.
+    #[error("`{}` changed while it was being packaged", path.display())]
+    Changed {
+        /// The file on the host.
+        path: PathBuf,
+        /// Both values.
+        source: Change,
+    },
+
+    /// A layer gave other bytes when it was read a second time.
+    #[error("the files of layer `{layer}` changed while the image was being written")]
+    LayerChanged {
+        /// The layer's name.
+        layer: String,
+    },
+
+    /// The entries cannot be one layer.
+    #[error("cannot make a layer with `{path}`: {reason}")]
+    Entry {
+        /// The offending path.
+        path: ImagePath,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+
+    /// Bytes could not be written.
+    #[error("cannot write {what}")]
+    Write {
+        /// The destination: a path in backticks, or a stream.
+        what: String,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// Bytes that were set aside could not be read or written.
+    #[error("cannot keep a layer's bytes in the scratch directory `{}`", directory.display())]
+    Scratch {
+        /// The scratch directory.
+        directory: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A directory that holds something else than an image layout.
+    #[error("`{}` is not an image layout: {reason}", path.display())]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How a file differs from the plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Change {
+    /// Another size, in bytes.
+    #[error("planned {planned} bytes, found {found}")]
+    Size {
+        /// The size when the plan was made.
+        planned: u64,
+        /// The size now, or the number of bytes that could be read.
+        found: u64,
+    },
+    /// Another modification time.
+    #[error("planned modification time {planned}, found {found}")]
+    Time {
+        /// The time when the plan was made, in Unix seconds with nanoseconds.
+        planned: String,
+        /// The time now.
+        found: String,
+    },
+}
+
+/// The result of everything in this crate that can fail as [`Error`] says.
+pub type Result<T> = std::result::Result<T, Error>;

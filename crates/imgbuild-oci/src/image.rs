@@ -1,0 +1,237 @@
+//! Images: a config, a manifest and finished layers, never changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci_spec::image::{
+    Descriptor, History, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder,
+    MediaType, RootFsBuilder,
+};
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::json;
+use crate::layer::Layer;
+use crate::platform::Platform;
+
+/// What a container of the image runs, and how: the `config` object of the
+/// [image configuration], with Docker's health check.
+///
+/// [image configuration]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Configuration {
+    /// The arguments of the command after the entrypoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// The first arguments of the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// `NAME=value`, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// `PORT/PROTOCOL`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
+    pub exposed_ports: BTreeSet<String>,
+    /// Docker's health check, which the OCI specification does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that stops a container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// `UID:GID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Paths of volumes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
+    pub volumes: BTreeSet<String>,
+    /// The directory that the command starts in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+}
+
+/// Writes a set as Go writes one: an object with empty objects for values.
+fn as_map<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(set.iter().map(|key| (key, serde_json::json!({}))))
+}
+
+/// [Docker's health check]; an engine that follows the OCI specification to
+/// the letter ignores it.
+///
+/// [Docker's health check]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`.
+    pub test: Vec<String>,
+    /// The time between two checks, in nanoseconds; 0 is the engine's default.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub interval: u64,
+    /// The time that a check may take, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeout: u64,
+    /// The time after the start in which failures do not count, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_period: u64,
+    /// The failures in a row that make a container unhealthy.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// Everything of an image but its layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageOptions {
+    /// What the image runs on.
+    pub platform: Platform,
+    /// The creation time in RFC 3339.
+    pub created: String,
+    /// Who made the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What a container runs.
+    pub config: Configuration,
+    /// The annotations of the manifest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A small blob with its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Document {
+    fn new(bytes: Vec<u8>) -> Self {
+        let digest = Digest::of(&bytes);
+        Self { bytes, digest }
+    }
+
+    /// Returns the exact bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// A config, a manifest and layers that belong together.
+#[derive(Debug, Clone)]
+pub struct Image {
+    config: Document,
+    manifest: Document,
+    layers: Vec<Layer>,
+}
+
+impl Image {
+    /// Assembles an image; its digests are final.
+    #[must_use]
+    pub fn new(options: &ImageOptions, layers: Vec<Layer>) -> Self {
+        let config = Document::new(config_bytes(options, &layers));
+        let manifest = Document::new(manifest_bytes(options, &config, &layers));
+        Self {
+            config,
+            manifest,
+            layers,
+        }
+    }
+
+    /// Returns the config blob; its digest is what Docker's graph drivers and
+    /// Podman call the image ID.
+    #[must_use]
+    pub fn config(&self) -> &Document {
+        &self.config
+    }
+
+    /// Returns the manifest blob; its digest is the image's.
+    #[must_use]
+    pub fn manifest(&self) -> &Document {
+        &self.manifest
+    }
+
+    /// Returns the layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| layer.diff_id().to_string())
+        .collect();
+    let root = RootFsBuilder::default()
+        .typ("layers")
+        .diff_ids(diff_ids)
+        .build()
+        .expect("all fields are set");
+    let history: Vec<History> = layers
+        .iter()
+        .map(|layer| {
+            HistoryBuilder::default()
+                .created(options.created.clone())
+                .created_by(format!("imgbuild: {}", layer.name()))
+                .build()
+                .expect("all fields are optional")
+        })
+        .collect();
+    let mut builder = ImageConfigurationBuilder::default()
+        .architecture(options.platform.architecture())
+        .os(options.platform.os())
+        .created(options.created.clone())
+        .rootfs(root)
+        .history(history);
+    if let Some(author) = &options.author {
+        builder = builder.author(author.clone());
+    }
+    let configuration = builder.build().expect("all fields are set");
+    let mut value = serde_json::to_value(&configuration).expect("every map key is a string");
+    if let Some(variant) = options.platform.variant() {
+        value["variant"] = variant.into();
+    }
+    // oci-spec knows no health check, so the object is ours.
+    value["config"] = serde_json::to_value(&options.config).expect("every map key is a string");
+    json::to_canonical(&value)
+}
+
+fn manifest_bytes(options: &ImageOptions, config: &Document, layers: &[Layer]) -> Vec<u8> {
+    let layers: Vec<Descriptor> = layers
+        .iter()
+        .map(|layer| descriptor(layer.media_type(), layer.size(), layer.digest()))
+        .collect();
+    let size = config.bytes.len() as u64;
+    let mut manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(MediaType::ImageConfig, size, config.digest))
+        .layers(layers)
+        .build()
+        .expect("all fields are set");
+    if !options.annotations.is_empty() {
+        let annotations = options.annotations.clone();
+        manifest.set_annotations(Some(annotations.into_iter().collect()));
+    }
+    json::to_canonical(&manifest)
+}
+
+fn descriptor(media_type: MediaType, size: u64, digest: Digest) -> Descriptor {
+    let digest: oci_spec::image::Digest = digest
+        .to_string()
+        .parse()
+        .expect("a digest prints what the specification allows");
+    Descriptor::new(media_type, size, digest)
+}

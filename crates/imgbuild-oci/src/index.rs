@@ -1,0 +1,162 @@
+//! The documents at the root of a layout and of an archive.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::image::Image;
+use crate::json;
+use crate::reference::Reference;
+
+/// The content of `oci-layout`. Every reader wants exactly this version, also
+/// those of newer specifications.
+pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The tag, in an index: what `oci:DIR:TAG` selects.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The full name, in an index: what containerd calls the image.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The [`index.json`] of a layout or an archive, with its keys in Docker's
+/// order. What others put into it is kept as it is.
+///
+/// [`index.json`]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md#indexjson-file
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RootIndex {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Box<RawValue>>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// A descriptor of an image manifest, with its keys in Docker's order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ManifestDescriptor {
+    media_type: &'static str,
+    digest: String,
+    size: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'static str, String>,
+}
+
+/// What a descriptor in an index is told apart by.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+struct Identity {
+    digest: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl RootIndex {
+    pub(crate) fn new() -> Self {
+        Self {
+            schema_version: 2,
+            media_type: INDEX_MEDIA_TYPE,
+            manifests: Vec::new(),
+            rest: BTreeMap::new(),
+        }
+    }
+
+    /// Parses an existing index.
+    ///
+    /// # Errors
+    ///
+    /// A reason, when it is no index of schema version 2.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Known {
+            schema_version: u32,
+            #[serde(default)]
+            manifests: Vec<Box<RawValue>>,
+        }
+        let reason =
+            |error: serde_json::Error| format!("its `index.json` is no image index: {error}");
+        let known: Known = serde_json::from_slice(bytes).map_err(reason)?;
+        if known.schema_version != 2 {
+            let version = known.schema_version;
+            return Err(format!(
+                "its `index.json` has schema version {version}, not 2"
+            ));
+        }
+        let mut rest: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(reason)?;
+        rest.retain(|key, _| !["schemaVersion", "mediaType", "manifests"].contains(&key.as_str()));
+        Ok(Self {
+            manifests: known.manifests,
+            rest,
+            ..Self::new()
+        })
+    }
+
+    /// Lists `image` under every reference, or once without a name; what had
+    /// one of the tags before, or is the same image without a name, goes.
+    pub(crate) fn insert(&mut self, image: &Image, references: &[Reference]) {
+        let names: Vec<BTreeMap<&'static str, String>> = match references {
+            [] => vec![BTreeMap::new()],
+            references => references.iter().map(annotations).collect(),
+        };
+        for annotations in names {
+            let descriptor = ManifestDescriptor {
+                media_type: MANIFEST_MEDIA_TYPE,
+                digest: image.manifest().digest().to_string(),
+                size: image.manifest().bytes().len(),
+                annotations,
+            };
+            let tag = descriptor.annotations.get(REF_NAME);
+            self.manifests.retain(|raw| {
+                let old: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
+                let is_same_nameless =
+                    old.annotations.is_empty() && old.digest == descriptor.digest;
+                !(old.annotations.get(REF_NAME) == tag && (tag.is_some() || is_same_nameless))
+            });
+            let raw = to_raw_value(&descriptor).expect("every map key is a string");
+            self.manifests.push(raw);
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        json::to_field_order(self)
+    }
+}
+
+fn annotations(reference: &Reference) -> BTreeMap<&'static str, String> {
+    let mut annotations = BTreeMap::from([(CONTAINERD_NAME, reference.to_string())]);
+    if let Some(tag) = reference.tag() {
+        annotations.insert(REF_NAME, tag.to_owned());
+    }
+    annotations
+}
+
+/// The `manifest.json` of an archive, which Docker's graph drivers read.
+pub(crate) fn docker_manifest(image: &Image, references: &[Reference]) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Item {
+        config: String,
+        repo_tags: Option<Vec<String>>,
+        layers: Vec<String>,
+    }
+    let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
+    json::to_field_order(&[Item {
+        config: blob_name(image.config().digest()),
+        repo_tags: (!tags.is_empty()).then_some(tags),
+        layers: image
+            .layers()
+            .iter()
+            .map(|layer| blob_name(layer.digest()))
+            .collect(),
+    }])
+}
+
+/// The name of a blob in a layout: `blobs/sha256/<hex>`.
+pub(crate) fn blob_name(digest: crate::digest::Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}

@@ -1,0 +1,255 @@
+//! OCI image layouts: images in a directory, shared with whoever else writes
+//! there.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use tempfile::NamedTempFile;
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
+use crate::monitor::Monitor;
+use crate::reference::Reference;
+
+/// Checks that a layout can be written at `path`: nothing is there, or an
+/// empty directory, or an image layout.
+///
+/// # Errors
+///
+/// [`Error::NotALayout`], or when it cannot be read.
+pub fn check_layout(path: &Path) -> Result<()> {
+    read_root_index(path).map(|_| ())
+}
+
+/// Writes `image` into the layout at `path`, under its references.
+///
+/// What else is in the layout stays; another image of the same tag loses it.
+/// Two writers wait for each other. A new layout appears as a whole.
+pub(crate) fn write_layout(
+    path: &Path,
+    image: &Image,
+    references: &[Reference],
+    sync: bool,
+    monitor: Monitor<'_>,
+) -> Result<()> {
+    loop {
+        if is_present(path)? {
+            return update_layout(path, image, references, sync, monitor);
+        }
+        let parent = parent_of(path);
+        fs::create_dir_all(parent).map_err(Error::File)?;
+        let fresh = tempfile::Builder::new()
+            .prefix(".imgbuild-")
+            .permissions(std::fs::Permissions::from_mode(0o777))
+            .tempdir_in(parent)
+            .map_err(|source| write_error(path, source))?;
+        update_layout(fresh.path(), image, references, sync, monitor)?;
+        // Succeeds over nothing and over an empty directory only.
+        match fs::rename(fresh.path(), path) {
+            Ok(()) => {
+                // The directory has its final name: there is nothing to remove.
+                let _kept = fresh.keep();
+                return sync_directory(parent, sync);
+            }
+            Err(_) if is_present(path)? => {}
+            Err(error) => return Err(Error::File(error)),
+        }
+    }
+}
+
+/// Returns whether something but an empty directory is at `path`.
+fn is_present(path: &Path) -> Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(true),
+        Err(error) => Err(Error::File(error)),
+    }
+}
+
+/// Reads the index of a layout; that of a missing or empty one has no images.
+fn read_root_index(path: &Path) -> Result<RootIndex> {
+    let not_a_layout = |reason: &str| Error::NotALayout {
+        path: path.to_path_buf(),
+        reason: reason.to_owned(),
+    };
+    if !is_present(path)? {
+        return Ok(RootIndex::new());
+    }
+    if !path.is_dir() {
+        return Err(not_a_layout("it is not a directory"));
+    }
+    let marker = match fs::read(path.join("oci-layout")) {
+        Ok(marker) => marker,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(not_a_layout("it has files, but no `oci-layout`"));
+        }
+        Err(error) => return Err(Error::File(error)),
+    };
+    let marker: serde_json::Value = serde_json::from_slice(&marker).unwrap_or_default();
+    if marker["imageLayoutVersion"] != "1.0.0" {
+        return Err(not_a_layout("its `oci-layout` does not say version 1.0.0"));
+    }
+    match fs::read(path.join("index.json")) {
+        Ok(bytes) => RootIndex::parse(&bytes).map_err(|reason| not_a_layout(&reason)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(not_a_layout("it has no `index.json`"))
+        }
+        Err(error) => Err(Error::File(error)),
+    }
+}
+
+/// A layout being written: it is locked, and forgets what it added unless
+/// it is finished.
+struct Update<'a> {
+    path: &'a Path,
+    blobs: PathBuf,
+    sync: bool,
+    added: Vec<PathBuf>,
+    _lock: fs::File,
+}
+
+fn update_layout(
+    path: &Path,
+    image: &Image,
+    references: &[Reference],
+    sync: bool,
+    monitor: Monitor<'_>,
+) -> Result<()> {
+    let lock = fs::File::open(path).map_err(Error::File)?;
+    lock.file()
+        .lock()
+        .map_err(|source| write_error(path, source))?;
+    // Read under the lock: another writer may just have finished.
+    let mut index = if path.join("oci-layout").exists() {
+        read_root_index(path)?
+    } else {
+        RootIndex::new()
+    };
+    let blobs = path.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(Error::File)?;
+    let mut update = Update {
+        path,
+        blobs,
+        sync,
+        added: Vec::new(),
+        _lock: lock,
+    };
+    let sink_error = |source| write_error(path, source);
+    for layer in image.layers() {
+        update.add_blob(layer.digest(), layer.size(), |file| {
+            layer.write_to(file, &sink_error, monitor)
+        })?;
+    }
+    for document in [image.config(), image.manifest()] {
+        update.add_blob(document.digest(), document.bytes().len() as u64, |file| {
+            file.write_all(document.bytes()).map_err(sink_error)
+        })?;
+    }
+    index.insert(image, references);
+    update.finish(&index.to_bytes())
+}
+
+impl Update<'_> {
+    /// Adds a blob unless one of its name and size is there.
+    fn add_blob(
+        &mut self,
+        digest: Digest,
+        size: u64,
+        write: impl FnOnce(&mut std::fs::File) -> Result<()>,
+    ) -> Result<()> {
+        let path = self.path.join(blob_name(digest));
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size) {
+            return Ok(());
+        }
+        self.replace(&path, write)?;
+        self.added.push(path);
+        Ok(())
+    }
+
+    /// Writes a file beside its final name, then renames it.
+    fn replace(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut std::fs::File) -> Result<()>,
+    ) -> Result<()> {
+        let mut file = new_file_beside(path)?;
+        write(file.as_file_mut())?;
+        persist(file, path, self.sync)
+    }
+
+    fn finish(mut self, index: &[u8]) -> Result<()> {
+        let sink_error = |source| write_error(self.path, source);
+        sync_directory(&self.blobs, self.sync)?;
+        let marker = self.path.join("oci-layout");
+        if !marker.exists() {
+            self.replace(&marker, |file| {
+                file.write_all(OCI_LAYOUT).map_err(sink_error)
+            })?;
+        }
+        self.replace(&self.path.join("index.json"), |file| {
+            file.write_all(index).map_err(sink_error)
+        })?;
+        self.added.clear();
+        sync_directory(self.path, self.sync)
+    }
+}
+
+impl Drop for Update<'_> {
+    fn drop(&mut self) {
+        for path in &self.added {
+            // Nothing refers to it, and nobody else can: the lock is still held.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Makes a file without content in the directory of `path`, with the mode
+/// that the umask allows.
+pub(crate) fn new_file_beside(path: &Path) -> Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".imgbuild-")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(parent_of(path))
+        .map_err(|source| write_error(path, source))
+}
+
+/// Gives a complete file its final name.
+pub(crate) fn persist(file: NamedTempFile, path: &Path, sync: bool) -> Result<()> {
+    if sync {
+        let synced = file.as_file().sync_all();
+        synced.map_err(|source| write_error(path, source))?;
+    }
+    file.persist(path)
+        .map_err(|error| write_error(path, error.error))?;
+    Ok(())
+}
+
+/// Makes the names in a directory last.
+pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
+    if !sync {
+        return Ok(());
+    }
+    let directory = fs::File::open(path).map_err(Error::File)?;
+    directory.sync_all().map_err(Error::File)
+}
+
+/// Returns the directory that holds `path`.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str() != OsStr::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::Write {
+        what: format!("`{}`", path.display()),
+        source,
+    }
+}

@@ -1,0 +1,238 @@
+//! The platform an image runs on: `os/architecture[/variant]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::path::escaped;
+
+/// The only operating system whose images can be built.
+const BUILDABLE_OS: &str = "linux";
+
+/// What a platform is called in lists of known values, by Go's names
+/// (`GOARCH`), which the [image specification] asks for.
+///
+/// [image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md#properties
+const KNOWN: [(&str, Option<&str>); 16] = [
+    ("386", None),
+    ("amd64", None),
+    ("arm", Some("v5")),
+    ("arm", Some("v6")),
+    ("arm", Some("v7")),
+    ("arm", Some("v8")),
+    ("arm64", None),
+    ("loong64", None),
+    ("mips", None),
+    ("mips64", None),
+    ("mips64le", None),
+    ("mipsle", None),
+    ("ppc64", None),
+    ("ppc64le", None),
+    ("riscv64", None),
+    ("s390x", None),
+];
+
+/// An operating system, an architecture and perhaps a variant of it, by Go's
+/// names: `linux/amd64`, `linux/arm/v7`.
+///
+/// Always normalized as containerd does it, so that equal platforms compare
+/// equal: `linux/aarch64` and `linux/arm64/v8` are both `linux/arm64`. An
+/// `amd64` never has a variant: engines before 29 warn on every run of an
+/// image that has one.
+///
+/// Parsing takes only what can be built; [`Platform::from_parts`] takes what
+/// images from elsewhere say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// Normalizes the three fields of an image that already exists; any
+    /// operating system and architecture will do.
+    #[must_use]
+    pub fn from_parts(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = match os.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let variant = variant.unwrap_or_default().to_ascii_lowercase();
+        let (architecture, variant) = normalize(&architecture.to_ascii_lowercase(), &variant);
+        Self {
+            os,
+            architecture,
+            variant,
+        }
+    }
+
+    /// Returns the operating system: `linux`.
+    #[must_use]
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// Returns the architecture by Go's name: `amd64`, `arm64`.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Returns the variant of the architecture: `v7` of `arm`.
+    #[must_use]
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
+    /// Returns every platform that can be built.
+    pub fn known() -> impl Iterator<Item = Self> {
+        KNOWN
+            .iter()
+            .map(|(architecture, variant)| Self::from_parts(BUILDABLE_OS, architecture, *variant))
+    }
+}
+
+/// Applies the rules of containerd's `platforms` package (`normalizeArch`).
+fn normalize(architecture: &str, variant: &str) -> (String, Option<String>) {
+    let (architecture, variant) = match (architecture, variant) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", _) => ("amd64", ""),
+        ("aarch64" | "arm64", "" | "8" | "v8") => ("arm64", ""),
+        ("aarch64", variant) => ("arm64", variant),
+        ("armhf", _) => ("arm", "v7"),
+        ("armel", _) => ("arm", "v6"),
+        ("arm", "" | "7") => ("arm", "v7"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "6") => ("arm", "v6"),
+        ("arm", "8") => ("arm", "v8"),
+        other => other,
+    };
+    let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
+    (architecture.to_owned(), variant)
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(formatter, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Platform {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is not a platform that can be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown platform `{0}` (known: {known})", known = known_names())]
+pub struct ParsePlatformError(String);
+
+fn known_names() -> String {
+    let names: Vec<String> = Platform::known().map(|one| one.to_string()).collect();
+    names.join(", ")
+}
+
+impl FromStr for Platform {
+    type Err = ParsePlatformError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error =
+            || ParsePlatformError(escaped(&text.as_bytes()[..text.floor_char_boundary(100)]));
+        let parts: Vec<&str> = text.split('/').collect();
+        let platform = match parts[..] {
+            [os, architecture] => Self::from_parts(os, architecture, None),
+            [os, architecture, variant] if !variant.is_empty() => {
+                Self::from_parts(os, architecture, Some(variant))
+            }
+            _ => return Err(error()),
+        };
+        if Self::known().any(|known| known == platform) {
+            Ok(platform)
+        } else {
+            Err(error())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalized_as_containerd_does() {
+        for (text, expected) in [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/X86-64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64"),
+            ("linux/i386", "linux/386"),
+            ("linux/arm64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/aarch64/8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("linux/arm/5", "linux/arm/v5"),
+            ("linux/arm/v8", "linux/arm/v8"),
+            ("linux/riscv64", "linux/riscv64"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused() {
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "amd64",
+            "linux/x86",
+            "linux/arm/v9",
+            "linux/riscv64/v1",
+            "linux/amd64/",
+            "linux/amd64/v1/v2",
+            "windows/amd64",
+            "freebsd/amd64",
+            " linux/amd64",
+        ] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_error_lists_the_known_platforms() {
+        let error = "linux/x86".parse::<Platform>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("unknown platform `linux/x86` (known: linux/386, linux/amd64,"),
+            "{error}"
+        );
+        assert!(error.contains("linux/arm/v7"), "{error}");
+    }
+
+    #[test]
+    fn a_known_platform_parses_as_it_prints() {
+        for known in Platform::known() {
+            assert_eq!(known.to_string().parse(), Ok(known));
+        }
+    }
+
+    #[test]
+    fn foreign_platforms_can_be_compared() {
+        let windows = Platform::from_parts("windows", "amd64", None);
+        assert_eq!(windows.to_string(), "windows/amd64");
+        assert_eq!(
+            Platform::from_parts("linux", "arm64", Some("v8")),
+            "linux/arm64".parse().unwrap()
+        );
+        assert_eq!(Platform::from_parts("MacOS", "arm64", None).os(), "darwin");
+    }
+}

@@ -1,0 +1,34 @@
+//! Executing a plan.
+
+use imgbuild_oci::image::Image;
+use imgbuild_oci::layer::{LayerOptions, build_layers};
+use imgbuild_oci::monitor::Monitor;
+
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// How a plan is executed; nothing of it changes a byte of the image.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// How many threads work at a time.
+    pub threads: usize,
+    /// The directory for compressed layers until they are written.
+    pub scratch: std::path::PathBuf,
+}
+
+/// Makes the layers and assembles the image.
+///
+/// # Errors
+///
+/// When a file cannot be read or is not as planned, or when interrupted.
+pub fn build(plan: Plan, options: &BuildOptions, monitor: Monitor<'_>) -> Result<Image> {
+    let layer_options = LayerOptions {
+        compression: plan.compression(),
+        threads: options.threads,
+        scratch: options.scratch.clone(),
+    };
+    let image_options = plan.image().clone();
+    let changesets = plan.into_changesets();
+    let layers = build_layers(changesets, &layer_options, monitor).map_err(Error::Image)?;
+    Ok(Image::new(&image_options, layers))
+}

@@ -1,0 +1,204 @@
+//! CA bundles: parsed, checked, merged, and put where programs look for them.
+//!
+//! A bundle that is copied as it is loses certificates: every reader gives up
+//! at something else (a byte order mark, blanks at line ends, one damaged
+//! block, a revocation list). So nothing is copied: each certificate is parsed
+//! and written again as one clean block, or refused by name.
+//!
+//! The order of the result depends on the set of certificates alone, neither
+//! on the order of the sources nor on that of a directory: they are sorted by
+//! their DER bytes. Readers look certificates up by subject and key, so their
+//! order has no meaning.
+
+mod base64;
+mod collect;
+mod der;
+mod pem;
+mod read;
+mod report;
+#[cfg(test)]
+mod tests;
+mod time;
+mod x509;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+
+pub use self::base64::Base64Error;
+pub use self::der::DerError;
+pub use self::report::{
+    CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
+    ProblemReason,
+};
+pub use self::time::Time;
+pub use self::x509::Certificate;
+
+use self::collect::Collector;
+
+/// Where the bundle lies in an image: the path of Debian, and the first that
+/// Go, rustls-native-certs and Erlang/OTP try.
+pub const BUNDLE_PATH: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Symbolic links to the bundle, as path and target, for programs that were
+/// built to look elsewhere.
+///
+/// The lists that runtimes search one after the other all begin with
+/// [`BUNDLE_PATH`] or hold it: [Go], [openssl-probe], [Erlang/OTP]. What needs
+/// a link is a library with one path built in, above all OpenSSL with its
+/// `OPENSSLDIR/cert.pem`. Java reads none of these, but its own key store.
+///
+/// Targets are absolute, so that they hold where a directory above is itself
+/// a link. The one beside the bundle is relative: Go skips such links when it
+/// reads the directory, and so does not parse the bundle twice.
+///
+/// [Go]: https://github.com/golang/go/blob/go1.25.0/src/crypto/x509/root_linux.go
+/// [openssl-probe]: https://github.com/rustls/openssl-probe/blob/main/src/lib.rs
+/// [Erlang/OTP]: https://github.com/erlang/otp/blob/OTP-28.0/lib/public_key/src/pubkey_os_cacerts.erl
+pub const ALIASES: &[(&str, &str)] = &[
+    // NixOS (nixos/modules/security/ca.nix) and curl's search for a default.
+    ("/etc/ssl/certs/ca-bundle.crt", "ca-certificates.crt"),
+    // OpenSSL and LibreSSL of Alpine and Arch: `OPENSSLDIR=/etc/ssl`.
+    ("/etc/ssl/cert.pem", BUNDLE_PATH),
+    // openSUSE.
+    ("/etc/ssl/ca-bundle.pem", BUNDLE_PATH),
+    // OpenSSL of Fedora and RHEL: `OPENSSLDIR=/etc/pki/tls`.
+    ("/etc/pki/tls/cert.pem", BUNDLE_PATH),
+    // curl and Git of Fedora and RHEL.
+    ("/etc/pki/tls/certs/ca-bundle.crt", BUNDLE_PATH),
+    // Where the two above lead since RHEL 7.
+    (
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        BUNDLE_PATH,
+    ),
+    // OpenSSL of Debian and Ubuntu: `openssl version -d`.
+    ("/usr/lib/ssl/cert.pem", BUNDLE_PATH),
+    // OpenSSL built by its own defaults, and so by the crate openssl-src
+    // (`vendored`), which every Rust program with its own OpenSSL uses.
+    ("/usr/local/ssl/cert.pem", BUNDLE_PATH),
+];
+
+/// Where systems keep their bundle, the one to prefer first: the order of
+/// openssl-probe, then NixOS's older path. macOS and the BSDs have
+/// `/etc/ssl/cert.pem` too.
+pub const SYSTEM_BUNDLES: &[&str] = &[
+    BUNDLE_PATH,
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-bundle.crt",
+];
+
+/// The crate that the embedded certificates come from, and its version. A
+/// crate cannot ask for the version of another: a test compares this with
+/// `Cargo.lock`.
+pub const EMBEDDED_EDITION: &str = "webpki-root-certs 1.0.11";
+
+/// Where certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// Mozilla's roots for TLS servers, as they are part of the program: the
+    /// same on every machine. The constraints that Mozilla's own programs put
+    /// on some of them (by date of issue, for example) are not part of a
+    /// certificate, and so are lost in any bundle.
+    Embedded,
+    /// This machine's bundle: the first of these paths that exists, usually
+    /// of [`SYSTEM_BUNDLES`].
+    System(Vec<PathBuf>),
+    /// A PEM or DER file, or a directory of them.
+    Path(PathBuf),
+}
+
+/// A set of certificates, each one once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// In the order of the bundle: certificates compare by their DER.
+    set: BTreeSet<Certificate>,
+    duplicates: usize,
+}
+
+impl Certificates {
+    /// Reads, checks and merges all sources. `validity_at` is the time, in
+    /// Unix seconds, at which certificates should be valid; without it
+    /// nothing is said about their times.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something cannot be read, or with the problems of all sources.
+    pub fn load(
+        sources: &[CertificateSource],
+        validity_at: Option<u64>,
+    ) -> Result<(Self, Vec<CertificateWarning>), CertificateError> {
+        let mut collector = Collector::new(validity_at);
+        for source in sources {
+            match source {
+                CertificateSource::Embedded => collector.add_embedded(),
+                CertificateSource::System(candidates) => collector.add_system(candidates)?,
+                CertificateSource::Path(path) => collector.add_path(path)?,
+            }
+        }
+        collector.finish()
+    }
+
+    /// Returns the certificates that are part of the program.
+    #[must_use]
+    pub fn embedded() -> Self {
+        let mut certificates = Self::default();
+        for der in TLS_SERVER_ROOT_CERTS {
+            let certificate = Certificate::from_der(der)
+                .expect("a test parses every certificate that is embedded");
+            certificates.insert(certificate);
+        }
+        certificates
+    }
+
+    /// Returns the number of certificates.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Returns whether there is no certificate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// Returns how many further copies of its certificates the sources held.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
+    }
+
+    /// Returns the certificates in the order of the bundle.
+    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
+        self.set.iter()
+    }
+
+    /// Returns the bundle: one block of PEM per certificate, with lines of 64
+    /// characters that end in LF, and nothing else.
+    #[must_use]
+    pub fn to_pem(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        for certificate in self.iter() {
+            pem::write_certificate(&mut text, certificate.der());
+        }
+        text
+    }
+
+    /// Returns whether `certificate` was not yet there.
+    fn insert(&mut self, certificate: Certificate) -> bool {
+        let is_new = self.set.insert(certificate);
+        self.duplicates += usize::from(!is_new);
+        is_new
+    }
+}
+
+/// Says which certificates are embedded, and how many.
+#[must_use]
+pub fn edition() -> String {
+    let count = TLS_SERVER_ROOT_CERTS.len();
+    format!("{count} root certificates of Mozilla ({EMBEDDED_EDITION})")
+}

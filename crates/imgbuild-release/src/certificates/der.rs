@@ -1,0 +1,173 @@
+//! A bounded, strict reader of DER ([X.690]), as far as certificates need it.
+//!
+//! [X.690]: https://www.itu.int/rec/T-REC-X.690-202102-I/en
+
+/// `BOOLEAN`.
+pub(super) const BOOLEAN: u8 = 0x01;
+/// `INTEGER`.
+pub(super) const INTEGER: u8 = 0x02;
+/// `BIT STRING`.
+pub(super) const BIT_STRING: u8 = 0x03;
+/// `OCTET STRING`.
+pub(super) const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+/// `UTCTime`.
+pub(super) const UTC_TIME: u8 = 0x17;
+/// `GeneralizedTime`.
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+/// `SEQUENCE`, constructed as DER demands.
+pub(super) const SEQUENCE: u8 = 0x30;
+/// `SET`, constructed as DER demands.
+pub(super) const SET: u8 = 0x31;
+
+/// Returns the tag `[number]`, constructed.
+pub(super) const fn explicit(number: u8) -> u8 {
+    0xa0 | number
+}
+
+/// Returns the tag `[number]`, primitive.
+pub(super) const fn implicit(number: u8) -> u8 {
+    0x80 | number
+}
+
+/// Why bytes are not the DER of an X.509 certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DerError {
+    /// The bytes end before what they announce.
+    #[error("it ends in the middle of an element")]
+    Truncated,
+    /// A length that DER does not allow: indefinite, or not in its shortest
+    /// form.
+    #[error("an element's length is not written as DER demands")]
+    Length,
+    /// Something else than the structure of a certificate.
+    #[error("its {0} is not that of a certificate")]
+    Unexpected(&'static str),
+    /// A part holds more than it should.
+    #[error("{bytes} bytes follow its {part}")]
+    Trailing {
+        /// What should have ended.
+        part: &'static str,
+        /// How many bytes are left over.
+        bytes: usize,
+    },
+}
+
+/// Reads element after element of one constructed element's content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts before the first element of `bytes`.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Returns whether no element is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Reads the next element, whatever it is: its tag and content.
+    pub(super) fn any(&mut self) -> Result<(u8, &'a [u8]), DerError> {
+        let [tag, first, rest @ ..] = self.rest else {
+            return Err(DerError::Truncated);
+        };
+        let (length, rest) = length(*first, rest)?;
+        let (content, rest) = rest.split_at_checked(length).ok_or(DerError::Truncated)?;
+        self.rest = rest;
+        Ok((*tag, content))
+    }
+
+    /// Reads an element that must have `tag`; `part` names it in an error.
+    pub(super) fn element(&mut self, tag: u8, part: &'static str) -> Result<&'a [u8], DerError> {
+        match self.any()? {
+            (found, content) if found == tag => Ok(content),
+            _ => Err(DerError::Unexpected(part)),
+        }
+    }
+
+    /// Reads the elements inside of a `SEQUENCE`.
+    pub(super) fn sequence(&mut self, part: &'static str) -> Result<Self, DerError> {
+        self.element(SEQUENCE, part).map(Self::new)
+    }
+
+    /// Reads the next element if it has `tag`.
+    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
+        if self.rest.first() != Some(&tag) {
+            return Ok(None);
+        }
+        self.any().map(|(_, content)| Some(content))
+    }
+
+    /// Checks that nothing is left.
+    pub(super) fn finish(self, part: &'static str) -> Result<(), DerError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            bytes => Err(DerError::Trailing { part, bytes }),
+        }
+    }
+}
+
+/// Reads a length whose first byte is `first` (X.690 §8.1.3 and §10.1).
+fn length(first: u8, rest: &[u8]) -> Result<(usize, &[u8]), DerError> {
+    if first < 0x80 {
+        return Ok((usize::from(first), rest));
+    }
+    let count = usize::from(first & 0x7f);
+    // No certificate needs more than four bytes of length.
+    if !(1..=4).contains(&count) {
+        return Err(DerError::Length);
+    }
+    let (digits, rest) = rest.split_at_checked(count).ok_or(DerError::Truncated)?;
+    let value = digits
+        .iter()
+        .fold(0_u64, |value, digit| value << 8 | u64::from(*digit));
+    if digits[0] == 0 || value < 0x80 {
+        return Err(DerError::Length);
+    }
+    let value = usize::try_from(value).map_err(|_| DerError::Truncated)?;
+    Ok((value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_come_one_after_the_other() {
+        let mut reader = Reader::new(&[0x02, 0x01, 0x05, 0x30, 0x02, 0x05, 0x00]);
+        assert_eq!(reader.element(INTEGER, "number").unwrap(), [5]);
+        assert_eq!(reader.optional(INTEGER).unwrap(), None);
+        assert!(!reader.sequence("sequence").unwrap().is_empty());
+        reader.finish("bytes").unwrap();
+    }
+
+    #[test]
+    fn a_length_has_one_form() {
+        for (bytes, error) in [
+            (&[0x30][..], DerError::Truncated),
+            (&[0x30, 0x01], DerError::Truncated),
+            (&[0x30, 0x81], DerError::Truncated),
+            (&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], DerError::Truncated),
+            (&[0x30, 0x80, 0x00, 0x00], DerError::Length),
+            (&[0x30, 0x81, 0x01, 0x00], DerError::Length),
+            (&[0x30, 0x82, 0x00, 0x80], DerError::Length),
+            (&[0x30, 0x85, 1, 1, 1, 1, 1], DerError::Length),
+        ] {
+            assert_eq!(Reader::new(bytes).any(), Err(error), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_long_length_is_read_whole() {
+        let mut bytes = vec![0x04, 0x82, 0x01, 0x00];
+        bytes.resize(4 + 256, 7);
+        let content = Reader::new(&bytes).element(OCTET_STRING, "string").unwrap();
+        assert_eq!(content, [7; 256]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Cuts a text into PEM blocks ([RFC 7468]), more forgiving than strict
+//! readers are about blanks and line ends, and less about damaged markers.
+//!
+//! [RFC 7468]: https://www.rfc-editor.org/rfc/rfc7468
+
+use std::mem;
+
+use super::base64::{self, Base64Error, Decoder};
+use super::report::ProblemReason;
+
+/// The width of the lines that [`write_certificate`] writes (RFC 7468 §2).
+const LINE_BYTES: usize = 64;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Fragments that only a marker has. A line with one that is not a marker is
+/// a damaged marker: to take it for text would lose a certificate, as when two
+/// files were joined without a line end between them.
+const MARKER_FRAGMENTS: [&str; 5] = [
+    "-----BEGIN",
+    "-----END",
+    "BEGIN CERTIFICATE",
+    "END CERTIFICATE",
+    "PRIVATE KEY-",
+];
+
+/// A block, from its `BEGIN` line to its `END` line.
+#[derive(Debug)]
+pub(super) struct Block<'a> {
+    /// The number of its `BEGIN` line, from 1.
+    pub(super) line: usize,
+    /// What it says it holds.
+    pub(super) label: &'a [u8],
+    body: Vec<(usize, &'a [u8])>,
+}
+
+/// What a text holds.
+#[derive(Debug, Default)]
+pub(super) struct Blocks<'a> {
+    /// The complete blocks.
+    pub(super) blocks: Vec<Block<'a>>,
+    /// What is wrong between them, with the line.
+    pub(super) problems: Vec<(usize, ProblemReason)>,
+    /// The first line of text outside of blocks that is not a `#` comment.
+    pub(super) first_text: Option<usize>,
+    /// The first line that begins with a byte order mark: of the whole text,
+    /// or of a file that was appended to it.
+    pub(super) first_byte_order_mark: Option<usize>,
+    /// The first line that ends in a carriage return.
+    pub(super) first_carriage_return: Option<usize>,
+}
+
+enum Marker<'a> {
+    Begin(&'a [u8]),
+    End(&'a [u8]),
+    Damaged,
+}
+
+enum State<'a> {
+    Outside,
+    Inside(Block<'a>),
+    /// After a damaged marker nothing is known until the next sound one.
+    Lost,
+}
+
+/// Cuts `text` into blocks.
+pub(super) fn parse(text: &[u8]) -> Blocks<'_> {
+    let mut found = Blocks::default();
+    let mut state = State::Outside;
+    for (line, (content, has_carriage_return)) in (1..).zip(Lines { rest: text }) {
+        if has_carriage_return {
+            found.first_carriage_return.get_or_insert(line);
+        }
+        let unmarked = content.strip_prefix(BYTE_ORDER_MARK);
+        if unmarked.is_some() {
+            found.first_byte_order_mark.get_or_insert(line);
+        }
+        let content = unmarked.unwrap_or(content).trim_ascii();
+        if content.is_empty() {
+            continue;
+        }
+        state = match (marker(content), state) {
+            (Some(marker), state) => found.take_marker(line, &marker, state),
+            (None, State::Inside(mut block)) => {
+                block.body.push((line, content));
+                State::Inside(block)
+            }
+            (None, State::Outside) => {
+                if !content.starts_with(b"#") {
+                    found.first_text.get_or_insert(line);
+                }
+                State::Outside
+            }
+            (None, State::Lost) => State::Lost,
+        };
+    }
+    if let State::Inside(block) = state {
+        found
+            .problems
+            .push((block.line, ProblemReason::not_ended(block.label)));
+    }
+    found
+}
+
+impl<'a> Blocks<'a> {
+    fn take_marker(&mut self, line: usize, marker: &Marker<'a>, state: State<'a>) -> State<'a> {
+        match (marker, state) {
+            (Marker::Begin(label), state) => {
+                if let State::Inside(block) = state {
+                    self.problems
+                        .push((block.line, ProblemReason::not_ended(block.label)));
+                }
+                let body = Vec::new();
+                State::Inside(Block { line, label, body })
+            }
+            (Marker::End(label), State::Inside(block)) if *label == block.label => {
+                self.blocks.push(block);
+                State::Outside
+            }
+            (Marker::End(label), State::Inside(block)) => {
+                let reason = ProblemReason::wrong_end(label, block.line);
+                self.problems.push((line, reason));
+                State::Outside
+            }
+            (Marker::End(label), State::Outside) => {
+                self.problems.push((line, ProblemReason::not_begun(label)));
+                State::Outside
+            }
+            (Marker::End(_), State::Lost) => State::Outside,
+            (Marker::Damaged, _) => {
+                self.problems.push((line, ProblemReason::DamagedMarker));
+                State::Lost
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Decodes the block's content.
+    pub(super) fn decode(&self) -> Result<Vec<u8>, (usize, Base64Error)> {
+        let mut decoder = Decoder::default();
+        let mut last = self.line;
+        for (line, content) in &self.body {
+            decoder.push(content).map_err(|error| (*line, error))?;
+            last = *line;
+        }
+        decoder.finish().map_err(|error| (last, error))
+    }
+}
+
+fn marker(line: &[u8]) -> Option<Marker<'_>> {
+    let label = line
+        .strip_prefix(b"-----")
+        .and_then(|rest| rest.strip_suffix(b"-----"))
+        .filter(|label| !label.contains(&b'-') || !contains_fragment(label));
+    if let Some(label) = label.and_then(|label| label.strip_prefix(b"BEGIN ")) {
+        return Some(Marker::Begin(label));
+    }
+    if let Some(label) = label.and_then(|label| label.strip_prefix(b"END ")) {
+        return Some(Marker::End(label));
+    }
+    let is_comment = line.starts_with(b"#");
+    (!is_comment && contains_fragment(line)).then_some(Marker::Damaged)
+}
+
+fn contains_fragment(line: &[u8]) -> bool {
+    MARKER_FRAGMENTS.iter().any(|fragment| {
+        line.windows(fragment.len())
+            .any(|window| window.eq_ignore_ascii_case(fragment.as_bytes()))
+    })
+}
+
+/// Iterates over lines that end in LF, CR LF or CR.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (&'a [u8], bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let is_end = |byte: &u8| matches!(*byte, b'\n' | b'\r');
+        let Some(end) = self.rest.iter().position(is_end) else {
+            return Some((mem::take(&mut self.rest), false));
+        };
+        let (line, rest) = self.rest.split_at(end);
+        let has_carriage_return = rest.starts_with(b"\r");
+        let end_bytes = if rest.starts_with(b"\r\n") { 2 } else { 1 };
+        self.rest = &rest[end_bytes..];
+        Some((line, has_carriage_return))
+    }
+}
+
+/// Appends one clean block to `text`: 64 columns, LF, nothing around it.
+pub(super) fn write_certificate(text: &mut Vec<u8>, der: &[u8]) {
+    text.extend_from_slice(b"-----BEGIN CERTIFICATE-----\n");
+    for line in base64::encode(der).chunks(LINE_BYTES) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(b"-----END CERTIFICATE-----\n");
+}

@@ -1,0 +1,141 @@
+//! What an image will hold, by path: links are followed as the kernel does.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::path::ImagePath;
+
+/// How many links are followed before they count as a loop: the kernel's own
+/// limit (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Members by their path, from several sorted or unsorted lists.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Contents<'a> {
+    /// The release's, sorted: too many to be copied into a map.
+    sorted: &'a [Member],
+    others: BTreeMap<&'a ImagePath, &'a Member>,
+}
+
+/// Where a path ends when all its links are followed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At something that is there.
+    There(ImagePath),
+    /// At a path where nothing is.
+    Nothing(ImagePath),
+    /// Nowhere: the links go round.
+    Loop,
+}
+
+impl<'a> Contents<'a> {
+    /// Starts with `sorted`, which is sorted by path.
+    pub(crate) fn new(sorted: &'a [Member]) -> Self {
+        Self {
+            sorted,
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// Adds members; one whose path is known stays as it was.
+    pub(crate) fn add(&mut self, members: impl IntoIterator<Item = &'a Member>) {
+        for member in members {
+            self.others.entry(&member.entry.path).or_insert(member);
+        }
+    }
+
+    /// Returns what lies at exactly this path.
+    pub(crate) fn get(&self, path: &ImagePath) -> Option<&'a Member> {
+        let found = self
+            .sorted
+            .binary_search_by(|member| member.entry.path.cmp(path));
+        match found {
+            Ok(index) => Some(&self.sorted[index]),
+            Err(_) => self.others.get(path).copied(),
+        }
+    }
+
+    /// Follows all links of `path`, the last one too.
+    pub(crate) fn resolve(&self, path: &ImagePath) -> End {
+        let mut rest = components(path.as_bytes());
+        let mut at = ImagePath::root();
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                at = at.parent().unwrap_or(at);
+                continue;
+            }
+            let Ok(next) = at.join(&name) else {
+                return End::Nothing(at);
+            };
+            let Some(EntryKind::Symlink { target }) =
+                self.get(&next).map(|member| &member.entry.kind)
+            else {
+                at = next;
+                continue;
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return End::Loop;
+            }
+            if target.starts_with(b"/") {
+                at = ImagePath::root();
+            }
+            rest.extend(components(target));
+        }
+        match at.is_root() || self.get(&at).is_some() {
+            true => End::There(at),
+            false => End::Nothing(at),
+        }
+    }
+
+    /// Returns the regular file that `path` leads to.
+    pub(crate) fn file(&self, path: &ImagePath) -> Option<&'a Member> {
+        let End::There(end) = self.resolve(path) else {
+            return None;
+        };
+        let member = self.get(&end)?;
+        match &member.entry.kind {
+            EntryKind::File { .. } => Some(member),
+            EntryKind::Hardlink { target } => self.get(target),
+            EntryKind::Directory | EntryKind::Symlink { .. } => None,
+        }
+    }
+}
+
+/// The names of a path, last first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+        .rev()
+        .collect()
+}
+
+/// Returns the first bytes of a file, at most `limit`; of one that cannot be
+/// read none.
+pub(crate) fn first_bytes(content: &Content, limit: u64) -> Vec<u8> {
+    match content {
+        Content::Bytes(bytes) => {
+            let end = usize::try_from(limit).map_or(bytes.len(), |limit| limit.min(bytes.len()));
+            bytes[..end].to_vec()
+        }
+        Content::File(file) => {
+            let mut bytes = Vec::new();
+            let read = fs_err::File::open(&file.path)
+                .and_then(|file| file.take(limit).read_to_end(&mut bytes));
+            match read {
+                Ok(_) => bytes,
+                Err(_) => Vec::new(),
+            }
+        }
+    }
+}
+
+/// Returns whether the system could run the entry, going by its mode.
+pub(crate) fn is_executable(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::File { .. }) && entry.mode & 0o111 != 0
+}

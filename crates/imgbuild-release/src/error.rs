@@ -1,0 +1,262 @@
+//! Why there is no plan, or no image.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use imgbuild_oci::path::{ImagePath, ParseImagePathError};
+
+use crate::certificates::CertificateError;
+use crate::pattern::PatternError;
+use crate::runtime::RuntimeError;
+
+/// How many problems a message shows; the rest is counted.
+const MAX_SHOWN: usize = 20;
+
+/// What can fail between a release and its image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call on a file failed; the cause names the call and the file.
+    #[error(transparent)]
+    File(io::Error),
+
+    /// There is nothing at the release's path.
+    #[error("there is no release at `{}`", path.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+
+    /// The release's path is not a directory.
+    #[error("the release `{}` is not a directory", path.display())]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+
+    /// Nothing of the release is left to be packaged.
+    #[error("the release `{}` has nothing to package", path.display())]
+    Empty {
+        /// The path as given.
+        path: PathBuf,
+        /// How many paths were left out.
+        left_out: usize,
+    },
+
+    /// A directory of Cargo's without a program.
+    #[error("the Cargo release `{}` has no executable", path.display())]
+    NoExecutable {
+        /// The path as given.
+        path: PathBuf,
+    },
+
+    /// A program that was asked for is not in the release.
+    #[error(
+        "the release has no executable called `{name}` (it has: {})",
+        list(known)
+    )]
+    UnknownBinary {
+        /// The name asked for.
+        name: String,
+        /// The executables that are there.
+        known: Vec<String>,
+    },
+
+    /// Paths that cannot go into an image, all of them.
+    #[error("cannot package the release{}", Shown(refusals))]
+    Refused {
+        /// Each path with its reason.
+        refusals: Vec<Refusal>,
+    },
+
+    /// Nothing says what a container should run.
+    #[error("cannot tell what the image should run{}", candidates_text(candidates))]
+    NoCommand {
+        /// The executables that could be meant.
+        candidates: Vec<ImagePath>,
+    },
+
+    /// The command is not there or cannot be run.
+    #[error("the command `{command}` cannot run: {reason}")]
+    Command {
+        /// The command as given.
+        command: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A user name that the image does not know.
+    #[error(
+        "the image has no user or group called `{name}` (known: {})",
+        list(known)
+    )]
+    UnknownUser {
+        /// The name as given.
+        name: String,
+        /// The names in the image's passwd or group file.
+        known: Vec<String>,
+    },
+
+    /// Programs for different platforms, or not for the one asked for.
+    #[error("the programs of the release are not all for {}{}", platform_text(wanted.as_deref()), Shown(programs))]
+    Platform {
+        /// The platform that the user asked for.
+        wanted: Option<String>,
+        /// Each program with its platform.
+        programs: Vec<String>,
+    },
+
+    /// Needed libraries that are nowhere.
+    #[error("libraries that the release needs were not found{}", Shown(missing))]
+    MissingLibraries {
+        /// Each library with who needs it and where it was looked for.
+        missing: Vec<String>,
+    },
+
+    /// The runtime closure could not be computed.
+    #[error(transparent)]
+    Runtime(RuntimeError),
+
+    /// A CA bundle cannot be used.
+    #[error(transparent)]
+    Certificates(CertificateError),
+
+    /// A pattern cannot be used.
+    #[error(transparent)]
+    Pattern(PatternError),
+
+    /// A path cannot be one in an image.
+    #[error(transparent)]
+    Path(ParseImagePathError),
+
+    /// Layers could not be made.
+    #[error(transparent)]
+    Image(imgbuild_oci::error::Error),
+}
+
+/// The result of everything in this crate that can fail as [`Error`] says.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A path that cannot go into an image, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A socket, FIFO or device.
+    Special {
+        /// The path on the host.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// The path on the host.
+        path: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// Its name or path cannot be in an image.
+    Name {
+        /// The path on the host.
+        path: PathBuf,
+        /// The rule that it breaks.
+        reason: String,
+    },
+    /// A set-id file that would become root's.
+    SetId {
+        /// The path on the host.
+        path: PathBuf,
+        /// The user and group that own it.
+        owner: (u32, u32),
+    },
+    /// Two sources for one path of the image.
+    TwoSources {
+        /// The path in the image.
+        path: ImagePath,
+        /// Where its content would come from.
+        sources: [String; 2],
+    },
+    /// A path below something that is not a directory.
+    BelowAFile {
+        /// The path in the image.
+        path: ImagePath,
+        /// What is no directory.
+        parent: ImagePath,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Special { path, what } => write!(
+                formatter,
+                "`{}` is {what}; images can hold files, directories and symbolic links",
+                path.display()
+            ),
+            Self::Unreadable { path, cause } => {
+                write!(formatter, "`{}` cannot be read: {cause}", path.display())
+            }
+            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", path.display()),
+            Self::SetId {
+                path,
+                owner: (uid, gid),
+            } => write!(
+                formatter,
+                "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
+                path.display()
+            ),
+            Self::TwoSources {
+                path,
+                sources: [first, second],
+            } => write!(formatter, "`{path}` has two sources: {first} and {second}"),
+            Self::BelowAFile { path, parent } => {
+                write!(
+                    formatter,
+                    "`{path}` lies below `{parent}`, which is not a directory"
+                )
+            }
+        }
+    }
+}
+
+/// Shows a list below its headline, [`MAX_SHOWN`] lines at most.
+struct Shown<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Shown<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for item in self.0.iter().take(MAX_SHOWN) {
+            write!(formatter, "\n  {item}")?;
+        }
+        match self.0.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            rest => write!(formatter, "\n  … and {rest} more"),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+fn platform_text(wanted: Option<&str>) -> String {
+    match wanted {
+        Some(platform) => format!("`{platform}`"),
+        None => "one platform".to_owned(),
+    }
+}
+
+fn candidates_text(candidates: &[ImagePath]) -> String {
+    match candidates.is_empty() {
+        true => ": it has no executable at its top or in its `bin` directory".to_owned(),
+        false => format!(
+            ": it has {} executables{}",
+            candidates.len(),
+            Shown(candidates)
+        ),
+    }
+}

@@ -1,0 +1,208 @@
+//! Which file of a release belongs to which layer.
+//!
+//! A release that is one tree is cut along its directories, so that parts
+//! that change at different times lie in different layers, and large releases
+//! are read, sent and unpacked in parallel. The rule looks at paths and sizes
+//! only. A change inside one directory moves nothing between layers unless
+//! the directory crosses a limit.
+
+use std::collections::BTreeMap;
+
+/// A directory up to this size stays together, in bytes.
+const MAX_UNIT_BYTES: u64 = 32 << 20;
+
+/// A directory from this size on is a unit of its own, in bytes, when what it
+/// lies in is too large for one.
+const MIN_UNIT_BYTES: u64 = 4 << 20;
+
+/// A path of the release with the bytes that it brings.
+#[derive(Debug, Clone, Copy)]
+pub struct Weight<'a> {
+    /// The path relative to the release, without a leading slash.
+    pub path: &'a [u8],
+    /// The bytes of its content.
+    pub bytes: u64,
+}
+
+/// A part of a release that changes as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The directory or file that it is; empty for the whole release.
+    pub name: Vec<u8>,
+    /// Which of the paths belong to it, rising.
+    pub paths: Vec<usize>,
+    bytes: u64,
+}
+
+/// Divides `paths`, which are sorted by their bytes, into at most `limit`
+/// units, each path into one.
+#[must_use]
+pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
+    let all = (0..paths.len()).collect();
+    let mut units = Vec::new();
+    split(paths, Unit::new(paths, Vec::new(), all), &mut units);
+    merge_smallest(&mut units, limit.max(1));
+    units
+}
+
+impl Unit {
+    fn new(paths: &[Weight<'_>], name: Vec<u8>, members: Vec<usize>) -> Self {
+        let bytes = members.iter().map(|index| paths[*index].bytes).sum();
+        Self {
+            name,
+            paths: members,
+            bytes,
+        }
+    }
+}
+
+fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
+    if unit.bytes <= MAX_UNIT_BYTES || unit.paths.len() == 1 {
+        units.push(unit);
+        return;
+    }
+    let depth = match unit.name.len() {
+        0 => 0,
+        length => length + 1,
+    };
+    let mut children: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    for index in unit.paths {
+        let path = paths[index].path;
+        // The directory itself goes with its first small child.
+        let below = path.get(depth..).unwrap_or_default();
+        let end = below
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(below.len());
+        children.entry(&below[..end]).or_default().push(index);
+    }
+    let mut small = Vec::new();
+    for (name, members) in children {
+        let mut path = unit.name.clone();
+        if depth > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let child = Unit::new(paths, path, members);
+        match child.bytes >= MIN_UNIT_BYTES {
+            true => split(paths, child, units),
+            false => small.push((name, child)),
+        }
+    }
+    units.extend(group_small(paths, &unit.name, small));
+}
+
+/// Groups small children of a directory by a hash of their name: which group
+/// one is in does not depend on the others' sizes.
+fn group_small(paths: &[Weight<'_>], directory: &[u8], children: Vec<(&[u8], Unit)>) -> Vec<Unit> {
+    let bytes: u64 = children.iter().map(|(_, unit)| unit.bytes).sum();
+    let groups = bytes.div_ceil(MAX_UNIT_BYTES).next_power_of_two();
+    let mut by_group: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (name, unit) in children {
+        let group = u64::from(name_hash(name)) % groups;
+        by_group.entry(group).or_default().extend(unit.paths);
+    }
+    by_group
+        .into_values()
+        .map(|mut members| {
+            members.sort_unstable();
+            Unit::new(paths, directory.to_vec(), members)
+        })
+        .collect()
+}
+
+/// FNV-1a: short, and the same for all time.
+fn name_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// Keeps the largest units and puts the rest into one, which comes last.
+fn merge_smallest(units: &mut Vec<Unit>, limit: usize) {
+    if units.len() > limit {
+        units.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.paths.cmp(&b.paths)));
+        let rest = units.split_off(limit - 1);
+        let mut merged = Unit {
+            name: Vec::new(),
+            paths: Vec::new(),
+            bytes: 0,
+        };
+        for unit in rest {
+            merged.bytes += unit.bytes;
+            merged.paths.extend(unit.paths);
+        }
+        merged.paths.sort_unstable();
+        units.push(merged);
+    }
+    units.sort_by(|a, b| a.paths.cmp(&b.paths));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn names(paths: &[(&str, u64)], limit: usize) -> Vec<(String, usize)> {
+        let weights: Vec<Weight<'_>> = paths
+            .iter()
+            .map(|(path, mebibytes)| Weight {
+                path: path.as_bytes(),
+                bytes: mebibytes * MIB,
+            })
+            .collect();
+        let units = divide(&weights, limit);
+        let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(
+            all,
+            (0..paths.len()).collect::<Vec<_>>(),
+            "each path is in one unit"
+        );
+        let name = |unit: &Unit| String::from_utf8(unit.name.clone()).unwrap();
+        units
+            .iter()
+            .map(|unit| (name(unit), unit.paths.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_small_release_is_one_unit() {
+        let paths = [("a", 1), ("b/c", 20), ("d", 5)];
+        assert_eq!(names(&paths, 64), [(String::new(), 3)]);
+    }
+
+    #[test]
+    fn a_large_release_is_cut_along_its_directories() {
+        let paths = [
+            ("bin", 0),
+            ("bin/server", 1),
+            ("data/model", 100),
+            ("lib", 0),
+            ("lib/a", 0),
+            ("lib/a/x", 20),
+            ("lib/a/y", 3),
+            ("lib/b/x", 16),
+            ("lib/c", 1),
+            ("readme", 1),
+        ];
+        let unit = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(
+            names(&paths, 64),
+            [
+                unit("", 3),
+                unit("data/model", 1),
+                unit("lib", 2),
+                unit("lib/a", 3),
+                unit("lib/b", 1),
+            ]
+        );
+        assert_eq!(
+            names(&paths, 2),
+            [unit("", 9), unit("data/model", 1)],
+            "the smallest are merged"
+        );
+        assert_eq!(names(&paths, 1), [unit("", 10)]);
+    }
+}

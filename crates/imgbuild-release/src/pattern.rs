@@ -1,0 +1,139 @@
+//! Which paths of a release go in: patterns in the manner of `.gitignore`.
+
+use std::path::Path;
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// One pattern, in the order in which the user gave them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// What matches is left out.
+    Exclude(String),
+    /// What matches goes in, although an earlier pattern or the kind of the
+    /// release leaves it out.
+    Include(String),
+}
+
+/// Patterns, ready to match; the last one that matches a path decides.
+///
+/// A pattern is one of [gitignore]: `*.map`, `/docs`, `logs/`, `a/**/b`. A
+/// path that no pattern matches goes where the nearest directory above it
+/// goes. Unlike git, a file can be included again below an excluded directory.
+///
+/// [gitignore]: https://git-scm.com/docs/gitignore#_pattern_format
+#[derive(Debug, Clone)]
+pub struct Patterns {
+    matcher: Gitignore,
+}
+
+/// What the patterns say of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// No pattern matches.
+    Undecided,
+    /// Left out.
+    Excluded,
+    /// Goes in.
+    Included,
+}
+
+/// A text that is no pattern.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the pattern `{pattern}`")]
+pub struct PatternError {
+    pattern: String,
+    source: ignore::Error,
+}
+
+impl Patterns {
+    /// Compiles patterns in the order given.
+    ///
+    /// # Errors
+    ///
+    /// Names the first text that is no pattern.
+    pub fn new(patterns: &[Pattern]) -> Result<Self, PatternError> {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in patterns {
+            let (text, line) = match pattern {
+                // A leading `!` or `#` is part of the name here.
+                Pattern::Exclude(text) if text.starts_with(['!', '#']) => {
+                    (text, format!("\\{text}"))
+                }
+                Pattern::Exclude(text) => (text, text.clone()),
+                Pattern::Include(text) => (text, format!("!{text}")),
+            };
+            let error = |source| PatternError {
+                pattern: text.clone(),
+                source,
+            };
+            builder.add_line(None, &line).map_err(error)?;
+        }
+        let matcher = builder.build().map_err(|source| PatternError {
+            pattern: String::new(),
+            source,
+        })?;
+        Ok(Self { matcher })
+    }
+
+    /// Returns whether there are no patterns, so that nothing needs matching.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.matcher.is_empty()
+    }
+
+    /// Decides on a path relative to the release.
+    #[must_use]
+    pub fn decide(&self, path: &Path, is_directory: bool) -> Verdict {
+        if self.is_empty() {
+            return Verdict::Undecided;
+        }
+        let found = self.matcher.matched_path_or_any_parents(path, is_directory);
+        if found.is_ignore() {
+            Verdict::Excluded
+        } else if found.is_whitelist() {
+            Verdict::Included
+        } else {
+            Verdict::Undecided
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_pattern_that_matches_decides() {
+        let exclude = |text: &str| Pattern::Exclude(text.to_owned());
+        let include = |text: &str| Pattern::Include(text.to_owned());
+        let patterns = Patterns::new(&[
+            exclude("*.map"),
+            include("keep.map"),
+            exclude("/docs"),
+            include("docs/license"),
+            exclude("logs/"),
+            exclude("#x"),
+        ])
+        .unwrap();
+        for (path, expected) in [
+            ("a.js", Verdict::Undecided),
+            ("a/b.map", Verdict::Excluded),
+            ("a/keep.map", Verdict::Included),
+            ("docs/index.html", Verdict::Excluded),
+            ("docs/license", Verdict::Included),
+            ("lib/docs", Verdict::Undecided),
+            ("a/logs/today", Verdict::Excluded),
+            ("logs", Verdict::Undecided),
+            ("#x", Verdict::Excluded),
+        ] {
+            assert_eq!(patterns.decide(Path::new(path), false), expected, "{path}");
+        }
+        assert_eq!(patterns.decide(Path::new("logs"), true), Verdict::Excluded);
+    }
+
+    #[test]
+    fn a_text_that_is_no_pattern_is_named() {
+        let error = Patterns::new(&[Pattern::Exclude("a[".to_owned())]).unwrap_err();
+        assert_eq!(error.to_string(), "cannot use the pattern `a[`");
+    }
+}

@@ -1,0 +1,160 @@
+//! What a container of the image runs.
+
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::path::ImagePath;
+
+use crate::contents::{Contents, End, first_bytes, is_executable};
+use crate::elf::{Elf, Kind as ElfKind};
+use crate::error::{Error, Result};
+use crate::release::{Kind, Release};
+
+/// The command as the user gave it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandOptions {
+    /// The entrypoint; a relative first argument lies in the release.
+    pub entrypoint: Option<Vec<String>>,
+    /// The command; its first argument as above, without an entrypoint.
+    pub cmd: Option<Vec<String>>,
+    /// Whether the image has no entrypoint unless one is given.
+    pub no_entrypoint: bool,
+}
+
+/// The command as the configuration says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) cmd: Option<Vec<String>>,
+}
+
+/// Resolves the command that was given, or finds the one that is meant.
+pub(crate) fn decide(
+    release: &Release,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+) -> Result<Command> {
+    let resolve = |arguments: &Vec<String>| resolve(release.prefix(), contents, arguments);
+    match (&options.entrypoint, &options.cmd) {
+        (Some(entrypoint), cmd) => Ok(Command {
+            entrypoint: Some(resolve(entrypoint)?),
+            cmd: cmd.clone(),
+        }),
+        (None, Some(cmd)) => Ok(Command {
+            entrypoint: None,
+            cmd: Some(resolve(cmd)?),
+        }),
+        (None, None) if options.no_entrypoint => Ok(Command::default()),
+        (None, None) => Ok(Command {
+            entrypoint: Some(vec![guess(release)?.to_string()]),
+            cmd: None,
+        }),
+    }
+}
+
+/// Makes the first argument an absolute path of something that can run.
+pub(crate) fn resolve(
+    prefix: &ImagePath,
+    contents: &Contents<'_>,
+    arguments: &[String],
+) -> Result<Vec<String>> {
+    let Some((command, rest)) = arguments.split_first() else {
+        return Ok(Vec::new());
+    };
+    let error = |reason: String| Error::Command {
+        command: command.clone(),
+        reason,
+    };
+    let path = match command.starts_with('/') {
+        true => ImagePath::parse(command).map_err(Error::Path)?,
+        false => {
+            let direct = prefix.join(command).map_err(Error::Path)?;
+            let in_bin = prefix.join(format!("bin/{command}")).map_err(Error::Path)?;
+            let is_bare = !command.contains('/');
+            match contents.get(&direct) {
+                None if is_bare && contents.get(&in_bin).is_some() => in_bin,
+                _ => direct,
+            }
+        }
+    };
+    let end = match contents.resolve(&path) {
+        End::There(end) => end,
+        End::Nothing(end) if end == path => {
+            return Err(error(format!("nothing is at `{path}` in the image")));
+        }
+        End::Nothing(end) => {
+            return Err(error(format!("it is a link to `{end}`, where nothing is")));
+        }
+        End::Loop => return Err(error("its links go round".to_owned())),
+    };
+    let entry = contents.get(&end).map(|member| &member.entry);
+    match entry {
+        Some(entry) if entry.kind == EntryKind::Directory => {
+            Err(error(format!("`{end}` is a directory")))
+        }
+        Some(entry) if !is_executable(entry) => {
+            let mode = entry.mode;
+            Err(error(format!(
+                "`{end}` is not executable: its mode is {mode:04o}"
+            )))
+        }
+        Some(_) => {
+            let first = [path.to_string()].into_iter();
+            Ok(first.chain(rest.iter().cloned()).collect())
+        }
+        None => Err(error(format!("`{end}` is a directory"))),
+    }
+}
+
+/// Finds the one executable, or of several the one named like the release.
+fn guess(release: &Release) -> Result<ImagePath> {
+    let contents = Contents::new(release.members());
+    let candidates: Vec<&ImagePath> = release
+        .members()
+        .iter()
+        .map(|member| &member.entry.path)
+        .filter(|path| is_at_top_or_bin(path, release))
+        .filter(|path| {
+            let file = contents.file(path);
+            file.is_some_and(|file| {
+                is_executable(&file.entry) && file.content.as_ref().is_some_and(can_run)
+            })
+        })
+        .collect();
+    let named = |name: &str| {
+        let mut found = candidates
+            .iter()
+            .filter(|path| path.file_name() == name.as_bytes());
+        found.next().map(|path| (*path).clone())
+    };
+    match candidates.as_slice() {
+        [only] => Ok((*only).clone()),
+        several => named(release.name()).ok_or_else(|| Error::NoCommand {
+            candidates: several.iter().map(|path| (*path).clone()).collect(),
+        }),
+    }
+}
+
+fn is_at_top_or_bin(path: &ImagePath, release: &Release) -> bool {
+    let parent = path.parent().unwrap_or_else(ImagePath::root);
+    let bin = release.prefix().join("bin");
+    parent == *release.prefix()
+        || (release.kind() == Kind::Tree && bin.is_ok_and(|bin| parent == bin))
+}
+
+/// Returns whether the kernel takes it for a program: a script, or an ELF
+/// file that is one.
+fn can_run(content: &Content) -> bool {
+    match first_bytes(content, 4).as_slice() {
+        [b'#', b'!', ..] => true,
+        [0x7f, b'E', b'L', b'F'] => {
+            let Content::File(file) = content else {
+                return false;
+            };
+            let elf = fs_err::File::open(&file.path)
+                .ok()
+                .and_then(|file| Elf::read(&file).ok().flatten());
+            elf.is_some_and(|elf| matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,125 @@
+//! The image configuration that a plan writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgbuild_oci::image::{Configuration, Healthcheck};
+use imgbuild_oci::path::ImagePath;
+
+use super::PlanOptions;
+use super::command::{Command, decide, resolve};
+use crate::certificates::BUNDLE_PATH;
+use crate::contents::Contents;
+use crate::error::{Error, Result};
+use crate::release::{Kind, Release};
+use crate::skeleton::User;
+
+/// Docker's default, said out loud: not every engine adds it.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The fields of the configuration that the user gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigurationOptions {
+    /// Environment variables, in order; a later one of a name wins.
+    pub env: Vec<(String, String)>,
+    /// `PORT/PROTOCOL`.
+    pub exposed_ports: BTreeSet<String>,
+    /// The directory that the command starts in.
+    pub working_dir: Option<ImagePath>,
+    /// Directories that become volumes.
+    pub volumes: BTreeSet<ImagePath>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The signal that stops a container.
+    pub stop_signal: Option<String>,
+    /// The health check; its command as an entrypoint's.
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// What of the image's contents the environment depends on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Environment {
+    /// The image has a CA bundle.
+    pub(crate) has_bundle: bool,
+    /// The bundle is not only Mozilla's, and Node.js is in the image.
+    pub(crate) tells_node: bool,
+}
+
+pub(crate) fn configuration(
+    release: &Release,
+    contents: &Contents<'_>,
+    options: &PlanOptions,
+    user: User,
+    environment: Environment,
+) -> Result<Configuration> {
+    let given = &options.configuration;
+    let Command { entrypoint, cmd } = decide(release, contents, &options.command)?;
+    let working_dir = match (&given.working_dir, release.kind()) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Kind::Tree) => Some(release.prefix().clone()),
+        (None, Kind::Cargo) => None,
+    };
+    Ok(Configuration {
+        cmd,
+        entrypoint,
+        env: env(release, contents, given, environment)?,
+        exposed_ports: given.exposed_ports.clone(),
+        healthcheck: given
+            .healthcheck
+            .as_ref()
+            .map(|check| healthcheck(release, contents, check))
+            .transpose()?,
+        labels: given.labels.clone(),
+        stop_signal: given.stop_signal.clone(),
+        user: Some(format!("{}:{}", user.uid, user.gid)),
+        volumes: given.volumes.iter().map(ImagePath::to_string).collect(),
+        working_dir: working_dir.map(|path| path.to_string()),
+    })
+}
+
+fn env(
+    release: &Release,
+    contents: &Contents<'_>,
+    given: &ConfigurationOptions,
+    environment: Environment,
+) -> Result<Vec<String>> {
+    let bin = release.prefix().join("bin").map_err(Error::Path)?;
+    let path = match release.kind() {
+        Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
+            format!("{bin}:{SYSTEM_PATH}")
+        }
+        Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
+    };
+    let mut variables = vec![("PATH".to_owned(), path)];
+    if environment.has_bundle {
+        variables.push(("SSL_CERT_FILE".to_owned(), BUNDLE_PATH.to_owned()));
+    }
+    if environment.tells_node {
+        variables.push(("NODE_EXTRA_CA_CERTS".to_owned(), BUNDLE_PATH.to_owned()));
+    }
+    for (name, value) in &given.env {
+        match variables.iter_mut().find(|(known, _)| known == name) {
+            Some(variable) => variable.1.clone_from(value),
+            None => variables.push((name.clone(), value.clone())),
+        }
+    }
+    let texts = variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    Ok(texts.collect())
+}
+
+/// Resolves the program of a `CMD` check.
+fn healthcheck(
+    release: &Release,
+    contents: &Contents<'_>,
+    check: &Healthcheck,
+) -> Result<Healthcheck> {
+    let mut check = check.clone();
+    if let [kind, command @ ..] = check.test.as_slice()
+        && kind == "CMD"
+    {
+        let command = resolve(release.prefix(), contents, command)?;
+        check.test = [kind.clone()].into_iter().chain(command).collect();
+    }
+    Ok(check)
+}

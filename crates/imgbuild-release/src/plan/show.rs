@@ -1,0 +1,72 @@
+//! A plan as data for people and programs.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::{EntryKind, Owner};
+use imgbuild_oci::path::escaped;
+use serde::ser::{SerializeMap, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use super::{Plan, PlannedLayer};
+
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut plan = serializer.serialize_struct("Plan", 7)?;
+        plan.serialize_field("release", &self.release)?;
+        plan.serialize_field("references", &self.references)?;
+        plan.serialize_field("image", &self.image)?;
+        plan.serialize_field("compression", &self.compression)?;
+        plan.serialize_field("layers", &self.layers)?;
+        plan.serialize_field("leftOut", &self.left_out)?;
+        plan.serialize_field("warnings", &self.warnings)?;
+        plan.end()
+    }
+}
+
+impl Serialize for PlannedLayer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members = self.changeset.members();
+        let entries: Vec<PlannedEntry<'_>> = members.iter().map(PlannedEntry).collect();
+        let mut layer = serializer.serialize_struct("PlannedLayer", 3)?;
+        layer.serialize_field("name", &self.name)?;
+        layer.serialize_field("tarSize", &self.changeset.tar_size())?;
+        layer.serialize_field("entries", &entries)?;
+        layer.end()
+    }
+}
+
+struct PlannedEntry<'a>(&'a Member);
+
+impl Serialize for PlannedEntry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = &self.0.entry;
+        let Owner { uid, gid } = entry.owner;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &entry.path)?;
+        map.serialize_entry("type", kind_name(&entry.kind))?;
+        map.serialize_entry("mode", &format!("{:04o}", entry.mode))?;
+        map.serialize_entry("owner", &format!("{uid}:{gid}"))?;
+        map.serialize_entry("mtime", &entry.mtime)?;
+        match &entry.kind {
+            EntryKind::File { size } => map.serialize_entry("size", size)?,
+            EntryKind::Symlink { target } => map.serialize_entry("target", &escaped(target))?,
+            EntryKind::Hardlink { target } => map.serialize_entry("target", target)?,
+            EntryKind::Directory => {}
+        }
+        if let Some(Content::File(file)) = &self.0.content {
+            map.serialize_entry("source", &file.path.to_string_lossy())?;
+        }
+        map.end()
+    }
+}
+
+/// The name of a kind of entry in a plan.
+#[must_use]
+pub fn kind_name(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Directory => "directory",
+        EntryKind::File { .. } => "file",
+        EntryKind::Symlink { .. } => "symlink",
+        EntryKind::Hardlink { .. } => "hardlink",
+    }
+}

@@ -1,0 +1,414 @@
+//! A finished build: what it is, and which of its files go into an image.
+
+mod cargo;
+mod links;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use fs_err as fs;
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::{Content, FileState, HostFile};
+use imgbuild_oci::entry::Entry;
+use imgbuild_oci::path::ImagePath;
+use serde::Serialize;
+
+use crate::error::{Error, Refusal, Result};
+use crate::pattern::{Patterns, Verdict};
+use crate::warning::Warning;
+
+pub(crate) use walk::{Found, walk};
+
+/// What made a release, which decides what of it goes in and where it lands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A profile directory of Cargo's: `target/release`.
+    Cargo,
+    /// A directory that goes in as it is.
+    Tree,
+}
+
+impl Kind {
+    /// Returns where a release of this kind lands.
+    #[must_use]
+    pub fn default_prefix(self) -> &'static str {
+        match self {
+            Self::Cargo => "/usr/local/bin",
+            Self::Tree => "/app",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Cargo => "cargo",
+            Self::Tree => "tree",
+        })
+    }
+}
+
+/// A text that names no kind of release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind `{0}` (known: `cargo`, `mix`, `tree`)")]
+pub struct ParseKindError(String);
+
+impl FromStr for Kind {
+    type Err = ParseKindError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text {
+            "cargo" => Ok(Self::Cargo),
+            // A mix release holds all that it needs in its own tree.
+            "mix" | "tree" => Ok(Self::Tree),
+            _ => Err(ParseKindError(text.to_owned())),
+        }
+    }
+}
+
+/// What to take of a release.
+#[derive(Debug, Clone)]
+pub struct ReleaseOptions {
+    /// The kind; recognized when not given.
+    pub kind: Option<Kind>,
+    /// Where the release lands; by its kind when not given.
+    pub prefix: Option<ImagePath>,
+    /// The executables to take of a Cargo release; all when empty.
+    pub binaries: Vec<String>,
+    /// What else to leave out or take.
+    pub patterns: Patterns,
+    /// Whether set-id files of other users than root may go in as root's.
+    pub allow_set_id: bool,
+    /// The modification time of every entry, in Unix seconds.
+    pub mtime: u64,
+}
+
+/// A release that has been looked at; nothing but metadata has been read.
+#[derive(Debug)]
+pub struct Release {
+    root: PathBuf,
+    kind: Kind,
+    prefix: ImagePath,
+    name: String,
+    members: Vec<Member>,
+    linked: BTreeSet<(u64, u64)>,
+    left_out: Vec<LeftOut>,
+    warnings: Vec<Warning>,
+}
+
+/// A path of the release that does not go in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The path relative to the release; a directory stands for all below.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Release {
+    /// Looks at the release at `root`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such directory, when nothing of it would go in, and
+    /// with every path at once that cannot go into an image.
+    pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
+        let metadata = match fs::metadata(root) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let path = root.to_path_buf();
+                return Err(Error::Missing { path });
+            }
+            Err(error) => return Err(Error::File(error)),
+        };
+        if !metadata.is_dir() {
+            let path = root.to_path_buf();
+            return Err(Error::NotADirectory { path });
+        }
+        let kind = options.kind.unwrap_or_else(|| recognize(root));
+        let prefix = match &options.prefix {
+            Some(prefix) => prefix.clone(),
+            None => ImagePath::parse(kind.default_prefix()).map_err(Error::Path)?,
+        };
+        let mut selection = Selection::new(root, &prefix, options);
+        match kind {
+            Kind::Cargo => cargo::select(&mut selection)?,
+            Kind::Tree => selection.take_tree()?,
+        }
+        let name = match kind {
+            Kind::Cargo => cargo::package_name(root),
+            Kind::Tree => None,
+        };
+        selection.finish(kind, name.unwrap_or_else(|| directory_name(root)))
+    }
+
+    /// Returns the directory on the host, as it was given.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns what made the release.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns where the release lands.
+    #[must_use]
+    pub fn prefix(&self) -> &ImagePath {
+        &self.prefix
+    }
+
+    /// Returns the name of the package, or of the directory.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what goes in, sorted by path; without the directories above.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Returns what does not go in.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Returns what may surprise.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Returns the device and inode numbers of files with several names.
+    #[must_use]
+    pub fn linked(&self) -> &BTreeSet<(u64, u64)> {
+        &self.linked
+    }
+
+    pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// Gives up the members, to be planned.
+    #[must_use]
+    pub fn into_members(self) -> Vec<Member> {
+        self.members
+    }
+}
+
+fn recognize(root: &Path) -> Kind {
+    match cargo::is_profile_directory(root) {
+        true => Kind::Cargo,
+        false => Kind::Tree,
+    }
+}
+
+fn directory_name(root: &Path) -> String {
+    let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    let name = absolute.file_name().unwrap_or(OsStr::new("image"));
+    name.to_string_lossy().into_owned()
+}
+
+/// Gathers what goes in and what does not.
+struct Selection<'a> {
+    root: &'a Path,
+    prefix: &'a ImagePath,
+    options: &'a ReleaseOptions,
+    members: Vec<Member>,
+    linked: BTreeSet<(u64, u64)>,
+    left_out: Vec<LeftOut>,
+    refusals: Vec<Refusal>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(root: &'a Path, prefix: &'a ImagePath, options: &'a ReleaseOptions) -> Self {
+        Self {
+            root,
+            prefix,
+            options,
+            members: Vec::new(),
+            linked: BTreeSet::new(),
+            left_out: Vec::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Takes everything that the patterns do not exclude.
+    fn take_tree(&mut self) -> Result<()> {
+        let root = self.root;
+        walk(root, &mut |relative, found| {
+            let is_directory = matches!(found, Ok(Found::Directory { .. }));
+            match self.options.patterns.decide(relative, is_directory) {
+                Verdict::Excluded => {
+                    self.leave_out(relative, is_directory, "excluded");
+                }
+                Verdict::Undecided | Verdict::Included => self.take(relative, found),
+            }
+        })
+        .map_err(Error::File)
+    }
+
+    /// Names a path as left out, unless a directory above it is already.
+    fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
+        let below_last = self.left_out.last().is_some_and(|last| {
+            last.reason == reason
+                && is_directory_name(&last.path)
+                && relative.starts_with(&last.path)
+        });
+        if below_last {
+            return;
+        }
+        let mut path = relative.to_path_buf();
+        if is_directory {
+            path.as_mut_os_string().push("/");
+        }
+        self.left_out.push(LeftOut { path, reason });
+    }
+
+    /// Takes one path, or refuses it.
+    fn take(&mut self, relative: &Path, found: std::io::Result<Found>) {
+        match self.image_path(relative) {
+            Ok(path) => self.take_at(path, relative, found),
+            Err(reason) => {
+                let path = self.root.join(relative);
+                self.refusals.push(Refusal::Name { path, reason });
+            }
+        }
+    }
+
+    /// Takes what lies at `relative` under another path of the image.
+    fn take_at(&mut self, path: ImagePath, relative: &Path, found: std::io::Result<Found>) {
+        let host = || self.root.join(relative);
+        match found {
+            Ok(Found::Special(what)) => {
+                let path = host();
+                self.refusals.push(Refusal::Special { path, what });
+            }
+            Err(cause) => {
+                let path = host();
+                self.refusals.push(Refusal::Unreadable { path, cause });
+            }
+            Ok(Found::Directory { mode }) => {
+                let mut entry = Entry::directory(path);
+                entry.mode |= mode & 0o7000;
+                self.push(entry, None);
+            }
+            Ok(Found::Symlink { target }) => self.push(Entry::symlink(path, target), None),
+            Ok(Found::File {
+                state,
+                owner,
+                is_linked,
+            }) => {
+                let host = HostFile {
+                    path: host(),
+                    state,
+                };
+                self.take_file(path, host, owner, is_linked);
+            }
+        }
+    }
+
+    fn take_file(&mut self, path: ImagePath, host: HostFile, owner: (u32, u32), is_linked: bool) {
+        let mode = host.state.mode;
+        let is_anothers =
+            (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
+        if is_anothers && !self.options.allow_set_id {
+            let path = host.path;
+            return self.refusals.push(Refusal::SetId { path, owner });
+        }
+        if !is_readable(&host) {
+            return self.refusals.push(Refusal::Unreadable {
+                path: host.path,
+                cause: std::io::ErrorKind::PermissionDenied.into(),
+            });
+        }
+        if is_linked {
+            self.linked.insert((host.state.device, host.state.inode));
+        }
+        let entry = Entry::file(path, host.state.size, image_mode(mode));
+        self.push(entry, Some(Content::File(host)));
+    }
+
+    fn push(&mut self, mut entry: Entry, content: Option<Content>) {
+        entry.mtime = self.options.mtime;
+        self.members.push(Member { entry, content });
+    }
+
+    fn image_path(&self, relative: &Path) -> std::result::Result<ImagePath, String> {
+        let bytes = relative.as_os_str().as_bytes();
+        let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
+        if relative.file_name().is_some_and(is_whiteout) {
+            return Err(
+                "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
+                    .to_owned(),
+            );
+        }
+        self.prefix.join(bytes).map_err(|error| error.to_string())
+    }
+
+    fn finish(mut self, kind: Kind, name: String) -> Result<Release> {
+        if !self.refusals.is_empty() {
+            let refusals = self.refusals;
+            return Err(Error::Refused { refusals });
+        }
+        if self.members.is_empty() {
+            return Err(Error::Empty {
+                path: self.root.to_path_buf(),
+                left_out: self.left_out.len(),
+            });
+        }
+        self.members
+            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        let warnings = links::check(&self.members, self.prefix);
+        Ok(Release {
+            root: self.root.to_path_buf(),
+            kind,
+            prefix: self.prefix.clone(),
+            name,
+            members: self.members,
+            linked: self.linked,
+            left_out: self.left_out,
+            warnings,
+        })
+    }
+}
+
+fn is_directory_name(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+/// The mode in the image: that of the builder's umask never shows.
+pub(crate) fn image_mode(host: u32) -> u32 {
+    let permissions = if host & 0o111 == 0 { 0o644 } else { 0o755 };
+    permissions | host & 0o7000
+}
+
+/// Asks the system only where the mode leaves a doubt: it is one call a file.
+fn is_readable(host: &HostFile) -> bool {
+    host.state.mode & 0o444 == 0o444
+        || rustix::fs::access(&host.path, rustix::fs::Access::READ_OK).is_ok()
+}
+
+/// Describes one file of the host, to be put anywhere.
+pub(crate) fn file_member(host: &Path, path: ImagePath) -> Result<Member> {
+    let metadata = fs::metadata(host).map_err(Error::File)?;
+    let state = FileState::of(&metadata);
+    let entry = Entry::file(path, state.size, image_mode(state.mode));
+    let path = host.to_path_buf();
+    Ok(Member {
+        entry,
+        content: Some(Content::File(HostFile { path, state })),
+    })
+}

@@ -1,0 +1,180 @@
+//! Cargo's profile directories: `target/release`, `target/TRIPLE/release`, ….
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_oci::path::ImagePath;
+
+use super::walk::{Found, look_at, walk, walk_flat};
+use super::{Selection, Verdict};
+use crate::elf::{self, Elf};
+use crate::error::{Error, Result};
+
+const LEFT_BY_CARGO: &str = "Cargo's intermediate files";
+const NOT_PICKED: &str = "not picked with `--bin`";
+
+/// Returns whether Cargo wrote this directory.
+pub(super) fn is_profile_directory(root: &Path) -> bool {
+    let has = |name: &str| root.join(name).exists();
+    has(".fingerprint")
+        || has(".cargo-lock")
+        || (has("deps") && (has("build") || has("incremental")))
+}
+
+/// Reads the package's name from the `Cargo.toml` above the directory.
+pub(super) fn package_name(root: &Path) -> Option<String> {
+    let root = fs::canonicalize(root).ok()?;
+    let manifest = root
+        .ancestors()
+        .skip(1)
+        .map(|directory| directory.join("Cargo.toml"))
+        .find(|manifest| manifest.is_file())?;
+    let table: toml::Table = fs::read_to_string(&manifest).ok()?.parse().ok()?;
+    match table.get("package").and_then(|package| package.get("name")) {
+        Some(name) => Some(name.as_str()?.to_owned()),
+        // A workspace without a package of its own goes by its directory.
+        None => {
+            let directory = manifest.parent().and_then(Path::file_name);
+            directory.map(|name| name.to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// Takes the executables, and of the release's own libraries those that they
+/// need.
+pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
+    let root = selection.root;
+    let programs = programs(root)?;
+    let picked = pick(&programs, &selection.options.binaries)?;
+    if picked.is_empty() {
+        let path = root.to_path_buf();
+        return Err(Error::NoExecutable { path });
+    }
+    let libraries = needed_libraries(root, picked.values());
+    let has_patterns = !selection.options.patterns.is_empty();
+    walk_top(root, has_patterns, &mut |relative, found| {
+        let is_directory = matches!(found, Ok(Found::Directory { .. }));
+        let name = relative.as_os_str();
+        let verdict = selection.options.patterns.decide(relative, is_directory);
+        let is_wanted = match verdict {
+            Verdict::Included => !is_directory,
+            Verdict::Excluded => false,
+            Verdict::Undecided => picked.contains_key(name),
+        };
+        if is_wanted {
+            selection.take(relative, found);
+        } else if !libraries.values().any(|path| path == relative) {
+            let reason = match verdict {
+                Verdict::Excluded => "excluded",
+                _ if programs.contains_key(name) => NOT_PICKED,
+                _ => LEFT_BY_CARGO,
+            };
+            selection.leave_out(relative, is_directory, reason);
+        }
+    })?;
+    let directory = library_directory(selection.prefix);
+    for (name, relative) in &libraries {
+        let found = look_at(&root.join(relative));
+        let path = directory.join(name).map_err(Error::Path)?;
+        selection.take_at(path, relative, found);
+    }
+    Ok(())
+}
+
+/// Where the release's own libraries land: `lib` beside a `bin`, else below
+/// the prefix.
+fn library_directory(prefix: &ImagePath) -> ImagePath {
+    let parent = prefix.parent().filter(|_| prefix.file_name() == b"bin");
+    let beside = parent.as_ref().unwrap_or(prefix).join("lib");
+    beside.unwrap_or_else(|_| prefix.clone())
+}
+
+/// Walks the directory itself, and all below it only if a pattern could
+/// bring something of it back.
+fn walk_top(
+    root: &Path,
+    is_deep: bool,
+    see: &mut dyn FnMut(&Path, io::Result<Found>),
+) -> Result<()> {
+    if is_deep {
+        return walk(root, see).map_err(Error::File);
+    }
+    walk_flat(root, see).map_err(Error::File)
+}
+
+/// The programs that lie directly in the directory, by name.
+fn programs(root: &Path) -> Result<BTreeMap<OsString, Elf>> {
+    let mut programs = BTreeMap::new();
+    for entry in fs::read_dir(root).map_err(Error::File)? {
+        let entry = entry.map_err(Error::File)?;
+        let metadata = entry.metadata().map_err(Error::File)?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+            continue;
+        }
+        let is_program =
+            |elf: &Elf| matches!(elf.kind, elf::Kind::Program | elf::Kind::StaticProgram);
+        if let Some(elf) = read_elf(&entry.path()).filter(is_program) {
+            programs.insert(entry.file_name(), elf);
+        }
+    }
+    Ok(programs)
+}
+
+fn read_elf(path: &Path) -> Option<Elf> {
+    let file = fs::File::open(path).ok()?;
+    Elf::read(&file).ok().flatten()
+}
+
+fn pick<'a>(
+    programs: &'a BTreeMap<OsString, Elf>,
+    names: &[String],
+) -> Result<BTreeMap<&'a OsStr, &'a Elf>> {
+    let all = programs.iter().map(|(name, elf)| (name.as_os_str(), elf));
+    if names.is_empty() {
+        return Ok(all.collect());
+    }
+    if let Some(name) = names
+        .iter()
+        .find(|name| !programs.contains_key(OsStr::new(name)))
+    {
+        return Err(Error::UnknownBinary {
+            name: name.clone(),
+            known: programs
+                .keys()
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect(),
+        });
+    }
+    Ok(all
+        .filter(|(name, _)| names.iter().any(|picked| OsStr::new(picked) == *name))
+        .collect())
+}
+
+/// The release's own shared libraries that `programs` need, directly or
+/// through each other: name and path relative to the release.
+fn needed_libraries<'a>(
+    root: &Path,
+    programs: impl Iterator<Item = &'a &'a Elf>,
+) -> BTreeMap<String, PathBuf> {
+    let mut libraries = BTreeMap::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut queue: Vec<String> = programs.flat_map(|elf| elf.needed.clone()).collect();
+    while let Some(name) = queue.pop() {
+        if name.contains('/') || !seen.insert(name.clone()) {
+            continue;
+        }
+        let places = [PathBuf::from(&name), Path::new("deps").join(&name)];
+        for place in places {
+            if let Some(elf) = read_elf(&root.join(&place)) {
+                queue.extend(elf.needed);
+                libraries.insert(name, place);
+                break;
+            }
+        }
+    }
+    libraries
+}
