@@ -246,9 +246,8 @@ fn stop_signal(text: &str) -> Result<String> {
         "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
     ];
     let name = text.strip_prefix("SIG").unwrap_or(text);
-    let is_real_time = ["RTMIN", "RTMAX"].contains(&name.trim_end_matches(|c: char| {
-        c.is_ascii_digit() || c == '+' || c == '-'
-    }));
+    let is_real_time = ["RTMIN", "RTMAX"]
+        .contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-'));
     if NAMES.contains(&name) || is_real_time {
         return Ok(format!("SIG{name}"));
     }
