@@ -144,9 +144,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }
-        ReleaseError::Platform { .. } => {
-            hint("say which one with `--platform` and leave the other programs out with `--exclude` or `--bin`")
-        }
+        ReleaseError::Platform { .. } => hint(
+            "say which one with `--platform` and leave the other programs out with `--exclude` or `--bin`",
+        ),
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),

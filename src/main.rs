@@ -48,9 +48,7 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
 /// does, wanted no more of it.
 fn printed(result: std::io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::build(error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::build(error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -95,7 +95,11 @@ impl Ui {
 
 fn layer_line(layer: &Layer, number: usize, total: usize) -> String {
     let size = bytes_text(layer.size());
-    format!("layer {number}/{total} `{}` {size} {}", layer.name(), layer.digest())
+    format!(
+        "layer {number}/{total} `{}` {size} {}",
+        layer.name(),
+        layer.digest()
+    )
 }
 
 /// Shows a number of bytes with its binary unit.

@@ -59,7 +59,7 @@ pub(crate) fn run(
         arguments: &arguments,
         destinations: &destinations,
         references: plan_options.references,
-        threads: threads(arguments.output.threads),
+        threads: options::threads(arguments.output.threads),
     };
     job.run(plan, ui)
 }
@@ -98,7 +98,10 @@ fn references(given: &[Reference], release: &Release) -> Result<Vec<Reference>> 
         };
         references.push(reference);
     }
-    if let Some(reference) = references.iter().find(|reference| reference.digest().is_some()) {
+    if let Some(reference) = references
+        .iter()
+        .find(|reference| reference.digest().is_some())
+    {
         let failure = Failure::command_line(format!(
             "cannot use `--tag {reference}`: an image cannot be told its digest"
         ));
@@ -110,10 +113,7 @@ fn references(given: &[Reference], release: &Release) -> Result<Vec<Reference>> 
 }
 
 /// Where the image goes; checked before anything is read.
-fn destinations(
-    arguments: &BuildArguments,
-    references: &[Reference],
-) -> Result<Vec<Destination>> {
+fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<Destination>> {
     let mut destinations = arguments.output.output.clone();
     if destinations.is_empty() && !arguments.output.load {
         // The first one that was given, not the first in order.
@@ -154,7 +154,9 @@ fn gather(
     ui: &Ui,
 ) -> Result<Ingredients> {
     let texts = arguments.add.iter();
-    let additions: Vec<_> = texts.map(|text| options::addition(text)).collect::<Result<_>>()?;
+    let additions: Vec<_> = texts
+        .map(|text| options::addition(text))
+        .collect::<Result<_>>()?;
     let additions = open_additions(&additions, mtime)?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
@@ -191,7 +193,9 @@ fn plan_options(
 ) -> Result<PlanOptions> {
     let given = &arguments.configuration;
     let platform = ingredients.closure.platform.clone();
-    let is_compressed = destinations.iter().any(Destination::wants_compressed_layers);
+    let is_compressed = destinations
+        .iter()
+        .any(Destination::wants_compressed_layers);
     let default_compression = match is_compressed {
         true => Compression::Gzip(imgbuild_oci::deflate::Level::DEFAULT),
         false => Compression::None,
@@ -215,11 +219,6 @@ fn plan_options(
 /// What this program was built for: a guess for a release that does not say.
 fn host_platform() -> Platform {
     Platform::from_parts("linux", env::consts::ARCH, None)
-}
-
-fn threads(given: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    given.map_or_else(available, usize::from).max(1)
 }
 
 /// A plan on its way to its destinations.

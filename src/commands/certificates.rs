@@ -33,7 +33,11 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     }];
     if !is_embedded || ui.verbosity > 0 {
         lines.extend(loaded.iter().map(|certificate| {
-            format!("{} until {}", certificate.subject(), certificate.not_after())
+            format!(
+                "{} until {}",
+                certificate.subject(),
+                certificate.not_after()
+            )
         }));
     }
     printed(ui.result(&lines.join("\n")))?;

@@ -246,9 +246,8 @@ fn stop_signal(text: &str) -> Result<String> {
         "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
     ];
     let name = text.strip_prefix("SIG").unwrap_or(text);
-    let is_real_time = ["RTMIN", "RTMAX"].contains(&name.trim_end_matches(|c: char| {
-        c.is_ascii_digit() || c == '+' || c == '-'
-    }));
+    let is_real_time = ["RTMIN", "RTMAX"]
+        .contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-'));
     if NAMES.contains(&name) || is_real_time {
         return Ok(format!("SIG{name}"));
     }
@@ -296,6 +295,12 @@ pub(crate) fn user(text: &str) -> Result<UserName> {
         user: user.to_owned(),
         group: group.map(str::to_owned),
     })
+}
+
+/// As many threads as asked for, or as there are cores.
+pub(crate) fn threads(given: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or_else(available, usize::from).max(1)
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ pub(crate) struct Summary {
     platform: String,
     created: String,
     files: usize,
-    content_bytes: u64,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
     left_out: Vec<String>,
@@ -29,15 +28,20 @@ pub(crate) struct Summary {
 impl Summary {
     pub(crate) fn of(plan: &Plan) -> Self {
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
-        let entries = || layers().flat_map(|layer| layer.members()).map(|member| &member.entry);
+        let entries = || {
+            layers()
+                .flat_map(|layer| layer.members())
+                .map(|member| &member.entry)
+        };
         let is_file = |kind: &EntryKind| !matches!(kind, EntryKind::Directory);
         let left_out = plan.left_out().iter();
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
-            content_bytes: entries().map(imgbuild_oci::entry::Entry::content_size).sum(),
-            tar_bytes: layers().map(imgbuild_oci::changeset::Changeset::tar_size).sum(),
+            tar_bytes: layers()
+                .map(imgbuild_oci::changeset::Changeset::tar_size)
+                .sum(),
             left_out: left_out
                 .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
                 .collect(),
@@ -75,9 +79,14 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         ui.detail(line);
     }
     let names: Vec<String> = result.references.iter().map(Reference::familiar).collect();
-    let size: u64 = result.image.layers().iter().map(imgbuild_oci::layer::Layer::size).sum();
+    let size: u64 = result
+        .image
+        .layers()
+        .iter()
+        .map(imgbuild_oci::layer::Layer::size)
+        .sum();
     ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {} in the archive{}",
+        "image `{}` for {}, created {}: {} with {}, {}{}",
         names.join("`, `"),
         summary.platform,
         summary.created,
@@ -167,7 +176,11 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
         }
     }
     for left in plan.left_out() {
-        text.push_str(&format!("left out `{}`: {}\n", left.path.display(), left.reason));
+        text.push_str(&format!(
+            "left out `{}`: {}\n",
+            left.path.display(),
+            left.reason
+        ));
     }
     ui.result(text.trim_end())
 }

@@ -220,15 +220,17 @@ pub fn write_image(
             };
             archive().write_to(standard_output, &sink_error, monitor)
         }
-        Destination::Archive(path) | Destination::OciArchive(path) => write_file(path, options, |file, is_plain| {
-            let sink_error = |source| write_error(path, source);
-            let archive = archive();
-            if !is_plain {
-                return archive.write_to(file, &sink_error, monitor);
-            }
-            reserve(file, archive.size()).map_err(sink_error)?;
-            archive.write_at(file, options.threads, &sink_error, monitor)
-        }),
+        Destination::Archive(path) | Destination::OciArchive(path) => {
+            write_file(path, options, |file, is_plain| {
+                let sink_error = |source| write_error(path, source);
+                let archive = archive();
+                if !is_plain {
+                    return archive.write_to(file, &sink_error, monitor);
+                }
+                reserve(file, archive.size()).map_err(sink_error)?;
+                archive.write_at(file, options.threads, &sink_error, monitor)
+            })
+        }
         Destination::CompressedArchive(path) => write_file(path, options, |file, _| {
             let sink_error = |source| write_error(path, source);
             compress_archive(&archive(), file, options.threads, &sink_error, monitor)
