@@ -36,7 +36,7 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
         return commands::generate::version(ui);
     }
     match arguments.command {
-        None => commands::build::run(arguments.build, matches, ui),
+        None => commands::build::run(&arguments.build, matches, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
         Some(Command::Completions { shell }) => commands::generate::completions(shell),
