@@ -82,16 +82,17 @@ impl Loaders {
 
     /// Says why no loader takes a module.
     fn problem(&self, module: &Object) -> ModuleProblem {
+        if self.loaders.is_empty() {
+            return ModuleProblem::NoProgram;
+        }
+        if !module.elf.is_for_linux() {
+            return ModuleProblem::OtherSystem;
+        }
         let mut loaders = self.loaders.iter();
+        let has_machine = loaders.any(|loader| loader.target.has_machine_of(&module.elf));
         match Flavor::of(&module.elf) {
-            _ if self.loaders.is_empty() => ModuleProblem::NoProgram,
-            Some(flavor)
-                if module.elf.is_for_linux()
-                    && loaders.any(|loader| loader.target.has_machine_of(&module.elf)) =>
-            {
-                ModuleProblem::OtherFlavor(flavor)
-            }
-            Some(_) | None => ModuleProblem::OtherPlatform(module.elf.architecture()),
+            Some(flavor) if has_machine => ModuleProblem::OtherFlavor(flavor),
+            Some(_) | None => ModuleProblem::OtherArchitecture(module.elf.architecture()),
         }
     }
 }
