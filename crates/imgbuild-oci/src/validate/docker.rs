@@ -40,14 +40,19 @@ impl DockerHalf {
         if !self.is_there || !oci.is_complete {
             return;
         }
+        let mut are_same = true;
         for image in self.images.iter().filter(|image| image.is_complete) {
             let same_config = |one: &&OciImage| Some(one.config) == image.config;
             match oci.images.values().find(same_config) {
                 Some(one) => image.check_agreement(one, report),
-                None => report.add(image.unknown(oci)),
+                None => {
+                    are_same = false;
+                    report.add(image.unknown(oci));
+                }
             }
         }
-        if self.images.iter().all(|image| image.is_complete) {
+        // Else the one that is missing here is the one that was unknown there.
+        if are_same && self.images.iter().all(|image| image.is_complete) {
             self.check_all_there(oci, report);
         }
     }
@@ -57,18 +62,13 @@ impl DockerHalf {
     fn check_all_there(&self, oci: &OciHalf, report: &mut Report) {
         let known: BTreeSet<Digest> = self.images.iter().filter_map(|one| one.config).collect();
         for root in &oci.roots {
-            let mut configs = root
-                .iter()
-                .filter_map(|digest| oci.images.get(digest))
-                .map(|one| one.config);
-            let Some(first) = configs.next() else {
-                continue;
-            };
-            // An image that neither half shares was reported from the other side.
-            let is_reported = self.images.len() >= oci.roots.len();
-            if !known.contains(&first) && !configs.any(|one| known.contains(&one)) && !is_reported {
+            let images = root.iter().filter_map(|digest| oci.images.get(digest));
+            let configs: Vec<Digest> = images.map(|image| image.config).collect();
+            if let Some(first) = configs.first()
+                && !configs.iter().any(|config| known.contains(config))
+            {
                 let violation = Violation::new(ViolationKind::DockerImages, NAME);
-                report.add(violation.expected(blob_name(&first)).found("no such image"));
+                report.add(violation.expected(blob_name(first)).found("no such image"));
             }
         }
     }

@@ -77,10 +77,11 @@ impl LayerUse {
         };
         if let Some(descriptor) = &self.descriptor {
             check_size(&self.name, descriptor.size, inspection.size, report);
-            if descriptor.digest != inspection.digest {
-                // Reported with the name of the blob.
-                return;
-            }
+        }
+        let named = self.name.strip_prefix("blobs/sha256/");
+        if named.is_some_and(|hex| hex != inspection.digest.hex()) {
+            // Reported with the names of all blobs.
+            return;
         }
         inspection
             .violations
