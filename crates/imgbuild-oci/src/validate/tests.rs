@@ -65,7 +65,7 @@ const BREAKS: &[(&str, Kind, Break)] = &[
             fixture.edit_index(|index| index["mediaType"] = json!("application/json"));
         },
     ),
-    ("index in itself", Kind::IndexDepth, |fixture| {
+    ("index in itself", Kind::TooManyDocuments, |fixture| {
         nest(fixture, MAX_DEPTH);
     }),
     (
@@ -773,4 +773,73 @@ proptest! {
         // two flips of one byte may take each other back.
         prop_assert!(found.iter().all(|violation| violation.kind != Kind::BlobDigest));
     }
+}
+
+#[test]
+fn an_index_that_multiplies_is_cut_short() {
+    let mut fixture = Fixture::good();
+    fixture.edit_files(|files| {
+        let mut index = index_of(files);
+        for _ in 0..3 {
+            let one = index["manifests"][0].clone();
+            index["manifests"] = Value::Array(vec![one; 200]);
+            let bytes = to_canonical(&index);
+            add_blob(files, &bytes);
+            index["manifests"] = json!([descriptor(
+                "application/vnd.oci.image.index.v1+json",
+                &bytes
+            )]);
+        }
+        files.insert("index.json".to_owned(), to_canonical(&index));
+    });
+    assert_only(
+        &violations(&fixture.layout()),
+        Kind::TooManyDocuments,
+        "8,000,000 paths",
+    );
+}
+
+#[test]
+fn names_in_a_nested_index_are_compared_with_the_docker_half() {
+    let mut fixture = Fixture::good();
+    fixture.edit_files(|files| {
+        let mut index = index_of(files);
+        let annotations = index["manifests"][0]["annotations"].take();
+        index["manifests"][0]["platform"] = json!({"os": "linux", "architecture": "amd64"});
+        let bytes = to_canonical(&index);
+        add_blob(files, &bytes);
+        let mut root = descriptor("application/vnd.oci.image.index.v1+json", &bytes);
+        root["annotations"] = annotations;
+        index["manifests"] = json!([root]);
+        files.insert("index.json".to_owned(), to_canonical(&index));
+    });
+    assert_eq!(violations(&fixture.archive()), []);
+    fixture.edit_files(|files| {
+        edit_docker_file(files, |docker| docker[0]["RepoTags"] = json!(["app:2"]));
+    });
+    assert_only(&violations(&fixture.archive()), Kind::DockerTags, "nested");
+}
+
+#[test]
+fn an_image_that_only_one_half_lists_is_reported() {
+    let mut fixture = Fixture::good();
+    fixture.edit_files(|files| {
+        let mut config: Value = serde_json::from_slice(&files[&config_name(files)]).unwrap();
+        config["author"] = json!("somebody else");
+        let config = to_canonical(&config);
+        add_blob(files, &config);
+        let mut manifest = manifest_of(files);
+        manifest["config"] = descriptor("application/vnd.oci.image.config.v1+json", &config);
+        let manifest = to_canonical(&manifest);
+        add_blob(files, &manifest);
+        let mut index = index_of(files);
+        let second = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+        index["manifests"].as_array_mut().unwrap().push(second);
+        files.insert("index.json".to_owned(), to_canonical(&index));
+    });
+    assert_only(
+        &violations(&fixture.archive()),
+        Kind::DockerImages,
+        "second image",
+    );
 }
