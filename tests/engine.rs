@@ -1,0 +1,9 @@
+//! Does it run? Everything here is built from source, put into an image by one
+//! command, loaded into every engine there is, and run.
+
+mod configuration;
+mod itself;
+mod libraries;
+mod programs;
+mod server;
+mod workspace;

@@ -1,0 +1,151 @@
+//! Images built by the program under test, each unlike any before it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use imgbuild_testing::{Outcome, Sandbox, UnpackedImage, UnpackedKind, UnpackedLayer, unpack};
+
+use super::{unique, unique_time};
+
+/// An archive and the sandbox that it was built in.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) sandbox: Sandbox,
+    /// The archive that every loader takes.
+    pub(crate) archive: PathBuf,
+    /// The name and tag that it was given.
+    pub(crate) reference: String,
+    /// What the program printed, and the archive confirms.
+    pub(crate) digest: String,
+    /// The archive's content.
+    pub(crate) image: UnpackedImage,
+}
+
+/// A sandbox for the program under test, with the engine of the environment.
+pub(crate) fn sandbox() -> Sandbox {
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_imgbuild")).expect("there is room for it");
+    if let Some(host) = std::env::var_os("DOCKER_HOST") {
+        sandbox.set("DOCKER_HOST", host);
+    }
+    sandbox
+}
+
+/// Builds an image of a release with `--cacert` and further arguments.
+///
+/// # Panics
+///
+/// If the program fails, or what it says is not what the archive holds.
+pub(crate) fn build(release: &Path, name: &str, arguments: &[&str]) -> Built {
+    build_in(sandbox(), release, name, arguments)
+}
+
+/// As [`build`], in a sandbox that holds the release or other inputs.
+pub(crate) fn build_in(sandbox: Sandbox, release: &Path, name: &str, arguments: &[&str]) -> Built {
+    // With a host in front, every tool shows the name as it was given.
+    let reference = format!("localhost/imgbuild-test/{name}:{}", unique());
+    let archive = sandbox.path(format!("{name}.tar"));
+    let mtime = unique_time();
+    let mut words: Vec<OsString> = vec!["--release".into(), release.into()];
+    words.extend(
+        [
+            "--tag", &reference, "--mtime", &mtime, "--cacert", "--output",
+        ]
+        .map(Into::into),
+    );
+    words.push(archive.clone().into());
+    words.extend(arguments.iter().map(Into::into));
+    let outcome = sandbox.run(words).success();
+    let digest = result_line(&outcome);
+    let image = confirmed(&archive, &digest);
+    Built {
+        sandbox,
+        archive,
+        reference,
+        digest,
+        image,
+    }
+}
+
+/// The one line of standard output: the manifest digest.
+pub(crate) fn result_line(outcome: &Outcome) -> String {
+    let output = outcome.stdout_text();
+    let line = output.strip_suffix('\n').unwrap_or_default();
+    assert!(
+        line.len() == 71 && line.starts_with("sha256:") && !line.contains('\n'),
+        "standard output is one digest:\n{}",
+        outcome.report()
+    );
+    line.to_owned()
+}
+
+/// Unpacks an archive or layout and checks that it holds the image of `digest`.
+pub(crate) fn confirmed(source: &Path, digest: &str) -> UnpackedImage {
+    let image = unpack(source)
+        .unwrap_or_else(|error| panic!("`{}` does not unpack: {error:?}", source.display()));
+    assert_eq!(image.manifest_digest, digest);
+    assert!(
+        (1..=125).contains(&image.layers.len()),
+        "{} layers",
+        image.layers.len()
+    );
+    for layer in &image.layers {
+        assert_layer_rules(layer);
+    }
+    image
+}
+
+/// What engines need of every layer: order, parents, and links that resolve.
+fn assert_layer_rules(layer: &UnpackedLayer) {
+    let mut seen: BTreeMap<&Path, &UnpackedKind> = BTreeMap::new();
+    let mut last: &[u8] = b"";
+    for (path, found) in &layer.entries {
+        let name = path.as_os_str().as_bytes();
+        assert!(last < name, "{} is out of order", path.display());
+        assert!(
+            !name.starts_with(b"/") && !name.starts_with(b"./"),
+            "{}",
+            path.display()
+        );
+        let is_directory = found.kind == UnpackedKind::Directory;
+        assert_eq!(name.ends_with(b"/"), is_directory, "{}", path.display());
+        let parent = path.parent().expect("a layer has no entry for the root");
+        let parent_is_there = seen.get(parent) == Some(&&UnpackedKind::Directory);
+        assert!(
+            parent.as_os_str().is_empty() || parent_is_there,
+            "no parent: {}",
+            path.display()
+        );
+        if let UnpackedKind::Hardlink { target } = &found.kind {
+            let target = seen.get(target.as_path());
+            assert!(
+                matches!(target, Some(UnpackedKind::File { .. })),
+                "{}",
+                path.display()
+            );
+        }
+        seen.insert(path, &found.kind);
+        last = name;
+    }
+    assert!(!seen.is_empty(), "an empty layer");
+}
+
+impl Built {
+    /// Whether the image has a path, given without its leading `/`.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.image.files().contains_key(Path::new(path))
+    }
+
+    /// The paths that start so, for a look at what came along.
+    pub(crate) fn paths_below(&self, directory: &str) -> Vec<String> {
+        let files = self.image.files();
+        let below = files.keys().filter(|path| path.starts_with(directory));
+        below.map(|path| path.display().to_string()).collect()
+    }
+
+    /// A field of the configuration that containers start with.
+    pub(crate) fn config(&self, field: &str) -> &serde_json::Value {
+        &self.image.config["config"][field]
+    }
+}
