@@ -25,6 +25,8 @@ use crate::reference::Reference;
 pub enum Destination {
     /// An archive that every loader takes.
     Archive(PathBuf),
+    /// The same archive, for tools that read it as a layout.
+    OciArchive(PathBuf),
     /// The same, compressed as a whole with gzip.
     CompressedArchive(PathBuf),
     /// An image layout, and the tag to use instead of the references'.
@@ -58,7 +60,8 @@ impl FromStr for Destination {
         }
         match text.split_once(':') {
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
-            Some(("docker-archive" | "oci-archive", file)) => Ok(Self::of_archive(path(file)?)),
+            Some(("docker-archive", file)) => Ok(Self::of_archive(path(file)?)),
+            Some(("oci-archive", file)) => Ok(Self::OciArchive(path(file)?)),
             Some(("oci", rest)) => {
                 let (directory, tag) = match rest.rsplit_once(':') {
                     Some((directory, tag)) if !tag.contains('/') => (directory, Some(tag)),
@@ -114,20 +117,21 @@ impl Destination {
         }
     }
 
-    /// Returns whether this is an image layout, which tools read and push as
-    /// it is, so that its layers should be compressed.
+    /// Returns whether tools read and push what is here as it is, so that its
+    /// layers should be compressed.
     #[must_use]
-    pub fn is_layout(&self) -> bool {
-        matches!(self, Self::Layout(..))
+    pub fn wants_compressed_layers(&self) -> bool {
+        matches!(self, Self::Layout(..) | Self::OciArchive(_))
     }
 
     /// Returns the file or directory, if it is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Archive(path) | Self::CompressedArchive(path) | Self::Layout(path, _) => {
-                Some(path)
-            }
+            Self::Archive(path)
+            | Self::OciArchive(path)
+            | Self::CompressedArchive(path)
+            | Self::Layout(path, _) => Some(path),
             Self::StandardOutput => None,
         }
     }
@@ -142,7 +146,7 @@ impl Destination {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Layout(path, _) => check_layout(path),
-            Self::Archive(path) | Self::CompressedArchive(path) => {
+            Self::Archive(path) | Self::OciArchive(path) | Self::CompressedArchive(path) => {
                 let parent = parent_of(path);
                 fs::read_dir(parent).map_err(Error::File)?;
                 if path.is_dir() {
@@ -161,6 +165,7 @@ impl fmt::Display for Destination {
             Self::Archive(path) | Self::CompressedArchive(path) | Self::Layout(path, None) => {
                 write!(formatter, "{}", path.display())
             }
+            Self::OciArchive(path) => write!(formatter, "oci-archive:{}", path.display()),
             Self::Layout(path, Some(tag)) => write!(formatter, "oci:{}:{tag}", path.display()),
             Self::StandardOutput => formatter.write_str("-"),
         }
@@ -215,7 +220,7 @@ pub fn write_image(
             };
             archive().write_to(standard_output, &sink_error, monitor)
         }
-        Destination::Archive(path) => write_file(path, options, |file, is_plain| {
+        Destination::Archive(path) | Destination::OciArchive(path) => write_file(path, options, |file, is_plain| {
             let sink_error = |source| write_error(path, source);
             let archive = archive();
             if !is_plain {

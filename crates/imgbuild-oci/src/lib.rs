@@ -23,4 +23,7 @@ pub mod path;
 mod pipeline;
 pub mod platform;
 pub mod reference;
+pub mod source;
+pub mod tar_reader;
 mod tar_writer;
+pub mod validate;

@@ -49,7 +49,9 @@ impl<'a> Contents<'a> {
 
     /// Returns what lies at exactly this path.
     pub(crate) fn get(&self, path: &ImagePath) -> Option<&'a Member> {
-        let found = self.sorted.binary_search_by(|member| member.entry.path.cmp(path));
+        let found = self
+            .sorted
+            .binary_search_by(|member| member.entry.path.cmp(path));
         match found {
             Ok(index) => Some(&self.sorted[index]),
             Err(_) => self.others.get(path).copied(),
@@ -69,7 +71,9 @@ impl<'a> Contents<'a> {
             let Ok(next) = at.join(&name) else {
                 return End::Nothing(at);
             };
-            let Some(EntryKind::Symlink { target }) = self.get(&next).map(|member| &member.entry.kind) else {
+            let Some(EntryKind::Symlink { target }) =
+                self.get(&next).map(|member| &member.entry.kind)
+            else {
                 at = next;
                 continue;
             };

@@ -52,7 +52,10 @@ pub enum Error {
     },
 
     /// A program that was asked for is not in the release.
-    #[error("the release has no executable called `{name}` (it has: {})", list(known))]
+    #[error(
+        "the release has no executable called `{name}` (it has: {})",
+        list(known)
+    )]
     UnknownBinary {
         /// The name asked for.
         name: String,
@@ -84,7 +87,10 @@ pub enum Error {
     },
 
     /// A user name that the image does not know.
-    #[error("the image has no user or group called `{name}` (known: {})", list(known))]
+    #[error(
+        "the image has no user or group called `{name}` (known: {})",
+        list(known)
+    )]
     UnknownUser {
         /// The name as given.
         name: String,
@@ -93,8 +99,10 @@ pub enum Error {
     },
 
     /// Programs for different platforms, or not for the one asked for.
-    #[error("the programs of the release are not all for one platform{}", Shown(programs))]
+    #[error("the programs of the release are not all for {}{}", platform_text(wanted.as_deref()), Shown(programs))]
     Platform {
+        /// The platform that the user asked for.
+        wanted: Option<String>,
         /// Each program with its platform.
         programs: Vec<String>,
     },
@@ -190,7 +198,10 @@ impl fmt::Display for Refusal {
                 write!(formatter, "`{}` cannot be read: {cause}", path.display())
             }
             Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", path.display()),
-            Self::SetId { path, owner: (uid, gid) } => write!(
+            Self::SetId {
+                path,
+                owner: (uid, gid),
+            } => write!(
                 formatter,
                 "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
                 path.display()
@@ -200,7 +211,10 @@ impl fmt::Display for Refusal {
                 sources: [first, second],
             } => write!(formatter, "`{path}` has two sources: {first} and {second}"),
             Self::BelowAFile { path, parent } => {
-                write!(formatter, "`{path}` lies below `{parent}`, which is not a directory")
+                write!(
+                    formatter,
+                    "`{path}` lies below `{parent}`, which is not a directory"
+                )
             }
         }
     }
@@ -229,9 +243,20 @@ fn list(names: &[String]) -> String {
     }
 }
 
+fn platform_text(wanted: Option<&str>) -> String {
+    match wanted {
+        Some(platform) => format!("`{platform}`"),
+        None => "one platform".to_owned(),
+    }
+}
+
 fn candidates_text(candidates: &[ImagePath]) -> String {
     match candidates.is_empty() {
         true => ": it has no executable at its top or in its `bin` directory".to_owned(),
-        false => format!(": it has {} executables{}", candidates.len(), Shown(candidates)),
+        false => format!(
+            ": it has {} executables{}",
+            candidates.len(),
+            Shown(candidates)
+        ),
     }
 }

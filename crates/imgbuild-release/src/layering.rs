@@ -70,7 +70,10 @@ fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
         let path = paths[index].path;
         // The directory itself goes with its first small child.
         let below = path.get(depth..).unwrap_or_default();
-        let end = below.iter().position(|byte| *byte == b'/').unwrap_or(below.len());
+        let end = below
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(below.len());
         children.entry(&below[..end]).or_default().push(index);
     }
     let mut small = Vec::new();
@@ -91,11 +94,7 @@ fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
 
 /// Groups small children of a directory by a hash of their name: which group
 /// one is in does not depend on the others' sizes.
-fn group_small(
-    paths: &[Weight<'_>],
-    directory: &[u8],
-    children: Vec<(&[u8], Unit)>,
-) -> Vec<Unit> {
+fn group_small(paths: &[Weight<'_>], directory: &[u8], children: Vec<(&[u8], Unit)>) -> Vec<Unit> {
     let bytes: u64 = children.iter().map(|(_, unit)| unit.bytes).sum();
     let groups = bytes.div_ceil(MAX_UNIT_BYTES).next_power_of_two();
     let mut by_group: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -156,9 +155,16 @@ mod tests {
         let units = divide(&weights, limit);
         let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
         all.sort_unstable();
-        assert_eq!(all, (0..paths.len()).collect::<Vec<_>>(), "each path is in one unit");
+        assert_eq!(
+            all,
+            (0..paths.len()).collect::<Vec<_>>(),
+            "each path is in one unit"
+        );
         let name = |unit: &Unit| String::from_utf8(unit.name.clone()).unwrap();
-        units.iter().map(|unit| (name(unit), unit.paths.len())).collect()
+        units
+            .iter()
+            .map(|unit| (name(unit), unit.paths.len()))
+            .collect()
     }
 
     #[test]

@@ -262,7 +262,9 @@ impl<'a> Selection<'a> {
     /// Names a path as left out, unless a directory above it is already.
     fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
         let below_last = self.left_out.last().is_some_and(|last| {
-            last.reason == reason && is_directory_name(&last.path) && relative.starts_with(&last.path)
+            last.reason == reason
+                && is_directory_name(&last.path)
+                && relative.starts_with(&last.path)
         });
         if below_last {
             return;
@@ -319,7 +321,8 @@ impl<'a> Selection<'a> {
 
     fn take_file(&mut self, path: ImagePath, host: HostFile, owner: (u32, u32), is_linked: bool) {
         let mode = host.state.mode;
-        let is_anothers = (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
+        let is_anothers =
+            (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
         if is_anothers && !self.options.allow_set_id {
             let path = host.path;
             return self.refusals.push(Refusal::SetId { path, owner });

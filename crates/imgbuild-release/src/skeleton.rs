@@ -102,8 +102,16 @@ impl Accounts {
     ///
     /// When a name is not known, or a number is over [`MAX_ID`].
     pub(crate) fn find(&self, name: &UserName) -> Result<User> {
-        let known = || self.accounts.iter().map(|account| account.name.clone()).collect();
-        let account = self.accounts.iter().find(|account| account.name == name.user);
+        let known = || {
+            self.accounts
+                .iter()
+                .map(|account| account.name.clone())
+                .collect()
+        };
+        let account = self
+            .accounts
+            .iter()
+            .find(|account| account.name == name.user);
         let (uid, own_group) = match (account, parse_id(&name.user)) {
             (Some(account), _) => (account.user.uid, account.user.gid),
             // Without a group, a number is its own group.
@@ -136,7 +144,11 @@ impl Accounts {
 
     /// Adds the user when no account has its number.
     fn add(&mut self, user: User) {
-        if self.accounts.iter().all(|account| account.user.uid != user.uid) {
+        if self
+            .accounts
+            .iter()
+            .all(|account| account.user.uid != user.uid)
+        {
             self.accounts.push(Account {
                 name: "user".to_owned(),
                 user,
@@ -159,7 +171,10 @@ impl Accounts {
     }
 
     fn group(&self) -> String {
-        let lines = self.groups.iter().map(|(name, gid)| format!("{name}:x:{gid}:\n"));
+        let lines = self
+            .groups
+            .iter()
+            .map(|(name, gid)| format!("{name}:x:{gid}:\n"));
         lines.collect()
     }
 }
@@ -188,7 +203,10 @@ pub(crate) fn skeleton(user: User) -> Vec<Member> {
         ),
         tmp.into(),
     ];
-    for Account { user: owner, home, .. } in &accounts.accounts {
+    for Account {
+        user: owner, home, ..
+    } in &accounts.accounts
+    {
         if *owner == user || owner.uid == user.uid {
             let mut home = Entry::directory(path(home));
             home.mode = if user.uid == 0 { 0o700 } else { 0o755 };

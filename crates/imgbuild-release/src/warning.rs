@@ -37,11 +37,6 @@ pub enum Warning {
     Certificates(String),
     /// A JVM keeps its own list of roots.
     JavaReadsNoBundle,
-    /// A pattern that brought nothing back.
-    UselessInclude {
-        /// The pattern as given.
-        pattern: String,
-    },
 }
 
 impl fmt::Display for Warning {
@@ -61,10 +56,6 @@ impl fmt::Display for Warning {
             }
             Self::JavaReadsNoBundle => formatter.write_str(
                 "a Java virtual machine reads its own trust store and neither `SSL_CERT_FILE` nor the CA bundle",
-            ),
-            Self::UselessInclude { pattern } => write!(
-                formatter,
-                "the pattern `{pattern}` includes nothing that would have been left out"
             ),
         }
     }

@@ -133,7 +133,11 @@ fn real_place(
         let member = contents.get(path);
         member.is_none_or(|member| member.entry.kind == EntryKind::Directory)
     };
-    if let Some(file) = [end.clone()].into_iter().chain(end.ancestors()).find(|path| !is_directory(path)) {
+    if let Some(file) = [end.clone()]
+        .into_iter()
+        .chain(end.ancestors())
+        .find(|path| !is_directory(path))
+    {
         return Err(below_a_file(file));
     }
     let joined = end.join(path.file_name());
@@ -160,9 +164,8 @@ pub(super) fn place_additions(release: &[Member], additions: Vec<Member>) -> Res
         }
         let path = &member.entry.path;
         let other = contents.get(path).or_else(|| placed.get(path));
-        let are_directories = |other: &Member| {
-            [&other.entry.kind, &member.entry.kind] == [&EntryKind::Directory; 2]
-        };
+        let are_directories =
+            |other: &Member| [&other.entry.kind, &member.entry.kind] == [&EntryKind::Directory; 2];
         match other {
             Some(other) if !are_directories(other) => refusals.push(Refusal::TwoSources {
                 path: path.clone(),
@@ -232,7 +235,12 @@ fn release_lists(release: Release, room: usize) -> Vec<(String, Vec<Member>)> {
     let weights: Vec<Weight<'_>> = members
         .iter()
         .map(|member| Weight {
-            path: member.entry.path.as_bytes().get(depth..).unwrap_or_default(),
+            path: member
+                .entry
+                .path
+                .as_bytes()
+                .get(depth..)
+                .unwrap_or_default(),
             bytes: member.entry.content_size(),
         })
         .collect();
@@ -313,9 +321,11 @@ fn with_parents(
     mtime: u64,
 ) -> Vec<Member> {
     let mut missing: BTreeSet<ImagePath> = BTreeSet::new();
-    members.retain(|member| member.entry.kind != EntryKind::Directory || {
-        missing.insert(member.entry.path.clone());
-        false
+    members.retain(|member| {
+        member.entry.kind != EntryKind::Directory || {
+            missing.insert(member.entry.path.clone());
+            false
+        }
     });
     for member in &members {
         add_ancestors(&member.entry.path, &mut missing);

@@ -93,7 +93,9 @@ pub(crate) fn resolve(
         }
         Some(entry) if !is_executable(entry) => {
             let mode = entry.mode;
-            Err(error(format!("`{end}` is not executable: its mode is {mode:04o}")))
+            Err(error(format!(
+                "`{end}` is not executable: its mode is {mode:04o}"
+            )))
         }
         Some(_) => {
             let first = [path.to_string()].into_iter();
@@ -113,11 +115,15 @@ fn guess(release: &Release) -> Result<ImagePath> {
         .filter(|path| is_at_top_or_bin(path, release))
         .filter(|path| {
             let file = contents.file(path);
-            file.is_some_and(|file| is_executable(&file.entry) && file.content.as_ref().is_some_and(can_run))
+            file.is_some_and(|file| {
+                is_executable(&file.entry) && file.content.as_ref().is_some_and(can_run)
+            })
         })
         .collect();
     let named = |name: &str| {
-        let mut found = candidates.iter().filter(|path| path.file_name() == name.as_bytes());
+        let mut found = candidates
+            .iter()
+            .filter(|path| path.file_name() == name.as_bytes());
         found.next().map(|path| (*path).clone())
     };
     match candidates.as_slice() {
@@ -131,7 +137,8 @@ fn guess(release: &Release) -> Result<ImagePath> {
 fn is_at_top_or_bin(path: &ImagePath, release: &Release) -> bool {
     let parent = path.parent().unwrap_or_else(ImagePath::root);
     let bin = release.prefix().join("bin");
-    parent == *release.prefix() || (release.kind() == Kind::Tree && bin.is_ok_and(|bin| parent == bin))
+    parent == *release.prefix()
+        || (release.kind() == Kind::Tree && bin.is_ok_and(|bin| parent == bin))
 }
 
 /// Returns whether the kernel takes it for a program: a script, or an ELF
@@ -143,7 +150,9 @@ fn can_run(content: &Content) -> bool {
             let Content::File(file) = content else {
                 return false;
             };
-            let elf = fs_err::File::open(&file.path).ok().and_then(|file| Elf::read(&file).ok().flatten());
+            let elf = fs_err::File::open(&file.path)
+                .ok()
+                .and_then(|file| Elf::read(&file).ok().flatten());
             elf.is_some_and(|elf| matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram))
         }
         _ => false,

@@ -102,7 +102,9 @@ fn env(
             None => variables.push((name.clone(), value.clone())),
         }
     }
-    let texts = variables.into_iter().map(|(name, value)| format!("{name}={value}"));
+    let texts = variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"));
     Ok(texts.collect())
 }
 

@@ -20,7 +20,9 @@ const NOT_PICKED: &str = "not picked with `--bin`";
 /// Returns whether Cargo wrote this directory.
 pub(super) fn is_profile_directory(root: &Path) -> bool {
     let has = |name: &str| root.join(name).exists();
-    has(".fingerprint") || has(".cargo-lock") || (has("deps") && (has("build") || has("incremental")))
+    has(".fingerprint")
+        || has(".cargo-lock")
+        || (has("deps") && (has("build") || has("incremental")))
 }
 
 /// Reads the package's name from the `Cargo.toml` above the directory.
@@ -113,7 +115,8 @@ fn programs(root: &Path) -> Result<BTreeMap<OsString, Elf>> {
         if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
             continue;
         }
-        let is_program = |elf: &Elf| matches!(elf.kind, elf::Kind::Program | elf::Kind::StaticProgram);
+        let is_program =
+            |elf: &Elf| matches!(elf.kind, elf::Kind::Program | elf::Kind::StaticProgram);
         if let Some(elf) = read_elf(&entry.path()).filter(is_program) {
             programs.insert(entry.file_name(), elf);
         }
@@ -134,13 +137,21 @@ fn pick<'a>(
     if names.is_empty() {
         return Ok(all.collect());
     }
-    if let Some(name) = names.iter().find(|name| !programs.contains_key(OsStr::new(name))) {
+    if let Some(name) = names
+        .iter()
+        .find(|name| !programs.contains_key(OsStr::new(name)))
+    {
         return Err(Error::UnknownBinary {
             name: name.clone(),
-            known: programs.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
+            known: programs
+                .keys()
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect(),
         });
     }
-    Ok(all.filter(|(name, _)| names.iter().any(|picked| OsStr::new(picked) == *name)).collect())
+    Ok(all
+        .filter(|(name, _)| names.iter().any(|picked| OsStr::new(picked) == *name))
+        .collect())
 }
 
 /// The release's own shared libraries that `programs` need, directly or

@@ -31,12 +31,16 @@ fn judge(
         End::There(_) => None,
         // The directory of the release is there once the image is.
         End::Nothing(at) if prefix.starts_with(&at) => None,
-        End::Nothing(at) if at.starts_with(prefix) => {
-            Some(Warning::DanglingLink { path, target })
-        }
+        End::Nothing(at) if at.starts_with(prefix) => Some(Warning::DanglingLink { path, target }),
         End::Loop => Some(Warning::DanglingLink { path, target }),
         // An engine puts these into every container.
-        End::Nothing(at) if ["/proc", "/dev", "/sys"].iter().any(|top| is_below(&at, top)) => None,
+        End::Nothing(at)
+            if ["/proc", "/dev", "/sys"]
+                .iter()
+                .any(|top| is_below(&at, top)) =>
+        {
+            None
+        }
         End::Nothing(_) => Some(Warning::LinkLeavesRelease { path, target }),
     }
 }

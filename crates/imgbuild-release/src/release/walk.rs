@@ -36,10 +36,7 @@ pub(crate) enum Found {
 ///
 /// When `root` itself cannot be listed; what cannot be read below it is told
 /// to `see`.
-pub(crate) fn walk(
-    root: &Path,
-    see: &mut dyn FnMut(&Path, io::Result<Found>),
-) -> io::Result<()> {
+pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -> io::Result<()> {
     walk_to_depth(root, usize::MAX, see)
 }
 

@@ -1,0 +1,210 @@
+//! An image in one tar file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err::File;
+
+use super::{BlobReader, Compression, Decompressor, SourceError};
+use crate::path::escaped;
+use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
+
+/// The largest number of files in an archive. An image has at most a few
+/// hundred; an archive of many images has that per image.
+const MAX_MEMBERS: usize = 65_536;
+
+/// The longest name that is remembered: nothing in an image is named longer.
+const MAX_MEMBER_NAME_BYTES: usize = 1024;
+
+/// How many links may lead to a file.
+const MAX_LINKS: usize = 16;
+
+/// A layout, a `docker save` tree or both, in one tar file.
+///
+/// The tar is read once, headers only, to know where each file lies. Nothing
+/// is unpacked; a tar that is compressed as a whole is decompressed to a
+/// scratch file that has no name.
+#[derive(Debug)]
+pub struct ArchiveSource {
+    path: PathBuf,
+    file: Arc<File>,
+    compression: Compression,
+    members: BTreeMap<Vec<u8>, Member>,
+    absolute_names: Vec<String>,
+    damage: Option<ReadTarError>,
+}
+
+#[derive(Debug)]
+enum Member {
+    File { offset: u64, size: u64 },
+    Symlink { target: Vec<u8> },
+    Hardlink { target: Vec<u8> },
+}
+
+impl ArchiveSource {
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, SourceError> {
+        let file = File::open(path).map_err(SourceError::File)?;
+        let (file, compression) = decompressed(file, scratch)?;
+        let mut archive = Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            compression,
+            members: BTreeMap::new(),
+            absolute_names: Vec::new(),
+            damage: None,
+        };
+        archive.read_members()?;
+        let documents = ["oci-layout", "index.json", "manifest.json"];
+        if documents.iter().any(|name| archive.has(name)) {
+            return Ok(archive);
+        }
+        let path = path.to_owned();
+        Err(match archive.damage {
+            Some(source) => SourceError::Tar { path, source },
+            None => SourceError::NotAnImage { path },
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns how the archive is compressed as a whole.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Returns why the rest of the tar could not be read, if so.
+    pub(crate) fn damage(&self) -> Option<&ReadTarError> {
+        self.damage.as_ref()
+    }
+
+    /// Returns the names that start with a slash.
+    pub(crate) fn absolute_names(&self) -> &[String] {
+        &self.absolute_names
+    }
+
+    /// Whether a name leads to its file by a hard link.
+    pub(crate) fn is_hard_link(&self, name: &str) -> bool {
+        let member = self.members.get(&clean_path(name.as_bytes()));
+        matches!(member, Some(Member::Hardlink { .. }))
+    }
+
+    /// Opens a file by its name, following links within the archive.
+    pub(super) fn member(&self, name: &str) -> Result<Option<BlobReader>, SourceError> {
+        let mut path = clean_path(name.as_bytes());
+        for _ in 0..MAX_LINKS {
+            path = match self.members.get(&path) {
+                None => return Ok(None),
+                Some(Member::File { offset, size }) => {
+                    return Ok(Some(BlobReader::new(self.file.clone(), *offset, *size)));
+                }
+                Some(Member::Symlink { target }) => from_directory_of(&path, target),
+                Some(Member::Hardlink { target }) => clean_path(target),
+            };
+        }
+        Err(SourceError::TooManyLinks {
+            name: escaped(name.as_bytes()),
+        })
+    }
+
+    /// Returns the names of the files in `blobs/sha256`, sorted.
+    pub(super) fn blob_names(&self) -> Vec<String> {
+        let prefix = b"/blobs/sha256/".as_slice();
+        let names = self
+            .members
+            .keys()
+            .filter_map(|path| path.strip_prefix(prefix));
+        names.map(escaped).collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.members.contains_key(&clean_path(name.as_bytes()))
+    }
+
+    fn read_members(&mut self) -> Result<(), SourceError> {
+        let mut file = &*self.file.clone();
+        io::Seek::rewind(&mut file).map_err(SourceError::File)?;
+        let mut tar = TarReader::seekable(file);
+        loop {
+            match tar.next_entry() {
+                Ok(Some(entry)) => self.add(entry, tar.offset())?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.damage = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, entry: TarEntry, offset: u64) -> Result<(), SourceError> {
+        if entry.path.len() > MAX_MEMBER_NAME_BYTES {
+            return Ok(());
+        }
+        let member = match entry.kind {
+            TarKind::File => Member::File {
+                offset,
+                size: entry.size,
+            },
+            TarKind::Symlink { target } if target.len() <= MAX_MEMBER_NAME_BYTES => {
+                Member::Symlink { target }
+            }
+            TarKind::Hardlink { target } if target.len() <= MAX_MEMBER_NAME_BYTES => {
+                Member::Hardlink { target }
+            }
+            _ => return Ok(()),
+        };
+        if entry.path.starts_with(b"/") {
+            self.absolute_names.push(escaped(&entry.path));
+        }
+        // The last one wins, as it does for everybody who unpacks the archive.
+        self.members.insert(clean_path(&entry.path), member);
+        if self.members.len().max(self.absolute_names.len()) > MAX_MEMBERS {
+            return Err(SourceError::TooManyMembers {
+                path: self.path.clone(),
+                limit: MAX_MEMBERS,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Resolves a symbolic link: relative to the directory that it lies in.
+fn from_directory_of(link: &[u8], target: &[u8]) -> Vec<u8> {
+    if target.starts_with(b"/") {
+        return clean_path(target);
+    }
+    clean_path(&[link, b"/../", target].concat())
+}
+
+/// Returns a plain tar, in a scratch file if `file` is compressed.
+fn decompressed(file: File, scratch: &Path) -> Result<(File, Compression), SourceError> {
+    let path = file.path().to_owned();
+    let read_error = |source| SourceError::Decompress {
+        path: path.clone(),
+        source,
+    };
+    let mut start = Vec::new();
+    (&file)
+        .take(8)
+        .read_to_end(&mut start)
+        .map_err(SourceError::File)?;
+    let compression = Compression::detect(&start);
+    if compression == Compression::None {
+        return Ok((file, compression));
+    }
+    io::Seek::rewind(&mut (&file)).map_err(SourceError::File)?;
+    let size = file.metadata().map_err(SourceError::File)?.len();
+    let mut tar = Decompressor::new(file, size).map_err(read_error)?;
+    let plain = tempfile::tempfile_in(scratch).map_err(|source| SourceError::Scratch {
+        path: scratch.to_owned(),
+        source,
+    })?;
+    let mut plain = File::from_parts(plain, scratch.join("scratch"));
+    io::copy(&mut tar, &mut plain).map_err(read_error)?;
+    Ok((plain, compression))
+}

@@ -1,0 +1,46 @@
+//! The bytes of one blob or document of a source.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use fs_err::File;
+use fs_err::os::unix::fs::FileExt;
+
+/// Reads one blob, from a file of its own or from the middle of an archive.
+///
+/// Several readers of one archive do not disturb each other.
+#[derive(Debug, Clone)]
+pub struct BlobReader {
+    file: Arc<File>,
+    start: u64,
+    position: u64,
+    end: u64,
+}
+
+impl BlobReader {
+    /// Reads `size` bytes of `file` from `start` on.
+    pub(super) fn new(file: Arc<File>, start: u64, size: u64) -> Self {
+        Self {
+            file,
+            start,
+            position: start,
+            end: start.saturating_add(size),
+        }
+    }
+
+    /// Returns the number of bytes, read or not.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let limit = left.min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..limit], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,322 @@
+//! Decompression by what the bytes say they are.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::GzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use serde::Serialize;
+
+/// How the bytes of a layer or an archive are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// Cannot be read here, nor by all engines.
+    Xz,
+    /// Cannot be read here, nor by all engines.
+    Bzip2,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
+        })
+    }
+}
+
+impl Compression {
+    /// Tells the compression from the first bytes, which are none of a tar's.
+    #[must_use]
+    pub fn detect(start: &[u8]) -> Self {
+        let magics: [(&[u8], Self); 5] = [
+            (&[0x1f, 0x8b], Self::Gzip),
+            (&[0x28, 0xb5, 0x2f, 0xfd], Self::Zstd),
+            (&[0xfd, b'7', b'z', b'X', b'Z', 0], Self::Xz),
+            (b"BZh1", Self::Bzip2),
+            (b"BZh9", Self::Bzip2),
+        ];
+        let is_skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+        if is_skippable {
+            return Self::Zstd;
+        }
+        let found = magics.iter().find(|(magic, _)| start.starts_with(magic));
+        found.map_or(Self::None, |(_, compression)| *compression)
+    }
+}
+
+/// More bytes come out of a compressed stream than can be honest.
+#[derive(Debug, thiserror::Error)]
+#[error("it decompresses to more than {0} bytes")]
+pub struct ExpansionError(pub u64);
+
+/// Bytes follow the end of a compressed stream, and are no part of it.
+///
+/// Podman refuses such layers, Docker ignores the bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("other bytes follow the end of the compressed stream")]
+pub struct TrailingBytesError;
+
+/// The compression is known, but cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` compression cannot be read (known: none, gzip, zstd)")]
+pub struct UnsupportedCompressionError(pub Compression);
+
+/// What deflate can gain at most, so that gzip is never refused.
+const MAX_EXPANSION: u64 = 1032;
+
+/// What is always allowed to come out.
+const MIN_EXPANDED_BYTES: u64 = 1 << 30;
+
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// Reads what was compressed, whichever way. Memory is bounded, and so is the
+/// output: to 1 GiB, or 1,032 times the input, the most that gzip can gain.
+///
+/// The end of the output is only reached if nothing follows the compressed
+/// stream. Several gzip members or zstd frames in a row are one stream.
+#[derive(Debug)]
+pub struct Decompressor<R> {
+    stream: Stream<R>,
+    compression: Compression,
+    limit: u64,
+    left: u64,
+}
+
+#[derive(Debug)]
+enum Stream<R> {
+    Plain(BufReader<R>),
+    Gzip(GzipStream<BufReader<R>>),
+    Zstd(Box<ZstdStream<BufReader<R>>>),
+}
+
+impl<R: Read> Decompressor<R> {
+    /// Looks at the first bytes of `compressed`, which has `size` of them.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or with [`UnsupportedCompressionError`] inside.
+    pub fn new(compressed: R, size: u64) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, compressed);
+        let compression = Compression::detect(fill(&mut reader)?);
+        let stream = match compression {
+            Compression::None => Stream::Plain(reader),
+            Compression::Gzip => Stream::Gzip(GzipStream::new(reader)),
+            Compression::Zstd => Stream::Zstd(Box::new(ZstdStream::new(reader))),
+            other => {
+                let error = UnsupportedCompressionError(other);
+                return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+            }
+        };
+        let limit = size.saturating_mul(MAX_EXPANSION).max(MIN_EXPANDED_BYTES);
+        let limit = match compression {
+            Compression::None => u64::MAX,
+            _ => limit,
+        };
+        Ok(Self {
+            stream,
+            compression,
+            limit,
+            left: limit,
+        })
+    }
+
+    /// Returns how the bytes are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Returns the reader below, without what was read ahead.
+    pub fn into_inner(self) -> R {
+        match self.stream {
+            Stream::Plain(reader) => reader.into_inner(),
+            Stream::Gzip(stream) => stream.into_inner().into_inner(),
+            Stream::Zstd(stream) => stream.source.into_inner(),
+        }
+    }
+}
+
+impl<R: Read> Read for Decompressor<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match &mut self.stream {
+            Stream::Plain(reader) => reader.read(buffer)?,
+            Stream::Gzip(stream) => stream.read(buffer)?,
+            Stream::Zstd(stream) => stream.read(buffer)?,
+        };
+        match self.left.checked_sub(count as u64) {
+            Some(left) => self.left = left,
+            None => return Err(invalid(ExpansionError(self.limit))),
+        }
+        Ok(count)
+    }
+}
+
+/// Returns the next bytes without taking them, trying again when interrupted.
+fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    reader.fill_buf()
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// All members of a gzip stream. flate2's own reader of several members does
+/// not tell bytes after the end from a damaged member.
+#[derive(Debug)]
+enum GzipStream<R> {
+    Member(Box<GzDecoder<R>>),
+    End(Option<R>),
+}
+
+impl<R: BufRead> GzipStream<R> {
+    fn new(source: R) -> Self {
+        Self::Member(Box::new(GzDecoder::new(source)))
+    }
+
+    fn into_inner(self) -> R {
+        match self {
+            Self::Member(decoder) => decoder.into_inner(),
+            Self::End(source) => source.expect("it is only taken while reading"),
+        }
+    }
+
+    fn next_member(&mut self) -> io::Result<()> {
+        let Self::Member(decoder) = std::mem::replace(self, Self::End(None)) else {
+            return Ok(());
+        };
+        let mut source = decoder.into_inner();
+        let start = fill(&mut source).map(|start| (start.is_empty(), Compression::detect(start)));
+        match start {
+            Ok((false, Compression::Gzip)) => *self = Self::new(source),
+            Ok((is_end, _)) => {
+                *self = Self::End(Some(source));
+                if !is_end {
+                    return Err(invalid(TrailingBytesError));
+                }
+            }
+            Err(error) => {
+                *self = Self::End(Some(source));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for GzipStream<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self {
+                Self::Member(decoder) => match decoder.read(buffer)? {
+                    0 => self.next_member()?,
+                    count => return Ok(count),
+                },
+                Self::End(_) => return Ok(0),
+            }
+        }
+    }
+}
+
+/// All frames of a zstd stream, without the skippable ones that chunked
+/// layers carry their table of contents in.
+struct ZstdStream<R> {
+    source: R,
+    decoder: FrameDecoder,
+    is_in_frame: bool,
+    had_frame: bool,
+}
+
+impl<R> fmt::Debug for ZstdStream<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ZstdStream")
+    }
+}
+
+impl<R: BufRead> ZstdStream<R> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            decoder: FrameDecoder::new(),
+            is_in_frame: false,
+            had_frame: false,
+        }
+    }
+
+    /// Starts the next frame; false at the end.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        if fill(&mut self.source)?.is_empty() {
+            return Ok(false);
+        }
+        match self.decoder.reset(&mut self.source) {
+            Ok(()) => {
+                self.is_in_frame = true;
+                self.had_frame = true;
+            }
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                length,
+                ..
+            })) => self.skip(u64::from(length))?,
+            Err(FrameDecoderError::ReadFrameHeaderError(
+                ReadFrameHeaderError::BadMagicNumber(_)
+                | ReadFrameHeaderError::MagicNumberReadError(_),
+            )) if self.had_frame => return Err(invalid(TrailingBytesError)),
+            Err(error) => return Err(invalid(error)),
+        }
+        Ok(true)
+    }
+
+    fn skip(&mut self, length: u64) -> io::Result<()> {
+        let skipped = io::copy(&mut (&mut self.source).take(length), &mut io::sink())?;
+        if skipped < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for ZstdStream<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.is_in_frame {
+                if !self.next_frame()? {
+                    return Ok(0);
+                }
+            } else if self.decoder.can_collect() > 0 {
+                return self.decoder.read(buffer);
+            } else if self.decoder.is_finished() {
+                self.is_in_frame = false;
+            } else {
+                self.decoder
+                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(invalid)?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! One entry of a tar, as its headers say.
+
+/// One entry of a tar that somebody else wrote.
+///
+/// Nothing is normalized or checked beyond what reading needs: the path may
+/// be absolute, empty or full of `..`, see [`clean_path`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TarEntry {
+    /// The path, to the byte.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: TarKind,
+    /// The mode; usually at most `0o7777`, but file type bits may be there.
+    pub mode: u64,
+    /// The owner. Engines keep 32 bits of it.
+    pub uid: u64,
+    /// The group. Engines keep 32 bits of it.
+    pub gid: u64,
+    /// The modification time in whole Unix seconds, rounded down.
+    pub mtime: i64,
+    /// How many bytes the entry has once it is unpacked.
+    pub size: u64,
+    /// The number of extended attributes.
+    pub xattrs: usize,
+}
+
+/// What a [`TarEntry`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TarKind {
+    /// A regular file; whiteouts are regular files too, see
+    /// [`TarEntry::whiteout`].
+    File,
+    /// A file whose holes are left out. What follows its header is not its
+    /// contents, but the map of holes and the parts between them.
+    SparseFile,
+    /// A directory.
+    Directory,
+    /// A symbolic link to `target`.
+    Symlink {
+        /// What the link says.
+        target: Vec<u8>,
+    },
+    /// Another name of the entry with the path `target`.
+    Hardlink {
+        /// The path of that entry.
+        target: Vec<u8>,
+    },
+    /// A character device.
+    CharacterDevice {
+        /// The driver.
+        major: u64,
+        /// The device of the driver.
+        minor: u64,
+    },
+    /// A block device.
+    BlockDevice {
+        /// The driver.
+        major: u64,
+        /// The device of the driver.
+        minor: u64,
+    },
+    /// A named pipe.
+    Fifo,
+    /// Something that engines do not unpack, such as a socket.
+    Unknown {
+        /// The type as the header says it.
+        type_flag: u8,
+    },
+}
+
+/// An entry that hides something of the layers below.
+///
+/// See [whiteouts](https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md#whiteouts).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whiteout {
+    /// The path that is hidden, cleaned.
+    Path(Vec<u8>),
+    /// The directory whose earlier contents are hidden, cleaned.
+    Directory(Vec<u8>),
+}
+
+impl TarEntry {
+    /// Returns what the entry hides, if its name begins with `.wh.`.
+    #[must_use]
+    pub fn whiteout(&self) -> Option<Whiteout> {
+        let mut path = clean_path(&self.path);
+        let start = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0) + 1;
+        let hidden = path.get(start..)?.strip_prefix(b".wh.")?.to_vec();
+        if hidden == b".wh..opq" {
+            path.truncate((start - 1).max(1));
+            return Some(Whiteout::Directory(path));
+        }
+        path.truncate(start);
+        path.extend_from_slice(&hidden);
+        Some(Whiteout::Path(path))
+    }
+}
+
+/// Resolves `.`, `..`, repeated and missing slashes as engines do, so that two
+/// paths that mean the same place are equal: `./a//b/../c` is `/a/c`. Nothing
+/// leads above the root.
+///
+/// Unlike [`ImagePath::parse`](crate::path::ImagePath::parse) it takes
+/// everything.
+#[must_use]
+pub fn clean_path(path: &[u8]) -> Vec<u8> {
+    let mut cleaned = Vec::with_capacity(path.len() + 1);
+    for component in path.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                let parent = cleaned.iter().rposition(|byte| *byte == b'/');
+                cleaned.truncate(parent.unwrap_or(0));
+            }
+            name => {
+                cleaned.push(b'/');
+                cleaned.extend_from_slice(name);
+            }
+        }
+    }
+    if cleaned.is_empty() {
+        cleaned.push(b'/');
+    }
+    cleaned
+}

@@ -1,0 +1,119 @@
+//! Recomputes every size, digest and diff ID of a source, and reports all
+//! disagreements.
+//!
+//! What follows from a violation is not reported again: a blob that is not
+//! the one its digest names says nothing about diff IDs or about what lies
+//! below it. Memory is bounded whatever the source claims.
+
+use std::collections::BTreeSet;
+
+use crate::digest::Digest;
+use crate::source::Source;
+
+mod docker;
+mod document;
+mod image;
+mod inspection;
+mod layer;
+mod violation;
+
+pub use violation::{Violation, ViolationKind};
+
+use image::LayerUse;
+use inspection::Job;
+
+/// Checks everything that can be reached from the documents of a source, and
+/// that every blob has the name that its bytes ask for.
+///
+/// Up to `threads` blobs are read at once. The order of the violations does
+/// not depend on it.
+#[must_use]
+pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
+    let mut report = Report::default();
+    check_archive(source, &mut report);
+    let oci = image::walk(source, &mut report);
+    let docker = docker::read(source, &mut report);
+    docker.check_agreement(&oci, &mut report);
+
+    let uses: Vec<&LayerUse> = oci.layers().chain(docker.layers()).collect();
+    let jobs = jobs(source, &uses, &mut report);
+    let inspections = inspection::run(source, &jobs, threads);
+    inspections.check_names(&mut report);
+    for one in uses {
+        one.check(&inspections, &mut report);
+    }
+    report.violations
+}
+
+fn check_archive(source: &Source, report: &mut Report) {
+    let Source::Archive(archive) = source else {
+        return;
+    };
+    if let Some(damage) = archive.damage() {
+        let path = archive_name(source);
+        report.add(Violation::new(ViolationKind::ArchiveTar, path).found_error(damage));
+    }
+    for name in archive.absolute_names() {
+        report.add(Violation::new(ViolationKind::ArchiveName, name));
+    }
+}
+
+/// What violations call the archive as a whole: its file name, so that the
+/// report does not depend on where it lies.
+fn archive_name(source: &Source) -> String {
+    let name = source.path().file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Lists what has to be read: every layer once, and every other blob that no
+/// document has led to.
+fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<Job> {
+    let tars = uses.iter().filter(|one| one.is_tar());
+    let tars: BTreeSet<String> = tars.map(|one| one.name.clone()).collect();
+    let mut names: BTreeSet<String> = uses.iter().map(|one| one.name.clone()).collect();
+    match source.blob_names() {
+        Ok(all) => names.extend(
+            all.iter()
+                .filter_map(|name| checked_blob_name(name, report)),
+        ),
+        Err(error) => {
+            let violation = Violation::new(ViolationKind::Unreadable, "blobs/sha256");
+            report.add(violation.found_error(&error));
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| Job {
+            is_tar: tars.contains(&name),
+            name,
+        })
+        .collect()
+}
+
+/// Returns where a blob lies, if the file is named by a digest.
+fn checked_blob_name(file_name: &str, report: &mut Report) -> Option<String> {
+    let name = format!("blobs/sha256/{file_name}");
+    if format!("sha256:{file_name}").parse::<Digest>().is_err() {
+        report.add(Violation::new(ViolationKind::BlobName, name));
+        return None;
+    }
+    Some(name)
+}
+
+/// The violations so far, each once.
+#[derive(Debug, Default)]
+struct Report {
+    violations: Vec<Violation>,
+    known: BTreeSet<Violation>,
+}
+
+impl Report {
+    fn add(&mut self, violation: Violation) {
+        if self.known.insert(violation.clone()) {
+            self.violations.push(violation);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

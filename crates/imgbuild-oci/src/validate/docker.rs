@@ -1,0 +1,283 @@
+//! The Docker half of an archive: `manifest.json`, and whether it agrees with
+//! the OCI half. Different engines read different halves.
+
+use std::collections::BTreeSet;
+
+use super::document::{self, check_config, check_digest};
+use super::image::{LayerUse, OciHalf, OciImage};
+use super::{Report, Violation, ViolationKind};
+use crate::digest::Digest;
+use crate::reference::Reference;
+use crate::source::document::Config;
+use crate::source::{ArchiveSource, DockerManifest, Source, blob_name};
+
+const NAME: &str = "manifest.json";
+
+/// What `manifest.json` leads to.
+#[derive(Debug, Default)]
+pub(super) struct DockerHalf {
+    images: Vec<DockerImage>,
+    is_there: bool,
+}
+
+#[derive(Debug)]
+struct DockerImage {
+    subject: String,
+    /// The name of the config, and its digest if it was read.
+    config: Option<Digest>,
+    tags: Vec<String>,
+    layers: Vec<LayerUse>,
+    is_complete: bool,
+}
+
+impl DockerHalf {
+    pub(super) fn layers(&self) -> impl Iterator<Item = &LayerUse> {
+        self.images.iter().flat_map(|image| &image.layers)
+    }
+
+    /// Compares with the OCI half, if both halves are there and were read.
+    pub(super) fn check_agreement(&self, oci: &OciHalf, report: &mut Report) {
+        if !self.is_there || !oci.is_complete {
+            return;
+        }
+        for image in self.images.iter().filter(|image| image.is_complete) {
+            let same_config = |one: &&OciImage| Some(one.config) == image.config;
+            match oci.images.values().find(same_config) {
+                Some(one) => image.check_agreement(one, report),
+                None => report.add(image.unknown(oci)),
+            }
+        }
+        if self.images.iter().all(|image| image.is_complete) {
+            self.check_all_there(oci, report);
+        }
+    }
+
+    /// Every name of the index must lead to an image that Docker reads, too:
+    /// of several platforms, one will do.
+    fn check_all_there(&self, oci: &OciHalf, report: &mut Report) {
+        let known: BTreeSet<Digest> = self.images.iter().filter_map(|one| one.config).collect();
+        for root in &oci.roots {
+            let mut configs = root
+                .iter()
+                .filter_map(|digest| oci.images.get(digest))
+                .map(|one| one.config);
+            let Some(first) = configs.next() else {
+                continue;
+            };
+            // An image that neither half shares was reported from the other side.
+            let is_reported = self.images.len() >= oci.roots.len();
+            if !known.contains(&first) && !configs.any(|one| known.contains(&one)) && !is_reported {
+                let violation = Violation::new(ViolationKind::DockerImages, NAME);
+                report.add(violation.expected(blob_name(&first)).found("no such image"));
+            }
+        }
+    }
+}
+
+impl DockerImage {
+    fn unknown(&self, oci: &OciHalf) -> Violation {
+        let expected: BTreeSet<String> = oci
+            .images
+            .values()
+            .map(|image| blob_name(&image.config))
+            .collect();
+        let expected: Vec<String> = expected.into_iter().collect();
+        let found = self
+            .config
+            .map(|config| blob_name(&config))
+            .unwrap_or_default();
+        Violation::new(ViolationKind::DockerImages, &self.subject)
+            .expected(if expected.is_empty() {
+                "none".to_owned()
+            } else {
+                expected.join(" or ")
+            })
+            .found(found)
+    }
+
+    fn check_agreement(&self, oci: &OciImage, report: &mut Report) {
+        let names = |layers: &[LayerUse]| -> Vec<String> {
+            layers.iter().map(|layer| layer.name.clone()).collect()
+        };
+        // Only where blobs are stored once can they be compared by name.
+        let is_shared = self
+            .layers
+            .iter()
+            .all(|layer| layer.name.starts_with("blobs/sha256/"));
+        let (expected, found) = (names(&oci.layers), names(&self.layers));
+        if is_shared && expected != found {
+            let violation = Violation::new(ViolationKind::DockerLayers, &self.subject);
+            report.add(violation.expected(listed(&expected)).found(listed(&found)));
+        }
+        self.check_tags(oci, report);
+    }
+
+    fn check_tags(&self, oci: &OciImage, report: &mut Report) {
+        // `docker save` by digest writes neither; other tools write only tags.
+        if oci.names.is_empty() {
+            return;
+        }
+        let full = |name: &String| {
+            let reference = name.parse::<Reference>();
+            reference.map_or_else(|_| name.clone(), |reference| reference.to_string())
+        };
+        let expected: BTreeSet<String> = oci.names.iter().map(full).collect();
+        let found: BTreeSet<String> = self.tags.iter().map(full).collect();
+        if expected != found {
+            let violation = Violation::new(ViolationKind::DockerTags, &self.subject);
+            report.add(violation.expected(listed(&expected)).found(listed(&found)));
+        }
+    }
+}
+
+fn listed<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+    let texts: Vec<&str> = texts.into_iter().map(String::as_str).collect();
+    if texts.is_empty() {
+        return "none".to_owned();
+    }
+    texts.join(", ")
+}
+
+/// Reads the Docker half, if the source is an archive that has one.
+pub(super) fn read(source: &Source, report: &mut Report) -> DockerHalf {
+    let mut half = DockerHalf::default();
+    let Source::Archive(archive) = source else {
+        return half;
+    };
+    if matches!(source.member(NAME), Ok(None)) {
+        return half;
+    }
+    let manifests = document::read(source, NAME, report)
+        .and_then(|bytes| document::parse::<Vec<DockerManifest>>(NAME, &bytes, report));
+    let Some(manifests) = manifests else {
+        return half;
+    };
+    half.is_there = true;
+    for (place, manifest) in manifests.into_iter().enumerate() {
+        let subject = format!("{NAME} [{place}]");
+        half.images
+            .push(read_image(source, archive, subject, manifest, report));
+    }
+    half
+}
+
+fn read_image(
+    source: &Source,
+    archive: &ArchiveSource,
+    subject: String,
+    manifest: DockerManifest,
+    report: &mut Report,
+) -> DockerImage {
+    let config = manifest.config.unwrap_or_default();
+    let layers = manifest.layers.unwrap_or_default();
+    let mut is_complete = true;
+    for name in std::iter::once(&config).chain(&layers) {
+        is_complete &= check_member(source, archive, &subject, name, report);
+    }
+    let config = is_complete.then(|| read_config(source, &config, layers.len(), report));
+    let (config, diff_ids) = config.flatten().unzip();
+    let mut diff_ids = diff_ids.unwrap_or_default().into_iter();
+    let uses = layers
+        .into_iter()
+        .filter(|name| has(source, name))
+        .map(|name| LayerUse {
+            name: plain_name(&name),
+            descriptor: None,
+            diff_id: diff_ids.next().flatten(),
+            is_foreign: false,
+        });
+    let layers = uses.collect();
+    let tags = manifest.repo_tags.unwrap_or_default();
+    tags.iter().for_each(|tag| check_tag(&subject, tag, report));
+    DockerImage {
+        subject,
+        is_complete: config.is_some(),
+        config,
+        tags,
+        layers,
+    }
+}
+
+fn has(source: &Source, name: &str) -> bool {
+    matches!(source.member(name), Ok(Some(_)))
+}
+
+/// Returns the name as blobs are called elsewhere.
+fn plain_name(name: &str) -> String {
+    name.trim_start_matches("./")
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+/// Checks that a file is there, and is called as the archive calls it.
+fn check_member(
+    source: &Source,
+    archive: &ArchiveSource,
+    subject: &str,
+    name: &str,
+    report: &mut Report,
+) -> bool {
+    if !has(source, name) {
+        // The OCI half calls it the same.
+        report.add(match plain_name(name).starts_with("blobs/sha256/") {
+            true => Violation::new(ViolationKind::BlobMissing, plain_name(name)),
+            false => Violation::new(ViolationKind::DockerMissing, subject)
+                .expected(format_args!("`{name}`")),
+        });
+        return false;
+    }
+    let is_plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if !is_plain {
+        let violation = Violation::new(ViolationKind::DockerName, subject);
+        report.add(violation.found(format_args!("`{name}`")));
+    }
+    if archive.is_hard_link(name) {
+        report.add(Violation::new(ViolationKind::ArchiveHardlink, name));
+    }
+    true
+}
+
+/// Reads the config and returns its digest and its diff IDs; `None` if it is
+/// not what its name says, or malformed.
+fn read_config(
+    source: &Source,
+    name: &str,
+    layers: usize,
+    report: &mut Report,
+) -> Option<(Digest, Vec<Option<Digest>>)> {
+    let bytes = document::read(source, name, report)?;
+    let found = Digest::of(&bytes);
+    let name = plain_name(name);
+    if let Some(expected) = digest_in_name(&name)
+        && !check_digest(&name, expected, found, report)
+    {
+        return None;
+    }
+    let config: Config = document::parse(&name, &bytes, report)?;
+    Some((found, check_config(&name, &config, layers, report)))
+}
+
+/// Returns the digest that a config is named by: `blobs/sha256/HEX`,
+/// `HEX.json` of older engines, `sha256:HEX` of other tools.
+fn digest_in_name(name: &str) -> Option<Digest> {
+    let hex = name
+        .strip_prefix("blobs/sha256/")
+        .or(name.strip_suffix(".json"));
+    match hex {
+        Some(hex) => format!("sha256:{hex}").parse().ok(),
+        None => name.parse().ok(),
+    }
+}
+
+/// Docker wants a tag, and stores the image before it finds that there is none.
+fn check_tag(subject: &str, tag: &str, report: &mut Report) {
+    let reference = tag.parse::<Reference>();
+    let is_tagged = reference.is_ok_and(|reference| {
+        let tag_of = reference.tag().map(|tag| format!(":{tag}"));
+        reference.digest().is_none() && tag_of.is_some_and(|end| tag.ends_with(&end))
+    });
+    if !is_tagged {
+        let violation = Violation::new(ViolationKind::DockerTag, subject);
+        report.add(violation.found(format_args!("`{tag}`")));
+    }
+}

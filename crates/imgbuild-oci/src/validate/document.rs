@@ -1,0 +1,200 @@
+//! Reads documents and reports what is wrong with them as such.
+
+use serde::de::DeserializeOwned;
+
+use super::{Report, Violation, ViolationKind};
+use crate::digest::Digest;
+use crate::source::document::{Config, RawDescriptor};
+use crate::source::{MAX_DOCUMENT_BYTES, Source, SourceError, read_document};
+
+/// A descriptor with everything that a descriptor must have.
+#[derive(Debug, Clone)]
+pub(super) struct Descriptor {
+    pub(super) media_type: String,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+}
+
+/// Reads a file whole; `None`, and a violation, if that cannot be done.
+pub(super) fn read(source: &Source, name: &str, report: &mut Report) -> Option<Vec<u8>> {
+    let result = source
+        .member(name)
+        .and_then(|blob| blob.map(|blob| read_document(name, blob)).transpose());
+    match result {
+        Ok(Some(bytes)) => return Some(bytes),
+        Ok(None) => report.add(Violation::new(ViolationKind::DocumentMissing, name)),
+        Err(error) => report.add(read_violation(name, &error)),
+    }
+    None
+}
+
+fn read_violation(name: &str, error: &SourceError) -> Violation {
+    match error {
+        SourceError::TooLarge { size, .. } => Violation::new(ViolationKind::DocumentSize, name)
+            .expected(format_args!("at most {MAX_DOCUMENT_BYTES} bytes"))
+            .found(format_args!("{size} bytes")),
+        other => Violation::new(ViolationKind::Unreadable, name).found_error(other),
+    }
+}
+
+pub(super) fn parse<T: DeserializeOwned>(
+    name: &str,
+    bytes: &[u8],
+    report: &mut Report,
+) -> Option<T> {
+    match serde_json::from_slice(bytes) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            let violation = Violation::new(ViolationKind::DocumentMalformed, name);
+            report.add(violation.found_error(&error));
+            None
+        }
+    }
+}
+
+/// Checks that a descriptor is complete; `subject` says which one it is.
+pub(super) fn check_descriptor(
+    subject: &str,
+    raw: &RawDescriptor,
+    report: &mut Report,
+) -> Option<Descriptor> {
+    let add = |kind, report: &mut Report, found: Option<String>| {
+        let mut violation = Violation::new(kind, subject);
+        violation.found = found;
+        report.add(violation);
+    };
+    let media_type = raw.media_type.clone().filter(|text| !text.is_empty());
+    if media_type.is_none() {
+        add(ViolationKind::DescriptorMediaType, report, None);
+    }
+    let digest: Option<Digest> = raw.digest.as_ref().and_then(|text| text.parse().ok());
+    if digest.is_none() {
+        let found = raw
+            .digest
+            .as_ref()
+            .map(|text| crate::path::escaped(text.as_bytes()));
+        add(ViolationKind::DescriptorDigest, report, found);
+    }
+    let size = raw.size.and_then(|size| u64::try_from(size).ok());
+    if size.is_none() {
+        let found = raw.size.map(|size| size.to_string());
+        add(ViolationKind::DescriptorSize, report, found);
+    }
+    Some(Descriptor {
+        media_type: media_type?,
+        digest: digest?,
+        size: size?,
+    })
+}
+
+/// Reads the blob of a descriptor whole and compares size and digest; `None`,
+/// and violations, unless both are right.
+pub(super) fn read_blob(
+    source: &Source,
+    name: &str,
+    descriptor: &Descriptor,
+    report: &mut Report,
+) -> Option<Vec<u8>> {
+    if let Ok(None) = source.member(name) {
+        report.add(Violation::new(ViolationKind::BlobMissing, name));
+        return None;
+    }
+    let bytes = read(source, name, report)?;
+    check_size(name, descriptor.size, bytes.len() as u64, report);
+    let is_right = check_digest(name, descriptor.digest, Digest::of(&bytes), report);
+    is_right.then_some(bytes)
+}
+
+pub(super) fn check_size(name: &str, expected: u64, found: u64, report: &mut Report) {
+    if expected != found {
+        let violation = Violation::new(ViolationKind::BlobSize, name);
+        report.add(
+            violation
+                .expected(format_args!("{expected} bytes"))
+                .found(format_args!("{found} bytes")),
+        );
+    }
+}
+
+pub(super) fn check_digest(
+    name: &str,
+    expected: Digest,
+    found: Digest,
+    report: &mut Report,
+) -> bool {
+    if expected != found {
+        let violation = Violation::new(ViolationKind::BlobDigest, name);
+        report.add(violation.expected(expected).found(found));
+    }
+    expected == found
+}
+
+/// Checks a configuration for itself and against the number of layers, and
+/// returns its diff IDs; those that are malformed are `None`.
+pub(super) fn check_config(
+    name: &str,
+    config: &Config,
+    layers: usize,
+    report: &mut Report,
+) -> Vec<Option<Digest>> {
+    let os = config.os.as_deref().unwrap_or_default();
+    if os.is_empty() || os.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        // Older engines crash on `Linux`.
+        let mut violation = Violation::new(ViolationKind::ConfigOs, name);
+        violation.found = config.os.clone();
+        report.add(violation);
+    }
+    if config
+        .architecture
+        .as_deref()
+        .unwrap_or_default()
+        .is_empty()
+    {
+        report.add(Violation::new(ViolationKind::ConfigArchitecture, name));
+    }
+    let rootfs = config.rootfs.as_ref();
+    let kind = rootfs.and_then(|rootfs| rootfs.kind.as_deref());
+    if kind != Some("layers") {
+        let violation = Violation::new(ViolationKind::ConfigRootfs, name).expected("`layers`");
+        report.add(violation.found(kind.map_or("none".to_owned(), |kind| format!("`{kind}`"))));
+    }
+    check_history(name, config, layers, report);
+    let diff_ids = rootfs.and_then(|rootfs| rootfs.diff_ids.as_deref());
+    check_diff_ids(name, diff_ids.unwrap_or_default(), layers, report)
+}
+
+fn check_history(name: &str, config: &Config, layers: usize, report: &mut Report) {
+    let history = config.history.iter().flatten();
+    let steps = history
+        .filter(|step| step.empty_layer != Some(true))
+        .count();
+    if steps > layers {
+        let violation = Violation::new(ViolationKind::HistoryCount, name);
+        report.add(
+            violation
+                .expected(format_args!("at most {layers}"))
+                .found(steps),
+        );
+    }
+}
+
+fn check_diff_ids(
+    name: &str,
+    diff_ids: &[String],
+    layers: usize,
+    report: &mut Report,
+) -> Vec<Option<Digest>> {
+    if diff_ids.len() != layers {
+        let violation = Violation::new(ViolationKind::DiffIdCount, name);
+        report.add(violation.expected(layers).found(diff_ids.len()));
+    }
+    let parse = |text: &String| {
+        let digest = text.parse().ok();
+        if digest.is_none() {
+            let violation = Violation::new(ViolationKind::DiffIdMalformed, name);
+            report.add(violation.found(text));
+        }
+        digest
+    };
+    diff_ids.iter().map(parse).collect()
+}

@@ -1,0 +1,245 @@
+//! Reads blobs to the end, each once, several at a time.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Sink, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::layer::LayerRules;
+use super::{Report, Violation, ViolationKind, document};
+use crate::digest::{Digest, DigestWriter};
+use crate::source::{BlobReader, Compression, Decompressor, Source, TrailingBytesError};
+use crate::tar_reader::{ReadTarError, TarReader};
+
+/// A blob to be read.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) name: String,
+    /// Whether it is a layer, and its tar is to be looked at.
+    pub(super) is_tar: bool,
+}
+
+/// What a blob was found to be.
+#[derive(Debug)]
+pub(super) struct Inspection {
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+    /// How a layer is compressed.
+    pub(super) compression: Option<Compression>,
+    /// The digest of a layer's tar, if it could be read to its end.
+    pub(super) diff_id: Option<Digest>,
+    /// What is wrong with a layer.
+    pub(super) violations: Vec<Violation>,
+}
+
+/// What all blobs were found to be, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Inspections {
+    by_name: BTreeMap<String, Result<Inspection, Violation>>,
+}
+
+impl Inspections {
+    /// Returns `None` for a blob that is missing.
+    pub(super) fn get(&self, name: &str) -> Option<&Inspection> {
+        self.by_name.get(name)?.as_ref().ok()
+    }
+
+    /// Reports blobs that could not be read or are not what they are called.
+    pub(super) fn check_names(&self, report: &mut Report) {
+        for (name, result) in &self.by_name {
+            let inspection = match result {
+                Ok(inspection) => inspection,
+                Err(violation) => {
+                    report.add(violation.clone());
+                    continue;
+                }
+            };
+            let Some(hex) = name.strip_prefix("blobs/sha256/") else {
+                continue;
+            };
+            if let Ok(digest) = format!("sha256:{hex}").parse() {
+                document::check_digest(name, digest, inspection.digest, report);
+            }
+        }
+    }
+}
+
+/// Does all jobs on up to `threads` threads.
+pub(super) fn run(source: &Source, jobs: &[Job], threads: usize) -> Inspections {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.extend(inspect(source, job).map(|result| (job.name.clone(), result)));
+        }
+        done
+    };
+    let threads = threads.clamp(1, jobs.len().max(1));
+    let by_name = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let results = workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("reading a blob never panics"));
+        results.collect()
+    });
+    Inspections { by_name }
+}
+
+/// Reads one blob; `None` if it is not there.
+fn inspect(source: &Source, job: &Job) -> Option<Result<Inspection, Violation>> {
+    let unreadable = |error: &dyn std::error::Error| {
+        Violation::new(ViolationKind::Unreadable, &job.name).found_error(error)
+    };
+    let blob = match source.member(&job.name) {
+        Ok(blob) => blob?,
+        Err(error) => return Some(Err(unreadable(&error))),
+    };
+    let result = if job.is_tar {
+        inspect_layer(&job.name, blob)
+    } else {
+        inspect_bytes(HashingReader::new(blob))
+    };
+    Some(result.map_err(|error| unreadable(&error)))
+}
+
+/// Reads what is left of a blob.
+fn inspect_bytes(mut blob: HashingReader<BlobReader>) -> io::Result<Inspection> {
+    io::copy(&mut blob, &mut io::sink())?;
+    let (digest, size) = blob.finish();
+    Ok(Inspection {
+        size,
+        digest,
+        compression: None,
+        diff_id: None,
+        violations: Vec::new(),
+    })
+}
+
+fn inspect_layer(name: &str, blob: BlobReader) -> io::Result<Inspection> {
+    let size = blob.size();
+    let whole = blob.clone();
+    let stream = match Decompressor::new(HashingReader::new(blob), size) {
+        Ok(stream) => stream,
+        Err(error) => {
+            let mut inspection = inspect_bytes(HashingReader::new(whole))?;
+            let violation = Violation::new(ViolationKind::LayerDamaged, name);
+            inspection.violations.push(violation.found_error(&error));
+            return Ok(inspection);
+        }
+    };
+    let compression = stream.compression();
+    let mut tar = TarReader::new(TarStream::new(stream));
+    let mut rules = LayerRules::new(name);
+    let tar_error = read_entries(&mut tar, &mut rules);
+    let mut stream = tar.into_inner();
+    // What follows the end mark belongs to the diff ID, too.
+    io::copy(&mut stream, &mut io::sink())?;
+    let (blob, tar_digest, failure) = stream.finish();
+    let mut inspection = inspect_bytes(blob)?;
+    inspection.compression = Some(compression);
+    inspection.violations = rules.finish();
+    match failure {
+        None => inspection.diff_id = Some(tar_digest),
+        Some(Failure::TrailingBytes) => {
+            inspection.diff_id = Some(tar_digest);
+            let violation = Violation::new(ViolationKind::LayerTrailingBytes, name);
+            inspection.violations.push(violation);
+        }
+        Some(Failure::Damaged(error)) => {
+            let violation = Violation::new(ViolationKind::LayerDamaged, name);
+            inspection.violations.push(violation.found_error(&error));
+            return Ok(inspection);
+        }
+    }
+    if let Some(error) = tar_error {
+        let violation = Violation::new(ViolationKind::LayerTar, name);
+        inspection.violations.push(violation.found_error(&error));
+    }
+    Ok(inspection)
+}
+
+fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Option<ReadTarError> {
+    loop {
+        match tar.next_entry() {
+            Ok(Some(entry)) => rules.check(&entry),
+            Ok(None) => return None,
+            Err(error) => return Some(error),
+        }
+    }
+}
+
+/// Counts and hashes what is read.
+#[derive(Debug)]
+struct HashingReader<R> {
+    inner: R,
+    hash: DigestWriter<Sink>,
+}
+
+impl<R> HashingReader<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hash: DigestWriter::new(io::sink()),
+        }
+    }
+
+    fn finish(self) -> (Digest, u64) {
+        let (_, digest, size) = self.hash.finish();
+        (digest, size)
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+/// Why a layer could not be decompressed to its proper end.
+enum Failure {
+    TrailingBytes,
+    Damaged(io::Error),
+}
+
+/// The tar of a layer: hashed, and at its end when decompression fails, so
+/// that such a failure is told from a damaged tar.
+struct TarStream {
+    inner: HashingReader<Decompressor<HashingReader<BlobReader>>>,
+    failure: Option<Failure>,
+}
+
+impl TarStream {
+    fn new(stream: Decompressor<HashingReader<BlobReader>>) -> Self {
+        Self {
+            inner: HashingReader::new(stream),
+            failure: None,
+        }
+    }
+
+    fn finish(self) -> (HashingReader<BlobReader>, Digest, Option<Failure>) {
+        let HashingReader { inner, hash } = self.inner;
+        let (_, digest, _) = hash.finish();
+        (inner.into_inner(), digest, self.failure)
+    }
+}
+
+impl Read for TarStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.failure.is_some() {
+            return Ok(0);
+        }
+        match self.inner.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                let cause = error.get_ref();
+                let is_trailing = cause.is_some_and(|cause| cause.is::<TrailingBytesError>());
+                self.failure = Some(match is_trailing {
+                    true => Failure::TrailingBytes,
+                    false => Failure::Damaged(error),
+                });
+                Ok(0)
+            }
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! One disagreement between what a source says and what it holds.
+
+use std::error::Error;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Something in a source that is not as it should be.
+///
+/// Prints as one sentence; as data it has a `kind` that does not change from
+/// version to version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Violation {
+    /// Which rule is broken.
+    pub kind: ViolationKind,
+    /// What breaks it: a name in the source, and where in it.
+    pub subject: String,
+    /// What should be there, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+/// The longest text that a violation repeats from the source.
+const MAX_TEXT_BYTES: usize = 500;
+
+impl Violation {
+    pub(super) fn new(kind: ViolationKind, subject: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            subject: shown(&subject),
+            expected: None,
+            found: None,
+        }
+    }
+
+    pub(super) fn expected(mut self, expected: impl fmt::Display) -> Self {
+        self.expected = Some(shown(&expected));
+        self
+    }
+
+    pub(super) fn found(mut self, found: impl fmt::Display) -> Self {
+        self.found = Some(shown(&found));
+        self
+    }
+
+    /// Says an error and its causes.
+    pub(super) fn found_error(self, error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        self.found(text)
+    }
+}
+
+fn shown(text: &impl fmt::Display) -> String {
+    let mut text = crate::path::escaped(text.to_string().as_bytes());
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.push('…');
+    }
+    text
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}` {}", self.subject, self.kind.predicate())?;
+        match (&self.expected, &self.found) {
+            (Some(expected), Some(found)) => {
+                write!(formatter, ": expected {expected}, found {found}")
+            }
+            (Some(expected), None) => write!(formatter, ": expected {expected}"),
+            (None, Some(found)) => write!(formatter, ": {found}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// The rules that a source can break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ViolationKind {
+    /// A document that must be there is not.
+    DocumentMissing,
+    /// A document is not JSON, or a field has the wrong type.
+    DocumentMalformed,
+    /// A document is larger than readers take.
+    DocumentSize,
+    /// The `schemaVersion` is not 2.
+    DocumentVersion,
+    /// The `mediaType` is not what refers to the document says.
+    DocumentMediaType,
+    /// A file cannot be read.
+    Unreadable,
+    /// The `imageLayoutVersion` is not `1.0.0`, which all readers want.
+    LayoutVersion,
+    /// Indexes lie in each other too deep, or there are too many.
+    IndexDepth,
+    /// A descriptor has no media type.
+    DescriptorMediaType,
+    /// A descriptor has no digest, or a malformed one.
+    DescriptorDigest,
+    /// A descriptor has no size, or a negative one.
+    DescriptorSize,
+    /// A manifest has no config or no list of layers.
+    ManifestIncomplete,
+    /// A blob is not there.
+    BlobMissing,
+    /// A blob has another size than its descriptor says.
+    BlobSize,
+    /// The bytes of a blob have another digest than its name.
+    BlobDigest,
+    /// A file among the blobs is not named by a digest.
+    BlobName,
+    /// The config's `os` is missing or not in lower case.
+    ConfigOs,
+    /// The config's `architecture` is missing.
+    ConfigArchitecture,
+    /// The config's platform is not the one in the index.
+    ConfigPlatform,
+    /// The config's `rootfs.type` is not `layers`.
+    ConfigRootfs,
+    /// The config has not as many diff IDs as there are layers.
+    DiffIdCount,
+    /// A diff ID is no digest.
+    DiffIdMalformed,
+    /// The tar of a layer has another digest than the config says.
+    DiffId,
+    /// The history has more steps that made a layer than there are layers.
+    HistoryCount,
+    /// The bytes of a layer are compressed in another way than its media
+    /// type says.
+    LayerCompression,
+    /// The compressed bytes of a layer are damaged.
+    LayerDamaged,
+    /// Bytes follow the compressed stream of a layer.
+    LayerTrailingBytes,
+    /// The tar of a layer is damaged.
+    LayerTar,
+    /// Two entries of a layer have the same path.
+    LayerDuplicatePath,
+    /// A path is longer than Linux allows.
+    LayerPathLength,
+    /// The target of a hard link is no earlier entry of the same layer.
+    LayerHardlink,
+    /// A symbolic link has no target.
+    LayerSymlink,
+    /// An entry is of a type that engines do not unpack.
+    LayerEntryType,
+    /// A whiteout hides nothing, or what its own layer has brought.
+    LayerWhiteout,
+    /// An owner does not fit in 32 bits and would become another one.
+    LayerOwner,
+    /// A layer has more violations than are listed, or too many entries.
+    LayerMore,
+    /// The archive itself is damaged.
+    ArchiveTar,
+    /// A name in the archive is absolute, which containerd refuses.
+    ArchiveName,
+    /// A file in the archive is a hard link, which containerd does not follow.
+    ArchiveHardlink,
+    /// `manifest.json` refers to a file by a name other than the archive's.
+    DockerName,
+    /// `manifest.json` refers to a file that is not there.
+    DockerMissing,
+    /// A name in `manifest.json` is no `repository:tag`.
+    DockerTag,
+    /// `manifest.json` and `index.json` name an image differently.
+    DockerTags,
+    /// `manifest.json` and `index.json` list different images.
+    DockerImages,
+    /// `manifest.json` and the manifest list different layers.
+    DockerLayers,
+}
+
+impl ViolationKind {
+    fn predicate(self) -> &'static str {
+        match self {
+            Self::DocumentMissing | Self::BlobMissing => "is missing",
+            Self::DocumentMalformed => "is malformed",
+            Self::DocumentSize => "is too large",
+            Self::DocumentVersion => "has the wrong `schemaVersion`",
+            Self::DocumentMediaType => "has the wrong `mediaType`",
+            Self::Unreadable => "cannot be read",
+            Self::LayoutVersion => "has a version that readers refuse",
+            Self::IndexDepth => "leads to too many manifests",
+            Self::DescriptorMediaType => "has no media type",
+            Self::DescriptorDigest => "has no valid digest",
+            Self::DescriptorSize => "has no valid size",
+            Self::ManifestIncomplete => "is no complete manifest",
+            Self::BlobSize => "has the wrong size",
+            Self::BlobDigest => "has the wrong digest",
+            Self::BlobName => "is not named by a digest",
+            Self::ConfigOs => "has no valid `os`",
+            Self::ConfigArchitecture => "has no `architecture`",
+            Self::ConfigPlatform => "is for another platform than the index says",
+            Self::ConfigRootfs => "has the wrong `rootfs.type`",
+            Self::DiffIdCount => "has the wrong number of diff IDs",
+            Self::DiffIdMalformed => "has a diff ID that is no digest",
+            Self::DiffId => "has the wrong diff ID",
+            Self::HistoryCount => "has a history of more layers than there are",
+            Self::LayerCompression => "is not compressed as its media type says",
+            Self::LayerDamaged => "cannot be decompressed",
+            Self::LayerTrailingBytes => "goes on after its compressed stream",
+            Self::LayerTar => "is not a tar that can be read",
+            Self::LayerDuplicatePath => "has a path twice",
+            Self::LayerPathLength => "has a path that is too long",
+            Self::LayerHardlink => "has a hard link whose target does not come before it",
+            Self::LayerSymlink => "has a symbolic link without a target",
+            Self::LayerEntryType => "has an entry that engines do not unpack",
+            Self::LayerWhiteout => "has a whiteout that engines refuse",
+            Self::LayerOwner => "has an owner that does not fit in 32 bits",
+            Self::LayerMore => "has more violations than are listed",
+            Self::ArchiveTar => "is damaged",
+            Self::ArchiveName => "is an absolute name in the archive",
+            Self::ArchiveHardlink => "is a hard link in the archive",
+            Self::DockerName => "refers to a file by another name than the archive's",
+            Self::DockerMissing => "refers to a file that is missing",
+            Self::DockerTag => "has a name that is no `repository:tag`",
+            Self::DockerTags => "names an image differently than `index.json`",
+            Self::DockerImages => "lists other images than `index.json`",
+            Self::DockerLayers => "lists other layers than the manifest",
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The runtime closure of everything that goes into an image, as members of
+//! its layers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::platform::Platform;
+
+use crate::contents::{Contents, is_executable};
+use crate::elf::{Architecture, Elf, Kind as ElfKind};
+use crate::error::{Error, Result};
+use crate::release::{Kind, Release, file_member};
+use crate::runtime::{
+    Lookup, MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeOptions,
+};
+use crate::warning::Warning;
+
+/// Directories that hold prebuilt modules and programs for many platforms;
+/// what lies there is not the release's own program.
+const FOREIGN_DIRECTORIES: [&[u8]; 3] = [b"node_modules", b"site-packages", b"dist-packages"];
+
+/// Which platform and libraries the image gets.
+#[derive(Debug, Clone, Default)]
+pub struct ClosureOptions {
+    /// Whether libraries come along at all.
+    pub brings_runtime: bool,
+    /// Another root to take them from.
+    pub sysroot: Option<PathBuf>,
+    /// Further directories with libraries.
+    pub library_paths: Vec<PathBuf>,
+    /// Further libraries.
+    pub add_libraries: Vec<String>,
+    /// The platform that the user asked for.
+    pub platform: Option<Platform>,
+    /// The modification time of every entry, in Unix seconds.
+    pub mtime: u64,
+}
+
+/// What comes along with a release.
+#[derive(Debug, Clone, Default)]
+pub struct Closure {
+    /// Loaders, libraries and links to them.
+    pub members: Vec<Member>,
+    /// What may surprise.
+    pub warnings: Vec<Warning>,
+    /// What the programs are for; `None` without one that says it.
+    pub platform: Option<Platform>,
+}
+
+/// Reads every ELF file of the release and the additions, and finds what
+/// they need.
+///
+/// # Errors
+///
+/// When programs are for different platforms or another than asked for, and
+/// with every library that a program needs and that is nowhere.
+pub fn resolve(
+    release: &Release,
+    additions: &[Member],
+    options: &ClosureOptions,
+) -> Result<Closure> {
+    let mut warnings = Vec::new();
+    let objects = objects(release, additions, &mut warnings);
+    let platform = platform(&objects, options.platform.as_ref())?;
+    if !options.brings_runtime {
+        return Ok(Closure {
+            members: Vec::new(),
+            warnings,
+            platform,
+        });
+    }
+    let mut contents = Contents::new(release.members());
+    contents.add(additions);
+    let lookup = |path: &ImagePath| node(&contents, path);
+    let lookup: &Lookup<'_> = &lookup;
+    let mut library_paths = options.library_paths.clone();
+    if release.kind() == Kind::Cargo {
+        let own = [release.root().to_path_buf(), release.root().join("deps")];
+        library_paths.extend(own.into_iter().filter(|path| path.is_dir()));
+    }
+    let runtime_options = RuntimeOptions {
+        sysroot: options.sysroot.clone(),
+        library_paths,
+        add_libraries: options.add_libraries.clone(),
+        working_directory: (release.kind() == Kind::Tree).then(|| release.prefix().clone()),
+    };
+    let runtime = Runtime::resolve(&objects, lookup, &runtime_options).map_err(Error::Runtime)?;
+    if !runtime.missing.is_empty() {
+        let missing = runtime.missing.iter().map(missing_text).collect();
+        return Err(Error::MissingLibraries { missing });
+    }
+    warnings.extend(runtime_warnings(&runtime));
+    Ok(Closure {
+        members: members(&runtime, options.mtime)?,
+        warnings,
+        platform,
+    })
+}
+
+/// Reads what could be an ELF file: what can run, and what is named like a
+/// library or a module.
+fn objects(release: &Release, additions: &[Member], warnings: &mut Vec<Warning>) -> Vec<Object> {
+    let members = release.members().iter().chain(additions);
+    members
+        .filter_map(|member| object(member, warnings))
+        .collect()
+}
+
+fn object(member: &Member, warnings: &mut Vec<Warning>) -> Option<Object> {
+    let Some(Content::File(file)) = &member.content else {
+        return None;
+    };
+    let entry = &member.entry;
+    if !is_executable(entry) && !is_named_like_a_module(entry.path.file_name()) {
+        return None;
+    }
+    let opened = fs_err::File::open(&file.path).ok()?;
+    let elf = match Elf::read(&opened) {
+        Ok(elf) => elf?,
+        Err(error) => {
+            warnings.push(Warning::UnreadableElf {
+                path: file.path.clone(),
+                reason: error.to_string(),
+            });
+            return None;
+        }
+    };
+    let is_program = matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram);
+    let role = match is_program && is_executable(entry) && !is_foreign(&entry.path) {
+        true => Role::Program,
+        false => Role::Module,
+    };
+    Some(Object {
+        image: entry.path.clone(),
+        host: file.path.clone(),
+        role,
+        elf: Arc::new(elf),
+    })
+}
+
+fn is_named_like_a_module(name: &[u8]) -> bool {
+    let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
+    name.ends_with(b".so") || name.ends_with(b".node") || has(b".so.")
+}
+
+fn is_foreign(path: &ImagePath) -> bool {
+    let mut names = path.as_bytes().split(|byte| *byte == b'/');
+    names.any(|name| FOREIGN_DIRECTORIES.contains(&name))
+}
+
+fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
+    let member = contents.get(path)?;
+    match (&member.entry.kind, &member.content) {
+        (EntryKind::Directory, _) => Some(Node::Directory),
+        (EntryKind::Symlink { target }, _) => Some(Node::Symlink(target.clone())),
+        (EntryKind::Hardlink { target }, _) => node(contents, target),
+        (EntryKind::File { .. }, Some(Content::File(file))) => Some(Node::File(file.path.clone())),
+        (EntryKind::File { .. }, _) => None,
+    }
+}
+
+/// Finds the one platform of all programs.
+fn platform(objects: &[Object], wanted: Option<&Platform>) -> Result<Option<Platform>> {
+    let programs = || objects.iter().filter(|object| object.role == Role::Program);
+    let mut found: Option<Platform> = wanted.cloned();
+    for program in programs() {
+        let Some(architecture) = program.elf.architecture() else {
+            continue;
+        };
+        let its = platform_of(architecture);
+        let fits = found.as_ref().is_none_or(|found| {
+            found.architecture() == its.architecture()
+                && (found.variant() == its.variant() || wanted.is_some() || its.variant().is_none())
+        });
+        if !fits {
+            return Err(Error::Platform {
+                wanted: wanted.map(ToString::to_string),
+                programs: programs().filter_map(program_text).collect(),
+            });
+        }
+        found.get_or_insert(its);
+    }
+    Ok(found)
+}
+
+fn platform_of(architecture: Architecture) -> Platform {
+    Platform::from_parts("linux", architecture.name, architecture.variant)
+}
+
+fn program_text(program: &Object) -> Option<String> {
+    let architecture = program.elf.architecture()?;
+    let host = program.host.display();
+    Some(format!("`{host}` is for linux/{architecture}"))
+}
+
+fn missing_text(library: &MissingLibrary) -> String {
+    let mut text = match (&library.needed_by, library.is_interpreter) {
+        (Some(by), true) => format!("the loader `{}`, needed by `{by}`", library.name),
+        (Some(by), false) => format!("`{}`, needed by `{by}`", library.name),
+        (None, _) => format!("`{}`, asked for", library.name),
+    };
+    let searched: Vec<String> = library
+        .searched
+        .iter()
+        .map(|place| format!("`{}` ({})", place.directory, place.reason))
+        .collect();
+    if !searched.is_empty() {
+        text.push_str(&format!("; looked in {}", searched.join(", ")));
+    }
+    for file in &library.unusable {
+        text.push_str(&format!("; `{}` does not fit: {}", file.path, file.reason));
+    }
+    for path in &library.elsewhere {
+        text.push_str(&format!(
+            "; the release has `{path}`, where no loader looks"
+        ));
+    }
+    text
+}
+
+fn runtime_warnings(runtime: &Runtime) -> Vec<Warning> {
+    let modules = runtime.warnings.iter().map(|warning| {
+        let module = &warning.module;
+        Warning::Module(match &warning.problem {
+            ModuleProblem::OtherPlatform(Some(architecture)) => {
+                format!("`{module}` is for {architecture}: no program of the image can load it")
+            }
+            ModuleProblem::OtherPlatform(None) => {
+                format!("`{module}` is for another system: no program of the image can load it")
+            }
+            ModuleProblem::OtherFlavor(flavor) => {
+                format!("`{module}` is for {flavor}: no program of the image can load it")
+            }
+            ModuleProblem::NoProgram => {
+                format!("`{module}` needs a program that loads it, and the image has none")
+            }
+            ModuleProblem::Missing(library) => {
+                format!(
+                    "`{module}` cannot be loaded: {} was not found",
+                    missing_text(library)
+                )
+            }
+        })
+    });
+    let versions = runtime.unsatisfied.iter().map(|version| {
+        let available = match &version.available {
+            Some(available) => format!("it has up to {available}"),
+            None => "it has none of them".to_owned(),
+        };
+        Warning::Module(format!(
+            "`{}` needs {} of `{}`; {available}",
+            version.object, version.version, version.library
+        ))
+    });
+    modules.chain(versions).collect()
+}
+
+fn members(runtime: &Runtime, mtime: u64) -> Result<Vec<Member>> {
+    let mut members = Vec::new();
+    for file in &runtime.files {
+        let mut member = file_member(Path::new(&file.host), file.path.clone())?;
+        member.entry.mode = file.mode;
+        members.push(member);
+    }
+    for (path, target) in &runtime.links {
+        members.push(Entry::symlink(path.clone(), target.as_bytes()).into());
+    }
+    for member in &mut members {
+        member.entry.mtime = mtime;
+    }
+    Ok(members)
+}

@@ -1,0 +1,127 @@
+//! Reads small pieces of a file that may be huge, broken or hostile.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::{ElfError, ReadAt};
+
+/// What one read of the file fetches.
+const BLOCK_BYTES: usize = 4096;
+
+/// How many blocks of one file are ever read: 16 MiB. The tables of the
+/// largest browsers fit; a hostile file costs no more.
+const MAX_BLOCKS: usize = 4096;
+
+/// How many bytes of strings one file may name in total, counted with
+/// [`STRING_OVERHEAD_BYTES`] each. A table of a few bytes can otherwise point
+/// at one long string without end.
+const MAX_STRINGS_BYTES: usize = 8 << 20;
+
+/// What each string counts on top of its own length.
+const STRING_OVERHEAD_BYTES: usize = 64;
+
+/// The longest string. Search paths of tens of thousands of bytes are real.
+const MAX_STRING_BYTES: usize = 1 << 20;
+
+/// A file with the blocks that were read so far.
+pub(super) struct Source<'a, R: ?Sized> {
+    reader: &'a R,
+    blocks: BTreeMap<u64, Vec<u8>>,
+    string_bytes: usize,
+}
+
+impl<'a, R: ReadAt + ?Sized> Source<'a, R> {
+    pub(super) fn new(reader: &'a R) -> Self {
+        Self {
+            reader,
+            blocks: BTreeMap::new(),
+            string_bytes: 0,
+        }
+    }
+
+    /// Reads exactly `N` bytes.
+    pub(super) fn array<const N: usize>(&mut self, offset: u64) -> Result<[u8; N], ElfError> {
+        let mut array = [0; N];
+        self.fill(offset, &mut array)?;
+        Ok(array)
+    }
+
+    /// Fills the buffer; a file that ends before is malformed.
+    pub(super) fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), ElfError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = advance(offset, filled)?;
+            let available = self.available(at)?;
+            if available.is_empty() {
+                return Err(ElfError::Malformed("a table lies outside of the file"));
+            }
+            let count = available.len().min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&available[..count]);
+            filled += count;
+        }
+        Ok(())
+    }
+
+    /// Reads the string that ends with a NUL before `end`.
+    pub(super) fn string(&mut self, offset: u64, end: u64) -> Result<String, ElfError> {
+        let limit = usize::try_from(end.saturating_sub(offset))
+            .unwrap_or(MAX_STRING_BYTES)
+            .min(MAX_STRING_BYTES);
+        let mut string = Vec::new();
+        loop {
+            let available = self.available(advance(offset, string.len())?)?;
+            let available = &available[..available.len().min(limit - string.len())];
+            if available.is_empty() {
+                return Err(ElfError::Malformed("a string has no end"));
+            }
+            let nul = available.iter().position(|byte| *byte == 0);
+            string.extend_from_slice(&available[..nul.unwrap_or(available.len())]);
+            if nul.is_some() {
+                break;
+            }
+        }
+        self.string_bytes += string.len() + STRING_OVERHEAD_BYTES;
+        if self.string_bytes > MAX_STRINGS_BYTES {
+            return Err(ElfError::Malformed("it names too many strings"));
+        }
+        Ok(String::from_utf8_lossy(&string).into_owned())
+    }
+
+    /// Returns what the block of `offset` holds from there on: nothing at the
+    /// end of the file.
+    fn available(&mut self, offset: u64) -> Result<&[u8], ElfError> {
+        let number = offset / BLOCK_BYTES as u64;
+        if !self.blocks.contains_key(&number) {
+            if self.blocks.len() == MAX_BLOCKS {
+                return Err(ElfError::Malformed("its tables are too large"));
+            }
+            let block = read_block(self.reader, number * BLOCK_BYTES as u64)
+                .map_err(|source| ElfError::Read { source })?;
+            self.blocks.insert(number, block);
+        }
+        let start = usize::try_from(offset % BLOCK_BYTES as u64).expect("it is below 4,096");
+        Ok(self.blocks[&number].get(start..).unwrap_or_default())
+    }
+}
+
+fn advance(offset: u64, count: usize) -> Result<u64, ElfError> {
+    offset
+        .checked_add(count as u64)
+        .filter(|offset| *offset <= i64::MAX as u64)
+        .ok_or(ElfError::Malformed("a table lies outside of the file"))
+}
+
+fn read_block<R: ReadAt + ?Sized>(reader: &R, offset: u64) -> io::Result<Vec<u8>> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut filled = 0;
+    while filled < BLOCK_BYTES {
+        match reader.read_at(&mut block[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    block.truncate(filled);
+    Ok(block)
+}

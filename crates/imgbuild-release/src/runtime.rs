@@ -1,0 +1,255 @@
+//! The runtime closure: the loader and the libraries that a release needs
+//! beside its own files, found as the dynamic loader finds them.
+//!
+//! # Searching
+//!
+//! Every program is followed as its own process, breadth first, so that a
+//! name is answered by the file that answers it at run time. For each needed
+//! library, what the image has already comes first, in the order in which the
+//! image's loader looks: the RPATH chain, RUNPATH, the default directories.
+//! Then the host is searched in the host's order:
+//!
+//! - glibc: RPATH of the file and of those that led to it (only where there is
+//!   no RUNPATH), the extra library paths, RUNPATH, `ld.so.cache`, the
+//!   directories of `ld.so.conf`, the loader's default directories. The
+//!   latter are read from the loader itself, since every distribution has its
+//!   own.
+//! - musl: the extra library paths, RUNPATH or RPATH of the file and of those
+//!   that led to it, `/etc/ld-musl-ARCH.path`, `/lib`, `/usr/local/lib`,
+//!   `/usr/lib`. The C library is the loader.
+//!
+//! `$ORIGIN` of a release's file is its directory in the image and, for what
+//! the image does not have, its directory on the host. Files for another
+//! processor, system or C library are passed over. With another root
+//! ([`RuntimeOptions::sysroot`]) every absolute path and link is taken inside.
+//!
+//! # Installing
+//!
+//! - The loader is a regular file at exactly the path that programs name.
+//! - A library is a regular file under the directory and name by which it was
+//!   looked up. No chain of links is copied.
+//! - A second name of one file (the same device and inode) is a link to the
+//!   first, so that the loader sees one file and loads it once.
+//! - There is no `ld.so.cache` in an image. A library that was only found
+//!   through the cache, through `ld.so.conf` or musl's path file gets a link
+//!   in the last of the loader's default directories.
+//! - What an extra library path or a path given by the user leads to lies in
+//!   the last default directory itself, or is a link there when it is a file
+//!   of the release: directories of the building machine are no part of the
+//!   image, or its bytes would depend on where it was built.
+//!
+//! # Beyond what files name
+//!
+//! glibc loads `libgcc_s.so.1` when a thread is canceled or exits, or a
+//! backtrace is taken; before 2.34 it also loads the name services. They come
+//! along where they are to be had. Everything else that is loaded by name at
+//! run time has to be asked for ([`RuntimeOptions::add_libraries`]).
+
+mod cache;
+mod closure;
+mod configuration;
+mod host;
+mod install;
+mod interpreter;
+mod loader;
+mod outcome;
+mod placement;
+mod process;
+mod resolver;
+mod search;
+mod version;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use imgbuild_oci::path::ImagePath;
+use serde::Serialize;
+
+use crate::elf::{Architecture, Elf, Kind};
+use closure::Loaders;
+pub use loader::Flavor;
+pub use outcome::{
+    MissingLibrary, ModuleProblem, ModuleWarning, SearchedDirectory, UnsatisfiedVersion,
+    UnusableFile,
+};
+use resolver::Resolver;
+pub use view::{Lookup, Node};
+
+/// What the image expects of an ELF file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It must start.
+    Program,
+    /// Something else may load it, or not.
+    Module,
+}
+
+/// An ELF file of the release.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Where it lies in the image; no part of the path is a link.
+    pub image: ImagePath,
+    /// Where it comes from.
+    pub host: PathBuf,
+    /// What is expected of it.
+    pub role: Role,
+    /// What it says about itself.
+    pub elf: Arc<Elf>,
+}
+
+/// Where libraries come from.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeOptions {
+    /// Another root to take everything from; this machine's when `None`.
+    pub sysroot: Option<PathBuf>,
+    /// Further directories, as this machine names them.
+    pub library_paths: Vec<PathBuf>,
+    /// Further libraries, by the names by which they are loaded or as paths.
+    pub add_libraries: Vec<String>,
+    /// Where programs start, for needed libraries with a relative path.
+    pub working_directory: Option<ImagePath>,
+}
+
+/// The closure of a release, sorted by paths.
+#[derive(Debug, Clone, Default)]
+pub struct Runtime {
+    /// The files to bring.
+    pub files: Vec<RuntimeFile>,
+    /// Links to make: the path, and the absolute path that it leads to.
+    pub links: Vec<(ImagePath, ImagePath)>,
+    /// What programs need and nothing has: they cannot start.
+    pub missing: Vec<MissingLibrary>,
+    /// What modules need and nothing has, and modules that nothing can load.
+    pub warnings: Vec<ModuleWarning>,
+    /// Symbol versions that are needed and not defined.
+    pub unsatisfied: Vec<UnsatisfiedVersion>,
+    /// By file and needed name: the file of the image that answers.
+    pub bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    /// The C libraries of the dynamic programs, with these programs.
+    pub flavors: BTreeMap<Flavor, Vec<ImagePath>>,
+    /// Every architecture by role, with the release's files that have it.
+    pub architectures: BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>>,
+}
+
+/// A file to bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeFile {
+    /// Where it lands.
+    pub path: ImagePath,
+    /// The regular file of the host that it comes from.
+    pub host: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// What it is.
+    pub kind: RuntimeFileKind,
+    /// The first file that needs it; `None` when it was asked for.
+    pub needed_by: Option<ImagePath>,
+}
+
+/// What a file of the closure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeFileKind {
+    /// A program's loader.
+    Interpreter,
+    /// A library.
+    Library,
+}
+
+/// Options that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The other root is no directory.
+    #[error("cannot take libraries from the root `{}`: it is not a directory", .0.display())]
+    Sysroot(PathBuf),
+    /// A library path is no directory.
+    #[error("cannot search `{}` for libraries: it is not a directory", .0.display())]
+    LibraryPath(PathBuf),
+}
+
+impl Runtime {
+    /// Finds everything that `objects` need. `present` tells what lies in the
+    /// image already: the release with its links, or a base image.
+    ///
+    /// What is missing is part of the result, all of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a directory of the options is none.
+    pub fn resolve(
+        objects: &[Object],
+        present: &Lookup<'_>,
+        options: &RuntimeOptions,
+    ) -> Result<Self, RuntimeError> {
+        check_directories(options)?;
+        let mut sorted: Vec<&Object> = objects
+            .iter()
+            .filter(|object| object.elf.kind != Kind::Other)
+            .collect();
+        sorted.sort_by(|a, b| a.image.cmp(&b.image));
+        let (programs, modules): (Vec<&Object>, Vec<&Object>) = sorted
+            .iter()
+            .copied()
+            .filter(|object| object.elf.kind != Kind::StaticProgram)
+            .partition(|object| object.role == Role::Program && object.elf.interpreter.is_some());
+        let mut resolver = Resolver::new(objects, present, options);
+        let mut loaders = Loaders::new(&mut resolver, &programs);
+        loaders.load_programs(&mut resolver, &programs, &options.add_libraries);
+        loaders.load_modules(&mut resolver, &modules);
+        let mut runtime = finish(resolver);
+        for program in &programs {
+            let flavor = Flavor::of(&program.elf).expect("it has an interpreter");
+            let paths = runtime.flavors.entry(flavor).or_default();
+            paths.push(program.image.clone());
+        }
+        runtime.architectures = architectures(&sorted);
+        Ok(runtime)
+    }
+}
+
+fn check_directories(options: &RuntimeOptions) -> Result<(), RuntimeError> {
+    if let Some(root) = options.sysroot.iter().find(|root| !root.is_dir()) {
+        return Err(RuntimeError::Sysroot(root.clone()));
+    }
+    match options.library_paths.iter().find(|path| !path.is_dir()) {
+        Some(path) => Err(RuntimeError::LibraryPath(path.clone())),
+        None => Ok(()),
+    }
+}
+
+fn architectures(objects: &[&Object]) -> BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>> {
+    let mut architectures: BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>> = BTreeMap::new();
+    for object in objects {
+        if let Some(architecture) = object.elf.architecture() {
+            let of_role = architectures.entry(object.role).or_default();
+            let paths = of_role.entry(architecture).or_default();
+            paths.push(object.image.clone());
+        }
+    }
+    architectures
+}
+
+fn finish(resolver: Resolver<'_>) -> Runtime {
+    let (files, links) = resolver.placement.finish();
+    let mut missing = resolver.missing;
+    missing.sort_by(|a, b| (&a.needed_by, &a.name).cmp(&(&b.needed_by, &b.name)));
+    let mut warnings = resolver.warnings;
+    warnings.sort_by(|a, b| a.module.cmp(&b.module));
+    Runtime {
+        files,
+        links,
+        missing,
+        warnings,
+        unsatisfied: resolver.unsatisfied.into_iter().collect(),
+        bindings: resolver.bindings,
+        flavors: BTreeMap::new(),
+        architectures: BTreeMap::new(),
+    }
+}

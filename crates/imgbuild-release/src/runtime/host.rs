@@ -1,0 +1,341 @@
+//! Files of the building machine, or of another root on it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgbuild_oci::path::escaped;
+
+use crate::elf::{Elf, ElfError};
+
+/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+
+/// A path on the building machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HostPath {
+    /// As the programs of the other root would say it: absolute.
+    Rooted(Vec<u8>),
+    /// As this process says it.
+    Plain(PathBuf),
+}
+
+impl HostPath {
+    pub(super) fn join(&self, name: &[u8]) -> Self {
+        match self {
+            Self::Rooted(path) => Self::Rooted([path, b"/".as_slice(), name].concat()),
+            Self::Plain(path) => Self::Plain(path.join(OsStr::from_bytes(name))),
+        }
+    }
+
+    /// Returns the path without its last name.
+    pub(super) fn directory(&self) -> Self {
+        match self {
+            Self::Rooted(path) => {
+                let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                Self::Rooted(path[..end.max(1).min(path.len())].to_vec())
+            }
+            Self::Plain(path) => Self::Plain(path.parent().unwrap_or(path).to_owned()),
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Rooted(path) => path,
+            Self::Plain(path) => path.as_os_str().as_bytes(),
+        }
+    }
+
+    /// Returns a path of the same kind.
+    pub(super) fn with_bytes(&self, path: Vec<u8>) -> Self {
+        match self {
+            Self::Rooted(_) => Self::Rooted(path),
+            Self::Plain(_) => Self::Plain(PathBuf::from(OsString::from_vec(path))),
+        }
+    }
+}
+
+/// A file as the file system knows it, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// An ELF file of the host.
+#[derive(Debug, Clone)]
+pub(super) struct HostElf {
+    /// The file itself: no part of the path is a link.
+    pub(super) path: PathBuf,
+    pub(super) id: FileId,
+    pub(super) is_executable: bool,
+    pub(super) elf: Arc<Elf>,
+}
+
+/// What lies at a path.
+#[derive(Debug, Clone)]
+pub(super) enum Probe {
+    /// No file.
+    Absent,
+    /// A file that no loader takes, and why.
+    Unusable(String),
+    Elf(HostElf),
+}
+
+/// Reads files of the host, each once.
+#[derive(Debug)]
+pub(super) struct Host {
+    root: Option<PathBuf>,
+    probes: BTreeMap<HostPath, Probe>,
+    files: BTreeMap<FileId, Probe>,
+}
+
+impl Host {
+    pub(super) fn new(root: Option<&Path>) -> Self {
+        Self {
+            // The root of this process is no other root.
+            root: root.filter(|root| *root != Path::new("/")).map(Into::into),
+            probes: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an absolute path as the programs of the root say it.
+    pub(super) fn rooted(&self, path: &[u8]) -> HostPath {
+        match self.root {
+            Some(_) => HostPath::Rooted(path.to_vec()),
+            None => HostPath::Plain(PathBuf::from(OsStr::from_bytes(path))),
+        }
+    }
+
+    /// Takes a path as this process says it, which may lead into the root.
+    pub(super) fn plain(&self, path: &Path) -> HostPath {
+        match &self.root {
+            Some(root) => match path.strip_prefix(root) {
+                Ok(inside) => {
+                    HostPath::Rooted(Path::new("/").join(inside).into_os_string().into_vec())
+                }
+                Err(_) => HostPath::Plain(path.to_owned()),
+            },
+            None => HostPath::Plain(path.to_owned()),
+        }
+    }
+
+    /// Looks at the file that the path leads to.
+    pub(super) fn probe(&mut self, path: &HostPath) -> Probe {
+        if let Some(probe) = self.probes.get(path) {
+            return probe.clone();
+        }
+        let probe = match self.real(path) {
+            Some(real) => self.probe_real(real),
+            None => Probe::Absent,
+        };
+        self.probes.insert(path.clone(), probe.clone());
+        probe
+    }
+
+    fn probe_real(&mut self, path: PathBuf) -> Probe {
+        let Ok(metadata) = fs_err::metadata(&path) else {
+            return Probe::Absent;
+        };
+        if !metadata.is_file() {
+            return Probe::Absent;
+        }
+        let id = FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        if let Some(probe) = self.files.get(&id) {
+            return probe.clone();
+        }
+        let probe = match read_elf(&path) {
+            Ok(elf) => Probe::Elf(HostElf {
+                path,
+                id,
+                is_executable: metadata.permissions().mode() & 0o111 != 0,
+                elf: Arc::new(elf),
+            }),
+            Err(reason) => Probe::Unusable(reason),
+        };
+        self.files.insert(id, probe.clone());
+        probe
+    }
+
+    /// Remembers a file whose content is known already; `None` when it has
+    /// vanished.
+    pub(super) fn remember(&mut self, path: &Path, elf: &Arc<Elf>) -> Option<FileId> {
+        let metadata = fs_err::metadata(path).ok()?;
+        let id = FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        let file = HostElf {
+            path: path.to_owned(),
+            id,
+            is_executable: metadata.permissions().mode() & 0o111 != 0,
+            elf: Arc::clone(elf),
+        };
+        self.files.entry(id).or_insert(Probe::Elf(file));
+        Some(id)
+    }
+
+    /// Shows a path as this machine names it.
+    pub(super) fn display(&self, path: &HostPath) -> String {
+        let shown = match (path, &self.root) {
+            (HostPath::Rooted(path), Some(root)) => {
+                let relative = path.strip_prefix(b"/").unwrap_or(path);
+                root.join(OsStr::from_bytes(relative))
+            }
+            (path, _) => PathBuf::from(OsStr::from_bytes(path.as_bytes())),
+        };
+        escaped(shown.as_os_str().as_bytes())
+    }
+
+    /// Reads a small file; `None` when there is none, or it is larger.
+    pub(super) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
+        let file = fs_err::File::open(self.real(path)?).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut content = Vec::new();
+        file.take(max_bytes + 1).read_to_end(&mut content).ok()?;
+        (content.len() as u64 <= max_bytes).then_some(content)
+    }
+
+    /// Lists the names in a directory, sorted.
+    pub(super) fn list(&self, path: &HostPath) -> Vec<Vec<u8>> {
+        let Some(entries) = self.real(path).and_then(|path| fs_err::read_dir(path).ok()) else {
+            return Vec::new();
+        };
+        let mut names: Vec<Vec<u8>> = entries
+            .filter_map(|entry| Some(entry.ok()?.file_name().into_vec()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Follows all links; those of another root stay inside of it.
+    pub(super) fn real(&self, path: &HostPath) -> Option<PathBuf> {
+        match (path, &self.root) {
+            (HostPath::Rooted(path), Some(root)) => inside(root, path),
+            (path, _) => fs_err::canonicalize(OsStr::from_bytes(path.as_bytes())).ok(),
+        }
+    }
+}
+
+fn read_elf(path: &Path) -> Result<Elf, String> {
+    let unreadable = |error: &std::io::Error| format!("it cannot be read ({})", error.kind());
+    let file = fs_err::File::open(path).map_err(|error| unreadable(&error))?;
+    match Elf::read(&file) {
+        Ok(Some(elf)) => Ok(elf),
+        Ok(None) => Err("it is no ELF file".to_owned()),
+        Err(ElfError::Read { source }) => Err(unreadable(&source)),
+        Err(error @ ElfError::Malformed(_)) => Err(error.to_string()),
+    }
+}
+
+/// Walks an absolute path below `root`, as the kernel does after `chroot`.
+fn inside(root: &Path, path: &[u8]) -> Option<PathBuf> {
+    let mut real = PathBuf::new();
+    let mut rest: Vec<Vec<u8>> = components(path);
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        if name == b".." {
+            real.pop();
+            continue;
+        }
+        let next = real.join(OsStr::from_bytes(&name));
+        let on_host = root.join(&next);
+        let metadata = fs_err::symlink_metadata(&on_host).ok()?;
+        if !metadata.is_symlink() {
+            real = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return None;
+        }
+        let target = fs_err::read_link(&on_host)
+            .ok()?
+            .into_os_string()
+            .into_vec();
+        if target.starts_with(b"/") {
+            real = PathBuf::new();
+        }
+        rest.extend(components(&target));
+    }
+    Some(root.join(real))
+}
+
+/// Splits a path into its names, last first; `.` and nothing are no names.
+pub(super) fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|byte| *byte == b'/')
+        .rev()
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(target: &str, path: PathBuf) {
+        fs_err::os::unix::fs::symlink(target, path).unwrap();
+    }
+
+    #[test]
+    fn links_of_another_root_stay_inside_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs_err::create_dir_all(root.join("usr/lib")).unwrap();
+        fs_err::write(root.join("usr/lib/file"), "content").unwrap();
+        link("usr/lib", root.join("lib"));
+        link("/usr/lib/file", root.join("absolute"));
+        link("../../../../usr/lib/file", root.join("climbing"));
+        link("loop", root.join("loop"));
+        let host = Host::new(Some(root));
+        for path in [
+            "/lib/file",
+            "/absolute",
+            "/climbing",
+            "/lib/../lib/./file",
+            "//lib//file",
+        ] {
+            let real = host.real(&host.rooted(path.as_bytes()));
+            assert_eq!(real, Some(root.join("usr/lib/file")), "{path}");
+        }
+        for path in ["/loop", "/lib/none", "/lib/file/deeper"] {
+            assert_eq!(host.real(&host.rooted(path.as_bytes())), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_this_machine_that_leads_into_the_root_is_one_of_the_root() {
+        let host = Host::new(Some(Path::new("/srv/root")));
+        assert_eq!(
+            host.plain(Path::new("/srv/root/opt/lib")),
+            HostPath::Rooted(b"/opt/lib".to_vec())
+        );
+        assert_eq!(
+            host.plain(Path::new("/opt/lib")),
+            HostPath::Plain("/opt/lib".into())
+        );
+    }
+
+    #[test]
+    fn a_small_file_is_read_and_a_large_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        fs_err::write(directory.path().join("file"), "12345").unwrap();
+        let host = Host::new(Some(directory.path()));
+        let path = host.rooted(b"/file");
+        assert_eq!(host.read(&path, 5), Some(b"12345".to_vec()));
+        assert_eq!(host.read(&path, 4), None);
+        assert_eq!(host.read(&host.rooted(b"/none"), 5), None);
+        assert_eq!(host.read(&host.rooted(b"/"), 5), None);
+    }
+}

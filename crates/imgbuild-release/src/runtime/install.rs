@@ -1,0 +1,69 @@
+//! Puts what was found where the image's loader looks.
+
+use imgbuild_oci::path::ImagePath;
+
+use super::host::HostElf;
+use super::placement::Request;
+use super::process::{Loader, Process};
+use super::resolver::Resolver;
+use super::search::Place;
+use super::{MissingLibrary, RuntimeFileKind};
+
+impl Resolver<'_> {
+    /// Puts a file of the host where the image's loader finds it: the path
+    /// that it opens, and the file behind. Fails with a path that is taken.
+    pub(super) fn settle(
+        &mut self,
+        process: &Process<'_>,
+        (place, name): (&Place, &str),
+        found: &HostElf,
+        missing: &MissingLibrary,
+    ) -> Result<(ImagePath, ImagePath), ImagePath> {
+        let request = Request {
+            kind: RuntimeFileKind::Library,
+            needed_by: missing.needed_by.as_ref(),
+        };
+        let own = self
+            .view
+            .resolve(&place.image)
+            .filter(|_| !place.image.is_empty())
+            .and_then(|directory| directory.join(name).ok());
+        let is_found_there =
+            place.origin.is_in_image() || process.loader.defaults.contains(&place.image);
+        if let Some(own) = own {
+            let file = self
+                .placement
+                .put(&self.view, &own, found, request)
+                .map_err(|_| own.clone())?;
+            if is_found_there {
+                return Ok((own, file));
+            }
+        }
+        let path = self.default_path(process.loader, name, found);
+        let file = self
+            .placement
+            .put(&self.view, &path, found, request)
+            .map_err(|_| path.clone())?;
+        Ok((path, file))
+    }
+
+    /// Chooses the path in a default directory by which a file is found: one
+    /// that it has, else the last one that is free.
+    fn default_path(&mut self, loader: &Loader, name: &str, file: &HostElf) -> ImagePath {
+        let paths: Vec<ImagePath> = loader
+            .defaults
+            .directories
+            .iter()
+            .filter_map(|directory| self.view.resolve(directory)?.join(name).ok())
+            .collect();
+        let known = paths
+            .iter()
+            .find(|path| self.placement.is_at(path, file.id));
+        let free = || {
+            let mut last_first = paths.iter().rev();
+            last_first.find(|path| self.placement.accepts(&self.view, path, file.id))
+        };
+        let path = known.or_else(free).or(paths.last());
+        path.cloned().unwrap_or_else(ImagePath::root)
+    }
+}

@@ -1,0 +1,261 @@
+//! One process as its loader builds it: which file answers to which name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imgbuild_oci::path::ImagePath;
+
+use super::host::HostPath;
+use super::loader::{Defaults, Flavor, Target};
+use super::resolver::Resolver;
+use super::{MissingLibrary, Role, version};
+use crate::elf::Elf;
+
+/// A dynamic loader, as one program names it.
+#[derive(Debug)]
+pub(super) struct Loader {
+    /// The path that programs have for it.
+    pub(super) path: String,
+    pub(super) target: Target,
+    pub(super) defaults: Defaults,
+    /// The directories of musl's path file on the host.
+    pub(super) path_file: Vec<Vec<u8>>,
+    /// The file, where there is one.
+    pub(super) file: Option<Loaded>,
+}
+
+/// A file in a process.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) elf: Arc<Elf>,
+    /// The path by which the loader in the image opens it: its `$ORIGIN`.
+    pub(super) image: ImagePath,
+    /// The file behind, once links are followed.
+    pub(super) file: ImagePath,
+    /// The same directory on the host.
+    pub(super) directory: HostPath,
+    /// The file that needed it first.
+    pub(super) parent: Option<usize>,
+    /// Whether its own needs were met elsewhere.
+    pub(super) is_settled: bool,
+}
+
+impl Loaded {
+    /// A file that nothing needed yet.
+    pub(super) fn new(
+        elf: Arc<Elf>,
+        image: ImagePath,
+        file: ImagePath,
+        directory: HostPath,
+    ) -> Self {
+        Self {
+            elf,
+            image,
+            file,
+            directory,
+            parent: None,
+            is_settled: false,
+        }
+    }
+}
+
+/// The programs of one loader, as the modules see them that they may load.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    /// The programs themselves.
+    pub(super) mains: Vec<Loaded>,
+    /// What they have loaded, by name.
+    pub(super) libraries: BTreeMap<String, Loaded>,
+}
+
+impl Programs {
+    /// Records what a program has loaded.
+    pub(super) fn record(&mut self, process: &Process<'_>) {
+        self.mains.push(process.loaded[0].clone());
+        for (name, index) in &process.names {
+            let file = Loaded {
+                parent: None,
+                is_settled: true,
+                ..process.loaded[*index].clone()
+            };
+            self.libraries.entry(name.clone()).or_insert(file);
+        }
+    }
+}
+
+/// A process while it is built.
+#[derive(Debug)]
+pub(super) struct Process<'a> {
+    pub(super) loader: &'a Loader,
+    pub(super) role: Role,
+    pub(super) loaded: Vec<Loaded>,
+    /// Those that may have loaded the module that this process is for.
+    pub(super) programs: &'a Programs,
+    pub(super) names: BTreeMap<String, usize>,
+    next: usize,
+}
+
+impl<'a> Process<'a> {
+    pub(super) fn new(
+        loader: &'a Loader,
+        role: Role,
+        first: Loaded,
+        programs: &'a Programs,
+    ) -> Self {
+        let mut process = Self {
+            loader,
+            role,
+            loaded: Vec::new(),
+            programs,
+            names: BTreeMap::new(),
+            next: 0,
+        };
+        process.push(first);
+        if let Some(file) = &loader.file {
+            let index = process.push(file.clone());
+            let name = loader.path.rsplit('/').next().unwrap_or_default();
+            process.names.insert(loader.path.clone(), index);
+            process.names.insert(name.to_owned(), index);
+        }
+        process
+    }
+
+    /// Adds a file; it answers to its own name from now on.
+    pub(super) fn push(&mut self, file: Loaded) -> usize {
+        let index = self.loaded.len();
+        if let Some(soname) = &file.elf.soname {
+            self.names.entry(soname.clone()).or_insert(index);
+        }
+        self.loaded.push(file);
+        index
+    }
+
+    /// Returns the file, the one that needed it, and so on up to the program;
+    /// for a module then those that may have loaded it.
+    pub(super) fn chain(&self, index: usize) -> impl Iterator<Item = &Loaded> {
+        std::iter::successors(Some(&self.loaded[index]), |file| {
+            Some(&self.loaded[file.parent?])
+        })
+        .chain(&self.programs.mains)
+    }
+
+    /// Loads all that is needed by what was loaded and not looked at yet:
+    /// breadth first, as the loaders do.
+    pub(super) fn run(&mut self, resolver: &mut Resolver<'_>) {
+        while self.next < self.loaded.len() {
+            let index = self.next;
+            self.next += 1;
+            if self.loaded[index].is_settled {
+                continue;
+            }
+            let elf = Arc::clone(&self.loaded[index].elf);
+            for name in &elf.needed {
+                if let Err(missing) = self.need(resolver, index, name) {
+                    resolver.report_missing(self.role, &self.loaded[0].file, *missing);
+                }
+            }
+        }
+    }
+
+    /// Finds the file that answers to `name`, loading it if need be.
+    pub(super) fn need(
+        &mut self,
+        resolver: &mut Resolver<'_>,
+        requirer: usize,
+        name: &str,
+    ) -> Result<(), Box<MissingLibrary>> {
+        let index = match self.known(name) {
+            Known::File(index) => index,
+            // The loader itself is missing, which was reported.
+            Known::PartOfLoader => return Ok(()),
+            Known::Nothing => {
+                let loaded = match resolver.search(self, requirer, name) {
+                    Ok(loaded) => loaded,
+                    Err(missing) => self.programs.libraries.get(name).cloned().ok_or(missing)?,
+                };
+                self.admit(loaded)
+            }
+        };
+        self.names.insert(name.to_owned(), index);
+        resolver.bind(&self.loaded[requirer].file, name, &self.loaded[index].file);
+        Ok(())
+    }
+
+    /// Adds a file unless it is loaded already under another name.
+    pub(super) fn admit(&mut self, file: Loaded) -> usize {
+        let known = self
+            .loaded
+            .iter()
+            .position(|loaded| loaded.file == file.file);
+        known.unwrap_or_else(|| self.push(file))
+    }
+
+    fn known(&self, name: &str) -> Known {
+        if self.loader.target.flavor == Flavor::Musl && is_part_of_musl(name) {
+            return match self.names.get(&self.loader.path) {
+                Some(index) => Known::File(*index),
+                None => Known::PartOfLoader,
+            };
+        }
+        match self.names.get(name) {
+            Some(index) => Known::File(*index),
+            None => Known::Nothing,
+        }
+    }
+
+    /// Brings libraries that were asked for, as if the program needed them.
+    pub(super) fn add(&mut self, resolver: &mut Resolver<'_>, names: &[String]) {
+        for name in names {
+            let added = if name.contains('/') {
+                resolver.search_added(self, name).map(|file| {
+                    self.admit(file);
+                })
+            } else {
+                self.need(resolver, 0, name)
+            };
+            if let Err(mut missing) = added {
+                missing.needed_by = None;
+                resolver.report_missing(self.role, &self.loaded[0].file, *missing);
+            }
+        }
+        self.run(resolver);
+    }
+
+    /// Brings what glibc loads without any file saying so.
+    pub(super) fn run_hidden(&mut self, resolver: &mut Resolver<'_>) {
+        if self.loader.target.flavor != Flavor::Glibc {
+            return;
+        }
+        let Some(libc) = self.names.get("libc.so.6").copied() else {
+            return;
+        };
+        let unwinds = self.loaded.iter().any(|file| file.elf.imports.unwinding);
+        let unwinding: &[&str] = if unwinds { &["libgcc_s.so.1"] } else { &[] };
+        let names: &[&str] = if version::has_name_services(&self.loaded[libc].elf) {
+            &[]
+        } else {
+            &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
+        };
+        for name in unwinding.iter().chain(names) {
+            // Each of them does without when there is none.
+            drop(self.need(resolver, libc, name));
+        }
+        self.run(resolver);
+    }
+}
+
+/// What a process knows about a name before any search.
+enum Known {
+    File(usize),
+    PartOfLoader,
+    Nothing,
+}
+
+/// musl's loader is its C library, under each of these names (`reserved` of
+/// `load_library`, ldso/dynlink.c).
+fn is_part_of_musl(name: &str) -> bool {
+    const NAMES: [&str; 7] = ["c", "pthread", "rt", "m", "dl", "util", "xnet"];
+    name.strip_prefix("lib")
+        .and_then(|name| name.split_once('.'))
+        .is_some_and(|(name, _)| NAMES.contains(&name))
+}

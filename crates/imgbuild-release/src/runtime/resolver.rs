@@ -1,0 +1,328 @@
+//! Finds files, places them in the image and keeps the account.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use imgbuild_oci::path::{ImagePath, escaped};
+
+use super::host::{Host, HostElf, HostPath, Probe};
+use super::loader::Target;
+use super::placement::Placement;
+use super::process::{Loaded, Process};
+use super::search::{Origin, Place};
+use super::view::{Lookup, View};
+use super::{
+    MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions, SearchedDirectory,
+    UnsatisfiedVersion, UnusableFile, cache, configuration, version,
+};
+
+/// The largest cache that is read; those of desktops have 300 KiB.
+const MAX_CACHE_BYTES: u64 = 64 << 20;
+
+/// The state of one resolution.
+pub(super) struct Resolver<'a> {
+    pub(super) host: Host,
+    pub(super) cache: cache::Cache,
+    pub(super) configuration: Vec<Vec<u8>>,
+    pub(super) library_paths: Vec<HostPath>,
+    pub(super) working_directory: Option<ImagePath>,
+    pub(super) placement: Placement,
+    pub(super) missing: Vec<MissingLibrary>,
+    pub(super) warnings: Vec<ModuleWarning>,
+    pub(super) bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    pub(super) unsatisfied: BTreeSet<UnsatisfiedVersion>,
+    pub(super) view: View<'a>,
+    objects: BTreeMap<&'a ImagePath, &'a Object>,
+    /// The release's libraries by each name that one may need them by.
+    released: BTreeMap<String, BTreeSet<ImagePath>>,
+    reported: BTreeSet<(String, Option<ImagePath>, Option<ImagePath>)>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(
+        objects: &'a [Object],
+        lookup: &'a Lookup<'a>,
+        options: &RuntimeOptions,
+    ) -> Self {
+        let host = Host::new(options.sysroot.as_deref());
+        let cache = host.read(&host.rooted(b"/etc/ld.so.cache"), MAX_CACHE_BYTES);
+        let mut resolver = Self {
+            cache: cache.map(|bytes| cache::parse(&bytes)).unwrap_or_default(),
+            configuration: configuration::directories(&host),
+            library_paths: options
+                .library_paths
+                .iter()
+                .map(|path| host.plain(path))
+                .collect(),
+            working_directory: options.working_directory.clone(),
+            placement: Placement::default(),
+            missing: Vec::new(),
+            warnings: Vec::new(),
+            bindings: BTreeMap::new(),
+            unsatisfied: BTreeSet::new(),
+            view: View::new(lookup),
+            objects: BTreeMap::new(),
+            released: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            host,
+        };
+        resolver.record_objects(objects);
+        resolver
+    }
+
+    fn record_objects(&mut self, objects: &'a [Object]) {
+        for object in objects {
+            self.objects.insert(&object.image, object);
+            if let Some(id) = self.host.remember(&object.host, &object.elf) {
+                self.placement.record_present(id, &object.image);
+            }
+            let file_name = escaped(object.image.file_name());
+            for name in object.elf.soname.iter().chain([&file_name]) {
+                let paths = self.released.entry(name.clone()).or_default();
+                paths.insert(object.image.clone());
+            }
+        }
+    }
+
+    /// Takes a file of the release as the first one of a process.
+    pub(super) fn first(&self, object: &Object) -> Loaded {
+        // A program finds itself by its real path, a module by the one that
+        // it was loaded by.
+        let real = match object.role {
+            Role::Program => fs_err::canonicalize(&object.host).ok(),
+            Role::Module => None,
+        };
+        Loaded {
+            elf: Arc::clone(&object.elf),
+            image: object.image.clone(),
+            file: object.image.clone(),
+            directory: self.directory_of(real.as_deref().unwrap_or(&object.host)),
+            parent: None,
+            is_settled: false,
+        }
+    }
+
+    fn directory_of(&self, file: &Path) -> HostPath {
+        match file.parent() {
+            Some(parent) if parent != Path::new("") => self.host.plain(parent),
+            Some(_) | None => self.host.plain(Path::new(".")),
+        }
+    }
+
+    /// Finds the file that the loader would take for `name`.
+    ///
+    /// What the image has already comes first: its loader finds that before
+    /// anything that is brought, wherever the host's loader would look.
+    pub(super) fn search(
+        &mut self,
+        process: &Process<'_>,
+        requirer: usize,
+        name: &str,
+    ) -> Result<Loaded, Box<MissingLibrary>> {
+        let mut missing = self.missing(name, Some(&process.loaded[requirer].file));
+        let places = self.places(process, requirer, name);
+        let file_name = name.rsplit('/').next().unwrap_or(name);
+        let target = process.loader.target;
+        for place in places.iter().filter(|place| place.origin.is_in_image()) {
+            if let Some(mut file) = self.find_present(place, file_name, target, &mut missing) {
+                file.parent = Some(requirer);
+                return Ok(file);
+            }
+        }
+        for place in &places {
+            self.record_searched(place, &mut missing);
+            let Some(host) = &place.host else {
+                continue;
+            };
+            let host = host.join(file_name.as_bytes());
+            let Some(found) = self.usable(&host, target, &mut missing) else {
+                continue;
+            };
+            match self.settle(process, (place, file_name), &found, &missing) {
+                Ok((image, file)) => {
+                    let mut file = Loaded::new(found.elf, image, file, host.directory());
+                    file.parent = Some(requirer);
+                    return Ok(file);
+                }
+                Err(image) => missing = self.taken(missing, &host, &image),
+            }
+        }
+        missing.elsewhere = self
+            .released
+            .get(name)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        Err(missing)
+    }
+
+    /// Takes a library that is named by its path on the host.
+    pub(super) fn search_added(
+        &mut self,
+        process: &Process<'_>,
+        path: &str,
+    ) -> Result<Loaded, Box<MissingLibrary>> {
+        let mut missing = self.missing(path, None);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        for host in [
+            self.host.rooted(path.as_bytes()),
+            self.host.plain(Path::new(path)),
+        ] {
+            let place = Place {
+                image: Vec::new(),
+                host: Some(host.directory()),
+                origin: Origin::Added,
+            };
+            self.record_searched(&place, &mut missing);
+            let Some(found) = self.usable(&host, process.loader.target, &mut missing) else {
+                continue;
+            };
+            match self.settle(process, (&place, name), &found, &missing) {
+                Ok((image, file)) => {
+                    return Ok(Loaded::new(found.elf, image, file, host.directory()));
+                }
+                Err(image) => missing = self.taken(missing, &host, &image),
+            }
+        }
+        Err(missing)
+    }
+
+    fn find_present(
+        &mut self,
+        place: &Place,
+        name: &str,
+        target: Target,
+        missing: &mut MissingLibrary,
+    ) -> Option<Loaded> {
+        let image = self.view.resolve(&place.image)?.join(name).ok()?;
+        let host_file = self.view.file(image.as_bytes())?;
+        let directory = self.directory_of(&host_file);
+        let host = HostPath::Plain(host_file);
+        let file = self.view.resolve(image.as_bytes())?;
+        let found = match self.objects.get(&file) {
+            Some(object) => match target.objection(&object.elf) {
+                None => Arc::clone(&object.elf),
+                Some(reason) => {
+                    missing.unusable.push(UnusableFile {
+                        path: self.host.display(&host),
+                        reason,
+                    });
+                    return None;
+                }
+            },
+            None => self.usable(&host, target, missing)?.elf,
+        };
+        Some(Loaded::new(found, image, file, directory))
+    }
+
+    /// Returns the file at a path of the host if a process can load it.
+    pub(super) fn usable(
+        &mut self,
+        path: &HostPath,
+        target: Target,
+        missing: &mut MissingLibrary,
+    ) -> Option<HostElf> {
+        let reason = match self.host.probe(path) {
+            Probe::Absent => return None,
+            Probe::Unusable(reason) => reason,
+            Probe::Elf(file) => match target.objection(&file.elf) {
+                None => return Some(file),
+                Some(reason) => reason,
+            },
+        };
+        missing.unusable.push(UnusableFile {
+            path: self.host.display(path),
+            reason,
+        });
+        None
+    }
+
+    fn record_searched(&self, place: &Place, missing: &mut MissingLibrary) {
+        let directory = match &place.host {
+            Some(host) => self.host.display(host),
+            None => escaped(&place.image),
+        };
+        if !missing
+            .searched
+            .iter()
+            .any(|known| known.directory == directory)
+        {
+            missing.searched.push(SearchedDirectory {
+                directory,
+                reason: place.origin.to_string(),
+            });
+        }
+    }
+
+    pub(super) fn missing(&self, name: &str, needed_by: Option<&ImagePath>) -> Box<MissingLibrary> {
+        Box::new(MissingLibrary {
+            name: name.to_owned(),
+            is_interpreter: false,
+            needed_by: needed_by.cloned(),
+            searched: Vec::new(),
+            unusable: Vec::new(),
+            elsewhere: Vec::new(),
+        })
+    }
+
+    pub(super) fn taken(
+        &self,
+        mut missing: Box<MissingLibrary>,
+        host: &HostPath,
+        at: &ImagePath,
+    ) -> Box<MissingLibrary> {
+        missing.unusable.push(UnusableFile {
+            path: self.host.display(host),
+            reason: format!("the image has another file at `{at}`"),
+        });
+        missing
+    }
+
+    /// Records what a program or module lacks, once per file that needs it.
+    pub(super) fn report_missing(
+        &mut self,
+        role: Role,
+        first: &ImagePath,
+        missing: MissingLibrary,
+    ) {
+        let module = match role {
+            Role::Program => None,
+            Role::Module => Some(first.clone()),
+        };
+        let key = (
+            missing.name.clone(),
+            missing.needed_by.clone(),
+            module.clone(),
+        );
+        if !self.reported.insert(key) {
+            return;
+        }
+        match module {
+            None => self.missing.push(missing),
+            Some(module) => self.warnings.push(ModuleWarning {
+                module,
+                problem: ModuleProblem::Missing(missing),
+            }),
+        }
+    }
+
+    /// Records a library that was asked for where nothing could load it.
+    pub(super) fn report_without_loader(&mut self, name: &str) {
+        let missing = self.missing(name, None);
+        self.missing.push(*missing);
+    }
+
+    /// Records which file answered to a name.
+    pub(super) fn bind(&mut self, object: &ImagePath, name: &str, file: &ImagePath) {
+        let names = self.bindings.entry(object.clone()).or_default();
+        names.entry(name.to_owned()).or_insert_with(|| file.clone());
+    }
+
+    /// Looks at the symbol versions of a finished process.
+    pub(super) fn check_versions(&mut self, process: &Process<'_>) {
+        self.unsatisfied
+            .extend(version::unsatisfied(process, process.role));
+    }
+}

@@ -1,0 +1,306 @@
+//! Where one library is looked for: the orders of glibc and of musl.
+//!
+//! glibc: ld.so(8) and `_dl_map_object` of elf/dl-load.c. musl:
+//! `load_library` of ldso/dynlink.c.
+
+use std::fmt;
+
+use imgbuild_oci::path::ImagePath;
+
+use super::host::HostPath;
+use super::loader::Flavor;
+use super::process::{Loaded, Process};
+use super::resolver::Resolver;
+
+/// Why a directory is searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Rpath(ImagePath),
+    Runpath(ImagePath),
+    /// An extra directory of the options.
+    LibraryPath,
+    Cache,
+    Configuration,
+    MuslPath,
+    Default,
+    /// The name itself says where.
+    Name,
+    /// The name was given as a path in the options.
+    Added,
+}
+
+impl Origin {
+    /// Returns whether the loader in the image will look there as well.
+    pub(super) fn is_in_image(&self) -> bool {
+        match self {
+            Self::Rpath(_) | Self::Runpath(_) | Self::Default | Self::Name => true,
+            Self::LibraryPath
+            | Self::Cache
+            | Self::Configuration
+            | Self::MuslPath
+            | Self::Added => false,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
+            Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
+            Self::LibraryPath => formatter.write_str("extra library path"),
+            Self::Cache => formatter.write_str("ld.so.cache"),
+            Self::Configuration => formatter.write_str("ld.so.conf"),
+            Self::MuslPath => formatter.write_str("path file of the musl loader"),
+            Self::Default => formatter.write_str("default directory of the loader"),
+            Self::Name => formatter.write_str("named by the file that needs it"),
+            Self::Added => formatter.write_str("asked for"),
+        }
+    }
+}
+
+/// A directory to search: as the image will know it, as the host does, or
+/// both. `$ORIGIN` makes them differ for files of the release.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) image: Vec<u8>,
+    pub(super) host: Option<HostPath>,
+    pub(super) origin: Origin,
+}
+
+impl Resolver<'_> {
+    /// Lists the directories that are searched for `name` when the file at
+    /// `requirer` needs it, in the loader's order.
+    pub(super) fn places(&self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
+        if let Some((directory, _)) = name.rsplit_once('/') {
+            let place = self.named_place(process, requirer, directory);
+            return place.into_iter().collect();
+        }
+        match process.loader.target.flavor {
+            Flavor::Glibc => self.glibc_places(process, requirer, name),
+            Flavor::Musl => self.musl_places(process, requirer),
+        }
+    }
+
+    fn glibc_places(&self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
+        let file = &process.loaded[requirer];
+        let mut places = Vec::new();
+        if file.elf.runpath.is_none() {
+            for loaded in process.chain(requirer) {
+                // A file with a RUNPATH has no RPATH, says the loader.
+                if loaded.elf.runpath.is_none() {
+                    places.extend(self.path_of(process, loaded, Kind::Rpath));
+                }
+            }
+        }
+        places.extend(self.library_places());
+        places.extend(self.path_of(process, file, Kind::Runpath));
+        // The cache only counts outside of the default directories for such a
+        // file, and an image has no cache.
+        if !file.elf.ignores_default_directories {
+            let cached = self.cache.get(name.as_bytes()).into_iter().flatten();
+            places.extend(cached.map(|path| self.rooted(directory_of(path), Origin::Cache)));
+            let configured = self.configuration.iter();
+            places.extend(configured.map(|path| self.rooted(path, Origin::Configuration)));
+            places.extend(self.default_places(process));
+        }
+        places
+    }
+
+    fn musl_places(&self, process: &Process<'_>, requirer: usize) -> Vec<Place> {
+        let mut places: Vec<Place> = self.library_places().collect();
+        for loaded in process.chain(requirer) {
+            let kind = match loaded.elf.runpath {
+                Some(_) => Kind::Runpath,
+                None => Kind::Rpath,
+            };
+            places.extend(self.path_of(process, loaded, kind));
+        }
+        let path_file = process.loader.path_file.iter();
+        places.extend(path_file.map(|path| self.rooted(path, Origin::MuslPath)));
+        places.extend(self.default_places(process));
+        places
+    }
+
+    fn library_places(&self) -> impl Iterator<Item = Place> {
+        self.library_paths.iter().map(|path| Place {
+            image: Vec::new(),
+            host: Some(path.clone()),
+            origin: Origin::LibraryPath,
+        })
+    }
+
+    fn default_places(&self, process: &Process<'_>) -> Vec<Place> {
+        let directories = process.loader.defaults.directories.iter();
+        directories
+            .map(|path| self.rooted(path, Origin::Default))
+            .collect()
+    }
+
+    fn rooted(&self, path: &[u8], origin: Origin) -> Place {
+        Place {
+            image: path.to_vec(),
+            host: Some(self.host.rooted(path)),
+            origin,
+        }
+    }
+
+    /// Lists the directories of a file's RPATH or RUNPATH.
+    fn path_of(&self, process: &Process<'_>, file: &Loaded, kind: Kind) -> Vec<Place> {
+        let (text, origin) = match kind {
+            Kind::Rpath => (&file.elf.rpath, Origin::Rpath(file.image.clone())),
+            Kind::Runpath => (&file.elf.runpath, Origin::Runpath(file.image.clone())),
+        };
+        let Some(text) = text else {
+            return Vec::new();
+        };
+        // musl's loader drops the whole path when it has another `$`.
+        if process.loader.target.flavor == Flavor::Musl && has_foreign_token(text) {
+            return Vec::new();
+        }
+        text.split(':')
+            .filter_map(|directory| self.expanded(process, file, directory, origin.clone()))
+            .collect()
+    }
+
+    /// A directory that is relative, or empty, is searched from wherever the
+    /// program is started; no image can rely on that.
+    fn expanded(
+        &self,
+        process: &Process<'_>,
+        file: &Loaded,
+        directory: &str,
+        origin: Origin,
+    ) -> Option<Place> {
+        let parent = file.image.parent()?;
+        let (image, has_origin) = expand(process, directory, parent.as_bytes())?;
+        if !image.starts_with(b"/") {
+            return None;
+        }
+        let host = if has_origin {
+            let (path, _) = expand(process, directory, file.directory.as_bytes())?;
+            file.directory.with_bytes(path)
+        } else {
+            self.host.rooted(&image)
+        };
+        Some(Place {
+            image,
+            host: Some(host),
+            origin,
+        })
+    }
+
+    /// A name with a slash is a path: absolute, or from where the program is
+    /// started, which only the image knows.
+    fn named_place(
+        &self,
+        process: &Process<'_>,
+        requirer: usize,
+        directory: &str,
+    ) -> Option<Place> {
+        let file = &process.loaded[requirer];
+        let absolute = format!("{directory}/");
+        if let Some(place) = self.expanded(process, file, &absolute, Origin::Name) {
+            return Some(place);
+        }
+        let working_directory = self.working_directory.as_ref()?;
+        Some(Place {
+            image: [working_directory.as_bytes(), b"/", directory.as_bytes()].concat(),
+            host: None,
+            origin: Origin::Name,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rpath,
+    Runpath,
+}
+
+fn directory_of(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    &path[..end.max(1)]
+}
+
+const TOKENS: [&str; 3] = ["ORIGIN", "LIB", "PLATFORM"];
+
+/// Splits a text behind a `$` into the token that it starts with and the
+/// rest, with or without braces. A name that goes on is another token.
+fn token(text: &str) -> Option<(&'static str, &str)> {
+    TOKENS.into_iter().find_map(|token| {
+        if let Some(inner) = text.strip_prefix('{') {
+            let rest = inner.strip_prefix(token)?.strip_prefix('}')?;
+            return Some((token, rest));
+        }
+        let rest = text.strip_prefix(token)?;
+        let goes_on = rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+        (!goes_on).then_some((token, rest))
+    })
+}
+
+fn has_foreign_token(text: &str) -> bool {
+    text.split('$')
+        .skip(1)
+        .any(|rest| !matches!(token(rest), Some(("ORIGIN", _))))
+}
+
+/// Replaces the tokens; `None` when one has no value. Also returns whether
+/// `$ORIGIN` was among them. Any other `$` stays as it is.
+fn expand(process: &Process<'_>, text: &str, origin: &[u8]) -> Option<(Vec<u8>, bool)> {
+    let defaults = &process.loader.defaults;
+    let mut path = Vec::new();
+    let mut has_origin = false;
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        path.extend(before.as_bytes());
+        rest = after;
+        match token(after) {
+            Some((name, after)) => {
+                has_origin |= name == "ORIGIN";
+                path.extend(match name {
+                    "ORIGIN" => origin,
+                    "LIB" => &defaults.lib,
+                    _ => defaults.platform?.as_bytes(),
+                });
+                rest = after;
+            }
+            None => path.push(b'$'),
+        }
+    }
+    path.extend(rest.as_bytes());
+    Some((path, has_origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_end_where_their_names_do() {
+        for (text, expected) in [
+            ("ORIGIN", Some(("ORIGIN", ""))),
+            ("ORIGIN/../lib", Some(("ORIGIN", "/../lib"))),
+            ("{ORIGIN}x", Some(("ORIGIN", "x"))),
+            ("LIB:", Some(("LIB", ":"))),
+            ("ORIGINAL", None),
+            ("{ORIGIN", None),
+            ("HOME", None),
+            ("", None),
+        ] {
+            assert_eq!(token(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn musl_knows_no_token_but_origin() {
+        for (text, expected) in [
+            ("/lib", false),
+            ("$ORIGIN/a:${ORIGIN}", false),
+            ("$ORIGIN/$LIB", true),
+            ("/a$", true),
+        ] {
+            assert_eq!(has_foreign_token(text), expected, "{text}");
+        }
+    }
+}

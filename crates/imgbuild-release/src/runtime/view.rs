@@ -1,0 +1,149 @@
+//! What the image already has: the release's own files, or a base's.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use imgbuild_oci::path::ImagePath;
+
+use super::host::components;
+
+/// What lies at a path of the image before the runtime closure comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file, with the host's file that it comes from.
+    File(PathBuf),
+    /// A directory.
+    Directory,
+    /// A symbolic link, with what it says.
+    Symlink(Vec<u8>),
+}
+
+/// Tells what lies at a path of the image; `None` when nothing does. The path
+/// is exact: links are followed by this module.
+pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<Node> + 'a;
+
+/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+
+/// Walks the image as the kernel will.
+pub(super) struct View<'a> {
+    lookup: &'a Lookup<'a>,
+    resolved: BTreeMap<Vec<u8>, Option<ImagePath>>,
+    files: BTreeMap<Vec<u8>, Option<PathBuf>>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(lookup: &'a Lookup<'a>) -> Self {
+        Self {
+            lookup,
+            resolved: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Returns where an absolute path leads once links are followed; what the
+    /// image does not have yet is taken as a directory to be made. `None`
+    /// when the path leads through a file, in circles, or is no path.
+    pub(super) fn resolve(&mut self, path: &[u8]) -> Option<ImagePath> {
+        if let Some(resolved) = self.resolved.get(path) {
+            return resolved.clone();
+        }
+        let resolved = self.walk(path);
+        self.resolved.insert(path.to_vec(), resolved.clone());
+        resolved
+    }
+
+    fn walk(&self, path: &[u8]) -> Option<ImagePath> {
+        let mut real = ImagePath::root();
+        let mut rest = components(path);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                real = real.parent().unwrap_or_else(ImagePath::root);
+                continue;
+            }
+            let next = real.join(&name).ok()?;
+            match (self.lookup)(&next) {
+                Some(Node::Symlink(target)) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    if target.starts_with(b"/") {
+                        real = ImagePath::root();
+                    }
+                    rest.extend(components(&target));
+                }
+                Some(Node::File(_)) if !rest.is_empty() => return None,
+                Some(Node::File(_) | Node::Directory) | None => real = next,
+            }
+        }
+        Some(real)
+    }
+
+    /// Returns the host's file behind the regular file that an absolute path
+    /// leads to.
+    pub(super) fn file(&mut self, path: &[u8]) -> Option<PathBuf> {
+        if let Some(file) = self.files.get(path) {
+            return file.clone();
+        }
+        let node = self.walk(path).and_then(|real| (self.lookup)(&real));
+        let file = match node {
+            Some(Node::File(host)) => Some(host),
+            Some(Node::Directory | Node::Symlink(_)) | None => None,
+        };
+        self.files.insert(path.to_vec(), file.clone());
+        file
+    }
+
+    /// Returns whether the image has anything at exactly this path.
+    pub(super) fn has(&self, path: &ImagePath) -> bool {
+        (self.lookup)(path).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::parse(text).unwrap()
+    }
+
+    fn node(at: &ImagePath) -> Option<Node> {
+        match at.to_string().as_str() {
+            "/lib" => Some(Node::Symlink(b"usr/lib".to_vec())),
+            "/app/current" => Some(Node::Symlink(b"../opt/v1".to_vec())),
+            "/loop" => Some(Node::Symlink(b"/loop".to_vec())),
+            "/usr" | "/usr/lib" | "/opt" | "/opt/v1" | "/app" => Some(Node::Directory),
+            "/usr/lib/liba.so" => Some(Node::File("/host/liba.so".into())),
+            "/opt/v1/libb.so" => Some(Node::Symlink(b"/lib/liba.so".to_vec())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn links_of_the_image_are_followed() {
+        let mut view = View::new(&node);
+        for (text, expected) in [
+            ("/lib/new", Some("/usr/lib/new")),
+            ("/app/current/../x", Some("/opt/x")),
+            ("/app/../..", Some("/")),
+            ("/loop/x", None),
+            ("/lib/liba.so/x", None),
+        ] {
+            let expected = expected.map(path);
+            assert_eq!(view.resolve(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_found_behind_links() {
+        let mut view = View::new(&node);
+        let expected = Some(PathBuf::from("/host/liba.so"));
+        assert_eq!(view.file(b"/lib/liba.so"), expected);
+        assert_eq!(view.file(b"/app/current/libb.so"), expected);
+        assert_eq!(view.file(b"/opt/v1/libc.so"), None);
+        assert_eq!(view.file(b"/usr/lib"), None);
+    }
+}

@@ -1,0 +1,374 @@
+//! The command line: what was typed, nothing resolved.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use imgbuild_oci::compression::Compression;
+use imgbuild_oci::destination::Destination;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::reference::Reference;
+use imgbuild_release::release::Kind;
+
+/// Make a container image from a finished build: no daemon, no root, no
+/// Dockerfile
+///
+/// The image holds the release, the shared libraries and loaders that its
+/// programs need, CA certificates if asked for, and nothing else. The same
+/// release gives the same bytes on every machine.
+///
+/// Standard output is one line, the digest of the manifest; everything else is
+/// on standard error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "imgbuild",
+    args_conflicts_with_subcommands = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = EXIT_CODES,
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArguments,
+
+    /// Print the version; with `-v` also the edition of the embedded roots
+    #[arg(short = 'V', long)]
+    pub(crate) version: bool,
+
+    /// Say more: what was left out, every source (can be repeated)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the image could not be built or written, or `validate` found a disagreement
+  2    the command line is wrong
+  70   internal error, please report
+  130  interrupted (SIGINT, SIGTERM or SIGHUP)
+
+Examples:
+  imgbuild --release target/release --cacert
+  imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
+  imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Recompute every size, digest and diff ID of a layout or archive
+    Validate(ValidateArguments),
+    /// Show the certificates that `--cacert` brings
+    Certificates(CertificatesArguments),
+    /// Print a script that completes the command line in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArguments {
+    /// The image: `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`, or a
+    /// path whose kind is recognized
+    pub(crate) source: String,
+
+    /// Print the disagreements as one JSON array on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// How many threads hash at a time; default: as many as there are cores
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertificatesArguments {
+    /// A bundle as `--cacert` takes it (can be repeated); default: the
+    /// embedded roots
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundles: Vec<String>,
+
+    /// Print the normalized bundle on standard output
+    #[arg(long)]
+    pub(crate) pem: bool,
+}
+
+/// Whether something comes along by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// What is needed
+    Auto,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    /// The finished build
+    #[arg(long, value_name = "DIR", help_heading = "Release")]
+    pub(crate) release: Option<PathBuf>,
+
+    /// What made the release; default: recognized
+    ///
+    /// `cargo` takes the executables that lie directly in the directory, and
+    /// those of its own shared libraries that they need. `tree` takes
+    /// everything. `mix` is taken as a tree.
+    #[arg(long, value_name = "cargo|mix|tree", help_heading = "Release")]
+    pub(crate) kind: Option<Kind>,
+
+    /// Take this executable of a Cargo release (can be repeated); default: all
+    #[arg(long, value_name = "NAME", help_heading = "Release")]
+    pub(crate) bin: Vec<String>,
+
+    /// Where the release lands in the image; default: `/usr/local/bin` for
+    /// `cargo`, `/app` for `tree`
+    #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Release")]
+    pub(crate) prefix: Option<ImagePath>,
+
+    /// Leave out what matches, as a line of `.gitignore` would (can be
+    /// repeated)
+    ///
+    /// Of all `--exclude` and `--include` that match a path, the last one on
+    /// the command line decides; a path that none matches goes where the
+    /// nearest directory above it goes.
+    #[arg(long, value_name = "GLOB", help_heading = "Release")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Take what matches, although an earlier `--exclude` or the kind of the
+    /// release leaves it out (can be repeated)
+    #[arg(long, value_name = "GLOB", help_heading = "Release")]
+    pub(crate) include: Vec<String>,
+
+    /// Put a further file or directory into the image (can be repeated)
+    ///
+    /// A file lands at DST, or in it if DST ends with a slash; the content of
+    /// a directory lands in DST. MODE is octal and for every file; default:
+    /// 0755 for executables, 0644 for other files.
+    #[arg(long, value_name = "SRC:DST[:MODE]", help_heading = "Release")]
+    pub(crate) add: Vec<String>,
+
+    /// Let set-user-ID and set-group-ID files of other users become root's
+    #[arg(long, help_heading = "Release")]
+    pub(crate) allow_set_id: bool,
+
+    /// Add CA certificates (can be repeated)
+    ///
+    /// Without a value: Mozilla's roots that are part of this program. `system`:
+    /// this host's bundle. Else a PEM or DER file, or a directory of them.
+    /// They are checked, merged and written to
+    /// `/etc/ssl/certs/ca-certificates.crt`, with links where other systems
+    /// have their bundle, and `SSL_CERT_FILE` is set. A Java virtual machine
+    /// reads none of these.
+    #[arg(long, value_name = "BUNDLE", num_args = 0..=1, default_missing_value = "", help_heading = "Contents")]
+    pub(crate) cacert: Vec<String>,
+
+    /// Bring the loaders and shared libraries that the release needs
+    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
+    pub(crate) runtime: Choice,
+
+    /// Take loaders and libraries from this root instead of `/`
+    #[arg(long, value_name = "DIR", help_heading = "Contents")]
+    pub(crate) sysroot: Option<PathBuf>,
+
+    /// Look for libraries in this directory, too (can be repeated)
+    #[arg(long, value_name = "DIR", help_heading = "Contents")]
+    pub(crate) library_path: Vec<PathBuf>,
+
+    /// Bring a library that is only opened at run time, with `dlopen` (can be
+    /// repeated)
+    #[arg(long, value_name = "NAME", help_heading = "Contents")]
+    pub(crate) add_library: Vec<String>,
+
+    /// Give the image users, `/etc/nsswitch.conf`, `/tmp` and a home
+    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
+    pub(crate) skeleton: Choice,
+
+    /// The name of the image (can be repeated); default: the name of the Cargo
+    /// package or of the directory, with the tag `latest`
+    #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Image")]
+    pub(crate) tag: Vec<Reference>,
+
+    /// The platform; default: what the programs of the release are for
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Image")]
+    pub(crate) platform: Option<Platform>,
+
+    /// The creation time: RFC 3339, Unix seconds or `now`; default:
+    /// `SOURCE_DATE_EPOCH`, else 1970-01-01T00:00:01Z
+    ///
+    /// Layers never depend on it.
+    #[arg(long, value_name = "TIME", help_heading = "Image")]
+    pub(crate) created: Option<String>,
+
+    /// The modification time of every file: RFC 3339 or Unix seconds; default:
+    /// 1970-01-01T00:00:01Z
+    #[arg(long, value_name = "TIME", help_heading = "Image")]
+    pub(crate) mtime: Option<String>,
+
+    /// How layers are compressed: `none`, `gzip` or `gzip:1` to `gzip:9`;
+    /// default: `none` if every destination is a docker-archive or an engine,
+    /// else `gzip`
+    #[arg(long, value_name = "NAME[:LEVEL]", help_heading = "Image")]
+    pub(crate) compression: Option<Compression>,
+
+    /// The most layers, 1 to 125
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125), help_heading = "Image")]
+    pub(crate) max_layers: u8,
+
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArguments,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Image configuration")]
+pub(crate) struct ConfigurationArguments {
+    /// The program that containers run: one argument after the other, or one
+    /// JSON array (can be repeated)
+    ///
+    /// A relative program lies in the release. Without `--entrypoint` and
+    /// `--cmd`: the one executable of the release, or of several the one named
+    /// like the package or the directory.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) entrypoint: Vec<String>,
+
+    /// The arguments after the entrypoint, or the program if there is none; as
+    /// `--entrypoint` (can be repeated)
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) cmd: Vec<String>,
+
+    /// Make an image without an entrypoint
+    #[arg(long, conflicts_with = "entrypoint")]
+    pub(crate) no_entrypoint: bool,
+
+    /// Set an environment variable; K alone takes it from the environment of
+    /// imgbuild (can be repeated)
+    #[arg(short, long, value_name = "K[=V]")]
+    pub(crate) env: Vec<String>,
+
+    /// Read environment variables from a file, one `K=V` or `K` a line; what
+    /// `--env` says comes later and wins (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// Declare a port, or a range of ports (can be repeated)
+    #[arg(long, value_name = "PORT[-PORT][/tcp|udp|sctp]")]
+    pub(crate) expose: Vec<String>,
+
+    /// Whom containers run as; default: 65532:65532 (`nonroot`)
+    ///
+    /// A name must be in the passwd file of the image; numbers are always
+    /// written.
+    #[arg(long, value_name = "NAME|UID[:GID]")]
+    pub(crate) user: Option<String>,
+
+    /// The directory that the program starts in; default: where a tree lands
+    #[arg(long, value_name = "PATH", value_parser = image_path)]
+    pub(crate) workdir: Option<ImagePath>,
+
+    /// Declare a volume; the directory is made and belongs to the user (can be
+    /// repeated)
+    #[arg(long, value_name = "PATH", value_parser = image_path)]
+    pub(crate) volume: Vec<ImagePath>,
+
+    /// Set a label (can be repeated)
+    #[arg(long, value_name = "K=V")]
+    pub(crate) label: Vec<String>,
+
+    /// Set an annotation of the manifest (can be repeated)
+    #[arg(long, value_name = "K=V")]
+    pub(crate) annotation: Vec<String>,
+
+    /// The signal that stops a container: a name or a number
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+
+    /// The command that checks a container's health, as `--entrypoint`; or
+    /// `none` (can be repeated)
+    ///
+    /// A field of Docker's: engines that follow the OCI specification to the
+    /// letter, as Podman, ignore it. It runs without a shell.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) healthcheck: Vec<String>,
+
+    /// The time between two health checks, as `30s`
+    #[arg(long, value_name = "TIME", requires = "healthcheck")]
+    pub(crate) health_interval: Option<humantime::Duration>,
+
+    /// The time that a health check may take
+    #[arg(long, value_name = "TIME", requires = "healthcheck")]
+    pub(crate) health_timeout: Option<humantime::Duration>,
+
+    /// The time after the start in which failures do not count
+    #[arg(long, value_name = "TIME", requires = "healthcheck")]
+    pub(crate) health_start_period: Option<humantime::Duration>,
+
+    /// The failures in a row that make a container unhealthy
+    #[arg(long, value_name = "N", requires = "healthcheck")]
+    pub(crate) health_retries: Option<u64>,
+
+    /// Who made the image
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArguments {
+    /// Where the image goes (can be repeated); default: NAME.tar in the current
+    /// directory
+    ///
+    /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
+    /// same, compressed as a whole. `docker-archive:FILE`, `oci-archive:FILE`:
+    /// the same under the names of other tools. A directory, or
+    /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
+    /// archive on standard output.
+    #[arg(short, long, value_name = "DESTINATION")]
+    pub(crate) output: Vec<Destination>,
+
+    /// Load the image into the local engine: `docker load`, else `podman load`
+    #[arg(long)]
+    pub(crate) load: bool,
+
+    /// Print the plan and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Print the result, or the plan, as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the digest of the manifest to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
+
+    /// Write the image ID, the digest of the configuration, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// How many threads work at a time; default: as many as there are cores
+    ///
+    /// No byte depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// Do not wait until everything is on the disk
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+}
+
+fn image_path(text: &str) -> Result<ImagePath, String> {
+    ImagePath::parse(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,9 @@
+//! The commands, one file each.
+
+pub(crate) mod build;
+pub(crate) mod certificates;
+pub(crate) mod generate;
+pub(crate) mod load;
+pub(crate) mod options;
+pub(crate) mod report;
+pub(crate) mod validate;

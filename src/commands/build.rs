@@ -1,0 +1,364 @@
+//! `imgbuild --release DIR`: resolve, plan, build, write, report.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use clap::ArgMatches;
+use fs_err as fs;
+use imgbuild_oci::compression::Compression;
+use imgbuild_oci::destination::{Destination, WriteOptions, write_image};
+use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::image::Image;
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::reference::{Reference, name_from};
+use imgbuild_release::addition::open_additions;
+use imgbuild_release::build::{BuildOptions, build};
+use imgbuild_release::closure::{self, ClosureOptions};
+use imgbuild_release::error::Error;
+use imgbuild_release::pattern::Patterns;
+use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
+use imgbuild_release::release::{Release, ReleaseOptions};
+
+use super::load::Engine;
+use super::{certificates, options, report};
+use crate::args::{BuildArguments, Choice};
+use crate::failure::{Failure, Result};
+use crate::interrupt;
+use crate::printed;
+use crate::ui::Ui;
+
+pub(crate) fn run(
+    arguments: BuildArguments,
+    matches: &ArgMatches,
+    ui: &mut Ui,
+) -> Result<ExitCode> {
+    let Some(root) = &arguments.release else {
+        let failure = Failure::command_line("`--release DIR` is missing");
+        return Err(failure.hint("`imgbuild --help` lists the options and commands"));
+    };
+    let mtime = match &arguments.mtime {
+        Some(text) => options::time("--mtime", text)?,
+        None => DEFAULT_MTIME,
+    };
+    let release = open_release(root, &arguments, matches, mtime)?;
+    let references = references(&arguments.tag, &release)?;
+    let destinations = destinations(&arguments, &references)?;
+    let ingredients = gather(release, &arguments, mtime, ui)?;
+    let plan_options = plan_options(&arguments, references, &destinations, &ingredients, mtime)?;
+    let plan = Plan::new(ingredients, &plan_options)?;
+    report::warnings(&plan, ui);
+    if arguments.output.dry_run {
+        printed(report::plan(&plan, arguments.output.json, ui))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let job = Job {
+        arguments: &arguments,
+        destinations: &destinations,
+        references: plan_options.references,
+        threads: threads(arguments.output.threads),
+    };
+    job.run(plan, ui)
+}
+
+fn open_release(
+    root: &Path,
+    arguments: &BuildArguments,
+    matches: &ArgMatches,
+    mtime: u64,
+) -> Result<Release> {
+    let patterns = Patterns::new(&options::patterns(matches)).map_err(Error::Pattern)?;
+    let options = ReleaseOptions {
+        kind: arguments.kind,
+        prefix: arguments.prefix.clone(),
+        binaries: arguments.bin.clone(),
+        patterns,
+        allow_set_id: arguments.allow_set_id,
+        mtime,
+    };
+    Ok(Release::open(root, &options)?)
+}
+
+/// The names of the image, each once: those given, or one made from the
+/// release's own.
+fn references(given: &[Reference], release: &Release) -> Result<Vec<Reference>> {
+    let mut references = given.to_vec();
+    if references.is_empty() {
+        let name = name_from(release.name());
+        let reference = name.as_deref().map(str::parse).transpose();
+        let Ok(Some(reference)) = reference else {
+            let failure = Failure::command_line(format!(
+                "`{}` cannot be made the name of an image",
+                release.name()
+            ));
+            return Err(failure.hint("name the image with `--tag NAME`"));
+        };
+        references.push(reference);
+    }
+    if let Some(reference) = references.iter().find(|reference| reference.digest().is_some()) {
+        let failure = Failure::command_line(format!(
+            "cannot use `--tag {reference}`: an image cannot be told its digest"
+        ));
+        return Err(failure.hint("leave out what follows `@`"));
+    }
+    references.sort();
+    references.dedup();
+    Ok(references)
+}
+
+/// Where the image goes; checked before anything is read.
+fn destinations(
+    arguments: &BuildArguments,
+    references: &[Reference],
+) -> Result<Vec<Destination>> {
+    let mut destinations = arguments.output.output.clone();
+    if destinations.is_empty() && !arguments.output.load {
+        // The first one that was given, not the first in order.
+        let first = arguments.tag.first().or(references.first());
+        let repository = first.map_or("image", Reference::repository);
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        destinations.push(Destination::Archive(PathBuf::from(format!("{name}.tar"))));
+    }
+    let to_output = |destination: &&Destination| **destination == Destination::StandardOutput;
+    let outputs = destinations.iter().filter(to_output).count();
+    if outputs > 1 {
+        return Err(Failure::command_line("`--output -` is given twice"));
+    }
+    if outputs > 0 && !arguments.output.dry_run {
+        if arguments.output.json {
+            return Err(Failure::command_line(
+                "`--output -` and `--json` both write to standard output",
+            ));
+        }
+        if io::stdout().is_terminal() {
+            let failure = Failure::command_line("refusing to write an archive to a terminal");
+            return Err(failure.hint("redirect standard output, or name a file with `--output`"));
+        }
+    }
+    if !arguments.output.dry_run {
+        for destination in &destinations {
+            destination.check()?;
+        }
+    }
+    Ok(destinations)
+}
+
+/// Finds everything that goes in.
+fn gather(
+    release: Release,
+    arguments: &BuildArguments,
+    mtime: u64,
+    ui: &Ui,
+) -> Result<Ingredients> {
+    let texts = arguments.add.iter();
+    let additions: Vec<_> = texts.map(|text| options::addition(text)).collect::<Result<_>>()?;
+    let additions = open_additions(&additions, mtime)?;
+    let mut certificates = None;
+    if !arguments.cacert.is_empty() {
+        let (loaded, warnings) = certificates::load(&arguments.cacert)?;
+        for warning in warnings {
+            ui.warning(&warning);
+        }
+        certificates = Some(loaded);
+    }
+    let closure_options = ClosureOptions {
+        brings_runtime: arguments.runtime == Choice::Auto,
+        sysroot: arguments.sysroot.clone(),
+        library_paths: arguments.library_path.clone(),
+        add_libraries: arguments.add_library.clone(),
+        platform: arguments.platform.clone(),
+        mtime,
+    };
+    let closure = closure::resolve(&release, &additions, &closure_options)?;
+    Ok(Ingredients {
+        release,
+        additions,
+        closure,
+        certificates,
+        has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+    })
+}
+
+fn plan_options(
+    arguments: &BuildArguments,
+    references: Vec<Reference>,
+    destinations: &[Destination],
+    ingredients: &Ingredients,
+    mtime: u64,
+) -> Result<PlanOptions> {
+    let given = &arguments.configuration;
+    let platform = ingredients.closure.platform.clone();
+    let is_compressed = destinations.iter().any(Destination::wants_compressed_layers);
+    let default_compression = match is_compressed {
+        true => Compression::Gzip(imgbuild_oci::deflate::Level::DEFAULT),
+        false => Compression::None,
+    };
+    Ok(PlanOptions {
+        references,
+        command: options::command(given)?,
+        configuration: options::configuration(given)?,
+        user: given.user.as_deref().map(options::user).transpose()?,
+        has_skeleton: arguments.skeleton == Choice::Auto,
+        platform: platform.unwrap_or_else(host_platform),
+        created: options::rfc3339(options::created(arguments.created.as_deref())?),
+        author: given.author.clone(),
+        annotations: options::pairs("--annotation", &given.annotation)?,
+        compression: arguments.compression.unwrap_or(default_compression),
+        max_layers: usize::from(arguments.max_layers),
+        mtime,
+    })
+}
+
+/// What this program was built for: a guess for a release that does not say.
+fn host_platform() -> Platform {
+    Platform::from_parts("linux", env::consts::ARCH, None)
+}
+
+fn threads(given: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or_else(available, usize::from).max(1)
+}
+
+/// A plan on its way to its destinations.
+struct Job<'a> {
+    arguments: &'a BuildArguments,
+    destinations: &'a [Destination],
+    references: Vec<Reference>,
+    threads: usize,
+}
+
+impl Job<'_> {
+    fn run(&self, plan: Plan, ui: &mut Ui) -> Result<ExitCode> {
+        let engine = match self.arguments.output.load {
+            true => Some(Engine::start()?),
+            false => None,
+        };
+        let interrupted = interrupt::watch()?;
+        let summary = report::Summary::of(&plan);
+        ui.start_progress(summary.tar_bytes * self.passes(&plan));
+        let image = self.build(plan, &interrupted, ui)?;
+        for destination in self.destinations {
+            self.write(&image, destination, &interrupted, ui)?;
+        }
+        let mut loaded = Vec::new();
+        if let Some(engine) = engine {
+            loaded = engine.load(|input| {
+                let standard_output = Destination::StandardOutput;
+                self.write_to(&image, &standard_output, input, &interrupted, ui)
+            })?;
+        }
+        ui.finish_progress();
+        for name in &loaded {
+            ui.status(&format!("loaded `{name}`"));
+        }
+        self.write_digests(&image)?;
+        let result = report::Result {
+            image: &image,
+            references: &self.references,
+            destinations: self.destinations,
+            loaded: &loaded,
+            summary: &summary,
+        };
+        self.print(&result, ui)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// How often the bytes of the layers are read or written.
+    fn passes(&self, _plan: &Plan) -> u64 {
+        1 + self.destinations.len() as u64 + u64::from(self.arguments.output.load)
+    }
+
+    fn build(&self, plan: Plan, interrupted: &AtomicBool, ui: &Ui) -> Result<Image> {
+        let total = plan.layers().len();
+        let done = AtomicUsize::new(0);
+        let follow = |progress: Progress<'_>| ui.follow(progress, total, &done);
+        let options = BuildOptions {
+            threads: self.threads,
+            scratch: self.scratch(),
+        };
+        Ok(build(plan, &options, Monitor::new(&follow, interrupted))?)
+    }
+
+    /// Compressed layers wait beside the output: there is room for them, and
+    /// a temporary directory may lie in memory.
+    fn scratch(&self) -> PathBuf {
+        let mut files = self.destinations.iter().filter_map(Destination::path);
+        let existing = files.find_map(|path| {
+            let ancestors = path.ancestors().skip(1);
+            let named = ancestors.map(|path| match path.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => path,
+            });
+            let mut existing = named.filter(|path| path.is_dir());
+            existing.next().map(Path::to_path_buf)
+        });
+        existing.unwrap_or_else(env::temp_dir)
+    }
+
+    fn write(
+        &self,
+        image: &Image,
+        destination: &Destination,
+        interrupted: &AtomicBool,
+        ui: &Ui,
+    ) -> Result<()> {
+        // Not the standard library's own: that one would cut the archive into
+        // lines.
+        let mut output = io::stdout();
+        self.write_to(image, destination, &mut output, interrupted, ui)?;
+        match destination {
+            Destination::StandardOutput => ui.status("wrote the archive to standard output"),
+            _ => ui.status(&format!("wrote `{destination}`")),
+        }
+        Ok(())
+    }
+
+    fn write_to(
+        &self,
+        image: &Image,
+        destination: &Destination,
+        output: &mut (dyn Write + Send),
+        interrupted: &AtomicBool,
+        ui: &Ui,
+    ) -> Result<()> {
+        let done = AtomicUsize::new(0);
+        let follow = |progress: Progress<'_>| ui.follow(progress, 0, &done);
+        let options = WriteOptions {
+            references: &self.references,
+            threads: self.threads,
+            sync: !self.arguments.output.no_sync,
+        };
+        let monitor = Monitor::new(&follow, interrupted);
+        Ok(write_image(image, destination, options, output, monitor)?)
+    }
+
+    fn write_digests(&self, image: &Image) -> Result<()> {
+        let output = &self.arguments.output;
+        let files = [
+            (&output.digest_file, image.manifest().digest()),
+            (&output.iidfile, image.config().digest()),
+        ];
+        for (file, digest) in files {
+            if let Some(path) = file {
+                fs::write(path, digest.to_string()).map_err(Failure::build)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&self, result: &report::Result<'_>, ui: &Ui) -> Result<()> {
+        report::summary(result, ui);
+        if self.destinations.contains(&Destination::StandardOutput) {
+            // Standard output holds the archive.
+            ui.status(&result.image.manifest().digest().to_string());
+            return Ok(());
+        }
+        printed(match self.arguments.output.json {
+            true => ui.result(&report::json(result)),
+            false => ui.result(&result.image.manifest().digest().to_string()),
+        })
+    }
+}

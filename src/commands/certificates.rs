@@ -1,0 +1,75 @@
+//! `imgbuild certificates`: what `--cacert` would bring.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use imgbuild_release::certificates::{
+    self, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
+};
+
+use crate::args::CertificatesArguments;
+use crate::failure::{Failure, Result};
+use crate::printed;
+use crate::ui::Ui;
+
+pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
+    let is_embedded = arguments.bundles.is_empty();
+    let (loaded, warnings) = match is_embedded {
+        true => load(&[String::new()])?,
+        false => load(&arguments.bundles)?,
+    };
+    for warning in warnings {
+        ui.warning(&warning);
+    }
+    if arguments.pem {
+        printed(io::stdout().write_all(&loaded.to_pem()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = vec![match is_embedded {
+        true => certificates::edition(),
+        false => crate::ui::count_text(loaded.len(), "certificate"),
+    }];
+    if !is_embedded || ui.verbosity > 0 {
+        lines.extend(loaded.iter().map(|certificate| {
+            format!("{} until {}", certificate.subject(), certificate.not_after())
+        }));
+    }
+    printed(ui.result(&lines.join("\n")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads bundles as the command line names them.
+pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
+    let sources: Vec<CertificateSource> = bundles.iter().map(|bundle| source(bundle)).collect();
+    // What is expired is only said, never left out: the clock changes no byte.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let loaded = Certificates::load(&sources, now.map(|now| now.as_secs()));
+    let (certificates, warnings) = loaded.map_err(failure)?;
+    let warnings = warnings.iter().map(ToString::to_string);
+    Ok((certificates, warnings.collect()))
+}
+
+fn source(bundle: &str) -> CertificateSource {
+    match bundle {
+        "" => CertificateSource::Embedded,
+        "system" => CertificateSource::System(SYSTEM_BUNDLES.iter().map(PathBuf::from).collect()),
+        path => CertificateSource::Path(path.into()),
+    }
+}
+
+fn failure(error: CertificateError) -> Failure {
+    let hint = match &error {
+        CertificateError::NoSystemBundle { .. } => {
+            "install `ca-certificates`, or give `--cacert` alone for the embedded roots"
+        }
+        CertificateError::Refused(_) => {
+            "give `--cacert` files that hold certificates only: PEM, DER, or a directory of them"
+        }
+        _ => {
+            "give `--cacert` a file or directory that can be read, `system`, or nothing for the embedded roots"
+        }
+    };
+    Failure::build(error).hint(hint)
+}

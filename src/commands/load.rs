@@ -1,0 +1,92 @@
+//! `--load`: handing the image to the engine of this machine.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use crate::failure::{Failure, Result};
+
+/// The engines that load archives; the first that is installed is taken.
+const ENGINES: [&str; 2] = ["docker", "podman"];
+
+/// An engine that reads an archive.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    name: &'static str,
+    child: Child,
+}
+
+impl Engine {
+    /// Starts `docker load`, or `podman load`.
+    ///
+    /// # Errors
+    ///
+    /// When neither program is there.
+    pub(crate) fn start() -> Result<Self> {
+        for name in ENGINES {
+            let started = Command::new(name)
+                .arg("load")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn();
+            match started {
+                Ok(child) => return Ok(Self { name, child }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Failure::build(error)),
+            }
+        }
+        let failure =
+            Failure::build("cannot load the image: neither `docker` nor `podman` is installed");
+        Err(failure
+            .hint("write an archive with `--output FILE.tar`, and load it where an engine is"))
+    }
+
+    /// Lets `write` send the archive, and returns the names that the engine
+    /// reports.
+    ///
+    /// # Errors
+    ///
+    /// When writing fails, or when the engine reports no image or an error: an
+    /// exit code of 0 alone proves nothing.
+    pub(crate) fn load(
+        mut self,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let mut input = self.child.stdin.take().expect("it was asked for");
+        let output = self.child.stdout.take().expect("it was asked for");
+        let errors = self.child.stderr.take().expect("it was asked for");
+        let output = thread::spawn(move || read(output));
+        let errors = thread::spawn(move || read(errors));
+        let written = write(&mut input);
+        drop(input);
+        let status = self.child.wait().map_err(Failure::build)?;
+        let text = [output, errors].map(|reader| reader.join().unwrap_or_default());
+        let text = text.join("\n");
+        let loaded: Vec<String> = text.lines().filter_map(loaded_name).collect();
+        let has_failed = !status.success() || text.contains("Error unpacking image");
+        if has_failed || loaded.is_empty() {
+            let name = self.name;
+            let said = text.trim().lines().collect::<Vec<_>>().join("; ");
+            let message = format!("`{name} load` did not load the image: {said}");
+            return Err(Failure::build(message));
+        }
+        written?;
+        Ok(loaded)
+    }
+}
+
+fn read(mut stream: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What could be read until then is what there is to show.
+    drop(stream.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn loaded_name(line: &str) -> Option<String> {
+    let name = line
+        .strip_prefix("Loaded image: ")
+        .or_else(|| line.strip_prefix("Loaded image ID: "))
+        .or_else(|| line.strip_prefix("Loaded image(s): "))?;
+    Some(name.trim().to_owned())
+}

@@ -1,0 +1,376 @@
+//! From what was typed to what the libraries take: texts parsed, defaults
+//! found, the environment and the clock read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::ArgMatches;
+use fs_err as fs;
+use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::image::Healthcheck;
+use imgbuild_release::addition::Addition;
+use imgbuild_release::pattern::Pattern;
+use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
+use imgbuild_release::skeleton::UserName;
+
+use crate::args::ConfigurationArguments;
+use crate::failure::{Failure, Result};
+
+/// The latest time that a tar header holds, in Unix seconds: eleven octal
+/// digits.
+const MAX_MTIME: u64 = 0o777_7777_7777;
+
+/// The patterns in the order of the command line, which clap keeps by flag.
+pub(crate) fn patterns(matches: &ArgMatches) -> Vec<Pattern> {
+    let with_index = |flag: &str| -> Vec<(usize, String)> {
+        let indices = matches.indices_of(flag).into_iter().flatten();
+        let values = matches.get_many::<String>(flag).into_iter().flatten();
+        indices.zip(values.cloned()).collect()
+    };
+    let excludes = with_index("exclude").into_iter();
+    let excludes = excludes.map(|(index, text)| (index, Pattern::Exclude(text)));
+    let includes = with_index("include").into_iter();
+    let includes = includes.map(|(index, text)| (index, Pattern::Include(text)));
+    let mut patterns: Vec<(usize, Pattern)> = excludes.chain(includes).collect();
+    patterns.sort_by_key(|(index, _)| *index);
+    patterns.into_iter().map(|(_, pattern)| pattern).collect()
+}
+
+/// Parses `SRC:DST[:MODE]`. SRC may hold colons, DST starts with a slash.
+pub(crate) fn addition(text: &str) -> Result<Addition> {
+    let error = |reason: &str| {
+        Failure::command_line(format!("cannot use `--add {text}`: {reason}"))
+            .hint("the form is `SRC:DST[:MODE]`, with an absolute DST and an octal MODE as `0644`")
+    };
+    let (rest, mode) = match text.rsplit_once(':') {
+        Some((rest, mode)) if is_octal(mode) && rest.contains(":/") => {
+            (rest, u32::from_str_radix(mode, 8).ok())
+        }
+        _ => (text, None),
+    };
+    if mode.is_some_and(|mode| mode > 0o7777) {
+        return Err(error("the mode is larger than 7777"));
+    }
+    let Some((source, destination)) = rest.rsplit_once(':') else {
+        return Err(error("it says no place in the image"));
+    };
+    if source.is_empty() || !destination.starts_with('/') {
+        return Err(error("the place in the image does not start with `/`"));
+    }
+    Ok(Addition {
+        source: PathBuf::from(source),
+        destination: destination.to_owned(),
+        mode,
+    })
+}
+
+fn is_octal(text: &str) -> bool {
+    (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
+}
+
+/// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
+pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
+    if text == "now" {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        return now.map(|now| now.as_secs()).map_err(Failure::build);
+    }
+    if let Ok(seconds) = text.parse::<u64>() {
+        return check_time(flag, text, seconds);
+    }
+    let parsed = humantime::parse_rfc3339(text).ok();
+    let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    match seconds {
+        Some(seconds) => check_time(flag, text, seconds.as_secs()),
+        None => Err(Failure::command_line(format!(
+            "cannot use `{flag} {text}`: it is no time in RFC 3339, as `2026-01-31T12:00:00Z`, and no number of seconds since 1970"
+        ))),
+    }
+}
+
+fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
+    if seconds > MAX_MTIME {
+        return Err(Failure::command_line(format!(
+            "cannot use `{flag} {text}`: it is later than {}",
+            rfc3339(MAX_MTIME)
+        )));
+    }
+    Ok(seconds)
+}
+
+/// Prints a time as the image configuration says it.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Finds the creation time: the flag, `SOURCE_DATE_EPOCH`, or a constant.
+pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
+    if let Some(text) = flag {
+        return time("--created", text);
+    }
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => {
+            let seconds = text.parse().map_err(|_| {
+                Failure::command_line(format!(
+                    "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
+                ))
+            })?;
+            check_time("SOURCE_DATE_EPOCH", &text, seconds)
+        }
+        _ => Ok(DEFAULT_MTIME),
+    }
+}
+
+/// Takes the arguments of a command: one JSON array, or as they are.
+fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
+    let [only] = given else {
+        return Ok((!given.is_empty()).then(|| given.to_vec()));
+    };
+    if !only.trim_start().starts_with('[') {
+        return Ok(Some(given.to_vec()));
+    }
+    let parsed: serde_json::Result<Vec<String>> = serde_json::from_str(only);
+    parsed.map(Some).map_err(|error| {
+        Failure::command_line(format!(
+            "cannot use `{flag} {only}`: it starts as a JSON array of strings and is none: {error}"
+        ))
+    })
+}
+
+/// Takes the command as it was typed.
+pub(crate) fn command(given: &ConfigurationArguments) -> Result<CommandOptions> {
+    Ok(CommandOptions {
+        entrypoint: arguments("--entrypoint", &given.entrypoint)?,
+        cmd: arguments("--cmd", &given.cmd)?,
+        no_entrypoint: given.no_entrypoint,
+    })
+}
+
+/// Takes the rest of the configuration.
+pub(crate) fn configuration(given: &ConfigurationArguments) -> Result<ConfigurationOptions> {
+    let mut exposed_ports = BTreeSet::new();
+    for text in &given.expose {
+        exposed_ports.extend(ports(text)?);
+    }
+    Ok(ConfigurationOptions {
+        env: environment(given)?,
+        exposed_ports,
+        working_dir: given.workdir.clone(),
+        volumes: given.volume.iter().cloned().collect(),
+        labels: pairs("--label", &given.label)?,
+        stop_signal: given.stop_signal.as_deref().map(stop_signal).transpose()?,
+        healthcheck: healthcheck(given)?,
+    })
+}
+
+/// Parses `KEY=VALUE` texts.
+pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failure::command_line(format!(
+            "cannot use `{flag} {text}`: the form is `KEY=VALUE`"
+        ))),
+    };
+    texts.iter().map(pair).collect()
+}
+
+fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for path in &given.env_file {
+        let text = fs::read_to_string(path).map_err(Failure::build)?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let place = format!("line {} of `{}`", number + 1, path.display());
+            variables.extend(variable(line, &place)?);
+        }
+    }
+    for text in &given.env {
+        variables.extend(variable(text, &format!("`--env {text}`"))?);
+    }
+    Ok(variables)
+}
+
+/// Parses `K=V`, or takes `K` from the environment; one that is not set there
+/// is left out, as Docker does.
+fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, env::var(text).ok()),
+    };
+    if name.is_empty() || name.contains(char::is_whitespace) || name.contains('\0') {
+        return Err(Failure::command_line(format!(
+            "cannot use {place}: `{name}` is no name of an environment variable"
+        )));
+    }
+    Ok(value.map(|value| (name.to_owned(), value)))
+}
+
+/// Parses a port or a range of ports.
+fn ports(text: &str) -> Result<Vec<String>> {
+    let error = || {
+        Failure::command_line(format!(
+            "cannot use `--expose {text}`: the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`"
+        ))
+    };
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    if !["tcp", "udp", "sctp"].contains(&protocol) {
+        return Err(error());
+    }
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let port = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| is_number && *port > 0)
+    };
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first..=last)
+            .map(|port| format!("{port}/{protocol}"))
+            .collect()),
+        _ => Err(error()),
+    }
+}
+
+/// Checks a signal against those of Linux ([signal(7)]).
+///
+/// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
+fn stop_signal(text: &str) -> Result<String> {
+    const NAMES: [&str; 34] = [
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT",
+        "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM",
+        "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+    ];
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let is_real_time = ["RTMIN", "RTMAX"].contains(&name.trim_end_matches(|c: char| {
+        c.is_ascii_digit() || c == '+' || c == '-'
+    }));
+    if NAMES.contains(&name) || is_real_time {
+        return Ok(format!("SIG{name}"));
+    }
+    match text.parse::<u8>() {
+        Ok(1..=64) => Ok(text.to_owned()),
+        _ => Err(Failure::command_line(format!(
+            "cannot use `--stop-signal {text}`: it is no signal of Linux, as `SIGTERM`, `INT` or a number from 1 to 64"
+        ))),
+    }
+}
+
+fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
+    let nanoseconds = |time: Option<humantime::Duration>| {
+        let time = time.map_or(Duration::ZERO, Into::into);
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    };
+    let Some(command) = arguments("--healthcheck", &given.healthcheck)? else {
+        return Ok(None);
+    };
+    let test = match command.as_slice() {
+        [none] if none == "none" => vec!["NONE".to_owned()],
+        _ => ["CMD".to_owned()].into_iter().chain(command).collect(),
+    };
+    Ok(Some(Healthcheck {
+        test,
+        interval: nanoseconds(given.health_interval),
+        timeout: nanoseconds(given.health_timeout),
+        start_period: nanoseconds(given.health_start_period),
+        retries: given.health_retries.unwrap_or_default(),
+    }))
+}
+
+/// Splits `NAME|UID[:GID]`.
+pub(crate) fn user(text: &str) -> Result<UserName> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    if user.is_empty() || group.is_some_and(str::is_empty) {
+        return Err(Failure::command_line(format!(
+            "cannot use `--user {text}`: the form is `NAME|UID[:GID]`"
+        )));
+    }
+    Ok(UserName {
+        user: user.to_owned(),
+        group: group.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn additions_are_split_from_the_right() {
+        for (text, source, destination, mode) in [
+            ("a:/b", "a", "/b", None),
+            ("a:/b:0755", "a", "/b", Some(0o755)),
+            ("c:d:/b/", "c:d", "/b/", None),
+            ("/x/y:/b:640", "/x/y", "/b", Some(0o640)),
+        ] {
+            let addition = addition(text).unwrap();
+            assert_eq!(addition.source, PathBuf::from(source));
+            assert_eq!(addition.destination, destination);
+            assert_eq!(addition.mode, mode);
+        }
+        for text in ["a", "a:b", ":/b", "a:0755", "a:/b:77777"] {
+            assert!(addition(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_checked_and_ranges_are_spelled_out() {
+        assert_eq!(ports("80").unwrap(), ["80/tcp"]);
+        assert_eq!(ports("53/udp").unwrap(), ["53/udp"]);
+        assert_eq!(ports("1-3/sctp").unwrap(), ["1/sctp", "2/sctp", "3/sctp"]);
+        for text in ["", "0", "65536", "80/http", "3-1", "+80", "a", "80/", "-"] {
+            assert!(ports(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_or_seconds() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("1700000000", 1_700_000_000),
+            ("1970-01-01T00:00:01Z", 1),
+            ("2023-11-14T22:13:20Z", 1_700_000_000),
+        ] {
+            assert_eq!(time("--created", text).unwrap(), seconds);
+        }
+        for text in ["", "yesterday", "-1", "1969-12-31T00:00:00Z", "99999999999"] {
+            assert!(time("--created", text).is_err(), "{text}");
+        }
+        assert_eq!(rfc3339(1), "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn signals_are_those_of_linux() {
+        for (text, expected) in [
+            ("SIGTERM", "SIGTERM"),
+            ("INT", "SIGINT"),
+            ("9", "9"),
+            ("SIGRTMIN+3", "SIGRTMIN+3"),
+        ] {
+            assert_eq!(stop_signal(text).unwrap(), expected);
+        }
+        for text in ["", "SIGNOTHING", "0", "65"] {
+            assert!(stop_signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_are_arguments_or_a_json_array() {
+        let take = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+            arguments("--cmd", &given)
+        };
+        assert_eq!(take(&[]).unwrap(), None);
+        assert_eq!(take(&["a", "b"]).unwrap().unwrap(), ["a", "b"]);
+        assert_eq!(take(&[r#"["a", "b c"]"#]).unwrap().unwrap(), ["a", "b c"]);
+        assert!(take(&["[1]"]).is_err());
+        assert!(take(&["[a"]).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! What a build says: its plan, its summary, its result.
+
+use std::io;
+
+use imgbuild_oci::content::Content;
+use imgbuild_oci::destination::Destination;
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::image::Image;
+use imgbuild_oci::path::escaped;
+use imgbuild_oci::reference::Reference;
+use imgbuild_release::plan::{Plan, kind_name};
+use serde_json::json;
+
+use crate::ui::{Ui, bytes_text, count_text};
+
+/// What is counted before a plan is gone.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    platform: String,
+    created: String,
+    files: usize,
+    content_bytes: u64,
+    /// The bytes of all layers' tars.
+    pub(crate) tar_bytes: u64,
+    left_out: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Summary {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let layers = || plan.layers().iter().map(|layer| &layer.changeset);
+        let entries = || layers().flat_map(|layer| layer.members()).map(|member| &member.entry);
+        let is_file = |kind: &EntryKind| !matches!(kind, EntryKind::Directory);
+        let left_out = plan.left_out().iter();
+        Self {
+            platform: plan.image().platform.to_string(),
+            created: plan.image().created.clone(),
+            files: entries().filter(|entry| is_file(&entry.kind)).count(),
+            content_bytes: entries().map(imgbuild_oci::entry::Entry::content_size).sum(),
+            tar_bytes: layers().map(imgbuild_oci::changeset::Changeset::tar_size).sum(),
+            left_out: left_out
+                .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
+                .collect(),
+            warnings: plan.warnings().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What was made.
+#[derive(Debug)]
+pub(crate) struct Result<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) references: &'a [Reference],
+    pub(crate) destinations: &'a [Destination],
+    pub(crate) loaded: &'a [String],
+    pub(crate) summary: &'a Summary,
+}
+
+/// Says what may surprise.
+pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
+    for reference in plan.references() {
+        if let Some(warning) = reference.tag_warning() {
+            ui.warning(&warning.to_string());
+        }
+    }
+    for warning in plan.warnings() {
+        ui.warning(&warning.to_string());
+    }
+}
+
+/// Says what was made, in a line, and what was left out.
+pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
+    let summary = result.summary;
+    for line in &summary.left_out {
+        ui.detail(line);
+    }
+    let names: Vec<String> = result.references.iter().map(Reference::familiar).collect();
+    let size: u64 = result.image.layers().iter().map(imgbuild_oci::layer::Layer::size).sum();
+    ui.status(&format!(
+        "image `{}` for {}, created {}: {} with {}, {} in the archive{}",
+        names.join("`, `"),
+        summary.platform,
+        summary.created,
+        count_text(result.image.layers().len(), "layer"),
+        count_text(summary.files, "file"),
+        bytes_text(size),
+        left_out_text(summary.left_out.len(), ui),
+    ));
+}
+
+fn left_out_text(count: usize, ui: &Ui) -> String {
+    let more = match ui.verbosity {
+        0 => " (`-v` lists them)",
+        _ => "",
+    };
+    match count {
+        0 => String::new(),
+        count => format!("; {} left out{more}", count_text(count, "path")),
+    }
+}
+
+/// The result as one JSON object, with the specification's field names.
+pub(crate) fn json(result: &Result<'_>) -> String {
+    let image = result.image;
+    let layers: Vec<_> = image
+        .layers()
+        .iter()
+        .map(|layer| {
+            json!({
+                "mediaType": layer.media_type().to_string(),
+                "digest": layer.digest(),
+                "size": layer.size(),
+                "diffId": layer.diff_id(),
+                "name": layer.name(),
+                "entries": layer.entries(),
+            })
+        })
+        .collect();
+    let summary = result.summary;
+    json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": image.manifest().digest(),
+        "size": image.manifest().bytes().len(),
+        "config": {
+            "digest": image.config().digest(),
+            "size": image.config().bytes().len(),
+        },
+        "layers": layers,
+        "references": result.references,
+        "platform": summary.platform,
+        "created": summary.created,
+        "destinations": result.destinations,
+        "loaded": result.loaded,
+        "leftOut": summary.left_out.len(),
+        "warnings": summary.warnings,
+    })
+    .to_string()
+}
+
+/// Prints the plan, as JSON or for people.
+///
+/// # Errors
+///
+/// When standard output is closed or full.
+pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+    if is_json {
+        let text = serde_json::to_string(plan).map_err(io::Error::other)?;
+        return ui.result(&text);
+    }
+    let mut text = String::new();
+    let names: Vec<String> = plan.references().iter().map(Reference::familiar).collect();
+    let image = plan.image();
+    text.push_str(&format!("image `{}`\n", names.join("`, `")));
+    text.push_str(&format!("platform {}\n", image.platform));
+    text.push_str(&format!("created {}\n", image.created));
+    text.push_str(&format!("compression {}\n", plan.compression()));
+    let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
+    text.push_str(&format!("config {config}\n"));
+    for (key, value) in &image.annotations {
+        text.push_str(&format!("annotation {key}={value}\n"));
+    }
+    for layer in plan.layers() {
+        let size = bytes_text(layer.changeset.tar_size());
+        text.push_str(&format!("layer `{}` {size}\n", layer.name));
+        for member in layer.changeset.members() {
+            text.push_str(&member_line(member));
+        }
+    }
+    for left in plan.left_out() {
+        text.push_str(&format!("left out `{}`: {}\n", left.path.display(), left.reason));
+    }
+    ui.result(text.trim_end())
+}
+
+fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
+    let entry = &member.entry;
+    let (uid, gid) = (entry.owner.uid, entry.owner.gid);
+    let rest = match (&entry.kind, &member.content) {
+        (EntryKind::File { size }, Some(Content::File(file))) => {
+            format!("{size} <- {}", file.path.display())
+        }
+        (EntryKind::File { size }, _) => format!("{size} <- imgbuild"),
+        (EntryKind::Symlink { target }, _) => format!("-> {}", escaped(target)),
+        (EntryKind::Hardlink { target }, _) => format!("= {target}"),
+        (EntryKind::Directory, _) => String::new(),
+    };
+    let line = format!(
+        "  {:04o} {uid}:{gid} {} {} {rest}",
+        entry.mode,
+        kind_name(&entry.kind),
+        entry.path
+    );
+    format!("{}\n", line.trim_end())
+}

@@ -1,0 +1,174 @@
+//! Failures: what the user is told, what to do, and the exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use imgbuild_oci::error::Error as ImageError;
+use imgbuild_release::error::{Error as ReleaseError, Refusal};
+
+/// What kind of failure it is, which decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The image could not be built or written: something the user can fix.
+    Build,
+    /// The command line is wrong.
+    CommandLine,
+    /// A signal asked to stop.
+    Interrupted,
+}
+
+/// A failure on its way to the user.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) error: Box<dyn Error + Send + Sync>,
+    pub(crate) hints: Vec<String>,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// A wrong command line.
+    pub(crate) fn command_line(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::CommandLine,
+            error: message.into().into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// A failure that only the program itself knows.
+    pub(crate) fn build(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::Build,
+            error: error.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Build => 1,
+            Kind::CommandLine => 2,
+            Kind::Interrupted => 130,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "error: {}", self.error)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            write!(formatter, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        for hint in &self.hints {
+            write!(formatter, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let kind = match error {
+            ImageError::Interrupted => Kind::Interrupted,
+            _ => Kind::Build,
+        };
+        let hints = image_hint(&error).into_iter().collect();
+        Self {
+            kind,
+            error: error.into(),
+            hints,
+        }
+    }
+}
+
+impl From<ReleaseError> for Failure {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Image(error) => error.into(),
+            error => Self {
+                kind: Kind::Build,
+                hints: release_hints(&error),
+                error: error.into(),
+            },
+        }
+    }
+}
+
+fn image_hint(error: &ImageError) -> Option<String> {
+    match error {
+        ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(
+            "wait until the release is fully built, then run imgbuild again".to_owned(),
+        ),
+        ImageError::NotALayout { .. } => {
+            Some("give `--output` a new directory, or the directory of an image layout".to_owned())
+        }
+        ImageError::Scratch { .. } => Some(
+            "compressed layers wait in the directory of the output, or in `TMPDIR` when there is none: see that it has room".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a failure; only the command line knows its flags.
+fn release_hints(error: &ReleaseError) -> Vec<String> {
+    let hint = |text: &str| vec![text.to_owned()];
+    match error {
+        ReleaseError::Missing { .. } | ReleaseError::NotADirectory { .. } => {
+            hint("build the release first, and give its directory with `--release`")
+        }
+        ReleaseError::NoExecutable { .. } => hint(
+            "run `cargo build --release` first, or take the directory as it is with `--kind tree`",
+        ),
+        ReleaseError::Empty { left_out: 0, .. } => hint("build the release first"),
+        ReleaseError::Empty { .. } => hint("loosen `--exclude`, or add `--include`"),
+        ReleaseError::UnknownBinary { .. } => hint("pick one of these with `--bin`"),
+        ReleaseError::NoCommand { candidates } if candidates.is_empty() => hint(
+            "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
+        ),
+        ReleaseError::NoCommand { .. } => hint(
+            "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
+        ),
+        ReleaseError::Command { .. } => hint(
+            "a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
+        ),
+        ReleaseError::UnknownUser { .. } => {
+            hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
+        }
+        ReleaseError::Platform { .. } => {
+            hint("say which one with `--platform` and leave the other programs out with `--exclude` or `--bin`")
+        }
+        ReleaseError::MissingLibraries { .. } => hint(
+            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
+        ),
+        ReleaseError::Refused { refusals } => refusal_hints(refusals),
+        _ => Vec::new(),
+    }
+}
+
+fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {
+    let mut hints: Vec<&str> = refusals
+        .iter()
+        .map(|refusal| match refusal {
+            Refusal::Special { .. } | Refusal::Unreadable { .. } | Refusal::Name { .. } => {
+                "remove what cannot be packaged from the release, or skip it with `--exclude`"
+            }
+            Refusal::SetId { .. } => {
+                "take these files as root's with `--allow-set-id`, or skip them with `--exclude`"
+            }
+            _ => "keep one source: change `--prefix`, `--add` or `--exclude`",
+        })
+        .collect();
+    hints.sort_unstable();
+    hints.dedup();
+    hints.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,24 @@
+//! Stopping in good order when a signal asks for it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::failure::{Failure, Result};
+
+/// The exit code of a second signal, which does not wait.
+const EXIT_CODE: i32 = 130;
+
+/// Returns a flag that a signal sets; a second one ends the program at once.
+pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // The order matters: the first signal finds the flag still unset.
+        let end = flag::register_conditional_shutdown(signal, EXIT_CODE, Arc::clone(&interrupted));
+        end.map_err(Failure::build)?;
+        flag::register(signal, Arc::clone(&interrupted)).map_err(Failure::build)?;
+    }
+    Ok(interrupted)
+}

@@ -1,0 +1,142 @@
+//! Standard output is the result; standard error is everything else.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use imgbuild_oci::layer::Layer;
+use imgbuild_oci::monitor::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What is said, and where.
+#[derive(Debug)]
+pub(crate) struct Ui {
+    pub(crate) is_quiet: bool,
+    pub(crate) verbosity: u8,
+    bar: ProgressBar,
+}
+
+impl Ui {
+    pub(crate) fn new(is_quiet: bool, verbosity: u8) -> Self {
+        Self {
+            is_quiet,
+            verbosity,
+            bar: ProgressBar::hidden(),
+        }
+    }
+
+    /// Prints one line of the result.
+    ///
+    /// # Errors
+    ///
+    /// When standard output is closed or full.
+    pub(crate) fn result(&self, text: &str) -> io::Result<()> {
+        let mut output = io::stdout().lock();
+        writeln!(output, "{text}")?;
+        output.flush()
+    }
+
+    /// Says how it goes, unless asked to be quiet.
+    pub(crate) fn status(&self, text: &str) {
+        if !self.is_quiet {
+            self.say(text);
+        }
+    }
+
+    /// Says what only `-v` shows.
+    pub(crate) fn detail(&self, text: &str) {
+        if self.verbosity > 0 {
+            self.status(text);
+        }
+    }
+
+    pub(crate) fn warning(&self, text: &str) {
+        self.status(&format!("warning: {text}"));
+    }
+
+    /// Says what must be said.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.suspend(|| {
+            // Nobody can be told that nobody can be told.
+            drop(writeln!(anstream::stderr().lock(), "{text}"));
+        });
+    }
+
+    /// Shows a bar for `bytes` of work, if somebody looks at it.
+    pub(crate) fn start_progress(&mut self, bytes: u64) {
+        if self.is_quiet || !io::stderr().is_terminal() {
+            return;
+        }
+        let style = ProgressStyle::with_template(
+            "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+        );
+        self.bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        if let Ok(style) = style {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        self.bar.set_message("layers");
+    }
+
+    pub(crate) fn finish_progress(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Follows a run that makes `total` layers; `done` counts them.
+    pub(crate) fn follow(&self, progress: Progress<'_>, total: usize, done: &AtomicUsize) {
+        match progress {
+            Progress::Read { bytes } | Progress::Written { bytes } => self.bar.inc(bytes),
+            Progress::Layer(layer) => {
+                let number = done.fetch_add(1, Ordering::Relaxed) + 1;
+                self.status(&layer_line(layer, number, total));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn layer_line(layer: &Layer, number: usize, total: usize) -> String {
+    let size = bytes_text(layer.size());
+    format!("layer {number}/{total} `{}` {size} {}", layer.name(), layer.digest())
+}
+
+/// Shows a number of bytes with its binary unit.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = bytes * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// Shows a count with its noun: `1 file`, `2 files`.
+pub(crate) fn count_text(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_binary_units() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (14_889_779, "14.2 MiB"),
+            (5 << 40, "5.0 TiB"),
+        ] {
+            assert_eq!(bytes_text(bytes), text);
+        }
+    }
+}
