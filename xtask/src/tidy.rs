@@ -16,11 +16,12 @@ type Finding = String;
 /// One rule of the house, checked over the workspace.
 type Rule = fn(&Path) -> Result<Vec<Finding>>;
 
-const RULES: [(&str, Rule); 6] = [
+const RULES: [(&str, Rule); 7] = [
     ("module direction", modules::check),
     ("words and attributes", sources::check_words),
     ("list of tests", sources::check_list_of_tests),
     ("decision notes", documents::check_decisions),
+    ("glossary", documents::check_glossary),
     ("changelog", documents::check_changelog),
     ("banned crates", bans::check),
 ];

@@ -7,6 +7,7 @@ use super::{Finding, files_below, shown};
 use crate::Result;
 
 const ARCHITECTURE: &str = "docs/architecture.md";
+const GLOSSARY: &str = "docs/glossary.md";
 const DECISIONS: &str = "docs/decisions";
 
 /// Every decision note is listed, has a number of its own, and is there when
@@ -83,6 +84,44 @@ pub(super) fn check_changelog(root: &Path) -> Result<Vec<Finding>> {
     }
 }
 
+/// Every name in code that the glossary gives is defined in a crate.
+pub(super) fn check_glossary(root: &Path) -> Result<Vec<Finding>> {
+    let glossary = fs_err::read_to_string(root.join(GLOSSARY))?;
+    let mut defined = BTreeSet::new();
+    for file in files_below(&root.join("crates"), ".rs")? {
+        defined.extend(definitions(&fs_err::read_to_string(file)?));
+    }
+    let named = glossary
+        .lines()
+        .filter_map(|line| line.split('|').nth(2))
+        .flat_map(quoted);
+    let missing = named.filter(|name| !defined.contains(*name));
+    let findings = missing.map(|name| format!("{GLOSSARY} names `{name}`, which no crate defines"));
+    Ok(findings.collect())
+}
+
+/// The texts between backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The names of types and constants that a source file defines.
+fn definitions(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        let words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let mut words = words.filter(|word| !word.is_empty());
+        let keyword = words.find(|word| !["pub", "crate", "super"].contains(word));
+        if matches!(
+            keyword,
+            Some("struct" | "enum" | "trait" | "type" | "const")
+        ) {
+            names.extend(words.next().map(str::to_owned));
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::tree;
@@ -140,6 +179,24 @@ mod tests {
         assert_eq!(
             check_changelog(tree(&[]).path()).unwrap(),
             ["CHANGELOG.md is missing"]
+        );
+    }
+
+    #[test]
+    fn the_glossary_names_what_is_defined() {
+        let root = tree(&[
+            (
+                GLOSSARY,
+                "| say | in code |\n|---|---|\n| layer | `Layer` | text `x` |\n| block | `BLOCK` |\n| unit | `Unit` |",
+            ),
+            (
+                "crates/a/src/lib.rs",
+                "pub struct Layer(u8);\npub(crate) const BLOCK: u8 = 1;\n// a Unit",
+            ),
+        ]);
+        assert_eq!(
+            check_glossary(root.path()).unwrap(),
+            ["docs/glossary.md names `Unit`, which no crate defines"]
         );
     }
 }

@@ -205,6 +205,31 @@ fn a_path_that_another_file_has_is_not_used() {
 }
 
 #[test]
+fn a_link_takes_the_last_default_directory_that_is_free() {
+    let wrong = library("liba.so", &[]).os_abi(9);
+    let mut world = World::glibc()
+        .host_bytes("/etc/ld.so.conf", b"/opt\n")
+        .host("/opt/liba.so", &library("liba.so", &[]))
+        .program("/p", &program(&["liba.so"]))
+        .module("/usr/lib/liba.so", &wrong)
+        .module("/lib/liba.so", &wrong);
+    let runtime = world.resolve();
+    assert_eq!(
+        world.show(&runtime),
+        [
+            "/opt/liba.so < root/opt/liba.so",
+            "/usr/lib/x86_64-linux-gnu/liba.so -> /opt/liba.so"
+        ]
+    );
+    world = world
+        .module("/usr/lib/x86_64-linux-gnu/liba.so", &wrong)
+        .module("/lib/x86_64-linux-gnu/liba.so", &wrong);
+    let runtime = world.resolve();
+    assert_eq!(names(&runtime.missing), ["liba.so for /p"]);
+    assert_eq!(world.show(&runtime), [""; 0]);
+}
+
+#[test]
 fn added_libraries_are_found_by_name_and_by_path() {
     let world = World::glibc()
         .host(

@@ -97,6 +97,69 @@ fn modules_for_other_platforms_and_c_libraries_are_warnings() {
 }
 
 #[test]
+fn modules_that_are_programs_bring_their_own_loader() {
+    let starts =
+        |interpreter: &str, needed: &[&str]| Fixture::new().interpreter(interpreter).needed(needed);
+    let world = World::glibc()
+        .host("/own/ld.so", &library("own-ld.so", &[]))
+        .host("/lib/liba.so", &library("liba.so", &[]))
+        .program("/p", &program(&[]))
+        .module("/tool", &starts("/own/ld.so", &["liba.so"]));
+    assert_eq!(
+        world.closure(),
+        [
+            "/lib/liba.so < root/lib/liba.so",
+            "/own/ld.so < root/own/ld.so"
+        ]
+    );
+    // With scripts only, nothing says which of them are right.
+    let world = World::glibc()
+        .host("/lib/liba.so", &library("liba.so", &[]))
+        .module("/tool", &program(&["liba.so", "libnone.so"]))
+        .module("/musl", &starts("/lib/ld-musl-x86_64.so.1", &["libc.so"]));
+    let runtime = world.resolve();
+    assert_eq!(runtime.missing, []);
+    assert_eq!(
+        warnings(&runtime),
+        [
+            "/musl: /lib/ld-musl-x86_64.so.1 for /musl",
+            "/tool: libnone.so for /tool"
+        ]
+    );
+    assert_eq!(world.show(&runtime), ["/lib/liba.so < root/lib/liba.so"]);
+}
+
+#[test]
+fn modules_that_are_programs_for_something_else_bring_nothing() {
+    let arm = Fixture::new()
+        .interpreter("/lib/ld-linux-aarch64.so.1")
+        .machine(183, Class::Bits64, Endianness::Little);
+    let musl = Fixture::new().interpreter("/lib/ld-musl-x86_64.so.1");
+    let with = |starter: &Fixture| {
+        let world = World::glibc()
+            .host("/lib/ld-linux-aarch64.so.1", &arm)
+            .host("/lib/ld-musl-x86_64.so.1", &musl)
+            .program("/p", starter)
+            .module("/arm", &arm)
+            .module("/musl", &musl);
+        let runtime = world.resolve();
+        let files: Vec<String> = runtime
+            .files
+            .iter()
+            .map(|file| file.path.to_string())
+            .collect();
+        (warnings(&runtime), files)
+    };
+    let (told, files) = with(&program(&[]));
+    assert_eq!(told, ["/arm: for arm64", "/musl: for musl"]);
+    assert_eq!(files, ["/lib64/ld-linux-x86-64.so.2"]);
+    // A static program says nothing about the C library.
+    let (told, files) = with(&Fixture::new().file_type(2));
+    assert_eq!(told, ["/arm: for arm64"]);
+    assert_eq!(files, ["/lib/ld-musl-x86_64.so.1"]);
+}
+
+#[test]
 fn architectures_and_c_libraries_are_told_with_their_files() {
     let world = World::glibc()
         .program("/b", &program(&[]))
