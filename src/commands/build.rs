@@ -49,6 +49,13 @@ pub(crate) fn run(
     let release = open_release(root, arguments, matches, mtime)?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
+    let files = [&arguments.output.digest_file, &arguments.output.iidfile];
+    let files = files.into_iter().filter_map(|file| file.as_deref());
+    let outputs = destinations
+        .iter()
+        .filter_map(Destination::path)
+        .chain(files);
+    let release = release.without_outputs(&outputs.collect::<Vec<_>>());
     let ingredients = gather(release, arguments, mtime, ui)?;
     let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
