@@ -88,8 +88,8 @@ pub(crate) struct ValidateArguments {
     pub(crate) json: bool,
 
     /// How many threads hash at a time; default: as many as there are cores
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Debug, Args)]

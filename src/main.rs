@@ -6,6 +6,7 @@ mod failure;
 mod interrupt;
 mod ui;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -14,6 +15,10 @@ use crate::args::{Arguments, Command};
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
+/// The exit code of a mistake in the program itself (`EX_SOFTWARE`,
+/// sysexits.h).
+const INTERNAL_ERROR: u8 = 70;
+
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let arguments = match Arguments::from_arg_matches(&matches) {
@@ -21,12 +26,18 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let mut ui = Ui::new(arguments.quiet, arguments.verbose);
-    match run(arguments, &matches, &mut ui) {
-        Ok(code) => code,
-        Err(failure) => {
-            ui.finish_progress();
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &matches, &mut ui)));
+    ui.finish_progress();
+    match ended {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => {
             ui.say(&failure.to_string());
             failure.exit_code()
+        }
+        // The panic has said where; what was being written is gone with it.
+        Err(_) => {
+            ui.say("error: internal error, please report it with the lines above");
+            ExitCode::from(INTERNAL_ERROR)
         }
     }
 }
@@ -36,7 +47,7 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
         return commands::generate::version(ui);
     }
     match arguments.command {
-        None => commands::build::run(arguments.build, matches, ui),
+        None => commands::build::run(&arguments.build, matches, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
         Some(Command::Completions { shell }) => commands::generate::completions(shell),

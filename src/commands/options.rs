@@ -297,6 +297,12 @@ pub(crate) fn user(text: &str) -> Result<UserName> {
     })
 }
 
+/// As many threads as asked for, or as there are cores.
+pub(crate) fn threads(given: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or_else(available, usize::from).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

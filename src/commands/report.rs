@@ -19,7 +19,6 @@ pub(crate) struct Summary {
     platform: String,
     created: String,
     files: usize,
-    content_bytes: u64,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
     left_out: Vec<String>,
@@ -40,9 +39,6 @@ impl Summary {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
-            content_bytes: entries()
-                .map(imgbuild_oci::entry::Entry::content_size)
-                .sum(),
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
@@ -90,7 +86,7 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         .map(imgbuild_oci::layer::Layer::size)
         .sum();
     ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {} in the archive{}",
+        "image `{}` for {}, created {}: {} with {}, {}{}",
         names.join("`, `"),
         summary.platform,
         summary.created,

@@ -1,10 +1,43 @@
-//! `imgbuild validate`.
+//! `imgbuild validate`: does an image hold what it says?
+
+use std::env;
 use std::process::ExitCode;
 
-use crate::args::ValidateArguments;
-use crate::failure::Result;
-use crate::ui::Ui;
+use imgbuild_oci::source::SourceName;
+use imgbuild_oci::validate::validate;
 
-pub(crate) fn run(_arguments: &ValidateArguments, _ui: &Ui) -> Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+use super::options;
+use crate::args::ValidateArguments;
+use crate::failure::{Failure, Result};
+use crate::printed;
+use crate::ui::{Ui, count_text};
+
+pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
+    let name: SourceName =
+        arguments
+            .source
+            .parse()
+            .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
+                Failure::command_line(error.to_string())
+            })?;
+    let source = name.open(&env::temp_dir()).map_err(|error| {
+        Failure::build(error)
+            .hint("`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
+    })?;
+    let violations = validate(&source, options::threads(arguments.threads));
+    if arguments.json {
+        let text = serde_json::to_string(&violations).map_err(Failure::build)?;
+        printed(ui.result(&text))?;
+    } else {
+        for violation in &violations {
+            printed(ui.result(&violation.to_string()))?;
+        }
+    }
+    if violations.is_empty() {
+        ui.status(&format!("`{}` is valid", arguments.source));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = count_text(violations.len(), "violation");
+    ui.say(&format!("error: `{}` has {count}", arguments.source));
+    Ok(ExitCode::FAILURE)
 }

@@ -1,1 +1,68 @@
-fn main() {}
+//! Checks, benchmarks and chores of the workspace: `cargo xtask COMMAND`.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people at a terminal, not a part of the product"
+)]
+
+mod bench;
+mod bless;
+mod ci;
+mod fuzz;
+mod interop;
+mod process;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The result of a chore: what went wrong is a sentence for whoever runs it.
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Checks, benchmarks and chores of the imgbuild workspace
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every check that a change must pass, and stop at the first failure
+    Ci,
+    /// Check the rules of the house that no compiler knows
+    Tidy,
+    /// Accept snapshots, write the command-line reference, and print which digests changed
+    Bless,
+    /// Let the installed third-party readers read an archive
+    Interop(interop::Arguments),
+    /// Run a fuzz target
+    Fuzz(fuzz::Arguments),
+    /// Measure imgbuild beside what a user would pick instead
+    Bench(bench::Arguments),
+    /// What the benchmark runs in processes of its own
+    #[command(hide = true, subcommand)]
+    Measured(bench::Measured),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Ci => ci::run(),
+        Command::Tidy => tidy::run(),
+        Command::Bless => bless::run(),
+        Command::Interop(arguments) => interop::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Measured(measured) => bench::run_measured(&measured),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

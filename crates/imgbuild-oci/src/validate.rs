@@ -15,12 +15,13 @@ mod document;
 mod image;
 mod inspection;
 mod layer;
+mod layer_use;
 mod violation;
 
 pub use violation::{Violation, ViolationKind};
 
-use image::LayerUse;
 use inspection::Job;
+use layer_use::LayerUse;
 
 /// Checks everything that can be reached from the documents of a source, and
 /// that every blob has the name that its bytes ask for.
@@ -105,9 +106,20 @@ fn checked_blob_name(file_name: &str, report: &mut Report) -> Option<String> {
 struct Report {
     violations: Vec<Violation>,
     known: BTreeSet<Violation>,
+    document_bytes: u64,
 }
 
+/// How much of documents is read in total. An image has some ten thousand
+/// bytes of them, but a hostile index can lead to the same ones many times.
+const MAX_TOTAL_DOCUMENT_BYTES: u64 = 1 << 30;
+
 impl Report {
+    /// Counts the bytes of a document, and says whether there may be so many.
+    fn allows(&mut self, bytes: usize) -> bool {
+        self.document_bytes = self.document_bytes.saturating_add(bytes as u64);
+        self.document_bytes <= MAX_TOTAL_DOCUMENT_BYTES
+    }
+
     fn add(&mut self, violation: Violation) {
         if self.known.insert(violation.clone()) {
             self.violations.push(violation);

@@ -226,11 +226,14 @@ fn runtime_warnings(runtime: &Runtime) -> Vec<Warning> {
     let modules = runtime.warnings.iter().map(|warning| {
         let module = &warning.module;
         Warning::Module(match &warning.problem {
-            ModuleProblem::OtherPlatform(Some(architecture)) => {
+            ModuleProblem::OtherArchitecture(Some(architecture)) => {
                 format!("`{module}` is for {architecture}: no program of the image can load it")
             }
-            ModuleProblem::OtherPlatform(None) => {
-                format!("`{module}` is for another system: no program of the image can load it")
+            ModuleProblem::OtherArchitecture(None) => {
+                format!("`{module}` is for another processor: no program of the image can load it")
+            }
+            ModuleProblem::OtherSystem => {
+                format!("`{module}` is for another system than Linux: no program of the image can load it")
             }
             ModuleProblem::OtherFlavor(flavor) => {
                 format!("`{module}` is for {flavor}: no program of the image can load it")

@@ -196,6 +196,37 @@ impl Release {
         &self.linked
     }
 
+    /// Leaves out what lies at `outputs`, files or directories on the host:
+    /// what an earlier run wrote is no part of the release, or each image would
+    /// hold the one before.
+    #[must_use]
+    pub fn without_outputs(mut self, outputs: &[&Path]) -> Self {
+        let root = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
+        let places = outputs.iter().filter_map(|output| {
+            let directory = output.parent().filter(|path| !path.as_os_str().is_empty());
+            let directory = fs::canonicalize(directory.unwrap_or(Path::new("."))).ok()?;
+            let place = directory.join(output.file_name()?);
+            let relative = place.strip_prefix(&root).ok()?;
+            self.prefix.join(relative.as_os_str().as_bytes()).ok()
+        });
+        let places: Vec<ImagePath> = places.collect();
+        for place in places {
+            let below = |member: &Member| member.entry.path.starts_with(&place);
+            if !self.members.iter().any(below) {
+                continue;
+            }
+            self.members.retain(|member| !below(member));
+            let depth = self.prefix.as_bytes().len();
+            let relative = place.as_bytes().get(depth..).unwrap_or_default();
+            let relative = relative.strip_prefix(b"/").unwrap_or(relative);
+            self.left_out.push(LeftOut {
+                path: PathBuf::from(OsStr::from_bytes(relative)),
+                reason: "the image is written there",
+            });
+        }
+        self
+    }
+
     pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
         std::mem::take(&mut self.left_out)
     }

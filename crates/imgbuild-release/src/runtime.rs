@@ -71,7 +71,6 @@ use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
 use crate::elf::{Architecture, Elf, Kind};
-use closure::Loaders;
 pub use loader::Flavor;
 pub use outcome::{
     MissingLibrary, ModuleProblem, ModuleWarning, SearchedDirectory, UnsatisfiedVersion,
@@ -86,7 +85,7 @@ pub use view::{Lookup, Node};
 pub enum Role {
     /// It must start.
     Program,
-    /// Something else may load it, or not.
+    /// Something else may load or start it, or not.
     Module,
 }
 
@@ -131,7 +130,9 @@ pub struct Runtime {
     pub unsatisfied: Vec<UnsatisfiedVersion>,
     /// By file and needed name: the file of the image that answers.
     pub bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
-    /// The C libraries of the dynamic programs, with these programs.
+    /// The C libraries of the dynamic programs, with these programs. Two of
+    /// them in one image are a risk: musl's loader takes the first file of a
+    /// name in its directories, even one for glibc.
     pub flavors: BTreeMap<Flavor, Vec<ImagePath>>,
     /// Every architecture by role, with the release's files that have it.
     pub architectures: BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>>,
@@ -194,21 +195,10 @@ impl Runtime {
             .filter(|object| object.elf.kind != Kind::Other)
             .collect();
         sorted.sort_by(|a, b| a.image.cmp(&b.image));
-        let (programs, modules): (Vec<&Object>, Vec<&Object>) = sorted
-            .iter()
-            .copied()
-            .filter(|object| object.elf.kind != Kind::StaticProgram)
-            .partition(|object| object.role == Role::Program && object.elf.interpreter.is_some());
         let mut resolver = Resolver::new(objects, present, options);
-        let mut loaders = Loaders::new(&mut resolver, &programs);
-        loaders.load_programs(&mut resolver, &programs, &options.add_libraries);
-        loaders.load_modules(&mut resolver, &modules);
+        closure::follow(&mut resolver, &sorted, &options.add_libraries);
         let mut runtime = finish(resolver);
-        for program in &programs {
-            let flavor = Flavor::of(&program.elf).expect("it has an interpreter");
-            let paths = runtime.flavors.entry(flavor).or_default();
-            paths.push(program.image.clone());
-        }
+        runtime.flavors = flavors(&sorted);
         runtime.architectures = architectures(&sorted);
         Ok(runtime)
     }
@@ -234,6 +224,17 @@ fn architectures(objects: &[&Object]) -> BTreeMap<Role, BTreeMap<Architecture, V
         }
     }
     architectures
+}
+
+fn flavors(objects: &[&Object]) -> BTreeMap<Flavor, Vec<ImagePath>> {
+    let mut flavors: BTreeMap<Flavor, Vec<ImagePath>> = BTreeMap::new();
+    for object in objects.iter().filter(|object| object.role == Role::Program) {
+        if let Some(interpreter) = &object.elf.interpreter {
+            let paths = flavors.entry(Flavor::of_interpreter(interpreter));
+            paths.or_default().push(object.image.clone());
+        }
+    }
+    flavors
 }
 
 fn finish(resolver: Resolver<'_>) -> Runtime {

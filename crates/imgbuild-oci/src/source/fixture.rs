@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::json::to_canonical;
 
 type Edit = Box<dyn Fn(&mut Value)>;
+type EditFiles = Box<dyn Fn(&mut Files)>;
 
 /// The image, before its documents are put together.
 pub(crate) struct Fixture {
@@ -22,7 +23,7 @@ pub(crate) struct Fixture {
     manifest: Vec<Edit>,
     index: Vec<Edit>,
     docker: Vec<Edit>,
-    files: Vec<Box<dyn Fn(&mut Files)>>,
+    files: Vec<EditFiles>,
 }
 
 /// The files of a layout or an archive by their names.

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::document::{self, check_config, check_digest};
-use super::image::{LayerUse, OciHalf, OciImage};
+use super::image::{OciHalf, OciImage};
+use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::reference::Reference;
@@ -12,6 +13,9 @@ use crate::source::document::Config;
 use crate::source::{ArchiveSource, DockerManifest, Source, blob_name};
 
 const NAME: &str = "manifest.json";
+
+/// The largest number of images that `manifest.json` may list.
+const MAX_IMAGES: usize = 1024;
 
 /// What `manifest.json` leads to.
 #[derive(Debug, Default)]
@@ -40,14 +44,18 @@ impl DockerHalf {
         if !self.is_there || !oci.is_complete {
             return;
         }
+        let mut are_same = true;
         for image in self.images.iter().filter(|image| image.is_complete) {
-            let same_config = |one: &&OciImage| Some(one.config) == image.config;
-            match oci.images.values().find(same_config) {
-                Some(one) => image.check_agreement(one, report),
-                None => report.add(image.unknown(oci)),
+            match image.config.and_then(|config| oci.find(config)) {
+                Some((one, names)) => image.check_agreement(one, &names, report),
+                None => {
+                    are_same = false;
+                    report.add(image.unknown(oci));
+                }
             }
         }
-        if self.images.iter().all(|image| image.is_complete) {
+        // Else the one that is missing here is the one that was unknown there.
+        if are_same && self.images.iter().all(|image| image.is_complete) {
             self.check_all_there(oci, report);
         }
     }
@@ -57,18 +65,16 @@ impl DockerHalf {
     fn check_all_there(&self, oci: &OciHalf, report: &mut Report) {
         let known: BTreeSet<Digest> = self.images.iter().filter_map(|one| one.config).collect();
         for root in &oci.roots {
-            let mut configs = root
+            let images = root
+                .images
                 .iter()
-                .filter_map(|digest| oci.images.get(digest))
-                .map(|one| one.config);
-            let Some(first) = configs.next() else {
-                continue;
-            };
-            // An image that neither half shares was reported from the other side.
-            let is_reported = self.images.len() >= oci.roots.len();
-            if !known.contains(&first) && !configs.any(|one| known.contains(&one)) && !is_reported {
+                .filter_map(|digest| oci.images.get(digest));
+            let configs: Vec<Digest> = images.map(|image| image.config).collect();
+            if let Some(first) = configs.first()
+                && !configs.iter().any(|config| known.contains(config))
+            {
                 let violation = Violation::new(ViolationKind::DockerImages, NAME);
-                report.add(violation.expected(blob_name(&first)).found("no such image"));
+                report.add(violation.expected(blob_name(first)).found("no such image"));
             }
         }
     }
@@ -95,7 +101,12 @@ impl DockerImage {
             .found(found)
     }
 
-    fn check_agreement(&self, oci: &OciImage, report: &mut Report) {
+    fn check_agreement(&self, oci: &OciImage, names: &BTreeSet<&String>, report: &mut Report) {
+        self.check_layers(oci, report);
+        self.check_tags(names, report);
+    }
+
+    fn check_layers(&self, oci: &OciImage, report: &mut Report) {
         let names = |layers: &[LayerUse]| -> Vec<String> {
             layers.iter().map(|layer| layer.name.clone()).collect()
         };
@@ -109,19 +120,18 @@ impl DockerImage {
             let violation = Violation::new(ViolationKind::DockerLayers, &self.subject);
             report.add(violation.expected(listed(&expected)).found(listed(&found)));
         }
-        self.check_tags(oci, report);
     }
 
-    fn check_tags(&self, oci: &OciImage, report: &mut Report) {
+    fn check_tags(&self, names: &BTreeSet<&String>, report: &mut Report) {
         // `docker save` by digest writes neither; other tools write only tags.
-        if oci.names.is_empty() {
+        if names.is_empty() {
             return;
         }
         let full = |name: &String| {
             let reference = name.parse::<Reference>();
             reference.map_or_else(|_| name.clone(), |reference| reference.to_string())
         };
-        let expected: BTreeSet<String> = oci.names.iter().map(full).collect();
+        let expected: BTreeSet<String> = names.iter().map(|name| full(name)).collect();
         let found: BTreeSet<String> = self.tags.iter().map(full).collect();
         if expected != found {
             let violation = Violation::new(ViolationKind::DockerTags, &self.subject);
@@ -152,6 +162,10 @@ pub(super) fn read(source: &Source, report: &mut Report) -> DockerHalf {
     let Some(manifests) = manifests else {
         return half;
     };
+    if manifests.len() > MAX_IMAGES {
+        report.add(Violation::new(ViolationKind::TooManyDocuments, NAME));
+        return half;
+    }
     half.is_there = true;
     for (place, manifest) in manifests.into_iter().enumerate() {
         let subject = format!("{NAME} [{place}]");

@@ -21,7 +21,8 @@ pub(super) fn read(source: &Source, name: &str, report: &mut Report) -> Option<V
         .member(name)
         .and_then(|blob| blob.map(|blob| read_document(name, blob)).transpose());
     match result {
-        Ok(Some(bytes)) => return Some(bytes),
+        Ok(Some(bytes)) if report.allows(bytes.len()) => return Some(bytes),
+        Ok(Some(_)) => report.add(Violation::new(ViolationKind::TooManyDocuments, name)),
         Ok(None) => report.add(Violation::new(ViolationKind::DocumentMissing, name)),
         Err(error) => report.add(read_violation(name, &error)),
     }

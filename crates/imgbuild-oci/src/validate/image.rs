@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{self, Descriptor, check_config, check_descriptor, check_size};
-use super::inspection::{Inspection, Inspections};
+use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::source::document::{Config, Document, LayoutMark, RawDescriptor, RawPlatform};
-use crate::source::{Compression, MAX_INDEX_DEPTH, MAX_MANIFESTS, Source, blob_name, is_index};
+use crate::source::{MAX_INDEX_DEPTH, MAX_MANIFESTS, Source, blob_name, is_index};
 
 /// The version that all readers want, and the only one there is.
 const LAYOUT_VERSION: &str = "1.0.0";
@@ -23,118 +23,50 @@ const NAME_ANNOTATION: &str = "io.containerd.image.name";
 pub(super) struct OciHalf {
     /// Every image manifest, once, by its digest.
     pub(super) images: BTreeMap<Digest, OciImage>,
-    /// For each descriptor of `index.json`, the manifests that it leads to.
-    pub(super) roots: Vec<BTreeSet<Digest>>,
+    /// The descriptors of `index.json`.
+    pub(super) roots: Vec<Root>,
     /// Whether there is an index, and everything that it leads to was read.
     pub(super) is_complete: bool,
+}
+
+/// One descriptor of `index.json`.
+#[derive(Debug)]
+pub(super) struct Root {
+    /// The name that it gives to its images.
+    pub(super) name: Option<String>,
+    /// The manifests of the images that it leads to.
+    pub(super) images: BTreeSet<Digest>,
 }
 
 /// One image manifest.
 #[derive(Debug)]
 pub(super) struct OciImage {
     pub(super) config: Digest,
-    /// The names that `index.json` gives it.
-    pub(super) names: BTreeSet<String>,
     pub(super) layers: Vec<LayerUse>,
 }
 
-/// A layer as an image refers to it.
-#[derive(Debug)]
-pub(super) struct LayerUse {
-    /// Its name in the source.
-    pub(super) name: String,
-    /// The descriptor; a Docker archive has none.
-    pub(super) descriptor: Option<Descriptor>,
-    /// The diff ID that the config says, if it says a valid one.
-    pub(super) diff_id: Option<Digest>,
-    /// Whether the blob may be somewhere else.
-    pub(super) is_foreign: bool,
-}
-
 impl OciHalf {
+    /// Returns a manifest with this config, and all names that lead to it.
+    pub(super) fn find(&self, config: Digest) -> Option<(&OciImage, BTreeSet<&String>)> {
+        let mut found = self
+            .images
+            .iter()
+            .filter(|(_, image)| image.config == config)
+            .peekable();
+        let (_, first) = found.peek()?;
+        let first = *first;
+        let manifests: Vec<&Digest> = found.map(|(digest, _)| digest).collect();
+        let leads_here = |root: &&Root| manifests.iter().any(|digest| root.images.contains(digest));
+        let names = self
+            .roots
+            .iter()
+            .filter(leads_here)
+            .filter_map(|root| root.name.as_ref());
+        Some((first, names.collect()))
+    }
+
     pub(super) fn layers(&self) -> impl Iterator<Item = &LayerUse> {
         self.images.values().flat_map(|image| &image.layers)
-    }
-}
-
-impl LayerUse {
-    /// Whether the blob is a tar: artifacts have other blobs for layers.
-    pub(super) fn is_tar(&self) -> bool {
-        self.compression().is_some() || self.descriptor.is_none()
-    }
-
-    /// Returns the compression that the media type says.
-    fn compression(&self) -> Option<Compression> {
-        layer_compression(&self.descriptor.as_ref()?.media_type)
-    }
-
-    pub(super) fn check(&self, inspections: &Inspections, report: &mut Report) {
-        let Some(inspection) = inspections.get(&self.name) else {
-            if !self.is_foreign {
-                report.add(Violation::new(ViolationKind::BlobMissing, &self.name));
-            }
-            return;
-        };
-        if let Some(descriptor) = &self.descriptor {
-            check_size(&self.name, descriptor.size, inspection.size, report);
-            if descriptor.digest != inspection.digest {
-                // Reported with the name of the blob.
-                return;
-            }
-        }
-        inspection
-            .violations
-            .iter()
-            .for_each(|violation| report.add(violation.clone()));
-        self.check_compression(inspection, report);
-        self.check_diff_id(inspection, report);
-    }
-
-    fn check_compression(&self, inspection: &Inspection, report: &mut Report) {
-        if let (Some(expected), Some(found)) = (self.compression(), inspection.compression)
-            && expected != found
-        {
-            let violation = Violation::new(ViolationKind::LayerCompression, &self.name);
-            report.add(violation.expected(expected).found(found));
-        }
-    }
-
-    fn check_diff_id(&self, inspection: &Inspection, report: &mut Report) {
-        // What is not a tar is its own "uncompressed" form.
-        let found = match self.is_tar() {
-            true => inspection.diff_id,
-            false => Some(inspection.digest),
-        };
-        if let (Some(expected), Some(found)) = (self.diff_id, found)
-            && expected != found
-        {
-            let violation = Violation::new(ViolationKind::DiffId, &self.name);
-            report.add(violation.expected(expected).found(found));
-        }
-    }
-}
-
-/// Returns the compression of a layer's media type; `None` for other blobs.
-fn layer_compression(media_type: &str) -> Option<Compression> {
-    let oci = ["layer.v1.tar", "layer.nondistributable.v1.tar"]
-        .iter()
-        .find_map(|kind| {
-            media_type
-                .strip_prefix("application/vnd.oci.image.")?
-                .strip_prefix(kind)
-        });
-    let docker = ["rootfs.diff.tar", "rootfs.foreign.diff.tar"]
-        .iter()
-        .find_map(|kind| {
-            media_type
-                .strip_prefix("application/vnd.docker.image.")?
-                .strip_prefix(kind)
-        });
-    match oci.or(docker)? {
-        "" => Some(Compression::None),
-        "+gzip" | ".gzip" => Some(Compression::Gzip),
-        "+zstd" | ".zstd" => Some(Compression::Zstd),
-        _ => None,
     }
 }
 
@@ -210,19 +142,12 @@ impl Walk<'_> {
         };
         for (place, raw) in index.manifests.iter().flatten().enumerate() {
             let subject = format!("{name} manifests[{place}]");
-            let image_name = raw
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(NAME_ANNOTATION));
-            let found = self.visit(&subject, raw, 1, report);
-            for digest in &found {
-                let image = self.half.images.get_mut(digest);
-                let names = image.map(|image| &mut image.names);
-                names
-                    .into_iter()
-                    .for_each(|names| names.extend(image_name.cloned()));
-            }
-            self.half.roots.push(found);
+            let annotations = raw.annotations.as_ref();
+            let name = annotations
+                .and_then(|all| all.get(NAME_ANNOTATION))
+                .cloned();
+            let images = self.visit(&subject, raw, 1, report);
+            self.half.roots.push(Root { name, images });
         }
     }
 
@@ -238,7 +163,10 @@ impl Walk<'_> {
         self.visited += 1;
         if self.visited > MAX_MANIFESTS || depth > MAX_INDEX_DEPTH {
             self.half.is_complete = false;
-            report.add(Violation::new(ViolationKind::IndexDepth, "index.json"));
+            report.add(Violation::new(
+                ViolationKind::TooManyDocuments,
+                "index.json",
+            ));
             return BTreeSet::new();
         }
         let found = check_descriptor(subject, raw, report)
@@ -358,7 +286,6 @@ impl Walk<'_> {
         }
         Some(OciImage {
             config: config?.digest,
-            names: BTreeSet::new(),
             layers: uses,
         })
     }

@@ -100,8 +100,8 @@ pub enum ViolationKind {
     Unreadable,
     /// The `imageLayoutVersion` is not `1.0.0`, which all readers want.
     LayoutVersion,
-    /// Indexes lie in each other too deep, or there are too many.
-    IndexDepth,
+    /// Indexes lie in each other too deep, or lead to too many documents.
+    TooManyDocuments,
     /// A descriptor has no media type.
     DescriptorMediaType,
     /// A descriptor has no digest, or a malformed one.
@@ -189,7 +189,7 @@ impl ViolationKind {
             Self::DocumentMediaType => "has the wrong `mediaType`",
             Self::Unreadable => "cannot be read",
             Self::LayoutVersion => "has a version that readers refuse",
-            Self::IndexDepth => "leads to too many manifests",
+            Self::TooManyDocuments => "leads to too many documents",
             Self::DescriptorMediaType => "has no media type",
             Self::DescriptorDigest => "has no valid digest",
             Self::DescriptorSize => "has no valid size",

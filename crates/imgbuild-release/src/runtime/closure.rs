@@ -1,12 +1,90 @@
 //! The closure of all programs, then of the modules that they may load.
 
-use super::loader::Flavor;
+use super::loader::{Flavor, Target};
 use super::process::{Loader, Process, Programs};
 use super::resolver::Resolver;
 use super::{ModuleProblem, ModuleWarning, Object, Role};
+use crate::elf::Kind;
+
+/// The release's files by what is done with them.
+struct Parts<'a> {
+    /// What has its own loader: first what must start, then the modules that
+    /// are programs, as those that a program starts.
+    executables: Vec<&'a Object>,
+    /// What is loaded into a process.
+    modules: Vec<&'a Object>,
+    /// Modules that are programs, for something else than what must start.
+    refused: Vec<ModuleWarning>,
+}
+
+/// Follows all of `objects`, which are sorted by path.
+pub(super) fn follow(resolver: &mut Resolver<'_>, objects: &[&Object], added: &[String]) {
+    let parts = Parts::new(objects);
+    resolver.warnings.extend(parts.refused);
+    let mut loaders = Loaders::new(resolver, &parts.executables);
+    loaders.load_executables(resolver, &parts.executables, added);
+    loaders.load_modules(resolver, &parts.modules);
+}
+
+impl<'a> Parts<'a> {
+    fn new(objects: &[&'a Object]) -> Self {
+        let mut parts = Self {
+            executables: Vec::new(),
+            modules: Vec::new(),
+            refused: Vec::new(),
+        };
+        let starters: Vec<&Object> = objects
+            .iter()
+            .copied()
+            .filter(|object| object.role == Role::Program)
+            .collect();
+        for object in objects.iter().copied() {
+            match (object.elf.kind, object.role) {
+                (Kind::StaticProgram | Kind::Other, _) => {}
+                (_, Role::Program) if object.elf.interpreter.is_some() => {
+                    parts.executables.push(object);
+                }
+                (Kind::Program, Role::Module) => match foreign(object, &starters) {
+                    None => parts.executables.push(object),
+                    Some(problem) => parts.refused.push(ModuleWarning {
+                        module: object.image.clone(),
+                        problem,
+                    }),
+                },
+                (Kind::Program | Kind::SharedObject, _) => parts.modules.push(object),
+            }
+        }
+        parts.executables.sort_by_key(|object| object.role);
+        parts
+    }
+}
+
+/// Says why a program that need not start is for something else than those
+/// that must; when none must, any may be right.
+fn foreign(module: &Object, starters: &[&Object]) -> Option<ModuleProblem> {
+    if !module.elf.is_for_linux() {
+        return Some(ModuleProblem::OtherSystem);
+    }
+    let flavor = Flavor::of(&module.elf)?;
+    let target = Target::new(flavor, &module.elf);
+    let mut alike = starters
+        .iter()
+        .filter(|starter| target.has_machine_of(&starter.elf))
+        .peekable();
+    if !starters.is_empty() && alike.peek().is_none() {
+        let architecture = module.elf.architecture();
+        return Some(ModuleProblem::OtherArchitecture(architecture));
+    }
+    let mut flavors = alike
+        .filter_map(|starter| Flavor::of(&starter.elf))
+        .peekable();
+    let has_flavors = flavors.peek().is_some();
+    let is_other = has_flavors && flavors.all(|other| other != flavor);
+    is_other.then_some(ModuleProblem::OtherFlavor(flavor))
+}
 
 /// The loaders that the release's programs name, and what they load.
-pub(super) struct Loaders {
+struct Loaders {
     loaders: Vec<Loader>,
     programs: Vec<Programs>,
 }
@@ -14,12 +92,12 @@ pub(super) struct Loaders {
 impl Loaders {
     /// Finds all loaders before any library, so that each lies as a file at
     /// the path that programs name.
-    pub(super) fn new(resolver: &mut Resolver<'_>, programs: &[&Object]) -> Self {
+    fn new(resolver: &mut Resolver<'_>, executables: &[&Object]) -> Self {
         let mut loaders: Vec<Loader> = Vec::new();
-        for program in programs {
-            let path = program.elf.interpreter.as_deref().unwrap_or_default();
-            if find(&loaders, program).is_none() {
-                let loader = resolver.loader(program, path);
+        for executable in executables {
+            let path = executable.elf.interpreter.as_deref().unwrap_or_default();
+            if find(&loaders, executable).is_none() {
+                let loader = resolver.loader(executable, path);
                 loaders.push(loader);
             }
         }
@@ -27,18 +105,18 @@ impl Loaders {
         Self { loaders, programs }
     }
 
-    pub(super) fn load_programs(
+    fn load_executables(
         &mut self,
         resolver: &mut Resolver<'_>,
-        programs: &[&Object],
+        executables: &[&Object],
         added: &[String],
     ) {
         let nobody = Programs::default();
-        for (index, program) in programs.iter().enumerate() {
-            let number = find(&self.loaders, program).expect("it was found before");
-            let first = resolver.first(program);
+        for (index, executable) in executables.iter().enumerate() {
+            let number = find(&self.loaders, executable).expect("it was found before");
+            let first = resolver.first(executable);
             let loader = &self.loaders[number];
-            let mut process = Process::new(loader, Role::Program, first, &nobody);
+            let mut process = Process::new(loader, executable.role, first, &nobody);
             process.run(resolver);
             if index == 0 {
                 process.add(resolver, added);
@@ -47,14 +125,14 @@ impl Loaders {
             resolver.check_versions(&process);
             self.programs[number].record(&process);
         }
-        if programs.is_empty() {
+        if executables.is_empty() {
             for name in added {
                 resolver.report_without_loader(name);
             }
         }
     }
 
-    pub(super) fn load_modules(&self, resolver: &mut Resolver<'_>, modules: &[&Object]) {
+    fn load_modules(&self, resolver: &mut Resolver<'_>, modules: &[&Object]) {
         for module in modules {
             let fitting = self
                 .loaders
@@ -68,12 +146,9 @@ impl Loaders {
                 continue;
             };
             let first = resolver.first(module);
-            let mut process = Process::new(
-                &self.loaders[number],
-                Role::Module,
-                first,
-                &self.programs[number],
-            );
+            let programs = &self.programs[number];
+            let loader = &self.loaders[number];
+            let mut process = Process::new(loader, Role::Module, first, programs);
             process.run(resolver);
             process.run_hidden(resolver);
             resolver.check_versions(&process);
@@ -82,16 +157,17 @@ impl Loaders {
 
     /// Says why no loader takes a module.
     fn problem(&self, module: &Object) -> ModuleProblem {
+        if self.loaders.is_empty() {
+            return ModuleProblem::NoProgram;
+        }
+        if !module.elf.is_for_linux() {
+            return ModuleProblem::OtherSystem;
+        }
         let mut loaders = self.loaders.iter();
+        let has_machine = loaders.any(|loader| loader.target.has_machine_of(&module.elf));
         match Flavor::of(&module.elf) {
-            _ if self.loaders.is_empty() => ModuleProblem::NoProgram,
-            Some(flavor)
-                if module.elf.is_for_linux()
-                    && loaders.any(|loader| loader.target.has_machine_of(&module.elf)) =>
-            {
-                ModuleProblem::OtherFlavor(flavor)
-            }
-            Some(_) | None => ModuleProblem::OtherPlatform(module.elf.architecture()),
+            Some(flavor) if has_machine => ModuleProblem::OtherFlavor(flavor),
+            Some(_) | None => ModuleProblem::OtherArchitecture(module.elf.architecture()),
         }
     }
 }

@@ -114,13 +114,18 @@ impl Host {
 
     /// Takes a path as this process says it, which may lead into the root.
     pub(super) fn plain(&self, path: &Path) -> HostPath {
-        match &self.root {
-            Some(root) => match path.strip_prefix(root) {
-                Ok(inside) => {
-                    HostPath::Rooted(Path::new("/").join(inside).into_os_string().into_vec())
-                }
-                Err(_) => HostPath::Plain(path.to_owned()),
-            },
+        let inside = self.root.as_ref().and_then(|root| {
+            if let Ok(inside) = path.strip_prefix(root) {
+                return Some(inside.to_owned());
+            }
+            let (path, root) = (fs_err::canonicalize(path), fs_err::canonicalize(root));
+            let inside = path.ok()?.strip_prefix(root.ok()?).ok()?.to_owned();
+            Some(inside)
+        });
+        match inside {
+            Some(inside) => {
+                HostPath::Rooted(Path::new("/").join(inside).into_os_string().into_vec())
+            }
             None => HostPath::Plain(path.to_owned()),
         }
     }

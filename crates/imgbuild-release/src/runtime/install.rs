@@ -28,28 +28,39 @@ impl Resolver<'_> {
             .resolve(&place.image)
             .filter(|_| !place.image.is_empty())
             .and_then(|directory| directory.join(name).ok());
-        let is_found_there =
-            place.origin.is_in_image() || process.loader.defaults.contains(&place.image);
-        if let Some(own) = own {
-            let file = self
-                .placement
-                .put(&self.view, &own, found, request)
-                .map_err(|_| own.clone())?;
-            if is_found_there {
-                return Ok((own, file));
-            }
+        if place.origin.is_in_image() || process.loader.defaults.contains(&place.image) {
+            // A directory that is no path in the image leads nowhere there.
+            let own = own.ok_or_else(ImagePath::root)?;
+            let file = self.put(&own, found, request)?;
+            return Ok((own, file));
         }
-        let path = self.default_path(process.loader, name, found);
-        let file = self
-            .placement
-            .put(&self.view, &path, found, request)
-            .map_err(|_| path.clone())?;
+        let path = self.default_path(process.loader, name, found)?;
+        if let Some(own) = own {
+            self.put(&own, found, request)?;
+        }
+        let file = self.put(&path, found, request)?;
         Ok((path, file))
     }
 
+    fn put(
+        &mut self,
+        path: &ImagePath,
+        found: &HostElf,
+        request: Request<'_>,
+    ) -> Result<ImagePath, ImagePath> {
+        let put = self.placement.put(&self.view, path, found, request);
+        put.map_err(|_| path.clone())
+    }
+
     /// Chooses the path in a default directory by which a file is found: one
-    /// that it has, else the last one that is free.
-    fn default_path(&mut self, loader: &Loader, name: &str, file: &HostElf) -> ImagePath {
+    /// that it has, else the last one that is free. Fails with one that is
+    /// taken.
+    fn default_path(
+        &mut self,
+        loader: &Loader,
+        name: &str,
+        file: &HostElf,
+    ) -> Result<ImagePath, ImagePath> {
         let paths: Vec<ImagePath> = loader
             .defaults
             .directories
@@ -63,7 +74,7 @@ impl Resolver<'_> {
             let mut last_first = paths.iter().rev();
             last_first.find(|path| self.placement.accepts(&self.view, path, file.id))
         };
-        let path = known.or_else(free).or(paths.last());
-        path.cloned().unwrap_or_else(ImagePath::root)
+        let path = known.or_else(free).cloned();
+        path.ok_or_else(|| paths.last().cloned().unwrap_or_else(ImagePath::root))
     }
 }

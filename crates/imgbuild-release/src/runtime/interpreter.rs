@@ -5,7 +5,7 @@ use super::loader::{Defaults, Flavor, Target};
 use super::placement::Request;
 use super::process::{Loaded, Loader};
 use super::resolver::Resolver;
-use super::{MissingLibrary, Object, Role, RuntimeFileKind, SearchedDirectory};
+use super::{MissingLibrary, Object, RuntimeFileKind, SearchedDirectory};
 
 /// The largest loader that is searched for its directories; they have 1 MiB
 /// at most, with all their symbols.
@@ -22,7 +22,7 @@ impl Resolver<'_> {
         let (file, host) = match found {
             Ok((file, host)) => (Some(file), Some(host)),
             Err(missing) => {
-                self.report_missing(Role::Program, &program.image, *missing);
+                self.report_missing(program.role, &program.image, *missing);
                 (None, None)
             }
         };

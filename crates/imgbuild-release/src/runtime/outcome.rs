@@ -54,8 +54,11 @@ pub struct ModuleWarning {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModuleProblem {
-    /// It is for another architecture, or system, than all programs.
-    OtherPlatform(Option<Architecture>),
+    /// It is for another architecture than all programs; `None` when that
+    /// has no name.
+    OtherArchitecture(Option<Architecture>),
+    /// It is for another system than Linux.
+    OtherSystem,
     /// It is for another C library than all programs.
     OtherFlavor(Flavor),
     /// No program of the release has a dynamic loader, so none can load it.

@@ -150,7 +150,7 @@ impl<'a> Process<'a> {
             }
             let elf = Arc::clone(&self.loaded[index].elf);
             for name in &elf.needed {
-                if let Err(missing) = self.need(resolver, index, name) {
+                if let Err(missing) = self.need(resolver, Need::new(index, name)) {
                     resolver.report_missing(self.role, &self.loaded[0].file, *missing);
                 }
             }
@@ -161,15 +161,15 @@ impl<'a> Process<'a> {
     pub(super) fn need(
         &mut self,
         resolver: &mut Resolver<'_>,
-        requirer: usize,
-        name: &str,
+        need: Need<'_>,
     ) -> Result<(), Box<MissingLibrary>> {
+        let Need { requirer, name, .. } = need;
         let index = match self.known(name) {
             Known::File(index) => index,
             // The loader itself is missing, which was reported.
             Known::PartOfLoader => return Ok(()),
             Known::Nothing => {
-                let loaded = match resolver.search(self, requirer, name) {
+                let loaded = match resolver.search(self, need) {
                     Ok(loaded) => loaded,
                     Err(missing) => self.programs.libraries.get(name).cloned().ok_or(missing)?,
                 };
@@ -211,10 +211,11 @@ impl<'a> Process<'a> {
                     self.admit(file);
                 })
             } else {
-                self.need(resolver, 0, name)
+                let mut need = Need::new(0, name);
+                need.is_asked = true;
+                self.need(resolver, need)
             };
-            if let Err(mut missing) = added {
-                missing.needed_by = None;
+            if let Err(missing) = added {
                 resolver.report_missing(self.role, &self.loaded[0].file, *missing);
             }
         }
@@ -238,9 +239,29 @@ impl<'a> Process<'a> {
         };
         for name in unwinding.iter().chain(names) {
             // Each of them does without when there is none.
-            drop(self.need(resolver, libc, name));
+            drop(self.need(resolver, Need::new(libc, name)));
         }
         self.run(resolver);
+    }
+}
+
+/// A library that a process is to have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Need<'a> {
+    /// The file that needs it.
+    pub(super) requirer: usize,
+    pub(super) name: &'a str,
+    /// Whether nothing but the user says so.
+    pub(super) is_asked: bool,
+}
+
+impl<'a> Need<'a> {
+    fn new(requirer: usize, name: &'a str) -> Self {
+        Self {
+            requirer,
+            name,
+            is_asked: false,
+        }
     }
 }
 

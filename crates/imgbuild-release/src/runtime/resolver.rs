@@ -9,7 +9,7 @@ use imgbuild_oci::path::{ImagePath, escaped};
 use super::host::{Host, HostElf, HostPath, Probe};
 use super::loader::Target;
 use super::placement::Placement;
-use super::process::{Loaded, Process};
+use super::process::{Loaded, Need, Process};
 use super::search::{Origin, Place};
 use super::view::{Lookup, View};
 use super::{
@@ -36,7 +36,7 @@ pub(super) struct Resolver<'a> {
     objects: BTreeMap<&'a ImagePath, &'a Object>,
     /// The release's libraries by each name that one may need them by.
     released: BTreeMap<String, BTreeSet<ImagePath>>,
-    reported: BTreeSet<(String, Option<ImagePath>, Option<ImagePath>)>,
+    reported: BTreeSet<(String, Option<ImagePath>)>,
 }
 
 impl<'a> Resolver<'a> {
@@ -117,10 +117,11 @@ impl<'a> Resolver<'a> {
     pub(super) fn search(
         &mut self,
         process: &Process<'_>,
-        requirer: usize,
-        name: &str,
+        need: Need<'_>,
     ) -> Result<Loaded, Box<MissingLibrary>> {
-        let mut missing = self.missing(name, Some(&process.loaded[requirer].file));
+        let Need { requirer, name, .. } = need;
+        let needed_by = (!need.is_asked).then_some(&process.loaded[requirer].file);
+        let mut missing = self.missing(name, needed_by);
         let places = self.places(process, requirer, name);
         let file_name = name.rsplit('/').next().unwrap_or(name);
         let target = process.loader.target;
@@ -287,22 +288,15 @@ impl<'a> Resolver<'a> {
         first: &ImagePath,
         missing: MissingLibrary,
     ) {
-        let module = match role {
-            Role::Program => None,
-            Role::Module => Some(first.clone()),
-        };
-        let key = (
-            missing.name.clone(),
-            missing.needed_by.clone(),
-            module.clone(),
-        );
+        // Programs come first, so what they lack is never told as a warning.
+        let key = (missing.name.clone(), missing.needed_by.clone());
         if !self.reported.insert(key) {
             return;
         }
-        match module {
-            None => self.missing.push(missing),
-            Some(module) => self.warnings.push(ModuleWarning {
-                module,
+        match role {
+            Role::Program => self.missing.push(missing),
+            Role::Module => self.warnings.push(ModuleWarning {
+                module: first.clone(),
                 problem: ModuleProblem::Missing(missing),
             }),
         }

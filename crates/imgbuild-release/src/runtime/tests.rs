@@ -1,1 +1,7 @@
+//! The resolver in small made-up worlds: a host root and a release.
 
+mod glibc;
+mod install;
+mod module;
+mod musl;
+mod world;

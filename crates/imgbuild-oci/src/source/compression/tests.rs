@@ -95,7 +95,7 @@ fn zstd_bomb(blocks: usize) -> Vec<u8> {
     // A window of 128 KiB, no content size, no checksum.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
     for block in 1..=blocks {
-        let header = (128_u32 << 10) << 3 | 1 << 1 | u32::from(block == blocks);
+        let header = ((128_u32 << 10) << 3) | (1 << 1) | u32::from(block == blocks);
         frame.extend_from_slice(&header.to_le_bytes()[..3]);
         frame.push(0);
     }
@@ -105,7 +105,7 @@ fn zstd_bomb(blocks: usize) -> Vec<u8> {
 #[test]
 fn a_bomb_ends_at_the_limit() {
     let honest = zstd_bomb(16);
-    assert_eq!(decompress(&honest).unwrap().len(), 16 * 128 << 10);
+    assert_eq!(decompress(&honest).unwrap().len(), 16 * (128 << 10));
     let bomb = zstd_bomb(9000);
     let mut stream = Decompressor::new(&*bomb, bomb.len() as u64).unwrap();
     let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();

@@ -1,0 +1,102 @@
+//! What an image says about a layer, against what the layer is.
+
+use super::document::{Descriptor, check_size};
+use super::inspection::{Inspection, Inspections};
+use super::{Report, Violation, ViolationKind};
+use crate::digest::Digest;
+use crate::source::Compression;
+
+/// A layer as an image refers to it.
+#[derive(Debug)]
+pub(super) struct LayerUse {
+    /// Its name in the source.
+    pub(super) name: String,
+    /// The descriptor; a Docker archive has none.
+    pub(super) descriptor: Option<Descriptor>,
+    /// The diff ID that the config says, if it says a valid one.
+    pub(super) diff_id: Option<Digest>,
+    /// Whether the blob may be somewhere else.
+    pub(super) is_foreign: bool,
+}
+
+impl LayerUse {
+    /// Whether the blob is a tar: artifacts have other blobs for layers.
+    pub(super) fn is_tar(&self) -> bool {
+        self.compression().is_some() || self.descriptor.is_none()
+    }
+
+    /// Returns the compression that the media type says.
+    fn compression(&self) -> Option<Compression> {
+        layer_compression(&self.descriptor.as_ref()?.media_type)
+    }
+
+    pub(super) fn check(&self, inspections: &Inspections, report: &mut Report) {
+        let Some(inspection) = inspections.get(&self.name) else {
+            if !self.is_foreign {
+                report.add(Violation::new(ViolationKind::BlobMissing, &self.name));
+            }
+            return;
+        };
+        if let Some(descriptor) = &self.descriptor {
+            check_size(&self.name, descriptor.size, inspection.size, report);
+        }
+        let named = self.name.strip_prefix("blobs/sha256/");
+        if named.is_some_and(|hex| hex != inspection.digest.hex()) {
+            // Reported with the names of all blobs.
+            return;
+        }
+        inspection
+            .violations
+            .iter()
+            .for_each(|violation| report.add(violation.clone()));
+        self.check_compression(inspection, report);
+        self.check_diff_id(inspection, report);
+    }
+
+    fn check_compression(&self, inspection: &Inspection, report: &mut Report) {
+        if let (Some(expected), Some(found)) = (self.compression(), inspection.compression)
+            && expected != found
+        {
+            let violation = Violation::new(ViolationKind::LayerCompression, &self.name);
+            report.add(violation.expected(expected).found(found));
+        }
+    }
+
+    fn check_diff_id(&self, inspection: &Inspection, report: &mut Report) {
+        // What is not a tar is its own "uncompressed" form.
+        let found = match self.is_tar() {
+            true => inspection.diff_id,
+            false => Some(inspection.digest),
+        };
+        if let (Some(expected), Some(found)) = (self.diff_id, found)
+            && expected != found
+        {
+            let violation = Violation::new(ViolationKind::DiffId, &self.name);
+            report.add(violation.expected(expected).found(found));
+        }
+    }
+}
+
+/// Returns the compression of a layer's media type; `None` for other blobs.
+fn layer_compression(media_type: &str) -> Option<Compression> {
+    let oci = ["layer.v1.tar", "layer.nondistributable.v1.tar"]
+        .iter()
+        .find_map(|kind| {
+            media_type
+                .strip_prefix("application/vnd.oci.image.")?
+                .strip_prefix(kind)
+        });
+    let docker = ["rootfs.diff.tar", "rootfs.foreign.diff.tar"]
+        .iter()
+        .find_map(|kind| {
+            media_type
+                .strip_prefix("application/vnd.docker.image.")?
+                .strip_prefix(kind)
+        });
+    match oci.or(docker)? {
+        "" => Some(Compression::None),
+        "+gzip" | ".gzip" => Some(Compression::Gzip),
+        "+zstd" | ".zstd" => Some(Compression::Zstd),
+        _ => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! One run of a program, with its time and memory.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wait4::Wait4;
+
+use crate::Result;
+
+/// What a run took.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Measurement {
+    pub(super) wall: Duration,
+    /// User and system time of all processes; of a daemon it cannot be seen.
+    pub(super) processor: Option<Duration>,
+    /// The peak memory of the largest process, in bytes.
+    pub(super) peak: Option<u64>,
+    /// The bytes of what was written.
+    pub(super) output: u64,
+}
+
+/// Where a subject runs: `$OUT` is what it writes, `$STATE` what it keeps
+/// between rounds.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) directory: PathBuf,
+    pub(super) variables: Vec<(&'static str, OsString)>,
+}
+
+impl Place {
+    pub(super) fn create(&self) -> Result {
+        if self.directory.exists() {
+            fs_err::remove_dir_all(&self.directory)?;
+        }
+        fs_err::create_dir_all(self.directory.join("out"))?;
+        fs_err::create_dir_all(self.directory.join("state"))?;
+        Ok(())
+    }
+
+    /// Runs what is not measured.
+    pub(super) fn run_script(&self, script: &str) -> Result {
+        if script.is_empty() {
+            return Ok(());
+        }
+        let status = self.shell(script)?.status()?;
+        self.check(script, status.success())
+    }
+
+    /// Runs and measures `script`, after the disk has come to rest.
+    pub(super) fn measure(&self, script: &str, is_daemon: bool) -> Result<Measurement> {
+        rustix::fs::sync();
+        let mut shell = self.shell(script)?;
+        let start = Instant::now();
+        let ended = shell.spawn()?.wait4()?;
+        let wall = start.elapsed();
+        self.check(script, ended.status.success())?;
+        let usage = ended.rusage;
+        Ok(Measurement {
+            wall,
+            processor: (!is_daemon).then_some(usage.utime + usage.stime),
+            peak: (!is_daemon).then_some(usage.maxrss),
+            output: size_below(&self.directory.join("out"))?,
+        })
+    }
+
+    fn shell(&self, script: &str) -> Result<Command> {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-e", "-u", "-c", script])
+            .current_dir(&self.directory);
+        shell.envs(self.variables.iter().cloned());
+        shell.env("OUT", self.directory.join("out"));
+        shell.env("STATE", self.directory.join("state"));
+        shell.stdin(Stdio::null()).stdout(Stdio::null());
+        shell.stderr(fs_err::File::create(self.messages())?.into_file());
+        Ok(shell)
+    }
+
+    fn messages(&self) -> PathBuf {
+        self.directory.join("messages")
+    }
+
+    fn check(&self, script: &str, success: bool) -> Result {
+        if success {
+            return Ok(());
+        }
+        let messages = fs_err::read(self.messages()).unwrap_or_default();
+        let messages = String::from_utf8_lossy(&messages)
+            .trim()
+            .replace('\n', " / ");
+        Err(format!("`{script}` failed: {messages}").into())
+    }
+}
+
+/// Returns the bytes of all regular files below `path`.
+fn size_below(path: &Path) -> Result<u64> {
+    let metadata = fs_err::symlink_metadata(path)?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    let mut size = 0;
+    if metadata.is_dir() {
+        for entry in fs_err::read_dir(path)? {
+            size += size_below(&entry?.path())?;
+        }
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(directory: &Path) -> Place {
+        let place = Place {
+            directory: directory.join("place"),
+            variables: vec![("TREE", "/".into())],
+        };
+        place.create().unwrap();
+        place
+    }
+
+    #[test]
+    fn a_run_is_measured_with_what_it_wrote() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = place(scratch.path());
+        let script = "test \"$TREE\" = / && head -c 5000 /dev/zero > \"$OUT/file\"";
+        let measurement = place.measure(script, false).unwrap();
+        assert_eq!(measurement.output, 5000);
+        assert!(measurement.wall > Duration::ZERO);
+        assert!(measurement.peak.unwrap() > 100_000);
+        assert_eq!(place.measure("true", true).unwrap().peak, None);
+    }
+
+    #[test]
+    fn a_failed_run_says_what_the_program_said() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = place(scratch.path());
+        let error = place.run_script("echo no space >&2; false").unwrap_err();
+        assert!(error.to_string().ends_with("failed: no space"), "{error}");
+        assert!(place.measure("exit 3", false).is_err());
+    }
+}

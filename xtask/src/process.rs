@@ -1,0 +1,101 @@
+//! Starting programs, and where the workspace lies.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Result;
+
+/// Returns the root of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Returns a command in the root of the workspace; `words` are the program
+/// and its arguments.
+pub(crate) fn command(words: &[&str]) -> Command {
+    let (program, arguments) = words.split_first().unwrap_or((&"true", &[]));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Runs a program that says itself what is wrong.
+pub(crate) fn run(command: &mut Command) -> Result {
+    let status = start(command, Command::status)?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{} failed: {status}", shown(command)).into()),
+    }
+}
+
+/// Runs a program and returns what it printed on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = start(command.stderr(Stdio::inherit()), Command::output)?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{} failed: {}", shown(command), output.status).into()),
+    }
+}
+
+fn start<T>(
+    command: &mut Command,
+    how: impl FnOnce(&mut Command) -> std::io::Result<T>,
+) -> Result<T> {
+    how(command).map_err(|error| format!("cannot start {}: {error}", shown(command)).into())
+}
+
+/// Returns the command as a person would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    format!("`{}`", words.join(" "))
+}
+
+/// Returns whether a program of this name is on the search path.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+}
+
+/// Returns whether a program ends well; what it prints is dropped.
+pub(crate) fn succeeds(words: &[&str]) -> bool {
+    let mut command = command(words);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_where_the_root_manifest_is() {
+        assert!(workspace().join("xtask/Cargo.toml").is_file());
+    }
+
+    #[test]
+    fn a_failure_names_the_command() {
+        let error = run(&mut command(&["false", "x"])).unwrap_err().to_string();
+        assert!(error.starts_with("`false x` failed"), "{error}");
+        let error = run(&mut command(&["no-such-program"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot start `no-such-program`"),
+            "{error}"
+        );
+        assert_eq!(output(&mut command(&["echo", "hello"])).unwrap(), "hello\n");
+    }
+
+    #[test]
+    fn programs_are_found_on_the_search_path() {
+        assert!(is_installed("sh"));
+        assert!(!is_installed("no-such-program"));
+    }
+}
