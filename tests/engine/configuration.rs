@@ -65,6 +65,75 @@ fn every_field_of_the_configuration_reaches_the_engine() {
 }
 
 #[test]
+fn a_health_check_reaches_the_engine_in_nanoseconds() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let check = [
+        "--healthcheck=bin/hello",
+        "--healthcheck=well",
+        "--health-interval=30s",
+    ];
+    let built = build(&hello(), "health", &check);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(
+            image.inspect("{{json .Config.Healthcheck}}"),
+            "{\"Test\":[\"CMD\",\"/app/bin/hello\",\"well\"],\"Interval\":30000000000}"
+        );
+    }
+}
+
+#[test]
+fn two_names_load_as_one_image() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let second = format!("localhost/imgbuild-test/second-name:{}", unique());
+    let built = build(&hello(), "first-name", &["--tag", &second]);
+    for engine in engines {
+        let mut load = engine.docker(["load"]);
+        load.stdin(fs::File::open(&built.archive).unwrap().into_file());
+        let first = Loaded::adopt(&engine, &built.reference);
+        let other = Loaded::adopt(&engine, &second);
+        let outcome = finish(&mut load, b"").success();
+        let mut lines: Vec<&str> = outcome.stdout_text().lines().collect();
+        lines.sort_unstable();
+        let mut expected = [&built.reference, &second].map(|name| format!("Loaded image: {name}"));
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+        assert_eq!(first.inspect("{{.Id}}"), other.inspect("{{.Id}}"));
+    }
+}
+
+#[test]
+fn further_files_are_readable_and_keep_their_mode() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let sandbox = sandbox();
+    let tree = "0600 file secret \"for everybody now\\n\"\n0755 file sub/tool \"#!/app/bin/sh\\necho ran\\n\"";
+    let extra = sandbox.tree("extra", tree).expect("there is room for it");
+    let release = sandbox
+        .tree("release", "0755 dir bin")
+        .expect("there is room for it");
+    fs::copy("/bin/busybox", release.join("bin/sh")).expect("busybox-static is installed");
+    let add = format!("{}:/opt/extra", extra.display());
+    let one = format!("{}:/etc/one.conf:0440", extra.join("secret").display());
+    let arguments = ["--entrypoint=bin/sh", "--add", &add, "--add", &one];
+    let built = build_in(sandbox, &release, "adding", &arguments);
+    let script = "cat /opt/extra/secret; /opt/extra/sub/tool; stat -c %a:%u /etc/one.conf";
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let outcome = image.run(&["-c", script]).success();
+        assert_eq!(outcome.stdout_text(), "for everybody now\nran\n440:0\n");
+    }
+}
+
+#[test]
 fn the_engine_identifies_the_image_by_our_digests() {
     let built = build(&hello(), "identity", &[]);
     let config = built.image.manifest["config"]["digest"]

@@ -89,6 +89,27 @@ fn openssl_finds_every_root_with_and_without_the_environment_variable() {
 }
 
 #[test]
+fn the_c_library_resolves_names() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let built = server(&[]);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let known = "--add-host=known.example:192.0.2.7";
+        let outcome = image
+            .run_with(&[known], &["resolve", "known.example"], b"")
+            .success();
+        assert!(
+            outcome.stdout_text().starts_with("192.0.2.7\n"),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
 fn a_bundle_of_the_host_is_merged_into_mozilla_s() {
     let Some(engine) = Engine::require() else {
         return;
