@@ -3,6 +3,7 @@
 
 use super::Parser;
 use super::sequence::Sequence;
+use super::symbol::MIN_MATCH;
 use super::window::{MAX_DISTANCE, half_word, match_length, word};
 
 const HEADS_3: usize = 1 << 16;
@@ -66,7 +67,7 @@ impl Parser for Lazy {
         let mut position = start as u32;
         let mut literals_from = position;
         while position < limit {
-            let found = self.find(window, position, 2, self.effort.depth);
+            let found = self.find(window, position, 0, self.effort.depth);
             if found.distance == 0 {
                 let missed = position - self.matched_until;
                 position += 1 + (missed / PATIENCE_BYTES).min(MAX_STEP);
@@ -129,21 +130,19 @@ impl Lazy {
         let here = word(window, position);
         let (distance_3, mut distance) = self.insert(position, here);
         let mut best = Match {
-            length: known.max(2),
+            length: known.max(MIN_MATCH),
             distance: 0,
         };
-        if best.length < 3 && distance_3.wrapping_sub(1) < MAX_DISTANCE as u32 {
+        if known < MIN_MATCH && distance_3.wrapping_sub(1) < MAX_DISTANCE as u32 {
             let candidate = position.wrapping_sub(distance_3);
             if (half_word(window, candidate) ^ here as u32) << 8 == 0 {
-                best = Match {
-                    length: 3,
-                    distance: distance_3,
-                };
+                best.distance = distance_3;
             }
         }
+        // A longer match covers these four bytes; most candidates fail here.
+        let mut tail_offset = (best.length - MIN_MATCH) as u32;
+        let mut tail = half_word(window, position + tail_offset);
         let mut nearest = 1;
-        // The last four bytes that a longer match has to cover.
-        let mut tail = half_word(window, position + best.length as u32 - 3);
         for _ in 0..depth {
             // Distances grow along a chain; where they do not, it has ended.
             if distance < nearest || distance > MAX_DISTANCE as u32 {
@@ -151,7 +150,7 @@ impl Lazy {
             }
             nearest = distance + 1;
             let candidate = position.wrapping_sub(distance);
-            if half_word(window, candidate.wrapping_add(best.length as u32 - 3)) == tail
+            if half_word(window, candidate + tail_offset) == tail
                 && half_word(window, candidate) == here as u32
             {
                 let length = match_length(window, candidate, position, 4);
@@ -160,7 +159,8 @@ impl Lazy {
                     if length >= self.effort.enough {
                         break;
                     }
-                    tail = half_word(window, position + length as u32 - 3);
+                    tail_offset = (length - MIN_MATCH) as u32;
+                    tail = half_word(window, position + tail_offset);
                 }
             }
             let next = self.previous[candidate as usize % MAX_DISTANCE];
