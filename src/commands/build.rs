@@ -30,7 +30,7 @@ use imgbuild_release::release::{Release, ReleaseOptions};
 use super::load::Engine;
 use super::{cache, certificates, options, report};
 use crate::args::{BuildArguments, Choice};
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
@@ -86,7 +86,11 @@ fn open_release(
     matches: &ArgMatches,
     mtime: u64,
 ) -> Result<Release> {
-    let patterns = Patterns::new(&options::patterns(matches)).map_err(Error::Pattern)?;
+    let patterns = Patterns::new(&options::patterns(matches)).map_err(|error| {
+        let mut failure = Failure::from(Error::Pattern(error));
+        failure.kind = failure::Kind::CommandLine;
+        failure
+    })?;
     let options = ReleaseOptions {
         kind: arguments.kind,
         prefix: arguments.prefix.clone(),
@@ -158,6 +162,11 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         for destination in &destinations {
             destination.check()?;
         }
+        let output = &arguments.output;
+        for path in [&output.digest_file, &output.iidfile].into_iter().flatten() {
+            // What an archive needs to be written, any file needs.
+            Destination::Archive(path.clone()).check()?;
+        }
     }
     Ok(destinations)
 }
@@ -173,7 +182,7 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, mtime)?;
+    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;

@@ -38,12 +38,14 @@ pub(crate) fn write_layout(
     sync: bool,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
+    // A link is followed, as every program that writes does.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     loop {
         if is_present(path)? {
             return update_layout(path, image, references, sync, monitor);
         }
         let parent = parent_of(path);
-        fs::create_dir_all(parent).map_err(Error::File)?;
+        let _unless_used = NewDirectories::create(parent)?;
         let fresh = tempfile::Builder::new()
             .prefix(".imgbuild-")
             .permissions(std::fs::Permissions::from_mode(0o777))
@@ -60,6 +62,33 @@ pub(crate) fn write_layout(
             }
             Err(_) if is_present(path)? => {}
             Err(error) => return Err(Error::File(error)),
+        }
+    }
+}
+
+/// Directories that were made for a layout; those that nothing was put into
+/// are removed again.
+struct NewDirectories {
+    deepest_first: Vec<PathBuf>,
+}
+
+impl NewDirectories {
+    fn create(directory: &Path) -> Result<Self> {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let missing = directory.ancestors().take_while(is_missing);
+        let created = Self {
+            deepest_first: missing.map(Path::to_path_buf).collect(),
+        };
+        fs::create_dir_all(directory).map_err(Error::File)?;
+        Ok(created)
+    }
+}
+
+impl Drop for NewDirectories {
+    fn drop(&mut self) {
+        for path in &self.deepest_first {
+            // Fails when there is something in it, as it should.
+            drop(fs::remove_dir(path));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The runtime closure of everything that goes into an image, as members of
 //! its layers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -179,7 +180,7 @@ fn platform(objects: &[Object], wanted: Option<&Platform>) -> Result<Option<Plat
         if !fits {
             return Err(Error::Platform {
                 wanted: wanted.map(ToString::to_string),
-                programs: programs().filter_map(program_text).collect(),
+                programs: rarest_first(programs()),
             });
         }
         found.get_or_insert(its);
@@ -191,10 +192,20 @@ fn platform_of(architecture: Architecture) -> Platform {
     Platform::from_parts("linux", architecture.name, architecture.variant)
 }
 
-fn program_text(program: &Object) -> Option<String> {
-    let architecture = program.elf.architecture()?;
-    let host = program.host.display();
-    Some(format!("`{host}` is for linux/{architecture}"))
+/// Says what each program is for; those of the rarest platform come first,
+/// for they are probably the ones that should not be there.
+fn rarest_first<'a>(programs: impl Iterator<Item = &'a Object>) -> Vec<String> {
+    let mut by_architecture: BTreeMap<Architecture, Vec<String>> = BTreeMap::new();
+    for program in programs {
+        if let Some(architecture) = program.elf.architecture() {
+            let host = program.host.display();
+            let text = format!("`{host}` is for linux/{architecture}");
+            by_architecture.entry(architecture).or_default().push(text);
+        }
+    }
+    let mut groups: Vec<Vec<String>> = by_architecture.into_values().collect();
+    groups.sort_by_key(Vec::len);
+    groups.into_iter().flatten().collect()
 }
 
 fn missing_text(library: &MissingLibrary) -> String {

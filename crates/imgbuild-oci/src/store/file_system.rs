@@ -31,7 +31,7 @@ const LOCAL: [i64; 12] = [
 pub(super) fn is_local(path: &Path) -> bool {
     // The width and sign of the field differ between architectures.
     rustix::fs::statfs(path).is_ok_and(|found| {
-        let kind = i64::from(found.f_type) & 0xffff_ffff;
+        let kind = found.f_type & 0xffff_ffff;
         LOCAL.contains(&kind)
     })
 }

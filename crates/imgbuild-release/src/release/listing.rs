@@ -49,12 +49,11 @@ pub(super) fn list(path: &Path, follows_link: bool) -> io::Result<Vec<Child>> {
     if !follows_link {
         flags |= OFlags::NOFOLLOW;
     }
-    let error = |error| named(error, path);
-    let directory = open(path, flags, Mode::empty()).map_err(error)?;
-    let mut entries = Dir::new(directory).map_err(error)?;
+    let directory = open(path, flags, Mode::empty())?;
+    let mut entries = Dir::new(directory)?;
     let mut names = Vec::new();
     while let Some(entry) = entries.read() {
-        let entry = entry.map_err(error)?;
+        let entry = entry?;
         let name = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") {
             names.push(Name {
@@ -64,16 +63,7 @@ pub(super) fn list(path: &Path, follows_link: bool) -> io::Result<Vec<Child>> {
         }
     }
     names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(look_at_all(entries.fd().map_err(error)?, names))
-}
-
-/// The error that names its file, as those of the standard library do here.
-fn named(error: rustix::io::Errno, path: &Path) -> io::Error {
-    let error = io::Error::from(error);
-    io::Error::new(
-        error.kind(),
-        format!("cannot read the directory `{}`: {error}", path.display()),
-    )
+    Ok(look_at_all(entries.fd()?, names))
 }
 
 fn look_at_all(directory: BorrowedFd<'_>, mut names: Vec<Name>) -> Vec<Child> {

@@ -39,6 +39,8 @@ pub(crate) enum Found {
 /// When `root` itself cannot be listed; what cannot be read below it is told
 /// to `see`.
 pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -> io::Result<()> {
+    // Its error names the directory.
+    fs::read_dir(root)?;
     let tree = Tree::read(root)?;
     tree.tell(see);
     Ok(())
@@ -49,6 +51,7 @@ pub(super) fn walk_flat(
     root: &Path,
     see: &mut dyn FnMut(&Path, io::Result<Found>),
 ) -> io::Result<()> {
+    fs::read_dir(root)?;
     for child in list(root, true)? {
         see(Path::new(&child.name), child.found);
     }
