@@ -2,6 +2,8 @@
 
 mod cargo;
 mod links;
+mod listing;
+mod tree;
 mod walk;
 
 use std::collections::BTreeSet;
