@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 /// A directory up to this size stays together, in bytes.
 const MAX_UNIT_BYTES: u64 = 32 << 20;
 
-/// A directory from this size on is a unit of its own, in bytes, when what it
-/// lies in is too large for one.
-const MIN_UNIT_BYTES: u64 = 4 << 20;
+/// A directory from this part of the largest unit on is a unit of its own,
+/// when what it lies in is too large for one.
+const OWN_UNIT_DIVISOR: u64 = 4;
 
 /// A path of the release with the bytes that it brings.
 #[derive(Debug, Clone, Copy)]
@@ -36,13 +36,23 @@ pub struct Unit {
 
 /// Divides `paths`, which are sorted by their bytes, into at most `limit`
 /// units, each path into one.
+///
+/// Units double in size until there are few enough of them, so that they stay
+/// alike and most of them stay what they were when a file changes.
 #[must_use]
 pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
-    let all = (0..paths.len()).collect();
-    let mut units = Vec::new();
-    split(paths, Unit::new(paths, Vec::new(), all), &mut units);
-    merge_smallest(&mut units, limit.max(1));
-    units
+    let mut max_bytes = MAX_UNIT_BYTES;
+    loop {
+        let whole = Unit::new(paths, Vec::new(), (0..paths.len()).collect());
+        let is_one = whole.bytes <= max_bytes;
+        let mut units = Vec::new();
+        split(paths, whole, max_bytes, &mut units);
+        if is_one || units.len() <= limit {
+            units.sort_by(|a, b| a.paths.cmp(&b.paths));
+            return units;
+        }
+        max_bytes = max_bytes.saturating_mul(2);
+    }
 }
 
 impl Unit {
@@ -56,8 +66,8 @@ impl Unit {
     }
 }
 
-fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
-    if unit.bytes <= MAX_UNIT_BYTES || unit.paths.len() == 1 {
+fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>) {
+    if unit.bytes <= max_bytes || unit.paths.len() == 1 {
         units.push(unit);
         return;
     }
@@ -84,19 +94,24 @@ fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
         }
         path.extend_from_slice(name);
         let child = Unit::new(paths, path, members);
-        match child.bytes >= MIN_UNIT_BYTES {
-            true => split(paths, child, units),
+        match child.bytes >= max_bytes / OWN_UNIT_DIVISOR {
+            true => split(paths, child, max_bytes, units),
             false => small.push((name, child)),
         }
     }
-    units.extend(group_small(paths, &unit.name, small));
+    units.extend(group_small(paths, &unit.name, small, max_bytes));
 }
 
 /// Groups small children of a directory by a hash of their name: which group
 /// one is in does not depend on the others' sizes.
-fn group_small(paths: &[Weight<'_>], directory: &[u8], children: Vec<(&[u8], Unit)>) -> Vec<Unit> {
+fn group_small(
+    paths: &[Weight<'_>],
+    directory: &[u8],
+    children: Vec<(&[u8], Unit)>,
+    max_bytes: u64,
+) -> Vec<Unit> {
     let bytes: u64 = children.iter().map(|(_, unit)| unit.bytes).sum();
-    let groups = bytes.div_ceil(MAX_UNIT_BYTES).next_power_of_two();
+    let groups = bytes.div_ceil(max_bytes).next_power_of_two();
     let mut by_group: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (name, unit) in children {
         let group = u64::from(name_hash(name)) % groups;
@@ -116,26 +131,6 @@ fn name_hash(name: &[u8]) -> u32 {
     name.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// Keeps the largest units and puts the rest into one, which comes last.
-fn merge_smallest(units: &mut Vec<Unit>, limit: usize) {
-    if units.len() > limit {
-        units.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.paths.cmp(&b.paths)));
-        let rest = units.split_off(limit - 1);
-        let mut merged = Unit {
-            name: Vec::new(),
-            paths: Vec::new(),
-            bytes: 0,
-        };
-        for unit in rest {
-            merged.bytes += unit.bytes;
-            merged.paths.extend(unit.paths);
-        }
-        merged.paths.sort_unstable();
-        units.push(merged);
-    }
-    units.sort_by(|a, b| a.paths.cmp(&b.paths));
 }
 
 #[cfg(test)]
@@ -199,9 +194,9 @@ mod tests {
             ]
         );
         assert_eq!(
-            names(&paths, 2),
-            [unit("", 9), unit("data", 1)],
-            "the smallest are merged"
+            names(&paths, 4),
+            [unit("", 3), unit("data", 1), unit("lib", 6)],
+            "units double in size until there are few enough"
         );
         assert_eq!(names(&paths, 1), [unit("", 10)]);
     }
