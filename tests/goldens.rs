@@ -224,7 +224,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         "--compression",
         compression,
     ];
-    let platform = ["--platform", "linux/amd64", "--no-sync"];
+    let platform = ["--platform", "linux/amd64", "--no-sync", "--no-cache"];
     let outcome = sandbox
         .run(words.iter().chain(&platform).chain(more))
         .success();
