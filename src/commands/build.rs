@@ -59,7 +59,11 @@ pub(crate) fn run(
         .chain(files)
         .chain(arguments.cache.cache_dir.as_deref());
     let release = release.without_outputs(&outputs.collect::<Vec<_>>());
-    let ingredients = gather(release, arguments, mtime, ui)?;
+    let cache = match arguments.output.dry_run {
+        true => Cache::default(),
+        false => cache::open(&arguments.cache, &scratch(&destinations), ui),
+    };
+    let ingredients = gather(release, arguments, &cache, mtime, ui)?;
     let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
@@ -69,7 +73,7 @@ pub(crate) fn run(
     }
     let job = Job {
         arguments,
-        cache: cache::open(&arguments.cache, &scratch(&destinations), ui),
+        cache,
         destinations: &destinations,
         references: plan_options.references,
         threads: options::threads(arguments.output.threads),
@@ -175,6 +179,7 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
 fn gather(
     release: Release,
     arguments: &BuildArguments,
+    cache: &Cache,
     mtime: u64,
     ui: &Ui,
 ) -> Result<Ingredients> {
@@ -198,6 +203,7 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         platform: arguments.platform.clone(),
         mtime,
+        store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
     let closure = closure::resolve(&release, &additions, &closure_options)?;
     Ok(Ingredients {

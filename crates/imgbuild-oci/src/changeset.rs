@@ -1,7 +1,5 @@
 //! What a layer holds, in the order of its tar.
 
-use std::collections::BTreeMap;
-
 use crate::content::Content;
 use crate::entry::{Entry, EntryKind, MAX_ID};
 use crate::error::{Error, Result};
@@ -90,14 +88,15 @@ impl Changeset {
 }
 
 fn check(members: &[Member]) -> Result<()> {
-    let mut earlier: BTreeMap<&ImagePath, &Entry> = BTreeMap::new();
-    for member in members {
-        let entry = &member.entry;
-        if let Some(reason) = check_alone(member).or_else(|| check_among(entry, &earlier)) {
-            let path = entry.path.clone();
+    let mut checks = Checks {
+        members,
+        directory: b"/",
+    };
+    for (index, member) in members.iter().enumerate() {
+        if let Some(reason) = check_alone(member).or_else(|| checks.check(index)) {
+            let path = member.entry.path.clone();
             return Err(Error::Entry { path, reason });
         }
-        earlier.insert(&entry.path, entry);
     }
     Ok(())
 }
@@ -128,29 +127,49 @@ fn check_alone(member: &Member) -> Option<&'static str> {
     }
 }
 
-fn check_among(entry: &Entry, earlier: &BTreeMap<&ImagePath, &Entry>) -> Option<&'static str> {
-    if earlier.contains_key(&entry.path) {
-        return Some("it is there twice");
-    }
-    let parent = entry.path.parent().filter(|parent| !parent.is_root());
-    if let Some(parent) = parent {
-        match earlier.get(&parent).map(|entry| &entry.kind) {
-            Some(EntryKind::Directory) => {}
-            Some(_) => return Some("its parent is not a directory"),
-            None => return Some("its parent directory is missing"),
+/// Checks members against those before them, which are sorted.
+struct Checks<'a> {
+    members: &'a [Member],
+    /// The last directory that was found: mostly the next one's, too.
+    directory: &'a [u8],
+}
+
+impl<'a> Checks<'a> {
+    fn check(&mut self, index: usize) -> Option<&'static str> {
+        let entry = &self.members[index].entry;
+        let before = index
+            .checked_sub(1)
+            .map(|before| &self.members[before].entry);
+        if before.is_some_and(|before| before.path == entry.path) {
+            return Some("it is there twice");
+        }
+        let parent = entry.path.parent_bytes();
+        if parent != b"/" && parent != self.directory {
+            match self.earlier(index, parent).map(|entry| &entry.kind) {
+                Some(EntryKind::Directory) => self.directory = parent,
+                Some(_) => return Some("its parent is not a directory"),
+                None => return Some("its parent directory is missing"),
+            }
+        }
+        let EntryKind::Hardlink { target } = &entry.kind else {
+            return None;
+        };
+        let Some(file) = self.earlier(index, target.as_bytes()) else {
+            return Some("a hard link needs a file that comes before it in the same layer");
+        };
+        let same = (file.mode, file.owner, file.mtime) == (entry.mode, entry.owner, entry.mtime);
+        match file.kind {
+            EntryKind::File { .. } if same => None,
+            EntryKind::File { .. } => Some("a hard link has the mode, owner and time of its file"),
+            _ => Some("a hard link needs a regular file"),
         }
     }
-    let EntryKind::Hardlink { target } = &entry.kind else {
-        return None;
-    };
-    let Some(file) = earlier.get(target) else {
-        return Some("a hard link needs a file that comes before it in the same layer");
-    };
-    let same = (file.mode, file.owner, file.mtime) == (entry.mode, entry.owner, entry.mtime);
-    match file.kind {
-        EntryKind::File { .. } if same => None,
-        EntryKind::File { .. } => Some("a hard link has the mode, owner and time of its file"),
-        _ => Some("a hard link needs a regular file"),
+
+    /// Finds what lies at `path` among the members before `index`.
+    fn earlier(&self, index: usize, path: &[u8]) -> Option<&'a Entry> {
+        let earlier = &self.members[..index];
+        let found = earlier.binary_search_by(|member| member.entry.path.as_bytes().cmp(path));
+        found.ok().map(|found| &earlier[found].entry)
     }
 }
 

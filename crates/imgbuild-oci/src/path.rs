@@ -55,11 +55,10 @@ impl ImagePath {
     /// As [`ImagePath::parse`]: the result never leaves this path.
     pub fn join(&self, relative: impl AsRef<[u8]>) -> Result<Self, ParseImagePathError> {
         let relative = relative.as_ref();
-        let mut bytes = if self.is_root() {
-            Vec::with_capacity(relative.len() + 1)
-        } else {
-            self.0.clone()
-        };
+        let mut bytes = Vec::with_capacity(self.0.len() + relative.len() + 1);
+        if !self.is_root() {
+            bytes.extend_from_slice(&self.0);
+        }
         for component in relative.split(|byte| *byte == b'/') {
             match component {
                 b"" | b"." => continue,
@@ -117,6 +116,16 @@ impl ImagePath {
         match self.0.iter().rposition(|byte| *byte == b'/') {
             Some(0) | None => Some(Self::root()),
             Some(end) => Some(Self(self.0[..end].to_vec())),
+        }
+    }
+
+    /// Returns the bytes of the directory that holds this path; for one
+    /// directly in the root, and for the root itself, those of the root.
+    #[must_use]
+    pub fn parent_bytes(&self) -> &[u8] {
+        match self.0.iter().rposition(|byte| *byte == b'/') {
+            Some(0) | None => b"/",
+            Some(end) => &self.0[..end],
         }
     }
 

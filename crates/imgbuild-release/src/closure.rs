@@ -1,6 +1,8 @@
 //! The runtime closure of everything that goes into an image, as members of
 //! its layers.
 
+mod object;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,19 +12,16 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::store::Store;
 
-use crate::contents::{Contents, is_executable};
-use crate::elf::{Architecture, Elf, Kind as ElfKind};
+use crate::contents::Contents;
+use crate::elf::Architecture;
 use crate::error::{Error, Result};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
     Lookup, MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeOptions,
 };
 use crate::warning::Warning;
-
-/// Directories that hold prebuilt modules and programs for many platforms;
-/// what lies there is not the release's own program.
-const FOREIGN_DIRECTORIES: [&[u8]; 3] = [b"node_modules", b"site-packages", b"dist-packages"];
 
 /// Which platform and libraries the image gets.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +38,8 @@ pub struct ClosureOptions {
     pub platform: Option<Platform>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
+    /// What remembers which files are none of interest.
+    pub store: Option<Arc<Store>>,
 }
 
 /// What comes along with a release.
@@ -65,7 +66,8 @@ pub fn resolve(
     options: &ClosureOptions,
 ) -> Result<Closure> {
     let mut warnings = Vec::new();
-    let objects = objects(release, additions, &mut warnings);
+    let all = release.members().iter().chain(additions);
+    let objects = object::find(all, options.store.as_deref(), &mut warnings);
     let platform = platform(&objects, options.platform.as_ref())?;
     if !options.brings_runtime {
         return Ok(Closure {
@@ -100,57 +102,6 @@ pub fn resolve(
         warnings,
         platform,
     })
-}
-
-/// Reads what could be an ELF file: what can run, and what is named like a
-/// library or a module.
-fn objects(release: &Release, additions: &[Member], warnings: &mut Vec<Warning>) -> Vec<Object> {
-    let members = release.members().iter().chain(additions);
-    members
-        .filter_map(|member| object(member, warnings))
-        .collect()
-}
-
-fn object(member: &Member, warnings: &mut Vec<Warning>) -> Option<Object> {
-    let Some(Content::File(file)) = &member.content else {
-        return None;
-    };
-    let entry = &member.entry;
-    if !is_executable(entry) && !is_named_like_a_module(entry.path.file_name()) {
-        return None;
-    }
-    let opened = fs_err::File::open(&file.path).ok()?;
-    let elf = match Elf::read(&opened) {
-        Ok(elf) => elf?,
-        Err(error) => {
-            warnings.push(Warning::UnreadableElf {
-                path: file.path.clone(),
-                reason: error.to_string(),
-            });
-            return None;
-        }
-    };
-    let is_program = matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram);
-    let role = match is_program && is_executable(entry) && !is_foreign(&entry.path) {
-        true => Role::Program,
-        false => Role::Module,
-    };
-    Some(Object {
-        image: entry.path.clone(),
-        host: file.path.clone(),
-        role,
-        elf: Arc::new(elf),
-    })
-}
-
-fn is_named_like_a_module(name: &[u8]) -> bool {
-    let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
-    name.ends_with(b".so") || name.ends_with(b".node") || has(b".so.")
-}
-
-fn is_foreign(path: &ImagePath) -> bool {
-    let mut names = path.as_bytes().split(|byte| *byte == b'/');
-    names.any(|name| FOREIGN_DIRECTORIES.contains(&name))
 }
 
 fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {

@@ -19,7 +19,7 @@ use crate::entry::EntryKind;
 /// compressed bytes are others is ever taken for ours. The test fails, and
 /// says the new value, when any of these bytes change.
 pub(crate) const LAYER_FORMAT: &str =
-    "sha256:2c1bbe5fa2a64dadf846f9b4afd7c5c00520f0385a59ca4261cda539a9db289d";
+    "sha256:3ce7126e280f5b1083a8dfb9f809eeab0290b9f987f5255c559e0f4da3a17c24";
 
 /// The grain of a clock that gives nanoseconds: twice the longest tick of a
 /// kernel (100 Hz).

@@ -327,8 +327,14 @@ fn with_parents(
             false
         }
     });
+    // Files of one directory follow each other: it is looked up once.
+    let mut last: &[u8] = b"/";
     for member in &members {
-        add_ancestors(&member.entry.path, &mut missing);
+        let parent = member.entry.path.parent_bytes();
+        if parent != last {
+            add_ancestors(&member.entry.path, &mut missing);
+            last = parent;
+        }
     }
     for path in missing.clone() {
         add_ancestors(&path, &mut missing);

@@ -1,0 +1,234 @@
+//! Which files of a release are ELF files, and what these say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::{Content, FileState, HostFile};
+use imgbuild_oci::entry::Entry;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::store::{NoteKey, Store};
+
+use crate::contents::is_executable;
+use crate::elf::{Elf, Kind as ElfKind};
+use crate::runtime::{Object, Role};
+use crate::warning::Warning;
+
+/// Directories that hold prebuilt modules and programs for many platforms;
+/// what lies there is not the release's own program.
+const FOREIGN_DIRECTORIES: [&[u8]; 3] = [b"node_modules", b"site-packages", b"dist-packages"];
+
+/// As many files are opened before it is worth to start a thread, or to
+/// remember what they are.
+const MANY: usize = 64;
+
+/// The name of the note that says which candidates are ELF files, a byte each.
+const NOTE: &str = "elf";
+
+/// A file that could be an ELF file.
+struct Candidate<'a> {
+    entry: &'a Entry,
+    file: &'a HostFile,
+}
+
+/// What a candidate turned out to be.
+enum Outcome {
+    /// No ELF file.
+    Other,
+    Elf(Box<Object>),
+    Broken(Warning),
+}
+
+/// Reads what could be an ELF file: what can run, and what is named like a
+/// library or a module.
+///
+/// Most of a large release's candidates are scripts and data whose mode says
+/// nothing. The store remembers which, so that they are not opened again.
+pub(super) fn find<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    store: Option<&Store>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Object> {
+    let mut candidates: Vec<Candidate<'_>> = members.filter_map(candidate).collect();
+    let store = store.filter(|_| candidates.len() >= MANY);
+    let files = || candidates.iter().map(|candidate| candidate.file);
+    let (key, note) = store.and_then(|store| store.note(NOTE, files())).unzip();
+    let note: Option<Vec<u8>> = note.flatten().filter(|note| note.len() == candidates.len());
+    if let Some(note) = &note {
+        let mut is_elf = note.iter().map(|byte| *byte != 0);
+        candidates.retain(|_| is_elf.next().unwrap_or(true));
+    }
+    let (outcomes, is_steady) = read_all(&candidates);
+    if let (Some(store), Some(key), None, true) = (store, key, &note, is_steady) {
+        remember(store, key, &outcomes);
+    }
+    let mut objects = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Other => {}
+            Outcome::Elf(object) => objects.push(*object),
+            Outcome::Broken(warning) => warnings.push(warning),
+        }
+    }
+    objects
+}
+
+fn remember(store: &Store, key: NoteKey, outcomes: &[Outcome]) {
+    let of_interest = |outcome| u8::from(!matches!(outcome, &Outcome::Other));
+    let note: Vec<u8> = outcomes.iter().map(of_interest).collect();
+    store.remember_note(key, &note);
+}
+
+fn candidate(member: &Member) -> Option<Candidate<'_>> {
+    let Some(Content::File(file)) = &member.content else {
+        return None;
+    };
+    let entry = &member.entry;
+    let may_be = is_executable(entry) || is_named_like_a_module(entry.path.file_name());
+    may_be.then_some(Candidate { entry, file })
+}
+
+/// Reads all candidates in their order, and says whether each was in the
+/// state in which it was found.
+fn read_all(candidates: &[Candidate<'_>]) -> (Vec<Outcome>, bool) {
+    let is_steady = AtomicBool::new(true);
+    let read = |part: &[Candidate<'_>]| -> Vec<Outcome> {
+        let all = part.iter();
+        all.map(|candidate| candidate.read(&is_steady)).collect()
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = candidates.len().div_ceil(threads).max(MANY);
+    let outcomes = thread::scope(|scope| {
+        let (first, rest) = candidates.split_at(share.min(candidates.len()));
+        let running: Vec<_> = rest
+            .chunks(share)
+            .map(|part| scope.spawn(move || read(part)))
+            .collect();
+        let mut outcomes = read(first);
+        for part in running {
+            outcomes.extend(part.join().expect("reading an ELF file does not panic"));
+        }
+        outcomes
+    });
+    (outcomes, is_steady.into_inner())
+}
+
+impl Candidate<'_> {
+    fn read(&self, is_steady: &AtomicBool) -> Outcome {
+        let Ok(opened) = fs_err::File::open(&self.file.path) else {
+            is_steady.store(false, Ordering::Relaxed);
+            return Outcome::Other;
+        };
+        let elf = Elf::read(&opened);
+        let state = opened.metadata().map(|metadata| FileState::of(&metadata));
+        if !state.is_ok_and(|state| state == self.file.state) {
+            is_steady.store(false, Ordering::Relaxed);
+        }
+        match elf {
+            Ok(None) => Outcome::Other,
+            Ok(Some(elf)) => Outcome::Elf(Box::new(self.object(elf))),
+            Err(error) => Outcome::Broken(Warning::UnreadableElf {
+                path: self.file.path.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn object(&self, elf: Elf) -> Object {
+        let is_program = matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram);
+        let path = &self.entry.path;
+        let role = match is_program && is_executable(self.entry) && !is_foreign(path) {
+            true => Role::Program,
+            false => Role::Module,
+        };
+        Object {
+            image: path.clone(),
+            host: self.file.path.clone(),
+            role,
+            elf: Arc::new(elf),
+        }
+    }
+}
+
+fn is_named_like_a_module(name: &[u8]) -> bool {
+    let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
+    name.ends_with(b".so") || name.ends_with(b".node") || has(b".so.")
+}
+
+fn is_foreign(path: &ImagePath) -> bool {
+    let mut names = path.as_bytes().split(|byte| *byte == b'/');
+    names.any(|name| FOREIGN_DIRECTORIES.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use fs_err as fs;
+
+    use super::*;
+
+    /// 200 scripts, and a program among them.
+    fn release(root: &Path) -> Vec<Member> {
+        let program = std::env::current_exe().unwrap();
+        for number in 0..200 {
+            fs::write(root.join(format!("{number:03}")), b"#!/bin/sh\n").unwrap();
+        }
+        fs::copy(program, root.join("100")).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        members(root)
+    }
+
+    fn members(root: &Path) -> Vec<Member> {
+        let member = |number: u32| {
+            let name = format!("{number:03}");
+            let content = Content::File(HostFile::open(&root.join(&name)).unwrap());
+            let path = ImagePath::parse(format!("/{name}")).unwrap();
+            Member::file(path, 0o755, content)
+        };
+        (0..200).map(member).collect()
+    }
+
+    fn names(members: &[Member], store: Option<&Store>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let objects = find(members.iter(), store, &mut warnings);
+        assert!(warnings.is_empty());
+        objects
+            .iter()
+            .map(|object| object.image.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn elf_files_are_found_in_the_order_of_the_members() {
+        let root = tempfile::tempdir().unwrap();
+        let mut members = release(root.path());
+        assert_eq!(names(&members, None), ["/100"]);
+        fs::copy(root.path().join("100"), root.path().join("007")).unwrap();
+        assert_eq!(names(&members, None), ["/007", "/100"]);
+        members.reverse();
+        assert_eq!(names(&members, None), ["/100", "/007"]);
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_opened_once() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let members = release(root.path());
+        assert_eq!(names(&members, Some(&store)), ["/100"]);
+        let before = fs::read_dir(directory.path().join("v1/notes")).unwrap();
+        assert_eq!(before.count(), 1);
+        // Nobody looks at the scripts any more: these would be found.
+        for name in ["000", "199"] {
+            fs::copy(root.path().join("100"), root.path().join(name)).unwrap();
+        }
+        assert_eq!(names(&members, Some(&store)), ["/100"]);
+        assert_eq!(
+            names(&self::members(root.path()), Some(&store)),
+            ["/000", "/100", "/199"]
+        );
+    }
+}
