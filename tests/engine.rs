@@ -4,6 +4,8 @@
 mod configuration;
 mod itself;
 mod libraries;
+mod mix;
 mod programs;
+mod scripts;
 mod server;
 mod workspace;

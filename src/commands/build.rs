@@ -23,11 +23,11 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Release, ReleaseOptions};
+use imgbuild_release::release::{Cookie, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::{certificates, options, report};
-use crate::args::{BuildArguments, Choice};
+use crate::args::{BuildArguments, Choice, CookieChoice};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -87,6 +87,10 @@ fn open_release(
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
+        cookie: match arguments.release_cookie {
+            CookieChoice::Keep => Cookie::Keep,
+            CookieChoice::Remove => Cookie::Remove,
+        },
         mtime,
     };
     Ok(Release::open(root, &options)?)
@@ -181,6 +185,9 @@ fn gather(
         sysroot: arguments.sysroot.clone(),
         library_paths: arguments.library_path.clone(),
         add_libraries: arguments.add_library.clone(),
+        programs: options::programs(&arguments.program)?,
+        command: options::command(&arguments.configuration)?,
+        configuration: options::configuration(&arguments.configuration)?,
         platform: arguments.platform.clone(),
         mtime,
     };
@@ -215,6 +222,7 @@ fn plan_options(
         command: options::command(given)?,
         configuration: options::configuration(given)?,
         user: given.user.as_deref().map(options::user).transpose()?,
+        writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
         created: options::rfc3339(options::created(arguments.created.as_deref())?),

@@ -7,6 +7,8 @@ use imgbuild_oci::path::ImagePath;
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::{Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
+use crate::plan::ConfigurationOptions;
+use crate::plan::configuration::SYSTEM_PATH;
 use crate::release::{Kind, Release};
 
 /// The command as the user gave it.
@@ -44,6 +46,10 @@ pub(crate) fn decide(
             cmd: Some(resolve(cmd)?),
         }),
         (None, None) if options.no_entrypoint => Ok(Command::default()),
+        (None, None) if release.kind() == Kind::Mix => Ok(Command {
+            entrypoint: None,
+            cmd: Some(mix_command(release, contents)?),
+        }),
         (None, None) => Ok(Command {
             entrypoint: Some(vec![guess(release)?.to_string()]),
             cmd: None,
@@ -69,9 +75,14 @@ pub(crate) fn resolve(
         false => {
             let direct = prefix.join(command).map_err(Error::Path)?;
             let in_bin = prefix.join(format!("bin/{command}")).map_err(Error::Path)?;
+            let system = SYSTEM_PATH.split(':');
+            let system = system.filter_map(|at| ImagePath::parse(format!("{at}/{command}")).ok());
+            let mut others = [in_bin].into_iter().chain(system);
             let is_bare = !command.contains('/');
             match contents.get(&direct) {
-                None if is_bare && contents.get(&in_bin).is_some() => in_bin,
+                None if is_bare => others
+                    .find(|path| contents.get(path).is_some())
+                    .unwrap_or(direct),
                 _ => direct,
             }
         }
@@ -103,6 +114,56 @@ pub(crate) fn resolve(
         }
         None => Err(error(format!("`{end}` is a directory"))),
     }
+}
+
+/// `bin/server` as Phoenix makes it, else the release's own script. It is no
+/// entrypoint, so that a container can be told to run another of its scripts.
+fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>> {
+    let server = release.prefix().join("bin/server").map_err(Error::Path)?;
+    let can_run = |path: &ImagePath| {
+        let file = contents.file(path);
+        file.is_some_and(|file| is_executable(&file.entry))
+    };
+    if can_run(&server) {
+        return Ok(vec![server.to_string()]);
+    }
+    let own = format!("bin/{}", release.name());
+    let own = release.prefix().join(own).map_err(Error::Path)?;
+    if !can_run(&own) {
+        let candidates = Vec::new();
+        return Err(Error::NoCommand { candidates });
+    }
+    let verb = match release.mix().is_some_and(|mix| mix.is_relx) {
+        true => "foreground",
+        false => "start",
+    };
+    Ok(vec![own.to_string(), verb.to_owned()])
+}
+
+/// Returns the files that containers start, of those that can be told before
+/// everything is there.
+pub(crate) fn files(
+    release: &Release,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+    configuration: &ConfigurationOptions,
+) -> Vec<ImagePath> {
+    let command = decide(release, contents, options).unwrap_or_default();
+    let command = command.entrypoint.or(command.cmd);
+    let check = configuration.healthcheck.as_ref();
+    let check = check.and_then(|check| match check.test.as_slice() {
+        [kind, command @ ..] if kind == "CMD" => resolve(release.prefix(), contents, command).ok(),
+        _ => None,
+    });
+    [command, check]
+        .into_iter()
+        .flatten()
+        .filter_map(|arguments| ImagePath::parse(arguments.first()?).ok())
+        .filter_map(|path| match contents.resolve(&path) {
+            End::There(end) => Some(end),
+            End::Nothing(_) | End::Loop => None,
+        })
+        .collect()
 }
 
 /// Finds the one executable, or of several the one named like the release.
