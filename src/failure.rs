@@ -109,6 +109,12 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(
             "wait until the release is fully built, then run imgbuild again".to_owned(),
         ),
+        ImageError::Damaged { .. } => Some(
+            "what is damaged has been removed from the cache: run imgbuild again".to_owned(),
+        ),
+        ImageError::Stored { .. } => Some(
+            "run imgbuild again, or with `--no-cache`".to_owned(),
+        ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }

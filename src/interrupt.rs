@@ -3,13 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::failure::{Failure, Result};
 
 /// The exit code of a second signal, which does not wait.
 const EXIT_CODE: i32 = 130;
+
+/// At the limit on the size of files, writing shall fail as on a full disk
+/// instead of ending the program on the spot.
+fn outlive_file_size_limit() -> Result<()> {
+    let nobody_looks = Arc::new(AtomicBool::new(false));
+    let registered = flag::register(SIGXFSZ, nobody_looks);
+    registered.map(drop).map_err(Failure::build)
+}
 
 /// Returns a flag that a signal sets; a second one ends the program at once.
 pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
@@ -20,5 +28,6 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
         end.map_err(Failure::build)?;
         flag::register(signal, Arc::clone(&interrupted)).map_err(Failure::build)?;
     }
+    outlive_file_size_limit()?;
     Ok(interrupted)
 }

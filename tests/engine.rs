@@ -4,6 +4,7 @@
 mod configuration;
 mod itself;
 mod libraries;
+mod loading;
 mod mix;
 mod programs;
 mod scripts;

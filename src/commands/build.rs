@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use clap::ArgMatches;
 use fs_err as fs;
+use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::{Reference, name_from};
+use imgbuild_oci::store::Store;
 use imgbuild_release::addition::open_additions;
 use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
@@ -26,9 +28,9 @@ use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Release, ReleaseOptions};
 
 use super::load::Engine;
-use super::{certificates, options, report};
+use super::{cache, certificates, options, report};
 use crate::args::{BuildArguments, Choice, CookieChoice};
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
@@ -54,7 +56,8 @@ pub(crate) fn run(
     let outputs = destinations
         .iter()
         .filter_map(Destination::path)
-        .chain(files);
+        .chain(files)
+        .chain(arguments.cache.cache_dir.as_deref());
     let release = release.without_outputs(&outputs.collect::<Vec<_>>());
     let ingredients = gather(release, arguments, mtime, ui)?;
     let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
@@ -66,12 +69,15 @@ pub(crate) fn run(
     }
     let job = Job {
         arguments,
+        cache: cache::open(&arguments.cache, &scratch(&destinations), ui),
         destinations: &destinations,
         references: plan_options.references,
         threads: options::threads(arguments.output.threads),
         interrupted: interrupt::watch()?,
     };
-    job.run(plan, ui)
+    let result = job.run(plan, ui);
+    cache::close(&job.cache, &arguments.cache, ui);
+    result
 }
 
 fn open_release(
@@ -80,7 +86,11 @@ fn open_release(
     matches: &ArgMatches,
     mtime: u64,
 ) -> Result<Release> {
-    let patterns = Patterns::new(&options::patterns(matches)).map_err(Error::Pattern)?;
+    let patterns = Patterns::new(&options::patterns(matches)).map_err(|error| {
+        let mut failure = Failure::from(Error::Pattern(error));
+        failure.kind = failure::Kind::CommandLine;
+        failure
+    })?;
     let options = ReleaseOptions {
         kind: arguments.kind,
         prefix: arguments.prefix.clone(),
@@ -156,6 +166,11 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         for destination in &destinations {
             destination.check()?;
         }
+        let output = &arguments.output;
+        for path in [&output.digest_file, &output.iidfile].into_iter().flatten() {
+            // What an archive needs to be written, any file needs.
+            Destination::Archive(path.clone()).check()?;
+        }
     }
     Ok(destinations)
 }
@@ -171,7 +186,7 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, mtime)?;
+    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -245,9 +260,26 @@ fn raw_standard_output() -> Result<std::fs::File> {
     Ok(handle.map_err(Failure::build)?.into())
 }
 
+/// Compressed layers that are not kept wait beside the output: there is room
+/// for them, and a temporary directory may lie in memory.
+fn scratch(destinations: &[Destination]) -> PathBuf {
+    let mut files = destinations.iter().filter_map(Destination::path);
+    let existing = files.find_map(|path| {
+        let ancestors = path.ancestors().skip(1);
+        let named = ancestors.map(|path| match path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => path,
+        });
+        let mut existing = named.filter(|path| path.is_dir());
+        existing.next().map(Path::to_path_buf)
+    });
+    existing.unwrap_or_else(env::temp_dir)
+}
+
 /// A plan on its way to its destinations.
 struct Job<'a> {
     arguments: &'a BuildArguments,
+    cache: Cache,
     destinations: &'a [Destination],
     references: Vec<Reference>,
     threads: usize,
@@ -270,7 +302,8 @@ impl Job<'_> {
         if let Some(engine) = engine {
             loaded = engine.load(|input| {
                 let standard_output = Destination::StandardOutput;
-                self.write_to(&image, &standard_output, input, ui)
+                self.write_to(&image, &standard_output, input, ui)?;
+                Ok(())
             })?;
         }
         ui.finish_progress();
@@ -300,7 +333,8 @@ impl Job<'_> {
         let follow = |progress: Progress<'_>| ui.follow(progress, total, &done);
         let options = BuildOptions {
             threads: self.threads,
-            scratch: self.scratch(),
+            scratch: scratch(self.destinations),
+            cache: self.cache.clone(),
         };
         Ok(build(
             plan,
@@ -309,26 +343,11 @@ impl Job<'_> {
         )?)
     }
 
-    /// Compressed layers wait beside the output: there is room for them, and
-    /// a temporary directory may lie in memory.
-    fn scratch(&self) -> PathBuf {
-        let mut files = self.destinations.iter().filter_map(Destination::path);
-        let existing = files.find_map(|path| {
-            let ancestors = path.ancestors().skip(1);
-            let named = ancestors.map(|path| match path.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => path,
-            });
-            let mut existing = named.filter(|path| path.is_dir());
-            existing.next().map(Path::to_path_buf)
-        });
-        existing.unwrap_or_else(env::temp_dir)
-    }
-
     fn write(&self, image: &Image, destination: &Destination, ui: &Ui) -> Result<()> {
         let mut output = raw_standard_output()?;
-        self.write_to(image, destination, &mut output, ui)?;
+        let written = self.write_to(image, destination, &mut output, ui)?;
         match destination {
+            _ if written == Written::Unchanged => ui.status(&format!("unchanged `{destination}`")),
             Destination::StandardOutput => ui.status("wrote the archive to standard output"),
             _ => ui.status(&format!("wrote `{destination}`")),
         }
@@ -341,16 +360,23 @@ impl Job<'_> {
         destination: &Destination,
         output: &mut (dyn Write + Send),
         ui: &Ui,
-    ) -> Result<()> {
+    ) -> Result<Written> {
         let done = AtomicUsize::new(0);
         let follow = |progress: Progress<'_>| ui.follow(progress, 0, &done);
         let options = WriteOptions {
             references: &self.references,
             threads: self.threads,
             sync: !self.arguments.output.no_sync,
+            store: self.store_of_outputs(),
         };
         let monitor = Monitor::new(&follow, &self.interrupted);
         Ok(write_image(image, destination, options, output, monitor)?)
+    }
+
+    /// An archive is recognized by what the system says of it, or not at all.
+    fn store_of_outputs(&self) -> Option<&Store> {
+        let store = self.cache.store.as_deref();
+        store.filter(|_| !self.cache.reads_contents)
     }
 
     fn write_digests(&self, image: &Image) -> Result<()> {

@@ -70,12 +70,10 @@ impl<'a> Containerd<'a> {
 
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
-        // It unmounts what it mounted only if it is asked to stop.
-        drop(
-            Command::new("kill")
-                .arg(self.process.id().to_string())
-                .status(),
-        );
+        // It unmounts what it mounted only if it is asked to stop. The shell
+        // has `kill` where no package brings it.
+        let ask = format!("kill {}", self.process.id());
+        drop(Command::new("sh").args(["-c", &ask]).status());
         drop(self.process.wait());
     }
 }

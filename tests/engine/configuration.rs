@@ -6,7 +6,7 @@ use fs_err as fs;
 use imgbuild_testing::sandbox::finish;
 
 use crate::support::docker::{Engine, Loaded};
-use crate::support::image::{build, build_in, confirmed, result_line, sandbox};
+use crate::support::image::{build, build_in, confirmed, sandbox};
 use crate::support::{program, unique, unique_time};
 
 /// The smallest real program.
@@ -200,32 +200,6 @@ fn a_docker_archive_loads() {
         let image = engine.load(&archive, &built.reference);
         drop(image.run(&[]).success());
     }
-}
-
-#[test]
-fn load_hands_the_image_to_the_engine_and_says_its_name() {
-    let Some(engine) = Engine::require() else {
-        return;
-    };
-    let reference = format!("localhost/imgbuild-test/load:{}", unique());
-    let sandbox = sandbox();
-    let release = hello();
-    let image = Loaded::adopt(&engine, &reference);
-    let mtime = unique_time();
-    let outcome = sandbox
-        .run(
-            ["--release".as_ref(), release.as_os_str(), "--load".as_ref()]
-                .into_iter()
-                .chain(["--tag", &reference, "--mtime", &mtime].map(std::ffi::OsStr::new)),
-        )
-        .success();
-    result_line(&outcome);
-    assert!(
-        outcome.stderr_text().contains(&reference),
-        "{}",
-        outcome.report()
-    );
-    drop(image.run(&[]).success());
 }
 
 #[test]

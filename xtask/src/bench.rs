@@ -172,8 +172,13 @@ impl Bench {
         let load = fs_err::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or_default();
         println!("Machine: {processors} × {model}; load at the start {load}.");
+        let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+        let own = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(own) = own {
+            println!("A peak starts at that of the benchmark, {}.", own.trim());
+        }
         println!(
-            "Not installed, so not measured: {}.",
+            "Not installed, or without an engine, so not measured: {}.",
             self.abilities.missing()
         );
         Ok(())
@@ -245,6 +250,7 @@ impl Bench {
         }
         fs_err::remove_dir_all(self.directory.join("run"))?;
         print!("{}", table::render(&rows, case.notes()));
+        print!("{}", table::render_targets(&rows, case.targets()));
         Ok(())
     }
 

@@ -1,21 +1,31 @@
 //! Accepting what the tests produce now, after a look at the differences.
 
 use crate::Result;
-use crate::process::{self, command, output};
+use crate::process::{self, command, output, succeeds};
+
+const TESTS: [&str; 5] = ["cargo", "test", "--workspace", "--all-targets", "--locked"];
 
 pub(crate) fn run() -> Result {
-    // The first run writes, the second proves that nothing is left to write.
-    let tests = ["cargo", "test", "--workspace", "--all-targets", "--locked"];
-    let mut writing = command(&tests);
+    // Snapshots within a source file are written by the tool of insta only;
+    // without it, those in files of their own are.
+    let mut writing = match succeeds(&["cargo", "insta", "--version"]) {
+        true => command(&["cargo", "insta", "test", "--workspace", "--accept"]),
+        false => command(&[&TESTS[..], &["--no-fail-fast"]].concat()),
+    };
     writing
         .env("INSTA_UPDATE", "always")
-        .env("IMGBUILD_BLESS", "1");
+        .env("INSTA_FORCE_PASS", "1");
+    writing.env("IMGBUILD_BLESS", "1");
     process::run(&mut writing)?;
-    process::run(&mut command(&tests))?;
+    // The first run writes, the second proves that nothing is left to write.
+    process::run(&mut command(&TESTS)).map_err(|error| {
+        format!("{error}; snapshots within source files need `cargo install cargo-insta`")
+    })?;
     let words = [
         "git",
         "diff",
         "--unified=0",
+        "--dst-prefix=b/",
         "HEAD",
         "--",
         "tests",

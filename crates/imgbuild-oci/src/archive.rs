@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::buffer::AlignedBuffer;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -79,6 +81,19 @@ impl<'a> Archive<'a> {
         archive.push_file("oci-layout", 0o444, OCI_LAYOUT);
         archive.push(Part::Bytes(vec![0; 2 * BLOCK_BYTES]));
         archive
+    }
+
+    /// Returns what tells this archive from every other one: the digest of all
+    /// its bytes, with a layer's digest in place of the layer.
+    pub(crate) fn identity(&self) -> Digest {
+        let mut sha = Sha256::new();
+        for part in &self.parts {
+            match part {
+                Part::Bytes(bytes) => sha.update(bytes),
+                Part::Layer(layer) => sha.update(layer.digest().as_bytes()),
+            }
+        }
+        Digest::from_hasher(sha)
     }
 
     /// Returns the size of the whole archive in bytes.

@@ -191,9 +191,14 @@ impl<'a> ContentReader<'a> {
 
     /// Checks, when all planned bytes have been read, that the file still has
     /// the planned size and modification time.
-    pub(crate) fn finish(self) -> Result<()> {
+    ///
+    /// Returns whether nothing else of its state has changed either: then the
+    /// bytes that were read are those of the planned state. A new link to a
+    /// file, or another mode, changes its state and not its bytes, and is no
+    /// reason to fail.
+    pub(crate) fn finish(self) -> Result<bool> {
         let Self::File { planned, file, .. } = self else {
-            return Ok(());
+            return Ok(true);
         };
         let state = FileState::of(&file.metadata().map_err(Error::File)?);
         if state.size != planned.state.size {
@@ -208,6 +213,6 @@ impl<'a> ContentReader<'a> {
                 },
             });
         }
-        Ok(())
+        Ok(state == planned.state)
     }
 }

@@ -14,12 +14,18 @@ mod block;
 mod greedy;
 mod header;
 mod huffman;
+mod lazy;
 mod sequence;
 mod split;
 mod symbol;
 mod window;
 
+use std::fmt;
+
 use bits::BitWriter;
+use block::Content;
+use greedy::Greedy;
+use lazy::{Effort, Lazy};
 use sequence::{Histogram, Sequence};
 use split::Segment;
 
@@ -35,7 +41,7 @@ pub struct Level(u8);
 
 impl Level {
     /// What to use when nothing is said.
-    pub const DEFAULT: Self = Self(3);
+    pub const DEFAULT: Self = Self(2);
 
     /// Returns the level with this number, if it is one of 1 to 9.
     #[must_use]
@@ -56,36 +62,45 @@ impl Default for Level {
     }
 }
 
+/// Parses are interrupted this often to look at how the statistics change.
+const SEGMENT_BYTES: usize = 8 * 1024;
+
 /// An encoder of one level, with tables that are used again for every block.
 ///
 /// Nothing of a block remains: the tables only save allocations.
 #[derive(Debug)]
 pub struct Encoder {
-    matcher: Matcher,
+    parser: Box<dyn Parser>,
     sequences: Vec<Sequence>,
     segments: Vec<Segment>,
+    scratch: Vec<u8>,
 }
 
-#[derive(Debug)]
-enum Matcher {
-    One(greedy::Greedy<1, 8192>),
-    Two(greedy::Greedy<2, 32768>),
-}
+/// Turns bytes into literals and matches.
+trait Parser: fmt::Debug + Send {
+    /// Forgets everything and remembers the positions before `start`.
+    fn reset(&mut self, window: &[u8], start: usize);
 
-const SEGMENT_BYTES: usize = 32 * 1024;
+    /// Appends sequences for the window from `start` up to `end`, or a little
+    /// further when a match reaches across, and returns where they end.
+    fn parse(
+        &mut self,
+        window: &[u8],
+        start: usize,
+        end: usize,
+        sequences: &mut Vec<Sequence>,
+    ) -> usize;
+}
 
 impl Encoder {
     /// Makes an encoder of this level.
     #[must_use]
     pub fn new(level: Level) -> Self {
         Self {
-            matcher: if level.0 == 1 {
-                Matcher::One(greedy::Greedy::new())
-            } else {
-                Matcher::Two(greedy::Greedy::new())
-            },
+            parser: parser(level),
             sequences: Vec::new(),
             segments: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -121,66 +136,92 @@ impl Encoder {
 
     fn compress_window(&mut self, window: &[u8], start: usize, last: bool, output: &mut Vec<u8>) {
         self.parse(window, start);
-        let blocks = split::block_lengths(&self.segments);
-        let written_before = output.len();
-        let bound = block::bound(window.len() - start, blocks.len() + 1);
-        output.resize(written_before + bound, 0);
-        let mut writer = BitWriter::new(&mut output[written_before..]);
+        split::join(&mut self.segments);
+        let bound = block::bound(window.len() - start, self.segments.len() + 1);
+        if self.scratch.len() < bound {
+            self.scratch.resize(bound, 0);
+        }
+        let mut writer = BitWriter::new(&mut self.scratch);
         let mut data = &window[start..];
         let mut sequences = &self.sequences[..];
-        let mut segments = &self.segments[..];
-        for length in blocks {
-            let (joined, after) = segments.split_at(length);
-            let mut counts = Histogram::EMPTY;
-            let (mut bytes, mut count) = (0, 0);
-            for segment in joined {
-                counts.merge(&segment.counts);
-                bytes += segment.bytes;
-                count += segment.sequences;
-            }
-            let is_final = last && after.is_empty();
+        let count = self.segments.len();
+        for (segment, number) in self.segments.iter_mut().zip(1..) {
+            let (own_data, other_data) = data.split_at(segment.bytes);
+            let (own_sequences, other_sequences) = sequences.split_at(segment.sequences);
+            let content = Content {
+                data: own_data,
+                sequences: own_sequences,
+            };
             block::write(
                 &mut writer,
-                &data[..bytes],
-                &sequences[..count],
-                counts,
-                is_final,
+                content,
+                &mut segment.counts,
+                last && number == count,
             );
-            data = &data[bytes..];
-            sequences = &sequences[count..];
-            segments = after;
+            (data, sequences) = (other_data, other_sequences);
         }
         if !last {
             block::write_sync(&mut writer);
-        } else if self.segments.is_empty() {
+        } else if count == 0 {
             block::write_empty_final(&mut writer);
         }
         let written = writer.finish();
-        output.truncate(written_before + written);
+        output.extend_from_slice(&self.scratch[..written]);
     }
 
     fn parse(&mut self, window: &[u8], start: usize) {
         self.sequences.clear();
         self.segments.clear();
-        match &mut self.matcher {
-            Matcher::One(greedy) => greedy.reset(window, start),
-            Matcher::Two(greedy) => greedy.reset(window, start),
-        }
+        self.parser.reset(window, start);
         let mut position = start;
         while position < window.len() {
             let target = window.len().min(position + SEGMENT_BYTES);
             let before = self.sequences.len();
-            let end = match &mut self.matcher {
-                Matcher::One(greedy) => greedy.parse(window, position, target, &mut self.sequences),
-                Matcher::Two(greedy) => greedy.parse(window, position, target, &mut self.sequences),
-            };
+            let end = self
+                .parser
+                .parse(window, position, target, &mut self.sequences);
             let parsed = &self.sequences[before..];
             self.segments.push(Segment {
                 sequences: parsed.len(),
                 bytes: end - position,
-                counts: Histogram::of(&window[position..end], parsed),
+                counts: Box::new(Histogram::of(&window[position..end], parsed)),
             });
             position = end;
         }
+    }
+}
+
+/// Returns what does the work at `level`.
+///
+/// The table sizes of the fast levels fit the caches next to the processor.
+fn parser(level: Level) -> Box<dyn Parser> {
+    match level.0 {
+        1 => Box::new(Greedy::<8192, 0>::new()),
+        2 => Box::new(Greedy::<16384, 8192>::new()),
+        3 => Box::new(Greedy::<32768, 16384>::new()),
+        4 => Box::new(Lazy::new(Effort {
+            depth: 3,
+            enough: 24,
+        })),
+        5 => Box::new(Lazy::new(Effort {
+            depth: 6,
+            enough: 32,
+        })),
+        6 => Box::new(Lazy::new(Effort {
+            depth: 10,
+            enough: 40,
+        })),
+        7 => Box::new(Lazy::new(Effort {
+            depth: 16,
+            enough: 48,
+        })),
+        8 => Box::new(Lazy::new(Effort {
+            depth: 22,
+            enough: 56,
+        })),
+        _ => Box::new(Lazy::new(Effort {
+            depth: 44,
+            enough: 128,
+        })),
     }
 }

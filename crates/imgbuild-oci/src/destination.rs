@@ -8,17 +8,20 @@ use std::str::FromStr;
 use std::thread;
 
 use fs_err as fs;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, Timespec, Timestamps};
 use serde::{Serialize, Serializer};
 
 use crate::archive::Archive;
+use crate::content::{FileState, Timestamp};
 use crate::deflate::Level;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layout::{self, check_layout, parent_of, write_error, write_layout};
 use crate::monitor::Monitor;
 use crate::pipeline::{Stream, with_compressor};
 use crate::reference::Reference;
+use crate::store::{self, Store};
 
 /// A place for an image, by the names that the field uses for transports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,10 +190,24 @@ pub struct WriteOptions<'a> {
     pub threads: usize,
     /// Whether everything is on the disk before it gets its final name.
     pub sync: bool,
+    /// What remembers the archives that were written.
+    pub store: Option<&'a Store>,
 }
 
-/// Writes `image` to `destination`; an archive for
-/// standard output goes to `standard_output`.
+/// What became of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The image was written there.
+    New,
+    /// It was there already, and nothing was touched.
+    Unchanged,
+}
+
+/// Writes `image` to `destination`; an archive for standard output goes to
+/// `standard_output`.
+///
+/// What is there already is left as it is: a layout with the image, or an
+/// archive of it that, by the store, nobody has touched since.
 ///
 /// # Errors
 ///
@@ -202,7 +219,7 @@ pub fn write_image(
     options: WriteOptions<'_>,
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
-) -> Result<()> {
+) -> Result<Written> {
     let references = options.references;
     let archive = || Archive::new(image, references);
     match destination {
@@ -211,19 +228,25 @@ pub fn write_image(
                 Some(tag) => retag(references, tag),
                 None => references.to_vec(),
             };
-            write_layout(path, image, &references, options.sync, monitor)
+            let is_new = write_layout(path, image, &references, options.sync, monitor)?;
+            Ok(if is_new {
+                Written::New
+            } else {
+                Written::Unchanged
+            })
         }
         Destination::StandardOutput => {
             let sink_error = |source| Error::Write {
                 what: "the archive to standard output".to_owned(),
                 source,
             };
-            archive().write_to(standard_output, &sink_error, monitor)
+            archive().write_to(standard_output, &sink_error, monitor)?;
+            Ok(Written::New)
         }
         Destination::Archive(path) | Destination::OciArchive(path) => {
-            write_file(path, options, |file, is_plain| {
+            let archive = archive();
+            write_file(path, options, archive.identity(), |file, is_plain| {
                 let sink_error = |source| write_error(path, source);
-                let archive = archive();
                 if !is_plain {
                     return archive.write_to(file, &sink_error, monitor);
                 }
@@ -231,10 +254,14 @@ pub fn write_image(
                 archive.write_at(file, options.threads, &sink_error, monitor)
             })
         }
-        Destination::CompressedArchive(path) => write_file(path, options, |file, _| {
-            let sink_error = |source| write_error(path, source);
-            compress_archive(&archive(), file, options.threads, &sink_error, monitor)
-        }),
+        Destination::CompressedArchive(path) => {
+            let archive = archive();
+            let identity = store::compressed_identity(archive.identity());
+            write_file(path, options, identity, |file, _| {
+                let sink_error = |source| write_error(path, source);
+                compress_archive(&archive, file, options.threads, &sink_error, monitor)
+            })
+        }
     }
 }
 
@@ -247,13 +274,15 @@ fn retag(references: &[Reference], tag: &str) -> Vec<Reference> {
         .collect()
 }
 
-/// Lets `write` fill a new file, which then replaces what is at `path`. A
-/// device or pipe is written to instead; then `write` is told `false`.
+/// Lets `write` fill a new file, which then replaces what is at `path`, unless
+/// that is known to have this identity. A device or pipe is written to
+/// instead; then `write` is told `false`.
 fn write_file(
     path: &Path,
     options: WriteOptions<'_>,
+    identity: Digest,
     write: impl FnOnce(&mut std::fs::File, bool) -> Result<()>,
-) -> Result<()> {
+) -> Result<Written> {
     // A link is followed, as every program that writes a file does.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if let Ok(metadata) = fs::metadata(&target) {
@@ -261,13 +290,63 @@ fn write_file(
         if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
             let opened = fs::OpenOptions::new().write(true).open(&target);
             let (mut file, _) = opened.map_err(Error::File)?.into_parts();
-            return write(&mut file, false);
+            write(&mut file, false)?;
+            return Ok(Written::New);
         }
+    }
+    if options
+        .store
+        .is_some_and(|store| store.has_output(&target, identity))
+    {
+        return Ok(Written::Unchanged);
     }
     let mut file = layout::new_file_beside(&target)?;
     write(file.as_file_mut(), true)?;
-    layout::persist(file, &target, options.sync)?;
-    layout::sync_directory(parent_of(&target), options.sync)
+    let mark = options.store.and_then(|_| Mark::put(file.as_file()));
+    let file = layout::persist(file, &target, options.sync)?;
+    layout::sync_directory(parent_of(&target), options.sync)?;
+    if let (Some(store), Some(mark)) = (options.store, mark)
+        && let Some(state) = mark.state(&file)
+    {
+        store.remember_output(&target, identity, state);
+    }
+    Ok(Written::New)
+}
+
+/// A modification time that no write gives a file: one nanosecond after that
+/// of the last write.
+///
+/// A file that was written a moment ago can be written again within the grain
+/// of the clock and look the same. A marked one cannot: the next write takes
+/// the mark away.
+struct Mark(Timestamp);
+
+impl Mark {
+    /// Marks a file that is complete; `None` if its file system keeps no
+    /// nanoseconds.
+    fn put(file: &std::fs::File) -> Option<Self> {
+        let written = FileState::of(&file.metadata().ok()?).mtime;
+        let marked = Timestamp {
+            nanoseconds: (written.nanoseconds + 1) % 1_000_000_000,
+            ..written
+        };
+        let time = Timespec {
+            tv_sec: marked.seconds,
+            tv_nsec: marked.nanoseconds,
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::futimens(file, &times).ok()?;
+        Some(Self(marked))
+    }
+
+    /// Returns the state of a file that still has the mark.
+    fn state(&self, file: &std::fs::File) -> Option<FileState> {
+        let state = FileState::of(&file.metadata().ok()?);
+        (state.mtime == self.0).then_some(state)
+    }
 }
 
 /// Reserves the whole size: a full disk is found at once, and blocks that are

@@ -27,6 +27,11 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// Takes the 32 bytes of a hash that was kept.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the 64 lower-case hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -146,6 +151,16 @@ impl<W> DigestWriter<W> {
             hasher: Sha256::new(),
             size: 0,
         }
+    }
+
+    /// Returns the digest of what has passed so far.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::from_hasher(self.hasher.clone())
+    }
+
+    /// Returns what is wrapped.
+    pub(crate) fn inner(&self) -> &W {
+        &self.inner
     }
 
     /// Returns the writer, the digest and the number of bytes that passed.

@@ -59,6 +59,25 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A layer of the store could not be read.
+    #[error("cannot read the cached layer `{}`", path.display())]
+    Stored {
+        /// The blob in the store.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A compressed layer is not what it was when it was made.
+    #[error("the bytes of layer `{layer}` in `{}` are damaged", path.display())]
+    Damaged {
+        /// The layer's name.
+        layer: String,
+        /// The blob in the store, which has been removed, or the scratch
+        /// directory.
+        path: PathBuf,
+    },
+
     /// A directory that holds something else than an image layout.
     #[error("`{}` is not an image layout: {reason}", path.display())]
     NotALayout {

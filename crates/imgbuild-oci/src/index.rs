@@ -55,6 +55,15 @@ struct Identity {
     annotations: BTreeMap<String, String>,
 }
 
+impl Identity {
+    fn is_replaced_by(&self, new: &ManifestDescriptor) -> bool {
+        match new.annotations.get(REF_NAME) {
+            Some(tag) => self.annotations.get(REF_NAME) == Some(tag),
+            None => self.annotations.is_empty() && self.digest == new.digest,
+        }
+    }
+}
+
 impl RootIndex {
     pub(crate) fn new() -> Self {
         Self {
@@ -103,23 +112,25 @@ impl RootIndex {
             [] => vec![BTreeMap::new()],
             references => references.iter().map(annotations).collect(),
         };
-        for annotations in names {
-            let descriptor = ManifestDescriptor {
+        let added: Vec<ManifestDescriptor> = names
+            .into_iter()
+            .map(|annotations| ManifestDescriptor {
                 media_type: MANIFEST_MEDIA_TYPE,
                 digest: image.manifest().digest().to_string(),
                 size: image.manifest().bytes().len(),
                 annotations,
-            };
-            let tag = descriptor.annotations.get(REF_NAME);
-            self.manifests.retain(|raw| {
-                let old: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
-                let is_same_nameless =
-                    old.annotations.is_empty() && old.digest == descriptor.digest;
-                !(old.annotations.get(REF_NAME) == tag && (tag.is_some() || is_same_nameless))
-            });
-            let raw = to_raw_value(&descriptor).expect("every map key is a string");
-            self.manifests.push(raw);
-        }
+            })
+            .collect();
+        // All old ones first: two new names may well have the same tag.
+        self.manifests.retain(|raw| {
+            let old: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
+            !added.iter().any(|new| old.is_replaced_by(new))
+        });
+        self.manifests.extend(
+            added
+                .iter()
+                .map(|descriptor| to_raw_value(descriptor).expect("every map key is a string")),
+        );
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

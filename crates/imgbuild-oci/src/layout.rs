@@ -29,20 +29,23 @@ pub fn check_layout(path: &Path) -> Result<()> {
 /// Writes `image` into the layout at `path`, under its references.
 ///
 /// What else is in the layout stays; another image of the same tag loses it.
-/// Two writers wait for each other. A new layout appears as a whole.
+/// Two writers wait for each other. A new layout appears as a whole. Returns
+/// whether anything was written: an image that is there stays as it is.
 pub(crate) fn write_layout(
     path: &Path,
     image: &Image,
     references: &[Reference],
     sync: bool,
     monitor: Monitor<'_>,
-) -> Result<()> {
+) -> Result<bool> {
+    // A link is followed, as every program that writes does.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     loop {
         if is_present(path)? {
             return update_layout(path, image, references, sync, monitor);
         }
         let parent = parent_of(path);
-        fs::create_dir_all(parent).map_err(Error::File)?;
+        let _unless_used = NewDirectories::create(parent)?;
         let fresh = tempfile::Builder::new()
             .prefix(".imgbuild-")
             .permissions(std::fs::Permissions::from_mode(0o777))
@@ -54,10 +57,38 @@ pub(crate) fn write_layout(
             Ok(()) => {
                 // The directory has its final name: there is nothing to remove.
                 let _kept = fresh.keep();
-                return sync_directory(parent, sync);
+                sync_directory(parent, sync)?;
+                return Ok(true);
             }
             Err(_) if is_present(path)? => {}
             Err(error) => return Err(Error::File(error)),
+        }
+    }
+}
+
+/// Directories that were made for a layout; those that nothing was put into
+/// are removed again.
+struct NewDirectories {
+    deepest_first: Vec<PathBuf>,
+}
+
+impl NewDirectories {
+    fn create(directory: &Path) -> Result<Self> {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let missing = directory.ancestors().take_while(is_missing);
+        let created = Self {
+            deepest_first: missing.map(Path::to_path_buf).collect(),
+        };
+        fs::create_dir_all(directory).map_err(Error::File)?;
+        Ok(created)
+    }
+}
+
+impl Drop for NewDirectories {
+    fn drop(&mut self) {
+        for path in &self.deepest_first {
+            // Fails when there is something in it, as it should.
+            drop(fs::remove_dir(path));
         }
     }
 }
@@ -120,7 +151,7 @@ fn update_layout(
     references: &[Reference],
     sync: bool,
     monitor: Monitor<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     let lock = fs::File::open(path).map_err(Error::File)?;
     lock.file()
         .lock()
@@ -152,7 +183,13 @@ fn update_layout(
         })?;
     }
     index.insert(image, references);
-    update.finish(&index.to_bytes())
+    let index = index.to_bytes();
+    let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
+    if has_index && update.added.is_empty() {
+        return Ok(false);
+    }
+    update.finish(&index)?;
+    Ok(true)
 }
 
 impl Update<'_> {
@@ -180,7 +217,7 @@ impl Update<'_> {
     ) -> Result<()> {
         let mut file = new_file_beside(path)?;
         write(file.as_file_mut())?;
-        persist(file, path, self.sync)
+        persist(file, path, self.sync).map(drop)
     }
 
     fn finish(mut self, index: &[u8]) -> Result<()> {
@@ -220,14 +257,13 @@ pub(crate) fn new_file_beside(path: &Path) -> Result<NamedTempFile> {
 }
 
 /// Gives a complete file its final name.
-pub(crate) fn persist(file: NamedTempFile, path: &Path, sync: bool) -> Result<()> {
+pub(crate) fn persist(file: NamedTempFile, path: &Path, sync: bool) -> Result<std::fs::File> {
     if sync {
         let synced = file.as_file().sync_all();
         synced.map_err(|source| write_error(path, source))?;
     }
     file.persist(path)
-        .map_err(|error| write_error(path, error.error))?;
-    Ok(())
+        .map_err(|error| write_error(path, error.error))
 }
 
 /// Makes the names in a directory last.

@@ -4,6 +4,7 @@
 
 mod archive;
 mod buffer;
+pub mod cache;
 pub mod changeset;
 pub mod compression;
 pub mod content;
@@ -24,6 +25,7 @@ mod pipeline;
 pub mod platform;
 pub mod reference;
 pub mod source;
+pub mod store;
 pub mod tar_reader;
 mod tar_writer;
 pub mod validate;

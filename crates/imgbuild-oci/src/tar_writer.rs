@@ -222,6 +222,7 @@ pub(crate) struct TarStream<'a> {
     pending: Vec<u8>,
     pending_start: usize,
     content: Option<OpenContent<'a>>,
+    is_steady: bool,
 }
 
 #[derive(Debug)]
@@ -241,7 +242,14 @@ impl<'a> TarStream<'a> {
             pending: Vec::new(),
             pending_start: 0,
             content: None,
+            is_steady: true,
         }
+    }
+
+    /// Returns whether every file that has been read had the planned state
+    /// after it, to the last field.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.is_steady
     }
 
     /// Fills `buffer` and returns its length; less only at the end.
@@ -278,7 +286,7 @@ impl<'a> TarStream<'a> {
         if content.rest == 0
             && let Some(content) = self.content.take()
         {
-            content.reader.finish()?;
+            self.is_steady &= content.reader.finish()?;
             let padded = content.size.next_multiple_of(BLOCK_BYTES as u64);
             let padding = usize::try_from(padded - content.size).expect("less than a block");
             self.set_pending(|pending| pending.resize(padding, 0));
@@ -300,7 +308,7 @@ impl<'a> TarStream<'a> {
             let size = content.size();
             let reader = ContentReader::open(content)?;
             if size == 0 {
-                reader.finish()?;
+                self.is_steady &= reader.finish()?;
             } else {
                 let rest = size;
                 self.content = Some(OpenContent { reader, size, rest });

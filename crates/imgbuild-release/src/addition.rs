@@ -1,16 +1,17 @@
 //! Further files and directories that the user puts into an image.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use imgbuild_oci::changeset::Member;
-use imgbuild_oci::content::{Content, HostFile};
+use imgbuild_oci::content::{Content, FileState, HostFile};
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::ImagePath;
 
 use crate::error::{Error, Refusal, Result};
-use crate::release::{Found, file_member, image_mode, walk};
+use crate::release::{Found, image_mode, image_path, refuse_file, walk};
 
 /// One file or directory of the host, with its place in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,22 +30,44 @@ pub struct Addition {
 /// # Errors
 ///
 /// When a source is not there, a destination is not absolute, or with every
-/// path that cannot go into an image.
-pub fn open_additions(additions: &[Addition], mtime: u64) -> Result<Vec<Member>> {
+/// path that cannot go into an image; set-id files of other users than root
+/// only go in when `allows_set_id`.
+pub fn open_additions(
+    additions: &[Addition],
+    allows_set_id: bool,
+    mtime: u64,
+) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     let mut refusals = Vec::new();
     for addition in additions {
         let metadata = fs::metadata(&addition.source).map_err(Error::File)?;
         let mut destination = ImagePath::parse(&addition.destination).map_err(Error::Path)?;
         let first = members.len();
+        // A mode that the user gives is what the user wants.
+        let allows_set_id = allows_set_id || addition.mode.is_some();
         if metadata.is_dir() {
-            add_directory(&addition.source, &destination, &mut members, &mut refusals)?;
+            let mut directory = Directory {
+                source: &addition.source,
+                destination,
+                allows_set_id,
+                members: &mut members,
+                refusals: &mut refusals,
+            };
+            directory.add()?;
         } else if metadata.is_file() {
             let is_directory = addition.destination.ends_with('/');
             if let (true, Some(name)) = (is_directory, addition.source.file_name()) {
                 destination = destination.join(name.as_bytes()).map_err(Error::Path)?;
             }
-            members.push(file_member(&addition.source, destination)?);
+            let host = HostFile {
+                path: addition.source.clone(),
+                state: FileState::of(&metadata),
+            };
+            let owner = (metadata.uid(), metadata.gid());
+            match refuse_file(&host, owner, allows_set_id) {
+                Some(refusal) => refusals.push(refusal),
+                None => members.push(file(destination, host)),
+            }
         } else {
             let path = addition.source.clone();
             let what = "neither a file nor a directory";
@@ -64,42 +87,67 @@ pub fn open_additions(additions: &[Addition], mtime: u64) -> Result<Vec<Member>>
     }
 }
 
-fn add_directory(
-    source: &Path,
-    destination: &ImagePath,
-    members: &mut Vec<Member>,
-    refusals: &mut Vec<Refusal>,
-) -> Result<()> {
-    if !destination.is_root() {
-        members.push(Entry::directory(destination.clone()).into());
+/// A file of the host at its place in the image.
+fn file(path: ImagePath, host: HostFile) -> Member {
+    let entry = Entry::file(path, host.state.size, image_mode(host.state.mode));
+    Member {
+        entry,
+        content: Some(Content::File(host)),
     }
-    let mut add = |relative: &Path, found| {
-        let host = source.join(relative);
-        let path = match destination.join(relative.as_os_str().as_bytes()) {
-            Ok(path) => path,
-            Err(error) => {
-                let reason = error.to_string();
-                return refusals.push(Refusal::Name { path: host, reason });
-            }
-        };
+}
+
+/// A directory whose content is added.
+struct Directory<'a> {
+    source: &'a Path,
+    destination: ImagePath,
+    allows_set_id: bool,
+    members: &'a mut Vec<Member>,
+    refusals: &'a mut Vec<Refusal>,
+}
+
+impl Directory<'_> {
+    fn add(&mut self) -> Result<()> {
+        if !self.destination.is_root() {
+            let entry = Entry::directory(self.destination.clone());
+            self.members.push(entry.into());
+        }
+        let source = self.source;
+        walk(
+            source,
+            &mut |relative, found| match image_path(&self.destination, relative) {
+                Ok(path) => self.take(path, source.join(relative), found),
+                Err(reason) => self.refusals.push(Refusal::Name {
+                    path: source.join(relative),
+                    reason,
+                }),
+            },
+        )
+        .map_err(Error::File)
+    }
+
+    fn take(&mut self, path: ImagePath, host: PathBuf, found: std::io::Result<Found>) {
         match found {
             Ok(Found::Directory { mode }) => {
                 let mut entry = Entry::directory(path);
                 entry.mode |= mode & 0o7000;
-                members.push(entry.into());
+                self.members.push(entry.into());
             }
-            Ok(Found::Symlink { target }) => members.push(Entry::symlink(path, target).into()),
-            Ok(Found::File { state, .. }) => {
-                let entry = Entry::file(path, state.size, image_mode(state.mode));
-                let content = Content::File(HostFile { path: host, state });
-                members.push(Member {
-                    entry,
-                    content: Some(content),
-                });
+            Ok(Found::Symlink { target }) => {
+                self.members.push(Entry::symlink(path, target).into());
             }
-            Ok(Found::Special(what)) => refusals.push(Refusal::Special { path: host, what }),
-            Err(cause) => refusals.push(Refusal::Unreadable { path: host, cause }),
+            Ok(Found::File { state, owner, .. }) => {
+                let host = HostFile { path: host, state };
+                match refuse_file(&host, owner, self.allows_set_id) {
+                    Some(refusal) => self.refusals.push(refusal),
+                    None => self.members.push(file(path, host)),
+                }
+            }
+            Ok(Found::Special(what)) => {
+                self.refusals.push(Refusal::Special { path: host, what });
+            }
+            Err(cause) => self
+                .refusals
+                .push(Refusal::Unreadable { path: host, cause }),
         }
-    };
-    walk(source, &mut add).map_err(Error::File)
+    }
 }

@@ -1,5 +1,6 @@
 //! Executing a plan.
 
+use imgbuild_oci::cache::Cache;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::{LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
@@ -14,6 +15,8 @@ pub struct BuildOptions {
     pub threads: usize,
     /// The directory for compressed layers until they are written.
     pub scratch: std::path::PathBuf,
+    /// What earlier builds have left.
+    pub cache: Cache,
 }
 
 /// Makes the layers and assembles the image.
@@ -26,6 +29,7 @@ pub fn build(plan: Plan, options: &BuildOptions, monitor: Monitor<'_>) -> Result
         compression: plan.compression(),
         threads: options.threads,
         scratch: options.scratch.clone(),
+        cache: options.cache.clone(),
     };
     let image_options = plan.image().clone();
     let changesets = plan.into_changesets();

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use imgbuild_oci::path::{ImagePath, ParseImagePathError};
+use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
 use crate::certificates::CertificateError;
 use crate::pattern::PatternError;
@@ -206,19 +207,19 @@ impl fmt::Display for Refusal {
             Self::Special { path, what } => write!(
                 formatter,
                 "`{}` is {what}; images can hold files, directories and symbolic links",
-                path.display()
+                shown(path)
             ),
             Self::Unreadable { path, cause } => {
-                write!(formatter, "`{}` cannot be read: {cause}", path.display())
+                write!(formatter, "`{}` cannot be read: {cause}", shown(path))
             }
-            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", path.display()),
+            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", shown(path)),
             Self::SetId {
                 path,
                 owner: (uid, gid),
             } => write!(
                 formatter,
                 "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
-                path.display()
+                shown(path)
             ),
             Self::TwoSources {
                 path,
@@ -286,6 +287,11 @@ impl fmt::Display for ProgramProblem {
             ),
         }
     }
+}
+
+/// Shows a path of the host on one line, whatever bytes its name has.
+fn shown(path: &Path) -> String {
+    escaped(path.as_os_str().as_bytes())
 }
 
 /// Shows a list below its headline, [`MAX_SHOWN`] lines at most.

@@ -291,7 +291,7 @@ mod tests {
             names(&paths, 64),
             [
                 unit("", 3),
-                unit("data/model", 1),
+                unit("data", 1),
                 unit("lib", 2),
                 unit("lib/a", 3),
                 unit("lib/b", 1),
@@ -299,7 +299,7 @@ mod tests {
         );
         assert_eq!(
             names(&paths, 2),
-            [unit("", 9), unit("data/model", 1)],
+            [unit("", 9), unit("data", 1)],
             "the smallest are merged"
         );
         assert_eq!(names(&paths, 1), [unit("", 10)]);

@@ -302,7 +302,11 @@ impl<'a> Selection<'a> {
     fn take_tree(&mut self) -> Result<()> {
         let root = self.root;
         walk(root, &mut |relative, found| {
-            let is_directory = matches!(found, Ok(Found::Directory { .. }));
+            let is_directory = match &found {
+                Ok(found) => matches!(found, Found::Directory { .. }),
+                // One that cannot be listed.
+                Err(_) => root.join(relative).is_dir(),
+            };
             match self.options.patterns.decide(relative, is_directory) {
                 Verdict::Excluded => {
                     self.leave_out(relative, is_directory, "excluded");
@@ -374,23 +378,14 @@ impl<'a> Selection<'a> {
     }
 
     fn take_file(&mut self, path: ImagePath, host: HostFile, owner: (u32, u32), is_linked: bool) {
-        let mode = host.state.mode;
-        let is_anothers =
-            (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
-        if is_anothers && !self.options.allow_set_id {
-            let path = host.path;
-            return self.refusals.push(Refusal::SetId { path, owner });
-        }
-        if !is_readable(&host) {
-            return self.refusals.push(Refusal::Unreadable {
-                path: host.path,
-                cause: std::io::ErrorKind::PermissionDenied.into(),
-            });
+        let allows_set_id = self.options.allow_set_id;
+        if let Some(refusal) = refuse_file(&host, owner, allows_set_id) {
+            return self.refusals.push(refusal);
         }
         if is_linked {
             self.linked.insert((host.state.device, host.state.inode));
         }
-        let entry = Entry::file(path, host.state.size, image_mode(mode));
+        let entry = Entry::file(path, host.state.size, image_mode(host.state.mode));
         self.push(entry, Some(Content::File(host)));
     }
 
@@ -400,15 +395,7 @@ impl<'a> Selection<'a> {
     }
 
     fn image_path(&self, relative: &Path) -> std::result::Result<ImagePath, String> {
-        let bytes = relative.as_os_str().as_bytes();
-        let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
-        if relative.file_name().is_some_and(is_whiteout) {
-            return Err(
-                "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
-                    .to_owned(),
-            );
-        }
-        self.prefix.join(bytes).map_err(|error| error.to_string())
+        image_path(self.prefix, relative)
     }
 
     fn finish(mut self, kind: Kind, name: String, mix: Option<MixRelease>) -> Result<Release> {
@@ -448,6 +435,51 @@ fn is_directory_name(path: &Path) -> bool {
 pub(crate) fn image_mode(host: u32) -> u32 {
     let permissions = if host & 0o111 == 0 { 0o644 } else { 0o755 };
     permissions | host & 0o7000
+}
+
+/// Where something below a directory of the host lands below `prefix`.
+///
+/// # Errors
+///
+/// Says why no image can hold the name.
+pub(crate) fn image_path(
+    prefix: &ImagePath,
+    relative: &Path,
+) -> std::result::Result<ImagePath, String> {
+    let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
+    if relative.file_name().is_some_and(is_whiteout) {
+        return Err(
+            "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
+                .to_owned(),
+        );
+    }
+    let joined = prefix.join(relative.as_os_str().as_bytes());
+    joined.map_err(|error| error.to_string())
+}
+
+/// Refuses a file of `owner` that cannot be read, or that would run as
+/// another user in the image than it does here.
+pub(crate) fn refuse_file(
+    host: &HostFile,
+    owner: (u32, u32),
+    allows_set_id: bool,
+) -> Option<Refusal> {
+    let mode = host.state.mode;
+    let is_anothers = (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
+    let path = || host.path.clone();
+    if is_anothers && !allows_set_id {
+        return Some(Refusal::SetId {
+            path: path(),
+            owner,
+        });
+    }
+    if !is_readable(host) {
+        return Some(Refusal::Unreadable {
+            path: path(),
+            cause: std::io::ErrorKind::PermissionDenied.into(),
+        });
+    }
+    None
 }
 
 /// Asks the system only where the mode leaves a doubt: it is one call a file.

@@ -20,7 +20,7 @@
 //! | [`tree`] | [`Tree`]: a release written as lines of text |
 //! | [`sandbox`] | [`Sandbox`] and [`Outcome`]: one program, run in a directory of its own with a known environment |
 //! | [`redact`] | what varies in messages (paths, durations) by a fixed word; never a digest |
-//! | [`unpack`] | [`unpack()`]: what a standard tar reader finds in an archive or layout, all digests recomputed |
+//! | [`mod@unpack`] | [`unpack()`]: what a standard tar reader finds in an archive or layout, all digests recomputed |
 //!
 //! It depends on no other crate of the workspace, so that what it finds in an
 //! image is a second opinion.

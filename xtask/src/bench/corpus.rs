@@ -53,7 +53,7 @@ impl Corpus {
         }
     }
 
-    fn of(places: &[&Path], enough: u64) -> Self {
+    pub(super) fn of(places: &[&Path], enough: u64) -> Self {
         let mut corpus = Self {
             elf: Endless::default(),
             text: Endless::default(),

@@ -4,6 +4,7 @@
 //! between rounds.
 
 use super::Workload;
+use super::table::{Limit, Target};
 use crate::process::{is_installed, succeeds};
 
 /// A situation in which an image is built.
@@ -112,7 +113,45 @@ impl Case {
             Self::Gzip => {
                 "The pipes into a compressor make one file and no digests; the others make images."
             }
-            Self::Warm | Self::Changed | Self::CacheFrom => "",
+            Self::Warm => "",
+            Self::Changed => "A layout keeps the blobs of earlier rounds.",
+            Self::CacheFrom => "",
+        }
+    }
+
+    /// What a case should reach on a machine of two cores.
+    pub(super) fn targets(self) -> &'static [Target] {
+        const PLAIN: [Target; 1] = [Target {
+            subject: "imgbuild --no-sync",
+            other: "lower bound: read, SHA-256, write",
+            limit: Limit::AtMostTimes(1.3),
+        }];
+        const GZIP: [Target; 2] = [
+            Target {
+                subject: "imgbuild --no-sync",
+                other: "tar \\| pigz -1",
+                limit: Limit::TwiceAsFastAndNoLarger,
+            },
+            Target {
+                subject: "imgbuild --no-sync gzip:9",
+                other: "tar \\| pigz -6",
+                limit: Limit::TwiceAsFastAndNoLarger,
+            },
+        ];
+        const WARM: [Target; 2] = [
+            warm_target("imgbuild, archive", 0.005),
+            warm_target("imgbuild, gzip layout", 0.005),
+        ];
+        const CHANGED: [Target; 2] = [
+            warm_target("imgbuild, archive", 0.155),
+            warm_target("imgbuild, gzip layout", 0.155),
+        ];
+        match self {
+            Self::Plain => &PLAIN,
+            Self::Gzip => &GZIP,
+            Self::Warm => &WARM,
+            Self::Changed => &CHANGED,
+            Self::CacheFrom => &[],
         }
     }
 
@@ -122,6 +161,15 @@ impl Case {
             Self::Changed => workload == Workload::Tree,
             Self::CacheFrom => workload != Workload::Binary,
         }
+    }
+}
+
+/// Twice the `stat` of the tree, and some seconds.
+const fn warm_target(subject: &'static str, seconds: f64) -> Target {
+    Target {
+        subject,
+        other: "lower bound: stat of the tree",
+        limit: Limit::AtMostTwiceAnd(seconds),
     }
 }
 
@@ -221,7 +269,7 @@ fn plain(abilities: &Abilities) -> Vec<Subject> {
     if abilities.has("buildah") {
         subjects.push(buildah(
             "buildah to docker-archive",
-            "docker-archive:\"$OUT/image.tar\":bench:1",
+            "\"$container\" docker-archive:\"$OUT/image.tar\":bench:1",
         ));
     }
     if abilities.has("docker") {
@@ -272,7 +320,10 @@ fn gzip(abilities: &Abilities) -> Vec<Subject> {
         subjects.push(Subject::new("umoci insert", EMPTY, script));
     }
     if abilities.has("buildah") {
-        subjects.push(buildah("buildah to layout", "oci:\"$OUT/layout\":1"));
+        subjects.push(buildah(
+            "buildah to layout",
+            "--disable-compression=false \"$container\" oci:\"$OUT/layout\":1",
+        ));
     }
     subjects
 }
@@ -329,12 +380,12 @@ fn cache_from(abilities: &Abilities) -> Vec<Subject> {
     ]
 }
 
-fn buildah(name: &str, destination: &str) -> Subject {
+fn buildah(name: &str, arguments: &str) -> Subject {
     let script = format!(
         "b() {{ buildah --root \"$STATE/root\" --runroot \"$STATE/run\" \"$@\"; }}\n\
          container=$(b from scratch)\n\
          b copy -q \"$container\" \"$TREE\" /app\n\
-         b commit -q --rm \"$container\" {destination}"
+         b commit -q --rm {arguments}"
     );
     let mut subject = Subject::new(name, BUILDAH_RESET, script);
     subject.last = "buildah --root \"$STATE/root\" --runroot \"$STATE/run\" rmi -af || true";
@@ -396,6 +447,21 @@ mod tests {
                     subjects.len(),
                     "no two subjects share a directory"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn targets_name_subjects_of_their_case() {
+        for case in [Case::Plain, Case::Gzip, Case::Warm, Case::Changed] {
+            let names: Vec<String> = subjects(case, &all())
+                .into_iter()
+                .map(|one| one.name)
+                .collect();
+            for target in case.targets() {
+                for name in [target.subject, target.other] {
+                    assert!(names.iter().any(|known| known == name), "{name}");
+                }
             }
         }
     }

@@ -29,6 +29,14 @@ impl Row {
             .collect()
     }
 
+    fn output(&self) -> u64 {
+        self.measurements
+            .iter()
+            .map(|one| one.output)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// The walls divided by those of `reference` in the same round, rising.
     fn ratios(&self, reference: &Self) -> Vec<f64> {
         let pairs = self.walls().into_iter().zip(reference.walls());
@@ -36,6 +44,72 @@ impl Row {
         ratios.sort_by(f64::total_cmp);
         ratios
     }
+}
+
+/// What one subject should reach, compared with another.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) subject: &'static str,
+    pub(super) other: &'static str,
+    pub(super) limit: Limit,
+}
+
+/// How much time a subject may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Limit {
+    /// So many times the other's.
+    AtMostTimes(f64),
+    /// Half of the other's, for no more bytes.
+    TwiceAsFastAndNoLarger,
+    /// Twice the other's, and so many seconds.
+    AtMostTwiceAnd(f64),
+}
+
+/// Says of each target whether it was met; of one that was not measured
+/// nothing.
+pub(super) fn render_targets(rows: &[Row], targets: &[Target]) -> String {
+    let mut text = String::new();
+    let find = |name| rows.iter().find(|row| row.name == name);
+    for target in targets {
+        let (Some(row), Some(other)) = (find(target.subject), find(target.other)) else {
+            continue;
+        };
+        let Some((is_met, what)) = judge(row, other, target.limit) else {
+            continue;
+        };
+        let verdict = if is_met { "met" } else { "MISSED" };
+        writeln!(text, "- Target {verdict}: {}, {what}.", target.subject)
+            .expect("a string takes everything");
+    }
+    if !text.is_empty() {
+        text.insert(0, '\n');
+    }
+    text
+}
+
+fn judge(row: &Row, other: &Row, limit: Limit) -> Option<(bool, String)> {
+    let ratio = median(row.ratios(other))?;
+    let name = &other.name;
+    Some(match limit {
+        Limit::AtMostTimes(most) => {
+            let what = format!("{ratio:.2} times `{name}` (at most {most})");
+            (ratio <= most, what)
+        }
+        Limit::TwiceAsFastAndNoLarger => {
+            let size = row.output() as f64 / other.output().max(1) as f64;
+            let speed = 1.0 / ratio;
+            let what = format!(
+                "{speed:.2} times as fast as `{name}` (at least 2), {size:.3} times its bytes (at most 1)"
+            );
+            (speed >= 2.0 && size <= 1.0, what)
+        }
+        Limit::AtMostTwiceAnd(seconds) => {
+            let most = 2.0 * median(other.walls())? + seconds;
+            let took = median(row.walls())?;
+            let what = format!("{took:.3} s (at most {most:.3} s: twice `{name}` and {seconds} s)");
+            (took <= most, what)
+        }
+    })
 }
 
 /// Writes the rows; the first one is what all are compared with.
@@ -70,7 +144,6 @@ fn cells(row: &Row, reference: &Row) -> Vec<String> {
     };
     let processor = row.measurements.iter().filter_map(|one| one.processor);
     let peak = row.measurements.iter().filter_map(|one| one.peak).max();
-    let output = row.measurements.iter().map(|one| one.output).max();
     vec![
         shown(median(row.walls())),
         median(ratios).map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
@@ -79,7 +152,7 @@ fn cells(row: &Row, reference: &Row) -> Vec<String> {
         peak.map_or("–".to_owned(), |bytes| {
             format!("{:.1}", bytes as f64 / f64::from(1 << 20))
         }),
-        output
+        Some(row.output())
             .filter(|bytes| *bytes > 0)
             .map_or("–".to_owned(), |bytes| {
                 format!("{:.1}", bytes as f64 / 1e6)
@@ -147,6 +220,33 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("| broken"));
+    }
+
+    #[test]
+    fn targets_are_judged_by_the_median() {
+        let rows = [
+            row("own", &[100, 100, 100], None),
+            row("other", &[300, 150, 250], None),
+            row("bound", &[90, 90, 30], None),
+        ];
+        let target = |other, limit| Target {
+            subject: "own",
+            other,
+            limit,
+        };
+        let targets = [
+            target("other", Limit::TwiceAsFastAndNoLarger),
+            target("bound", Limit::AtMostTimes(1.1)),
+            target("bound", Limit::AtMostTwiceAnd(0.005)),
+            target("absent", Limit::AtMostTimes(1.0)),
+        ];
+        assert_eq!(
+            render_targets(&rows, &targets),
+            "\n- Target met: own, 2.50 times as fast as `other` (at least 2), 1.000 times its bytes (at most 1).\n\
+             - Target MISSED: own, 1.11 times `bound` (at most 1.1).\n\
+             - Target met: own, 0.100 s (at most 0.185 s: twice `bound` and 0.005 s).\n"
+        );
+        assert_eq!(render_targets(&rows, &[]), "");
     }
 
     #[test]

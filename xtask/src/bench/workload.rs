@@ -38,17 +38,27 @@ impl Workload {
 
 /// Makes `workload` at `directory`, which appears when it is complete.
 pub(super) fn make(workload: Workload, scale: f64, directory: &Path) -> Result {
-    let scaled = |count: f64| (count * scale).round().max(1.0) as u64;
+    let scaled = |count: f64| scaled(count, scale);
     let total = match workload {
         Workload::Tree | Workload::One => scaled(1e9),
         Workload::Small => scaled(205e6),
         // A small program is small at every scale.
         Workload::Binary => 10_000_000,
     };
+    make_of(Corpus::open(total)?, workload, (scale, total), directory)
+}
+
+fn make_of(
+    corpus: Corpus,
+    workload: Workload,
+    (scale, total): (f64, u64),
+    directory: &Path,
+) -> Result {
     let mut maker = Maker {
-        corpus: Corpus::open(total)?,
+        corpus,
         random: Random(0x1234_5678_9abc_def1),
     };
+    let scaled = |count: f64| scaled(count, scale);
     let parent = directory.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(parent)?;
     let fresh = tempfile::Builder::new()
@@ -62,6 +72,10 @@ pub(super) fn make(workload: Workload, scale: f64, directory: &Path) -> Result {
     }
     fs_err::rename(fresh.keep(), directory)?;
     Ok(())
+}
+
+fn scaled(count: f64, scale: f64) -> u64 {
+    (count * scale).round().max(1.0) as u64
 }
 
 struct Maker {
@@ -161,17 +175,37 @@ mod tests {
     use super::super::bound::list;
     use super::*;
 
+    fn corpus(place: &Path) -> Corpus {
+        for (name, start) in [("elf", "\x7fELF"), ("text", "text"), ("gzip", "\x1f\u{8b}")] {
+            let content = format!("{start}{}", name.repeat(1000));
+            fs_err::create_dir_all(place).unwrap();
+            fs_err::write(place.join(name), content).unwrap();
+        }
+        Corpus::of(&[place], 1 << 20)
+    }
+
     #[test]
     fn workloads_have_the_size_that_they_say() {
         let scratch = tempfile::tempdir().unwrap();
-        for (workload, files, bytes) in [
-            (Workload::Tree, 31, 9_900_000..10_000_001),
-            (Workload::Small, 1_000, 1_900_000..2_200_000),
-            (Workload::One, 1, 10_000_000..10_000_001),
-            (Workload::Binary, 1, 10_000_000..10_000_001),
+        for (workload, scale, files, bytes) in [
+            (
+                Workload::Tree,
+                (0.01, 10_000_000),
+                31,
+                9_999_000..10_000_001,
+            ),
+            (Workload::Small, (0.001, 205_000), 100, 180_000..230_000),
+            (Workload::One, (0.01, 10_000_000), 1, 10_000_000..10_000_001),
+            (
+                Workload::Binary,
+                (1.0, 10_000_000),
+                1,
+                10_000_000..10_000_001,
+            ),
         ] {
             let tree = scratch.path().join(workload.name());
-            make(workload, 0.01, &tree).unwrap();
+            let corpus = corpus(&scratch.path().join("corpus"));
+            make_of(corpus, workload, scale, &tree).unwrap();
             let list = list(&tree).unwrap();
             let total: u64 = list.iter().map(|(_, size)| size).sum();
             assert_eq!(list.len(), files, "{workload:?}");
@@ -182,14 +216,12 @@ mod tests {
     #[test]
     fn a_workload_is_the_same_every_time() {
         let scratch = tempfile::tempdir().unwrap();
-        let made: Vec<Vec<u8>> = ["a", "b"]
-            .iter()
-            .map(|name| {
-                let tree = scratch.path().join(name);
-                make(Workload::Small, 0.0001, &tree).unwrap();
-                fs_err::read(tree.join("modules/000/module-3")).unwrap()
-            })
-            .collect();
-        assert_eq!(made[0], made[1]);
+        let make = |name| {
+            let tree = scratch.path().join(name);
+            let corpus = corpus(&scratch.path().join("corpus"));
+            make_of(corpus, Workload::Small, (0.0001, 20_500), &tree).unwrap();
+            fs_err::read(tree.join("modules/000/module-3")).unwrap()
+        };
+        assert_eq!(make("a"), make("b"));
     }
 }

@@ -12,7 +12,7 @@ pub(super) const SLACK_BYTES: usize = 8;
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     buffer: &'a mut [u8],
-    position: usize,
+    position: u32,
     bits: u64,
     count: u32,
 }
@@ -38,9 +38,9 @@ impl<'a> BitWriter<'a> {
     /// Moves whole bytes to the buffer.
     #[inline(always)]
     pub(super) fn flush(&mut self) {
-        let word = &mut self.buffer[self.position..][..SLACK_BYTES];
-        word.copy_from_slice(&self.bits.to_le_bytes());
-        self.position += (self.count >> 3) as usize;
+        let start = self.position as usize;
+        self.buffer[start..start + SLACK_BYTES].copy_from_slice(&self.bits.to_le_bytes());
+        self.position += self.count >> 3;
         self.bits >>= self.count & 56;
         self.count &= 7;
     }
@@ -54,8 +54,8 @@ impl<'a> BitWriter<'a> {
     /// Fills the last byte with zero bits and appends `bytes`.
     pub(super) fn put_aligned(&mut self, bytes: &[u8]) {
         self.align();
-        self.buffer[self.position..][..bytes.len()].copy_from_slice(bytes);
-        self.position += bytes.len();
+        self.buffer[self.position as usize..][..bytes.len()].copy_from_slice(bytes);
+        self.position += bytes.len() as u32;
     }
 
     /// Returns how many bits of the current byte are taken, 0 to 7.
@@ -66,7 +66,7 @@ impl<'a> BitWriter<'a> {
     /// Fills the last byte and returns the number of bytes written.
     pub(super) fn finish(mut self) -> usize {
         self.align();
-        self.position
+        self.position as usize
     }
 
     fn align(&mut self) {

@@ -9,6 +9,7 @@ use super::symbol::{
     DISTANCE_EXTRA_BITS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_EXTRA_BITS, LENGTH_SLOT, distance_slot,
     length_extra,
 };
+use super::window::first_four;
 
 /// Four literals of this length and the 7 bits that may wait fit in 63 bits.
 const LITLEN_LIMIT: usize = 14;
@@ -24,35 +25,41 @@ pub(super) fn bound(data_bytes: usize, blocks: usize) -> usize {
     data_bytes + stored * (STORED_HEADER_BYTES + 1) + 2 * super::bits::SLACK_BYTES
 }
 
-/// Writes `sequences`, which stand for `data`, as one block, or `data` itself
-/// as stored blocks.
+/// A part of the input and what a parser made of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content<'a> {
+    pub(super) data: &'a [u8],
+    pub(super) sequences: &'a [Sequence],
+}
+
+/// Writes `content`, whose symbols are `counts`, as one block, or its data as
+/// stored blocks.
 pub(super) fn write(
     output: &mut BitWriter<'_>,
-    data: &[u8],
-    sequences: &[Sequence],
-    mut counts: Histogram,
+    content: Content<'_>,
+    counts: &mut Histogram,
     last: bool,
 ) {
     counts.end_block();
     let fixed = Code::fixed();
-    let fixed_bits = fixed.body_bits(&counts);
-    let stored_bits = stored_bits(data.len(), output.pending());
+    let fixed_bits = fixed.body_bits(counts);
+    let stored_bits = stored_bits(content.data.len(), output.pending());
     counts.complete_distances();
-    let dynamic = Code::optimal(&counts);
+    let dynamic = Code::optimal(counts);
     let header = Header::new(&dynamic.litlen, &dynamic.distance);
-    let dynamic_bits = header.bits() + dynamic.body_bits(&counts);
+    let dynamic_bits = header.bits() + dynamic.body_bits(counts);
     if stored_bits <= dynamic_bits.min(fixed_bits) + 3 {
-        write_stored(output, data, last);
+        write_stored(output, content.data, last);
         return;
     }
     output.put(u64::from(last), 1);
     if fixed_bits <= dynamic_bits {
         output.put(1, 2);
-        fixed.write_body(output, data, sequences);
+        fixed.write_body(output, content);
     } else {
         output.put(2, 2);
         header.write(output);
-        dynamic.write_body(output, data, sequences);
+        dynamic.write_body(output, content);
     }
 }
 
@@ -134,15 +141,17 @@ impl Code {
             + product(&counts.distance, &DISTANCE_EXTRA_BITS)
     }
 
-    fn write_body(&self, output: &mut BitWriter<'_>, data: &[u8], sequences: &[Sequence]) {
-        Words::new(self).write(output, data, sequences);
+    fn write_body(&self, output: &mut BitWriter<'_>, content: Content<'_>) {
+        // The loop wants the writer in registers, so it gets it by value.
+        let taken = std::mem::replace(output, BitWriter::new(&mut []));
+        *output = Words::new(self).write(taken, content);
     }
 }
 
 /// Ready-made bits of every literal, length and distance.
 struct Words {
     /// The code in the low 24 bits, its length above.
-    literal: [u32; 256],
+    literal: [u32; 512],
     /// Code and extra bits in the low 24 bits, their number above.
     length: [u32; 256],
     /// The code in the low 16 bits, its length above, then the number of extra
@@ -168,28 +177,56 @@ impl Words {
             u32::from(distance_words[slot]) | u32::from(code.distance[slot]) << 16 | extra << 24
         };
         Self {
-            literal: std::array::from_fn(word),
+            literal: std::array::from_fn(|index| if index < 256 { word(index) } else { 0 }),
             length: std::array::from_fn(length),
             distance: std::array::from_fn(distance),
             end_of_block: word(END_OF_BLOCK),
         }
     }
 
-    fn write(&self, output: &mut BitWriter<'_>, data: &[u8], sequences: &[Sequence]) {
-        let mut rest = data;
+    fn write<'a>(&self, mut output: BitWriter<'a>, content: Content<'_>) -> BitWriter<'a> {
+        let Content { data, sequences } = content;
+        let mut position = 0;
         for sequence in sequences {
-            let (literals, after) = rest.split_at(sequence.literals as usize);
-            rest = &after[sequence.covered() - literals.len()..];
-            self.write_literals(output, literals);
+            let literals = sequence.literals as usize;
+            let (few, few_count) = match first_four(data, position as u32) {
+                Some(bytes) if literals < 4 => self.few_literals(bytes, literals),
+                _ => {
+                    self.write_literals(&mut output, &data[position..position + literals]);
+                    (0, 0)
+                }
+            };
+            position += sequence.covered();
             if sequence.length_less_3 != NO_MATCH {
-                self.write_match(output, *sequence);
+                let (bits, count) = self.match_bits(*sequence);
+                output.add(few, few_count);
+                if few_count + count > 56 {
+                    output.flush();
+                }
+                output.add(bits, count);
                 output.flush();
+            } else {
+                output.put(few, few_count);
             }
         }
         output.put(
             u64::from(self.end_of_block & 0xff_ffff),
             self.end_of_block >> 24,
         );
+        output
+    }
+
+    /// Returns the bits of the first `count` of `bytes`, at most 3, and their number.
+    #[inline(always)]
+    fn few_literals(&self, bytes: [u8; 4], count: usize) -> (u64, u32) {
+        let (mut bits, mut length) = (0, 0);
+        for (lane, &literal) in bytes[..3].iter().enumerate() {
+            let none = usize::from(lane >= count) << 8;
+            let word = self.literal[usize::from(literal) | none];
+            bits |= u64::from(word & 0xff_ffff) << (length & 63);
+            length += word >> 24;
+        }
+        (bits, length)
     }
 
     #[inline(always)]
@@ -216,21 +253,20 @@ impl Words {
         output.add(u64::from(word & 0xff_ffff), word >> 24);
     }
 
-    /// Adds at most 14 + 5 + 15 + 13 bits.
+    /// Returns the bits of a match, at most 14 + 5 + 15 + 13, and their number.
     #[inline(always)]
-    fn write_match(&self, output: &mut BitWriter<'_>, sequence: Sequence) {
-        let word = self.length[usize::from(sequence.length_less_3 & 255)];
-        output.add(u64::from(word & 0xff_ffff), word >> 24);
+    fn match_bits(&self, sequence: Sequence) -> (u64, u32) {
+        let length = self.length[usize::from(sequence.length_less_3 & 255)];
         let slot = distance_slot(sequence.distance_less_1);
         let word = self.distance[usize::from(slot & 31)];
-        let (code_bits, extra_bits) = (word >> 16 & 255, word >> 24);
+        let (code_bits, extra_bits) = (word >> 16 & 15, word >> 24 & 15);
         // The first distance of every symbol, less 1, is a multiple of the
         // range that the extra bits span.
         let extra = u64::from(sequence.distance_less_1) & ((1 << extra_bits) - 1);
-        output.add(
-            u64::from(word & 0xffff) | extra << code_bits,
-            code_bits + extra_bits,
-        );
+        let distance = u64::from(word & 0xffff) | extra << code_bits;
+        let length_bits = length >> 24;
+        let bits = u64::from(length & 0xff_ffff) | distance << (length_bits & 63);
+        (bits, length_bits + code_bits + extra_bits)
     }
 }
 

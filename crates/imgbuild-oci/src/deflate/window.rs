@@ -16,6 +16,14 @@ pub(super) fn word(window: &[u8], position: u32) -> u64 {
     }
 }
 
+/// Returns the 16 bytes at `position`, unless fewer are left.
+#[inline(always)]
+pub(super) fn sixteen(window: &[u8], position: u32) -> Option<u128> {
+    let bytes = window.get(position as usize..position as usize + 16)?;
+    let bytes = bytes.try_into().expect("the range has 16 bytes");
+    Some(u128::from_le_bytes(bytes))
+}
+
 /// Returns the 4 bytes at `position`, or zero where fewer are left.
 #[inline(always)]
 pub(super) fn half_word(window: &[u8], position: u32) -> u32 {
@@ -23,6 +31,13 @@ pub(super) fn half_word(window: &[u8], position: u32) -> u32 {
         Some(bytes) => u32::from_le_bytes(bytes.try_into().expect("the range has 4 bytes")),
         None => 0,
     }
+}
+
+/// Returns the 4 bytes at `position`, unless fewer are left.
+#[inline(always)]
+pub(super) fn first_four(data: &[u8], position: u32) -> Option<[u8; 4]> {
+    let bytes = data.get(position as usize..position as usize + 4)?;
+    Some(bytes.try_into().expect("the range has 4 bytes"))
 }
 
 /// Returns how many bytes at `position` equal those at `candidate`, which is

@@ -28,6 +28,18 @@ impl BlobReader {
         }
     }
 
+    /// Returns the last bytes; `None` if there are fewer or they cannot be
+    /// read.
+    pub(crate) fn last_bytes<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {
+        let mut bytes = [0; COUNT];
+        let offset = self.end.checked_sub(COUNT as u64)?;
+        if offset < self.start {
+            return None;
+        }
+        self.file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(bytes)
+    }
+
     /// Returns the number of bytes, read or not.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -187,11 +187,21 @@ fn guess(release: &Release) -> Result<ImagePath> {
             .filter(|path| path.file_name() == name.as_bytes());
         found.next().map(|path| (*path).clone())
     };
-    match candidates.as_slice() {
-        [only] => Ok((*only).clone()),
-        several => named(release.name()).ok_or_else(|| Error::NoCommand {
-            candidates: several.iter().map(|path| (*path).clone()).collect(),
-        }),
+    // A link to a program is no second program.
+    let mut ends: Vec<End> = candidates
+        .iter()
+        .map(|path| contents.resolve(path))
+        .collect();
+    ends.dedup();
+    match (candidates.as_slice(), ends.as_slice()) {
+        ([only], _) => Ok((*only).clone()),
+        (several, ends) => match (named(release.name()), ends) {
+            (Some(path), _) => Ok(path),
+            (None, [End::There(end)]) if several.contains(&end) => Ok(end.clone()),
+            (None, _) => Err(Error::NoCommand {
+                candidates: several.iter().map(|path| (*path).clone()).collect(),
+            }),
+        },
     }
 }
 

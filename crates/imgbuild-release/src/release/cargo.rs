@@ -12,7 +12,7 @@ use imgbuild_oci::path::ImagePath;
 use super::walk::{Found, look_at, walk, walk_flat};
 use super::{Selection, Verdict};
 use crate::elf::{self, Elf};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 
 const LEFT_BY_CARGO: &str = "Cargo's intermediate files";
 const NOT_PICKED: &str = "not picked with `--bin`";
@@ -48,7 +48,11 @@ pub(super) fn package_name(root: &Path) -> Option<String> {
 /// need.
 pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
     let root = selection.root;
-    let programs = programs(root)?;
+    let (programs, closed) = programs(root)?;
+    refuse_closed(selection, closed);
+    if !selection.refusals.is_empty() {
+        return Ok(());
+    }
     let picked = pick(&programs, &selection.options.binaries)?;
     if picked.is_empty() {
         let path = root.to_path_buf();
@@ -106,9 +110,28 @@ fn walk_top(
     walk_flat(root, see).map_err(Error::File)
 }
 
-/// The programs that lie directly in the directory, by name.
-fn programs(root: &Path) -> Result<BTreeMap<OsString, Elf>> {
+/// Refuses the executables that cannot be read, unless nobody asks for them.
+fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error)>) {
+    let options = selection.options;
+    let is_wanted = |name: &OsStr| {
+        let is_named = |picked: &String| OsStr::new(picked) == name;
+        (options.binaries.is_empty() || options.binaries.iter().any(is_named))
+            && options.patterns.decide(Path::new(name), false) != Verdict::Excluded
+    };
+    for (name, cause) in closed {
+        if is_wanted(&name) {
+            let path = selection.root.join(name);
+            selection.refusals.push(Refusal::Unreadable { path, cause });
+        }
+    }
+}
+
+/// The programs that lie directly in the directory, by name, and the
+/// executables that cannot be read, so that nobody knows what they are.
+#[expect(clippy::type_complexity, reason = "two lists for one caller")]
+fn programs(root: &Path) -> Result<(BTreeMap<OsString, Elf>, Vec<(OsString, io::Error)>)> {
     let mut programs = BTreeMap::new();
+    let mut closed = Vec::new();
     for entry in fs::read_dir(root).map_err(Error::File)? {
         let entry = entry.map_err(Error::File)?;
         let metadata = entry.metadata().map_err(Error::File)?;
@@ -117,11 +140,19 @@ fn programs(root: &Path) -> Result<BTreeMap<OsString, Elf>> {
         }
         let is_program =
             |elf: &Elf| matches!(elf.kind, elf::Kind::Program | elf::Kind::StaticProgram);
-        if let Some(elf) = read_elf(&entry.path()).filter(is_program) {
+        let file = match fs::File::open(entry.path()) {
+            Ok(file) => file,
+            Err(error) => {
+                closed.push((entry.file_name(), error.kind().into()));
+                continue;
+            }
+        };
+        if let Some(elf) = Elf::read(&file).ok().flatten().filter(is_program) {
             programs.insert(entry.file_name(), elf);
         }
     }
-    Ok(programs)
+    closed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((programs, closed))
 }
 
 fn read_elf(path: &Path) -> Option<Elf> {

@@ -65,7 +65,11 @@ fn walk_to_depth(
             Err(error) => {
                 let path = error.path().unwrap_or(root).to_path_buf();
                 let relative = path.strip_prefix(root).unwrap_or(&path);
-                see(relative, Err(error.into()));
+                // Its path is said where the message is made.
+                let cause = error
+                    .into_io_error()
+                    .expect("links are not followed, so there is no loop");
+                see(relative, Err(cause));
             }
         }
     }

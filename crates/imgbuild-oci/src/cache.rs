@@ -1,0 +1,201 @@
+//! What was made before and may be used again: a store, and images or stores
+//! that the user names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::digest::{DiffId, Digest};
+use crate::source::document::{Config, Document};
+use crate::source::{BlobReader, ManifestDescriptor, Source, SourceError, SourceName};
+use crate::store::Store;
+
+/// What may be used again instead of being made.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    /// What earlier builds have left on this machine.
+    pub store: Option<Arc<Store>>,
+    /// What was carried over, in the order in which it is looked through.
+    pub sources: Arc<[CacheSource]>,
+    /// Whether a layer is recognized by its bytes only, never by what `stat`
+    /// says of its files.
+    pub reads_contents: bool,
+}
+
+/// An image, or a store, whose compressed layers may be used again.
+pub struct CacheSource {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Image {
+        source: Source,
+        layers: BTreeMap<DiffId, Vec<Candidate>>,
+    },
+    Store(Store),
+}
+
+/// A compressed layer of an image, of which nothing is known but what the
+/// image says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// The CRC-32 of the tar and its size modulo 2^32, as the end of a gzip
+    /// member says them (RFC 1952, section 2.3.1).
+    pub(crate) trailer: [u8; 8],
+}
+
+impl CacheSource {
+    /// Opens a layout, an archive or a store. An archive that is compressed as
+    /// a whole is decompressed to a file without a name in `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of these, or cannot be read.
+    pub fn open(name: &SourceName, scratch: &Path) -> Result<Self, SourceError> {
+        let shown = name.path().display().to_string();
+        if let (SourceName::Path(path), Some(store)) = (name, Store::open_read_only(name.path())) {
+            debug_assert!(path.is_dir(), "a store is a directory");
+            let kind = Kind::Store(store);
+            return Ok(Self { name: shown, kind });
+        }
+        let source = name.open(scratch)?;
+        let mut layers = BTreeMap::new();
+        for manifest in source.manifests()? {
+            // One image that cannot be read keeps nobody from the others.
+            if let Ok(found) = layers_of(&source, &manifest) {
+                for (diff_id, candidate) in found {
+                    add(&mut layers, diff_id, candidate);
+                }
+            }
+        }
+        let kind = Kind::Image { source, layers };
+        Ok(Self { name: shown, kind })
+    }
+
+    /// Returns how many compressed layers there are to choose from; of a
+    /// store nobody knows before it is asked.
+    #[must_use]
+    pub fn layers(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Image { layers, .. } => Some(layers.len()),
+            Kind::Store(_) => None,
+        }
+    }
+
+    /// Returns whether it is worth the time to hash a tar of this size.
+    pub(crate) fn may_have(&self, shape: Digest, tar_size: u64) -> bool {
+        match &self.kind {
+            Kind::Image { layers, .. } => {
+                let mut candidates = layers.values().flatten();
+                candidates.any(|candidate| candidate.has_size(tar_size))
+            }
+            Kind::Store(store) => store.knows(shape),
+        }
+    }
+
+    /// Returns the store, if it is one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        match &self.kind {
+            Kind::Image { .. } => None,
+            Kind::Store(store) => Some(store),
+        }
+    }
+
+    /// Returns what an image has for a tar with this diff ID, size and CRC.
+    pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<Candidate> {
+        let Kind::Image { layers, .. } = &self.kind else {
+            return Vec::new();
+        };
+        let all = layers.get(&diff_id).into_iter().flatten().copied();
+        all.filter(|candidate| candidate.trailer == trailer)
+            .collect()
+    }
+
+    /// Opens the bytes of a candidate, which nobody has checked.
+    pub(crate) fn open_candidate(&self, candidate: &Candidate) -> io::Result<BlobReader> {
+        let Kind::Image { source, .. } = &self.kind else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
+        match blob.size() == candidate.size {
+            true => Ok(blob),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl fmt::Debug for CacheSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CacheSource")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for CacheSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+impl Candidate {
+    fn has_size(&self, tar_size: u64) -> bool {
+        self.trailer[4..] == (tar_size as u32).to_le_bytes()
+    }
+}
+
+fn add(layers: &mut BTreeMap<DiffId, Vec<Candidate>>, diff_id: DiffId, candidate: Candidate) {
+    let candidates = layers.entry(diff_id).or_default();
+    if !candidates.contains(&candidate) {
+        candidates.push(candidate);
+    }
+}
+
+/// Pairs the layers of a manifest with the diff IDs of its config.
+fn layers_of(
+    source: &Source,
+    manifest: &ManifestDescriptor,
+) -> Result<Vec<(DiffId, Candidate)>, SourceError> {
+    let name = manifest.digest.to_string();
+    let document: Document = parse(&name, &source.read_blob(&manifest.digest)?)?;
+    let config = document.config.and_then(|config| config.digest);
+    let Some(config) = config.and_then(|digest| digest.parse::<Digest>().ok()) else {
+        return Ok(Vec::new());
+    };
+    let config: Config = parse(&config.to_string(), &source.read_blob(&config)?)?;
+    let diff_ids = config.rootfs.and_then(|rootfs| rootfs.diff_ids);
+    let diff_ids = diff_ids.unwrap_or_default();
+    let layers = document.layers.unwrap_or_default();
+    if diff_ids.len() != layers.len() {
+        return Ok(Vec::new());
+    }
+    let pairs = diff_ids.iter().zip(&layers);
+    Ok(pairs
+        .filter_map(|(diff_id, layer)| {
+            let media_type = layer.media_type.as_deref()?;
+            let digest: Digest = layer.digest.as_deref()?.parse().ok()?;
+            let is_gzip = media_type.ends_with("+gzip") || media_type.ends_with(".tar.gzip");
+            let blob = is_gzip.then(|| source.blob(&digest).ok())??;
+            let candidate = Candidate {
+                digest,
+                size: blob.size(),
+                trailer: blob.last_bytes()?,
+            };
+            let diff_id = DiffId::from_tar_digest(diff_id.parse().ok()?);
+            Some((diff_id, candidate))
+        })
+        .collect())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SourceError> {
+    serde_json::from_slice(bytes).map_err(|source| SourceError::Json {
+        name: name.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,64 @@
+//! Several layers, or parts of one, at a time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::Layer;
+use crate::changeset::Changeset;
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Progress};
+
+/// Builds the largest layers first, so that none is left alone at the end.
+pub(super) fn build_all(
+    changesets: Vec<Changeset>,
+    threads: usize,
+    monitor: Monitor<'_>,
+    build: &(dyn Fn(Arc<Changeset>) -> Result<Layer> + Sync),
+) -> Result<Vec<Layer>> {
+    let changesets: Vec<Arc<Changeset>> = changesets.into_iter().map(Arc::new).collect();
+    let mut order: Vec<usize> = (0..changesets.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(changesets[*index].tar_size()));
+    let results: Mutex<Vec<Option<Layer>>> = Mutex::new(vec![None; changesets.len()]);
+    run_in_turn(threads.min(changesets.len()), order.len(), |turn| {
+        let index = order[turn];
+        let layer = build(Arc::clone(&changesets[index]))?;
+        monitor.report(Progress::Layer(&layer));
+        results.lock().expect("no holder of the lock panics")[index] = Some(layer);
+        Ok(())
+    })?;
+    let layers = results.into_inner().expect("no holder of the lock panics");
+    Ok(layers.into_iter().flatten().collect())
+}
+
+/// Runs `work(0)` … `work(count - 1)` on `threads` threads and returns the
+/// first error; what has not begun by then is left.
+pub(crate) fn run_in_turn(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let run = || loop {
+        let turn = next.fetch_add(1, Ordering::Relaxed);
+        if turn >= count {
+            return;
+        }
+        if let Err(error) = work(turn) {
+            next.store(count, Ordering::Relaxed);
+            let mut failure = failure.lock().expect("no holder of the lock panics");
+            failure.get_or_insert(error);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(run);
+        }
+        run();
+    });
+    match failure.into_inner().expect("no holder of the lock panics") {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,469 @@
+//! A directory that remembers layers from one build to the next.
+//!
+//! ```text
+//! v1/layers/KEY           what stat says of all files of a layer -> its diff ID
+//! v1/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
+//! v1/blobs/sha256/HEX     compressed layers
+//! v1/outputs/KEY          a file that was written -> what it holds
+//! v1/notes/KEY            what else is known of files in a known state
+//! v1/tmp/                 files that are not complete
+//! ```
+//!
+//! Every file appears under its name by a rename, complete. Any of them may be
+//! gone at any time: then the layer is made again. Nothing is locked, so
+//! builds share a store, and a build may be killed at any time. What may be
+//! trusted, and why, is in `docs/decisions/0010-cache.md`.
+
+mod file_system;
+mod key;
+mod prune;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use fs_err as fs;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::content::{FileState, HostFile, Timestamp};
+use crate::digest::{DiffId, Digest};
+
+pub(crate) use key::LayerKey;
+pub use prune::{Pruned, Usage};
+pub(crate) use record::LayerRecord;
+use record::{ContentRecord, OutputRecord, seal, unseal};
+
+/// The size to which a store is pruned when nothing is said, in bytes.
+pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
+
+/// The layout of the directory; another one would have another name.
+const VERSION: &str = "v1";
+
+const LAYERS: &str = "layers";
+const CONTENTS: &str = "contents";
+const BLOBS: &str = "blobs/sha256";
+const OUTPUTS: &str = "outputs";
+const NOTES: &str = "notes";
+const TEMPORARY: &str = "tmp";
+
+const DIRECTORIES: [&str; 6] = [LAYERS, CONTENTS, BLOBS, OUTPUTS, NOTES, TEMPORARY];
+
+/// Tells backup programs to leave the directory out
+/// (<https://bford.info/cachedir/>).
+const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory is the cache of imgbuild; it can be removed at any time.\n";
+
+/// The kind of a note, beside those in [`record`].
+const NOTE_KIND: u8 = 4;
+
+/// A directory of layers and of what is known of them.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    is_writable: bool,
+    /// The names in `contents` when they were first asked for.
+    contents: OnceLock<BTreeSet<String>>,
+    /// Which devices can be trusted.
+    devices: Mutex<BTreeMap<u64, bool>>,
+    problem: Mutex<Option<String>>,
+    has_grown: AtomicBool,
+    has_given_up: AtomicBool,
+}
+
+/// A compressed layer of a store, held open: nobody can take it away.
+#[derive(Debug)]
+pub(crate) struct StoredBlob {
+    pub(crate) file: std::fs::File,
+    pub(crate) path: PathBuf,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) crc: u32,
+}
+
+/// A blob that has just been made: what its bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewBlob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) crc: u32,
+}
+
+impl Store {
+    /// Opens the store in `directory`, or makes one there.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let store = Self::at(directory, true);
+        if store.new_temporary().is_err() {
+            store.create(directory)?;
+            store.new_temporary()?;
+        }
+        Ok(store)
+    }
+
+    /// Opens the store in `directory` to read from it only; `None` if there
+    /// is none.
+    #[must_use]
+    pub fn open_read_only(directory: &Path) -> Option<Self> {
+        let store = Self::at(directory, false);
+        store.root.join(CONTENTS).is_dir().then_some(store)
+    }
+
+    fn at(directory: &Path, is_writable: bool) -> Self {
+        Self {
+            root: directory.join(VERSION),
+            is_writable,
+            contents: OnceLock::new(),
+            devices: Mutex::default(),
+            problem: Mutex::default(),
+            has_grown: AtomicBool::new(false),
+            has_given_up: AtomicBool::new(false),
+        }
+    }
+
+    fn create(&self, directory: &Path) -> io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let make = |path: &Path| {
+            let made = builder.create(path);
+            made.map_err(|error| {
+                io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+            })
+        };
+        make(directory)?;
+        let tag = directory.join("CACHEDIR.TAG");
+        if !tag.exists() {
+            fs::write(tag, CACHE_TAG)?;
+        }
+        for name in DIRECTORIES {
+            make(&self.root.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the time of the file system's clock.
+    pub(crate) fn now(&self) -> Option<Timestamp> {
+        let file = self.new_temporary().ok()?;
+        let metadata = file.as_file().metadata().ok()?;
+        Some(FileState::of(&metadata).mtime)
+    }
+
+    /// Returns whether the states of all files in `key` tell any change that
+    /// follows: no file is younger than the clock's grain at the time `now`,
+    /// or from the future, and all lie where times mean that.
+    pub(crate) fn trusts(
+        &self,
+        settled: Timestamp,
+        devices: &BTreeMap<u64, &Path>,
+        now: Timestamp,
+    ) -> bool {
+        settled < now
+            && devices
+                .iter()
+                .all(|(device, path)| self.is_local(*device, path))
+    }
+
+    fn is_local(&self, device: u64, path: &Path) -> bool {
+        let mut devices = self.devices.lock().expect("no holder of the lock panics");
+        let find = || file_system::is_local(path);
+        *devices.entry(device).or_insert_with(find)
+    }
+
+    /// Returns what is known of a layer, and the path of the record.
+    pub(crate) fn layer(&self, state: Digest) -> Option<(LayerRecord, PathBuf)> {
+        let path = self.path(LAYERS, &state.hex());
+        let record = LayerRecord::decode(&fs::read(&path).ok()?)?;
+        self.touch(&path);
+        Some((record, path))
+    }
+
+    pub(crate) fn remember_layer(&self, state: Digest, record: LayerRecord) {
+        self.save(LAYERS, &state.hex(), &record.encode());
+    }
+
+    /// Returns whether a layer of this shape has been compressed before.
+    pub(crate) fn knows(&self, shape: Digest) -> bool {
+        let names = self.contents.get_or_init(|| self.names(CONTENTS));
+        let start = format!("{}-", shape.hex());
+        let mut following = names.range(start.clone()..);
+        following
+            .next()
+            .is_some_and(|name| name.starts_with(&start))
+    }
+
+    fn names(&self, directory: &str) -> BTreeSet<String> {
+        let Ok(entries) = fs::read_dir(self.root.join(directory)) else {
+            return BTreeSet::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect()
+    }
+
+    /// Returns the blob of a layer whose tar is known.
+    ///
+    /// One whose file is not as it was left, as in a store that was carried
+    /// over from another machine, is hashed first.
+    pub(crate) fn blob(&self, shape: Digest, diff_id: DiffId) -> Option<StoredBlob> {
+        let name = content_name(shape, diff_id);
+        let place = self.path(CONTENTS, &name);
+        let record = ContentRecord::decode(&fs::read(&place).ok()?)?;
+        let path = self.path(BLOBS, &record.digest.hex());
+        let (file, _) = fs::File::open(&path).ok()?.into_parts();
+        let state = FileState::of(&file.metadata().ok()?);
+        if state != record.state {
+            let is_right = state.size == record.size && is_blob(&file, &record);
+            if !is_right {
+                self.forget(&place);
+                self.forget(&path);
+                return None;
+            }
+            let record = ContentRecord { state, ..record };
+            self.save(CONTENTS, &name, &record.encode());
+        }
+        self.touch(&place);
+        Some(StoredBlob {
+            file,
+            path,
+            digest: record.digest,
+            size: record.size,
+            crc: record.crc,
+        })
+    }
+
+    /// Makes a file for a blob, unless the store cannot take any.
+    pub(crate) fn new_blob(&self) -> Option<NamedTempFile> {
+        if self.has_given_up.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.new_temporary() {
+            Ok(file) => Some(file),
+            Err(error) => {
+                self.give_up(&error);
+                None
+            }
+        }
+    }
+
+    /// Takes no more blobs in this run.
+    pub(crate) fn give_up(&self, error: &io::Error) {
+        self.has_given_up.store(true, Ordering::Relaxed);
+        self.note_problem(error);
+    }
+
+    fn new_temporary(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().tempfile_in(self.root.join(TEMPORARY))
+    }
+
+    /// Gives a complete blob its name. The file can be read in any case.
+    pub(crate) fn insert(
+        &self,
+        blob: NamedTempFile,
+        made: NewBlob,
+        shape: Digest,
+        diff_id: DiffId,
+    ) -> StoredBlob {
+        let path = self.path(BLOBS, &made.digest.hex());
+        let stored = |file| StoredBlob {
+            file,
+            path: path.clone(),
+            digest: made.digest,
+            size: made.size,
+            crc: made.crc,
+        };
+        let read_only = std::fs::Permissions::from_mode(0o444);
+        // Of no use but as a hint to whoever looks at it.
+        drop(blob.as_file().set_permissions(read_only));
+        let file = match blob.persist(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                self.note_problem(&error.error);
+                return stored(error.file.into_file());
+            }
+        };
+        self.has_grown.store(true, Ordering::Relaxed);
+        if let Ok(metadata) = file.metadata() {
+            let record = ContentRecord {
+                digest: made.digest,
+                size: made.size,
+                crc: made.crc,
+                state: FileState::of(&metadata),
+            };
+            self.save(CONTENTS, &content_name(shape, diff_id), &record.encode());
+        }
+        stored(file)
+    }
+
+    /// Returns whether the file at `path` is as it was left when `identity`
+    /// was written to it.
+    pub(crate) fn has_output(&self, path: &Path, identity: Digest) -> bool {
+        let Some(key) = output_key(path) else {
+            return false;
+        };
+        let place = self.path(OUTPUTS, &key.hex());
+        let record = fs::read(&place)
+            .ok()
+            .and_then(|bytes| OutputRecord::decode(&bytes));
+        let Some(record) = record.filter(|record| record.identity == identity) else {
+            return false;
+        };
+        let is_same =
+            fs::symlink_metadata(path).is_ok_and(|found| FileState::of(&found) == record.state);
+        if is_same {
+            self.touch(&place);
+        }
+        is_same
+    }
+
+    pub(crate) fn remember_output(&self, path: &Path, identity: Digest, state: FileState) {
+        let key = output_key(path).filter(|_| self.is_local(state.device, path));
+        if let Some(key) = key {
+            let record = OutputRecord { identity, state };
+            self.save(OUTPUTS, &key.hex(), &record.encode());
+        }
+    }
+
+    /// Returns what was noted, as `kind`, of files that are in the same state
+    /// now; and under which key it can be noted. There is no key if their
+    /// states do not tell.
+    pub fn note<'a>(
+        &self,
+        kind: &str,
+        files: impl Iterator<Item = &'a HostFile>,
+    ) -> Option<(NoteKey, Option<Vec<u8>>)> {
+        let now = self.now()?;
+        let (key, settled, devices) = key::key_of_files(kind, files);
+        if !self.trusts(settled, &devices, now) {
+            return None;
+        }
+        let path = self.path(NOTES, &key.hex());
+        let bytes = fs::read(&path).ok();
+        let note = bytes.and_then(|bytes| unseal(NOTE_KIND, &bytes).map(<[u8]>::to_vec));
+        if note.is_some() {
+            self.touch(&path);
+        }
+        Some((NoteKey(key), note))
+    }
+
+    /// Notes something of files that have been read since their states were
+    /// asked for.
+    pub fn remember_note(&self, key: NoteKey, note: &[u8]) {
+        self.save(NOTES, &key.0.hex(), &seal(NOTE_KIND, note));
+    }
+
+    /// Returns why something could not be kept, if so.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem
+            .lock()
+            .expect("no holder of the lock panics")
+            .clone()
+    }
+
+    /// Returns whether anything was added, so that pruning may be due.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        self.has_grown.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something could not be kept; the build goes on without.
+    pub(crate) fn note_problem(&self, error: &io::Error) {
+        let mut problem = self.problem.lock().expect("no holder of the lock panics");
+        problem.get_or_insert_with(|| error.to_string());
+    }
+
+    fn path(&self, directory: &str, name: &str) -> PathBuf {
+        let mut path = self.root.join(directory);
+        path.push(name);
+        path
+    }
+
+    fn save(&self, directory: &str, name: &str, bytes: &[u8]) {
+        if !self.is_writable {
+            return;
+        }
+        let written = self.new_temporary().and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.persist(self.path(directory, name))
+                .map_err(io::Error::from)
+        });
+        match written {
+            Ok(_) => self.has_grown.store(true, Ordering::Relaxed),
+            Err(error) => self.note_problem(&error),
+        }
+    }
+
+    /// Marks a record as used now; of one that cannot be, nothing is lost but
+    /// its place in the order of eviction.
+    fn touch(&self, path: &Path) {
+        if !self.is_writable {
+            return;
+        }
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        let _is_marked = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()).is_ok();
+    }
+
+    /// Removes a file; somebody else may have done it.
+    fn forget(&self, path: &Path) {
+        if self.is_writable {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Under which a note is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NoteKey(Digest);
+
+fn content_name(shape: Digest, diff_id: DiffId) -> String {
+    format!("{}-{}", shape.hex(), diff_id.as_digest().hex())
+}
+
+/// The key of an output is its place, however it was named.
+fn output_key(path: &Path) -> Option<Digest> {
+    use std::os::unix::ffi::OsStrExt;
+    let place = fs::canonicalize(path).ok()?;
+    Some(key::digest_of(&[place.as_os_str().as_bytes()]))
+}
+
+/// Returns the identity of an archive that is compressed as a whole.
+pub(crate) fn compressed_identity(archive: Digest) -> Digest {
+    let format = key::LAYER_FORMAT.as_bytes();
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    key::digest_of(&[b"compressed archive", format, version, archive.as_bytes()])
+}
+
+fn is_blob(mut file: &std::fs::File, record: &ContentRecord) -> bool {
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut sha, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                sha.update(&buffer[..count]);
+                crc.update(&buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    Digest::from_hasher(sha) == record.digest && crc.finalize() == record.crc
+}
+
+#[cfg(test)]
+mod tests;

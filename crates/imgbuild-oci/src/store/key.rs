@@ -1,0 +1,226 @@
+//! What a layer is recognized by, before any of its bytes is read.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::changeset::{Changeset, Member};
+use crate::compression::Compression;
+use crate::content::{Content, FileState, HostFile, Timestamp};
+use crate::digest::Digest;
+use crate::entry::EntryKind;
+
+/// Names the bytes that this program makes of a changeset: the digest of
+/// layers that a test makes at every compression.
+///
+/// It is a part of every key, so that nothing made by a program whose tar or
+/// compressed bytes are others is ever taken for ours. The test fails, and
+/// says the new value, when any of these bytes change.
+pub(crate) const LAYER_FORMAT: &str =
+    "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The grain of a clock that gives nanoseconds: twice the longest tick of a
+/// kernel (100 Hz).
+const FINE_GRAIN_NANOSECONDS: i64 = 20_000_000;
+
+/// The grain of a file system that keeps whole seconds; FAT keeps every
+/// second one.
+const COARSE_GRAIN_SECONDS: i64 = 2;
+
+/// Bytes are hashed in runs of this length.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The identity of a layer to be made, in two steps.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerKey<'a> {
+    /// Of everything but the contents of files: layers of another shape have
+    /// another diff ID.
+    pub(crate) shape: Digest,
+    /// Of the shape, and of what `stat` said of every file.
+    pub(crate) state: Digest,
+    /// The first moment at which no file can change any more without a
+    /// change of its state.
+    pub(crate) settled: Timestamp,
+    /// The devices that the files are on, each with one of its files.
+    pub(crate) devices: BTreeMap<u64, &'a Path>,
+}
+
+impl<'a> LayerKey<'a> {
+    pub(crate) fn of(changeset: &'a Changeset, compression: Compression) -> Self {
+        let mut shape = Feed::new();
+        shape.text(b"imgbuild layer 1");
+        shape.text(LAYER_FORMAT.as_bytes());
+        shape.text(env!("CARGO_PKG_VERSION").as_bytes());
+        shape.text(compression.to_string().as_bytes());
+        let mut states = States::new();
+        for member in changeset.members() {
+            add_entry(&mut shape, member);
+            states.add(member.content.as_ref());
+        }
+        let shape = shape.finish();
+        states.feed.bytes(shape.as_bytes());
+        Self {
+            shape,
+            state: states.feed.finish(),
+            settled: states.settled,
+            devices: states.devices,
+        }
+    }
+}
+
+/// Feeds a hash with values that cannot run into each other.
+struct Feed {
+    hasher: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Feed {
+    fn new() -> Self {
+        Self {
+            hasher: Sha256::new(),
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    /// Adds bytes of any length, which come first.
+    fn text(&mut self, text: &[u8]) {
+        self.number(text.len() as u64);
+        self.bytes(text);
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
+        Digest::from_hasher(self.hasher)
+    }
+}
+
+/// Adds everything that the tar's headers say.
+fn add_entry(feed: &mut Feed, member: &Member) {
+    let entry = &member.entry;
+    let (kind, text, size) = match &entry.kind {
+        EntryKind::Directory => (0, [].as_slice(), 0),
+        EntryKind::File { size } => (1, [].as_slice(), *size),
+        EntryKind::Symlink { target } => (2, target.as_slice(), 0),
+        EntryKind::Hardlink { target } => (3, target.as_bytes(), 0),
+    };
+    let owner = entry.owner;
+    feed.number(kind | u64::from(entry.mode) << 8);
+    feed.number(u64::from(owner.uid) << 32 | u64::from(owner.gid));
+    feed.number(entry.mtime);
+    feed.number(size);
+    feed.text(entry.path.as_bytes());
+    feed.text(text);
+}
+
+struct States<'a> {
+    feed: Feed,
+    settled: Timestamp,
+    devices: BTreeMap<u64, &'a Path>,
+    last_device: Option<u64>,
+}
+
+impl<'a> States<'a> {
+    fn new() -> Self {
+        Self {
+            feed: Feed::new(),
+            settled: Timestamp {
+                seconds: i64::MIN,
+                nanoseconds: 0,
+            },
+            devices: BTreeMap::new(),
+            last_device: None,
+        }
+    }
+
+    fn add(&mut self, content: Option<&'a Content>) {
+        match content {
+            None => self.feed.number(0),
+            Some(Content::Bytes(bytes)) => {
+                self.feed.number(1);
+                self.feed.bytes(Digest::of(bytes).as_bytes());
+            }
+            Some(Content::File(file)) => self.add_file(file),
+        }
+    }
+
+    fn add_file(&mut self, file: &'a HostFile) {
+        let state = &file.state;
+        self.feed.number(2);
+        self.feed.text(file.path.as_os_str().as_bytes());
+        add_state(&mut self.feed, state);
+        self.settled = self.settled.max(settled(state));
+        if self.last_device != Some(state.device) {
+            self.devices.entry(state.device).or_insert(&file.path);
+            self.last_device = Some(state.device);
+        }
+    }
+}
+
+fn add_state(feed: &mut Feed, state: &FileState) {
+    feed.number(state.size);
+    for time in [state.mtime, state.ctime] {
+        feed.bytes(&time.seconds.to_le_bytes());
+        feed.bytes(&time.nanoseconds.to_le_bytes());
+    }
+    feed.number(state.inode);
+    feed.number(state.device);
+    feed.number(u64::from(state.mode));
+}
+
+/// Returns the moment from which on a change of the file shows in its state:
+/// its youngest time and the grain of the clock.
+fn settled(state: &FileState) -> Timestamp {
+    let youngest = state.mtime.max(state.ctime);
+    if state.mtime.nanoseconds == 0 || state.ctime.nanoseconds == 0 {
+        return Timestamp {
+            seconds: youngest.seconds.saturating_add(COARSE_GRAIN_SECONDS),
+            ..youngest
+        };
+    }
+    let nanoseconds = youngest.nanoseconds + FINE_GRAIN_NANOSECONDS;
+    Timestamp {
+        seconds: youngest.seconds.saturating_add(nanoseconds / 1_000_000_000),
+        nanoseconds: nanoseconds % 1_000_000_000,
+    }
+}
+
+/// Returns the digest of one file's path and state, and of whatever `kind`
+/// and `text` say.
+pub(super) fn digest_of(texts: &[&[u8]]) -> Digest {
+    let mut feed = Feed::new();
+    for text in texts {
+        feed.text(text);
+    }
+    feed.finish()
+}
+
+/// A set of host files, by what `stat` says of them.
+pub(super) fn key_of_files<'a>(
+    kind: &str,
+    files: impl Iterator<Item = &'a HostFile>,
+) -> (Digest, Timestamp, BTreeMap<u64, &'a Path>) {
+    let mut states = States::new();
+    states.feed.text(kind.as_bytes());
+    states.feed.text(env!("CARGO_PKG_VERSION").as_bytes());
+    for file in files {
+        states.add_file(file);
+    }
+    (states.feed.finish(), states.settled, states.devices)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! `imgbuild cache`, and the cache of a build.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use imgbuild_oci::cache::{Cache, CacheSource};
+use imgbuild_oci::store::{DEFAULT_MAX_BYTES, Store};
+use serde_json::json;
+
+use crate::args::{CacheCommand, CacheFlags, Recognition};
+use crate::failure::{Failure, Result};
+use crate::printed;
+use crate::ui::{Ui, bytes_text, count_text};
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
+    let (CacheCommand::Info { cache_dir, .. }
+    | CacheCommand::Prune { cache_dir, .. }
+    | CacheCommand::Clear { cache_dir }) = command;
+    let Some(directory) = directory(cache_dir.as_deref()) else {
+        let failure = Failure::command_line("there is no home directory to have a cache in");
+        return Err(failure.hint("name a directory with `--cache-dir`"));
+    };
+    let store = match Store::open_read_only(&directory) {
+        Some(_) => Some(Store::open(&directory).map_err(Failure::build)?),
+        None => None,
+    };
+    match command {
+        CacheCommand::Info { json, .. } => info(&directory, store.as_ref(), *json, ui)?,
+        CacheCommand::Prune { max_size, .. } => {
+            let limit = max_size.unwrap_or(DEFAULT_MAX_BYTES);
+            remove(store.as_ref(), ui, |store| store.prune(limit))?;
+        }
+        CacheCommand::Clear { .. } => remove(store.as_ref(), ui, Store::clear)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Result<()> {
+    let usage = store
+        .map(Store::usage)
+        .transpose()
+        .map_err(Failure::build)?;
+    let usage = usage.unwrap_or_default();
+    let text = match is_json {
+        true => json!({
+            "directory": directory,
+            "layers": usage.blobs,
+            "layerBytes": usage.blob_bytes,
+            "records": usage.records,
+            "bytes": usage.bytes,
+        })
+        .to_string(),
+        false => format!(
+            "{}: {}, {} ({} of layers), {}",
+            directory.display(),
+            count_text(usage.blobs, "compressed layer"),
+            bytes_text(usage.bytes),
+            bytes_text(usage.blob_bytes),
+            count_text(usage.records, "record"),
+        ),
+    };
+    printed(ui.result(&text))
+}
+
+fn remove(
+    store: Option<&Store>,
+    ui: &Ui,
+    remove: impl FnOnce(&Store) -> std::io::Result<imgbuild_oci::store::Pruned>,
+) -> Result<()> {
+    let pruned = store.map(remove).transpose().map_err(Failure::build)?;
+    let pruned = pruned.unwrap_or_default();
+    ui.status(&format!(
+        "removed {}, {}",
+        count_text(pruned.files, "file"),
+        bytes_text(pruned.bytes)
+    ));
+    Ok(())
+}
+
+/// Returns where the cache is: as given, or where the [XDG specification]
+/// puts it.
+///
+/// [XDG specification]: https://specifications.freedesktop.org/basedir-spec/0.8/
+pub(crate) fn directory(given: Option<&Path>) -> Option<PathBuf> {
+    if let Some(directory) = given {
+        return Some(directory.to_path_buf());
+    }
+    // A relative path is to be ignored, says the specification.
+    let path = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = path("XDG_CACHE_HOME").or_else(|| path("HOME").map(|home| home.join(".cache")));
+    base.map(|base| base.join("imgbuild"))
+}
+
+/// Opens what a build may use. A cache that cannot be used is no reason to
+/// fail.
+pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
+    let store = match flags.no_cache {
+        true => None,
+        false => open_store(flags, ui),
+    };
+    let sources = flags.cache_from.iter();
+    let sources = sources.filter_map(|name| match CacheSource::open(name, scratch) {
+        Ok(source) => Some(source),
+        Err(error) => {
+            let path = name.path().display();
+            let failure = Failure::build(error);
+            ui.warning(&format!("cannot use `--cache-from {path}`: {failure}"));
+            None
+        }
+    });
+    Cache {
+        store: store.map(Arc::new),
+        sources: sources.collect(),
+        reads_contents: flags.cache == Recognition::Content,
+    }
+}
+
+fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {
+    let Some(directory) = directory(flags.cache_dir.as_deref()) else {
+        ui.detail("no cache: there is no home directory");
+        return None;
+    };
+    match Store::open(&directory) {
+        Ok(store) => Some(store),
+        Err(error) => {
+            let note = format!("no cache in `{}`: {error}", directory.display());
+            match flags.cache_dir {
+                // The user counts on it.
+                Some(_) => ui.warning(&note),
+                None => ui.detail(&note),
+            }
+            None
+        }
+    }
+}
+
+/// Says what could not be kept, and makes room.
+pub(crate) fn close(cache: &Cache, flags: &CacheFlags, ui: &Ui) {
+    let Some(store) = &cache.store else {
+        return;
+    };
+    if let Some(problem) = store.problem() {
+        ui.detail(&format!("not everything could be cached: {problem}"));
+    }
+    if store.has_grown() {
+        let limit = flags.cache_size.unwrap_or(DEFAULT_MAX_BYTES);
+        if let Err(error) = store.prune(limit) {
+            ui.detail(&format!("cannot prune the cache: {error}"));
+        }
+    }
+}
+
+/// Parses a size as `500M`, `2GiB` or a number of bytes; all units are
+/// binary.
+pub(crate) fn size(text: &str) -> std::result::Result<u64, String> {
+    let end = text.find(|character: char| !character.is_ascii_digit());
+    let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err("the units are K, M, G and T".to_owned()),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "it is no number with a unit".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "it is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("17", 17),
+            ("4k", 4096),
+            ("500M", 500 << 20),
+            ("2GiB", 2 << 30),
+            ("1t", 1 << 40),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in [
+            "",
+            "G",
+            "-1",
+            "1.5G",
+            "1X",
+            "99999999999999999999",
+            "18014398509481984K",
+        ] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The digests of images that must not change without a word in CHANGELOG.md.
+//!
+//! `fixtures/releases/*.tree` are built and compared with the digests beside
+//! them. Plain and compressed images have lists of their own: the bytes of
+//! compressed layers also depend on our encoder. `IMGBUILD_BLESS=1` (what
+//! `cargo xtask bless` sets) writes the lists anew.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_testing::{Sandbox, Tree, UnpackedImage};
+
+use crate::runs;
+use crate::support::image::{confirmed, result_line};
+
+/// Each release with what else its image is made of. All say their platform:
+/// without a program, this machine's would be taken.
+const IMAGES: [(&str, &[&str]); 8] = [
+    ("cargo", &["--entrypoint", "helper"]),
+    ("cargo", &["--bin", "helper", "--skeleton", "none"]),
+    ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
+    ("names", &["--no-entrypoint", "--allow-set-id"]),
+    (
+        "names",
+        &["--no-entrypoint", "--allow-set-id", "--prefix", "/"],
+    ),
+    (
+        "script",
+        &["--mtime", "1700000000", "--created", "1700000001"],
+    ),
+    ("script", CONFIGURED),
+    (
+        "site",
+        &[
+            "--no-entrypoint",
+            "--exclude",
+            "*.css",
+            "--skeleton",
+            "none",
+        ],
+    ),
+];
+
+/// Every field of the configuration.
+const CONFIGURED: &[&str] = &[
+    "--env=A=1",
+    "--env=PATH=/bin",
+    "--expose=80",
+    "--expose=53/udp",
+    "--user=1000:1001",
+    "--workdir=/srv",
+    "--volume=/srv/data",
+    "--label=b=2",
+    "--label=a=1",
+    "--annotation=org.opencontainers.image.title=Golden",
+    "--stop-signal=INT",
+    "--healthcheck=/app/bin/server",
+    "--health-interval=30s",
+    "--health-retries=3",
+    "--author=somebody",
+    "--created=2026-01-31T12:00:00Z",
+];
+
+#[test]
+fn plain_images_have_the_digests_of_the_list() {
+    check_list("none", "plain.digests");
+}
+
+#[test]
+fn compressed_images_have_the_digests_of_the_list() {
+    check_list("gzip", "gzip.digests");
+}
+
+/// The image with every field of the configuration.
+fn configured() -> UnpackedImage {
+    let sandbox = sandbox_with("script");
+    let (digest, archive) = build(&sandbox, "script", CONFIGURED, "none");
+    confirmed(&archive, &digest)
+}
+
+#[test]
+fn the_layers_of_an_image_have_these_diff_ids() {
+    let image = configured();
+    let diff_ids: Vec<&str> = image
+        .layers
+        .iter()
+        .map(|layer| layer.diff_id.as_str())
+        .collect();
+    insta::assert_snapshot!(diff_ids.join("\n"), @r#"
+    sha256:7ab7ae874a1ab03673f6b693cda7f3d7a1b560fb346c648bf2da1ac73f6d4a1f
+    sha256:a06cec6d48b4ffd3bd309dea46fb6afdd5b5c337c1f7f54d0169ba149d78f2c5
+    "#);
+}
+
+#[test]
+fn the_configuration_of_an_image_is_spelled_like_this() {
+    let image = configured();
+    let config = serde_json::to_string_pretty(&image.config).unwrap();
+    insta::assert_snapshot!(config, @r#"
+    {
+      "architecture": "amd64",
+      "author": "somebody",
+      "config": {
+        "Entrypoint": [
+          "/app/bin/server"
+        ],
+        "Env": [
+          "PATH=/bin",
+          "A=1"
+        ],
+        "ExposedPorts": {
+          "53/udp": {},
+          "80/tcp": {}
+        },
+        "Healthcheck": {
+          "Interval": 30000000000,
+          "Retries": 3,
+          "Test": [
+            "CMD",
+            "/app/bin/server"
+          ]
+        },
+        "Labels": {
+          "a": "1",
+          "b": "2"
+        },
+        "StopSignal": "SIGINT",
+        "User": "1000:1001",
+        "Volumes": {
+          "/srv/data": {}
+        },
+        "WorkingDir": "/srv"
+      },
+      "created": "2026-01-31T12:00:00Z",
+      "history": [
+        {
+          "created": "2026-01-31T12:00:00Z",
+          "created_by": "imgbuild: skeleton"
+        },
+        {
+          "created": "2026-01-31T12:00:00Z",
+          "created_by": "imgbuild: release"
+        }
+      ],
+      "os": "linux",
+      "rootfs": {
+        "diff_ids": [
+          "sha256:7ab7ae874a1ab03673f6b693cda7f3d7a1b560fb346c648bf2da1ac73f6d4a1f",
+          "sha256:a06cec6d48b4ffd3bd309dea46fb6afdd5b5c337c1f7f54d0169ba149d78f2c5"
+        ],
+        "type": "layers"
+      }
+    }
+    "#);
+}
+
+#[test]
+fn the_manifest_of_an_image_is_spelled_like_this() {
+    let image = configured();
+    let manifest = serde_json::to_string_pretty(&image.manifest).unwrap();
+    insta::assert_snapshot!(manifest, @r#"
+    {
+      "annotations": {
+        "org.opencontainers.image.title": "Golden"
+      },
+      "config": {
+        "digest": "sha256:46d82d3cc2defad86bd7044c21eadc0b197834103ce70d7f9f50a9949d139857",
+        "mediaType": "application/vnd.oci.image.config.v1+json",
+        "size": 737
+      },
+      "layers": [
+        {
+          "digest": "sha256:7ab7ae874a1ab03673f6b693cda7f3d7a1b560fb346c648bf2da1ac73f6d4a1f",
+          "mediaType": "application/vnd.oci.image.layer.v1.tar",
+          "size": 7168
+        },
+        {
+          "digest": "sha256:a06cec6d48b4ffd3bd309dea46fb6afdd5b5c337c1f7f54d0169ba149d78f2c5",
+          "mediaType": "application/vnd.oci.image.layer.v1.tar",
+          "size": 4608
+        }
+      ],
+      "mediaType": "application/vnd.oci.image.manifest.v1+json",
+      "schemaVersion": 2
+    }
+    "#);
+}
+
+#[test]
+fn every_fixture_is_in_the_list() {
+    let mut built: Vec<String> = IMAGES
+        .iter()
+        .map(|(name, _)| format!("{name}.tree"))
+        .collect();
+    built.dedup();
+    let there = runs::names(&releases());
+    let there: Vec<String> = there
+        .into_iter()
+        .filter(|name| name.ends_with(".tree"))
+        .collect();
+    assert_eq!(built, there);
+}
+
+fn releases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/releases")
+}
+
+/// A sandbox with the release of a fixture, in a directory of that name.
+fn sandbox_with(name: &str) -> Sandbox {
+    let sandbox = runs::sandbox();
+    let text = fs::read_to_string(releases().join(format!("{name}.tree"))).unwrap();
+    let tree = Tree::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    tree.write_to(&sandbox.path(name)).unwrap();
+    sandbox
+}
+
+fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (String, PathBuf) {
+    let archive = format!("{name}.tar");
+    let words = [
+        "--release",
+        name,
+        "--output",
+        &archive,
+        "--compression",
+        compression,
+    ];
+    let platform = ["--platform", "linux/amd64", "--no-sync"];
+    let outcome = sandbox
+        .run(words.iter().chain(&platform).chain(more))
+        .success();
+    (result_line(&outcome), sandbox.path(&archive))
+}
+
+fn check_list(compression: &str, file: &str) {
+    let mut found = String::new();
+    for (name, more) in IMAGES {
+        let sandbox = sandbox_with(name);
+        let (digest, archive) = build(&sandbox, name, more, compression);
+        confirmed(&archive, &digest);
+        let words: Vec<&str> = [name].iter().chain(more).copied().collect();
+        found.push_str(&format!("{digest} {}\n", words.join(" ")));
+    }
+    let list = releases().join(file);
+    if std::env::var_os("IMGBUILD_BLESS").is_some() {
+        fs::write(&list, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&list).unwrap_or_default();
+    assert_eq!(
+        found, expected,
+        "`cargo xtask bless` accepts what is on the left"
+    );
+}

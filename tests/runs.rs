@@ -1,0 +1,251 @@
+//! Short ways to run the program where no engine is needed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use imgbuild_testing::{Outcome, Sandbox};
+use sha2::{Digest, Sha256};
+
+/// What keeps everything but the release out of an image, and the disk quiet.
+pub(crate) const BARE: [&str; 8] = [
+    "--runtime",
+    "none",
+    "--skeleton",
+    "none",
+    "--no-entrypoint",
+    "--no-sync",
+    "--platform",
+    "linux/amd64",
+];
+
+/// The longest that any state of another process is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sandbox for the program under test.
+pub(crate) fn sandbox() -> Sandbox {
+    Sandbox::new(env!("CARGO_BIN_EXE_imgbuild")).expect("there is room for it")
+}
+
+/// A sandbox with a release that has a script, data and a link.
+pub(crate) fn with_small_release() -> Sandbox {
+    let sandbox = sandbox();
+    let release = r##"
+        0755 file bin/server "#!/bin/sh\nexit 0\n"
+        0644 file etc/app.toml "port = 80\n"
+        link current -> bin/server
+    "##;
+    sandbox.tree("release", release).expect("it is a tree");
+    sandbox
+}
+
+/// The words of a build of `release` with [`BARE`] and `more`.
+pub(crate) fn words(release: impl Into<OsString>, more: &[&str]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["--release".into(), release.into()];
+    words.extend(BARE.iter().chain(more).map(Into::into));
+    words
+}
+
+/// Builds the sandbox's `release` with [`BARE`] and `more`.
+pub(crate) fn build(sandbox: &Sandbox, more: &[&str]) -> Outcome {
+    sandbox.run(words("release", more))
+}
+
+/// A build that another program starts: `before` ends where a command line
+/// can follow.
+pub(crate) fn wrapped(sandbox: &Sandbox, before: &[&str], words: &[OsString]) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_imgbuild"));
+    wrapped_program(sandbox, before, program, words)
+}
+
+fn wrapped_program(
+    sandbox: &Sandbox,
+    before: &[&str],
+    program: &Path,
+    words: &[OsString],
+) -> Command {
+    let mut command = Command::new(before[0]);
+    command.args(&before[1..]).arg(program).args(words);
+    command.current_dir(sandbox.root()).env_clear();
+    for (name, value) in sandbox.command(words).get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// `sh -c SCRIPT`, where `"$@"` is the build.
+pub(crate) fn scripted(sandbox: &Sandbox, script: &str, words: &[OsString]) -> Command {
+    wrapped(sandbox, &["/bin/sh", "-c", script, "sh"], words)
+}
+
+/// Everything below a directory: names and kinds, content by its digest.
+pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    list_into(directory, directory, &mut found);
+    found
+}
+
+fn list_into(root: &Path, directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(directory).expect("the directory is readable") {
+        let path = entry.expect("the directory is readable").path();
+        let metadata = fs::symlink_metadata(&path).expect("nobody else removes it");
+        let text = if metadata.is_dir() {
+            list_into(root, &path, found);
+            "directory".to_owned()
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(&path).expect("it is a link");
+            format!("link to {}", target.display())
+        } else if metadata.is_file() {
+            digest_of(&path)
+        } else {
+            "neither".to_owned()
+        };
+        let relative = path.strip_prefix(root).expect("it is below").to_owned();
+        found.insert(relative, text);
+    }
+}
+
+/// `sha256:…` of a file.
+pub(crate) fn digest_of(path: &Path) -> String {
+    let mut hasher = Sha256::new();
+    let mut file = fs::File::open(path).expect("it is readable");
+    io::copy(&mut file, &mut Hashing(&mut hasher)).expect("it is readable");
+    hex(&hasher.finalize())
+}
+
+pub(crate) fn hex(hash: &[u8]) -> String {
+    let digits: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{}", digits.concat())
+}
+
+struct Hashing<'a>(&'a mut Sha256);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes that no encoder makes smaller, the same every time.
+pub(crate) fn noise(count: usize) -> Vec<u8> {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// The names in a directory.
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("the directory is readable");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("the directory is readable").file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether the tests may do what only root may.
+pub(crate) fn is_root() -> bool {
+    let own = fs::metadata("/proc/self").expect("Linux has it");
+    own.uid() == 0
+}
+
+/// Lets every user reach what is in the sandbox.
+pub(crate) fn open_to_all(sandbox: &Sandbox) {
+    let above = sandbox.root().parent().expect("it is a temporary one");
+    for directory in [above, &above.join("tmp"), sandbox.root()] {
+        let permissions = std::fs::Permissions::from_mode(0o777);
+        fs::set_permissions(directory, permissions).expect("it is ours");
+    }
+}
+
+/// The program, copied to where every user can start it, and started by one
+/// who is not root.
+pub(crate) fn as_somebody(sandbox: &Sandbox, words: &[OsString]) -> Command {
+    if !is_root() {
+        return sandbox.command(words);
+    }
+    open_to_all(sandbox);
+    let program = sandbox.root().with_file_name("imgbuild-for-all");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_imgbuild"), &program).expect("there is room for it");
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&program, permissions).expect("it is ours");
+    }
+    let switch = [
+        "setpriv",
+        "--reuid=12345",
+        "--regid=23456",
+        "--clear-groups",
+        "--",
+    ];
+    wrapped_program(sandbox, &switch, &program, words)
+}
+
+/// Starts a command with pipes for both outputs.
+pub(crate) fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program is there")
+}
+
+/// Sends a signal, as `INT`, to a process.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let script = format!("kill -{name} {}", child.id());
+    let status = Command::new("/bin/sh").args(["-c", &script]).status();
+    assert!(status.expect("every system has a shell").success());
+}
+
+/// Looks again and again until something is so; whether it came to be.
+pub(crate) fn becomes(mut is_so: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// Whether a process has said what to do at SIGINT: it has begun to build.
+pub(crate) fn handles_signals(child: &Child) -> bool {
+    const SIGINT_BIT: u64 = 1 << 1;
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & SIGINT_BIT != 0)
+}
+
+/// Whether a process waits for a lock on a file.
+pub(crate) fn waits_for_lock(child: &Child) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let id = child.id().to_string();
+    locks
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|words| words.contains(&"->") && words.contains(&id.as_str()))
+}
+
+/// How a started program ended, and what it said on standard error.
+pub(crate) fn end(child: Child) -> (std::process::ExitStatus, String) {
+    let output = child.wait_with_output().expect("it was started here");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status, text)
+}
