@@ -195,6 +195,9 @@ fn gather(
         }
         certificates = Some(loaded);
     }
+    let configuration = options::configuration(&arguments.configuration)?;
+    let mut variables = configuration.env.into_iter().rev();
+    let path = variables.find(|(name, _)| name == "PATH");
     let closure_options = ClosureOptions {
         brings_runtime: arguments.runtime == Choice::Auto,
         sysroot: arguments.sysroot.clone(),
@@ -202,7 +205,8 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         command: options::command(&arguments.configuration)?,
-        configuration: options::configuration(&arguments.configuration)?,
+        healthcheck: configuration.healthcheck,
+        path: path.map(|(_, path)| path),
         platform: arguments.platform.clone(),
         mtime,
     };

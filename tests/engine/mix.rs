@@ -120,7 +120,10 @@ fn a_remote_shell_opens_on_a_terminal() {
     let built = build(&release, "mix-remote", &[]);
     let image = engine.load(&built.archive, &built.reference);
     let container = start(&image, &CONFINED);
-    let outcome = container.exec_on_terminal("/app/bin/mix_app remote", "IO.puts(6 * 7)\n");
+    let outcome = container.exec_on_terminal(
+        "/app/bin/mix_app remote",
+        &["IO.puts(6 * 7)\n", "\u{3}", "a\n"],
+    );
     let text = String::from_utf8_lossy(&outcome.stdout);
     assert!(
         text.contains("iex(mix_app@") && text.contains("\r\n42\r\n"),

@@ -226,21 +226,21 @@ impl Container<'_> {
         }
     }
 
-    /// As [`Container::exec`] with a terminal, on which `input` is typed.
-    pub(crate) fn exec_on_terminal(&self, command: &str, input: &str) -> Outcome {
+    /// As [`Container::exec`] with a terminal, on which `lines` are typed.
+    pub(crate) fn exec_on_terminal(&self, command: &str, lines: &[&str]) -> Outcome {
         let host = self.engine.host.as_ref();
         let host = host.map_or(String::new(), |host| format!("--host {host} "));
-        let line = format!(
-            "docker {host}exec --interactive --tty {} {command}",
-            self.name
-        );
-        // What is typed before the program reads is lost to its line editor,
-        // and the end of the input would end the terminal.
-        let typed = format!("sleep 5; printf %s \"$1\"; sleep 3");
-        let script =
-            format!("({typed}) | TERM=xterm timeout 60 script --quiet --command \"$2\" /dev/null");
+        let name = &self.name;
+        let line = format!("docker {host}exec --interactive --tty {name} {command}");
+        // What is typed before the program reads is lost to its line editor.
+        let typed = "for line; do sleep 4; printf %s \"$line\"; done; sleep 2";
+        let script = "timeout 60 script --quiet --command \"$LINE\" /dev/null";
         let mut shell = limited("sh");
-        shell.args(["-c", &script, "sh", input, &line]);
+        let script = format!("({typed}) | TERM=xterm {script}");
+        shell
+            .args(["-c", &script, "sh"])
+            .args(lines)
+            .env("LINE", line);
         finish(&mut shell, b"")
     }
 

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 
+use crate::command::{self, CommandOptions};
 use crate::contents::{Contents, is_executable};
 use crate::elf::{Architecture, Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
-use crate::plan::{CommandOptions, ConfigurationOptions, command, configuration};
 use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
@@ -43,8 +44,10 @@ pub struct ClosureOptions {
     pub programs: Vec<String>,
     /// The command, which may be a script.
     pub command: CommandOptions,
-    /// The rest of the configuration, for the `PATH` and the health check.
-    pub configuration: ConfigurationOptions,
+    /// The health check, whose command may be a script.
+    pub healthcheck: Option<Healthcheck>,
+    /// The `PATH` of containers, if the user gave one.
+    pub path: Option<String>,
     /// The platform that the user asked for.
     pub platform: Option<Platform>,
     /// The modification time of every entry, in Unix seconds.
@@ -102,7 +105,10 @@ fn programs(
     contents: &Contents<'_>,
     options: &ClosureOptions,
 ) -> Result<Brought> {
-    let path = configuration::search_path(release, contents, &options.configuration)?;
+    let path = match &options.path {
+        Some(path) => path.clone(),
+        None => command::default_path(release, contents)?,
+    };
     let search = path
         .split(':')
         .filter(|directory| directory.starts_with('/'));
@@ -119,7 +125,7 @@ fn programs(
                 release,
                 &everything,
                 &options.command,
-                &options.configuration,
+                options.healthcheck.as_ref(),
             )
         };
         for path in &commands {

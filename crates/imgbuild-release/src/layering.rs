@@ -304,4 +304,52 @@ mod tests {
         );
         assert_eq!(names(&paths, 1), [unit("", 10)]);
     }
+
+    fn placed(paths: &[(&str, u64)], limit: usize) -> Vec<(String, usize)> {
+        let weights: Vec<Weight<'_>> = paths
+            .iter()
+            .map(|(path, mebibytes)| Weight {
+                path: path.as_bytes(),
+                bytes: mebibytes * MIB,
+            })
+            .collect();
+        let place = |path: &[u8]| match str::from_utf8(path).unwrap().split_once('/') {
+            Some(("stable", _)) => Place::whole(0, "stable"),
+            Some((name, _)) => Place::one_of(1, "others", name),
+            None => Place::whole(2, ""),
+        };
+        let units = divide_by_place(&weights, place, limit);
+        let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..paths.len()).collect::<Vec<_>>());
+        let name = |unit: &Unit| String::from_utf8(unit.name.clone()).unwrap();
+        let units = units.iter();
+        units.map(|unit| (name(unit), unit.paths.len())).collect()
+    }
+
+    #[test]
+    fn places_become_units_in_their_order() {
+        let unit = |name: &str, count| (name.to_owned(), count);
+        let paths = [
+            ("large/x", 3),
+            ("large/y", 1),
+            ("rest", 1),
+            ("small/x", 0),
+            ("stable/x", 50),
+        ];
+        assert_eq!(
+            placed(&paths, 9),
+            [
+                unit("stable", 1),
+                unit("large", 2),
+                unit("others", 1),
+                unit("", 1),
+            ]
+        );
+        assert_eq!(
+            placed(&paths, 3),
+            [unit("stable", 1), unit("large", 2), unit("others", 2)]
+        );
+        assert_eq!(placed(&paths, 1), [unit("stable, large, others", 5)]);
+    }
 }

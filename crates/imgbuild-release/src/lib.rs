@@ -6,6 +6,7 @@ pub mod addition;
 pub mod build;
 pub mod certificates;
 pub mod closure;
+mod command;
 mod contents;
 pub mod elf;
 pub mod error;

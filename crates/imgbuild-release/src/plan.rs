@@ -1,8 +1,7 @@
 //! Plans: everything that an image will be, as data.
 
 mod assemble;
-pub(crate) mod command;
-pub(crate) mod configuration;
+mod configuration;
 mod show;
 
 use std::path::PathBuf;
@@ -15,12 +14,12 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 
-pub use command::CommandOptions;
 pub use configuration::ConfigurationOptions;
 pub use show::kind_name;
 
 use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
 use crate::closure::Closure;
+pub use crate::command::CommandOptions;
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
 use crate::release::{LeftOut, MixRelease, Release};

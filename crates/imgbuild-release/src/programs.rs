@@ -200,13 +200,16 @@ impl<'a> Programs<'a> {
         let Ok(path) = ImagePath::parse(path) else {
             return false;
         };
-        let path = real_place(self.contents, path);
         if self.has(&path) {
             return true;
         }
         let Some(real) = self.program(&path.to_string()) else {
             return false;
         };
+        let path = real_place(self.contents, path);
+        if self.has(&path) {
+            return true;
+        }
         if let Some(first) = self.by_file.get(&real) {
             let link = Entry::symlink(path.clone(), first.as_bytes());
             self.place(path, link.into());
@@ -314,4 +317,113 @@ pub(crate) fn script_text(content: &Content) -> Option<String> {
     let bytes = first_bytes(content, MAX_SCRIPT_BYTES);
     Shebang::parse(&bytes)?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_oci::entry::EntryKind;
+
+    use super::*;
+
+    /// A root with `usr/bin/{first,second}`, links to them and scripts.
+    fn root() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        for (name, text, mode) in [
+            ("first", "first", 0o4755),
+            ("script", "#!/bin/shell\n", 0o755),
+            ("windows", "#!/bin/shell\r\n", 0o755),
+            ("lost", "#!/usr/bin/env nothing\n", 0o755),
+            ("env", "env", 0o755),
+            ("data", "data", 0o644),
+        ] {
+            let path = root.join("usr/bin").join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let link = |target, name: &str| {
+            fs_err::os::unix::fs::symlink(target, root.join(name)).unwrap();
+        };
+        link("usr/bin", "bin");
+        link("/usr/bin/first", "usr/bin/shell");
+        directory
+    }
+
+    fn brought(release: &[Member], names: &[&str]) -> Result<Vec<(String, String)>> {
+        let directory = root();
+        let contents = Contents::new(release);
+        let search = vec!["/nowhere".to_owned(), "/usr/bin".to_owned()];
+        let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
+        for name in names {
+            programs.ask(name);
+        }
+        let members = programs.finish()?.members.into_iter();
+        let shown = members.map(|member| {
+            let what = match &member.entry.kind {
+                EntryKind::Symlink { target } => String::from_utf8(target.clone()).unwrap(),
+                _ => format!("{:o}", member.entry.mode),
+            };
+            (member.entry.path.to_string(), what)
+        });
+        Ok(shown.collect())
+    }
+
+    fn found(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(path, what): &(&str, &str)| ((*path).to_owned(), (*what).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_program_is_a_plain_file_where_it_is_called() {
+        let expected = found(&[("/usr/bin/first", "755")]);
+        assert_eq!(brought(&[], &["first"]).unwrap(), expected);
+        let expected = found(&[("/bin/shell", "755")]);
+        assert_eq!(brought(&[], &["/bin/shell"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_second_name_of_a_program_is_a_link() {
+        let expected = found(&[
+            ("/usr/bin/first", "755"),
+            ("/usr/bin/shell", "/usr/bin/first"),
+        ]);
+        assert_eq!(brought(&[], &["first", "shell"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_script_brings_what_runs_it() {
+        let expected = found(&[("/bin/shell", "755"), ("/usr/bin/script", "755")]);
+        assert_eq!(brought(&[], &["script"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_the_release_has_is_not_brought() {
+        let path = |text: &str| ImagePath::parse(text).unwrap();
+        let release = [
+            Entry::symlink(path("/bin"), "opt").into(),
+            Member::file(path("/opt/shell"), 0o755, b"shell".to_vec()),
+        ];
+        let expected = found(&[("/usr/bin/script", "755")]);
+        assert_eq!(brought(&release, &["script"]).unwrap(), expected);
+        let expected = found(&[("/opt/first", "755")]);
+        assert_eq!(brought(&release, &["/bin/first"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn everything_that_is_nowhere_is_named_at_once() {
+        let error = brought(&[], &["none", "data", "/usr/bin", "windows", "lost"]);
+        let text = error.unwrap_err().to_string();
+        let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "`none`, asked for; looked in `/nowhere`, `/usr/bin`",
+                "`data`, asked for; looked in `/nowhere`, `/usr/bin`",
+                "`/usr/bin`, asked for, is no executable file",
+                "what `/usr/bin/windows` runs by: line 1, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
+                "`nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
+            ]
+        );
+    }
 }

@@ -6,15 +6,12 @@ use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::path::ImagePath;
 
 use super::PlanOptions;
-use super::command::{Command, decide, resolve};
 use crate::certificates::BUNDLE_PATH;
+use crate::command::{Command, decide, default_path, resolve};
 use crate::contents::Contents;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::release::{Kind, Release};
 use crate::skeleton::User;
-
-/// Docker's default, said out loud: not every engine adds it.
-pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The fields of the configuration that the user gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,29 +104,6 @@ fn env(
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Ok(texts.collect())
-}
-
-fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
-    let bin = release.prefix().join("bin").map_err(Error::Path)?;
-    Ok(match release.kind() {
-        Kind::Mix | Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
-            format!("{bin}:{SYSTEM_PATH}")
-        }
-        Kind::Mix | Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
-    })
-}
-
-/// Returns the `PATH` that containers start with.
-pub(crate) fn search_path(
-    release: &Release,
-    contents: &Contents<'_>,
-    given: &ConfigurationOptions,
-) -> Result<String> {
-    let mut own = given.env.iter().rev();
-    match own.find(|(name, _)| name == "PATH") {
-        Some((_, path)) => Ok(path.clone()),
-        None => default_path(release, contents),
-    }
 }
 
 /// Resolves the program of a `CMD` check.

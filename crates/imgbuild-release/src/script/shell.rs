@@ -146,6 +146,8 @@ impl Scanner {
                 skip(rest, 1)
             }
             '`' => self.backquote(rest),
+            // `>&2` starts no command.
+            '<' | '>' => rest.trim_start_matches(['<', '>', '&', '|']),
             _ => self.word(rest, can_start),
         })
     }
@@ -167,11 +169,11 @@ impl Scanner {
 
     /// Reads one word, with quotes and substitutions in it.
     fn word<'a>(&mut self, rest: &'a str, can_start: bool) -> &'a str {
-        let is_plain = |character: char| !" \t;&|()`\"'\\$".contains(character);
+        let is_plain = |character: char| !" \t;&|()<>`\"'\\$".contains(character);
         let end = rest.find(|character| !is_plain(character));
         let (plain, after) = rest.split_at(end.unwrap_or(rest.len()));
         let next = after.chars().next();
-        let ends_here = next.is_none_or(|next| " \t;&|()`".contains(next));
+        let ends_here = next.is_none_or(|next| " \t;&|()<>`".contains(next));
         if can_start {
             self.first_word(plain, after, ends_here);
         }

@@ -2,14 +2,16 @@
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::{Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
-use crate::plan::ConfigurationOptions;
-use crate::plan::configuration::SYSTEM_PATH;
 use crate::release::{Kind, Release};
+
+/// Docker's default, said out loud: not every engine adds it.
+pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The command as the user gave it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -140,18 +142,28 @@ fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>
     Ok(vec![own.to_string(), verb.to_owned()])
 }
 
+/// Returns the `PATH` that containers start with, unless the user gives one.
+pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
+    let bin = release.prefix().join("bin").map_err(Error::Path)?;
+    Ok(match release.kind() {
+        Kind::Mix | Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
+            format!("{bin}:{SYSTEM_PATH}")
+        }
+        Kind::Mix | Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
+    })
+}
+
 /// Returns the files that containers start, of those that can be told before
 /// everything is there.
 pub(crate) fn files(
     release: &Release,
     contents: &Contents<'_>,
     options: &CommandOptions,
-    configuration: &ConfigurationOptions,
+    healthcheck: Option<&Healthcheck>,
 ) -> Vec<ImagePath> {
     let command = decide(release, contents, options).unwrap_or_default();
     let command = command.entrypoint.or(command.cmd);
-    let check = configuration.healthcheck.as_ref();
-    let check = check.and_then(|check| match check.test.as_slice() {
+    let check = healthcheck.and_then(|check| match check.test.as_slice() {
         [kind, command @ ..] if kind == "CMD" => resolve(release.prefix(), contents, command).ok(),
         _ => None,
     });
