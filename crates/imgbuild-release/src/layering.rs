@@ -5,8 +5,12 @@
 //! are read, sent and unpacked in parallel. The rule looks at paths and sizes
 //! only. A change inside one directory moves nothing between layers unless
 //! the directory crosses a limit.
+//!
+//! Where the kind of a release tells what changes with what, as for mix
+//! releases, that decides instead ([`divide_by_place`]).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A directory up to this size stays together, in bytes.
 const MAX_UNIT_BYTES: u64 = 32 << 20;
@@ -14,6 +18,12 @@ const MAX_UNIT_BYTES: u64 = 32 << 20;
 /// A directory from this part of the largest unit on is a unit of its own,
 /// when what it lies in is too large for one.
 const OWN_UNIT_DIVISOR: u64 = 4;
+
+/// What changes by itself is a unit of its own from this size on, in bytes.
+const MIN_PLACE_BYTES: u64 = 1 << 20;
+
+/// In how many groups what is smaller comes.
+const PLACE_GROUPS: u64 = 4;
 
 /// A path of the release with the bytes that it brings.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +65,96 @@ pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
     }
 }
 
+/// With what a path of a release changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Lower is more stable.
+    pub(crate) rank: u8,
+    /// The name of all with this rank.
+    pub(crate) name: &'static str,
+    /// Which of the rank it is; a large one is a unit of its own.
+    one: String,
+}
+
+impl Place {
+    /// All of a rank change together.
+    pub(crate) fn whole(rank: u8, name: &'static str) -> Self {
+        let one = String::new();
+        Self { rank, name, one }
+    }
+
+    /// Each of a rank changes by itself.
+    pub(crate) fn one_of(rank: u8, name: &'static str, one: &str) -> Self {
+        let one = one.to_owned();
+        Self { rank, name, one }
+    }
+}
+
+/// Divides `paths` by their places into at most `limit` units, most stable
+/// first.
+///
+/// Of a rank whose members change by themselves, those below
+/// [`MIN_PLACE_BYTES`] come together in groups by a hash of their name, for
+/// which the version does not count.
+pub(crate) fn divide_by_place(
+    paths: &[Weight<'_>],
+    place: impl Fn(&[u8]) -> Place,
+    limit: usize,
+) -> Vec<Unit> {
+    let mut by_place: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    for (index, weight) in paths.iter().enumerate() {
+        by_place.entry(place(weight.path)).or_default().push(index);
+    }
+    let mut units: BTreeMap<(u8, Vec<u8>, u64), Unit> = BTreeMap::new();
+    for (place, members) in by_place {
+        let unit = Unit::new(paths, place.name.as_bytes().to_vec(), members);
+        let is_alone = !place.one.is_empty() && unit.bytes >= MIN_PLACE_BYTES;
+        let group = match is_alone || place.one.is_empty() {
+            true => 0,
+            false => u64::from(name_hash(place.one.as_bytes())) % PLACE_GROUPS,
+        };
+        let name = match is_alone {
+            true => place.one.into_bytes(),
+            false => unit.name.clone(),
+        };
+        match units.entry((place.rank, name.clone(), group)) {
+            Entry::Vacant(vacant) => drop(vacant.insert(Unit { name, ..unit })),
+            Entry::Occupied(mut occupied) => occupied.get_mut().extend(unit),
+        }
+    }
+    let mut units: Vec<Unit> = units.into_values().collect();
+    merge_neighbors(&mut units, limit.max(1));
+    units
+}
+
+/// Merges the two neighbors that bring the fewest bytes until there are few
+/// enough units.
+fn merge_neighbors(units: &mut Vec<Unit>, limit: usize) {
+    while units.len() > limit {
+        let pairs = units.windows(2).map(|pair| pair[0].bytes + pair[1].bytes);
+        let (lower, _) = pairs
+            .enumerate()
+            .min_by_key(|(_, bytes)| *bytes)
+            .expect("there are two or more");
+        let upper = units.remove(lower + 1);
+        units[lower].extend(upper);
+    }
+}
+
 impl Unit {
+    /// Takes another unit in; both names are of both then.
+    fn extend(&mut self, other: Self) {
+        if self.name != other.name && !other.name.is_empty() {
+            if !self.name.is_empty() {
+                self.name.extend_from_slice(b", ");
+            }
+            self.name.extend_from_slice(&other.name);
+        }
+        self.bytes += other.bytes;
+        self.paths.extend(other.paths);
+        self.paths.sort_unstable();
+    }
+
     fn new(paths: &[Weight<'_>], name: Vec<u8>, members: Vec<usize>) -> Self {
         let bytes = members.iter().map(|index| paths[*index].bytes).sum();
         Self {
@@ -199,5 +298,53 @@ mod tests {
             "units double in size until there are few enough"
         );
         assert_eq!(names(&paths, 1), [unit("", 10)]);
+    }
+
+    fn placed(paths: &[(&str, u64)], limit: usize) -> Vec<(String, usize)> {
+        let weights: Vec<Weight<'_>> = paths
+            .iter()
+            .map(|(path, mebibytes)| Weight {
+                path: path.as_bytes(),
+                bytes: mebibytes * MIB,
+            })
+            .collect();
+        let place = |path: &[u8]| match str::from_utf8(path).unwrap().split_once('/') {
+            Some(("stable", _)) => Place::whole(0, "stable"),
+            Some((name, _)) => Place::one_of(1, "others", name),
+            None => Place::whole(2, ""),
+        };
+        let units = divide_by_place(&weights, place, limit);
+        let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..paths.len()).collect::<Vec<_>>());
+        let name = |unit: &Unit| String::from_utf8(unit.name.clone()).unwrap();
+        let units = units.iter();
+        units.map(|unit| (name(unit), unit.paths.len())).collect()
+    }
+
+    #[test]
+    fn places_become_units_in_their_order() {
+        let unit = |name: &str, count| (name.to_owned(), count);
+        let paths = [
+            ("large/x", 3),
+            ("large/y", 1),
+            ("rest", 1),
+            ("small/x", 0),
+            ("stable/x", 50),
+        ];
+        assert_eq!(
+            placed(&paths, 9),
+            [
+                unit("stable", 1),
+                unit("large", 2),
+                unit("others", 1),
+                unit("", 1),
+            ]
+        );
+        assert_eq!(
+            placed(&paths, 3),
+            [unit("stable", 1), unit("large", 2), unit("others", 2)]
+        );
+        assert_eq!(placed(&paths, 1), [unit("stable, large, others", 5)]);
     }
 }
