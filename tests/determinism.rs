@@ -329,6 +329,24 @@ fn what_is_already_at_the_destination_changes_nothing() {
 }
 
 #[test]
+fn the_cache_changes_nothing() {
+    let sandbox = with_release();
+    let without = plainly(&sandbox, "release", &[BOTH[1]]);
+    let cached = |what: &str| {
+        let with_cache = written(&sandbox, "release", &[BOTH[1]], |words| {
+            sandbox.command(words.iter().filter(|word| *word != "--no-cache"))
+        });
+        assert_eq!(with_cache, without, "{what}");
+    };
+    cached("cold");
+    cached("warm");
+    let moved = sandbox.path("moved");
+    fs::rename(sandbox.path("release"), &moved).unwrap();
+    sandbox.tree("release", REVERSED).unwrap();
+    cached("of another release with the same bytes");
+}
+
+#[test]
 fn an_archive_of_an_earlier_build_in_the_release_changes_nothing() {
     let sandbox = with_release();
     let build = || {

@@ -12,8 +12,10 @@ use fs_err as fs;
 use imgbuild_testing::{Outcome, Sandbox};
 use sha2::{Digest, Sha256};
 
-/// What keeps everything but the release out of an image, and the disk quiet.
-pub(crate) const BARE: [&str; 8] = [
+/// What keeps everything but the release out of an image, earlier builds out of
+/// this one, and the disk quiet.
+pub(crate) const BARE: [&str; 9] = [
+    "--no-cache",
     "--runtime",
     "none",
     "--skeleton",

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::failure::{Failure, Result};
 
-/// The engines that load archives; the first that is installed is taken.
+/// The engines that load archives; the first that answers is taken.
 const ENGINES: [&str; 2] = ["docker", "podman"];
 
 /// An engine that reads an archive.
@@ -23,7 +23,9 @@ impl Engine {
     ///
     /// When neither program is there.
     pub(crate) fn start() -> Result<Self> {
-        for name in ENGINES {
+        // An engine that does not answer is taken only if there is no other.
+        let answering = ENGINES.into_iter().filter(|name| answers(name));
+        for name in answering.chain(ENGINES) {
             let started = Command::new(name)
                 .arg("load")
                 .stdin(Stdio::piped())
@@ -74,6 +76,17 @@ impl Engine {
         written?;
         Ok(loaded)
     }
+}
+
+/// Returns whether an engine is installed and, if it has a daemon, reaches it.
+fn answers(name: &str) -> bool {
+    let asked = Command::new(name)
+        .arg("info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok_and(|status| status.success())
 }
 
 fn read(mut stream: impl Read) -> String {

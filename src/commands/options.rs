@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use fs_err as fs;
-use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::entry::{DEFAULT_MTIME, MAX_ID};
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::pattern::Pattern;
@@ -304,6 +304,14 @@ pub(crate) fn user(text: &str) -> Result<UserName> {
             "cannot use `--user {text}`: the form is `NAME|UID[:GID]`"
         )));
     }
+    for id in [Some(user), group].into_iter().flatten() {
+        let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && !id.parse().is_ok_and(|id: u32| id <= MAX_ID) {
+            return Err(Failure::command_line(format!(
+                "cannot use `--user {text}`: `{id}` is larger than {MAX_ID}, the last id that every engine takes"
+            )));
+        }
+    }
     Ok(UserName {
         user: user.to_owned(),
         group: group.map(str::to_owned),
@@ -376,6 +384,16 @@ mod tests {
         }
         for text in ["", "SIGNOTHING", "0", "65"] {
             assert!(stop_signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_are_names_or_ids_in_range() {
+        for text in ["app", "app:web", "1000", "1000:1000", "0", "2147483647"] {
+            assert!(user(text).is_ok(), "{text}");
+        }
+        for text in ["", ":", "1:", ":1", "2147483648", "1:5000000000"] {
+            assert!(user(text).is_err(), "{text}");
         }
     }
 

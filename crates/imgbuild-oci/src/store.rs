@@ -151,9 +151,14 @@ impl Store {
 
     /// Returns the time of the file system's clock.
     pub(crate) fn now(&self) -> Option<Timestamp> {
-        let file = self.new_temporary().ok()?;
-        let metadata = file.as_file().metadata().ok()?;
-        Some(FileState::of(&metadata).mtime)
+        let file = self.new_temporary();
+        match file.and_then(|file| file.as_file().metadata()) {
+            Ok(metadata) => Some(FileState::of(&metadata).mtime),
+            Err(error) => {
+                self.note_problem(&error);
+                None
+            }
+        }
     }
 
     /// Returns whether the states of all files in `key` tell any change that

@@ -151,3 +151,114 @@ impl Directory<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use imgbuild_testing::Tree;
+
+    use super::*;
+
+    fn release() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = r#"
+            0755 file bin/tool "x"
+            0640 file data "x"
+            link to-data -> data
+            1777 dir spool
+        "#;
+        Tree::parse(tree)
+            .unwrap()
+            .write_to(directory.path())
+            .unwrap();
+        directory
+    }
+
+    fn open(source: PathBuf, destination: &str, mode: Option<u32>) -> Result<Vec<Member>> {
+        let destination = destination.to_owned();
+        let addition = Addition {
+            source,
+            destination,
+            mode,
+        };
+        open_additions(&[addition], false, 7)
+    }
+
+    fn shown(members: &[Member]) -> Vec<String> {
+        let shown = |member: &Member| {
+            let entry = &member.entry;
+            assert_eq!(entry.mtime, 7);
+            format!("{:04o} {}", entry.mode, entry.path)
+        };
+        members.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_file_lands_at_its_place_or_in_a_directory() {
+        let release = release();
+        let data = release.path().join("data");
+        for (destination, mode, expected) in [
+            ("/etc/x", None, "0644 /etc/x"),
+            ("/etc/", None, "0644 /etc/data"),
+            ("/etc/x", Some(0o600), "0600 /etc/x"),
+        ] {
+            let members = open(data.clone(), destination, mode).unwrap();
+            assert_eq!(shown(&members), [expected]);
+        }
+        let members = open(release.path().join("to-data"), "/x", None).unwrap();
+        assert_eq!(shown(&members), ["0644 /x"], "a link is followed");
+    }
+
+    #[test]
+    fn the_content_of_a_directory_lands_in_its_place() {
+        let release = release();
+        let expected = [
+            "0755 /srv",
+            "0755 /srv/bin",
+            "0755 /srv/bin/tool",
+            "0644 /srv/data",
+            "1755 /srv/spool",
+            "0777 /srv/to-data",
+        ];
+        let members = open(release.path().to_path_buf(), "/srv", None).unwrap();
+        assert_eq!(shown(&members), expected);
+        let members = open(release.path().to_path_buf(), "/", Some(0o600)).unwrap();
+        let expected = [
+            "0755 /bin",
+            "0600 /bin/tool",
+            "0600 /data",
+            "1755 /spool",
+            "0777 /to-data",
+        ];
+        assert_eq!(shown(&members), expected, "a mode is for files");
+    }
+
+    #[test]
+    fn what_no_image_can_hold_is_refused_at_once() {
+        let release = release();
+        let more = "fifo pipe\n0644 file .wh.x \"\"";
+        Tree::parse(more).unwrap().write_to(release.path()).unwrap();
+        let error = open(release.path().to_path_buf(), "/srv", None).unwrap_err();
+        let Error::Refused { refusals } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(refusals.len(), 2, "{refusals:?}");
+        let error = open(release.path().join("pipe"), "/x", None).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(open(release.path().join("gone"), "/x", None).is_err());
+        assert!(open(release.path().join("data"), "x", None).is_err());
+    }
+
+    #[test]
+    fn a_set_id_file_goes_in_only_when_somebody_says_so() {
+        let release = release();
+        let tool = release.path().join("bin/tool");
+        fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o4755)).unwrap();
+        let owner = fs::metadata(&tool).unwrap().uid();
+        let is_taken = open(tool.clone(), "/tool", None).is_ok();
+        assert_eq!(is_taken, owner == 0, "root's own may go in");
+        let members = open(tool, "/tool", Some(0o4755)).unwrap();
+        assert_eq!(shown(&members), ["4755 /tool"]);
+    }
+}

@@ -241,3 +241,110 @@ fn can_run(content: &Content) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use imgbuild_testing::Tree;
+
+    use super::*;
+    use crate::pattern::Patterns;
+    use crate::release::ReleaseOptions;
+
+    /// What is decided for a release in a directory called `app`.
+    fn decided(tree: &str, options: &CommandOptions) -> Result<Command> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("app");
+        Tree::parse(tree).unwrap().write_to(&root).unwrap();
+        let release = open(&root);
+        decide(&release, &Contents::new(release.members()), options)
+    }
+
+    fn open(root: &Path) -> Release {
+        let options = ReleaseOptions {
+            kind: None,
+            prefix: None,
+            binaries: Vec::new(),
+            patterns: Patterns::new(&[]).unwrap(),
+            allow_set_id: false,
+            mtime: 1,
+        };
+        Release::open(root, &options).unwrap()
+    }
+
+    fn guessed(tree: &str) -> Option<String> {
+        let command = decided(tree, &CommandOptions::default()).ok()?;
+        assert_eq!(command.cmd, None);
+        command.entrypoint.map(|words| words.join(" "))
+    }
+
+    const ONE: &str = "0755 file bin/one \"#!/bin/sh\"\n";
+    const TWO: &str = "0755 file bin/two \"#!/bin/sh\"\n";
+
+    #[test]
+    fn the_program_that_is_meant_is_guessed() {
+        for (tree, expected) in [
+            (ONE.to_owned(), Some("/app/bin/one")),
+            (format!("{ONE}{TWO}"), None),
+            (format!("{ONE}{TWO}0755 file app \"#!x\""), Some("/app/app")),
+            (
+                format!("{ONE}{TWO}link bin/app -> two"),
+                Some("/app/bin/app"),
+            ),
+            (
+                format!("{ONE}link current -> bin/one"),
+                Some("/app/bin/one"),
+            ),
+            (
+                format!("{ONE}0755 file notes \"text\""),
+                Some("/app/bin/one"),
+            ),
+            (
+                format!("{ONE}0644 file bin/two \"#!x\""),
+                Some("/app/bin/one"),
+            ),
+            (
+                format!("{ONE}0755 file lib/two \"#!x\""),
+                Some("/app/bin/one"),
+            ),
+            ("0755 file lib/two \"#!x\"".to_owned(), None),
+        ] {
+            assert_eq!(guessed(&tree).as_deref(), expected, "{tree}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_given_must_be_there_and_run() {
+        let cmd = |words: &[&str]| CommandOptions {
+            cmd: Some(words.iter().map(ToString::to_string).collect()),
+            ..CommandOptions::default()
+        };
+        let tree = format!("{ONE}0644 file data \"\"\n0755 dir lib\nlink out -> /usr/bin/env");
+        for (words, expected) in [
+            (&["bin/one", "-x"][..], Some("/app/bin/one -x")),
+            (&["one"], Some("/app/bin/one")),
+            (&["/app/bin/one"], Some("/app/bin/one")),
+            (&["data"], None),
+            (&["lib"], None),
+            (&["gone"], None),
+            (&["out"], None),
+            (&["../bin/one"], None),
+        ] {
+            let found = decided(&tree, &cmd(words))
+                .ok()
+                .and_then(|command| command.cmd);
+            let found = found.map(|words| words.join(" "));
+            assert_eq!(found.as_deref(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed_when_nothing_is_wanted() {
+        let options = CommandOptions {
+            no_entrypoint: true,
+            ..CommandOptions::default()
+        };
+        assert_eq!(decided(ONE, &options).unwrap(), Command::default());
+    }
+}

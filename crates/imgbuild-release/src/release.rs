@@ -2,7 +2,9 @@
 
 mod cargo;
 mod links;
+mod listing;
 mod mix;
+mod tree;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -356,3 +356,110 @@ fn add_ancestors(path: &ImagePath, missing: &mut BTreeSet<ImagePath>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::parse(text).unwrap()
+    }
+
+    fn file(at: &str) -> Member {
+        Member::file(path(at), 0o644, b"x".to_vec())
+    }
+
+    fn link(at: &str, to: &str) -> Member {
+        Entry::symlink(path(at), to).into()
+    }
+
+    fn directory(at: &str) -> Member {
+        Entry::directory(path(at)).into()
+    }
+
+    fn sorted(mut members: Vec<Member>) -> Vec<Member> {
+        members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        members
+    }
+
+    fn refusals<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
+        match result.unwrap_err() {
+            Error::Refused { refusals } => refusals.iter().map(ToString::to_string).collect(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn additions_go_where_the_links_of_the_release_lead() {
+        let release = sorted(vec![
+            link("/app/lib", "/usr/lib"),
+            directory("/app/d"),
+            file("/app/d/f"),
+        ]);
+        let additions = vec![file("/app/lib/x"), directory("/app/d"), file("/app/d/g")];
+        let placed = place_additions(&release, additions).unwrap();
+        let paths: Vec<String> = placed
+            .iter()
+            .map(|member| member.entry.path.to_string())
+            .collect();
+        assert_eq!(paths, ["/app/d", "/app/d/g", "/usr/lib/x"]);
+    }
+
+    #[test]
+    fn all_meetings_are_refused_at_once() {
+        let release = sorted(vec![
+            file("/app/a"),
+            directory("/app/d"),
+            link("/app/l", "l"),
+        ]);
+        let additions = vec![
+            file("/app/a"),
+            file("/app/d"),
+            file("/app/a/b"),
+            file("/app/l/x"),
+            file("/x"),
+            file("/x"),
+        ];
+        assert_eq!(refusals(place_additions(&release, additions)).len(), 5);
+    }
+
+    #[test]
+    fn a_part_yields_to_the_user_or_refuses() {
+        let users = [file("/etc/passwd")];
+        let contents = Contents::new(&users);
+        let part = || vec![file("/etc/passwd"), file("/etc/group")];
+        let mut assembly = Assembly::new(&contents);
+        assembly.add("skeleton", part(), Conflict::Yield);
+        let parts = assembly.finish().unwrap();
+        assert_eq!(parts[0].members.len(), 1);
+        let mut assembly = Assembly::new(&contents);
+        assembly.add("skeleton", part(), Conflict::Refuse);
+        assert_eq!(refusals(assembly.finish()).len(), 1);
+    }
+
+    #[test]
+    fn every_layer_has_the_directories_above_its_members_once() {
+        let mut sticky = Entry::directory(path("/a"));
+        sticky.mode = 0o1777;
+        let lists = vec![("one".to_owned(), vec![sticky.into(), file("/a/b/c")])];
+        let directories = shared_directories(&lists);
+        let members = with_parents(vec![file("/a/d")], &directories, 5);
+        let shown: Vec<String> = members
+            .iter()
+            .map(|member| format!("{:04o} {}", member.entry.mode, member.entry.path))
+            .collect();
+        assert_eq!(shown, ["0644 /a/d", "1777 /a"]);
+    }
+
+    #[test]
+    fn too_many_layers_are_merged_from_the_top() {
+        let list = |name: &str| (name.to_owned(), vec![file(&format!("/{name}"))]);
+        let mut lists = vec![list("a"), list("b"), list("c")];
+        merge_to_limit(&mut lists, 2);
+        let shown: Vec<(&str, usize)> = lists
+            .iter()
+            .map(|(name, members)| (name.as_str(), members.len()))
+            .collect();
+        assert_eq!(shown, [("a", 1), ("image", 2)]);
+    }
+}

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use fs_err as fs;
 use imgbuild_oci::content::FileState;
-use walkdir::{DirEntry, WalkDir};
+
+use super::listing::list;
+use super::tree::Tree;
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +32,18 @@ pub(crate) enum Found {
 }
 
 /// Calls `see` for everything below `root` with its relative path, parents
-/// first, in an order that does not depend on the file system.
+/// first, siblings by the bytes of their names.
 ///
 /// # Errors
 ///
 /// When `root` itself cannot be listed; what cannot be read below it is told
 /// to `see`.
 pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -> io::Result<()> {
-    walk_to_depth(root, usize::MAX, see)
+    // Its error names the directory.
+    fs::read_dir(root)?;
+    let tree = Tree::read(root)?;
+    tree.tell(see);
+    Ok(())
 }
 
 /// As [`walk`], for what lies directly in `root`.
@@ -45,57 +51,21 @@ pub(super) fn walk_flat(
     root: &Path,
     see: &mut dyn FnMut(&Path, io::Result<Found>),
 ) -> io::Result<()> {
-    walk_to_depth(root, 1, see)
-}
-
-fn walk_to_depth(
-    root: &Path,
-    depth: usize,
-    see: &mut dyn FnMut(&Path, io::Result<Found>),
-) -> io::Result<()> {
     fs::read_dir(root)?;
-    let walk = WalkDir::new(root).min_depth(1).max_depth(depth);
-    for entry in walk.sort_by_file_name() {
-        match entry {
-            Ok(entry) => {
-                let relative = entry.path().strip_prefix(root);
-                let relative = relative.expect("the walk stays below its root");
-                see(relative, look(&entry));
-            }
-            Err(error) => {
-                let path = error.path().unwrap_or(root).to_path_buf();
-                let relative = path.strip_prefix(root).unwrap_or(&path);
-                // Its path is said where the message is made.
-                let cause = error
-                    .into_io_error()
-                    .expect("links are not followed, so there is no loop");
-                see(relative, Err(cause));
-            }
-        }
+    for child in list(root, true)? {
+        see(Path::new(&child.name), child.found);
     }
     Ok(())
-}
-
-fn look(entry: &DirEntry) -> io::Result<Found> {
-    if entry.file_type().is_symlink() {
-        return look_at_link(entry.path());
-    }
-    let metadata = entry.metadata().map_err(io::Error::from)?;
-    Ok(of_metadata(&metadata))
 }
 
 /// Looks at one path without following a link.
 pub(super) fn look_at(path: &Path) -> io::Result<Found> {
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
-        return look_at_link(path);
+        let target = fs::read_link(path)?.into_os_string().into_vec();
+        return Ok(Found::Symlink { target });
     }
     Ok(of_metadata(&metadata))
-}
-
-fn look_at_link(path: &Path) -> io::Result<Found> {
-    let target = fs::read_link(path)?.into_os_string().into_vec();
-    Ok(Found::Symlink { target })
 }
 
 fn of_metadata(metadata: &Metadata) -> Found {
