@@ -268,6 +268,7 @@ mod tests {
             binaries: Vec::new(),
             patterns: Patterns::new(&[]).unwrap(),
             allow_set_id: false,
+            cookie: crate::release::Cookie::Keep,
             mtime: 1,
         };
         Release::open(root, &options).unwrap()
