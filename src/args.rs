@@ -308,6 +308,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "NAME|PATH", help_heading = "Contents")]
     pub(crate) program: Vec<String>,
 
+    /// Bring the time zones of this machine
+    #[arg(long, help_heading = "Contents")]
+    pub(crate) tzdata: bool,
+
     /// Make a directory that the user of the image may write to (can be
     /// repeated)
     #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Contents")]

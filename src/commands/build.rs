@@ -209,6 +209,7 @@ fn gather(
         library_paths: arguments.library_path.clone(),
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
+        brings_zones: arguments.tzdata,
         command: options::command(&arguments.configuration)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),

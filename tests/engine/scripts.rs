@@ -3,6 +3,7 @@
 use imgbuild_testing::Sandbox;
 
 use crate::support::docker::Engine;
+use crate::support::has_tools;
 use crate::support::image::{build_in, sandbox};
 
 /// A service of one script.
@@ -73,6 +74,24 @@ fn a_program_can_be_the_command() {
     for engine in engines {
         let image = engine.load(&built.archive, &built.reference);
         assert_eq!(image.run(&[]).success().stdout_text(), "a\nb\n");
+    }
+}
+
+#[test]
+fn time_zones_come_along() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_tools(&["date"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let script = "#!/bin/sh\nTZ=Asia/Kathmandu date -d @0 +%H:%M\n";
+    let release = service(&sandbox, script);
+    let arguments = ["--program=date", "--tzdata"];
+    let built = build_in(sandbox, &release, "zones", &arguments);
+    assert!(!built.has("usr/share/zoneinfo/localtime"));
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(image.run(&[]).success().stdout_text(), "05:30\n");
     }
 }
 

@@ -40,6 +40,8 @@ pub struct ClosureOptions {
     pub add_libraries: Vec<String>,
     /// Programs of the host to bring, by name or absolute path.
     pub programs: Vec<String>,
+    /// Whether the host's time zones come along.
+    pub brings_zones: bool,
     /// The command, which may be a script.
     pub command: CommandOptions,
     /// The health check, whose command may be a script.
@@ -83,6 +85,9 @@ pub fn resolve(
     let mut warnings = brought.warnings;
     let all = release.members().iter().chain(additions);
     let mut objects = object::find(all, options.store.as_deref(), &mut warnings);
+    if let Some(mix) = release.mix() {
+        mix::set_roles(release, mix, &mut objects);
+    }
     objects.extend(brought.objects);
     let platform = platform(&objects, options.platform.as_ref())?;
     let mut closure = Closure {
@@ -117,6 +122,9 @@ fn programs(
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
     for name in &options.programs {
         programs.ask(name);
+    }
+    if options.brings_zones {
+        programs.ask_for_zones()?;
     }
     if options.brings_runtime {
         let commands = {

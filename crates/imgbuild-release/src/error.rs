@@ -246,6 +246,11 @@ pub enum ProgramProblem {
         /// The directories that a name was looked for in.
         searched: Vec<String>,
     },
+    /// The user asked for files that are no program.
+    Data {
+        /// Where they should be.
+        path: &'static str,
+    },
     /// A script's first line names it.
     Interpreter {
         /// The script in the image.
@@ -277,6 +282,7 @@ impl fmt::Display for ProgramProblem {
                     list(searched)
                 )
             }
+            Self::Data { path } => write!(formatter, "`{path}`, asked for, is not there"),
             Self::Interpreter { script, line, name } => write!(
                 formatter,
                 "`{name}`, by which `{script}` runs: line 1 is `{line}`"

@@ -26,6 +26,15 @@ use crate::runtime::{Object, Role};
 use crate::script::{MAX_LINE, Shebang};
 use crate::warning::Warning;
 
+/// Where the C library looks for time zones ([tzset(3)]).
+///
+/// [tzset(3)]: https://man7.org/linux/man-pages/man3/tzset.3.html
+const ZONES: &str = "/usr/share/zoneinfo";
+
+/// What lies there beside the zones: all of them once more, with and without
+/// leap seconds, and the zone of the building machine.
+const NO_ZONES: [&[u8]; 3] = [b"posix", b"right", b"localtime"];
+
 /// How many interpreters may be scripts themselves, as for Linux
 /// ([execve(2)]: the limit is one of the kernel's since 2.6.28).
 ///
@@ -93,6 +102,15 @@ impl<'a> Programs<'a> {
         }
     }
 
+    /// Brings the host's time zones.
+    pub(crate) fn ask_for_zones(&mut self) -> Result<()> {
+        if !self.bring_data(ZONES)? {
+            let path = ZONES;
+            self.problems.push(ProgramProblem::Data { path });
+        }
+        Ok(())
+    }
+
     /// Brings a program by its name, if there is one.
     pub(crate) fn bring_if_there(&mut self, name: &str) -> bool {
         match name.starts_with('/') {
@@ -139,13 +157,21 @@ impl<'a> Programs<'a> {
         };
         let at = ImagePath::parse(path).map_err(Error::Path)?;
         if real.is_file() {
-            if !self.has(&at) {
-                let member = file_member(&real, at.clone())?;
-                self.place(at, member);
+            if self.has(&at) {
+                return Ok(true);
             }
+            let member = match self.by_file.get(&real) {
+                Some(first) => Entry::symlink(at.clone(), first.as_bytes()).into(),
+                None => file_member(&real, at.clone())?,
+            };
+            self.by_file.entry(real).or_insert_with(|| at.clone());
+            self.place(at, member);
             return Ok(true);
         }
         for name in self.host.list(&self.host.rooted(path.as_bytes())) {
+            if at.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name.as_slice()) {
+                continue;
+            }
             let below = at.join(&name).map_err(Error::Path)?;
             self.bring_data(&below.to_string())?;
         }

@@ -150,7 +150,7 @@ impl Release {
         match kind {
             Kind::Cargo => cargo::select(&mut selection)?,
             Kind::Mix => mix::select(&mut selection)?,
-            Kind::Tree => selection.take_tree()?,
+            Kind::Tree => selection.take_tree(&|_, _| None)?,
         }
         let mix = (kind == Kind::Mix)
             .then(|| mix::describe(root))
@@ -300,8 +300,12 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Takes everything that the patterns do not exclude.
-    fn take_tree(&mut self) -> Result<()> {
+    /// Takes everything that the patterns do not exclude and for which
+    /// `unwanted`, told what they say, gives no reason.
+    fn take_tree(
+        &mut self,
+        unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
+    ) -> Result<()> {
         let root = self.root;
         walk(root, &mut |relative, found| {
             let is_directory = match &found {
@@ -309,11 +313,11 @@ impl<'a> Selection<'a> {
                 // One that cannot be listed.
                 Err(_) => root.join(relative).is_dir(),
             };
-            match self.options.patterns.decide(relative, is_directory) {
-                Verdict::Excluded => {
-                    self.leave_out(relative, is_directory, "excluded");
-                }
-                Verdict::Undecided | Verdict::Included => self.take(relative, found),
+            let verdict = self.options.patterns.decide(relative, is_directory);
+            let excluded = (verdict == Verdict::Excluded).then_some("excluded");
+            match unwanted(relative, verdict).or(excluded) {
+                Some(reason) => self.leave_out(relative, is_directory, reason),
+                None => self.take(relative, found),
             }
         })
         .map_err(Error::File)

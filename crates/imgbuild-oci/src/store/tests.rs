@@ -211,7 +211,8 @@ fn an_unchanged_layer_is_not_read() {
 
 #[test]
 fn no_change_of_a_file_goes_unnoticed() {
-    let changes: [(&str, fn(&World)); 8] = [
+    type Change = (&'static str, fn(&World));
+    let changes: [Change; 8] = [
         ("another size", |world| world.write("a", b"x")),
         ("the same size", |world| world.write("a", &[b'x'; 1000])),
         ("the same size and time, in place", |world| {
@@ -377,7 +378,7 @@ fn a_damaged_blob_is_made_again() {
                 .open(path)
                 .unwrap()
                 .set_len(100)
-                .unwrap()
+                .unwrap();
         },
         |path| {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();

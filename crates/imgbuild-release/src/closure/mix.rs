@@ -22,6 +22,7 @@ use crate::contents::is_executable;
 use crate::error::Result;
 use crate::programs::{Programs, script_text};
 use crate::release::{MixRelease, Release};
+use crate::runtime::{Object, Role};
 use crate::script::called_programs;
 use crate::warning::Warning;
 
@@ -130,6 +131,23 @@ pub(super) fn bring(
 fn warn(programs: &mut Programs<'_>, name: &str, purpose: &str) {
     let (name, purpose) = (name.to_owned(), purpose.to_owned());
     programs.warn(Warning::NoProgram { name, purpose });
+}
+
+/// Takes programs of packages for another processor than the virtual
+/// machine's as what they are: prebuilt, and never started here.
+pub(super) fn set_roles(release: &Release, mix: &MixRelease, objects: &mut [Object]) {
+    let machine = format!("erts-{}/bin/beam.smp", mix.erts);
+    let machine = release.prefix().join(machine).ok();
+    let is_machine = |object: &&Object| Some(&object.image) == machine.as_ref();
+    let Some(machine) = objects.iter().find(is_machine) else {
+        return;
+    };
+    let architecture = machine.elf.architecture();
+    for object in objects {
+        if object.elf.architecture() != architecture {
+            object.role = Role::Module;
+        }
+    }
 }
 
 /// Names the programs that a script seems to call, that the host has and the

@@ -16,7 +16,6 @@ use fs_err as fs;
 use serde::Serialize;
 
 use super::Selection;
-use super::walk::{Found, walk};
 use crate::error::{Error, Result};
 use crate::layering::Place;
 use crate::pattern::Verdict;
@@ -148,23 +147,18 @@ fn parse(text: &str) -> Option<(String, Vec<String>)> {
 /// Takes the release but its cookie, if that is not wanted, and what earlier
 /// runs of it wrote.
 pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
-    let root = selection.root;
-    walk(root, &mut |relative, found| {
-        let is_directory = matches!(found, Ok(Found::Directory { .. }));
-        let verdict = selection.options.patterns.decide(relative, is_directory);
+    let keeps_cookie = selection.options.cookie == Cookie::Keep;
+    selection.take_tree(&|relative, verdict| {
         let first = relative.iter().next().unwrap_or_default();
-        let is_cookie = relative == Path::new(COOKIE);
-        if is_cookie && selection.options.cookie == Cookie::Remove {
-            selection.leave_out(relative, false, "containers get their own cookie");
-        } else if verdict == Verdict::Excluded {
-            selection.leave_out(relative, is_directory, "excluded");
-        } else if verdict == Verdict::Undecided && LEFT_BY_RUNS.iter().any(|name| first == *name) {
-            selection.leave_out(relative, is_directory, "written when the release ran");
+        let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
+        if relative == Path::new(COOKIE) && !keeps_cookie {
+            Some("containers get their own cookie")
+        } else if is_left && verdict == Verdict::Undecided {
+            Some("written when the release ran")
         } else {
-            selection.take(relative, found);
+            None
         }
     })
-    .map_err(Error::File)
 }
 
 impl MixRelease {
