@@ -97,7 +97,10 @@ fn read_all(candidates: &[Candidate<'_>]) -> (Vec<Outcome>, bool) {
         let all = part.iter();
         all.map(|candidate| candidate.read(&is_steady)).collect()
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = match candidates.len() <= MANY {
+        true => 1,
+        false => thread::available_parallelism().map_or(1, usize::from),
+    };
     let share = candidates.len().div_ceil(threads).max(MANY);
     let outcomes = thread::scope(|scope| {
         let (first, rest) = candidates.split_at(share.min(candidates.len()));
