@@ -209,9 +209,12 @@ fn an_unchanged_layer_is_not_read() {
     }
 }
 
+/// Something that happens to a release, and its name.
+type NamedChange = (&'static str, fn(&World));
+
 #[test]
 fn no_change_of_a_file_goes_unnoticed() {
-    let changes: [(&str, fn(&World)); 8] = [
+    let changes: [NamedChange; 8] = [
         ("another size", |world| world.write("a", b"x")),
         ("the same size", |world| world.write("a", &[b'x'; 1000])),
         ("the same size and time, in place", |world| {
@@ -377,7 +380,7 @@ fn a_damaged_blob_is_made_again() {
                 .open(path)
                 .unwrap()
                 .set_len(100)
-                .unwrap()
+                .unwrap();
         },
         |path| {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();

@@ -234,4 +234,35 @@ mod tests {
             ["/000", "/100", "/199"]
         );
     }
+
+    #[test]
+    fn modules_are_told_by_their_names() {
+        for (name, expected) in [
+            ("libssl.so", true),
+            ("libssl.so.3", true),
+            ("binding.node", true),
+            ("server", false),
+            ("also", false),
+            ("node", false),
+            ("notes.sorted", false),
+        ] {
+            assert_eq!(is_named_like_a_module(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn prebuilt_modules_of_package_managers_are_foreign() {
+        for (text, expected) in [
+            ("/app/node_modules/x/build/y", true),
+            ("/app/venv/lib/python3.11/site-packages/x", true),
+            ("/app/my_node_modules/x", false),
+            ("/app/bin/x", false),
+        ] {
+            assert_eq!(
+                is_foreign(&ImagePath::parse(text).unwrap()),
+                expected,
+                "{text}"
+            );
+        }
+    }
 }
