@@ -294,9 +294,11 @@ fn write_file(
             return Ok(Written::New);
         }
     }
-    if options
-        .store
-        .is_some_and(|store| store.has_output(&target, identity))
+    let identities = written_identities(identity, options.sync);
+    if let Some(store) = options.store
+        && identities
+            .iter()
+            .any(|identity| store.has_output(&target, *identity))
     {
         return Ok(Written::Unchanged);
     }
@@ -306,11 +308,28 @@ fn write_file(
     let file = layout::persist(file, &target, options.sync)?;
     layout::sync_directory(parent_of(&target), options.sync)?;
     if let (Some(store), Some(mark)) = (options.store, mark)
+        && let Some(identity) = identities.last()
         && let Some(state) = mark.state(&file)
     {
-        store.remember_output(&target, identity, state);
+        store.remember_output(&target, *identity, state);
     }
     Ok(Written::New)
+}
+
+/// Returns under which identities a file may have been written to count as
+/// unchanged; what is written now gets the last one.
+///
+/// A file that was not synced may have lost its content, and not its state,
+/// when the machine has been started again since.
+fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
+    let mut identities = vec![identity];
+    if !sync {
+        match fs::read("/proc/sys/kernel/random/boot_id") {
+            Ok(boot) => identities.push(store::identity_of_boot(identity, &boot)),
+            Err(_) => identities.clear(),
+        }
+    }
+    identities
 }
 
 /// A modification time that no write gives a file: one nanosecond after that

@@ -453,6 +453,11 @@ pub(crate) fn compressed_identity(archive: Digest) -> Digest {
     key::digest_of(&[b"compressed archive", format, version, archive.as_bytes()])
 }
 
+/// Returns the identity of what lasts no longer than the machine runs.
+pub(crate) fn identity_of_boot(identity: Digest, boot: &[u8]) -> Digest {
+    key::digest_of(&[b"not synced", boot, identity.as_bytes()])
+}
+
 fn is_blob(mut file: &std::fs::File, record: &ContentRecord) -> bool {
     let mut buffer = vec![0; 256 * 1024];
     let (mut sha, mut crc) = (Sha256::new(), crc32fast::Hasher::new());

@@ -353,7 +353,7 @@ impl<'a> Selection<'a> {
 
     /// Takes what lies at `relative` under another path of the image.
     fn take_at(&mut self, path: ImagePath, relative: &Path, found: std::io::Result<Found>) {
-        let host = || self.root.join(relative);
+        let host = || join(self.root, relative);
         match found {
             Ok(Found::Special(what)) => {
                 let path = host();
@@ -431,6 +431,15 @@ impl<'a> Selection<'a> {
             warnings,
         })
     }
+}
+
+/// As [`Path::join`], with one allocation.
+fn join(root: &Path, relative: &Path) -> PathBuf {
+    let length = root.as_os_str().len() + 1 + relative.as_os_str().len();
+    let mut path = PathBuf::with_capacity(length);
+    path.push(root);
+    path.push(relative);
+    path
 }
 
 fn is_directory_name(path: &Path) -> bool {

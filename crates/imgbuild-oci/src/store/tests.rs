@@ -209,10 +209,12 @@ fn an_unchanged_layer_is_not_read() {
     }
 }
 
+/// Something that happens to a release, and its name.
+type NamedChange = (&'static str, fn(&World));
+
 #[test]
 fn no_change_of_a_file_goes_unnoticed() {
-    type Change = (&'static str, fn(&World));
-    let changes: [Change; 8] = [
+    let changes: [NamedChange; 8] = [
         ("another size", |world| world.write("a", b"x")),
         ("the same size", |world| world.write("a", &[b'x'; 1000])),
         ("the same size and time, in place", |world| {

@@ -97,7 +97,10 @@ fn read_all(candidates: &[Candidate<'_>]) -> (Vec<Outcome>, bool) {
         let all = part.iter();
         all.map(|candidate| candidate.read(&is_steady)).collect()
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = match candidates.len() <= MANY {
+        true => 1,
+        false => thread::available_parallelism().map_or(1, usize::from),
+    };
     let share = candidates.len().div_ceil(threads).max(MANY);
     let outcomes = thread::scope(|scope| {
         let (first, rest) = candidates.split_at(share.min(candidates.len()));
@@ -230,5 +233,36 @@ mod tests {
             names(&self::members(root.path()), Some(&store)),
             ["/000", "/100", "/199"]
         );
+    }
+
+    #[test]
+    fn modules_are_told_by_their_names() {
+        for (name, expected) in [
+            ("libssl.so", true),
+            ("libssl.so.3", true),
+            ("binding.node", true),
+            ("server", false),
+            ("also", false),
+            ("node", false),
+            ("notes.sorted", false),
+        ] {
+            assert_eq!(is_named_like_a_module(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn prebuilt_modules_of_package_managers_are_foreign() {
+        for (text, expected) in [
+            ("/app/node_modules/x/build/y", true),
+            ("/app/venv/lib/python3.11/site-packages/x", true),
+            ("/app/my_node_modules/x", false),
+            ("/app/bin/x", false),
+        ] {
+            assert_eq!(
+                is_foreign(&ImagePath::parse(text).unwrap()),
+                expected,
+                "{text}"
+            );
+        }
     }
 }

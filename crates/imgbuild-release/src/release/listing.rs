@@ -67,7 +67,12 @@ pub(super) fn list(path: &Path, follows_link: bool) -> io::Result<Vec<Child>> {
 }
 
 fn look_at_all(directory: BorrowedFd<'_>, mut names: Vec<Name>) -> Vec<Child> {
-    let count = threads().min(names.len() / NAMES_PER_THREAD).max(1);
+    let is_large = names.len() >= 2 * NAMES_PER_THREAD;
+    // The number of cores is asked for only here: it takes some calls.
+    let count = match is_large {
+        true => threads().min(names.len() / NAMES_PER_THREAD),
+        false => 1,
+    };
     let look = |names: Vec<Name>| -> Vec<Child> {
         names
             .into_iter()

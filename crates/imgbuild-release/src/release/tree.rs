@@ -58,32 +58,34 @@ impl Tree {
 
     /// Tells everything, parents first, siblings by the bytes of their names.
     pub(super) fn tell(mut self, see: &mut dyn FnMut(&Path, io::Result<Found>)) {
-        let mut open = vec![self.take(PathBuf::new())];
-        while let Some((directory, children)) = open.last_mut() {
+        let mut path = PathBuf::new();
+        let mut open = vec![self.take(&path)];
+        while let Some(children) = open.last_mut() {
             let Some(child) = children.next() else {
                 open.pop();
+                path.pop();
                 continue;
             };
-            let path = directory.join(&child.name);
+            path.push(&child.name);
             let is_directory = matches!(child.found, Ok(Found::Directory { .. }));
             see(&path, child.found);
-            if is_directory {
-                match self.listings.get_mut(&path) {
-                    Some(Err(error)) => {
-                        let error = std::mem::replace(error, io::ErrorKind::Other.into());
-                        see(&path, Err(error));
-                    }
-                    _ => open.push(self.take(path)),
-                }
+            if !is_directory {
+                path.pop();
+                continue;
             }
+            if let Some(Err(error)) = self.listings.get_mut(&path) {
+                let error = std::mem::replace(error, io::ErrorKind::Other.into());
+                see(&path, Err(error));
+            }
+            open.push(self.take(&path));
         }
     }
 
-    /// Takes the listing of a directory; without one it is as empty.
-    fn take(&mut self, directory: PathBuf) -> (PathBuf, std::vec::IntoIter<Child>) {
-        let listing = self.listings.remove(&directory);
+    /// Takes the children of a directory; none if it cannot be listed.
+    fn take(&mut self, directory: &Path) -> std::vec::IntoIter<Child> {
+        let listing = self.listings.remove(directory);
         let children = listing.and_then(Result::ok).unwrap_or_default();
-        (directory, children.into_iter())
+        children.into_iter()
     }
 }
 
