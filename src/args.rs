@@ -203,6 +203,15 @@ pub(crate) enum Choice {
     None,
 }
 
+/// Whether a secret of the release goes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CookieChoice {
+    /// It does
+    Keep,
+    /// It does not
+    Remove,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuildArguments {
     /// The finished build
@@ -213,7 +222,8 @@ pub(crate) struct BuildArguments {
     ///
     /// `cargo` takes the executables that lie directly in the directory, and
     /// those of its own shared libraries that they need. `tree` takes
-    /// everything. `mix` is taken as a tree.
+    /// everything. `mix` takes a release of `mix release` or relx, and brings
+    /// what its scripts call.
     #[arg(long, value_name = "cargo|mix|tree", help_heading = "Release")]
     pub(crate) kind: Option<Kind>,
 
@@ -222,7 +232,7 @@ pub(crate) struct BuildArguments {
     pub(crate) bin: Vec<String>,
 
     /// Where the release lands in the image; default: `/usr/local/bin` for
-    /// `cargo`, `/app` for `tree`
+    /// `cargo`, `/app` for `mix` and `tree`
     #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Release")]
     pub(crate) prefix: Option<ImagePath>,
 
@@ -252,6 +262,14 @@ pub(crate) struct BuildArguments {
     #[arg(long, help_heading = "Release")]
     pub(crate) allow_set_id: bool,
 
+    /// Whether the cookie of a mix release, a secret, goes in
+    ///
+    /// With `keep`, the image starts as it is, and everybody who has it knows
+    /// the cookie unless `RELEASE_COOKIE` is set at run time. With `remove`,
+    /// containers start only with `RELEASE_COOKIE`.
+    #[arg(long, value_enum, default_value_t = CookieChoice::Keep, hide_possible_values = true, value_name = "keep|remove", help_heading = "Release")]
+    pub(crate) release_cookie: CookieChoice,
+
     /// Add CA certificates (can be repeated)
     ///
     /// Without a value: Mozilla's roots that are part of this program. `system`:
@@ -279,6 +297,25 @@ pub(crate) struct BuildArguments {
     /// repeated)
     #[arg(long, value_name = "NAME", help_heading = "Contents")]
     pub(crate) add_library: Vec<String>,
+
+    /// Bring a program of this machine, with what it needs (can be repeated)
+    ///
+    /// A name is looked up in the directories of the image's `PATH`, a path is
+    /// absolute; the program lands where it was found. For what scripts call:
+    /// of a script that is the command, and of those of a mix release, the
+    /// interpreter comes along by itself, and so do the programs that the
+    /// generated scripts of a mix release call.
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Contents")]
+    pub(crate) program: Vec<String>,
+
+    /// Bring the time zones of this machine
+    #[arg(long, help_heading = "Contents")]
+    pub(crate) tzdata: bool,
+
+    /// Make a directory that the user of the image may write to (can be
+    /// repeated)
+    #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Contents")]
+    pub(crate) writable: Vec<ImagePath>,
 
     /// Give the image users, `/etc/nsswitch.conf`, `/tmp` and a home
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
@@ -333,7 +370,8 @@ pub(crate) struct ConfigurationArguments {
     ///
     /// A relative program lies in the release. Without `--entrypoint` and
     /// `--cmd`: the one executable of the release, or of several the one named
-    /// like the package or the directory.
+    /// like the package or the directory; of a mix release `bin/server`, else
+    /// `bin/NAME start`, as the command.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) entrypoint: Vec<String>,
 

@@ -5,6 +5,8 @@ mod configuration;
 mod itself;
 mod libraries;
 mod loading;
+mod mix;
 mod programs;
+mod scripts;
 mod server;
 mod workspace;

@@ -245,11 +245,11 @@ fn a_release_that_is_none_is_refused() {
 
     $ imgbuild --release full --cmd nothing
     error: the command `nothing` cannot run: nothing is at `/app/nothing` in the image
-    hint: a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
+    hint: bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
 
     $ imgbuild --release full --cmd a
     error: the command `a` cannot run: `/app/a` is not executable: its mode is 0644
-    hint: a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
+    hint: bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
 
     $ imgbuild --release full --no-entrypoint --user nobody
     error: the image has no user or group called `nobody` (known: `root`, `nonroot`)

@@ -25,11 +25,11 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Release, ReleaseOptions};
+use imgbuild_release::release::{Cookie, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::{cache, certificates, options, report};
-use crate::args::{BuildArguments, Choice};
+use crate::args::{BuildArguments, Choice, CookieChoice};
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -101,6 +101,10 @@ fn open_release(
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
+        cookie: match arguments.release_cookie {
+            CookieChoice::Keep => Cookie::Keep,
+            CookieChoice::Remove => Cookie::Remove,
+        },
         mtime,
     };
     Ok(Release::open(root, &options)?)
@@ -196,11 +200,19 @@ fn gather(
         }
         certificates = Some(loaded);
     }
+    let configuration = options::configuration(&arguments.configuration)?;
+    let mut variables = configuration.env.into_iter().rev();
+    let path = variables.find(|(name, _)| name == "PATH");
     let closure_options = ClosureOptions {
         brings_runtime: arguments.runtime == Choice::Auto,
         sysroot: arguments.sysroot.clone(),
         library_paths: arguments.library_path.clone(),
         add_libraries: arguments.add_library.clone(),
+        programs: options::programs(&arguments.program)?,
+        brings_zones: arguments.tzdata,
+        command: options::command(&arguments.configuration)?,
+        healthcheck: configuration.healthcheck,
+        path: path.map(|(_, path)| path),
         platform: arguments.platform.clone(),
         mtime,
         store: cache.store.clone().filter(|_| !cache.reads_contents),
@@ -236,6 +248,7 @@ fn plan_options(
         command: options::command(given)?,
         configuration: options::configuration(given)?,
         user: given.user.as_deref().map(options::user).transpose()?,
+        writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
         created: options::rfc3339(options::created(arguments.created.as_deref())?),

@@ -70,6 +70,19 @@ fn is_octal(text: &str) -> bool {
     (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
 }
 
+/// Checks names and paths of programs.
+pub(crate) fn programs(texts: &[String]) -> Result<Vec<String>> {
+    let is_wrong =
+        |text: &&String| text.is_empty() || (text.contains('/') && !text.starts_with('/'));
+    match texts.iter().find(is_wrong) {
+        Some(text) => {
+            let failure = Failure::command_line(format!("cannot use `--program {text}`"));
+            Err(failure.hint("give the name of a program, as `jq`, or its absolute path"))
+        }
+        None => Ok(texts.to_vec()),
+    }
+}
+
 /// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
 pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     if text == "now" {

@@ -9,6 +9,7 @@ use imgbuild_oci::image::Image;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::plan::{Plan, kind_name};
+use imgbuild_release::warning::Warning;
 use serde_json::json;
 
 use crate::ui::{Ui, bytes_text, count_text};
@@ -68,7 +69,20 @@ pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
         }
     }
     for warning in plan.warnings() {
-        ui.warning(&warning.to_string());
+        ui.warning(&match advice(warning) {
+            Some(advice) => format!("{warning} ({advice})"),
+            None => warning.to_string(),
+        });
+    }
+}
+
+/// What to do about a warning, in terms of the command line.
+fn advice(warning: &Warning) -> Option<&'static str> {
+    match warning {
+        Warning::Calls { .. } => Some("`--program` brings them"),
+        Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
+        Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
+        _ => None,
     }
 }
 

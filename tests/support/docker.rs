@@ -226,6 +226,43 @@ impl Container<'_> {
         }
     }
 
+    /// As [`Container::exec`] with a terminal, on which `lines` are typed.
+    pub(crate) fn exec_on_terminal(&self, command: &str, lines: &[&str]) -> Outcome {
+        let host = self.engine.host.as_ref();
+        let host = host.map_or(String::new(), |host| format!("--host {host} "));
+        let name = &self.name;
+        let line = format!("docker {host}exec --interactive --tty {name} {command}");
+        // What is typed before the program reads is lost to its line editor.
+        let typed = "for line; do sleep 4; printf %s \"$line\"; done; sleep 2";
+        let script = "timeout 60 script --quiet --command \"$LINE\" /dev/null";
+        let mut shell = limited("sh");
+        let script = format!("({typed}) | TERM=xterm {script}");
+        shell
+            .args(["-c", &script, "sh"])
+            .args(lines)
+            .env("LINE", line);
+        finish(&mut shell, b"")
+    }
+
+    /// What the program wrote so far.
+    pub(crate) fn logs(&self) -> String {
+        let outcome = finish(&mut self.engine.docker(["logs", &self.name]), b"").success();
+        let logs = [outcome.stdout, outcome.stderr].concat();
+        String::from_utf8_lossy(&logs).into_owned()
+    }
+
+    /// `docker stop`, which kills after ten seconds.
+    pub(crate) fn stop(&self) {
+        drop(finish(&mut self.engine.docker(["stop", &self.name]), b"").success());
+    }
+
+    /// Waits until the program has ended.
+    pub(crate) fn exit_code(&self) -> i32 {
+        let outcome = finish(&mut self.engine.docker(["wait", &self.name]), b"").success();
+        let code = outcome.stdout_text().trim_end().parse();
+        code.expect("an exit code is a number")
+    }
+
     /// Where a published port can be reached.
     pub(crate) fn published(&self, port: &str) -> String {
         let outcome = finish(&mut self.engine.docker(["port", &self.name, port]), b"").success();

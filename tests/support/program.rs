@@ -47,6 +47,32 @@ pub(crate) fn c_release(name: &str, compiler: &[&str]) -> PathBuf {
     project.join("release")
 }
 
+/// A release of a mix project, below its `_build`; `prepare` may change the
+/// project first.
+pub(crate) fn mix_release(name: &str, key: &str, prepare: impl FnOnce(&Path)) -> PathBuf {
+    let project = built(name, key, |project| {
+        prepare(project);
+        run_mix(project);
+    });
+    project.join("_build/prod/rel").join(name)
+}
+
+/// `mix release` without a network or anything of the user's.
+pub(crate) fn run_mix(project: &Path) {
+    let mut command = Command::new("mix");
+    command
+        .args(["release", "--overwrite", "--quiet"])
+        .current_dir(project)
+        .env_clear()
+        .env("MIX_ENV", "prod")
+        .env("LANG", "C.UTF-8")
+        .env("HOME", project);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    drop(finish(&mut command, b"").success());
+}
+
 fn built(source: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
     // A test that failed to build its program does not fail the next one.
     let mut built = BUILT
@@ -75,13 +101,14 @@ fn copy_changed(from: &Path, to: &Path) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if from.is_dir() {
             // Somebody may have built a fixture in its place.
-            if entry.file_name() != "target" {
+            if entry.file_name() != "target" && entry.file_name() != "_build" {
                 copy_changed(&from, &to);
             }
         } else {
             let content = fs::read(&from).expect("fixtures are readable");
             if fs::read(&to).ok().as_ref() != Some(&content) {
-                fs::write(&to, content).expect("the target directory is ours");
+                // With the mode: a script stays one.
+                fs::copy(&from, &to).expect("the target directory is ours");
             }
         }
     }

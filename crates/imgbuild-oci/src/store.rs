@@ -12,7 +12,7 @@
 //! Every file appears under its name by a rename, complete. Any of them may be
 //! gone at any time: then the layer is made again. Nothing is locked, so
 //! builds share a store, and a build may be killed at any time. What may be
-//! trusted, and why, is in `docs/decisions/0010-cache.md`.
+//! trusted, and why, is in `docs/decisions/0009-cache.md`.
 
 mod file_system;
 mod key;

@@ -1,6 +1,7 @@
 //! The runtime closure of everything that goes into an image, as members of
 //! its layers.
 
+mod mix;
 mod object;
 
 use std::collections::BTreeMap;
@@ -10,13 +11,16 @@ use std::sync::Arc;
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::store::Store;
 
+use crate::command::{self, CommandOptions};
 use crate::contents::Contents;
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
+use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
     Lookup, MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeOptions,
@@ -34,6 +38,16 @@ pub struct ClosureOptions {
     pub library_paths: Vec<PathBuf>,
     /// Further libraries.
     pub add_libraries: Vec<String>,
+    /// Programs of the host to bring, by name or absolute path.
+    pub programs: Vec<String>,
+    /// Whether the host's time zones come along.
+    pub brings_zones: bool,
+    /// The command, which may be a script.
+    pub command: CommandOptions,
+    /// The health check, whose command may be a script.
+    pub healthcheck: Option<Healthcheck>,
+    /// The `PATH` of containers, if the user gave one.
+    pub path: Option<String>,
     /// The platform that the user asked for.
     pub platform: Option<Platform>,
     /// The modification time of every entry, in Unix seconds.
@@ -45,7 +59,7 @@ pub struct ClosureOptions {
 /// What comes along with a release.
 #[derive(Debug, Clone, Default)]
 pub struct Closure {
-    /// Loaders, libraries and links to them.
+    /// Programs, loaders, libraries and links to them.
     pub members: Vec<Member>,
     /// What may surprise.
     pub warnings: Vec<Warning>,
@@ -65,20 +79,86 @@ pub fn resolve(
     additions: &[Member],
     options: &ClosureOptions,
 ) -> Result<Closure> {
-    let mut warnings = Vec::new();
-    let all = release.members().iter().chain(additions);
-    let objects = object::find(all, options.store.as_deref(), &mut warnings);
-    let platform = platform(&objects, options.platform.as_ref())?;
-    if !options.brings_runtime {
-        return Ok(Closure {
-            members: Vec::new(),
-            warnings,
-            platform,
-        });
-    }
     let mut contents = Contents::new(release.members());
     contents.add(additions);
-    let lookup = |path: &ImagePath| node(&contents, path);
+    let brought = programs(release, &contents, options)?;
+    let mut warnings = brought.warnings;
+    let all = release.members().iter().chain(additions);
+    let mut objects = object::find(all, options.store.as_deref(), &mut warnings);
+    if let Some(mix) = release.mix() {
+        mix::set_roles(release, mix, &mut objects);
+    }
+    objects.extend(brought.objects);
+    let platform = platform(&objects, options.platform.as_ref())?;
+    let mut closure = Closure {
+        members: Vec::new(),
+        warnings,
+        platform,
+    };
+    if options.brings_runtime {
+        contents.add(&brought.members);
+        let runtime = runtime(release, &contents, &objects, options)?;
+        closure.warnings.extend(runtime_warnings(&runtime));
+        closure.members = members(&runtime, options.mtime)?;
+    }
+    closure.members.extend(brought.members);
+    Ok(closure)
+}
+
+/// Brings programs of the host: those asked for, and what scripts need.
+fn programs(
+    release: &Release,
+    contents: &Contents<'_>,
+    options: &ClosureOptions,
+) -> Result<Brought> {
+    let path = match &options.path {
+        Some(path) => path.clone(),
+        None => command::default_path(release, contents)?,
+    };
+    let search = path
+        .split(':')
+        .filter(|directory| directory.starts_with('/'));
+    let search = search.map(str::to_owned).collect();
+    let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
+    for name in &options.programs {
+        programs.ask(name);
+    }
+    if options.brings_zones {
+        programs.ask_for_zones()?;
+    }
+    if options.brings_runtime {
+        let commands = {
+            let mut everything = contents.clone();
+            everything.add(programs.members());
+            command::files(
+                release,
+                &everything,
+                &options.command,
+                options.healthcheck.as_ref(),
+            )
+        };
+        for path in &commands {
+            programs.bring_interpreter_of(path);
+        }
+        match release.mix() {
+            Some(mix) => mix::bring(release, mix, &mut programs)?,
+            None => {
+                for member in commands.iter().filter_map(|path| contents.get(path)) {
+                    mix::name_missing_calls(member, &mut programs);
+                }
+            }
+        }
+    }
+    programs.finish()
+}
+
+fn runtime(
+    release: &Release,
+    contents: &Contents<'_>,
+    objects: &[Object],
+    options: &ClosureOptions,
+) -> Result<Runtime> {
+    let lookup = |path: &ImagePath| node(contents, path);
     let lookup: &Lookup<'_> = &lookup;
     let mut library_paths = options.library_paths.clone();
     if release.kind() == Kind::Cargo {
@@ -89,19 +169,14 @@ pub fn resolve(
         sysroot: options.sysroot.clone(),
         library_paths,
         add_libraries: options.add_libraries.clone(),
-        working_directory: (release.kind() == Kind::Tree).then(|| release.prefix().clone()),
+        working_directory: (release.kind() != Kind::Cargo).then(|| release.prefix().clone()),
     };
-    let runtime = Runtime::resolve(&objects, lookup, &runtime_options).map_err(Error::Runtime)?;
+    let runtime = Runtime::resolve(objects, lookup, &runtime_options).map_err(Error::Runtime)?;
     if !runtime.missing.is_empty() {
         let missing = runtime.missing.iter().map(missing_text).collect();
         return Err(Error::MissingLibraries { missing });
     }
-    warnings.extend(runtime_warnings(&runtime));
-    Ok(Closure {
-        members: members(&runtime, options.mtime)?,
-        warnings,
-        platform,
-    })
+    Ok(runtime)
 }
 
 fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {

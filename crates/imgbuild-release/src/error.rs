@@ -52,6 +52,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A directory of `mix release`'s that does not say what starts.
+    #[error("the mix release `{}` has no `releases/start_erl.data` that names a version", path.display())]
+    NoStartData {
+        /// The path as given.
+        path: PathBuf,
+    },
+
     /// A program that was asked for is not in the release.
     #[error(
         "the release has no executable called `{name}` (it has: {})",
@@ -113,6 +120,13 @@ pub enum Error {
     MissingLibraries {
         /// Each library with who needs it and where it was looked for.
         missing: Vec<String>,
+    },
+
+    /// Programs that are asked for, or that scripts need, and that are nowhere.
+    #[error("programs that the image needs were not found{}", Shown(problems))]
+    MissingPrograms {
+        /// Each program with who needs it.
+        problems: Vec<ProgramProblem>,
     },
 
     /// The runtime closure could not be computed.
@@ -217,6 +231,66 @@ impl fmt::Display for Refusal {
                     "`{path}` lies below `{parent}`, which is not a directory"
                 )
             }
+        }
+    }
+}
+
+/// A program that is nowhere, and who needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProgramProblem {
+    /// The user asked for it.
+    Asked {
+        /// The name or path.
+        name: String,
+        /// The directories that a name was looked for in.
+        searched: Vec<String>,
+    },
+    /// The user asked for files that are no program.
+    Data {
+        /// Where they should be.
+        path: &'static str,
+    },
+    /// A script's first line names it.
+    Interpreter {
+        /// The script in the image.
+        script: ImagePath,
+        /// Its first line.
+        line: String,
+        /// What is nowhere.
+        name: String,
+    },
+    /// A script's first line ends as on Windows.
+    CarriageReturn {
+        /// The script in the image.
+        script: ImagePath,
+        /// Its first line.
+        line: String,
+    },
+}
+
+impl fmt::Display for ProgramProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked { name, .. } if name.contains('/') => {
+                write!(formatter, "`{name}`, asked for, is no executable file")
+            }
+            Self::Asked { name, searched } => {
+                write!(
+                    formatter,
+                    "`{name}`, asked for; looked in {}",
+                    list(searched)
+                )
+            }
+            Self::Data { path } => write!(formatter, "`{path}`, asked for, is not there"),
+            Self::Interpreter { script, line, name } => write!(
+                formatter,
+                "`{name}`, by which `{script}` runs: line 1 is `{line}`"
+            ),
+            Self::CarriageReturn { script, line } => write!(
+                formatter,
+                "what `{script}` runs by: line 1, `{line}`, ends with a carriage return, which counts as a part of the name"
+            ),
         }
     }
 }

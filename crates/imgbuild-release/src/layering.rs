@@ -5,15 +5,25 @@
 //! are read, sent and unpacked in parallel. The rule looks at paths and sizes
 //! only. A change inside one directory moves nothing between layers unless
 //! the directory crosses a limit.
+//!
+//! Where the kind of a release tells what changes with what, as for mix
+//! releases, that decides instead ([`divide_by_place`]).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A directory up to this size stays together, in bytes.
 const MAX_UNIT_BYTES: u64 = 32 << 20;
 
-/// A directory from this size on is a unit of its own, in bytes, when what it
-/// lies in is too large for one.
-const MIN_UNIT_BYTES: u64 = 4 << 20;
+/// A directory from this part of the largest unit on is a unit of its own,
+/// when what it lies in is too large for one.
+const OWN_UNIT_DIVISOR: u64 = 4;
+
+/// What changes by itself is a unit of its own from this size on, in bytes.
+const MIN_PLACE_BYTES: u64 = 1 << 20;
+
+/// In how many groups what is smaller comes.
+const PLACE_GROUPS: u64 = 4;
 
 /// A path of the release with the bytes that it brings.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +46,115 @@ pub struct Unit {
 
 /// Divides `paths`, which are sorted by their bytes, into at most `limit`
 /// units, each path into one.
+///
+/// Units double in size until there are few enough of them, so that they stay
+/// alike and most of them stay what they were when a file changes.
 #[must_use]
 pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
-    let all = (0..paths.len()).collect();
-    let mut units = Vec::new();
-    split(paths, Unit::new(paths, Vec::new(), all), &mut units);
-    merge_smallest(&mut units, limit.max(1));
+    let mut max_bytes = MAX_UNIT_BYTES;
+    loop {
+        let whole = Unit::new(paths, Vec::new(), (0..paths.len()).collect());
+        let is_one = whole.bytes <= max_bytes;
+        let mut units = Vec::new();
+        split(paths, whole, max_bytes, &mut units);
+        if is_one || units.len() <= limit {
+            units.sort_by(|a, b| a.paths.cmp(&b.paths));
+            return units;
+        }
+        max_bytes = max_bytes.saturating_mul(2);
+    }
+}
+
+/// With what a path of a release changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Lower is more stable.
+    pub(crate) rank: u8,
+    /// The name of all with this rank.
+    pub(crate) name: &'static str,
+    /// Which of the rank it is; a large one is a unit of its own.
+    one: String,
+}
+
+impl Place {
+    /// All of a rank change together.
+    pub(crate) fn whole(rank: u8, name: &'static str) -> Self {
+        let one = String::new();
+        Self { rank, name, one }
+    }
+
+    /// Each of a rank changes by itself.
+    pub(crate) fn one_of(rank: u8, name: &'static str, one: &str) -> Self {
+        let one = one.to_owned();
+        Self { rank, name, one }
+    }
+}
+
+/// Divides `paths` by their places into at most `limit` units, most stable
+/// first.
+///
+/// Of a rank whose members change by themselves, those below
+/// [`MIN_PLACE_BYTES`] come together in groups by a hash of their name, for
+/// which the version does not count.
+pub(crate) fn divide_by_place(
+    paths: &[Weight<'_>],
+    place: impl Fn(&[u8]) -> Place,
+    limit: usize,
+) -> Vec<Unit> {
+    let mut by_place: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    for (index, weight) in paths.iter().enumerate() {
+        by_place.entry(place(weight.path)).or_default().push(index);
+    }
+    let mut units: BTreeMap<(u8, Vec<u8>, u64), Unit> = BTreeMap::new();
+    for (place, members) in by_place {
+        let unit = Unit::new(paths, place.name.as_bytes().to_vec(), members);
+        let is_alone = !place.one.is_empty() && unit.bytes >= MIN_PLACE_BYTES;
+        let group = match is_alone || place.one.is_empty() {
+            true => 0,
+            false => u64::from(name_hash(place.one.as_bytes())) % PLACE_GROUPS,
+        };
+        let name = match is_alone {
+            true => place.one.into_bytes(),
+            false => unit.name.clone(),
+        };
+        match units.entry((place.rank, name.clone(), group)) {
+            Entry::Vacant(vacant) => drop(vacant.insert(Unit { name, ..unit })),
+            Entry::Occupied(mut occupied) => occupied.get_mut().extend(unit),
+        }
+    }
+    let mut units: Vec<Unit> = units.into_values().collect();
+    merge_neighbors(&mut units, limit.max(1));
     units
 }
 
+/// Merges the two neighbors that bring the fewest bytes until there are few
+/// enough units.
+fn merge_neighbors(units: &mut Vec<Unit>, limit: usize) {
+    while units.len() > limit {
+        let pairs = units.windows(2).map(|pair| pair[0].bytes + pair[1].bytes);
+        let (lower, _) = pairs
+            .enumerate()
+            .min_by_key(|(_, bytes)| *bytes)
+            .expect("there are two or more");
+        let upper = units.remove(lower + 1);
+        units[lower].extend(upper);
+    }
+}
+
 impl Unit {
+    /// Takes another unit in; both names are of both then.
+    fn extend(&mut self, other: Self) {
+        if self.name != other.name && !other.name.is_empty() {
+            if !self.name.is_empty() {
+                self.name.extend_from_slice(b", ");
+            }
+            self.name.extend_from_slice(&other.name);
+        }
+        self.bytes += other.bytes;
+        self.paths.extend(other.paths);
+        self.paths.sort_unstable();
+    }
+
     fn new(paths: &[Weight<'_>], name: Vec<u8>, members: Vec<usize>) -> Self {
         let bytes = members.iter().map(|index| paths[*index].bytes).sum();
         Self {
@@ -56,8 +165,8 @@ impl Unit {
     }
 }
 
-fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
-    if unit.bytes <= MAX_UNIT_BYTES || unit.paths.len() == 1 {
+fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>) {
+    if unit.bytes <= max_bytes || unit.paths.len() == 1 {
         units.push(unit);
         return;
     }
@@ -84,19 +193,24 @@ fn split(paths: &[Weight<'_>], unit: Unit, units: &mut Vec<Unit>) {
         }
         path.extend_from_slice(name);
         let child = Unit::new(paths, path, members);
-        match child.bytes >= MIN_UNIT_BYTES {
-            true => split(paths, child, units),
+        match child.bytes >= max_bytes / OWN_UNIT_DIVISOR {
+            true => split(paths, child, max_bytes, units),
             false => small.push((name, child)),
         }
     }
-    units.extend(group_small(paths, &unit.name, small));
+    units.extend(group_small(paths, &unit.name, small, max_bytes));
 }
 
 /// Groups small children of a directory by a hash of their name: which group
 /// one is in does not depend on the others' sizes.
-fn group_small(paths: &[Weight<'_>], directory: &[u8], children: Vec<(&[u8], Unit)>) -> Vec<Unit> {
+fn group_small(
+    paths: &[Weight<'_>],
+    directory: &[u8],
+    children: Vec<(&[u8], Unit)>,
+    max_bytes: u64,
+) -> Vec<Unit> {
     let bytes: u64 = children.iter().map(|(_, unit)| unit.bytes).sum();
-    let groups = bytes.div_ceil(MAX_UNIT_BYTES).next_power_of_two();
+    let groups = bytes.div_ceil(max_bytes).next_power_of_two();
     let mut by_group: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (name, unit) in children {
         let group = u64::from(name_hash(name)) % groups;
@@ -116,26 +230,6 @@ fn name_hash(name: &[u8]) -> u32 {
     name.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// Keeps the largest units and puts the rest into one, which comes last.
-fn merge_smallest(units: &mut Vec<Unit>, limit: usize) {
-    if units.len() > limit {
-        units.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.paths.cmp(&b.paths)));
-        let rest = units.split_off(limit - 1);
-        let mut merged = Unit {
-            name: Vec::new(),
-            paths: Vec::new(),
-            bytes: 0,
-        };
-        for unit in rest {
-            merged.bytes += unit.bytes;
-            merged.paths.extend(unit.paths);
-        }
-        merged.paths.sort_unstable();
-        units.push(merged);
-    }
-    units.sort_by(|a, b| a.paths.cmp(&b.paths));
 }
 
 #[cfg(test)]
@@ -199,10 +293,58 @@ mod tests {
             ]
         );
         assert_eq!(
-            names(&paths, 2),
-            [unit("", 9), unit("data", 1)],
-            "the smallest are merged"
+            names(&paths, 4),
+            [unit("", 3), unit("data", 1), unit("lib", 6)],
+            "units double in size until there are few enough"
         );
         assert_eq!(names(&paths, 1), [unit("", 10)]);
+    }
+
+    fn placed(paths: &[(&str, u64)], limit: usize) -> Vec<(String, usize)> {
+        let weights: Vec<Weight<'_>> = paths
+            .iter()
+            .map(|(path, mebibytes)| Weight {
+                path: path.as_bytes(),
+                bytes: mebibytes * MIB,
+            })
+            .collect();
+        let place = |path: &[u8]| match str::from_utf8(path).unwrap().split_once('/') {
+            Some(("stable", _)) => Place::whole(0, "stable"),
+            Some((name, _)) => Place::one_of(1, "others", name),
+            None => Place::whole(2, ""),
+        };
+        let units = divide_by_place(&weights, place, limit);
+        let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..paths.len()).collect::<Vec<_>>());
+        let name = |unit: &Unit| String::from_utf8(unit.name.clone()).unwrap();
+        let units = units.iter();
+        units.map(|unit| (name(unit), unit.paths.len())).collect()
+    }
+
+    #[test]
+    fn places_become_units_in_their_order() {
+        let unit = |name: &str, count| (name.to_owned(), count);
+        let paths = [
+            ("large/x", 3),
+            ("large/y", 1),
+            ("rest", 1),
+            ("small/x", 0),
+            ("stable/x", 50),
+        ];
+        assert_eq!(
+            placed(&paths, 9),
+            [
+                unit("stable", 1),
+                unit("large", 2),
+                unit("others", 1),
+                unit("", 1),
+            ]
+        );
+        assert_eq!(
+            placed(&paths, 3),
+            [unit("stable", 1), unit("large", 2), unit("others", 2)]
+        );
+        assert_eq!(placed(&paths, 1), [unit("stable, large, others", 5)]);
     }
 }

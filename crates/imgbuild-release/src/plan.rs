@@ -1,7 +1,6 @@
 //! Plans: everything that an image will be, as data.
 
 mod assemble;
-mod command;
 mod configuration;
 mod show;
 
@@ -15,15 +14,15 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 
-pub use command::CommandOptions;
 pub use configuration::ConfigurationOptions;
 pub use show::kind_name;
 
 use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
 use crate::closure::Closure;
+pub use crate::command::CommandOptions;
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
-use crate::release::{LeftOut, Release};
+use crate::release::{LeftOut, MixRelease, Release};
 use crate::skeleton::{self, Accounts, User, UserName};
 use crate::warning::Warning;
 use assemble::{Assembly, Conflict};
@@ -45,6 +44,8 @@ pub struct PlanOptions {
     pub user: Option<UserName>,
     /// Whether the image gets users, `/tmp` and a home.
     pub has_skeleton: bool,
+    /// Further directories that the user may write to.
+    pub writable: std::collections::BTreeSet<ImagePath>,
     /// The platform, decided before.
     pub platform: Platform,
     /// The creation time in RFC 3339.
@@ -131,6 +132,7 @@ impl Plan {
         let config =
             configuration::configuration(&release, &everything, options, user, environment)?;
         let mut warnings = release.warnings().to_vec();
+        warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
         if certificates.is_some() && has_program(&release, &additions, b"java") {
             warnings.push(Warning::JavaReadsNoBundle);
@@ -139,7 +141,7 @@ impl Plan {
         if options.has_skeleton {
             base.extend(skeleton::skeleton(user));
         }
-        base.extend(own_directories(&options.configuration, &config, user)?);
+        base.extend(own_directories(options, &config, user)?);
         set_mtime(&mut base, options.mtime);
         let mut assembly = Assembly::new(&users);
         assembly.add("skeleton", base, Conflict::Yield);
@@ -208,6 +210,20 @@ impl Plan {
     }
 }
 
+/// Names the secret of a mix release, whether it is in the image or not.
+fn cookie_warning(release: &Release) -> Option<Warning> {
+    let cookie = MixRelease::cookie();
+    release.mix()?;
+    let path = release.prefix().join(cookie).ok()?;
+    let is_in = |member: &Member| member.entry.path == path;
+    if release.members().iter().any(is_in) {
+        return Some(Warning::Cookie { path });
+    }
+    let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
+    let mut left_out = release.left_out().iter();
+    left_out.any(is_left_out).then_some(Warning::CookieLeftOut)
+}
+
 /// Finds the user's numbers in the passwd file that the image will have.
 fn find_user(contents: &Contents<'_>, options: &PlanOptions) -> Result<User> {
     let Some(name) = &options.user else {
@@ -234,15 +250,15 @@ fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
     [bundle].into_iter().chain(links).collect()
 }
 
-/// The working directory, so that no engine has to make one, and the volumes,
-/// so that the user may write to them.
+/// The working directory, so that no engine has to make one; volumes and
+/// writable directories, so that the user may write to them.
 fn own_directories(
-    given: &ConfigurationOptions,
+    options: &PlanOptions,
     config: &Configuration,
     user: User,
 ) -> Result<Vec<Member>> {
     let mut members = Vec::new();
-    for path in &given.volumes {
+    for path in options.configuration.volumes.union(&options.writable) {
         let mut entry = Entry::directory(path.clone());
         entry.owner = Owner {
             uid: user.uid,

@@ -3,6 +3,7 @@
 mod cargo;
 mod links;
 mod listing;
+mod mix;
 mod tree;
 mod walk;
 
@@ -24,6 +25,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
 
+pub use mix::{Cookie, MixRelease};
 pub(crate) use walk::{Found, walk};
 
 /// What made a release, which decides what of it goes in and where it lands.
@@ -32,6 +34,8 @@ pub(crate) use walk::{Found, walk};
 pub enum Kind {
     /// A profile directory of Cargo's: `target/release`.
     Cargo,
+    /// What `mix release` or relx make of Elixir and Erlang.
+    Mix,
     /// A directory that goes in as it is.
     Tree,
 }
@@ -42,7 +46,7 @@ impl Kind {
     pub fn default_prefix(self) -> &'static str {
         match self {
             Self::Cargo => "/usr/local/bin",
-            Self::Tree => "/app",
+            Self::Mix | Self::Tree => "/app",
         }
     }
 }
@@ -51,6 +55,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Cargo => "cargo",
+            Self::Mix => "mix",
             Self::Tree => "tree",
         })
     }
@@ -67,8 +72,8 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
         match text {
             "cargo" => Ok(Self::Cargo),
-            // A mix release holds all that it needs in its own tree.
-            "mix" | "tree" => Ok(Self::Tree),
+            "mix" => Ok(Self::Mix),
+            "tree" => Ok(Self::Tree),
             _ => Err(ParseKindError(text.to_owned())),
         }
     }
@@ -87,6 +92,8 @@ pub struct ReleaseOptions {
     pub patterns: Patterns,
     /// Whether set-id files of other users than root may go in as root's.
     pub allow_set_id: bool,
+    /// Whether the cookie of a mix release goes in.
+    pub cookie: Cookie,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }
@@ -98,6 +105,7 @@ pub struct Release {
     kind: Kind,
     prefix: ImagePath,
     name: String,
+    mix: Option<MixRelease>,
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
@@ -141,13 +149,19 @@ impl Release {
         let mut selection = Selection::new(root, &prefix, options);
         match kind {
             Kind::Cargo => cargo::select(&mut selection)?,
-            Kind::Tree => selection.take_tree()?,
+            Kind::Mix => mix::select(&mut selection)?,
+            Kind::Tree => selection.take_tree(&|_, _| None)?,
         }
+        let mix = (kind == Kind::Mix)
+            .then(|| mix::describe(root))
+            .transpose()?;
         let name = match kind {
             Kind::Cargo => cargo::package_name(root),
+            Kind::Mix => mix.as_ref().map(|mix| mix.name.clone()),
             Kind::Tree => None,
         };
-        selection.finish(kind, name.unwrap_or_else(|| directory_name(root)))
+        let name = name.unwrap_or_else(|| directory_name(root));
+        selection.finish(kind, name, mix)
     }
 
     /// Returns the directory on the host, as it was given.
@@ -172,6 +186,12 @@ impl Release {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns what a mix release says about itself.
+    #[must_use]
+    pub fn mix(&self) -> Option<&MixRelease> {
+        self.mix.as_ref()
     }
 
     /// Returns what goes in, sorted by path; without the directories above.
@@ -241,9 +261,12 @@ impl Release {
 }
 
 fn recognize(root: &Path) -> Kind {
-    match cargo::is_profile_directory(root) {
-        true => Kind::Cargo,
-        false => Kind::Tree,
+    if cargo::is_profile_directory(root) {
+        Kind::Cargo
+    } else if mix::is_release(root) {
+        Kind::Mix
+    } else {
+        Kind::Tree
     }
 }
 
@@ -277,8 +300,12 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Takes everything that the patterns do not exclude.
-    fn take_tree(&mut self) -> Result<()> {
+    /// Takes everything that the patterns do not exclude and for which
+    /// `unwanted`, told what they say, gives no reason.
+    fn take_tree(
+        &mut self,
+        unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
+    ) -> Result<()> {
         let root = self.root;
         walk(root, &mut |relative, found| {
             let is_directory = match &found {
@@ -286,11 +313,11 @@ impl<'a> Selection<'a> {
                 // One that cannot be listed.
                 Err(_) => root.join(relative).is_dir(),
             };
-            match self.options.patterns.decide(relative, is_directory) {
-                Verdict::Excluded => {
-                    self.leave_out(relative, is_directory, "excluded");
-                }
-                Verdict::Undecided | Verdict::Included => self.take(relative, found),
+            let verdict = self.options.patterns.decide(relative, is_directory);
+            let excluded = (verdict == Verdict::Excluded).then_some("excluded");
+            match unwanted(relative, verdict).or(excluded) {
+                Some(reason) => self.leave_out(relative, is_directory, reason),
+                None => self.take(relative, found),
             }
         })
         .map_err(Error::File)
@@ -377,7 +404,7 @@ impl<'a> Selection<'a> {
         image_path(self.prefix, relative)
     }
 
-    fn finish(mut self, kind: Kind, name: String) -> Result<Release> {
+    fn finish(mut self, kind: Kind, name: String, mix: Option<MixRelease>) -> Result<Release> {
         if !self.refusals.is_empty() {
             let refusals = self.refusals;
             return Err(Error::Refused { refusals });
@@ -397,6 +424,7 @@ impl<'a> Selection<'a> {
             kind,
             prefix: self.prefix.clone(),
             name,
+            mix,
             members: self.members,
             linked: self.linked,
             left_out: self.left_out,

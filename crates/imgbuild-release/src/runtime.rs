@@ -48,7 +48,7 @@
 mod cache;
 mod closure;
 mod configuration;
-mod host;
+pub(crate) mod host;
 mod install;
 mod interpreter;
 mod loader;

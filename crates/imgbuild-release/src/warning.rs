@@ -33,6 +33,39 @@ pub enum Warning {
         /// What is wrong with it.
         reason: String,
     },
+    /// An interpreter that needs more than itself.
+    InterpreterAlone {
+        /// The script in the image.
+        script: ImagePath,
+        /// The interpreter's name.
+        interpreter: String,
+    },
+    /// A script that calls programs that the image does not have.
+    Calls {
+        /// The script in the image.
+        script: ImagePath,
+        /// The programs, all of which the host has.
+        programs: Vec<String>,
+    },
+    /// A program that a release's own scripts call, and that is nowhere.
+    NoProgram {
+        /// The program.
+        name: String,
+        /// What does not work without it.
+        purpose: String,
+    },
+    /// A release without the Erlang runtime.
+    NoErts {
+        /// The version that it wants.
+        version: String,
+    },
+    /// The secret of an Erlang cluster, for everybody who has the image.
+    Cookie {
+        /// The file in the image.
+        path: ImagePath,
+    },
+    /// The secret is not in the image, and nothing works without one.
+    CookieLeftOut,
     /// What a CA bundle holds that is odd.
     Certificates(String),
     /// A JVM keeps its own list of roots.
@@ -54,6 +87,30 @@ impl fmt::Display for Warning {
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())
             }
+            Self::InterpreterAlone { script, interpreter } => write!(
+                formatter,
+                "`{script}` is run by `{interpreter}`, of which only the program comes along, not the files that it loads"
+            ),
+            Self::Calls { script, programs } => write!(
+                formatter,
+                "`{script}` seems to call programs that the image does not have: `{}`",
+                programs.join("`, `")
+            ),
+            Self::NoProgram { name, purpose } => write!(
+                formatter,
+                "`{name}` was not found on this machine, and the image goes without: {purpose}"
+            ),
+            Self::NoErts { version } => write!(
+                formatter,
+                "the release has no Erlang runtime: the image cannot start it unless ERTS {version} is added"
+            ),
+            Self::Cookie { path } => write!(
+                formatter,
+                "`{path}` is a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node; `RELEASE_COOKIE` in a container's environment takes its place"
+            ),
+            Self::CookieLeftOut => formatter.write_str(
+                "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",
+            ),
             Self::JavaReadsNoBundle => formatter.write_str(
                 "a Java virtual machine reads its own trust store and neither `SSL_CERT_FILE` nor the CA bundle",
             ),

@@ -22,7 +22,7 @@ const LANE_UNIT: u32 = 2;
 /// Match lengths are compared up to here; all that is longer is equal.
 const COMPARED_BYTES: usize = 7;
 /// The step grows by one position for so many bytes without a match.
-const PATIENCE_BYTES: u32 = 64;
+const PATIENCE_BYTES: u32 = 128;
 /// The step does not grow further than this.
 const MAX_STEP: u32 = 64;
 /// Bytes that must follow a position for it to be looked at.

@@ -129,3 +129,67 @@ pub(super) fn code_words<const N: usize>(lengths: &[u8; N]) -> [u16; N] {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths_of(frequencies: &[u32], limit: usize) -> Vec<u8> {
+        let mut lengths = vec![0; frequencies.len()];
+        code_lengths(frequencies, limit, &mut lengths);
+        lengths
+    }
+
+    /// Frequencies that need one code length each, the longest there can be.
+    fn fibonacci(count: usize) -> Vec<u32> {
+        let mut frequencies = vec![1, 1];
+        while frequencies.len() < count {
+            let sum = frequencies[frequencies.len() - 1] + frequencies[frequencies.len() - 2];
+            frequencies.push(sum);
+        }
+        frequencies
+    }
+
+    #[test]
+    fn rare_symbols_get_the_longer_codes() {
+        assert_eq!(
+            lengths_of(&[0, 8, 1, 0, 4, 1, 2], 15),
+            [0, 1, 4, 0, 2, 4, 3]
+        );
+    }
+
+    #[test]
+    fn one_symbol_gets_one_bit_and_none_gets_nothing() {
+        assert_eq!(lengths_of(&[0, 0, 9, 0], 15), [0, 0, 1, 0]);
+        assert_eq!(lengths_of(&[0, 0], 15), [0, 0]);
+    }
+
+    #[test]
+    fn limited_codes_are_complete_and_ordered_by_frequency() {
+        for (count, limit) in [(2, 7), (8, 7), (9, 7), (19, 7), (30, 15), (30, 14), (30, 5)] {
+            let lengths = lengths_of(&fibonacci(count), limit);
+            assert!(
+                lengths
+                    .iter()
+                    .all(|&length| (1..=limit).contains(&usize::from(length)))
+            );
+            let kraft: u32 = lengths
+                .iter()
+                .map(|&length| 1 << (limit - usize::from(length)))
+                .sum();
+            assert_eq!(kraft, 1 << limit, "{count} symbols in {limit} bits");
+            assert!(
+                lengths.is_sorted_by(|left, right| left >= right),
+                "{lengths:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn code_words_are_canonical_and_reversed() {
+        // The example of RFC 1951, section 3.2.2.
+        let words = code_words(&[3, 3, 3, 3, 3, 2, 4, 4]);
+        let expected = [0b010, 0b110, 0b001, 0b101, 0b011, 0b00, 0b0111, 0b1111];
+        assert_eq!(words, expected);
+    }
+}

@@ -90,3 +90,47 @@ const fn distance_slots() -> [u8; 512] {
     }
     slots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_the_symbols_of_the_rfc() {
+        for (length, symbol, extra) in [
+            (3, 257, 0),
+            (10, 264, 0),
+            (11, 265, 0),
+            (12, 265, 1),
+            (130, 280, 15),
+            (131, 281, 0),
+            (257, 284, 30),
+            (258, 285, 0),
+        ] {
+            let less_3 = length - MIN_MATCH;
+            assert_eq!(FIRST_LENGTH + usize::from(LENGTH_SLOT[less_3]), symbol);
+            assert_eq!(length_extra(less_3), extra, "length {length}");
+        }
+    }
+
+    #[test]
+    fn distances_have_the_symbols_of_the_rfc() {
+        for (distance, symbol) in [
+            (1, 0),
+            (4, 3),
+            (5, 4),
+            (6, 4),
+            (7, 5),
+            (256, 15),
+            (257, 16),
+            (384, 16),
+            (385, 17),
+            (24_576, 28),
+            (24_577, 29),
+            (32_768, 29),
+        ] {
+            let less_1 = (distance - 1) as u16;
+            assert_eq!(distance_slot(less_1), symbol, "distance {distance}");
+        }
+    }
+}

@@ -154,12 +154,12 @@ impl Candidate<'_> {
     }
 }
 
-fn is_named_like_a_module(name: &[u8]) -> bool {
+pub(super) fn is_named_like_a_module(name: &[u8]) -> bool {
     let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
     name.ends_with(b".so") || name.ends_with(b".node") || has(b".so.")
 }
 
-fn is_foreign(path: &ImagePath) -> bool {
+pub(super) fn is_foreign(path: &ImagePath) -> bool {
     let mut names = path.as_bytes().split(|byte| *byte == b'/');
     names.any(|name| FOREIGN_DIRECTORIES.contains(&name))
 }

@@ -10,7 +10,7 @@ use imgbuild_oci::path::{ImagePath, escaped};
 use super::{PlanOptions, PlannedLayer};
 use crate::contents::{Contents, End};
 use crate::error::{Error, Refusal, Result};
-use crate::layering::{Weight, divide};
+use crate::layering::{Weight, divide, divide_by_place};
 use crate::release::{Kind, Release};
 
 /// Members that will be one layer, or several.
@@ -225,7 +225,8 @@ pub(super) fn layers(
 /// Divides the release into units that change as one.
 fn release_lists(release: Release, room: usize) -> Vec<(String, Vec<Member>)> {
     let linked = release.linked().clone();
-    let is_tree = release.kind() == Kind::Tree;
+    let kind = release.kind();
+    let mix = release.mix().cloned();
     let prefix = release.prefix().clone();
     let depth = match prefix.is_root() {
         true => 1,
@@ -244,7 +245,11 @@ fn release_lists(release: Release, room: usize) -> Vec<(String, Vec<Member>)> {
             bytes: member.entry.content_size(),
         })
         .collect();
-    let units = divide(&weights, if is_tree { room } else { 1 });
+    let units = match (kind, &mix) {
+        (_, Some(mix)) => divide_by_place(&weights, |path| mix.place(path), room),
+        (Kind::Cargo, None) => divide(&weights, 1),
+        (Kind::Mix | Kind::Tree, None) => divide(&weights, room),
+    };
     drop(weights);
     let mut members: Vec<Option<Member>> = members.into_iter().map(Some).collect();
     units

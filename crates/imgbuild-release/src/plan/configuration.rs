@@ -6,15 +6,12 @@ use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::path::ImagePath;
 
 use super::PlanOptions;
-use super::command::{Command, decide, resolve};
 use crate::certificates::BUNDLE_PATH;
+use crate::command::{Command, decide, default_path, resolve};
 use crate::contents::Contents;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::release::{Kind, Release};
 use crate::skeleton::User;
-
-/// Docker's default, said out loud: not every engine adds it.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The fields of the configuration that the user gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +52,7 @@ pub(crate) fn configuration(
     let Command { entrypoint, cmd } = decide(release, contents, &options.command)?;
     let working_dir = match (&given.working_dir, release.kind()) {
         (Some(path), _) => Some(path.clone()),
-        (None, Kind::Tree) => Some(release.prefix().clone()),
+        (None, Kind::Mix | Kind::Tree) => Some(release.prefix().clone()),
         (None, Kind::Cargo) => None,
     };
     Ok(Configuration {
@@ -82,14 +79,15 @@ fn env(
     given: &ConfigurationOptions,
     environment: Environment,
 ) -> Result<Vec<String>> {
-    let bin = release.prefix().join("bin").map_err(Error::Path)?;
-    let path = match release.kind() {
-        Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
-            format!("{bin}:{SYSTEM_PATH}")
-        }
-        Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
-    };
-    let mut variables = vec![("PATH".to_owned(), path)];
+    let mut variables = vec![("PATH".to_owned(), default_path(release, contents)?)];
+    if let Some(mix) = release.mix() {
+        let writable = match mix.is_relx {
+            true => "RELX_OUT_FILE_PATH",
+            false => "RELEASE_TMP",
+        };
+        variables.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        variables.push((writable.to_owned(), "/tmp".to_owned()));
+    }
     if environment.has_bundle {
         variables.push(("SSL_CERT_FILE".to_owned(), BUNDLE_PATH.to_owned()));
     }

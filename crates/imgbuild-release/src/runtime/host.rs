@@ -17,7 +17,7 @@ const MAX_LINKS: usize = 40;
 
 /// A path on the building machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum HostPath {
+pub(crate) enum HostPath {
     /// As the programs of the other root would say it: absolute.
     Rooted(Vec<u8>),
     /// As this process says it.
@@ -88,14 +88,14 @@ pub(super) enum Probe {
 
 /// Reads files of the host, each once.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     root: Option<PathBuf>,
     probes: BTreeMap<HostPath, Probe>,
     files: BTreeMap<FileId, Probe>,
 }
 
 impl Host {
-    pub(super) fn new(root: Option<&Path>) -> Self {
+    pub(crate) fn new(root: Option<&Path>) -> Self {
         Self {
             // The root of this process is no other root.
             root: root.filter(|root| *root != Path::new("/")).map(Into::into),
@@ -105,7 +105,7 @@ impl Host {
     }
 
     /// Takes an absolute path as the programs of the root say it.
-    pub(super) fn rooted(&self, path: &[u8]) -> HostPath {
+    pub(crate) fn rooted(&self, path: &[u8]) -> HostPath {
         match self.root {
             Some(_) => HostPath::Rooted(path.to_vec()),
             None => HostPath::Plain(PathBuf::from(OsStr::from_bytes(path))),
@@ -212,7 +212,7 @@ impl Host {
     }
 
     /// Lists the names in a directory, sorted.
-    pub(super) fn list(&self, path: &HostPath) -> Vec<Vec<u8>> {
+    pub(crate) fn list(&self, path: &HostPath) -> Vec<Vec<u8>> {
         let Some(entries) = self.real(path).and_then(|path| fs_err::read_dir(path).ok()) else {
             return Vec::new();
         };
@@ -224,7 +224,7 @@ impl Host {
     }
 
     /// Follows all links; those of another root stay inside of it.
-    pub(super) fn real(&self, path: &HostPath) -> Option<PathBuf> {
+    pub(crate) fn real(&self, path: &HostPath) -> Option<PathBuf> {
         match (path, &self.root) {
             (HostPath::Rooted(path), Some(root)) => inside(root, path),
             (path, _) => fs_err::canonicalize(OsStr::from_bytes(path.as_bytes())).ok(),

@@ -2,12 +2,16 @@
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::{Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
 use crate::release::{Kind, Release};
+
+/// Docker's default, said out loud: not every engine adds it.
+pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The command as the user gave it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +48,10 @@ pub(crate) fn decide(
             cmd: Some(resolve(cmd)?),
         }),
         (None, None) if options.no_entrypoint => Ok(Command::default()),
+        (None, None) if release.kind() == Kind::Mix => Ok(Command {
+            entrypoint: None,
+            cmd: Some(mix_command(release, contents)?),
+        }),
         (None, None) => Ok(Command {
             entrypoint: Some(vec![guess(release)?.to_string()]),
             cmd: None,
@@ -69,9 +77,14 @@ pub(crate) fn resolve(
         false => {
             let direct = prefix.join(command).map_err(Error::Path)?;
             let in_bin = prefix.join(format!("bin/{command}")).map_err(Error::Path)?;
+            let system = SYSTEM_PATH.split(':');
+            let system = system.filter_map(|at| ImagePath::parse(format!("{at}/{command}")).ok());
+            let mut others = [in_bin].into_iter().chain(system);
             let is_bare = !command.contains('/');
             match contents.get(&direct) {
-                None if is_bare && contents.get(&in_bin).is_some() => in_bin,
+                None if is_bare => others
+                    .find(|path| contents.get(path).is_some())
+                    .unwrap_or(direct),
                 _ => direct,
             }
         }
@@ -103,6 +116,66 @@ pub(crate) fn resolve(
         }
         None => Err(error(format!("`{end}` is a directory"))),
     }
+}
+
+/// `bin/server` as Phoenix makes it, else the release's own script. It is no
+/// entrypoint, so that a container can be told to run another of its scripts.
+fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>> {
+    let server = release.prefix().join("bin/server").map_err(Error::Path)?;
+    let can_run = |path: &ImagePath| {
+        let file = contents.file(path);
+        file.is_some_and(|file| is_executable(&file.entry))
+    };
+    if can_run(&server) {
+        return Ok(vec![server.to_string()]);
+    }
+    let own = format!("bin/{}", release.name());
+    let own = release.prefix().join(own).map_err(Error::Path)?;
+    if !can_run(&own) {
+        let candidates = Vec::new();
+        return Err(Error::NoCommand { candidates });
+    }
+    let verb = match release.mix().is_some_and(|mix| mix.is_relx) {
+        true => "foreground",
+        false => "start",
+    };
+    Ok(vec![own.to_string(), verb.to_owned()])
+}
+
+/// Returns the `PATH` that containers start with, unless the user gives one.
+pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
+    let bin = release.prefix().join("bin").map_err(Error::Path)?;
+    Ok(match release.kind() {
+        Kind::Mix | Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
+            format!("{bin}:{SYSTEM_PATH}")
+        }
+        Kind::Mix | Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
+    })
+}
+
+/// Returns the files that containers start, of those that can be told before
+/// everything is there.
+pub(crate) fn files(
+    release: &Release,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+    healthcheck: Option<&Healthcheck>,
+) -> Vec<ImagePath> {
+    let command = decide(release, contents, options).unwrap_or_default();
+    let command = command.entrypoint.or(command.cmd);
+    let check = healthcheck.and_then(|check| match check.test.as_slice() {
+        [kind, command @ ..] if kind == "CMD" => resolve(release.prefix(), contents, command).ok(),
+        _ => None,
+    });
+    [command, check]
+        .into_iter()
+        .flatten()
+        .filter_map(|arguments| ImagePath::parse(arguments.first()?).ok())
+        .filter_map(|path| match contents.resolve(&path) {
+            End::There(end) => Some(end),
+            End::Nothing(_) | End::Loop => None,
+        })
+        .collect()
 }
 
 /// Finds the one executable, or of several the one named like the release.
@@ -195,6 +268,7 @@ mod tests {
             binaries: Vec::new(),
             patterns: Patterns::new(&[]).unwrap(),
             allow_set_id: false,
+            cookie: crate::release::Cookie::Keep,
             mtime: 1,
         };
         Release::open(root, &options).unwrap()

@@ -1,0 +1,288 @@
+//! What the scripts and the virtual machine of a mix release need beside
+//! libraries.
+//!
+//! The list was found by reading the scripts that `mix release` (Elixir 1.9
+//! to 1.18) and relx write, and by tracing them and the virtual machine:
+//!
+//! - The release's scripts are run by `/bin/sh` and call a handful of
+//!   programs. Those of [`UTILITIES`] come along that they really call.
+//! - The virtual machine starts every port program and `os:cmd` by `/bin/sh`,
+//!   and `erlexec` starts `epmd` by it.
+//! - `os_mon` has a shell run `df` by its path, and its node stops without.
+//! - A remote shell wants the description of the user's terminal.
+//! - File names are UTF-8 only with a locale that says so; the one of that
+//!   kind that needs no other files is `C.UTF-8`.
+
+use std::collections::BTreeSet;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::path::ImagePath;
+
+use crate::contents::is_executable;
+use crate::error::Result;
+use crate::programs::{Programs, script_text};
+use crate::release::{MixRelease, Release};
+use crate::runtime::{Object, Role};
+use crate::script::called_programs;
+use crate::warning::Warning;
+
+/// Programs that generated scripts call, in one version or another.
+const UTILITIES: [&str; 37] = [
+    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "dirname", "env", "expr",
+    "getent", "grep", "head", "hexdump", "hostname", "id", "ls", "mkdir", "mktemp", "mv", "od",
+    "openssl", "ps", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sleep", "sort", "tail",
+    "touch", "tr", "uname", "wc",
+];
+
+/// Shell words that are programs as well, and work without them.
+const BUILTINS: [&str; 17] = [
+    "[", "cd", "command", "echo", "eval", "exec", "exit", "export", "false", "kill", "printf",
+    "pwd", "read", "set", "test", "true", "type",
+];
+
+/// What else of a host may be called in a script as an option of many:
+/// never missed.
+const OPTIONAL: [&str; 6] = ["getent", "hexdump", "hostname", "openssl", "ps", "realpath"];
+
+/// What starts every port program, by this path (erl_child_setup.c).
+const SHELL: &str = "/bin/sh";
+
+/// Where `os_mon` of Linux has `df`.
+const DF: &str = "/bin/df";
+
+/// Where ncurses looks for descriptions of terminals, in this order
+/// ([terminfo(5)]; the first two are Debian's).
+///
+/// [terminfo(5)]: https://man7.org/linux/man-pages/man5/terminfo.5.html
+const TERMINFO: [&str; 4] = [
+    "/etc/terminfo",
+    "/lib/terminfo",
+    "/usr/share/terminfo",
+    "/usr/lib/terminfo",
+];
+
+/// The terminals that users have, and what `docker exec` says.
+const TERMINALS: [&str; 10] = [
+    "ansi",
+    "dumb",
+    "linux",
+    "screen",
+    "screen-256color",
+    "tmux",
+    "tmux-256color",
+    "vt100",
+    "xterm",
+    "xterm-256color",
+];
+
+/// The directory of the locale `C.UTF-8` of glibc.
+const LOCALE: &str = "/usr/lib/locale/C.utf8";
+
+/// Brings everything, and names what is not there.
+pub(super) fn bring(
+    release: &Release,
+    mix: &MixRelease,
+    programs: &mut Programs<'_>,
+) -> Result<()> {
+    let scripts: Vec<Script> = scripts(release);
+    let mut missing = BTreeSet::new();
+    for script in &scripts {
+        programs.bring_interpreter_of(&script.path);
+        if !script.is_generated {
+            continue;
+        }
+        for name in UTILITIES
+            .iter()
+            .filter(|name| script.calls.contains(**name))
+        {
+            if !programs.bring_if_there(name) && !OPTIONAL.contains(name) {
+                missing.insert(*name);
+            }
+        }
+    }
+    // Every port program is started by it, whatever the scripts say.
+    if !programs.bring_if_there(SHELL) {
+        warn(programs, SHELL, "`os:cmd` and port programs do not work");
+    }
+    if has_application(release, "os_mon") && !programs.bring_if_there(DF) {
+        warn(programs, DF, "`os_mon` stops the node");
+    }
+    for name in missing {
+        warn(programs, name, "scripts of the release call it");
+    }
+    bring_terminals(programs)?;
+    if !programs.bring_data(LOCALE)? && !uses_musl(release) {
+        warn(
+            programs,
+            LOCALE,
+            "the Erlang runtime takes file names as Latin-1",
+        );
+    }
+    for script in scripts.iter().filter(|script| !script.is_generated) {
+        name_what_is_missing(script, programs);
+    }
+    if !mix.has_erts {
+        let version = mix.erts.clone();
+        programs.warn(Warning::NoErts { version });
+    }
+    Ok(())
+}
+
+fn warn(programs: &mut Programs<'_>, name: &str, purpose: &str) {
+    let (name, purpose) = (name.to_owned(), purpose.to_owned());
+    programs.warn(Warning::NoProgram { name, purpose });
+}
+
+/// Takes programs of packages for another processor than the virtual
+/// machine's as what they are: prebuilt, and never started here.
+pub(super) fn set_roles(release: &Release, mix: &MixRelease, objects: &mut [Object]) {
+    let machine = format!("erts-{}/bin/beam.smp", mix.erts);
+    let machine = release.prefix().join(machine).ok();
+    let is_machine = |object: &&Object| Some(&object.image) == machine.as_ref();
+    let Some(machine) = objects.iter().find(is_machine) else {
+        return;
+    };
+    let architecture = machine.elf.architecture();
+    for object in objects {
+        if object.elf.architecture() != architecture {
+            object.role = Role::Module;
+        }
+    }
+}
+
+/// Names the programs that a script seems to call, that the host has and the
+/// image does not.
+pub(super) fn name_missing_calls(member: &Member, programs: &mut Programs<'_>) {
+    if let Some(script) = script(member, false) {
+        name_what_is_missing(&script, programs);
+    }
+}
+
+fn name_what_is_missing(script: &Script, programs: &mut Programs<'_>) {
+    let called = script.calls.iter();
+    let missing: Vec<String> = called
+        .filter(|name| !BUILTINS.contains(&name.as_str()))
+        .filter(|name| !programs.is_in_image(name) && programs.is_on_host(name))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        programs.warn(Warning::Calls {
+            script: script.path.clone(),
+            programs: missing,
+        });
+    }
+}
+
+fn bring_terminals(programs: &mut Programs<'_>) -> Result<()> {
+    for terminal in TERMINALS {
+        let first = &terminal[..1];
+        for directory in TERMINFO {
+            if programs.bring_data(&format!("{directory}/{first}/{terminal}"))? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A script that is meant to be run.
+struct Script {
+    path: ImagePath,
+    calls: BTreeSet<String>,
+    /// Whether `mix release`, Phoenix or relx writes one of this name.
+    is_generated: bool,
+}
+
+fn scripts(release: &Release) -> Vec<Script> {
+    let depth = release.prefix().as_bytes().len();
+    let name = release.name();
+    release
+        .members()
+        .iter()
+        .filter_map(|member| {
+            let path = member.entry.path.as_bytes().get(depth..)?;
+            let path = String::from_utf8_lossy(path);
+            let is_generated = is_generated(path.trim_start_matches('/'), name)?;
+            script(member, is_generated)
+        })
+        .collect()
+}
+
+fn script(member: &Member, is_generated: bool) -> Option<Script> {
+    if !is_executable(&member.entry) && !member.entry.path.file_name().ends_with(b".sh") {
+        return None;
+    }
+    let text = script_text(member.content.as_ref()?)?;
+    Some(Script {
+        path: member.entry.path.clone(),
+        calls: called_programs(&text),
+        is_generated,
+    })
+}
+
+/// Tells whether a script is one that the tools write; `None` for what nobody
+/// starts by hand, as the templates in `lib`.
+fn is_generated(path: &str, name: &str) -> Option<bool> {
+    let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let is_script_of_release = [name, "server", "migrate", "install_upgrade.escript"];
+    if directory == "bin" {
+        // relx writes `NAME-VSN` as well.
+        let is_versioned = file
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('-'));
+        return Some(is_versioned || is_script_of_release.contains(&file));
+    }
+    if directory.starts_with("releases/") {
+        return Some(["env.sh", "elixir", "iex"].contains(&file));
+    }
+    // `start` and `start_erl` are for installations, not for releases.
+    let is_start = directory.starts_with("erts-") && directory.ends_with("/bin") && file == "erl";
+    is_start.then_some(true)
+}
+
+fn has_application(release: &Release, name: &str) -> bool {
+    let start = format!("{}/lib/{name}-", release.prefix());
+    let mut members = release.members().iter();
+    members.any(|member| member.entry.path.as_bytes().starts_with(start.as_bytes()))
+}
+
+/// Whether a loader of musl's is asked for by what starts the machine; the
+/// locale is built into musl.
+fn uses_musl(release: &Release) -> bool {
+    let is_machine = |member: &&Member| member.entry.path.file_name() == b"erlexec";
+    let machine = release.members().iter().find(is_machine);
+    let content = machine.and_then(|member| member.content.as_ref());
+    content.is_some_and(|content| {
+        let head = crate::contents::first_bytes(content, 4096);
+        head.windows(8).any(|window| window == b"ld-musl-")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_are_sorted() {
+        assert!(UTILITIES.is_sorted() && BUILTINS.is_sorted() && OPTIONAL.is_sorted());
+        assert!(OPTIONAL.iter().all(|name| UTILITIES.contains(name)));
+    }
+
+    #[test]
+    fn generated_scripts_are_told_from_others() {
+        for (path, expected) in [
+            ("bin/shop", Some(true)),
+            ("bin/shop-1.2.0", Some(true)),
+            ("bin/server", Some(true)),
+            ("bin/backup", Some(false)),
+            ("releases/1.2.0/env.sh", Some(true)),
+            ("releases/1.2.0/hook.sh", Some(false)),
+            ("erts-13.1.5/bin/erl", Some(true)),
+            ("erts-13.1.5/bin/start", None),
+            ("lib/inets-8.2.2/priv/bin/runcgi.sh", None),
+            ("shop", None),
+        ] {
+            assert_eq!(is_generated(path, "shop"), expected, "{path}");
+        }
+    }
+}

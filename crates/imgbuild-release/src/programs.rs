@@ -1,0 +1,455 @@
+//! Programs of the building machine that an image gets: those that the user
+//! asks for, and what runs its scripts.
+//!
+//! A program lands at the path by which it is called, as a regular file,
+//! wherever links lead on the host: `/bin/sh` is a file at `/bin/sh`. A
+//! second name of one file is a link to the first, which keeps what decides
+//! by its name, as BusyBox, small and working.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::Entry;
+use imgbuild_oci::path::ImagePath;
+
+use crate::contents::{Contents, End, first_bytes};
+use crate::elf::Elf;
+use crate::error::{Error, ProgramProblem, Result};
+use crate::release::file_member;
+use crate::runtime::host::Host;
+use crate::runtime::{Object, Role};
+use crate::script::{MAX_LINE, Shebang};
+use crate::warning::Warning;
+
+/// Where the C library looks for time zones ([tzset(3)]).
+///
+/// [tzset(3)]: https://man7.org/linux/man-pages/man3/tzset.3.html
+const ZONES: &str = "/usr/share/zoneinfo";
+
+/// What lies there beside the zones: all of them once more, with and without
+/// leap seconds, and the zone of the building machine.
+const NO_ZONES: [&[u8]; 3] = [b"posix", b"right", b"localtime"];
+
+/// How many interpreters may be scripts themselves, as for Linux
+/// ([execve(2)]: the limit is one of the kernel's since 2.6.28).
+///
+/// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
+const MAX_DEPTH: usize = 4;
+
+/// Interpreters that start nothing without files of their own beside them.
+const WITH_LIBRARIES: [&str; 4] = ["python", "perl", "ruby", "php"];
+
+/// Finds programs on the host and places them in the image.
+pub(crate) struct Programs<'a> {
+    host: Host,
+    /// The release and the additions.
+    contents: &'a Contents<'a>,
+    /// The directories of the image's `PATH`.
+    search: Vec<String>,
+    mtime: u64,
+    placed: BTreeMap<ImagePath, Member>,
+    by_file: BTreeMap<PathBuf, ImagePath>,
+    objects: Vec<Object>,
+    problems: Vec<ProgramProblem>,
+    warnings: Vec<Warning>,
+}
+
+/// What an image gets from the host.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// Programs and links to them, sorted by path.
+    pub(crate) members: Vec<Member>,
+    /// Those of them that are ELF files.
+    pub(crate) objects: Vec<Object>,
+    /// What may surprise.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl<'a> Programs<'a> {
+    pub(crate) fn new(
+        sysroot: Option<&Path>,
+        contents: &'a Contents<'a>,
+        search: Vec<String>,
+        mtime: u64,
+    ) -> Self {
+        Self {
+            host: Host::new(sysroot),
+            contents,
+            search,
+            mtime,
+            placed: BTreeMap::new(),
+            by_file: BTreeMap::new(),
+            objects: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Brings a program that the user asks for, by name or absolute path.
+    pub(crate) fn ask(&mut self, name: &str) {
+        let is_there = match name.contains('/') {
+            true => self.bring(name, 0),
+            false => self.bring_named(name, 0),
+        };
+        if !is_there {
+            let (name, searched) = (name.to_owned(), self.search.clone());
+            self.problems.push(ProgramProblem::Asked { name, searched });
+        }
+    }
+
+    /// Brings the host's time zones.
+    pub(crate) fn ask_for_zones(&mut self) -> Result<()> {
+        if !self.bring_data(ZONES)? {
+            let path = ZONES;
+            self.problems.push(ProgramProblem::Data { path });
+        }
+        Ok(())
+    }
+
+    /// Brings a program by its name, if there is one.
+    pub(crate) fn bring_if_there(&mut self, name: &str) -> bool {
+        match name.starts_with('/') {
+            true => self.bring(name, 0),
+            false => self.bring_named(name, 0),
+        }
+    }
+
+    /// Returns whether the host has a program of this name.
+    pub(crate) fn is_on_host(&self, name: &str) -> bool {
+        let mut directories = self.search.iter();
+        directories.any(|directory| self.program(&format!("{directory}/{name}")).is_some())
+    }
+
+    /// Returns whether the image has a program of this name so far.
+    pub(crate) fn is_in_image(&self, name: &str) -> bool {
+        self.search
+            .iter()
+            .filter_map(|directory| ImagePath::parse(format!("{directory}/{name}")).ok())
+            .any(|path| self.has(&path))
+    }
+
+    /// Brings what runs the file at `path`, when that is a script.
+    pub(crate) fn bring_interpreter_of(&mut self, path: &ImagePath) {
+        let content = self
+            .contents
+            .file(path)
+            .and_then(|file| file.content.as_ref());
+        if let Some(content) = content {
+            let head = first_bytes(content, MAX_LINE);
+            self.bring_for(path, &head, 0);
+        }
+    }
+
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
+    /// Takes a file or directory of the host that is no program, under its
+    /// own path; returns whether it is there.
+    pub(crate) fn bring_data(&mut self, path: &str) -> Result<bool> {
+        let Some(real) = self.host.real(&self.host.rooted(path.as_bytes())) else {
+            return Ok(false);
+        };
+        let at = ImagePath::parse(path).map_err(Error::Path)?;
+        if real.is_file() {
+            if self.has(&at) {
+                return Ok(true);
+            }
+            let member = match self.by_file.get(&real) {
+                Some(first) => Entry::symlink(at.clone(), first.as_bytes()).into(),
+                None => file_member(&real, at.clone())?,
+            };
+            self.by_file.entry(real).or_insert_with(|| at.clone());
+            self.place(at, member);
+            return Ok(true);
+        }
+        for name in self.host.list(&self.host.rooted(path.as_bytes())) {
+            if at.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name.as_slice()) {
+                continue;
+            }
+            let below = at.join(&name).map_err(Error::Path)?;
+            self.bring_data(&below.to_string())?;
+        }
+        Ok(real.is_dir())
+    }
+
+    /// # Errors
+    ///
+    /// With everything at once that is nowhere.
+    pub(crate) fn finish(self) -> Result<Brought> {
+        let problems = self.problems;
+        if !problems.is_empty() {
+            return Err(Error::MissingPrograms { problems });
+        }
+        Ok(Brought {
+            members: self.placed.into_values().collect(),
+            objects: self.objects,
+            warnings: self.warnings,
+        })
+    }
+
+    /// What was brought so far.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.placed.values()
+    }
+
+    fn has(&self, path: &ImagePath) -> bool {
+        self.placed.contains_key(path) || self.contents.file(path).is_some()
+    }
+
+    /// Returns the executable file of the host behind a path.
+    fn program(&self, path: &str) -> Option<PathBuf> {
+        let real = self.host.real(&self.host.rooted(path.as_bytes()))?;
+        let metadata = fs::metadata(&real).ok()?;
+        let can_run = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+        can_run.then_some(real)
+    }
+
+    fn bring_named(&mut self, name: &str, depth: usize) -> bool {
+        if self.is_in_image(name) {
+            return true;
+        }
+        let directories = self.search.clone();
+        let mut paths = directories
+            .iter()
+            .map(|directory| format!("{directory}/{name}"));
+        paths.any(|path| self.bring(&path, depth))
+    }
+
+    /// Brings the program at a path; returns whether the image has it then.
+    fn bring(&mut self, path: &str, depth: usize) -> bool {
+        let Ok(path) = ImagePath::parse(path) else {
+            return false;
+        };
+        if self.has(&path) {
+            return true;
+        }
+        let Some(real) = self.program(&path.to_string()) else {
+            return false;
+        };
+        let path = real_place(self.contents, path);
+        if self.has(&path) {
+            return true;
+        }
+        if let Some(first) = self.by_file.get(&real) {
+            let link = Entry::symlink(path.clone(), first.as_bytes());
+            self.place(path, link.into());
+            return true;
+        }
+        let Ok(mut member) = file_member(&real, path.clone()) else {
+            return false;
+        };
+        // Nothing in an image needs the host's set-id programs.
+        member.entry.mode = 0o755;
+        let head = member
+            .content
+            .as_ref()
+            .map(|content| first_bytes(content, MAX_LINE));
+        self.place(path.clone(), member);
+        self.by_file.insert(real.clone(), path.clone());
+        self.take_object(&path, real);
+        self.bring_for(&path, &head.unwrap_or_default(), depth);
+        true
+    }
+
+    fn place(&mut self, path: ImagePath, mut member: Member) {
+        member.entry.mtime = self.mtime;
+        self.placed.insert(path, member);
+    }
+
+    fn take_object(&mut self, path: &ImagePath, host: PathBuf) {
+        let file = fs::File::open(&host).ok();
+        if let Some(elf) = file.and_then(|file| Elf::read(&file).ok().flatten()) {
+            self.objects.push(Object {
+                image: path.clone(),
+                host,
+                role: Role::Program,
+                elf: Arc::new(elf),
+            });
+        }
+    }
+
+    /// Brings what the first line of a file asks for.
+    fn bring_for(&mut self, script: &ImagePath, head: &[u8], depth: usize) {
+        let Some(shebang) = Shebang::parse(head) else {
+            return;
+        };
+        let line = shebang.line.clone();
+        if shebang.ends_with_carriage_return {
+            let script = script.clone();
+            self.problems
+                .push(ProgramProblem::CarriageReturn { script, line });
+            return;
+        }
+        let missing = |name: String| ProgramProblem::Interpreter {
+            script: script.clone(),
+            line: line.clone(),
+            name,
+        };
+        let interpreter = &shebang.interpreter;
+        let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
+        if !is_there || !self.bring(interpreter, depth + 1) {
+            self.problems.push(missing(interpreter.clone()));
+            return;
+        }
+        self.warn_of_libraries(script, interpreter);
+        if let Some(name) = shebang.looked_up() {
+            let is_there = match name.contains('/') {
+                true => self.bring(&name, depth + 1),
+                false => self.bring_named(&name, depth + 1),
+            };
+            match is_there {
+                true => self.warn_of_libraries(script, &name),
+                false => self.problems.push(missing(name)),
+            }
+        }
+    }
+
+    fn warn_of_libraries(&mut self, script: &ImagePath, interpreter: &str) {
+        let name = interpreter.rsplit('/').next().unwrap_or_default();
+        let path = ImagePath::parse(interpreter).ok();
+        let is_release = path.is_some_and(|path| self.contents.file(&path).is_some());
+        if !is_release && WITH_LIBRARIES.iter().any(|known| name.starts_with(known)) {
+            self.warn(Warning::InterpreterAlone {
+                script: script.clone(),
+                interpreter: name.to_owned(),
+            });
+        }
+    }
+}
+
+/// Follows the links of the directories above `path`, which are the
+/// release's.
+fn real_place(contents: &Contents<'_>, path: ImagePath) -> ImagePath {
+    let Some(parent) = path.parent() else {
+        return path;
+    };
+    let end = match contents.resolve(&parent) {
+        End::There(end) | End::Nothing(end) => end,
+        End::Loop => return path,
+    };
+    end.join(path.file_name()).unwrap_or(path)
+}
+
+/// Reads a script as text; what is no UTF-8 is no part of a command.
+pub(crate) fn script_text(content: &Content) -> Option<String> {
+    /// Generated scripts have less than 30 KiB.
+    const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+    let bytes = first_bytes(content, MAX_SCRIPT_BYTES);
+    Shebang::parse(&bytes)?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_oci::entry::EntryKind;
+
+    use super::*;
+
+    /// A root with `usr/bin/{first,second}`, links to them and scripts.
+    fn root() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        for (name, text, mode) in [
+            ("first", "first", 0o4755),
+            ("script", "#!/bin/shell\n", 0o755),
+            ("windows", "#!/bin/shell\r\n", 0o755),
+            ("lost", "#!/usr/bin/env nothing\n", 0o755),
+            ("env", "env", 0o755),
+            ("data", "data", 0o644),
+        ] {
+            let path = root.join("usr/bin").join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let link = |target, name: &str| {
+            fs_err::os::unix::fs::symlink(target, root.join(name)).unwrap();
+        };
+        link("usr/bin", "bin");
+        link("/usr/bin/first", "usr/bin/shell");
+        directory
+    }
+
+    fn brought(release: &[Member], names: &[&str]) -> Result<Vec<(String, String)>> {
+        let directory = root();
+        let contents = Contents::new(release);
+        let search = vec!["/nowhere".to_owned(), "/usr/bin".to_owned()];
+        let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
+        for name in names {
+            programs.ask(name);
+        }
+        let members = programs.finish()?.members.into_iter();
+        let shown = members.map(|member| {
+            let what = match &member.entry.kind {
+                EntryKind::Symlink { target } => String::from_utf8(target.clone()).unwrap(),
+                _ => format!("{:o}", member.entry.mode),
+            };
+            (member.entry.path.to_string(), what)
+        });
+        Ok(shown.collect())
+    }
+
+    fn found(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(path, what): &(&str, &str)| ((*path).to_owned(), (*what).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_program_is_a_plain_file_where_it_is_called() {
+        let expected = found(&[("/usr/bin/first", "755")]);
+        assert_eq!(brought(&[], &["first"]).unwrap(), expected);
+        let expected = found(&[("/bin/shell", "755")]);
+        assert_eq!(brought(&[], &["/bin/shell"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_second_name_of_a_program_is_a_link() {
+        let expected = found(&[
+            ("/usr/bin/first", "755"),
+            ("/usr/bin/shell", "/usr/bin/first"),
+        ]);
+        assert_eq!(brought(&[], &["first", "shell"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_script_brings_what_runs_it() {
+        let expected = found(&[("/bin/shell", "755"), ("/usr/bin/script", "755")]);
+        assert_eq!(brought(&[], &["script"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_the_release_has_is_not_brought() {
+        let path = |text: &str| ImagePath::parse(text).unwrap();
+        let release = [
+            Entry::symlink(path("/bin"), "opt").into(),
+            Member::file(path("/opt/shell"), 0o755, b"shell".to_vec()),
+        ];
+        let expected = found(&[("/usr/bin/script", "755")]);
+        assert_eq!(brought(&release, &["script"]).unwrap(), expected);
+        let expected = found(&[("/opt/first", "755")]);
+        assert_eq!(brought(&release, &["/bin/first"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn everything_that_is_nowhere_is_named_at_once() {
+        let error = brought(&[], &["none", "data", "/usr/bin", "windows", "lost"]);
+        let text = error.unwrap_err().to_string();
+        let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "`none`, asked for; looked in `/nowhere`, `/usr/bin`",
+                "`data`, asked for; looked in `/nowhere`, `/usr/bin`",
+                "`/usr/bin`, asked for, is no executable file",
+                "what `/usr/bin/windows` runs by: line 1, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
+                "`nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
+            ]
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! Commands that are scripts, and programs of the host that come along.
+
+use imgbuild_testing::Sandbox;
+
+use crate::support::docker::Engine;
+use crate::support::has_tools;
+use crate::support::image::{build_in, sandbox};
+
+/// A service of one script.
+fn service(sandbox: &Sandbox, script: &str) -> std::path::PathBuf {
+    let text = format!("0755 dir bin\n0755 file bin/service {script:?}");
+    sandbox
+        .tree("service", &text)
+        .expect("there is room for it")
+}
+
+#[test]
+fn a_script_that_is_the_command_gets_its_interpreter() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    for line in [
+        "#!/bin/sh",
+        "#!/usr/bin/env bash",
+        "#!/usr/bin/env -S bash -e",
+    ] {
+        let sandbox = sandbox();
+        let release = service(&sandbox, &format!("{line}\necho \"$0 as $(id -u)\"\n"));
+        let arguments = ["--entrypoint=service", "--program=id"];
+        let built = build_in(sandbox, &release, "script", &arguments);
+        assert!(built.has("usr/bin/id"));
+        for engine in &engines {
+            let image = engine.load(&built.archive, &built.reference);
+            let outcome = image.run(&[]).success();
+            assert_eq!(outcome.stdout_text(), "/app/bin/service as 65532\n");
+        }
+    }
+}
+
+#[test]
+fn a_writable_directory_belongs_to_the_user() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let sandbox = sandbox();
+    let script = "#!/bin/sh\necho a > /var/lib/service/file && cat /var/lib/service/file\n";
+    let release = service(&sandbox, script);
+    let arguments = [
+        "--program=cat",
+        "--writable=/var/lib/service",
+        "--user=1234",
+    ];
+    let built = build_in(sandbox, &release, "writable", &arguments);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(image.run(&[]).success().stdout_text(), "a\n");
+    }
+}
+
+#[test]
+fn a_program_can_be_the_command() {
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let sandbox = sandbox();
+    let release = sandbox
+        .tree("data", "0644 file words \"b\\na\\n\"")
+        .expect("there is room for it");
+    let arguments = ["--program=sort", "--entrypoint=sort", "--entrypoint=words"];
+    let built = build_in(sandbox, &release, "program", &arguments);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(image.run(&[]).success().stdout_text(), "a\nb\n");
+    }
+}
+
+#[test]
+fn time_zones_come_along() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_tools(&["date"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let script = "#!/bin/sh\nTZ=Asia/Kathmandu date -d @0 +%H:%M\n";
+    let release = service(&sandbox, script);
+    let arguments = ["--program=date", "--tzdata"];
+    let built = build_in(sandbox, &release, "zones", &arguments);
+    assert!(!built.has("usr/share/zoneinfo/localtime"));
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(image.run(&[]).success().stdout_text(), "05:30\n");
+    }
+}
+
+#[test]
+fn what_a_script_calls_and_the_image_lacks_is_named() {
+    let sandbox = sandbox();
+    let release = service(
+        &sandbox,
+        "#!/bin/sh\nset -e\ncut -c1 x | sort; echo; nothing-like-it\n",
+    );
+    let release = release.to_str().expect("it has a plain name");
+    let words = ["--release", release, "--dry-run", "--program=sort"];
+    let outcome = sandbox.run(words).success();
+    let expected =
+        "`/app/bin/service` seems to call programs that the image does not have: `cut` (";
+    assert!(
+        outcome.stderr_text().contains(expected),
+        "{}",
+        outcome.report()
+    );
+}
+
+#[test]
+fn what_is_nowhere_stops_the_build() {
+    for (line, expected) in [
+        (
+            "#!/nowhere/sh",
+            "`/nowhere/sh`, by which `/app/bin/service` runs: line 1 is `#!/nowhere/sh`",
+        ),
+        ("#!/usr/bin/env no-such-shell", "`no-such-shell`, by which"),
+        ("#!/bin/sh\r", "ends with a carriage return"),
+    ] {
+        let sandbox = sandbox();
+        let release = service(&sandbox, &format!("{line}\n"));
+        let release = release.to_str().expect("it has a plain name");
+        let outcome = sandbox.run(["--release", release, "--dry-run"]).exited(1);
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+        assert!(
+            outcome.stderr_text().contains("hint: "),
+            "{}",
+            outcome.report()
+        );
+    }
+    let sandbox = sandbox();
+    let release = service(&sandbox, "#!/bin/sh\n");
+    let release = release.to_str().expect("it has a plain name");
+    let outcome = sandbox
+        .run(["--release", release, "--program=no-such-program"])
+        .exited(1);
+    assert!(
+        outcome
+            .stderr_text()
+            .contains("`no-such-program`, asked for; looked in"),
+        "{}",
+        outcome.report()
+    );
+}
