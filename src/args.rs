@@ -186,7 +186,7 @@ pub(crate) struct CacheFlags {
     /// Take compressed layers from an image or a cache of another machine (can
     /// be repeated)
     ///
-    /// An image layout, an archive, or a cache directory. A layer is taken when
+    /// An image layout, an archive, a directory with `blobs/sha256`, or a cache. A layer is taken when
     /// its uncompressed bytes have the diff ID that the image says, and its
     /// compressed bytes begin as imgbuild would write them. Name only what you
     /// trust as you trust a registry that you push to.

@@ -95,8 +95,12 @@ impl Ui {
 
 fn layer_line(layer: &Layer, number: usize, total: usize) -> String {
     let size = bytes_text(layer.size());
+    let origin = match layer.is_reused() {
+        true => " (cached)",
+        false => "",
+    };
     format!(
-        "layer {number}/{total} `{}` {size} {}",
+        "layer {number}/{total} `{}` {size} {}{origin}",
         layer.name(),
         layer.digest()
     )

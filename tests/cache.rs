@@ -337,6 +337,9 @@ fn layers_are_carried_over() {
         let outcome = build(&sandbox, &["-o", "oci:again", "--cache-from", source]);
         assert_eq!(outcome.stdout_text(), first.stdout_text(), "{source}");
         assert!(!is_said(&outcome, "warning"), "{}", outcome.report());
+        let all = outcome.stderr_text().matches("layer ").count();
+        let cached = outcome.stderr_text().matches(" (cached)").count();
+        assert!(cached > 0 && cached >= all - 1, "{}", outcome.report());
         fs::remove_dir_all(store(&sandbox).parent().unwrap()).unwrap();
         fs::remove_dir_all(sandbox.path("again")).unwrap();
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::digest::{DiffId, Digest};
 use crate::source::document::{Config, Document};
-use crate::source::{BlobReader, ManifestDescriptor, Source, SourceError, SourceName};
+use crate::source::{BlobReader, Source, SourceError, SourceName};
 use crate::store::Store;
 
 /// What may be used again instead of being made.
@@ -50,7 +50,7 @@ pub(crate) struct Candidate {
 }
 
 impl CacheSource {
-    /// Opens a layout, an archive or a store. An archive that is compressed as
+    /// Opens a layout, an archive, a directory with blobs of images, or a store. An archive that is compressed as
     /// a whole is decompressed to a file without a name in `scratch`.
     ///
     /// # Errors
@@ -63,11 +63,16 @@ impl CacheSource {
             let kind = Kind::Store(store);
             return Ok(Self { name: shown, kind });
         }
-        let source = name.open(scratch)?;
+        let source = match name.open(scratch) {
+            Err(error @ SourceError::NotAnImage { .. }) => {
+                Source::open_blobs(name.path()).ok_or(error)?
+            }
+            source => source?,
+        };
         let mut layers = BTreeMap::new();
-        for manifest in source.manifests()? {
-            // One image that cannot be read keeps nobody from the others.
-            if let Ok(found) = layers_of(&source, &manifest) {
+        for manifest in manifests(&source)? {
+            // What cannot be read keeps nobody from the others.
+            if let Ok(found) = layers_of(&source, manifest) {
                 for (diff_id, candidate) in found {
                     add(&mut layers, diff_id, candidate);
                 }
@@ -157,13 +162,20 @@ fn add(layers: &mut BTreeMap<DiffId, Vec<Candidate>>, diff_id: DiffId, candidate
     }
 }
 
+/// Returns what the index leads to; without one, every blob may be a manifest.
+fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
+    let listed = source.manifests()?;
+    if !listed.is_empty() {
+        return Ok(listed.iter().map(|manifest| manifest.digest).collect());
+    }
+    let names = source.blob_names()?.into_iter();
+    let digests = names.filter_map(|name| format!("sha256:{name}").parse().ok());
+    Ok(digests.collect())
+}
+
 /// Pairs the layers of a manifest with the diff IDs of its config.
-fn layers_of(
-    source: &Source,
-    manifest: &ManifestDescriptor,
-) -> Result<Vec<(DiffId, Candidate)>, SourceError> {
-    let name = manifest.digest.to_string();
-    let document: Document = parse(&name, &source.read_blob(&manifest.digest)?)?;
+fn layers_of(source: &Source, manifest: Digest) -> Result<Vec<(DiffId, Candidate)>, SourceError> {
+    let document: Document = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
     let config = document.config.and_then(|config| config.digest);
     let Some(config) = config.and_then(|digest| digest.parse::<Digest>().ok()) else {
         return Ok(Vec::new());

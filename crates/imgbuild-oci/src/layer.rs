@@ -43,6 +43,7 @@ pub struct Layer {
     diff_id: DiffId,
     tar_size: u64,
     entries: usize,
+    is_reused: bool,
     bytes: LayerBytes,
 }
 
@@ -146,6 +147,12 @@ impl Layer {
 }
 
 impl Layer {
+    /// Returns whether an earlier build has made it.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
     /// A plain layer; `record` has said what it is, unless it has been read.
     fn plain(
         changeset: &Arc<Changeset>,
@@ -161,6 +168,7 @@ impl Layer {
             diff_id,
             tar_size: changeset.tar_size(),
             entries: changeset.members().len(),
+            is_reused: record.is_some(),
             bytes: LayerBytes::Tar {
                 changeset: Arc::clone(changeset),
                 crc,
@@ -175,7 +183,12 @@ impl Layer {
         diff_id: DiffId,
         blob: StoredBlob,
     ) -> Self {
-        Self::compressed(changeset, compression, diff_id, blob.into())
+        Self::compressed(changeset, compression, diff_id, blob.into()).reused()
+    }
+
+    fn reused(mut self) -> Self {
+        self.is_reused = true;
+        self
     }
 
     fn compressed(
@@ -192,6 +205,7 @@ impl Layer {
             diff_id,
             tar_size: changeset.tar_size(),
             entries: changeset.members().len(),
+            is_reused: false,
             bytes: LayerBytes::Blob {
                 file: bytes.file,
                 crc: bytes.crc,

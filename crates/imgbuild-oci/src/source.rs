@@ -93,6 +93,11 @@ impl Source {
         ArchiveSource::open(path, scratch).map(Self::Archive)
     }
 
+    /// Opens a directory that has `blobs/sha256`, but may have no index.
+    pub(crate) fn open_blobs(path: &Path) -> Option<Self> {
+        LayoutSource::open_blobs(path).map(Self::Layout)
+    }
+
     /// Returns what was opened.
     #[must_use]
     pub fn path(&self) -> &Path {

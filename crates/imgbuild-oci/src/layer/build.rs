@@ -163,7 +163,7 @@ impl Builder<'_> {
         let bytes = file.finish(known, tar.diff_id);
         let compression = self.options.compression;
         let layer = Layer::compressed(changeset, compression, tar.diff_id, bytes);
-        Ok(Some(layer))
+        Ok(Some(layer.reused()))
     }
 
     /// Compresses the tar of a layer into a file, hashing both.

@@ -32,6 +32,12 @@ impl LayoutSource {
         })
     }
 
+    /// Takes a directory of blobs without an index, as caches keep them.
+    pub(super) fn open_blobs(root: &Path) -> Option<Self> {
+        let root = root.to_owned();
+        root.join("blobs/sha256").is_dir().then_some(Self { root })
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

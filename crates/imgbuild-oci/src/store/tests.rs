@@ -157,12 +157,21 @@ impl World {
     }
 
     fn write_image(&self, store: Option<&Store>, destination: &str) -> Result<Written, Error> {
+        self.write_synced(store, destination, false)
+    }
+
+    fn write_synced(
+        &self,
+        store: Option<&Store>,
+        destination: &str,
+        sync: bool,
+    ) -> Result<Written, Error> {
         let image = self.image(self.build());
         let destination: Destination = self.path(destination).to_str().unwrap().parse().unwrap();
         let options = WriteOptions {
             references: &["example".parse().unwrap()],
             threads: 2,
-            sync: false,
+            sync,
             store,
         };
         write_image(
@@ -568,6 +577,22 @@ fn an_unchanged_archive_is_not_written_again() {
 }
 
 #[test]
+fn an_archive_that_was_not_synced_does_not_count_as_one_that_was() {
+    let world = World::new("none");
+    let store = world.store();
+    for (sync, expected) in [
+        (false, Written::New),
+        (false, Written::Unchanged),
+        (true, Written::New),
+        (true, Written::Unchanged),
+        (false, Written::Unchanged),
+    ] {
+        let written = world.write_synced(Some(&store), "image.tar", sync);
+        assert_eq!(written.unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_change_right_after_the_end_is_noticed() {
     let world = World::new("none");
     let store = world.store();
@@ -598,15 +623,25 @@ fn an_unchanged_layout_is_not_touched() {
 
 #[test]
 fn layers_are_taken_from_layouts_archives_and_stores() {
-    for (destination, prefix) in [("layout", "oci:"), ("image.tar", ""), ("store", "")] {
+    for (destination, prefix) in [
+        ("layout", "oci:"),
+        ("image.tar", ""),
+        ("store", ""),
+        ("blobs", ""),
+    ] {
         let mut world = World::new(GZIP);
         world.write_image(None, destination).unwrap();
+        if destination == "blobs" {
+            fs::remove_file(world.path("blobs/index.json")).unwrap();
+            fs::remove_file(world.path("blobs/oci-layout")).unwrap();
+        }
         let fresh = world.build_without_cache();
         let moved = world.path("elsewhere");
         fs::rename(world.path(destination), &moved).unwrap();
         drop(fs::remove_dir_all(world.path("store")));
         world.sources = vec![format!("{prefix}{}", moved.display())];
         let layer = world.build();
+        assert!(layer.is_reused() && !fresh.is_reused(), "{destination}");
         assert_eq!(layer.digest(), fresh.digest(), "{destination}");
         assert_eq!(bytes_of(&layer).unwrap(), bytes_of(&fresh).unwrap());
         world.sources.clear();
@@ -625,7 +660,9 @@ fn a_layer_of_another_encoder_is_not_taken() {
     world.compression = GZIP.parse().unwrap();
     let fresh = world.build_without_cache();
     world.sources = vec![world.path("layout").display().to_string()];
-    assert_eq!(world.build().digest(), fresh.digest());
+    let layer = world.build();
+    assert!(!layer.is_reused());
+    assert_eq!(layer.digest(), fresh.digest());
 }
 
 #[test]
@@ -641,6 +678,7 @@ fn a_damaged_source_makes_no_difference() {
     file.file().write_all_at(b"x", size - 20).unwrap();
     world.sources = vec![world.path("layout").display().to_string()];
     let layer = world.build();
+    assert!(!layer.is_reused());
     assert_eq!(layer.digest(), fresh.digest());
     assert_eq!(bytes_of(&layer).unwrap(), bytes_of(&fresh).unwrap());
 }
