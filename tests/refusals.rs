@@ -357,6 +357,12 @@ fn two_sources_for_one_path_are_refused_together() {
             "0644 file a \"2\"\n0644 file b \"2\"\n0644 file d \"2\"",
         )
         .unwrap();
+    let outcome = refused(&sandbox, &["--add=more/a:/app"]);
+    insta::assert_snapshot!(outcome.stderr_redacted(), @r#"
+    error: cannot package the release
+      `/app/a` lies below `/app`, which is not a directory
+    hint: keep one source: change `--prefix`, `--add` or `--exclude`
+    "#);
     let outcome = refused(&sandbox, &["--add=more:/app", "--add=more/a:/app/a/below"]);
     insta::assert_snapshot!(outcome.stderr_redacted(), @r#"
     error: cannot package the release
@@ -518,6 +524,12 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--output", ""], "the path is empty"),
         (&["--output", "docker://app"], "docker-archive:FILE"),
         (&["--output", "oci:x:"], "the tag is empty"),
+        (&["--output", "oci:x:1.0+2"], "a tag has letters"),
+        (&["--entrypoint", "[]"], "names no program"),
+        (
+            &["--output", "x.tar", "--digest-file", "x.tar"],
+            "two outputs are one file",
+        ),
         (&["--output", "-", "--output", "-"], "twice"),
         (&["--output", "-", "--json"], "--json"),
         (&["--no-entrypoint", "--entrypoint", "x"], "--no-entrypoint"),

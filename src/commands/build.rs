@@ -1,5 +1,6 @@
 //! `imgbuild --release DIR`: resolve, plan, build, write, report.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -166,6 +167,7 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
             return Err(failure.hint("redirect standard output, or name a file with `--output`"));
         }
     }
+    check_distinct(&destinations, arguments)?;
     if !arguments.output.dry_run {
         for destination in &destinations {
             destination.check()?;
@@ -177,6 +179,31 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         }
     }
     Ok(destinations)
+}
+
+/// Refuses one file for two outputs: the last one would be all there is.
+fn check_distinct(destinations: &[Destination], arguments: &BuildArguments) -> Result<()> {
+    let output = &arguments.output;
+    let files = [&output.digest_file, &output.iidfile];
+    let files = files.into_iter().filter_map(|file| file.as_deref());
+    let archives = destinations.iter().filter(|to| !is_layout(to));
+    let mut seen = BTreeSet::new();
+    for path in archives.filter_map(Destination::path).chain(files) {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        // A device takes everything.
+        let is_special = fs::metadata(&real).is_ok_and(|found| !found.is_file());
+        if !is_special && !seen.insert(real) {
+            return Err(Failure::command_line(format!(
+                "two outputs are one file: `{}`",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_layout(destination: &Destination) -> bool {
+    matches!(destination, Destination::Layout(..))
 }
 
 /// Finds everything that goes in.

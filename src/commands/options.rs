@@ -145,11 +145,15 @@ fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
         return Ok(Some(given.to_vec()));
     }
     let parsed: serde_json::Result<Vec<String>> = serde_json::from_str(only);
-    parsed.map(Some).map_err(|error| {
-        Failure::command_line(format!(
+    match parsed {
+        Ok(words) if words.is_empty() => Err(Failure::command_line(format!(
+            "cannot use `{flag} {only}`: the array names no program"
+        ))),
+        Ok(words) => Ok(Some(words)),
+        Err(error) => Err(Failure::command_line(format!(
             "cannot use `{flag} {only}`: it starts as a JSON array of strings and is none: {error}"
-        ))
-    })
+        ))),
+    }
 }
 
 /// Takes the command as it was typed.
@@ -273,10 +277,6 @@ fn stop_signal(text: &str) -> Result<String> {
 }
 
 fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
-    let nanoseconds = |time: Option<humantime::Duration>| {
-        let time = time.map_or(Duration::ZERO, Into::into);
-        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-    };
     let Some(command) = arguments("--healthcheck", &given.healthcheck)? else {
         return Ok(None);
     };
@@ -286,11 +286,26 @@ fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
     };
     Ok(Some(Healthcheck {
         test,
-        interval: nanoseconds(given.health_interval),
-        timeout: nanoseconds(given.health_timeout),
-        start_period: nanoseconds(given.health_start_period),
+        interval: health_time("--health-interval", given.health_interval)?,
+        timeout: health_time("--health-timeout", given.health_timeout)?,
+        start_period: health_time("--health-start-period", given.health_start_period)?,
         retries: given.health_retries.unwrap_or_default(),
     }))
+}
+
+/// Takes a time that Docker takes: none, or from 1 millisecond to what a
+/// signed number of nanoseconds holds.
+fn health_time(flag: &str, time: Option<humantime::Duration>) -> Result<u64> {
+    let Some(time) = time else {
+        return Ok(0);
+    };
+    let nanoseconds = i64::try_from(time.as_nanos()).ok();
+    match nanoseconds.and_then(|nanoseconds| u64::try_from(nanoseconds).ok()) {
+        Some(nanoseconds) if nanoseconds == 0 || nanoseconds >= 1_000_000 => Ok(nanoseconds),
+        _ => Err(Failure::command_line(format!(
+            "cannot use `{flag} {time}`: Docker takes 1ms to 292 years"
+        ))),
+    }
 }
 
 /// Splits `NAME|UID[:GID]`.
@@ -388,6 +403,17 @@ mod tests {
     }
 
     #[test]
+    fn health_times_are_those_that_docker_takes() {
+        let take = |text: &str| health_time("--health-interval", Some(text.parse().unwrap()));
+        assert_eq!(health_time("--health-interval", None).unwrap(), 0);
+        assert_eq!(take("30s").unwrap(), 30_000_000_000);
+        assert_eq!(take("1ms").unwrap(), 1_000_000);
+        for text in ["1ns", "999us", "99999999h"] {
+            assert!(take(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn users_are_names_or_ids_in_range() {
         for text in ["app", "app:web", "1000", "1000:1000", "0", "2147483647"] {
             assert!(user(text).is_ok(), "{text}");
@@ -407,6 +433,7 @@ mod tests {
         assert_eq!(take(&["a", "b"]).unwrap().unwrap(), ["a", "b"]);
         assert_eq!(take(&[r#"["a", "b c"]"#]).unwrap().unwrap(), ["a", "b c"]);
         assert!(take(&["[1]"]).is_err());
+        assert!(take(&["[]"]).is_err());
         assert!(take(&["[a"]).is_err());
     }
 }

@@ -1,9 +1,10 @@
 //! `imgbuild validate`: does an image hold what it says?
 
+use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 
-use imgbuild_oci::source::SourceName;
+use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
 use super::options;
@@ -24,6 +25,7 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
         Failure::build(error)
             .hint("`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
     })?;
+    check_tag(&name, &source)?;
     let violations = validate(&source, options::threads(arguments.threads));
     if arguments.json {
         let text = serde_json::to_string(&violations).map_err(Failure::build)?;
@@ -40,4 +42,30 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     let count = count_text(violations.len(), "violation");
     ui.say(&format!("error: `{}` has {count}", arguments.source));
     Ok(ExitCode::FAILURE)
+}
+
+/// A tag that no image of the layout has selects nothing to validate.
+fn check_tag(name: &SourceName, source: &Source) -> Result<()> {
+    let Some(tag) = name.tag() else {
+        return Ok(());
+    };
+    let manifests = source.manifests().map_err(Failure::build)?;
+    let tags: BTreeSet<&str> = manifests
+        .iter()
+        .filter_map(|manifest| {
+            manifest
+                .annotations
+                .get("org.opencontainers.image.ref.name")
+        })
+        .map(String::as_str)
+        .collect();
+    if tags.contains(tag) {
+        return Ok(());
+    }
+    let known: Vec<String> = tags.iter().map(|tag| format!("`{tag}`")).collect();
+    Err(Failure::build(format!(
+        "the layout `{}` has no image with the tag `{tag}` (it has: {})",
+        name.path().display(),
+        known.join(", ")
+    )))
 }

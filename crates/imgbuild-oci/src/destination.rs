@@ -20,7 +20,7 @@ use crate::image::Image;
 use crate::layout::{self, check_layout, parent_of, write_error, write_layout};
 use crate::monitor::Monitor;
 use crate::pipeline::{Stream, with_compressor};
-use crate::reference::Reference;
+use crate::reference::{self, Reference};
 use crate::store::{self, Store};
 
 /// A place for an image, by the names that the field uses for transports.
@@ -72,6 +72,11 @@ impl FromStr for Destination {
                 };
                 if tag == Some("") {
                     return Err(error("the tag is empty"));
+                }
+                if tag.is_some_and(|tag| !reference::is_tag(tag)) {
+                    return Err(error(
+                        "a tag has letters, digits, `_`, `.` and `-`, up to 128, and starts with none of the last two",
+                    ));
                 }
                 Ok(Self::Layout(path(directory)?, tag.map(str::to_owned)))
             }

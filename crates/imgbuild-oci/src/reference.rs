@@ -120,6 +120,11 @@ impl Reference {
     }
 }
 
+/// Returns whether a text can be a tag, by Docker's grammar.
+pub(crate) fn is_tag(text: &str) -> bool {
+    check_tag(text).is_ok()
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.registry, self.repository)?;

@@ -171,15 +171,37 @@ pub(super) fn place_additions(release: &[Member], additions: Vec<Member>) -> Res
                 path: path.clone(),
                 sources: [source(other), source(&member)],
             }),
-            Some(_) | None => {
+            Some(_) => {
                 placed.insert(path.clone(), member);
             }
+            None => match first_below(release, path) {
+                Some(below) if member.entry.kind != EntryKind::Directory => {
+                    refusals.push(Refusal::BelowAFile {
+                        path: below.clone(),
+                        parent: path.clone(),
+                    });
+                }
+                Some(_) | None => {
+                    placed.insert(path.clone(), member);
+                }
+            },
         }
     }
     match refusals.is_empty() {
         true => Ok(placed.into_values().collect()),
         false => Err(Error::Refused { refusals }),
     }
+}
+
+/// Returns the first of the members, sorted by path, that lies below `path`.
+fn first_below<'a>(members: &'a [Member], path: &ImagePath) -> Option<&'a ImagePath> {
+    let is_before = |member: &Member| member.entry.path.as_bytes() <= path.as_bytes();
+    let after = members.partition_point(is_before);
+    let later = members[after..].iter().map(|member| &member.entry.path);
+    // Between a path and what is below it come those that only begin like it.
+    later
+        .take_while(|later| later.as_bytes().starts_with(path.as_bytes()))
+        .find(|later| later.starts_with(path))
 }
 
 /// Says where a member comes from.
