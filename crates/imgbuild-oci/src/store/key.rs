@@ -19,7 +19,7 @@ use crate::entry::EntryKind;
 /// compressed bytes are others is ever taken for ours. The test fails, and
 /// says the new value, when any of these bytes change.
 pub(crate) const LAYER_FORMAT: &str =
-    "sha256:3ce7126e280f5b1083a8dfb9f809eeab0290b9f987f5255c559e0f4da3a17c24";
+    "sha256:ac7279e50362fc335962f7603ef5821ad49bae6ce4ac436f694b3454ccd05797";
 
 /// The grain of a clock that gives nanoseconds: twice the longest tick of a
 /// kernel (100 Hz).
