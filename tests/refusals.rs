@@ -526,6 +526,7 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--output", "oci:x:"], "the tag is empty"),
         (&["--output", "oci:x:1.0+2"], "a tag has letters"),
         (&["--entrypoint", "[]"], "names no program"),
+        (&["--bin", "x"], "of the kind `tree`"),
         (
             &["--output", "x.tar", "--digest-file", "x.tar"],
             "two outputs are one file",

@@ -26,7 +26,7 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Cookie, Release, ReleaseOptions};
+use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::{cache, certificates, options, report};
@@ -50,6 +50,14 @@ pub(crate) fn run(
         None => DEFAULT_MTIME,
     };
     let release = open_release(root, arguments, matches, mtime)?;
+    if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
+        let kind = release.kind();
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{}` is of the kind `{kind}`",
+            root.display()
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
