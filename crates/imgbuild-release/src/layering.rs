@@ -7,7 +7,7 @@
 //! the directory crosses a limit.
 //!
 //! Where the kind of a release tells what changes with what, as for mix
-//! releases, that decides instead ([`divide_by_place`]).
+//! releases, that decides instead (`divide_by_place`).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
