@@ -2,6 +2,7 @@
 
 mod blob_file;
 mod build;
+mod content;
 mod piece;
 mod reuse;
 mod schedule;

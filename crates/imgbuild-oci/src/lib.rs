@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 mod archive;
+pub mod blob;
 mod buffer;
 pub mod cache;
 pub mod changeset;
@@ -20,6 +21,7 @@ pub mod json;
 pub mod layer;
 pub mod layout;
 pub mod monitor;
+pub mod parcel;
 pub mod path;
 mod pipeline;
 pub mod platform;

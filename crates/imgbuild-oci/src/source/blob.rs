@@ -28,6 +28,13 @@ impl BlobReader {
         }
     }
 
+    /// Passes over the first `count` bytes that are left.
+    #[must_use]
+    pub(crate) fn skip(mut self, count: u64) -> Self {
+        self.position = self.position.saturating_add(count).min(self.end);
+        self
+    }
+
     /// Returns the last bytes; `None` if there are fewer or they cannot be
     /// read.
     pub(crate) fn last_bytes<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {

@@ -1,0 +1,38 @@
+//! The bytes of a blob, wherever they are.
+
+use std::fmt;
+use std::io::{self, Read};
+
+/// Bytes that can be read from any place on, again and again.
+pub trait BlobContent: Send + Sync + fmt::Debug {
+    /// Opens the bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read. A reader also fails when they turn out to be
+    /// others than they should, as far as it can tell.
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// Returns the repository that has the bytes, if one does: another one of
+    /// the same registry can take them from there.
+    fn origin(&self) -> Option<&BlobOrigin> {
+        None
+    }
+}
+
+/// A repository that has a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobOrigin {
+    /// The registry, as references name it.
+    pub registry: String,
+    /// The repository in it.
+    pub repository: String,
+}
+
+/// Bytes at hand.
+impl BlobContent for Vec<u8> {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        let start = usize::try_from(offset).map_or(self.len(), |start| start.min(self.len()));
+        Ok(Box::new(&self[start..]))
+    }
+}

@@ -1,0 +1,411 @@
+//! An image, or an index with all its images, on its way from one place to
+//! another: documents as the bytes that they are, and where the blobs are.
+//!
+//! Nothing is made anew, so every digest stays what it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use crate::blob::{BlobContent, BlobOrigin};
+use crate::digest::Digest;
+use crate::image::Image;
+use crate::platform::Platform;
+use crate::source::document::{Document as RawDocument, RawDescriptor};
+use crate::source::{
+    MAX_INDEX_DEPTH, MAX_MANIFESTS, ManifestDescriptor, Source, SourceError, is_index,
+};
+
+const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const DOCKER_MANIFEST_MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// An image or an index, with everything below it.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    documents: Vec<Document>,
+    blobs: Vec<ParcelBlob>,
+}
+
+/// A manifest or an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// What kind of document it is.
+    pub media_type: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A config or a layer.
+#[derive(Debug, Clone)]
+pub struct ParcelBlob {
+    /// What kind of blob it is.
+    pub media_type: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// The number of its bytes.
+    pub size: u64,
+    /// Whether it is the config of a manifest.
+    pub is_config: bool,
+    /// The bytes.
+    pub content: Arc<dyn BlobContent>,
+}
+
+/// Which images of an index are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platforms {
+    /// All, and the index itself.
+    All,
+    /// The one for a platform, without the index.
+    One(Platform),
+}
+
+/// Why documents do not make a parcel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParcelError {
+    /// A document that another one names is not there.
+    #[error("`{0}` is named by an index and missing")]
+    Missing(Digest),
+    /// A document is no JSON.
+    #[error("the document {digest} is malformed")]
+    Json {
+        /// The document.
+        digest: Digest,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A descriptor lacks something.
+    #[error("the document {digest} has a descriptor without a valid {field}")]
+    Descriptor {
+        /// The document.
+        digest: Digest,
+        /// What is missing.
+        field: &'static str,
+    },
+    /// An index names something that is no image.
+    #[error("the index {digest} names something of the type `{media_type}`, which is no image")]
+    Kind {
+        /// The index.
+        digest: Digest,
+        /// What it names.
+        media_type: String,
+    },
+    /// Indexes lie too deep in each other, or lead to too much.
+    #[error("indexes lead to too many manifests, or to themselves")]
+    TooMany,
+    /// There is no image for the platform.
+    #[error("there is no image for {wanted} (there is: {found})")]
+    Platform {
+        /// The platform that was asked for.
+        wanted: String,
+        /// Those that there are.
+        found: String,
+    },
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+}
+
+impl Parcel {
+    /// Takes an image that was built here.
+    #[must_use]
+    pub fn of_image(image: &Image) -> Self {
+        let mut parcel = Self {
+            documents: vec![Document {
+                media_type: MANIFEST_MEDIA_TYPE.to_owned(),
+                digest: image.manifest().digest(),
+                bytes: image.manifest().bytes().to_vec(),
+            }],
+            blobs: Vec::new(),
+        };
+        for layer in image.layers() {
+            parcel.push_blob(ParcelBlob {
+                media_type: layer.media_type().to_string(),
+                digest: layer.digest(),
+                size: layer.size(),
+                is_config: false,
+                content: Arc::new(layer.clone()),
+            });
+        }
+        parcel.push_blob(ParcelBlob {
+            media_type: CONFIG_MEDIA_TYPE.to_owned(),
+            digest: image.config().digest(),
+            size: image.config().bytes().len() as u64,
+            is_config: true,
+            content: Arc::new(image.config().bytes().to_vec()),
+        });
+        parcel
+    }
+
+    /// Takes what a descriptor in a layout or archive leads to.
+    ///
+    /// # Errors
+    ///
+    /// When a document is missing, damaged or malformed, or there is no image
+    /// for the platform.
+    pub fn of_source(
+        source: &Arc<Source>,
+        root: &ManifestDescriptor,
+        platforms: &Platforms,
+    ) -> Result<Self, ParcelError> {
+        let bytes = source
+            .read_blob(&root.digest)
+            .map_err(ParcelError::Source)?;
+        let mut failure = None;
+        let read_document = |digest: &Digest| match source.read_blob(digest) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                failure.get_or_insert(error);
+                None
+            }
+        };
+        let read_blob = |digest: Digest, _| {
+            let content: Arc<dyn BlobContent> = Arc::new(SourceBlob {
+                source: Arc::clone(source),
+                digest,
+            });
+            Some(content)
+        };
+        let root = Document {
+            media_type: root.media_type.clone(),
+            digest: root.digest,
+            bytes,
+        };
+        let built = ParcelBuilder::new(read_document, read_blob).build(root, platforms);
+        match failure {
+            Some(error) => Err(ParcelError::Source(error)),
+            None => built,
+        }
+    }
+
+    /// Returns the document that leads to everything else.
+    ///
+    /// # Panics
+    ///
+    /// Never: every parcel has one.
+    #[must_use]
+    pub fn root(&self) -> &Document {
+        self.documents
+            .last()
+            .expect("a parcel is made of a document")
+    }
+
+    /// Returns manifests and indexes; what a document names comes before it.
+    #[must_use]
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// Returns configs and layers, each once.
+    #[must_use]
+    pub fn blobs(&self) -> &[ParcelBlob] {
+        &self.blobs
+    }
+
+    fn push_blob(&mut self, blob: ParcelBlob) {
+        if self.blobs.iter().all(|one| one.digest != blob.digest) {
+            self.blobs.push(blob);
+        }
+    }
+}
+
+/// A blob of a layout or archive.
+#[derive(Debug)]
+struct SourceBlob {
+    source: Arc<Source>,
+    digest: Digest,
+}
+
+impl BlobContent for SourceBlob {
+    fn open(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send + '_>> {
+        let blob = self
+            .source
+            .blob(&self.digest)
+            .map_err(std::io::Error::other)?;
+        Ok(Box::new(blob.skip(offset)))
+    }
+}
+
+/// Follows documents to everything that they name.
+#[derive(Debug)]
+pub struct ParcelBuilder<D, B> {
+    read_document: D,
+    open_blob: B,
+    parcel: Parcel,
+    seen: BTreeSet<Digest>,
+}
+
+impl<D, B> ParcelBuilder<D, B>
+where
+    D: FnMut(&Digest) -> Option<Vec<u8>>,
+    B: FnMut(Digest, u64) -> Option<Arc<dyn BlobContent>>,
+{
+    /// `read_document` returns the checked bytes of a manifest or index, and
+    /// `open_blob` the content of a blob of a size.
+    pub fn new(read_document: D, open_blob: B) -> Self {
+        Self {
+            read_document,
+            open_blob,
+            parcel: Parcel {
+                documents: Vec::new(),
+                blobs: Vec::new(),
+            },
+            seen: BTreeSet::new(),
+        }
+    }
+
+    /// Follows `root`.
+    ///
+    /// # Errors
+    ///
+    /// When something is missing or malformed.
+    pub fn build(mut self, root: Document, platforms: &Platforms) -> Result<Parcel, ParcelError> {
+        let root = match platforms {
+            Platforms::All => root,
+            Platforms::One(platform) => self.choose(root, platform)?,
+        };
+        self.add(root, 0)?;
+        Ok(self.parcel)
+    }
+
+    /// Goes down to the manifest for a platform.
+    fn choose(&mut self, root: Document, wanted: &Platform) -> Result<Document, ParcelError> {
+        let mut document = root;
+        for _ in 0..MAX_INDEX_DEPTH {
+            if !is_index(&document.media_type) {
+                return Ok(document);
+            }
+            let children = children(&document)?;
+            let fits = |child: &&Child| child.platform.as_ref() == Some(wanted);
+            // An index in an index may say no platform.
+            let Some(child) = children.iter().find(fits).or_else(|| {
+                let mut deeper = children.iter();
+                deeper.find(|child| is_index(&child.media_type) && child.platform.is_none())
+            }) else {
+                let found = children.iter().filter_map(|child| child.platform.as_ref());
+                let found: Vec<String> = found.map(ToString::to_string).collect();
+                return Err(ParcelError::Platform {
+                    wanted: wanted.to_string(),
+                    found: found.join(", "),
+                });
+            };
+            document = self.read(child)?;
+        }
+        Err(ParcelError::TooMany)
+    }
+
+    fn read(&mut self, child: &Child) -> Result<Document, ParcelError> {
+        let bytes = (self.read_document)(&child.digest);
+        Ok(Document {
+            media_type: child.media_type.clone(),
+            digest: child.digest,
+            bytes: bytes.ok_or(ParcelError::Missing(child.digest))?,
+        })
+    }
+
+    fn add(&mut self, document: Document, depth: usize) -> Result<(), ParcelError> {
+        if !self.seen.insert(document.digest) {
+            return Ok(());
+        }
+        if depth >= MAX_INDEX_DEPTH || self.seen.len() > MAX_MANIFESTS {
+            return Err(ParcelError::TooMany);
+        }
+        if is_index(&document.media_type) {
+            for child in children(&document)? {
+                if !is_index(&child.media_type) && !is_manifest(&child.media_type) {
+                    return Err(ParcelError::Kind {
+                        digest: document.digest,
+                        media_type: crate::path::escaped(child.media_type.as_bytes()),
+                    });
+                }
+                let child = self.read(&child)?;
+                self.add(child, depth + 1)?;
+            }
+        } else {
+            self.add_blobs(&document)?;
+        }
+        self.parcel.documents.push(document);
+        Ok(())
+    }
+
+    fn add_blobs(&mut self, document: &Document) -> Result<(), ParcelError> {
+        let raw = parse(document)?;
+        let layers = raw.layers.unwrap_or_default();
+        let config = raw.config.into_iter().map(|config| (config, true));
+        for (descriptor, is_config) in layers.into_iter().map(|layer| (layer, false)).chain(config)
+        {
+            if is_foreign(&descriptor) {
+                continue;
+            }
+            let child = child(document, descriptor)?;
+            let content = (self.open_blob)(child.digest, child.size);
+            self.parcel.push_blob(ParcelBlob {
+                media_type: child.media_type,
+                digest: child.digest,
+                size: child.size,
+                is_config,
+                content: content.ok_or(ParcelError::Missing(child.digest))?,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor that is complete.
+struct Child {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    platform: Option<Platform>,
+}
+
+fn is_manifest(media_type: &str) -> bool {
+    matches!(media_type, MANIFEST_MEDIA_TYPE | DOCKER_MANIFEST_MEDIA_TYPE)
+}
+
+/// Whether a layer is not to be distributed: it lies where its `urls` say.
+fn is_foreign(descriptor: &RawDescriptor) -> bool {
+    let media_type = descriptor.media_type.as_deref().unwrap_or_default();
+    let has_urls = descriptor
+        .urls
+        .as_ref()
+        .is_some_and(|urls| !urls.is_empty());
+    has_urls && (media_type.contains("nondistributable") || media_type.contains("foreign"))
+}
+
+fn parse(document: &Document) -> Result<RawDocument, ParcelError> {
+    serde_json::from_slice(&document.bytes).map_err(|source| ParcelError::Json {
+        digest: document.digest,
+        source,
+    })
+}
+
+fn children(index: &Document) -> Result<Vec<Child>, ParcelError> {
+    let manifests = parse(index)?.manifests.unwrap_or_default();
+    manifests.into_iter().map(|raw| child(index, raw)).collect()
+}
+
+fn child(parent: &Document, raw: RawDescriptor) -> Result<Child, ParcelError> {
+    let error = |field| ParcelError::Descriptor {
+        digest: parent.digest,
+        field,
+    };
+    let digest = raw.digest.and_then(|text| text.parse().ok());
+    let size = raw.size.and_then(|size| u64::try_from(size).ok());
+    let platform = raw.platform.map(|platform| {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let (os, architecture) = (text(&platform.os), text(&platform.architecture));
+        Platform::from_parts(&os, &architecture, platform.variant.as_deref())
+    });
+    Ok(Child {
+        media_type: raw.media_type.ok_or_else(|| error("media type"))?,
+        digest: digest.ok_or_else(|| error("digest"))?,
+        size: size.ok_or_else(|| error("size"))?,
+        platform,
+    })
+}
+
+#[cfg(test)]
+mod tests;

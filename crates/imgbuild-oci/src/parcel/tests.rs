@@ -1,0 +1,123 @@
+use super::*;
+use std::collections::BTreeMap;
+
+const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Documents by their digest, as a registry has them.
+#[derive(Default)]
+struct Documents(BTreeMap<Digest, Vec<u8>>);
+
+impl Documents {
+    fn add(&mut self, media_type: &str, json: &serde_json::Value) -> Document {
+        let bytes = serde_json::to_vec(json).unwrap();
+        let digest = Digest::of(&bytes);
+        self.0.insert(digest, bytes.clone());
+        Document {
+            media_type: media_type.to_owned(),
+            digest,
+            bytes,
+        }
+    }
+
+    fn manifest(&mut self, layer: &str) -> Document {
+        let blob = |text: &str, media_type: &str| serde_json::json!({"mediaType": media_type, "digest": Digest::of(text.as_bytes()), "size": text.len()});
+        let json = serde_json::json!({
+            "config": blob(&format!("config of {layer}"), CONFIG_MEDIA_TYPE),
+            "layers": [blob("shared", "layer"), blob(layer, "layer"), {
+                "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                "digest": "sha512:abc", "size": 1, "urls": ["https://elsewhere"],
+            }],
+        });
+        self.add(MANIFEST_MEDIA_TYPE, &json)
+    }
+
+    fn index(&mut self, children: &[(&Document, Option<&str>)]) -> Document {
+        let manifests: Vec<_> = children
+            .iter()
+            .map(|(child, architecture)| {
+                let mut one = serde_json::json!({
+                    "mediaType": child.media_type, "digest": child.digest, "size": child.bytes.len(),
+                });
+                if let Some(architecture) = architecture {
+                    one["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+                }
+                one
+            })
+            .collect();
+        self.add(
+            INDEX_MEDIA_TYPE,
+            &serde_json::json!({"manifests": manifests}),
+        )
+    }
+
+    fn build(&self, root: &Document, platforms: &Platforms) -> Result<Parcel, ParcelError> {
+        let read = |digest: &Digest| self.0.get(digest).cloned();
+        let open = |_, _| {
+            let content: Arc<dyn BlobContent> = Arc::new(Vec::new());
+            Some(content)
+        };
+        ParcelBuilder::new(read, open).build(root.clone(), platforms)
+    }
+}
+
+#[test]
+fn what_a_document_names_comes_before_it_and_once() {
+    let mut documents = Documents::default();
+    let (amd, arm) = (documents.manifest("a"), documents.manifest("b"));
+    let inner = documents.index(&[(&arm, Some("arm64"))]);
+    let root = documents.index(&[(&amd, Some("amd64")), (&inner, None), (&amd, None)]);
+    let parcel = documents.build(&root, &Platforms::All).unwrap();
+    let order: Vec<Digest> = parcel.documents().iter().map(|one| one.digest).collect();
+    assert_eq!(order, [amd.digest, arm.digest, inner.digest, root.digest]);
+    assert_eq!(parcel.root(), &root);
+    // The shared layer once, two own layers, two configs; no foreign layer.
+    assert_eq!(parcel.blobs().len(), 5);
+    assert_eq!(
+        parcel.blobs().iter().filter(|blob| blob.is_config).count(),
+        2
+    );
+}
+
+#[test]
+fn one_platform_is_found_in_nested_indexes() {
+    let mut documents = Documents::default();
+    let (amd, arm) = (documents.manifest("a"), documents.manifest("b"));
+    let inner = documents.index(&[(&arm, Some("arm64"))]);
+    let root = documents.index(&[(&amd, Some("amd64")), (&inner, None)]);
+    let one = |text: &str| Platforms::One(text.parse().unwrap());
+    let parcel = documents.build(&root, &one("linux/arm64")).unwrap();
+    assert_eq!(parcel.documents(), [arm]);
+    let parcel = documents.build(&root, &one("linux/amd64")).unwrap();
+    assert_eq!(parcel.documents(), [amd]);
+    let error = documents.build(&root, &one("linux/riscv64")).unwrap_err();
+    assert!(matches!(error, ParcelError::Platform { .. }), "{error}");
+}
+
+#[test]
+fn what_is_missing_malformed_or_too_deep_is_refused() {
+    let mut documents = Documents::default();
+    let manifest = documents.manifest("a");
+    let other = documents.add("text/plain", &serde_json::json!({}));
+    let strange = documents.index(&[(&other, None)]);
+    let error = documents.build(&strange, &Platforms::All).unwrap_err();
+    assert!(matches!(error, ParcelError::Kind { .. }), "{error}");
+    let mut deep = documents.index(&[(&manifest, None)]);
+    for _ in 0..MAX_INDEX_DEPTH {
+        deep = documents.index(&[(&deep, None)]);
+    }
+    let error = documents.build(&deep, &Platforms::All).unwrap_err();
+    assert!(matches!(error, ParcelError::TooMany), "{error}");
+    let root = documents.index(&[(&manifest, None)]);
+    documents.0.remove(&manifest.digest);
+    let error = documents.build(&root, &Platforms::All).unwrap_err();
+    assert!(matches!(error, ParcelError::Missing(_)), "{error}");
+    for json in [
+        serde_json::json!({"layers": [{"digest": "sha256:x", "size": 1, "mediaType": "l"}]}),
+        serde_json::json!({"layers": [{"digest": manifest.digest, "size": -1, "mediaType": "l"}]}),
+        serde_json::json!({"layers": [{"digest": manifest.digest, "size": 1}]}),
+    ] {
+        let broken = documents.add(MANIFEST_MEDIA_TYPE, &json);
+        let error = documents.build(&broken, &Platforms::All).unwrap_err();
+        assert!(matches!(error, ParcelError::Descriptor { .. }), "{error}");
+    }
+}
