@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::Destination;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
@@ -13,6 +12,7 @@ use imgbuild_oci::source::SourceName;
 use imgbuild_release::release::Kind;
 
 use crate::commands::cache::size;
+use crate::commands::registry::Output;
 
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
@@ -359,7 +359,37 @@ pub(crate) struct BuildArguments {
     pub(crate) output: OutputArguments,
 
     #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+
+    #[command(flatten)]
     pub(crate) cache: CacheFlags,
+}
+
+/// How registries are reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct RegistryFlags {
+    /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
+    /// `podman login` has kept
+    ///
+    /// For the registry that is pushed to, and no other.
+    #[arg(long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+
+    /// Read the password, or a token in its place, from standard input;
+    /// default: `IMGBUILD_REGISTRY_PASSWORD`
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+
+    /// Speak http with registries on other machines, too
+    ///
+    /// On this machine it is tried when there is no https.
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+
+    /// Trust the certificates of this PEM file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -465,9 +495,15 @@ pub(crate) struct OutputArguments {
     /// same, compressed as a whole. `docker-archive:FILE`, `oci-archive:FILE`:
     /// the same under the names of other tools. A directory, or
     /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
-    /// archive on standard output.
+    /// archive on standard output. `docker://REFERENCE`: a registry.
     #[arg(short, long, value_name = "DESTINATION")]
-    pub(crate) output: Vec<Destination>,
+    pub(crate) output: Vec<Output>,
+
+    /// Push the image to the registries of all its names
+    ///
+    /// What a registry has is neither compressed nor sent again.
+    #[arg(long, requires = "tag")]
+    pub(crate) push: bool,
 
     /// Load the image into the local engine: `docker load`, else `podman load`
     #[arg(long)]

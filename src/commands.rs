@@ -6,5 +6,6 @@ pub(crate) mod certificates;
 pub(crate) mod generate;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod validate;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
+use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
 
 /// What kind of failure it is, which decides the exit code.
@@ -100,6 +101,20 @@ impl From<ReleaseError> for Failure {
                 hints: release_hints(&error),
                 error: error.into(),
             },
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let kind = match error {
+            RegistryError::Interrupted => Kind::Interrupted,
+            _ => Kind::Build,
+        };
+        Self {
+            kind,
+            hints: crate::commands::registry::hints(&error),
+            error: error.into(),
         }
     }
 }

@@ -8,7 +8,7 @@ use imgbuild_oci::monitor::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What is said, and where.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ui {
     pub(crate) is_quiet: bool,
     pub(crate) verbosity: u8,
@@ -69,7 +69,9 @@ impl Ui {
         let style = ProgressStyle::with_template(
             "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
         );
-        self.bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        // The same bar, for its copies.
+        self.bar.set_length(bytes);
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("=> "));
         }
@@ -78,6 +80,11 @@ impl Ui {
 
     pub(crate) fn finish_progress(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Moves the bar.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
     }
 
     /// Follows a run that makes `total` layers; `done` counts them.

@@ -17,6 +17,7 @@ use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image}
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::{Reference, name_from};
 use imgbuild_oci::store::Store;
@@ -29,6 +30,7 @@ use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
+use super::registry::{self, Output, Push, Registries};
 use super::{cache, certificates, options, report};
 use crate::args::{BuildArguments, Choice, CookieChoice};
 use crate::failure::{self, Failure, Result};
@@ -60,6 +62,7 @@ pub(crate) fn run(
     }
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
+    let targets = targets(arguments, &references)?;
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let outputs = destinations
@@ -73,20 +76,30 @@ pub(crate) fn run(
         false => cache::open(&arguments.cache, &scratch(&destinations), ui),
     };
     let ingredients = gather(release, arguments, &cache, mtime, ui)?;
-    let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
+    let is_pushed = !targets.is_empty();
+    let is_compressed = is_pushed
+        || destinations
+            .iter()
+            .any(Destination::wants_compressed_layers);
+    let plan_options = plan_options(arguments, references, is_compressed, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
     if arguments.output.dry_run {
         printed(report::plan(&plan, arguments.output.json, ui))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let job = Job {
+    let interrupted = interrupt::watch()?;
+    let primary = registry::primary(&arguments.registry, &targets)?;
+    let registries = Registries::new(&arguments.registry, primary.as_deref(), ui, &interrupted)?;
+    let mut job = Job {
         arguments,
         cache,
         destinations: &destinations,
         references: plan_options.references,
+        targets,
+        registries,
         threads: options::threads(arguments.output.threads),
-        interrupted: interrupt::watch()?,
+        interrupted,
     };
     let result = job.run(plan, ui);
     cache::close(&job.cache, &arguments.cache, ui);
@@ -151,8 +164,15 @@ fn references(given: &[Reference], release: &Release) -> Result<Vec<Reference>> 
 
 /// Where the image goes; checked before anything is read.
 fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<Destination>> {
-    let mut destinations = arguments.output.output.clone();
-    if destinations.is_empty() && !arguments.output.load {
+    let outputs = arguments.output.output.iter();
+    let mut destinations: Vec<Destination> = outputs
+        .filter_map(|output| match output {
+            Output::Here(destination) => Some(destination.clone()),
+            Output::Registry(_) => None,
+        })
+        .collect();
+    let output = &arguments.output;
+    if output.output.is_empty() && !output.load && !output.push {
         // The first one that was given, not the first in order.
         let first = arguments.tag.first().or(references.first());
         let repository = first.map_or("image", Reference::repository);
@@ -187,6 +207,27 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         }
     }
     Ok(destinations)
+}
+
+/// The names that the image is pushed under.
+fn targets(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<Reference>> {
+    let mut targets = match arguments.output.push {
+        true => references.to_vec(),
+        false => Vec::new(),
+    };
+    for output in &arguments.output.output {
+        let Output::Registry(reference) = output else {
+            continue;
+        };
+        if reference.digest().is_some() {
+            let failure = Failure::command_line(format!(
+                "cannot use `--output docker://{reference}`: an image cannot be told its digest"
+            ));
+            return Err(failure.hint("leave out what follows `@`"));
+        }
+        targets.push(reference.clone());
+    }
+    Ok(targets)
 }
 
 /// Refuses one file for two outputs: the last one would be all there is.
@@ -265,15 +306,12 @@ fn gather(
 fn plan_options(
     arguments: &BuildArguments,
     references: Vec<Reference>,
-    destinations: &[Destination],
+    is_compressed: bool,
     ingredients: &Ingredients,
     mtime: u64,
 ) -> Result<PlanOptions> {
     let given = &arguments.configuration;
     let platform = ingredients.closure.platform.clone();
-    let is_compressed = destinations
-        .iter()
-        .any(Destination::wants_compressed_layers);
     let default_compression = match is_compressed {
         true => Compression::Gzip(imgbuild_oci::deflate::Level::DEFAULT),
         false => Compression::None,
@@ -328,12 +366,14 @@ struct Job<'a> {
     cache: Cache,
     destinations: &'a [Destination],
     references: Vec<Reference>,
+    targets: Vec<Reference>,
+    registries: Registries,
     threads: usize,
     interrupted: Arc<AtomicBool>,
 }
 
 impl Job<'_> {
-    fn run(&self, plan: Plan, ui: &mut Ui) -> Result<ExitCode> {
+    fn run(&mut self, plan: Plan, ui: &mut Ui) -> Result<ExitCode> {
         let engine = match self.arguments.output.load {
             true => Some(Engine::start()?),
             false => None,
@@ -352,7 +392,11 @@ impl Job<'_> {
                 Ok(())
             })?;
         }
+        let pushes = self.push(&image)?;
         ui.finish_progress();
+        for push in &pushes {
+            push.report(ui);
+        }
         for name in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
@@ -362,10 +406,22 @@ impl Job<'_> {
             references: &self.references,
             destinations: self.destinations,
             loaded: &loaded,
+            pushes: &pushes,
+            traffic: self.registries.traffic(),
             summary: &summary,
         };
         self.print(&result, ui)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sends the image to where it is pushed, last of all: what is written
+    /// here can be removed again.
+    fn push(&mut self, image: &Image) -> Result<Vec<Push>> {
+        if self.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.registries
+            .push(&Parcel::of_image(image), &self.targets)
     }
 
     /// How often the bytes of the layers are read or written.

@@ -8,10 +8,12 @@ use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
+use imgbuild_registry::client::Traffic;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
 use serde_json::json;
 
+use super::registry::Push;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// What is counted before a plan is gone.
@@ -58,6 +60,8 @@ pub(crate) struct Result<'a> {
     pub(crate) references: &'a [Reference],
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
+    pub(crate) pushes: &'a [Push],
+    pub(crate) traffic: Traffic,
     pub(crate) summary: &'a Summary,
 }
 
@@ -154,6 +158,9 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "created": summary.created,
         "destinations": result.destinations,
         "loaded": result.loaded,
+        "pushed": result.pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
+        "requests": result.traffic.requests,
+        "sentBytes": result.traffic.sent,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
     })

@@ -1,0 +1,274 @@
+//! What a server answered instead of what it should have.
+
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
+
+use imgbuild_oci::path::escaped;
+use serde::Deserialize;
+
+/// How much of an answer is read for its reason.
+const MAX_BODY_BYTES: u64 = 16 << 10;
+
+/// How much of a reason is shown.
+const MAX_TEXT_BYTES: usize = 400;
+
+/// A refusal: the status, and the server's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: u16,
+    codes: Vec<String>,
+    text: String,
+    retry_after: Option<Duration>,
+    server: Option<String>,
+}
+
+/// The [errors] of a registry.
+///
+/// [errors]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<OneError>,
+}
+
+#[derive(Deserialize)]
+struct OneError {
+    #[serde(default)]
+    code: serde_json::Value,
+    #[serde(default)]
+    message: serde_json::Value,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
+/// What token servers say, of OAuth 2 and of Docker.
+#[derive(Deserialize)]
+struct Details {
+    #[serde(alias = "details", alias = "message", alias = "error")]
+    error_description: String,
+}
+
+impl Answer {
+    /// Reads the reason out of a body, as far as it is one.
+    pub(crate) fn read(status: u16, retry_after: Option<Duration>, body: impl Read) -> Self {
+        let mut bytes = Vec::new();
+        // The reason is a courtesy: what could be read of it is shown.
+        drop(body.take(MAX_BODY_BYTES).read_to_end(&mut bytes));
+        let (codes, text) = reason(&bytes);
+        Self {
+            status,
+            codes,
+            text,
+            retry_after,
+            server: None,
+        }
+    }
+
+    /// Says which server answered, if it was not the registry.
+    pub(crate) fn from_server(mut self, server: &str) -> Self {
+        self.server = Some(escaped(server.as_bytes()));
+        self
+    }
+
+    /// Returns the HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns whether one of the registry's error codes is `code`.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.codes.iter().any(|one| one == code)
+    }
+
+    /// Returns how long to wait, if the server said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether another try may be answered otherwise.
+    pub(crate) fn is_transient(&self) -> bool {
+        is_transient(self.status)
+    }
+}
+
+/// Whether a status speaks of the moment and not of the request.
+pub(crate) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.server {
+            Some(server) => write!(formatter, "`{server}` answered {}", self.status)?,
+            None => write!(formatter, "the registry answered {}", self.status)?,
+        }
+        let status = ureq::http::StatusCode::from_u16(self.status).ok();
+        if let Some(reason) = status.and_then(|status| status.canonical_reason()) {
+            write!(formatter, " {reason}")?;
+        }
+        if let Some(time) = self.retry_after {
+            write!(formatter, ", to be asked again after {} s", time.as_secs())?;
+        }
+        match self.text.as_str() {
+            "" => Ok(()),
+            text => write!(formatter, ": {text}"),
+        }
+    }
+}
+
+/// Returns the codes, and a text without control characters.
+fn reason(bytes: &[u8]) -> (Vec<String>, String) {
+    let text_of = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) if text.is_empty() => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    if let Ok(all) = serde_json::from_slice::<Errors>(bytes) {
+        let codes = all.errors.iter().filter_map(|one| text_of(&one.code));
+        let texts = all.errors.iter().map(|one| {
+            let parts = [&one.code, &one.message, &one.detail];
+            let parts: Vec<String> = parts.into_iter().filter_map(text_of).collect();
+            parts.join(": ")
+        });
+        let text = texts.collect::<Vec<_>>().join("; ");
+        return (codes.map(|code| bounded(&code)).collect(), bounded(&text));
+    }
+    if let Ok(details) = serde_json::from_slice::<Details>(bytes) {
+        return (Vec::new(), bounded(&details.error_description));
+    }
+    let text = String::from_utf8_lossy(bytes);
+    // A page for people says nothing that its status does not say.
+    match text.trim_start().starts_with('<') {
+        true => (Vec::new(), String::new()),
+        false => (Vec::new(), bounded(text.trim())),
+    }
+}
+
+/// Escapes what would disturb a line, and cuts what is too long.
+pub(crate) fn bounded(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+    let more = match end < text.len() {
+        true => "…",
+        false => "",
+    };
+    let line = text[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{}{more}", escaped(line.as_bytes()))
+}
+
+/// Parses `Retry-After` ([RFC 9110], section 10.2.3): seconds, or a date,
+/// which needs the `Date` of the same answer since no other clock is known.
+///
+/// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110
+pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (then, now) = (http_date(value)?, http_date(date?)?);
+    Some(Duration::from_secs(then.saturating_sub(now)))
+}
+
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT` into seconds since 1970.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, rest) = text.trim().split_once(", ")?;
+    let words: Vec<&str> = rest.split(' ').collect();
+    let [day, month, year, time, "GMT"] = words[..] else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
+    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
+        return None;
+    }
+    let numbers: Vec<u64> = time.split(':').filter_map(|one| one.parse().ok()).collect();
+    let [hour @ 0..=23, minute @ 0..=59, second @ 0..=60] = numbers[..] else {
+        return None;
+    };
+    // Days since 0000-03-01, so that leap days come last.
+    let (year, month) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let days_to_1970 = 719_468;
+    Some((days - days_to_1970) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(status: u16, body: &str) -> String {
+        Answer::read(status, None, body.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn the_registry_s_own_words_are_shown() {
+        for (status, body, expected) in [
+            (
+                403,
+                r#"{"errors":[{"code":"DENIED","message":"permission_denied: write_package"}]}"#,
+                "the registry answered 403 Forbidden: DENIED: permission_denied: write_package",
+            ),
+            (
+                404,
+                r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no","detail":{"name":"a"}},{"code":"X"}]}"#,
+                r#"the registry answered 404 Not Found: NAME_UNKNOWN: no: {"name":"a"}; X"#,
+            ),
+            (
+                401,
+                r#"{"details":"incorrect username or password"}"#,
+                "the registry answered 401 Unauthorized: incorrect username or password",
+            ),
+            (
+                502,
+                "<html>Bad Gateway</html>",
+                "the registry answered 502 Bad Gateway",
+            ),
+            (599, "", "the registry answered 599"),
+        ] {
+            assert_eq!(shown(status, body), expected);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_bounded_line_without_control_characters() {
+        let text = shown(400, &format!("a\r\nb\u{1b}[31m{}", "x".repeat(5000)));
+        assert!(text.len() < 500 && text.ends_with('…'), "{text}");
+        assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
+        let endless = Answer::read(500, None, std::io::repeat(b'x'));
+        assert!(endless.to_string().len() < 500);
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(http_date(date), Some(784_111_777));
+        assert_eq!(
+            http_date("Thu, 29 Feb 2024 00:00:00 GMT"),
+            Some(1_709_164_800)
+        );
+        assert_eq!(retry_after("7", None), Some(Duration::from_secs(7)));
+        let later = retry_after("Sun, 06 Nov 1994 08:50:07 GMT", Some(date));
+        assert_eq!(later, Some(Duration::from_secs(30)));
+        assert_eq!(
+            retry_after(date, Some("Sun, 06 Nov 1994 09:00:00 GMT")),
+            Some(Duration::ZERO)
+        );
+        for text in [
+            "-1",
+            "soon",
+            date,
+            "Sun, 99 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 0001 08:49:37 GMT",
+        ] {
+            assert_eq!(retry_after(text, None), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! A client of one registry: finds it, proves who asks, tries again, follows
+//! redirects without telling others the secret.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use ureq::http::{Method, Uri};
+
+use imgbuild_oci::parcel::BlobContent;
+
+use crate::answer::Answer;
+use crate::authenticator::{Authenticator, Context, Scope};
+use crate::challenge;
+use crate::error::{Error, NetworkKind, Place, Problem, Result, Step};
+use crate::host;
+use crate::monitor::{Monitor, check};
+use crate::retry::Attempts;
+pub use crate::retry::RetryPolicy;
+use crate::secret::{Credential, Secret};
+use crate::tls;
+use crate::transport::{Failure, Request, RequestBody, Response, Transport};
+pub use crate::transport::{ProxyOptions, Timeouts};
+use crate::url::{self, Origin};
+
+/// How many redirects one request follows.
+const MAX_REDIRECTS: usize = 8;
+
+/// How a registry is reached.
+#[derive(Debug, Clone, Default)]
+pub struct ClientOptions {
+    /// Who asks; without it, everybody.
+    pub credential: Option<Credential>,
+    /// Whether http will do on hosts other than this one.
+    pub plain_http: bool,
+    /// Certificates in PEM that are trusted beside Mozilla's roots.
+    pub certificates: Option<Vec<u8>>,
+    /// The proxy for https, and that for http.
+    pub https_proxy: Option<ProxyOptions>,
+    /// See `https_proxy`.
+    pub http_proxy: Option<ProxyOptions>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How often they are tried.
+    pub retry: RetryPolicy,
+    /// What the registry is told of the program.
+    pub user_agent: String,
+}
+
+/// What was sent to a registry so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many requests were made, to token servers and redirects too.
+    pub requests: u64,
+    /// How many bytes their bodies had.
+    pub sent: u64,
+}
+
+/// A registry that answers.
+pub struct Client {
+    registry: String,
+    base: Uri,
+    transport: Transport,
+    authenticator: Authenticator,
+    monitor: Arc<dyn Monitor>,
+    policy: RetryPolicy,
+    plain_http: bool,
+}
+
+/// One thing that the registry shall do.
+pub(crate) struct Call<'a> {
+    pub(crate) step: Step,
+    pub(crate) repository: Option<&'a str>,
+    pub(crate) scope: Scope,
+    pub(crate) method: Method,
+    pub(crate) url: Uri,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: CallBody<'a>,
+    /// The statuses that are no refusal.
+    pub(crate) accepts: &'a [u16],
+    /// Whether it is tried again when it fails.
+    pub(crate) retries: bool,
+}
+
+/// What is sent along; it can be sent again.
+#[derive(Clone, Copy)]
+pub(crate) enum CallBody<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// So many bytes of a content, from a place on; each that is sent is told.
+    Content(&'a dyn BlobContent, u64, u64, &'a dyn Fn(u64)),
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Finds the registry, and learns what it asks for.
+    ///
+    /// On this machine http will do; elsewhere only if the options say so.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, is no registry, or the options are wrong.
+    pub fn connect(
+        registry: &str,
+        options: &ClientOptions,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Self> {
+        let certificates = match &options.certificates {
+            Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
+                registry: registry.to_owned(),
+                reason,
+            })?,
+            None => Vec::new(),
+        };
+        let may_be_plain = options.plain_http || host::is_loopback(registry);
+        let secure = Self::reach(registry, "https", options, &certificates, &monitor);
+        let error = match secure {
+            Err(error) if may_be_plain && may_speak_plainly(&error) => error,
+            result => return result,
+        };
+        match Self::reach(registry, "http", options, &certificates, &monitor) {
+            Ok(client) => Ok(client),
+            // Nobody listens there at all, or what it speaks is TLS.
+            Err(Error::Protocol { .. } | Error::Refused { .. }) => Err(error),
+            Err(plain) => Err(plain),
+        }
+    }
+
+    fn reach(
+        registry: &str,
+        scheme: &str,
+        options: &ClientOptions,
+        certificates: &[CertificateDer<'static>],
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Self> {
+        let is_secure = scheme == "https";
+        if let (true, Some(needs)) = (is_secure, tls::missing_instructions()) {
+            let registry = registry.to_owned();
+            return Err(Error::Processor { registry, needs });
+        }
+        let proxy = match is_secure {
+            true => &options.https_proxy,
+            false => &options.http_proxy,
+        };
+        let proxy = proxy.as_ref().filter(|_| !host::is_loopback(registry));
+        let tls = tls::config(certificates);
+        let user_agent = &options.user_agent;
+        let transport = Transport::new(tls, proxy, options.timeouts, user_agent);
+        let bad_proxy = |_| Error::Proxy {
+            registry: registry.to_owned(),
+        };
+        let address = host::address(registry);
+        let client = Self {
+            registry: registry.to_owned(),
+            base: format!("{scheme}://{address}/v2/")
+                .parse()
+                .expect("a reference names a host as an address does"),
+            transport: transport.map_err(bad_proxy)?,
+            authenticator: Authenticator::new(options.credential.clone()),
+            monitor: Arc::clone(monitor),
+            policy: options.retry,
+            plain_http: options.plain_http || !is_secure,
+        };
+        client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
+        Ok(client)
+    }
+
+    /// Asks whether there is a registry; `once` if http may do as well.
+    fn ping(&self, once: bool) -> Result<()> {
+        let response = self.call(&Call {
+            step: Step::Ping,
+            repository: None,
+            scope: Scope::default(),
+            method: Method::GET,
+            url: self.base.clone(),
+            headers: Vec::new(),
+            body: CallBody::None,
+            accepts: &[200, 401, 403, 404],
+            retries: !once,
+        })?;
+        match response.status {
+            401 => match challenge_of(&response) {
+                Some(challenge) => self.authenticator.meet(challenge),
+                None => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(401))),
+            },
+            200 | 403 => {}
+            status => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(status))),
+        }
+        Ok(())
+    }
+
+    /// Returns the name of the registry.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Returns what was sent so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (requests, sent) = self.transport.traffic();
+        Traffic { requests, sent }
+    }
+
+    /// Whether requests carry a credential.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        self.authenticator.has_credential()
+    }
+
+    pub(crate) fn monitor(&self) -> &dyn Monitor {
+        &*self.monitor
+    }
+
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::new(self.policy)
+    }
+
+    /// The address of something in a repository.
+    pub(crate) fn url(&self, repository: &str, rest: &str) -> Uri {
+        format!("{}{repository}/{rest}", self.base)
+            .parse()
+            .expect("references and digests hold nothing that an address may not")
+    }
+
+    pub(crate) fn place(&self, repository: Option<&str>) -> Place {
+        Place {
+            registry: self.registry.clone(),
+            repository: repository.map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn problem(&self, step: &Step, repository: Option<&str>, problem: Problem) -> Error {
+        Error::Protocol {
+            place: self.place(repository),
+            step: step.clone(),
+            problem,
+        }
+    }
+
+    /// Resolves a `Location` of an answer; what leads from https to http is
+    /// refused.
+    pub(crate) fn follow(
+        &self,
+        call: &Call<'_>,
+        from: &Uri,
+        location: Option<&str>,
+        none: Problem,
+    ) -> Result<Uri> {
+        let problem = |problem| self.problem(&call.step, call.repository, problem);
+        let next = location.and_then(|location| url::resolve(from, location));
+        let next = next.ok_or_else(|| problem(none))?;
+        let (from, to) = (Origin::of(from), Origin::of(&next));
+        let is_allowed = to.is_secure() || (!from.is_secure() && self.may_be_plain(&to));
+        match is_allowed {
+            true => Ok(next),
+            false => Err(problem(Problem::Downgrade(to.host))),
+        }
+    }
+
+    fn may_be_plain(&self, to: &Origin) -> bool {
+        self.plain_http || host::is_loopback(&to.host)
+    }
+
+    /// Makes a call until it is answered with one of the statuses it accepts.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused, when there is no answer, or when interrupted.
+    pub(crate) fn call(&self, call: &Call<'_>) -> Result<Response> {
+        let mut attempts = self.attempts();
+        loop {
+            check(self.monitor())?;
+            match self.authenticated(call) {
+                Ok(response) => return Ok(response),
+                Err(error) if !call.retries => return Err(error),
+                Err(error) => attempts.wait(self.monitor(), error)?,
+            }
+        }
+    }
+
+    /// Makes a call once, or twice if the first token was not taken.
+    fn authenticated(&self, call: &Call<'_>) -> Result<Response> {
+        let mut is_renewed = false;
+        loop {
+            let header = match call.step {
+                Step::Ping => None,
+                _ => self
+                    .authenticator
+                    .header(&call.scope, &self.context(call))?,
+            };
+            let response = self.exchange(call, header.as_ref())?;
+            if call.accepts.contains(&response.status) {
+                return Ok(response);
+            }
+            let is_ours = response.origin() == Origin::of(&self.base);
+            let challenge = challenge_of(&response).filter(|_| is_ours && response.status == 401);
+            if let (Some(challenge), false) = (challenge, is_renewed) {
+                is_renewed = true;
+                self.authenticator.forget(header.as_ref());
+                self.authenticator.meet(challenge);
+                continue;
+            }
+            return Err(self.refusal(call, response, is_ours));
+        }
+    }
+
+    fn context(&self, call: &Call<'_>) -> Context<'_> {
+        Context {
+            transport: &self.transport,
+            monitor: self.monitor(),
+            policy: self.policy,
+            place: self.place(call.repository),
+            registry: Origin::of(&self.base),
+        }
+    }
+
+    fn refusal(&self, call: &Call<'_>, response: Response, is_ours: bool) -> Error {
+        let (status, host) = (response.status, response.origin().host);
+        let wait = response.retry_after();
+        let mut answer = Answer::read(status, wait, response.into_reader());
+        if !is_ours {
+            answer = answer.from_server(&host);
+        }
+        Error::Refused {
+            place: self.place(call.repository),
+            step: call.step.clone(),
+            answer: Box::new(answer),
+        }
+    }
+
+    /// Sends a call, and follows where it is redirected to. The secret goes to
+    /// the registry only.
+    fn exchange(&self, call: &Call<'_>, header: Option<&Secret>) -> Result<Response> {
+        let mut url = call.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            check(self.monitor())?;
+            let is_ours = Origin::of(&url) == Origin::of(&self.base);
+            let header = header.filter(|_| is_ours).cloned();
+            let response = self.send(call, url.clone(), header)?;
+            if !is_redirect(response.status, call) {
+                return Ok(response);
+            }
+            url = self.follow(
+                call,
+                &url,
+                response.header("location"),
+                Problem::RedirectAddress,
+            )?;
+        }
+        let problem = Problem::Redirects(MAX_REDIRECTS);
+        Err(self.problem(&call.step, call.repository, problem))
+    }
+
+    fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
+        let request = |body| Request {
+            method: call.method.clone(),
+            url,
+            headers: call.headers.clone(),
+            authorization,
+            body,
+            is_commit: call.method == Method::PUT || call.method == Method::PATCH,
+        };
+        let sent = match call.body {
+            CallBody::None => self.transport.send(request(RequestBody::None)),
+            CallBody::Bytes(bytes) => self.transport.send(request(RequestBody::Bytes(bytes))),
+            CallBody::Content(content, offset, size, tell) => match content.open(offset) {
+                Ok(reader) => {
+                    let mut reader = Telling {
+                        reader,
+                        tell,
+                        monitor: self.monitor(),
+                    };
+                    self.transport
+                        .send(request(RequestBody::Reader(&mut reader, size)))
+                }
+                Err(error) => Err(Failure::Content(error)),
+            },
+        };
+        let place = || self.place(call.repository);
+        sent.map_err(|failure| match failure {
+            Failure::Network(source) => Error::Network {
+                place: place(),
+                step: call.step.clone(),
+                source,
+            },
+            Failure::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
+            Failure::Content(source) => Error::Content {
+                place: place(),
+                source,
+            },
+        })
+    }
+}
+
+/// Whether http is worth a try: the certificate was not the problem.
+fn may_speak_plainly(error: &Error) -> bool {
+    match error {
+        Error::Network { source, .. } => !matches!(
+            source.kind,
+            NetworkKind::Certificate | NetworkKind::Name | NetworkKind::Proxy
+        ),
+        Error::Processor { .. } => true,
+        _ => false,
+    }
+}
+
+fn challenge_of(response: &Response) -> Option<challenge::Challenge> {
+    let values = response.headers.get_all("www-authenticate").iter();
+    challenge::best(values.filter_map(|value| value.to_str().ok()))
+}
+
+/// Whether an answer leads elsewhere. What has a body is sent again only when
+/// the status says so.
+fn is_redirect(status: u16, call: &Call<'_>) -> bool {
+    match status {
+        307 | 308 => true,
+        301 | 302 | 303 => call.method == Method::GET || call.method == Method::HEAD,
+        _ => false,
+    }
+}
+
+/// Tells how many bytes go by, and ends when the run should stop.
+struct Telling<'a> {
+    reader: Box<dyn Read + Send + 'a>,
+    tell: &'a dyn Fn(u64),
+    monitor: &'a dyn Monitor,
+}
+
+impl Read for Telling<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.monitor.is_interrupted() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let count = self.reader.read(buffer)?;
+        (self.tell)(count as u64);
+        Ok(count)
+    }
+}

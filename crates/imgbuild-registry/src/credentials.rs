@@ -1,0 +1,296 @@
+//! Credentials as Docker and Podman keep them in files.
+//!
+//! The files and the programs that they name are read and run by the caller;
+//! here is what they mean.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::secret::{Credential, Secret, decode_base64};
+
+/// The name under which Docker keeps the credentials of Docker Hub.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// The user that stands for an identity token in the answer of a helper.
+const TOKEN_USER: &str = "<token>";
+
+/// A `config.json` of Docker, or an `auth.json` of Podman.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuthFile {
+    auths: BTreeMap<String, Entry>,
+    creds_store: Option<String>,
+    cred_helpers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "lowercase", default)]
+struct Entry {
+    auth: Option<Secret>,
+    username: Option<String>,
+    password: Option<Secret>,
+    identitytoken: Option<Secret>,
+    registrytoken: Option<Secret>,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// What a file says of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The credential itself.
+    Credential(Credential),
+    /// The program `docker-credential-NAME` knows it, under this key.
+    Helper {
+        /// What follows `docker-credential-`.
+        name: String,
+        /// What it is asked for.
+        key: String,
+    },
+}
+
+/// The answer of a helper is not what it should be. Its words are not shown:
+/// they may hold a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its answer is no JSON object with `Username` and `Secret`")]
+pub struct HelperAnswerError;
+
+/// The file is not what it should be. Its words are not shown: they may hold a
+/// secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is malformed at line {line}, column {column}")]
+pub struct AuthFileError {
+    line: usize,
+    column: usize,
+}
+
+impl AuthFile {
+    /// Parses a file.
+    ///
+    /// # Errors
+    ///
+    /// Where it is malformed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, AuthFileError> {
+        serde_json::from_slice(bytes).map_err(|error| AuthFileError {
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+
+    /// Finds what there is for a repository of a registry.
+    ///
+    /// As Podman does, the key with the longest path wins (`ghcr.io/me/app`,
+    /// `ghcr.io/me`, `ghcr.io`). A helper of the registry wins over what the
+    /// file says, and that over the store of all registries: who has a store
+    /// has only empty entries.
+    #[must_use]
+    pub fn find(&self, registry: &str, repository: &str) -> Option<Found> {
+        let keys = keys(registry, repository);
+        let helper = keys.iter().find_map(|key| self.cred_helpers.get(key));
+        let server = match registry {
+            "docker.io" => HUB_KEY,
+            other => other,
+        };
+        let ask = |name: &String| Found::Helper {
+            name: name.clone(),
+            key: server.to_owned(),
+        };
+        if let Some(name) = helper {
+            return Some(ask(name));
+        }
+        let known: BTreeMap<String, &Entry> = self
+            .auths
+            .iter()
+            .map(|(key, entry)| (plain_key(key), entry))
+            .collect();
+        let entry = keys.iter().find_map(|key| known.get(&plain_key(key)));
+        let own = entry.and_then(|entry| entry.credential());
+        match (&self.creds_store, own) {
+            (_, Some(credential)) => Some(Found::Credential(credential)),
+            (Some(store), None) => Some(ask(store)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The keys under which credentials may be kept, the most exact first.
+fn keys(registry: &str, repository: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut path = repository;
+    while !path.is_empty() {
+        keys.push(format!("{registry}/{path}"));
+        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    keys.push(registry.to_owned());
+    if registry == "docker.io" {
+        let aliases = [HUB_KEY, "index.docker.io", "registry-1.docker.io"];
+        keys.extend(aliases.map(str::to_owned));
+    }
+    keys
+}
+
+/// Takes off what older programs put around the name of a registry.
+fn plain_key(key: &str) -> String {
+    let key = key
+        .strip_prefix("https://")
+        .or(key.strip_prefix("http://"))
+        .unwrap_or(key);
+    let key = key.trim_end_matches('/');
+    let key = key
+        .strip_suffix("/v1")
+        .or(key.strip_suffix("/v2"))
+        .unwrap_or(key);
+    key.to_owned()
+}
+
+impl Entry {
+    fn credential(&self) -> Option<Credential> {
+        let has_text = |secret: &&Secret| !secret.reveal().is_empty();
+        if let Some(token) = self.identitytoken.as_ref().filter(has_text) {
+            return Some(Credential::Identity(token.clone()));
+        }
+        if let Some(token) = self.registrytoken.as_ref().filter(has_text) {
+            return Some(Credential::Token(token.clone()));
+        }
+        if let (Some(user), Some(password)) = (&self.username, &self.password) {
+            let (user, password) = (user.clone(), password.clone());
+            return Some(Credential::Basic { user, password });
+        }
+        let auth = self.auth.as_ref().filter(has_text)?;
+        let pair = String::from_utf8(decode_base64(auth.reveal())?).ok()?;
+        let (user, password) = pair.split_once(':')?;
+        Some(Credential::Basic {
+            user: user.to_owned(),
+            password: Secret::new(password.trim_end_matches('\0')),
+        })
+    }
+}
+
+/// Reads what `docker-credential-NAME get` prints.
+///
+/// # Errors
+///
+/// When it is something else.
+pub fn parse_helper_answer(bytes: &[u8]) -> Result<Credential, HelperAnswerError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default)]
+        username: String,
+        secret: Secret,
+    }
+    let answer: Answer = serde_json::from_slice(bytes).map_err(|_| HelperAnswerError)?;
+    Ok(match answer.username.as_str() {
+        TOKEN_USER => Credential::Identity(answer.secret),
+        _ => Credential::Basic {
+            user: answer.username,
+            password: answer.secret,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(user: &str, password: &str) -> Found {
+        Found::Credential(Credential::Basic {
+            user: user.to_owned(),
+            password: Secret::new(password),
+        })
+    }
+
+    fn find(file: &str, registry: &str, repository: &str) -> Option<Found> {
+        AuthFile::parse(file.as_bytes())
+            .unwrap()
+            .find(registry, repository)
+    }
+
+    #[test]
+    fn a_user_and_password_are_found() {
+        let file = r#"{"auths":{"ghcr.io":{"auth":"bWU6c2VjOnJldA=="},"https://r.example/v1/":{"username":"a","password":"b"}}}"#;
+        assert_eq!(
+            find(file, "ghcr.io", "me/app"),
+            Some(basic("me", "sec:ret"))
+        );
+        assert_eq!(find(file, "r.example", "x"), Some(basic("a", "b")));
+        assert_eq!(find(file, "other", "x"), None);
+    }
+
+    #[test]
+    fn the_longest_path_wins() {
+        let file =
+            r#"{"auths":{"r":{"auth":"YTph"},"r/me":{"auth":"Yjpi"},"r/me/app":{"auth":"Yzpj"}}}"#;
+        for (repository, user) in [
+            ("me/app", "c"),
+            ("me/other", "b"),
+            ("you", "a"),
+            ("me/app/x", "c"),
+            ("me2", "a"),
+        ] {
+            assert_eq!(
+                find(file, "r", repository),
+                Some(basic(user, user)),
+                "{repository}"
+            );
+        }
+    }
+
+    #[test]
+    fn docker_hub_has_many_names() {
+        for key in [
+            "https://index.docker.io/v1/",
+            "docker.io",
+            "index.docker.io",
+            "registry-1.docker.io",
+        ] {
+            let file = format!(r#"{{"auths":{{"{key}":{{"auth":"YTph"}}}}}}"#);
+            assert_eq!(
+                find(&file, "docker.io", "library/app"),
+                Some(basic("a", "a")),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn helpers_are_named_and_tokens_are_told_apart() {
+        let helper = |name: &str, key: &str| {
+            let (name, key) = (name.to_owned(), key.to_owned());
+            Some(Found::Helper { name, key })
+        };
+        let file = r#"{"auths":{"r":{},"s":{"auth":"YTph"},"t":{"identitytoken":"x"},"u":{"registrytoken":"y","auth":""}},
+            "credsStore":"desktop","credHelpers":{"gcr.io":"gcloud"}}"#;
+        assert_eq!(find(file, "gcr.io", "a"), helper("gcloud", "gcr.io"));
+        assert_eq!(find(file, "r", "a"), helper("desktop", "r"));
+        assert_eq!(
+            find(file, "docker.io", "library/a"),
+            helper("desktop", HUB_KEY)
+        );
+        assert_eq!(find(file, "s", "a"), Some(basic("a", "a")));
+        let token = Credential::Identity(Secret::new("x"));
+        assert_eq!(find(file, "t", "a"), Some(Found::Credential(token)));
+        let token = Credential::Token(Secret::new("y"));
+        assert_eq!(find(file, "u", "a"), Some(Found::Credential(token)));
+    }
+
+    #[test]
+    fn answers_of_helpers_are_read_and_never_shown() {
+        let answer = parse_helper_answer(br#"{"ServerURL":"r","Username":"<token>","Secret":"s"}"#);
+        assert_eq!(answer, Ok(Credential::Identity(Secret::new("s"))));
+        let error = parse_helper_answer(b"hunter2 {").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_malformed_file_is_not_shown() {
+        let error = AuthFile::parse(br#"{"auths": {"r": {"auth": hunter2}}}"#).unwrap_err();
+        assert_eq!(error.to_string(), "it is malformed at line 1, column 26");
+        assert!(AuthFile::parse(b"{}").unwrap().find("r", "a").is_none());
+    }
+}

@@ -1,0 +1,325 @@
+//! Why something did not work at a registry, in one line.
+
+use std::fmt;
+use std::io;
+
+use imgbuild_oci::digest::{Digest, ParseDigestError};
+
+pub use crate::answer::Answer;
+
+/// What can fail between a program and a registry.
+///
+/// A message says the registry, the repository, what was to be done there, and
+/// what came back. What is sent by others is escaped and cut.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry, or a server that it leads to, said no.
+    #[error("cannot {step} at `{place}`: {answer}")]
+    Refused {
+        /// The registry and repository.
+        place: Place,
+        /// What was to be done.
+        step: Step,
+        /// Status and reason.
+        answer: Box<Answer>,
+    },
+
+    /// No whole answer came.
+    #[error("cannot {step} at `{place}`")]
+    Network {
+        /// The registry and repository.
+        place: Place,
+        /// What was to be done.
+        step: Step,
+        /// Why.
+        source: NetworkError,
+    },
+
+    /// The registry does what no registry may.
+    #[error("cannot {step} at `{place}`: {problem}")]
+    Protocol {
+        /// The registry and repository.
+        place: Place,
+        /// What was to be done.
+        step: Step,
+        /// The rule that it breaks.
+        problem: Problem,
+    },
+
+    /// What was to be sent could not be read.
+    #[error("cannot read what is to be sent to `{place}`")]
+    Content {
+        /// The registry and repository.
+        place: Place,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// What was received could not be written.
+    #[error("cannot keep what was received from `{place}`")]
+    Sink {
+        /// The registry and repository.
+        place: Place,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// What is to be trusted instead of the embedded roots is no certificate.
+    #[error("cannot use the certificates for `{registry}`: {reason}")]
+    Certificates {
+        /// The registry.
+        registry: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+
+    /// The processor lacks what the TLS implementation needs.
+    #[error(
+        "cannot reach `{registry}` by https: this processor lacks the instructions for it ({needs})"
+    )]
+    Processor {
+        /// The registry.
+        registry: String,
+        /// What is needed.
+        needs: &'static str,
+    },
+
+    /// The address of the proxy cannot be used.
+    #[error("cannot use the proxy for `{registry}`: its address is none")]
+    Proxy {
+        /// The registry.
+        registry: String,
+    },
+
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The result of everything in this crate that can fail as [`Error`] says.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Returns what the server answered, if it did.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Refused { answer, .. } => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// Whether another try may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { answer, .. } => answer.is_transient(),
+            Self::Network { source, .. } => source.is_transient(),
+            Self::Protocol { problem, .. } => problem.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Whether the registry said that there is no such thing.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.answer().is_some_and(|answer| answer.status() == 404)
+    }
+}
+
+/// A registry, or a repository of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) registry: String,
+    pub(crate) repository: Option<String>,
+}
+
+impl Place {
+    /// Returns the name of the registry.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.repository {
+            Some(repository) => write!(formatter, "{}/{repository}", self.registry),
+            None => formatter.write_str(&self.registry),
+        }
+    }
+}
+
+/// What was to be done; reads on after `cannot`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Step {
+    /// The first request.
+    #[error("find a registry")]
+    Ping,
+    /// A request to a token server.
+    #[error("log in")]
+    Token,
+    /// Looking for a blob.
+    #[error("look for the blob {0}")]
+    FindBlob(Digest),
+    /// Reading a blob.
+    #[error("read the blob {0}")]
+    ReadBlob(Digest),
+    /// Starting an upload.
+    #[error("start to upload the blob {0}")]
+    StartUpload(Digest),
+    /// Sending bytes.
+    #[error("upload the blob {0}")]
+    Upload(Digest),
+    /// Ending an upload.
+    #[error("finish uploading the blob {0}")]
+    FinishUpload(Digest),
+    /// Looking for a manifest or an index.
+    #[error("look for the manifest `{0}`")]
+    FindManifest(String),
+    /// Reading a manifest or an index.
+    #[error("read the manifest `{0}`")]
+    ReadManifest(String),
+    /// Writing a manifest or an index.
+    #[error("write the manifest `{0}`")]
+    WriteManifest(String),
+}
+
+/// How a connection failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct NetworkError {
+    /// What kind of failure it is.
+    pub kind: NetworkKind,
+    text: String,
+}
+
+/// Kinds of failures of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkKind {
+    /// There is no host of that name.
+    Name,
+    /// Nobody listens there.
+    Refused,
+    /// It took too long.
+    Timeout,
+    /// The certificate of the server is not trusted.
+    Certificate,
+    /// No secure connection could be made.
+    Tls,
+    /// The proxy did not connect.
+    Proxy,
+    /// The connection ended too early.
+    Cut,
+    /// The answer is not HTTP.
+    NotHttp,
+}
+
+impl NetworkError {
+    pub(crate) fn new(kind: NetworkKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        !matches!(self.kind, NetworkKind::Certificate | NetworkKind::NotHttp)
+    }
+}
+
+/// What a registry did that no registry may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Something else than a registry answers.
+    #[error("what answers there is no registry (status {0})")]
+    NoRegistry(u16),
+    /// Too many redirects.
+    #[error("it redirects more than {0} times")]
+    Redirects(usize),
+    /// A redirect without a usable address.
+    #[error("it redirects to an address that is none")]
+    RedirectAddress,
+    /// A redirect, upload or token server without TLS.
+    #[error("it leads from https to `{0}`, which is not secure")]
+    Downgrade(String),
+    /// An upload without a usable address.
+    #[error("it says no usable address for the upload")]
+    NoLocation,
+    /// A document that is too large.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(u64),
+    /// A blob of another size.
+    #[error("expected {expected} bytes, received {found}")]
+    Size {
+        /// The size that the manifest says.
+        expected: u64,
+        /// How many bytes came, or are announced.
+        found: u64,
+    },
+    /// Bytes with another digest.
+    #[error("expected {expected}, received bytes with the digest {found}")]
+    Digest {
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// A registry that says another digest for what was sent.
+    #[error("sent {expected}, and the registry says that it has `{found}`")]
+    OtherDigest {
+        /// The digest of what was sent.
+        expected: Digest,
+        /// What the registry says.
+        found: String,
+    },
+    /// A document that is no manifest.
+    #[error("what it sends is no image manifest or index, but `{0}`")]
+    MediaType(String),
+    /// A manifest that cannot be read.
+    #[error("its manifest is malformed: {0}")]
+    Malformed(String),
+    /// A descriptor with a digest that is not supported.
+    #[error("its manifest is malformed: {0}")]
+    BadDigest(ParseDigestError),
+    /// An answer of a token server without a token.
+    #[error("the token server sends no token")]
+    NoToken,
+    /// A registry that counts other bytes than were sent.
+    #[error("it says that it has {found} bytes of an upload of which {sent} were sent")]
+    Offset {
+        /// How many bytes were sent.
+        sent: u64,
+        /// How many it says to have.
+        found: u64,
+    },
+    /// No image for the platform.
+    #[error("the index has no image for {wanted} (it has: {found})")]
+    Platform {
+        /// The platform that was asked for.
+        wanted: String,
+        /// Those that there are.
+        found: String,
+    },
+    /// A manifest that refers to itself, or to too much.
+    #[error("its index leads to too many manifests, or to itself")]
+    TooMany,
+}
+
+impl Problem {
+    /// Whether the same request may be answered otherwise: bytes that were
+    /// damaged on their way.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Digest { .. } => true,
+            // What is too long will hardly become shorter.
+            Self::Size { expected, found } => found < expected,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Images over the network: the [OCI distribution protocol], with credentials
+//! and TLS.
+//!
+//! The only crate that reaches the network. It reads neither the environment
+//! nor the clock: credentials, proxies, certificates, time and chance are
+//! handed in.
+//!
+//! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+
+#![deny(missing_docs)]
+
+mod answer;
+mod authenticator;
+mod challenge;
+pub mod client;
+pub mod credentials;
+pub mod error;
+mod host;
+pub mod monitor;
+pub mod pull;
+pub mod push;
+pub mod repository;
+mod retry;
+pub mod secret;
+mod tls;
+mod transport;
+mod url;

@@ -1,0 +1,256 @@
+//! Sending a parcel to a repository: blobs, then configs, then manifests, then
+//! indexes, then tags.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
+
+use crate::error::{Error, Result};
+use crate::monitor::{Event, Fate, check};
+use crate::repository::{Manifest, Outgoing, Repository, Taken};
+
+/// How a parcel is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct PushOptions<'a> {
+    /// The tags that it gets; without any it is found by its digest only.
+    pub tags: &'a [String],
+    /// How many blobs are sent at a time.
+    pub parallel: usize,
+    /// Repositories of the same registry that may have the blobs already.
+    pub mount_from: &'a [String],
+}
+
+/// What became of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The digest of the manifest or index.
+    pub digest: Digest,
+    /// The tags that had it already.
+    pub unchanged: Vec<String>,
+    /// How many blobs were sent.
+    pub uploaded: usize,
+    /// How many bytes they have.
+    pub uploaded_bytes: u64,
+    /// How many blobs were mounted from another repository.
+    pub mounted: usize,
+    /// How many blobs were there.
+    pub present: usize,
+}
+
+/// Sends a parcel, and gives it its tags when everything of it is there.
+///
+/// What the repository has is not sent again: a tag that has the digest
+/// already stays as it is, and the blobs of a manifest that is there are not
+/// asked for, since a registry takes a manifest only when it has its blobs.
+///
+/// # Errors
+///
+/// When the registry refuses or cannot be reached, or when a blob cannot be
+/// read. Then no tag has been changed, unless giving the tags itself failed.
+pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) -> Result<Pushed> {
+    let root = parcel.root();
+    let job = Job {
+        repository,
+        parcel,
+        options,
+        counts: Mutex::new(Counts::default()),
+    };
+    let mut unchanged = Vec::new();
+    for tag in options.tags {
+        if repository.manifest_digest(tag)? == Some(root.digest) {
+            unchanged.push(tag.clone());
+        }
+    }
+    let is_known = !unchanged.is_empty()
+        || repository.manifest_digest(&root.digest.to_string())? == Some(root.digest);
+    if is_known {
+        job.report_all_present();
+    } else {
+        job.send_everything()?;
+    }
+    let manifest = manifest_of(root);
+    for tag in options.tags.iter().filter(|tag| !unchanged.contains(tag)) {
+        repository.put_manifest(tag, &manifest)?;
+    }
+    let counts = job
+        .counts
+        .into_inner()
+        .expect("no holder of the lock panics");
+    Ok(Pushed {
+        digest: root.digest,
+        unchanged,
+        uploaded: counts.uploaded,
+        uploaded_bytes: counts.uploaded_bytes,
+        mounted: counts.mounted,
+        present: counts.present,
+    })
+}
+
+fn manifest_of(document: &Document) -> Manifest {
+    Manifest {
+        media_type: document.media_type.clone(),
+        digest: document.digest,
+        bytes: document.bytes.clone(),
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    uploaded: usize,
+    uploaded_bytes: u64,
+    mounted: usize,
+    present: usize,
+}
+
+struct Job<'a> {
+    repository: &'a Repository,
+    parcel: &'a Parcel,
+    options: PushOptions<'a>,
+    counts: Mutex<Counts>,
+}
+
+impl Job<'_> {
+    fn report_all_present(&self) {
+        for blob in self.parcel.blobs() {
+            self.report(blob, Fate::Present);
+        }
+    }
+
+    fn send_everything(&self) -> Result<()> {
+        match self.send_once() {
+            // A registry may forget a blob between two requests: what it
+            // lacks now is sent, once.
+            Err(error) if lacks_blobs(&error) => self.send_once(),
+            result => result,
+        }
+    }
+
+    fn send_once(&self) -> Result<()> {
+        let missing = self.missing_blobs()?;
+        let (configs, layers): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|blob| blob.is_config);
+        for stage in [layers, configs] {
+            self.in_parallel(&stage, |blob| self.upload(blob))?;
+        }
+        for document in self.parcel.documents() {
+            let reference = document.digest.to_string();
+            self.repository
+                .put_manifest(&reference, &manifest_of(document))?;
+        }
+        Ok(())
+    }
+
+    /// Asks for every blob before any is sent.
+    fn missing_blobs(&self) -> Result<Vec<&ParcelBlob>> {
+        let missing = Mutex::new(BTreeSet::new());
+        let blobs: Vec<&ParcelBlob> = self.parcel.blobs().iter().collect();
+        self.in_parallel(&blobs, |blob| {
+            match self.repository.has_blob(&blob.digest, blob.size)? {
+                true => self.report(blob, Fate::Present),
+                false => {
+                    missing
+                        .lock()
+                        .expect("no holder of the lock panics")
+                        .insert(blob.digest);
+                }
+            }
+            Ok(())
+        })?;
+        let missing = missing.into_inner().expect("no holder of the lock panics");
+        Ok(blobs
+            .into_iter()
+            .filter(|blob| missing.contains(&blob.digest))
+            .collect())
+    }
+
+    fn upload(&self, blob: &ParcelBlob) -> Result<()> {
+        let mounts = self.mounts(blob);
+        let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
+        let outgoing = Outgoing {
+            digest: blob.digest,
+            size: blob.size,
+            content: &*blob.content,
+        };
+        match self.repository.upload(outgoing, &mounts)? {
+            (Taken::Mounted, from) => {
+                let from = from.as_deref().unwrap_or_default();
+                self.report(blob, Fate::Mounted { from });
+            }
+            (Taken::Uploaded, _) => self.report(blob, Fate::Uploaded),
+        }
+        Ok(())
+    }
+
+    /// Repositories that may have a blob: where it comes from, if that is the
+    /// same registry, and those that the caller names.
+    fn mounts(&self, blob: &ParcelBlob) -> Vec<String> {
+        let registry = self.repository.client().registry();
+        let origin = blob
+            .content
+            .origin()
+            .filter(|origin| origin.registry == registry);
+        let origin = origin.map(|origin| origin.repository.clone());
+        let mut mounts: Vec<String> = origin.into_iter().collect();
+        mounts.extend(self.options.mount_from.iter().cloned());
+        mounts.retain(|name| name != self.repository.name());
+        mounts.dedup();
+        mounts
+    }
+
+    fn report(&self, blob: &ParcelBlob, fate: Fate<'_>) {
+        let mut counts = self.counts.lock().expect("no holder of the lock panics");
+        match fate {
+            Fate::Present => counts.present += 1,
+            Fate::Mounted { .. } => counts.mounted += 1,
+            Fate::Uploaded => {
+                counts.uploaded += 1;
+                counts.uploaded_bytes += blob.size;
+            }
+        }
+        drop(counts);
+        let (digest, size) = (blob.digest, blob.size);
+        let event = Event::Blob { digest, size, fate };
+        self.repository.client().monitor().report(event);
+    }
+
+    /// Does `work` for every blob on several threads; the first failure ends
+    /// them all.
+    fn in_parallel(
+        &self,
+        blobs: &[&ParcelBlob],
+        work: impl Fn(&ParcelBlob) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let run = || {
+            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let monitor = self.repository.client().monitor();
+                if let Err(error) = check(monitor).and_then(|()| work(blob)) {
+                    next.store(blobs.len(), Ordering::Relaxed);
+                    let mut failure = failure.lock().expect("no holder of the lock panics");
+                    failure.get_or_insert(error);
+                }
+            }
+        };
+        let threads = self.options.parallel.clamp(1, blobs.len().max(1));
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(run);
+            }
+            run();
+        });
+        let failure = failure.into_inner().expect("no holder of the lock panics");
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether a manifest was refused because the registry lacks what it names.
+fn lacks_blobs(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| {
+        answer.has_code("MANIFEST_BLOB_UNKNOWN") || answer.has_code("BLOB_UNKNOWN")
+    })
+}

@@ -1,0 +1,250 @@
+//! Reading and writing manifests and indexes, as the bytes that they are.
+
+use std::io::Read;
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
+use serde::Deserialize;
+use ureq::http::Method;
+
+use super::Repository;
+use crate::answer::bounded;
+use crate::client::CallBody;
+use crate::error::{Error, Problem, Result, Step};
+use crate::transport::{Response, read_error};
+
+/// What is asked for, the image specification's names first.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// A manifest or index: its exact bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// What kind of document it is.
+    pub media_type: String,
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Repository {
+    /// Reads what a tag or digest names; `None` if there is no such thing.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, or sends something else.
+    pub fn manifest(&self, reference: &str) -> Result<Option<Manifest>> {
+        let mut attempts = self.client.attempts();
+        loop {
+            match self.manifest_once(reference) {
+                Err(error) if error.is_not_found() => return Ok(None),
+                // The refusals have been tried again below already.
+                Err(error) if error.answer().is_some() => return Err(error),
+                Err(error) => attempts.wait(self.client.monitor(), error)?,
+                Ok(manifest) => return Ok(Some(manifest)),
+            }
+        }
+    }
+
+    fn manifest_once(&self, reference: &str) -> Result<Manifest> {
+        let step = Step::ReadManifest(reference.to_owned());
+        let url = self
+            .client
+            .url(&self.name, &format!("manifests/{reference}"));
+        let mut call = self.call(step.clone(), Method::GET, url, &[200]);
+        call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
+        let response = self.client.call(&call)?;
+        let said = response.header("docker-content-digest").map(bounded);
+        let content_type = response.header("content-type").map(bounded);
+        let bytes = self.document(&step, response)?;
+        let digest = Digest::of(&bytes);
+        let asked: Option<Digest> = reference.parse().ok();
+        let said = said.and_then(|text| text.parse().ok());
+        if let Some(expected) = asked.or(said).filter(|expected| *expected != digest) {
+            let problem = Problem::Digest {
+                expected,
+                found: digest,
+            };
+            return Err(self.problem(&step, problem));
+        }
+        let media_type = media_type_of(&bytes, content_type.as_deref());
+        Ok(Manifest {
+            media_type: media_type.map_err(|problem| self.problem(&step, problem))?,
+            digest,
+            bytes,
+        })
+    }
+
+    /// Reads a document that has a limit.
+    fn document(&self, step: &Step, response: Response) -> Result<Vec<u8>> {
+        let too_long = || self.problem(step, Problem::TooLong(MAX_DOCUMENT_BYTES));
+        let announced = response.number("content-length");
+        if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::new();
+        let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
+        body.read_to_end(&mut bytes)
+            .map_err(|error| Error::Network {
+                place: self.client.place(Some(&self.name)),
+                step: step.clone(),
+                source: read_error(error),
+            })?;
+        match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+            true => Err(too_long()),
+            false => Ok(bytes),
+        }
+    }
+
+    /// Reads a small blob, such as a config, checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not what its digest says.
+    pub fn document_blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
+        if size > MAX_DOCUMENT_BYTES {
+            let problem = Problem::TooLong(MAX_DOCUMENT_BYTES);
+            return Err(self.problem(&Step::ReadBlob(*digest), problem));
+        }
+        let mut attempts = self.client.attempts();
+        loop {
+            let mut bytes = Vec::new();
+            match self.read_blob(digest, size, &mut bytes) {
+                Ok(()) => return Ok(bytes),
+                Err(error) if is_damage(&error) => attempts.wait(self.client.monitor(), error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns the digest that a tag has, if it has one; without reading the
+    /// manifest if the registry says it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses.
+    pub fn manifest_digest(&self, reference: &str) -> Result<Option<Digest>> {
+        let step = Step::FindManifest(reference.to_owned());
+        let url = self
+            .client
+            .url(&self.name, &format!("manifests/{reference}"));
+        let mut call = self.call(step, Method::HEAD, url, &[200, 404]);
+        call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
+        let digest = match self.client.call(&call) {
+            Ok(response) if response.status == 404 => return Ok(None),
+            Ok(response) => response.header("docker-content-digest").map(str::to_owned),
+            Err(error) if has_no_head(&error) => None,
+            Err(error) => return Err(error),
+        };
+        match digest.and_then(|text| text.parse().ok()) {
+            Some(digest) => Ok(Some(digest)),
+            None => Ok(self.manifest(reference)?.map(|manifest| manifest.digest)),
+        }
+    }
+
+    /// Writes a manifest under a tag or its digest, and checks what the
+    /// registry says that it has.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, or has something else than was sent.
+    pub fn put_manifest(&self, reference: &str, manifest: &Manifest) -> Result<()> {
+        let step = Step::WriteManifest(reference.to_owned());
+        let url = self
+            .client
+            .url(&self.name, &format!("manifests/{reference}"));
+        let mut call = self.call(step.clone(), Method::PUT, url, &[200, 201, 202, 204]);
+        call.headers = vec![("content-type", manifest.media_type.clone())];
+        call.body = CallBody::Bytes(&manifest.bytes);
+        let response = self.client.call(&call)?;
+        let said = response.header("docker-content-digest").map(bounded);
+        drop(response);
+        let found = match said {
+            Some(said) => said,
+            // It does not say: so it is asked.
+            None => match self.manifest_digest(reference)? {
+                Some(digest) => digest.to_string(),
+                None => "nothing".to_owned(),
+            },
+        };
+        let expected = manifest.digest;
+        match found == expected.to_string() {
+            true => Ok(()),
+            false => Err(self.problem(&step, Problem::OtherDigest { expected, found })),
+        }
+    }
+}
+
+/// Whether bytes came that are not those of the digest.
+fn is_damage(error: &Error) -> bool {
+    let Error::Protocol { problem, .. } = error else {
+        return false;
+    };
+    matches!(problem, Problem::Digest { .. })
+}
+
+fn has_no_head(error: &Error) -> bool {
+    error
+        .answer()
+        .is_some_and(|answer| matches!(answer.status(), 400 | 405 | 501))
+}
+
+/// Returns what a document is: what it says itself, else what the header says.
+fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<String, Problem> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Start {
+        media_type: Option<String>,
+    }
+    let header = header
+        .and_then(|text| text.split(';').next())
+        .map(str::trim);
+    let start: Start = serde_json::from_slice(bytes).map_err(|error| {
+        let is_json = header.is_some_and(|name| MEDIA_TYPES.contains(&name));
+        match is_json {
+            true => Problem::Malformed(bounded(&error.to_string())),
+            false => Problem::MediaType(header.unwrap_or("something without a type").to_owned()),
+        }
+    })?;
+    let named = start.media_type.as_deref().or(header).unwrap_or_default();
+    match MEDIA_TYPES.contains(&named) {
+        true => Ok(named.to_owned()),
+        false => Err(Problem::MediaType(bounded(named))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_says_what_it_is() {
+        let [index, manifest, ..] = MEDIA_TYPES;
+        let own = format!(r#"{{"mediaType":"{index}"}}"#);
+        for (bytes, header, expected) in [
+            (own.as_str(), Some("text/plain"), Some(index)),
+            (
+                "{}",
+                Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"),
+                Some(manifest),
+            ),
+            ("{}", None, None),
+            ("{}", Some("text/html"), None),
+            ("<html>", Some("text/html"), None),
+            ("<html>", Some(manifest), None),
+            (
+                r#"{"mediaType":"application/vnd.docker.distribution.manifest.v1+prettyjws"}"#,
+                Some(manifest),
+                None,
+            ),
+        ] {
+            let found = media_type_of(bytes.as_bytes(), header).ok();
+            assert_eq!(found.as_deref(), expected, "{bytes} {header:?}");
+        }
+    }
+}

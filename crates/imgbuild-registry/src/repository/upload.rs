@@ -1,0 +1,416 @@
+//! Sending blobs: mounted if another repository has them, else in one request,
+//! in chunks where the registry or the connection asks for it, and on from
+//! where a broken connection ended.
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::BlobContent;
+use ureq::http::{Method, Uri};
+
+use super::Repository;
+use crate::answer::{Answer, bounded};
+use crate::client::CallBody;
+use crate::error::{Error, Problem, Result, Step};
+use crate::monitor::{Event, check};
+use crate::retry::Attempts;
+use crate::transport::Response;
+use crate::url;
+
+/// The first size of chunks, where a blob cannot be sent in one request.
+const FIRST_CHUNK_BYTES: u64 = 32 << 20;
+
+/// The smallest size of chunks that is tried.
+const MIN_CHUNK_BYTES: u64 = 1 << 20;
+
+/// How often an upload starts anew.
+const MAX_SESSIONS: u32 = 5;
+
+/// A blob to be sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) content: &'a dyn BlobContent,
+}
+
+/// How a blob was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Mounted,
+    Uploaded,
+}
+
+/// An upload that the registry knows.
+struct Session {
+    location: Uri,
+    /// How many bytes it has.
+    offset: u64,
+    /// The least that a chunk may have (`OCI-Chunk-Min-Length`).
+    min_chunk: u64,
+}
+
+/// How the rest of a blob is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In the request that ends the upload.
+    Whole,
+    /// In requests of so many bytes.
+    Chunks(u64),
+}
+
+/// What became of one try.
+enum Outcome {
+    Done,
+    /// The session goes on from its offset.
+    Continue,
+    /// The session is of no use any more.
+    Restart,
+}
+
+impl Repository {
+    /// Gets a blob into the repository that is not there, mounted from
+    /// `mounts` if one of these repositories has it.
+    pub(crate) fn upload(
+        &self,
+        blob: Outgoing<'_>,
+        mounts: &[&str],
+    ) -> Result<(Taken, Option<String>)> {
+        for from in mounts {
+            match self.start(blob, Some(from)) {
+                Ok(None) => return Ok((Taken::Mounted, Some((*from).to_owned()))),
+                // Refused: the session that was opened instead is taken.
+                Ok(Some(session)) if mounts.last() == Some(from) => {
+                    return self
+                        .send(blob, Some(session))
+                        .map(|()| (Taken::Uploaded, None));
+                }
+                Ok(Some(_)) => {}
+                // No leave to read there is no reason to fail.
+                Err(Error::Refused { answer, .. }) if !answer.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.send(blob, None).map(|()| (Taken::Uploaded, None))
+    }
+
+    /// Starts an upload; `None` if the blob was mounted instead.
+    fn start(&self, blob: Outgoing<'_>, mount: Option<&str>) -> Result<Option<Session>> {
+        let step = Step::StartUpload(blob.digest);
+        let mut rest = "blobs/uploads/".to_owned();
+        if let Some(from) = mount {
+            let (digest, from) = (blob.digest.to_string(), url::encode(from));
+            rest.push_str(&format!("?mount={}&from={from}", url::encode(&digest)));
+        }
+        let url = self.client.url(&self.name, &rest);
+        let mut call = self.call(step.clone(), Method::POST, url, &[201, 202]);
+        call.headers = vec![("content-length", "0".to_owned())];
+        if let Some(from) = mount {
+            call.scope = call.scope.and_pull(from);
+        }
+        let response = self.client.call(&call)?;
+        if response.status == 201 && mount.is_some() {
+            self.check_digest(&step, blob.digest, &response)?;
+            return Ok(None);
+        }
+        let location = response.header("location");
+        let location = self
+            .client
+            .follow(&call, &response.url, location, Problem::NoLocation)?;
+        Ok(Some(Session {
+            location,
+            offset: 0,
+            min_chunk: response.number("oci-chunk-min-length").unwrap_or_default(),
+        }))
+    }
+
+    fn send(&self, blob: Outgoing<'_>, session: Option<Session>) -> Result<()> {
+        let mut attempts = self.client.attempts();
+        let mut way = Way::Whole;
+        let mut session = session;
+        let mut sessions = 0;
+        loop {
+            let mut open = match session.take() {
+                Some(session) => session,
+                None => self
+                    .start(blob, None)?
+                    .ok_or_else(|| self.no_location(blob))?,
+            };
+            sessions += 1;
+            loop {
+                check(self.client.monitor())?;
+                match self.advance(blob, &mut open, &mut way, &mut attempts)? {
+                    Outcome::Done => return Ok(()),
+                    Outcome::Continue => {}
+                    Outcome::Restart if sessions < MAX_SESSIONS => break,
+                    Outcome::Restart => return Err(self.lost(blob, &open)),
+                }
+            }
+        }
+    }
+
+    fn no_location(&self, blob: Outgoing<'_>) -> Error {
+        self.problem(&Step::StartUpload(blob.digest), Problem::NoLocation)
+    }
+
+    fn lost(&self, blob: Outgoing<'_>, session: &Session) -> Error {
+        let problem = Problem::Offset {
+            sent: blob.size,
+            found: session.offset,
+        };
+        self.problem(&Step::Upload(blob.digest), problem)
+    }
+
+    /// Makes one request of an upload, and finds out how to go on if it fails.
+    fn advance(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        way: &mut Way,
+        attempts: &mut Attempts,
+    ) -> Result<Outcome> {
+        let before = session.offset;
+        let tried = match *way {
+            _ if session.offset == blob.size && blob.size > 0 => self.finish(blob, session, false),
+            // A registry that has a part takes the rest by a chunk only.
+            Way::Whole if session.offset == 0 => self.finish(blob, session, true),
+            Way::Whole => self.chunk(blob, session, u64::MAX),
+            Way::Chunks(size) => self.chunk(blob, session, size),
+        };
+        let error = match tried {
+            Ok(outcome) => {
+                if session.offset > before {
+                    attempts.progress();
+                }
+                return Ok(outcome);
+            }
+            Err(error) => error,
+        };
+        self.recover(blob, session, way, attempts, error)
+    }
+
+    /// Finds out how to go on after a failure.
+    fn recover(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        way: &mut Way,
+        attempts: &mut Attempts,
+        error: Error,
+    ) -> Result<Outcome> {
+        let before = session.offset;
+        let monitor = self.client.monitor();
+        if has_denied(&error) {
+            return Err(error);
+        }
+        if is_damage(&error) {
+            attempts.wait_anyway(monitor, error)?;
+            return Ok(Outcome::Restart);
+        }
+        match error.answer().map(Answer::status) {
+            // Too much at once, or not in this way.
+            Some(400 | 404 | 405 | 411 | 413 | 415 | 501) if *way == Way::Whole && before == 0 => {
+                *way = Way::Chunks(FIRST_CHUNK_BYTES.max(session.min_chunk));
+                return Ok(Outcome::Restart);
+            }
+            Some(413) => {
+                *way = smaller(*way, session.min_chunk).ok_or(error)?;
+                return self.find_offset(blob, session);
+            }
+            // The registry has another number of bytes than we think.
+            Some(416) => {
+                attempts.wait_anyway(monitor, error)?;
+                return match self.find_offset(blob, session)? {
+                    Outcome::Continue if session.offset == before => Ok(Outcome::Restart),
+                    outcome => Ok(outcome),
+                };
+            }
+            Some(404) => {
+                attempts.wait_anyway(monitor, error)?;
+                return Ok(Outcome::Restart);
+            }
+            _ => attempts.wait(monitor, error)?,
+        }
+        let outcome = self.find_offset(blob, session);
+        if session.offset > before {
+            attempts.progress();
+        } else if attempts.failures() > 1 {
+            // Some cut the connection where others say what is too much.
+            *way = smaller(*way, session.min_chunk).unwrap_or(*way);
+        }
+        outcome
+    }
+
+    /// Sends the next chunk.
+    fn chunk(&self, blob: Outgoing<'_>, session: &mut Session, most: u64) -> Result<Outcome> {
+        let step = Step::Upload(blob.digest);
+        let count = most.min(blob.size - session.offset);
+        let end = session.offset + count;
+        let tell = |bytes| self.tell(blob.digest, bytes);
+        let mut call = self.call(
+            step.clone(),
+            Method::PATCH,
+            session.location.clone(),
+            &[200, 201, 202, 204],
+        );
+        let range = format!("{}-{}", session.offset, end.saturating_sub(1));
+        call.headers = vec![
+            ("content-type", "application/octet-stream".to_owned()),
+            ("content-range", range),
+        ];
+        call.body = CallBody::Content(blob.content, session.offset, count, &tell);
+        call.retries = false;
+        let response = self.client.call(&call)?;
+        let found = offset_of(&response);
+        if let Some(location) = response.header("location") {
+            let location = Some(location);
+            session.location =
+                self.client
+                    .follow(&call, &response.url, location, Problem::NoLocation)?;
+        }
+        // Without a range, it has what was sent.
+        match found.unwrap_or(end) {
+            found if found > end => {
+                let problem = Problem::Offset { sent: end, found };
+                Err(self.problem(&step, problem))
+            }
+            found if found <= session.offset && count > 0 => Ok(Outcome::Restart),
+            found => {
+                session.offset = found;
+                Ok(Outcome::Continue)
+            }
+        }
+    }
+
+    /// Ends the upload; the whole blob goes with the request if `sends`.
+    fn finish(&self, blob: Outgoing<'_>, session: &Session, sends: bool) -> Result<Outcome> {
+        let step = match sends {
+            true => Step::Upload(blob.digest),
+            false => Step::FinishUpload(blob.digest),
+        };
+        let digest = blob.digest.to_string();
+        let url = url::with_parameter(&session.location, "digest", &digest);
+        let url = url.ok_or_else(|| self.no_location(blob))?;
+        let tell = |bytes| self.tell(blob.digest, bytes);
+        let mut call = self.call(step.clone(), Method::PUT, url, &[200, 201, 204]);
+        call.retries = false;
+        match sends {
+            true => {
+                call.headers = vec![("content-type", "application/octet-stream".to_owned())];
+                call.body = CallBody::Content(blob.content, 0, blob.size, &tell);
+            }
+            false => call.headers = vec![("content-length", "0".to_owned())],
+        }
+        let response = self.client.call(&call)?;
+        self.check_digest(&step, blob.digest, &response)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Asks how much of an upload has arrived.
+    fn find_offset(&self, blob: Outgoing<'_>, session: &mut Session) -> Result<Outcome> {
+        // A PUT may have arrived whole, and only its answer was lost.
+        if self.has_blob(&blob.digest, blob.size)? {
+            return Ok(Outcome::Done);
+        }
+        let step = Step::Upload(blob.digest);
+        let mut call = self.call(
+            step,
+            Method::GET,
+            session.location.clone(),
+            &[200, 202, 204],
+        );
+        call.retries = false;
+        let response = match self.client.call(&call) {
+            Ok(response) => response,
+            Err(error @ (Error::Interrupted | Error::Content { .. })) => return Err(error),
+            // What it does not say is started anew.
+            Err(_) => return Ok(Outcome::Restart),
+        };
+        let found = offset_of(&response).unwrap_or_default();
+        if found > blob.size {
+            return Ok(Outcome::Restart);
+        }
+        if let Some(location) = response.header("location") {
+            let location = Some(location);
+            session.location =
+                self.client
+                    .follow(&call, &response.url, location, Problem::NoLocation)?;
+        }
+        session.offset = found;
+        Ok(Outcome::Continue)
+    }
+
+    /// Compares what a registry says that it has taken; one that says nothing
+    /// is asked.
+    fn check_digest(&self, step: &Step, expected: Digest, response: &Response) -> Result<()> {
+        let Some(found) = response.header("docker-content-digest") else {
+            return Ok(());
+        };
+        let found = bounded(found);
+        // Another algorithm is another name for the same bytes.
+        match found == expected.to_string() || !found.starts_with("sha256:") {
+            true => Ok(()),
+            false => Err(self.problem(step, Problem::OtherDigest { expected, found })),
+        }
+    }
+
+    fn tell(&self, digest: Digest, bytes: u64) {
+        self.client.monitor().report(Event::Sent { digest, bytes });
+    }
+}
+
+/// Returns how many bytes a registry has: the end of `Range: 0-END`, which
+/// counts the last byte.
+fn offset_of(response: &Response) -> Option<u64> {
+    let range = response.header("range")?.trim();
+    let range = range.strip_prefix("bytes").unwrap_or(range);
+    let (first, last) = range.trim_start_matches(['=', ' ']).split_once('-')?;
+    let last: u64 = last.trim().parse().ok()?;
+    // An upload that has nothing says `0-0`, as one that has a byte does:
+    // sending that byte again is refused, or harmless.
+    (first.trim() == "0").then_some(match last {
+        0 => 0,
+        last => last.saturating_add(1),
+    })
+}
+
+/// Whether the registry does not want the blob at all.
+fn has_denied(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| {
+        ["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "NAME_INVALID"]
+            .iter()
+            .any(|code| answer.has_code(code))
+    })
+}
+
+/// Whether the bytes were damaged on their way.
+fn is_damage(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| {
+        answer.has_code("DIGEST_INVALID")
+            || answer.has_code("BLOB_UPLOAD_UNKNOWN")
+            || answer.has_code("BLOB_UPLOAD_INVALID")
+    })
+}
+
+/// Half the chunks, as long as that may be.
+fn smaller(way: Way, min_chunk: u64) -> Option<Way> {
+    let size = match way {
+        Way::Whole => FIRST_CHUNK_BYTES,
+        Way::Chunks(size) => size / 2,
+    };
+    (size >= min_chunk.max(MIN_CHUNK_BYTES)).then_some(Way::Chunks(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_halved_down_to_what_the_registry_takes() {
+        let mut way = Way::Whole;
+        let mut sizes = Vec::new();
+        while let Some(Way::Chunks(size)) = smaller(way, 3 << 20) {
+            sizes.push(size >> 20);
+            way = Way::Chunks(size);
+        }
+        assert_eq!(sizes, [32, 16, 8, 4]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Secrets, and what they prove.
+
+use std::fmt;
+
+/// A text that is never shown: not by `Debug`, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text, to be sent to whom it is for.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+/// Who asks, and how that is proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A user with a password, or with an access token in its place.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A refresh token, which a token server exchanges for access tokens.
+    Identity(Secret),
+    /// An access token, sent as it is.
+    Token(Secret),
+}
+
+impl Credential {
+    /// The value of a `Basic` header ([RFC 7617]).
+    ///
+    /// [RFC 7617]: https://www.rfc-editor.org/rfc/rfc7617
+    pub(crate) fn basic(user: &str, password: &Secret) -> Secret {
+        let pair = format!("{user}:{}", password.reveal());
+        Secret(format!("Basic {}", encode_base64(pair.as_bytes())))
+    }
+
+    /// The value of a `Bearer` header ([RFC 6750]).
+    ///
+    /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
+    pub(crate) fn bearer(token: &Secret) -> Secret {
+        Secret(format!("Bearer {}", token.reveal()))
+    }
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Encodes as [RFC 4648], section 4.
+///
+/// [RFC 4648]: https://www.rfc-editor.org/rfc/rfc4648
+fn encode_base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index| u32::from(group.get(index).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let index = (bits >> (18 - 6 * place)) as usize & 63;
+            text.push(match place <= group.len() {
+                true => char::from(ALPHABET[index]),
+                false => '=',
+            });
+        }
+    }
+    text
+}
+
+/// Decodes what [`encode_base64`] writes, padding and line ends optional.
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.trim().trim_end_matches('=').bytes() {
+        if byte.is_ascii_whitespace() {
+            continue;
+        }
+        let value = ALPHABET.iter().position(|one| *one == byte)?;
+        bits = bits << 6 | u32::try_from(value).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let credential = Credential::Basic {
+            user: "me".to_owned(),
+            password: Secret::new("hunter2"),
+        };
+        assert!(!format!("{credential:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn base_64_is_that_of_the_rfc() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(encode_base64(bytes.as_bytes()), text);
+            assert_eq!(decode_base64(text).unwrap(), bytes.as_bytes());
+        }
+        assert_eq!(decode_base64("a:b"), None);
+    }
+}

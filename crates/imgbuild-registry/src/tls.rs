@@ -1,0 +1,104 @@
+//! Which servers are trusted, and with what cryptography.
+
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+/// What the only TLS implementation that compiles no C asks of a processor.
+#[cfg(target_arch = "x86_64")]
+const NEEDS: &str = "AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2";
+#[cfg(target_arch = "aarch64")]
+const NEEDS: &str = "NEON, AES, PMULL and SHA2";
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const NEEDS: &str = "x86-64 or AArch64";
+
+/// Returns what this processor lacks for TLS. The implementation itself
+/// would panic.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn missing_instructions() -> Option<&'static str> {
+    let has_all = std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("adx")
+        && std::arch::is_x86_feature_detected!("avx")
+        && std::arch::is_x86_feature_detected!("avx2");
+    (!has_all).then_some(NEEDS)
+}
+
+/// Returns what this processor lacks for TLS. The implementation itself
+/// would panic.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn missing_instructions() -> Option<&'static str> {
+    let has_all = std::arch::is_aarch64_feature_detected!("neon")
+        && std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull")
+        && std::arch::is_aarch64_feature_detected!("sha2");
+    (!has_all).then_some(NEEDS)
+}
+
+/// Returns what this processor lacks for TLS: there is no implementation.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn missing_instructions() -> Option<&'static str> {
+    Some(NEEDS)
+}
+
+/// Parses the certificates of a PEM text, each checked to be one that can be
+/// trusted.
+///
+/// # Errors
+///
+/// A reason.
+pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = all.map_err(|error| format!("they are no PEM: {error}"))?;
+    if all.is_empty() {
+        return Err("there is no `CERTIFICATE` in the PEM text".to_owned());
+    }
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in &all {
+        let added = store.add(certificate.clone());
+        added.map_err(|error| format!("one is malformed: {error}"))?;
+    }
+    Ok(all)
+}
+
+/// Trusts the embedded roots of Mozilla, and what the user adds.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) fn config(added: &[CertificateDer<'static>]) -> TlsConfig {
+    let provider = Arc::new(rustls_graviola::default_provider());
+    base_config(added)
+        .unversioned_rustls_crypto_provider(provider)
+        .build()
+}
+
+/// Without an implementation no secure request is made.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn config(added: &[CertificateDer<'static>]) -> TlsConfig {
+    base_config(added).build()
+}
+
+fn base_config(added: &[CertificateDer<'static>]) -> ureq::tls::TlsConfigBuilder {
+    let embedded = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let roots = embedded
+        .chain(added)
+        .map(|one| Certificate::from_der(one).to_owned());
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "hello", not_der] {
+            assert!(parse_certificates(pem.as_bytes()).is_err(), "{pem}");
+        }
+    }
+}

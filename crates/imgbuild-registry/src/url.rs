@@ -1,0 +1,151 @@
+//! Addresses: where a `Location` leads, and whether that is the same server.
+
+use ureq::http::Uri;
+
+/// Scheme, host and port: what may see an `Authorization` header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) scheme: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Origin {
+    pub(crate) fn of(uri: &Uri) -> Self {
+        let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+        let default_port = match scheme.as_str() {
+            "http" => 80,
+            _ => 443,
+        };
+        Self {
+            host: uri.host().unwrap_or_default().to_ascii_lowercase(),
+            port: uri.port_u16().unwrap_or(default_port),
+            scheme,
+        }
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.scheme == "https"
+    }
+}
+
+/// Parses an absolute address of the web.
+pub(crate) fn parse(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    // What stands before an `@` would be sent along as a password.
+    let has_user = uri
+        .authority()
+        .is_some_and(|one| one.as_str().contains('@'));
+    (is_web && !has_user && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
+}
+
+/// Resolves a `Location` against the address that answered with it
+/// ([RFC 3986], section 5.2).
+///
+/// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
+pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
+    if location.contains("://") && !location.starts_with(['/', '?']) {
+        return parse(location);
+    }
+    let scheme = base.scheme_str()?;
+    if location.starts_with("//") {
+        return parse(&format!("{scheme}:{location}"));
+    }
+    let authority = base.authority()?;
+    let path = base.path();
+    let joined = match location.chars().next()? {
+        '/' => location.to_owned(),
+        '?' => format!("{path}{location}"),
+        _ => {
+            let directory = &path[..=path.rfind('/')?];
+            format!("{directory}{location}")
+        }
+    };
+    parse(&format!("{scheme}://{authority}{joined}"))
+}
+
+/// Adds a parameter to whatever query there is.
+pub(crate) fn with_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> {
+    let separator = match uri.query() {
+        None => "?",
+        Some("") => "",
+        Some(_) => "&",
+    };
+    let value = encode(value);
+    parse(&format!("{uri}{separator}{name}={value}"))
+}
+
+/// Encodes everything but unreserved characters ([RFC 3986], section 2.3).
+///
+/// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_resolved() {
+        let base: Uri = "https://r.example:5000/v2/a/blobs/uploads/"
+            .parse()
+            .unwrap();
+        for (location, expected) in [
+            ("https://s/x?y=1", Some("https://s/x?y=1")),
+            ("/v2/x?s=a", Some("https://r.example:5000/v2/x?s=a")),
+            (
+                "x?s=a",
+                Some("https://r.example:5000/v2/a/blobs/uploads/x?s=a"),
+            ),
+            (
+                "?s=a",
+                Some("https://r.example:5000/v2/a/blobs/uploads/?s=a"),
+            ),
+            ("//s/x", Some("https://s/x")),
+            (
+                "/x?next=https://s/",
+                Some("https://r.example:5000/x?next=https://s/"),
+            ),
+            ("ftp://s/x", None),
+            ("https://user:word@s/x", None),
+            ("https://", None),
+            ("", None),
+            ("/a b", None),
+        ] {
+            let found = resolve(&base, location).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_goes_after_the_query_that_is_there() {
+        let digest = "sha256:ab";
+        for (uri, expected) in [
+            ("https://r/x", "https://r/x?digest=sha256%3Aab"),
+            ("https://r/x?s=%2F", "https://r/x?s=%2F&digest=sha256%3Aab"),
+            ("https://r/x?", "https://r/x?digest=sha256%3Aab"),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            let found = with_parameter(&uri, "digest", digest).unwrap();
+            assert_eq!(found.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_origin_has_its_port_even_if_it_is_not_said() {
+        let origin = |text: &str| Origin::of(&text.parse().unwrap());
+        assert_eq!(origin("https://A/x"), origin("https://a:443/y"));
+        assert_ne!(origin("https://a/"), origin("http://a/"));
+        assert_ne!(origin("https://a/"), origin("https://a:8443/"));
+        assert_ne!(origin("https://a/"), origin("https://a.b/"));
+    }
+}

@@ -1,0 +1,85 @@
+//! What the environment says of registries.
+
+use std::env;
+use std::path::PathBuf;
+
+use imgbuild_registry::client::ProxyOptions;
+use imgbuild_registry::secret::Secret;
+
+/// The proxies for the two kinds of address.
+pub(super) struct Proxies {
+    pub(super) https: Option<ProxyOptions>,
+    pub(super) http: Option<ProxyOptions>,
+}
+
+/// Reads the usual variables. `HTTP_PROXY` in upper case is not read: servers
+/// that run programs for requests set it from a header of the request.
+pub(super) fn proxies() -> Proxies {
+    let exceptions = text(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    let exceptions = exceptions
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty());
+    let exceptions: Vec<String> = exceptions.flat_map(exception).collect();
+    let proxy = |names: &[&str]| {
+        text(names).map(|address| ProxyOptions {
+            address: Secret::new(address),
+            exceptions: exceptions.clone(),
+        })
+    };
+    Proxies {
+        https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+    }
+}
+
+/// Most programs take `example.com` for its subdomains, too.
+fn exception(text: &str) -> Vec<String> {
+    let domain = text.trim_start_matches("*.").trim_start_matches('.');
+    match text {
+        "*" => vec![text.to_owned()],
+        _ => vec![domain.to_owned(), format!(".{domain}")],
+    }
+}
+
+/// Returns the first of these variables that says something.
+pub(super) fn text(names: &[&str]) -> Option<String> {
+    let values = names.iter().filter_map(|name| env::var(name).ok());
+    values
+        .map(|text| text.trim().to_owned())
+        .find(|text| !text.is_empty())
+}
+
+/// Returns where Docker and Podman keep credentials, the most exact first.
+pub(super) fn auth_files() -> Vec<PathBuf> {
+    let path = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let home = path("HOME");
+    let docker = path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    let config = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    let podman = |directory: PathBuf| directory.join("containers/auth.json");
+    [
+        path("REGISTRY_AUTH_FILE"),
+        docker.map(|directory| directory.join("config.json")),
+        path("XDG_RUNTIME_DIR").map(podman),
+        config.map(podman),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_holds_for_subdomains() {
+        assert_eq!(exception("example.com"), ["example.com", ".example.com"]);
+        assert_eq!(exception(".example.com"), ["example.com", ".example.com"]);
+        assert_eq!(exception("*"), ["*"]);
+    }
+}
