@@ -69,6 +69,8 @@ Examples:
 pub(crate) enum Command {
     /// Recompute every size, digest and diff ID of a layout or archive
     Validate(ValidateArguments),
+    /// Copy an image or index to other places, its digests kept
+    Copy(CopyArguments),
     /// Show the certificates that `--cacert` brings
     Certificates(CertificatesArguments),
     /// Look after the cache that makes rebuilds fast
@@ -98,6 +100,38 @@ pub(crate) struct ValidateArguments {
     /// How many threads hash at a time; default: as many as there are cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArguments {
+    /// What is copied: `docker://REFERENCE`, `oci:DIR[:TAG]`,
+    /// `oci-archive:FILE`, `docker-archive:FILE`, or a path whose kind is
+    /// recognized
+    pub(crate) source: String,
+
+    /// Where it goes: `docker://REFERENCE`, or as `--output` of a build takes it
+    #[arg(required = true, value_name = "DESTINATION")]
+    pub(crate) destinations: Vec<Output>,
+
+    /// Take the one image of an index that is for this platform; default: the
+    /// index with all its images
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the digest of the manifest or index to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
+
+    /// Do not wait until everything is on the disk
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Debug, Args)]

@@ -219,13 +219,7 @@ fn targets(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<R
         let Output::Registry(reference) = output else {
             continue;
         };
-        if reference.digest().is_some() {
-            let failure = Failure::command_line(format!(
-                "cannot use `--output docker://{reference}`: an image cannot be told its digest"
-            ));
-            return Err(failure.hint("leave out what follows `@`"));
-        }
-        targets.push(reference.clone());
+        targets.push(registry::target(reference)?);
     }
     Ok(targets)
 }
@@ -339,7 +333,7 @@ fn host_platform() -> Platform {
 }
 
 /// Standard output without the buffer that cuts it into lines.
-fn raw_standard_output() -> Result<std::fs::File> {
+pub(super) fn raw_standard_output() -> Result<std::fs::File> {
     let handle = io::stdout().as_fd().try_clone_to_owned();
     Ok(handle.map_err(Failure::build)?.into())
 }
@@ -470,6 +464,7 @@ impl Job<'_> {
             threads: self.threads,
             sync: !self.arguments.output.no_sync,
             store: self.store_of_outputs(),
+            platform: None,
         };
         let monitor = Monitor::new(&follow, &self.interrupted);
         Ok(write_image(image, destination, options, output, monitor)?)

@@ -86,6 +86,23 @@ pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
     name.map_err(|error: ParseReferenceError| Failure::command_line(error.to_string()))
 }
 
+/// Returns a reference that something can be pushed to.
+///
+/// # Errors
+///
+/// When it has a digest, which what is pushed has of itself.
+pub(crate) fn target(reference: &Reference) -> Result<Reference> {
+    match reference.digest() {
+        None => Ok(reference.clone()),
+        Some(_) => {
+            let failure = Failure::command_line(format!(
+                "cannot push to `{TRANSPORT}{reference}`: an image cannot be told its digest"
+            ));
+            Err(failure.hint("leave out what follows `@`"))
+        }
+    }
+}
+
 /// The registries that a command speaks to.
 pub(crate) struct Registries {
     flags: RegistryFlags,
@@ -157,7 +174,7 @@ impl Registries {
             user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..ClientOptions::default()
         };
-        let client = Client::connect(registry, &options, Arc::clone(&self.monitor));
+        let client = Client::connect(registry, &options, &self.monitor);
         let client = Arc::new(client?);
         let entry = (registry.to_owned(), credential, Arc::clone(&client));
         self.known.push(entry);

@@ -14,10 +14,11 @@ use sha2::{Digest as _, Sha256};
 use crate::buffer::AlignedBuffer;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
 use crate::layer::{CHUNK_BYTES, Layer, Piece, run_in_turn};
 use crate::monitor::Monitor;
+use crate::parcel::{Delivery, ParcelBlob};
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
 
@@ -36,6 +37,7 @@ pub(crate) struct Archive<'a> {
 enum Part<'a> {
     Bytes(Vec<u8>),
     Layer(&'a Layer),
+    Blob(&'a ParcelBlob),
 }
 
 impl Part<'_> {
@@ -43,40 +45,64 @@ impl Part<'_> {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Layer(layer) => layer.size(),
+            Self::Blob(blob) => blob.size,
         }
     }
 }
 
+#[derive(Clone, Copy)]
 enum Blob<'a> {
     Bytes(&'a [u8]),
     Layer(&'a Layer),
+    Other(&'a ParcelBlob),
+}
+
+/// Everything of an image or index by its digest.
+fn blobs(delivery: Delivery<'_>) -> BTreeMap<Digest, Blob<'_>> {
+    let mut blobs = BTreeMap::new();
+    match delivery {
+        Delivery::Image(image) => {
+            for document in [image.config(), image.manifest()] {
+                blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
+            }
+            let layers = image.layers().iter();
+            blobs.extend(layers.map(|layer| (layer.digest(), Blob::Layer(layer))));
+        }
+        Delivery::Parcel(parcel) => {
+            let documents = parcel.documents().iter();
+            blobs.extend(documents.map(|one| (one.digest, Blob::Bytes(&one.bytes))));
+            let others = parcel.blobs().iter();
+            blobs.extend(others.map(|blob| (blob.digest, Blob::Other(blob))));
+        }
+    }
+    blobs
 }
 
 impl<'a> Archive<'a> {
-    pub(crate) fn new(image: &'a Image, references: &[Reference]) -> Self {
-        let mut blobs: BTreeMap<Digest, Blob<'a>> = BTreeMap::new();
-        for document in [image.config(), image.manifest()] {
-            blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
-        }
-        for layer in image.layers() {
-            blobs.insert(layer.digest(), Blob::Layer(layer));
-        }
+    /// Lays out an archive; of an index, an engine that knows none loads the
+    /// image for `platform`.
+    pub(crate) fn new(
+        delivery: Delivery<'a>,
+        references: &[Reference],
+        platform: Option<&Platform>,
+    ) -> Self {
         let mut index = RootIndex::new();
-        index.insert(image, references);
+        index.insert(&delivery.root(), references);
         let mut archive = Self {
             parts: Vec::new(),
             size: 0,
         };
         archive.push_directory("blobs/");
         archive.push_directory("blobs/sha256/");
-        for (digest, blob) in blobs {
+        for (digest, blob) in blobs(delivery) {
             match blob {
                 Blob::Bytes(bytes) => archive.push_file(&blob_name(digest), 0o444, bytes),
-                Blob::Layer(layer) => archive.push_layer(layer),
+                Blob::Layer(layer) => archive.push_blob(digest, Part::Layer(layer)),
+                Blob::Other(blob) => archive.push_blob(digest, Part::Blob(blob)),
             }
         }
         archive.push_file("index.json", 0o644, &index.to_bytes());
-        let manifest = docker_manifest(image, references);
+        let manifest = docker_manifest(delivery.docker_image(platform), references);
         archive.push_file("manifest.json", 0o644, &manifest);
         archive.push_file("oci-layout", 0o444, OCI_LAYOUT);
         archive.push(Part::Bytes(vec![0; 2 * BLOCK_BYTES]));
@@ -91,6 +117,7 @@ impl<'a> Archive<'a> {
             match part {
                 Part::Bytes(bytes) => sha.update(bytes),
                 Part::Layer(layer) => sha.update(layer.digest().as_bytes()),
+                Part::Blob(blob) => sha.update(blob.digest.as_bytes()),
             }
         }
         Digest::from_hasher(sha)
@@ -123,12 +150,12 @@ impl<'a> Archive<'a> {
         self.push(Part::Bytes(part));
     }
 
-    fn push_layer(&mut self, layer: &'a Layer) {
-        let name = blob_name(layer.digest());
-        self.push(Part::Bytes(file_header(&name, 0o444, layer.size())));
-        self.push(Part::Layer(layer));
-        let padded = layer.size().next_multiple_of(BLOCK_BYTES as u64);
-        let padding = usize::try_from(padded - layer.size()).expect("less than a block");
+    fn push_blob(&mut self, digest: Digest, part: Part<'a>) {
+        let size = part.size();
+        self.push(Part::Bytes(file_header(&blob_name(digest), 0o444, size)));
+        self.push(part);
+        let padded = size.next_multiple_of(BLOCK_BYTES as u64);
+        let padding = usize::try_from(padded - size).expect("less than a block");
         self.push(Part::Bytes(vec![0; padding]));
     }
 
@@ -148,6 +175,7 @@ impl<'a> Archive<'a> {
             match part {
                 Part::Bytes(bytes) => sink.write_all(bytes).map_err(sink_error)?,
                 Part::Layer(layer) => layer.write_to(sink, sink_error, monitor)?,
+                Part::Blob(blob) => blob.copy_to(sink, sink_error, monitor)?,
             }
         }
         sink.flush().map_err(sink_error)
@@ -176,6 +204,10 @@ impl<'a> Archive<'a> {
                     pieces.extend(all.map(|piece| (offset, layers.len(), piece)));
                     layers.push(layer);
                 }
+                Part::Blob(blob) => {
+                    let mut place = At { file, offset };
+                    blob.copy_to(&mut place, sink_error, monitor)?;
+                }
             }
             offset += part.size();
         }
@@ -201,6 +233,24 @@ impl<'a> Archive<'a> {
             let of_layer: Vec<_> = of_layer.filter_map(|(_, crc)| crc.clone()).collect();
             layer.check_crc(&of_layer)?;
         }
+        Ok(())
+    }
+}
+
+/// A place in a file, from which it is written on.
+struct At<'a> {
+    file: &'a std::fs::File,
+    offset: u64,
+}
+
+impl Write for At<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.file.write_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layout::{self, check_layout, parent_of, write_error, write_layout};
 use crate::monitor::Monitor;
+use crate::parcel::{Delivery, Parcel};
 use crate::pipeline::{Stream, with_compressor};
+use crate::platform::Platform;
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
 
@@ -197,6 +199,8 @@ pub struct WriteOptions<'a> {
     pub sync: bool,
     /// What remembers the archives that were written.
     pub store: Option<&'a Store>,
+    /// The image of an index that engines without indexes load.
+    pub platform: Option<&'a Platform>,
 }
 
 /// What became of a destination.
@@ -225,15 +229,45 @@ pub fn write_image(
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
 ) -> Result<Written> {
+    let delivery = Delivery::Image(image);
+    write(delivery, destination, options, standard_output, monitor)
+}
+
+/// Copies what came from elsewhere to `destination`, its digests kept.
+///
+/// Of an index in an archive, engines that know none load the image for
+/// `options.platform`.
+///
+/// # Errors
+///
+/// As [`write_image`], and when a blob cannot be read or is damaged.
+pub fn write_parcel(
+    parcel: &Parcel,
+    destination: &Destination,
+    options: WriteOptions<'_>,
+    standard_output: &mut (dyn Write + Send),
+    monitor: Monitor<'_>,
+) -> Result<Written> {
+    let delivery = Delivery::Parcel(parcel);
+    write(delivery, destination, options, standard_output, monitor)
+}
+
+fn write(
+    delivery: Delivery<'_>,
+    destination: &Destination,
+    options: WriteOptions<'_>,
+    standard_output: &mut (dyn Write + Send),
+    monitor: Monitor<'_>,
+) -> Result<Written> {
     let references = options.references;
-    let archive = || Archive::new(image, references);
+    let archive = || Archive::new(delivery, references, options.platform);
     match destination {
         Destination::Layout(path, tag) => {
             let references = match tag {
                 Some(tag) => retag(references, tag),
                 None => references.to_vec(),
             };
-            let is_new = write_layout(path, image, &references, options.sync, monitor)?;
+            let is_new = write_layout(path, delivery, &references, options.sync, monitor)?;
             Ok(if is_new {
                 Written::New
             } else {

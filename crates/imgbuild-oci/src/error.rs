@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::digest::Digest;
 use crate::path::ImagePath;
 
 /// What can fail while layers are built and images are written.
@@ -76,6 +77,24 @@ pub enum Error {
         /// The blob in the store, which has been removed, or the scratch
         /// directory.
         path: PathBuf,
+    },
+
+    /// A blob that is copied could not be read.
+    #[error("cannot read the blob {digest}")]
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A blob that is copied is not what its name says.
+    #[error("a blob is damaged: expected {expected}, found {found}")]
+    BlobDigest {
+        /// The digest that it should have.
+        expected: Digest,
+        /// The digest that it has.
+        found: Digest,
     },
 
     /// A directory that holds something else than an image layout.

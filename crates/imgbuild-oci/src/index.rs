@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::image::Image;
+use crate::digest::Digest;
 use crate::json;
+use crate::parcel::Document;
 use crate::reference::Reference;
 
 /// The content of `oci-layout`. Every reader wants exactly this version, also
@@ -20,7 +21,6 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The [`index.json`] of a layout or an archive, with its keys in Docker's
 /// order. What others put into it is kept as it is.
@@ -36,11 +36,11 @@ pub(crate) struct RootIndex {
     rest: BTreeMap<String, Value>,
 }
 
-/// A descriptor of an image manifest, with its keys in Docker's order.
+/// A descriptor of a manifest or index, with its keys in Docker's order.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ManifestDescriptor {
-    media_type: &'static str,
+struct ManifestDescriptor<'a> {
+    media_type: &'a str,
     digest: String,
     size: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -56,7 +56,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn is_replaced_by(&self, new: &ManifestDescriptor) -> bool {
+    fn is_replaced_by(&self, new: &ManifestDescriptor<'_>) -> bool {
         match new.annotations.get(REF_NAME) {
             Some(tag) => self.annotations.get(REF_NAME) == Some(tag),
             None => self.annotations.is_empty() && self.digest == new.digest,
@@ -105,19 +105,19 @@ impl RootIndex {
         })
     }
 
-    /// Lists `image` under every reference, or once without a name; what had
+    /// Lists an image or index under every reference, or once without a name; what had
     /// one of the tags before, or is the same image without a name, goes.
-    pub(crate) fn insert(&mut self, image: &Image, references: &[Reference]) {
+    pub(crate) fn insert(&mut self, root: &Document, references: &[Reference]) {
         let names: Vec<BTreeMap<&'static str, String>> = match references {
             [] => vec![BTreeMap::new()],
             references => references.iter().map(annotations).collect(),
         };
-        let added: Vec<ManifestDescriptor> = names
+        let added: Vec<ManifestDescriptor<'_>> = names
             .into_iter()
             .map(|annotations| ManifestDescriptor {
-                media_type: MANIFEST_MEDIA_TYPE,
-                digest: image.manifest().digest().to_string(),
-                size: image.manifest().bytes().len(),
+                media_type: &root.media_type,
+                digest: root.digest.to_string(),
+                size: root.bytes.len(),
                 annotations,
             })
             .collect();
@@ -146,8 +146,12 @@ fn annotations(reference: &Reference) -> BTreeMap<&'static str, String> {
     annotations
 }
 
-/// The `manifest.json` of an archive, which Docker's graph drivers read.
-pub(crate) fn docker_manifest(image: &Image, references: &[Reference]) -> Vec<u8> {
+/// The `manifest.json` of an archive, which Docker's graph drivers read: the
+/// one image that they shall have, if there is one.
+pub(crate) fn docker_manifest(
+    image: Option<(Digest, Vec<Digest>)>,
+    references: &[Reference],
+) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Item {
@@ -156,15 +160,12 @@ pub(crate) fn docker_manifest(image: &Image, references: &[Reference]) -> Vec<u8
         layers: Vec<String>,
     }
     let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
-    json::to_field_order(&[Item {
-        config: blob_name(image.config().digest()),
+    let items = image.map(|(config, layers)| Item {
+        config: blob_name(config),
         repo_tags: (!tags.is_empty()).then_some(tags),
-        layers: image
-            .layers()
-            .iter()
-            .map(|layer| blob_name(layer.digest()))
-            .collect(),
-    }])
+        layers: layers.into_iter().map(blob_name).collect(),
+    });
+    json::to_field_order(&items.as_slice())
 }
 
 /// The name of a blob in a layout: `blobs/sha256/<hex>`.

@@ -11,10 +11,10 @@ use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::Layer;
 use crate::monitor::Monitor;
+use crate::parcel::Delivery;
 use crate::reference::Reference;
 
 /// Checks that a layout can be written at `path`: nothing is there, or an
@@ -27,14 +27,14 @@ pub fn check_layout(path: &Path) -> Result<()> {
     read_root_index(path).map(|_| ())
 }
 
-/// Writes `image` into the layout at `path`, under its references.
+/// Writes an image or index into the layout at `path`, under its references.
 ///
 /// What else is in the layout stays; another image of the same tag loses it.
 /// Two writers wait for each other. A new layout appears as a whole. Returns
 /// whether anything was written: an image that is there stays as it is.
 pub(crate) fn write_layout(
     path: &Path,
-    image: &Image,
+    delivery: Delivery<'_>,
     references: &[Reference],
     sync: bool,
     monitor: Monitor<'_>,
@@ -43,7 +43,7 @@ pub(crate) fn write_layout(
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     loop {
         if is_present(path)? {
-            return update_layout(path, image, references, sync, monitor);
+            return update_layout(path, delivery, references, sync, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
@@ -52,7 +52,7 @@ pub(crate) fn write_layout(
             .permissions(std::fs::Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(|source| write_error(path, source))?;
-        update_layout(fresh.path(), image, references, sync, monitor)?;
+        update_layout(fresh.path(), delivery, references, sync, monitor)?;
         // Succeeds over nothing and over an empty directory only.
         match fs::rename(fresh.path(), path) {
             Ok(()) => {
@@ -148,7 +148,7 @@ struct Update<'a> {
 
 fn update_layout(
     path: &Path,
-    image: &Image,
+    delivery: Delivery<'_>,
     references: &[Reference],
     sync: bool,
     monitor: Monitor<'_>,
@@ -172,16 +172,8 @@ fn update_layout(
         added: Vec::new(),
         _lock: lock,
     };
-    let sink_error = |source| write_error(path, source);
-    for layer in image.layers() {
-        update.add_layer(layer, monitor)?;
-    }
-    for document in [image.config(), image.manifest()] {
-        update.add_blob(document.digest(), document.bytes().len() as u64, |file| {
-            file.write_all(document.bytes()).map_err(sink_error)
-        })?;
-    }
-    index.insert(image, references);
+    update.add(delivery, monitor)?;
+    index.insert(&delivery.root(), references);
     let index = index.to_bytes();
     let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {
@@ -192,6 +184,39 @@ fn update_layout(
 }
 
 impl Update<'_> {
+    fn add(&mut self, delivery: Delivery<'_>, monitor: Monitor<'_>) -> Result<()> {
+        match delivery {
+            Delivery::Image(image) => {
+                for layer in image.layers() {
+                    self.add_layer(layer, monitor)?;
+                }
+                self.add_document(image.config().digest(), image.config().bytes())?;
+                self.add_document(image.manifest().digest(), image.manifest().bytes())
+            }
+            Delivery::Parcel(parcel) => {
+                let path = self.path;
+                let sink_error = |source| write_error(path, source);
+                for blob in parcel.blobs() {
+                    self.add_blob(blob.digest, blob.size, |file| {
+                        blob.copy_to(file, &sink_error, monitor)
+                    })?;
+                }
+                for document in parcel.documents() {
+                    self.add_document(document.digest, &document.bytes)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn add_document(&mut self, digest: Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.path;
+        self.add_blob(digest, bytes.len() as u64, |file| {
+            file.write_all(bytes)
+                .map_err(|source| write_error(path, source))
+        })
+    }
+
     /// Adds the blob of a layer: under a name of the file that it lies in, if
     /// that has none yet, and otherwise as a copy.
     fn add_layer(&mut self, layer: &Layer, monitor: Monitor<'_>) -> Result<()> {

@@ -4,11 +4,15 @@
 //! Nothing is made anew, so every digest stays what it is.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 pub use crate::blob::{BlobContent, BlobOrigin};
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestWriter};
+use crate::error::Error;
 use crate::image::Image;
+use crate::layer::CHUNK_BYTES;
+use crate::monitor::{Monitor, Progress};
 use crate::platform::Platform;
 use crate::source::document::{Document as RawDocument, RawDescriptor};
 use crate::source::{
@@ -113,11 +117,7 @@ impl Parcel {
     #[must_use]
     pub fn of_image(image: &Image) -> Self {
         let mut parcel = Self {
-            documents: vec![Document {
-                media_type: MANIFEST_MEDIA_TYPE.to_owned(),
-                digest: image.manifest().digest(),
-                bytes: image.manifest().bytes().to_vec(),
-            }],
+            documents: vec![manifest_of(image)],
             blobs: Vec::new(),
         };
         for layer in image.layers() {
@@ -204,9 +204,74 @@ impl Parcel {
         &self.blobs
     }
 
+    fn docker_image(&self, platform: Option<&Platform>) -> Option<(Digest, Vec<Digest>)> {
+        let manifest = match platform {
+            Some(platform) if is_index(&self.root().media_type) => self.manifest_for(platform)?,
+            _ => {
+                let mut documents = self.documents.iter();
+                documents.find(|document| is_manifest(&document.media_type))?
+            }
+        };
+        let raw = parse(manifest).ok()?;
+        let digest = |descriptor: RawDescriptor| descriptor.digest?.parse().ok();
+        let layers = raw.layers.unwrap_or_default().into_iter().map(digest);
+        Some((digest(raw.config?)?, layers.collect::<Option<_>>()?))
+    }
+
+    fn manifest_for(&self, platform: &Platform) -> Option<&Document> {
+        let indexes = self
+            .documents
+            .iter()
+            .filter(|one| is_index(&one.media_type));
+        let mut children = indexes.filter_map(|index| children(index).ok()).flatten();
+        let child = children.find(|child| child.platform.as_ref() == Some(platform))?;
+        self.documents.iter().find(|one| one.digest == child.digest)
+    }
+
     fn push_blob(&mut self, blob: ParcelBlob) {
         if self.blobs.iter().all(|one| one.digest != blob.digest) {
             self.blobs.push(blob);
+        }
+    }
+}
+
+fn manifest_of(image: &Image) -> Document {
+    Document {
+        media_type: MANIFEST_MEDIA_TYPE.to_owned(),
+        digest: image.manifest().digest(),
+        bytes: image.manifest().bytes().to_vec(),
+    }
+}
+
+/// What is written to a destination: an image that was built here, whose
+/// layers are written by all threads, or what came from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Delivery<'a> {
+    Image(&'a Image),
+    Parcel(&'a Parcel),
+}
+
+impl Delivery<'_> {
+    /// Returns the document that leads to everything else.
+    pub(crate) fn root(&self) -> Document {
+        match self {
+            Self::Image(image) => manifest_of(image),
+            Self::Parcel(parcel) => parcel.root().clone(),
+        }
+    }
+
+    /// Returns config and layers of the image that an engine without indexes
+    /// loads: the only one, or the one for `platform`.
+    pub(crate) fn docker_image(
+        &self,
+        platform: Option<&Platform>,
+    ) -> Option<(Digest, Vec<Digest>)> {
+        match self {
+            Self::Image(image) => {
+                let layers = image.layers().iter().map(crate::layer::Layer::digest);
+                Some((image.config().digest(), layers.collect()))
+            }
+            Self::Parcel(parcel) => parcel.docker_image(platform),
         }
     }
 }
@@ -405,6 +470,46 @@ fn child(parent: &Document, raw: RawDescriptor) -> Result<Child, ParcelError> {
         size: size.ok_or_else(|| error("size"))?,
         platform,
     })
+}
+
+impl ParcelBlob {
+    /// Copies the bytes to `sink`, and checks them.
+    pub(crate) fn copy_to(
+        &self,
+        sink: &mut dyn Write,
+        sink_error: &dyn Fn(io::Error) -> Error,
+        monitor: Monitor<'_>,
+    ) -> Result<(), Error> {
+        let read_error = |source| Error::Blob {
+            digest: self.digest,
+            source,
+        };
+        let mut reader = self.content.open(0).map_err(read_error)?;
+        let mut writer = DigestWriter::new(sink);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            monitor.check()?;
+            let count = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // A reader that stops because it was told to.
+                Err(error) => return monitor.check().and(Err(read_error(error))),
+            };
+            writer.write_all(&buffer[..count]).map_err(sink_error)?;
+            monitor.report(Progress::Written {
+                bytes: count as u64,
+            });
+        }
+        let (_, found, size) = writer.finish();
+        match found == self.digest && size == self.size {
+            true => Ok(()),
+            false => Err(Error::BlobDigest {
+                expected: self.digest,
+                found,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]

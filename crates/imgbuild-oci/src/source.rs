@@ -150,6 +150,21 @@ impl Source {
         Ok(bytes)
     }
 
+    /// Returns what `index.json` itself lists, indexes as well as manifests;
+    /// none if there is no `index.json`.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or malformed, or lists too much.
+    pub fn roots(&self) -> Result<Vec<ManifestDescriptor>, SourceError> {
+        let mut found = Vec::new();
+        if let Some(blob) = self.member("index.json")? {
+            let bytes = read_document("index.json", blob)?;
+            self.add_manifests("index.json", &bytes, None, &mut found)?;
+        }
+        Ok(found)
+    }
+
     /// Returns the manifests that `index.json` and the indexes below it lead
     /// to, in their order; none if there is no `index.json`.
     ///

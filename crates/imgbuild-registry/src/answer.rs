@@ -65,7 +65,7 @@ impl Answer {
     }
 
     /// Says which server answered, if it was not the registry.
-    pub(crate) fn from_server(mut self, server: &str) -> Self {
+    pub(crate) fn by_server(mut self, server: &str) -> Self {
         self.server = Some(escaped(server.as_bytes()));
         self
     }

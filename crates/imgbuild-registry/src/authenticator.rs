@@ -98,7 +98,7 @@ impl Context<'_> {
         Error::Protocol {
             place: self.place.clone(),
             step: Step::Token,
-            problem,
+            problem: Box::new(problem),
         }
     }
 }
@@ -306,7 +306,7 @@ fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
     if response.status != 200 {
         let (status, host) = (response.status, response.origin().host);
         let wait = response.retry_after();
-        let answer = Answer::read(status, wait, response.into_reader()).from_server(&host);
+        let answer = Answer::read(status, wait, response.into_reader()).by_server(&host);
         return Err(Error::Refused {
             place: context.place.clone(),
             step: Step::Token,
@@ -330,7 +330,7 @@ fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
         .or(body.access_token)
         .filter(|text| is_token(text));
     let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
-    let lifetime = lifetime.max(DEFAULT_LIFETIME).min(24 * 3600);
+    let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
     Ok(Token {
         text: Secret::new(text.ok_or_else(no_token)?),
         // A little earlier: the request takes time, and clocks differ.

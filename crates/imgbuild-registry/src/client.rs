@@ -111,7 +111,7 @@ impl Client {
     pub fn connect(
         registry: &str,
         options: &ClientOptions,
-        monitor: Arc<dyn Monitor>,
+        monitor: &Arc<dyn Monitor>,
     ) -> Result<Self> {
         let certificates = match &options.certificates {
             Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
@@ -121,12 +121,12 @@ impl Client {
             None => Vec::new(),
         };
         let may_be_plain = options.plain_http || host::is_loopback(registry);
-        let secure = Self::reach(registry, "https", options, &certificates, &monitor);
+        let secure = Self::reach(registry, "https", options, &certificates, monitor);
         let error = match secure {
             Err(error) if may_be_plain && may_speak_plainly(&error) => error,
             result => return result,
         };
-        match Self::reach(registry, "http", options, &certificates, &monitor) {
+        match Self::reach(registry, "http", options, &certificates, monitor) {
             Ok(client) => Ok(client),
             // Nobody listens there at all, or what it speaks is TLS.
             Err(Error::Protocol { .. } | Error::Refused { .. }) => Err(error),
@@ -233,8 +233,8 @@ impl Client {
 
     pub(crate) fn place(&self, repository: Option<&str>) -> Place {
         Place {
-            registry: self.registry.clone(),
-            repository: repository.map(str::to_owned),
+            registry: self.registry.as_str().into(),
+            repository: repository.map(Into::into),
         }
     }
 
@@ -242,7 +242,7 @@ impl Client {
         Error::Protocol {
             place: self.place(repository),
             step: step.clone(),
-            problem,
+            problem: Box::new(problem),
         }
     }
 
@@ -328,7 +328,7 @@ impl Client {
         let wait = response.retry_after();
         let mut answer = Answer::read(status, wait, response.into_reader());
         if !is_ours {
-            answer = answer.from_server(&host);
+            answer = answer.by_server(&host);
         }
         Error::Refused {
             place: self.place(call.repository),
@@ -423,7 +423,7 @@ fn challenge_of(response: &Response) -> Option<challenge::Challenge> {
 fn is_redirect(status: u16, call: &Call<'_>) -> bool {
     match status {
         307 | 308 => true,
-        301 | 302 | 303 => call.method == Method::GET || call.method == Method::HEAD,
+        301..=303 => call.method == Method::GET || call.method == Method::HEAD,
         _ => false,
     }
 }

@@ -44,7 +44,7 @@ pub enum Error {
         /// What was to be done.
         step: Step,
         /// The rule that it breaks.
-        problem: Problem,
+        problem: Box<Problem>,
     },
 
     /// What was to be sent could not be read.
@@ -131,8 +131,8 @@ impl Error {
 /// A registry, or a repository of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    pub(crate) registry: String,
-    pub(crate) repository: Option<String>,
+    pub(crate) registry: Box<str>,
+    pub(crate) repository: Option<Box<str>>,
 }
 
 impl Place {

@@ -79,7 +79,7 @@ fn protocol(problem: &Problem) -> Option<&'static str> {
             "a proxy before the registry does not tell it that it is reached by https (`X-Forwarded-Proto`)",
         ),
         Problem::Platform { .. } => {
-            Some("take one of these with `--platform`, or all with `--all`")
+            Some("take one of these with `--platform`, or leave it out for all")
         }
         _ => None,
     }

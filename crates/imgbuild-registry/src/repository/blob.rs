@@ -162,7 +162,7 @@ fn is_wrong(error: &Error) -> bool {
     let Error::Protocol { problem, .. } = error else {
         return false;
     };
-    matches!(problem, Problem::Digest { .. })
+    matches!(**problem, Problem::Digest { .. })
 }
 
 impl BlobReader {

@@ -185,7 +185,7 @@ fn is_damage(error: &Error) -> bool {
     let Error::Protocol { problem, .. } = error else {
         return false;
     };
-    matches!(problem, Problem::Digest { .. })
+    matches!(**problem, Problem::Digest { .. })
 }
 
 fn has_no_head(error: &Error) -> bool {

@@ -48,6 +48,12 @@ struct Session {
     min_chunk: u64,
 }
 
+/// How an upload has gone so far, over all its sessions.
+struct Effort {
+    way: Way,
+    attempts: Attempts,
+}
+
 /// How the rest of a blob is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -123,8 +129,10 @@ impl Repository {
     }
 
     fn send(&self, blob: Outgoing<'_>, session: Option<Session>) -> Result<()> {
-        let mut attempts = self.client.attempts();
-        let mut way = Way::Whole;
+        let mut effort = Effort {
+            way: Way::Whole,
+            attempts: self.client.attempts(),
+        };
         let mut session = session;
         let mut sessions = 0;
         loop {
@@ -137,7 +145,7 @@ impl Repository {
             sessions += 1;
             loop {
                 check(self.client.monitor())?;
-                match self.advance(blob, &mut open, &mut way, &mut attempts)? {
+                match self.advance(blob, &mut open, &mut effort)? {
                     Outcome::Done => return Ok(()),
                     Outcome::Continue => {}
                     Outcome::Restart if sessions < MAX_SESSIONS => break,
@@ -164,11 +172,10 @@ impl Repository {
         &self,
         blob: Outgoing<'_>,
         session: &mut Session,
-        way: &mut Way,
-        attempts: &mut Attempts,
+        effort: &mut Effort,
     ) -> Result<Outcome> {
         let before = session.offset;
-        let tried = match *way {
+        let tried = match effort.way {
             _ if session.offset == blob.size && blob.size > 0 => self.finish(blob, session, false),
             // A registry that has a part takes the rest by a chunk only.
             Way::Whole if session.offset == 0 => self.finish(blob, session, true),
@@ -178,13 +185,13 @@ impl Repository {
         let error = match tried {
             Ok(outcome) => {
                 if session.offset > before {
-                    attempts.progress();
+                    effort.attempts.progress();
                 }
                 return Ok(outcome);
             }
             Err(error) => error,
         };
-        self.recover(blob, session, way, attempts, error)
+        self.recover(blob, session, effort, error)
     }
 
     /// Finds out how to go on after a failure.
@@ -192,10 +199,10 @@ impl Repository {
         &self,
         blob: Outgoing<'_>,
         session: &mut Session,
-        way: &mut Way,
-        attempts: &mut Attempts,
+        effort: &mut Effort,
         error: Error,
     ) -> Result<Outcome> {
+        let Effort { way, attempts } = effort;
         let before = session.offset;
         let monitor = self.client.monitor();
         if has_denied(&error) {

@@ -1,0 +1,281 @@
+//! `imgbuild copy`: an image or index from one place to others, as it is.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use fs_err as fs;
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel};
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::reference::Reference;
+use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
+use imgbuild_registry::pull;
+use serde_json::json;
+
+use super::registry::{self, Access, Output, Push, Registries};
+use crate::args::CopyArguments;
+use crate::failure::{Failure, Result};
+use crate::interrupt;
+use crate::printed;
+use crate::ui::Ui;
+
+/// The tag, in an index.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The full name, in an index.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// What is copied, and what it is called.
+struct Found {
+    parcel: Parcel,
+    names: Vec<Reference>,
+}
+
+pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
+    let source = registry::reference(&arguments.source)?;
+    let (here, targets) = destinations(arguments)?;
+    let interrupted = interrupt::watch()?;
+    // A credential of the command line is for where it writes to, if that is
+    // a registry: leave to read is given more freely.
+    let readers: Vec<&Reference> = match targets.is_empty() {
+        true => source.iter().collect(),
+        false => targets.iter().collect(),
+    };
+    let primary = registry::primary(&arguments.registry, readers)?;
+    let flags = &arguments.registry;
+    let mut registries = Registries::new(flags, primary.as_deref(), ui, &interrupted)?;
+    let platforms = match &arguments.platform {
+        Some(platform) => Platforms::One(platform.clone()),
+        None => Platforms::All,
+    };
+    let found = match &source {
+        Some(reference) => from_registry(&mut registries, reference, &platforms)?,
+        None => from_source(&arguments.source, &platforms)?,
+    };
+    let size: u64 = found.parcel.blobs().iter().map(|blob| blob.size).sum();
+    ui.start_progress(size * (here.len() + targets.len()) as u64);
+    let follow = |progress: Progress<'_>| {
+        if let Progress::Written { bytes } = progress {
+            ui.advance(bytes);
+        }
+    };
+    let monitor = Monitor::new(&follow, &interrupted);
+    for destination in &here {
+        write(&found, destination, arguments, monitor, ui)?;
+    }
+    let pushes = registries.push(&found.parcel, &targets)?;
+    ui.finish_progress();
+    for push in &pushes {
+        push.report(ui);
+    }
+    report(arguments, &found, &here, &pushes, &registries, ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Divides what was typed, and checks it before anything is read.
+fn destinations(arguments: &CopyArguments) -> Result<(Vec<Destination>, Vec<Reference>)> {
+    let (mut here, mut targets) = (Vec::new(), Vec::new());
+    for output in &arguments.destinations {
+        match output {
+            Output::Here(destination) => here.push(destination.clone()),
+            Output::Registry(reference) => targets.push(registry::target(reference)?),
+        }
+    }
+    let to_output = here
+        .iter()
+        .filter(|one| **one == Destination::StandardOutput);
+    match to_output.count() {
+        0 => {}
+        1 if arguments.json => {
+            return Err(Failure::command_line(
+                "`-` and `--json` both write to standard output",
+            ));
+        }
+        1 if io::stdout().is_terminal() => {
+            let failure = Failure::command_line("refusing to write an archive to a terminal");
+            return Err(failure.hint("redirect standard output, or name a file"));
+        }
+        1 => {}
+        _ => return Err(Failure::command_line("`-` is given twice")),
+    }
+    for destination in &here {
+        destination.check()?;
+    }
+    Ok((here, targets))
+}
+
+fn from_registry(
+    registries: &mut Registries,
+    reference: &Reference,
+    platforms: &Platforms,
+) -> Result<Found> {
+    let repository = registries.repository(reference, Access::Pull)?;
+    let digest = reference.digest().map(ToString::to_string);
+    let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
+    let Some(parcel) = pull::parcel(&repository, wanted, platforms)? else {
+        let failure = Failure::build(format!("there is no image `{reference}`"));
+        return Err(failure.hint(
+            "see that repository and tag are right; what may not be seen is not found either",
+        ));
+    };
+    let name = reference.tag().and_then(|tag| reference.with_tag(tag));
+    Ok(Found {
+        parcel,
+        names: name.into_iter().collect(),
+    })
+}
+
+fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
+    let name: SourceName = text
+        .parse()
+        .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
+            let failure = Failure::command_line(error.to_string());
+            failure.hint("imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` and paths of these")
+        })?;
+    let source = Arc::new(name.open(&env::temp_dir()).map_err(Failure::build)?);
+    let roots = source.roots().map_err(Failure::build)?;
+    let root = choose(&name, &source, &roots)?;
+    let parcel = Parcel::of_source(&source, root, platforms).map_err(|error| match error {
+        error @ ParcelError::Platform { .. } => Failure::build(error)
+            .hint("take one of these with `--platform`, or leave it out for all"),
+        error => Failure::build(error),
+    })?;
+    let same = roots.iter().filter(|one| one.digest == root.digest);
+    let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());
+    Ok(Found {
+        parcel,
+        names: names.collect(),
+    })
+}
+
+/// Finds the one image or index that is meant.
+fn choose<'a>(
+    name: &SourceName,
+    source: &Source,
+    roots: &'a [ManifestDescriptor],
+) -> Result<&'a ManifestDescriptor> {
+    let path = name.path().display();
+    if roots.is_empty() {
+        let has_old_form = !source
+            .docker_manifests()
+            .map_err(Failure::build)?
+            .is_empty();
+        let failure = Failure::build(match has_old_form {
+            true => format!(
+                "`{path}` is an archive in the old form of Docker, without digests that could be kept"
+            ),
+            false => format!("`{path}` has no image"),
+        });
+        return Err(match has_old_form {
+            true => {
+                failure.hint("save it again with Docker 25 or later, or push it with `docker push`")
+            }
+            false => failure,
+        });
+    }
+    let is_called = |one: &&ManifestDescriptor, tag: &str| {
+        let names = [REF_NAME, CONTAINERD_NAME].into_iter();
+        names
+            .filter_map(|key| one.annotations.get(key))
+            .any(|name| name == tag)
+    };
+    let fitting: Vec<&ManifestDescriptor> = match name.tag() {
+        Some(tag) => roots.iter().filter(|one| is_called(one, tag)).collect(),
+        None => roots.iter().collect(),
+    };
+    let first = fitting.first();
+    let is_one = fitting
+        .iter()
+        .all(|one| Some(&one.digest) == first.map(|first| &first.digest));
+    match (first, is_one) {
+        (Some(first), true) => Ok(first),
+        (None, _) => {
+            let message = format!(
+                "`{path}` has no image with the tag `{}`",
+                name.tag().unwrap_or_default()
+            );
+            Err(Failure::build(message).hint(known_tags(roots)))
+        }
+        (Some(_), false) => {
+            let failure = Failure::build(format!("`{path}` has several images"));
+            Err(failure.hint(format!(
+                "name one with `oci:{path}:TAG`; {}",
+                known_tags(roots)
+            )))
+        }
+    }
+}
+
+fn known_tags(roots: &[ManifestDescriptor]) -> String {
+    let tags = roots.iter().filter_map(|one| one.annotations.get(REF_NAME));
+    let tags: Vec<String> = tags.take(20).map(|tag| format!("`{tag}`")).collect();
+    match tags.is_empty() {
+        true => "none of them has a tag".to_owned(),
+        false => format!("it has {}", tags.join(", ")),
+    }
+}
+
+fn write(
+    found: &Found,
+    destination: &Destination,
+    arguments: &CopyArguments,
+    monitor: Monitor<'_>,
+    ui: &Ui,
+) -> Result<()> {
+    let host = Platform::from_parts("linux", env::consts::ARCH, None);
+    let options = WriteOptions {
+        references: &found.names,
+        threads: 1,
+        sync: !arguments.no_sync,
+        store: None,
+        platform: Some(&host),
+    };
+    let mut output = super::build::raw_standard_output()?;
+    let written = write_parcel(&found.parcel, destination, options, &mut output, monitor)?;
+    match (written, destination) {
+        (Written::Unchanged, _) => ui.status(&format!("unchanged `{destination}`")),
+        (_, Destination::StandardOutput) => ui.status("wrote the archive to standard output"),
+        _ => ui.status(&format!("wrote `{destination}`")),
+    }
+    Ok(())
+}
+
+fn report(
+    arguments: &CopyArguments,
+    found: &Found,
+    here: &[Destination],
+    pushes: &[Push],
+    registries: &Registries,
+    ui: &Ui,
+) -> Result<()> {
+    let root = found.parcel.root();
+    if let Some(path) = &arguments.digest_file {
+        fs::write(path, root.digest.to_string()).map_err(Failure::build)?;
+    }
+    if here.contains(&Destination::StandardOutput) {
+        // Standard output holds the archive.
+        ui.status(&root.digest.to_string());
+        return Ok(());
+    }
+    let traffic = registries.traffic();
+    printed(match arguments.json {
+        true => ui.result(
+            &json!({
+                "mediaType": root.media_type,
+                "digest": root.digest,
+                "size": root.bytes.len(),
+                "manifests": found.parcel.documents().len(),
+                "blobs": found.parcel.blobs().len(),
+                "source": arguments.source,
+                "destinations": here,
+                "pushed": pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
+                "requests": traffic.requests,
+                "sentBytes": traffic.sent,
+            })
+            .to_string(),
+        ),
+        false => ui.result(&root.digest.to_string()),
+    })
+}
