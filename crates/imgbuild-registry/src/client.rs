@@ -26,8 +26,15 @@ use crate::url::{self, Origin};
 /// How many redirects one request follows.
 const MAX_REDIRECTS: usize = 8;
 
+/// The size of chunks, where a blob cannot be sent in one request.
+const DEFAULT_CHUNK_BYTES: u64 = 32 << 20;
+
+/// How often finding a registry is tried: a wrong name is more likely than a
+/// bad moment.
+const PING_ATTEMPTS: u32 = 3;
+
 /// How a registry is reached.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// Who asks; without it, everybody.
     pub credential: Option<Credential>,
@@ -45,6 +52,26 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// What the registry is told of the program.
     pub user_agent: String,
+    /// The size of the first chunk, where a blob cannot be sent in one
+    /// request; later ones are made smaller if need be, and larger if the
+    /// registry asks for it.
+    pub chunk_bytes: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            credential: None,
+            plain_http: false,
+            certificates: None,
+            https_proxy: None,
+            http_proxy: None,
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            user_agent: "imgbuild".to_owned(),
+            chunk_bytes: DEFAULT_CHUNK_BYTES,
+        }
+    }
 }
 
 /// What was sent to a registry so far.
@@ -65,6 +92,7 @@ pub struct Client {
     monitor: Arc<dyn Monitor>,
     policy: RetryPolicy,
     plain_http: bool,
+    chunk_bytes: u64,
 }
 
 /// One thing that the registry shall do.
@@ -128,8 +156,8 @@ impl Client {
         };
         match Self::reach(registry, "http", options, &certificates, monitor) {
             Ok(client) => Ok(client),
-            // Nobody listens there at all, or what it speaks is TLS.
-            Err(Error::Protocol { .. } | Error::Refused { .. }) => Err(error),
+            // So servers answer http where they speak TLS.
+            Err(plain) if status_of(&plain) == Some(400) => Err(error),
             Err(plain) => Err(plain),
         }
     }
@@ -167,7 +195,8 @@ impl Client {
             authenticator: Authenticator::new(options.credential.clone()),
             monitor: Arc::clone(monitor),
             policy: options.retry,
-            plain_http: options.plain_http || !is_secure,
+            plain_http: options.plain_http,
+            chunk_bytes: options.chunk_bytes.max(1),
         };
         client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
         Ok(client)
@@ -220,6 +249,10 @@ impl Client {
         &*self.monitor
     }
 
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts::new(self.policy)
     }
@@ -246,8 +279,8 @@ impl Client {
         }
     }
 
-    /// Resolves a `Location` of an answer; what leads from https to http is
-    /// refused.
+    /// Resolves a `Location` of an answer. What leads from https to http is
+    /// refused, and so is http on another machine unless that was allowed.
     pub(crate) fn follow(
         &self,
         call: &Call<'_>,
@@ -276,7 +309,11 @@ impl Client {
     ///
     /// When it is refused, when there is no answer, or when interrupted.
     pub(crate) fn call(&self, call: &Call<'_>) -> Result<Response> {
-        let mut attempts = self.attempts();
+        let mut policy = self.policy;
+        if call.step == Step::Ping {
+            policy.attempts = policy.attempts.min(PING_ATTEMPTS);
+        }
+        let mut attempts = Attempts::new(policy);
         loop {
             check(self.monitor())?;
             match self.authenticated(call) {
@@ -410,6 +447,13 @@ fn may_speak_plainly(error: &Error) -> bool {
         ),
         Error::Processor { .. } => true,
         _ => false,
+    }
+}
+
+fn status_of(error: &Error) -> Option<u16> {
+    match error {
+        Error::Refused { answer, .. } => Some(answer.status()),
+        _ => None,
     }
 }
 

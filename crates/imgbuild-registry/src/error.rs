@@ -246,7 +246,7 @@ pub enum Problem {
     #[error("it redirects to an address that is none")]
     RedirectAddress,
     /// A redirect, upload or token server without TLS.
-    #[error("it leads from https to `{0}`, which is not secure")]
+    #[error("it leads to `{0}` without https, which is not secure")]
     Downgrade(String),
     /// An upload without a usable address.
     #[error("it says no usable address for the upload")]

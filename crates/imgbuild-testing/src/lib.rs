@@ -20,6 +20,7 @@
 //! | [`tree`] | [`Tree`]: a release written as lines of text |
 //! | [`sandbox`] | [`Sandbox`] and [`Outcome`]: one program, run in a directory of its own with a known environment |
 //! | [`redact`] | what varies in messages (paths, durations) by a fixed word; never a digest |
+//! | [`registry`] | [`FakeRegistry`]: a registry on loopback that can be told to misbehave |
 //! | [`mod@unpack`] | [`unpack()`]: what a standard tar reader finds in an archive or layout, all digests recomputed |
 //!
 //! It depends on no other crate of the workspace, so that what it finds in an
@@ -28,11 +29,13 @@
 #![deny(missing_docs)]
 
 pub mod redact;
+pub mod registry;
 pub mod sandbox;
 pub mod tree;
 pub mod unpack;
 
 pub use redact::Redactions;
+pub use registry::FakeRegistry;
 pub use sandbox::{Outcome, Sandbox};
 pub use tree::{ParseTreeError, Tree};
 pub use unpack::{

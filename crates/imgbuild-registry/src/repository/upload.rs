@@ -15,11 +15,8 @@ use crate::retry::Attempts;
 use crate::transport::Response;
 use crate::url;
 
-/// The first size of chunks, where a blob cannot be sent in one request.
-const FIRST_CHUNK_BYTES: u64 = 32 << 20;
-
-/// The smallest size of chunks that is tried.
-const MIN_CHUNK_BYTES: u64 = 1 << 20;
+/// How often the size of chunks is halved.
+const MAX_HALVINGS: u32 = 5;
 
 /// How often an upload starts anew.
 const MAX_SESSIONS: u32 = 5;
@@ -215,11 +212,11 @@ impl Repository {
         match error.answer().map(Answer::status) {
             // Too much at once, or not in this way.
             Some(400 | 404 | 405 | 411 | 413 | 415 | 501) if *way == Way::Whole && before == 0 => {
-                *way = Way::Chunks(FIRST_CHUNK_BYTES.max(session.min_chunk));
+                *way = Way::Chunks(self.client.chunk_bytes().max(session.min_chunk));
                 return Ok(Outcome::Restart);
             }
             Some(413) => {
-                *way = smaller(*way, session.min_chunk).ok_or(error)?;
+                *way = self.smaller(*way, session.min_chunk).ok_or(error)?;
                 return self.find_offset(blob, session);
             }
             // The registry has another number of bytes than we think.
@@ -241,7 +238,7 @@ impl Repository {
             attempts.progress();
         } else if attempts.failures() > 1 {
             // Some cut the connection where others say what is too much.
-            *way = smaller(*way, session.min_chunk).unwrap_or(*way);
+            *way = self.smaller(*way, session.min_chunk).unwrap_or(*way);
         }
         outcome
     }
@@ -359,6 +356,10 @@ impl Repository {
         }
     }
 
+    fn smaller(&self, way: Way, min_chunk: u64) -> Option<Way> {
+        smaller(way, self.client.chunk_bytes(), min_chunk)
+    }
+
     fn tell(&self, digest: Digest, bytes: u64) {
         self.client.monitor().report(Event::Sent { digest, bytes });
     }
@@ -398,12 +399,13 @@ fn is_damage(error: &Error) -> bool {
 }
 
 /// Half the chunks, as long as that may be.
-fn smaller(way: Way, min_chunk: u64) -> Option<Way> {
+fn smaller(way: Way, first: u64, min_chunk: u64) -> Option<Way> {
     let size = match way {
-        Way::Whole => FIRST_CHUNK_BYTES,
+        Way::Whole => first,
         Way::Chunks(size) => size / 2,
     };
-    (size >= min_chunk.max(MIN_CHUNK_BYTES)).then_some(Way::Chunks(size))
+    let least = (first >> MAX_HALVINGS).max(1);
+    (size >= min_chunk.max(least)).then_some(Way::Chunks(size))
 }
 
 #[cfg(test)]
@@ -414,7 +416,7 @@ mod tests {
     fn chunks_are_halved_down_to_what_the_registry_takes() {
         let mut way = Way::Whole;
         let mut sizes = Vec::new();
-        while let Some(Way::Chunks(size)) = smaller(way, 3 << 20) {
+        while let Some(Way::Chunks(size)) = smaller(way, 32 << 20, 3 << 20) {
             sizes.push(size >> 20);
             way = Way::Chunks(size);
         }

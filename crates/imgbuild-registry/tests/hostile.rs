@@ -1,0 +1,18 @@
+//! Registries that misbehave: every test ends in success or in one clear
+//! sentence, nothing wrong is tagged, and no secret is told to others.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose preparation panics has failed"
+)]
+
+#[path = "hostile/auth.rs"]
+mod auth;
+#[path = "hostile/pulling.rs"]
+mod pulling;
+#[path = "hostile/pushing.rs"]
+mod pushing;
+#[path = "hostile/redirects.rs"]
+mod redirects;
+#[path = "hostile/support.rs"]
+mod support;

@@ -1,0 +1,217 @@
+//! Logging in: passwords, tokens, identity tokens, and registries that never
+//! have enough.
+
+use std::sync::atomic::Ordering;
+
+use imgbuild_registry::secret::{Credential, Secret};
+use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
+
+use crate::support::{Bench, IDENTITY, PASSWORD, USER, image, text_of};
+
+fn bearer(uses: usize) -> Behavior {
+    Behavior {
+        auth: Auth::Bearer {
+            users: (USER.to_owned(), PASSWORD.to_owned(), IDENTITY.to_owned()),
+            uses,
+        },
+        ..Behavior::default()
+    }
+}
+
+fn basic() -> Behavior {
+    Behavior {
+        auth: Auth::Basic(USER.to_owned(), PASSWORD.to_owned()),
+        ..Behavior::default()
+    }
+}
+
+#[test]
+fn a_password_or_a_token_opens_the_registry() {
+    for behavior in [basic(), bearer(usize::MAX)] {
+        let bench = Bench::with_password(behavior);
+        let image = image(3, &[3000, 20]);
+        bench.push(&image).unwrap();
+        bench.assert_has(&image);
+    }
+}
+
+#[test]
+fn an_identity_token_is_exchanged() {
+    let mut bench = Bench::new(bearer(usize::MAX));
+    bench.options.credential = Some(Credential::Identity(Secret::new(IDENTITY)));
+    let image = image(3, &[3000, 20]);
+    bench.push(&image).unwrap();
+    bench.assert_has(&image);
+    let requests = bench.registry.requests();
+    let token = requests.iter().find(|one| one.path() == "/token").unwrap();
+    assert_eq!(token.method, "POST");
+    assert!(!token.target.contains("identity"));
+}
+
+#[test]
+fn one_token_serves_all_requests_of_a_push() {
+    let bench = Bench::with_password(bearer(usize::MAX));
+    bench
+        .push_as(&image(3, &[3000, 20, 40]), &["1", "2"])
+        .unwrap();
+    let requests = bench.registry.requests();
+    let tokens: Vec<_> = requests
+        .iter()
+        .filter(|one| one.path() == "/token")
+        .collect();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(
+        tokens[0].parameters("scope"),
+        ["repository:me/app:pull,push"]
+    );
+    assert_eq!(tokens[0].parameters("service"), ["fake"]);
+    assert_eq!(tokens[0].parameters("account"), [USER]);
+}
+
+#[test]
+fn a_token_that_ends_is_renewed() {
+    // Each is taken four times, which is fewer than a push has requests.
+    let bench = Bench::with_password(bearer(4));
+    let image = image(3, &[3000, 20, 40]);
+    bench.push(&image).unwrap();
+    bench.assert_has(&image);
+    // By the clock: before the registry refuses it.
+    let bench = Bench::with_password(bearer(usize::MAX));
+    let client = bench.client().unwrap();
+    let repository = imgbuild_registry::repository::Repository::to_pull(client, "me/app");
+    assert_eq!(repository.manifest_digest("1").unwrap(), None);
+    use imgbuild_registry::monitor::Monitor;
+    bench.monitor.wait(std::time::Duration::from_secs(299));
+    assert_eq!(repository.manifest_digest("1").unwrap(), None);
+    let requests = bench.registry.requests();
+    assert_eq!(
+        requests.iter().filter(|one| one.path() == "/token").count(),
+        2
+    );
+}
+
+#[test]
+fn wrong_credentials_are_told_without_being_shown() {
+    for behavior in [basic(), bearer(usize::MAX)] {
+        let mut bench = Bench::new(behavior);
+        bench.options.credential = Some(Credential::Basic {
+            user: USER.to_owned(),
+            password: Secret::new("wrong-secret-word"),
+        });
+        let error = bench.push(&image(3, &[3000])).unwrap_err();
+        let text = text_of(&error);
+        assert!(text.contains("401 Unauthorized"), "{text}");
+        let everything = format!("{text} {error:?} {:?}", bench.lines());
+        assert!(!everything.contains("wrong-secret-word"), "{everything}");
+        assert!(bench.monitor.waits.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_storm_of_401_ends() {
+    // A token is given, and never taken.
+    let bench = Bench::with_password(bearer(0));
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    assert!(text.contains("401 Unauthorized"), "{text}");
+    let count = bench.registry.requests().len();
+    assert!(count < 8, "{count} requests");
+}
+
+#[test]
+fn a_registry_without_a_challenge_is_told() {
+    let bench = Bench::with_password(Behavior::default());
+    bench
+        .registry
+        .fail(99, "GET", "/v2/", Fault::Answer(Answer::new(401)));
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    assert!(
+        text.contains("what answers there is no registry (status 401)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_registry_is_told() {
+    for (answer, expected) in [
+        (
+            Answer::new(404),
+            "what answers there is no registry (status 404)",
+        ),
+        (
+            Answer::new(418).saying("short and stout"),
+            "the registry answered 418 I'm a teapot: short and stout",
+        ),
+    ] {
+        let bench = Bench::new(Behavior::default());
+        bench
+            .registry
+            .fail(99, "GET", "/v2/", Fault::Answer(answer));
+        let text = text_of(&bench.client().unwrap_err());
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn bad_token_servers_are_told() {
+    for (answer, expected) in [
+        (
+            Answer::new(200).saying("{}"),
+            "the token server sends no token",
+        ),
+        (
+            Answer::new(200).saying("not json"),
+            "the token server sends no token",
+        ),
+        (
+            Answer::new(200).saying(r#"{"token":"a\nb: c"}"#),
+            "the token server sends no token",
+        ),
+        (
+            Answer::new(403).saying(r#"{"message":"no such scope"}"#),
+            "`127.0.0.1` answered 403 Forbidden: no such scope",
+        ),
+    ] {
+        let bench = Bench::with_password(bearer(usize::MAX));
+        bench
+            .registry
+            .fail(99, "GET", "/token", Fault::Answer(answer));
+        let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+        assert!(
+            text.contains("cannot log in at") && text.contains(expected),
+            "{text}"
+        );
+    }
+    let bench = Bench::with_password(bearer(usize::MAX));
+    bench
+        .registry
+        .fail(2, "GET", "/token", Fault::Answer(Answer::new(503)));
+    bench.push(&image(3, &[3000])).unwrap();
+}
+
+#[test]
+fn nothing_that_is_said_or_sent_elsewhere_holds_a_secret() {
+    for behavior in [basic(), bearer(3)] {
+        let bench = Bench::with_password(behavior);
+        bench.registry.fail(2, "PUT", "/uploads/", Fault::Cut);
+        bench
+            .registry
+            .fail(1, "POST", "/uploads/", Fault::Answer(Answer::new(500)));
+        let image = image(3, &[30_000, 20]);
+        bench.push(&image).unwrap();
+        assert!(bench.monitor.sent.load(Ordering::Relaxed) > 0);
+        let said = format!("{:?} {:?}", bench.lines(), bench.client().unwrap());
+        assert!(
+            !said.contains("hunter2") && !said.contains("token-of-the-fake"),
+            "{said}"
+        );
+        for request in bench.registry.requests() {
+            let beside = format!(
+                "{} {:?}",
+                request.target,
+                String::from_utf8_lossy(&request.body)
+            );
+            assert!(!beside.contains("hunter2"), "{beside}");
+            assert!(!beside.contains("token-of-the-fake"), "{beside}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Pulling from registries that cut, damage and lie.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::{Parcel, Platforms};
+use imgbuild_registry::error::Result;
+use imgbuild_registry::pull;
+use imgbuild_testing::registry::{Answer, Behavior, Fault};
+
+use crate::support::{Bench, REPOSITORY, image, index, text_of};
+
+fn pulled(bench: &Bench) -> Result<Parcel> {
+    let found = pull::parcel(&bench.repository()?, "1", &Platforms::All)?;
+    Ok(found.expect("the tag is there"))
+}
+
+/// Reads every blob, as a copy to a layout does.
+fn read_all(bench: &Bench, parcel: &Parcel) -> Result<()> {
+    let repository = bench.repository()?;
+    for blob in parcel.blobs() {
+        let mut bytes = Vec::new();
+        repository.read_blob(&blob.digest, blob.size, &mut bytes)?;
+        assert_eq!(Digest::of(&bytes), blob.digest);
+    }
+    Ok(())
+}
+
+fn bench_with(parcel: &Parcel) -> Bench {
+    let bench = Bench::new(Behavior::default());
+    bench.push(parcel).unwrap();
+    bench
+}
+
+#[test]
+fn what_was_pushed_is_pulled() {
+    let index = index();
+    let bench = bench_with(&index);
+    let found = pulled(&bench).unwrap();
+    assert_eq!(found.documents(), index.documents());
+    read_all(&bench, &found).unwrap();
+    let one = Platforms::One("linux/arm64".parse().unwrap());
+    let found = pull::parcel(&bench.repository().unwrap(), "1", &one)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.root(), &index.documents()[1]);
+    let none = pull::parcel(&bench.repository().unwrap(), "2", &one).unwrap();
+    assert!(none.is_none());
+}
+
+#[test]
+fn a_blob_that_is_cut_is_read_on() {
+    for no_range in [false, true] {
+        let image = image(3, &[300_000]);
+        let bench = bench_with(&image);
+        bench.registry.behave(Behavior {
+            no_range,
+            ..Behavior::default()
+        });
+        drop(bench.registry.requests());
+        bench
+            .registry
+            .fail(3, "GET", "/blobs/", Fault::Truncate(100_000));
+        read_all(&bench, &image).unwrap();
+        let requests = bench.registry.requests();
+        let ranges: Vec<&str> = requests
+            .iter()
+            .filter_map(|one| one.header("range"))
+            .collect();
+        assert!(
+            !ranges.is_empty() && ranges[0] == "bytes=100000-",
+            "{ranges:?}"
+        );
+    }
+}
+
+#[test]
+fn a_blob_as_content_is_read_from_any_place_and_on() {
+    let image = image(3, &[300_000]);
+    let bench = bench_with(&image);
+    let found = pulled(&bench).unwrap();
+    bench
+        .registry
+        .fail(2, "GET", "/blobs/", Fault::Truncate(50_000));
+    let blob = &found.blobs()[0];
+    for offset in [0, 1, 299_999, 300_000] {
+        let mut bytes = Vec::new();
+        blob.content
+            .open(offset)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        let contents = bench.registry.contents();
+        let whole = &contents.blobs[&(REPOSITORY.to_owned(), blob.digest.to_string())];
+        assert_eq!(bytes, whole[usize::try_from(offset).unwrap()..]);
+    }
+    assert_eq!(blob.content.origin().unwrap().repository, REPOSITORY);
+}
+
+#[test]
+fn a_damaged_blob_is_refused() {
+    let image = image(3, &[3000]);
+    let bench = bench_with(&image);
+    bench.registry.fail(9, "GET", "/blobs/", Fault::Corrupt);
+    let text = text_of(&read_all(&bench, &image).unwrap_err());
+    assert!(
+        text.contains("received bytes with the digest sha256:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_blob_of_another_size_is_refused() {
+    let image = image(3, &[3000]);
+    for size in ["2999", "3001", "99999999999"] {
+        let bench = bench_with(&image);
+        bench.registry.fail(
+            99,
+            "GET",
+            "/blobs/",
+            Fault::Header("content-length", Some(size.to_owned())),
+        );
+        let text = text_of(&read_all(&bench, &image).unwrap_err());
+        assert!(
+            text.contains(&format!("expected 3000 bytes, received {size}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_body_without_an_end_is_left() {
+    let image = image(3, &[3000]);
+    let bench = bench_with(&image);
+    bench.registry.fail(99, "GET", "/blobs/", Fault::Endless);
+    let text = text_of(&read_all(&bench, &image).unwrap_err());
+    assert!(text.contains("expected 3000 bytes, received "), "{text}");
+    bench.registry.behave(Behavior::default());
+    bench
+        .registry
+        .fail(99, "GET", "/manifests/", Fault::Endless);
+    let text = text_of(&pulled(&bench).unwrap_err());
+    assert!(
+        text.contains("its answer is longer than 4194304 bytes"),
+        "{text}"
+    );
+    bench.registry.behave(Behavior::default());
+    bench
+        .registry
+        .fail(99, "HEAD", "/manifests/", Fault::Answer(Answer::new(500)));
+    assert!(bench.push(&image).is_err());
+}
+
+#[test]
+fn a_manifest_that_is_damaged_is_read_again_and_then_refused() {
+    let image = image(3, &[3000]);
+    let bench = bench_with(&image);
+    bench.registry.fail(2, "GET", "/manifests/", Fault::Corrupt);
+    assert_eq!(pulled(&bench).unwrap().root(), image.root());
+    bench
+        .registry
+        .fail(99, "GET", "/manifests/", Fault::Corrupt);
+    let text = text_of(&pulled(&bench).unwrap_err());
+    assert!(text.contains("received bytes with the digest"), "{text}");
+}
+
+#[test]
+fn what_is_no_manifest_is_told() {
+    let image = image(3, &[3000]);
+    let page = Answer::new(200)
+        .with("content-type", "text/html")
+        .saying("<html>Sign in</html>");
+    let list = Answer::new(200)
+        .with("content-type", "application/json")
+        .saying("{}");
+    let broken = Answer::new(200)
+        .with("content-type", "application/vnd.oci.image.manifest.v1+json")
+        .saying(r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":5}"#);
+    for (answer, expected) in [
+        (page, "it is no image manifest or index, but `text/html`"),
+        (
+            list,
+            "it is no image manifest or index, but `application/json`",
+        ),
+        (broken, "its manifest is malformed"),
+    ] {
+        let bench = bench_with(&image);
+        bench
+            .registry
+            .fail(99, "GET", "/manifests/", Fault::Answer(answer));
+        let text = text_of(&pulled(&bench).unwrap_err());
+        let expected = expected.replace("it is", "what it sends is");
+        assert!(text.contains(&expected), "{text}");
+    }
+}
+
+#[test]
+fn a_slow_registry_is_waited_for_and_a_silent_one_is_left() {
+    let image = image(3, &[3000]);
+    let bench = bench_with(&image);
+    bench
+        .registry
+        .fail(1, "GET", "/blobs/", Fault::Slow(Duration::from_millis(50)));
+    read_all(&bench, &image).unwrap();
+    bench.registry.fail(
+        99,
+        "GET",
+        "/blobs/",
+        Fault::Slow(Duration::from_millis(1000)),
+    );
+    let text = text_of(&read_all(&bench, &image).unwrap_err());
+    assert!(text.contains("took too long"), "{text}");
+}
+
+#[test]
+fn answers_without_their_headers_will_do() {
+    let image = image(3, &[3000]);
+    for header in ["docker-content-digest", "content-type"] {
+        let bench = bench_with(&image);
+        bench
+            .registry
+            .fail(99, "GET", "/", Fault::Header(header, None));
+        assert_eq!(pulled(&bench).unwrap().root(), image.root(), "{header}");
+        read_all(&bench, &image).unwrap();
+    }
+}
+
+#[test]
+fn what_is_copied_between_repositories_keeps_its_digests() {
+    let index = index();
+    let bench = bench_with(&index);
+    let found = pulled(&bench).unwrap();
+    let other = Bench::new(Behavior::default());
+    other.push(&found).unwrap();
+    other.assert_has(&index);
+    let client = Arc::clone(bench.repository().unwrap().client());
+    assert!(client.traffic().requests > 0);
+}

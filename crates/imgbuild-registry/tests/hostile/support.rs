@@ -1,0 +1,249 @@
+//! A client of a fake registry, a monitor whose waits take no time, and an
+//! image to carry.
+
+use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::{BlobContent, Document, Parcel, ParcelBuilder, Platforms};
+use imgbuild_registry::client::{Client, ClientOptions, RetryPolicy, Timeouts};
+use imgbuild_registry::error::{Error, Result};
+use imgbuild_registry::monitor::{Event, Monitor};
+use imgbuild_registry::push::{PushOptions, Pushed, push};
+use imgbuild_registry::repository::Repository;
+use imgbuild_registry::secret::{Credential, Secret};
+use imgbuild_testing::FakeRegistry;
+use imgbuild_testing::registry::Behavior;
+
+pub(crate) const REPOSITORY: &str = "me/app";
+pub(crate) const USER: &str = "somebody";
+pub(crate) const PASSWORD: &str = "hunter2:with:colons";
+pub(crate) const IDENTITY: &str = "identity&token";
+
+/// Waits by moving its clock.
+#[derive(Debug, Default)]
+pub(crate) struct TestMonitor {
+    milliseconds: AtomicU64,
+    pub(crate) is_interrupted: AtomicBool,
+    pub(crate) waits: Mutex<Vec<Duration>>,
+    pub(crate) lines: Mutex<Vec<String>>,
+    pub(crate) sent: AtomicU64,
+}
+
+impl Monitor for TestMonitor {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
+    }
+
+    fn wait(&self, time: Duration) {
+        let milliseconds = u64::try_from(time.as_millis()).unwrap();
+        self.milliseconds.fetch_add(milliseconds, Ordering::Relaxed);
+        self.waits.lock().unwrap().push(time);
+    }
+
+    fn random(&self) -> u64 {
+        1000
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, event: Event<'_>) {
+        let line = match event {
+            Event::Sent { bytes, .. } => {
+                self.sent.fetch_add(bytes, Ordering::Relaxed);
+                return;
+            }
+            Event::Retry { error, .. } => text_of(error),
+            other => format!("{other:?}"),
+        };
+        self.lines.lock().unwrap().push(line);
+    }
+}
+
+/// An error with its causes, as a user sees it.
+pub(crate) fn text_of(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// A registry and a client that speaks to it.
+pub(crate) struct Bench {
+    pub(crate) registry: FakeRegistry,
+    pub(crate) monitor: Arc<TestMonitor>,
+    pub(crate) options: ClientOptions,
+}
+
+impl Bench {
+    pub(crate) fn new(behavior: Behavior) -> Self {
+        Self {
+            registry: FakeRegistry::start(behavior).unwrap(),
+            monitor: Arc::default(),
+            options: ClientOptions {
+                timeouts: Timeouts {
+                    connect: Duration::from_secs(5),
+                    idle: Duration::from_millis(600),
+                    commit: Duration::from_secs(2),
+                },
+                retry: RetryPolicy {
+                    attempts: 4,
+                    ..RetryPolicy::default()
+                },
+                chunk_bytes: 64 << 10,
+                ..ClientOptions::default()
+            },
+        }
+    }
+
+    pub(crate) fn with_password(behavior: Behavior) -> Self {
+        let mut bench = Self::new(behavior);
+        bench.options.credential = Some(Credential::Basic {
+            user: USER.to_owned(),
+            password: Secret::new(PASSWORD),
+        });
+        bench
+    }
+
+    pub(crate) fn client(&self) -> Result<Arc<Client>> {
+        let monitor: Arc<dyn Monitor> = self.monitor.clone();
+        Client::connect(&self.registry.name(), &self.options, &monitor).map(Arc::new)
+    }
+
+    pub(crate) fn push_as(&self, parcel: &Parcel, tags: &[&str]) -> Result<Pushed> {
+        let repository = Repository::to_push(self.client()?, REPOSITORY);
+        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let options = PushOptions {
+            tags: &tags,
+            parallel: 3,
+            mount_from: &[],
+        };
+        push(&repository, parcel, options)
+    }
+
+    pub(crate) fn push(&self, parcel: &Parcel) -> Result<Pushed> {
+        self.push_as(parcel, &["1"])
+    }
+
+    pub(crate) fn repository(&self) -> Result<Repository> {
+        Ok(Repository::to_pull(self.client()?, REPOSITORY))
+    }
+
+    /// What the tag `1` has now.
+    pub(crate) fn tagged(&self) -> Option<Vec<u8>> {
+        let contents = self.registry.contents();
+        let key = (REPOSITORY.to_owned(), "1".to_owned());
+        contents.manifests.get(&key).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Asserts that the registry has the whole parcel under the tag `1`.
+    #[track_caller]
+    pub(crate) fn assert_has(&self, parcel: &Parcel) {
+        assert_eq!(self.tagged().as_ref(), Some(&parcel.root().bytes));
+        let contents = self.registry.contents();
+        for blob in parcel.blobs() {
+            let key = (REPOSITORY.to_owned(), blob.digest.to_string());
+            let bytes = contents.blobs.get(&key).expect("the blob was sent");
+            assert_eq!(Digest::of(bytes), blob.digest);
+        }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.monitor.lines.lock().unwrap().clone()
+    }
+}
+
+/// Bytes that do not repeat.
+pub(crate) fn noise(seed: u32, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761).max(1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// A manifest with a config and layers of these sizes.
+pub(crate) fn image(seed: u32, sizes: &[usize]) -> Parcel {
+    let config = format!(r#"{{"seed":{seed}}}"#).into_bytes();
+    let layers: Vec<Vec<u8>> = sizes
+        .iter()
+        .enumerate()
+        .map(|(index, size)| noise(seed + u32::try_from(index).unwrap(), *size))
+        .collect();
+    let descriptor = |media_type: &str, bytes: &[u8]| {
+        format!(
+            r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#,
+            Digest::of(bytes),
+            bytes.len()
+        )
+    };
+    let listed: Vec<String> = layers.iter().map(|one| descriptor("layer", one)).collect();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
+        descriptor("config", &config),
+        listed.join(",")
+    );
+    let all: Vec<Vec<u8>> = layers.into_iter().chain([config]).collect();
+    parcel(manifest, &[], &all)
+}
+
+/// A parcel of a document, those below it, and blobs.
+pub(crate) fn parcel(root: String, below: &[&Parcel], blobs: &[Vec<u8>]) -> Parcel {
+    let media_type = match below.is_empty() {
+        true => "application/vnd.oci.image.manifest.v1+json",
+        false => "application/vnd.oci.image.index.v1+json",
+    };
+    let root = Document {
+        media_type: media_type.to_owned(),
+        digest: Digest::of(root.as_bytes()),
+        bytes: root.into_bytes(),
+    };
+    let documents: Vec<&Document> = below.iter().flat_map(|one| one.documents()).collect();
+    let read = |digest: &Digest| {
+        let found = documents.iter().find(|one| one.digest == *digest);
+        found.map(|one| one.bytes.clone())
+    };
+    let open = |digest: Digest, _| {
+        let own = blobs.iter().find(|bytes| Digest::of(bytes) == digest);
+        let own = own.map(|bytes| Arc::new(bytes.clone()) as Arc<dyn BlobContent>);
+        let mut others = below.iter().flat_map(|one| one.blobs());
+        own.or_else(|| {
+            others
+                .find(|one| one.digest == digest)
+                .map(|one| one.content.clone())
+        })
+    };
+    ParcelBuilder::new(read, open)
+        .build(root, &Platforms::All)
+        .unwrap()
+}
+
+/// An index of two images.
+pub(crate) fn index() -> Parcel {
+    let children = [image(1, &[1000, 50_000]), image(2, &[1000, 3000])];
+    let entry = |child: &Parcel, architecture: &str| {
+        let root = child.root();
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#,
+            root.media_type,
+            root.digest,
+            root.bytes.len()
+        )
+    };
+    let root = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{},{}]}}"#,
+        entry(&children[0], "amd64"),
+        entry(&children[1], "arm64")
+    );
+    parcel(root, &[&children[0], &children[1]], &[])
+}

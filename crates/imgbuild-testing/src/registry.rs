@@ -1,0 +1,311 @@
+//! A registry in this process, which can be told to misbehave.
+//!
+//! It speaks the [OCI distribution protocol] over plain http on loopback, keeps
+//! everything in memory, remembers every request, and asks its faults before
+//! each answer.
+//!
+//! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+
+mod answers;
+mod http;
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+pub use http::{Answer, Request};
+
+/// How a registry behaves, beside its faults.
+#[derive(Debug, Clone, Default)]
+pub struct Behavior {
+    /// Who may do anything.
+    pub auth: Auth,
+    /// What the `Location` of an upload looks like.
+    pub location: Location,
+    /// `OCI-Chunk-Min-Length`; chunks but the last that are smaller are refused.
+    pub min_chunk: Option<u64>,
+    /// The largest body of one request; larger ones are answered with 413.
+    pub max_body: Option<u64>,
+    /// Whether uploads in one request are refused.
+    pub chunks_only: bool,
+    /// Whether `HEAD` is an unknown method.
+    pub no_head: bool,
+    /// Whether mounts are ignored.
+    pub no_mount: bool,
+    /// Whether `Docker-Content-Digest` is left out.
+    pub no_digest: bool,
+    /// Whether `Range` is ignored when blobs are read.
+    pub no_range: bool,
+    /// Where blobs are read from instead of here.
+    pub redirect_blobs: Option<String>,
+}
+
+/// Who may do anything.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// Everybody.
+    #[default]
+    Open,
+    /// A user with a password.
+    Basic(String, String),
+    /// Who has a token; they are given for a user and password, or for an
+    /// identity token.
+    Bearer {
+        /// User, password and identity token.
+        users: (String, String, String),
+        /// How often a token is taken before it has ended.
+        uses: usize,
+    },
+}
+
+/// What the `Location` of an upload looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Location {
+    /// `/v2/…`
+    #[default]
+    Path,
+    /// `http://host/v2/…`
+    Absolute,
+    /// `/v2/…?_state=…`, which must come back.
+    Query,
+    /// There is none.
+    Missing,
+}
+
+/// What is done instead of the right answer.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The connection ends before the body is read.
+    Cut,
+    /// The connection ends when so many bytes of the body were read, which an
+    /// upload keeps.
+    CutBody(u64),
+    /// The request is done, and the connection ends without an answer.
+    CutAnswer,
+    /// The answer is cut after so many bytes of its body.
+    Truncate(usize),
+    /// The first byte of the answer's body is another one.
+    Corrupt,
+    /// Another answer; nothing is done.
+    Answer(Answer),
+    /// The right answer with one header changed, or left out.
+    Header(&'static str, Option<String>),
+    /// A body without an end.
+    Endless,
+    /// The body comes in small parts with waits between.
+    Slow(Duration),
+    /// So many bytes of the body are kept, and the answer says so.
+    ShortWrite(u64),
+}
+
+type Rule = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+
+/// A registry that runs until it is dropped.
+pub struct FakeRegistry {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: SocketAddr,
+    behavior: Mutex<Behavior>,
+    rules: Mutex<Vec<Rule>>,
+    requests: Mutex<Vec<Request>>,
+    contents: Mutex<Contents>,
+    is_over: AtomicBool,
+}
+
+/// What a registry holds.
+#[derive(Debug, Default, Clone)]
+pub struct Contents {
+    /// By repository and digest.
+    pub blobs: BTreeMap<(String, String), Vec<u8>>,
+    /// By repository and tag or digest: the media type and the bytes.
+    pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
+    uploads: BTreeMap<String, Vec<u8>>,
+    next_upload: u64,
+    token_uses: BTreeMap<String, usize>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of the lock panics")
+}
+
+impl std::fmt::Debug for FakeRegistry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("FakeRegistry")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FakeRegistry {
+    /// Starts a registry on a free port of loopback.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn start(behavior: Behavior) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            address,
+            behavior: Mutex::new(behavior),
+            rules: Mutex::default(),
+            requests: Mutex::default(),
+            contents: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let server = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if server.is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let server = Arc::clone(&server);
+                if let Ok(stream) = stream {
+                    thread::spawn(move || drop(server.serve(&stream)));
+                }
+            }
+        });
+        Ok(Self { address, shared })
+    }
+
+    /// Returns `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Adds a rule, asked before every answer; the first that has a fault
+    /// wins.
+    pub fn when(&self, rule: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        locked(&self.shared.rules).push(Box::new(rule));
+    }
+
+    /// Has `fault` for the first `times` requests with this method, whose
+    /// target holds `part`.
+    pub fn fail(&self, times: usize, method: &'static str, part: &'static str, fault: Fault) {
+        let mut left = times;
+        self.when(move |request| {
+            let fits = request.method == method && request.target.contains(part);
+            if !fits || left == 0 {
+                return None;
+            }
+            left -= 1;
+            Some(fault.clone())
+        });
+    }
+
+    /// Forgets all rules.
+    pub fn behave(&self, behavior: Behavior) {
+        locked(&self.shared.rules).clear();
+        *locked(&self.shared.behavior) = behavior;
+    }
+
+    /// Returns every request so far, and forgets them.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *locked(&self.shared.requests))
+    }
+
+    /// Returns a copy of what it holds.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        locked(&self.shared.contents).clone()
+    }
+
+    /// Lets `change` change what it holds.
+    pub fn change(&self, change: impl FnOnce(&mut Contents)) {
+        change(&mut locked(&self.shared.contents));
+    }
+}
+
+impl Drop for FakeRegistry {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server on loopback is woken so that it can end"
+    )]
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Shared {
+    /// Answers requests until the connection ends.
+    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        while let Some(mut request) = http::read_head(&mut reader)? {
+            let fault = self.fault(&request);
+            let size = request.body_size();
+            let kept = match fault {
+                Some(Fault::Cut) => 0,
+                Some(Fault::CutBody(most) | Fault::ShortWrite(most)) => most.min(size),
+                _ => size,
+            };
+            request.body = http::read_body(&mut reader, kept)?;
+            if matches!(fault, Some(Fault::ShortWrite(_))) {
+                drop(http::read_body(&mut reader, size - kept)?);
+            }
+            locked(&self.requests).push(request.clone());
+            if !self.answer(&request, fault, stream)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&self, request: &Request) -> Option<Fault> {
+        let mut rules = locked(&self.rules);
+        rules.iter_mut().find_map(|rule| rule(request))
+    }
+
+    /// Answers one request; false if the connection ends with it.
+    fn answer(
+        &self,
+        request: &Request,
+        fault: Option<Fault>,
+        stream: &TcpStream,
+    ) -> io::Result<bool> {
+        let right = || self.right_answer(request);
+        match fault {
+            None | Some(Fault::ShortWrite(_)) => right().write(request, stream),
+            Some(Fault::Cut) => Ok(false),
+            Some(Fault::CutBody(_)) => {
+                self.keep_part(request);
+                Ok(false)
+            }
+            Some(Fault::CutAnswer) => {
+                drop(right());
+                Ok(false)
+            }
+            Some(Fault::Answer(answer)) => answer.write(request, stream),
+            Some(Fault::Truncate(count)) => right().write_truncated(count, stream),
+            Some(Fault::Corrupt) => {
+                let mut answer = right();
+                if let Some(byte) = answer.body.first_mut() {
+                    *byte ^= 1;
+                }
+                answer.write(request, stream)
+            }
+            Some(Fault::Header(name, value)) => {
+                let mut answer = right();
+                answer.headers.retain(|(known, _)| known != name);
+                if let Some(value) = value {
+                    answer.headers.push((name.to_owned(), value));
+                }
+                answer.write(request, stream)
+            }
+            Some(Fault::Endless) => http::write_endless(stream),
+            Some(Fault::Slow(wait)) => right().write_slowly(wait, stream),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Just enough of HTTP/1.1.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+/// A request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, …
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, as far as it was read.
+    pub body: Vec<u8>,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Returns a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns a parameter of the query, decoded.
+    #[must_use]
+    pub fn parameters(&self, name: &str) -> Vec<String> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let fitting = pairs.filter(|(known, _)| *known == name);
+        fitting.map(|(_, value)| decode(value)).collect()
+    }
+
+    /// Returns the target without its query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    pub(super) fn body_size(&self) -> u64 {
+        let size = self.header("content-length");
+        size.and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// Undoes percent encoding, and pluses for spaces.
+pub(super) fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| str::from_utf8(hex).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        rest = tail;
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads everything before the body; `None` at the end, or when it is not
+/// HTTP.
+pub(super) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let Some(line) = read_line(reader)? else {
+        return Ok(None);
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    let [method, target, "HTTP/1.1"] = words[..] else {
+        return Ok(None);
+    };
+    let mut request = Request {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    while let Some(line) = read_line(reader)?.filter(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':') {
+            let header = (name.to_ascii_lowercase(), value.trim().to_owned());
+            request.headers.push(header);
+        }
+    }
+    Ok(Some(request))
+}
+
+fn read_line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    reader.take(64 << 10).read_until(b'\n', &mut line)?;
+    match line.is_empty() {
+        true => Ok(None),
+        false => Ok(String::from_utf8(line)
+            .ok()
+            .map(|line| line.trim_end().to_owned())),
+    }
+}
+
+pub(super) fn read_body(reader: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    reader.take(size).read_to_end(&mut body)?;
+    Ok(body)
+}
+
+impl Answer {
+    /// An answer without a body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same with a body.
+    #[must_use]
+    pub fn saying(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    fn head(&self) -> String {
+        let mut head = format!("HTTP/1.1 {} Something\r\n", self.status);
+        let has_length = self
+            .headers
+            .iter()
+            .any(|(name, _)| name == "content-length");
+        if !has_length && self.status != 204 {
+            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head
+    }
+
+    pub(super) fn write(&self, request: &Request, mut stream: &TcpStream) -> io::Result<bool> {
+        let mut bytes = self.head().into_bytes();
+        if request.method != "HEAD" {
+            bytes.extend_from_slice(&self.body);
+        }
+        stream.write_all(&bytes)?;
+        Ok(true)
+    }
+
+    pub(super) fn write_truncated(&self, count: usize, mut stream: &TcpStream) -> io::Result<bool> {
+        stream.write_all(self.head().as_bytes())?;
+        stream.write_all(&self.body[..count.min(self.body.len())])?;
+        Ok(false)
+    }
+
+    pub(super) fn write_slowly(&self, wait: Duration, mut stream: &TcpStream) -> io::Result<bool> {
+        stream.write_all(self.head().as_bytes())?;
+        let parts = self.body.len().div_ceil(10).max(1);
+        for part in self.body.chunks(parts) {
+            thread::sleep(wait);
+            stream.write_all(part)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Sends a body until nobody takes it any more.
+pub(super) fn write_endless(mut stream: &TcpStream) -> io::Result<bool> {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\
+                content-type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
+    stream.write_all(head.as_bytes())?;
+    let mut chunk = b"10000\r\n".to_vec();
+    chunk.resize(chunk.len() + 0x10000, b' ');
+    chunk.extend_from_slice(b"\r\n");
+    loop {
+        stream.write_all(&chunk)?;
+    }
+}
