@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::buffer::AlignedBuffer;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
 use crate::layer::{CHUNK_BYTES, Layer, Piece, run_in_turn};
 use crate::monitor::Monitor;
@@ -61,12 +62,13 @@ enum Blob<'a> {
 fn blobs(delivery: Delivery<'_>) -> BTreeMap<Digest, Blob<'_>> {
     let mut blobs = BTreeMap::new();
     match delivery {
-        Delivery::Image(image) => {
-            for document in [image.config(), image.manifest()] {
-                blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
+        Delivery::Image(image) => add_image(image, &mut blobs),
+        Delivery::Images(images) => {
+            for (_, image) in images.images() {
+                add_image(image, &mut blobs);
             }
-            let layers = image.layers().iter();
-            blobs.extend(layers.map(|layer| (layer.digest(), Blob::Layer(layer))));
+            let index = images.document();
+            blobs.insert(index.digest, Blob::Bytes(&index.bytes));
         }
         Delivery::Parcel(parcel) => {
             let documents = parcel.documents().iter();
@@ -76,6 +78,14 @@ fn blobs(delivery: Delivery<'_>) -> BTreeMap<Digest, Blob<'_>> {
         }
     }
     blobs
+}
+
+fn add_image<'a>(image: &'a Image, blobs: &mut BTreeMap<Digest, Blob<'a>>) {
+    for document in [image.config(), image.manifest()] {
+        blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
+    }
+    let layers = image.layers().iter();
+    blobs.extend(layers.map(|layer| (layer.digest(), Blob::Layer(layer))));
 }
 
 impl<'a> Archive<'a> {

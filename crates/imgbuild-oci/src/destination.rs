@@ -22,6 +22,7 @@ use crate::monitor::Monitor;
 use crate::parcel::{Delivery, Parcel};
 use crate::pipeline::{Stream, with_compressor};
 use crate::platform::Platform;
+use crate::platform_images::PlatformImages;
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
 
@@ -233,10 +234,30 @@ pub fn write_image(
     write(delivery, destination, options, standard_output, monitor)
 }
 
+/// Writes an index and its images to `destination`, as [`write_image`] does
+/// one image.
+///
+/// Of an archive, engines that know no index load the image for
+/// `options.platform`: by default that for linux/amd64, or else the first.
+///
+/// # Errors
+///
+/// As [`write_image`].
+pub fn write_images(
+    images: &PlatformImages,
+    destination: &Destination,
+    options: WriteOptions<'_>,
+    standard_output: &mut (dyn Write + Send),
+    monitor: Monitor<'_>,
+) -> Result<Written> {
+    let delivery = Delivery::Images(images);
+    write(delivery, destination, options, standard_output, monitor)
+}
+
 /// Copies what came from elsewhere to `destination`, its digests kept.
 ///
 /// Of an index in an archive, engines that know none load the image for
-/// `options.platform`.
+/// `options.platform`, by default as [`write_images`].
 ///
 /// # Errors
 ///

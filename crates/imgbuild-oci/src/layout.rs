@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::Layer;
 use crate::monitor::Monitor;
@@ -186,12 +187,13 @@ fn update_layout(
 impl Update<'_> {
     fn add(&mut self, delivery: Delivery<'_>, monitor: Monitor<'_>) -> Result<()> {
         match delivery {
-            Delivery::Image(image) => {
-                for layer in image.layers() {
-                    self.add_layer(layer, monitor)?;
+            Delivery::Image(image) => self.add_image(image, monitor),
+            Delivery::Images(images) => {
+                for (_, image) in images.images() {
+                    self.add_image(image, monitor)?;
                 }
-                self.add_document(image.config().digest(), image.config().bytes())?;
-                self.add_document(image.manifest().digest(), image.manifest().bytes())
+                let index = images.document();
+                self.add_document(index.digest, &index.bytes)
             }
             Delivery::Parcel(parcel) => {
                 let path = self.path;
@@ -207,6 +209,14 @@ impl Update<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn add_image(&mut self, image: &Image, monitor: Monitor<'_>) -> Result<()> {
+        for layer in image.layers() {
+            self.add_layer(layer, monitor)?;
+        }
+        self.add_document(image.config().digest(), image.config().bytes())?;
+        self.add_document(image.manifest().digest(), image.manifest().bytes())
     }
 
     fn add_document(&mut self, digest: Digest, bytes: &[u8]) -> Result<()> {

@@ -25,6 +25,8 @@ pub mod parcel;
 pub mod path;
 mod pipeline;
 pub mod platform;
+pub mod platform_images;
+pub mod platform_index;
 pub mod reference;
 pub mod source;
 pub mod store;

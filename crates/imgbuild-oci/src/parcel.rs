@@ -3,6 +3,8 @@
 //!
 //! Nothing is made anew, so every digest stays what it is.
 
+mod merge;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::image::Image;
 use crate::layer::CHUNK_BYTES;
 use crate::monitor::{Monitor, Progress};
 use crate::platform::Platform;
+use crate::platform_images::PlatformImages;
 use crate::source::document::{Document as RawDocument, RawDescriptor};
 use crate::source::{
     MAX_INDEX_DEPTH, MAX_MANIFESTS, ManifestDescriptor, Source, SourceError, is_index,
@@ -207,10 +210,11 @@ impl Parcel {
     fn docker_image(&self, platform: Option<&Platform>) -> Option<(Digest, Vec<Digest>)> {
         let manifest = match platform {
             Some(platform) if is_index(&self.root().media_type) => self.manifest_for(platform)?,
-            _ => {
+            // Never the host's: the bytes of an archive depend on no machine.
+            _ => self.manifest_for(&main_platform()).or_else(|| {
                 let mut documents = self.documents.iter();
-                documents.find(|document| is_manifest(&document.media_type))?
-            }
+                documents.find(|document| is_manifest(&document.media_type))
+            })?,
         };
         let raw = parse(manifest).ok()?;
         let digest = |descriptor: RawDescriptor| descriptor.digest?.parse().ok();
@@ -235,7 +239,12 @@ impl Parcel {
     }
 }
 
-fn manifest_of(image: &Image) -> Document {
+/// The platform that engines without indexes load of an archive with several.
+pub(crate) fn main_platform() -> Platform {
+    Platform::from_parts("linux", "amd64", None)
+}
+
+pub(crate) fn manifest_of(image: &Image) -> Document {
     Document {
         media_type: MANIFEST_MEDIA_TYPE.to_owned(),
         digest: image.manifest().digest(),
@@ -248,6 +257,7 @@ fn manifest_of(image: &Image) -> Document {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Delivery<'a> {
     Image(&'a Image),
+    Images(&'a PlatformImages),
     Parcel(&'a Parcel),
 }
 
@@ -256,6 +266,7 @@ impl Delivery<'_> {
     pub(crate) fn root(&self) -> Document {
         match self {
             Self::Image(image) => manifest_of(image),
+            Self::Images(images) => images.document().clone(),
             Self::Parcel(parcel) => parcel.root().clone(),
         }
     }
@@ -267,13 +278,16 @@ impl Delivery<'_> {
         platform: Option<&Platform>,
     ) -> Option<(Digest, Vec<Digest>)> {
         match self {
-            Self::Image(image) => {
-                let layers = image.layers().iter().map(crate::layer::Layer::digest);
-                Some((image.config().digest(), layers.collect()))
-            }
+            Self::Image(image) => Some(docker_image(image)),
+            Self::Images(images) => Some(docker_image(images.image_for(platform))),
             Self::Parcel(parcel) => parcel.docker_image(platform),
         }
     }
+}
+
+fn docker_image(image: &Image) -> (Digest, Vec<Digest>) {
+    let layers = image.layers().iter().map(crate::layer::Layer::digest);
+    (image.config().digest(), layers.collect())
 }
 
 /// A blob of a layout or archive.

@@ -306,6 +306,9 @@ pub enum Problem {
         /// Those that there are.
         found: String,
     },
+    /// A tag that does not come to rest.
+    #[error("others write this tag again and again: {0} times what was written was gone")]
+    Contended(u32),
     /// A manifest that refers to itself, or to too much.
     #[error("its index leads to too many manifests, or to itself")]
     TooMany,

@@ -24,4 +24,5 @@ mod retry;
 pub mod secret;
 mod tls;
 mod transport;
+pub mod update;
 mod url;

@@ -173,6 +173,7 @@ impl World {
             threads: 2,
             sync,
             store,
+            platform: None,
         };
         write_image(
             &image,

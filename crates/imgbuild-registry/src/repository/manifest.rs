@@ -9,7 +9,7 @@ use ureq::http::Method;
 
 use super::Repository;
 use crate::answer::bounded;
-use crate::client::CallBody;
+use crate::client::{Call, CallBody};
 use crate::error::{Error, Problem, Result, Step};
 use crate::transport::{Response, read_error};
 
@@ -39,6 +39,11 @@ impl Repository {
     ///
     /// When the registry refuses, or sends something else.
     pub fn manifest(&self, reference: &str) -> Result<Option<Manifest>> {
+        Ok(self.tagged(reference)?.map(|(manifest, _)| manifest))
+    }
+
+    /// As [`Repository::manifest`], with the `ETag` of the answer if it has one.
+    pub(crate) fn tagged(&self, reference: &str) -> Result<Option<(Manifest, Option<String>)>> {
         let mut attempts = self.client.attempts();
         loop {
             match self.manifest_once(reference) {
@@ -51,7 +56,7 @@ impl Repository {
         }
     }
 
-    fn manifest_once(&self, reference: &str) -> Result<Manifest> {
+    fn manifest_once(&self, reference: &str) -> Result<(Manifest, Option<String>)> {
         let step = Step::ReadManifest(reference.to_owned());
         let url = self
             .client
@@ -61,6 +66,7 @@ impl Repository {
         let response = self.client.call(&call)?;
         let said = response.header("docker-content-digest").map(bounded);
         let content_type = response.header("content-type").map(bounded);
+        let tag = response.header("etag").map(str::to_owned);
         let bytes = self.document(&step, response)?;
         let digest = Digest::of(&bytes);
         let asked: Option<Digest> = reference.parse().ok();
@@ -73,11 +79,12 @@ impl Repository {
             return Err(self.problem(&step, problem));
         }
         let media_type = media_type_of(&bytes, content_type.as_deref());
-        Ok(Manifest {
+        let manifest = Manifest {
             media_type: media_type.map_err(|problem| self.problem(&step, problem))?,
             digest,
             bytes,
-        })
+        };
+        Ok((manifest, tag))
     }
 
     /// Reads a document that has a limit.
@@ -155,12 +162,7 @@ impl Repository {
     /// When the registry refuses, or has something else than was sent.
     pub fn put_manifest(&self, reference: &str, manifest: &Manifest) -> Result<()> {
         let step = Step::WriteManifest(reference.to_owned());
-        let url = self
-            .client
-            .url(&self.name, &format!("manifests/{reference}"));
-        let mut call = self.call(step.clone(), Method::PUT, url, &[200, 201, 202, 204]);
-        call.headers = vec![("content-type", manifest.media_type.clone())];
-        call.body = CallBody::Bytes(&manifest.bytes);
+        let call = self.write_call(reference, manifest);
         let response = self.client.call(&call)?;
         let said = response.header("docker-content-digest").map(bounded);
         drop(response);
@@ -172,10 +174,50 @@ impl Repository {
                 None => "nothing".to_owned(),
             },
         };
+        self.check_written(&step, manifest, found)
+    }
+
+    /// Writes a manifest under a tag that others write, too: once, and, by a
+    /// registry that knows conditions, only if `condition` holds. Returns
+    /// whether it was written.
+    pub(crate) fn put_manifest_once(
+        &self,
+        tag: &str,
+        manifest: &Manifest,
+        condition: Option<(&'static str, String)>,
+    ) -> Result<bool> {
+        let mut call = self.write_call(tag, manifest);
+        call.headers.extend(condition);
+        call.accepts = &[200, 201, 202, 204, 412];
+        call.retries = false;
+        let response = self.client.call(&call)?;
+        if response.status == 412 {
+            return Ok(false);
+        }
+        // Asked now, the tag might name what somebody else has just written.
+        match response.header("docker-content-digest").map(bounded) {
+            Some(said) => self.check_written(&call.step, manifest, said)?,
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn write_call<'a>(&'a self, reference: &str, manifest: &'a Manifest) -> Call<'a> {
+        let step = Step::WriteManifest(reference.to_owned());
+        let url = self
+            .client
+            .url(&self.name, &format!("manifests/{reference}"));
+        let mut call = self.call(step, Method::PUT, url, &[200, 201, 202, 204]);
+        call.headers = vec![("content-type", manifest.media_type.clone())];
+        call.body = CallBody::Bytes(&manifest.bytes);
+        call
+    }
+
+    fn check_written(&self, step: &Step, manifest: &Manifest, found: String) -> Result<()> {
         let expected = manifest.digest;
         match found == expected.to_string() {
             true => Ok(()),
-            false => Err(self.problem(&step, Problem::OtherDigest { expected, found })),
+            false => Err(self.problem(step, Problem::OtherDigest { expected, found })),
         }
     }
 }
