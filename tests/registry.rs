@@ -13,6 +13,7 @@ use crate::support::docker::{Engine, Loaded};
 use crate::support::{has_tools, image, limited, program, unique};
 
 mod fake;
+mod reuse;
 mod server;
 
 use server::{PASSWORD, Registry, USER};
