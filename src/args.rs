@@ -1,5 +1,7 @@
 //! The command line: what was typed, nothing resolved.
 
+mod registry;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,11 +10,12 @@ use imgbuild_oci::compression::Compression;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::source::SourceName;
 use imgbuild_release::release::Kind;
 
 use crate::commands::cache::size;
-use crate::commands::registry::Output;
+use crate::commands::registry::{CacheOrigin, Output};
+
+pub(crate) use registry::{CopyArguments, RegistryFlags};
 
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
@@ -103,38 +106,6 @@ pub(crate) struct ValidateArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CopyArguments {
-    /// What is copied: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE`, `docker-archive:FILE`, or a path whose kind is
-    /// recognized
-    pub(crate) source: String,
-
-    /// Where it goes: `docker://REFERENCE`, or as `--output` of a build takes it
-    #[arg(required = true, value_name = "DESTINATION")]
-    pub(crate) destinations: Vec<Output>,
-
-    /// Take the one image of an index that is for this platform; default: the
-    /// index with all its images
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<Platform>,
-
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Write the digest of the manifest or index to a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digest_file: Option<PathBuf>,
-
-    /// Do not wait until everything is on the disk
-    #[arg(long)]
-    pub(crate) no_sync: bool,
-
-    #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct CertificatesArguments {
     /// A bundle as `--cacert` takes it (can be repeated); default: the
     /// embedded roots
@@ -220,12 +191,13 @@ pub(crate) struct CacheFlags {
     /// Take compressed layers from an image or a cache of another machine (can
     /// be repeated)
     ///
-    /// An image layout, an archive, a directory with `blobs/sha256`, or a cache. A layer is taken when
+    /// An image layout, an archive, a directory with `blobs/sha256`, a cache, or
+    /// `docker://REFERENCE`. What `--push` names is looked into by itself. A layer is taken when
     /// its uncompressed bytes have the diff ID that the image says, and its
     /// compressed bytes begin as imgbuild would write them. Name only what you
     /// trust as you trust a registry that you push to.
     #[arg(long, value_name = "SOURCE")]
-    pub(crate) cache_from: Vec<SourceName>,
+    pub(crate) cache_from: Vec<CacheOrigin>,
 }
 
 /// Whether something comes along by itself.
@@ -397,33 +369,6 @@ pub(crate) struct BuildArguments {
 
     #[command(flatten)]
     pub(crate) cache: CacheFlags,
-}
-
-/// How registries are reached.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Registry")]
-pub(crate) struct RegistryFlags {
-    /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
-    /// `podman login` has kept
-    ///
-    /// For the registry that is pushed to, and no other.
-    #[arg(long, value_name = "USER")]
-    pub(crate) username: Option<String>,
-
-    /// Read the password, or a token in its place, from standard input;
-    /// default: `IMGBUILD_REGISTRY_PASSWORD`
-    #[arg(long)]
-    pub(crate) password_stdin: bool,
-
-    /// Speak http with registries on other machines, too
-    ///
-    /// On this machine it is tried when there is no https.
-    #[arg(long)]
-    pub(crate) plain_http: bool,
-
-    /// Trust the certificates of this PEM file, too
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

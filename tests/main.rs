@@ -30,3 +30,5 @@ mod goldens;
 mod nothing_lost;
 /// What is refused, and how it is said.
 mod refusals;
+/// Pushing to and copying from registries: Debian's, and one that misbehaves.
+mod registry;

@@ -62,7 +62,7 @@ pub(crate) fn run(
     }
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
-    let targets = targets(arguments, &references)?;
+    let targets = registry::targets(&arguments.output, &references)?;
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let outputs = destinations
@@ -207,21 +207,6 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         }
     }
     Ok(destinations)
-}
-
-/// The names that the image is pushed under.
-fn targets(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<Reference>> {
-    let mut targets = match arguments.output.push {
-        true => references.to_vec(),
-        false => Vec::new(),
-    };
-    for output in &arguments.output.output {
-        let Output::Registry(reference) = output else {
-            continue;
-        };
-        targets.push(registry::target(reference)?);
-    }
-    Ok(targets)
 }
 
 /// Refuses one file for two outputs: the last one would be all there is.
@@ -374,6 +359,7 @@ impl Job<'_> {
         };
         let summary = report::Summary::of(&plan);
         ui.start_progress(summary.tar_bytes * self.passes());
+        self.look_into_registries(&plan)?;
         let image = self.build(plan, ui)?;
         for destination in self.destinations {
             self.write(&image, destination, ui)?;
@@ -406,6 +392,20 @@ impl Job<'_> {
         };
         self.print(&result, ui)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Adds what registries have to what may be used again.
+    fn look_into_registries(&mut self, plan: &Plan) -> Result<()> {
+        // Plain layers are known by their diff IDs alone.
+        if plan.compression() != Compression::None {
+            let by_descriptor = self.destinations.is_empty() && !self.arguments.output.load;
+            let platform = &plan.image().platform;
+            let given = &self.arguments.cache.cache_from;
+            let registries = &mut self.registries;
+            let sources = registries.layers(&self.targets, given, platform, by_descriptor)?;
+            self.cache.add_sources(sources);
+        }
+        Ok(())
     }
 
     /// Sends the image to where it is pushed, last of all: what is written

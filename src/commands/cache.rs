@@ -9,6 +9,7 @@ use imgbuild_oci::cache::{Cache, CacheSource};
 use imgbuild_oci::store::{DEFAULT_MAX_BYTES, Store};
 use serde_json::json;
 
+use super::registry::CacheOrigin;
 use crate::args::{CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -105,7 +106,7 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
         true => None,
         false => open_store(flags, ui),
     };
-    let sources = flags.cache_from.iter();
+    let sources = flags.cache_from.iter().filter_map(CacheOrigin::here);
     let sources = sources.filter_map(|name| match CacheSource::open(name, scratch) {
         Ok(source) => Some(source),
         Err(error) => {
@@ -117,7 +118,7 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
     });
     Cache {
         store: store.map(Arc::new),
-        sources: sources.collect(),
+        sources: sources.map(Arc::new).collect(),
         reads_contents: flags.cache == Recognition::Content,
     }
 }

@@ -12,6 +12,7 @@ use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
+use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
@@ -70,7 +71,13 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     for push in &pushes {
         push.report(ui);
     }
-    report(arguments, &found, &here, &pushes, &registries, ui)?;
+    let result = Copied {
+        found: &found,
+        here: &here,
+        pushes: &pushes,
+        traffic: registries.traffic(),
+    };
+    result.report(arguments, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -242,40 +249,44 @@ fn write(
     Ok(())
 }
 
-fn report(
-    arguments: &CopyArguments,
-    found: &Found,
-    here: &[Destination],
-    pushes: &[Push],
-    registries: &Registries,
-    ui: &Ui,
-) -> Result<()> {
-    let root = found.parcel.root();
-    if let Some(path) = &arguments.digest_file {
-        fs::write(path, root.digest.to_string()).map_err(Failure::build)?;
+/// What was copied, and where to.
+struct Copied<'a> {
+    found: &'a Found,
+    here: &'a [Destination],
+    pushes: &'a [Push],
+    traffic: Traffic,
+}
+
+impl Copied<'_> {
+    fn report(&self, arguments: &CopyArguments, ui: &Ui) -> Result<()> {
+        let root = self.found.parcel.root();
+        if let Some(path) = &arguments.digest_file {
+            fs::write(path, root.digest.to_string()).map_err(Failure::build)?;
+        }
+        if self.here.contains(&Destination::StandardOutput) {
+            // Standard output holds the archive.
+            ui.status(&root.digest.to_string());
+            return Ok(());
+        }
+        printed(match arguments.json {
+            true => ui.result(&self.json(arguments).to_string()),
+            false => ui.result(&root.digest.to_string()),
+        })
     }
-    if here.contains(&Destination::StandardOutput) {
-        // Standard output holds the archive.
-        ui.status(&root.digest.to_string());
-        return Ok(());
+
+    fn json(&self, arguments: &CopyArguments) -> serde_json::Value {
+        let parcel = &self.found.parcel;
+        json!({
+            "mediaType": parcel.root().media_type,
+            "digest": parcel.root().digest,
+            "size": parcel.root().bytes.len(),
+            "manifests": parcel.documents().len(),
+            "blobs": parcel.blobs().len(),
+            "source": arguments.source,
+            "destinations": self.here,
+            "pushed": self.pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
+            "requests": self.traffic.requests,
+            "sentBytes": self.traffic.sent,
+        })
     }
-    let traffic = registries.traffic();
-    printed(match arguments.json {
-        true => ui.result(
-            &json!({
-                "mediaType": root.media_type,
-                "digest": root.digest,
-                "size": root.bytes.len(),
-                "manifests": found.parcel.documents().len(),
-                "blobs": found.parcel.blobs().len(),
-                "source": arguments.source,
-                "destinations": here,
-                "pushed": pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
-                "requests": traffic.requests,
-                "sentBytes": traffic.sent,
-            })
-            .to_string(),
-        ),
-        false => ui.result(&root.digest.to_string()),
-    })
 }

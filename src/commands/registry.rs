@@ -5,86 +5,36 @@ mod credentials;
 mod environment;
 mod hints;
 mod monitor;
+mod name;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fs_err as fs;
-use imgbuild_oci::destination::{Destination, ParseDestinationError};
+use imgbuild_oci::cache::CacheSource;
 use imgbuild_oci::parcel::Parcel;
-use imgbuild_oci::reference::{ParseReferenceError, Reference};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::{Client, ClientOptions, Traffic};
+use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::pull;
 use imgbuild_registry::push::{PushOptions, Pushed, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::Credential;
 use serde_json::json;
 
-use crate::args::RegistryFlags;
+use crate::args::{OutputArguments, RegistryFlags};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
+use name::TRANSPORT;
 
 pub(crate) use hints::hints;
+pub(crate) use name::{CacheOrigin, Output, reference};
 
 /// How many blobs are sent or received at a time.
 const PARALLEL_BLOBS: usize = 4;
-
-/// The transport of references, by its usual name.
-const TRANSPORT: &str = "docker://";
-
-/// What `--output` takes: a place on this machine, or a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Output {
-    Here(Destination),
-    Registry(Reference),
-}
-
-/// A text that names no output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ParseOutputError {
-    Destination(ParseDestinationError),
-    Reference(ParseReferenceError),
-}
-
-impl fmt::Display for ParseOutputError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Destination(error) => error.fmt(formatter),
-            Self::Reference(error) => error.fmt(formatter),
-        }
-    }
-}
-
-impl std::error::Error for ParseOutputError {}
-
-impl FromStr for Output {
-    type Err = ParseOutputError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text.strip_prefix(TRANSPORT) {
-            Some(name) => name
-                .parse()
-                .map(Self::Registry)
-                .map_err(ParseOutputError::Reference),
-            None => text
-                .parse()
-                .map(Self::Here)
-                .map_err(ParseOutputError::Destination),
-        }
-    }
-}
-
-/// Returns the reference that a text with the transport `docker://` names.
-///
-/// # Errors
-///
-/// When what follows the transport is no name.
-pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
-    let name = text.strip_prefix(TRANSPORT).map(str::parse).transpose();
-    name.map_err(|error: ParseReferenceError| Failure::command_line(error.to_string()))
-}
 
 /// Returns a reference that something can be pushed to.
 ///
@@ -101,6 +51,24 @@ pub(crate) fn target(reference: &Reference) -> Result<Reference> {
             Err(failure.hint("leave out what follows `@`"))
         }
     }
+}
+
+/// Returns the names that an image is pushed under.
+///
+/// # Errors
+///
+/// As [`target`].
+pub(crate) fn targets(output: &OutputArguments, tags: &[Reference]) -> Result<Vec<Reference>> {
+    let mut targets = match output.push {
+        true => tags.to_vec(),
+        false => Vec::new(),
+    };
+    for output in &output.output {
+        if let Output::Registry(reference) = output {
+            targets.push(target(reference)?);
+        }
+    }
+    Ok(targets)
 }
 
 /// The registries that a command speaks to.
@@ -179,6 +147,94 @@ impl Registries {
         let entry = (registry.to_owned(), credential, Arc::clone(&client));
         self.known.push(entry);
         Ok(client)
+    }
+
+    /// Finds layers that need not be made: those of the targets, then those of
+    /// the images that `--cache-from` names.
+    pub(crate) fn layers(
+        &mut self,
+        targets: &[Reference],
+        given: &[CacheOrigin],
+        platform: &Platform,
+        by_descriptor: bool,
+    ) -> Result<Vec<CacheSource>> {
+        let mut sources = self.layers_of_targets(targets, platform, by_descriptor)?;
+        let given = given.iter().filter_map(CacheOrigin::reference);
+        sources.extend(self.layers_of_caches(given, platform, by_descriptor));
+        Ok(sources)
+    }
+
+    /// Finds the layers that the targets have now, so that they need neither
+    /// be compressed nor sent. Of each repository the first tag that is there
+    /// is taken.
+    ///
+    /// A registry that cannot be reached, or that does not let us in, fails
+    /// here: before anything is built.
+    fn layers_of_targets(
+        &mut self,
+        targets: &[Reference],
+        platform: &Platform,
+        by_descriptor: bool,
+    ) -> Result<Vec<CacheSource>> {
+        let mut sources = Vec::new();
+        for group in by_repository(targets) {
+            let repository = self.repository(&group[0], Access::Push)?;
+            for reference in &group {
+                let tag = reference.tag().unwrap_or_default();
+                match pull::layers(&repository, tag, platform) {
+                    Ok(Some(layers)) => {
+                        let name = reference.to_string();
+                        sources.push(CacheSource::of_layers(name, layers, by_descriptor));
+                        break;
+                    }
+                    Ok(None) => {}
+                    // What is there will be replaced, whatever is wrong with it.
+                    Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Finds the layers of images that `--cache-from` names; one that cannot
+    /// be had is a warning.
+    fn layers_of_caches<'a>(
+        &mut self,
+        references: impl Iterator<Item = &'a Reference>,
+        platform: &Platform,
+        by_descriptor: bool,
+    ) -> Vec<CacheSource> {
+        let mut sources = Vec::new();
+        for reference in references {
+            let name = format!("{TRANSPORT}{reference}");
+            let ui = self.ui.clone();
+            let warn = |reason: &dyn fmt::Display| {
+                ui.warning(&format!("cannot use `--cache-from {name}`: {reason}"));
+            };
+            let repository = match self.repository(reference, Access::Pull) {
+                Ok(repository) => repository,
+                Err(failure) => {
+                    warn(&failure);
+                    continue;
+                }
+            };
+            let digest = reference.digest().map(ToString::to_string);
+            let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
+            match pull::layers(&repository, wanted, platform) {
+                Ok(Some(layers)) => {
+                    let name = reference.to_string();
+                    sources.push(CacheSource::of_layers(name, layers, by_descriptor));
+                }
+                Ok(None) => warn(&format!("there is no image for {platform}")),
+                Err(error) => warn(&Failure::from(error)),
+            }
+        }
+        sources
+    }
+
+    fn warn_of(&self, error: &Error) {
+        self.ui.warning(&error.to_string());
     }
 
     /// Returns what was sent to all of them.
@@ -317,21 +373,6 @@ mod tests {
 
     fn references(texts: &[&str]) -> Vec<Reference> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn outputs_are_places_or_references() {
-        let output = "docker://ghcr.io/me/app:1".parse::<Output>().unwrap();
-        assert_eq!(
-            output,
-            Output::Registry("ghcr.io/me/app:1".parse().unwrap())
-        );
-        assert!(matches!(
-            "a.tar".parse::<Output>().unwrap(),
-            Output::Here(_)
-        ));
-        assert!("docker://A".parse::<Output>().is_err());
-        assert!("docker:a".parse::<Output>().is_err());
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
     /// others than they should, as far as it can tell.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
 
+    /// Opens the first `size` bytes: for a look that costs little where bytes
+    /// come from afar.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobContent::open`], and when it is known that they are not there.
+    fn open_start(&self, size: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.open(0)?.take(size)))
+    }
+
     /// Returns the repository that has the bytes, if one does: another one of
     /// the same registry can take them from there.
     fn origin(&self) -> Option<&BlobOrigin> {

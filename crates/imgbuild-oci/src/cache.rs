@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blob::BlobContent;
 use crate::digest::{DiffId, Digest};
 use crate::source::document::{Config, Document};
-use crate::source::{BlobReader, Source, SourceError, SourceName};
+use crate::source::{Source, SourceError, SourceName};
 use crate::store::Store;
 
 /// What may be used again instead of being made.
@@ -18,7 +19,7 @@ pub struct Cache {
     /// What earlier builds have left on this machine.
     pub store: Option<Arc<Store>>,
     /// What was carried over, in the order in which it is looked through.
-    pub sources: Arc<[CacheSource]>,
+    pub sources: Vec<Arc<CacheSource>>,
     /// Whether a layer is recognized by its bytes only, never by what `stat`
     /// says of its files.
     pub reads_contents: bool,
@@ -36,7 +37,33 @@ enum Kind {
         layers: BTreeMap<DiffId, Vec<Candidate>>,
     },
     Store(Store),
+    Remote {
+        layers: BTreeMap<DiffId, RemoteLayer>,
+        /// Whether a layer is taken without its bytes.
+        by_descriptor: bool,
+    },
 }
+
+/// A compressed layer of a registry, of which nothing is known but what the
+/// registry says.
+#[derive(Debug, Clone)]
+pub struct RemoteLayer {
+    /// The digest of the uncompressed tar, by the config.
+    pub diff_id: DiffId,
+    /// The digest of the blob, by the manifest.
+    pub digest: Digest,
+    /// The size of the blob, by the manifest.
+    pub size: u64,
+    /// The bytes.
+    pub content: Arc<dyn BlobContent>,
+}
+
+/// How much of a blob in a registry is compared with what we would write: few
+/// bytes tell the program, its version and its level.
+const REMOTE_COMPARED_BYTES: u64 = 16 << 10;
+
+/// How much of any other blob of unknown origin is compared.
+const COMPARED_BYTES: u64 = 256 << 10;
 
 /// A compressed layer of an image, of which nothing is known but what the
 /// image says.
@@ -47,6 +74,13 @@ pub(crate) struct Candidate {
     /// The CRC-32 of the tar and its size modulo 2^32, as the end of a gzip
     /// member says them (RFC 1952, section 2.3.1).
     pub(crate) trailer: [u8; 8],
+}
+
+impl Cache {
+    /// Adds what was found later, to be looked through last.
+    pub fn add_sources(&mut self, sources: Vec<CacheSource>) {
+        self.sources.extend(sources.into_iter().map(Arc::new));
+    }
 }
 
 impl CacheSource {
@@ -82,12 +116,25 @@ impl CacheSource {
         Ok(Self { name: shown, kind })
     }
 
+    /// Takes the layers of an image in a registry; `by_descriptor` if the new
+    /// image goes to registries only, so that their bytes need not come here.
+    #[must_use]
+    pub fn of_layers(name: String, layers: Vec<RemoteLayer>, by_descriptor: bool) -> Self {
+        let layers = layers.into_iter().map(|layer| (layer.diff_id, layer));
+        let kind = Kind::Remote {
+            layers: layers.collect(),
+            by_descriptor,
+        };
+        Self { name, kind }
+    }
+
     /// Returns how many compressed layers there are to choose from; of a
     /// store nobody knows before it is asked.
     #[must_use]
     pub fn layers(&self) -> Option<usize> {
         match &self.kind {
             Kind::Image { layers, .. } => Some(layers.len()),
+            Kind::Remote { layers, .. } => Some(layers.len()),
             Kind::Store(_) => None,
         }
     }
@@ -99,6 +146,7 @@ impl CacheSource {
                 let mut candidates = layers.values().flatten();
                 candidates.any(|candidate| candidate.has_size(tar_size))
             }
+            Kind::Remote { layers, .. } => !layers.is_empty(),
             Kind::Store(store) => store.knows(shape),
         }
     }
@@ -106,30 +154,87 @@ impl CacheSource {
     /// Returns the store, if it is one.
     pub(crate) fn store(&self) -> Option<&Store> {
         match &self.kind {
-            Kind::Image { .. } => None,
+            Kind::Image { .. } | Kind::Remote { .. } => None,
             Kind::Store(store) => Some(store),
         }
     }
 
     /// Returns what an image has for a tar with this diff ID, size and CRC.
     pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<Candidate> {
-        let Kind::Image { layers, .. } = &self.kind else {
-            return Vec::new();
+        let layers = match &self.kind {
+            Kind::Image { layers, .. } => layers,
+            Kind::Remote { layers, .. } => {
+                let found = layers.get(&diff_id).into_iter();
+                return found.map(|layer| layer.candidate(trailer)).collect();
+            }
+            Kind::Store(_) => return Vec::new(),
         };
         let all = layers.get(&diff_id).into_iter().flatten().copied();
         all.filter(|candidate| candidate.trailer == trailer)
             .collect()
     }
 
+    /// Returns the layer that is taken as the registry describes it, its
+    /// bytes left where they are.
+    pub(crate) fn descriptor(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
+        match &self.kind {
+            Kind::Remote {
+                layers,
+                by_descriptor: true,
+            } => layers.get(&diff_id),
+            _ => None,
+        }
+    }
+
+    /// Opens the start of a candidate, which nobody has checked, and returns
+    /// how much of it is compared.
+    pub(crate) fn open_start(
+        &self,
+        candidate: &Candidate,
+    ) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
+        match self.remote(candidate) {
+            Some(layer) => {
+                let start = layer.content.open_start(REMOTE_COMPARED_BYTES)?;
+                Ok((start, REMOTE_COMPARED_BYTES))
+            }
+            None => Ok((self.open_candidate(candidate)?, COMPARED_BYTES)),
+        }
+    }
+
     /// Opens the bytes of a candidate, which nobody has checked.
-    pub(crate) fn open_candidate(&self, candidate: &Candidate) -> io::Result<BlobReader> {
+    pub(crate) fn open_candidate(
+        &self,
+        candidate: &Candidate,
+    ) -> io::Result<Box<dyn Read + Send + '_>> {
+        if let Some(layer) = self.remote(candidate) {
+            return layer.content.open(0);
+        }
         let Kind::Image { source, .. } = &self.kind else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
         match blob.size() == candidate.size {
-            true => Ok(blob),
+            true => Ok(Box::new(blob)),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn remote(&self, candidate: &Candidate) -> Option<&RemoteLayer> {
+        let Kind::Remote { layers, .. } = &self.kind else {
+            return None;
+        };
+        let mut layers = layers.values();
+        layers.find(|layer| layer.digest == candidate.digest)
+    }
+}
+
+impl RemoteLayer {
+    /// What is known of it, with the trailer that it must have.
+    fn candidate(&self, trailer: [u8; 8]) -> Candidate {
+        Candidate {
+            digest: self.digest,
+            size: self.size,
+            trailer,
         }
     }
 }

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use oci_spec::image::MediaType;
 use rustix::fs::{AtFlags, CWD};
 
+use crate::blob::BlobContent;
 use crate::buffer::AlignedBuffer;
-use crate::cache::Cache;
+use crate::cache::{Cache, RemoteLayer};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
@@ -65,6 +66,11 @@ enum LayerBytes {
         /// Of the whole blob, to notice a damaged disk.
         crc: u32,
         place: Place,
+    },
+    /// In a registry that says to have it; nothing has been read.
+    Remote {
+        content: Arc<dyn BlobContent>,
+        digest: Digest,
     },
 }
 
@@ -195,6 +201,29 @@ impl Layer {
         self
     }
 
+    /// A layer that a registry has, by what it says of it.
+    fn remote(
+        changeset: &Changeset,
+        compression: Compression,
+        diff_id: DiffId,
+        found: &RemoteLayer,
+    ) -> Self {
+        Self {
+            name: changeset.name().to_owned(),
+            compression,
+            digest: found.digest,
+            size: found.size,
+            diff_id,
+            tar_size: changeset.tar_size(),
+            entries: changeset.members().len(),
+            is_reused: true,
+            bytes: LayerBytes::Remote {
+                content: Arc::clone(&found.content),
+                digest: found.digest,
+            },
+        }
+    }
+
     fn compressed(
         changeset: &Changeset,
         compression: Compression,
@@ -232,7 +261,10 @@ impl Layer {
         for piece in pieces {
             whole.combine(piece);
         }
-        let (LayerBytes::Tar { crc, .. } | LayerBytes::Blob { crc, .. }) = &self.bytes;
+        let (LayerBytes::Tar { crc, .. } | LayerBytes::Blob { crc, .. }) = &self.bytes else {
+            // Its digest was compared when it was read.
+            return Ok(());
+        };
         if whole.finalize() == *crc {
             return Ok(());
         }
@@ -256,6 +288,7 @@ impl Layer {
                     path: path.to_path_buf(),
                 })
             }
+            LayerBytes::Remote { .. } => Ok(()),
         }
     }
 

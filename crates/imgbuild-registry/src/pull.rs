@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use imgbuild_oci::digest::Digest;
+use imgbuild_oci::cache::RemoteLayer;
+use imgbuild_oci::digest::{DiffId, Digest};
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBuilder, ParcelError, Platforms};
+use imgbuild_oci::platform::Platform;
+use serde::Deserialize;
 
 use crate::error::{Error, Problem, Result, Step};
 use crate::repository::{Manifest, RemoteBlob, Repository};
@@ -56,6 +59,68 @@ pub fn parcel_of(repository: &Repository, root: Manifest, platforms: &Platforms)
         (Err(_), Some(error)) => Err(error),
         (Err(error), None) => Err(malformed(repository, &step, error)),
     }
+}
+
+/// Pairs the layers of the image that `reference` names with the diff IDs of
+/// its config; `None` if there is no such image, or none for the platform.
+/// Only the documents are read.
+///
+/// # Errors
+///
+/// When the registry refuses, or what it sends is malformed.
+pub fn layers(
+    repository: &Repository,
+    reference: &str,
+    platform: &Platform,
+) -> Result<Option<Vec<RemoteLayer>>> {
+    let platforms = Platforms::One(platform.clone());
+    let parcel = match parcel(repository, reference, &platforms) {
+        Ok(Some(parcel)) => parcel,
+        Ok(None) => return Ok(None),
+        Err(Error::Protocol { problem, .. }) if matches!(*problem, Problem::Platform { .. }) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let (configs, layers): (Vec<_>, Vec<_>) =
+        parcel.blobs().iter().partition(|blob| blob.is_config);
+    let [config] = configs[..] else {
+        return Ok(None);
+    };
+    let bytes = repository.document_blob(&config.digest, config.size)?;
+    let diff_ids = diff_ids(&bytes).unwrap_or_default();
+    // A layer that stands twice in the manifest stands once in the parcel, and
+    // then nothing can be paired.
+    if diff_ids.len() != layers.len() {
+        return Ok(None);
+    }
+    let pairs = diff_ids.into_iter().zip(layers);
+    let compressed = pairs.filter(|(_, blob)| blob.media_type.ends_with("+gzip"));
+    Ok(Some(
+        compressed
+            .map(|(diff_id, blob)| RemoteLayer {
+                diff_id,
+                digest: blob.digest,
+                size: blob.size,
+                content: Arc::clone(&blob.content),
+            })
+            .collect(),
+    ))
+}
+
+/// Returns the diff IDs of a config.
+fn diff_ids(config: &[u8]) -> Option<Vec<DiffId>> {
+    #[derive(Deserialize)]
+    struct Config {
+        rootfs: RootFs,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        diff_ids: Vec<Digest>,
+    }
+    let config: Config = serde_json::from_slice(config).ok()?;
+    let digests = config.rootfs.diff_ids.into_iter();
+    Some(digests.map(DiffId::from_tar_digest).collect())
 }
 
 fn malformed(repository: &Repository, step: &Step, error: ParcelError) -> Error {

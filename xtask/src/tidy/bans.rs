@@ -8,7 +8,8 @@ use crate::Result;
 use crate::process::{command, output};
 
 /// Crates that bring C, and the package that must not have them.
-const C_CRATES: [&str; 8] = [
+const C_CRATES: [&str; 10] = [
+    "aws-lc-sys",
     "bindgen",
     "cc",
     "cmake",
@@ -16,6 +17,7 @@ const C_CRATES: [&str; 8] = [
     "native-tls",
     "openssl-sys",
     "pkg-config",
+    "ring",
     "zstd-sys",
 ];
 

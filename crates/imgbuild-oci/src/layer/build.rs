@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::blob_file::BlobFile;
-use super::reuse::{Known, Reuse};
+use super::reuse::{Foreign, Known, Reuse};
 use super::schedule::build_all;
 use super::{CHUNK_BYTES, Layer, LayerOptions};
 use crate::buffer::AlignedBuffer;
@@ -153,6 +153,11 @@ impl Builder<'_> {
         let Some(found) = self.reuse.find(known, changeset, tar, compressor) else {
             return Ok(None);
         };
+        if let Foreign::Described(layer) = found {
+            let compression = self.options.compression;
+            let layer = Layer::remote(changeset, compression, tar.diff_id, layer);
+            return Ok(Some(layer));
+        }
         let mut file = BlobFile::create(self.reuse.store(), &self.options.scratch)?;
         match found.copy_to(&mut file, self.monitor) {
             Ok(()) if file.digest() == found.digest() => {}

@@ -16,6 +16,7 @@ impl BlobContent for Layer {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
         let crc = (offset == 0).then(crc32fast::Hasher::new);
         Ok(match &self.bytes {
+            LayerBytes::Remote { content, .. } => content.open(offset)?,
             LayerBytes::Blob { file, .. } => Box::new(FileReader {
                 layer: self,
                 file,
@@ -34,7 +35,10 @@ impl BlobContent for Layer {
     }
 
     fn origin(&self) -> Option<&BlobOrigin> {
-        None
+        match &self.bytes {
+            LayerBytes::Remote { content, .. } => content.origin(),
+            LayerBytes::Blob { .. } | LayerBytes::Tar { .. } => None,
+        }
     }
 }
 

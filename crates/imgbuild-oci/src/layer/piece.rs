@@ -1,12 +1,15 @@
 //! Parts of a blob that several threads read and write at a time.
 
 use super::{CHUNK_BYTES, LayerBytes, Place};
+use crate::blob::BlobContent;
 use crate::buffer::AlignedBuffer;
 use crate::changeset::{Changeset, Member};
 use crate::content::{Content, ContentReader};
-use crate::error::Result;
+use crate::digest::{Digest, DigestWriter};
+use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::tar_writer::{self, TarStream};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 /// The bytes of a layer that one thread writes before it takes the next.
@@ -28,6 +31,8 @@ enum PieceSource<'a> {
     Content(&'a Content, u64, u64),
     /// A range of a compressed layer.
     Blob(&'a std::fs::File, &'a Place),
+    /// A layer that a registry has.
+    Remote(&'a dyn BlobContent, Digest),
     /// Bytes at hand.
     Bytes(Vec<u8>),
 }
@@ -36,6 +41,11 @@ enum PieceSource<'a> {
 pub(super) fn cut(bytes: &LayerBytes, size: u64) -> Vec<Piece<'_>> {
     match bytes {
         LayerBytes::Tar { changeset, .. } => tar_pieces(changeset),
+        LayerBytes::Remote { content, digest } => vec![Piece {
+            offset: 0,
+            size,
+            source: PieceSource::Remote(&**content, *digest),
+        }],
         LayerBytes::Blob { file, place, .. } => (0..size)
             .step_by(usize::try_from(PIECE_BYTES).expect("a few mebibytes"))
             .map(|offset| Piece {
@@ -114,6 +124,34 @@ fn push_large_file<'a>(
     }
 }
 
+/// Copies a blob from afar, and compares its digest.
+fn copy_remote(
+    content: &dyn BlobContent,
+    expected: Digest,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let read_error = |source| Error::Blob {
+        digest: expected,
+        source,
+    };
+    let mut reader = content.open(0).map_err(read_error)?;
+    let mut hasher = DigestWriter::new(io::sink());
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let count = reader.read(&mut chunk).map_err(read_error)?;
+        if count == 0 {
+            break;
+        }
+        hasher.write_all(&chunk[..count]).map_err(read_error)?;
+        write(&chunk[..count])?;
+    }
+    let (_, found, _) = hasher.finish();
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::BlobDigest { expected, found }),
+    }
+}
+
 impl Piece<'_> {
     /// Hands the bytes of the piece to `write`, chunk by chunk, and returns
     /// their CRC.
@@ -158,6 +196,7 @@ impl Piece<'_> {
                 let padding = usize::try_from(self.size - (to - from)).expect("less than a block");
                 write(&[0; tar_writer::BLOCK_BYTES][..padding])?;
             }
+            PieceSource::Remote(content, digest) => copy_remote(*content, *digest, &mut write)?,
             PieceSource::Blob(file, place) => {
                 for done in (0..self.size).step_by(CHUNK_BYTES) {
                     let count = usize::try_from(self.size - done)

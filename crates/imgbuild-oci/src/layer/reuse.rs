@@ -7,7 +7,7 @@ use super::blob_file::BlobFile;
 use super::build::{LayerStream, TarSummary};
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CacheSource, Candidate};
+use crate::cache::{Cache, CacheSource, Candidate, RemoteLayer};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -17,9 +17,6 @@ use crate::gzip;
 use crate::monitor::Monitor;
 use crate::pipeline::Compressor;
 use crate::store::{LayerKey, LayerRecord, Store, StoredBlob};
-
-/// How much of a blob of unknown origin is compared with what we would write.
-const COMPARED_BYTES: u64 = 256 * 1024;
 
 /// Looks for layers in a cache.
 pub(super) struct Reuse<'a> {
@@ -46,6 +43,8 @@ impl Known<'_> {
 pub(super) enum Foreign<'a> {
     Stored(StoredBlob),
     Listed(&'a CacheSource, Candidate),
+    /// Its bytes are not needed.
+    Described(&'a RemoteLayer),
 }
 
 impl<'a> Reuse<'a> {
@@ -151,11 +150,17 @@ impl<'a> Reuse<'a> {
             }
             let candidates = source.candidates(tar.diff_id, trailer).into_iter();
             let mut ours = candidates.filter(|candidate| {
-                let blob = source.open_candidate(candidate);
-                blob.is_ok_and(|blob| is_begun_by_us(blob, changeset, compressor))
+                let start = source.open_start(candidate);
+                start.is_ok_and(|(start, most)| {
+                    let is_whole = candidate.size <= most;
+                    is_begun_by_us(start, most, is_whole, changeset, compressor)
+                })
             });
-            ours.next()
-                .map(|candidate| Foreign::Listed(source, candidate))
+            let candidate = ours.next()?;
+            Some(match source.descriptor(tar.diff_id) {
+                Some(layer) => Foreign::Described(layer),
+                None => Foreign::Listed(source, candidate),
+            })
         })
     }
 }
@@ -165,6 +170,7 @@ impl Foreign<'_> {
         match self {
             Self::Stored(blob) => blob.digest,
             Self::Listed(_, candidate) => candidate.digest,
+            Self::Described(layer) => layer.digest,
         }
     }
 
@@ -181,9 +187,8 @@ impl Foreign<'_> {
                 (&blob.file).rewind().map_err(error)?;
                 Box::new(&blob.file)
             }
-            Self::Listed(source, candidate) => {
-                Box::new(source.open_candidate(candidate).map_err(error)?)
-            }
+            Self::Listed(source, candidate) => source.open_candidate(candidate).map_err(error)?,
+            Self::Described(layer) => layer.content.open(0).map_err(error)?,
         };
         let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
         loop {
@@ -204,11 +209,17 @@ impl Foreign<'_> {
 /// The same tar compressed by another program, at another level or by another
 /// version has another digest. Its content would be right, but the image would
 /// not be the one that a build without it makes.
-fn is_begun_by_us(blob: impl Read + Send, changeset: &Changeset, compressor: &Compressor) -> bool {
+fn is_begun_by_us(
+    blob: impl Read + Send,
+    most: u64,
+    is_whole: bool,
+    changeset: &Changeset,
+    compressor: &Compressor,
+) -> bool {
     let mut stream = LayerStream::new(changeset);
     let mut comparison = Comparison {
         blob,
-        rest: COMPARED_BYTES,
+        rest: most,
         outcome: None,
     };
     let error = |source| Error::Scratch {
@@ -216,9 +227,11 @@ fn is_begun_by_us(blob: impl Read + Send, changeset: &Changeset, compressor: &Co
         source,
     };
     let compared = compressor.gzip(&mut stream, &mut comparison, |_| Ok(()), error);
-    let is_whole = compared.is_ok();
-    // Without an outcome the whole blob was compared.
-    comparison.outcome.unwrap_or(is_whole)
+    let has_ended = compared.is_ok();
+    let is_equal = comparison.outcome.unwrap_or(has_ended);
+    // Without more to come on either side the whole blob was compared.
+    let mut more = [0];
+    is_equal && (!is_whole || matches!(comparison.blob.read(&mut more), Ok(0)))
 }
 
 /// Takes bytes as long as they are those of a blob.
@@ -230,12 +243,13 @@ struct Comparison<R> {
 
 impl<R: Read> Write for Comparison<R> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let mut theirs = vec![0; buffer.len()];
-        if self.blob.read_exact(&mut theirs).is_err() || theirs != buffer {
+        let count = usize::try_from(self.rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        let mut theirs = vec![0; count];
+        if self.blob.read_exact(&mut theirs).is_err() || theirs != buffer[..count] {
             self.outcome = Some(false);
             return Err(io::ErrorKind::InvalidData.into());
         }
-        self.rest = self.rest.saturating_sub(buffer.len() as u64);
+        self.rest -= count as u64;
         if self.rest == 0 {
             self.outcome = Some(true);
             return Err(io::ErrorKind::StorageFull.into());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::MAX_INDEX_DEPTH;
 use std::collections::BTreeMap;
 
 const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";

@@ -88,7 +88,7 @@ impl World {
             scratch: self.directory.path().to_path_buf(),
             cache: Cache {
                 store,
-                sources: sources.collect(),
+                sources: sources.map(Arc::new).collect(),
                 reads_contents: self.reads_contents,
             },
         };
@@ -129,7 +129,7 @@ impl World {
             scratch: self.directory.path().to_path_buf(),
             cache: Cache {
                 store: Some(self.store()),
-                sources: Arc::default(),
+                sources: Vec::new(),
                 reads_contents: self.reads_contents,
             },
         };

@@ -354,6 +354,16 @@ impl BlobContent for RemoteBlob {
         )))
     }
 
+    fn open_start(&self, size: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        let found = self
+            .repository
+            .blob_prefix(&self.digest, size.min(self.size));
+        match found.map_err(io::Error::other)? {
+            Some((bytes, whole)) if whole == self.size => Ok(Box::new(io::Cursor::new(bytes))),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn origin(&self) -> Option<&BlobOrigin> {
         Some(&self.origin)
     }

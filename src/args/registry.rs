@@ -1,0 +1,67 @@
+//! What is typed about registries, and to copy images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use imgbuild_oci::platform::Platform;
+
+use crate::commands::registry::Output;
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArguments {
+    /// What is copied: `docker://REFERENCE`, `oci:DIR[:TAG]`,
+    /// `oci-archive:FILE`, `docker-archive:FILE`, or a path whose kind is
+    /// recognized
+    pub(crate) source: String,
+
+    /// Where it goes: `docker://REFERENCE`, or as `--output` of a build takes it
+    #[arg(required = true, value_name = "DESTINATION")]
+    pub(crate) destinations: Vec<Output>,
+
+    /// Take the one image of an index that is for this platform; default: the
+    /// index with all its images
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the digest of the manifest or index to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
+
+    /// Do not wait until everything is on the disk
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// How registries are reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct RegistryFlags {
+    /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
+    /// `podman login` has kept
+    ///
+    /// For the registry that is pushed to, and no other.
+    #[arg(long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+
+    /// Read the password, or a token in its place, from standard input;
+    /// default: `IMGBUILD_REGISTRY_PASSWORD`
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+
+    /// Speak http with registries on other machines, too
+    ///
+    /// On this machine it is tried when there is no https.
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+
+    /// Trust the certificates of this PEM file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}

@@ -1,0 +1,430 @@
+//! Real registries on loopback: what is pushed there is what readers pull, and
+//! what a command says holds no secret.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fs_err as fs;
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox, sandbox::finish};
+
+use crate::runs::{listing, with_small_release, words};
+use crate::support::docker::{Engine, Loaded};
+use crate::support::{has_tools, image, limited, program, unique};
+
+mod fake;
+mod reuse;
+mod server;
+
+use server::{PASSWORD, Registry, USER};
+
+/// What the program inside prints when it runs as the image says.
+const GREETING: &str = "hello, user 65532\n";
+
+/// The files of Debian's registry that hold for every test.
+const TOOLS: [&str; 1] = ["docker-registry"];
+
+/// Builds the small release and pushes it under these names.
+fn push(sandbox: &Sandbox, references: &[&str], more: &[&str]) -> Outcome {
+    let mut all = more.to_vec();
+    for reference in references {
+        all.extend(["--tag", reference]);
+    }
+    all.push("--push");
+    sandbox.run(words("release", &all))
+}
+
+/// Asserts that two layouts hold the same bytes under the same names.
+#[track_caller]
+fn assert_same_blobs(one: &Path, other: &Path) {
+    let blobs = |layout: &Path| listing(&layout.join("blobs"));
+    assert_eq!(blobs(one), blobs(other));
+}
+
+fn docker_config(sandbox: &mut Sandbox, text: &str) {
+    let directory = sandbox.path("docker");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.json"), text).unwrap();
+    sandbox.set("DOCKER_CONFIG", directory);
+}
+
+#[test]
+fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
+    if !has_tools(&[TOOLS[0], "skopeo", "podman", "runc"]) {
+        return;
+    }
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let sandbox = image::sandbox();
+    let registry = Registry::plain(&sandbox);
+    let reference = format!("{}/me/hello:{}", registry.name(), unique());
+    let layout = sandbox.path("layout");
+    let release = program::c_release("hello", &["gcc"]);
+    let mtime = crate::support::unique_time();
+    let output = format!("oci:{}", layout.display());
+    let outcome = sandbox.run([
+        "--release".as_ref(),
+        release.as_os_str(),
+        "--tag".as_ref(),
+        reference.as_ref(),
+        "--mtime".as_ref(),
+        mtime.as_ref(),
+        "--output".as_ref(),
+        output.as_ref(),
+        "--push".as_ref(),
+    ]);
+    let digest = image::result_line(&outcome.success());
+
+    let ours = sandbox.path("ours");
+    let source = format!("docker://{reference}");
+    let copied = sandbox
+        .run(["copy", &source, &format!("oci:{}", ours.display())])
+        .success();
+    assert_eq!(copied.stdout_text().trim_end(), digest);
+    assert_same_blobs(&layout, &ours);
+
+    let theirs = sandbox.path("theirs");
+    let target = format!("oci:{}:1", theirs.display());
+    let skopeo = [
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        &source,
+        &target,
+    ];
+    drop(finish(limited("skopeo").args(skopeo), b"").success());
+    assert_same_blobs(&layout, &theirs);
+
+    if engine.publishes_here() {
+        let pulled = finish(&mut engine.docker(["pull", "--quiet", &reference]), b"").success();
+        assert_eq!(pulled.stdout_text().trim_end(), reference);
+        let loaded = Loaded::adopt(&engine, &reference);
+        assert_eq!(loaded.run(&[]).success().stdout_text(), GREETING);
+        let digests = loaded.inspect("{{json .RepoDigests}}");
+        assert!(digests.contains(&digest), "{digests}");
+    }
+    assert_runs_in_podman(&sandbox, &reference);
+}
+
+fn assert_runs_in_podman(sandbox: &Sandbox, reference: &str) {
+    let place = |name: &str| sandbox.path("store").join(name).display().to_string();
+    let (root, run) = (place("root"), place("run"));
+    let podman = |words: &[&str]| {
+        let mut command = limited("podman");
+        // crun refuses a machine that mounts both versions of control groups.
+        command.args(["--runtime=runc", "--cgroup-manager=cgroupfs"]);
+        command
+            .args(["--root", &root, "--runroot", &run])
+            .args(words);
+        command.current_dir(sandbox.root());
+        finish(&mut command, b"")
+    };
+    drop(podman(&["pull", "--quiet", "--tls-verify=false", reference]).success());
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+    let ran = podman(&[
+        "run",
+        "--rm",
+        "--network=none",
+        limits[0],
+        limits[1],
+        reference,
+    ]);
+    drop(podman(&["rmi", "--all", "--force"]));
+    drop(podman(&["unmount", "--all"]));
+    assert_eq!(ran.success().stdout_text(), GREETING);
+}
+
+#[test]
+fn a_password_comes_from_everywhere_that_it_is_kept() {
+    if !has_tools(&[TOOLS[0], "sh"]) {
+        return;
+    }
+    let mut sandbox = with_small_release();
+    let registry = Registry::with_password(&sandbox);
+    let name = registry.name();
+    let reference = format!("{name}/me/app:1");
+    let refused = push(&sandbox, &[&reference], &[]).exited(1);
+    let text = refused.stderr_text();
+    assert!(
+        text.contains("the registry answered 401 Unauthorized"),
+        "{text}"
+    );
+    assert!(text.contains("hint: log in with `docker login"), "{text}");
+
+    let mut command = sandbox.command(words(
+        "release",
+        &[
+            "--tag",
+            &reference,
+            "--push",
+            "--username",
+            USER,
+            "--password-stdin",
+        ],
+    ));
+    drop(
+        sandbox
+            .finish(&mut command, format!("{PASSWORD}\n").as_bytes())
+            .success(),
+    );
+
+    let auth = server::base64(format!("{USER}:{PASSWORD}").as_bytes());
+    docker_config(
+        &mut sandbox,
+        &format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}}}}"#),
+    );
+    drop(push(&sandbox, &[&format!("{name}/me/b:1")], &[]).success());
+
+    docker_config(
+        &mut sandbox,
+        &format!(r#"{{"credHelpers":{{"{name}":"test"}}}}"#),
+    );
+    let missing = push(&sandbox, &[&format!("{name}/me/c:1")], &[]).exited(1);
+    let text = missing.stderr_text();
+    assert!(
+        text.contains("`docker-credential-test` is not installed"),
+        "{text}"
+    );
+    helper(
+        &mut sandbox,
+        &format!(r#"{{"Username":"{USER}","Secret":"{PASSWORD}"}}"#),
+    );
+    drop(push(&sandbox, &[&format!("{name}/me/c:1")], &[]).success());
+
+    docker_config(&mut sandbox, "{}");
+    sandbox.set("IMGBUILD_REGISTRY_USER", USER);
+    sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
+    drop(push(&sandbox, &[&format!("{name}/me/d:1")], &[]).success());
+}
+
+/// Installs `docker-credential-test`, which prints this for `get`.
+fn helper(sandbox: &mut Sandbox, answer: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = sandbox.path("helpers");
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("docker-credential-test");
+    let script = format!("#!/bin/sh\nread server\n[ \"$1\" = get ] && echo '{answer}'\n");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", directory.display());
+    sandbox.set("PATH", path);
+}
+
+#[test]
+fn a_token_server_gives_leave_for_what_is_done() {
+    if !has_tools(&[TOOLS[0], "openssl"]) {
+        return;
+    }
+    let mut sandbox = with_small_release();
+    let registry = Registry::with_tokens(&sandbox);
+    let name = registry.name();
+    let references = [format!("{name}/me/app:1"), format!("{name}/me/other:1")];
+    let auth = server::base64(format!("{USER}:{PASSWORD}").as_bytes());
+    docker_config(
+        &mut sandbox,
+        &format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}}}}"#),
+    );
+    let outcome = push(&sandbox, &[&references[0], &references[1]], &["-v"]).success();
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("from `me/app`"),
+        "the second repository mounts from the first: {text}"
+    );
+    // Who may only read cannot write, and is told so.
+    docker_config(&mut sandbox, "{}");
+    let copied = sandbox.run(["copy", &format!("docker://{}", references[0]), "oci:pulled"]);
+    drop(copied.success());
+    let refused = push(&sandbox, &[&references[0]], &["--label", "a=b"]).exited(1);
+    assert!(
+        refused.stderr_text().contains("401 Unauthorized"),
+        "{}",
+        refused.report()
+    );
+}
+
+#[test]
+fn a_private_authority_is_trusted_only_when_it_is_named() {
+    if !has_tools(&[TOOLS[0], "openssl"]) {
+        return;
+    }
+    let sandbox = with_small_release();
+    let registry = Registry::with_tls(&sandbox);
+    let reference = format!("{}/me/app:1", registry.name());
+    let refused = push(&sandbox, &[&reference], &[]).exited(1);
+    let text = refused.stderr_text();
+    assert!(text.contains("its certificate is not trusted"), "{text}");
+    assert!(
+        text.contains("hint: a registry with an authority of its own needs `--ca-file FILE`"),
+        "{text}"
+    );
+    let authority = sandbox.path("tls/ca.pem").display().to_string();
+    drop(push(&sandbox, &[&reference], &["--ca-file", &authority]).success());
+    let wrong = push(
+        &sandbox,
+        &[&reference],
+        &["--ca-file", "release/etc/app.toml"],
+    )
+    .exited(1);
+    assert!(
+        wrong.stderr_text().contains("cannot use the certificates"),
+        "{}",
+        wrong.report()
+    );
+}
+
+#[test]
+fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let sandbox = with_small_release();
+    let registry = Registry::plain(&sandbox);
+    let layout = fake::two_platforms(&sandbox);
+    let target = format!("docker://{}/me/app:1", registry.name());
+    let pushed = sandbox.run(["copy", &layout, &target]).success();
+    let digest = pushed.stdout_text().trim_end().to_owned();
+    let back = sandbox.run(["copy", &target, "oci:back:1"]).success();
+    assert_eq!(back.stdout_text().trim_end(), digest);
+    assert_same_blobs(&sandbox.path("index"), &sandbox.path("back"));
+    drop(sandbox.run(["validate", "oci:back:1"]).success());
+    let one = sandbox
+        .run(["copy", "--platform", "linux/arm64", &target, "oci:arm"])
+        .success();
+    assert_ne!(one.stdout_text().trim_end(), digest);
+    let none = sandbox
+        .run(["copy", "--platform", "linux/riscv64", &target, "oci:none"])
+        .exited(1);
+    let text = none.stderr_text();
+    assert!(
+        text.contains(
+            "the index has no image for linux/riscv64 (it has: linux/amd64, linux/arm64)"
+        ),
+        "{text}"
+    );
+    let archive = sandbox
+        .run(["copy", &target, "docker-archive:both.tar"])
+        .success();
+    assert_eq!(archive.stdout_text().trim_end(), digest);
+    drop(sandbox.run(["validate", "both.tar"]).success());
+}
+
+#[test]
+fn a_push_that_is_killed_is_finished_by_the_next() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let sandbox = with_small_release();
+    fs::write(
+        sandbox.path("release/noise"),
+        crate::runs::noise(30_000_000),
+    )
+    .unwrap();
+    let registry = Registry::plain(&sandbox);
+    let reference = format!("{}/me/app:1", registry.name());
+    let all = ["--tag", &reference, "--push"];
+    for milliseconds in [100, 300, 600] {
+        let mut child = sandbox.command(words("release", &all));
+        child.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = child.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    drop(push(&sandbox, &[&reference], &[]).success());
+    let again = push(&sandbox, &[&reference], &["--json"]).success();
+    let result: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(result["pushed"][0]["unchanged"], true, "{}", again.report());
+    assert_eq!(result["sentBytes"], 0, "{}", again.report());
+    drop(
+        sandbox
+            .run(["copy", &format!("docker://{reference}"), "oci:back"])
+            .success(),
+    );
+    drop(sandbox.run(["validate", "oci:back"]).success());
+}
+
+#[test]
+fn nothing_that_is_printed_holds_a_secret() {
+    let sandbox = with_small_release();
+    let registry = FakeRegistry::start(imgbuild_testing::registry::Behavior {
+        auth: imgbuild_testing::registry::Auth::Basic(USER.to_owned(), "another one".to_owned()),
+        ..Default::default()
+    })
+    .unwrap();
+    let reference = format!("{}/me/app:1", registry.name());
+    let all = [
+        "--tag",
+        &reference,
+        "--push",
+        "-v",
+        "--username",
+        USER,
+        "--password-stdin",
+    ];
+    let mut command = sandbox.command(words("release", &all));
+    let outcome = sandbox.finish(&mut command, PASSWORD.as_bytes()).exited(1);
+    let basic = server::base64(format!("{USER}:{PASSWORD}").as_bytes());
+    for secret in [PASSWORD, &basic] {
+        assert!(!outcome.report().contains(secret), "{}", outcome.report());
+    }
+}
+
+#[test]
+fn a_command_line_that_cannot_be_meant_is_refused() {
+    let sandbox = with_small_release();
+    let digest = format!("sha256:{}", "a".repeat(64));
+    for (all, expected) in [
+        (vec!["--push"], "--tag"),
+        (
+            vec!["-o", &format!("docker://r.example/a@{digest}")],
+            "an image cannot be told its digest",
+        ),
+        (
+            vec!["-o", "docker://UPPER/case"],
+            "repositories are lower case",
+        ),
+        (
+            vec![
+                "-t",
+                "a.example/a",
+                "-t",
+                "b.example/a",
+                "--push",
+                "--username",
+                "me",
+                "--password-stdin",
+            ],
+            "`--username` is for one registry",
+        ),
+        (
+            vec!["-t", "a.example/a", "--push", "--username", "me"],
+            "there is no password for `me`",
+        ),
+    ] {
+        let outcome = sandbox.run(words("release", &all)).exited(2);
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+    }
+    let nowhere = sandbox.run(["copy", "release", "oci:x"]).exited(1);
+    assert!(
+        nowhere
+            .stderr_text()
+            .contains("is neither an image layout nor an image archive"),
+        "{}",
+        nowhere.report()
+    );
+}
+
+/// `program` with these words and this input, to its end.
+fn piped(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}

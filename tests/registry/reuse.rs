@@ -1,0 +1,242 @@
+//! Nothing is compressed or sent twice: what a registry has is found by diff
+//! IDs, and looked at before it is believed.
+
+use std::path::PathBuf;
+
+use fs_err as fs;
+use imgbuild_testing::registry::Behavior;
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
+use serde_json::Value;
+
+use super::push;
+use crate::runs::{noise, sandbox, words};
+
+/// A registry, and a release with two large files, each in a layer of its own.
+struct Bench {
+    registry: FakeRegistry,
+    sandbox: Sandbox,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let sandbox = sandbox();
+        let release = sandbox
+            .tree("release", "0755 file bin/x \"#!/bin/sh\\n\"")
+            .unwrap();
+        for (name, size) in [("a", 20_000_000), ("b", 17_000_000)] {
+            let directory = release.join(name);
+            fs::create_dir_all(&directory).unwrap();
+            // What hardly compresses, and what does.
+            let mut data = noise(size);
+            data.splice(..0, b"the same words again ".repeat(5000));
+            fs::write(directory.join("data"), data).unwrap();
+        }
+        let registry = FakeRegistry::start(Behavior::default()).unwrap();
+        Self { registry, sandbox }
+    }
+
+    fn name(&self, repository: &str) -> String {
+        format!("{}/{repository}:1", self.registry.name())
+    }
+
+    fn push(&self, repository: &str, more: &[&str]) -> (Value, Outcome) {
+        let mut all = vec!["--json"];
+        all.extend_from_slice(more);
+        let outcome = push(&self.sandbox, &[&self.name(repository)], &all).success();
+        (serde_json::from_slice(&outcome.stdout).unwrap(), outcome)
+    }
+
+    /// The digest of the image when no registry is asked.
+    fn digest_alone(&self) -> String {
+        let all = words("release", &["--output", "oci:alone", "--tag", "x/y:1"]);
+        self.sandbox
+            .run(all)
+            .success()
+            .stdout_text()
+            .trim_end()
+            .to_owned()
+    }
+
+    fn change_one_file(&self) -> PathBuf {
+        let path = self.sandbox.path("release/bin/x");
+        fs::write(&path, "#!/bin/sh\nexit 7\n").unwrap();
+        path
+    }
+}
+
+fn number(result: &Value, field: &str) -> u64 {
+    result[field].as_u64().expect("it is a number")
+}
+
+#[test]
+fn an_unchanged_release_costs_a_handful_of_small_requests() {
+    let bench = Bench::new();
+    let (first, _) = bench.push("me/app", &[]);
+    assert!(number(&first, "sentBytes") > 1_000_000);
+    drop(bench.registry.requests());
+    let (second, outcome) = bench.push("me/app", &[]);
+    assert_eq!(second["digest"], first["digest"]);
+    assert_eq!(second["pushed"][0]["unchanged"], true);
+    assert_eq!(number(&second, "sentBytes"), 0);
+    let layers = second["layers"].as_array().unwrap().len() as u64;
+    // A failed try of https, a ping, two documents, a look at each layer, and
+    // a look at the tag.
+    assert_eq!(
+        number(&second, "requests"),
+        4 + layers,
+        "{}",
+        outcome.report()
+    );
+    assert_eq!(
+        outcome.stderr_text().matches("(cached)").count() as u64,
+        layers
+    );
+    for request in bench.registry.requests() {
+        let is_small = request.method == "HEAD"
+            || !request.target.contains("/blobs/")
+            || request.header("range").is_some()
+            || request.target.contains(config_of(&second));
+        assert!(is_small, "{request:?}");
+    }
+    assert_eq!(second["digest"], bench.digest_alone().as_str());
+}
+
+fn config_of(result: &Value) -> &str {
+    result["config"]["digest"]
+        .as_str()
+        .expect("it has a config")
+}
+
+#[test]
+fn one_changed_layer_is_one_upload_and_the_digest_that_of_a_build_alone() {
+    let bench = Bench::new();
+    drop(bench.push("me/app", &[]));
+    bench.change_one_file();
+    let (result, outcome) = bench.push("me/app", &[]);
+    assert_eq!(result["pushed"][0]["uploaded"], 2, "{}", outcome.report());
+    assert!(
+        number(&result, "sentBytes") < 10_000,
+        "{}",
+        outcome.report()
+    );
+    assert_eq!(result["digest"], bench.digest_alone().as_str());
+}
+
+#[test]
+fn layers_of_another_image_are_mounted_or_fetched() {
+    let bench = Bench::new();
+    drop(bench.push("me/app", &[]));
+    let origin = format!("docker://{}", bench.name("me/app"));
+    let (result, outcome) = bench.push("me/other", &["--cache-from", &origin]);
+    let mounted = result["pushed"][0]["mounted"].as_u64().unwrap();
+    assert!(mounted >= 2, "{}", outcome.report());
+    assert!(
+        number(&result, "sentBytes") < 10_000,
+        "{}",
+        outcome.report()
+    );
+    // An output on this machine needs the bytes, which are checked.
+    let all = [
+        "--output",
+        "oci:here",
+        "--tag",
+        "x/y:1",
+        "--cache-from",
+        &origin,
+    ];
+    let here = bench.sandbox.run(words("release", &all)).success();
+    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
+    assert!(here.stderr_text().contains("(cached)"));
+    drop(bench.sandbox.run(["validate", "here"]).success());
+    // Another registry gets what it lacks from where it is.
+    let elsewhere = FakeRegistry::start(Behavior::default()).unwrap();
+    let target = format!("{}/me/app:1", elsewhere.name());
+    let outcome = push(&bench.sandbox, &[&target], &["--cache-from", &origin]).success();
+    assert_eq!(outcome.stdout_text().trim_end(), bench.digest_alone());
+    let back = bench
+        .sandbox
+        .run(["copy", &format!("docker://{target}"), "oci:back"]);
+    drop(back.success());
+    drop(bench.sandbox.run(["validate", "back"]).success());
+}
+
+#[test]
+fn a_layer_that_is_not_as_we_would_write_it_is_not_taken() {
+    let bench = Bench::new();
+    drop(bench.push("me/app", &["--compression", "gzip:9"]));
+    let (result, outcome) = bench.push("me/app", &[]);
+    assert!(
+        !outcome.stderr_text().contains("(cached)"),
+        "{}",
+        outcome.report()
+    );
+    assert_eq!(
+        result["digest"],
+        bench.digest_alone().as_str(),
+        "{}",
+        outcome.report()
+    );
+    // The bytes under its digest are others, which the start shows.
+    bench.registry.change(|contents| {
+        for blob in contents.blobs.values_mut() {
+            if blob.len() > 1_000_000 {
+                blob[100] ^= 1;
+            }
+        }
+    });
+    let all = ["--output", "oci:here", "--tag", "x/y:1", "--cache-from"];
+    let origin = format!("docker://{}", bench.name("me/app"));
+    let here = bench
+        .sandbox
+        .run(words("release", &[&all[..], &[&origin]].concat()))
+        .success();
+    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
+    drop(bench.sandbox.run(["validate", "here"]).success());
+}
+
+#[test]
+fn damage_further_on_is_found_when_the_bytes_come_here() {
+    let bench = Bench::new();
+    drop(bench.push("me/app", &[]));
+    bench.registry.change(|contents| {
+        for blob in contents.blobs.values_mut() {
+            if blob.len() > 1_000_000 {
+                let last = blob.len() - 1000;
+                blob[last] ^= 1;
+            }
+        }
+    });
+    let origin = format!("docker://{}", bench.name("me/app"));
+    let all = [
+        "--output",
+        "oci:here",
+        "--tag",
+        "x/y:1",
+        "--cache-from",
+        &origin,
+    ];
+    let here = bench.sandbox.run(words("release", &all)).success();
+    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
+    drop(bench.sandbox.run(["validate", "here"]).success());
+}
+
+#[test]
+fn a_cache_that_cannot_be_had_is_a_warning() {
+    let bench = Bench::new();
+    let origin = format!("docker://{}", bench.name("no/such"));
+    let all = [
+        "--output",
+        "oci:here",
+        "--tag",
+        "x/y:1",
+        "--cache-from",
+        &origin,
+    ];
+    let outcome = bench.sandbox.run(words("release", &all)).success();
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("warning: cannot use `--cache-from docker://"),
+        "{text}"
+    );
+    assert_eq!(outcome.stdout_text().trim_end(), bench.digest_alone());
+}

@@ -1,0 +1,254 @@
+//! Debian's `docker-registry` on a port of loopback: open, with a password,
+//! with a token server, with TLS.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fs_err as fs;
+use imgbuild_testing::{Sandbox, sandbox::finish};
+
+use super::piped;
+use crate::support::limited;
+
+pub(super) const USER: &str = "somebody";
+pub(super) const PASSWORD: &str = "correct horse";
+
+/// The password as `htpasswd -B` writes it.
+const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
+
+/// A registry that runs until it is dropped.
+#[derive(Debug)]
+pub(super) struct Registry {
+    process: Child,
+    port: u16,
+    is_over: Arc<AtomicBool>,
+    token_port: Option<u16>,
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+impl Registry {
+    pub(super) fn plain(sandbox: &Sandbox) -> Self {
+        Self::start(sandbox, "", "", None)
+    }
+
+    pub(super) fn with_password(sandbox: &Sandbox) -> Self {
+        let file = sandbox.path("htpasswd");
+        fs::write(&file, format!("{USER}:{PASSWORD_HASH}\n")).expect("the sandbox is ours");
+        let auth = format!(
+            "auth: {{htpasswd: {{realm: test, path: {}}}}}",
+            file.display()
+        );
+        Self::start(sandbox, &auth, "", None)
+    }
+
+    pub(super) fn with_tls(sandbox: &Sandbox) -> Self {
+        let directory = certificates(sandbox);
+        let file = |name: &str| directory.join(name).display().to_string();
+        let tls = format!(
+            ", tls: {{certificate: {}, key: {}}}",
+            file("cert.pem"),
+            file("key.pem")
+        );
+        Self::start(sandbox, "", &tls, None)
+    }
+
+    pub(super) fn with_tokens(sandbox: &Sandbox) -> Self {
+        let directory = certificates(sandbox);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let auth = format!(
+            "auth: {{token: {{realm: 'http://127.0.0.1:{port}/token', service: test, issuer: test, rootcertbundle: {}}}}}",
+            directory.join("cert.pem").display()
+        );
+        Self::start(sandbox, &auth, "", Some((listener, directory)))
+    }
+
+    fn start(
+        sandbox: &Sandbox,
+        auth: &str,
+        tls: &str,
+        tokens: Option<(TcpListener, PathBuf)>,
+    ) -> Self {
+        let port = free_port();
+        let data = sandbox.path("registry");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: '127.0.0.1:{port}', secret: test{tls}}}\n{auth}\n",
+            data.display()
+        );
+        let file = sandbox.path("registry.yml");
+        fs::write(&file, config).expect("the sandbox is ours");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let token_port = tokens.as_ref().and_then(|(one, _)| one.local_addr().ok());
+        if let Some((listener, directory)) = tokens {
+            let is_over = Arc::clone(&is_over);
+            thread::spawn(move || give_tokens(&listener, &directory, &is_over));
+        }
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it is installed");
+        let registry = Self {
+            process,
+            port,
+            is_over,
+            token_port: token_port.map(|address| address.port()),
+        };
+        registry.await_answer();
+        registry
+    }
+
+    fn await_answer(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < deadline, "the registry does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(port) = self.token_port {
+            drop(TcpStream::connect(("127.0.0.1", port)));
+        }
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Makes an authority, and a certificate of it for 127.0.0.1.
+fn certificates(sandbox: &Sandbox) -> PathBuf {
+    let directory = sandbox.path("tls");
+    fs::create_dir_all(&directory).expect("the sandbox is ours");
+    fs::write(directory.join("ext"), "subjectAltName=IP:127.0.0.1\n").expect("the sandbox is ours");
+    for words in [
+        "req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 2 -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE",
+        "req -newkey rsa:2048 -nodes -subj /CN=registry -keyout key.pem -out req.pem",
+        "x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
+        "x509 -in cert.pem -outform DER -out cert.der",
+    ] {
+        let mut command = limited("openssl");
+        command.args(words.split(' ')).current_dir(&directory);
+        drop(finish(&mut command, b"").success());
+    }
+    directory
+}
+
+/// Answers token requests, one connection after the other.
+fn give_tokens(listener: &TcpListener, directory: &Path, is_over: &AtomicBool) {
+    for stream in listener.incoming() {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(mut stream) = stream else {
+            continue;
+        };
+        let mut reader = BufReader::new(&stream);
+        let mut head = String::new();
+        while reader.read_line(&mut head).is_ok_and(|count| count > 2) {}
+        let answer = token_answer(&head, directory);
+        // Whoever hangs up wanted no token.
+        drop(stream.write_all(answer.as_bytes()));
+    }
+}
+
+/// Everybody may read; who knows the password may write, too.
+fn token_answer(head: &str, directory: &Path) -> String {
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let parameters = query.split('&').filter_map(|pair| pair.split_once('='));
+    let decoded = |text: &str| {
+        text.replace("%3A", ":")
+            .replace("%2F", "/")
+            .replace("%2C", ",")
+    };
+    let basic = format!("Basic {}", base64(format!("{USER}:{PASSWORD}").as_bytes()));
+    let is_known = head.contains(&basic);
+    if head.to_ascii_lowercase().contains("authorization:") && !is_known {
+        let body = r#"{"details":"incorrect username or password"}"#;
+        return format!(
+            "HTTP/1.1 401 No\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    let mut access = Vec::new();
+    for (_, value) in parameters.filter(|(name, _)| *name == "scope") {
+        let scope = decoded(value);
+        let parts: Vec<&str> = scope.split(':').collect();
+        let actions = parts[2]
+            .split(',')
+            .filter(|action| is_known || *action == "pull");
+        let actions: Vec<&str> = actions.collect();
+        access.push(serde_json::json!({"type": parts[0], "name": parts[1], "actions": actions}));
+    }
+    let token = signed(&serde_json::Value::Array(access), directory);
+    let body = format!(r#"{{"token":"{token}","expires_in":300}}"#);
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A JSON Web Token with the certificate in its head.
+fn signed(access: &serde_json::Value, directory: &Path) -> String {
+    let certificate = fs::read(directory.join("cert.der")).expect("it was made");
+    let head = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [base64(&certificate)]});
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is after 1970")
+        .as_secs();
+    let claims = serde_json::json!({
+        "iss": "test", "sub": USER, "aud": "test", "jti": "1",
+        "iat": now - 10, "nbf": now - 10, "exp": now + 300, "access": access,
+    });
+    let url = |bytes: &[u8]| {
+        let text = base64(bytes).replace('+', "-").replace('/', "_");
+        text.trim_end_matches('=').to_owned()
+    };
+    let text = format!(
+        "{}.{}",
+        url(head.to_string().as_bytes()),
+        url(claims.to_string().as_bytes())
+    );
+    let mut openssl = limited("openssl");
+    openssl
+        .args(["dgst", "-sha256", "-sign", "key.pem"])
+        .current_dir(directory);
+    let signature = piped(&mut openssl, text.as_bytes());
+    format!("{text}.{}", url(&signature))
+}
+
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |index| u32::from(group.get(index).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(char::from(if place <= group.len() { digit } else { b'=' }));
+        }
+    }
+    text
+}
