@@ -4,7 +4,7 @@ mod registry;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::path::ImagePath;
@@ -17,6 +17,10 @@ use crate::commands::registry::{CacheOrigin, Output};
 
 pub(crate) use registry::{CopyArguments, RegistryFlags};
 
+mod platforms;
+
+pub(crate) use platforms::{IndexCommand, IndexCreateArguments, PlatformPath};
+
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
 ///
@@ -24,8 +28,8 @@ pub(crate) use registry::{CopyArguments, RegistryFlags};
 /// programs need, CA certificates if asked for, and nothing else. The same
 /// release gives the same bytes on every machine.
 ///
-/// Standard output is one line, the digest of the manifest; everything else is
-/// on standard error.
+/// Standard output is one line, the digest of the manifest or index; everything
+/// else is on standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "imgbuild",
@@ -66,7 +70,8 @@ Exit codes:
 Examples:
   imgbuild --release target/release --cacert
   imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
-  imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar";
+  imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar
+  imgbuild --release linux/amd64=out/amd64 --release linux/arm64=out/arm64 -t app";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -74,6 +79,11 @@ pub(crate) enum Command {
     Validate(ValidateArguments),
     /// Copy an image or index to other places, its digests kept
     Copy(CopyArguments),
+    /// Work with indexes: images for several platforms under one name
+    Index {
+        #[command(subcommand)]
+        command: IndexCommand,
+    },
     /// Show the certificates that `--cacert` brings
     Certificates(CertificatesArguments),
     /// Look after the cache that makes rebuilds fast
@@ -157,7 +167,7 @@ pub(crate) enum Recognition {
     Content,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cache")]
 pub(crate) struct CacheFlags {
     /// Where layers are kept for the next build; default:
@@ -218,10 +228,18 @@ pub(crate) enum CookieChoice {
     Remove,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArguments {
-    /// The finished build
-    #[arg(long, value_name = "DIR", help_heading = "Release")]
+    /// The finished build; several, each for a platform, make an index
+    ///
+    /// Every build is checked against its platform, and everything else holds
+    /// for all. What comes along of this machine is looked for per platform:
+    /// see `--sysroot`.
+    #[arg(id = "release", long = "release", value_name = "[PLATFORM=]DIR", value_parser = PlatformPath::parser(), value_hint = ValueHint::DirPath, help_heading = "Release")]
+    pub(crate) releases: Vec<PlatformPath>,
+
+    /// The one of these that a run is about.
+    #[arg(skip)]
     pub(crate) release: Option<PathBuf>,
 
     /// What made the release; default: recognized
@@ -291,8 +309,13 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
     pub(crate) runtime: Choice,
 
-    /// Take loaders and libraries from this root instead of `/`
-    #[arg(long, value_name = "DIR", help_heading = "Contents")]
+    /// Take loaders and libraries from this root instead of `/`; with a
+    /// platform, for its release only (can be repeated)
+    #[arg(id = "sysroot", long = "sysroot", value_name = "[PLATFORM=]DIR", value_parser = PlatformPath::parser(), value_hint = ValueHint::DirPath, help_heading = "Contents")]
+    pub(crate) sysroots: Vec<PlatformPath>,
+
+    /// The one of these that is for the release.
+    #[arg(skip)]
     pub(crate) sysroot: Option<PathBuf>,
 
     /// Look for libraries in this directory, too (can be repeated)
@@ -371,7 +394,7 @@ pub(crate) struct BuildArguments {
     pub(crate) cache: CacheFlags,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image configuration")]
 pub(crate) struct ConfigurationArguments {
     /// The program that containers run: one argument after the other, or one
@@ -427,7 +450,8 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "K=V")]
     pub(crate) label: Vec<String>,
 
-    /// Set an annotation of the manifest (can be repeated)
+    /// Set an annotation of the manifest, and of the index of several (can be
+    /// repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) annotation: Vec<String>,
 
@@ -464,7 +488,7 @@ pub(crate) struct ConfigurationArguments {
     pub(crate) author: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
     /// Where the image goes (can be repeated); default: NAME.tar in the current
@@ -484,7 +508,17 @@ pub(crate) struct OutputArguments {
     #[arg(long, requires = "tag")]
     pub(crate) push: bool,
 
-    /// Load the image into the local engine: `docker load`, else `podman load`
+    /// Add what is pushed to the index that the tag names, for other jobs that
+    /// push other platforms
+    ///
+    /// An image for the same platform is replaced, everything else stays. The
+    /// image alone gets a tag that ends with its platform, as
+    /// `1.2.3-linux-amd64`. Many jobs can do it at once, one for each platform.
+    #[arg(long)]
+    pub(crate) update_index: bool,
+
+    /// Load the image into the local engine: `docker load`, else `podman load`;
+    /// of several, the one for this machine
     #[arg(long)]
     pub(crate) load: bool,
 
@@ -496,7 +530,7 @@ pub(crate) struct OutputArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Write the digest of the manifest to a file
+    /// Write the digest of the manifest, or of the index, to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) digest_file: Option<PathBuf>,
 

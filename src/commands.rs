@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod certificates;
 pub(crate) mod copy;
 pub(crate) mod generate;
+pub(crate) mod index;
 pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod registry;

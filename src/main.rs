@@ -50,6 +50,7 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
         None => commands::build::run(&arguments.build, matches, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Copy(arguments)) => commands::copy::run(&arguments, ui),
+        Some(Command::Index { command }) => commands::index::run(&command, ui),
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
         Some(Command::Cache { command }) => commands::cache::run(&command, ui),
         Some(Command::Completions { shell }) => commands::generate::completions(shell),

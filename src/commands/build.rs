@@ -1,5 +1,8 @@
 //! `imgbuild --release DIR`: resolve, plan, build, write, report.
 
+mod made;
+mod several;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -13,12 +16,12 @@ use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
-use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::platform_images::PlatformImages;
 use imgbuild_oci::reference::{Reference, name_from};
 use imgbuild_oci::store::Store;
 use imgbuild_release::addition::open_additions;
@@ -37,55 +40,53 @@ use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
+pub(crate) use made::Made;
 
 pub(crate) fn run(
     arguments: &BuildArguments,
     matches: &ArgMatches,
     ui: &mut Ui,
 ) -> Result<ExitCode> {
-    let Some(root) = &arguments.release else {
+    let builds = several::divide(arguments)?;
+    let Some(arguments) = builds.first() else {
         let failure = Failure::command_line("`--release DIR` is missing");
         return Err(failure.hint("`imgbuild --help` lists the options and commands"));
     };
+    several::check_loadable(&builds, &host_platform())?;
     let mtime = match &arguments.mtime {
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
-    let release = open_release(root, arguments, matches, mtime)?;
-    if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
-        let kind = release.kind();
-        let failure = Failure::command_line(format!(
-            "`--bin` picks executables of a Cargo release, and `{}` is of the kind `{kind}`",
-            root.display()
-        ));
-        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    let mut releases = Vec::new();
+    for build in &builds {
+        releases.push(open_release(build, matches, mtime)?);
     }
-    let references = references(&arguments.tag, &release)?;
+    let references = references(&arguments.tag, &releases)?;
     let destinations = destinations(arguments, &references)?;
     let targets = registry::targets(&arguments.output, &references)?;
-    let files = [&arguments.output.digest_file, &arguments.output.iidfile];
-    let files = files.into_iter().filter_map(|file| file.as_deref());
-    let outputs = destinations
-        .iter()
-        .filter_map(Destination::path)
-        .chain(files)
-        .chain(arguments.cache.cache_dir.as_deref());
-    let release = release.without_outputs(&outputs.collect::<Vec<_>>());
     let cache = match arguments.output.dry_run {
         true => Cache::default(),
         false => cache::open(&arguments.cache, &scratch(&destinations), ui),
     };
-    let ingredients = gather(release, arguments, &cache, mtime, ui)?;
-    let is_pushed = !targets.is_empty();
-    let is_compressed = is_pushed
+    let is_compressed = !targets.is_empty()
         || destinations
             .iter()
             .any(Destination::wants_compressed_layers);
-    let plan_options = plan_options(arguments, references, is_compressed, &ingredients, mtime)?;
-    let plan = Plan::new(ingredients, &plan_options)?;
-    report::warnings(&plan, ui);
+    let outputs = output_paths(arguments, &destinations);
+    let mut plans: Vec<Plan> = Vec::new();
+    for (build, release) in builds.iter().zip(releases) {
+        let release = release.without_outputs(&outputs);
+        let mut ui = ui.clone();
+        // What is found on this machine is the same for all: it is said once.
+        ui.is_quiet |= !plans.is_empty();
+        let ingredients = gather(release, build, &cache, mtime, &ui)?;
+        let names = references.clone();
+        let options = plan_options(build, names, is_compressed, &ingredients, mtime)?;
+        plans.push(Plan::new(ingredients, &options)?);
+    }
+    report::warnings(&plans, ui);
     if arguments.output.dry_run {
-        printed(report::plan(&plan, arguments.output.json, ui))?;
+        printed(report::plans(&plans, arguments.output.json, ui))?;
         return Ok(ExitCode::SUCCESS);
     }
     let interrupted = interrupt::watch()?;
@@ -95,23 +96,46 @@ pub(crate) fn run(
         arguments,
         cache,
         destinations: &destinations,
-        references: plan_options.references,
+        references,
         targets,
         registries,
         threads: options::threads(arguments.output.threads),
         interrupted,
     };
-    let result = job.run(plan, ui);
+    let result = job.run(plans, ui);
     cache::close(&job.cache, &arguments.cache, ui);
     result
 }
 
-fn open_release(
-    root: &Path,
-    arguments: &BuildArguments,
-    matches: &ArgMatches,
-    mtime: u64,
-) -> Result<Release> {
+/// Everything that the run writes, which is no part of a release.
+fn output_paths<'a>(
+    arguments: &'a BuildArguments,
+    destinations: &'a [Destination],
+) -> Vec<&'a Path> {
+    let files = [&arguments.output.digest_file, &arguments.output.iidfile];
+    let files = files.into_iter().filter_map(|file| file.as_deref());
+    destinations
+        .iter()
+        .filter_map(Destination::path)
+        .chain(files)
+        .chain(arguments.cache.cache_dir.as_deref())
+        .collect()
+}
+
+/// Refuses what only means something for another kind of release.
+fn check_kind(root: &Path, arguments: &BuildArguments, kind: Kind) -> Result<()> {
+    let root = root.display();
+    if !arguments.bin.is_empty() && kind != Kind::Cargo {
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
+    Ok(())
+}
+
+fn open_release(arguments: &BuildArguments, matches: &ArgMatches, mtime: u64) -> Result<Release> {
+    let root = arguments.release.as_deref().unwrap_or(Path::new("."));
     let patterns = Patterns::new(&options::patterns(matches)).map_err(|error| {
         let mut failure = Failure::from(Error::Pattern(error));
         failure.kind = failure::Kind::CommandLine;
@@ -129,21 +153,22 @@ fn open_release(
         },
         mtime,
     };
-    Ok(Release::open(root, &options)?)
+    let release = Release::open(root, &options)?;
+    check_kind(root, arguments, release.kind())?;
+    Ok(release)
 }
 
 /// The names of the image, each once: those given, or one made from the
 /// release's own.
-fn references(given: &[Reference], release: &Release) -> Result<Vec<Reference>> {
+fn references(given: &[Reference], releases: &[Release]) -> Result<Vec<Reference>> {
     let mut references = given.to_vec();
     if references.is_empty() {
-        let name = name_from(release.name());
+        let own = several::common_name(releases)?;
+        let name = name_from(own);
         let reference = name.as_deref().map(str::parse).transpose();
         let Ok(Some(reference)) = reference else {
-            let failure = Failure::command_line(format!(
-                "`{}` cannot be made the name of an image",
-                release.name()
-            ));
+            let failure =
+                Failure::command_line(format!("`{own}` cannot be made the name of an image"));
             return Err(failure.hint("name the image with `--tag NAME`"));
         };
         references.push(reference);
@@ -352,27 +377,31 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&mut self, plan: Plan, ui: &mut Ui) -> Result<ExitCode> {
+    fn run(&mut self, plans: Vec<Plan>, ui: &mut Ui) -> Result<ExitCode> {
         let engine = match self.arguments.output.load {
             true => Some(Engine::start()?),
             false => None,
         };
-        let summary = report::Summary::of(&plan);
-        ui.start_progress(summary.tar_bytes * self.passes());
-        self.look_into_registries(&plan)?;
-        let image = self.build(plan, ui)?;
+        let summaries: Vec<_> = plans.iter().map(report::Summary::of).collect();
+        let bytes: u64 = summaries.iter().map(|summary| summary.tar_bytes).sum();
+        ui.start_progress(bytes * self.passes());
+        for plan in &plans {
+            self.look_into_registries(plan)?;
+        }
+        let made = self.make(plans, ui)?;
         for destination in self.destinations {
-            self.write(&image, destination, ui)?;
+            self.write(&made, destination, ui)?;
         }
         let mut loaded = Vec::new();
         if let Some(engine) = engine {
+            let image = Made::Image(made.for_engine(&host_platform()).clone());
             loaded = engine.load(|input| {
                 let standard_output = Destination::StandardOutput;
                 self.write_to(&image, &standard_output, input, ui)?;
                 Ok(())
             })?;
         }
-        let pushes = self.push(&image)?;
+        let pushes = self.push(&made)?;
         ui.finish_progress();
         for push in &pushes {
             push.report(ui);
@@ -380,15 +409,15 @@ impl Job<'_> {
         for name in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
-        self.write_digests(&image)?;
+        self.write_digests(&made)?;
         let result = report::Result {
-            image: &image,
+            made: &made,
             references: &self.references,
             destinations: self.destinations,
             loaded: &loaded,
             pushes: &pushes,
             traffic: self.registries.traffic(),
-            summary: &summary,
+            summaries: &summaries,
         };
         self.print(&result, ui)?;
         Ok(ExitCode::SUCCESS)
@@ -408,14 +437,35 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Sends the image to where it is pushed, last of all: what is written
+    /// Sends what was made to where it is pushed, last of all: what is written
     /// here can be removed again.
-    fn push(&mut self, image: &Image) -> Result<Vec<Push>> {
+    fn push(&mut self, made: &Made) -> Result<Vec<Push>> {
         if self.targets.is_empty() {
             return Ok(Vec::new());
         }
-        self.registries
-            .push(&Parcel::of_image(image), &self.targets)
+        let parcel = made.to_parcel()?;
+        match self.arguments.output.update_index {
+            true => self.registries.add_to_indexes(&parcel, &self.targets),
+            false => self.registries.push(&parcel, &self.targets),
+        }
+    }
+
+    /// Builds every image, and the index if there are several.
+    fn make(&self, mut plans: Vec<Plan>, ui: &Ui) -> Result<Made> {
+        if plans.len() == 1
+            && let Some(plan) = plans.pop()
+        {
+            return Ok(Made::Image(self.build(plan, ui)?));
+        }
+        let annotations = plans.first().map(|plan| plan.image().annotations.clone());
+        let mut images = Vec::new();
+        for plan in plans {
+            let platform = plan.image().platform.clone();
+            ui.status(&format!("image for {platform}"));
+            images.push((platform, self.build(plan, ui)?));
+        }
+        let images = PlatformImages::new(images, annotations.unwrap_or_default());
+        Ok(Made::Images(images.map_err(Failure::build)?))
     }
 
     /// How often the bytes of the layers are read or written.
@@ -439,9 +489,9 @@ impl Job<'_> {
         )?)
     }
 
-    fn write(&self, image: &Image, destination: &Destination, ui: &Ui) -> Result<()> {
+    fn write(&self, made: &Made, destination: &Destination, ui: &Ui) -> Result<()> {
         let mut output = raw_standard_output()?;
-        let written = self.write_to(image, destination, &mut output, ui)?;
+        let written = self.write_to(made, destination, &mut output, ui)?;
         match destination {
             _ if written == Written::Unchanged => ui.status(&format!("unchanged `{destination}`")),
             Destination::StandardOutput => ui.status("wrote the archive to standard output"),
@@ -452,7 +502,7 @@ impl Job<'_> {
 
     fn write_to(
         &self,
-        image: &Image,
+        made: &Made,
         destination: &Destination,
         output: &mut (dyn Write + Send),
         ui: &Ui,
@@ -467,7 +517,7 @@ impl Job<'_> {
             platform: None,
         };
         let monitor = Monitor::new(&follow, &self.interrupted);
-        Ok(write_image(image, destination, options, output, monitor)?)
+        made.write(destination, options, output, monitor)
     }
 
     /// An archive is recognized by what the system says of it, or not at all.
@@ -476,12 +526,12 @@ impl Job<'_> {
         store.filter(|_| !self.cache.reads_contents)
     }
 
-    fn write_digests(&self, image: &Image) -> Result<()> {
+    fn write_digests(&self, made: &Made) -> Result<()> {
         let output = &self.arguments.output;
-        let files = [
-            (&output.digest_file, image.manifest().digest()),
-            (&output.iidfile, image.config().digest()),
-        ];
+        let mut files = vec![(&output.digest_file, made.digest())];
+        if let Made::Image(image) = made {
+            files.push((&output.iidfile, image.config().digest()));
+        }
         for (file, digest) in files {
             if let Some(path) = file {
                 fs::write(path, digest.to_string()).map_err(Failure::build)?;
@@ -494,12 +544,12 @@ impl Job<'_> {
         report::summary(result, ui);
         if self.destinations.contains(&Destination::StandardOutput) {
             // Standard output holds the archive.
-            ui.status(&result.image.manifest().digest().to_string());
+            ui.status(&result.made.digest().to_string());
             return Ok(());
         }
         printed(match self.arguments.output.json {
             true => ui.result(&report::json(result)),
-            false => ui.result(&result.image.manifest().digest().to_string()),
+            false => ui.result(&result.made.digest().to_string()),
         })
     }
 }

@@ -9,7 +9,6 @@ use fs_err as fs;
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel};
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
-use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
 use imgbuild_registry::client::Traffic;
@@ -29,14 +28,21 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// What is copied, and what it is called.
-struct Found {
-    parcel: Parcel,
-    names: Vec<Reference>,
+pub(super) struct Found {
+    pub(super) parcel: Parcel,
+    pub(super) names: Vec<Reference>,
+}
+
+impl Found {
+    /// Returns how many bytes all blobs have.
+    pub(super) fn size(&self) -> u64 {
+        self.parcel.blobs().iter().map(|blob| blob.size).sum()
+    }
 }
 
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let source = registry::reference(&arguments.source)?;
-    let (here, targets) = destinations(arguments)?;
+    let (here, targets) = destinations(&arguments.destinations, arguments.json)?;
     let interrupted = interrupt::watch()?;
     // A credential of the command line is for where it writes to, if that is
     // a registry: leave to read is given more freely.
@@ -55,8 +61,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         Some(reference) => from_registry(&mut registries, reference, &platforms)?,
         None => from_source(&arguments.source, &platforms)?,
     };
-    let size: u64 = found.parcel.blobs().iter().map(|blob| blob.size).sum();
-    ui.start_progress(size * (here.len() + targets.len()) as u64);
+    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
     let follow = |progress: Progress<'_>| {
         if let Progress::Written { bytes } = progress {
             ui.advance(bytes);
@@ -64,7 +69,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     };
     let monitor = Monitor::new(&follow, &interrupted);
     for destination in &here {
-        write(&found, destination, arguments, monitor, ui)?;
+        write(&found, destination, !arguments.no_sync, monitor, ui)?;
     }
     let pushes = registries.push(&found.parcel, &targets)?;
     ui.finish_progress();
@@ -82,9 +87,12 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
 }
 
 /// Divides what was typed, and checks it before anything is read.
-fn destinations(arguments: &CopyArguments) -> Result<(Vec<Destination>, Vec<Reference>)> {
+pub(super) fn destinations<'a>(
+    outputs: impl IntoIterator<Item = &'a Output>,
+    is_json: bool,
+) -> Result<(Vec<Destination>, Vec<Reference>)> {
     let (mut here, mut targets) = (Vec::new(), Vec::new());
-    for output in &arguments.destinations {
+    for output in outputs {
         match output {
             Output::Here(destination) => here.push(destination.clone()),
             Output::Registry(reference) => targets.push(registry::target(reference)?),
@@ -95,7 +103,7 @@ fn destinations(arguments: &CopyArguments) -> Result<(Vec<Destination>, Vec<Refe
         .filter(|one| **one == Destination::StandardOutput);
     match to_output.count() {
         0 => {}
-        1 if arguments.json => {
+        1 if is_json => {
             return Err(Failure::command_line(
                 "`-` and `--json` both write to standard output",
             ));
@@ -113,7 +121,7 @@ fn destinations(arguments: &CopyArguments) -> Result<(Vec<Destination>, Vec<Refe
     Ok((here, targets))
 }
 
-fn from_registry(
+pub(super) fn from_registry(
     registries: &mut Registries,
     reference: &Reference,
     platforms: &Platforms,
@@ -134,7 +142,7 @@ fn from_registry(
     })
 }
 
-fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
+pub(super) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
     let name: SourceName = text
         .parse()
         .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
@@ -224,20 +232,19 @@ fn known_tags(roots: &[ManifestDescriptor]) -> String {
     }
 }
 
-fn write(
+pub(super) fn write(
     found: &Found,
     destination: &Destination,
-    arguments: &CopyArguments,
+    sync: bool,
     monitor: Monitor<'_>,
     ui: &Ui,
 ) -> Result<()> {
-    let host = Platform::from_parts("linux", env::consts::ARCH, None);
     let options = WriteOptions {
         references: &found.names,
         threads: 1,
-        sync: !arguments.no_sync,
+        sync,
         store: None,
-        platform: Some(&host),
+        platform: None,
     };
     let mut output = super::build::raw_standard_output()?;
     let written = write_parcel(&found.parcel, destination, options, &mut output, monitor)?;

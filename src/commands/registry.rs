@@ -6,6 +6,7 @@ mod environment;
 mod hints;
 mod monitor;
 mod name;
+mod update;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use imgbuild_registry::pull;
 use imgbuild_registry::push::{PushOptions, Pushed, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::Credential;
+use imgbuild_registry::update::Updated;
 use serde_json::json;
 
 use crate::args::{OutputArguments, RegistryFlags};
@@ -32,6 +34,7 @@ use name::TRANSPORT;
 
 pub(crate) use hints::hints;
 pub(crate) use name::{CacheOrigin, Output, reference};
+pub(crate) use update::check_update;
 
 /// How many blobs are sent or received at a time.
 const PARALLEL_BLOBS: usize = 4;
@@ -67,6 +70,9 @@ pub(crate) fn targets(output: &OutputArguments, tags: &[Reference]) -> Result<Ve
         if let Output::Registry(reference) = output {
             targets.push(target(reference)?);
         }
+    }
+    if output.update_index {
+        check_update(&targets)?;
     }
     Ok(targets)
 }
@@ -269,6 +275,7 @@ impl Registries {
             pushes.push(Push {
                 references: group,
                 pushed,
+                updated: Vec::new(),
             });
         }
         Ok(pushes)
@@ -280,6 +287,8 @@ impl Registries {
 pub(crate) struct Push {
     references: Vec<Reference>,
     pushed: Pushed,
+    /// The indexes that it was added to, one for each name.
+    updated: Vec<Updated>,
 }
 
 impl Push {
@@ -288,6 +297,10 @@ impl Push {
         let pushed = &self.pushed;
         for reference in &self.references {
             let tag = reference.tag().unwrap_or_default();
+            if let Some(updated) = self.updated_tag(tag) {
+                update::report(reference, updated, ui);
+                continue;
+            }
             match pushed.unchanged.iter().any(|one| one == tag) {
                 true => ui.status(&format!("unchanged `{reference}`")),
                 false => ui.status(&format!("pushed `{reference}`")),
@@ -312,7 +325,7 @@ impl Push {
         let pushed = &self.pushed;
         let one = |reference: &Reference| {
             let tag = reference.tag().unwrap_or_default();
-            json!({
+            let mut value = json!({
                 "reference": reference,
                 "digest": pushed.digest,
                 "unchanged": pushed.unchanged.iter().any(|one| one == tag),
@@ -320,9 +333,21 @@ impl Push {
                 "uploadedBytes": pushed.uploaded_bytes,
                 "mounted": pushed.mounted,
                 "present": pushed.present,
-            })
+            });
+            if let Some(updated) = self.updated_tag(tag) {
+                value["unchanged"] = updated.is_unchanged.into();
+                value["index"] = json!({
+                    "digest": updated.digest,
+                    "platforms": updated.platforms,
+                });
+            }
+            value
         };
         self.references.iter().map(one).collect()
+    }
+
+    fn updated_tag(&self, tag: &str) -> Option<&Updated> {
+        self.updated.iter().find(|one| one.tag == tag)
     }
 }
 

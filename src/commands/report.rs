@@ -7,12 +7,14 @@ use imgbuild_oci::destination::Destination;
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::path::escaped;
+use imgbuild_oci::platform_index::INDEX_MEDIA_TYPE;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::build::Made;
 use super::registry::Push;
 use crate::ui::{Ui, bytes_text, count_text};
 
@@ -56,27 +58,51 @@ impl Summary {
 /// What was made.
 #[derive(Debug)]
 pub(crate) struct Result<'a> {
-    pub(crate) image: &'a Image,
+    pub(crate) made: &'a Made,
     pub(crate) references: &'a [Reference],
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
     pub(crate) pushes: &'a [Push],
     pub(crate) traffic: Traffic,
-    pub(crate) summary: &'a Summary,
+    /// One for each image, in the order in which they were planned.
+    pub(crate) summaries: &'a [Summary],
 }
 
-/// Says what may surprise.
-pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
-    for reference in plan.references() {
-        if let Some(warning) = reference.tag_warning() {
-            ui.warning(&warning.to_string());
+impl Result<'_> {
+    /// Returns every image with its summary.
+    fn images(&self) -> Vec<(&Image, &Summary)> {
+        match self.made {
+            Made::Image(image) => self.summaries.iter().map(|one| (image, one)).collect(),
+            Made::Images(images) => {
+                let of = |platform: &str| {
+                    let mut summaries = self.summaries.iter();
+                    summaries.find(|summary| summary.platform == platform)
+                };
+                let images = images.images().iter();
+                images
+                    .filter_map(|(platform, image)| Some((image, of(&platform.to_string())?)))
+                    .collect()
+            }
         }
     }
-    for warning in plan.warnings() {
-        ui.warning(&match advice(warning) {
+}
+
+/// Says what may surprise, each thing once.
+pub(crate) fn warnings(plans: &[Plan], ui: &Ui) {
+    let references = plans.iter().take(1).flat_map(Plan::references);
+    for warning in references.filter_map(Reference::tag_warning) {
+        ui.warning(&warning.to_string());
+    }
+    let mut said = Vec::new();
+    for warning in plans.iter().flat_map(Plan::warnings) {
+        let text = match advice(warning) {
             Some(advice) => format!("{warning} ({advice})"),
             None => warning.to_string(),
-        });
+        };
+        if !said.contains(&text) {
+            ui.warning(&text);
+            said.push(text);
+        }
     }
 }
 
@@ -90,29 +116,30 @@ fn advice(warning: &Warning) -> Option<&'static str> {
     }
 }
 
-/// Says what was made, in a line, and what was left out.
+/// Says what was made, in a line for each image, and what was left out.
 pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
-    let summary = result.summary;
-    for line in &summary.left_out {
-        ui.detail(line);
-    }
     let names: Vec<String> = result.references.iter().map(Reference::familiar).collect();
-    let size: u64 = result
-        .image
-        .layers()
-        .iter()
-        .map(imgbuild_oci::layer::Layer::size)
-        .sum();
-    ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {}{}",
-        names.join("`, `"),
-        summary.platform,
-        summary.created,
-        count_text(result.image.layers().len(), "layer"),
-        count_text(summary.files, "file"),
-        bytes_text(size),
-        left_out_text(summary.left_out.len(), ui),
-    ));
+    let names = names.join("`, `");
+    for (image, summary) in result.images() {
+        for line in &summary.left_out {
+            ui.detail(line);
+        }
+        let layers = image.layers().iter();
+        let size: u64 = layers.map(imgbuild_oci::layer::Layer::size).sum();
+        ui.status(&format!(
+            "image `{names}` for {}, created {}: {} with {}, {}{}",
+            summary.platform,
+            summary.created,
+            count_text(image.layers().len(), "layer"),
+            count_text(summary.files, "file"),
+            bytes_text(size),
+            left_out_text(summary.left_out.len(), ui),
+        ));
+    }
+    if let Made::Images(images) = result.made {
+        let count = count_text(images.images().len(), "image");
+        ui.status(&format!("index `{names}` of {count}"));
+    }
 }
 
 fn left_out_text(count: usize, ui: &Ui) -> String {
@@ -128,7 +155,34 @@ fn left_out_text(count: usize, ui: &Ui) -> String {
 
 /// The result as one JSON object, with the specification's field names.
 pub(crate) fn json(result: &Result<'_>) -> String {
-    let image = result.image;
+    let mut value = match result.made {
+        Made::Image(_) => {
+            let images = result.images().into_iter();
+            let mut images = images.map(|(image, summary)| image_json(image, summary));
+            images.next().unwrap_or_default()
+        }
+        Made::Images(images) => {
+            let children = result.images().into_iter();
+            let children = children.map(|(image, summary)| image_json(image, summary));
+            json!({
+                "mediaType": INDEX_MEDIA_TYPE,
+                "digest": images.document().digest,
+                "size": images.document().bytes.len(),
+                "manifests": children.collect::<Vec<_>>(),
+            })
+        }
+    };
+    value["references"] = json!(result.references);
+    value["destinations"] = json!(result.destinations);
+    value["loaded"] = json!(result.loaded);
+    value["pushed"] = result.pushes.iter().flat_map(Push::json).collect();
+    value["requests"] = json!(result.traffic.requests);
+    value["sentBytes"] = json!(result.traffic.sent);
+    value.to_string()
+}
+
+/// What is to be said of one image.
+fn image_json(image: &Image, summary: &Summary) -> Value {
     let layers: Vec<_> = image
         .layers()
         .iter()
@@ -143,7 +197,6 @@ pub(crate) fn json(result: &Result<'_>) -> String {
             })
         })
         .collect();
-    let summary = result.summary;
     json!({
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": image.manifest().digest(),
@@ -153,18 +206,28 @@ pub(crate) fn json(result: &Result<'_>) -> String {
             "size": image.config().bytes().len(),
         },
         "layers": layers,
-        "references": result.references,
         "platform": summary.platform,
         "created": summary.created,
-        "destinations": result.destinations,
-        "loaded": result.loaded,
-        "pushed": result.pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
-        "requests": result.traffic.requests,
-        "sentBytes": result.traffic.sent,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
     })
-    .to_string()
+}
+
+/// Prints plans, as JSON or for people.
+///
+/// # Errors
+///
+/// As [`plan`].
+pub(crate) fn plans(plans: &[Plan], is_json: bool, ui: &Ui) -> io::Result<()> {
+    if let [one] = plans {
+        return plan(one, is_json, ui);
+    }
+    if is_json {
+        let plans = serde_json::to_value(plans).map_err(io::Error::other)?;
+        let index = json!({"mediaType": INDEX_MEDIA_TYPE, "manifests": plans});
+        return ui.result(&index.to_string());
+    }
+    plans.iter().try_for_each(|one| plan(one, false, ui))
 }
 
 /// Prints the plan, as JSON or for people.
@@ -172,7 +235,7 @@ pub(crate) fn json(result: &Result<'_>) -> String {
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     if is_json {
         let text = serde_json::to_string(plan).map_err(io::Error::other)?;
         return ui.result(&text);

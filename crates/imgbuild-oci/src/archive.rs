@@ -97,7 +97,7 @@ impl<'a> Archive<'a> {
         platform: Option<&Platform>,
     ) -> Self {
         let mut index = RootIndex::new();
-        index.insert(&delivery.root(), references);
+        index.insert(&delivery.root(), references, None);
         let mut archive = Self {
             parts: Vec::new(),
             size: 0,

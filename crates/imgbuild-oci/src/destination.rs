@@ -17,7 +17,7 @@ use crate::deflate::Level;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::layout::{self, check_layout, parent_of, write_error, write_layout};
+use crate::layout::{self, Names, check_layout, parent_of, write_error, write_layout};
 use crate::monitor::Monitor;
 use crate::parcel::{Delivery, Parcel};
 use crate::pipeline::{Stream, with_compressor};
@@ -288,7 +288,11 @@ fn write(
                 Some(tag) => retag(references, tag),
                 None => references.to_vec(),
             };
-            let is_new = write_layout(path, delivery, &references, options.sync, monitor)?;
+            let names = Names {
+                references: &references,
+                tag: tag.as_deref(),
+            };
+            let is_new = write_layout(path, delivery, names, options.sync, monitor)?;
             Ok(if is_new {
                 Written::New
             } else {

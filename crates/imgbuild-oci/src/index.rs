@@ -105,11 +105,15 @@ impl RootIndex {
         })
     }
 
-    /// Lists an image or index under every reference, or once without a name; what had
-    /// one of the tags before, or is the same image without a name, goes.
-    pub(crate) fn insert(&mut self, root: &Document, references: &[Reference]) {
+    /// Lists an image or index under every reference; without any, once under
+    /// a tag alone or without a name. What had one of the tags before, or is
+    /// the same image without a name, goes.
+    pub(crate) fn insert(&mut self, root: &Document, references: &[Reference], tag: Option<&str>) {
         let names: Vec<BTreeMap<&'static str, String>> = match references {
-            [] => vec![BTreeMap::new()],
+            [] => {
+                let tag = tag.map(|tag| (REF_NAME, tag.to_owned()));
+                vec![tag.into_iter().collect()]
+            }
             references => references.iter().map(annotations).collect(),
         };
         let added: Vec<ManifestDescriptor<'_>> = names

@@ -28,7 +28,15 @@ pub fn check_layout(path: &Path) -> Result<()> {
     read_root_index(path).map(|_| ())
 }
 
-/// Writes an image or index into the layout at `path`, under its references.
+/// What an image is called in a layout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) references: &'a [Reference],
+    /// The tag of what has no reference.
+    pub(crate) tag: Option<&'a str>,
+}
+
+/// Writes an image or index into the layout at `path`, under its names.
 ///
 /// What else is in the layout stays; another image of the same tag loses it.
 /// Two writers wait for each other. A new layout appears as a whole. Returns
@@ -36,7 +44,7 @@ pub fn check_layout(path: &Path) -> Result<()> {
 pub(crate) fn write_layout(
     path: &Path,
     delivery: Delivery<'_>,
-    references: &[Reference],
+    names: Names<'_>,
     sync: bool,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
@@ -44,7 +52,7 @@ pub(crate) fn write_layout(
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     loop {
         if is_present(path)? {
-            return update_layout(path, delivery, references, sync, monitor);
+            return update_layout(path, delivery, names, sync, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
@@ -53,7 +61,7 @@ pub(crate) fn write_layout(
             .permissions(std::fs::Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(|source| write_error(path, source))?;
-        update_layout(fresh.path(), delivery, references, sync, monitor)?;
+        update_layout(fresh.path(), delivery, names, sync, monitor)?;
         // Succeeds over nothing and over an empty directory only.
         match fs::rename(fresh.path(), path) {
             Ok(()) => {
@@ -150,7 +158,7 @@ struct Update<'a> {
 fn update_layout(
     path: &Path,
     delivery: Delivery<'_>,
-    references: &[Reference],
+    names: Names<'_>,
     sync: bool,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
@@ -174,7 +182,7 @@ fn update_layout(
         _lock: lock,
     };
     update.add(delivery, monitor)?;
-    index.insert(&delivery.root(), references);
+    index.insert(&delivery.root(), names.references, names.tag);
     let index = index.to_bytes();
     let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {

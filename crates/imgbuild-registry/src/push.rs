@@ -138,6 +138,11 @@ impl Job<'_> {
         }
         for document in self.parcel.documents() {
             let reference = document.digest.to_string();
+            // Of an index, images may be there; that of the root is known.
+            let is_root = document.digest == self.parcel.root().digest;
+            if !is_root && self.repository.manifest_digest(&reference)? == Some(document.digest) {
+                continue;
+            }
             self.repository
                 .put_manifest(&reference, &manifest_of(document))?;
         }
@@ -149,7 +154,7 @@ impl Job<'_> {
         let missing = Mutex::new(BTreeSet::new());
         let blobs: Vec<&ParcelBlob> = self.parcel.blobs().iter().collect();
         self.in_parallel(&blobs, |blob| {
-            match self.repository.has_blob(&blob.digest, blob.size)? {
+            match self.is_from_here(blob) || self.repository.has_blob(&blob.digest, blob.size)? {
                 true => self.report(blob, Fate::Present),
                 false => {
                     missing
@@ -165,6 +170,16 @@ impl Job<'_> {
             .into_iter()
             .filter(|blob| missing.contains(&blob.digest))
             .collect())
+    }
+
+    /// Whether a blob was named by a manifest of this very repository, which
+    /// took it only with its blobs.
+    fn is_from_here(&self, blob: &ParcelBlob) -> bool {
+        let origin = blob.content.origin();
+        origin.is_some_and(|origin| {
+            origin.registry == self.repository.client().registry()
+                && origin.repository == self.repository.name()
+        })
     }
 
     fn upload(&self, blob: &ParcelBlob) -> Result<()> {

@@ -1,0 +1,216 @@
+//! `imgbuild index`: indexes of images that exist.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use fs_err as fs;
+use imgbuild_oci::destination::Destination;
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::parcel::{Parcel, Platforms};
+use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
+use imgbuild_oci::reference::Reference;
+use imgbuild_registry::client::Traffic;
+use serde_json::{Value, json};
+
+use super::copy::{self, Found};
+use super::options;
+use super::registry::{self, Push, Registries};
+use crate::args::{IndexCommand, IndexCreateArguments};
+use crate::failure::{Failure, Result};
+use crate::interrupt;
+use crate::printed;
+use crate::ui::Ui;
+
+pub(crate) fn run(command: &IndexCommand, ui: &mut Ui) -> Result<ExitCode> {
+    match command {
+        IndexCommand::Create(arguments) => create(arguments, ui),
+    }
+}
+
+fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
+    let outputs = [&arguments.destination].into_iter();
+    let outputs = outputs.chain(&arguments.output);
+    let (here, targets) = copy::destinations(outputs, arguments.json)?;
+    let annotations = options::pairs("--annotation", &arguments.annotation)?;
+    check_tags(&arguments.tag, &here)?;
+    let interrupted = interrupt::watch()?;
+    let mut from = Vec::new();
+    for source in &arguments.sources {
+        from.push(registry::reference(source)?);
+    }
+    let readers: Vec<&Reference> = match targets.is_empty() {
+        true => from.iter().flatten().collect(),
+        false => targets.iter().collect(),
+    };
+    let primary = registry::primary(&arguments.registry, readers)?;
+    let flags = &arguments.registry;
+    let mut registries = Registries::new(flags, primary.as_deref(), ui, &interrupted)?;
+    let mut found = Vec::new();
+    for (source, reference) in arguments.sources.iter().zip(&from) {
+        found.push(match reference {
+            Some(reference) => copy::from_registry(&mut registries, reference, &Platforms::All)?,
+            None => copy::from_source(source, &Platforms::All)?,
+        });
+    }
+    let names = match arguments.tag.is_empty() {
+        true => common_names(&found),
+        false => arguments.tag.clone(),
+    };
+    let mut index = merge(&arguments.sources, &found)?;
+    index.annotations = annotations;
+    let parts: Vec<Parcel> = found.into_iter().map(|one| one.parcel).collect();
+    let found = Found {
+        parcel: Parcel::of_index(&index, &parts).map_err(Failure::build)?,
+        names,
+    };
+    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
+    let follow = |progress: Progress<'_>| {
+        if let Progress::Written { bytes } = progress {
+            ui.advance(bytes);
+        }
+    };
+    let monitor = Monitor::new(&follow, &interrupted);
+    for destination in &here {
+        copy::write(&found, destination, !arguments.no_sync, monitor, ui)?;
+    }
+    let pushes = registries.push(&found.parcel, &targets)?;
+    ui.finish_progress();
+    for push in &pushes {
+        push.report(ui);
+    }
+    let created = Created {
+        index: &index,
+        found: &found,
+        here: &here,
+        pushes: &pushes,
+        traffic: registries.traffic(),
+    };
+    created.report(arguments, ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses names for what is named by its destination.
+fn check_tags(tags: &[Reference], here: &[Destination]) -> Result<()> {
+    if let Some(tag) = tags.iter().find(|tag| tag.digest().is_some()) {
+        let failure = Failure::command_line(format!(
+            "cannot use `--tag {tag}`: an index cannot be told its digest"
+        ));
+        return Err(failure.hint("leave out what follows `@`"));
+    }
+    if tags.is_empty() || !here.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::command_line("`--tag` names an index in a layout or archive");
+    Err(failure.hint("give every name in a registry as a destination, as `-o docker://NAME:TAG`"))
+}
+
+/// Returns the names that all sources have.
+fn common_names(found: &[Found]) -> Vec<Reference> {
+    let Some((first, others)) = found.split_first() else {
+        return Vec::new();
+    };
+    let is_common = |name: &&Reference| others.iter().all(|one| one.names.contains(name));
+    let mut names: Vec<Reference> = first.names.iter().filter(is_common).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Puts the images of all sources into one index.
+fn merge(sources: &[String], found: &[Found]) -> Result<PlatformIndex> {
+    let mut index = PlatformIndex::default();
+    for (source, one) in sources.iter().zip(found) {
+        let listed = PlatformIndex::of_parcel(&one.parcel);
+        let merged = listed.and_then(|listed| index.merge(listed));
+        merged.map_err(|error| {
+            let hint = match error {
+                PlatformIndexError::TwoImages { .. } => {
+                    Some("an index has one image for each platform: leave one of the sources out")
+                }
+                PlatformIndexError::NoPlatform(_) => {
+                    Some("only images can be part of an index, not what else a registry holds")
+                }
+                _ => None,
+            };
+            let failure = Failure::build(SourceError {
+                name: source.clone(),
+                error,
+            });
+            hint.into_iter().fold(failure, Failure::hint)
+        })?;
+    }
+    Ok(index)
+}
+
+/// A source that cannot become part of the index.
+#[derive(Debug)]
+struct SourceError {
+    name: String,
+    error: PlatformIndexError,
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot add `{}` to the index", self.name)
+    }
+}
+
+impl std::error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// An index that was made, and where it went.
+struct Created<'a> {
+    index: &'a PlatformIndex,
+    found: &'a Found,
+    here: &'a [Destination],
+    pushes: &'a [Push],
+    traffic: Traffic,
+}
+
+impl Created<'_> {
+    fn report(&self, arguments: &IndexCreateArguments, ui: &Ui) -> Result<()> {
+        let platforms = self.index.platforms().into_iter();
+        let platforms: Vec<String> = platforms.map(ToString::to_string).collect();
+        ui.status(&format!("index for {}", platforms.join(", ")));
+        let digest = self.found.parcel.root().digest.to_string();
+        if let Some(path) = &arguments.digest_file {
+            fs::write(path, &digest).map_err(Failure::build)?;
+        }
+        if self.here.contains(&Destination::StandardOutput) {
+            // Standard output holds the archive.
+            ui.status(&digest);
+            return Ok(());
+        }
+        printed(match arguments.json {
+            true => ui.result(&self.json(arguments).to_string()),
+            false => ui.result(&digest),
+        })
+    }
+
+    fn json(&self, arguments: &IndexCreateArguments) -> Value {
+        let root = self.found.parcel.root();
+        let manifests = self.index.listed().into_iter().map(|listed| {
+            json!({
+                "mediaType": listed.media_type(),
+                "digest": listed.digest(),
+                "platform": listed.platform().map(ToString::to_string),
+            })
+        });
+        json!({
+            "mediaType": root.media_type,
+            "digest": root.digest,
+            "size": root.bytes.len(),
+            "manifests": manifests.collect::<Vec<_>>(),
+            "blobs": self.found.parcel.blobs().len(),
+            "sources": arguments.sources,
+            "references": self.found.names,
+            "destinations": self.here,
+            "pushed": self.pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),
+            "requests": self.traffic.requests,
+            "sentBytes": self.traffic.sent,
+        })
+    }
+}
