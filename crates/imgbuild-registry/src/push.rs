@@ -264,7 +264,7 @@ impl Job<'_> {
 }
 
 /// Whether a manifest was refused because the registry lacks what it names.
-fn lacks_blobs(error: &Error) -> bool {
+pub(crate) fn lacks_blobs(error: &Error) -> bool {
     error.answer().is_some_and(|answer| {
         answer.has_code("MANIFEST_BLOB_UNKNOWN") || answer.has_code("BLOB_UNKNOWN")
     })

@@ -32,6 +32,7 @@ use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use crate::error::{Error, Problem, Result, Step};
 use crate::monitor::{Monitor, check};
 use crate::pull;
+use crate::push::lacks_blobs;
 use crate::repository::{Manifest, Repository};
 
 /// What an announcement says of itself.
@@ -232,7 +233,7 @@ impl Update<'_> {
             .annotations
             .insert(ANNOUNCEMENT.to_owned(), number);
         let document = announcement.to_document();
-        self.repository.put_manifest(place, &manifest(&document))?;
+        self.put(place, &document)?;
         Ok(Some(document.digest))
     }
 
@@ -245,7 +246,19 @@ impl Update<'_> {
         if self.repository.manifest_digest(place)? != Some(announcement) {
             return Ok(());
         }
-        self.repository.put_manifest(place, &manifest(self.root))
+        self.put(place, self.root)
+    }
+
+    fn put(&self, tag: &str, document: &Document) -> Result<()> {
+        let mut attempts = self.repository.client().attempts();
+        loop {
+            match self.repository.put_manifest(tag, &manifest(document)) {
+                Err(error) if lacks_blobs(&error) => {
+                    attempts.wait_anyway(self.monitor(), error)?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Writes the index with this run's images. Whether they are in it is
@@ -280,7 +293,11 @@ impl Update<'_> {
             match written {
                 Ok(true) => return Ok(()),
                 Ok(false) => refused = Some(before),
-                // With what is there then, not with what was there before.
+                // With what is there then, not with what was there before. An
+                // image may not be found while another run writes it again.
+                Err(error) if lacks_blobs(&error) => {
+                    attempts.wait_anyway(self.monitor(), error)?;
+                }
                 Err(error) => attempts.wait(self.monitor(), error)?,
             }
         }
