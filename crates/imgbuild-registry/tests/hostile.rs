@@ -16,3 +16,5 @@ mod pushing;
 mod redirects;
 #[path = "hostile/support.rs"]
 mod support;
+#[path = "hostile/updating.rs"]
+mod updating;

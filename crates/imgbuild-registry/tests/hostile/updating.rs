@@ -1,0 +1,317 @@
+//! Adding to the index of a tag, alone and with others.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::{Document, Parcel, Platforms};
+use imgbuild_oci::platform_index::{Listed, PlatformIndex};
+use imgbuild_registry::client::Client;
+use imgbuild_registry::error::{Error, Problem, Result};
+use imgbuild_registry::monitor::{Event, Monitor};
+use imgbuild_registry::pull;
+use imgbuild_registry::push::{PushOptions, push};
+use imgbuild_registry::repository::Repository;
+use imgbuild_registry::update::{Updated, platform_tag, update_index};
+use imgbuild_testing::FakeRegistry;
+use imgbuild_testing::registry::{Answer, Behavior, Fault};
+
+use crate::support::{Bench, REPOSITORY, image};
+
+/// The tag of all tests.
+const TAG: &str = "1";
+
+/// An image and what an index of it says.
+struct Own {
+    parcel: Parcel,
+    index: PlatformIndex,
+}
+
+fn own(seed: u32, platform: &str) -> Own {
+    let parcel = image(seed, &[500]);
+    let mut index = PlatformIndex::default();
+    let listed = Listed::new(parcel.root(), &platform.parse().unwrap());
+    index.add(listed).unwrap();
+    Own { parcel, index }
+}
+
+const WITHOUT_TAGS: PushOptions<'_> = PushOptions {
+    tags: &[],
+    parallel: 1,
+    mount_from: &[],
+};
+
+fn update(repository: &Repository, own: &Own) -> Result<Updated> {
+    push(repository, &own.parcel, WITHOUT_TAGS)?;
+    update_index(repository, TAG, &own.index, own.parcel.root())
+}
+
+impl Bench {
+    fn update(&self, own: &Own) -> Result<Updated> {
+        update(&Repository::to_push(self.client()?, REPOSITORY), own)
+    }
+
+    /// The index that the tag names.
+    fn index(&self) -> PlatformIndex {
+        let repository = self.repository().unwrap();
+        let parcel = pull::parcel(&repository, TAG, &Platforms::All).unwrap();
+        PlatformIndex::of_parcel(&parcel.unwrap()).unwrap()
+    }
+
+    /// Puts a document under a tag, as another run would.
+    fn put(&self, tag: &str, document: &Document) {
+        put(&self.registry, tag, document);
+    }
+}
+
+fn put(registry: &FakeRegistry, tag: &str, document: &Document) {
+    registry.change(|contents| {
+        for name in [tag.to_owned(), document.digest.to_string()] {
+            let value = (document.media_type.clone(), document.bytes.clone());
+            contents
+                .manifests
+                .insert((REPOSITORY.to_owned(), name), value);
+        }
+    });
+}
+
+/// What another run says while it is at it.
+fn announcement(of: &Own) -> Document {
+    let mut index = of.index.clone();
+    let name = "dev.imgbuild.index.update".to_owned();
+    index.annotations.insert(name, "other".to_owned());
+    index.to_document()
+}
+
+fn place(platform: &str) -> String {
+    platform_tag(TAG, &platform.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn images_are_added_replaced_and_left_alone() {
+    let bench = Bench::new(Behavior::default());
+    let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
+    let updated = bench.update(&amd).unwrap();
+    assert_eq!(updated.platforms, ["linux/amd64"]);
+    let updated = bench.update(&arm).unwrap();
+    assert_eq!(updated.platforms, ["linux/amd64", "linux/arm64"]);
+    assert!(!updated.is_unchanged);
+    let mut both = amd.index.clone();
+    both.merge(arm.index.clone()).unwrap();
+    assert_eq!(bench.tagged(), Some(both.to_document().bytes));
+    assert_eq!(updated.digest, both.to_document().digest);
+
+    drop(bench.registry.requests());
+    assert!(bench.update(&arm).unwrap().is_unchanged);
+    let requests = bench.registry.requests();
+    assert!(requests.iter().all(|one| one.method != "PUT"));
+
+    let newer = own(20, "linux/arm64");
+    bench.update(&newer).unwrap();
+    let mut expected = amd.index.clone();
+    expected.merge(newer.index.clone()).unwrap();
+    assert_eq!(bench.tagged(), Some(expected.to_document().bytes));
+    // Each image alone, under a tag of its own.
+    let contents = bench.registry.contents();
+    for (platform, own) in [("linux/amd64", &amd), ("linux/arm64", &newer)] {
+        let key = (REPOSITORY.to_owned(), place(platform));
+        assert_eq!(contents.manifests[&key].1, own.parcel.root().bytes);
+    }
+}
+
+#[test]
+fn an_image_without_an_index_becomes_part_of_one() {
+    let bench = Bench::new(Behavior::default());
+    // An image that a config says the platform of.
+    let config = br#"{"os":"linux","architecture":"arm64"}"#.to_vec();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"c","digest":"{}","size":{}}},"layers":[]}}"#,
+        Digest::of(&config),
+        config.len()
+    );
+    let old = crate::support::parcel(manifest, &[], &[config]);
+    bench.push_as(&old, &[TAG]).unwrap();
+    let amd = own(1, "linux/amd64");
+    let updated = bench.update(&amd).unwrap();
+    assert_eq!(updated.platforms, ["linux/amd64", "linux/arm64"]);
+    assert!(bench.index().contains(&amd.index));
+}
+
+#[test]
+fn what_is_no_image_is_not_touched() {
+    let bench = Bench::new(Behavior::default());
+    let old = image(5, &[10]);
+    bench.push_as(&old, &[TAG]).unwrap();
+    let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("says no platform"), "{text}");
+    assert_eq!(bench.tagged(), Some(old.root().bytes.clone()));
+}
+
+#[test]
+fn a_run_waits_for_another_one_and_finds_out_that_it_was_overwritten() {
+    let bench = Bench::new(Behavior::default());
+    let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
+    // The other run has announced itself and read the index, which is not there.
+    let other = patient_repository(&bench);
+    push(&other, &arm.parcel, WITHOUT_TAGS).unwrap();
+    bench.put(&place("linux/arm64"), &announcement(&arm));
+    let repository = patient_repository(&bench);
+    let updated = thread::scope(|scope| {
+        let run = scope.spawn(|| update(&repository, &amd));
+        let start = Instant::now();
+        while bench.tagged().is_none() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "nothing is written"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Our image is in the index; a while later the other run, which has
+        // not seen it there, takes it away.
+        thread::sleep(Duration::from_millis(300));
+        bench.put(TAG, &arm.index.to_document());
+        bench.put(&place("linux/arm64"), arm.parcel.root());
+        run.join().unwrap()
+    });
+    let platforms = updated.unwrap().platforms;
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
+    assert!(bench.index().contains(&arm.index) && bench.index().contains(&amd.index));
+}
+
+#[test]
+fn an_announcement_that_nobody_takes_back_is_waited_for_half_a_minute() {
+    let bench = Bench::new(Behavior::default());
+    let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
+    bench.put(&place("linux/arm64"), &announcement(&arm));
+    bench.update(&amd).unwrap();
+    let waits = bench.monitor.waits.lock().unwrap();
+    let whole: Duration = waits.iter().sum();
+    assert_eq!(whole, Duration::from_secs(30));
+}
+
+#[test]
+fn a_tag_that_never_keeps_what_is_written_is_given_up() {
+    let bench = Bench::new(Behavior::default());
+    bench.registry.when(|request| {
+        let is_read = request.method == "GET" && request.target.ends_with("/manifests/1");
+        is_read.then(|| Fault::Answer(Answer::new(404)))
+    });
+    let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
+    let Error::Protocol { problem, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(matches!(**problem, Problem::Contended(_)), "{error}");
+    // Whoever comes next has nobody to wait for.
+    let contents = bench.registry.contents();
+    let key = (REPOSITORY.to_owned(), place("linux/amd64"));
+    assert_eq!(
+        contents.manifests[&key].0,
+        "application/vnd.oci.image.manifest.v1+json"
+    );
+}
+
+#[test]
+fn a_registry_that_knows_conditions_is_asked_with_them() {
+    let bench = Bench::new(Behavior::default());
+    let is_write = |method: &str, target: &str| method == "PUT" && target.ends_with("/manifests/1");
+    let mut refusals = 0;
+    bench.registry.when(move |request| {
+        if is_write(&request.method, &request.target) && refusals == 0 {
+            refusals += 1;
+            return Some(Fault::Answer(Answer::new(412)));
+        }
+        let is_read = request.method == "GET" && request.target.ends_with("/manifests/1");
+        is_read.then(|| Fault::Header("etag", Some("\"mark\"".to_owned())))
+    });
+    bench.update(&own(1, "linux/amd64")).unwrap();
+    bench.update(&own(10, "linux/arm64")).unwrap();
+    let requests = bench.registry.requests();
+    let writes = requests
+        .iter()
+        .filter(|one| is_write(&one.method, &one.target));
+    let conditions: Vec<_> = writes
+        .map(|one| (one.header("if-none-match"), one.header("if-match")))
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            (Some("*"), None),
+            // Refused although there was nothing: it means something else by it.
+            (None, None),
+            (None, Some("\"mark\"")),
+        ]
+    );
+}
+
+#[test]
+fn a_cut_write_is_tried_again_with_what_is_there_then() {
+    let bench = Bench::new(Behavior::default());
+    bench.update(&own(1, "linux/amd64")).unwrap();
+    for fault in [Fault::Cut, Fault::CutAnswer] {
+        bench.registry.fail(1, "PUT", "/manifests/1", fault);
+    }
+    bench
+        .registry
+        .fail(1, "PUT", "/manifests/1", Fault::Answer(Answer::new(503)));
+    let updated = bench.update(&own(10, "linux/arm64")).unwrap();
+    assert_eq!(updated.platforms, ["linux/amd64", "linux/arm64"]);
+}
+
+/// The real time, and a clock that is slow to read: whatever lies between a
+/// read and a write takes a while.
+struct SlowMonitor(Instant, AtomicBool);
+
+impl Monitor for SlowMonitor {
+    fn now(&self) -> Duration {
+        thread::sleep(Duration::from_millis(self.random() % 15));
+        self.0.elapsed()
+    }
+
+    fn wait(&self, time: Duration) {
+        thread::sleep(time.min(Duration::from_millis(20)));
+    }
+
+    fn random(&self) -> u64 {
+        RandomState::new().hash_one(0)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, _: Event<'_>) {}
+}
+
+/// A repository for runs that meet others.
+fn patient_repository(bench: &Bench) -> Repository {
+    let monitor: Arc<dyn Monitor> = Arc::new(SlowMonitor(Instant::now(), AtomicBool::default()));
+    let client = Client::connect(&bench.registry.name(), &bench.options, &monitor);
+    Repository::to_push(Arc::new(client.unwrap()), REPOSITORY)
+}
+
+#[test]
+fn many_runs_at_once_all_end_in_the_index() {
+    let bench = Bench::new(Behavior::default());
+    let platforms = ["linux/386", "linux/amd64", "linux/arm/v7", "linux/arm64"];
+    for round in 0..8 {
+        let all: Vec<Own> = (1..)
+            .zip(platforms)
+            .map(|(seed, platform)| own(seed * 10 + round * 100, platform))
+            .collect();
+        thread::scope(|scope| {
+            for own in &all {
+                scope.spawn(|| update(&patient_repository(&bench), own).unwrap());
+            }
+        });
+        let mut expected = PlatformIndex::default();
+        for own in all {
+            expected.merge(own.index).unwrap();
+        }
+        let found = bench.tagged();
+        assert_eq!(found, Some(expected.to_document().bytes), "round {round}");
+    }
+}
