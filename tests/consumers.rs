@@ -14,6 +14,7 @@ use crate::support::image::{Built, build_in, confirmed, sandbox};
 use crate::support::{has_tools, limited, program};
 
 mod containerd;
+mod indexes;
 mod podman;
 
 /// One image, written to every transport at once.

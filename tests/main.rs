@@ -18,6 +18,8 @@ mod cache;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
 mod cli;
 
+/// The action, the workflows and the scripts of `docs/ci.md`, run.
+mod ci;
 /// Readers other than Docker: skopeo, podman, buildah, umoci, containerd, tar.
 mod consumers;
 /// Same input, same bytes, whatever else differs.
@@ -28,6 +30,8 @@ mod engine;
 mod goldens;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// Images for several platforms: built in one run, merged, refused.
+mod platforms;
 /// What is refused, and how it is said.
 mod refusals;
 /// Pushing to and copying from registries: Debian's, and one that misbehaves.

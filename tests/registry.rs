@@ -13,8 +13,9 @@ use crate::support::docker::{Engine, Loaded};
 use crate::support::{has_tools, image, limited, program, unique};
 
 mod fake;
+mod indexes;
 mod reuse;
-mod server;
+pub(crate) mod server;
 
 use server::{PASSWORD, Registry, USER};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
+use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, command_in, everywhere};
 use crate::support::{has_tools, unique};
 
@@ -113,4 +114,24 @@ fn containerd_imports_every_archive_under_our_digest_and_runs_it() {
                 .success(),
         );
     }
+}
+
+#[test]
+fn containerd_imports_an_index_under_our_digest_and_runs_its_image() {
+    if !has_tools(&["containerd", "ctr", "runc"]) || !is_for_this_machine() {
+        return;
+    }
+    let images = indexed("containerd-several", &[]);
+    let daemon = Containerd::start(&images.sandbox);
+    let archive = images.archive.display().to_string();
+    drop(daemon.ctr(&["images", "import", &archive]).success());
+    let listed = daemon.ctr(&["images", "list"]).success();
+    let mut lines = listed.stdout_text().lines();
+    let line = lines.find(|line| line.starts_with(&images.reference));
+    let line = line.unwrap_or_else(|| panic!("{}", listed.report()));
+    assert!(line.contains(&images.digest), "{line}");
+    assert!(line.contains("linux/amd64,linux/arm64"), "{line}");
+    let container = format!("imgbuild-test-{}", unique());
+    let words = ["run", "--rm", &images.reference, &container];
+    assert_eq!(daemon.ctr(&words).success().stdout_text(), GREETING);
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
+use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, assert_is_the_program, command_in, everywhere, json};
 use crate::support::has_tools;
 
@@ -101,6 +102,37 @@ fn podman_loads_and_runs_every_archive() {
             "{archive}"
         );
     }
+}
+
+#[test]
+fn podman_loads_the_image_of_an_index_for_its_machine() {
+    if !has_tools(&["podman", "runc"]) || !is_for_this_machine() {
+        return;
+    }
+    let images = indexed("podman-several", &[]);
+    let store = Store::new(&images.sandbox);
+    let archive = images.archive.display().to_string();
+    drop(store.podman(&["load", "--input", &archive]).success());
+    let found = json(
+        &store
+            .podman(&["image", "inspect", &images.reference])
+            .success(),
+    );
+    assert_eq!(found[0]["Architecture"], "amd64");
+    // It knows both: the index that was loaded, and the image that it took.
+    assert_eq!(found[0]["Digest"], images.digest.as_str());
+    let digests = found[0]["RepoDigests"].to_string();
+    assert!(digests.contains(&images.here), "{digests}");
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+    let run = [
+        "run",
+        "--rm",
+        "--network=none",
+        limits[0],
+        limits[1],
+        &images.reference,
+    ];
+    assert_eq!(store.podman(&run).success().stdout_text(), GREETING);
 }
 
 #[test]

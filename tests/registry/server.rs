@@ -16,15 +16,15 @@ use imgbuild_testing::{Sandbox, sandbox::finish};
 use super::piped;
 use crate::support::limited;
 
-pub(super) const USER: &str = "somebody";
-pub(super) const PASSWORD: &str = "correct horse";
+pub(crate) const USER: &str = "somebody";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The password as `htpasswd -B` writes it.
 const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
 
 /// A registry that runs until it is dropped.
 #[derive(Debug)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     process: Child,
     port: u16,
     is_over: Arc<AtomicBool>,
@@ -38,11 +38,11 @@ fn free_port() -> u16 {
 }
 
 impl Registry {
-    pub(super) fn plain(sandbox: &Sandbox) -> Self {
+    pub(crate) fn plain(sandbox: &Sandbox) -> Self {
         Self::start(sandbox, "", "", None)
     }
 
-    pub(super) fn with_password(sandbox: &Sandbox) -> Self {
+    pub(crate) fn with_password(sandbox: &Sandbox) -> Self {
         let file = sandbox.path("htpasswd");
         fs::write(&file, format!("{USER}:{PASSWORD_HASH}\n")).expect("the sandbox is ours");
         let auth = format!(
@@ -52,7 +52,7 @@ impl Registry {
         Self::start(sandbox, &auth, "", None)
     }
 
-    pub(super) fn with_tls(sandbox: &Sandbox) -> Self {
+    pub(crate) fn with_tls(sandbox: &Sandbox) -> Self {
         let directory = certificates(sandbox);
         let file = |name: &str| directory.join(name).display().to_string();
         let tls = format!(
@@ -63,7 +63,7 @@ impl Registry {
         Self::start(sandbox, "", &tls, None)
     }
 
-    pub(super) fn with_tokens(sandbox: &Sandbox) -> Self {
+    pub(crate) fn with_tokens(sandbox: &Sandbox) -> Self {
         let directory = certificates(sandbox);
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -121,7 +121,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
@@ -239,7 +239,7 @@ fn signed(access: &serde_json::Value, directory: &Path) -> String {
     format!("{text}.{}", url(&signature))
 }
 
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {
