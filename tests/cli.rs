@@ -12,9 +12,10 @@ use crate::runs;
 use crate::support::image::{confirmed, result_line};
 
 /// The main command and every subcommand.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &[],
     &["validate"],
+    &["copy"],
     &["certificates"],
     &["cache"],
     &["cache", "info"],
