@@ -38,6 +38,14 @@ impl Failure {
         }
     }
 
+    /// As [`Failure::command_line`], with an error that has a text of its own.
+    pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::CommandLine,
+            ..Self::build(error)
+        }
+    }
+
     /// A failure that only the program itself knows.
     pub(crate) fn build(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {

@@ -17,6 +17,8 @@ mod atomicity;
 mod cache;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
 mod cli;
+/// `imgbuild.toml`: every flag as a key, merged with the command line.
+mod configuration_file;
 
 /// Readers other than Docker: skopeo, podman, buildah, umoci, containerd, tar.
 mod consumers;
@@ -28,5 +30,7 @@ mod engine;
 mod goldens;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// Dates and labels, from git, the package and the environment.
+mod provenance;
 /// What is refused, and how it is said.
 mod refusals;

@@ -29,18 +29,16 @@ use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
-use super::{cache, certificates, options, report};
+use super::provenance::CreatedBy;
+use super::{cache, certificates, options, origin, provenance, report};
 use crate::args::{BuildArguments, Choice, CookieChoice};
+use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 
-pub(crate) fn run(
-    arguments: &BuildArguments,
-    matches: &ArgMatches,
-    ui: &mut Ui,
-) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     let Some(root) = &arguments.release else {
         let failure = Failure::command_line("`--release DIR` is missing");
         return Err(failure.hint("`imgbuild --help` lists the options and commands"));
@@ -49,7 +47,7 @@ pub(crate) fn run(
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
-    let release = open_release(root, arguments, matches, mtime)?;
+    let release = open_release(root, arguments, &given.matches, mtime)?;
     if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
         let kind = release.kind();
         let failure = Failure::command_line(format!(
@@ -73,11 +71,14 @@ pub(crate) fn run(
         false => cache::open(&arguments.cache, &scratch(&destinations), ui),
     };
     let ingredients = gather(release, arguments, &cache, mtime, ui)?;
-    let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
+    let found = provenance::find(arguments, &ingredients.release, ui)?;
+    let mut plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
+    found.apply(&mut plan_options);
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
     if arguments.output.dry_run {
-        printed(report::plan(&plan, arguments.output.json, ui))?;
+        let origins = origin::Origins::new(given, &found);
+        printed(report::plan(&plan, &origins, arguments.output.json, ui))?;
         return Ok(ExitCode::SUCCESS);
     }
     let job = Job {
@@ -85,6 +86,7 @@ pub(crate) fn run(
         cache,
         destinations: &destinations,
         references: plan_options.references,
+        created_by: found.created_by,
         threads: options::threads(arguments.output.threads),
         interrupted: interrupt::watch()?,
     };
@@ -286,7 +288,7 @@ fn plan_options(
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
-        created: options::rfc3339(options::created(arguments.created.as_deref())?),
+        created: options::rfc3339(DEFAULT_MTIME),
         author: given.author.clone(),
         annotations: options::pairs("--annotation", &given.annotation)?,
         compression: arguments.compression.unwrap_or(default_compression),
@@ -328,6 +330,7 @@ struct Job<'a> {
     cache: Cache,
     destinations: &'a [Destination],
     references: Vec<Reference>,
+    created_by: CreatedBy,
     threads: usize,
     interrupted: Arc<AtomicBool>,
 }
@@ -338,7 +341,7 @@ impl Job<'_> {
             true => Some(Engine::start()?),
             false => None,
         };
-        let summary = report::Summary::of(&plan);
+        let summary = report::Summary::of(&plan, self.created_by);
         ui.start_progress(summary.tar_bytes * self.passes());
         let image = self.build(plan, ui)?;
         for destination in self.destinations {

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use fs_err as fs;
-use imgbuild_oci::entry::{DEFAULT_MTIME, MAX_ID};
+use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::pattern::Pattern;
 use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
+use super::provenance::CreatedBy;
 use crate::args::ConfigurationArguments;
 use crate::failure::{Failure, Result};
 
@@ -118,10 +119,10 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// Finds the creation time: the flag, `SOURCE_DATE_EPOCH`, or a constant.
-pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
+/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
+pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
     if let Some(text) = flag {
-        return time("--created", text);
+        return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
     }
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
@@ -130,9 +131,10 @@ pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
                     "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
                 ))
             })?;
-            check_time("SOURCE_DATE_EPOCH", &text, seconds)
+            let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;
+            Ok(Some((seconds, CreatedBy::Environment)))
         }
-        _ => Ok(DEFAULT_MTIME),
+        _ => Ok(None),
     }
 }
 

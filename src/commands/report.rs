@@ -10,8 +10,11 @@ use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
+use serde::Serialize;
 use serde_json::json;
 
+use super::origin::Origins;
+use super::provenance::CreatedBy;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// What is counted before a plan is gone.
@@ -19,6 +22,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 pub(crate) struct Summary {
     platform: String,
     created: String,
+    created_by: CreatedBy,
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
@@ -27,7 +31,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan, created_by: CreatedBy) -> Self {
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
         let entries = || {
             layers()
@@ -39,6 +43,7 @@ impl Summary {
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
+            created_by,
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
@@ -100,10 +105,11 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         .map(imgbuild_oci::layer::Layer::size)
         .sum();
     ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {}{}",
+        "image `{}` for {}, created {} ({}): {} with {}, {}{}",
         names.join("`, `"),
         summary.platform,
         summary.created,
+        summary.created_by,
         count_text(result.image.layers().len(), "layer"),
         count_text(summary.files, "file"),
         bytes_text(size),
@@ -152,6 +158,7 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "references": result.references,
         "platform": summary.platform,
         "created": summary.created,
+        "createdBy": summary.created_by,
         "destinations": result.destinations,
         "loaded": result.loaded,
         "leftOut": summary.left_out.len(),
@@ -160,14 +167,24 @@ pub(crate) fn json(result: &Result<'_>) -> String {
     .to_string()
 }
 
+/// A plan, and where what was asked for comes from.
+#[derive(Serialize)]
+struct ShownPlan<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(flatten)]
+    origins: &'a Origins,
+}
+
 /// Prints the plan, as JSON or for people.
 ///
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+pub(crate) fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io::Result<()> {
     if is_json {
-        let text = serde_json::to_string(plan).map_err(io::Error::other)?;
+        let shown = ShownPlan { plan, origins };
+        let text = serde_json::to_string(&shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
@@ -175,13 +192,17 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     let image = plan.image();
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
-    text.push_str(&format!("created {}\n", image.created));
+    text.push_str(&format!(
+        "created {} ({})\n",
+        image.created, origins.created_by
+    ));
     text.push_str(&format!("compression {}\n", plan.compression()));
     let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {
         text.push_str(&format!("annotation {key}={value}\n"));
     }
+    text.push_str(&origins.to_string());
     for layer in plan.layers() {
         let size = bytes_text(layer.changeset.tar_size());
         text.push_str(&format!("layer `{}` {size}\n", layer.name));
