@@ -80,10 +80,13 @@ impl Index {
             let entry = entry(&mut bytes, version, hash, previous);
             entries.push(entry.ok_or_else(|| malformed("an entry is not complete"))?);
         }
+        let tree = extensions(&mut bytes, hash, path)?;
+        if !entries.iter().all(|entry| is_path(&entry.path)) {
+            return Err(malformed("a path leaves the work tree"));
+        }
         if !entries.is_sorted_by(|a, b| a.path <= b.path) {
             return Err(malformed("its entries are not in order"));
         }
-        let tree = extensions(&mut bytes, hash, path)?;
         Ok(Self { entries, tree })
     }
 }
@@ -122,7 +125,7 @@ fn entry(bytes: &mut Bytes<'_>, version: u32, hash: Hash, previous: &[u8]) -> Op
             path
         }
     };
-    is_path(&path).then_some(IndexEntry {
+    Some(IndexEntry {
         path,
         mode,
         id,

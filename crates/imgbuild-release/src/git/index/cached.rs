@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn directories_are_read_with_what_is_below() {
         let id = [7; 20];
-        let content = [&b"\0-1 1\n"[..], b"src\0003 0\n", &id].concat();
+        let content = [&b"\0-1 1\n"[..], b"src\x003 0\n", &id].concat();
         let tree = CachedTree::parse(&content, Hash::Sha1).unwrap();
         assert_eq!(tree.id, None);
         assert_eq!(tree.child(b"src").unwrap().id, Hash::Sha1.id(&id));
