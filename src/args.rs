@@ -77,6 +77,9 @@ Examples:
   imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
   imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar";
 
+/// The bundle that is part of this program.
+pub(crate) const EMBEDDED: &str = "embedded";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Recompute every size, digest and diff ID of a layout or archive
@@ -284,13 +287,13 @@ pub(crate) struct BuildArguments {
 
     /// Add CA certificates (can be repeated)
     ///
-    /// Without a value: Mozilla's roots that are part of this program. `system`:
-    /// this host's bundle. Else a PEM or DER file, or a directory of them.
+    /// Without a value, or as `embedded`: Mozilla's roots that are part of this
+    /// program. `system`: this host's bundle. Else a PEM or DER file, or a directory of them.
     /// They are checked, merged and written to
     /// `/etc/ssl/certs/ca-certificates.crt`, with links where other systems
     /// have their bundle, and `SSL_CERT_FILE` is set. A Java virtual machine
     /// reads none of these.
-    #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = "", help_heading = "Contents")]
+    #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = EMBEDDED, help_heading = "Contents")]
     pub(crate) cacert: Vec<String>,
 
     /// Bring the loaders and shared libraries that the release needs
@@ -484,8 +487,9 @@ pub(crate) struct OutputArguments {
     /// directory
     ///
     /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
-    /// same, compressed as a whole. `docker-archive:FILE`, `oci-archive:FILE`:
-    /// the same under the names of other tools. A directory, or
+    /// same, compressed as a whole. `docker-archive:FILE`,
+    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools. A
+    /// directory, or
     /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
     /// archive on standard output.
     #[arg(short, long, value_name = "DESTINATION", value_hint = ValueHint::AnyPath)]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 use fs_err as fs;
@@ -97,7 +97,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
             let typed = lenient.try_get_matches_from(words);
             typed.map_err(|_| Mistake::Words(error, Vec::new()))?
         }
-        Err(error) => return Err(Mistake::Words(error, Vec::new())),
+        Err(error) => return Err(mistake(error)),
     };
     let is_set = |id: &str| typed.get_one(id) == Some(&true);
     if typed.subcommand().is_some() || is_set("version") || is_set("no_config") {
@@ -120,6 +120,20 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
     }
 }
 
+/// What is to be said of words that clap does not take.
+fn mistake(error: clap::Error) -> Mistake {
+    let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word),
+        _ => None,
+    });
+    let is_release = word.is_some_and(|word| !word.starts_with('-') && Path::new(word).is_dir());
+    let hint = word.filter(|_| is_release).map(|word| {
+        format!("the directory of a finished build is given with its flag, as `--release {word}`")
+    });
+    Mistake::Words(error, hint.into_iter().collect())
+}
+
 fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
     match Arguments::command().try_get_matches_from(words) {
         Ok(matches) => Ok(Given {
@@ -127,7 +141,7 @@ fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
             file: String::new(),
             lines: BTreeMap::new(),
         }),
-        Err(error) => Err(Mistake::Words(error, Vec::new())),
+        Err(error) => Err(mistake(error)),
     }
 }
 

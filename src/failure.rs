@@ -112,6 +112,16 @@ impl From<ReleaseError> for Failure {
     }
 }
 
+/// A failure with the flag that names the file which cannot be read.
+pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
+    let is_of_file = matches!(error, ReleaseError::File(_));
+    let failure = Failure::from(error);
+    match is_of_file {
+        true => failure.hint(hint),
+        false => failure,
+    }
+}
+
 fn image_hint(error: &ImageError) -> Option<String> {
     match error {
         ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(

@@ -85,11 +85,29 @@ fn run(arguments: Arguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     }
 }
 
+/// What kept a result from being printed.
+#[derive(Debug)]
+struct UnprintedError(std::io::Error);
+
+impl std::fmt::Display for UnprintedError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("cannot write the result to standard output")
+    }
+}
+
+impl std::error::Error for UnprintedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// A result that could not be printed. A reader that has gone away, as `head`
 /// does, wanted no more of it.
 fn printed(result: std::io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::build(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::build(UnprintedError(error)))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

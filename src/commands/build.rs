@@ -13,7 +13,7 @@ use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image, write_text};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -31,7 +31,7 @@ use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 use super::load::Engine;
 use super::provenance::CreatedBy;
 use super::{cache, certificates, options, origin, provenance, report};
-use crate::args::{BuildArguments, Choice, CookieChoice};
+use crate::args::{BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
@@ -56,8 +56,10 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         ));
         return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
     }
+    options::check_runtime(arguments)?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
+    report::names_left_out(&destinations, &references, ui);
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let outputs = destinations
@@ -228,7 +230,8 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let additions = open_additions(&additions, arguments.allow_set_id, mtime)
+        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -260,7 +263,7 @@ fn gather(
         additions,
         closure,
         certificates,
-        has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+        has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
     })
 }
 
@@ -430,13 +433,14 @@ impl Job<'_> {
 
     fn write_digests(&self, image: &Image) -> Result<()> {
         let output = &self.arguments.output;
+        let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let files = [
             (&output.digest_file, image.manifest().digest()),
             (&output.iidfile, image.config().digest()),
         ];
         for (file, digest) in files {
             if let Some(path) = file {
-                fs::write(path, digest.to_string()).map_err(Failure::build)?;
+                write_text(path, &digest.to_string(), !output.no_sync, monitor)?;
             }
         }
         Ok(())

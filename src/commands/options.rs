@@ -16,7 +16,7 @@ use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
 use super::provenance::CreatedBy;
-use crate::args::ConfigurationArguments;
+use crate::args::{BuildArguments, Choice, ConfigurationArguments};
 use crate::failure::{Failure, Result};
 
 /// The latest time that a tar header holds, in Unix seconds: eleven octal
@@ -81,6 +81,30 @@ pub(crate) fn programs(texts: &[String]) -> Result<Vec<String>> {
             Err(failure.hint("give the name of a program, as `jq`, or its absolute path"))
         }
         None => Ok(texts.to_vec()),
+    }
+}
+
+/// Refuses flags that say where libraries come from when none come along, or
+/// when there is nothing.
+pub(crate) fn check_runtime(arguments: &BuildArguments) -> Result<()> {
+    let sysroot = arguments.sysroot.iter().map(|path| ("--sysroot", path));
+    let libraries = arguments.library_path.iter();
+    let libraries = libraries.map(|path| ("--library-path", path));
+    if let Some((flag, path)) = sysroot.chain(libraries).find(|(_, path)| !path.is_dir()) {
+        let path = path.display();
+        let message = format!("cannot use `{flag} {path}`: there is no such directory");
+        return Err(Failure::command_line(message));
+    }
+    let flags = [
+        ("--add-library", arguments.add_library.is_empty()),
+        ("--library-path", arguments.library_path.is_empty()),
+    ];
+    let given = flags.into_iter().find(|(_, is_absent)| !is_absent);
+    match given {
+        Some((flag, _)) if arguments.runtime == Choice::None => Err(Failure::command_line(
+            format!("`{flag}` brings libraries, and `--runtime none` brings none"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -198,7 +222,9 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
 fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in &given.env_file {
-        let text = fs::read_to_string(path).map_err(Failure::build)?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
+        })?;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {

@@ -1,6 +1,7 @@
 //! What a build says: its plan, its summary, its result.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::destination::Destination;
@@ -49,7 +50,10 @@ impl Summary {
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
             left_out: left_out
-                .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
+                .map(|left| {
+                    let path = escaped(left.path.as_os_str().as_bytes());
+                    format!("left out `{path}`: {}", left.reason)
+                })
                 .collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
         }
@@ -64,6 +68,25 @@ pub(crate) struct Result<'a> {
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
     pub(crate) summary: &'a Summary,
+}
+
+/// Says which names a destination with a tag of its own does not list.
+pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
+    for destination in destinations {
+        let (Some(tag), Some(first)) = (destination.tag(), references.first()) else {
+            continue;
+        };
+        let kept = first.with_tag(tag);
+        let others = references.iter().filter(|it| Some(*it) != kept.as_ref());
+        let others: Vec<String> = others.map(Reference::familiar).collect();
+        if let (Some(kept), 2..) = (kept, references.len()) {
+            ui.warning(&format!(
+                "`{destination}` lists the image as `{}` only, without `{}` (leave out its tag to list all)",
+                kept.familiar(),
+                others.join("`, `")
+            ));
+        }
+    }
 }
 
 /// Says what may surprise.
@@ -85,6 +108,9 @@ pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::Calls { .. } => Some("`--program` brings them"),
+        Warning::PatternWithoutMatch { .. } => {
+            Some("`--exclude` and `--include` take patterns of paths relative to the release")
+        }
         Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
         Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
@@ -213,7 +239,7 @@ pub(crate) fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io
     for left in plan.left_out() {
         text.push_str(&format!(
             "left out `{}`: {}\n",
-            left.path.display(),
+            escaped(left.path.as_os_str().as_bytes()),
             left.reason
         ));
     }
@@ -225,7 +251,7 @@ fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {
         (EntryKind::File { size }, Some(Content::File(file))) => {
-            format!("{size} <- {}", file.path.display())
+            format!("{size} <- {}", escaped(file.path.as_os_str().as_bytes()))
         }
         (EntryKind::File { size }, _) => format!("{size} <- imgbuild"),
         (EntryKind::Symlink { target }, _) => format!("-> {}", escaped(target)),

@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, ValueHint};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::args::EMBEDDED;
+
 /// The words that a value stands for, and where it is.
 type Words = (Range<usize>, Vec<String>);
 
@@ -164,9 +166,9 @@ impl Writer<'_> {
             self.flag.get_value_hint(),
             ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
         );
-        // These words are no paths: this machine's certificates, and pipes.
-        let is_word =
-            text.is_empty() || text == "-" || (text == "system" && self.name() == "cacert");
+        // These words are no paths: certificates that have no file, and pipes.
+        let is_bundle = self.name() == "cacert" && (text == "system" || text == EMBEDDED);
+        let is_word = text.is_empty() || text == "-" || is_bundle;
         if !names_a_path || is_word || self.directory.as_os_str().is_empty() {
             return text.to_owned();
         }

@@ -149,7 +149,14 @@ impl FromStr for Platform {
         let platform = match parts[..] {
             [os, architecture] => Self::from_parts(os, architecture, None),
             [os, architecture, variant] if !variant.is_empty() => {
-                Self::from_parts(os, architecture, Some(variant))
+                let platform = Self::from_parts(os, architecture, Some(variant));
+                // What the name leaves out must mean nothing: `v1` of `amd64`
+                // does, `v3` does not.
+                let is_plain = ["1", "v1", "8", "v8"].contains(&variant.to_lowercase().as_str());
+                if platform.variant.is_none() && !is_plain {
+                    return Err(error());
+                }
+                platform
             }
             _ => return Err(error()),
         };
