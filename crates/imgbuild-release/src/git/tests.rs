@@ -15,9 +15,28 @@ struct Repository {
     sandbox: Sandbox,
 }
 
+/// Whether git is installed; where everything must be tested, it is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether a test may be skipped is said by the environment"
+)]
+fn has_git() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|place| place.join("git").is_file());
+    let is_required = std::env::var_os("IMGBUILD_REQUIRE_ENGINE").is_some();
+    assert!(is_there || !is_required, "git is not installed");
+    if !is_there {
+        eprintln!("skipped: no git (set IMGBUILD_REQUIRE_ENGINE=1 to require)");
+    }
+    is_there
+}
+
 impl Repository {
-    /// Nothing but a directory.
-    fn none() -> Self {
+    /// Nothing but a directory, if git is installed.
+    fn none() -> Option<Self> {
+        if !has_git() {
+            return None;
+        }
         let mut sandbox = Sandbox::new("git").unwrap();
         for (name, value) in [
             ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -30,24 +49,24 @@ impl Repository {
         ] {
             sandbox.set(name, value);
         }
-        Self { sandbox }
+        Some(Self { sandbox })
     }
 
     /// A repository without commits.
-    fn empty(more: &[&str]) -> Self {
-        let repository = Self::none();
+    fn empty(more: &[&str]) -> Option<Self> {
+        let repository = Self::none()?;
         let words = ["init", "--quiet", "--initial-branch=main", "work"];
         drop(repository.sandbox.run(words.iter().chain(more)).success());
-        repository
+        Some(repository)
     }
 
     /// A repository with one commit of some files.
-    fn new() -> Self {
+    fn new() -> Option<Self> {
         Self::with(&[])
     }
 
-    fn with(more: &[&str]) -> Self {
-        let repository = Self::empty(more);
+    fn with(more: &[&str]) -> Option<Self> {
+        let repository = Self::empty(more)?;
         let files = "
             0644 file Cargo.toml \"[package]\"
             0644 file src/main.rs \"fn main() {}\"
@@ -58,7 +77,7 @@ impl Repository {
         ";
         drop(repository.sandbox.tree("work", files).unwrap());
         repository.commit();
-        repository
+        Some(repository)
     }
 
     fn path(&self, relative: &str) -> PathBuf {
@@ -118,7 +137,9 @@ impl Repository {
 
 #[test]
 fn the_commit_is_that_which_git_shows() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.check("work");
     repository.check("work/src/deep");
     assert_eq!(repository.tree("work/src").root(), repository.path("work"));
@@ -126,7 +147,9 @@ fn the_commit_is_that_which_git_shows() {
 
 #[test]
 fn packed_objects_and_references_are_found() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     for number in 0..20 {
         let lines: String = (0..200 + number).map(|line| format!("{line}\n")).collect();
         repository.write("src/main.rs", &lines);
@@ -150,7 +173,9 @@ fn packed_objects_and_references_are_found() {
 
 #[test]
 fn head_may_be_detached_or_a_tag_s_commit() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.git(&["checkout", "--quiet", "--detach"]);
     repository.check("work");
     repository.git(&["tag", "--annotate", "--message", "x", "v1"]);
@@ -160,7 +185,9 @@ fn head_may_be_detached_or_a_tag_s_commit() {
 
 #[test]
 fn linked_work_trees_have_their_own_head() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.git(&["worktree", "add", "--quiet", "../linked", "-b", "other"]);
     repository.write("src.rs", "changed");
     repository.commit();
@@ -172,7 +199,9 @@ fn linked_work_trees_have_their_own_head() {
 
 #[test]
 fn shallow_and_borrowing_clones_are_read() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.write("src.rs", "changed");
     repository.commit();
     let url = format!("file://{}", repository.path("work").display());
@@ -188,7 +217,9 @@ fn shallow_and_borrowing_clones_are_read() {
 
 #[test]
 fn sha_256_is_another_format_of_the_same() {
-    let repository = Repository::with(&["--object-format=sha256"]);
+    let Some(repository) = Repository::with(&["--object-format=sha256"]) else {
+        return;
+    };
     repository.check("work");
     assert!(!repository.is_dirty());
     repository.git(&["gc", "--quiet"]);
@@ -199,13 +230,19 @@ fn sha_256_is_another_format_of_the_same() {
 
 #[test]
 fn where_there_is_nothing_to_read_nothing_is_said() {
-    let repository = Repository::none();
+    let Some(repository) = Repository::none() else {
+        return;
+    };
     fs::create_dir_all(repository.path("release/.git")).unwrap();
     let found = WorkTree::holding(&repository.path("release")).unwrap();
     assert!(found.is_none_or(|tree| !tree.root().starts_with(repository.path(""))));
-    let repository = Repository::empty(&[]);
+    let Some(repository) = Repository::empty(&[]) else {
+        return;
+    };
     assert_eq!(repository.tree("work").head().unwrap(), None);
-    let repository = Repository::empty(&["--bare"]);
+    let Some(repository) = Repository::empty(&["--bare"]) else {
+        return;
+    };
     assert!(
         WorkTree::holding(&repository.path("work"))
             .unwrap()
@@ -215,7 +252,9 @@ fn where_there_is_nothing_to_read_nothing_is_said() {
 
 #[test]
 fn references_in_a_table_are_none() {
-    let repository = Repository::none();
+    let Some(repository) = Repository::none() else {
+        return;
+    };
     let words = ["init", "--quiet", "--ref-format=reftable", "work"];
     // Git before 2.45 knows no such thing.
     if repository.sandbox.run(words).code == Some(0) {
@@ -229,7 +268,9 @@ fn references_in_a_table_are_none() {
 
 #[test]
 fn a_clean_work_tree_is_clean_in_every_form_of_the_index() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     assert!(!repository.is_dirty());
     repository.settle();
     assert!(!repository.is_dirty());
@@ -353,7 +394,9 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn changes_of_known_files_make_a_work_tree_dirty() {
     for (name, change, expected) in CHANGES {
-        let repository = Repository::new();
+        let Some(repository) = Repository::new() else {
+            return;
+        };
         change(&repository);
         assert_eq!(repository.is_dirty(), expected, "{name}");
     }
@@ -361,7 +404,9 @@ fn changes_of_known_files_make_a_work_tree_dirty() {
 
 #[test]
 fn a_change_of_files_that_git_looked_at_long_ago_is_seen() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.settle();
     repository.write("src.rs", "y");
     assert!(repository.is_dirty());
@@ -371,7 +416,9 @@ fn a_change_of_files_that_git_looked_at_long_ago_is_seen() {
 
 #[test]
 fn a_copy_of_a_clean_work_tree_is_clean() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     let copy = Sandbox::new("cp").unwrap();
     let (from, to) = (repository.path("work"), repository.path("copy"));
     let words = ["-r".as_ref(), from.as_os_str(), to.as_os_str()];
@@ -383,7 +430,9 @@ fn a_copy_of_a_clean_work_tree_is_clean() {
 
 #[test]
 fn conflicts_are_changes() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.git(&["checkout", "--quiet", "-b", "other"]);
     repository.write("src.rs", "other");
     repository.commit();
@@ -397,7 +446,9 @@ fn conflicts_are_changes() {
 
 #[test]
 fn submodules_count_with_their_commit_and_their_files() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.git_in(".", &["init", "--quiet", "inner"]);
     fs::write(repository.path("inner/file"), "1").unwrap();
     repository.git_in("inner", &["add", "--all"]);
@@ -423,7 +474,9 @@ fn submodules_count_with_their_commit_and_their_files() {
 
 #[test]
 fn split_indexes_are_said_to_be_unknown() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.git(&["update-index", "--split-index"]);
     let tree = repository.tree("work");
     let head = tree.head().unwrap().unwrap();
@@ -433,7 +486,9 @@ fn split_indexes_are_said_to_be_unknown() {
 
 #[test]
 fn the_origin_is_a_web_address() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     assert_eq!(repository.tree("work").origin(), None);
     let url = "https://me:secret@example.com/o/r.git";
     repository.git(&["remote", "add", "upstream", url]);
@@ -469,7 +524,9 @@ fn files_below(directory: &Path, files: &mut Vec<PathBuf>) {
 
 #[test]
 fn damaged_repositories_are_errors_or_nothing() {
-    let repository = Repository::new();
+    let Some(repository) = Repository::new() else {
+        return;
+    };
     repository.write("src.rs", "changed");
     repository.commit();
     repository.git(&["gc", "--quiet"]);
@@ -520,7 +577,9 @@ fn what_is_damaged_is_named() {
         ("index", "x", "it is shorter than it says"),
         ("commondir", "", "it names no directory"),
     ] {
-        let repository = Repository::new();
+        let Some(repository) = Repository::new() else {
+            return;
+        };
         let heads = repository.path("work/.git/refs/heads");
         fs::write(heads.join("a"), "ref: refs/heads/b").unwrap();
         fs::write(heads.join("b"), "ref: refs/heads/a").unwrap();
@@ -528,7 +587,9 @@ fn what_is_damaged_is_named() {
         let error = read_all(&repository.path("work")).unwrap_err();
         assert!(error.to_string().contains(expected), "{file}: {error}");
     }
-    let repository = Repository::none();
+    let Some(repository) = Repository::none() else {
+        return;
+    };
     for text in ["", "gitdir: ", "gitdir: nowhere", "x"] {
         fs::write(repository.path(".git"), text).unwrap();
         assert!(read_all(&repository.path("")).is_err(), "{text}");
