@@ -148,6 +148,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
+        ReleaseError::NoDirectBoot { .. } => hint(
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, say what it sets with `--env`, and do the rest in `runtime.exs`",
+        ),
         ReleaseError::Command { .. } => hint(
             "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
         ),

@@ -26,11 +26,11 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
+use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::{cache, certificates, options, report};
-use crate::args::{BuildArguments, Choice, CookieChoice};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice};
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -50,14 +50,7 @@ pub(crate) fn run(
         None => DEFAULT_MTIME,
     };
     let release = open_release(root, arguments, matches, mtime)?;
-    if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
-        let kind = release.kind();
-        let failure = Failure::command_line(format!(
-            "`--bin` picks executables of a Cargo release, and `{}` is of the kind `{kind}`",
-            root.display()
-        ));
-        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
-    }
+    check_kind(root, arguments, release.kind())?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
@@ -93,6 +86,24 @@ pub(crate) fn run(
     result
 }
 
+/// Refuses what only means something for another kind of release.
+fn check_kind(root: &Path, arguments: &BuildArguments, kind: Kind) -> Result<()> {
+    let root = root.display();
+    if !arguments.bin.is_empty() && kind != Kind::Cargo {
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
+    if arguments.boot == BootChoice::Direct && kind != Kind::Mix {
+        let failure = Failure::command_line(format!(
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
+    }
+    Ok(())
+}
+
 fn open_release(
     root: &Path,
     arguments: &BuildArguments,
@@ -110,9 +121,13 @@ fn open_release(
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
-        cookie: match arguments.release_cookie {
-            CookieChoice::Keep => Cookie::Keep,
-            CookieChoice::Remove => Cookie::Remove,
+        cookie: match (arguments.release_cookie, arguments.boot) {
+            (Some(CookieChoice::Remove), _) | (None, BootChoice::Direct) => Cookie::Remove,
+            (Some(CookieChoice::Keep), _) | (None, BootChoice::Script) => Cookie::Keep,
+        },
+        boot: match arguments.boot {
+            BootChoice::Direct => Boot::Direct,
+            BootChoice::Script => Boot::Script,
         },
         mtime,
     };

@@ -9,6 +9,7 @@ use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
 use crate::certificates::CertificateError;
 use crate::pattern::PatternError;
+use crate::release::BootProblem;
 use crate::runtime::RuntimeError;
 
 /// How many problems a message shows; the rest is counted.
@@ -57,6 +58,13 @@ pub enum Error {
     NoStartData {
         /// The path as given.
         path: PathBuf,
+    },
+
+    /// A release whose start needs a shell is to start without one.
+    #[error("the release cannot start without a shell{}", Shown(problems))]
+    NoDirectBoot {
+        /// Everything that only a shell could do.
+        problems: Vec<BootProblem>,
     },
 
     /// A program that was asked for is not in the release.

@@ -214,6 +214,7 @@ impl Plan {
 fn cookie_warning(release: &Release) -> Option<Warning> {
     let cookie = MixRelease::cookie();
     release.mix()?;
+    let needs_one = release.direct().is_none();
     let path = release.prefix().join(cookie).ok()?;
     let is_in = |member: &Member| member.entry.path == path;
     if release.members().iter().any(is_in) {
@@ -221,7 +222,7 @@ fn cookie_warning(release: &Release) -> Option<Warning> {
     }
     let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
     let mut left_out = release.left_out().iter();
-    left_out.any(is_left_out).then_some(Warning::CookieLeftOut)
+    (left_out.any(is_left_out) && needs_one).then_some(Warning::CookieLeftOut)
 }
 
 /// Finds the user's numbers in the passwd file that the image will have.

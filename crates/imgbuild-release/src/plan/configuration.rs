@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::PlanOptions;
 use crate::certificates::BUNDLE_PATH;
-use crate::command::{Command, decide, default_path, resolve};
+use crate::command::{decide, default_path, resolve};
 use crate::contents::Contents;
 use crate::error::Result;
 use crate::release::{Kind, Release};
@@ -49,16 +49,16 @@ pub(crate) fn configuration(
     environment: Environment,
 ) -> Result<Configuration> {
     let given = &options.configuration;
-    let Command { entrypoint, cmd } = decide(release, contents, &options.command)?;
+    let command = decide(release, contents, &options.command, &given.env)?;
     let working_dir = match (&given.working_dir, release.kind()) {
         (Some(path), _) => Some(path.clone()),
         (None, Kind::Mix | Kind::Tree) => Some(release.prefix().clone()),
         (None, Kind::Cargo) => None,
     };
     Ok(Configuration {
-        cmd,
-        entrypoint,
-        env: env(release, contents, given, environment)?,
+        cmd: command.cmd,
+        entrypoint: command.entrypoint,
+        env: env(release, contents, given, environment, &command.environment)?,
         exposed_ports: given.exposed_ports.clone(),
         healthcheck: given
             .healthcheck
@@ -78,6 +78,7 @@ fn env(
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
     environment: Environment,
+    of_command: &[(String, String)],
 ) -> Result<Vec<String>> {
     let mut variables = vec![("PATH".to_owned(), default_path(release, contents)?)];
     if let Some(mix) = release.mix() {
@@ -94,7 +95,7 @@ fn env(
     if environment.tells_node {
         variables.push(("NODE_EXTRA_CA_CERTS".to_owned(), BUNDLE_PATH.to_owned()));
     }
-    for (name, value) in &given.env {
+    for (name, value) in of_command.iter().chain(&given.env) {
         match variables.iter_mut().find(|(known, _)| known == name) {
             Some(variable) => variable.1.clone_from(value),
             None => variables.push((name.clone(), value.clone())),
