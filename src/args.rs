@@ -277,7 +277,13 @@ pub(crate) struct BuildArguments {
     /// the cookie unless `RELEASE_COOKIE` is set at run time. With `remove`,
     /// containers start only with `RELEASE_COOKIE`. Default: `keep`, and with
     /// `--boot direct`, which needs none, `remove`.
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "keep|remove", help_heading = "Release")]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "keep|remove",
+        help_heading = "Release"
+    )]
     pub(crate) release_cookie: Option<CookieChoice>,
 
     /// What starts a mix release: its `script`, or `direct`ly the virtual
@@ -332,6 +338,12 @@ pub(crate) struct BuildArguments {
     /// Bring the time zones of this machine
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,
+
+    /// Bring a locale of this machine, as `de_DE.UTF-8` (can be repeated)
+    ///
+    /// `LANG` names the first one, unless `--env` says it.
+    #[arg(long, value_name = "NAME", help_heading = "Contents")]
+    pub(crate) locale: Vec<String>,
 
     /// Make a directory that the user of the image may write to (can be
     /// repeated)

@@ -2,11 +2,14 @@
 //! command, loaded into every engine there is, and run.
 
 mod configuration;
+mod direct;
 mod itself;
 mod libraries;
 mod loading;
+mod locales;
 mod mix;
 mod programs;
+mod relx;
 mod scripts;
 mod server;
 mod workspace;

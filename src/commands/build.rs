@@ -25,7 +25,7 @@ use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
-use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
+use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
@@ -260,6 +260,7 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
+        locales: options::locales(&arguments.locale)?,
         command: options::command(&arguments.configuration)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
@@ -296,7 +297,10 @@ fn plan_options(
     Ok(PlanOptions {
         references,
         command: options::command(given)?,
-        configuration: options::configuration(given)?,
+        configuration: ConfigurationOptions {
+            locale: arguments.locale.first().cloned(),
+            ..options::configuration(given)?
+        },
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,

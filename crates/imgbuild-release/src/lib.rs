@@ -11,6 +11,7 @@ mod contents;
 pub mod elf;
 pub mod error;
 pub mod layering;
+pub mod locale;
 pub mod pattern;
 pub mod plan;
 mod programs;

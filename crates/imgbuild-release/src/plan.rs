@@ -132,6 +132,7 @@ impl Plan {
         let config =
             configuration::configuration(&release, &everything, options, user, environment)?;
         let mut warnings = release.warnings().to_vec();
+        warnings.retain(|warning| !is_settled(warning, &everything));
         warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
         if certificates.is_some() && has_program(&release, &additions, b"java") {
@@ -207,6 +208,14 @@ impl Plan {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+}
+
+/// Returns whether what a link leads to has come along.
+fn is_settled(warning: &Warning, contents: &Contents<'_>) -> bool {
+    match warning {
+        Warning::LinkLeavesRelease { path, .. } => contents.file(path).is_some(),
+        _ => false,
     }
 }
 

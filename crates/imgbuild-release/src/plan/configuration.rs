@@ -18,6 +18,8 @@ use crate::skeleton::User;
 pub struct ConfigurationOptions {
     /// Environment variables, in order; a later one of a name wins.
     pub env: Vec<(String, String)>,
+    /// What `LANG` says, unless `env` says it.
+    pub locale: Option<String>,
     /// `PORT/PROTOCOL`.
     pub exposed_ports: BTreeSet<String>,
     /// The directory that the command starts in.
@@ -86,8 +88,11 @@ fn env(
             true => "RELX_OUT_FILE_PATH",
             false => "RELEASE_TMP",
         };
-        variables.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        let locale = given.locale.as_deref().unwrap_or("C.UTF-8");
+        variables.push(("LANG".to_owned(), locale.to_owned()));
         variables.push((writable.to_owned(), "/tmp".to_owned()));
+    } else if let Some(locale) = &given.locale {
+        variables.push(("LANG".to_owned(), locale.clone()));
     }
     if environment.has_bundle {
         variables.push(("SSL_CERT_FILE".to_owned(), BUNDLE_PATH.to_owned()));

@@ -179,7 +179,10 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
         let first = relative.iter().next().unwrap_or_default();
         let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
         if relative == Path::new(COOKIE) && !keeps_cookie {
-            return Some("containers get their own cookie");
+            return Some(match direct.is_some() {
+                true => "a node without a name needs no cookie",
+                false => "containers get their own cookie",
+            });
         }
         let is_undecided = verdict == Verdict::Undecided;
         if is_left && is_undecided {
