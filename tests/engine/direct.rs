@@ -158,6 +158,36 @@ fn an_expression_is_evaluated_without_a_start_of_the_application() {
     assert_eq!(outcome.success().stdout_text(), "\"something\"\n");
 }
 
+/// Both without `epmd`, as the documentation has it.
+#[test]
+fn a_node_with_a_name_evaluates_what_a_second_one_sends() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let Some(release) = release() else { return };
+    let built = build(&release, "direct-node", &["--boot=direct"]);
+    let image = engine.load(&built.archive, &built.reference);
+    let flags = "-name app@127.0.0.1 -setcookie other -start_epmd false -erl_epmd_port 4370";
+    let flags = format!("--env=ERL_FLAGS={flags}");
+    let options = [flags.as_str(), "--env=SECRET_KEY_BASE=something"];
+    let container = image.start(&[&options[..], &CONFINED].concat());
+    assert_eq!(http_get(&container.published("4000/tcp"), "/pid"), "1\n");
+    let erlexec = erlexec(&built);
+    let words = "-noshell -s elixir start_cli -mode embedded -boot /app/releases/0.1.0/start_clean \
+        -boot_var RELEASE_LIB /app/lib -name rpc@127.0.0.1 -hidden -dist_listen false -extra \
+        --rpc-eval app@127.0.0.1 IO.puts(node())";
+    let words: Vec<&str> = [erlexec.as_str()]
+        .into_iter()
+        .chain(words.split_whitespace())
+        .collect();
+    let outcome = container.exec(&words).success();
+    assert!(
+        outcome.stdout_text().ends_with("app@127.0.0.1\n"),
+        "{}",
+        outcome.report()
+    );
+}
+
 /// Runs imgbuild on a copy of the release in which some files are others.
 fn refused(key: &str, files: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
     if !has_tools(&["mix", "erl"]) {

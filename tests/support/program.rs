@@ -73,6 +73,16 @@ pub(crate) fn run_mix(project: &Path) {
     drop(finish(&mut command, b"").success());
 }
 
+/// The directory of a program that needs no build.
+pub(crate) fn sources(name: &str) -> PathBuf {
+    built(name, name, |_project| {})
+}
+
+/// A copy of a program, made ready by `build`; `key` tells variants apart.
+pub(crate) fn variant(name: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
+    built(name, key, build)
+}
+
 /// A release of Erlang, as rebar3 makes it with relx, without a network.
 pub(crate) fn relx_release(name: &str) -> PathBuf {
     let project = built(name, name, |project| {
