@@ -15,7 +15,7 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::error::{Error, Result};
 use crate::programs::Programs;
-use archive::Archive;
+use archive::{Archive, LocaleFiles};
 
 pub use archive::ArchiveError;
 
@@ -86,11 +86,7 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<()> {
     Err(Error::Locale(LocaleError::Unknown { name, known }))
 }
 
-fn place(
-    name: &str,
-    files: Vec<(&'static str, Vec<u8>)>,
-    programs: &mut Programs<'_>,
-) -> Result<()> {
+fn place(name: &str, files: LocaleFiles, programs: &mut Programs<'_>) -> Result<()> {
     for (file, bytes) in files {
         let path = ImagePath::parse(format!("{DIRECTORY}/{name}/{file}")).map_err(Error::Path)?;
         programs.place_data(Member::file(path, 0o644, bytes));

@@ -65,6 +65,9 @@ pub enum ArchiveError {
 
 type Result<T> = std::result::Result<T, ArchiveError>;
 
+/// The files of a locale by their names in its directory.
+pub(super) type LocaleFiles = Vec<(&'static str, Vec<u8>)>;
+
 /// An archive that has been opened, with the names in it.
 #[derive(Debug)]
 pub(super) struct Archive {
@@ -116,7 +119,7 @@ impl Archive {
     }
 
     /// Reads the files of a locale.
-    pub(super) fn locale(&mut self, name: &str) -> Result<Option<Vec<(&'static str, Vec<u8>)>>> {
+    pub(super) fn locale(&mut self, name: &str) -> Result<Option<LocaleFiles>> {
         let found = self.names.iter().find(|(known, _)| known == name);
         let Some(record) = found.map(|(_, record)| *record) else {
             return Ok(None);

@@ -110,7 +110,7 @@ pub(super) fn has_hooks(text: &str) -> bool {
             .map(str::to_owned)
     };
     let first = text.lines().find_map(hooks);
-    first.is_some_and(|hooks| hooks.trim_end_matches('"') != "")
+    first.is_some_and(|hooks| !hooks.trim_end_matches('"').is_empty())
 }
 
 /// A line of a script that only sets variables.
