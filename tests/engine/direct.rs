@@ -188,6 +188,54 @@ fn a_node_with_a_name_evaluates_what_a_second_one_sends() {
     );
 }
 
+/// With `reboot_system_after_config`, the start script has the shell copy the
+/// configuration to a place where it can be written again.
+#[test]
+fn a_release_that_restarts_after_its_configuration_serves() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_tools(&["mix", "erl"]) {
+        return;
+    }
+    let release = program::mix_release("mix_app", "mix_app_restarting", |project| {
+        let change = |path: &str, from: &str, to: &str| {
+            let path = project.join(path);
+            let text = fs::read_to_string(&path).expect("it was copied");
+            if !text.contains(to) {
+                assert!(text.contains(from), "{text}");
+                fs::write(path, text.replacen(from, to, 1)).expect("it is ours");
+            }
+        };
+        let options = "reboot_system_after_config: true, prune_runtime_sys_config_after_boot: true";
+        let options = format!("start_permanent: true, releases: [mix_app: [{options}]]");
+        change("mix.exs", "start_permanent: true", &options);
+        let settings = "import Config\nconfig :kernel, :from, \"kernel\"";
+        change("config/runtime.exs", "import Config", settings);
+        let answer = "Application.get_env(:kernel, :from)";
+        change("lib/mix_app/answers.ex", "System.pid()", answer);
+    });
+    let built = build(&release, "direct-restart", &["--boot=direct"]);
+    assert!(built.has("app/releases/0.1.0/direct.boot"));
+    let image = engine.load(&built.archive, &built.reference);
+    let secret = "--env=SECRET_KEY_BASE=something";
+    // With a file system in memory, and with one that a second start finds.
+    for options in [&["--read-only", "--tmpfs=/tmp"][..], &[]] {
+        let container = image.start(&[options, &CONFINED[1..], &[secret]].concat());
+        for start in ["first", "second"] {
+            let address = container.published("4000/tcp");
+            for (path, expected) in [("/pid", "kernel\n"), ("/secret", "something\n")] {
+                assert_eq!(http_get(&address, path), expected, "{path}, {start}");
+            }
+            container.restart();
+        }
+        let address = container.published("4000/tcp");
+        assert_eq!(http_get(&address, "/pid"), "kernel\n");
+        container.stop();
+        assert_eq!(container.exit_code(), 0, "{}", container.logs());
+    }
+}
+
 /// Runs imgbuild on a copy of the release in which some files are others.
 fn refused(key: &str, files: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
     if !has_tools(&["mix", "erl"]) {
@@ -210,7 +258,10 @@ fn what_only_a_shell_could_do_is_refused() {
             "releases/0.1.0/env.sh",
             "#!/bin/sh\nexport RELEASE_NODE=\"app@$(hostname -f)\"\n",
         ),
-        ("releases/0.1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n"),
+        (
+            "bin/server",
+            "#!/bin/sh\n./mix_app eval migrate && exec ./mix_app start\n",
+        ),
     ];
     let Some(text) = refused("mix_app_shell", &files, &[]) else {
         return;
@@ -218,7 +269,7 @@ fn what_only_a_shell_could_do_is_refused() {
     for expected in [
         "error: the release cannot start without a shell\n",
         "line 2 of `releases/0.1.0/env.sh` does more than give a variable a plain value",
-        "`releases/0.1.0/sys.config` asks for a restart after the configuration",
+        "line 2 of `bin/server` does more than give a variable a plain value",
         "hint: start the release by its script with `--boot script`",
     ] {
         assert!(text.contains(expected), "{text}");
@@ -226,7 +277,7 @@ fn what_only_a_shell_could_do_is_refused() {
     let excluded = ["--exclude=releases/*/env.sh"];
     let text = refused("mix_app_shell", &files, &excluded).expect("the tools are there");
     assert!(
-        !text.contains("env.sh") && text.contains("sys.config"),
+        !text.contains("env.sh") && text.contains("bin/server"),
         "{text}"
     );
 }
@@ -236,7 +287,7 @@ fn a_command_of_another_kind_is_refused() {
     let Some(text) = refused("mix_app_command", &[], &["--cmd=bin/migrate"]) else {
         return;
     };
-    let expected = "the command `bin/migrate` cannot run: without a shell, an image starts nothing but its release";
+    let expected = "the command `bin/migrate` cannot run: without a shell, only programs can";
     assert!(text.contains(expected), "{text}");
 }
 

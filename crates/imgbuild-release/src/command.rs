@@ -41,7 +41,7 @@ pub(crate) fn decide(
     given: &[(String, String)],
 ) -> Result<Command> {
     if let (Some(direct), Some(mix)) = (release.direct(), release.mix()) {
-        return decide_direct(release, mix, direct, options, given);
+        return decide_direct(release, (direct, mix), contents, options, given);
     }
     let resolve = |arguments: &Vec<String>| resolve(release.prefix(), contents, arguments);
     match (&options.entrypoint, &options.cmd) {
@@ -66,11 +66,12 @@ pub(crate) fn decide(
     }
 }
 
-/// Starts the virtual machine itself, as the release's scripts would.
+/// Starts the virtual machine itself, as the release's scripts would, or
+/// another program that needs no shell.
 fn decide_direct(
     release: &Release,
-    mix: &MixRelease,
-    direct: &Direct,
+    (direct, mix): (&Direct, &MixRelease),
+    contents: &Contents<'_>,
     options: &CommandOptions,
     given: &[(String, String)],
 ) -> Result<Command> {
@@ -90,24 +91,56 @@ fn decide_direct(
         path || word == name || word.strip_prefix("bin/") == Some(name)
     };
     let as_server = match words.as_slice() {
-        [] => direct.has_server(),
-        [word] if direct.has_server() && is(word, "server") => true,
-        [word, command] if command == verb && is(word, release.name()) => false,
-        [word, ..] => {
-            return Err(Error::Command {
-                command: word.clone(),
-                reason: format!(
-                    "without a shell, an image starts nothing but its release, by `bin/server` or `bin/{} {verb}`",
-                    release.name()
-                ),
-            });
-        }
+        [] => Some(direct.has_server()),
+        [word] if direct.has_server() && is(word, "server") => Some(true),
+        [word, command] if command == verb && is(word, release.name()) => Some(false),
+        _ => None,
     };
-    let start = direct.start(prefix, mix, as_server, given);
+    let start = direct.start(prefix, mix, as_server == Some(true), given);
+    if as_server.is_some() {
+        return Ok(Command {
+            entrypoint: Some(start.arguments),
+            cmd: None,
+            environment: start.environment,
+        });
+    }
+    let other = binary_command(prefix, contents, options);
+    let other = other.ok_or_else(|| Error::Command {
+        command: words.first().cloned().unwrap_or_default(),
+        reason: format!(
+            "without a shell, only programs can, and the release by `bin/server` or `bin/{} {verb}`",
+            release.name()
+        ),
+    })?;
     Ok(Command {
-        entrypoint: Some(start.arguments),
-        cmd: None,
         environment: start.environment,
+        ..other
+    })
+}
+
+/// Returns the command that was given when it is machine code.
+fn binary_command(
+    prefix: &ImagePath,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+) -> Option<Command> {
+    let given = options.entrypoint.as_ref().or(options.cmd.as_ref())?;
+    let words = resolve(prefix, contents, given).ok()?;
+    let path = ImagePath::parse(words.first()?).ok()?;
+    let content = contents.file(&path)?.content.as_ref()?;
+    if first_bytes(content, 4) != b"\x7fELF" {
+        return None;
+    }
+    Some(match options.entrypoint.is_some() {
+        true => Command {
+            entrypoint: Some(words),
+            cmd: options.cmd.clone(),
+            ..Command::default()
+        },
+        false => Command {
+            cmd: Some(words),
+            ..Command::default()
+        },
     })
 }
 

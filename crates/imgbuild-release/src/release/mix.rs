@@ -171,10 +171,7 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
         selection.warnings.extend(warnings);
         direct = Some(found);
     }
-    let replacement = direct
-        .as_ref()
-        .and_then(|direct| direct.arguments_file(mix));
-    let replaces = replacement.is_some();
+    let replaces = direct.as_ref().is_some_and(Direct::replaces_arguments);
     selection.take_tree(&|relative, verdict| {
         let first = relative.iter().next().unwrap_or_default();
         let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
@@ -196,13 +193,13 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
             false => None,
         }
     })?;
-    match replacement {
-        Some((path, text)) => {
-            let path = selection.prefix.join(path).map_err(Error::Path)?;
-            let member = Member::file(path, 0o644, text.as_bytes().to_vec());
-            selection.push(member.entry, member.content);
-        }
-        None => warn_of_cookie(selection, &vm_arguments)?,
+    for (path, bytes) in direct.iter().flat_map(|direct| direct.files(mix)) {
+        let path = selection.prefix.join(path).map_err(Error::Path)?;
+        let member = Member::file(path, 0o644, bytes);
+        selection.push(member.entry, member.content);
+    }
+    if !replaces {
+        warn_of_cookie(selection, &vm_arguments)?;
     }
     Ok(direct)
 }

@@ -10,7 +10,9 @@
 
 mod arguments;
 mod problem;
+mod reader;
 mod script;
+mod term;
 
 use std::path::Path;
 
@@ -18,11 +20,10 @@ use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
 
 use super::MixRelease;
-use crate::error::{Error, Result};
-use crate::warning::Warning;
 
 pub(super) use arguments::VmArguments;
 pub use problem::BootProblem;
+pub(super) use reader::read;
 
 /// What starts the release in a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +41,10 @@ const VM_ARGUMENTS: &str = "vm.args";
 /// The name of the file that takes the place of `vm.args`, when that says
 /// what works with a shell only.
 const DIRECT_ARGUMENTS: &str = "direct.vm.args";
+
+/// The name of the boot file of a system that restarts after its
+/// configuration.
+const DIRECT_BOOT: &str = "direct.boot";
 
 /// The programs of ERTS that the virtual machine runs without a shell; `beam`
 /// starts the names of several.
@@ -65,6 +70,9 @@ pub(crate) struct Direct {
     boot_file: String,
     /// What takes the place of `vm.args`.
     arguments: Option<String>,
+    /// What takes the place of the boot file, when the system restarts after
+    /// its configuration.
+    restarting: Option<Vec<u8>>,
     has_os_mon: bool,
 }
 
@@ -73,31 +81,6 @@ pub(crate) struct Direct {
 pub(crate) struct Start {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
-}
-
-/// Reads the scripts of a release; `is_left_out` tells what the user does not
-/// want of it, which then counts for nothing.
-///
-/// # Errors
-///
-/// With everything at once that only a shell could do.
-pub(super) fn read(
-    root: &Path,
-    mix: &MixRelease,
-    is_left_out: &dyn Fn(&str) -> bool,
-) -> Result<(Direct, Vec<Warning>)> {
-    let mut reader = Reader {
-        root,
-        mix,
-        is_left_out,
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let direct = reader.read();
-    match (direct, reader.problems) {
-        (Some(direct), problems) if problems.is_empty() => Ok((direct, reader.warnings)),
-        (_, problems) => Err(Error::NoDirectBoot { problems }),
-    }
 }
 
 /// Returns why a path of the release is not in an image without a shell.
@@ -124,182 +107,26 @@ fn starts_as_script(path: &Path) -> bool {
     read.is_ok() && &start == b"#!"
 }
 
-struct Reader<'a> {
-    root: &'a Path,
-    mix: &'a MixRelease,
-    is_left_out: &'a dyn Fn(&str) -> bool,
-    problems: Vec<BootProblem>,
-    warnings: Vec<Warning>,
-}
-
-impl Reader<'_> {
-    fn read(&mut self) -> Option<Direct> {
-        if !self.mix.has_erts {
-            let version = self.mix.erts.clone();
-            self.problems.push(BootProblem::NoRuntime { version });
-        }
-        let mut direct = match self.mix.is_relx {
-            true => self.relx(),
-            false => self.mix(),
-        }?;
-        direct.arguments = self.vm_arguments();
-        direct.has_os_mon = self.has_os_mon();
-        if direct.has_os_mon {
-            self.warnings.push(Warning::OsMonWithoutShell);
-        }
-        let boot = format!("{}.boot", direct.boot_file);
-        for name in [boot.as_str(), "sys.config"] {
-            let path = self.version_path(name);
-            if self.text(&path).is_none() {
-                self.problems.push(BootProblem::Missing { path });
-            }
-        }
-        Some(direct)
-    }
-
-    fn mix(&mut self) -> Option<Direct> {
-        let config = self.version_path("sys.config");
-        let reboots = |text: String| text.contains(script::RUNTIME_CONFIG);
-        if self.text(&config).is_some_and(reboots) {
-            self.problems.push(BootProblem::Reboots { path: config });
-        }
-        let mut flags = self.parsed(self.version_path("elixir"), script::elixir_flags)?;
-        let name = format!("bin/{}", self.mix.name);
-        flags.extend(self.parsed(name, script::start_flags)?);
-        let environment = self.version_path("env.sh");
-        let variables = self.lines(&environment, script::variables);
-        let server = "bin/server";
-        let own = self.mix.name.clone();
-        let server = self.lines(server, |text| script::server(text, &own));
-        self.warn_of_distribution(variables.as_deref().unwrap_or_default());
-        Some(Direct {
-            flags,
-            boot_variable: "RELEASE_LIB".to_owned(),
-            rest: &["-extra", "--no-halt"],
-            variables: variables.unwrap_or_default(),
-            server,
-            boot_file: "start".to_owned(),
-            arguments: None,
-            has_os_mon: false,
-        })
-    }
-
-    fn relx(&mut self) -> Option<Direct> {
-        for name in ["vm.args.src", "sys.config.src"] {
-            let path = self.version_path(name);
-            if self.text(&path).is_some() {
-                self.problems.push(BootProblem::Replaced { path });
-            }
-        }
-        let name = format!("bin/{}", self.mix.name);
-        let boot_variable = self.parsed(name.clone(), script::relx_boot_variable)?;
-        let own = self.version_path(&format!("{}.boot", self.mix.name));
-        if self
-            .text(&name)
-            .is_some_and(|text| script::has_hooks(&text))
-        {
-            self.problems.push(BootProblem::Hooks { path: name });
-        }
-        let boot_file = match self.root.join(own).is_file() {
-            true => self.mix.name.clone(),
-            false => "start".to_owned(),
-        };
-        Some(Direct {
-            flags: ["-noinput", "+Bd", "-mode", "embedded"]
-                .map(str::to_owned)
-                .to_vec(),
-            boot_variable,
-            rest: &["--"],
-            variables: Vec::new(),
-            server: None,
-            boot_file,
-            arguments: None,
-            has_os_mon: false,
-        })
-    }
-
-    /// Reads a script of which everything must be known.
-    fn parsed<T>(&mut self, path: String, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let found = self.text(&path).and_then(|text| parse(&text));
-        if found.is_none() {
-            self.problems.push(BootProblem::Script { path });
-        }
-        found
-    }
-
-    /// Reads a script that may be missing, line by line.
-    fn lines<T>(
-        &mut self,
-        path: &str,
-        parse: impl Fn(&str) -> std::result::Result<T, usize>,
-    ) -> Option<T> {
-        let text = self.text(path)?;
-        match parse(&text) {
-            Ok(found) => Some(found),
-            Err(line) => {
-                let path = path.to_owned();
-                self.problems.push(BootProblem::Line { path, line });
-                None
-            }
-        }
-    }
-
-    /// Drops from `vm.args` what would have a shell started, if it does.
-    fn vm_arguments(&mut self) -> Option<String> {
-        let path = self.version_path(VM_ARGUMENTS);
-        let Some(text) = self.text(&path) else {
-            self.problems.push(BootProblem::Missing { path });
-            return None;
-        };
-        let arguments = VmArguments::parse(&text);
-        let (kept, dropped) = arguments.without_shell();
-        if dropped.is_empty() {
-            return None;
-        }
-        self.warnings
-            .push(Warning::ArgumentsWithoutShell { path, dropped });
-        Some(kept)
-    }
-
-    fn warn_of_distribution(&mut self, variables: &[(String, String)]) {
-        let is_wanted =
-            |(name, value): &(String, String)| name == "RELEASE_DISTRIBUTION" && value != "none";
-        if variables.iter().any(is_wanted) {
-            let path = self.version_path("env.sh");
-            self.warnings.push(Warning::NoDistribution { path });
-        }
-    }
-
-    fn has_os_mon(&self) -> bool {
-        let entries = fs::read_dir(self.root.join("lib")).into_iter().flatten();
-        let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.any(|name| name.starts_with("os_mon-"))
-    }
-
-    fn version_path(&self, name: &str) -> String {
-        format!("releases/{}/{name}", self.mix.version)
-    }
-
-    fn text(&self, path: &str) -> Option<String> {
-        if (self.is_left_out)(path) {
-            return None;
-        }
-        let bytes = fs::read(self.root.join(path)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-}
-
 impl Direct {
     /// Returns whether the release has a `bin/server` that starts it.
     pub(crate) fn has_server(&self) -> bool {
         self.server.is_some()
     }
 
-    /// Returns the file that takes the place of `vm.args`, with its text, if
-    /// one is needed.
-    pub(super) fn arguments_file(&self, mix: &MixRelease) -> Option<(String, &str)> {
-        let text = self.arguments.as_deref()?;
-        Some((format!("releases/{}/{DIRECT_ARGUMENTS}", mix.version), text))
+    /// Returns whether another file takes the place of `vm.args`.
+    pub(super) fn replaces_arguments(&self) -> bool {
+        self.arguments.is_some()
+    }
+
+    /// Returns the files that the release gets, by their paths in it.
+    pub(super) fn files(&self, mix: &MixRelease) -> Vec<(String, Vec<u8>)> {
+        let arguments = self.arguments.as_ref();
+        let arguments = arguments.map(|text| (DIRECT_ARGUMENTS, text.as_bytes().to_vec()));
+        let boot = self.restarting.as_ref();
+        let boot = boot.map(|bytes| (DIRECT_BOOT, bytes.clone()));
+        let files = [arguments, boot].into_iter().flatten();
+        let path = |name: &str| format!("releases/{}/{name}", mix.version);
+        files.map(|(name, bytes)| (path(name), bytes)).collect()
     }
 
     /// Returns what starts the release below `prefix`, as `bin/server` would
@@ -350,7 +177,7 @@ impl Direct {
             ("RELEASE_VSN", version.clone()),
         ];
         let of_mix = [
-            ("RELEASE_BOOT_SCRIPT", self.boot_file.clone()),
+            ("RELEASE_BOOT_SCRIPT", self.boot_name().to_owned()),
             ("RELEASE_BOOT_SCRIPT_CLEAN", "start_clean".to_owned()),
             ("RELEASE_COMMAND", "start".to_owned()),
             ("RELEASE_DISTRIBUTION", "none".to_owned()),
@@ -359,12 +186,28 @@ impl Direct {
             ("RELEASE_PROG", name.clone()),
             ("RELEASE_REMOTE_VM_ARGS", place.version("remote.vm.args")),
             ("RELEASE_ROOT", place.prefix.to_string()),
-            ("RELEASE_SYS_CONFIG", place.version("sys")),
+            ("RELEASE_SYS_CONFIG", self.configuration(place)[1].clone()),
             ("RELEASE_VM_ARGS", place.version(self.arguments_name())),
         ];
         let of_mix = of_mix.into_iter().filter(|_| !place.mix.is_relx);
         let all = erlexec.into_iter().chain(of_mix);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn boot_name(&self) -> &str {
+        match self.restarting.is_some() {
+            true => DIRECT_BOOT.trim_end_matches(".boot"),
+            false => &self.boot_file,
+        }
+    }
+
+    /// The configuration that the virtual machine reads, and the one that the
+    /// providers know; both without `.config`.
+    fn configuration(&self, place: &Place<'_>) -> [String; 2] {
+        match self.restarting.is_some() {
+            true => temporary(place.mix),
+            false => [place.version("sys"), place.version("sys")],
+        }
     }
 
     fn arguments_name(&self) -> &'static str {
@@ -379,8 +222,10 @@ impl Direct {
             let found = environment.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.clone())
         };
-        let boot = value("RELEASE_BOOT_SCRIPT").unwrap_or_else(|| self.boot_file.clone());
-        let config = value("RELEASE_SYS_CONFIG").unwrap_or_else(|| place.version("sys"));
+        let boot = value("RELEASE_BOOT_SCRIPT").unwrap_or_else(|| self.boot_name().to_owned());
+        let [read, _] = self.configuration(place);
+        let given = value("RELEASE_SYS_CONFIG").filter(|_| self.restarting.is_none());
+        let config = given.unwrap_or(read);
         let vm_arguments = value("RELEASE_VM_ARGS");
         let vm_arguments = vm_arguments.unwrap_or_else(|| place.version(self.arguments_name()));
         let mut words = vec![place.below(&format!("erts-{}/bin/erlexec", place.mix.erts))];
@@ -407,6 +252,12 @@ impl Direct {
         words.extend(self.rest.iter().map(|word| (*word).to_owned()));
         words
     }
+}
+
+/// Where a system that restarts has its configuration, without `.config`.
+fn temporary(mix: &MixRelease) -> [String; 2] {
+    let (name, version) = (&mix.name, &mix.version);
+    ["start", "runtime"].map(|kind| format!("/tmp/{name}-{version}.{kind}"))
 }
 
 /// Where the release lies in the image.

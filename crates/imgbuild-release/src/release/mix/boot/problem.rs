@@ -23,9 +23,10 @@ pub enum BootProblem {
         /// The line, counted from 1.
         line: usize,
     },
-    /// The configuration is written once more when the release starts.
-    Reboots {
-        /// The configuration.
+    /// The release restarts after its configuration, and its boot file is
+    /// none that could be made to.
+    Restarts {
+        /// The boot file.
         path: String,
     },
     /// Variables in a file are replaced when the release starts.
@@ -60,9 +61,9 @@ impl fmt::Display for BootProblem {
                 formatter,
                 "line {line} of `{path}` does more than give a variable a plain value"
             ),
-            Self::Reboots { path } => write!(
+            Self::Restarts { path } => write!(
                 formatter,
-                "`{path}` asks for a restart after the configuration, for which the start script copies the file: `reboot_system_after_config` is set"
+                "`reboot_system_after_config` is set, for which the start script copies the configuration, and `{path}` is no boot file that could do so"
             ),
             Self::Replaced { path } => write!(
                 formatter,

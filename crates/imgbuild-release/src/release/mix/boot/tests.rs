@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Result;
 
 const ELIXIR: &str = "#!/bin/sh\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
     set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
@@ -151,10 +152,10 @@ fn a_release_of_relx_starts_by_its_own_flags() {
         "/erts-13.1/bin/erlexec -noinput +Bd -mode embedded -config /releases/1.0/sys \
          -boot /releases/1.0/start -boot_var SYSTEM_LIB_DIR /lib -args_file /releases/1.0/direct.vm.args --"
     );
-    let (path, text) = direct.arguments_file(&mix).unwrap();
+    let kept = b"\n\n+K true\n".to_vec();
     assert_eq!(
-        (path.as_str(), text),
-        ("releases/1.0/direct.vm.args", "\n\n+K true\n")
+        direct.files(&mix),
+        [("releases/1.0/direct.vm.args".to_owned(), kept)]
     );
     let warning = warnings.concat();
     assert!(warning.contains("`-sname`, `-setcookie`") && !warning.contains("secret-value"));
@@ -168,19 +169,45 @@ fn everything_that_needs_a_shell_is_named_at_once() {
         ("bin/server", "#!/bin/sh\n./migrate\nexec ./shop start\n"),
     ]);
     fs::remove_dir_all(directory.path().join("erts-13.1")).unwrap();
-    fs::remove_file(directory.path().join("releases/1.0/start.boot")).unwrap();
+    fs::remove_file(directory.path().join("releases/1.0/vm.args")).unwrap();
     let text = read_release(&directory).unwrap_err().to_string();
     let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
     assert_eq!(
         lines,
         [
             "it has no Erlang runtime of its own: `erts-13.1` is missing",
-            "`releases/1.0/sys.config` asks for a restart after the configuration, for which the start script copies the file: `reboot_system_after_config` is set",
             "line 2 of `releases/1.0/env.sh` does more than give a variable a plain value",
             "line 2 of `bin/server` does more than give a variable a plain value",
-            "`releases/1.0/start.boot` is missing",
+            "`reboot_system_after_config` is set, for which the start script copies the configuration, and `releases/1.0/start.boot` is no boot file that could do so",
+            "`releases/1.0/vm.args` is missing",
         ]
     );
+}
+
+/// `{script, {}, [{kernelProcess, application_controller, []}]}`.
+const BOOT: &[u8] =
+    b"\x83h\x03w\x06scripth\0l\0\0\0\x01h\x03w\x0dkernelProcessw\x16application_controllerjj";
+
+#[test]
+fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
+    let directory = release(&[("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n")]);
+    fs::write(directory.path().join("releases/1.0/start.boot"), BOOT).unwrap();
+    let (direct, mix, _) = read_release(&directory).unwrap();
+    let given = [("RELEASE_SYS_CONFIG".to_owned(), "/x".to_owned())];
+    for given in [&[][..], &given] {
+        let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, given);
+        let command = start.arguments.join(" ");
+        let expected = "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ";
+        assert!(command.contains(expected), "{command}");
+    }
+    let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
+    let written = value(&start, "RELEASE_SYS_CONFIG");
+    assert_eq!(written, Some("/tmp/shop-1.0.runtime"));
+    let files = direct.files(&mix);
+    assert_eq!(files.len(), 1);
+    let text = String::from_utf8_lossy(&files[0].1);
+    assert_eq!(text.matches("/tmp/shop-1.0.runtime.config").count(), 2);
+    assert_eq!(text.matches("/tmp/shop-1.0.start.config").count(), 3);
 }
 
 #[test]
