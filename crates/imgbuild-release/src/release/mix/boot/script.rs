@@ -3,6 +3,9 @@
 //! Only what the known tools write is understood: `mix release` of Elixir 1.9
 //! and later, `bin/server` of Phoenix, and the extended script of relx.
 
+/// The function of Elixir that handles what follows the flags.
+const START: &str = "start_cli";
+
 /// In the `sys.config` of a release that writes its configuration again.
 pub(super) const RUNTIME_CONFIG: &str = "RUNTIME_CONFIG=true";
 
@@ -13,17 +16,30 @@ pub(super) const RUNTIME_CONFIG: &str = "RUNTIME_CONFIG=true";
 /// if [ "$MODE" != "iex" ]; then ERL="-noshell -s elixir start_cli $ERL"; fi
 /// set -- "$ERTS_BIN$ERL_EXEC" $ELIXIR_ERL_OPTIONS $ERL "$@"
 /// ```
+///
+/// That is Elixir 1.9 to 1.14; 1.15 has no first line but `-s elixir
+/// start_cli` in the second, 1.16 `start_$MODE`, and later ones are as the
+/// first with `-noshell` in the second.
 pub(super) fn elixir_flags(text: &str) -> Option<Vec<String>> {
     let command = text.lines().find_map(|line| {
         let rest = line.trim().strip_prefix("set -- \"$ERTS_BIN$ERL_EXEC\" ")?;
-        rest.strip_suffix("$ELIXIR_ERL_OPTIONS $ERL \"$@\"")
+        rest.strip_suffix(" \"$@\"")
     })?;
-    let mode = text.lines().find_map(|line| {
+    let flags = text.lines().find_map(|line| {
         let rest = line.split_once("then ERL=\"")?.1;
         let flags = rest.split_once(" $ERL\"")?.0;
-        flags.contains("start_cli").then_some(flags)
-    })?;
-    plain_words(&format!("{command} {mode}"), &[])
+        flags.contains(START).then_some(flags)
+    });
+    let mode = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MODE=\"")?.strip_suffix('"'));
+    let words = command.split(' ').map(|word| match word {
+        "$ELIXIR_ERL_OPTIONS" => String::new(),
+        "$ERL" => flags.unwrap_or_default().to_owned(),
+        _ => word.replace("$MODE", mode.unwrap_or("$MODE")),
+    });
+    let words = plain_words(&words.collect::<Vec<_>>().join(" "), &[])?;
+    words.iter().any(|word| word == START).then_some(words)
 }
 
 /// Reads off `bin/NAME` which further flags its `start` gives; the mode stays
@@ -188,9 +204,12 @@ mod tests {
     fn the_flags_of_elixir_are_read_of_every_version() {
         let old = "if [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
             set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
-        let new = "if [ \"$MODE\" != \"iex\" ]; then ERL=\"-s elixir start_cli $ERL\"; fi\n\
+        let new = "MODE=\"cli\"\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-s elixir start_cli $ERL\"; fi\n\
             set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
-        for text in [old, new] {
+        let version15 = "set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS -s elixir start_cli $ERL \"$@\"\n";
+        let version16 = "MODE=\"cli\"\n\
+            set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS -s elixir start_$MODE $ERL \"$@\"\n";
+        for text in [old, new, version15, version16] {
             let flags = elixir_flags(text).unwrap();
             assert_eq!(flags, ["-noshell", "-s", "elixir", "start_cli"]);
         }
