@@ -8,7 +8,7 @@ use fs_err as fs;
 use imgbuild_testing::{read_file, sandbox::finish};
 
 use crate::support::docker::{Container, Engine, http_get};
-use crate::support::image::{Built, build, sandbox};
+use crate::support::image::{Built, build, build_in, sandbox};
 use crate::support::{has_tools, program, skip};
 
 /// As little as a container can have.
@@ -189,6 +189,31 @@ fn a_script_of_a_virtual_environment_that_moves_is_refused() {
         text.contains("hint: let the release land where it was made with `--prefix`"),
         "{text}"
     );
+}
+
+#[test]
+fn a_perl_script_finds_the_modules_of_perl() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_tools(&["perl"]) {
+        return;
+    }
+    let directory = sandbox();
+    let script = "#!/usr/bin/env perl\nuse strict;\nuse JSON::PP;\nuse POSIX qw(floor);\n\
+        use Digest::SHA qw(sha256_hex);\nuse Encode qw(decode);\nuse Socket;\n\
+        print JSON::PP->new->canonical->encode({floor => floor(2.5), user => $<, hash => sha256_hex('abc'), length => length(decode('UTF-8', 'größe'))}), \"\\n\";\n";
+    let tree = format!("0755 file bin/report {script:?}");
+    let release = directory
+        .tree("report", &tree)
+        .expect("there is room for it");
+    let built = build_in(directory, &release, "perl", &[]);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let outcome = image.run_with(&CONFINED[..3], &[], b"").success();
+        assert_eq!(
+            outcome.stdout_text(),
+            "{\"floor\":2,\"hash\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"length\":5,\"user\":65532}\n"
+        );
+    }
 }
 
 #[test]

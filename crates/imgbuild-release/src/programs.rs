@@ -6,9 +6,10 @@
 //! second name of one file is a link to the first, which keeps what decides
 //! by its name, as BusyBox, small and working.
 
+mod perl;
 mod python;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +57,8 @@ pub(crate) struct Programs<'a> {
     mtime: u64,
     /// Where the release lies on the host, and in the image.
     release: Option<(PathBuf, ImagePath)>,
-    has_python_library: bool,
+    /// The interpreters of [`WITH_LIBRARIES`] that came with them.
+    with_libraries: BTreeSet<&'static str>,
     placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
@@ -88,7 +90,7 @@ impl<'a> Programs<'a> {
             search,
             mtime,
             release: None,
-            has_python_library: false,
+            with_libraries: BTreeSet::new(),
             placed: BTreeMap::new(),
             by_file: BTreeMap::new(),
             objects: Vec::new(),
@@ -303,6 +305,7 @@ impl<'a> Programs<'a> {
             .map(|content| first_bytes(content, MAX_LINE));
         self.place(path.clone(), member);
         self.by_file.insert(real.clone(), path.clone());
+        self.bring_perl(&real);
         self.take_object(&path, real, Role::Program);
         self.bring_for(&path, &head.unwrap_or_default(), depth);
         true
@@ -383,11 +386,38 @@ impl<'a> Programs<'a> {
         (moves && self.contents.get(&place).is_some()).then_some(place)
     }
 
+    /// Returns whether the libraries of an interpreter have come along.
+    fn has_libraries(&self, name: &str) -> bool {
+        let mut known = self.with_libraries.iter();
+        known.any(|known| name.starts_with(known))
+    }
+
+    /// Brings a directory of an interpreter's libraries, of which some are
+    /// machine code.
+    fn bring_modules(
+        &mut self,
+        directory: &str,
+        is_unwanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<()> {
+        self.bring_data_but(directory, &|_, name| is_unwanted(name))?;
+        let start = format!("{directory}/");
+        let is_module = |path: &&ImagePath| {
+            path.as_bytes().starts_with(start.as_bytes()) && path.file_name().ends_with(b".so")
+        };
+        let modules: Vec<ImagePath> = self.placed.keys().filter(is_module).cloned().collect();
+        for path in modules {
+            if let Some(real) = self.host_file(&path.to_string()) {
+                self.take_object(&path, real, Role::Module);
+            }
+        }
+        Ok(())
+    }
+
     fn warn_of_libraries(&mut self, script: &ImagePath, interpreter: &str) {
         let name = interpreter.rsplit('/').next().unwrap_or_default();
         let path = ImagePath::parse(interpreter).ok();
         let is_release = path.is_some_and(|path| self.contents.file(&path).is_some());
-        if self.has_python_library && name.starts_with("python") {
+        if self.has_libraries(name) {
             return;
         }
         if !is_release && WITH_LIBRARIES.iter().any(|known| name.starts_with(known)) {

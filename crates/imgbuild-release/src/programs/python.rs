@@ -32,6 +32,9 @@ const UNWANTED: [&str; 10] = [
     "turtledemo",
 ];
 
+/// The file by which the interpreter knows its library.
+const LANDMARK: &str = "os.py";
+
 /// The file that makes a directory a virtual environment.
 const ENVIRONMENT: &[u8] = b"pyvenv.cfg";
 
@@ -62,12 +65,14 @@ impl Programs<'_> {
         let Some(library) = home.to_str().and_then(library_of) else {
             return false;
         };
-        if self.host_file(&format!("{library}/os.py")).is_none() {
+        if self.host_file(&format!("{library}/{LANDMARK}")).is_none() {
             return false;
         }
         let brought = self.place_python(called, &home.to_string_lossy(), real);
         let brought = brought.and_then(|()| self.bring_library(&library));
-        self.has_python_library |= brought.is_ok();
+        if brought.is_ok() {
+            self.with_libraries.insert("python");
+        }
         brought.is_ok()
     }
 
@@ -88,22 +93,12 @@ impl Programs<'_> {
     }
 
     fn bring_library(&mut self, library: &str) -> Result<()> {
-        self.bring_data_but(library, &|_, name| is_unwanted(name))?;
-        let is_module = |path: &ImagePath| {
-            path.as_bytes().starts_with(library.as_bytes()) && path.file_name().ends_with(b".so")
-        };
-        let modules: Vec<ImagePath> = self
-            .placed
-            .keys()
-            .filter(|path| is_module(path))
-            .cloned()
-            .collect();
-        for path in modules {
-            if let Some(real) = self.host_file(&path.to_string()) {
-                self.take_object(&path, real, Role::Module);
-            }
+        let landmark = ImagePath::parse(format!("{library}/{LANDMARK}"));
+        if landmark.is_ok_and(|landmark| self.has(&landmark)) {
+            // By an earlier name of the interpreter.
+            return Ok(());
         }
-        Ok(())
+        self.bring_modules(library, &is_unwanted)
     }
 
     /// Brings the interpreters that virtual environments among `members` are
@@ -203,6 +198,7 @@ mod tests {
         let search = vec!["/usr/bin".to_owned()];
         let mut programs = Programs::new(Some(root.path()), &contents, search, 1);
         programs.ask("python3");
+        programs.ask("python3.11");
         assert_eq!(shown(programs), EXPECTED);
     }
 
