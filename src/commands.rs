@@ -7,6 +7,8 @@ pub(crate) mod copy;
 pub(crate) mod generate;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod origin;
+pub(crate) mod provenance;
 pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod validate;

@@ -395,7 +395,7 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
                 "me",
                 "--password-stdin",
             ],
-            "`--username` is for one registry",
+            "a user and password are for one registry",
         ),
         (
             vec!["-t", "a.example/a", "--push", "--username", "me"],

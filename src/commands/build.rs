@@ -13,7 +13,7 @@ use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image, write_text};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -26,23 +26,21 @@ use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
-use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
+use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
+use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
+use super::provenance::CreatedBy;
 use super::registry::{self, Output, Push, Registries};
-use super::{cache, certificates, options, report};
-use crate::args::{BuildArguments, Choice, CookieChoice};
+use super::{cache, certificates, options, origin, provenance, report};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
+use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 
-pub(crate) fn run(
-    arguments: &BuildArguments,
-    matches: &ArgMatches,
-    ui: &mut Ui,
-) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     let Some(root) = &arguments.release else {
         let failure = Failure::command_line("`--release DIR` is missing");
         return Err(failure.hint("`imgbuild --help` lists the options and commands"));
@@ -51,18 +49,13 @@ pub(crate) fn run(
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
-    let release = open_release(root, arguments, matches, mtime)?;
-    if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
-        let kind = release.kind();
-        let failure = Failure::command_line(format!(
-            "`--bin` picks executables of a Cargo release, and `{}` is of the kind `{kind}`",
-            root.display()
-        ));
-        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
-    }
+    let release = open_release(root, arguments, &given.matches, mtime)?;
+    check_kind(root, arguments, release.kind())?;
+    options::check_runtime(arguments)?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
     let targets = registry::targets(&arguments.output, &references)?;
+    report::names_left_out(&destinations, &references, ui);
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let outputs = destinations
@@ -81,11 +74,14 @@ pub(crate) fn run(
         || destinations
             .iter()
             .any(Destination::wants_compressed_layers);
-    let plan_options = plan_options(arguments, references, is_compressed, &ingredients, mtime)?;
+    let found = provenance::find(arguments, &ingredients.release, ui)?;
+    let mut plan_options = plan_options(arguments, references, is_compressed, &ingredients, mtime)?;
+    found.apply(&mut plan_options);
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
     if arguments.output.dry_run {
-        printed(report::plan(&plan, arguments.output.json, ui))?;
+        let origins = origin::Origins::new(given, &found);
+        printed(report::plan(&plan, &origins, arguments.output.json, ui))?;
         return Ok(ExitCode::SUCCESS);
     }
     let interrupted = interrupt::watch()?;
@@ -98,12 +94,31 @@ pub(crate) fn run(
         references: plan_options.references,
         targets,
         registries,
+        created_by: found.created_by,
         threads: options::threads(arguments.output.threads),
         interrupted,
     };
     let result = job.run(plan, ui);
     cache::close(&job.cache, &arguments.cache, ui);
     result
+}
+
+/// Refuses what only means something for another kind of release.
+fn check_kind(root: &Path, arguments: &BuildArguments, kind: Kind) -> Result<()> {
+    let root = root.display();
+    if !arguments.bin.is_empty() && kind != Kind::Cargo {
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
+    if arguments.boot == BootChoice::Direct && kind != Kind::Mix {
+        let failure = Failure::command_line(format!(
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
+    }
+    Ok(())
 }
 
 fn open_release(
@@ -123,9 +138,13 @@ fn open_release(
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
-        cookie: match arguments.release_cookie {
-            CookieChoice::Keep => Cookie::Keep,
-            CookieChoice::Remove => Cookie::Remove,
+        cookie: match (arguments.release_cookie, arguments.boot) {
+            (Some(CookieChoice::Remove), _) | (None, BootChoice::Direct) => Cookie::Remove,
+            (Some(CookieChoice::Keep), _) | (None, BootChoice::Script) => Cookie::Keep,
+        },
+        boot: match arguments.boot {
+            BootChoice::Direct => Boot::Direct,
+            BootChoice::Script => Boot::Script,
         },
         mtime,
     };
@@ -246,7 +265,8 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let additions = open_additions(&additions, arguments.allow_set_id, mtime)
+        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -265,6 +285,7 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
+        locales: options::locales(&arguments.locale)?,
         command: options::command(&arguments.configuration)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
@@ -278,7 +299,7 @@ fn gather(
         additions,
         closure,
         certificates,
-        has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+        has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
     })
 }
 
@@ -298,12 +319,15 @@ fn plan_options(
     Ok(PlanOptions {
         references,
         command: options::command(given)?,
-        configuration: options::configuration(given)?,
+        configuration: ConfigurationOptions {
+            locale: arguments.locale.first().cloned(),
+            ..options::configuration(given)?
+        },
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
-        created: options::rfc3339(options::created(arguments.created.as_deref())?),
+        created: options::rfc3339(DEFAULT_MTIME),
         author: given.author.clone(),
         annotations: options::pairs("--annotation", &given.annotation)?,
         compression: arguments.compression.unwrap_or(default_compression),
@@ -347,6 +371,7 @@ struct Job<'a> {
     references: Vec<Reference>,
     targets: Vec<Reference>,
     registries: Registries,
+    created_by: CreatedBy,
     threads: usize,
     interrupted: Arc<AtomicBool>,
 }
@@ -357,7 +382,7 @@ impl Job<'_> {
             true => Some(Engine::start()?),
             false => None,
         };
-        let summary = report::Summary::of(&plan);
+        let summary = report::Summary::of(&plan, self.created_by);
         ui.start_progress(summary.tar_bytes * self.passes());
         self.look_into_registries(&plan)?;
         let image = self.build(plan, ui)?;
@@ -478,13 +503,14 @@ impl Job<'_> {
 
     fn write_digests(&self, image: &Image) -> Result<()> {
         let output = &self.arguments.output;
+        let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let files = [
             (&output.digest_file, image.manifest().digest()),
             (&output.iidfile, image.config().digest()),
         ];
         for (file, digest) in files {
             if let Some(path) = file {
-                fs::write(path, digest.to_string()).map_err(Failure::build)?;
+                write_text(path, &digest.to_string(), !output.no_sync, monitor)?;
             }
         }
         Ok(())
