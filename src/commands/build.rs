@@ -445,7 +445,8 @@ impl Job<'_> {
 
     /// How often the bytes of the layers are read or written.
     fn passes(&self) -> u64 {
-        1 + self.destinations.len() as u64 + u64::from(self.arguments.output.load)
+        let outputs = self.destinations.len() + self.targets.len();
+        1 + outputs as u64 + u64::from(self.arguments.output.load)
     }
 
     fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {

@@ -78,6 +78,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: RequestBody<'a>,
     /// Whether the answer may take as long as the registry's work on the body.
     pub(crate) is_commit: bool,
+    /// The most bytes of the answer.
+    pub(crate) answer_bytes: u64,
 }
 
 /// The bytes that go with a request.
@@ -157,9 +159,12 @@ impl Transport {
         if let Some(authorization) = &request.authorization {
             http = http.header("authorization", authorization.reveal());
         }
-        let patience = match request.is_commit {
-            true => self.timeouts.commit,
-            false => self.timeouts.idle,
+        let patience = Patience {
+            read: match request.is_commit {
+                true => self.timeouts.commit,
+                false => self.timeouts.idle,
+            },
+            answer: body_time(self.timeouts.idle, request.answer_bytes),
         };
         match request.body {
             RequestBody::None => self.run(http.body(()).map_err(failure)?, patience, 0),
@@ -192,18 +197,28 @@ impl Transport {
     fn run(
         &self,
         request: HttpRequest<impl ureq::AsSendBody>,
-        patience: Duration,
+        patience: Patience,
         size: u64,
     ) -> Result<ureq::http::Response<ureq::Body>, Failure> {
         let request = self
             .agent
             .configure_request(request)
-            .timeout_per_read(Some(patience))
+            .timeout_per_read(Some(patience.read))
+            .timeout_recv_body(Some(patience.answer))
             .timeout_send_body(Some(body_time(self.timeouts.idle, size)))
-            .timeout_recv_response(Some(patience))
+            .timeout_recv_response(Some(patience.read))
             .build();
         self.agent.run(request).map_err(failure)
     }
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until its head, and between two parts of it.
+    read: Duration,
+    /// All of its body.
+    answer: Duration,
 }
 
 /// How long a body of this size may take.
