@@ -13,6 +13,7 @@ use crate::support::docker::{Engine, Loaded};
 use crate::support::{has_tools, image, limited, program, unique};
 
 mod fake;
+mod proxy;
 mod reuse;
 mod server;
 
@@ -191,6 +192,18 @@ fn a_password_comes_from_everywhere_that_it_is_kept() {
         &format!(r#"{{"Username":"{USER}","Secret":"{PASSWORD}"}}"#),
     );
     drop(push(&sandbox, &[&format!("{name}/me/c:1")], &[]).success());
+
+    docker_config(&mut sandbox, "not json");
+    let config = format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}}}}"#);
+    sandbox.set("DOCKER_AUTH_CONFIG", &config);
+    drop(push(&sandbox, &[&format!("{name}/me/e:1")], &[]).success());
+    sandbox.set("DOCKER_AUTH_CONFIG", "");
+    let warned = push(&sandbox, &[&format!("{name}/me/f:1")], &[]).exited(1);
+    let text = warned.stderr_text();
+    assert!(
+        text.contains("warning: cannot use the credentials in"),
+        "{text}"
+    );
 
     docker_config(&mut sandbox, "{}");
     sandbox.set("IMGBUILD_REGISTRY_USER", USER);
