@@ -358,6 +358,33 @@ fn a_push_that_is_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_signal_ends_a_push_that_waits_for_the_registry() {
+    let sandbox = with_small_release();
+    let registry = FakeRegistry::start(Default::default()).unwrap();
+    let (told, is_waiting) = std::sync::mpsc::channel();
+    registry.when(move |request| {
+        if request.method == "PUT" {
+            if told.send(()).is_err() {
+                return None;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(20));
+        }
+        None
+    });
+    let reference = format!("{}/me/app:1", registry.name());
+    let mut command = sandbox.command(words("release", &["--tag", &reference, "--push"]));
+    let child = crate::runs::start(&mut command);
+    is_waiting.recv().unwrap();
+    let start = std::time::Instant::now();
+    crate::runs::signal(&child, "INT");
+    let (status, text) = crate::runs::end(child);
+    assert_eq!(status.code(), Some(130), "{text}");
+    assert!(text.ends_with("error: interrupted\n"), "{text}");
+    assert!(start.elapsed().as_secs() < 10, "{text}");
+    assert!(registry.contents().manifests.is_empty());
+}
+
+#[test]
 fn nothing_that_is_printed_holds_a_secret() {
     let sandbox = with_small_release();
     let registry = FakeRegistry::start(imgbuild_testing::registry::Behavior {
