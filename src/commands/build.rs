@@ -29,7 +29,7 @@ use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
-use super::{cache, certificates, options, report};
+use super::{base, cache, certificates, options, report};
 use crate::args::{BuildArguments, Choice, CookieChoice};
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
@@ -68,11 +68,12 @@ pub(crate) fn run(
         .chain(files)
         .chain(arguments.cache.cache_dir.as_deref());
     let release = release.without_outputs(&outputs.collect::<Vec<_>>());
+    let scratch = scratch(&destinations);
     let cache = match arguments.output.dry_run {
         true => Cache::default(),
-        false => cache::open(&arguments.cache, &scratch(&destinations), ui),
+        false => cache::open(&arguments.cache, &scratch, ui),
     };
-    let ingredients = gather(release, arguments, &cache, mtime, ui)?;
+    let ingredients = gather(release, arguments, (&cache, &scratch), mtime, ui)?;
     let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
@@ -218,7 +219,7 @@ fn is_layout(destination: &Destination) -> bool {
 fn gather(
     release: Release,
     arguments: &BuildArguments,
-    cache: &Cache,
+    (cache, scratch): (&Cache, &Path),
     mtime: u64,
     ui: &Ui,
 ) -> Result<Ingredients> {
@@ -226,7 +227,14 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let mut additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let mut release = release;
+    let found = (&release, additions.as_slice());
+    let base = base::open(&arguments.base, arguments.platform.as_ref(), found, scratch)?;
+    if let Some(base) = &base {
+        release = release.onto(base)?;
+        additions = base.place(additions)?;
+    }
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -235,7 +243,7 @@ fn gather(
         }
         certificates = Some(loaded);
     }
-    let configuration = options::configuration(&arguments.configuration)?;
+    let configuration = options::configuration(arguments)?;
     let mut variables = configuration.env.into_iter().rev();
     let path = variables.find(|(name, _)| name == "PATH");
     let closure_options = ClosureOptions {
@@ -245,20 +253,21 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
-        command: options::command(&arguments.configuration)?,
+        command: options::command(arguments)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
         platform: arguments.platform.clone(),
         mtime,
         store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
-    let closure = closure::resolve(&release, &additions, &closure_options)?;
+    let closure = closure::resolve(&release, &additions, base.as_ref(), &closure_options)?;
     Ok(Ingredients {
         release,
         additions,
         closure,
         certificates,
         has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+        base,
     })
 }
 
@@ -280,8 +289,8 @@ fn plan_options(
     };
     Ok(PlanOptions {
         references,
-        command: options::command(given)?,
-        configuration: options::configuration(given)?,
+        command: options::command(arguments)?,
+        configuration: options::configuration(arguments)?,
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
@@ -339,7 +348,7 @@ impl Job<'_> {
             false => None,
         };
         let summary = report::Summary::of(&plan);
-        ui.start_progress(summary.tar_bytes * self.passes());
+        ui.start_progress(summary.tar_bytes * self.passes() + summary.base_bytes * self.copies());
         let image = self.build(plan, ui)?;
         for destination in self.destinations {
             self.write(&image, destination, ui)?;
@@ -370,7 +379,12 @@ impl Job<'_> {
 
     /// How often the bytes of the layers are read or written.
     fn passes(&self) -> u64 {
-        1 + self.destinations.len() as u64 + u64::from(self.arguments.output.load)
+        1 + self.copies()
+    }
+
+    /// How often the image is written.
+    fn copies(&self) -> u64 {
+        self.destinations.len() as u64 + u64::from(self.arguments.output.load)
     }
 
     fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {

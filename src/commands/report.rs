@@ -22,6 +22,8 @@ pub(crate) struct Summary {
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
+    /// The bytes of the base image's layers.
+    pub(crate) base_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
 }
@@ -43,6 +45,10 @@ impl Summary {
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
+            base_bytes: plan
+                .base()
+                .map(|base| base.layers().iter().map(|layer| layer.size).sum())
+                .unwrap_or_default(),
             left_out: left_out
                 .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
                 .collect(),
@@ -177,6 +183,10 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     text.push_str(&format!("platform {}\n", image.platform));
     text.push_str(&format!("created {}\n", image.created));
     text.push_str(&format!("compression {}\n", plan.compression()));
+    if let Some(base) = plan.base() {
+        let count = count_text(base.layers().len(), "layer");
+        text.push_str(&format!("base `{}`, {count}\n", base.name()));
+    }
     let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {

@@ -49,12 +49,7 @@ impl Content {
                     .read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
-            Self::Range(range) => {
-                let mut bytes = Vec::new();
-                let reader = RangeReader { range, position: 0 };
-                reader.take(limit).read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::Range(range) => range.first_bytes(limit),
         }
     }
 }
@@ -79,6 +74,21 @@ impl FileRange {
     #[must_use]
     pub fn new(file: Arc<std::fs::File>, start: u64, size: u64) -> Self {
         Self { file, start, size }
+    }
+
+    /// Returns the first bytes, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reader = RangeReader {
+            range: self,
+            position: 0,
+        };
+        reader.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads into the buffer from `offset` on; 0 only at the end.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::path::ImagePath;
+use crate::source::SourceError;
 
 /// What can fail while layers are built and images are written.
 ///
@@ -75,6 +76,26 @@ pub enum Error {
         layer: String,
         /// The blob in the store, which has been removed, or the scratch
         /// directory.
+        path: PathBuf,
+    },
+
+    /// A layer of the base image could not be opened.
+    #[error(transparent)]
+    Source(SourceError),
+
+    /// A layer of the base image could not be read.
+    #[error("cannot read the base image `{}`", path.display())]
+    Base {
+        /// The layout or archive.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A layer of the base image gave other bytes when it was read again.
+    #[error("the base image `{}` changed while it was being used", path.display())]
+    BaseChanged {
+        /// The layout or archive.
         path: PathBuf,
     },
 

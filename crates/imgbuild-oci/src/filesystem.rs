@@ -62,7 +62,18 @@ pub struct FileSystem {
     members: Vec<Member>,
     layers: Vec<usize>,
     specials: BTreeSet<ImagePath>,
-    blob_crcs: Vec<u32>,
+    blobs: Vec<BlobFacts>,
+}
+
+/// What was found out about a layer's blob when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobFacts {
+    /// The CRC of its bytes.
+    pub crc: u32,
+    /// The size of its tar in bytes.
+    pub tar_size: u64,
+    /// How many entries the tar has.
+    pub entries: usize,
 }
 
 impl FileSystem {
@@ -80,15 +91,15 @@ impl FileSystem {
         let mut tree = Tree::new();
         let mut keeper = Keeper::new(options)?;
         let mut budget = expansion_limit(&image.layers);
-        let mut blob_crcs = Vec::new();
+        let mut blobs = Vec::new();
         for (index, selected) in image.layers.iter().enumerate() {
             tree.start_layer(index);
-            let crc = layer::read(source, selected, (&mut tree, &mut keeper), &mut budget)
+            let facts = layer::read(source, selected, (&mut tree, &mut keeper), &mut budget)
                 .map_err(|source| FileSystemError::Layer {
                     name: selected.name.clone(),
                     source: Box::new(source),
                 })?;
-            blob_crcs.push(crc);
+            blobs.push(facts);
         }
         keeper.finish()?;
         let (members, layers, specials) = tree.finish();
@@ -96,7 +107,7 @@ impl FileSystem {
             members,
             layers,
             specials,
-            blob_crcs,
+            blobs,
         })
     }
 
@@ -126,10 +137,10 @@ impl FileSystem {
         &self.specials
     }
 
-    /// Returns the CRC of every layer's blob, lowest first.
+    /// Returns what was found out about every layer, lowest first.
     #[must_use]
-    pub fn blob_crcs(&self) -> &[u32] {
-        &self.blob_crcs
+    pub fn blobs(&self) -> &[BlobFacts] {
+        &self.blobs
     }
 
     fn index(&self, path: &ImagePath) -> Option<usize> {

@@ -30,7 +30,7 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// descriptors say; its layers have not been read.
 #[derive(Debug, Clone)]
 pub struct SelectedImage {
-    /// What the source calls it, if it does.
+    /// Its name as the source says it, if it says more than a tag.
     pub name: Option<String>,
     /// The digest of the manifest; a Docker archive need not have one.
     pub manifest: Option<Digest>,
@@ -189,6 +189,12 @@ fn choose(
     }
 }
 
+/// Returns the name that is more than a tag.
+fn full_name(names: &BTreeSet<String>) -> Option<String> {
+    let mut full = names.iter().filter(|name| name.contains([':', '/']));
+    full.next().cloned()
+}
+
 /// Whether a name in an index is the tag or the name that the user says.
 fn is_tag(name: &str, wanted: &str) -> bool {
     let tag = name.rsplit_once(':').map(|(_, tag)| tag);
@@ -315,7 +321,7 @@ impl Candidate {
             });
         }
         Ok(SelectedImage {
-            name: self.names.first().cloned(),
+            name: full_name(&self.names),
             manifest: match &self.document {
                 CandidateDocument::Manifest(manifest) => Some(manifest.digest),
                 CandidateDocument::Docker(_) => None,

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use super::LayerError;
 use super::keep::Keeper;
 use super::tree::Tree;
+use super::{BlobFacts, LayerError};
 use crate::digest::DigestReader;
 use crate::entry::{Entry, EntryKind, Owner};
 use crate::path::ImagePath;
@@ -12,14 +12,13 @@ use crate::selection::SelectedLayer;
 use crate::source::{Decompressor, Source, SourceError};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
 
-/// Reads a layer to its end, checks what it should be, and returns the CRC of
-/// its blob. `budget` is what the tars of all layers may still have.
+/// Reads a layer to its end and checks that it is what it should be. `budget` is what the tars of all layers may still have.
 pub(super) fn read(
     source: &Source,
     layer: &SelectedLayer,
     (tree, keeper): (&mut Tree, &mut Keeper<'_>),
     budget: &mut u64,
-) -> Result<u32, LayerError> {
+) -> Result<BlobFacts, LayerError> {
     let missing = || SourceError::Missing {
         name: layer.name.clone(),
     };
@@ -38,12 +37,12 @@ pub(super) fn read(
     };
     let mut tar = TarReader::new(DigestReader::new(limited));
     let limit = *budget;
-    read_entries(&mut tar, tree, keeper).map_err(|error| too_large(error, limit))?;
+    let entries = read_entries(&mut tar, tree, keeper).map_err(|error| too_large(error, limit))?;
     let mut tar = tar.into_inner();
     // What follows the end mark belongs to the diff ID, too.
     io::copy(&mut tar, &mut io::sink())
         .map_err(|error| too_large(LayerError::Read(error), limit))?;
-    let (limited, diff_id, _) = tar.finish();
+    let (limited, diff_id, tar_size) = tar.finish();
     *budget = limited.left;
     let mut blob = limited.inner.into_inner();
     io::copy(&mut blob, &mut io::sink()).map_err(LayerError::Read)?;
@@ -60,23 +59,29 @@ pub(super) fn read(
             found: diff_id,
         });
     }
-    Ok(blob.crc.finalize())
+    Ok(BlobFacts {
+        crc: blob.crc.finalize(),
+        tar_size,
+        entries,
+    })
 }
 
 fn read_entries<R: Read>(
     tar: &mut TarReader<R>,
     tree: &mut Tree,
     keeper: &mut Keeper<'_>,
-) -> Result<(), LayerError> {
+) -> Result<usize, LayerError> {
+    let mut entries = 0;
     while let Some(found) = tar.next_entry()? {
         tree.count(&found)?;
+        entries += 1;
         match found.whiteout() {
             Some(Whiteout::Path(path)) => tree.hide(&path)?,
             Some(Whiteout::Directory(path)) => tree.hide_contents(&path)?,
             None => place(tar, &found, tree, keeper)?,
         }
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn place<R: Read>(

@@ -121,7 +121,8 @@ fn a_docker_archive_says_the_same_as_its_index() {
     assert_eq!(from_docker.config, with_index.config);
     assert_eq!(from_docker.manifest, None);
     assert_eq!(from_docker.name.as_deref(), Some("app:1"));
-    assert_eq!(with_index.name.as_deref(), Some("1"));
+    let name = Some("docker.io/library/app:1");
+    assert_eq!(with_index.name.as_deref(), name);
 }
 
 #[test]
