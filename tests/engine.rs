@@ -1,6 +1,7 @@
 //! Does it run? Everything here is built from source, put into an image by one
 //! command, loaded into every engine there is, and run.
 
+mod base;
 mod configuration;
 mod itself;
 mod libraries;

@@ -13,6 +13,8 @@ mod runs;
 
 /// Output appears when complete: signals, full disks, closed pipes, two writers.
 mod atomicity;
+/// Base images: what is inherited, what is refused, and where things land.
+mod base;
 /// Rebuilds: what is found again, and that no byte depends on it.
 mod cache;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
