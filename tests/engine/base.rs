@@ -172,32 +172,32 @@ fn fields(image: &Loaded<'_>) -> Value {
     config
 }
 
-#[test]
-fn the_configuration_is_inherited_as_docker_does() {
-    let Some(engine) = Engine::require() else {
-        return;
-    };
-    let base = BaseImage::new(vec![Layer::default().file(
-        "etc/passwd",
-        0o644,
-        "web:x:5:6::/:/x\n",
-    )])
-    .with_config(json!({
+/// A base that sets everything that is inherited.
+fn with_every_field() -> BaseImage {
+    let layer = Layer::default().file("etc/passwd", 0o644, "web:x:5:6::/:/x\n");
+    BaseImage::new(vec![layer]).with_config(json!({
         "Env": ["PATH=/opt/bin:/bin", "A=1", "B=2"],
         "Entrypoint": ["/enter"], "Cmd": ["one", "two"], "User": "web",
         "WorkingDir": "/srv", "Labels": { "a": "1", "b": "2" },
         "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
         "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"],
         // The classic builder takes times that are not given from the base,
-            // BuildKit does not.
-            "Healthcheck": { "Test": ["CMD", "x"] },
-    }));
+        // BuildKit does not.
+        "Healthcheck": { "Test": ["CMD", "x"] },
+    }))
+}
+
+#[test]
+fn the_configuration_is_inherited_as_docker_does() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let base = with_every_field();
     let sandbox = sandbox();
     let from = format!("localhost/imgbuild-test/base:{}", unique());
     base.write_docker_archive(&sandbox.path("base.tar"), &from);
     let loaded = engine.load(&sandbox.path("base.tar"), &from);
     let release = sandbox.tree("release", "0755 file run \"#!/x\"").unwrap();
-    // What `COPY` does to no field, `--add` does to none.
     let cases: [(&[&str], &str); 9] = [
         (&["--entrypoint=/app/run"], "ENTRYPOINT [\"/app/run\"]"),
         (&["--cmd=three"], "CMD [\"three\"]"),

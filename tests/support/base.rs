@@ -89,6 +89,9 @@ impl Layer {
     }
 }
 
+/// Files by name, in the order in which they are written.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// A base image, before it is written.
 #[derive(Debug, Clone)]
 pub(crate) struct BaseImage {
@@ -117,7 +120,7 @@ impl BaseImage {
     }
 
     /// The names of files in an image layout, and their contents.
-    fn blobs(&self) -> (Vec<(String, Vec<u8>)>, Value, Vec<String>) {
+    fn blobs(&self) -> (Files, Value, Vec<String>) {
         let mut files = Vec::new();
         let mut layers = Vec::new();
         let mut names = Vec::new();
@@ -186,7 +189,7 @@ pub(crate) fn write_layout(directory: &Path, images: &[(&str, &BaseImage)]) -> P
     directory.to_path_buf()
 }
 
-fn layout_files(images: &[(&str, &BaseImage)]) -> Vec<(String, Vec<u8>)> {
+fn layout_files(images: &[(&str, &BaseImage)]) -> Files {
     let mut all = Vec::new();
     let mut roots = Vec::new();
     for (tag, image) in images {
@@ -213,7 +216,7 @@ fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         .finish()
 }
 
-fn add(files: &mut Vec<(String, Vec<u8>)>, blob: Vec<u8>) -> String {
+fn add(files: &mut Files, blob: Vec<u8>) -> String {
     let name = digest(&blob).replacen(':', "/", 1);
     let name = format!("blobs/{name}");
     files.push((name.clone(), blob));

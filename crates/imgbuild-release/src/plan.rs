@@ -355,7 +355,8 @@ fn own_directories(
     if let Some(path) = &config.working_dir {
         let path = ImagePath::parse(path).map_err(Error::Path)?;
         let is_there = matches!(contents.resolve(&path), End::There(_));
-        if !path.is_root() && !(is_there && contents.own(&path).is_none()) {
+        let is_base = is_there && contents.own(&path).is_none();
+        if !path.is_root() && !is_base {
             members.push(Entry::directory(path).into());
         }
     }
