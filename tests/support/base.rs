@@ -15,13 +15,15 @@ pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
+    /// Gzip of the tar and 5 GiB of zeros behind it.
+    Bomb,
 }
 
 impl Packing {
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
-            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Gzip | Self::Bomb => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
@@ -29,10 +31,10 @@ impl Packing {
     pub(crate) fn pack(self, tar: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => tar.to_vec(),
-            Self::Gzip => {
-                let mut encoder = GzBuilder::new().write(Vec::new(), Level::fast());
-                encoder.write_all(tar).expect("a vector takes everything");
-                encoder.finish().expect("a vector takes everything")
+            Self::Gzip => gzip(tar, Level::fast()),
+            Self::Bomb => {
+                let zeros = gzip(&vec![0; 64 << 20], Level::best());
+                [gzip(tar, Level::best()), zeros.repeat(80)].concat()
             }
             Self::Zstd => {
                 let level = ruzstd::encoding::CompressionLevel::Fastest;
@@ -40,6 +42,12 @@ impl Packing {
             }
         }
     }
+}
+
+fn gzip(bytes: &[u8], level: Level) -> Vec<u8> {
+    let mut encoder = GzBuilder::new().write(Vec::new(), level);
+    encoder.write_all(bytes).expect("a vector takes everything");
+    encoder.finish().expect("a vector takes everything")
 }
 
 /// The tar of one layer.

@@ -109,16 +109,11 @@ pub struct ImageOptions {
     pub annotations: BTreeMap<String, String>,
     /// How the lowest layers, those of a base image, came to be: as its
     /// configuration says it. The steps for the layers above follow.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "baseHistory", skip_serializing_if = "Vec::is_empty")]
     pub base_history: Vec<Value>,
     /// How many of the layers are the base image's.
-    #[serde(skip_serializing_if = "is_none_of_base")]
+    #[serde(skip)]
     pub base_layers: usize,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_none_of_base(count: &usize) -> bool {
-    *count == 0
 }
 
 /// A small blob with its digest.

@@ -147,6 +147,7 @@ impl Plan {
         let config =
             configuration::configuration(&release, &everything, options, decided, environment)?;
         let mut warnings = release.warnings().to_vec();
+        warnings.retain(|warning| !leads_to_base(warning, &users));
         warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
         if certificates.is_some() && has_program(&release, &additions, b"java") {
@@ -236,6 +237,18 @@ impl Plan {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+}
+
+/// Whether a link of the release that seemed to lead nowhere leads to
+/// something of the base image.
+fn leads_to_base(warning: &Warning, contents: &Contents<'_>) -> bool {
+    match warning {
+        Warning::DanglingLink { path, .. } | Warning::LinkLeavesRelease { path, .. } => {
+            let end = contents.resolve(path);
+            matches!(end, End::There(end) if contents.base(&end).is_some())
+        }
+        _ => false,
     }
 }
 

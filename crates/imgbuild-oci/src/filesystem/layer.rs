@@ -66,7 +66,7 @@ pub(super) fn read(
     })
 }
 
-fn read_entries<R: Read>(
+pub(super) fn read_entries<R: Read>(
     tar: &mut TarReader<R>,
     tree: &mut Tree,
     keeper: &mut Keeper<'_>,

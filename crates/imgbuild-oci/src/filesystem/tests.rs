@@ -1,3 +1,6 @@
+use std::io::Cursor;
+
+use proptest::prelude::*;
 use tar::EntryType::{self, Char, Directory, Link, Regular, Symlink};
 
 use super::*;
@@ -364,4 +367,55 @@ fn whiteouts_of_a_huge_directory_are_given_up() {
     };
     let mut hide = hide;
     assert!(matches!(hide(), Err(LayerError::TooMuchWork)));
+}
+
+/// A path of names that mean something, up to four of them.
+fn any_path() -> impl Strategy<Value = String> {
+    let names = ["a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq"];
+    let names = prop::sample::select(names.to_vec());
+    prop::collection::vec(names, 1..5).prop_map(|names| names.join("/"))
+}
+
+fn any_layer() -> impl Strategy<Value = Vec<(EntryType, String, String)>> {
+    let kinds = [Regular, Directory, Symlink, Link, Char];
+    let line = (prop::sample::select(kinds.to_vec()), any_path(), any_path());
+    prop::collection::vec(line, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_layers_say_the_tree_is_whole(
+        layers in prop::collection::vec(any_layer(), 1..4),
+    ) {
+        let mut tree = Tree::new();
+        let directory = tempfile::tempdir().unwrap();
+        let options = ReadOptions { scratch: directory.path(), keeps: &|_| false };
+        let mut keeper = Keeper::new(options).unwrap();
+        for (index, lines) in layers.iter().enumerate() {
+            let lines: Vec<Line<'_>> = lines
+                .iter()
+                .map(|(kind, path, text)| (*kind, path.as_str(), text.as_str()))
+                .collect();
+            tree.start_layer(index);
+            let mut tar = crate::tar_reader::TarReader::new(Cursor::new(layer(&lines).tar));
+            // A layer that cannot be is refused in the middle; what is there
+            // by then is whole as well.
+            drop(layer::read_entries(&mut tar, &mut tree, &mut keeper));
+        }
+        let (members, layers, specials) = tree.finish();
+        prop_assert_eq!(members.len(), layers.len());
+        let at = |path: &ImagePath| members.binary_search_by(|member| member.entry.path.cmp(path));
+        for member in &members {
+            let path = &member.entry.path;
+            prop_assert!(at(path).is_ok() && !specials.contains(path));
+        }
+        for path in members.iter().map(|member| &member.entry.path).chain(&specials) {
+            let parent = path.parent().unwrap();
+            let is_directory = parent.is_root()
+                || at(&parent).is_ok_and(|at| members[at].entry.kind == EntryKind::Directory);
+            prop_assert!(is_directory, "{} in {}", path, parent);
+        }
+    }
 }

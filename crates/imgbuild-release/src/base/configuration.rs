@@ -43,7 +43,7 @@ pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError
         .transpose()
         .map_err(|_| BaseError::Field("Labels"))?;
     let healthcheck: Option<Healthcheck> = field("Healthcheck")
-        .map(|check| serde_json::from_value(check.clone()))
+        .map(|check| serde_json::from_value(without_nulls(check)))
         .transpose()
         .map_err(|_| BaseError::Field("Healthcheck"))?;
     let others = OTHERS.iter().filter_map(|name| {
@@ -63,6 +63,15 @@ pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError
         working_dir: text("WorkingDir")?,
         others: others.collect(),
     })
+}
+
+/// Go writes an empty list as null.
+fn without_nulls(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
 }
 
 /// Returns the history with exactly one step for each of `layers`: readers
@@ -94,7 +103,7 @@ mod tests {
             "Labels": { "a": "b" }, "User": "", "WorkingDir": "/srv",
             "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
             "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"], "ArgsEscaped": false,
-            "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5 },
+            "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5, "Retries": null },
         } }))
         .unwrap();
         assert_eq!(
