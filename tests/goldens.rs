@@ -251,7 +251,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         compression,
     ];
     // Nothing of this machine may be in the image: a script would bring its
-    // interpreter.
+    // interpreter, a repository its commit.
     let constant = [
         "--platform",
         "linux/amd64",
@@ -259,6 +259,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         "none",
         "--no-sync",
         "--no-cache",
+        "--no-auto-labels",
     ];
     let outcome = sandbox
         .run(words.iter().chain(&constant).chain(more))

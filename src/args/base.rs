@@ -1,6 +1,6 @@
 //! What is said of the image that another one is built on.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use imgbuild_oci::source::SourceName;
 
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub(crate) struct BaseArguments {
     /// the programs of the release. What the base has in a version that fits is
     /// not brought again; its users, its directories and their owners stay as
     /// they are.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) base: Option<SourceName>,
 
     /// Do not inherit the command of the base image

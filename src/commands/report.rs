@@ -1,6 +1,7 @@
 //! What a build says: its plan, its summary, its result.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::destination::Destination;
@@ -10,8 +11,11 @@ use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
+use serde::Serialize;
 use serde_json::json;
 
+use super::origin::Origins;
+use super::provenance::CreatedBy;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// What is counted before a plan is gone.
@@ -19,6 +23,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 pub(crate) struct Summary {
     platform: String,
     created: String,
+    created_by: CreatedBy,
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
@@ -29,7 +34,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan, created_by: CreatedBy) -> Self {
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
         let entries = || {
             layers()
@@ -41,6 +46,7 @@ impl Summary {
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
+            created_by,
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
@@ -50,7 +56,10 @@ impl Summary {
                 .map(|base| base.layers().iter().map(|layer| layer.size).sum())
                 .unwrap_or_default(),
             left_out: left_out
-                .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
+                .map(|left| {
+                    let path = escaped(left.path.as_os_str().as_bytes());
+                    format!("left out `{path}`: {}", left.reason)
+                })
                 .collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
         }
@@ -65,6 +74,25 @@ pub(crate) struct Result<'a> {
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
     pub(crate) summary: &'a Summary,
+}
+
+/// Says which names a destination with a tag of its own does not list.
+pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
+    for destination in destinations {
+        let (Some(tag), Some(first)) = (destination.tag(), references.first()) else {
+            continue;
+        };
+        let kept = first.with_tag(tag);
+        let others = references.iter().filter(|it| Some(*it) != kept.as_ref());
+        let others: Vec<String> = others.map(Reference::familiar).collect();
+        if let (Some(kept), 2..) = (kept, references.len()) {
+            ui.warning(&format!(
+                "`{destination}` lists the image as `{}` only, without `{}` (leave out its tag to list all)",
+                kept.familiar(),
+                others.join("`, `")
+            ));
+        }
+    }
 }
 
 /// Says what may surprise.
@@ -86,6 +114,9 @@ pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::Calls { .. } => Some("`--program` brings them"),
+        Warning::PatternWithoutMatch { .. } => {
+            Some("`--exclude` and `--include` take patterns of paths relative to the release")
+        }
         Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
         Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
@@ -106,10 +137,11 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         .map(imgbuild_oci::layer::Layer::size)
         .sum();
     ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {}{}",
+        "image `{}` for {}, created {} ({}): {} with {}, {}{}",
         names.join("`, `"),
         summary.platform,
         summary.created,
+        summary.created_by,
         count_text(result.image.layers().len(), "layer"),
         count_text(summary.files, "file"),
         bytes_text(size),
@@ -158,6 +190,7 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "references": result.references,
         "platform": summary.platform,
         "created": summary.created,
+        "createdBy": summary.created_by,
         "destinations": result.destinations,
         "loaded": result.loaded,
         "leftOut": summary.left_out.len(),
@@ -166,14 +199,24 @@ pub(crate) fn json(result: &Result<'_>) -> String {
     .to_string()
 }
 
+/// A plan, and where what was asked for comes from.
+#[derive(Serialize)]
+struct ShownPlan<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(flatten)]
+    origins: &'a Origins,
+}
+
 /// Prints the plan, as JSON or for people.
 ///
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+pub(crate) fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io::Result<()> {
     if is_json {
-        let text = serde_json::to_string(plan).map_err(io::Error::other)?;
+        let shown = ShownPlan { plan, origins };
+        let text = serde_json::to_string(&shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
@@ -181,7 +224,10 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     let image = plan.image();
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
-    text.push_str(&format!("created {}\n", image.created));
+    text.push_str(&format!(
+        "created {} ({})\n",
+        image.created, origins.created_by
+    ));
     text.push_str(&format!("compression {}\n", plan.compression()));
     if let Some(base) = plan.base() {
         let count = count_text(base.layers().len(), "layer");
@@ -192,6 +238,7 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     for (key, value) in &image.annotations {
         text.push_str(&format!("annotation {key}={value}\n"));
     }
+    text.push_str(&origins.to_string());
     for layer in plan.layers() {
         let size = bytes_text(layer.changeset.tar_size());
         text.push_str(&format!("layer `{}` {size}\n", layer.name));
@@ -202,7 +249,7 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     for left in plan.left_out() {
         text.push_str(&format!(
             "left out `{}`: {}\n",
-            left.path.display(),
+            escaped(left.path.as_os_str().as_bytes()),
             left.reason
         ));
     }
@@ -214,7 +261,7 @@ fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {
         (EntryKind::File { size }, Some(Content::File(file))) => {
-            format!("{size} <- {}", file.path.display())
+            format!("{size} <- {}", escaped(file.path.as_os_str().as_bytes()))
         }
         (EntryKind::File { size }, _) => format!("{size} <- imgbuild"),
         (EntryKind::Symlink { target }, _) => format!("-> {}", escaped(target)),

@@ -24,6 +24,11 @@ pub enum Warning {
         /// What it says.
         target: Vec<u8>,
     },
+    /// A pattern that decides about nothing.
+    PatternWithoutMatch {
+        /// The pattern as it was given.
+        pattern: String,
+    },
     /// A module for which something is missing or does not fit.
     Module(String),
     /// A program or module that could not be understood.
@@ -83,6 +88,9 @@ impl fmt::Display for Warning {
                 "`{path}` is a link to `{}`, which is not part of the release",
                 escaped(target)
             ),
+            Self::PatternWithoutMatch { pattern } => {
+                write!(formatter, "the pattern `{pattern}` matches nothing of the release")
+            }
             Self::Module(text) | Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())
