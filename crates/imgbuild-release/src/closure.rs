@@ -166,7 +166,7 @@ fn programs(
         match release.mix() {
             Some(mix) => mix::bring(release, mix, &mut programs)?,
             None => {
-                for member in commands.iter().filter_map(|path| contents.get(path)) {
+                for member in commands.iter().filter_map(|path| contents.own(path)) {
                     mix::name_missing_calls(member, &mut programs);
                 }
             }
