@@ -9,6 +9,7 @@ use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_release::base::BaseError;
 use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
+use imgbuild_release::locale::LocaleError;
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
+        ReleaseError::NoDirectBoot { .. } => hint(
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, say what it sets with `--env`, and do the rest in `runtime.exs`",
+        ),
         ReleaseError::Command { .. } => hint(
             "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
         ),
@@ -183,6 +187,10 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ),
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
+        ),
+        ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
+        ReleaseError::Locale(_) => hint(
+            "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
         ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
         ReleaseError::UnsatisfiedVersions { .. } => hint(
@@ -224,12 +232,31 @@ fn base_hints(error: &BaseError) -> Vec<String> {
     vec![hint.to_owned()]
 }
 
+/// How to make a locale: its language by its character set.
+fn locale_hint(name: &str) -> String {
+    let (rest, modifier) = match name.split_once('@') {
+        Some((rest, modifier)) => (rest, format!("@{modifier}")),
+        None => (name, String::new()),
+    };
+    let (language, set) = rest.split_once('.').unwrap_or((rest, "UTF-8"));
+    let set = match set.to_ascii_lowercase().as_str() {
+        "utf8" => "UTF-8",
+        _ => set,
+    };
+    format!(
+        "make it with `localedef -i {language}{modifier} -f {set} {name}`, for which Debian has the package `locales`; or name one that is there"
+    )
+}
+
 fn program_hints(problems: &[ProgramProblem]) -> Vec<String> {
     let mut hints: Vec<&str> = problems
         .iter()
         .map(|problem| match problem {
             ProgramProblem::CarriageReturn { .. } => {
                 "give the script Unix line ends, as with `sed -i 's/\\r$//'`"
+            }
+            ProgramProblem::InRelease { .. } => {
+                "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
             }
             _ => {
                 "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"

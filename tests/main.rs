@@ -15,6 +15,8 @@ mod runs;
 mod atomicity;
 /// Base images: what is inherited, what is refused, and where things land.
 mod base;
+/// Mix releases that start without a shell, as planned.
+mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.
 mod cache;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.

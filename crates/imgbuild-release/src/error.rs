@@ -9,7 +9,9 @@ use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
 use crate::base::BaseError;
 use crate::certificates::CertificateError;
+use crate::locale::LocaleError;
 use crate::pattern::PatternError;
+use crate::release::BootProblem;
 use crate::runtime::RuntimeError;
 
 /// How many problems a message shows; the rest is counted.
@@ -58,6 +60,13 @@ pub enum Error {
     NoStartData {
         /// The path as given.
         path: PathBuf,
+    },
+
+    /// A release whose start needs a shell is to start without one.
+    #[error("the release cannot start without a shell{}", Shown(problems))]
+    NoDirectBoot {
+        /// Everything that only a shell could do.
+        problems: Vec<BootProblem>,
     },
 
     /// A program that was asked for is not in the release.
@@ -129,6 +138,10 @@ pub enum Error {
         /// Each program with who needs it.
         problems: Vec<ProgramProblem>,
     },
+
+    /// A locale that is asked for cannot be brought.
+    #[error(transparent)]
+    Locale(LocaleError),
 
     /// The runtime closure could not be computed.
     #[error(transparent)]
@@ -287,6 +300,18 @@ pub enum ProgramProblem {
         /// What is nowhere.
         name: String,
     },
+    /// A script's first line names a program of the release by its path on
+    /// the host.
+    InRelease {
+        /// The script in the image.
+        script: ImagePath,
+        /// Its first line.
+        line: String,
+        /// What it names.
+        name: String,
+        /// Where that lands.
+        place: ImagePath,
+    },
     /// A script's first line ends as on Windows.
     CarriageReturn {
         /// The script in the image.
@@ -313,6 +338,15 @@ impl fmt::Display for ProgramProblem {
             Self::Interpreter { script, line, name } => write!(
                 formatter,
                 "`{name}`, by which `{script}` runs: line 1 is `{line}`"
+            ),
+            Self::InRelease {
+                script,
+                line,
+                name,
+                place,
+            } => write!(
+                formatter,
+                "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
             ),
             Self::CarriageReturn { script, line } => write!(
                 formatter,

@@ -13,6 +13,7 @@ pub mod elf;
 pub mod error;
 pub mod git;
 pub mod layering;
+pub mod locale;
 pub mod package;
 pub mod pattern;
 pub mod plan;

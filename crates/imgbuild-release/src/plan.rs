@@ -141,12 +141,14 @@ impl Plan {
         };
         let mut everything = users.clone();
         everything.add(&closure.members);
-        let command = decide(&release, &everything, &options.command, base_image)?;
+        let given = options.configuration.env.as_slice();
+        let command = decide(&release, &everything, &options.command, (given, base_image))?;
         let (user, user_text) = find_user(&users, options, base_image, &command)?;
         let decided = (command, user_text);
         let config =
             configuration::configuration(&release, &everything, options, decided, environment)?;
         let mut warnings = release.warnings().to_vec();
+        warnings.retain(|warning| !is_settled(warning, &everything));
         warnings.retain(|warning| !leads_to_base(warning, &users));
         warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
@@ -252,10 +254,19 @@ fn leads_to_base(warning: &Warning, contents: &Contents<'_>) -> bool {
     }
 }
 
+/// Returns whether what a link leads to has come along.
+fn is_settled(warning: &Warning, contents: &Contents<'_>) -> bool {
+    match warning {
+        Warning::LinkLeavesRelease { path, .. } => contents.file(path).is_some(),
+        _ => false,
+    }
+}
+
 /// Names the secret of a mix release, whether it is in the image or not.
 fn cookie_warning(release: &Release) -> Option<Warning> {
     let cookie = MixRelease::cookie();
     release.mix()?;
+    let needs_one = release.direct().is_none();
     let path = release.prefix().join(cookie).ok()?;
     let is_in = |member: &Member| member.entry.path == path;
     if release.members().iter().any(is_in) {
@@ -263,7 +274,7 @@ fn cookie_warning(release: &Release) -> Option<Warning> {
     }
     let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
     let mut left_out = release.left_out().iter();
-    left_out.any(is_left_out).then_some(Warning::CookieLeftOut)
+    (left_out.any(is_left_out) && needs_one).then_some(Warning::CookieLeftOut)
 }
 
 /// Finds the user's numbers in the passwd file that the image will have, and

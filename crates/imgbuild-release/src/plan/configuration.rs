@@ -18,6 +18,8 @@ use crate::release::{Kind, Release};
 pub struct ConfigurationOptions {
     /// Environment variables, in order; a later one of a name wins.
     pub env: Vec<(String, String)>,
+    /// What `LANG` says, unless `env` says it.
+    pub locale: Option<String>,
     /// `PORT/PROTOCOL`.
     pub exposed_ports: BTreeSet<String>,
     /// The directory that the command starts in.
@@ -114,7 +116,12 @@ pub(crate) fn configuration(
     Ok(Configuration {
         cmd: command.cmd,
         entrypoint: command.entrypoint,
-        env: env(release, contents, given, environment)?,
+        env: env(
+            release,
+            contents,
+            given,
+            (environment, &command.environment),
+        )?,
         exposed_ports,
         healthcheck: check
             .transpose()?
@@ -135,7 +142,7 @@ fn env(
     release: &Release,
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
-    environment: Environment<'_>,
+    (environment, of_command): (Environment<'_>, &[(String, String)]),
 ) -> Result<Vec<String>> {
     let mut variables = Variables::of(environment.base);
     variables.set("PATH", default_path(release, contents)?);
@@ -144,14 +151,20 @@ fn env(
             true => "RELX_OUT_FILE_PATH",
             false => "RELEASE_TMP",
         };
-        variables.set("LANG", "C.UTF-8".to_owned());
+        let locale = given.locale.as_deref().unwrap_or("C.UTF-8");
+        variables.set("LANG", locale.to_owned());
         variables.set(writable, "/tmp".to_owned());
+    } else if let Some(locale) = &given.locale {
+        variables.set("LANG", locale.clone());
     }
     if environment.has_bundle {
         variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
     }
     if environment.tells_node {
         variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
+    }
+    for (name, value) in of_command {
+        variables.set(name, value.clone());
     }
     let mut variables = variables.0;
     variables.retain(|(name, _)| !given.cleared.env.contains(name));
