@@ -121,7 +121,9 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
-        Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
+        Warning::NoErts { .. } => {
+            Some("`--base` can bring it; `mix release` includes it by default")
+        }
         Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
