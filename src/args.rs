@@ -17,6 +17,10 @@ use crate::commands::registry::{CacheOrigin, Output};
 
 pub(crate) use registry::{CopyArguments, RegistryFlags};
 
+mod base;
+
+pub(crate) use base::BaseArguments;
+
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
 ///
@@ -408,6 +412,9 @@ pub(crate) struct BuildArguments {
     pub(crate) max_layers: u8,
 
     #[command(flatten)]
+    pub(crate) base: BaseArguments,
+
+    #[command(flatten)]
     pub(crate) configuration: ConfigurationArguments,
 
     #[command(flatten)]
@@ -438,12 +445,14 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) cmd: Vec<String>,
 
-    /// Make an image without an entrypoint
+    /// Make an image without an entrypoint; of a base image, the command goes
+    /// with it
     #[arg(long, conflicts_with = "entrypoint")]
     pub(crate) no_entrypoint: bool,
 
     /// Set an environment variable; K alone takes it from the environment of
-    /// imgbuild (can be repeated)
+    /// imgbuild, `K-` removes what the base image or imgbuild sets (can be
+    /// repeated)
     #[arg(short, long, value_name = "K[=V]")]
     pub(crate) env: Vec<String>,
 
@@ -456,7 +465,8 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "PORT[-PORT][/tcp|udp|sctp]")]
     pub(crate) expose: Vec<String>,
 
-    /// Whom containers run as; default: 65532:65532 (`nonroot`)
+    /// Whom containers run as; default: whom the base image says, else
+    /// 65532:65532 (`nonroot`)
     ///
     /// A name must be in the passwd file of the image; numbers are always
     /// written.
@@ -472,7 +482,7 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) volume: Vec<ImagePath>,
 
-    /// Set a label (can be repeated)
+    /// Set a label; `K-` removes the base image's (can be repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) label: Vec<String>,
 

@@ -5,7 +5,10 @@ use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
+use imgbuild_oci::filesystem::FileSystemError;
+use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::error::Error as RegistryError;
+use imgbuild_release::base::BaseError;
 use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
 use imgbuild_release::locale::LocaleError;
 
@@ -149,6 +152,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Stored { .. } => Some(
             "run imgbuild again, or with `--no-cache`".to_owned(),
         ),
+        ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
+            Some("leave the base image alone, and run imgbuild again".to_owned())
+        }
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
@@ -202,8 +208,43 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
             "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
         ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
+        ReleaseError::UnsatisfiedVersions { .. } => hint(
+            "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image",
+        ),
+        ReleaseError::TooManyLayers { .. } => {
+            hint("allow more with `--max-layers`, or take a base image with fewer")
+        }
+        ReleaseError::Base { source, .. } => base_hints(source),
         _ => Vec::new(),
     }
+}
+
+fn base_hints(error: &BaseError) -> Vec<String> {
+    let hint = match error {
+        BaseError::Selection(SelectionError::Several {
+            differ_by_platform: true,
+            ..
+        }) => "pick one with `--platform`",
+        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
+            "name one image of a layout as `--base oci:DIR:TAG`"
+        }
+        BaseError::Selection(SelectionError::Platform { .. }) => {
+            "take a base image for the platform of the release; `--platform` picks one of several"
+        }
+        BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
+            "take a base image with fewer layers"
+        }
+        BaseError::FileSystem(FileSystemError::Scratch { .. }) => {
+            "what is looked at waits in the directory of the output, or in `TMPDIR` when there is none: see that it has room"
+        }
+        BaseError::FileSystem(_) => {
+            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it"
+        }
+        _ => {
+            "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them"
+        }
+    };
+    vec![hint.to_owned()]
 }
 
 /// How to make a locale: its language by its character set.

@@ -2,6 +2,7 @@
 //! command, loaded into every engine there is, and run.
 
 mod applications;
+mod base;
 mod configuration;
 mod direct;
 mod itself;

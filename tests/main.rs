@@ -13,6 +13,8 @@ mod runs;
 
 /// Output appears when complete: signals, full disks, closed pipes, two writers.
 mod atomicity;
+/// Base images: what is inherited, what is refused, and where things land.
+mod base;
 /// Mix releases that start without a shell, as planned.
 mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.

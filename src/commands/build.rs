@@ -32,7 +32,7 @@ use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 use super::load::Engine;
 use super::provenance::CreatedBy;
 use super::registry::{self, Output, Push, Registries};
-use super::{cache, certificates, options, origin, provenance, report};
+use super::{base, cache, certificates, options, origin, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
@@ -64,11 +64,12 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         .chain(files)
         .chain(arguments.cache.cache_dir.as_deref());
     let release = release.without_outputs(&outputs.collect::<Vec<_>>());
+    let scratch = scratch(&destinations);
     let cache = match arguments.output.dry_run {
         true => Cache::default(),
-        false => cache::open(&arguments.cache, &scratch(&destinations), ui),
+        false => cache::open(&arguments.cache, &scratch, ui),
     };
-    let ingredients = gather(release, arguments, &cache, mtime, ui)?;
+    let ingredients = gather(release, arguments, (&cache, &scratch), mtime, ui)?;
     let is_pushed = !targets.is_empty();
     let is_compressed = is_pushed
         || destinations
@@ -257,7 +258,7 @@ fn is_layout(destination: &Destination) -> bool {
 fn gather(
     release: Release,
     arguments: &BuildArguments,
-    cache: &Cache,
+    (cache, scratch): (&Cache, &Path),
     mtime: u64,
     ui: &Ui,
 ) -> Result<Ingredients> {
@@ -265,8 +266,15 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)
+    let mut additions = open_additions(&additions, arguments.allow_set_id, mtime)
         .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
+    let mut release = release;
+    let found = (&release, additions.as_slice());
+    let base = base::open(&arguments.base, arguments.platform.as_ref(), found, scratch)?;
+    if let Some(base) = &base {
+        release = release.onto(base)?;
+        additions = base.place(additions)?;
+    }
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -275,7 +283,7 @@ fn gather(
         }
         certificates = Some(loaded);
     }
-    let configuration = options::configuration(&arguments.configuration)?;
+    let configuration = options::configuration(arguments)?;
     let mut variables = configuration.env.into_iter().rev();
     let path = variables.find(|(name, _)| name == "PATH");
     let closure_options = ClosureOptions {
@@ -286,20 +294,21 @@ fn gather(
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
         locales: options::locales(&arguments.locale)?,
-        command: options::command(&arguments.configuration)?,
+        command: options::command(arguments)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
         platform: arguments.platform.clone(),
         mtime,
         store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
-    let closure = closure::resolve(&release, &additions, &closure_options)?;
+    let closure = closure::resolve(&release, &additions, base.as_ref(), &closure_options)?;
     Ok(Ingredients {
         release,
         additions,
         closure,
         certificates,
         has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
+        base,
     })
 }
 
@@ -318,10 +327,10 @@ fn plan_options(
     };
     Ok(PlanOptions {
         references,
-        command: options::command(given)?,
+        command: options::command(arguments)?,
         configuration: ConfigurationOptions {
             locale: arguments.locale.first().cloned(),
-            ..options::configuration(given)?
+            ..options::configuration(arguments)?
         },
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
@@ -383,7 +392,7 @@ impl Job<'_> {
             false => None,
         };
         let summary = report::Summary::of(&plan, self.created_by);
-        ui.start_progress(summary.tar_bytes * self.passes());
+        ui.start_progress(summary.tar_bytes * self.passes() + summary.base_bytes * self.copies());
         self.look_into_registries(&plan)?;
         let image = self.build(plan, ui)?;
         for destination in self.destinations {
@@ -445,8 +454,13 @@ impl Job<'_> {
 
     /// How often the bytes of the layers are read or written.
     fn passes(&self) -> u64 {
+        1 + self.copies()
+    }
+
+    /// How often the image is written.
+    fn copies(&self) -> u64 {
         let outputs = self.destinations.len() + self.targets.len();
-        1 + outputs as u64 + u64::from(self.arguments.output.load)
+        outputs as u64 + u64::from(self.arguments.output.load)
     }
 
     fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {

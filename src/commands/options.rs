@@ -12,7 +12,7 @@ use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::pattern::Pattern;
-use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
+use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
 use super::provenance::CreatedBy;
@@ -198,30 +198,54 @@ fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
 }
 
 /// Takes the command as it was typed.
-pub(crate) fn command(given: &ConfigurationArguments) -> Result<CommandOptions> {
+pub(crate) fn command(build: &BuildArguments) -> Result<CommandOptions> {
+    let given = &build.configuration;
     Ok(CommandOptions {
         entrypoint: arguments("--entrypoint", &given.entrypoint)?,
         cmd: arguments("--cmd", &given.cmd)?,
         no_entrypoint: given.no_entrypoint,
+        no_cmd: build.base.no_cmd,
     })
 }
 
 /// Takes the rest of the configuration.
-pub(crate) fn configuration(given: &ConfigurationArguments) -> Result<ConfigurationOptions> {
+pub(crate) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptions> {
+    let given = &build.configuration;
+    let (labels, removed_labels) = removed(&given.label);
+    let (variables, removed_variables) = removed(&given.env);
     let mut exposed_ports = BTreeSet::new();
     for text in &given.expose {
         exposed_ports.extend(ports(text)?);
     }
     Ok(ConfigurationOptions {
-        env: environment(given)?,
+        env: environment(&given.env_file, &variables)?,
         locale: None,
         exposed_ports,
         working_dir: given.workdir.clone(),
         volumes: given.volume.iter().cloned().collect(),
-        labels: pairs("--label", &given.label)?,
+        labels: pairs("--label", &labels)?,
         stop_signal: given.stop_signal.as_deref().map(stop_signal).transpose()?,
         healthcheck: healthcheck(given)?,
+        cleared: Cleared {
+            env: removed_variables,
+            labels: removed_labels,
+            fields: super::base::cleared(&build.base),
+        },
     })
+}
+
+/// Divides texts into those that set something and the names in those that
+/// remove it, `NAME-`.
+fn removed(texts: &[String]) -> (Vec<String>, BTreeSet<String>) {
+    let name = |text: &String| match text.strip_suffix('-') {
+        Some(name) if !name.is_empty() && !name.contains('=') => Some(name.to_owned()),
+        _ => None,
+    };
+    let set = texts.iter().filter(|text| name(text).is_none());
+    (
+        set.cloned().collect(),
+        texts.iter().filter_map(name).collect(),
+    )
 }
 
 /// Parses `KEY=VALUE` texts.
@@ -235,9 +259,9 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
     texts.iter().map(pair).collect()
 }
 
-fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> {
+fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
-    for path in &given.env_file {
+    for path in files {
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
         })?;
@@ -250,7 +274,7 @@ fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> 
             variables.extend(variable(line, &place)?);
         }
     }
-    for text in &given.env {
+    for text in texts {
         variables.extend(variable(text, &format!("`--env {text}`"))?);
     }
     Ok(variables)
@@ -333,6 +357,7 @@ fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
         interval: health_time("--health-interval", given.health_interval)?,
         timeout: health_time("--health-timeout", given.health_timeout)?,
         start_period: health_time("--health-start-period", given.health_start_period)?,
+        start_interval: 0,
         retries: given.health_retries.unwrap_or_default(),
     }))
 }

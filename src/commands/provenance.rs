@@ -99,9 +99,14 @@ impl Found {
     /// the same.
     pub(crate) fn apply(&self, options: &mut PlanOptions) {
         options.created = options::rfc3339(self.created);
+        let removed = &options.configuration.cleared.labels;
         let labels = &mut options.configuration.labels;
         let annotations = &mut options.annotations;
-        for (key, label) in &self.labels {
+        for (key, label) in self
+            .labels
+            .iter()
+            .filter(|(key, _)| !removed.contains(*key))
+        {
             let given = labels.get(key).or(annotations.get(key));
             let value = given.unwrap_or(&label.value).clone();
             labels.entry(key.clone()).or_insert_with(|| value.clone());

@@ -29,6 +29,8 @@ pub(crate) struct Summary {
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
+    /// The bytes of the base image's layers.
+    pub(crate) base_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
 }
@@ -51,6 +53,10 @@ impl Summary {
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
+            base_bytes: plan
+                .base()
+                .map(|base| base.layers().iter().map(|layer| layer.size).sum())
+                .unwrap_or_default(),
             left_out: left_out
                 .map(|left| {
                     let path = escaped(left.path.as_os_str().as_bytes());
@@ -115,7 +121,9 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
-        Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
+        Warning::NoErts { .. } => {
+            Some("`--base` can bring it; `mix release` includes it by default")
+        }
         Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
@@ -230,6 +238,10 @@ pub(crate) fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io
         image.created, origins.created_by
     ));
     text.push_str(&format!("compression {}\n", plan.compression()));
+    if let Some(base) = plan.base() {
+        let count = count_text(base.layers().len(), "layer");
+        text.push_str(&format!("base `{}`, {count}\n", base.name()));
+    }
     let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
+use crate::base::BaseError;
 use crate::certificates::CertificateError;
 use crate::locale::LocaleError;
 use crate::pattern::PatternError;
@@ -145,6 +146,32 @@ pub enum Error {
     /// The runtime closure could not be computed.
     #[error(transparent)]
     Runtime(RuntimeError),
+
+    /// Symbol versions that programs need and libraries of the base image
+    /// lack, all of them.
+    #[error("the base image is too old for the release{}", Shown(versions))]
+    UnsatisfiedVersions {
+        /// Each one with the file that needs it and what is there.
+        versions: Vec<String>,
+    },
+
+    /// The base image leaves no room for a layer.
+    #[error("the base image has {base} layers, and the image may have {limit}")]
+    TooManyLayers {
+        /// The layers of the base.
+        base: usize,
+        /// The most that the image may have.
+        limit: usize,
+    },
+
+    /// The base image cannot be used.
+    #[error("cannot use the base image `{}`", path.display())]
+    Base {
+        /// The layout or archive, as it was given.
+        path: PathBuf,
+        /// Why.
+        source: Box<BaseError>,
+    },
 
     /// A CA bundle cannot be used.
     #[error(transparent)]

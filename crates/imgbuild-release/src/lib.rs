@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod addition;
+pub mod base;
 pub mod build;
 pub mod certificates;
 pub mod closure;

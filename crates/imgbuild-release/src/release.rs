@@ -20,6 +20,7 @@ use imgbuild_oci::entry::Entry;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
+use crate::base::Base;
 use crate::error::{Error, Refusal, Result};
 use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
@@ -205,6 +206,18 @@ impl Release {
             });
         }
         self
+    }
+
+    /// Puts the release onto a base image, whose links to directories it
+    /// follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Base::place`].
+    pub fn onto(mut self, base: &Base) -> Result<Self> {
+        self.members = base.place(self.members)?;
+        self.prefix = base.directory_place(&self.prefix);
+        Ok(self)
     }
 
     pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {

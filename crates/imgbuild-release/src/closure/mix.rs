@@ -118,7 +118,8 @@ pub(super) fn bring(
     for script in scripts.iter().filter(|script| !script.is_generated) {
         name_what_is_missing(script, programs);
     }
-    if !mix.has_erts {
+    // A base image may have it.
+    if !mix.has_erts && !programs.is_in_image("erl") {
         let version = mix.erts.clone();
         programs.warn(Warning::NoErts { version });
     }
