@@ -20,6 +20,9 @@ pub(crate) use registry::{CopyArguments, RegistryFlags};
 mod platforms;
 
 pub(crate) use platforms::{IndexCommand, IndexCreateArguments, PlatformPath};
+mod base;
+
+pub(crate) use base::BaseArguments;
 
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
@@ -50,6 +53,18 @@ pub(crate) struct Arguments {
     #[arg(short = 'V', long)]
     pub(crate) version: bool,
 
+    /// Read flags from this file; default: `imgbuild.toml` in the current
+    /// directory, if it is there
+    ///
+    /// Every flag of a build is a key, as `tag = ["app:1"]`. What is given on
+    /// the command line wins.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Read no file of flags
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) no_config: bool,
+
     /// Say more: what was left out, every source (can be repeated)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -63,7 +78,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the image could not be built or written, or `validate` found a disagreement
-  2    the command line is wrong
+  2    the command line or the configuration file is wrong
   70   internal error, please report
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
 
@@ -72,6 +87,9 @@ Examples:
   imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
   imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar
   imgbuild --release linux/amd64=out/amd64 --release linux/arm64=out/arm64 -t app";
+
+/// The bundle that is part of this program.
+pub(crate) const EMBEDDED: &str = "embedded";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -206,7 +224,7 @@ pub(crate) struct CacheFlags {
     /// its uncompressed bytes have the diff ID that the image says, and its
     /// compressed bytes begin as imgbuild would write them. Name only what you
     /// trust as you trust a registry that you push to.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) cache_from: Vec<CacheOrigin>,
 }
 
@@ -226,6 +244,15 @@ pub(crate) enum CookieChoice {
     Keep,
     /// It does not
     Remove,
+}
+
+/// What starts a mix release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BootChoice {
+    /// The virtual machine itself
+    Direct,
+    /// Its script
+    Script,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -279,7 +306,7 @@ pub(crate) struct BuildArguments {
     /// A file lands at DST, or in it if DST ends with a slash; the content of
     /// a directory lands in DST. MODE is octal and for every file; default:
     /// 0755 for executables, 0644 for other files.
-    #[arg(long, value_name = "SRC:DST[:MODE]", help_heading = "Release")]
+    #[arg(long, value_name = "SRC:DST[:MODE]", value_hint = ValueHint::AnyPath, help_heading = "Release")]
     pub(crate) add: Vec<String>,
 
     /// Let set-user-ID and set-group-ID files of other users become root's
@@ -290,19 +317,37 @@ pub(crate) struct BuildArguments {
     ///
     /// With `keep`, the image starts as it is, and everybody who has it knows
     /// the cookie unless `RELEASE_COOKIE` is set at run time. With `remove`,
-    /// containers start only with `RELEASE_COOKIE`.
-    #[arg(long, value_enum, default_value_t = CookieChoice::Keep, hide_possible_values = true, value_name = "keep|remove", help_heading = "Release")]
-    pub(crate) release_cookie: CookieChoice,
+    /// containers start only with `RELEASE_COOKIE`. Default: `keep`, and with
+    /// `--boot direct`, which needs none, `remove`.
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "keep|remove",
+        help_heading = "Release"
+    )]
+    pub(crate) release_cookie: Option<CookieChoice>,
+
+    /// What starts a mix release: its `script`, or `direct`ly the virtual
+    /// machine
+    ///
+    /// With `direct`, the image has no shell and no other program: what the
+    /// start script would compute is computed now and becomes the entrypoint.
+    /// `runtime.exs` still runs. The commands of the script, as `rpc` and
+    /// `remote`, port programs that are started by a shell, and `os:cmd` do
+    /// not work, and the node is not distributed.
+    #[arg(long, value_enum, default_value_t = BootChoice::Script, hide_possible_values = true, value_name = "direct|script", help_heading = "Release")]
+    pub(crate) boot: BootChoice,
 
     /// Add CA certificates (can be repeated)
     ///
-    /// Without a value: Mozilla's roots that are part of this program. `system`:
-    /// this host's bundle. Else a PEM or DER file, or a directory of them.
+    /// Without a value, or as `embedded`: Mozilla's roots that are part of this
+    /// program. `system`: this host's bundle. Else a PEM or DER file, or a directory of them.
     /// They are checked, merged and written to
     /// `/etc/ssl/certs/ca-certificates.crt`, with links where other systems
     /// have their bundle, and `SSL_CERT_FILE` is set. A Java virtual machine
     /// reads none of these.
-    #[arg(long, value_name = "BUNDLE", num_args = 0..=1, default_missing_value = "", help_heading = "Contents")]
+    #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = EMBEDDED, help_heading = "Contents")]
     pub(crate) cacert: Vec<String>,
 
     /// Bring the loaders and shared libraries that the release needs
@@ -341,6 +386,12 @@ pub(crate) struct BuildArguments {
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,
 
+    /// Bring a locale of this machine, as `de_DE.UTF-8` (can be repeated)
+    ///
+    /// `LANG` names the first one, unless `--env` says it.
+    #[arg(long, value_name = "NAME", help_heading = "Contents")]
+    pub(crate) locale: Vec<String>,
+
     /// Make a directory that the user of the image may write to (can be
     /// repeated)
     #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Contents")]
@@ -360,7 +411,8 @@ pub(crate) struct BuildArguments {
     pub(crate) platform: Option<Platform>,
 
     /// The creation time: RFC 3339, Unix seconds or `now`; default:
-    /// `SOURCE_DATE_EPOCH`, else 1970-01-01T00:00:01Z
+    /// `SOURCE_DATE_EPOCH`, else the date of the commit that is checked out
+    /// where the release lies, else 1970-01-01T00:00:01Z
     ///
     /// Layers never depend on it.
     #[arg(long, value_name = "TIME", help_heading = "Image")]
@@ -380,6 +432,9 @@ pub(crate) struct BuildArguments {
     /// The most layers, 1 to 125
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125), help_heading = "Image")]
     pub(crate) max_layers: u8,
+
+    #[command(flatten)]
+    pub(crate) base: BaseArguments,
 
     #[command(flatten)]
     pub(crate) configuration: ConfigurationArguments,
@@ -412,12 +467,14 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) cmd: Vec<String>,
 
-    /// Make an image without an entrypoint
+    /// Make an image without an entrypoint; of a base image, the command goes
+    /// with it
     #[arg(long, conflicts_with = "entrypoint")]
     pub(crate) no_entrypoint: bool,
 
     /// Set an environment variable; K alone takes it from the environment of
-    /// imgbuild (can be repeated)
+    /// imgbuild, `K-` removes what the base image or imgbuild sets (can be
+    /// repeated)
     #[arg(short, long, value_name = "K[=V]")]
     pub(crate) env: Vec<String>,
 
@@ -430,7 +487,8 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "PORT[-PORT][/tcp|udp|sctp]")]
     pub(crate) expose: Vec<String>,
 
-    /// Whom containers run as; default: 65532:65532 (`nonroot`)
+    /// Whom containers run as; default: whom the base image says, else
+    /// 65532:65532 (`nonroot`)
     ///
     /// A name must be in the passwd file of the image; numbers are always
     /// written.
@@ -446,7 +504,7 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) volume: Vec<ImagePath>,
 
-    /// Set a label (can be repeated)
+    /// Set a label; `K-` removes the base image's (can be repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) label: Vec<String>,
 
@@ -454,6 +512,15 @@ pub(crate) struct ConfigurationArguments {
     /// repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) annotation: Vec<String>,
+
+    /// Set no labels and annotations but those that are asked for
+    ///
+    /// Without it, `org.opencontainers.image.title`, `version`, `licenses`,
+    /// `source`, `revision`, `url`, `authors` and `description` are set from
+    /// `Cargo.toml` or the mix release, the git repository that holds the
+    /// release, and the variables of build services.
+    #[arg(long)]
+    pub(crate) no_auto_labels: bool,
 
     /// The signal that stops a container: a name or a number
     #[arg(long, value_name = "SIGNAL")]
@@ -495,11 +562,12 @@ pub(crate) struct OutputArguments {
     /// directory
     ///
     /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
-    /// same, compressed as a whole. `docker-archive:FILE`, `oci-archive:FILE`:
-    /// the same under the names of other tools. A directory, or
+    /// same, compressed as a whole. `docker-archive:FILE`,
+    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools. A
+    /// directory, or
     /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
     /// archive on standard output. `docker://REFERENCE`: a registry.
-    #[arg(short, long, value_name = "DESTINATION")]
+    #[arg(short, long, value_name = "DESTINATION", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Vec<Output>,
 
     /// Push the image to the registries of all its names

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod certificates;
@@ -8,6 +9,8 @@ pub(crate) mod generate;
 pub(crate) mod index;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod origin;
+pub(crate) mod provenance;
 pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod validate;

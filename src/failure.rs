@@ -5,8 +5,12 @@ use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
+use imgbuild_oci::filesystem::FileSystemError;
+use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::error::Error as RegistryError;
+use imgbuild_release::base::BaseError;
 use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
+use imgbuild_release::locale::LocaleError;
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,14 @@ impl Failure {
             kind: Kind::CommandLine,
             error: message.into().into(),
             hints: Vec::new(),
+        }
+    }
+
+    /// As [`Failure::command_line`], with an error that has a text of its own.
+    pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::CommandLine,
+            ..Self::build(error)
         }
     }
 
@@ -119,6 +131,16 @@ impl From<RegistryError> for Failure {
     }
 }
 
+/// A failure with the flag that names the file which cannot be read.
+pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
+    let is_of_file = matches!(error, ReleaseError::File(_));
+    let failure = Failure::from(error);
+    match is_of_file {
+        true => failure.hint(hint),
+        false => failure,
+    }
+}
+
 fn image_hint(error: &ImageError) -> Option<String> {
     match error {
         ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(
@@ -130,6 +152,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Stored { .. } => Some(
             "run imgbuild again, or with `--no-cache`".to_owned(),
         ),
+        ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
+            Some("leave the base image alone, and run imgbuild again".to_owned())
+        }
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
@@ -163,6 +188,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
+        ReleaseError::NoDirectBoot { .. } => hint(
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, say what it sets with `--env`, and do the rest in `runtime.exs`",
+        ),
         ReleaseError::Command { .. } => hint(
             "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
         ),
@@ -175,9 +203,64 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),
+        ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
+        ReleaseError::Locale(_) => hint(
+            "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
+        ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
+        ReleaseError::UnsatisfiedVersions { .. } => hint(
+            "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image",
+        ),
+        ReleaseError::TooManyLayers { .. } => {
+            hint("allow more with `--max-layers`, or take a base image with fewer")
+        }
+        ReleaseError::Base { source, .. } => base_hints(source),
         _ => Vec::new(),
     }
+}
+
+fn base_hints(error: &BaseError) -> Vec<String> {
+    let hint = match error {
+        BaseError::Selection(SelectionError::Several {
+            differ_by_platform: true,
+            ..
+        }) => "pick one with `--platform`",
+        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
+            "name one image of a layout as `--base oci:DIR:TAG`"
+        }
+        BaseError::Selection(SelectionError::Platform { .. }) => {
+            "take a base image for the platform of the release; `--platform` picks one of several"
+        }
+        BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
+            "take a base image with fewer layers"
+        }
+        BaseError::FileSystem(FileSystemError::Scratch { .. }) => {
+            "what is looked at waits in the directory of the output, or in `TMPDIR` when there is none: see that it has room"
+        }
+        BaseError::FileSystem(_) => {
+            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it"
+        }
+        _ => {
+            "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them"
+        }
+    };
+    vec![hint.to_owned()]
+}
+
+/// How to make a locale: its language by its character set.
+fn locale_hint(name: &str) -> String {
+    let (rest, modifier) = match name.split_once('@') {
+        Some((rest, modifier)) => (rest, format!("@{modifier}")),
+        None => (name, String::new()),
+    };
+    let (language, set) = rest.split_once('.').unwrap_or((rest, "UTF-8"));
+    let set = match set.to_ascii_lowercase().as_str() {
+        "utf8" => "UTF-8",
+        _ => set,
+    };
+    format!(
+        "make it with `localedef -i {language}{modifier} -f {set} {name}`, for which Debian has the package `locales`; or name one that is there"
+    )
 }
 
 fn program_hints(problems: &[ProgramProblem]) -> Vec<String> {
@@ -186,6 +269,9 @@ fn program_hints(problems: &[ProgramProblem]) -> Vec<String> {
         .map(|problem| match problem {
             ProgramProblem::CarriageReturn { .. } => {
                 "give the script Unix line ends, as with `sed -i 's/\\r$//'`"
+            }
+            ProgramProblem::InRelease { .. } => {
+                "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
             }
             _ => {
                 "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"

@@ -13,10 +13,16 @@ mod runs;
 
 /// Output appears when complete: signals, full disks, closed pipes, two writers.
 mod atomicity;
+/// Base images: what is inherited, what is refused, and where things land.
+mod base;
+/// Mix releases that start without a shell, as planned.
+mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.
 mod cache;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
 mod cli;
+/// `imgbuild.toml`: every flag as a key, merged with the command line.
+mod configuration_file;
 
 /// The action, the workflows and the scripts of `docs/ci.md`, run.
 mod ci;
@@ -26,12 +32,18 @@ mod consumers;
 mod determinism;
 /// Programs built from source, put into an image, loaded and run by Docker.
 mod engine;
+/// Single flags: what they refuse, what they warn of.
+mod flags;
 /// The digests of the fixtures' images.
 mod goldens;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// What is written beside the image itself: tags, pipes, small files.
+mod outputs;
 /// Images for several platforms: built in one run, merged, refused.
 mod platforms;
+/// Dates and labels, from git, the package and the environment.
+mod provenance;
 /// What is refused, and how it is said.
 mod refusals;
 /// Pushing to and copying from registries: Debian's, and one that misbehaves.

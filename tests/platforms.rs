@@ -195,51 +195,48 @@ fn merged_images_make_the_index_of_one_run() {
     }
     drop(sandbox.run(["validate", "merged"]).success());
     drop(sandbox.run(["validate", "again.tar"]).success());
-    // The name that all have is kept; another one can be given.
-    let names = |layout: &str| -> Vec<String> {
-        let index = json_of(&fs::read(sandbox.path(layout).join("index.json")).unwrap());
-        let manifests = index["manifests"].as_array().unwrap().iter();
-        let name = |one: &Value| {
-            one["annotations"]["io.containerd.image.name"]
-                .as_str()
-                .map(str::to_owned)
-        };
-        let mut names: Vec<String> = manifests.filter_map(name).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names("merged"), ["docker.io/x/y:1", "docker.io/x/y:other"]);
-    drop(
-        index(&[
-            "oci:named",
-            "amd64.tar",
-            "arms.tar",
-            "-t",
-            "a:1",
-            "-t",
-            "b:2",
-        ])
-        .success(),
-    );
+    // The name that all have is kept.
     assert_eq!(
-        names("named"),
+        names(&sandbox, "merged"),
+        ["docker.io/x/y:1", "docker.io/x/y:other"]
+    );
+}
+
+/// The full names in a layout.
+fn names(sandbox: &Sandbox, layout: &str) -> Vec<String> {
+    let index = json_of(&fs::read(sandbox.path(layout).join("index.json")).unwrap());
+    let manifests = index["manifests"].as_array().unwrap().iter();
+    let annotations = manifests.map(|one| &one["annotations"]["io.containerd.image.name"]);
+    let mut names: Vec<String> = annotations
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_index_can_be_named_and_annotated() {
+    let sandbox = with_releases();
+    let more = ["-t", "x/y:1", "-o", "a.tar", "--annotation", "own=1"];
+    drop(build(&sandbox, &["linux/amd64=amd64"], &more).success());
+    let create = |words: &[&str]| {
+        let words = ["index", "create", "--no-sync"].iter().chain(words);
+        sandbox.run(words.copied().collect::<Vec<_>>()).success()
+    };
+    drop(create(&["oci:named", "a.tar", "-t", "a:1", "-t", "b:2"]));
+    assert_eq!(
+        names(&sandbox, "named"),
         ["docker.io/library/a:1", "docker.io/library/b:2"]
     );
-    let outcome = index(&[
-        "oci:annotated",
-        "amd64.tar",
-        "--annotation",
-        "k=v",
-        "--json",
-        "--digest-file",
-        "digest",
-    ]);
-    let json = json_of(outcome.success().stdout_text().as_bytes());
+    let words = ["oci:other", "a.tar", "--annotation", "k=v", "--json"];
+    let outcome = create(&[&words[..], &["--digest-file", "digest"]].concat());
+    let json = json_of(outcome.stdout_text().as_bytes());
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
     assert_eq!(json["digest"], digest.as_str());
     assert_eq!(json["manifests"][0]["platform"], "linux/amd64");
-    let annotated = json_of(&blob(&sandbox.path("annotated"), &digest));
-    assert_eq!(annotated["annotations"]["k"], "v");
+    let annotated = json_of(&blob(&sandbox.path("other"), &digest));
+    let expected = serde_json::json!({"k": "v", "own": "1"});
+    assert_eq!(annotated["annotations"], expected);
 }
 
 #[test]
@@ -261,84 +258,81 @@ fn an_index_without_a_name_gets_the_tag_of_its_layout() {
     drop(sandbox.run(["copy", "oci:layout:v1", "c.tar"]).success());
 }
 
+/// Releases, further words, and what is said of them.
+type Refused = (
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static str,
+);
+
+const REFUSED: [Refused; 12] = [
+    (
+        &["linux/amd64=amd64", "linux/amd64=arm64"],
+        &["-t", "x"],
+        "there are two releases for linux/amd64",
+    ),
+    (
+        &["linux/amd64=amd64", "linux/x86_64=arm64"],
+        &["-t", "x"],
+        "there are two releases for linux/amd64",
+    ),
+    (
+        &["linux/amd64=amd64", "arm64"],
+        &["-t", "x"],
+        "`--release arm64` says no platform, and there are several releases",
+    ),
+    (
+        &["linux/amd64=amd64", "linux/arm64=arm64"],
+        &[],
+        "the releases have several names: `amd64` and `arm64`",
+    ),
+    (
+        &["linux/amd64=amd64", "linux/arm64=arm64"],
+        &["-t", "x", "--iidfile", "id"],
+        "`--iidfile` is for one image",
+    ),
+    (
+        &["linux/amd64=amd64", "linux/arm64=arm64"],
+        &["-t", "x", "--platform", "linux/amd64"],
+        "both say the platform",
+    ),
+    (
+        &["linux/amd64=amd64"],
+        &["-t", "x", "--platform", "linux/arm64"],
+        "both say the platform",
+    ),
+    (
+        &["linux/amd46=amd64"],
+        &["-t", "x"],
+        "unknown platform `linux/amd46`",
+    ),
+    (
+        &["linux/amd64=amd64"],
+        &["-t", "x", "--sysroot", "linux/arm64=/"],
+        "is for a platform without a release",
+    ),
+    (
+        &["linux/amd64=amd64"],
+        &["-t", "x", "--sysroot", "/", "--sysroot", "/usr"],
+        "`--sysroot` is given twice",
+    ),
+    (
+        &["linux/amd64=amd64"],
+        &["-t", "x", "--update-index"],
+        "`--update-index` changes what is in a registry",
+    ),
+    (
+        &["linux/riscv64=amd64", "linux/s390x=arm64"],
+        &["-t", "x", "--load"],
+        "there is no release for linux/",
+    ),
+];
+
 #[test]
 fn what_makes_no_index_is_refused() {
     let sandbox = with_releases();
-    for (releases, more, code, expected) in [
-        (
-            &["linux/amd64=amd64", "linux/amd64=arm64"][..],
-            &["-t", "x"][..],
-            2,
-            "there are two releases for linux/amd64",
-        ),
-        (
-            &["linux/amd64=amd64", "linux/x86_64=arm64"],
-            &["-t", "x"],
-            2,
-            "there are two releases for linux/amd64",
-        ),
-        (
-            &["linux/amd64=amd64", "arm64"],
-            &["-t", "x"],
-            2,
-            "`--release arm64` says no platform, and there are several releases",
-        ),
-        (
-            &["linux/amd64=amd64", "linux/arm64=arm64"],
-            &[],
-            2,
-            "the releases have several names: `amd64` and `arm64`",
-        ),
-        (
-            &["linux/amd64=amd64", "linux/arm64=arm64"],
-            &["-t", "x", "--iidfile", "id"],
-            2,
-            "`--iidfile` is for one image",
-        ),
-        (
-            &["linux/amd64=amd64", "linux/arm64=arm64"],
-            &["-t", "x", "--platform", "linux/amd64"],
-            2,
-            "both say the platform",
-        ),
-        (
-            &["linux/amd64=amd64"],
-            &["-t", "x", "--platform", "linux/arm64"],
-            2,
-            "both say the platform",
-        ),
-        (
-            &["linux/amd46=amd64"],
-            &["-t", "x"],
-            2,
-            "unknown platform `linux/amd46`",
-        ),
-        (
-            &["linux/amd64=amd64"],
-            &["-t", "x", "--sysroot", "linux/arm64=/"],
-            2,
-            "is for a platform without a release",
-        ),
-        (
-            &["linux/amd64=amd64"],
-            &["-t", "x", "--sysroot", "/", "--sysroot", "/usr"],
-            2,
-            "`--sysroot` is given twice",
-        ),
-        (
-            &["linux/amd64=amd64"],
-            &["-t", "x", "--update-index"],
-            2,
-            "`--update-index` changes what is in a registry",
-        ),
-        (
-            &["linux/riscv64=amd64", "linux/s390x=arm64"],
-            &["-t", "x", "--load"],
-            2,
-            "there is no release for linux/",
-        ),
-    ] {
-        let outcome = build(&sandbox, releases, more).exited(code);
+    for (releases, more, expected) in REFUSED {
+        let outcome = build(&sandbox, releases, more).exited(2);
         let text = outcome.stderr_text();
         assert!(text.contains(expected), "{}", outcome.report());
         assert!(
@@ -346,6 +340,11 @@ fn what_makes_no_index_is_refused() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn images_for_one_platform_are_not_merged() {
+    let sandbox = with_releases();
     let one = ["-t", "x:1", "-o", "oci:one"];
     drop(build(&sandbox, &["linux/amd64=amd64"], &one).success());
     drop(

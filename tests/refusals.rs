@@ -258,6 +258,7 @@ fn a_release_that_is_none_is_refused() {
     $ imgbuild --release full --no-entrypoint --add gone:/x
     error: failed to query resolved metadata `gone`
       caused by: No such file or directory (os error 2)
+    hint: `--add` names what it is to put in
     "#);
 }
 
@@ -522,7 +523,8 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--add", "x"], "SRC:DST[:MODE]"),
         (&["--add", "release:relative"], "SRC:DST[:MODE]"),
         (&["--output", ""], "the path is empty"),
-        (&["--output", "docker://app"], "docker-archive:FILE"),
+        (&["--output", "docker:app"], "docker-archive:FILE"),
+        (&["--output", "docker://APP"], "lower case"),
         (&["--output", "oci:x:"], "the tag is empty"),
         (&["--output", "oci:x:1.0+2"], "a tag has letters"),
         (&["--entrypoint", "[]"], "names no program"),

@@ -14,6 +14,7 @@ use crate::support::{has_tools, image, limited, program, unique};
 
 mod fake;
 mod indexes;
+mod proxy;
 mod reuse;
 pub(crate) mod server;
 
@@ -193,6 +194,18 @@ fn a_password_comes_from_everywhere_that_it_is_kept() {
     );
     drop(push(&sandbox, &[&format!("{name}/me/c:1")], &[]).success());
 
+    docker_config(&mut sandbox, "not json");
+    let config = format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}}}}"#);
+    sandbox.set("DOCKER_AUTH_CONFIG", &config);
+    drop(push(&sandbox, &[&format!("{name}/me/e:1")], &[]).success());
+    sandbox.set("DOCKER_AUTH_CONFIG", "");
+    let warned = push(&sandbox, &[&format!("{name}/me/f:1")], &[]).exited(1);
+    let text = warned.stderr_text();
+    assert!(
+        text.contains("warning: cannot use the credentials in"),
+        "{text}"
+    );
+
     docker_config(&mut sandbox, "{}");
     sandbox.set("IMGBUILD_REGISTRY_USER", USER);
     sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
@@ -346,6 +359,33 @@ fn a_push_that_is_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_signal_ends_a_push_that_waits_for_the_registry() {
+    let sandbox = with_small_release();
+    let registry = FakeRegistry::start(Default::default()).unwrap();
+    let (told, is_waiting) = std::sync::mpsc::channel();
+    registry.when(move |request| {
+        if request.method == "PUT" {
+            if told.send(()).is_err() {
+                return None;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(20));
+        }
+        None
+    });
+    let reference = format!("{}/me/app:1", registry.name());
+    let mut command = sandbox.command(words("release", &["--tag", &reference, "--push"]));
+    let child = crate::runs::start(&mut command);
+    is_waiting.recv().unwrap();
+    let start = std::time::Instant::now();
+    crate::runs::signal(&child, "INT");
+    let (status, text) = crate::runs::end(child);
+    assert_eq!(status.code(), Some(130), "{text}");
+    assert!(text.ends_with("error: interrupted\n"), "{text}");
+    assert!(start.elapsed().as_secs() < 10, "{text}");
+    assert!(registry.contents().manifests.is_empty());
+}
+
+#[test]
 fn nothing_that_is_printed_holds_a_secret() {
     let sandbox = with_small_release();
     let registry = FakeRegistry::start(imgbuild_testing::registry::Behavior {
@@ -396,7 +436,7 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
                 "me",
                 "--password-stdin",
             ],
-            "`--username` is for one registry",
+            "a user and password are for one registry",
         ),
         (
             vec!["-t", "a.example/a", "--push", "--username", "me"],

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(crate) mod base;
 pub(crate) mod docker;
 pub(crate) mod image;
 pub(crate) mod program;

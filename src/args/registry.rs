@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use imgbuild_oci::platform::Platform;
 
 use crate::commands::registry::Output;
@@ -28,7 +28,7 @@ pub(crate) struct CopyArguments {
     pub(crate) json: bool,
 
     /// Write the digest of the manifest or index to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) digest_file: Option<PathBuf>,
 
     /// Do not wait until everything is on the disk
@@ -62,6 +62,6 @@ pub(crate) struct RegistryFlags {
     pub(crate) plain_http: bool,
 
     /// Trust the certificates of this PEM file, too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 }

@@ -16,7 +16,7 @@ use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -29,24 +29,21 @@ use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::Patterns;
-use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
+use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
+use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::registry::{self, Output, Push, Registries};
-use super::{cache, certificates, options, report};
-use crate::args::{BuildArguments, Choice, CookieChoice};
+use super::{base, cache, certificates, options, provenance, report};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
+use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 pub(crate) use made::Made;
 
-pub(crate) fn run(
-    arguments: &BuildArguments,
-    matches: &ArgMatches,
-    ui: &mut Ui,
-) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     let builds = several::divide(arguments)?;
     let Some(arguments) = builds.first() else {
         let failure = Failure::command_line("`--release DIR` is missing");
@@ -59,34 +56,40 @@ pub(crate) fn run(
     };
     let mut releases = Vec::new();
     for build in &builds {
-        releases.push(open_release(build, matches, mtime)?);
+        releases.push(open_release(build, &given.matches, mtime)?);
+        options::check_runtime(build)?;
     }
     let references = references(&arguments.tag, &releases)?;
     let destinations = destinations(arguments, &references)?;
     let targets = registry::targets(&arguments.output, &references)?;
+    report::names_left_out(&destinations, &references, ui);
+    let scratch = scratch(&destinations);
     let cache = match arguments.output.dry_run {
         true => Cache::default(),
-        false => cache::open(&arguments.cache, &scratch(&destinations), ui),
+        false => cache::open(&arguments.cache, &scratch, ui),
     };
     let is_compressed = !targets.is_empty()
         || destinations
             .iter()
             .any(Destination::wants_compressed_layers);
     let outputs = output_paths(arguments, &destinations);
-    let mut plans: Vec<Plan> = Vec::new();
+    let mut plans: Vec<Planned> = Vec::new();
     for (build, release) in builds.iter().zip(releases) {
         let release = release.without_outputs(&outputs);
         let mut ui = ui.clone();
         // What is found on this machine is the same for all: it is said once.
         ui.is_quiet |= !plans.is_empty();
-        let ingredients = gather(release, build, &cache, mtime, &ui)?;
+        let ingredients = gather(release, build, (&cache, &scratch), mtime, &ui)?;
+        let found = provenance::find(build, &ingredients.release, &ui)?;
         let names = references.clone();
-        let options = plan_options(build, names, is_compressed, &ingredients, mtime)?;
-        plans.push(Plan::new(ingredients, &options)?);
+        let mut options = plan_options(build, names, is_compressed, &ingredients, mtime)?;
+        found.apply(&mut options);
+        let plan = Plan::new(ingredients, &options)?;
+        plans.push(Planned { plan, found });
     }
-    report::warnings(&plans, ui);
+    report::warnings(plans.iter().map(|planned| &planned.plan), ui);
     if arguments.output.dry_run {
-        printed(report::plans(&plans, arguments.output.json, ui))?;
+        printed(report::plans(&plans, given, arguments.output.json, ui))?;
         return Ok(ExitCode::SUCCESS);
     }
     let interrupted = interrupt::watch()?;
@@ -131,6 +134,12 @@ fn check_kind(root: &Path, arguments: &BuildArguments, kind: Kind) -> Result<()>
         ));
         return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
     }
+    if arguments.boot == BootChoice::Direct && kind != Kind::Mix {
+        let failure = Failure::command_line(format!(
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
+    }
     Ok(())
 }
 
@@ -147,9 +156,13 @@ fn open_release(arguments: &BuildArguments, matches: &ArgMatches, mtime: u64) ->
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
-        cookie: match arguments.release_cookie {
-            CookieChoice::Keep => Cookie::Keep,
-            CookieChoice::Remove => Cookie::Remove,
+        cookie: match (arguments.release_cookie, arguments.boot) {
+            (Some(CookieChoice::Remove), _) | (None, BootChoice::Direct) => Cookie::Remove,
+            (Some(CookieChoice::Keep), _) | (None, BootChoice::Script) => Cookie::Keep,
+        },
+        boot: match arguments.boot {
+            BootChoice::Direct => Boot::Direct,
+            BootChoice::Script => Boot::Script,
         },
         mtime,
     };
@@ -263,7 +276,7 @@ fn is_layout(destination: &Destination) -> bool {
 fn gather(
     release: Release,
     arguments: &BuildArguments,
-    cache: &Cache,
+    (cache, scratch): (&Cache, &Path),
     mtime: u64,
     ui: &Ui,
 ) -> Result<Ingredients> {
@@ -271,7 +284,15 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let mut additions = open_additions(&additions, arguments.allow_set_id, mtime)
+        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
+    let mut release = release;
+    let found = (&release, additions.as_slice());
+    let base = base::open(&arguments.base, arguments.platform.as_ref(), found, scratch)?;
+    if let Some(base) = &base {
+        release = release.onto(base)?;
+        additions = base.place(additions)?;
+    }
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -280,7 +301,7 @@ fn gather(
         }
         certificates = Some(loaded);
     }
-    let configuration = options::configuration(&arguments.configuration)?;
+    let configuration = options::configuration(arguments)?;
     let mut variables = configuration.env.into_iter().rev();
     let path = variables.find(|(name, _)| name == "PATH");
     let closure_options = ClosureOptions {
@@ -290,20 +311,22 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
-        command: options::command(&arguments.configuration)?,
+        locales: options::locales(&arguments.locale)?,
+        command: options::command(arguments)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
         platform: arguments.platform.clone(),
         mtime,
         store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
-    let closure = closure::resolve(&release, &additions, &closure_options)?;
+    let closure = closure::resolve(&release, &additions, base.as_ref(), &closure_options)?;
     Ok(Ingredients {
         release,
         additions,
         closure,
         certificates,
-        has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+        has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
+        base,
     })
 }
 
@@ -322,13 +345,16 @@ fn plan_options(
     };
     Ok(PlanOptions {
         references,
-        command: options::command(given)?,
-        configuration: options::configuration(given)?,
+        command: options::command(arguments)?,
+        configuration: ConfigurationOptions {
+            locale: arguments.locale.first().cloned(),
+            ..options::configuration(arguments)?
+        },
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
-        created: options::rfc3339(options::created(arguments.created.as_deref())?),
+        created: options::rfc3339(DEFAULT_MTIME),
         author: given.author.clone(),
         annotations: options::pairs("--annotation", &given.annotation)?,
         compression: arguments.compression.unwrap_or(default_compression),
@@ -364,7 +390,13 @@ fn scratch(destinations: &[Destination]) -> PathBuf {
     existing.unwrap_or_else(env::temp_dir)
 }
 
-/// A plan on its way to its destinations.
+/// What an image will be, and where its date and labels come from.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) found: provenance::Found,
+}
+
+/// Plans on their way to their destinations.
 struct Job<'a> {
     arguments: &'a BuildArguments,
     cache: Cache,
@@ -377,16 +409,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&mut self, plans: Vec<Plan>, ui: &mut Ui) -> Result<ExitCode> {
+    fn run(&mut self, plans: Vec<Planned>, ui: &mut Ui) -> Result<ExitCode> {
         let engine = match self.arguments.output.load {
             true => Some(Engine::start()?),
             false => None,
         };
         let summaries: Vec<_> = plans.iter().map(report::Summary::of).collect();
-        let bytes: u64 = summaries.iter().map(|summary| summary.tar_bytes).sum();
-        ui.start_progress(bytes * self.passes());
-        for plan in &plans {
-            self.look_into_registries(plan)?;
+        let (passes, copies) = (self.passes(), self.copies());
+        let bytes = summaries
+            .iter()
+            .map(|summary| summary.tar_bytes * passes + summary.base_bytes * copies);
+        ui.start_progress(bytes.sum());
+        for planned in &plans {
+            self.look_into_registries(&planned.plan)?;
         }
         let made = self.make(plans, ui)?;
         for destination in self.destinations {
@@ -451,26 +486,31 @@ impl Job<'_> {
     }
 
     /// Builds every image, and the index if there are several.
-    fn make(&self, mut plans: Vec<Plan>, ui: &Ui) -> Result<Made> {
+    fn make(&self, mut plans: Vec<Planned>, ui: &Ui) -> Result<Made> {
         if plans.len() == 1
-            && let Some(plan) = plans.pop()
+            && let Some(planned) = plans.pop()
         {
-            return Ok(Made::Image(self.build(plan, ui)?));
+            return Ok(Made::Image(self.build(planned.plan, ui)?));
         }
-        let annotations = plans.first().map(|plan| plan.image().annotations.clone());
         let mut images = Vec::new();
-        for plan in plans {
+        for Planned { plan, .. } in plans {
             let platform = plan.image().platform.clone();
             ui.status(&format!("image for {platform}"));
             images.push((platform, self.build(plan, ui)?));
         }
-        let images = PlatformImages::new(images, annotations.unwrap_or_default());
-        Ok(Made::Images(images.map_err(Failure::build)?))
+        let images = PlatformImages::new(images).map_err(Failure::build)?;
+        Ok(Made::Images(images))
     }
 
     /// How often the bytes of the layers are read or written.
     fn passes(&self) -> u64 {
-        1 + self.destinations.len() as u64 + u64::from(self.arguments.output.load)
+        1 + self.copies()
+    }
+
+    /// How often the image is written.
+    fn copies(&self) -> u64 {
+        let outputs = self.destinations.len() + self.targets.len();
+        outputs as u64 + u64::from(self.arguments.output.load)
     }
 
     fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {
@@ -528,13 +568,14 @@ impl Job<'_> {
 
     fn write_digests(&self, made: &Made) -> Result<()> {
         let output = &self.arguments.output;
+        let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let mut files = vec![(&output.digest_file, made.digest())];
         if let Made::Image(image) = made {
             files.push((&output.iidfile, image.config().digest()));
         }
         for (file, digest) in files {
             if let Some(path) = file {
-                fs::write(path, digest.to_string()).map_err(Failure::build)?;
+                write_text(path, &digest.to_string(), !output.no_sync, monitor)?;
             }
         }
         Ok(())

@@ -5,8 +5,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use fs_err as fs;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel, write_text};
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
 use imgbuild_oci::reference::Reference;
@@ -82,7 +81,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         pushes: &pushes,
         traffic: registries.traffic(),
     };
-    result.report(arguments, ui)?;
+    result.report(arguments, monitor, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -265,10 +264,10 @@ struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    fn report(&self, arguments: &CopyArguments, ui: &Ui) -> Result<()> {
+    fn report(&self, arguments: &CopyArguments, monitor: Monitor<'_>, ui: &Ui) -> Result<()> {
         let root = self.found.parcel.root();
         if let Some(path) = &arguments.digest_file {
-            fs::write(path, root.digest.to_string()).map_err(Failure::build)?;
+            write_text(path, &root.digest.to_string(), !arguments.no_sync, monitor)?;
         }
         if self.here.contains(&Destination::StandardOutput) {
             // Standard output holds the archive.

@@ -57,10 +57,11 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
         false => arguments.tag.clone(),
     };
     let mut index = merge(&arguments.sources, &found)?;
-    index.annotations = annotations;
     let parts: Vec<Parcel> = found.into_iter().map(|one| one.parcel).collect();
+    index.annotate_as_images(&parts).map_err(Failure::build)?;
+    index.annotations.extend(annotations);
     let found = Found {
-        parcel: Parcel::of_index(&index, &parts).map_err(Failure::build)?,
+        parcel: index.to_parcel(&parts).map_err(Failure::build)?,
         names,
     };
     ui.start_progress(found.size() * (here.len() + targets.len()) as u64);

@@ -8,14 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use fs_err as fs;
-use imgbuild_oci::entry::{DEFAULT_MTIME, MAX_ID};
+use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::pattern::Pattern;
-use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
+use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
-use crate::args::ConfigurationArguments;
+use super::provenance::CreatedBy;
+use crate::args::{BuildArguments, Choice, ConfigurationArguments};
 use crate::failure::{Failure, Result};
 
 /// The latest time that a tar header holds, in Unix seconds: eleven octal
@@ -83,6 +84,45 @@ pub(crate) fn programs(texts: &[String]) -> Result<Vec<String>> {
     }
 }
 
+/// Refuses flags that say where libraries come from when none come along, or
+/// when there is nothing.
+pub(crate) fn check_runtime(arguments: &BuildArguments) -> Result<()> {
+    let sysroot = arguments.sysroot.iter().map(|path| ("--sysroot", path));
+    let libraries = arguments.library_path.iter();
+    let libraries = libraries.map(|path| ("--library-path", path));
+    if let Some((flag, path)) = sysroot.chain(libraries).find(|(_, path)| !path.is_dir()) {
+        let path = path.display();
+        let message = format!("cannot use `{flag} {path}`: there is no such directory");
+        return Err(Failure::command_line(message));
+    }
+    let flags = [
+        ("--add-library", arguments.add_library.is_empty()),
+        ("--library-path", arguments.library_path.is_empty()),
+    ];
+    let given = flags.into_iter().find(|(_, is_absent)| !is_absent);
+    match given {
+        Some((flag, _)) if arguments.runtime == Choice::None => Err(Failure::command_line(
+            format!("`{flag}` brings libraries, and `--runtime none` brings none"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks names of locales.
+pub(crate) fn locales(names: &[String]) -> Result<Vec<String>> {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.@-".contains(letter);
+    let is_wrong = |name: &&String| {
+        !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.chars().all(is_letter)
+    };
+    match names.iter().find(is_wrong) {
+        Some(name) => {
+            let failure = Failure::command_line(format!("cannot use `--locale {name}`"));
+            Err(failure.hint("give the name of a locale, as `de_DE.UTF-8`"))
+        }
+        None => Ok(names.to_vec()),
+    }
+}
+
 /// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
 pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     if text == "now" {
@@ -118,10 +158,10 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// Finds the creation time: the flag, `SOURCE_DATE_EPOCH`, or a constant.
-pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
+/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
+pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
     if let Some(text) = flag {
-        return time("--created", text);
+        return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
     }
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
@@ -130,9 +170,10 @@ pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
                     "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
                 ))
             })?;
-            check_time("SOURCE_DATE_EPOCH", &text, seconds)
+            let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;
+            Ok(Some((seconds, CreatedBy::Environment)))
         }
-        _ => Ok(DEFAULT_MTIME),
+        _ => Ok(None),
     }
 }
 
@@ -157,29 +198,54 @@ fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
 }
 
 /// Takes the command as it was typed.
-pub(crate) fn command(given: &ConfigurationArguments) -> Result<CommandOptions> {
+pub(crate) fn command(build: &BuildArguments) -> Result<CommandOptions> {
+    let given = &build.configuration;
     Ok(CommandOptions {
         entrypoint: arguments("--entrypoint", &given.entrypoint)?,
         cmd: arguments("--cmd", &given.cmd)?,
         no_entrypoint: given.no_entrypoint,
+        no_cmd: build.base.no_cmd,
     })
 }
 
 /// Takes the rest of the configuration.
-pub(crate) fn configuration(given: &ConfigurationArguments) -> Result<ConfigurationOptions> {
+pub(crate) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptions> {
+    let given = &build.configuration;
+    let (labels, removed_labels) = removed(&given.label);
+    let (variables, removed_variables) = removed(&given.env);
     let mut exposed_ports = BTreeSet::new();
     for text in &given.expose {
         exposed_ports.extend(ports(text)?);
     }
     Ok(ConfigurationOptions {
-        env: environment(given)?,
+        env: environment(&given.env_file, &variables)?,
+        locale: None,
         exposed_ports,
         working_dir: given.workdir.clone(),
         volumes: given.volume.iter().cloned().collect(),
-        labels: pairs("--label", &given.label)?,
+        labels: pairs("--label", &labels)?,
         stop_signal: given.stop_signal.as_deref().map(stop_signal).transpose()?,
         healthcheck: healthcheck(given)?,
+        cleared: Cleared {
+            env: removed_variables,
+            labels: removed_labels,
+            fields: super::base::cleared(&build.base),
+        },
     })
+}
+
+/// Divides texts into those that set something and the names in those that
+/// remove it, `NAME-`.
+fn removed(texts: &[String]) -> (Vec<String>, BTreeSet<String>) {
+    let name = |text: &String| match text.strip_suffix('-') {
+        Some(name) if !name.is_empty() && !name.contains('=') => Some(name.to_owned()),
+        _ => None,
+    };
+    let set = texts.iter().filter(|text| name(text).is_none());
+    (
+        set.cloned().collect(),
+        texts.iter().filter_map(name).collect(),
+    )
 }
 
 /// Parses `KEY=VALUE` texts.
@@ -193,10 +259,12 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
     texts.iter().map(pair).collect()
 }
 
-fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> {
+fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
-    for path in &given.env_file {
-        let text = fs::read_to_string(path).map_err(Failure::build)?;
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
+        })?;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -206,7 +274,7 @@ fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> 
             variables.extend(variable(line, &place)?);
         }
     }
-    for text in &given.env {
+    for text in texts {
         variables.extend(variable(text, &format!("`--env {text}`"))?);
     }
     Ok(variables)
@@ -289,6 +357,7 @@ fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
         interval: health_time("--health-interval", given.health_interval)?,
         timeout: health_time("--health-timeout", given.health_timeout)?,
         start_period: health_time("--health-start-period", given.health_start_period)?,
+        start_interval: 0,
         retries: given.health_retries.unwrap_or_default(),
     }))
 }

@@ -106,7 +106,10 @@ impl Registries {
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self> {
         let certificates = flags.ca_file.as_ref().map(fs::read).transpose();
-        let given = credentials::given(flags)?;
+        let given = match primary {
+            Some(_) => credentials::given(flags)?,
+            None => None,
+        };
         Ok(Self {
             flags: flags.clone(),
             certificates: certificates.map_err(Failure::build)?,
@@ -381,10 +384,10 @@ pub(crate) fn primary<'a>(
     match registries[..] {
         [] => Ok(None),
         [one] => Ok(Some(one.to_owned())),
-        _ if flags.username.is_some() => {
+        _ if credentials::are_given(flags) => {
             let names = registries.join("`, `");
             let failure = Failure::command_line(format!(
-                "`--username` is for one registry, and there are several: `{names}`"
+                "a user and password are for one registry, and there are several: `{names}`"
             ));
             Err(failure.hint("log in to each with `docker login`, or run imgbuild for each"))
         }

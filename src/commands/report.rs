@@ -1,6 +1,7 @@
 //! What a build says: its plan, its summary, its result.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::destination::Destination;
@@ -12,10 +13,14 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::build::Made;
+use super::build::{Made, Planned};
+use super::origin::Origins;
+use super::provenance::CreatedBy;
 use super::registry::Push;
+use crate::configuration_file::Given;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// What is counted before a plan is gone.
@@ -23,15 +28,19 @@ use crate::ui::{Ui, bytes_text, count_text};
 pub(crate) struct Summary {
     platform: String,
     created: String,
+    created_by: CreatedBy,
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
+    /// The bytes of the base image's layers.
+    pub(crate) base_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl Summary {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(planned: &Planned) -> Self {
+        let Planned { plan, found } = planned;
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
         let entries = || {
             layers()
@@ -43,12 +52,20 @@ impl Summary {
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
+            created_by: found.created_by,
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
+            base_bytes: plan
+                .base()
+                .map(|base| base.layers().iter().map(|layer| layer.size).sum())
+                .unwrap_or_default(),
             left_out: left_out
-                .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
+                .map(|left| {
+                    let path = escaped(left.path.as_os_str().as_bytes());
+                    format!("left out `{path}`: {}", left.reason)
+                })
                 .collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
         }
@@ -87,14 +104,33 @@ impl Result<'_> {
     }
 }
 
+/// Says which names a destination with a tag of its own does not list.
+pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
+    for destination in destinations {
+        let (Some(tag), Some(first)) = (destination.tag(), references.first()) else {
+            continue;
+        };
+        let kept = first.with_tag(tag);
+        let others = references.iter().filter(|it| Some(*it) != kept.as_ref());
+        let others: Vec<String> = others.map(Reference::familiar).collect();
+        if let (Some(kept), 2..) = (kept, references.len()) {
+            ui.warning(&format!(
+                "`{destination}` lists the image as `{}` only, without `{}` (leave out its tag to list all)",
+                kept.familiar(),
+                others.join("`, `")
+            ));
+        }
+    }
+}
+
 /// Says what may surprise, each thing once.
-pub(crate) fn warnings(plans: &[Plan], ui: &Ui) {
-    let references = plans.iter().take(1).flat_map(Plan::references);
+pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &Ui) {
+    let references = plans.clone().take(1).flat_map(Plan::references);
     for warning in references.filter_map(Reference::tag_warning) {
         ui.warning(&warning.to_string());
     }
     let mut said = Vec::new();
-    for warning in plans.iter().flat_map(Plan::warnings) {
+    for warning in plans.flat_map(Plan::warnings) {
         let text = match advice(warning) {
             Some(advice) => format!("{warning} ({advice})"),
             None => warning.to_string(),
@@ -110,7 +146,12 @@ pub(crate) fn warnings(plans: &[Plan], ui: &Ui) {
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::Calls { .. } => Some("`--program` brings them"),
-        Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
+        Warning::PatternWithoutMatch { .. } => {
+            Some("`--exclude` and `--include` take patterns of paths relative to the release")
+        }
+        Warning::NoErts { .. } => {
+            Some("`--base` can bring it; `mix release` includes it by default")
+        }
         Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
@@ -127,9 +168,10 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         let layers = image.layers().iter();
         let size: u64 = layers.map(imgbuild_oci::layer::Layer::size).sum();
         ui.status(&format!(
-            "image `{names}` for {}, created {}: {} with {}, {}{}",
+            "image `{names}` for {}, created {} ({}): {} with {}, {}{}",
             summary.platform,
             summary.created,
+            summary.created_by,
             count_text(image.layers().len(), "layer"),
             count_text(summary.files, "file"),
             bytes_text(size),
@@ -208,6 +250,7 @@ fn image_json(image: &Image, summary: &Summary) -> Value {
         "layers": layers,
         "platform": summary.platform,
         "created": summary.created,
+        "createdBy": summary.created_by,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
     })
@@ -218,16 +261,34 @@ fn image_json(image: &Image, summary: &Summary) -> Value {
 /// # Errors
 ///
 /// As [`plan`].
-pub(crate) fn plans(plans: &[Plan], is_json: bool, ui: &Ui) -> io::Result<()> {
-    if let [one] = plans {
-        return plan(one, is_json, ui);
+pub(crate) fn plans(plans: &[Planned], given: &Given, is_json: bool, ui: &Ui) -> io::Result<()> {
+    let with_origins = plans
+        .iter()
+        .map(|Planned { plan, found }| (plan, Origins::new(given, found)));
+    let all: Vec<(&Plan, Origins)> = with_origins.collect();
+    if let [(only, origins)] = &all[..] {
+        return plan(only, origins, is_json, ui);
     }
     if is_json {
-        let plans = serde_json::to_value(plans).map_err(io::Error::other)?;
-        let index = json!({"mediaType": INDEX_MEDIA_TYPE, "manifests": plans});
+        let shown = all
+            .iter()
+            .map(|(plan, origins)| ShownPlan { plan, origins });
+        let manifests = serde_json::to_value(shown.collect::<Vec<_>>());
+        let manifests = manifests.map_err(io::Error::other)?;
+        let index = json!({"mediaType": INDEX_MEDIA_TYPE, "manifests": manifests});
         return ui.result(&index.to_string());
     }
-    plans.iter().try_for_each(|one| plan(one, false, ui))
+    all.iter()
+        .try_for_each(|(one, origins)| plan(one, origins, false, ui))
+}
+
+/// A plan, and where what was asked for comes from.
+#[derive(Serialize)]
+struct ShownPlan<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(flatten)]
+    origins: &'a Origins,
 }
 
 /// Prints the plan, as JSON or for people.
@@ -235,9 +296,10 @@ pub(crate) fn plans(plans: &[Plan], is_json: bool, ui: &Ui) -> io::Result<()> {
 /// # Errors
 ///
 /// When standard output is closed or full.
-fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io::Result<()> {
     if is_json {
-        let text = serde_json::to_string(plan).map_err(io::Error::other)?;
+        let shown = ShownPlan { plan, origins };
+        let text = serde_json::to_string(&shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
@@ -245,13 +307,21 @@ fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     let image = plan.image();
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
-    text.push_str(&format!("created {}\n", image.created));
+    text.push_str(&format!(
+        "created {} ({})\n",
+        image.created, origins.created_by
+    ));
     text.push_str(&format!("compression {}\n", plan.compression()));
+    if let Some(base) = plan.base() {
+        let count = count_text(base.layers().len(), "layer");
+        text.push_str(&format!("base `{}`, {count}\n", base.name()));
+    }
     let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {
         text.push_str(&format!("annotation {key}={value}\n"));
     }
+    text.push_str(&origins.to_string());
     for layer in plan.layers() {
         let size = bytes_text(layer.changeset.tar_size());
         text.push_str(&format!("layer `{}` {size}\n", layer.name));
@@ -262,7 +332,7 @@ fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
     for left in plan.left_out() {
         text.push_str(&format!(
             "left out `{}`: {}\n",
-            left.path.display(),
+            escaped(left.path.as_os_str().as_bytes()),
             left.reason
         ));
     }
@@ -274,7 +344,7 @@ fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {
         (EntryKind::File { size }, Some(Content::File(file))) => {
-            format!("{size} <- {}", file.path.display())
+            format!("{size} <- {}", escaped(file.path.as_os_str().as_bytes()))
         }
         (EntryKind::File { size }, _) => format!("{size} <- imgbuild"),
         (EntryKind::Symlink { target }, _) => format!("-> {}", escaped(target)),

@@ -12,13 +12,14 @@ use std::sync::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::AlignedBuffer;
+use crate::delivery::Delivery;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
 use crate::layer::{CHUNK_BYTES, Layer, Piece, run_in_turn};
 use crate::monitor::Monitor;
-use crate::parcel::{Delivery, ParcelBlob};
+use crate::parcel::ParcelBlob;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::path::ImagePath;
+use crate::source::SourceError;
 
 /// What can fail while layers are built and images are written.
 ///
@@ -88,6 +89,19 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A layer of the base image could not be opened.
+    #[error(transparent)]
+    Source(SourceError),
+
+    /// A layer of the base image could not be read.
+    #[error("cannot read the base image `{}`", path.display())]
+    Base {
+        /// The layout or archive.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
     /// A blob that is copied is not what its name says.
     #[error("a blob is damaged: expected {expected}, found {found}")]
     BlobDigest {
@@ -95,6 +109,13 @@ pub enum Error {
         expected: Digest,
         /// The digest that it has.
         found: Digest,
+    },
+
+    /// A layer of the base image gave other bytes when it was read again.
+    #[error("the base image `{}` changed while it was being used", path.display())]
+    BaseChanged {
+        /// The layout or archive.
+        path: PathBuf,
     },
 
     /// A directory that holds something else than an image layout.

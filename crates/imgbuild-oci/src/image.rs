@@ -6,7 +6,8 @@ use oci_spec::image::{
     Descriptor, History, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder,
     MediaType, RootFsBuilder,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::json;
@@ -50,6 +51,9 @@ pub struct Configuration {
     /// The directory that the command starts in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// Further fields that Docker's base images have, by their names.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
 }
 
 /// Writes a set as Go writes one: an object with empty objects for values.
@@ -61,8 +65,8 @@ fn as_map<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result
 /// the letter ignores it.
 ///
 /// [Docker's health check]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Healthcheck {
     /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`.
     pub test: Vec<String>,
@@ -75,6 +79,9 @@ pub struct Healthcheck {
     /// The time after the start in which failures do not count, in nanoseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub start_period: u64,
+    /// The time between two checks within that time, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_interval: u64,
     /// The failures in a row that make a container unhealthy.
     #[serde(skip_serializing_if = "is_zero")]
     pub retries: u64,
@@ -100,6 +107,13 @@ pub struct ImageOptions {
     /// The annotations of the manifest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// How the lowest layers, those of a base image, came to be: as its
+    /// configuration says it. The steps for the layers above follow.
+    #[serde(rename = "baseHistory", skip_serializing_if = "Vec::is_empty")]
+    pub base_history: Vec<Value>,
+    /// How many of the layers are the base image's.
+    #[serde(skip)]
+    pub base_layers: usize,
 }
 
 /// A small blob with its digest.
@@ -181,6 +195,7 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
         .expect("all fields are set");
     let history: Vec<History> = layers
         .iter()
+        .skip(options.base_layers)
         .map(|layer| {
             HistoryBuilder::default()
                 .created(options.created.clone())
@@ -203,6 +218,9 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
     if let Some(variant) = options.platform.variant() {
         value["variant"] = variant.into();
     }
+    if let Some(Value::Array(history)) = value.get_mut("history") {
+        history.splice(0..0, options.base_history.iter().cloned());
+    }
     // oci-spec knows no health check, so the object is ours.
     value["config"] = serde_json::to_value(&options.config).expect("every map key is a string");
     json::to_canonical(&value)
@@ -211,7 +229,14 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
 fn manifest_bytes(options: &ImageOptions, config: &Document, layers: &[Layer]) -> Vec<u8> {
     let layers: Vec<Descriptor> = layers
         .iter()
-        .map(|layer| descriptor(layer.media_type(), layer.size(), layer.digest()))
+        .map(|layer| {
+            let mut one = descriptor(layer.media_type(), layer.size(), layer.digest());
+            if !layer.annotations().is_empty() {
+                let annotations = layer.annotations().clone();
+                one.set_annotations(Some(annotations.into_iter().collect()));
+            }
+            one
+        })
         .collect();
     let size = config.bytes.len() as u64;
     let mut manifest = ImageManifestBuilder::default()

@@ -1,5 +1,6 @@
 //! Finished layers: their digests are known, their bytes can be written.
 
+mod base;
 mod blob_file;
 mod build;
 mod content;
@@ -7,6 +8,7 @@ mod piece;
 mod reuse;
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -42,7 +44,8 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct Layer {
     name: String,
-    compression: Compression,
+    media_type: MediaType,
+    annotations: BTreeMap<String, String>,
     digest: Digest,
     size: u64,
     diff_id: DiffId,
@@ -63,6 +66,8 @@ enum LayerBytes {
     },
     Blob {
         file: Arc<std::fs::File>,
+        /// Where the blob starts in the file.
+        offset: u64,
         /// Of the whole blob, to notice a damaged disk.
         crc: u32,
         place: Place,
@@ -74,13 +79,15 @@ enum LayerBytes {
     },
 }
 
-/// Where a compressed layer lies.
+/// Where a finished blob lies.
 #[derive(Debug, Clone)]
 enum Place {
     /// In a scratch file of this directory.
     Scratch(Arc<Path>),
     /// In this file of the store.
     Store(Arc<Path>),
+    /// In an image that others have made: this layout or archive.
+    Base(Arc<Path>),
 }
 
 impl Place {
@@ -91,6 +98,10 @@ impl Place {
                 source,
             },
             Self::Store(path) => Error::Stored {
+                path: path.to_path_buf(),
+                source,
+            },
+            Self::Base(path) => Error::Base {
                 path: path.to_path_buf(),
                 source,
             },
@@ -122,7 +133,13 @@ impl Layer {
     /// Returns the media type of the blob.
     #[must_use]
     pub fn media_type(&self) -> MediaType {
-        self.compression.media_type()
+        self.media_type.clone()
+    }
+
+    /// Returns the annotations of its descriptor; layers made here have none.
+    #[must_use]
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
     }
 
     /// Returns the digest of the blob.
@@ -172,7 +189,8 @@ impl Layer {
     ) -> Self {
         Self {
             name: changeset.name().to_owned(),
-            compression: Compression::None,
+            media_type: Compression::None.media_type(),
+            annotations: BTreeMap::new(),
             digest: *diff_id.as_digest(),
             size: changeset.tar_size(),
             diff_id,
@@ -210,7 +228,8 @@ impl Layer {
     ) -> Self {
         Self {
             name: changeset.name().to_owned(),
-            compression,
+            media_type: compression.media_type(),
+            annotations: BTreeMap::new(),
             digest: found.digest,
             size: found.size,
             diff_id,
@@ -232,7 +251,8 @@ impl Layer {
     ) -> Self {
         Self {
             name: changeset.name().to_owned(),
-            compression,
+            media_type: compression.media_type(),
+            annotations: BTreeMap::new(),
             digest: bytes.digest,
             size: bytes.size,
             diff_id,
@@ -241,6 +261,7 @@ impl Layer {
             is_reused: false,
             bytes: LayerBytes::Blob {
                 file: bytes.file,
+                offset: 0,
                 crc: bytes.crc,
                 place: bytes.place,
             },
@@ -279,9 +300,15 @@ impl Layer {
                 })
             }
             LayerBytes::Blob { place, .. } => {
-                let (Place::Store(path) | Place::Scratch(path)) = place;
-                if let Place::Store(path) = place {
-                    forget(path);
+                let (Place::Store(path) | Place::Scratch(path) | Place::Base(path)) = place;
+                match place {
+                    Place::Store(path) => forget(path),
+                    Place::Base(path) => {
+                        return Err(Error::BaseChanged {
+                            path: path.to_path_buf(),
+                        });
+                    }
+                    Place::Scratch(_) => {}
                 }
                 Err(Error::Damaged {
                     layer: self.name.clone(),

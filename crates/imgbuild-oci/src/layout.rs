@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::NamedTempFile;
 
+use crate::delivery::Delivery;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::Layer;
 use crate::monitor::Monitor;
-use crate::parcel::Delivery;
 use crate::reference::Reference;
 
 /// Checks that a layout can be written at `path`: nothing is there, or an

@@ -4,7 +4,6 @@
 //! Nothing is made anew, so every digest stays what it is.
 
 mod builder;
-mod merge;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,7 +15,6 @@ use crate::image::Image;
 use crate::layer::CHUNK_BYTES;
 use crate::monitor::{Monitor, Progress};
 use crate::platform::Platform;
-use crate::platform_images::PlatformImages;
 use crate::source::document::{Document as RawDocument, RawDescriptor};
 use crate::source::{ManifestDescriptor, Source, SourceError, is_index};
 pub use builder::ParcelBuilder;
@@ -26,7 +24,7 @@ const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_MANIFEST_MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// An image or an index, with everything below it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Parcel {
     documents: Vec<Document>,
     blobs: Vec<ParcelBlob>,
@@ -206,7 +204,10 @@ impl Parcel {
         &self.blobs
     }
 
-    fn docker_image(&self, platform: Option<&Platform>) -> Option<(Digest, Vec<Digest>)> {
+    pub(crate) fn docker_image(
+        &self,
+        platform: Option<&Platform>,
+    ) -> Option<(Digest, Vec<Digest>)> {
         let manifest = match platform {
             Some(platform) if is_index(&self.root().media_type) => self.manifest_for(platform)?,
             // Never the host's: the bytes of an archive depend on no machine.
@@ -231,7 +232,11 @@ impl Parcel {
         self.documents.iter().find(|one| one.digest == child.digest)
     }
 
-    fn push_blob(&mut self, blob: ParcelBlob) {
+    pub(crate) fn push_document(&mut self, document: Document) {
+        self.documents.push(document);
+    }
+
+    pub(crate) fn push_blob(&mut self, blob: ParcelBlob) {
         if self.blobs.iter().all(|one| one.digest != blob.digest) {
             self.blobs.push(blob);
         }
@@ -249,44 +254,6 @@ pub(crate) fn manifest_of(image: &Image) -> Document {
         digest: image.manifest().digest(),
         bytes: image.manifest().bytes().to_vec(),
     }
-}
-
-/// What is written to a destination: an image that was built here, whose
-/// layers are written by all threads, or what came from elsewhere.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Delivery<'a> {
-    Image(&'a Image),
-    Images(&'a PlatformImages),
-    Parcel(&'a Parcel),
-}
-
-impl Delivery<'_> {
-    /// Returns the document that leads to everything else.
-    pub(crate) fn root(&self) -> Document {
-        match self {
-            Self::Image(image) => manifest_of(image),
-            Self::Images(images) => images.document().clone(),
-            Self::Parcel(parcel) => parcel.root().clone(),
-        }
-    }
-
-    /// Returns config and layers of the image that an engine without indexes
-    /// loads: the only one, or the one for `platform`.
-    pub(crate) fn docker_image(
-        &self,
-        platform: Option<&Platform>,
-    ) -> Option<(Digest, Vec<Digest>)> {
-        match self {
-            Self::Image(image) => Some(docker_image(image)),
-            Self::Images(images) => Some(docker_image(images.image_for(platform))),
-            Self::Parcel(parcel) => parcel.docker_image(platform),
-        }
-    }
-}
-
-fn docker_image(image: &Image) -> (Digest, Vec<Digest>) {
-    let layers = image.layers().iter().map(crate::layer::Layer::digest);
-    (image.config().digest(), layers.collect())
 }
 
 /// A blob of a layout or archive.
@@ -333,6 +300,16 @@ fn parse(document: &Document) -> Result<RawDocument, ParcelError> {
         digest: document.digest,
         source,
     })
+}
+
+/// Returns the layers and the config of a manifest that are distributed.
+pub(crate) fn blobs_of(manifest: &Document) -> Result<Vec<Digest>, ParcelError> {
+    let raw = parse(manifest)?;
+    let layers = raw.layers.unwrap_or_default();
+    let all = layers.into_iter().chain(raw.config);
+    let own = all.filter(|descriptor| !is_foreign(descriptor));
+    own.map(|descriptor| Ok(child(manifest, descriptor)?.digest))
+        .collect()
 }
 
 fn children(index: &Document) -> Result<Vec<Child>, ParcelError> {

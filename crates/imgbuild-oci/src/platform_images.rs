@@ -1,7 +1,5 @@
 //! Images that were built for several platforms, and the index of them.
 
-use std::collections::BTreeMap;
-
 use crate::image::Image;
 use crate::parcel::{Document, Parcel, ParcelError, main_platform, manifest_of};
 use crate::platform::Platform;
@@ -26,17 +24,18 @@ impl PlatformImages {
     /// # Panics
     ///
     /// When there is no image.
-    pub fn new(
-        mut images: Vec<(Platform, Image)>,
-        annotations: BTreeMap<String, String>,
-    ) -> Result<Self, PlatformIndexError> {
+    pub fn new(mut images: Vec<(Platform, Image)>) -> Result<Self, PlatformIndexError> {
         assert!(!images.is_empty(), "an index is made of images");
         images.sort_by(|(first, _), (second, _)| first.cmp(second));
         let mut index = PlatformIndex::default();
-        index.annotations = annotations;
         for (platform, image) in &images {
             index.add(Listed::new(&manifest_of(image), platform))?;
         }
+        let parts: Vec<Parcel> = images
+            .iter()
+            .map(|(_, image)| Parcel::of_image(image))
+            .collect();
+        index.annotate_as_images(&parts)?;
         let document = index.to_document();
         Ok(Self {
             images,
@@ -79,6 +78,6 @@ impl PlatformImages {
     /// Never for images that were built.
     pub fn to_parcel(&self) -> Result<Parcel, ParcelError> {
         let parts = self.images.iter().map(|(_, image)| Parcel::of_image(image));
-        Parcel::of_index(&self.index, &parts.collect::<Vec<_>>())
+        self.index.to_parcel(&parts.collect::<Vec<_>>())
     }
 }

@@ -2,6 +2,7 @@
 //! written in one order, so that the same images always make the same index.
 
 mod listed;
+mod merge;
 
 use std::collections::BTreeMap;
 
@@ -68,7 +69,7 @@ pub enum PlatformIndexError {
     #[error("there are two images for {platform}: {first} and {second}")]
     TwoImages {
         /// The platform.
-        platform: PlatformName,
+        platform: Box<PlatformName>,
         /// The image that was there first.
         first: Digest,
         /// The other one.
@@ -78,7 +79,7 @@ pub enum PlatformIndexError {
 
 impl PlatformIndex {
     /// Lists the images of a parcel: its only one, or all of an index, those
-    /// of the indexes in it included.
+    /// of the indexes in it included. The annotations are those of its root.
     ///
     /// # Errors
     ///
@@ -110,6 +111,10 @@ impl PlatformIndex {
         let digest = document.digest;
         if !is_index(&document.media_type) {
             let parcel = parcel.ok_or(PlatformIndexError::Missing(digest))?;
+            if self.listed.is_empty() {
+                let raw: RawIndex = parse(document)?;
+                self.annotations = raw.annotations.unwrap_or_default();
+            }
             return self.add(Listed::of_manifest(document, Map::new(), parcel)?);
         }
         let raw: RawIndex = parse(document)?;
@@ -141,7 +146,7 @@ impl PlatformIndex {
             && other.digest() != listed.digest()
         {
             return Err(PlatformIndexError::TwoImages {
-                platform: platform.clone(),
+                platform: Box::new(platform.clone()),
                 first: other.digest(),
                 second: listed.digest(),
             });
@@ -178,12 +183,40 @@ impl PlatformIndex {
         self.annotations.extend(other.annotations);
     }
 
-    /// Whether everything of another index is in this one.
+    /// Whether all images of another index are in this one.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        let has_all = other.listed.iter().all(|listed| self.has(listed));
-        let mut annotations = other.annotations.iter();
-        has_all && annotations.all(|(name, value)| self.annotations.get(name) == Some(value))
+        other.listed.iter().all(|listed| self.has(listed))
+    }
+
+    /// Gives the index the annotations that all its images have, whose
+    /// manifests are in `parts`: the same images make the same index.
+    ///
+    /// # Errors
+    ///
+    /// When a manifest is missing or malformed.
+    pub fn annotate_as_images(&mut self, parts: &[Parcel]) -> Result<(), PlatformIndexError> {
+        let mut common: Option<BTreeMap<String, String>> = None;
+        for listed in &self.listed {
+            if !matches!(listed.rank(), Rank::Image(_)) {
+                continue;
+            }
+            let digest = listed.digest();
+            let mut found = parts.iter().map(|part| document_of(part, digest));
+            let document = found.find_map(Result::ok);
+            let document = document.ok_or(PlatformIndexError::Missing(digest))?;
+            let raw: RawIndex = parse(document)?;
+            let own = raw.annotations.unwrap_or_default();
+            common = Some(match common {
+                None => own,
+                Some(mut common) => {
+                    common.retain(|name, value| own.get(name) == Some(value));
+                    common
+                }
+            });
+        }
+        self.annotations = common.unwrap_or_default();
+        Ok(())
     }
 
     fn has(&self, listed: &Listed) -> bool {
@@ -241,7 +274,7 @@ impl PlatformIndex {
     }
 }
 
-/// An index, as anybody may have written it.
+/// An index, or of a manifest its annotations, as anybody may have written it.
 #[derive(Debug, Deserialize)]
 struct RawIndex {
     manifests: Option<Vec<Map<String, Value>>>,

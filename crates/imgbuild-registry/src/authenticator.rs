@@ -215,6 +215,7 @@ impl Authenticator {
                     authorization: None,
                     body: RequestBody::Bytes(form.as_bytes()),
                     is_commit: false,
+                    answer_bytes: MAX_TOKEN_BYTES,
                 })
             }
             _ => context.transport.send(Request {
@@ -225,6 +226,7 @@ impl Authenticator {
                 authorization: self.basic(),
                 body: RequestBody::None,
                 is_commit: false,
+                answer_bytes: MAX_TOKEN_BYTES,
             }),
         };
         let (place, step) = (context.place.clone(), Step::Token);

@@ -8,11 +8,12 @@ use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
 
 use imgbuild_oci::parcel::BlobContent;
+use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 
 use crate::answer::Answer;
 use crate::authenticator::{Authenticator, Context, Scope};
 use crate::challenge;
-use crate::error::{Error, NetworkKind, Place, Problem, Result, Step};
+use crate::error::{Error, NetworkError, NetworkKind, Place, Problem, Result, Step};
 use crate::host;
 use crate::monitor::{Monitor, check};
 use crate::retry::Attempts;
@@ -108,6 +109,8 @@ pub(crate) struct Call<'a> {
     pub(crate) accepts: &'a [u16],
     /// Whether it is tried again when it fails.
     pub(crate) retries: bool,
+    /// The most bytes of the answer, which say how long it may take.
+    pub(crate) answer_bytes: u64,
 }
 
 /// What is sent along; it can be sent again.
@@ -186,11 +189,18 @@ impl Client {
             registry: registry.to_owned(),
         };
         let address = host::address(registry);
+        let base = url::parse(&format!("{scheme}://{address}/v2/"));
+        let base = base.ok_or_else(|| Error::Network {
+            place: Place {
+                registry: registry.into(),
+                repository: None,
+            },
+            step: Step::Ping,
+            source: NetworkError::new(NetworkKind::Name, "its name is no address"),
+        })?;
         let client = Self {
             registry: registry.to_owned(),
-            base: format!("{scheme}://{address}/v2/")
-                .parse()
-                .expect("a reference names a host as an address does"),
+            base,
             transport: transport.map_err(bad_proxy)?,
             authenticator: Authenticator::new(options.credential.clone()),
             monitor: Arc::clone(monitor),
@@ -198,6 +208,7 @@ impl Client {
             plain_http: options.plain_http,
             chunk_bytes: options.chunk_bytes.max(1),
         };
+        client.transport.end_with(monitor);
         client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
         Ok(client)
     }
@@ -214,6 +225,7 @@ impl Client {
             body: CallBody::None,
             accepts: &[200, 401, 403, 404],
             retries: !once,
+            answer_bytes: MAX_DOCUMENT_BYTES,
         })?;
         match response.status {
             401 => match challenge_of(&response) {
@@ -259,9 +271,13 @@ impl Client {
 
     /// The address of something in a repository.
     pub(crate) fn url(&self, repository: &str, rest: &str) -> Uri {
-        format!("{}{repository}/{rest}", self.base)
-            .parse()
-            .expect("references and digests hold nothing that an address may not")
+        format!(
+            "{}{}",
+            self.base,
+            url::sanitize(&format!("{repository}/{rest}"))
+        )
+        .parse()
+        .expect("everything that an address may not hold is encoded")
     }
 
     pub(crate) fn place(&self, repository: Option<&str>) -> Place {
@@ -405,6 +421,7 @@ impl Client {
             authorization,
             body,
             is_commit: call.method == Method::PUT || call.method == Method::PATCH,
+            answer_bytes: call.answer_bytes,
         };
         let sent = match call.body {
             CallBody::None => self.transport.send(request(RequestBody::None)),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ureq::http::{Method, Uri};
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 
 use crate::authenticator::Scope;
 use crate::client::{Call, CallBody, Client};
@@ -78,6 +79,7 @@ impl Repository {
             body: CallBody::None,
             accepts,
             retries: true,
+            answer_bytes: MAX_DOCUMENT_BYTES,
         }
     }
 

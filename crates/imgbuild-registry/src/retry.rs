@@ -30,11 +30,18 @@ impl Default for RetryPolicy {
     }
 }
 
+/// How often all attempts may be used up by something that achieves a little
+/// each time: a byte at a time is not how anybody wants to go on.
+const PATIENCE: u32 = 20;
+
 /// The failures of one thing so far.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     policy: RetryPolicy,
+    /// In a row.
     failures: u32,
+    /// Also those between which something was achieved.
+    all_failures: u32,
 }
 
 impl Attempts {
@@ -42,6 +49,7 @@ impl Attempts {
         Self {
             policy,
             failures: 0,
+            all_failures: 0,
         }
     }
 
@@ -63,7 +71,9 @@ impl Attempts {
     /// about.
     pub(crate) fn wait_anyway(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
         self.failures += 1;
-        if self.failures >= self.policy.attempts {
+        self.all_failures += 1;
+        let most = self.policy.attempts.saturating_mul(PATIENCE);
+        if self.failures >= self.policy.attempts || self.all_failures >= most {
             return Err(error);
         }
         let asked = error.answer().and_then(Answer::retry_after);

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
@@ -11,6 +13,7 @@ use ureq::{Agent, Proxy, SendBody, Timeout};
 
 use crate::answer;
 use crate::error::{NetworkError, NetworkKind};
+use crate::monitor::Monitor;
 use crate::secret::Secret;
 use crate::url::Origin;
 
@@ -67,7 +70,12 @@ pub(crate) struct Transport {
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
+    /// Held as long as there is anything to end.
+    life: Arc<()>,
 }
+
+/// How long a signal may wait to be noticed by who waits for a server.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What is sent.
 pub(crate) struct Request<'a> {
@@ -78,6 +86,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: RequestBody<'a>,
     /// Whether the answer may take as long as the registry's work on the body.
     pub(crate) is_commit: bool,
+    /// The most bytes of the answer.
+    pub(crate) answer_bytes: u64,
 }
 
 /// The bytes that go with a request.
@@ -135,7 +145,24 @@ impl Transport {
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            life: Arc::new(()),
         })
+    }
+
+    /// Cuts all connections when the run should stop: a server that does not
+    /// answer would otherwise be waited for.
+    pub(crate) fn end_with(&self, monitor: &Arc<dyn Monitor>) {
+        let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
+        let life = Arc::downgrade(&self.life);
+        thread::spawn(move || {
+            while life.strong_count() > 0 {
+                if monitor.is_interrupted() {
+                    agent.shutdown();
+                    return;
+                }
+                thread::sleep(SLICE);
+            }
+        });
     }
 
     /// Returns how many requests were made, and how many bytes of bodies were
@@ -157,9 +184,12 @@ impl Transport {
         if let Some(authorization) = &request.authorization {
             http = http.header("authorization", authorization.reveal());
         }
-        let patience = match request.is_commit {
-            true => self.timeouts.commit,
-            false => self.timeouts.idle,
+        let patience = Patience {
+            read: match request.is_commit {
+                true => self.timeouts.commit,
+                false => self.timeouts.idle,
+            },
+            answer: body_time(self.timeouts.idle, request.answer_bytes),
         };
         match request.body {
             RequestBody::None => self.run(http.body(()).map_err(failure)?, patience, 0),
@@ -192,18 +222,28 @@ impl Transport {
     fn run(
         &self,
         request: HttpRequest<impl ureq::AsSendBody>,
-        patience: Duration,
+        patience: Patience,
         size: u64,
     ) -> Result<ureq::http::Response<ureq::Body>, Failure> {
         let request = self
             .agent
             .configure_request(request)
-            .timeout_per_read(Some(patience))
+            .timeout_per_read(Some(patience.read))
+            .timeout_recv_body(Some(patience.answer))
             .timeout_send_body(Some(body_time(self.timeouts.idle, size)))
-            .timeout_recv_response(Some(patience))
+            .timeout_recv_response(Some(patience.read))
             .build();
         self.agent.run(request).map_err(failure)
     }
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until its head, and between two parts of it.
+    read: Duration,
+    /// All of its body.
+    answer: Duration,
 }
 
 /// How long a body of this size may take.

@@ -90,6 +90,18 @@ pub(crate) fn encode(text: &str) -> String {
     encoded
 }
 
+/// Encodes what no address may hold, and leaves what is encoded.
+pub(crate) fn sanitize(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~:/?&=%+@,".contains(&byte) {
+            true => clean.push(char::from(byte)),
+            false => clean.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    clean
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

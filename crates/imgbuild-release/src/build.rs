@@ -32,7 +32,12 @@ pub fn build(plan: Plan, options: &BuildOptions, monitor: Monitor<'_>) -> Result
         cache: options.cache.clone(),
     };
     let image_options = plan.image().clone();
+    let mut layers = match plan.base() {
+        Some(base) => base.open_layers()?,
+        None => Vec::new(),
+    };
     let changesets = plan.into_changesets();
-    let layers = build_layers(changesets, &layer_options, monitor).map_err(Error::Image)?;
+    let built = build_layers(changesets, &layer_options, monitor).map_err(Error::Image)?;
+    layers.extend(built);
     Ok(Image::new(&image_options, layers))
 }

@@ -16,14 +16,17 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::store::Store;
 
+use crate::base::Base;
 use crate::command::{self, CommandOptions};
 use crate::contents::Contents;
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
+use crate::locale;
 use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
     Lookup, MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeOptions,
+    UnsatisfiedVersion,
 };
 use crate::warning::Warning;
 
@@ -42,6 +45,8 @@ pub struct ClosureOptions {
     pub programs: Vec<String>,
     /// Whether the host's time zones come along.
     pub brings_zones: bool,
+    /// Locales of the host to bring, by name.
+    pub locales: Vec<String>,
     /// The command, which may be a script.
     pub command: CommandOptions,
     /// The health check, whose command may be a script.
@@ -77,11 +82,15 @@ pub struct Closure {
 pub fn resolve(
     release: &Release,
     additions: &[Member],
+    base: Option<&Base>,
     options: &ClosureOptions,
 ) -> Result<Closure> {
     let mut contents = Contents::new(release.members());
     contents.add(additions);
-    let brought = programs(release, &contents, options)?;
+    if let Some(base) = base {
+        contents = base.under(contents);
+    }
+    let brought = programs(release, (&contents, base), options)?;
     let mut warnings = brought.warnings;
     let all = release.members().iter().chain(additions);
     let mut objects = object::find(all, options.store.as_deref(), &mut warnings);
@@ -89,7 +98,8 @@ pub fn resolve(
         mix::set_roles(release, mix, &mut objects);
     }
     objects.extend(brought.objects);
-    let platform = platform(&objects, options.platform.as_ref())?;
+    let wanted = base.map(Base::platform).or(options.platform.as_ref());
+    let platform = platform(&objects, wanted)?;
     let mut closure = Closure {
         members: Vec::new(),
         warnings,
@@ -98,6 +108,7 @@ pub fn resolve(
     if options.brings_runtime {
         contents.add(&brought.members);
         let runtime = runtime(release, &contents, &objects, options)?;
+        check_versions(&runtime, &contents)?;
         closure.warnings.extend(runtime_warnings(&runtime));
         closure.members = members(&runtime, options.mtime)?;
     }
@@ -105,10 +116,25 @@ pub fn resolve(
     Ok(closure)
 }
 
+/// Returns what the programs of the release and the additions are for; `None`
+/// without one that says it.
+///
+/// # Errors
+///
+/// When they are for different platforms.
+pub fn release_platform(release: &Release, additions: &[Member]) -> Result<Option<Platform>> {
+    let all = release.members().iter().chain(additions);
+    let mut objects = object::find(all, None, &mut Vec::new());
+    if let Some(mix) = release.mix() {
+        mix::set_roles(release, mix, &mut objects);
+    }
+    platform(&objects, None)
+}
+
 /// Brings programs of the host: those asked for, and what scripts need.
 fn programs(
     release: &Release,
-    contents: &Contents<'_>,
+    (contents, base): (&Contents<'_>, Option<&Base>),
     options: &ClosureOptions,
 ) -> Result<Brought> {
     let path = match &options.path {
@@ -126,7 +152,12 @@ fn programs(
     if options.brings_zones {
         programs.ask_for_zones()?;
     }
+    for name in &options.locales {
+        locale::bring(name, &mut programs)?;
+    }
     if options.brings_runtime {
+        programs.set_release(release.root(), release.prefix());
+        programs.bring_environments(contents, release.members());
         let commands = {
             let mut everything = contents.clone();
             everything.add(programs.members());
@@ -134,7 +165,7 @@ fn programs(
                 release,
                 &everything,
                 &options.command,
-                options.healthcheck.as_ref(),
+                (options.healthcheck.as_ref(), base),
             )
         };
         for path in &commands {
@@ -143,7 +174,7 @@ fn programs(
         match release.mix() {
             Some(mix) => mix::bring(release, mix, &mut programs)?,
             None => {
-                for member in commands.iter().filter_map(|path| contents.get(path)) {
+                for member in commands.iter().filter_map(|path| contents.own(path)) {
                     mix::name_missing_calls(member, &mut programs);
                 }
             }
@@ -186,7 +217,10 @@ fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
         (EntryKind::Symlink { target }, _) => Some(Node::Symlink(target.clone())),
         (EntryKind::Hardlink { target }, _) => node(contents, target),
         (EntryKind::File { .. }, Some(Content::File(file))) => Some(Node::File(file.path.clone())),
-        (EntryKind::File { .. }, _) => None,
+        (EntryKind::File { .. }, Some(Content::Range(range))) => {
+            Some(Node::Base(Some(range.clone())))
+        }
+        (EntryKind::File { .. }, _) => Some(Node::Base(None)),
     }
 }
 
@@ -286,17 +320,35 @@ fn runtime_warnings(runtime: &Runtime) -> Vec<Warning> {
             }
         })
     });
-    let versions = runtime.unsatisfied.iter().map(|version| {
-        let available = match &version.available {
-            Some(available) => format!("it has up to {available}"),
-            None => "it has none of them".to_owned(),
-        };
-        Warning::Module(format!(
-            "`{}` needs {} of `{}`; {available}",
-            version.object, version.version, version.library
-        ))
-    });
+    let versions = runtime.unsatisfied.iter();
+    let versions = versions.map(|version| Warning::Module(version_text(version)));
     modules.chain(versions).collect()
+}
+
+fn version_text(version: &UnsatisfiedVersion) -> String {
+    let available = match &version.available {
+        Some(available) => format!("it has up to {available}"),
+        None => "it has none of them".to_owned(),
+    };
+    format!(
+        "`{}` needs {} of `{}`; {available}",
+        version.object, version.version, version.library
+    )
+}
+
+/// Refuses programs that need more than a library of the base image has: the
+/// loader does not start them.
+fn check_versions(runtime: &Runtime, contents: &Contents<'_>) -> Result<()> {
+    let is_base = |path: &ImagePath| contents.own(path).is_none() && contents.base(path).is_some();
+    let versions = runtime.unsatisfied.iter();
+    let versions: Vec<String> = versions
+        .filter(|version| version.role == Role::Program && is_base(&version.library))
+        .map(version_text)
+        .collect();
+    match versions.is_empty() {
+        true => Ok(()),
+        false => Err(Error::UnsatisfiedVersions { versions }),
+    }
 }
 
 fn members(runtime: &Runtime, mtime: u64) -> Result<Vec<Member>> {

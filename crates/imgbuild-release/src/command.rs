@@ -5,10 +5,11 @@ use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 
+use crate::base::Base;
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::{Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
-use crate::release::{Kind, Release};
+use crate::release::{Direct, Kind, MixRelease, Release};
 
 /// Docker's default, said out loud: not every engine adds it.
 pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -22,6 +23,8 @@ pub struct CommandOptions {
     pub cmd: Option<Vec<String>>,
     /// Whether the image has no entrypoint unless one is given.
     pub no_entrypoint: bool,
+    /// Whether the image does not get its base's command.
+    pub no_cmd: bool,
 }
 
 /// The command as the configuration says it.
@@ -29,34 +32,161 @@ pub struct CommandOptions {
 pub(crate) struct Command {
     pub(crate) entrypoint: Option<Vec<String>>,
     pub(crate) cmd: Option<Vec<String>>,
+    /// What the command itself wants in the environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Whether it is the base image's program that runs.
+    pub(crate) is_inherited: bool,
+}
+
+impl Command {
+    fn own(entrypoint: Option<Vec<String>>, cmd: Option<Vec<String>>) -> Self {
+        Self {
+            entrypoint,
+            cmd,
+            ..Self::default()
+        }
+    }
+
+    fn inherited(entrypoint: Option<&Vec<String>>, cmd: Option<&Vec<String>>) -> Self {
+        Self {
+            entrypoint: entrypoint.cloned(),
+            cmd: cmd.cloned(),
+            is_inherited: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Resolves the command that was given, or finds the one that is meant.
+///
+/// Of a base image's command, an entrypoint that is given replaces all, a
+/// command that is given the command only, as [`FROM`] does. A program of the
+/// release replaces all; a release without one leaves all as it is.
+///
+/// [`FROM`]: https://docs.docker.com/reference/dockerfile/#understand-how-cmd-and-entrypoint-interact
 pub(crate) fn decide(
     release: &Release,
     contents: &Contents<'_>,
     options: &CommandOptions,
+    (given, base): (&[(String, String)], Option<&Base>),
 ) -> Result<Command> {
-    let resolve = |arguments: &Vec<String>| resolve(release.prefix(), contents, arguments);
-    match (&options.entrypoint, &options.cmd) {
-        (Some(entrypoint), cmd) => Ok(Command {
-            entrypoint: Some(resolve(entrypoint)?),
-            cmd: cmd.clone(),
-        }),
-        (None, Some(cmd)) => Ok(Command {
-            entrypoint: None,
-            cmd: Some(resolve(cmd)?),
-        }),
-        (None, None) if options.no_entrypoint => Ok(Command::default()),
-        (None, None) if release.kind() == Kind::Mix => Ok(Command {
-            entrypoint: None,
-            cmd: Some(mix_command(release, contents)?),
-        }),
-        (None, None) => Ok(Command {
-            entrypoint: Some(vec![guess(release)?.to_string()]),
-            cmd: None,
-        }),
+    if let (Some(direct), Some(mix)) = (release.direct(), release.mix()) {
+        return decide_direct(release, (direct, mix), contents, options, given);
     }
+    let resolve = |arguments: &Vec<String>| resolve(release.prefix(), contents, arguments);
+    let base = base.map(Base::configuration);
+    let base_entrypoint = base.and_then(|base| base.entrypoint.as_ref());
+    let base_entrypoint = base_entrypoint.filter(|_| !options.no_entrypoint);
+    match (&options.entrypoint, &options.cmd) {
+        (Some(entrypoint), cmd) => {
+            let entrypoint = resolve(entrypoint)?;
+            Ok(Command::own(Some(entrypoint), cmd.clone()))
+        }
+        (None, Some(cmd)) if base_entrypoint.is_some() => {
+            Ok(Command::inherited(base_entrypoint, Some(cmd)))
+        }
+        (None, Some(cmd)) => Ok(Command::own(None, Some(resolve(cmd)?))),
+        (None, None) if options.no_entrypoint => Ok(Command::default()),
+        (None, None) if options.no_cmd && base_entrypoint.is_some() => {
+            Ok(Command::inherited(base_entrypoint, None))
+        }
+        (None, None) => match (default_command(release, contents), base) {
+            (Err(Error::NoCommand { candidates }), Some(base))
+                if candidates.is_empty() && (base.entrypoint.is_some() || base.cmd.is_some()) =>
+            {
+                let cmd = base.cmd.as_ref().filter(|_| !options.no_cmd);
+                Ok(Command::inherited(base.entrypoint.as_ref(), cmd))
+            }
+            (command, _) => command,
+        },
+    }
+}
+
+/// Finds the program of the release that is meant.
+fn default_command(release: &Release, contents: &Contents<'_>) -> Result<Command> {
+    if release.kind() == Kind::Mix {
+        return Ok(Command::own(None, Some(mix_command(release, contents)?)));
+    }
+    let entrypoint = vec![guess(release)?.to_string()];
+    Ok(Command::own(Some(entrypoint), None))
+}
+
+/// Starts the virtual machine itself, as the release's scripts would, or
+/// another program that needs no shell.
+fn decide_direct(
+    release: &Release,
+    (direct, mix): (&Direct, &MixRelease),
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+    given: &[(String, String)],
+) -> Result<Command> {
+    let words = [&options.entrypoint, &options.cmd].map(Option::as_deref);
+    let words = words.map(Option::unwrap_or_default).concat();
+    if words.is_empty() && options.no_entrypoint {
+        return Ok(Command::default());
+    }
+    let verb = match mix.is_relx {
+        true => "foreground",
+        false => "start",
+    };
+    let prefix = release.prefix();
+    let is = |word: &str, name: &str| {
+        let path = prefix.join(format!("bin/{name}"));
+        let path = path.is_ok_and(|path| path.to_string() == word);
+        path || word == name || word.strip_prefix("bin/") == Some(name)
+    };
+    let as_server = match words.as_slice() {
+        [] => Some(direct.has_server()),
+        [word] if direct.has_server() && is(word, "server") => Some(true),
+        [word, command] if command == verb && is(word, release.name()) => Some(false),
+        _ => None,
+    };
+    let start = direct.start(prefix, mix, as_server == Some(true), given);
+    if as_server.is_some() {
+        return Ok(Command {
+            entrypoint: Some(start.arguments),
+            environment: start.environment,
+            ..Command::default()
+        });
+    }
+    let other = binary_command(prefix, contents, options);
+    let other = other.ok_or_else(|| Error::Command {
+        command: words.first().cloned().unwrap_or_default(),
+        reason: format!(
+            "without a shell, only programs can, and the release by `bin/server` or `bin/{} {verb}`",
+            release.name()
+        ),
+    })?;
+    Ok(Command {
+        environment: start.environment,
+        ..other
+    })
+}
+
+/// Returns the command that was given when it is machine code.
+fn binary_command(
+    prefix: &ImagePath,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+) -> Option<Command> {
+    let given = options.entrypoint.as_ref().or(options.cmd.as_ref())?;
+    let words = resolve(prefix, contents, given).ok()?;
+    let path = ImagePath::parse(words.first()?).ok()?;
+    let content = contents.file(&path)?.content.as_ref()?;
+    if first_bytes(content, 4) != b"\x7fELF" {
+        return None;
+    }
+    Some(match options.entrypoint.is_some() {
+        true => Command {
+            entrypoint: Some(words),
+            cmd: options.cmd.clone(),
+            ..Command::default()
+        },
+        false => Command {
+            cmd: Some(words),
+            ..Command::default()
+        },
+    })
 }
 
 /// Makes the first argument an absolute path of something that can run.
@@ -77,7 +207,7 @@ pub(crate) fn resolve(
         false => {
             let direct = prefix.join(command).map_err(Error::Path)?;
             let in_bin = prefix.join(format!("bin/{command}")).map_err(Error::Path)?;
-            let system = SYSTEM_PATH.split(':');
+            let system = contents.base_path().unwrap_or(SYSTEM_PATH).split(':');
             let system = system.filter_map(|at| ImagePath::parse(format!("{at}/{command}")).ok());
             let mut others = [in_bin].into_iter().chain(system);
             let is_bare = !command.contains('/');
@@ -145,11 +275,16 @@ fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>
 /// Returns the `PATH` that containers start with, unless the user gives one.
 pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
     let bin = release.prefix().join("bin").map_err(Error::Path)?;
+    let path = contents.base_path().unwrap_or(SYSTEM_PATH);
+    let has_bin = || {
+        path.split(':')
+            .any(|known| known.as_bytes() == bin.as_bytes())
+    };
     Ok(match release.kind() {
-        Kind::Mix | Kind::Tree if contents.get(&bin).is_some() && bin.as_bytes() != b"/bin" => {
-            format!("{bin}:{SYSTEM_PATH}")
+        Kind::Mix | Kind::Tree if contents.own(&bin).is_some() && !has_bin() => {
+            format!("{bin}:{path}")
         }
-        Kind::Mix | Kind::Tree | Kind::Cargo => SYSTEM_PATH.to_owned(),
+        Kind::Mix | Kind::Tree | Kind::Cargo => path.to_owned(),
     })
 }
 
@@ -159,9 +294,9 @@ pub(crate) fn files(
     release: &Release,
     contents: &Contents<'_>,
     options: &CommandOptions,
-    healthcheck: Option<&Healthcheck>,
+    (healthcheck, base): (Option<&Healthcheck>, Option<&Base>),
 ) -> Vec<ImagePath> {
-    let command = decide(release, contents, options).unwrap_or_default();
+    let command = decide(release, contents, options, (&[], base)).unwrap_or_default();
     let command = command.entrypoint.or(command.cmd);
     let check = healthcheck.and_then(|check| match check.test.as_slice() {
         [kind, command @ ..] if kind == "CMD" => resolve(release.prefix(), contents, command).ok(),
@@ -258,7 +393,12 @@ mod tests {
         let root = directory.path().join("app");
         Tree::parse(tree).unwrap().write_to(&root).unwrap();
         let release = open(&root);
-        decide(&release, &Contents::new(release.members()), options)
+        decide(
+            &release,
+            &Contents::new(release.members()),
+            options,
+            (&[], None),
+        )
     }
 
     fn open(root: &Path) -> Release {
@@ -269,6 +409,7 @@ mod tests {
             patterns: Patterns::new(&[]).unwrap(),
             allow_set_id: false,
             cookie: crate::release::Cookie::Keep,
+            boot: crate::release::Boot::Script,
             mtime: 1,
         };
         Release::open(root, &options).unwrap()

@@ -1,12 +1,13 @@
 //! What an image will hold, by path: links are followed as the kernel does.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind};
-use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::path::{ImagePath, escaped};
+
+use crate::error::Refusal;
 
 /// How many links are followed before they count as a loop: the kernel's own
 /// limit (path_resolution(7)).
@@ -18,6 +19,9 @@ pub(crate) struct Contents<'a> {
     /// The release's, sorted: too many to be copied into a map.
     sorted: &'a [Member],
     others: BTreeMap<&'a ImagePath, &'a Member>,
+    /// A base image's, sorted: what lies there unless something else does.
+    base: &'a [Member],
+    base_path: Option<&'a str>,
 }
 
 /// Where a path ends when all its links are followed.
@@ -37,7 +41,21 @@ impl<'a> Contents<'a> {
         Self {
             sorted,
             others: BTreeMap::new(),
+            base: &[],
+            base_path: None,
         }
+    }
+
+    /// Puts everything over a base image's members, which are sorted by path.
+    pub(crate) fn over(mut self, base: &'a [Member], path: Option<&'a str>) -> Self {
+        self.base = base;
+        self.base_path = path;
+        self
+    }
+
+    /// Returns the `PATH` of the base image.
+    pub(crate) fn base_path(&self) -> Option<&'a str> {
+        self.base_path
     }
 
     /// Adds members; one whose path is known stays as it was.
@@ -49,13 +67,17 @@ impl<'a> Contents<'a> {
 
     /// Returns what lies at exactly this path.
     pub(crate) fn get(&self, path: &ImagePath) -> Option<&'a Member> {
-        let found = self
-            .sorted
-            .binary_search_by(|member| member.entry.path.cmp(path));
-        match found {
-            Ok(index) => Some(&self.sorted[index]),
-            Err(_) => self.others.get(path).copied(),
-        }
+        self.own(path).or_else(|| self.base(path))
+    }
+
+    /// Returns what lies at exactly this path and is no base image's.
+    pub(crate) fn own(&self, path: &ImagePath) -> Option<&'a Member> {
+        find(self.sorted, path).or_else(|| self.others.get(path).copied())
+    }
+
+    /// Returns what a base image has at exactly this path.
+    pub(crate) fn base(&self, path: &ImagePath) -> Option<&'a Member> {
+        find(self.base, path)
     }
 
     /// Follows all links of `path`, the last one too.
@@ -106,6 +128,11 @@ impl<'a> Contents<'a> {
     }
 }
 
+fn find<'a>(sorted: &'a [Member], path: &ImagePath) -> Option<&'a Member> {
+    let found = sorted.binary_search_by(|member| member.entry.path.cmp(path));
+    found.ok().map(|index| &sorted[index])
+}
+
 /// The names of a path, last first.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b'/')
@@ -118,20 +145,47 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
 /// Returns the first bytes of a file, at most `limit`; of one that cannot be
 /// read none.
 pub(crate) fn first_bytes(content: &Content, limit: u64) -> Vec<u8> {
-    match content {
-        Content::Bytes(bytes) => {
-            let end = usize::try_from(limit).map_or(bytes.len(), |limit| limit.min(bytes.len()));
-            bytes[..end].to_vec()
-        }
-        Content::File(file) => {
-            let mut bytes = Vec::new();
-            let read = fs_err::File::open(&file.path)
-                .and_then(|file| file.take(limit).read_to_end(&mut bytes));
-            match read {
-                Ok(_) => bytes,
-                Err(_) => Vec::new(),
-            }
-        }
+    content.first_bytes(limit).unwrap_or_default()
+}
+
+/// Follows the links of the directories above `path`.
+pub(crate) fn real_place(
+    contents: &Contents<'_>,
+    path: &ImagePath,
+) -> std::result::Result<ImagePath, Refusal> {
+    let Some(parent) = path.parent() else {
+        return Ok(path.clone());
+    };
+    let below_a_file = |parent: ImagePath| Refusal::BelowAFile {
+        path: path.clone(),
+        parent,
+    };
+    let end = match contents.resolve(&parent) {
+        End::There(end) | End::Nothing(end) => end,
+        End::Loop => return Err(below_a_file(parent)),
+    };
+    let is_directory = |path: &ImagePath| {
+        let member = contents.get(path);
+        member.is_none_or(|member| member.entry.kind == EntryKind::Directory)
+    };
+    if let Some(file) = [end.clone()]
+        .into_iter()
+        .chain(end.ancestors())
+        .find(|path| !is_directory(path))
+    {
+        return Err(below_a_file(file));
+    }
+    let joined = end.join(path.file_name());
+    joined.map_err(|_| below_a_file(end))
+}
+
+/// Says where a member comes from.
+pub(crate) fn source(member: &Member) -> String {
+    match (&member.content, &member.entry.kind) {
+        (Some(Content::File(file)), _) => format!("`{}`", file.path.display()),
+        (_, EntryKind::Symlink { target }) => format!("a link to `{}`", escaped(target)),
+        (_, EntryKind::Directory) => "a directory".to_owned(),
+        _ => "imgbuild".to_owned(),
     }
 }
 

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
+use crate::base::BaseError;
 use crate::certificates::CertificateError;
+use crate::locale::LocaleError;
 use crate::pattern::PatternError;
+use crate::release::BootProblem;
 use crate::runtime::RuntimeError;
 
 /// How many problems a message shows; the rest is counted.
@@ -57,6 +60,13 @@ pub enum Error {
     NoStartData {
         /// The path as given.
         path: PathBuf,
+    },
+
+    /// A release whose start needs a shell is to start without one.
+    #[error("the release cannot start without a shell{}", Shown(problems))]
+    NoDirectBoot {
+        /// Everything that only a shell could do.
+        problems: Vec<BootProblem>,
     },
 
     /// A program that was asked for is not in the release.
@@ -129,9 +139,39 @@ pub enum Error {
         problems: Vec<ProgramProblem>,
     },
 
+    /// A locale that is asked for cannot be brought.
+    #[error(transparent)]
+    Locale(LocaleError),
+
     /// The runtime closure could not be computed.
     #[error(transparent)]
     Runtime(RuntimeError),
+
+    /// Symbol versions that programs need and libraries of the base image
+    /// lack, all of them.
+    #[error("the base image is too old for the release{}", Shown(versions))]
+    UnsatisfiedVersions {
+        /// Each one with the file that needs it and what is there.
+        versions: Vec<String>,
+    },
+
+    /// The base image leaves no room for a layer.
+    #[error("the base image has {base} layers, and the image may have {limit}")]
+    TooManyLayers {
+        /// The layers of the base.
+        base: usize,
+        /// The most that the image may have.
+        limit: usize,
+    },
+
+    /// The base image cannot be used.
+    #[error("cannot use the base image `{}`", path.display())]
+    Base {
+        /// The layout or archive, as it was given.
+        path: PathBuf,
+        /// Why.
+        source: Box<BaseError>,
+    },
 
     /// A CA bundle cannot be used.
     #[error(transparent)]
@@ -260,6 +300,18 @@ pub enum ProgramProblem {
         /// What is nowhere.
         name: String,
     },
+    /// A script's first line names a program of the release by its path on
+    /// the host.
+    InRelease {
+        /// The script in the image.
+        script: ImagePath,
+        /// Its first line.
+        line: String,
+        /// What it names.
+        name: String,
+        /// Where that lands.
+        place: ImagePath,
+    },
     /// A script's first line ends as on Windows.
     CarriageReturn {
         /// The script in the image.
@@ -286,6 +338,15 @@ impl fmt::Display for ProgramProblem {
             Self::Interpreter { script, line, name } => write!(
                 formatter,
                 "`{name}`, by which `{script}` runs: line 1 is `{line}`"
+            ),
+            Self::InRelease {
+                script,
+                line,
+                name,
+                place,
+            } => write!(
+                formatter,
+                "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
             ),
             Self::CarriageReturn { script, line } => write!(
                 formatter,

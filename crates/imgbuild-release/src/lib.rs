@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod addition;
+pub mod base;
 pub mod build;
 pub mod certificates;
 pub mod closure;
@@ -10,10 +11,14 @@ mod command;
 mod contents;
 pub mod elf;
 pub mod error;
+pub mod git;
 pub mod layering;
+pub mod locale;
+pub mod package;
 pub mod pattern;
 pub mod plan;
 mod programs;
+pub mod provenance;
 pub mod release;
 pub mod runtime;
 mod script;

@@ -4,6 +4,7 @@ mod assemble;
 mod configuration;
 mod show;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use imgbuild_oci::changeset::{Changeset, Member};
@@ -14,18 +15,20 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 
-pub use configuration::ConfigurationOptions;
+pub use configuration::{Cleared, ConfigurationOptions, Field};
 pub use show::kind_name;
 
+use crate::base::Base;
 use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
 use crate::closure::Closure;
 pub use crate::command::CommandOptions;
-use crate::contents::{Contents, first_bytes, is_executable};
+use crate::command::{Command, decide};
+use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::error::{Error, Result};
 use crate::release::{LeftOut, MixRelease, Release};
 use crate::skeleton::{self, Accounts, User, UserName};
 use crate::warning::Warning;
-use assemble::{Assembly, Conflict};
+use assemble::{Assembly, Conflict, Ground};
 use configuration::Environment;
 
 /// The most layers that Docker's graph drivers stack.
@@ -45,7 +48,7 @@ pub struct PlanOptions {
     /// Whether the image gets users, `/tmp` and a home.
     pub has_skeleton: bool,
     /// Further directories that the user may write to.
-    pub writable: std::collections::BTreeSet<ImagePath>,
+    pub writable: BTreeSet<ImagePath>,
     /// The platform, decided before.
     pub platform: Platform,
     /// The creation time in RFC 3339.
@@ -53,7 +56,7 @@ pub struct PlanOptions {
     /// Who made the image.
     pub author: Option<String>,
     /// The annotations of the manifest.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     /// The compression of all layers.
     pub compression: Compression,
     /// The most layers that the image may have.
@@ -75,6 +78,9 @@ pub struct Ingredients {
     pub certificates: Option<Certificates>,
     /// Whether these are others than Mozilla's roots.
     pub has_own_certificates: bool,
+    /// The image that this one is built on. The release and the additions have
+    /// been put onto it.
+    pub base: Option<Base>,
 }
 
 /// Everything that will be written. `build` decides nothing more.
@@ -87,6 +93,7 @@ pub struct Plan {
     layers: Vec<PlannedLayer>,
     left_out: Vec<LeftOut>,
     warnings: Vec<Warning>,
+    base: Option<Base>,
 }
 
 /// One layer to be made.
@@ -112,59 +119,78 @@ impl Plan {
             closure,
             certificates,
             has_own_certificates,
+            base,
         } = ingredients;
+        let base_image = base.as_ref();
         let additions = assemble::place_additions(release.members(), additions)?;
         let mut users = Contents::new(release.members());
         users.add(&additions);
+        if let Some(base) = base_image {
+            users = base.under(users);
+        }
         let mut certificate_members = match &certificates {
             Some(certificates) => certificates_as_members(certificates),
             None => Vec::new(),
         };
         set_mtime(&mut certificate_members, options.mtime);
-        let user = find_user(&users, options)?;
         let has_node = has_program(&release, &additions, b"node");
         let environment = Environment {
+            base: base_image,
             has_bundle: certificates.is_some(),
             tells_node: has_own_certificates && has_node,
         };
         let mut everything = users.clone();
         everything.add(&closure.members);
+        let given = options.configuration.env.as_slice();
+        let command = decide(&release, &everything, &options.command, (given, base_image))?;
+        let (user, user_text) = find_user(&users, options, base_image, &command)?;
+        let decided = (command, user_text);
         let config =
-            configuration::configuration(&release, &everything, options, user, environment)?;
+            configuration::configuration(&release, &everything, options, decided, environment)?;
         let mut warnings = release.warnings().to_vec();
+        warnings.retain(|warning| !is_settled(warning, &everything));
+        warnings.retain(|warning| !leads_to_base(warning, &users));
         warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
         if certificates.is_some() && has_program(&release, &additions, b"java") {
             warnings.push(Warning::JavaReadsNoBundle);
         }
-        let mut base = Vec::new();
+        let mut own = Vec::new();
         if options.has_skeleton {
-            base.extend(skeleton::skeleton(user));
+            own.extend(skeleton(&users, user));
         }
-        base.extend(own_directories(options, &config, user)?);
-        set_mtime(&mut base, options.mtime);
+        own.extend(own_directories(options, &config, (&users, user))?);
+        set_mtime(&mut own, options.mtime);
+        let ground = Ground {
+            base: base_image,
+            own: own_places(options, &users),
+        };
         let mut assembly = Assembly::new(&users);
-        assembly.add("skeleton", base, Conflict::Yield);
+        assembly.add("skeleton", own, Conflict::Yield);
         assembly.add("runtime", closure.members, Conflict::Yield);
         assembly.add("certificates", certificate_members, Conflict::Refuse);
         let parts = assembly.finish()?;
         let left_out = release.take_left_out();
         let root = release.root().to_path_buf();
-        let layers = assemble::layers(parts, release, additions, options)?;
+        let layers = assemble::layers(parts, release, additions, &ground, options)?;
+        let base_author = base_image.and_then(Base::author).map(str::to_owned);
         Ok(Self {
             release: root,
             references: options.references.clone(),
             image: ImageOptions {
                 platform: options.platform.clone(),
                 created: options.created.clone(),
-                author: options.author.clone(),
+                author: options.author.clone().or(base_author),
                 config,
-                annotations: options.annotations.clone(),
+                annotations: annotations(options, base_image),
+                base_history: base_image.map(Base::history).unwrap_or_default().to_vec(),
+                base_layers: base_image.map_or(0, |base| base.layers().len()),
             },
             compression: options.compression,
             layers,
             left_out,
             warnings,
+            base,
         })
     }
 
@@ -192,6 +218,12 @@ impl Plan {
         &self.layers
     }
 
+    /// Returns the image that this one is built on.
+    #[must_use]
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
     pub(crate) fn into_changesets(self) -> Vec<Changeset> {
         let layers = self.layers.into_iter();
         layers.map(|layer| layer.changeset).collect()
@@ -210,10 +242,31 @@ impl Plan {
     }
 }
 
+/// Whether a link of the release that seemed to lead nowhere leads to
+/// something of the base image.
+fn leads_to_base(warning: &Warning, contents: &Contents<'_>) -> bool {
+    match warning {
+        Warning::DanglingLink { path, .. } | Warning::LinkLeavesRelease { path, .. } => {
+            let end = contents.resolve(path);
+            matches!(end, End::There(end) if contents.base(&end).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// Returns whether what a link leads to has come along.
+fn is_settled(warning: &Warning, contents: &Contents<'_>) -> bool {
+    match warning {
+        Warning::LinkLeavesRelease { path, .. } => contents.file(path).is_some(),
+        _ => false,
+    }
+}
+
 /// Names the secret of a mix release, whether it is in the image or not.
 fn cookie_warning(release: &Release) -> Option<Warning> {
     let cookie = MixRelease::cookie();
     release.mix()?;
+    let needs_one = release.direct().is_none();
     let path = release.prefix().join(cookie).ok()?;
     let is_in = |member: &Member| member.entry.path == path;
     if release.members().iter().any(is_in) {
@@ -221,24 +274,81 @@ fn cookie_warning(release: &Release) -> Option<Warning> {
     }
     let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
     let mut left_out = release.left_out().iter();
-    left_out.any(is_left_out).then_some(Warning::CookieLeftOut)
+    (left_out.any(is_left_out) && needs_one).then_some(Warning::CookieLeftOut)
 }
 
-/// Finds the user's numbers in the passwd file that the image will have.
-fn find_user(contents: &Contents<'_>, options: &PlanOptions) -> Result<User> {
-    let Some(name) = &options.user else {
-        return Ok(User::NONROOT);
-    };
+/// Finds the user's numbers in the passwd file that the image will have, and
+/// what the configuration says.
+///
+/// A user that nobody gives is the base image's, as the base says it. Where
+/// the base says none, a program of the base runs as root, as it does there,
+/// and one of the release as nobody special.
+fn find_user(
+    contents: &Contents<'_>,
+    options: &PlanOptions,
+    base: Option<&Base>,
+    command: &Command,
+) -> Result<(User, Option<String>)> {
     let text = |path: &str| {
         let path = ImagePath::parse(path).ok()?;
         let content = contents.file(&path)?.content.as_ref()?;
         Some(String::from_utf8_lossy(&first_bytes(content, 1 << 20)).into_owned())
     };
-    let accounts = match (text("/etc/passwd"), text("/etc/group")) {
+    let accounts = || match (text("/etc/passwd"), text("/etc/group")) {
         (None, None) if options.has_skeleton => Accounts::of_skeleton(),
         (passwd, group) => Accounts::parse(&passwd.unwrap_or_default(), &group.unwrap_or_default()),
     };
-    accounts.find(name)
+    let numbers = |user: User| Some(format!("{}:{}", user.uid, user.gid));
+    if let Some(name) = &options.user {
+        let user = accounts().find(name)?;
+        return Ok((user, numbers(user)));
+    }
+    if options.configuration.cleared.fields.contains(&Field::User) {
+        return Ok((User::ROOT, None));
+    }
+    match base.and_then(|base| base.configuration().user.as_ref()) {
+        Some(text) => {
+            let (user, group) = match text.split_once(':') {
+                Some((user, group)) => (user, Some(group.to_owned())),
+                None => (text.as_str(), None),
+            };
+            let user = user.to_owned();
+            let found = accounts().find(&UserName { user, group })?;
+            Ok((found, Some(text.clone())))
+        }
+        None if command.is_inherited => Ok((User::ROOT, None)),
+        None => Ok((User::NONROOT, numbers(User::NONROOT))),
+    }
+}
+
+/// Users, `/tmp` and a home. Where a base image has users, theirs is the home;
+/// a directory that it has is as it should be.
+fn skeleton(contents: &Contents<'_>, user: User) -> Vec<Member> {
+    let mut members = skeleton::skeleton(user);
+    let is_there = |path: &ImagePath| contents.base(path).is_some();
+    members.retain(|member| member.content.is_some() || !is_there(&member.entry.path));
+    let passwd = ImagePath::parse("/etc/passwd").expect("the path is absolute and short");
+    if contents.base(&passwd).is_some() {
+        members.retain(|member| !member.entry.path.as_bytes().starts_with(b"/home/"));
+        members.retain(|member| member.entry.path.as_bytes() != b"/root");
+    }
+    members
+}
+
+/// Says which image this one is built on, as the [annotation keys] have it.
+///
+/// [annotation keys]: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md#pre-defined-annotation-keys
+fn annotations(options: &PlanOptions, base: Option<&Base>) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
+    if let Some(base) = base {
+        let key = |name: &str| format!("org.opencontainers.image.base.{name}");
+        annotations.insert(key("name"), base.name().to_owned());
+        if let Some(digest) = base.digest() {
+            annotations.insert(key("digest"), digest.to_string());
+        }
+    }
+    annotations.extend(options.annotations.clone());
+    annotations
 }
 
 fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
@@ -255,7 +365,7 @@ fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
 fn own_directories(
     options: &PlanOptions,
     config: &Configuration,
-    user: User,
+    (contents, user): (&Contents<'_>, User),
 ) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     for path in options.configuration.volumes.union(&options.writable) {
@@ -268,11 +378,24 @@ fn own_directories(
     }
     if let Some(path) = &config.working_dir {
         let path = ImagePath::parse(path).map_err(Error::Path)?;
-        if !path.is_root() {
+        let is_there = matches!(contents.resolve(&path), End::There(_));
+        let is_base = is_there && contents.own(&path).is_none();
+        if !path.is_root() && !is_base {
             members.push(Entry::directory(path).into());
         }
     }
     Ok(members)
+}
+
+/// Where the directories lie that the user of the image is to have, whatever a
+/// base image says of them.
+fn own_places(options: &PlanOptions, contents: &Contents<'_>) -> BTreeSet<ImagePath> {
+    let wanted = options.configuration.volumes.union(&options.writable);
+    let places = wanted.map(|path| match contents.resolve(path) {
+        End::There(end) | End::Nothing(end) => end,
+        End::Loop => path.clone(),
+    });
+    places.collect()
 }
 
 fn set_mtime(members: &mut [Member], mtime: u64) {

@@ -1,6 +1,7 @@
 //! A finished build: what it is, and which of its files go into an image.
 
 mod cargo;
+mod kind;
 mod links;
 mod listing;
 mod mix;
@@ -9,10 +10,8 @@ mod walk;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use fs_err as fs;
 use imgbuild_oci::changeset::Member;
@@ -21,63 +20,15 @@ use imgbuild_oci::entry::Entry;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
+use crate::base::Base;
 use crate::error::{Error, Refusal, Result};
 use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
 
-pub use mix::{Cookie, MixRelease};
+pub use kind::{Kind, ParseKindError};
+pub(crate) use mix::Direct;
+pub use mix::{Boot, BootProblem, Cookie, MixRelease};
 pub(crate) use walk::{Found, walk};
-
-/// What made a release, which decides what of it goes in and where it lands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A profile directory of Cargo's: `target/release`.
-    Cargo,
-    /// What `mix release` or relx make of Elixir and Erlang.
-    Mix,
-    /// A directory that goes in as it is.
-    Tree,
-}
-
-impl Kind {
-    /// Returns where a release of this kind lands.
-    #[must_use]
-    pub fn default_prefix(self) -> &'static str {
-        match self {
-            Self::Cargo => "/usr/local/bin",
-            Self::Mix | Self::Tree => "/app",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Cargo => "cargo",
-            Self::Mix => "mix",
-            Self::Tree => "tree",
-        })
-    }
-}
-
-/// A text that names no kind of release.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{0}` (known: `cargo`, `mix`, `tree`)")]
-pub struct ParseKindError(String);
-
-impl FromStr for Kind {
-    type Err = ParseKindError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text {
-            "cargo" => Ok(Self::Cargo),
-            "mix" => Ok(Self::Mix),
-            "tree" => Ok(Self::Tree),
-            _ => Err(ParseKindError(text.to_owned())),
-        }
-    }
-}
 
 /// What to take of a release.
 #[derive(Debug, Clone)]
@@ -94,6 +45,8 @@ pub struct ReleaseOptions {
     pub allow_set_id: bool,
     /// Whether the cookie of a mix release goes in.
     pub cookie: Cookie,
+    /// What starts a mix release.
+    pub boot: Boot,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }
@@ -106,6 +59,7 @@ pub struct Release {
     prefix: ImagePath,
     name: String,
     mix: Option<MixRelease>,
+    direct: Option<Direct>,
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
@@ -146,15 +100,15 @@ impl Release {
             Some(prefix) => prefix.clone(),
             None => ImagePath::parse(kind.default_prefix()).map_err(Error::Path)?,
         };
-        let mut selection = Selection::new(root, &prefix, options);
-        match kind {
-            Kind::Cargo => cargo::select(&mut selection)?,
-            Kind::Mix => mix::select(&mut selection)?,
-            Kind::Tree => selection.take_tree(&|_, _| None)?,
-        }
         let mix = (kind == Kind::Mix)
             .then(|| mix::describe(root))
             .transpose()?;
+        let mut selection = Selection::new(root, &prefix, options);
+        match (kind, &mix) {
+            (Kind::Cargo, _) => cargo::select(&mut selection)?,
+            (_, Some(mix)) => selection.direct = mix::select(&mut selection, mix)?,
+            (_, None) => selection.take_tree(&|_, _| None)?,
+        }
         let name = match kind {
             Kind::Cargo => cargo::package_name(root),
             Kind::Mix => mix.as_ref().map(|mix| mix.name.clone()),
@@ -192,6 +146,11 @@ impl Release {
     #[must_use]
     pub fn mix(&self) -> Option<&MixRelease> {
         self.mix.as_ref()
+    }
+
+    /// Returns how a mix release starts without a shell, if it is to do so.
+    pub(crate) fn direct(&self) -> Option<&Direct> {
+        self.direct.as_ref()
     }
 
     /// Returns what goes in, sorted by path; without the directories above.
@@ -249,6 +208,18 @@ impl Release {
         self
     }
 
+    /// Puts the release onto a base image, whose links to directories it
+    /// follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Base::place`].
+    pub fn onto(mut self, base: &Base) -> Result<Self> {
+        self.members = base.place(self.members)?;
+        self.prefix = base.directory_place(&self.prefix);
+        Ok(self)
+    }
+
     pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
         std::mem::take(&mut self.left_out)
     }
@@ -285,6 +256,10 @@ struct Selection<'a> {
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
     refusals: Vec<Refusal>,
+    /// The patterns that have matched nothing so far.
+    unmatched: Vec<usize>,
+    warnings: Vec<Warning>,
+    direct: Option<Direct>,
 }
 
 impl<'a> Selection<'a> {
@@ -297,7 +272,18 @@ impl<'a> Selection<'a> {
             linked: BTreeSet::new(),
             left_out: Vec::new(),
             refusals: Vec::new(),
+            unmatched: options.patterns.numbers().collect(),
+            warnings: Vec::new(),
+            direct: None,
         }
+    }
+
+    /// Says what the patterns say of a path.
+    fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
+        let patterns = &self.options.patterns;
+        self.unmatched
+            .retain(|number| !patterns.matches(*number, relative, is_directory));
+        patterns.decide(relative, is_directory)
     }
 
     /// Takes everything that the patterns do not exclude and for which
@@ -313,7 +299,7 @@ impl<'a> Selection<'a> {
                 // One that cannot be listed.
                 Err(_) => root.join(relative).is_dir(),
             };
-            let verdict = self.options.patterns.decide(relative, is_directory);
+            let verdict = self.decide(relative, is_directory);
             let excluded = (verdict == Verdict::Excluded).then_some("excluded");
             match unwanted(relative, verdict).or(excluded) {
                 Some(reason) => self.leave_out(relative, is_directory, reason),
@@ -418,13 +404,19 @@ impl<'a> Selection<'a> {
         self.members
             .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
-        let warnings = links::check(&self.members, self.prefix);
+        let mut warnings = self.warnings;
+        warnings.extend(links::check(&self.members, self.prefix));
+        let unmatched = self.unmatched.iter();
+        warnings.extend(unmatched.map(|number| Warning::PatternWithoutMatch {
+            pattern: self.options.patterns.text(*number).to_owned(),
+        }));
         Ok(Release {
             root: self.root.to_path_buf(),
             kind,
             prefix: self.prefix.clone(),
             name,
             mix,
+            direct: self.direct,
             members: self.members,
             linked: self.linked,
             left_out: self.left_out,

@@ -54,6 +54,7 @@ mod interpreter;
 mod loader;
 mod outcome;
 mod placement;
+mod present;
 mod process;
 mod resolver;
 mod search;

@@ -31,6 +31,9 @@ pub struct User {
 }
 
 impl User {
+    /// 0:0.
+    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
+
     /// 65532:65532.
     pub const NONROOT: Self = Self {
         uid: NONROOT,

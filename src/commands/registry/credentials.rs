@@ -50,6 +50,12 @@ pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Credential>> {
     }
 }
 
+/// Whether the command line or our own variables say anything.
+pub(super) fn are_given(flags: &RegistryFlags) -> bool {
+    let is_set = environment::text(&[USER, PASSWORD]).is_some();
+    flags.username.is_some() || flags.password_stdin || is_set
+}
+
 fn read_password() -> Result<Secret> {
     let mut text = String::new();
     let read = io::stdin()

@@ -17,9 +17,14 @@ impl BlobContent for Layer {
         let crc = (offset == 0).then(crc32fast::Hasher::new);
         Ok(match &self.bytes {
             LayerBytes::Remote { content, .. } => content.open(offset)?,
-            LayerBytes::Blob { file, .. } => Box::new(FileReader {
+            LayerBytes::Blob {
+                file,
+                offset: start,
+                ..
+            } => Box::new(FileReader {
                 layer: self,
                 file,
+                start: *start,
                 position: offset,
                 crc,
             }),
@@ -45,6 +50,8 @@ impl BlobContent for Layer {
 struct FileReader<'a> {
     layer: &'a Layer,
     file: &'a std::fs::File,
+    /// Where the blob starts in the file.
+    start: u64,
     position: u64,
     crc: Option<crc32fast::Hasher>,
 }
@@ -53,7 +60,8 @@ impl Read for FileReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.layer.size - self.position).unwrap_or(usize::MAX);
         let limit = left.min(buffer.len()).min(CHUNK_BYTES);
-        let count = self.file.read_at(&mut buffer[..limit], self.position)?;
+        let place = self.start + self.position;
+        let count = self.file.read_at(&mut buffer[..limit], place)?;
         self.position += count as u64;
         if let Some(crc) = &mut self.crc {
             crc.update(&buffer[..count]);

@@ -29,10 +29,10 @@ enum PieceSource<'a> {
     Members(&'a [Member], bool),
     /// A range of one large file, and zeros after it.
     Content(&'a Content, u64, u64),
-    /// A range of a compressed layer.
-    Blob(&'a std::fs::File, &'a Place),
     /// A layer that a registry has.
     Remote(&'a dyn BlobContent, Digest),
+    /// A range of a finished blob, which starts here in the file.
+    Blob(&'a std::fs::File, u64, &'a Place),
     /// Bytes at hand.
     Bytes(Vec<u8>),
 }
@@ -46,12 +46,17 @@ pub(super) fn cut(bytes: &LayerBytes, size: u64) -> Vec<Piece<'_>> {
             size,
             source: PieceSource::Remote(&**content, *digest),
         }],
-        LayerBytes::Blob { file, place, .. } => (0..size)
+        LayerBytes::Blob {
+            file,
+            offset: start,
+            place,
+            ..
+        } => (0..size)
             .step_by(usize::try_from(PIECE_BYTES).expect("a few mebibytes"))
             .map(|offset| Piece {
                 offset,
                 size: PIECE_BYTES.min(size - offset),
-                source: PieceSource::Blob(file, place),
+                source: PieceSource::Blob(file, *start, place),
             })
             .collect(),
     }
@@ -197,12 +202,12 @@ impl Piece<'_> {
                 write(&[0; tar_writer::BLOCK_BYTES][..padding])?;
             }
             PieceSource::Remote(content, digest) => copy_remote(*content, *digest, &mut write)?,
-            PieceSource::Blob(file, place) => {
+            PieceSource::Blob(file, start, place) => {
                 for done in (0..self.size).step_by(CHUNK_BYTES) {
                     let count = usize::try_from(self.size - done)
                         .map_or(CHUNK_BYTES, |rest| rest.min(CHUNK_BYTES));
                     let chunk = &mut buffer.as_mut_slice()[..count];
-                    file.read_exact_at(chunk, self.offset + done)
+                    file.read_exact_at(chunk, start + self.offset + done)
                         .map_err(|source| place.read_error(source))?;
                     write(chunk)?;
                 }

@@ -47,6 +47,11 @@ impl BlobReader {
         Some(bytes)
     }
 
+    /// Returns the file that the bytes lie in, and where they start.
+    pub(crate) fn place(&self) -> io::Result<(std::fs::File, u64)> {
+        Ok((self.file.file().try_clone()?, self.start))
+    }
+
     /// Returns the number of bytes, read or not.
     #[must_use]
     pub fn size(&self) -> u64 {

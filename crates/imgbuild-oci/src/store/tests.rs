@@ -152,6 +152,8 @@ impl World {
             author: None,
             config: Configuration::default(),
             annotations: BTreeMap::new(),
+            base_history: Vec::new(),
+            base_layers: 0,
         };
         Image::new(&options, vec![layer])
     }

@@ -264,6 +264,7 @@ impl BlobReader {
         let mut call = self.repository.call(step, Method::GET, url, &[200, 206]);
         // The loop around this one counts.
         call.retries = false;
+        call.answer_bytes = self.size;
         if self.position > 0 {
             call.headers = vec![("range", format!("bytes={}-", self.position))];
         }

@@ -195,9 +195,8 @@ impl Repository {
             return Ok(false);
         }
         // Asked now, the tag might name what somebody else has just written.
-        match response.header("docker-content-digest").map(bounded) {
-            Some(said) => self.check_written(&call.step, manifest, said)?,
-            None => {}
+        if let Some(said) = response.header("docker-content-digest").map(bounded) {
+            self.check_written(&call.step, manifest, said)?;
         }
         Ok(true)
     }

@@ -18,6 +18,10 @@ use crate::url;
 /// How often the size of chunks is halved.
 const MAX_HALVINGS: u32 = 5;
 
+/// The most requests of one upload: a registry may take less than it is sent,
+/// but not forever.
+const MAX_REQUESTS: u32 = 100_000;
+
 /// How often an upload starts anew.
 const MAX_SESSIONS: u32 = 5;
 
@@ -49,6 +53,7 @@ struct Session {
 struct Effort {
     way: Way,
     attempts: Attempts,
+    requests: u32,
 }
 
 /// How the rest of a blob is sent.
@@ -129,6 +134,7 @@ impl Repository {
         let mut effort = Effort {
             way: Way::Whole,
             attempts: self.client.attempts(),
+            requests: 0,
         };
         let mut session = session;
         let mut sessions = 0;
@@ -172,6 +178,10 @@ impl Repository {
         effort: &mut Effort,
     ) -> Result<Outcome> {
         let before = session.offset;
+        effort.requests += 1;
+        if effort.requests > MAX_REQUESTS {
+            return Err(self.lost(blob, session));
+        }
         let tried = match effort.way {
             _ if session.offset == blob.size && blob.size > 0 => self.finish(blob, session, false),
             // A registry that has a part takes the rest by a chunk only.
@@ -199,7 +209,7 @@ impl Repository {
         effort: &mut Effort,
         error: Error,
     ) -> Result<Outcome> {
-        let Effort { way, attempts } = effort;
+        let Effort { way, attempts, .. } = effort;
         let before = session.offset;
         let monitor = self.client.monitor();
         if has_denied(&error) {

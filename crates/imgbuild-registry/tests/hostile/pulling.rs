@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::{Parcel, Platforms};
+use imgbuild_registry::client::Client;
 use imgbuild_registry::error::Result;
 use imgbuild_registry::pull;
 use imgbuild_testing::registry::{Answer, Behavior, Fault};
@@ -212,6 +213,33 @@ fn a_slow_registry_is_waited_for_and_a_silent_one_is_left() {
     );
     let text = text_of(&read_all(&bench, &image).unwrap_err());
     assert!(text.contains("took too long"), "{text}");
+}
+
+#[test]
+fn a_registry_that_gives_a_byte_at_a_time_is_left() {
+    let image = image(3, &[3000]);
+    let bench = bench_with(&image);
+    bench
+        .registry
+        .fail(usize::MAX, "GET", "/blobs/", Fault::Truncate(1));
+    drop(bench.registry.requests());
+    let text = text_of(&read_all(&bench, &image).unwrap_err());
+    assert!(text.contains("the connection was cut"), "{text}");
+    assert!(bench.registry.requests().len() < 100);
+}
+
+#[test]
+fn names_that_no_reference_has_do_no_harm() {
+    let bench = Bench::new(Behavior::default());
+    let repository = bench.repository().unwrap();
+    for reference in ["", "a b", "../../x", "é\n", "a#b", "{}"] {
+        assert_eq!(repository.manifest(reference).unwrap(), None);
+    }
+    let monitor: Arc<dyn imgbuild_registry::monitor::Monitor> = bench.monitor.clone();
+    for registry in ["", "localhost:99999", "a b", "[::1", "localhost:x"] {
+        let connected = Client::connect(registry, &bench.options, &monitor);
+        assert!(connected.is_err(), "{registry}");
+    }
 }
 
 #[test]

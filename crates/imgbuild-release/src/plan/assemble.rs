@@ -8,7 +8,8 @@ use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::{PlanOptions, PlannedLayer};
-use crate::contents::{Contents, End};
+use crate::base::Base;
+use crate::contents::{Contents, End, real_place, source};
 use crate::error::{Error, Refusal, Result};
 use crate::layering::{Weight, divide, divide_by_place};
 use crate::release::{Kind, Release};
@@ -27,6 +28,16 @@ pub(super) enum Conflict {
     Yield,
     /// Nobody can tell which one is meant.
     Refuse,
+}
+
+/// What is to be done at a path where something lies.
+enum Meeting {
+    /// There is nothing in the way.
+    None,
+    /// What lies there stays.
+    Yield,
+    /// Both cannot be; this lies there.
+    Refuse(String),
 }
 
 /// Puts parts beside what the user brings, and notes what cannot be.
@@ -62,7 +73,8 @@ impl<'a> Assembly<'a> {
     }
 
     fn place(&mut self, name: &str, mut member: Member, conflict: Conflict) -> Option<Member> {
-        let path = match self.real_place(&member.entry.path) {
+        let is_directory = member.entry.kind == EntryKind::Directory;
+        let path = match self.real_place(&member.entry.path, is_directory) {
             Ok(path) => path,
             Err(refusal) => {
                 self.refusals.push(refusal);
@@ -70,19 +82,16 @@ impl<'a> Assembly<'a> {
             }
         };
         member.entry.path = path.clone();
-        let is_directory = member.entry.kind == EntryKind::Directory;
-        let theirs = self.users.get(&path);
-        match theirs {
-            Some(theirs) if is_directory && theirs.entry.kind == EntryKind::Directory => {}
-            Some(_) if conflict == Conflict::Yield => return None,
-            Some(theirs) => {
-                let sources = [source(theirs), format!("the {name} of the image")];
+        let text = format!("the {name} of the image");
+        match self.meet(&path, is_directory, conflict) {
+            Meeting::None => {}
+            Meeting::Yield => return None,
+            Meeting::Refuse(theirs) => {
+                let sources = [theirs, text];
                 self.refusals.push(Refusal::TwoSources { path, sources });
                 return None;
             }
-            None => {}
         }
-        let text = format!("the {name} of the image");
         match self.placed.insert(path.clone(), text.clone()) {
             Some(_) if is_directory => None,
             Some(first) => {
@@ -94,8 +103,50 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn real_place(&self, path: &ImagePath) -> std::result::Result<ImagePath, Refusal> {
-        real_place(self.users, path)
+    /// Looks at what lies at a path already. What a base image has there is
+    /// replaced by what is no directory, unless that would yield.
+    fn meet(&self, path: &ImagePath, is_directory: bool, conflict: Conflict) -> Meeting {
+        let are_directories =
+            |theirs: &Member| is_directory && theirs.entry.kind == EntryKind::Directory;
+        if let Some(theirs) = self.users.own(path) {
+            return match conflict {
+                _ if are_directories(theirs) => Meeting::None,
+                Conflict::Yield => Meeting::Yield,
+                Conflict::Refuse => Meeting::Refuse(source(theirs)),
+            };
+        }
+        let Some(theirs) = self.users.base(path) else {
+            return Meeting::None;
+        };
+        let leads_nowhere = || !matches!(self.users.resolve(path), End::There(_));
+        match (&theirs.entry.kind, conflict) {
+            (EntryKind::Directory, _) if is_directory => Meeting::None,
+            (EntryKind::Directory, _) => {
+                Meeting::Refuse("a directory of the base image".to_owned())
+            }
+            (_, _) if is_directory => Meeting::Refuse("a file of the base image".to_owned()),
+            (_, Conflict::Yield) if !leads_nowhere() => Meeting::Yield,
+            (_, Conflict::Yield | Conflict::Refuse) => Meeting::None,
+        }
+    }
+
+    /// A directory at a link to one is that one.
+    fn real_place(
+        &self,
+        path: &ImagePath,
+        is_directory: bool,
+    ) -> std::result::Result<ImagePath, Refusal> {
+        let place = real_place(self.users, path)?;
+        match self.users.resolve(&place) {
+            End::There(end) if is_directory && self.users.base(&place).is_some() => {
+                let kind = self.users.get(&end).map(|member| &member.entry.kind);
+                Ok(match kind {
+                    Some(EntryKind::Directory) => end,
+                    _ => place,
+                })
+            }
+            _ => Ok(place),
+        }
     }
 
     /// Returns the parts, lowest first.
@@ -111,37 +162,6 @@ impl<'a> Assembly<'a> {
             }),
         }
     }
-}
-
-/// Follows the links of the directories above `path`.
-fn real_place(
-    contents: &Contents<'_>,
-    path: &ImagePath,
-) -> std::result::Result<ImagePath, Refusal> {
-    let Some(parent) = path.parent() else {
-        return Ok(path.clone());
-    };
-    let below_a_file = |parent: ImagePath| Refusal::BelowAFile {
-        path: path.clone(),
-        parent,
-    };
-    let end = match contents.resolve(&parent) {
-        End::There(end) | End::Nothing(end) => end,
-        End::Loop => return Err(below_a_file(parent)),
-    };
-    let is_directory = |path: &ImagePath| {
-        let member = contents.get(path);
-        member.is_none_or(|member| member.entry.kind == EntryKind::Directory)
-    };
-    if let Some(file) = [end.clone()]
-        .into_iter()
-        .chain(end.ancestors())
-        .find(|path| !is_directory(path))
-    {
-        return Err(below_a_file(file));
-    }
-    let joined = end.join(path.file_name());
-    joined.map_err(|_| below_a_file(end))
 }
 
 /// Checks that additions and the release do not meet, and puts additions
@@ -204,44 +224,64 @@ fn first_below<'a>(members: &'a [Member], path: &ImagePath) -> Option<&'a ImageP
         .find(|later| later.starts_with(path))
 }
 
-/// Says where a member comes from.
-fn source(member: &Member) -> String {
-    match (&member.content, &member.entry.kind) {
-        (Some(Content::File(file)), _) => format!("`{}`", file.path.display()),
-        (_, EntryKind::Symlink { target }) => format!("a link to `{}`", escaped(target)),
-        (_, EntryKind::Directory) => "a directory".to_owned(),
-        _ => "imgbuild".to_owned(),
-    }
-}
-
 /// Makes the layers: `parts` first, then the release, then the additions.
 pub(super) fn layers(
     parts: Vec<Part>,
     release: Release,
     additions: Vec<Member>,
+    ground: &Ground<'_>,
     options: &PlanOptions,
 ) -> Result<Vec<PlannedLayer>> {
+    let max_layers = ground.room(options.max_layers)?;
     let mut lists: Vec<(String, Vec<Member>)> = parts
         .into_iter()
         .map(|part| (part.name.to_owned(), part.members))
         .filter(|(_, members)| !members.is_empty())
         .collect();
     let others = lists.len() + usize::from(!additions.is_empty());
-    let room = options.max_layers.saturating_sub(others);
+    let room = max_layers.saturating_sub(others);
     lists.extend(release_lists(release, room));
     if !additions.is_empty() {
         lists.push(("additions".to_owned(), additions));
     }
-    merge_to_limit(&mut lists, options.max_layers);
-    let directories = shared_directories(&lists);
+    merge_to_limit(&mut lists, max_layers);
+    let directories = shared_directories(&lists, ground);
     lists
         .into_iter()
         .map(|(name, members)| {
-            let members = with_parents(members, &directories, options.mtime);
+            let members = with_parents(members, &directories, ground, options.mtime);
             let changeset = Changeset::new(name.clone(), members).map_err(Error::Image)?;
             Ok(PlannedLayer { name, changeset })
         })
         .collect()
+}
+
+/// What the layers lie on.
+#[derive(Debug, Default)]
+pub(super) struct Ground<'a> {
+    pub(super) base: Option<&'a Base>,
+    /// Directories that are as the user wants them, whatever the base says.
+    pub(super) own: BTreeSet<ImagePath>,
+}
+
+impl Ground<'_> {
+    /// Returns how many layers may lie on the base.
+    fn room(&self, max_layers: usize) -> Result<usize> {
+        let base = self.base.map_or(0, |base| base.layers().len());
+        match max_layers.checked_sub(base) {
+            Some(room) if room > 0 || base == 0 => Ok(room),
+            _ => Err(Error::TooManyLayers {
+                base,
+                limit: max_layers,
+            }),
+        }
+    }
+
+    /// Returns a directory of the base, whose mode and owner are to stay.
+    fn directory(&self, path: &ImagePath) -> Option<&Entry> {
+        let base = self.base.filter(|_| !self.own.contains(path))?;
+        base.directory(path)
+    }
 }
 
 /// Divides the release into units that change as one.
@@ -327,14 +367,19 @@ fn merge_to_limit(lists: &mut Vec<(String, Vec<Member>)>, limit: usize) {
 /// one as it is here, for the last layer that names it decides.
 ///
 /// The lists come in the order of the layers; what imgbuild itself makes
-/// (`/tmp`, a home) is in the lowest, and stays as it is there.
-fn shared_directories(lists: &[(String, Vec<Member>)]) -> BTreeMap<ImagePath, Entry> {
+/// (`/tmp`, a home) is in the lowest, and stays as it is there. What a base
+/// image has stays as it is in the base.
+fn shared_directories(
+    lists: &[(String, Vec<Member>)],
+    ground: &Ground<'_>,
+) -> BTreeMap<ImagePath, Entry> {
     let mut directories = BTreeMap::new();
     for member in lists.iter().flat_map(|(_, members)| members) {
         if member.entry.kind == EntryKind::Directory {
             let path = &member.entry.path;
             if !directories.contains_key(path) {
-                directories.insert(path.clone(), member.entry.clone());
+                let entry = ground.directory(path).unwrap_or(&member.entry);
+                directories.insert(path.clone(), entry.clone());
             }
         }
     }
@@ -345,6 +390,7 @@ fn shared_directories(lists: &[(String, Vec<Member>)]) -> BTreeMap<ImagePath, En
 fn with_parents(
     mut members: Vec<Member>,
     directories: &BTreeMap<ImagePath, Entry>,
+    ground: &Ground<'_>,
     mtime: u64,
 ) -> Vec<Member> {
     let mut missing: BTreeSet<ImagePath> = BTreeSet::new();
@@ -367,7 +413,8 @@ fn with_parents(
         add_ancestors(&path, &mut missing);
     }
     members.extend(missing.into_iter().map(|path| {
-        let entry = directories.get(&path).cloned().unwrap_or_else(|| {
+        let known = directories.get(&path).or_else(|| ground.directory(&path));
+        let entry = known.cloned().unwrap_or_else(|| {
             let mut entry = Entry::directory(path);
             entry.mtime = mtime;
             entry
@@ -470,8 +517,9 @@ mod tests {
         let mut sticky = Entry::directory(path("/a"));
         sticky.mode = 0o1777;
         let lists = vec![("one".to_owned(), vec![sticky.into(), file("/a/b/c")])];
-        let directories = shared_directories(&lists);
-        let members = with_parents(vec![file("/a/d")], &directories, 5);
+        let ground = Ground::default();
+        let directories = shared_directories(&lists, &ground);
+        let members = with_parents(vec![file("/a/d")], &directories, &ground, 5);
         let shown: Vec<String> = members
             .iter()
             .map(|member| format!("{:04o} {}", member.entry.mode, member.entry.path))

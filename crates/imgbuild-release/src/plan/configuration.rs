@@ -6,18 +6,20 @@ use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::path::ImagePath;
 
 use super::PlanOptions;
+use crate::base::Base;
 use crate::certificates::BUNDLE_PATH;
-use crate::command::{Command, decide, default_path, resolve};
+use crate::command::{Command, default_path, resolve};
 use crate::contents::Contents;
 use crate::error::Result;
 use crate::release::{Kind, Release};
-use crate::skeleton::User;
 
 /// The fields of the configuration that the user gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigurationOptions {
     /// Environment variables, in order; a later one of a name wins.
     pub env: Vec<(String, String)>,
+    /// What `LANG` says, unless `env` says it.
+    pub locale: Option<String>,
     /// `PORT/PROTOCOL`.
     pub exposed_ports: BTreeSet<String>,
     /// The directory that the command starts in.
@@ -30,46 +32,109 @@ pub struct ConfigurationOptions {
     pub stop_signal: Option<String>,
     /// The health check; its command as an entrypoint's.
     pub healthcheck: Option<Healthcheck>,
+    /// What the image does not get of its base.
+    pub cleared: Cleared,
+}
+
+/// What is taken away: of a base image, and of what imgbuild sets by itself.
+/// What the user gives comes after that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Environment variables.
+    pub env: BTreeSet<String>,
+    /// Labels.
+    pub labels: BTreeSet<String>,
+    /// Fields.
+    pub fields: BTreeSet<Field>,
+}
+
+/// A field of the configuration that a base image may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// The ports.
+    ExposedPorts,
+    /// The health check.
+    Healthcheck,
+    /// The signal that stops a container.
+    StopSignal,
+    /// Whom a container runs as.
+    User,
+    /// The volumes.
+    Volumes,
+    /// The directory that the command starts in.
+    WorkingDir,
 }
 
 /// What of the image's contents the environment depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Environment {
+pub(crate) struct Environment<'a> {
+    /// The base image.
+    pub(crate) base: Option<&'a Base>,
     /// The image has a CA bundle.
     pub(crate) has_bundle: bool,
     /// The bundle is not only Mozilla's, and Node.js is in the image.
     pub(crate) tells_node: bool,
 }
 
+/// Puts the configuration together: what the base image has, then what the
+/// release needs, then what the user gives.
 pub(crate) fn configuration(
     release: &Release,
     contents: &Contents<'_>,
     options: &PlanOptions,
-    user: User,
-    environment: Environment,
+    (command, user): (Command, Option<String>),
+    environment: Environment<'_>,
 ) -> Result<Configuration> {
     let given = &options.configuration;
-    let Command { entrypoint, cmd } = decide(release, contents, &options.command)?;
+    let nothing = Configuration::default();
+    let base = environment.base.map_or(&nothing, Base::configuration);
+    let keeps = |field| !given.cleared.fields.contains(&field);
+    let is_all_base = command.is_inherited && options.command.cmd.is_none();
     let working_dir = match (&given.working_dir, release.kind()) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Kind::Mix | Kind::Tree) => Some(release.prefix().clone()),
-        (None, Kind::Cargo) => None,
+        (Some(path), _) => Some(path.to_string()),
+        (None, _) if !keeps(Field::WorkingDir) => None,
+        (None, Kind::Mix | Kind::Tree) if !is_all_base || base.working_dir.is_none() => {
+            Some(release.prefix().to_string())
+        }
+        (None, Kind::Mix | Kind::Tree | Kind::Cargo) => base.working_dir.clone(),
     };
+    let check = given.healthcheck.as_ref();
+    let check = check.map(|check| healthcheck(release, contents, check));
+    let inherited = |set: &BTreeSet<String>, field| match keeps(field) {
+        true => set.clone(),
+        false => BTreeSet::new(),
+    };
+    let mut labels = base.labels.clone();
+    labels.retain(|key, _| !given.cleared.labels.contains(key));
+    labels.extend(given.labels.clone());
+    let mut exposed_ports = inherited(&base.exposed_ports, Field::ExposedPorts);
+    exposed_ports.extend(given.exposed_ports.iter().cloned());
+    let mut volumes = inherited(&base.volumes, Field::Volumes);
+    volumes.extend(given.volumes.iter().map(ImagePath::to_string));
+    let base_check = base.healthcheck.clone();
+    let base_signal = base.stop_signal.clone();
     Ok(Configuration {
-        cmd,
-        entrypoint,
-        env: env(release, contents, given, environment)?,
-        exposed_ports: given.exposed_ports.clone(),
-        healthcheck: given
-            .healthcheck
-            .as_ref()
-            .map(|check| healthcheck(release, contents, check))
-            .transpose()?,
-        labels: given.labels.clone(),
-        stop_signal: given.stop_signal.clone(),
-        user: Some(format!("{}:{}", user.uid, user.gid)),
-        volumes: given.volumes.iter().map(ImagePath::to_string).collect(),
-        working_dir: working_dir.map(|path| path.to_string()),
+        cmd: command.cmd,
+        entrypoint: command.entrypoint,
+        env: env(
+            release,
+            contents,
+            given,
+            (environment, &command.environment),
+        )?,
+        exposed_ports,
+        healthcheck: check
+            .transpose()?
+            .or(base_check.filter(|_| keeps(Field::Healthcheck))),
+        labels,
+        stop_signal: given
+            .stop_signal
+            .clone()
+            .or(base_signal.filter(|_| keeps(Field::StopSignal))),
+        user,
+        volumes,
+        working_dir,
+        others: base.others.clone(),
     })
 }
 
@@ -77,33 +142,66 @@ fn env(
     release: &Release,
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
-    environment: Environment,
+    (environment, of_command): (Environment<'_>, &[(String, String)]),
 ) -> Result<Vec<String>> {
-    let mut variables = vec![("PATH".to_owned(), default_path(release, contents)?)];
+    let mut variables = Variables::of(environment.base);
+    variables.set("PATH", default_path(release, contents)?);
     if let Some(mix) = release.mix() {
         let writable = match mix.is_relx {
             true => "RELX_OUT_FILE_PATH",
             false => "RELEASE_TMP",
         };
-        variables.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
-        variables.push((writable.to_owned(), "/tmp".to_owned()));
+        let locale = given.locale.as_deref().unwrap_or("C.UTF-8");
+        variables.set("LANG", locale.to_owned());
+        variables.set(writable, "/tmp".to_owned());
+    } else if let Some(locale) = &given.locale {
+        variables.set("LANG", locale.clone());
     }
     if environment.has_bundle {
-        variables.push(("SSL_CERT_FILE".to_owned(), BUNDLE_PATH.to_owned()));
+        variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
     }
     if environment.tells_node {
-        variables.push(("NODE_EXTRA_CA_CERTS".to_owned(), BUNDLE_PATH.to_owned()));
+        variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
     }
+    for (name, value) in of_command {
+        variables.set(name, value.clone());
+    }
+    let mut variables = variables.0;
+    variables.retain(|(name, _)| !given.cleared.env.contains(name));
+    let mut variables = Variables(variables);
     for (name, value) in &given.env {
-        match variables.iter_mut().find(|(known, _)| known == name) {
-            Some(variable) => variable.1.clone_from(value),
-            None => variables.push((name.clone(), value.clone())),
-        }
+        variables.set(name, value.clone());
     }
+    let variables = variables.0;
     let texts = variables
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Ok(texts.collect())
+}
+
+/// Variables in their order; one that is set again stays where it is.
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    fn of(base: Option<&Base>) -> Self {
+        let env = base.map(|base| base.configuration().env.as_slice());
+        let split = |text: &String| match text.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (text.clone(), String::new()),
+        };
+        let mut variables = Self(Vec::new());
+        for (name, value) in env.unwrap_or_default().iter().map(split) {
+            variables.set(&name, value);
+        }
+        variables
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some(variable) => variable.1 = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
 }
 
 /// Resolves the program of a `CMD` check.

@@ -6,15 +6,21 @@ use imgbuild_oci::entry::{EntryKind, Owner};
 use imgbuild_oci::path::escaped;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::{Plan, PlannedLayer};
+use crate::base::Base;
 
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut plan = serializer.serialize_struct("Plan", 7)?;
+        let fields = 7 + usize::from(self.base.is_some());
+        let mut plan = serializer.serialize_struct("Plan", fields)?;
         plan.serialize_field("release", &self.release)?;
         plan.serialize_field("references", &self.references)?;
         plan.serialize_field("image", &self.image)?;
+        if let Some(base) = &self.base {
+            plan.serialize_field("base", &base_value(base))?;
+        }
         plan.serialize_field("compression", &self.compression)?;
         plan.serialize_field("layers", &self.layers)?;
         plan.serialize_field("leftOut", &self.left_out)?;
@@ -33,6 +39,25 @@ impl Serialize for PlannedLayer {
         layer.serialize_field("entries", &entries)?;
         layer.end()
     }
+}
+
+/// What a plan says of its base image: its layers by the names that
+/// descriptors use.
+fn base_value(base: &Base) -> Value {
+    let layers = base.layers().iter().map(|layer| {
+        json!({
+            "mediaType": layer.media_type.to_string(),
+            "digest": layer.digest,
+            "size": layer.size,
+            "diffId": layer.diff_id,
+        })
+    });
+    json!({
+        "name": base.name(),
+        "digest": base.digest(),
+        "platform": base.platform(),
+        "layers": layers.collect::<Vec<_>>(),
+    })
 }
 
 struct PlannedEntry<'a>(&'a Member);

@@ -1,8 +1,8 @@
 //! Finds the loaders that programs name.
 
-use super::host::HostPath;
 use super::loader::{Defaults, Flavor, Target};
 use super::placement::Request;
+use super::present::PresentBytes;
 use super::process::{Loaded, Loader};
 use super::resolver::Resolver;
 use super::{MissingLibrary, Object, RuntimeFileKind, SearchedDirectory};
@@ -19,19 +19,21 @@ impl Resolver<'_> {
     pub(super) fn loader(&mut self, program: &Object, path: &str) -> Loader {
         let target = Target::new(Flavor::of_interpreter(path), &program.elf);
         let found = self.find_loader(program, path, target);
-        let (file, host) = match found {
-            Ok((file, host)) => (Some(file), Some(host)),
+        let (file, bytes) = match found {
+            Ok((file, bytes)) => (Some(file), Some(bytes)),
             Err(missing) => {
                 self.report_missing(program.role, &program.image, *missing);
                 (None, None)
             }
         };
-        let bytes = host.and_then(|host| self.host.read(&host, MAX_LOADER_BYTES));
+        let bytes = bytes.and_then(|bytes| self.bytes_of(&bytes, MAX_LOADER_BYTES));
+        let (path_file, has_own_path_file) = self.musl_path_file(path, target);
         Loader {
             path: path.to_owned(),
             target,
             defaults: Defaults::new(target, &program.elf, bytes.as_deref()),
-            path_file: self.musl_path_file(path, target),
+            path_file,
+            has_own_path_file,
             file,
         }
     }
@@ -41,7 +43,7 @@ impl Resolver<'_> {
         program: &Object,
         path: &str,
         target: Target,
-    ) -> Result<(Loaded, HostPath), Box<MissingLibrary>> {
+    ) -> Result<(Loaded, PresentBytes), Box<MissingLibrary>> {
         let mut missing = self.missing(path, Some(&program.image));
         missing.is_interpreter = true;
         let Some(wanted) = self
@@ -51,12 +53,9 @@ impl Resolver<'_> {
         else {
             return Err(missing);
         };
-        if let Some(file) = self.view.file(path.as_bytes()) {
-            let host = HostPath::Plain(file);
-            if let Some(found) = self.usable(&host, target, &mut missing) {
-                let file = Loaded::new(found.elf, wanted.clone(), wanted, host.directory());
-                return Ok((file, host));
-            }
+        if let Some(found) = self.present(&wanted, target, &mut missing) {
+            let file = Loaded::new(found.elf, wanted.clone(), wanted, found.directory);
+            return Ok((file, found.bytes));
         }
         let host = self.host.rooted(path.as_bytes());
         missing.searched.push(SearchedDirectory {
@@ -71,30 +70,37 @@ impl Resolver<'_> {
             needed_by: Some(&program.image),
         };
         match self.placement.put(&self.view, &wanted, &found, request) {
-            Ok(file) => Ok((Loaded::new(found.elf, wanted, file, host.directory()), host)),
+            Ok(file) => {
+                let file = Loaded::new(found.elf, wanted, file, host.directory());
+                Ok((file, PresentBytes::Host(host)))
+            }
             Err(_) => Err(self.taken(missing, &host, &wanted)),
         }
     }
 
     /// Reads the directories that musl's loader is told on the host
     /// (`/etc/ld-musl-ARCH.path`), separated by lines or colons.
-    fn musl_path_file(&self, path: &str, target: Target) -> Vec<Vec<u8>> {
+    ///
+    /// A base image that has one of its own decides.
+    fn musl_path_file(&mut self, path: &str, target: Target) -> (Vec<Vec<u8>>, bool) {
         let name = path.rsplit('/').next().unwrap_or_default();
         let Some((name, _)) = name
             .split_once(".so")
             .filter(|_| target.flavor == Flavor::Musl)
         else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
-        let file = self.host.rooted(format!("/etc/{name}.path").as_bytes());
-        let content = self
-            .host
-            .read(&file, MAX_PATH_FILE_BYTES)
-            .unwrap_or_default();
-        content
+        let path = format!("/etc/{name}.path");
+        let file = self.host.rooted(path.as_bytes());
+        let own = self.base_text(&path);
+        let is_own = own.is_some();
+        let content = own.or_else(|| self.host.read(&file, MAX_PATH_FILE_BYTES));
+        let directories = content
+            .unwrap_or_default()
             .split(|byte| matches!(byte, b'\n' | b':'))
             .filter(|directory| directory.starts_with(b"/"))
             .map(<[u8]>::to_vec)
-            .collect()
+            .collect();
+        (directories, is_own)
     }
 }

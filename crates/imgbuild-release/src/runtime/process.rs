@@ -18,8 +18,10 @@ pub(super) struct Loader {
     pub(super) path: String,
     pub(super) target: Target,
     pub(super) defaults: Defaults,
-    /// The directories of musl's path file on the host.
+    /// The directories of musl's path file, on the host or in a base image.
     pub(super) path_file: Vec<Vec<u8>>,
+    /// Whether it is a base image's, so that the loader reads it there.
+    pub(super) has_own_path_file: bool,
     /// The file, where there is one.
     pub(super) file: Option<Loaded>,
 }

@@ -16,6 +16,7 @@ use super::{
     MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions, SearchedDirectory,
     UnsatisfiedVersion, UnusableFile, cache, configuration, version,
 };
+use crate::elf::Elf;
 
 /// The largest cache that is read; those of desktops have 300 KiB.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
@@ -33,7 +34,11 @@ pub(super) struct Resolver<'a> {
     pub(super) bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
     pub(super) unsatisfied: BTreeSet<UnsatisfiedVersion>,
     pub(super) view: View<'a>,
-    objects: BTreeMap<&'a ImagePath, &'a Object>,
+    pub(super) objects: BTreeMap<&'a ImagePath, &'a Object>,
+    /// The files of the base image that were looked at.
+    pub(super) base_files: BTreeMap<ImagePath, Result<Arc<Elf>, String>>,
+    /// The `ld.so.cache` of the base image, once it was asked for.
+    pub(super) base_cache: Option<Arc<cache::Cache>>,
     /// The release's libraries by each name that one may need them by.
     released: BTreeMap<String, BTreeSet<ImagePath>>,
     reported: BTreeSet<(String, Option<ImagePath>)>,
@@ -63,6 +68,8 @@ impl<'a> Resolver<'a> {
             unsatisfied: BTreeSet::new(),
             view: View::new(lookup),
             objects: BTreeMap::new(),
+            base_files: BTreeMap::new(),
+            base_cache: None,
             released: BTreeMap::new(),
             reported: BTreeSet::new(),
             host,
@@ -103,7 +110,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn directory_of(&self, file: &Path) -> HostPath {
+    pub(super) fn directory_of(&self, file: &Path) -> HostPath {
         match file.parent() {
             Some(parent) if parent != Path::new("") => self.host.plain(parent),
             Some(_) | None => self.host.plain(Path::new(".")),
@@ -198,24 +205,9 @@ impl<'a> Resolver<'a> {
         missing: &mut MissingLibrary,
     ) -> Option<Loaded> {
         let image = self.view.resolve(&place.image)?.join(name).ok()?;
-        let host_file = self.view.file(image.as_bytes())?;
-        let directory = self.directory_of(&host_file);
-        let host = HostPath::Plain(host_file);
-        let file = self.view.resolve(image.as_bytes())?;
-        let found = match self.objects.get(&file) {
-            Some(object) => match target.objection(&object.elf) {
-                None => Arc::clone(&object.elf),
-                Some(reason) => {
-                    missing.unusable.push(UnusableFile {
-                        path: self.host.display(&host),
-                        reason,
-                    });
-                    return None;
-                }
-            },
-            None => self.usable(&host, target, missing)?.elf,
-        };
-        Some(Loaded::new(found, image, file, directory))
+        let found = self.present(&image, target, missing)?;
+        let (file, directory) = (found.file, found.directory);
+        Some(Loaded::new(found.elf, image, file, directory))
     }
 
     /// Returns the file at a path of the host if a process can load it.

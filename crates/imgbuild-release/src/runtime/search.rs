@@ -20,6 +20,8 @@ pub(super) enum Origin {
     /// An extra directory of the options.
     LibraryPath,
     Cache,
+    /// A cache or path file of a base image, which the image's loader reads.
+    Base,
     Configuration,
     MuslPath,
     Default,
@@ -33,7 +35,7 @@ impl Origin {
     /// Returns whether the loader in the image will look there as well.
     pub(super) fn is_in_image(&self) -> bool {
         match self {
-            Self::Rpath(_) | Self::Runpath(_) | Self::Default | Self::Name => true,
+            Self::Rpath(_) | Self::Runpath(_) | Self::Base | Self::Default | Self::Name => true,
             Self::LibraryPath
             | Self::Cache
             | Self::Configuration
@@ -50,6 +52,7 @@ impl fmt::Display for Origin {
             Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
             Self::LibraryPath => formatter.write_str("extra library path"),
             Self::Cache => formatter.write_str("ld.so.cache"),
+            Self::Base => formatter.write_str("where the base image's loader looks"),
             Self::Configuration => formatter.write_str("ld.so.conf"),
             Self::MuslPath => formatter.write_str("path file of the musl loader"),
             Self::Default => formatter.write_str("default directory of the loader"),
@@ -71,7 +74,12 @@ pub(super) struct Place {
 impl Resolver<'_> {
     /// Lists the directories that are searched for `name` when the file at
     /// `requirer` needs it, in the loader's order.
-    pub(super) fn places(&self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
+    pub(super) fn places(
+        &mut self,
+        process: &Process<'_>,
+        requirer: usize,
+        name: &str,
+    ) -> Vec<Place> {
         if let Some((directory, _)) = name.rsplit_once('/') {
             let place = self.named_place(process, requirer, directory);
             return place.into_iter().collect();
@@ -82,7 +90,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn glibc_places(&self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
+    fn glibc_places(&mut self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
         let file = &process.loaded[requirer];
         let mut places = Vec::new();
         if file.elf.runpath.is_none() {
@@ -96,8 +104,9 @@ impl Resolver<'_> {
         places.extend(self.library_places());
         places.extend(self.path_of(process, file, Kind::Runpath));
         // The cache only counts outside of the default directories for such a
-        // file, and an image has no cache.
+        // file, and only a base image has one.
         if !file.elf.ignores_default_directories {
+            places.extend(self.cached_places(name));
             let cached = self.cache.get(name.as_bytes()).into_iter().flatten();
             places.extend(cached.map(|path| self.rooted(directory_of(path), Origin::Cache)));
             let configured = self.configuration.iter();
@@ -117,7 +126,11 @@ impl Resolver<'_> {
             places.extend(self.path_of(process, loaded, kind));
         }
         let path_file = process.loader.path_file.iter();
-        places.extend(path_file.map(|path| self.rooted(path, Origin::MuslPath)));
+        let origin = match process.loader.has_own_path_file {
+            true => Origin::Base,
+            false => Origin::MuslPath,
+        };
+        places.extend(path_file.map(|path| self.rooted(path, origin.clone())));
         places.extend(self.default_places(process));
         places
     }
@@ -218,7 +231,7 @@ enum Kind {
     Runpath,
 }
 
-fn directory_of(path: &[u8]) -> &[u8] {
+pub(super) fn directory_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     &path[..end.max(1)]
 }

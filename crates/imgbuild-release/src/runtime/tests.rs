@@ -1,5 +1,6 @@
 //! The resolver in small made-up worlds: a host root and a release.
 
+mod base;
 mod glibc;
 mod install;
 mod module;

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use imgbuild_oci::content::FileRange;
 use imgbuild_oci::path::ImagePath;
 
 use super::host::components;
 
 /// What lies at a path of the image before the runtime closure comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Node {
     /// A regular file, with the host's file that it comes from.
     File(PathBuf),
+    /// A regular file of a base image, with its content if it has been kept,
+    /// as that of every ELF file is.
+    Base(Option<FileRange>),
     /// A directory.
     Directory,
     /// A symbolic link, with what it says.
@@ -22,6 +26,15 @@ pub enum Node {
 /// is exact: links are followed by this module.
 pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<Node> + 'a;
 
+/// A regular file that the image has.
+#[derive(Debug, Clone)]
+pub(super) enum PresentFile {
+    /// It comes from this file of the host.
+    Host(PathBuf),
+    /// It is a base image's.
+    Base(Option<FileRange>),
+}
+
 /// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
@@ -29,7 +42,7 @@ const MAX_LINKS: usize = 40;
 pub(super) struct View<'a> {
     lookup: &'a Lookup<'a>,
     resolved: BTreeMap<Vec<u8>, Option<ImagePath>>,
-    files: BTreeMap<Vec<u8>, Option<PathBuf>>,
+    files: BTreeMap<Vec<u8>, Option<PresentFile>>,
 }
 
 impl<'a> View<'a> {
@@ -74,22 +87,22 @@ impl<'a> View<'a> {
                     }
                     rest.extend(components(&target));
                 }
-                Some(Node::File(_)) if !rest.is_empty() => return None,
-                Some(Node::File(_) | Node::Directory) | None => real = next,
+                Some(Node::File(_) | Node::Base(_)) if !rest.is_empty() => return None,
+                Some(Node::File(_) | Node::Base(_) | Node::Directory) | None => real = next,
             }
         }
         Some(real)
     }
 
-    /// Returns the host's file behind the regular file that an absolute path
-    /// leads to.
-    pub(super) fn file(&mut self, path: &[u8]) -> Option<PathBuf> {
+    /// Returns the regular file that an absolute path leads to.
+    pub(super) fn file(&mut self, path: &[u8]) -> Option<PresentFile> {
         if let Some(file) = self.files.get(path) {
             return file.clone();
         }
         let node = self.walk(path).and_then(|real| (self.lookup)(&real));
         let file = match node {
-            Some(Node::File(host)) => Some(host),
+            Some(Node::File(host)) => Some(PresentFile::Host(host)),
+            Some(Node::Base(content)) => Some(PresentFile::Base(content)),
             Some(Node::Directory | Node::Symlink(_)) | None => None,
         };
         self.files.insert(path.to_vec(), file.clone());
@@ -140,10 +153,14 @@ mod tests {
     #[test]
     fn a_file_is_found_behind_links() {
         let mut view = View::new(&node);
+        let mut file = |path: &[u8]| match view.file(path) {
+            Some(PresentFile::Host(host)) => Some(host),
+            Some(PresentFile::Base(_)) | None => None,
+        };
         let expected = Some(PathBuf::from("/host/liba.so"));
-        assert_eq!(view.file(b"/lib/liba.so"), expected);
-        assert_eq!(view.file(b"/app/current/libb.so"), expected);
-        assert_eq!(view.file(b"/opt/v1/libc.so"), None);
-        assert_eq!(view.file(b"/usr/lib"), None);
+        assert_eq!(file(b"/lib/liba.so"), expected);
+        assert_eq!(file(b"/app/current/libb.so"), expected);
+        assert_eq!(file(b"/opt/v1/libc.so"), None);
+        assert_eq!(file(b"/usr/lib"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use imgbuild_oci::content::FileRange;
 use imgbuild_oci::path::ImagePath;
 
 use crate::elf::fixture::Fixture;
@@ -136,6 +137,24 @@ impl World {
 
     pub(super) fn image_link(mut self, image: &str, target: &str) -> Self {
         let node = Node::Symlink(target.as_bytes().to_vec());
+        self.nodes.insert(image.to_owned(), node);
+        self
+    }
+
+    /// A file of a base image.
+    pub(super) fn base(self, image: &str, fixture: &Fixture) -> Self {
+        self.base_bytes(image, &fixture.bytes())
+    }
+
+    pub(super) fn base_bytes(mut self, image: &str, bytes: &[u8]) -> Self {
+        let file = self
+            .directory
+            .path()
+            .join(format!("base-{}", self.nodes.len()));
+        fs_err::write(&file, bytes).unwrap();
+        let (file, _) = fs_err::File::open(file).unwrap().into_parts();
+        let range = FileRange::new(Arc::new(file), 0, bytes.len() as u64);
+        let node = Node::Base(Some(range));
         self.nodes.insert(image.to_owned(), node);
         self
     }

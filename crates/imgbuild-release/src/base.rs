@@ -1,0 +1,177 @@
+//! The image that another one is built on: its files, its configuration, its
+//! layers.
+//!
+//! Its layers come first, as they are. What lies above them follows the links
+//! of its directories and leaves their modes and owners as they are.
+
+use std::path::PathBuf;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
+use imgbuild_oci::image::Configuration;
+use imgbuild_oci::layer::Layer;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError};
+use imgbuild_oci::source::{Source, SourceError};
+use serde_json::Value;
+
+use crate::contents::Contents;
+use crate::error::{Error, Result};
+
+mod configuration;
+mod place;
+
+/// A base image. Its layers have been read and are what their descriptors
+/// say.
+#[derive(Debug)]
+pub struct Base {
+    source: Source,
+    name: String,
+    image: SelectedImage,
+    files: FileSystem,
+    configuration: Configuration,
+    history: Vec<Value>,
+}
+
+/// Why an image cannot be a base.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BaseError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// There is no such image, or nobody can tell which one is meant.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// Its layers cannot be read.
+    #[error(transparent)]
+    FileSystem(#[from] FileSystemError),
+    /// It is for another system.
+    #[error("it is for {0}, not for Linux")]
+    System(Platform),
+    /// A field of its configuration is not what it should be.
+    #[error("the field `{0}` of its configuration is malformed")]
+    Field(&'static str),
+}
+
+/// Which image of a source is the base.
+#[derive(Debug, Clone, Default)]
+pub struct BaseOptions {
+    /// The tag, where there are several.
+    pub tag: Option<String>,
+    /// The platform, where there are several; an only one must be for it.
+    pub platform: Option<Platform>,
+    /// What to call the image if the source does not say.
+    pub name: String,
+    /// The directory for contents that are looked at.
+    pub scratch: PathBuf,
+}
+
+impl Base {
+    /// Selects the image and reads its layers.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, or it is not what its digests say, or no
+    /// system can be made of it.
+    pub fn open(source: Source, options: &BaseOptions) -> std::result::Result<Self, BaseError> {
+        let platform = options.platform.as_ref();
+        let image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
+        if image.platform.os() != "linux" {
+            return Err(BaseError::System(image.platform));
+        }
+        let configuration = configuration::configuration(&image.config)?;
+        let read_options = ReadOptions {
+            scratch: &options.scratch,
+            keeps: &|_| false,
+        };
+        let files = FileSystem::read(&source, &image, read_options)?;
+        Ok(Self {
+            name: image.name.clone().unwrap_or_else(|| options.name.clone()),
+            history: configuration::history(&image.config, image.layers.len()),
+            source,
+            image,
+            files,
+            configuration,
+        })
+    }
+
+    /// Returns the name, for annotations.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the digest of its manifest; a Docker archive may have none.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.image.manifest
+    }
+
+    /// Returns what it runs on.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.image.platform
+    }
+
+    /// Returns its layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[SelectedLayer] {
+        &self.image.layers
+    }
+
+    /// Returns what an image on it inherits.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Returns who made it.
+    pub(crate) fn author(&self) -> Option<&str> {
+        self.image.config.get("author").and_then(Value::as_str)
+    }
+
+    /// Returns how its layers came to be, with one step for each of them.
+    pub(crate) fn history(&self) -> &[Value] {
+        &self.history
+    }
+
+    /// Puts it under contents.
+    pub(crate) fn under<'a>(&'a self, contents: Contents<'a>) -> Contents<'a> {
+        contents.over(self.members(), self.path())
+    }
+
+    /// Returns everything that it has, sorted by path.
+    pub(crate) fn members(&self) -> &[Member] {
+        self.files.members()
+    }
+
+    /// Returns its `PATH`.
+    pub(crate) fn path(&self) -> Option<&str> {
+        let env = self.configuration.env.iter();
+        let mut found = env.filter_map(|variable| variable.strip_prefix("PATH="));
+        found.next()
+    }
+
+    /// Returns its directory at exactly this path.
+    pub(crate) fn directory(&self, path: &ImagePath) -> Option<&Entry> {
+        let member = self.files.get(path)?;
+        let is_directory = member.entry.kind == EntryKind::Directory;
+        is_directory.then_some(&member.entry)
+    }
+
+    /// Opens its layers to be written.
+    pub(crate) fn open_layers(&self) -> Result<Vec<Layer>> {
+        let layers = self.image.layers.iter().zip(self.files.blobs());
+        layers
+            .map(|(layer, facts)| Layer::of_base(&self.source, layer, *facts, "base"))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(Error::Image)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! What an image inherits of its base's configuration, as `FROM` does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgbuild_oci::image::{Configuration, Healthcheck};
+use serde_json::{Value, json};
+
+use super::BaseError;
+
+/// Fields of [Docker's image configuration] that are handed on as they are.
+/// Those of old engines that describe a container, as `Hostname`, are not,
+/// and `OnBuild` is for builds that run commands.
+///
+/// [Docker's image configuration]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
+
+/// Reads the `config` object of an image configuration.
+pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError> {
+    let fields = match document.get("config") {
+        None | Some(Value::Null) => return Ok(Configuration::default()),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(BaseError::Field("config")),
+    };
+    let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    let text = |name: &'static str| match field(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(BaseError::Field(name)),
+    };
+    let list = |name: &'static str| -> Result<Option<Vec<String>>, BaseError> {
+        let list = field(name).map(|list| serde_json::from_value(list.clone()));
+        let list: Option<Vec<String>> = list.transpose().map_err(|_| BaseError::Field(name))?;
+        Ok(list.filter(|list| !list.is_empty()))
+    };
+    let keys = |name: &'static str| match field(name) {
+        None => Ok(BTreeSet::new()),
+        Some(Value::Object(set)) => Ok(set.keys().cloned().collect()),
+        Some(_) => Err(BaseError::Field(name)),
+    };
+    let labels: Option<BTreeMap<String, String>> = field("Labels")
+        .map(|labels| serde_json::from_value(labels.clone()))
+        .transpose()
+        .map_err(|_| BaseError::Field("Labels"))?;
+    let healthcheck: Option<Healthcheck> = field("Healthcheck")
+        .map(|check| serde_json::from_value(without_nulls(check)))
+        .transpose()
+        .map_err(|_| BaseError::Field("Healthcheck"))?;
+    let others = OTHERS.iter().filter_map(|name| {
+        let value = field(name).filter(|value| **value != json!(false))?;
+        Some(((*name).to_owned(), value.clone()))
+    });
+    Ok(Configuration {
+        cmd: list("Cmd")?,
+        entrypoint: list("Entrypoint")?,
+        env: list("Env")?.unwrap_or_default(),
+        exposed_ports: keys("ExposedPorts")?,
+        healthcheck: healthcheck.filter(|check| !check.test.is_empty()),
+        labels: labels.unwrap_or_default(),
+        stop_signal: text("StopSignal")?,
+        user: text("User")?,
+        volumes: keys("Volumes")?,
+        working_dir: text("WorkingDir")?,
+        others: others.collect(),
+    })
+}
+
+/// Go writes an empty list as null.
+fn without_nulls(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
+}
+
+/// Returns the history with exactly one step for each of `layers`: readers
+/// match steps and layers by their order. What does not match says nothing.
+pub(super) fn history(document: &Value, layers: usize) -> Vec<Value> {
+    let steps = document.get("history").and_then(Value::as_array);
+    let mut steps: Vec<Value> = steps.cloned().unwrap_or_default();
+    let is_step_of_layer = |step: &&Value| step.get("empty_layer") != Some(&json!(true));
+    let is_odd = steps.iter().any(|step| !step.is_object());
+    let mut known = steps.iter().filter(is_step_of_layer).count();
+    if is_odd || known > layers {
+        steps.clear();
+        known = 0;
+    }
+    let unknown = json!({ "comment": "a layer of the base image" });
+    steps.extend(std::iter::repeat_n(unknown, layers - known));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_hands_on_is_inherited() {
+        let config = configuration(&json!({ "config": {
+            "Hostname": "builder", "OnBuild": ["RUN x"], "Tty": false, "Image": "sha256:x",
+            "Env": ["PATH=/bin", "A=b"], "Cmd": ["sh"], "Entrypoint": null,
+            "Labels": { "a": "b" }, "User": "", "WorkingDir": "/srv",
+            "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
+            "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"], "ArgsEscaped": false,
+            "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5, "Retries": null },
+        } }))
+        .unwrap();
+        assert_eq!(
+            serde_json::to_value(config).unwrap(),
+            json!({
+                "Env": ["PATH=/bin", "A=b"], "Cmd": ["sh"], "Labels": { "a": "b" },
+                "WorkingDir": "/srv", "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
+                "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"],
+                "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5 },
+            })
+        );
+    }
+
+    #[test]
+    fn fields_of_another_type_are_named() {
+        for (name, value) in [
+            ("Env", json!("A=b")),
+            ("Cmd", json!([1])),
+            ("Labels", json!({ "a": 1 })),
+            ("User", json!(5)),
+            ("Volumes", json!(["/data"])),
+            ("Healthcheck", json!("x")),
+        ] {
+            let result = configuration(&json!({ "config": { name: value } }));
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+        }
+        assert!(configuration(&json!({ "config": 1 })).is_err());
+        assert!(configuration(&json!({})).is_ok());
+    }
+
+    #[test]
+    fn every_layer_has_one_step() {
+        let step = |text: &str| json!({ "created_by": text });
+        let empty = json!({ "created_by": "env", "empty_layer": true });
+        let unknown = json!({ "comment": "a layer of the base image" });
+        for (given, layers, expected) in [
+            (json!([step("a"), empty]), 1, vec![step("a"), empty.clone()]),
+            (
+                json!([empty, step("a")]),
+                2,
+                vec![empty.clone(), step("a"), unknown.clone()],
+            ),
+            (json!([step("a"), step("b")]), 1, vec![unknown.clone()]),
+            (json!(["a"]), 1, vec![unknown.clone()]),
+            (json!(null), 2, vec![unknown.clone(), unknown]),
+        ] {
+            assert_eq!(history(&json!({ "history": given }), layers), expected);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Where members land on a base image.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::path::ImagePath;
+
+use super::Base;
+use crate::contents::{Contents, End, real_place, source};
+use crate::error::{Error, Refusal, Result};
+
+impl Base {
+    /// Puts members where the links of the base's directories lead, sorted by
+    /// path. A directory at a link to one is that one.
+    ///
+    /// # Errors
+    ///
+    /// With every member that lies in place of a directory of the base, below
+    /// one of its files, or where another member has come to lie.
+    pub fn place(&self, members: Vec<Member>) -> Result<Vec<Member>> {
+        let contents = self.under(Contents::new(&[]));
+        let mut refusals = Vec::new();
+        let mut placed: Vec<Member> = Vec::with_capacity(members.len());
+        let mut last: Option<(ImagePath, ImagePath)> = None;
+        for mut member in members {
+            let path = &member.entry.path;
+            let known = last.as_ref().filter(|(from, _)| is_in(path, from));
+            let place = match known.and_then(|(_, to)| to.join(path.file_name()).ok()) {
+                Some(place) => Ok(place),
+                None => real_place(&contents, path),
+            };
+            let place = place.and_then(|place| {
+                let parents = path.parent().zip(place.parent());
+                last = parents;
+                self.check(&contents, &member, place)
+            });
+            match place {
+                Ok(place) => {
+                    member.entry.path = place;
+                    placed.push(member);
+                }
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        let placed = unique(placed, &mut refusals);
+        match refusals.is_empty() {
+            true => Ok(placed),
+            false => Err(Error::Refused { refusals }),
+        }
+    }
+
+    /// Returns where a directory lies: links are followed.
+    #[must_use]
+    pub fn directory_place(&self, path: &ImagePath) -> ImagePath {
+        let contents = self.under(Contents::new(&[]));
+        match contents.resolve(path) {
+            End::There(end) | End::Nothing(end) => end,
+            End::Loop => path.clone(),
+        }
+    }
+
+    /// Checks what the base has where a member would lie.
+    fn check(
+        &self,
+        contents: &Contents<'_>,
+        member: &Member,
+        place: ImagePath,
+    ) -> std::result::Result<ImagePath, Refusal> {
+        let specials = self.files.specials();
+        let is_special = |path: &ImagePath| !specials.is_empty() && specials.contains(path);
+        if let Some(parent) = place.ancestors().find(is_special) {
+            let path = place;
+            return Err(Refusal::BelowAFile { path, parent });
+        }
+        let is_directory = member.entry.kind == EntryKind::Directory;
+        let meets = |what: &str, path| Refusal::TwoSources {
+            path,
+            sources: [format!("{what} of the base image"), source(member)],
+        };
+        if is_directory && is_special(&place) {
+            return Err(meets("a device", place));
+        }
+        let Some(theirs) = contents.base(&place) else {
+            return Ok(place);
+        };
+        let leads_to = match (&theirs.entry.kind, contents.resolve(&place)) {
+            (EntryKind::Symlink { .. }, End::There(end)) if self.directory(&end).is_some() => {
+                Some(end)
+            }
+            _ => None,
+        };
+        match (&theirs.entry.kind, is_directory, leads_to) {
+            (EntryKind::Directory, true, _) => Ok(place),
+            (EntryKind::Directory, false, _) => Err(meets("a directory", place)),
+            (_, true, Some(end)) => Ok(end),
+            (_, true, None) => Err(meets("a file", place)),
+            (theirs, false, Some(_)) if *theirs != member.entry.kind => {
+                Err(meets("a link to a directory", place))
+            }
+            (_, false, _) => Ok(place),
+        }
+    }
+}
+
+fn is_in(path: &ImagePath, directory: &ImagePath) -> bool {
+    path.parent_bytes() == directory.as_bytes()
+}
+
+/// Sorts members and joins directories that have come to lie at one place.
+fn unique(mut members: Vec<Member>, refusals: &mut Vec<Refusal>) -> Vec<Member> {
+    members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    let mut unique: Vec<Member> = Vec::with_capacity(members.len());
+    for member in members {
+        match unique.last() {
+            Some(last) if last.entry.path == member.entry.path => {
+                let are_directories =
+                    [&last.entry.kind, &member.entry.kind] == [&EntryKind::Directory; 2];
+                if !are_directories {
+                    refusals.push(Refusal::TwoSources {
+                        path: member.entry.path.clone(),
+                        sources: [source(last), source(&member)],
+                    });
+                }
+            }
+            _ => unique.push(member),
+        }
+    }
+    unique
+}
