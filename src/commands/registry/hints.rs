@@ -78,6 +78,9 @@ fn protocol(problem: &Problem) -> Option<&'static str> {
         Problem::Downgrade(_) => Some(
             "a proxy before the registry does not tell it that it is reached by https (`X-Forwarded-Proto`)",
         ),
+        Problem::Contended(_) => {
+            Some("run it again when fewer others write this tag, or let each job write its own")
+        }
         Problem::Platform { .. } => {
             Some("take one of these with `--platform`, or leave it out for all")
         }
