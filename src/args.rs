@@ -55,7 +55,8 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the image could not be built or written, or `validate` found a disagreement
+  1    the image could not be built or written, `check` found that it would
+       not start, or `validate` found a disagreement
   2    the command line is wrong
   70   internal error, please report
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
@@ -201,6 +202,17 @@ pub(crate) enum Choice {
     Auto,
     /// Nothing
     None,
+}
+
+/// What becomes of an image that would not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckChoice {
+    /// It is not made
+    Error,
+    /// It is made, and what is wrong is said
+    Warn,
+    /// Nobody looks
+    Off,
 }
 
 /// Whether a secret of the release goes in.
@@ -472,6 +484,15 @@ pub(crate) struct OutputArguments {
     /// Load the image into the local engine: `docker load`, else `podman load`
     #[arg(long)]
     pub(crate) load: bool,
+
+    /// What becomes of an image that would not start: with `error` it is not
+    /// made, with `warn` it is, with `off` nobody looks
+    ///
+    /// The check finds programs, interpreters and libraries that are missing
+    /// or do not fit, and warns of what may surprise, as files that are likely
+    /// secrets. `imgbuild check` does the same for any image.
+    #[arg(long, value_enum, default_value_t = CheckChoice::Error, hide_possible_values = true, value_name = "error|warn|off")]
+    pub(crate) check: CheckChoice,
 
     /// Print the plan and write nothing
     #[arg(long)]

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod certificates;
+pub(crate) mod check;
 pub(crate) mod generate;
 pub(crate) mod load;
 pub(crate) mod options;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
-use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
+use imgbuild_release::error::{Error as ReleaseError, Refusal};
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,42 +144,21 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoCommand { .. } => hint(
             "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
         ),
-        ReleaseError::MissingPrograms { problems } => program_hints(problems),
+        ReleaseError::MissingPrograms { .. } => hint(
+            "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`",
+        ),
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
-        ReleaseError::Command { .. } => hint(
-            "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
-        ),
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }
-        ReleaseError::Platform { .. } => hint(
-            "say which one with `--platform` and leave the other programs out with `--exclude` or `--bin`",
-        ),
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
         _ => Vec::new(),
     }
-}
-
-fn program_hints(problems: &[ProgramProblem]) -> Vec<String> {
-    let mut hints: Vec<&str> = problems
-        .iter()
-        .map(|problem| match problem {
-            ProgramProblem::CarriageReturn { .. } => {
-                "give the script Unix line ends, as with `sed -i 's/\\r$//'`"
-            }
-            _ => {
-                "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"
-            }
-        })
-        .collect();
-    hints.sort_unstable();
-    hints.dedup();
-    hints.into_iter().map(str::to_owned).collect()
 }
 
 fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {

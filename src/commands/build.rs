@@ -24,12 +24,13 @@ use imgbuild_release::addition::open_additions;
 use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
+use imgbuild_release::finding::Finding;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
-use super::{cache, certificates, options, report};
+use super::{cache, certificates, check, options, report};
 use crate::args::{BuildArguments, Choice, CookieChoice};
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
@@ -76,9 +77,19 @@ pub(crate) fn run(
     let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
+    let store = cache.store.as_deref().filter(|_| !cache.reads_contents);
+    let findings = check::of_plan(&plan, arguments.output.check, store, ui);
+    let refusal = check::refusal(&findings, arguments.output.check);
     if arguments.output.dry_run {
-        printed(report::plan(&plan, arguments.output.json, ui))?;
-        return Ok(ExitCode::SUCCESS);
+        printed(report::plan(&plan, &findings, arguments.output.json, ui))?;
+        return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
+    }
+    if let Some(failure) = refusal {
+        if arguments.output.json {
+            let text = serde_json::json!({ "findings": findings }).to_string();
+            printed(ui.result(&text))?;
+        }
+        return Err(failure);
     }
     let job = Job {
         arguments,
@@ -87,6 +98,7 @@ pub(crate) fn run(
         references: plan_options.references,
         threads: options::threads(arguments.output.threads),
         interrupted: interrupt::watch()?,
+        findings,
     };
     let result = job.run(plan, ui);
     cache::close(&job.cache, &arguments.cache, ui);
@@ -330,6 +342,7 @@ struct Job<'a> {
     references: Vec<Reference>,
     threads: usize,
     interrupted: Arc<AtomicBool>,
+    findings: Vec<Finding>,
 }
 
 impl Job<'_> {
@@ -363,6 +376,7 @@ impl Job<'_> {
             destinations: self.destinations,
             loaded: &loaded,
             summary: &summary,
+            findings: &self.findings,
         };
         self.print(&result, ui)?;
         Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
+use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
 use serde_json::json;
@@ -59,6 +60,7 @@ pub(crate) struct Result<'a> {
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
     pub(crate) summary: &'a Summary,
+    pub(crate) findings: &'a [Finding],
 }
 
 /// Says what may surprise.
@@ -81,7 +83,6 @@ fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::Calls { .. } => Some("`--program` brings them"),
         Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
-        Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
 }
@@ -156,6 +157,7 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "loaded": result.loaded,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
+        "findings": result.findings,
     })
     .to_string()
 }
@@ -165,9 +167,10 @@ pub(crate) fn json(result: &Result<'_>) -> String {
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
+pub(crate) fn plan(plan: &Plan, findings: &[Finding], is_json: bool, ui: &Ui) -> io::Result<()> {
     if is_json {
-        let text = serde_json::to_string(plan).map_err(io::Error::other)?;
+        let whole = Checked { plan, findings };
+        let text = serde_json::to_string(&whole).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
@@ -197,6 +200,14 @@ pub(crate) fn plan(plan: &Plan, is_json: bool, ui: &Ui) -> io::Result<()> {
         ));
     }
     ui.result(text.trim_end())
+}
+
+/// A plan with what the check found.
+#[derive(serde::Serialize)]
+struct Checked<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    findings: &'a [Finding],
 }
 
 fn member_line(member: &imgbuild_oci::changeset::Member) -> String {

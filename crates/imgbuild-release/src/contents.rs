@@ -15,8 +15,9 @@ const MAX_LINKS: usize = 40;
 /// Members by their path, from several sorted or unsorted lists.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Contents<'a> {
-    /// The release's, sorted: too many to be copied into a map.
-    sorted: &'a [Member],
+    /// Sorted lists, too long to be copied into a map; of two members with
+    /// one path, that of the earlier list counts.
+    sorted: Vec<&'a [Member]>,
     others: BTreeMap<&'a ImagePath, &'a Member>,
 }
 
@@ -34,6 +35,11 @@ pub(crate) enum End {
 impl<'a> Contents<'a> {
     /// Starts with `sorted`, which is sorted by path.
     pub(crate) fn new(sorted: &'a [Member]) -> Self {
+        Self::of_layers(vec![sorted])
+    }
+
+    /// Takes layers, the highest first, each sorted by path.
+    pub(crate) fn of_layers(sorted: Vec<&'a [Member]>) -> Self {
         Self {
             sorted,
             others: BTreeMap::new(),
@@ -49,17 +55,20 @@ impl<'a> Contents<'a> {
 
     /// Returns what lies at exactly this path.
     pub(crate) fn get(&self, path: &ImagePath) -> Option<&'a Member> {
-        let found = self
-            .sorted
-            .binary_search_by(|member| member.entry.path.cmp(path));
-        match found {
-            Ok(index) => Some(&self.sorted[index]),
-            Err(_) => self.others.get(path).copied(),
-        }
+        let found = self.sorted.iter().find_map(|list| {
+            let found = list.binary_search_by(|member| member.entry.path.cmp(path));
+            found.ok().map(|index| &list[index])
+        });
+        found.or_else(|| self.others.get(path).copied())
     }
 
     /// Follows all links of `path`, the last one too.
     pub(crate) fn resolve(&self, path: &ImagePath) -> End {
+        self.walk(path, &mut |_| {})
+    }
+
+    /// As [`Contents::resolve`], and tells every directory that is passed.
+    pub(crate) fn walk(&self, path: &ImagePath, pass: &mut dyn FnMut(&ImagePath)) -> End {
         let mut rest = components(path.as_bytes());
         let mut at = ImagePath::root();
         let mut links = 0;
@@ -71,6 +80,7 @@ impl<'a> Contents<'a> {
             let Ok(next) = at.join(&name) else {
                 return End::Nothing(at);
             };
+            pass(&at);
             let Some(EntryKind::Symlink { target }) =
                 self.get(&next).map(|member| &member.entry.kind)
             else {

@@ -85,15 +85,6 @@ pub enum Error {
         candidates: Vec<ImagePath>,
     },
 
-    /// The command is not there or cannot be run.
-    #[error("the command `{command}` cannot run: {reason}")]
-    Command {
-        /// The command as given.
-        command: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-
     /// A user name that the image does not know.
     #[error(
         "the image has no user or group called `{name}` (known: {})",
@@ -106,23 +97,14 @@ pub enum Error {
         known: Vec<String>,
     },
 
-    /// Programs for different platforms, or not for the one asked for.
-    #[error("the programs of the release are not all for {}{}", platform_text(wanted.as_deref()), Shown(programs))]
-    Platform {
-        /// The platform that the user asked for.
-        wanted: Option<String>,
-        /// Each program with its platform.
-        programs: Vec<String>,
-    },
-
-    /// Needed libraries that are nowhere.
-    #[error("libraries that the release needs were not found{}", Shown(missing))]
+    /// Libraries that are asked for, and that are nowhere.
+    #[error("libraries that the image needs were not found{}", Shown(missing))]
     MissingLibraries {
-        /// Each library with who needs it and where it was looked for.
+        /// Each library with where it was looked for.
         missing: Vec<String>,
     },
 
-    /// Programs that are asked for, or that scripts need, and that are nowhere.
+    /// Programs that are asked for, and that are nowhere.
     #[error("programs that the image needs were not found{}", Shown(problems))]
     MissingPrograms {
         /// Each program with who needs it.
@@ -235,7 +217,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A program that is nowhere, and who needs it.
+/// A program that was asked for, and that is nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgramProblem {
@@ -250,22 +232,6 @@ pub enum ProgramProblem {
     Data {
         /// Where they should be.
         path: &'static str,
-    },
-    /// A script's first line names it.
-    Interpreter {
-        /// The script in the image.
-        script: ImagePath,
-        /// Its first line.
-        line: String,
-        /// What is nowhere.
-        name: String,
-    },
-    /// A script's first line ends as on Windows.
-    CarriageReturn {
-        /// The script in the image.
-        script: ImagePath,
-        /// Its first line.
-        line: String,
     },
 }
 
@@ -283,14 +249,6 @@ impl fmt::Display for ProgramProblem {
                 )
             }
             Self::Data { path } => write!(formatter, "`{path}`, asked for, is not there"),
-            Self::Interpreter { script, line, name } => write!(
-                formatter,
-                "`{name}`, by which `{script}` runs: line 1 is `{line}`"
-            ),
-            Self::CarriageReturn { script, line } => write!(
-                formatter,
-                "what `{script}` runs by: line 1, `{line}`, ends with a carriage return, which counts as a part of the name"
-            ),
         }
     }
 }
@@ -320,13 +278,6 @@ fn list(names: &[String]) -> String {
     match names.is_empty() {
         true => "none".to_owned(),
         false => names.join(", "),
-    }
-}
-
-fn platform_text(wanted: Option<&str>) -> String {
-    match wanted {
-        Some(platform) => format!("`{platform}`"),
-        None => "one platform".to_owned(),
     }
 }
 

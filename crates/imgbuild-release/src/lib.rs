@@ -5,11 +5,13 @@
 pub mod addition;
 pub mod build;
 pub mod certificates;
+pub mod check;
 pub mod closure;
 mod command;
 mod contents;
 pub mod elf;
 pub mod error;
+pub mod finding;
 pub mod layering;
 pub mod pattern;
 pub mod plan;

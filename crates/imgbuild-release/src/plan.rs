@@ -22,7 +22,9 @@ use crate::closure::Closure;
 pub use crate::command::CommandOptions;
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::release::{LeftOut, MixRelease, Release};
+use crate::runtime::Object;
 use crate::skeleton::{self, Accounts, User, UserName};
 use crate::warning::Warning;
 use assemble::{Assembly, Conflict};
@@ -87,6 +89,8 @@ pub struct Plan {
     layers: Vec<PlannedLayer>,
     left_out: Vec<LeftOut>,
     warnings: Vec<Warning>,
+    findings: Vec<Finding>,
+    objects: Vec<Object>,
 }
 
 /// One layer to be made.
@@ -131,9 +135,8 @@ impl Plan {
         everything.add(&closure.members);
         let config =
             configuration::configuration(&release, &everything, options, user, environment)?;
-        let mut warnings = release.warnings().to_vec();
+        let mut warnings = closure.warnings;
         warnings.extend(cookie_warning(&release));
-        warnings.extend(closure.warnings);
         if certificates.is_some() && has_program(&release, &additions, b"java") {
             warnings.push(Warning::JavaReadsNoBundle);
         }
@@ -165,6 +168,8 @@ impl Plan {
             layers,
             left_out,
             warnings,
+            findings: closure.findings,
+            objects: closure.objects,
         })
     }
 
@@ -192,6 +197,16 @@ impl Plan {
         &self.layers
     }
 
+    /// Returns what was found to be wrong while it was made.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Returns the ELF files that were read when it was made.
+    pub(crate) fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
     pub(crate) fn into_changesets(self) -> Vec<Changeset> {
         let layers = self.layers.into_iter();
         layers.map(|layer| layer.changeset).collect()
@@ -210,18 +225,14 @@ impl Plan {
     }
 }
 
-/// Names the secret of a mix release, whether it is in the image or not.
+/// Says that the secret of a mix release is not in the image. That it is, is
+/// a finding.
 fn cookie_warning(release: &Release) -> Option<Warning> {
-    let cookie = MixRelease::cookie();
     release.mix()?;
-    let path = release.prefix().join(cookie).ok()?;
-    let is_in = |member: &Member| member.entry.path == path;
-    if release.members().iter().any(is_in) {
-        return Some(Warning::Cookie { path });
-    }
-    let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
+    let cookie = std::path::Path::new(MixRelease::cookie());
     let mut left_out = release.left_out().iter();
-    left_out.any(is_left_out).then_some(Warning::CookieLeftOut)
+    let is_left_out = left_out.any(|left| left.path == cookie);
+    is_left_out.then_some(Warning::CookieLeftOut)
 }
 
 /// Finds the user's numbers in the passwd file that the image will have.

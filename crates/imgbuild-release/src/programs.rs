@@ -20,6 +20,7 @@ use imgbuild_oci::path::ImagePath;
 use crate::contents::{Contents, End, first_bytes};
 use crate::elf::Elf;
 use crate::error::{Error, ProgramProblem, Result};
+use crate::finding::{Finding, Rule};
 use crate::release::file_member;
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
@@ -56,6 +57,7 @@ pub(crate) struct Programs<'a> {
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
     problems: Vec<ProgramProblem>,
+    findings: Vec<Finding>,
     warnings: Vec<Warning>,
 }
 
@@ -68,6 +70,8 @@ pub(crate) struct Brought {
     pub(crate) objects: Vec<Object>,
     /// What may surprise.
     pub(crate) warnings: Vec<Warning>,
+    /// What scripts need and is nowhere.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl<'a> Programs<'a> {
@@ -86,6 +90,7 @@ impl<'a> Programs<'a> {
             by_file: BTreeMap::new(),
             objects: Vec::new(),
             problems: Vec::new(),
+            findings: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -180,13 +185,14 @@ impl<'a> Programs<'a> {
 
     /// # Errors
     ///
-    /// With everything at once that is nowhere.
+    /// With everything at once that was asked for and is nowhere.
     pub(crate) fn finish(self) -> Result<Brought> {
-        let problems = self.problems;
-        if !problems.is_empty() {
+        if !self.problems.is_empty() {
+            let problems = self.problems;
             return Err(Error::MissingPrograms { problems });
         }
         Ok(Brought {
+            findings: self.findings,
             members: self.placed.into_values().collect(),
             objects: self.objects,
             warnings: self.warnings,
@@ -279,22 +285,16 @@ impl<'a> Programs<'a> {
         let Some(shebang) = Shebang::parse(head) else {
             return;
         };
-        let line = shebang.line.clone();
         if shebang.ends_with_carriage_return {
-            let script = script.clone();
-            self.problems
-                .push(ProgramProblem::CarriageReturn { script, line });
+            self.findings.push(carriage_return(script, &shebang));
             return;
         }
-        let missing = |name: String| ProgramProblem::Interpreter {
-            script: script.clone(),
-            line: line.clone(),
-            name,
-        };
+        let missing = |name: &str| interpreter_missing(script, &shebang, name);
         let interpreter = &shebang.interpreter;
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
         if !is_there || !self.bring(interpreter, depth + 1) {
-            self.problems.push(missing(interpreter.clone()));
+            let finding = missing(interpreter);
+            self.findings.push(finding);
             return;
         }
         self.warn_of_libraries(script, interpreter);
@@ -305,7 +305,10 @@ impl<'a> Programs<'a> {
             };
             match is_there {
                 true => self.warn_of_libraries(script, &name),
-                false => self.problems.push(missing(name)),
+                false => {
+                    let finding = interpreter_missing(script, &shebang, &name);
+                    self.findings.push(finding);
+                }
             }
         }
     }
@@ -321,6 +324,22 @@ impl<'a> Programs<'a> {
             });
         }
     }
+}
+
+/// A script that names a program which is not there.
+pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
+    let line = &shebang.line;
+    let reason = format!("nothing is at `{name}`, by which `{script}` runs: line 1 is `{line}`");
+    Finding::error(Rule::InterpreterMissing, Some(script), reason)
+}
+
+/// A script from a machine with Windows.
+pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding {
+    let line = &shebang.line;
+    let reason = format!(
+        "line 1 of `{script}`, `{line}`, ends with a carriage return, which counts as a part of the name"
+    );
+    Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
 }
 
 /// Follows the links of the directories above `path`, which are the

@@ -1,7 +1,6 @@
 //! A finished build: what it is, and which of its files go into an image.
 
 mod cargo;
-mod links;
 mod listing;
 mod mix;
 mod tree;
@@ -23,7 +22,6 @@ use serde::Serialize;
 
 use crate::error::{Error, Refusal, Result};
 use crate::pattern::{Patterns, Verdict};
-use crate::warning::Warning;
 
 pub use mix::{Cookie, MixRelease};
 pub(crate) use walk::{Found, walk};
@@ -109,7 +107,6 @@ pub struct Release {
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
-    warnings: Vec<Warning>,
 }
 
 /// A path of the release that does not go in.
@@ -204,12 +201,6 @@ impl Release {
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
-    }
-
-    /// Returns what may surprise.
-    #[must_use]
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
     }
 
     /// Returns the device and inode numbers of files with several names.
@@ -418,7 +409,6 @@ impl<'a> Selection<'a> {
         self.members
             .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
-        let warnings = links::check(&self.members, self.prefix);
         Ok(Release {
             root: self.root.to_path_buf(),
             kind,
@@ -428,7 +418,6 @@ impl<'a> Selection<'a> {
             members: self.members,
             linked: self.linked,
             left_out: self.left_out,
-            warnings,
         })
     }
 }

@@ -113,6 +113,20 @@ pub struct RuntimeOptions {
     pub add_libraries: Vec<String>,
     /// Where programs start, for needed libraries with a relative path.
     pub working_directory: Option<ImagePath>,
+    /// Set when nothing is brought, and only what the image has counts. Then
+    /// no file is read: what is no object of the image is no ELF file.
+    pub image_only: Option<ImageOnly>,
+}
+
+/// What an image itself tells its loaders.
+#[derive(Debug, Clone, Default)]
+pub struct ImageOnly {
+    /// The directories of its `LD_LIBRARY_PATH`.
+    pub library_paths: Vec<ImagePath>,
+    /// Its `/etc/ld.so.cache`.
+    pub cache: Vec<u8>,
+    /// Its `/etc/ld-musl-ARCH.path`.
+    pub musl_path: Vec<u8>,
 }
 
 /// The closure of a release, sorted by paths.

@@ -26,6 +26,7 @@ impl Resolver<'_> {
                 (None, None)
             }
         };
+        let host = host.filter(|_| self.image_only.is_none());
         let bytes = host.and_then(|host| self.host.read(&host, MAX_LOADER_BYTES));
         Loader {
             path: path.to_owned(),
@@ -53,10 +54,13 @@ impl Resolver<'_> {
         };
         if let Some(file) = self.view.file(path.as_bytes()) {
             let host = HostPath::Plain(file);
-            if let Some(found) = self.usable(&host, target, &mut missing) {
-                let file = Loaded::new(found.elf, wanted.clone(), wanted, host.directory());
+            if let Some(elf) = self.present(&host, &wanted, target, &mut missing) {
+                let file = Loaded::new(elf, wanted.clone(), wanted, host.directory());
                 return Ok((file, host));
             }
+        }
+        if self.image_only.is_some() {
+            return Err(missing);
         }
         let host = self.host.rooted(path.as_bytes());
         missing.searched.push(SearchedDirectory {
@@ -86,11 +90,14 @@ impl Resolver<'_> {
         else {
             return Vec::new();
         };
-        let file = self.host.rooted(format!("/etc/{name}.path").as_bytes());
-        let content = self
-            .host
-            .read(&file, MAX_PATH_FILE_BYTES)
-            .unwrap_or_default();
+        let content = match &self.image_only {
+            Some(image) => Some(image.musl_path.clone()),
+            None => {
+                let file = self.host.rooted(format!("/etc/{name}.path").as_bytes());
+                self.host.read(&file, MAX_PATH_FILE_BYTES)
+            }
+        };
+        let content = content.unwrap_or_default();
         content
             .split(|byte| matches!(byte, b'\n' | b':'))
             .filter(|directory| directory.starts_with(b"/"))

@@ -13,9 +13,10 @@ use super::process::{Loaded, Need, Process};
 use super::search::{Origin, Place};
 use super::view::{Lookup, View};
 use super::{
-    MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions, SearchedDirectory,
-    UnsatisfiedVersion, UnusableFile, cache, configuration, version,
+    ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions,
+    SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration, version,
 };
+use crate::elf::Elf;
 
 /// The largest cache that is read; those of desktops have 300 KiB.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
@@ -27,6 +28,7 @@ pub(super) struct Resolver<'a> {
     pub(super) configuration: Vec<Vec<u8>>,
     pub(super) library_paths: Vec<HostPath>,
     pub(super) working_directory: Option<ImagePath>,
+    pub(super) image_only: Option<ImageOnly>,
     pub(super) placement: Placement,
     pub(super) missing: Vec<MissingLibrary>,
     pub(super) warnings: Vec<ModuleWarning>,
@@ -45,17 +47,27 @@ impl<'a> Resolver<'a> {
         lookup: &'a Lookup<'a>,
         options: &RuntimeOptions,
     ) -> Self {
-        let host = Host::new(options.sysroot.as_deref());
-        let cache = host.read(&host.rooted(b"/etc/ld.so.cache"), MAX_CACHE_BYTES);
+        let (host, cache) = match &options.image_only {
+            Some(image) => (Host::nowhere(), Some(image.cache.clone())),
+            None => {
+                let host = Host::new(options.sysroot.as_deref());
+                let cache = host.read(&host.rooted(b"/etc/ld.so.cache"), MAX_CACHE_BYTES);
+                (host, cache)
+            }
+        };
         let mut resolver = Self {
             cache: cache.map(|bytes| cache::parse(&bytes)).unwrap_or_default(),
-            configuration: configuration::directories(&host),
+            configuration: match options.image_only {
+                Some(_) => Vec::new(),
+                None => configuration::directories(&host),
+            },
             library_paths: options
                 .library_paths
                 .iter()
                 .map(|path| host.plain(path))
                 .collect(),
             working_directory: options.working_directory.clone(),
+            image_only: options.image_only.clone(),
             placement: Placement::default(),
             missing: Vec::new(),
             warnings: Vec::new(),
@@ -74,7 +86,9 @@ impl<'a> Resolver<'a> {
     fn record_objects(&mut self, objects: &'a [Object]) {
         for object in objects {
             self.objects.insert(&object.image, object);
-            if let Some(id) = self.host.remember(&object.host, &object.elf) {
+            let is_image_only = self.image_only.is_some();
+            let remember = || self.host.remember(&object.host, &object.elf);
+            if let Some(id) = (!is_image_only).then(remember).flatten() {
                 self.placement.record_present(id, &object.image);
             }
             let file_name = escaped(object.image.file_name());
@@ -90,8 +104,8 @@ impl<'a> Resolver<'a> {
         // A program finds itself by its real path, a module by the one that
         // it was loaded by.
         let real = match object.role {
-            Role::Program => fs_err::canonicalize(&object.host).ok(),
-            Role::Module => None,
+            Role::Program if self.image_only.is_none() => fs_err::canonicalize(&object.host).ok(),
+            Role::Program | Role::Module => None,
         };
         Loaded {
             elf: Arc::clone(&object.elf),
@@ -125,7 +139,9 @@ impl<'a> Resolver<'a> {
         let places = self.places(process, requirer, name);
         let file_name = name.rsplit('/').next().unwrap_or(name);
         let target = process.loader.target;
-        for place in places.iter().filter(|place| place.origin.is_in_image()) {
+        let is_in_image = |place: &&Place| self.image_only.is_some() || place.origin.is_in_image();
+        let in_image: Vec<&Place> = places.iter().filter(is_in_image).collect();
+        for place in in_image {
             if let Some(mut file) = self.find_present(place, file_name, target, &mut missing) {
                 file.parent = Some(requirer);
                 return Ok(file);
@@ -133,7 +149,7 @@ impl<'a> Resolver<'a> {
         }
         for place in &places {
             self.record_searched(place, &mut missing);
-            let Some(host) = &place.host else {
+            let Some(host) = place.host.as_ref().filter(|_| self.image_only.is_none()) else {
                 continue;
             };
             let host = host.join(file_name.as_bytes());
@@ -200,22 +216,35 @@ impl<'a> Resolver<'a> {
         let image = self.view.resolve(&place.image)?.join(name).ok()?;
         let host_file = self.view.file(image.as_bytes())?;
         let directory = self.directory_of(&host_file);
-        let host = HostPath::Plain(host_file);
         let file = self.view.resolve(image.as_bytes())?;
-        let found = match self.objects.get(&file) {
-            Some(object) => match target.objection(&object.elf) {
-                None => Arc::clone(&object.elf),
-                Some(reason) => {
-                    missing.unusable.push(UnusableFile {
-                        path: self.host.display(&host),
-                        reason,
-                    });
-                    return None;
-                }
-            },
-            None => self.usable(&host, target, missing)?.elf,
-        };
+        let found = self.present(&HostPath::Plain(host_file), &file, target, missing)?;
         Some(Loaded::new(found, image, file, directory))
+    }
+
+    /// Returns the file of the image at a path without links if a process can
+    /// load it. `host` is where it comes from.
+    pub(super) fn present(
+        &mut self,
+        host: &HostPath,
+        file: &ImagePath,
+        target: Target,
+        missing: &mut MissingLibrary,
+    ) -> Option<Arc<Elf>> {
+        let object = self.objects.get(file);
+        let reason = match object.map(|object| target.objection(&object.elf)) {
+            Some(None) => return object.map(|object| Arc::clone(&object.elf)),
+            Some(Some(reason)) => reason,
+            None if self.image_only.is_none() => {
+                return Some(self.usable(host, target, missing)?.elf);
+            }
+            None => "it is no ELF file".to_owned(),
+        };
+        let path = match self.image_only {
+            Some(_) => file.to_string(),
+            None => self.host.display(host),
+        };
+        missing.unusable.push(UnusableFile { path, reason });
+        None
     }
 
     /// Returns the file at a path of the host if a process can load it.
@@ -242,8 +271,8 @@ impl<'a> Resolver<'a> {
 
     fn record_searched(&self, place: &Place, missing: &mut MissingLibrary) {
         let directory = match &place.host {
-            Some(host) => self.host.display(host),
-            None => escaped(&place.image),
+            Some(host) if self.image_only.is_none() => self.host.display(host),
+            Some(_) | None => escaped(&place.image),
         };
         if !missing
             .searched

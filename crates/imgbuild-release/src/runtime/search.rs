@@ -19,6 +19,8 @@ pub(super) enum Origin {
     Runpath(ImagePath),
     /// An extra directory of the options.
     LibraryPath,
+    /// The image's `LD_LIBRARY_PATH`.
+    Environment,
     Cache,
     Configuration,
     MuslPath,
@@ -33,7 +35,9 @@ impl Origin {
     /// Returns whether the loader in the image will look there as well.
     pub(super) fn is_in_image(&self) -> bool {
         match self {
-            Self::Rpath(_) | Self::Runpath(_) | Self::Default | Self::Name => true,
+            Self::Rpath(_) | Self::Runpath(_) | Self::Environment | Self::Default | Self::Name => {
+                true
+            }
             Self::LibraryPath
             | Self::Cache
             | Self::Configuration
@@ -49,6 +53,7 @@ impl fmt::Display for Origin {
             Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
             Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
             Self::LibraryPath => formatter.write_str("extra library path"),
+            Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
             Self::Cache => formatter.write_str("ld.so.cache"),
             Self::Configuration => formatter.write_str("ld.so.conf"),
             Self::MuslPath => formatter.write_str("path file of the musl loader"),
@@ -123,11 +128,21 @@ impl Resolver<'_> {
     }
 
     fn library_places(&self) -> impl Iterator<Item = Place> {
-        self.library_paths.iter().map(|path| Place {
+        let of_host = self.library_paths.iter().map(|path| Place {
             image: Vec::new(),
             host: Some(path.clone()),
             origin: Origin::LibraryPath,
-        })
+        });
+        let of_image = self
+            .image_only
+            .iter()
+            .flat_map(|image| &image.library_paths);
+        let of_image = of_image.map(|path| Place {
+            image: path.as_bytes().to_vec(),
+            host: None,
+            origin: Origin::Environment,
+        });
+        of_host.chain(of_image)
     }
 
     fn default_places(&self, process: &Process<'_>) -> Vec<Place> {

@@ -1,0 +1,34 @@
+//! One look at every path of the image.
+
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::store::Store;
+
+use super::leftover::{self, Leftovers};
+use super::secret::Secrets;
+use super::subject::Subject;
+use super::tree::{Cases, Reach, judge};
+use crate::finding::Finding;
+
+/// Judges every path; `programs` are those that start with a container.
+pub(super) fn check(
+    subject: &Subject<'_>,
+    programs: &[ImagePath],
+    store: Option<&Store>,
+) -> Vec<Finding> {
+    let mut findings = leftover::debug(subject);
+    let reach = Reach::new(subject, programs);
+    let mut secrets = Secrets::default();
+    let mut cases = Cases::default();
+    let mut leftovers = Leftovers::default();
+    for member in subject.members() {
+        findings.extend(judge(subject, member));
+        findings.extend(reach.judge(&member.entry));
+        secrets.see(member);
+        cases.see(&member.entry.path);
+        leftovers.see(member);
+    }
+    findings.extend(secrets.finish(store));
+    findings.extend(cases.finish());
+    findings.extend(leftovers.finish(store));
+    findings
+}
