@@ -7,10 +7,13 @@ mod reuse;
 mod schedule;
 
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci_spec::image::MediaType;
+use rustix::fs::{AtFlags, CWD};
 
 use crate::buffer::AlignedBuffer;
 use crate::cache::Cache;
@@ -18,7 +21,7 @@ use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Progress};
 use crate::store::StoredBlob;
 
 use blob_file::BlobBytes;
@@ -253,6 +256,40 @@ impl Layer {
                 })
             }
         }
+    }
+
+    /// Gives the file that the blob lies in the name `path`, and returns
+    /// whether it has: only a scratch file of the same file system that has no
+    /// name yet can get one, and nothing must be at `path`.
+    ///
+    /// Its bytes were hashed when they were written, and nobody else could
+    /// reach them since: they need no second look.
+    ///
+    /// # Errors
+    ///
+    /// When interrupted, or when the file cannot be synced.
+    pub(crate) fn link_at(&self, path: &Path, sync: bool, monitor: Monitor<'_>) -> Result<bool> {
+        let LayerBytes::Blob { file, place, .. } = &self.bytes else {
+            return Ok(false);
+        };
+        let Place::Scratch(_) = place else {
+            return Ok(false);
+        };
+        monitor.check()?;
+        if !file.metadata().is_ok_and(|found| found.nlink() == 0) {
+            return Ok(false);
+        }
+        if sync {
+            file.sync_all().map_err(|source| place.read_error(source))?;
+        }
+        // The one way to name such a file without privileges (open(2), O_TMPFILE).
+        let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let follow = AtFlags::SYMLINK_FOLLOW;
+        let is_linked = rustix::fs::linkat(CWD, nameless, CWD, path, follow).is_ok();
+        if is_linked {
+            monitor.report(Progress::Written { bytes: self.size });
+        }
+        Ok(is_linked)
     }
 
     /// Writes the blob in order to `sink`.

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
+use crate::layer::Layer;
 use crate::monitor::Monitor;
 use crate::reference::Reference;
 
@@ -173,9 +174,7 @@ fn update_layout(
     };
     let sink_error = |source| write_error(path, source);
     for layer in image.layers() {
-        update.add_blob(layer.digest(), layer.size(), |file| {
-            layer.write_to(file, &sink_error, monitor)
-        })?;
+        update.add_layer(layer, monitor)?;
     }
     for document in [image.config(), image.manifest()] {
         update.add_blob(document.digest(), document.bytes().len() as u64, |file| {
@@ -193,6 +192,20 @@ fn update_layout(
 }
 
 impl Update<'_> {
+    /// Adds the blob of a layer: under a name of the file that it lies in, if
+    /// that has none yet, and otherwise as a copy.
+    fn add_layer(&mut self, layer: &Layer, monitor: Monitor<'_>) -> Result<()> {
+        let path = self.path.join(blob_name(layer.digest()));
+        if !has_size(&path, layer.size()) && layer.link_at(&path, self.sync, monitor)? {
+            self.added.push(path);
+            return Ok(());
+        }
+        let sink_error = |source| write_error(&path, source);
+        self.add_blob(layer.digest(), layer.size(), |file| {
+            layer.write_to(file, &sink_error, monitor)
+        })
+    }
+
     /// Adds a blob unless one of its name and size is there.
     fn add_blob(
         &mut self,
@@ -201,7 +214,7 @@ impl Update<'_> {
         write: impl FnOnce(&mut std::fs::File) -> Result<()>,
     ) -> Result<()> {
         let path = self.path.join(blob_name(digest));
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size) {
+        if has_size(&path, size) {
             return Ok(());
         }
         self.replace(&path, write)?;
@@ -235,6 +248,11 @@ impl Update<'_> {
         self.added.clear();
         sync_directory(self.path, self.sync)
     }
+}
+
+/// Returns whether a file of this size is at `path`.
+fn has_size(path: &Path, size: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
 impl Drop for Update<'_> {
