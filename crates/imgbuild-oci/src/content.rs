@@ -1,7 +1,7 @@
 //! Where the bytes of a layer's files come from.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub enum Content {
     Bytes(Arc<[u8]>),
     /// A file of the host.
     File(HostFile),
+    /// A run of bytes that was taken out of a layer.
+    Range(FileRange),
 }
 
 impl Content {
@@ -25,6 +27,34 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.state.size,
+            Self::Range(range) => range.size,
+        }
+    }
+
+    /// Returns the first bytes, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => {
+                let end = usize::try_from(limit).unwrap_or(usize::MAX);
+                Ok(bytes[..end.min(bytes.len())].to_vec())
+            }
+            Self::File(file) => {
+                let mut bytes = Vec::new();
+                File::open(&file.path)?
+                    .take(limit)
+                    .read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+            Self::Range(range) => {
+                let mut bytes = Vec::new();
+                let reader = RangeReader { range, position: 0 };
+                reader.take(limit).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
         }
     }
 }
@@ -32,6 +62,51 @@ impl Content {
 impl From<Vec<u8>> for Content {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Bytes(bytes.into())
+    }
+}
+
+/// A run of bytes within an open file, which has no name or is nobody's to
+/// change.
+#[derive(Debug, Clone)]
+pub struct FileRange {
+    file: Arc<std::fs::File>,
+    start: u64,
+    size: u64,
+}
+
+impl FileRange {
+    /// Takes `size` bytes of `file` from `start` on.
+    #[must_use]
+    pub fn new(file: Arc<std::fs::File>, start: u64, size: u64) -> Self {
+        Self { file, start, size }
+    }
+
+    /// Reads into the buffer from `offset` on; 0 only at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.size.saturating_sub(offset);
+        let count = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let start = self.start.saturating_add(offset);
+        self.file.read_at(&mut buffer[..count], start)
+    }
+}
+
+/// Reads a range from its beginning.
+struct RangeReader<'a> {
+    range: &'a FileRange,
+    position: u64,
+}
+
+impl Read for RangeReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.range.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
@@ -133,6 +208,10 @@ pub(crate) enum ContentReader<'a> {
         file: File,
         read: u64,
     },
+    Range {
+        range: &'a FileRange,
+        read: u64,
+    },
 }
 
 impl<'a> ContentReader<'a> {
@@ -158,6 +237,10 @@ impl<'a> ContentReader<'a> {
                     read: offset,
                 }
             }
+            Content::Range(range) => Self::Range {
+                range,
+                read: offset,
+            },
         })
     }
 
@@ -184,6 +267,14 @@ impl<'a> ContentReader<'a> {
                     }
                 }
                 *read += filled as u64;
+            }
+            Self::Range { range, read } => {
+                let mut reader = RangeReader {
+                    range,
+                    position: *read,
+                };
+                reader.read_exact(buffer).map_err(Error::File)?;
+                *read = reader.position;
             }
         }
         Ok(())

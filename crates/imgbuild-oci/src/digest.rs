@@ -1,7 +1,7 @@
 //! Digests of exact bytes, and of a layer's uncompressed tar.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Sink, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -180,6 +180,36 @@ impl<W: Write> Write for DigestWriter<W> {
     /// Does nothing: a flush must never change the bytes of a compressor below.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Counts and hashes what is read.
+#[derive(Debug)]
+pub(crate) struct DigestReader<R> {
+    inner: R,
+    hash: DigestWriter<Sink>,
+}
+
+impl<R> DigestReader<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hash: DigestWriter::new(io::sink()),
+        }
+    }
+
+    /// Returns the reader, the digest and the number of bytes that were read.
+    pub(crate) fn finish(self) -> (R, Digest, u64) {
+        let (_, digest, size) = self.hash.finish();
+        (self.inner, digest, size)
+    }
+}
+
+impl<R: Read> Read for DigestReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.write_all(&buffer[..count])?;
+        Ok(count)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What an image will hold, by path: links are followed as the kernel does.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
@@ -128,21 +127,7 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
 /// Returns the first bytes of a file, at most `limit`; of one that cannot be
 /// read none.
 pub(crate) fn first_bytes(content: &Content, limit: u64) -> Vec<u8> {
-    match content {
-        Content::Bytes(bytes) => {
-            let end = usize::try_from(limit).map_or(bytes.len(), |limit| limit.min(bytes.len()));
-            bytes[..end].to_vec()
-        }
-        Content::File(file) => {
-            let mut bytes = Vec::new();
-            let read = fs_err::File::open(&file.path)
-                .and_then(|file| file.take(limit).read_to_end(&mut bytes));
-            match read {
-                Ok(_) => bytes,
-                Err(_) => Vec::new(),
-            }
-        }
-    }
+    content.first_bytes(limit).unwrap_or_default()
 }
 
 /// Returns whether the system could run the entry, going by its mode.

@@ -55,6 +55,27 @@ impl Compression {
         let found = magics.iter().find(|(magic, _)| start.starts_with(magic));
         found.map_or(Self::None, |(_, compression)| *compression)
     }
+
+    /// Tells the compression from a layer's media type, OCI's or Docker's;
+    /// `None` for what is no tar.
+    #[must_use]
+    pub fn of_layer(media_type: &str) -> Option<Self> {
+        const STARTS: [&str; 4] = [
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        ];
+        let rest = STARTS
+            .iter()
+            .find_map(|start| media_type.strip_prefix(start))?;
+        match rest {
+            "" => Some(Self::None),
+            "+gzip" | ".gzip" => Some(Self::Gzip),
+            "+zstd" | ".zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
 }
 
 /// More bytes come out of a compressed stream than can be honest.

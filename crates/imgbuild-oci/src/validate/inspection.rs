@@ -1,12 +1,12 @@
 //! Reads blobs to the end, each once, several at a time.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Sink, Write};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind, document};
-use crate::digest::{Digest, DigestWriter};
+use crate::digest::{Digest, DigestReader};
 use crate::source::{BlobReader, Compression, Decompressor, Source, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 
@@ -96,15 +96,15 @@ fn inspect(source: &Source, job: &Job) -> Option<Result<Inspection, Violation>> 
     let result = if job.is_tar {
         inspect_layer(&job.name, blob)
     } else {
-        inspect_bytes(HashingReader::new(blob))
+        inspect_bytes(DigestReader::new(blob))
     };
     Some(result.map_err(|error| unreadable(&error)))
 }
 
 /// Reads what is left of a blob.
-fn inspect_bytes(mut blob: HashingReader<BlobReader>) -> io::Result<Inspection> {
+fn inspect_bytes(mut blob: DigestReader<BlobReader>) -> io::Result<Inspection> {
     io::copy(&mut blob, &mut io::sink())?;
-    let (digest, size) = blob.finish();
+    let (_, digest, size) = blob.finish();
     Ok(Inspection {
         size,
         digest,
@@ -117,10 +117,10 @@ fn inspect_bytes(mut blob: HashingReader<BlobReader>) -> io::Result<Inspection> 
 fn inspect_layer(name: &str, blob: BlobReader) -> io::Result<Inspection> {
     let size = blob.size();
     let whole = blob.clone();
-    let stream = match Decompressor::new(HashingReader::new(blob), size) {
+    let stream = match Decompressor::new(DigestReader::new(blob), size) {
         Ok(stream) => stream,
         Err(error) => {
-            let mut inspection = inspect_bytes(HashingReader::new(whole))?;
+            let mut inspection = inspect_bytes(DigestReader::new(whole))?;
             let violation = Violation::new(ViolationKind::LayerDamaged, name);
             inspection.violations.push(violation.found_error(&error));
             return Ok(inspection);
@@ -167,35 +167,6 @@ fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Opti
     }
 }
 
-/// Counts and hashes what is read.
-#[derive(Debug)]
-struct HashingReader<R> {
-    inner: R,
-    hash: DigestWriter<Sink>,
-}
-
-impl<R> HashingReader<R> {
-    fn new(inner: R) -> Self {
-        Self {
-            inner,
-            hash: DigestWriter::new(io::sink()),
-        }
-    }
-
-    fn finish(self) -> (Digest, u64) {
-        let (_, digest, size) = self.hash.finish();
-        (digest, size)
-    }
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hash.write_all(&buffer[..count])?;
-        Ok(count)
-    }
-}
-
 /// Why a layer could not be decompressed to its proper end.
 enum Failure {
     TrailingBytes,
@@ -205,21 +176,20 @@ enum Failure {
 /// The tar of a layer: hashed, and at its end when decompression fails, so
 /// that such a failure is told from a damaged tar.
 struct TarStream {
-    inner: HashingReader<Decompressor<HashingReader<BlobReader>>>,
+    inner: DigestReader<Decompressor<DigestReader<BlobReader>>>,
     failure: Option<Failure>,
 }
 
 impl TarStream {
-    fn new(stream: Decompressor<HashingReader<BlobReader>>) -> Self {
+    fn new(stream: Decompressor<DigestReader<BlobReader>>) -> Self {
         Self {
-            inner: HashingReader::new(stream),
+            inner: DigestReader::new(stream),
             failure: None,
         }
     }
 
-    fn finish(self) -> (HashingReader<BlobReader>, Digest, Option<Failure>) {
-        let HashingReader { inner, hash } = self.inner;
-        let (_, digest, _) = hash.finish();
+    fn finish(self) -> (DigestReader<BlobReader>, Digest, Option<Failure>) {
+        let (inner, digest, _) = self.inner.finish();
         (inner.into_inner(), digest, self.failure)
     }
 }

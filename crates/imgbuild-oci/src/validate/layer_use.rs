@@ -27,7 +27,7 @@ impl LayerUse {
 
     /// Returns the compression that the media type says.
     fn compression(&self) -> Option<Compression> {
-        layer_compression(&self.descriptor.as_ref()?.media_type)
+        Compression::of_layer(&self.descriptor.as_ref()?.media_type)
     }
 
     pub(super) fn check(&self, inspections: &Inspections, report: &mut Report) {
@@ -74,29 +74,5 @@ impl LayerUse {
             let violation = Violation::new(ViolationKind::DiffId, &self.name);
             report.add(violation.expected(expected).found(found));
         }
-    }
-}
-
-/// Returns the compression of a layer's media type; `None` for other blobs.
-fn layer_compression(media_type: &str) -> Option<Compression> {
-    let oci = ["layer.v1.tar", "layer.nondistributable.v1.tar"]
-        .iter()
-        .find_map(|kind| {
-            media_type
-                .strip_prefix("application/vnd.oci.image.")?
-                .strip_prefix(kind)
-        });
-    let docker = ["rootfs.diff.tar", "rootfs.foreign.diff.tar"]
-        .iter()
-        .find_map(|kind| {
-            media_type
-                .strip_prefix("application/vnd.docker.image.")?
-                .strip_prefix(kind)
-        });
-    match oci.or(docker)? {
-        "" => Some(Compression::None),
-        "+gzip" | ".gzip" => Some(Compression::Gzip),
-        "+zstd" | ".zstd" => Some(Compression::Zstd),
-        _ => None,
     }
 }

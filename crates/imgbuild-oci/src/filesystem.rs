@@ -1,0 +1,154 @@
+//! The root file system of an image: its layers merged, and the contents of
+//! those files that say what can run.
+//!
+//! Layers are read once, in order, and nothing is unpacked: names go into a
+//! map, and the contents that may matter into one scratch file without a name.
+//! Input is never trusted. What a layer may hold, name and expand to is
+//! bounded, and so is the work that its links and whiteouts make; digests and
+//! diff IDs are checked; no path leaves the root.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::changeset::Member;
+use crate::entry::Entry;
+use crate::path::ImagePath;
+use crate::selection::{SelectedImage, SelectedLayer};
+use crate::source::Source;
+
+mod error;
+mod keep;
+mod layer;
+mod tree;
+
+pub use error::{FileSystemError, LayerError};
+use keep::Keeper;
+use tree::Tree;
+
+/// What always may come out of the layers of an image.
+const MIN_EXPANDED_BYTES: u64 = 4 << 30;
+
+/// How much more than its layers' blobs an image may hold beyond that. Systems
+/// are compressed to a third or a quarter; only what was made to does better
+/// than a hundredth.
+const MAX_EXPANSION: u64 = 100;
+
+/// How a file system is read.
+#[derive(Clone, Copy)]
+pub struct ReadOptions<'a> {
+    /// The directory for the scratch file with contents.
+    pub scratch: &'a Path,
+    /// Which files' contents to keep beside those that always are.
+    pub keeps: &'a dyn Fn(&Entry) -> bool,
+}
+
+impl std::fmt::Debug for ReadOptions<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ReadOptions")
+            .field("scratch", &self.scratch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The merged layers of an image.
+///
+/// Whiteouts are done, and hard links are files of their own with one content.
+/// A regular file has its content if it is an ELF program or library, begins
+/// with `#!`, lies in `/etc`, is empty, or was asked for; a file without
+/// content is none of these.
+#[derive(Debug)]
+pub struct FileSystem {
+    members: Vec<Member>,
+    layers: Vec<usize>,
+    specials: BTreeSet<ImagePath>,
+    blob_crcs: Vec<u32>,
+}
+
+impl FileSystem {
+    /// Reads the layers of an image.
+    ///
+    /// # Errors
+    ///
+    /// When a layer is missing, is not what its descriptor or its diff ID
+    /// says, or holds what no file system can.
+    pub fn read(
+        source: &Source,
+        image: &SelectedImage,
+        options: ReadOptions<'_>,
+    ) -> Result<Self, FileSystemError> {
+        let mut tree = Tree::new();
+        let mut keeper = Keeper::new(options)?;
+        let mut budget = expansion_limit(&image.layers);
+        let mut blob_crcs = Vec::new();
+        for (index, selected) in image.layers.iter().enumerate() {
+            tree.start_layer(index);
+            let crc = layer::read(source, selected, (&mut tree, &mut keeper), &mut budget)
+                .map_err(|source| FileSystemError::Layer {
+                    name: selected.name.clone(),
+                    source: Box::new(source),
+                })?;
+            blob_crcs.push(crc);
+        }
+        keeper.finish()?;
+        let (members, layers, specials) = tree.finish();
+        Ok(Self {
+            members,
+            layers,
+            specials,
+            blob_crcs,
+        })
+    }
+
+    /// Returns every directory, file and symbolic link but the root, sorted by
+    /// path. What lies in a directory always has that directory as a member.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Returns what lies at exactly this path; links are not followed.
+    #[must_use]
+    pub fn get(&self, path: &ImagePath) -> Option<&Member> {
+        self.index(path).map(|index| &self.members[index])
+    }
+
+    /// Returns which layer has the path, counted from the lowest, 0.
+    #[must_use]
+    pub fn layer_of(&self, path: &ImagePath) -> Option<usize> {
+        self.index(path).map(|index| self.layers[index])
+    }
+
+    /// Returns the paths of devices, named pipes and the like, which no entry
+    /// of ours can say.
+    #[must_use]
+    pub fn specials(&self) -> &BTreeSet<ImagePath> {
+        &self.specials
+    }
+
+    /// Returns the CRC of every layer's blob, lowest first.
+    #[must_use]
+    pub fn blob_crcs(&self) -> &[u32] {
+        &self.blob_crcs
+    }
+
+    fn index(&self, path: &ImagePath) -> Option<usize> {
+        let found = self
+            .members
+            .binary_search_by(|member| member.entry.path.cmp(path));
+        found.ok()
+    }
+}
+
+/// Returns how many bytes the tars of all layers may have.
+fn expansion_limit(layers: &[SelectedLayer]) -> u64 {
+    let compressed = layers
+        .iter()
+        .fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    compressed
+        .saturating_mul(MAX_EXPANSION)
+        .max(MIN_EXPANDED_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The contents that are kept, in one scratch file.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{FileSystemError, LayerError, ReadOptions};
+use crate::content::{Content, FileRange};
+use crate::entry::{Entry, EntryKind};
+
+/// The largest file of `/etc` that is kept.
+const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
+
+/// What is looked at to tell what a file is.
+const HEAD_BYTES: usize = 20;
+
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Decides which contents are kept, and keeps them.
+pub(super) struct Keeper<'a> {
+    options: ReadOptions<'a>,
+    file: Arc<std::fs::File>,
+    writer: BufWriter<Arc<std::fs::File>>,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn new(options: ReadOptions<'a>) -> Result<Self, FileSystemError> {
+        let file = tempfile::tempfile_in(options.scratch).map_err(|source| {
+            let directory = options.scratch.to_path_buf();
+            FileSystemError::Scratch { directory, source }
+        })?;
+        let file = Arc::new(file);
+        Ok(Self {
+            options,
+            writer: BufWriter::with_capacity(BUFFER_BYTES, Arc::clone(&file)),
+            file,
+            position: 0,
+            buffer: vec![0; BUFFER_BYTES],
+        })
+    }
+
+    /// Looks at the beginning of a file, and keeps the rest if it matters.
+    pub(super) fn take(
+        &mut self,
+        entry: &Entry,
+        contents: &mut impl Read,
+    ) -> Result<Option<Content>, LayerError> {
+        let EntryKind::File { size } = entry.kind else {
+            return Ok(None);
+        };
+        if size == 0 {
+            return Ok(Some(Content::Bytes(Arc::default())));
+        }
+        let mut head = [0; HEAD_BYTES];
+        let count = fill(contents, &mut head)?;
+        let head = &head[..count];
+        if !self.matters(entry, size, head) {
+            return Ok(None);
+        }
+        let start = self.position;
+        self.write(head)?;
+        loop {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let count = contents.read(&mut buffer);
+            let written = match count {
+                Ok(count) => self.write(&buffer[..count]).map(|()| count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(1),
+                Err(error) => Err(LayerError::Read(error)),
+            };
+            self.buffer = buffer;
+            if written? == 0 {
+                break;
+            }
+        }
+        let range = FileRange::new(Arc::clone(&self.file), start, self.position - start);
+        Ok(Some(Content::Range(range)))
+    }
+
+    fn matters(&self, entry: &Entry, size: u64, head: &[u8]) -> bool {
+        let is_configuration =
+            entry.path.as_bytes().starts_with(b"/etc/") && size <= MAX_CONFIGURATION_BYTES;
+        is_loadable(head)
+            || head.starts_with(b"#!")
+            || is_configuration
+            || (self.options.keeps)(entry)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
+        let result = self.writer.write_all(bytes);
+        result.map_err(|source| LayerError::Scratch {
+            directory: self.directory(),
+            source,
+        })?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.options.scratch.to_path_buf()
+    }
+
+    /// Makes everything readable.
+    pub(super) fn finish(mut self) -> Result<(), FileSystemError> {
+        let directory = self.directory();
+        let flushed = self.writer.flush();
+        flushed.map_err(|source| FileSystemError::Scratch { directory, source })
+    }
+}
+
+/// Whether a file is an ELF program or library: object files and the modules
+/// of a kernel are only other data here (`e_type`, [elf(5)]).
+///
+/// [elf(5)]: https://man7.org/linux/man-pages/man5/elf.5.html
+fn is_loadable(head: &[u8]) -> bool {
+    let file_type = head.get(16..18);
+    head.starts_with(b"\x7fELF")
+        && file_type.is_some_and(|bytes| matches!(bytes, [2 | 3, 0] | [0, 2 | 3]))
+}
+
+/// Fills the buffer as far as there are bytes.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LayerError::Read(error)),
+        }
+    }
+    Ok(filled)
+}

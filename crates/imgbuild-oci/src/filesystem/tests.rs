@@ -1,0 +1,367 @@
+use tar::EntryType::{self, Char, Directory, Link, Regular, Symlink};
+
+use super::*;
+use crate::content::Content;
+use crate::entry::EntryKind;
+use crate::source::fixture::{self, Fixture, Layer, TAR, TAR_GZIP, TAR_ZSTD};
+
+type Line<'a> = (EntryType, &'a str, &'a str);
+
+/// A layer of entries; the third text is the target of a link or the content
+/// of a file.
+fn layer(lines: &[Line<'_>]) -> Layer {
+    let mut tar = Vec::new();
+    for (kind, path, text) in lines {
+        match kind {
+            Regular => fixture::entry(&mut tar, *kind, path, "", text.as_bytes()),
+            _ => fixture::entry(&mut tar, *kind, path, text, b""),
+        }
+    }
+    Layer {
+        tar: fixture::end(tar),
+        media_type: TAR_GZIP,
+        compress: fixture::gzip,
+    }
+}
+
+fn image(layers: Vec<Layer>) -> Fixture {
+    let mut fixture = Fixture::good();
+    fixture.layers = layers;
+    fixture.edit_config(|config| {
+        config.as_object_mut().unwrap().remove("history");
+    });
+    fixture
+}
+
+fn read_fixture(fixture: &Fixture) -> Result<FileSystem, FileSystemError> {
+    let opened = fixture.archive();
+    let source = opened.source();
+    let image = SelectedImage::select(&source, None, None).unwrap();
+    let options = ReadOptions {
+        scratch: opened.scratch(),
+        keeps: &|entry| entry.path.as_bytes().ends_with(b".wanted"),
+    };
+    FileSystem::read(&source, &image, options)
+}
+
+fn merged(layers: &[&[Line<'_>]]) -> Result<FileSystem, FileSystemError> {
+    let layers = layers.iter().map(|lines| layer(lines)).collect();
+    read_fixture(&image(layers))
+}
+
+fn shown(file_system: &FileSystem) -> Vec<String> {
+    let members = file_system.members().iter();
+    let line = |member: &Member| {
+        let path = &member.entry.path;
+        let layer = file_system.layer_of(path).unwrap();
+        match &member.entry.kind {
+            EntryKind::Directory => format!("{path}/ {layer}"),
+            EntryKind::Symlink { target } => {
+                format!("{path} -> {}", String::from_utf8_lossy(target))
+            }
+            _ => format!("{path} {layer}"),
+        }
+    };
+    members.map(line).collect()
+}
+
+fn why(result: Result<FileSystem, FileSystemError>) -> String {
+    match result.unwrap_err() {
+        FileSystemError::Layer { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn path(text: &str) -> ImagePath {
+    ImagePath::parse(text).unwrap()
+}
+
+#[test]
+fn upper_layers_replace_and_hide_what_is_below() {
+    let lower: &[Line<'_>] = &[
+        (Directory, "a/", ""),
+        (Regular, "a/1", "x"),
+        (Regular, "a/2", "x"),
+        (Directory, "b/", ""),
+        (Regular, "b/1", "x"),
+        (Directory, "b/c/", ""),
+        (Regular, "b/c/1", "x"),
+        (Regular, "b-c", "x"),
+        (Directory, "d/", ""),
+        (Regular, "d/1", "x"),
+        (Regular, "e", "x"),
+    ];
+    let upper: &[Line<'_>] = &[
+        (Regular, "a/.wh.1", ""),
+        (Regular, "a/3", "x"),
+        (Regular, "b/2", "x"),
+        (Regular, "b/.wh..wh..opq", ""),
+        (Regular, ".wh.d", ""),
+        (Regular, ".wh.gone", ""),
+        (Directory, "e/", ""),
+        (Regular, "e/1", "x"),
+    ];
+    let file_system = merged(&[lower, upper]).unwrap();
+    assert_eq!(
+        shown(&file_system),
+        [
+            "/a/ 0", "/a/2 0", "/a/3 1", "/b/ 0", "/b-c 0", "/b/2 1", "/e/ 1", "/e/1 1"
+        ]
+    );
+}
+
+#[test]
+fn a_whiteout_spares_what_its_own_layer_has() {
+    let lower: &[Line<'_>] = &[
+        (Directory, "a/", ""),
+        (Regular, "a/1", "x"),
+        (Regular, "f", "x"),
+    ];
+    let upper: &[Line<'_>] = &[
+        (Regular, "a/2", "x"),
+        (Regular, ".wh.a", ""),
+        (Regular, "f", "y"),
+        (Regular, ".wh.f", ""),
+    ];
+    let file_system = merged(&[lower, upper]).unwrap();
+    assert_eq!(shown(&file_system), ["/a/ 0", "/a/2 1", "/f 1"]);
+}
+
+#[test]
+fn a_file_in_place_of_a_directory_takes_everything_below() {
+    let lower: &[Line<'_>] = &[
+        (Directory, "a/", ""),
+        (Regular, "a/1", "x"),
+        (Regular, "a-b", "x"),
+    ];
+    let upper: &[Line<'_>] = &[(Regular, "a", "x")];
+    let file_system = merged(&[lower, upper]).unwrap();
+    assert_eq!(shown(&file_system), ["/a 1", "/a-b 0"]);
+}
+
+#[test]
+fn a_path_through_a_link_lies_where_the_link_leads() {
+    let lower: &[Line<'_>] = &[
+        (Directory, "usr/", ""),
+        (Directory, "usr/lib/", ""),
+        (Symlink, "lib", "usr/lib"),
+        (Symlink, "up", "../../../usr/lib"),
+        (Symlink, "new", "/opt/new"),
+    ];
+    let upper: &[Line<'_>] = &[
+        (Regular, "lib/1", "x"),
+        (Regular, "up/2", "x"),
+        (Regular, "new/3", "x"),
+        (Regular, "lib/.wh.none", ""),
+    ];
+    let file_system = merged(&[lower, upper]).unwrap();
+    assert_eq!(
+        shown(&file_system),
+        [
+            "/lib -> usr/lib",
+            "/new -> /opt/new",
+            "/opt/ 1",
+            "/opt/new/ 1",
+            "/opt/new/3 1",
+            "/up -> ../../../usr/lib",
+            "/usr/ 0",
+            "/usr/lib/ 0",
+            "/usr/lib/1 1",
+            "/usr/lib/2 1",
+        ]
+    );
+}
+
+#[test]
+fn no_path_leaves_the_root() {
+    let lines: &[Line<'_>] = &[
+        (Regular, "../../etc/passwd", "x"),
+        (Regular, "/a/../../b", "x"),
+        (Symlink, "out", "../../../.."),
+        (Regular, "out/c", "x"),
+    ];
+    let file_system = merged(&[lines]).unwrap();
+    assert_eq!(
+        shown(&file_system),
+        [
+            "/b 0",
+            "/c 0",
+            "/etc/ 0",
+            "/etc/passwd 0",
+            "/out -> ../../../.."
+        ]
+    );
+}
+
+#[test]
+fn contents_that_matter_are_kept() {
+    let program =
+        std::str::from_utf8(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0more").unwrap();
+    let object =
+        std::str::from_utf8(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0>\0more").unwrap();
+    let lower: &[Line<'_>] = &[
+        (Regular, "program", program),
+        (Regular, "object.o", object),
+        (Regular, "script", "#!/bin/sh\necho"),
+        (Regular, "etc/passwd", "root:x:0:0::/:/bin/sh"),
+        (Regular, "data", "data"),
+        (Regular, "x.wanted", "data"),
+        (Regular, "empty", ""),
+        (Link, "again", "program"),
+    ];
+    let file_system = merged(&[lower, &[(Regular, "program", "data")]]).unwrap();
+    let content = |text: &str| {
+        let member = file_system.get(&path(text)).unwrap();
+        let content = member.content.as_ref()?;
+        assert_eq!(content.size(), member.entry.content_size(), "{text}");
+        Some(content.first_bytes(1000).unwrap())
+    };
+    for (at, expected) in [
+        ("/again", Some(program)),
+        ("/script", Some("#!/bin/sh\necho")),
+        ("/etc/passwd", Some("root:x:0:0::/:/bin/sh")),
+        ("/x.wanted", Some("data")),
+        ("/empty", Some("")),
+        ("/object.o", None),
+        ("/data", None),
+        ("/program", None),
+    ] {
+        assert_eq!(content(at).as_deref(), expected.map(str::as_bytes), "{at}");
+    }
+    let script = file_system.get(&path("/script")).unwrap();
+    let script = script.content.as_ref().unwrap();
+    assert_eq!(script.first_bytes(2).unwrap(), b"#!");
+    assert!(matches!(script, Content::Range(_)));
+}
+
+#[test]
+fn devices_are_known_and_are_no_members() {
+    let file_system = merged(&[&[(Char, "dev/null", ""), (Regular, "a", "x")]]).unwrap();
+    assert_eq!(shown(&file_system), ["/a 0", "/dev/ 0"]);
+    assert!(file_system.specials().contains(&path("/dev/null")));
+}
+
+#[test]
+fn what_no_file_system_holds_is_refused() {
+    let long = "n".repeat(99) + "/";
+    let chain: &[Line<'_>] = &[
+        (Symlink, "a", "b"),
+        (Symlink, "b", "a"),
+        (Regular, "a/x", ""),
+    ];
+    let nameless: &[Line<'_>] = &[(Symlink, "l", "")];
+    let cases: &[(&[Line<'_>], &str)] = &[
+        (
+            &[(Regular, "a", "x"), (Regular, "a/b", "x")],
+            "`/a/b` lies below `/a`, which is not a directory",
+        ),
+        (
+            &[(Char, "a", ""), (Regular, "a/b", "x")],
+            "`/a/b` lies below `/a`, which is not a directory",
+        ),
+        (chain, "which is not a directory"),
+        (
+            &[(Link, "a", "none")],
+            "`/a` is a hard link to `none`, which is no file",
+        ),
+        (
+            &[(Directory, "d/", ""), (Link, "a", "../d")],
+            "`/a` is a hard link to `../d`, which is no file",
+        ),
+        (nameless, "`/l` is a symbolic link to nothing"),
+    ];
+    for (lines, expected) in cases {
+        let found = why(merged(&[lines]));
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+    assert!(merged(&[&[(Directory, &long, "")]]).is_ok());
+}
+
+#[test]
+fn every_compression_gives_the_same_tree() {
+    let lines: &[Line<'_>] = &[(Directory, "a/", ""), (Regular, "a/1", "#!x")];
+    for (media_type, compress) in [
+        (TAR, fixture::plain as fn(&[u8]) -> Vec<u8>),
+        (TAR_GZIP, fixture::gzip),
+        (TAR_ZSTD, fixture::zstd),
+    ] {
+        let one = Layer {
+            media_type,
+            compress,
+            ..layer(lines)
+        };
+        let file_system = read_fixture(&image(vec![one])).unwrap();
+        assert_eq!(shown(&file_system), ["/a/ 0", "/a/1 0"], "{media_type}");
+    }
+}
+
+#[test]
+fn layers_that_are_not_what_they_should_be_are_refused() {
+    let good = || image(vec![layer(&[(Regular, "a", "x")])]);
+    let blob_of = |fixture: &Fixture| {
+        let blob = (fixture.layers[0].compress)(&fixture.layers[0].tar);
+        crate::source::blob_name(&crate::digest::Digest::of(&blob))
+    };
+    let edited = |edit: fn(&mut Vec<u8>)| {
+        let mut fixture = good();
+        let name = blob_of(&fixture);
+        fixture.edit_files(move |files| edit(files.get_mut(&name).unwrap()));
+        why(read_fixture(&fixture))
+    };
+    assert!(edited(|blob| blob.push(0)).contains("bytes, found"));
+    assert!(edited(|blob| blob[4] ^= 1).contains("expected the digest"));
+    let found = edited(|blob| blob[12] ^= 0xff);
+    assert!(found.contains("read"), "{found}");
+    let mut other = good();
+    other.edit_config(|config| {
+        config["rootfs"]["diff_ids"][0] = format!("sha256:{}", "0".repeat(64)).into();
+    });
+    assert!(why(read_fixture(&other)).contains("expected the diff ID"));
+    let mut missing = good();
+    let name = blob_of(&missing);
+    missing.edit_files(move |files| drop(files.remove(&name)));
+    assert!(why(read_fixture(&missing)).contains("is missing"));
+}
+
+#[test]
+fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
+    let fixture = image(vec![layer(&[(Regular, "a", "x"), (Regular, "b", "y")])]);
+    let opened = fixture.archive();
+    let source = opened.source();
+    let image = SelectedImage::select(&source, None, None).unwrap();
+    let mut tree = Tree::new();
+    let options = ReadOptions {
+        scratch: opened.scratch(),
+        keeps: &|_| false,
+    };
+    let mut keeper = Keeper::new(options).unwrap();
+    let mut budget = 1500;
+    let result = layer::read(
+        &source,
+        &image.layers[0],
+        (&mut tree, &mut keeper),
+        &mut budget,
+    );
+    let error = result.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the layers of the image expand to more than 1500 bytes"
+    );
+}
+
+#[test]
+fn whiteouts_of_a_huge_directory_are_given_up() {
+    let mut tree = Tree::new();
+    let file = |at: &str| Entry::file(path(at), 0, 0o644);
+    for number in 0..20_000 {
+        tree.put(file(&format!("/a/{number}")), None).unwrap();
+    }
+    let hide = || {
+        for _ in 0..10_000 {
+            tree.hide(b"/a")?;
+        }
+        Ok::<(), LayerError>(())
+    };
+    let mut hide = hide;
+    assert!(matches!(hide(), Err(LayerError::TooMuchWork)));
+}

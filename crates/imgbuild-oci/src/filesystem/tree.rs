@@ -1,0 +1,309 @@
+//! The merged tree of layers, one entry after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::LayerError;
+use crate::changeset::Member;
+use crate::content::Content;
+use crate::entry::{Entry, EntryKind};
+use crate::path::{ImagePath, escaped};
+use crate::tar_reader::{TarEntry, TarKind, clean_path};
+
+/// How many entries all layers may have. A distribution with a desktop has
+/// some 400,000.
+const MAX_ENTRIES: u64 = 4_000_000;
+
+/// How many bytes the names and link targets of all entries may have.
+const MAX_NAME_BYTES: u64 = 512 << 20;
+
+/// How many looks at the tree links and whiteouts may cost beyond one for
+/// each entry.
+const MAX_WORK: u64 = 20_000_000;
+
+/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+
+/// The tree so far. What is in it always lies in directories of it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: BTreeMap<ImagePath, Node>,
+    layer: usize,
+    entries: u64,
+    name_bytes: u64,
+    work: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    /// What it is; `None` for what is neither file, directory nor link.
+    member: Option<Member>,
+    layer: usize,
+}
+
+impl Node {
+    fn is_directory(&self) -> bool {
+        let kind = self.member.as_ref().map(|member| &member.entry.kind);
+        kind == Some(&EntryKind::Directory)
+    }
+
+    fn link_target(&self) -> Option<&[u8]> {
+        match &self.member.as_ref()?.entry.kind {
+            EntryKind::Symlink { target } => Some(target),
+            _ => None,
+        }
+    }
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            layer: 0,
+            entries: 0,
+            name_bytes: 0,
+            work: 0,
+        }
+    }
+
+    /// Says to which layer what follows belongs.
+    pub(super) fn start_layer(&mut self, layer: usize) {
+        self.layer = layer;
+    }
+
+    /// Counts an entry, whatever it is.
+    pub(super) fn count(&mut self, entry: &TarEntry) -> Result<(), LayerError> {
+        let target = match &entry.kind {
+            TarKind::Symlink { target } | TarKind::Hardlink { target } => target.len(),
+            _ => 0,
+        };
+        self.entries += 1;
+        self.name_bytes += (entry.path.len() + target) as u64;
+        if self.entries > MAX_ENTRIES {
+            return Err(LayerError::TooManyEntries(MAX_ENTRIES));
+        }
+        if self.name_bytes > MAX_NAME_BYTES {
+            return Err(LayerError::TooManyNames(MAX_NAME_BYTES));
+        }
+        Ok(())
+    }
+
+    /// Returns where a cleaned path lies once the links of its directories are
+    /// followed, which stay inside.
+    pub(super) fn place_of(&mut self, path: &[u8]) -> Result<ImagePath, LayerError> {
+        let path = ImagePath::parse(path)?;
+        let parent = path.parent().unwrap_or_else(ImagePath::root);
+        // What lies in a directory of the tree is where it says.
+        let is_known = |node: &Node| node.is_directory();
+        if parent.is_root() || self.nodes.get(&parent).is_some_and(is_known) {
+            return Ok(path);
+        }
+        let parent = self.resolve(&path, parent.as_bytes())?;
+        Ok(parent.join(path.file_name())?)
+    }
+
+    /// Follows all links of a directory; directories that are not there are
+    /// taken as such.
+    fn resolve(&mut self, path: &ImagePath, directory: &[u8]) -> Result<ImagePath, LayerError> {
+        let mut at = ImagePath::root();
+        let mut rest = components(directory);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            self.spend(1)?;
+            if name == b".." {
+                at = at.parent().unwrap_or_else(ImagePath::root);
+                continue;
+            }
+            let next = at.join(&name)?;
+            let node = self.nodes.get(&next);
+            let target = node.and_then(Node::link_target);
+            links += usize::from(target.is_some());
+            let below_a_file = || LayerError::BelowAFile {
+                path: path.to_string(),
+                parent: next.clone(),
+            };
+            if links > MAX_LINKS {
+                return Err(below_a_file());
+            }
+            match (node, target) {
+                (_, Some(target)) => {
+                    if target.starts_with(b"/") {
+                        at = ImagePath::root();
+                    }
+                    rest.extend(components(target));
+                }
+                (Some(node), None) if !node.is_directory() => return Err(below_a_file()),
+                (_, None) => at = next,
+            }
+        }
+        Ok(at)
+    }
+
+    /// Puts an entry where [`Tree::place_of`] says.
+    pub(super) fn put(&mut self, entry: Entry, content: Option<Content>) -> Result<(), LayerError> {
+        let path = entry.path.clone();
+        self.insert(&path, Some(Member { entry, content }))
+    }
+
+    /// Puts something that no entry can say.
+    pub(super) fn put_special(&mut self, path: &ImagePath) -> Result<(), LayerError> {
+        self.insert(path, None)
+    }
+
+    /// Gives a file another name.
+    pub(super) fn link(&mut self, path: ImagePath, target: &[u8]) -> Result<(), LayerError> {
+        let place = self.place_of(&clean_path(target))?;
+        let node = self.nodes.get(&place).filter(|node| !node.is_directory());
+        let Some(node) = node else {
+            let target = escaped(target);
+            return Err(LayerError::Hardlink { path, target });
+        };
+        let mut member = node.member.clone();
+        if let Some(member) = &mut member {
+            member.entry.path = path.clone();
+        }
+        self.insert(&path, member)
+    }
+
+    fn insert(&mut self, path: &ImagePath, member: Option<Member>) -> Result<(), LayerError> {
+        self.make_parents(path)?;
+        let node = Node {
+            member,
+            layer: self.layer,
+        };
+        let is_directory = node.is_directory();
+        let old = self.nodes.insert(path.clone(), node);
+        if old.is_some_and(|old| old.is_directory()) && !is_directory {
+            for below in self.below(path)? {
+                self.nodes.remove(&below);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directories that a layer does not say, as engines do.
+    fn make_parents(&mut self, path: &ImagePath) -> Result<(), LayerError> {
+        let is_there = |parent: &ImagePath| self.nodes.contains_key(parent);
+        let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
+        self.spend(missing.len() as u64)?;
+        for path in missing {
+            self.entries += 1;
+            let member = Some(Entry::directory(path.clone()).into());
+            let layer = self.layer;
+            self.nodes.insert(path, Node { member, layer });
+        }
+        Ok(())
+    }
+
+    /// Hides a path of the layers below: what this layer has stays.
+    pub(super) fn hide(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        let Some(path) = self.hidden_place(path)? else {
+            return Ok(());
+        };
+        self.hide_below(&path)?;
+        self.remove_if_hidden(&path);
+        Ok(())
+    }
+
+    /// Hides what the layers below have in a directory.
+    pub(super) fn hide_contents(&mut self, directory: &[u8]) -> Result<(), LayerError> {
+        if directory == b"/" {
+            return self.hide_below(&ImagePath::root());
+        }
+        match self.hidden_place(directory)? {
+            Some(path) => self.hide_below(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// What cannot be there need not be hidden.
+    fn hidden_place(&mut self, path: &[u8]) -> Result<Option<ImagePath>, LayerError> {
+        match self.place_of(path) {
+            Ok(path) => Ok(Some(path)),
+            Err(LayerError::Path(_) | LayerError::BelowAFile { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes from the deepest path up, so that a directory is empty before it
+    /// is looked at.
+    fn hide_below(&mut self, path: &ImagePath) -> Result<(), LayerError> {
+        for below in self.below(path)?.into_iter().rev() {
+            self.remove_if_hidden(&below);
+        }
+        Ok(())
+    }
+
+    fn remove_if_hidden(&mut self, path: &ImagePath) {
+        let is_older = |node: &Node| node.layer < self.layer;
+        if self.nodes.get(path).is_some_and(is_older) && !self.has_below(path) {
+            self.nodes.remove(path);
+        }
+    }
+
+    fn has_below(&self, path: &ImagePath) -> bool {
+        let first = first_below(path).map(Bound::Included);
+        let mut following = first.map(|first| self.nodes.range((first, Bound::Unbounded)));
+        let next = following.as_mut().and_then(Iterator::next);
+        next.is_some_and(|(next, _)| next.starts_with(path))
+    }
+
+    /// Lists what lies below a path, in order.
+    fn below(&mut self, path: &ImagePath) -> Result<Vec<ImagePath>, LayerError> {
+        let all: Vec<ImagePath> = match first_below(path) {
+            Some(first) => self
+                .nodes
+                .range((Bound::Included(first), Bound::Unbounded))
+                .map(|(found, _)| found)
+                .take_while(|found| found.starts_with(path))
+                .cloned()
+                .collect(),
+            None => Vec::new(),
+        };
+        self.spend(all.len() as u64 + 1)?;
+        Ok(all)
+    }
+
+    fn spend(&mut self, work: u64) -> Result<(), LayerError> {
+        self.work = self.work.saturating_add(work);
+        match self.work <= MAX_WORK {
+            true => Ok(()),
+            false => Err(LayerError::TooMuchWork),
+        }
+    }
+
+    /// Returns the members, sorted, the layer of each, and the paths of what
+    /// is none.
+    pub(super) fn finish(self) -> (Vec<Member>, Vec<usize>, BTreeSet<ImagePath>) {
+        let mut members = Vec::with_capacity(self.nodes.len());
+        let mut layers = Vec::with_capacity(self.nodes.len());
+        let mut specials = BTreeSet::new();
+        for (path, node) in self.nodes {
+            match node.member {
+                Some(member) => {
+                    members.push(member);
+                    layers.push(node.layer);
+                }
+                None => {
+                    specials.insert(path);
+                }
+            }
+        }
+        (members, layers, specials)
+    }
+}
+
+/// Returns the smallest path that can lie below another one: no name holds a
+/// byte smaller than 1.
+fn first_below(path: &ImagePath) -> Option<ImagePath> {
+    path.join(b"\x01").ok()
+}
+
+/// The names of a path, last first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+        .rev()
+        .collect()
+}

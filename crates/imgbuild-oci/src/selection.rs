@@ -1,0 +1,511 @@
+//! Which image of a source is meant, and the documents that describe it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use oci_spec::image::MediaType;
+use serde_json::Value;
+
+use crate::digest::{DiffId, Digest, DigestReader};
+use crate::platform::Platform;
+use crate::source::document::{Config, Document, RawDescriptor};
+use crate::source::{
+    Compression, DockerManifest, ManifestDescriptor, Source, SourceError, blob_name, read_document,
+};
+
+mod error;
+
+pub use error::SelectionError;
+
+/// The most layers of an image that can run: Docker's graph drivers stack as
+/// many (`maxDepth` of overlay2 is 128, the container's own layer counted).
+pub const MAX_IMAGE_LAYERS: usize = 127;
+
+/// The tag, in an index.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The full name, in an index.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// One image of a source. Its documents have the digests that their
+/// descriptors say; its layers have not been read.
+#[derive(Debug, Clone)]
+pub struct SelectedImage {
+    /// What the source calls it, if it does.
+    pub name: Option<String>,
+    /// The digest of the manifest; a Docker archive need not have one.
+    pub manifest: Option<Digest>,
+    /// The digest of the configuration.
+    pub config_digest: Digest,
+    /// The configuration, with every field that somebody put into it.
+    pub config: Value,
+    /// What the configuration says that it runs on.
+    pub platform: Platform,
+    /// The layers, lowest first; at most [`MAX_IMAGE_LAYERS`].
+    pub layers: Vec<SelectedLayer>,
+}
+
+/// A layer as the documents of its image describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedLayer {
+    /// The name of its blob in the source.
+    pub name: String,
+    /// The OCI media type; Docker's are replaced by the ones that mean the
+    /// same, as an OCI manifest wants them.
+    pub media_type: MediaType,
+    /// The digest of the blob.
+    pub digest: Digest,
+    /// The size of the blob in bytes.
+    pub size: u64,
+    /// The digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// The annotations of its descriptor.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl SelectedImage {
+    /// Finds the one image that is meant: the one with this tag, or full
+    /// name, for this platform. Both may be left out where there is only one.
+    ///
+    /// A platform with a variant takes an older variant when its own is not
+    /// there, as engines do.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or more than one; the error names what there is.
+    /// When a document is missing, damaged or malformed.
+    pub fn select(
+        source: &Source,
+        tag: Option<&str>,
+        platform: Option<&Platform>,
+    ) -> Result<Self, SelectionError> {
+        let mut candidates = oci_candidates(source)?;
+        if candidates.is_empty() {
+            candidates = docker_candidates(source)?;
+        }
+        let chosen = choose(source, candidates, tag, platform)?;
+        let image = chosen.read(source)?;
+        match platform {
+            Some(wanted) if fit(&image.platform, wanted).is_none() => {
+                Err(SelectionError::Platform {
+                    wanted: wanted.to_string(),
+                    known: vec![image.platform.to_string()],
+                })
+            }
+            Some(_) | None => Ok(image),
+        }
+    }
+}
+
+/// An image that could be meant.
+#[derive(Debug, Clone)]
+struct Candidate {
+    names: BTreeSet<String>,
+    platform: Option<Platform>,
+    document: CandidateDocument,
+}
+
+#[derive(Debug, Clone)]
+enum CandidateDocument {
+    Manifest(ManifestDescriptor),
+    Docker(DockerManifest),
+}
+
+/// Lists the images of the indexes, each once.
+fn oci_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> {
+    let mut found: BTreeMap<Digest, Candidate> = BTreeMap::new();
+    for manifest in source.manifests()? {
+        let is_image = is_manifest(&manifest.media_type)
+            // What BuildKit attaches to an image, such as its provenance.
+            && manifest.platform.as_ref().is_none_or(|platform| platform.os() != "unknown");
+        if !is_image {
+            continue;
+        }
+        let names = [CONTAINERD_NAME, REF_NAME].iter();
+        let names = names.filter_map(|key| manifest.annotations.get(*key).cloned());
+        let candidate = found.entry(manifest.digest).or_insert_with(|| Candidate {
+            names: BTreeSet::new(),
+            platform: manifest.platform.clone(),
+            document: CandidateDocument::Manifest(manifest.clone()),
+        });
+        candidate.names.extend(names);
+    }
+    Ok(found.into_values().collect())
+}
+
+fn docker_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> {
+    let images = source.docker_manifests()?.into_iter();
+    Ok(images
+        .map(|image| Candidate {
+            names: image.repo_tags.iter().flatten().cloned().collect(),
+            platform: None,
+            document: CandidateDocument::Docker(image),
+        })
+        .collect())
+}
+
+fn is_manifest(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "application/vnd.oci.image.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v2+json"
+    )
+}
+
+/// Narrows the candidates to one.
+fn choose(
+    source: &Source,
+    mut candidates: Vec<Candidate>,
+    tag: Option<&str>,
+    platform: Option<&Platform>,
+) -> Result<Candidate, SelectionError> {
+    if candidates.is_empty() {
+        return Err(SelectionError::NoImage);
+    }
+    if let Some(tag) = tag {
+        let known: BTreeSet<String> = candidates
+            .iter()
+            .flat_map(|candidate| candidate.names.clone())
+            .collect();
+        candidates.retain(|candidate| candidate.names.iter().any(|name| is_tag(name, tag)));
+        if candidates.is_empty() {
+            return Err(SelectionError::Tag {
+                tag: tag.to_owned(),
+                known: known.into_iter().collect(),
+            });
+        }
+    }
+    if candidates.len() > 1 {
+        for candidate in &mut candidates {
+            candidate.tell_platform(source)?;
+        }
+        candidates = narrow(candidates, platform)?;
+    }
+    match candidates.len() {
+        1 => Ok(candidates.remove(0)),
+        _ => Err(SelectionError::Several {
+            images: candidates.iter().map(Candidate::describe).collect(),
+            differ_by_platform: differ_by_platform(&candidates),
+        }),
+    }
+}
+
+/// Whether a name in an index is the tag or the name that the user says.
+fn is_tag(name: &str, wanted: &str) -> bool {
+    let tag = name.rsplit_once(':').map(|(_, tag)| tag);
+    name == wanted || tag == Some(wanted)
+}
+
+/// Keeps the candidates that fit the platform best.
+fn narrow(
+    candidates: Vec<Candidate>,
+    platform: Option<&Platform>,
+) -> Result<Vec<Candidate>, SelectionError> {
+    let Some(wanted) = platform else {
+        return Ok(candidates);
+    };
+    let fit_of = |candidate: &Candidate| fit(candidate.platform.as_ref()?, wanted);
+    let best = candidates.iter().filter_map(fit_of).max();
+    let Some(best) = best else {
+        let known: BTreeSet<String> = candidates
+            .iter()
+            .filter_map(|candidate| Some(candidate.platform.as_ref()?.to_string()))
+            .collect();
+        return Err(SelectionError::Platform {
+            wanted: wanted.to_string(),
+            known: known.into_iter().collect(),
+        });
+    };
+    let best_ones = candidates.into_iter();
+    Ok(best_ones
+        .filter(|candidate| fit_of(candidate).as_ref() == Some(&best))
+        .collect())
+}
+
+/// Says how well an image for one platform runs on another; `None` if not at
+/// all. 32-bit ARM runs what was built for older ones.
+fn fit(image: &Platform, wanted: &Platform) -> Option<(bool, Option<String>)> {
+    if (image.os(), image.architecture()) != (wanted.os(), wanted.architecture()) {
+        return None;
+    }
+    if image.variant() == wanted.variant() {
+        return Some((true, None));
+    }
+    match (image.variant(), wanted.variant()) {
+        (None, _) => Some((false, None)),
+        (Some(older), Some(newer)) if image.architecture() == "arm" && older < newer => {
+            Some((false, Some(older.to_owned())))
+        }
+        (Some(_), _) => None,
+    }
+}
+
+fn differ_by_platform(candidates: &[Candidate]) -> bool {
+    let platforms: BTreeSet<_> = candidates.iter().map(|one| &one.platform).collect();
+    platforms.len() == candidates.len()
+}
+
+impl Candidate {
+    fn describe(&self) -> String {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let platform = self.platform.as_ref().map(ToString::to_string);
+        let platform = platform.unwrap_or_else(|| "an unknown platform".to_owned());
+        match names.is_empty() {
+            true => platform,
+            false => format!("{} for {platform}", names.join(" = ")),
+        }
+    }
+
+    /// Looks the platform up in the configuration when no index says it.
+    fn tell_platform(&mut self, source: &Source) -> Result<(), SelectionError> {
+        if self.platform.is_none() {
+            let (_, _, config) = self.documents(source)?;
+            self.platform = Some(platform_of(&config)?);
+        }
+        Ok(())
+    }
+
+    /// Returns the layers' descriptors or names, and the configuration.
+    fn documents(&self, source: &Source) -> Result<(Layers, Digest, Vec<u8>), SelectionError> {
+        match &self.document {
+            CandidateDocument::Manifest(manifest) => {
+                let document: Document = parse(
+                    &blob_name(&manifest.digest),
+                    &read_sized(source, &manifest.digest, manifest.size)?,
+                )?;
+                let name = blob_name(&manifest.digest);
+                let config = document.config.unwrap_or_default();
+                let (digest, size) = descriptor(&name, &config)?;
+                let bytes = read_sized(source, &digest, size)?;
+                let layers = document.layers.unwrap_or_default();
+                Ok((Layers::Descriptors(name, layers), digest, bytes))
+            }
+            CandidateDocument::Docker(image) => {
+                let name = image.config.clone().unwrap_or_default();
+                let blob = source
+                    .member(&name)?
+                    .ok_or_else(|| SourceError::Missing { name: name.clone() })?;
+                let bytes = read_document(&name, blob)?;
+                let digest = check_name(&name, &bytes)?;
+                let layers = image.layers.clone().unwrap_or_default();
+                Ok((Layers::Names(layers), digest, bytes))
+            }
+        }
+    }
+
+    fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
+        let (layers, config_digest, bytes) = self.documents(source)?;
+        let name = blob_name(&config_digest);
+        let config: Value = parse(&name, &bytes)?;
+        if !config.is_object() {
+            return Err(SelectionError::Config {
+                name,
+                reason: "it is no object",
+            });
+        }
+        let diff_ids = diff_ids(&name, &bytes)?;
+        if layers.len() > MAX_IMAGE_LAYERS {
+            return Err(SelectionError::TooManyLayers {
+                count: layers.len(),
+            });
+        }
+        if diff_ids.len() != layers.len() {
+            return Err(SelectionError::DiffIds {
+                expected: layers.len(),
+                found: diff_ids.len(),
+            });
+        }
+        Ok(SelectedImage {
+            name: self.names.first().cloned(),
+            manifest: match &self.document {
+                CandidateDocument::Manifest(manifest) => Some(manifest.digest),
+                CandidateDocument::Docker(_) => None,
+            },
+            config_digest,
+            platform: platform_of(&bytes)?,
+            config,
+            layers: layers.read(source, diff_ids)?,
+        })
+    }
+}
+
+/// The layers of an image as its documents list them.
+enum Layers {
+    Descriptors(String, Vec<RawDescriptor>),
+    Names(Vec<String>),
+}
+
+impl Layers {
+    fn len(&self) -> usize {
+        match self {
+            Self::Descriptors(_, layers) => layers.len(),
+            Self::Names(layers) => layers.len(),
+        }
+    }
+
+    fn read(
+        self,
+        source: &Source,
+        diff_ids: Vec<DiffId>,
+    ) -> Result<Vec<SelectedLayer>, SelectionError> {
+        match self {
+            Self::Descriptors(manifest, layers) => layers
+                .into_iter()
+                .zip(diff_ids)
+                .map(|(layer, diff_id)| described_layer(&manifest, layer, diff_id))
+                .collect(),
+            Self::Names(layers) => layers
+                .into_iter()
+                .zip(diff_ids)
+                .map(|(name, diff_id)| named_layer(source, name, diff_id))
+                .collect(),
+        }
+    }
+}
+
+fn described_layer(
+    manifest: &str,
+    layer: RawDescriptor,
+    diff_id: DiffId,
+) -> Result<SelectedLayer, SelectionError> {
+    let (digest, size) = descriptor(manifest, &layer)?;
+    let media_type = layer.media_type.unwrap_or_default();
+    let Some(compression) = Compression::of_layer(&media_type) else {
+        return Err(SelectionError::LayerMediaType { media_type });
+    };
+    let is_docker = media_type.starts_with("application/vnd.docker.");
+    Ok(SelectedLayer {
+        name: blob_name(&digest),
+        media_type: match is_docker {
+            true => layer_media_type(compression),
+            false => MediaType::from(media_type.as_str()),
+        },
+        digest,
+        size,
+        diff_id,
+        annotations: layer.annotations.unwrap_or_default(),
+    })
+}
+
+/// A layer of a Docker archive, which says nothing of its blob.
+fn named_layer(
+    source: &Source,
+    name: String,
+    diff_id: DiffId,
+) -> Result<SelectedLayer, SelectionError> {
+    let missing = || SourceError::Missing { name: name.clone() };
+    let read_error = |source| SourceError::Read {
+        name: name.clone(),
+        source,
+    };
+    let blob = source.member(&name)?.ok_or_else(missing)?;
+    let size = blob.size();
+    let mut start = Vec::new();
+    let head = io::Read::take(blob.clone(), 8);
+    io::Read::read_to_end(&mut { head }, &mut start).map_err(read_error)?;
+    let compression = Compression::detect(&start);
+    let digest = match compression {
+        // Whether it is, shows when the layer is read.
+        Compression::None => *diff_id.as_digest(),
+        _ => {
+            let mut hashed = DigestReader::new(blob);
+            io::copy(&mut hashed, &mut io::sink()).map_err(read_error)?;
+            hashed.finish().1
+        }
+    };
+    Ok(SelectedLayer {
+        media_type: layer_media_type(compression),
+        name,
+        digest,
+        size,
+        diff_id,
+        annotations: BTreeMap::new(),
+    })
+}
+
+fn layer_media_type(compression: Compression) -> MediaType {
+    match compression {
+        Compression::Gzip => MediaType::ImageLayerGzip,
+        Compression::Zstd => MediaType::ImageLayerZstd,
+        Compression::None | Compression::Xz | Compression::Bzip2 => MediaType::ImageLayer,
+    }
+}
+
+fn descriptor(document: &str, raw: &RawDescriptor) -> Result<(Digest, u64), SelectionError> {
+    let error = |field| SourceError::Descriptor {
+        name: document.to_owned(),
+        field,
+    };
+    let digest = raw.digest.as_ref().and_then(|text| text.parse().ok());
+    let size = raw.size.and_then(|size| u64::try_from(size).ok());
+    Ok((
+        digest.ok_or_else(|| error("digest"))?,
+        size.ok_or_else(|| error("size"))?,
+    ))
+}
+
+/// Reads a document that must have the size that a descriptor says.
+fn read_sized(source: &Source, digest: &Digest, size: u64) -> Result<Vec<u8>, SelectionError> {
+    let bytes = source.read_blob(digest)?;
+    let found = bytes.len() as u64;
+    match found == size {
+        true => Ok(bytes),
+        false => Err(SelectionError::Size {
+            name: blob_name(digest),
+            expected: size,
+            found,
+        }),
+    }
+}
+
+/// Compares a configuration with the digest that its name says: `HEX.json`,
+/// or `blobs/sha256/HEX`.
+fn check_name(name: &str, bytes: &[u8]) -> Result<Digest, SelectionError> {
+    let found = Digest::of(bytes);
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let hex = file.strip_suffix(".json").unwrap_or(file);
+    match format!("sha256:{hex}").parse::<Digest>() {
+        Ok(expected) if expected != found => Err(SelectionError::Source(SourceError::Digest {
+            name: name.to_owned(),
+            expected,
+            found,
+        })),
+        Ok(_) | Err(_) => Ok(found),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SelectionError> {
+    serde_json::from_slice(bytes).map_err(|source| {
+        SelectionError::Source(SourceError::Json {
+            name: name.to_owned(),
+            source,
+        })
+    })
+}
+
+fn platform_of(config: &[u8]) -> Result<Platform, SelectionError> {
+    let name = || blob_name(&Digest::of(config));
+    let document: Config = parse(&name(), config)?;
+    match (&document.os, &document.architecture) {
+        (Some(os), Some(architecture)) if !os.is_empty() && !architecture.is_empty() => Ok(
+            Platform::from_parts(os, architecture, document.variant.as_deref()),
+        ),
+        _ => Err(SelectionError::Config {
+            name: name(),
+            reason: "it does not say for which platform it is",
+        }),
+    }
+}
+
+fn diff_ids(name: &str, config: &[u8]) -> Result<Vec<DiffId>, SelectionError> {
+    let document: Config = parse(name, config)?;
+    let texts = document.rootfs.unwrap_or_default().diff_ids;
+    let parse = |text: &String| text.parse().ok().map(DiffId::from_tar_digest);
+    let parsed: Option<Vec<DiffId>> = texts.unwrap_or_default().iter().map(parse).collect();
+    parsed.ok_or_else(|| SelectionError::Config {
+        name: name.to_owned(),
+        reason: "one of its diff IDs is no `sha256:` digest",
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use serde_json::json;
+
+use super::*;
+use crate::source::fixture::{self, Files, Fixture, Opened};
+
+/// A layout of several images: the tag, platform and bytes of each.
+fn layout(images: &[(Option<&str>, &str)]) -> Opened {
+    let mut files = Files::new();
+    let mut manifests = Vec::new();
+    for (tag, platform) in images {
+        let mut parts = platform.split('/');
+        let (os, architecture) = (parts.next().unwrap(), parts.next().unwrap());
+        let mut config = json!({
+            "os": os, "architecture": architecture,
+            "rootfs": { "type": "layers", "diff_ids": [] },
+            "comment": format!("{tag:?}"),
+        });
+        if let Some(variant) = parts.next() {
+            config["variant"] = variant.into();
+        }
+        let config = crate::json::to_canonical(&config);
+        fixture::add_blob(&mut files, &config);
+        let manifest = crate::json::to_canonical(&json!({
+            "schemaVersion": 2,
+            "config": fixture::descriptor("application/vnd.oci.image.config.v1+json", &config),
+            "layers": [],
+        }));
+        fixture::add_blob(&mut files, &manifest);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut descriptor = fixture::descriptor(media_type, &manifest);
+        if let Some(tag) = tag {
+            descriptor["annotations"] = json!({ REF_NAME: tag });
+        }
+        manifests.push(descriptor);
+    }
+    let index = json!({ "schemaVersion": 2, "manifests": manifests });
+    files.insert("index.json".to_owned(), crate::json::to_canonical(&index));
+    Opened::layout(&files)
+}
+
+fn selected(opened: &Opened, tag: Option<&str>, platform: Option<&str>) -> Result<String, String> {
+    let platform = platform.map(|text| text.parse().unwrap());
+    SelectedImage::select(&opened.source(), tag, platform.as_ref())
+        .map(|image| image.platform.to_string())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_platform_or_the_tag_decides() {
+    let many = layout(&[
+        (Some("1"), "linux/amd64"),
+        (Some("1"), "linux/arm64"),
+        (Some("2"), "linux/arm/v6"),
+        (Some("2"), "linux/arm/v5"),
+    ]);
+    for (tag, platform, expected) in [
+        (Some("1"), Some("linux/amd64"), Ok("linux/amd64")),
+        (None, Some("linux/arm64"), Ok("linux/arm64")),
+        (None, Some("linux/arm/v7"), Ok("linux/arm/v6")),
+        (None, Some("linux/arm/v5"), Ok("linux/arm/v5")),
+        (
+            Some("2"),
+            Some("linux/amd64"),
+            Err("no image in it is for linux/amd64 (it has: `linux/arm/v5`, `linux/arm/v6`)"),
+        ),
+        (
+            Some("3"),
+            None,
+            Err("no image in it has the tag `3` (it has: `1`, `2`)"),
+        ),
+        (Some("1"), None, Err("it has 2 images: ")),
+    ] {
+        let found = selected(&many, tag, platform);
+        match (found, expected) {
+            (Err(found), Err(expected)) => assert!(found.starts_with(expected), "{found}"),
+            (found, expected) => assert_eq!(found.as_deref(), Ok(expected.unwrap())),
+        }
+    }
+}
+
+#[test]
+fn the_only_image_needs_no_choice_but_must_fit() {
+    let one = layout(&[(None, "linux/arm64")]);
+    assert_eq!(selected(&one, None, None).as_deref(), Ok("linux/arm64"));
+    assert_eq!(
+        selected(&one, None, Some("linux/amd64")),
+        Err("no image in it is for linux/amd64 (it has: `linux/arm64`)".to_owned())
+    );
+    assert_eq!(
+        selected(&layout(&[]), None, None),
+        Err("there is no image in it".to_owned())
+    );
+}
+
+#[test]
+fn several_images_are_listed_by_name_and_platform() {
+    let two = layout(&[(Some("1"), "linux/amd64"), (Some("2"), "linux/amd64")]);
+    let error = SelectedImage::select(&two.source(), None, Some(&"linux/amd64".parse().unwrap()));
+    let Err(SelectionError::Several {
+        mut images,
+        differ_by_platform,
+    }) = error
+    else {
+        panic!("{error:?}");
+    };
+    images.sort();
+    assert_eq!(images, ["1 for linux/amd64", "2 for linux/amd64"]);
+    assert!(!differ_by_platform);
+}
+
+#[test]
+fn a_docker_archive_says_the_same_as_its_index() {
+    let fixture = Fixture::good();
+    let whole = fixture.archive();
+    let with_index = SelectedImage::select(&whole.source(), None, None).unwrap();
+    let mut without = Fixture::good();
+    without.edit_files(|files| drop(files.remove("index.json")));
+    let without = without.archive();
+    let from_docker = SelectedImage::select(&without.source(), Some("app:1"), None).unwrap();
+    assert_eq!(from_docker.layers, with_index.layers);
+    assert_eq!(from_docker.config, with_index.config);
+    assert_eq!(from_docker.manifest, None);
+    assert_eq!(from_docker.name.as_deref(), Some("app:1"));
+    assert_eq!(with_index.name.as_deref(), Some("1"));
+}
+
+#[test]
+fn docker_media_types_become_those_of_oci() {
+    let mut fixture = Fixture::good();
+    fixture.edit_manifest(|manifest| {
+        let docker = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+        manifest["layers"][0]["mediaType"] = docker.into();
+        manifest["layers"][1]["annotations"] = json!({ "a": "b" });
+    });
+    let image = SelectedImage::select(&fixture.archive().source(), None, None).unwrap();
+    let types: Vec<&MediaType> = image.layers.iter().map(|layer| &layer.media_type).collect();
+    assert_eq!(types, [&MediaType::ImageLayerGzip; 2]);
+    assert_eq!(image.layers[1].annotations["a"], "b");
+}
+
+#[test]
+fn images_that_no_engine_runs_are_refused() {
+    type Edit = fn(&mut Fixture);
+    let cases: [(Edit, &str); 5] = [
+        (
+            |fixture| fixture.edit_config(|config| config["rootfs"]["diff_ids"] = json!([])),
+            "the manifest has 2 layers, the configuration 0 diff IDs",
+        ),
+        (
+            |fixture| fixture.edit_config(|config| config["os"] = "".into()),
+            "it does not say for which platform it is",
+        ),
+        (
+            |fixture| {
+                fixture.edit_manifest(|manifest| {
+                    manifest["layers"][0]["mediaType"] = "text/plain".into();
+                });
+            },
+            "one of its layers is of the media type `text/plain`",
+        ),
+        (
+            |fixture| {
+                fixture.edit_manifest(|manifest| manifest["config"]["size"] = 3.into());
+            },
+            "is damaged: expected 3 bytes",
+        ),
+        (
+            |fixture| {
+                fixture.edit_manifest(|manifest| {
+                    let layer = manifest["layers"][0].clone();
+                    manifest["layers"] = vec![layer; 128].into();
+                });
+            },
+            "it has 128 layers; no engine runs more than 127",
+        ),
+    ];
+    for (edit, expected) in cases {
+        let mut fixture = Fixture::good();
+        edit(&mut fixture);
+        let result = SelectedImage::select(&fixture.archive().source(), None, None);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
