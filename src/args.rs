@@ -68,6 +68,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Look for what would keep an image from starting, or would surprise
+    Check(CheckArguments),
     /// Recompute every size, digest and diff ID of a layout or archive
     Validate(ValidateArguments),
     /// Show the certificates that `--cacert` brings
@@ -84,6 +86,25 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`,
+    /// or a path whose kind is recognized
+    pub(crate) source: String,
+
+    /// The name or tag of the image, if the source has several
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Option<String>,
+
+    /// The platform, if the source has the image for several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Print the findings as one JSON array on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -48,6 +48,7 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
     }
     match arguments.command {
         None => commands::build::run(&arguments.build, matches, ui),
+        Some(Command::Check(arguments)) => commands::check::run(&arguments, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
         Some(Command::Cache { command }) => commands::cache::run(&command, ui),

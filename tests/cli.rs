@@ -12,8 +12,9 @@ use crate::runs;
 use crate::support::image::{confirmed, result_line};
 
 /// The main command and every subcommand.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &[],
+    &["check"],
     &["validate"],
     &["certificates"],
     &["cache"],
@@ -177,7 +178,7 @@ fn the_flags_of_the_contract_exist() {
 fn the_flags_that_messages_name_exist() {
     let mut known = known_flags();
     // Those of other programs.
-    known.extend(["--format".to_owned()]);
+    known.extend(["--format", "--strip-debug"].map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for directory in [

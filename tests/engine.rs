@@ -2,6 +2,7 @@
 //! command, loaded into every engine there is, and run.
 
 mod configuration;
+mod findings;
 mod itself;
 mod libraries;
 mod loading;

@@ -1,17 +1,99 @@
 //! The check before the write: what it found, said to people, with the flags
 //! that help.
 
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use imgbuild_oci::selection::{SelectedImage, SelectionError};
+use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 use imgbuild_oci::store::Store;
-use imgbuild_release::check::check_plan;
+use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
-use crate::args::CheckChoice;
-use crate::failure::Failure;
+use crate::args::{CheckArguments, CheckChoice};
+use crate::failure::{Failure, Result};
+use crate::printed;
 use crate::ui::{Ui, count_text};
 
 /// How many findings of one rule are said.
 const MAX_SHOWN: usize = 10;
+
+/// Checks an image that is there.
+pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
+    let name: SourceName = arguments
+        .source
+        .parse()
+        .map_err(|error: ParseSourceNameError| Failure::command_line(error.to_string()))?;
+    let scratch = env::temp_dir();
+    let source = name.open(&scratch).map_err(|error| {
+        Failure::build(error)
+            .hint("`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
+    })?;
+    let tag = arguments.tag.as_deref().or(name.tag());
+    let image = SelectedImage::select(&source, tag, arguments.platform.as_ref())
+        .map_err(|error| selection_failure(error, &arguments.source))?;
+    let image = ReadImage::read(&source, &image, &scratch).map_err(Failure::build)?;
+    let findings = check(&image.subject(), None);
+    if arguments.json {
+        let text = serde_json::to_string(&findings).map_err(Failure::build)?;
+        printed(ui.result(&text))?;
+    } else {
+        tell(&findings, CheckChoice::Error, ui);
+    }
+    let errors = errors(&findings);
+    if errors == 0 {
+        ui.status(&format!("`{}` has no errors", arguments.source));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = count_text(errors, "error");
+    ui.say(&format!("error: `{}` has {count}", arguments.source));
+    Ok(ExitCode::FAILURE)
+}
+
+fn selection_failure(error: SelectionError, source: &str) -> Failure {
+    let hint = match &error {
+        SelectionError::Several {
+            differ_by_platform: true,
+            ..
+        } => Some("say which one with `--platform`"),
+        SelectionError::Several { .. } | SelectionError::Tag { .. } => {
+            Some("say which one with `--tag`")
+        }
+        _ => None,
+    };
+    let source = source.to_owned();
+    let failure = Failure::build(NotSelected { source, error });
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// A source in which the image that is meant was not found.
+#[derive(Debug)]
+struct NotSelected {
+    source: String,
+    error: SelectionError,
+}
+
+impl fmt::Display for NotSelected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "cannot find the image to check in `{}`",
+            self.source
+        )
+    }
+}
+
+impl Error for NotSelected {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 /// Checks a plan, and says what was found.
 pub(crate) fn of_plan(

@@ -15,6 +15,7 @@ mod command;
 mod content;
 mod file;
 mod identity;
+mod image;
 mod leftover;
 mod program;
 mod secret;
@@ -30,6 +31,7 @@ use imgbuild_oci::store::Store;
 use crate::finding::{self, Finding};
 use crate::plan::Plan;
 
+pub use image::ReadImage;
 pub use subject::Subject;
 
 /// Checks what a plan would make.

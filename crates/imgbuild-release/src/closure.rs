@@ -24,7 +24,7 @@ use crate::finding::{Finding, Rule};
 use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
-    ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
+    Bindings, ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
 };
 use crate::warning::Warning;
 
@@ -71,6 +71,8 @@ pub struct Closure {
     /// The ELF files of the release, the additions and the programs that come
     /// along.
     pub objects: Vec<Object>,
+    /// By file and needed name: the file of the image that answers.
+    pub bindings: Bindings,
 }
 
 /// Reads every ELF file of the release and the additions, and finds what
@@ -109,6 +111,7 @@ pub fn resolve(
         platform,
         findings,
         objects,
+        bindings: runtime.bindings,
     })
 }
 

@@ -24,7 +24,7 @@ use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::release::{LeftOut, MixRelease, Release};
-use crate::runtime::Object;
+use crate::runtime::{Bindings, Object};
 use crate::skeleton::{self, Accounts, User, UserName};
 use crate::warning::Warning;
 use assemble::{Assembly, Conflict};
@@ -91,6 +91,7 @@ pub struct Plan {
     warnings: Vec<Warning>,
     findings: Vec<Finding>,
     objects: Vec<Object>,
+    bindings: Bindings,
 }
 
 /// One layer to be made.
@@ -170,6 +171,7 @@ impl Plan {
             warnings,
             findings: closure.findings,
             objects: closure.objects,
+            bindings: closure.bindings,
         })
     }
 
@@ -205,6 +207,11 @@ impl Plan {
     /// Returns the ELF files that were read when it was made.
     pub(crate) fn objects(&self) -> &[Object] {
         &self.objects
+    }
+
+    /// Returns which file answers to the name of each needed library.
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.bindings
     }
 
     pub(crate) fn into_changesets(self) -> Vec<Changeset> {

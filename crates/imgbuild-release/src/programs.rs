@@ -329,7 +329,11 @@ impl<'a> Programs<'a> {
 /// A script that names a program which is not there.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
     let line = &shebang.line;
-    let reason = format!("nothing is at `{name}`, by which `{script}` runs: line 1 is `{line}`");
+    let nothing = match name.contains('/') {
+        true => "nothing is at",
+        false => "no directory of `PATH` has",
+    };
+    let reason = format!("{nothing} `{name}`, by which `{script}` runs: line 1 is `{line}`");
     Finding::error(Rule::InterpreterMissing, Some(script), reason)
 }
 
@@ -456,8 +460,8 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_nowhere_is_named_at_once() {
-        let error = brought(&[], &["none", "data", "/usr/bin", "windows", "lost"]);
+    fn everything_that_is_asked_for_and_nowhere_is_named_at_once() {
+        let error = brought(&[], &["none", "data", "/usr/bin"]);
         let text = error.unwrap_err().to_string();
         let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
         assert_eq!(
@@ -466,8 +470,25 @@ mod tests {
                 "`none`, asked for; looked in `/nowhere`, `/usr/bin`",
                 "`data`, asked for; looked in `/nowhere`, `/usr/bin`",
                 "`/usr/bin`, asked for, is no executable file",
-                "what `/usr/bin/windows` runs by: line 1, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
-                "`nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
+            ]
+        );
+    }
+
+    #[test]
+    fn scripts_that_cannot_run_are_findings() {
+        let directory = root();
+        let contents = Contents::default();
+        let search = vec!["/usr/bin".to_owned()];
+        let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
+        programs.ask("windows");
+        programs.ask("lost");
+        let findings = programs.finish().unwrap().findings;
+        let told: Vec<&str> = findings.iter().map(|found| found.reason.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "line 1 of `/usr/bin/windows`, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
+                "no directory of `PATH` has `nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
             ]
         );
     }

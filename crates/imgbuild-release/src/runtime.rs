@@ -129,6 +129,9 @@ pub struct ImageOnly {
     pub musl_path: Vec<u8>,
 }
 
+/// By file and needed name: the file of the image that answers.
+pub type Bindings = BTreeMap<ImagePath, BTreeMap<String, ImagePath>>;
+
 /// The closure of a release, sorted by paths.
 #[derive(Debug, Clone, Default)]
 pub struct Runtime {
@@ -143,7 +146,7 @@ pub struct Runtime {
     /// Symbol versions that are needed and not defined.
     pub unsatisfied: Vec<UnsatisfiedVersion>,
     /// By file and needed name: the file of the image that answers.
-    pub bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    pub bindings: Bindings,
     /// The C libraries of the dynamic programs, with these programs. Two of
     /// them in one image are a risk: musl's loader takes the first file of a
     /// name in its directories, even one for glibc.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use imgbuild_oci::content::{Content, HostFile};
+use imgbuild_oci::content::{Content, FileRange, HostFile};
 use imgbuild_oci::store::Store;
 
 use crate::elf::ReadAt;
@@ -17,6 +17,7 @@ const FEW: usize = 8;
 pub(super) enum Opened<'a> {
     Bytes(&'a [u8]),
     File(fs_err::File),
+    Range(&'a FileRange),
 }
 
 impl<'a> Opened<'a> {
@@ -24,6 +25,7 @@ impl<'a> Opened<'a> {
         match content {
             Content::Bytes(bytes) => Some(Self::Bytes(bytes)),
             Content::File(file) => fs_err::File::open(&file.path).ok().map(Self::File),
+            Content::Range(range) => Some(Self::Range(range)),
         }
     }
 
@@ -45,6 +47,7 @@ impl ReadAt for Opened<'_> {
         match self {
             Self::Bytes(bytes) => bytes.read_at(buffer, offset),
             Self::File(file) => ReadAt::read_at(file, buffer, offset),
+            Self::Range(range) => range.read_at(buffer, offset),
         }
     }
 }
@@ -88,7 +91,7 @@ impl Memory<'_> {
 fn host_file(content: &Content) -> Option<&HostFile> {
     match content {
         Content::File(file) => Some(file),
-        Content::Bytes(_) => None,
+        Content::Bytes(_) | Content::Range(_) => None,
     }
 }
 

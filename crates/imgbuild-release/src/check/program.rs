@@ -9,8 +9,9 @@ use super::command::forbidden;
 use super::identity::READ;
 use super::subject::Subject;
 use crate::closure::{finding, image_only};
+use crate::contents::End;
 use crate::finding::{Finding, Rule};
-use crate::runtime::{Node, Object, Role, Runtime, RuntimeOptions};
+use crate::runtime::{Bindings, Flavor, Node, Object, Role, Runtime, RuntimeOptions};
 
 /// The first level of x86-64 that processors of this century's first decade
 /// do not have all of.
@@ -19,8 +20,9 @@ const NEW_LEVEL: u8 = 3;
 /// Looks at all programs; `started` are those that start with a container.
 pub(super) fn check(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
     let mut findings = levels(subject);
-    if !subject.is_plan {
-        findings.extend(libraries(subject, started));
+    match subject.bindings {
+        Some(bindings) => findings.extend(unreadable(subject, bindings, started)),
+        None => findings.extend(libraries(subject, started)),
     }
     findings
 }
@@ -45,7 +47,7 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
     let objects: Vec<Object> = subject
         .objects()
         .map(|object| Object {
-            role: match started.contains(&object.image) {
+            role: match started.contains(&object.image) && !has_layer(subject, object) {
                 true => Role::Program,
                 false => Role::Module,
             },
@@ -61,7 +63,13 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
         })
     };
     let variable = subject.variable("LD_LIBRARY_PATH").unwrap_or_default();
-    let directories = variable.split([':', ';']).map(ImagePath::parse);
+    let start = subject.working_directory();
+    let directories = variable.split([':', ';']);
+    let directories = directories.filter(|_| !variable.is_empty());
+    let directories = directories.map(|directory| match directory.starts_with('/') {
+        true => ImagePath::parse(directory),
+        false => start.join(directory),
+    });
     let library_paths = directories.filter_map(Result::ok).collect();
     let options = RuntimeOptions {
         working_directory: Some(subject.working_directory()),
@@ -73,12 +81,26 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = finding::of_runtime(&runtime);
-    findings.extend(unreadable(subject, &runtime, started));
+    findings.extend(unreadable(subject, &runtime.bindings, started));
     findings
 }
 
+/// Returns whether musl's loader stands in for glibc's, as where Alpine has a
+/// layer for programs of others: what such a program finds is not known here.
+fn has_layer(subject: &Subject<'_>, program: &Object) -> bool {
+    let interpreter = program.elf.interpreter.as_deref();
+    let path = interpreter.and_then(|path| ImagePath::parse(path).ok());
+    let end = path.map(|path| subject.contents.resolve(&path));
+    let Some(End::There(end)) = end else {
+        return false;
+    };
+    let loader = subject.elf(&end);
+    Flavor::of(&program.elf) == Some(Flavor::Glibc)
+        && loader.is_some_and(|loader| Flavor::of(&loader) == Some(Flavor::Musl))
+}
+
 /// Names the libraries that what starts needs and may not read.
-fn unreadable(subject: &Subject<'_>, runtime: &Runtime, started: &[ImagePath]) -> Vec<Finding> {
+fn unreadable(subject: &Subject<'_>, bindings: &Bindings, started: &[ImagePath]) -> Vec<Finding> {
     let Some(identity) = &subject.identity else {
         return Vec::new();
     };
@@ -86,7 +108,7 @@ fn unreadable(subject: &Subject<'_>, runtime: &Runtime, started: &[ImagePath]) -
     let mut seen: Vec<&ImagePath> = Vec::new();
     let mut findings = Vec::new();
     while let Some(path) = waiting.pop() {
-        let libraries = runtime.bindings.get(path).into_iter();
+        let libraries = bindings.get(path).into_iter();
         for library in libraries.flat_map(|names| names.values()) {
             if seen.contains(&library) {
                 continue;

@@ -13,7 +13,7 @@ use crate::finding::{Finding, Rule};
 
 /// How much of a file that is named as a key is read; keys come first, or
 /// after the certificates of a chain.
-const MAX_KEY_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// Ends of paths, and what lies there.
 const ENDS: [(&str, &str); 22] = [
@@ -149,7 +149,7 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
     fitting.next().map(|(_, what)| *what)
 }
 
-fn is_named_as_key(name: &[u8]) -> bool {
+pub(super) fn is_named_as_key(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 5] = [b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b".npmrc"];
     const ENDINGS: [&[u8]; 3] = [b".pem", b".key", b".ppk"];
     NAMES.contains(&name) || ENDINGS.iter().any(|end| name.ends_with(end))

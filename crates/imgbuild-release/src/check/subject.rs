@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_oci::changeset::Member;
-use imgbuild_oci::content::Content;
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 
+use super::content::Opened;
 use super::identity::Identity;
 use crate::contents::{Contents, End};
 use crate::elf::Elf;
 use crate::plan::Plan;
-use crate::runtime::Object;
+use crate::runtime::{Bindings, Object};
 
 /// Docker's default `PATH`.
 const DEFAULT_PATH: &str = crate::command::SYSTEM_PATH;
@@ -31,8 +31,9 @@ pub struct Subject<'a> {
     objects: BTreeMap<&'a ImagePath, &'a Object>,
     /// Whom containers run as; `None` if the image does not know the user.
     pub(super) identity: Option<Identity>,
-    /// Whether libraries were searched for when the plan was made.
-    pub(super) is_plan: bool,
+    /// Which file answers to which name, if libraries were searched for when
+    /// the plan was made.
+    pub(super) bindings: Option<&'a Bindings>,
 }
 
 impl<'a> Subject<'a> {
@@ -43,7 +44,7 @@ impl<'a> Subject<'a> {
         let layers = plan.layers().iter();
         let layers = layers.map(|layer| layer.changeset.members()).collect();
         let mut subject = Self::new(&image.config, &image.platform, layers, plan.objects());
-        subject.is_plan = true;
+        subject.bindings = Some(plan.bindings());
         subject
     }
 
@@ -68,7 +69,7 @@ impl<'a> Subject<'a> {
                 .collect(),
             layers,
             contents,
-            is_plan: false,
+            bindings: None,
         }
     }
 
@@ -82,13 +83,9 @@ impl<'a> Subject<'a> {
         if let Some(object) = self.objects.get(path) {
             return Some(Arc::clone(&object.elf));
         }
-        match self.contents.file(path)?.content.as_ref()? {
-            Content::File(file) => {
-                let file = fs_err::File::open(&file.path).ok()?;
-                Elf::read(&file).ok()?.map(Arc::new)
-            }
-            Content::Bytes(bytes) => Elf::read(&**bytes).ok()?.map(Arc::new),
-        }
+        let content = self.contents.file(path)?.content.as_ref()?;
+        let elf = Elf::read(&Opened::open(content)?).ok()?;
+        elf.map(Arc::new)
     }
 
     /// Returns the ELF files that are known, by path.

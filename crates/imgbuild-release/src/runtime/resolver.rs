@@ -13,8 +13,9 @@ use super::process::{Loaded, Need, Process};
 use super::search::{Origin, Place};
 use super::view::{Lookup, View};
 use super::{
-    ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions,
-    SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration, version,
+    Bindings, ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role,
+    RuntimeOptions, SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
+    version,
 };
 use crate::elf::Elf;
 
@@ -32,7 +33,7 @@ pub(super) struct Resolver<'a> {
     pub(super) placement: Placement,
     pub(super) missing: Vec<MissingLibrary>,
     pub(super) warnings: Vec<ModuleWarning>,
-    pub(super) bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    pub(super) bindings: Bindings,
     pub(super) unsatisfied: BTreeSet<UnsatisfiedVersion>,
     pub(super) view: View<'a>,
     objects: BTreeMap<&'a ImagePath, &'a Object>,

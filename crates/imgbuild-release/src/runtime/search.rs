@@ -179,7 +179,7 @@ impl Resolver<'_> {
     }
 
     /// A directory that is relative, or empty, is searched from wherever the
-    /// program is started; no image can rely on that.
+    /// program is started; no image that is made can rely on that.
     fn expanded(
         &self,
         process: &Process<'_>,
@@ -190,7 +190,15 @@ impl Resolver<'_> {
         let parent = file.image.parent()?;
         let (image, has_origin) = expand(process, directory, parent.as_bytes())?;
         if !image.starts_with(b"/") {
-            return None;
+            // One image starts its programs in one directory.
+            let start = self.working_directory.as_ref();
+            let start = start.filter(|_| self.image_only.is_some())?;
+            let image = [start.as_bytes(), b"/", &image].concat();
+            return Some(Place {
+                image,
+                host: None,
+                origin,
+            });
         }
         let host = if has_origin {
             let (path, _) = expand(process, directory, file.directory.as_bytes())?;
