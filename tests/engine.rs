@@ -2,7 +2,7 @@
 //! command, loaded into every engine there is, and run.
 
 mod configuration;
-mod findings;
+pub(crate) mod findings;
 mod itself;
 mod libraries;
 mod loading;

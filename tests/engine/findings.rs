@@ -14,19 +14,19 @@ use crate::support::image::{Built, build_in, sandbox};
 use crate::support::program;
 
 /// A release, and how an image is made of it that cannot run.
-struct Row {
-    rule: &'static str,
+pub(crate) struct Row {
+    pub(crate) rule: &'static str,
     /// Makes the release in a sandbox, and returns further flags.
     prepare: fn(&Sandbox, &Path) -> Vec<String>,
     /// What the engine says.
-    engine: &'static str,
+    pub(crate) engine: &'static str,
 }
 
 fn nothing(_: &Sandbox, _: &Path) -> Vec<String> {
     Vec::new()
 }
 
-fn flags(words: &[&str]) -> Vec<String> {
+pub(crate) fn flags(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
@@ -40,7 +40,7 @@ fn script(release: &Path, text: &str) {
 }
 
 /// The program that says hello, as `app` of the release.
-fn hello(release: &Path) -> PathBuf {
+pub(crate) fn hello(release: &Path) -> PathBuf {
     let built = program::c_release("hello", &["gcc"]).join("bin/hello");
     let path = release.join("app");
     fs::copy(built, &path).expect("there is room for it");
@@ -48,7 +48,7 @@ fn hello(release: &Path) -> PathBuf {
 }
 
 /// Compiles a C source in the release.
-fn compile(release: &Path, source: &str, arguments: &[&str]) {
+pub(crate) fn compile(release: &Path, source: &str, arguments: &[&str]) {
     fs::write(release.join("source.c"), source).expect("there is room for it");
     let mut command = Command::new("gcc");
     command.args(arguments).arg("source.c").current_dir(release);
@@ -61,7 +61,7 @@ fn compile(release: &Path, source: &str, arguments: &[&str]) {
 }
 
 /// A program and its own library.
-fn with_library(release: &Path) {
+pub(crate) fn with_library(release: &Path) {
     let library = ["-shared", "-fPIC", "-o", "libown.so"];
     compile(release, "int own(void) { return 0; }", &library);
     compile(
@@ -71,7 +71,7 @@ fn with_library(release: &Path) {
     );
 }
 
-const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row {
         rule: "command-missing",
         prepare: |_, _| flags(&["--entrypoint=/bin/gone"]),
@@ -292,13 +292,13 @@ fn images_that_are_made_all_the_same_fail_as_they_should() {
 }
 
 /// A configuration that imgbuild itself does not write.
-struct Foreign {
-    rule: &'static str,
+pub(crate) struct Foreign {
+    pub(crate) rule: &'static str,
     change: fn(&mut Value),
-    engine: &'static str,
+    pub(crate) engine: &'static str,
 }
 
-const FOREIGN: &[Foreign] = &[
+pub(crate) const FOREIGN: &[Foreign] = &[
     Foreign {
         rule: "command-not-in-path",
         change: |config| config["Entrypoint"] = serde_json::json!(["no-such-program"]),
@@ -323,7 +323,7 @@ const FOREIGN: &[Foreign] = &[
 
 /// Writes the image again, as Docker's archives were before OCI, with another
 /// configuration.
-fn rewritten(built: &Built, change: fn(&mut Value)) -> PathBuf {
+pub(crate) fn rewritten(built: &Built, change: fn(&mut Value)) -> PathBuf {
     let mut config = built.image.config.clone();
     change(&mut config["config"]);
     let mut members = vec![("config.json".to_owned(), config.to_string().into_bytes())];
