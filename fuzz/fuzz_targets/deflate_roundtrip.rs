@@ -1,4 +1,4 @@
-//! Any bytes, compressed in blocks at any level, come back.
+//! Any bytes, compressed in blocks at any level, come back from three decoders.
 //!
 //! The first two bytes choose the level and the size of the blocks, the third
 //! how often the rest is repeated: copies give the parsers something to find.
@@ -35,4 +35,8 @@ fuzz_target!(|data: &[u8]| {
         .read_to_end(&mut decoded)
         .expect("the encoder writes valid DEFLATE");
     assert_eq!(decoded, input);
+    let decoded = miniz_oxide::inflate::decompress_to_vec(&compressed);
+    assert_eq!(decoded.expect("the encoder writes valid DEFLATE"), input);
+    let decoded = zune_inflate::DeflateDecoder::new(&compressed).decode_deflate();
+    assert_eq!(decoded.expect("the encoder writes valid DEFLATE"), input);
 });

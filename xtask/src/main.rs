@@ -9,6 +9,7 @@
 mod bench;
 mod bless;
 mod ci;
+mod emulate;
 mod fuzz;
 mod interop;
 mod process;
@@ -41,6 +42,8 @@ enum Command {
     Interop(interop::Arguments),
     /// Run a fuzz target
     Fuzz(fuzz::Arguments),
+    /// Compare the golden digests on emulated processors: old x86-64, and aarch64
+    Emulate,
     /// Measure imgbuild beside what a user would pick instead
     Bench(bench::Arguments),
     /// What the benchmark runs in processes of its own
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bless => bless::run(),
         Command::Interop(arguments) => interop::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Emulate => emulate::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Measured(measured) => bench::run_measured(&measured),
     };

@@ -40,6 +40,9 @@ fn assert_comes_back(input: &[u8], compressed: &[u8]) {
     assert_eq!(decoder.total_in(), compressed.len() as u64);
     let decoded = miniz_oxide::inflate::decompress_to_vec(compressed).expect("valid DEFLATE");
     assert!(decoded == input, "miniz_oxide decodes something else");
+    let decoded = zune_inflate::DeflateDecoder::new(compressed).decode_deflate();
+    let decoded = decoded.expect("valid DEFLATE");
+    assert!(decoded == input, "zune-inflate decodes something else");
 }
 
 fn noise(size: usize) -> Vec<u8> {

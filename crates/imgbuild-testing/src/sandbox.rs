@@ -18,6 +18,8 @@ use crate::{ParseTreeError, Redactions, Tree};
 pub struct Sandbox {
     directory: tempfile::TempDir,
     root: PathBuf,
+    /// What starts the program, if not the system itself.
+    emulator: Vec<OsString>,
     program: PathBuf,
     environment: BTreeMap<OsString, OsString>,
 }
@@ -48,6 +50,7 @@ impl Sandbox {
         let root = fs::canonicalize(directory.path())?.join("work");
         let mut sandbox = Self {
             root,
+            emulator: Vec::new(),
             program: program.into(),
             environment: BTreeMap::new(),
             directory,
@@ -88,6 +91,13 @@ impl Sandbox {
         self.environment.insert(name.into(), value.into());
     }
 
+    /// Lets another program, an emulator with its arguments, run the program.
+    #[must_use]
+    pub fn under(mut self, emulator: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.emulator = emulator.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Writes a tree below [`Sandbox::root`] and returns where.
     ///
     /// # Errors
@@ -108,8 +118,15 @@ impl Sandbox {
     )]
     #[must_use]
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self
+            .emulator
+            .iter()
+            .map(OsString::as_os_str)
+            .collect::<Vec<_>>();
+        words.push(self.program.as_os_str());
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(arguments)
             .current_dir(&self.root)
             .env_clear()
