@@ -224,7 +224,7 @@ impl Rule {
                 "rename one of them: where names have no case, one hides the other"
             }
             Self::DuplicateContent => "keep one of them, and make the other a link",
-            Self::BuildLeftover => "leave it out: nothing runs it",
+            Self::BuildLeftover => "leave it out: the programs run without it",
             Self::DebugInformation => "strip it, as with `strip --strip-debug`",
         }
     }

@@ -87,17 +87,17 @@ impl<'a> Walk<'a> {
         if !command.contains('/') {
             match self.in_path(command) {
                 Ok(path) => self.exec(&path, 0),
-                Err(reason) => self.error(Rule::CommandNotInPath, None, reason),
+                Err(reason) => self.error(Rule::CommandNotInPath, None, &reason),
             }
             return;
         }
-        if let Some(path) = self.from_working_directory(command) {
+        if let Some(path) = self.absolute(command) {
             self.exec(&path, 0);
         }
     }
 
     /// Takes a path as the kernel does; one with `..` is not followed.
-    fn from_working_directory(&self, text: &str) -> Option<ImagePath> {
+    fn absolute(&self, text: &str) -> Option<ImagePath> {
         match text.starts_with('/') {
             true => ImagePath::parse(text).ok(),
             false => self.subject.working_directory().join(text).ok(),
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn error(&mut self, rule: Rule, path: Option<&ImagePath>, reason: String) {
+    fn error(&mut self, rule: Rule, path: Option<&ImagePath>, reason: &str) {
         let command = self.command;
         let reason = format!("the command `{command}` cannot run: {reason}");
         let finding = Finding::error(rule, path, reason);
@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
             }
             Some(_) | None => {
                 let reason = format!("`{path}` is a directory");
-                self.error(Rule::CommandDirectory, Some(path), reason);
+                self.error(Rule::CommandDirectory, Some(path), &reason);
             }
         }
     }
@@ -160,15 +160,15 @@ impl<'a> Walk<'a> {
             (Some(EntryKind::Symlink { target }), End::Nothing(_)) => {
                 let target = escaped(target);
                 let reason = format!("`{path}` is a link to `{target}`, where nothing is");
-                self.error(Rule::CommandDangling, Some(path), reason);
+                self.error(Rule::CommandDangling, Some(path), &reason);
             }
             (_, End::Loop) => {
                 let reason = format!("the links of `{path}` go round");
-                self.error(Rule::CommandDangling, Some(path), reason);
+                self.error(Rule::CommandDangling, Some(path), &reason);
             }
             _ => {
                 let reason = format!("nothing is at `{path}` in the image");
-                self.error(Rule::CommandMissing, Some(path), reason);
+                self.error(Rule::CommandMissing, Some(path), &reason);
             }
         }
     }
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
         if entry.mode & 0o111 == 0 {
             let mode = entry.mode;
             let reason = format!("`{path}` is not executable: its mode is {mode:04o}");
-            return self.error(Rule::CommandNotExecutable, Some(path), reason);
+            return self.error(Rule::CommandNotExecutable, Some(path), &reason);
         }
         self.check_rights(path, member, EXECUTE);
         self.load(member, depth);
@@ -205,7 +205,7 @@ impl<'a> Walk<'a> {
                 let reason = format!(
                     "`{path}` is neither a program nor a script with a first line that says what runs it"
                 );
-                self.error(Rule::CommandFormat, Some(path), reason);
+                self.error(Rule::CommandFormat, Some(path), &reason);
             }
         }
     }
@@ -213,7 +213,7 @@ impl<'a> Walk<'a> {
     fn load_elf(&mut self, path: &ImagePath, elf: &Elf) {
         if elf.kind == Kind::Other {
             let reason = format!("`{path}` is an ELF file, but no program");
-            return self.error(Rule::CommandFormat, Some(path), reason);
+            return self.error(Rule::CommandFormat, Some(path), &reason);
         }
         self.started.programs.push(path.clone());
         let platform = self.subject.platform;
@@ -259,7 +259,7 @@ impl<'a> Walk<'a> {
 
     /// Loads the interpreter of a script; returns whether it is there.
     fn interpret(&mut self, interpreter: &str, depth: usize) -> bool {
-        let Some(path) = self.from_working_directory(interpreter) else {
+        let Some(path) = self.absolute(interpreter) else {
             return true;
         };
         if OF_ENGINES.iter().any(|top| is_below(&path, top)) {
@@ -289,7 +289,7 @@ impl<'a> Walk<'a> {
         if let Some((closed, what)) = closed {
             let reason = forbidden(identity.uid, &closed.entry, what);
             let at = closed.entry.path.clone();
-            self.error(Rule::CommandForbidden, Some(&at), reason);
+            self.error(Rule::CommandForbidden, Some(&at), &reason);
         }
     }
 }

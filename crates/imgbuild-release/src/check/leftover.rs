@@ -26,15 +26,26 @@ const DIRECTORIES: [&[u8]; 6] = [
     b"CMakeFiles",
 ];
 
+/// What bundlers of JavaScript keep for their next run.
+const NODE_CACHE: &[u8] = b"/node_modules/.cache";
+
 /// Ends of the names of files that only a linker or compiler reads.
 const ENDINGS: [&[u8]; 4] = [b".o", b".rlib", b".rmeta", b".obj"];
+
+/// What is left behind under one name, or with one end of names.
+#[derive(Debug)]
+struct Left<'a> {
+    first: &'a ImagePath,
+    count: usize,
+    bytes: u64,
+}
 
 /// Adds up what builds left behind, while the members of a layer go by in
 /// their order.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers<'a> {
-    bytes: BTreeMap<&'a ImagePath, u64>,
-    within: Option<&'a ImagePath>,
+    left: BTreeMap<&'static [u8], Left<'a>>,
+    within: Option<(&'static [u8], &'a ImagePath)>,
     large: BTreeMap<u64, Vec<(&'a ImagePath, &'a Content)>>,
 }
 
@@ -45,15 +56,17 @@ impl<'a> Leftovers<'a> {
         // Names that only begin like the directory's come in between.
         self.within = self
             .within
-            .filter(|within| path.as_bytes().starts_with(within.as_bytes()));
-        if let Some(within) = self.within.filter(|within| path.starts_with(within)) {
-            let sum = self.bytes.entry(within).or_default();
-            *sum = sum.saturating_add(entry.content_size());
-        } else if is_leftover(entry) {
-            if entry.kind == EntryKind::Directory {
-                self.within = Some(path);
+            .filter(|(_, within)| path.as_bytes().starts_with(within.as_bytes()));
+        let within = self.within.filter(|(_, within)| path.starts_with(within));
+        match (within, leftover(entry)) {
+            (Some((kind, _)), _) => self.add(kind, entry, 0),
+            (None, Some(kind)) => {
+                if entry.kind == EntryKind::Directory {
+                    self.within = Some((kind, path));
+                }
+                self.add(kind, entry, 1);
             }
-            *self.bytes.entry(path).or_default() += entry.content_size();
+            (None, None) => {}
         }
         if let (true, Some(content)) = (entry.content_size() >= LARGE_BYTES, &member.content) {
             let alike = self.large.entry(entry.content_size()).or_default();
@@ -61,18 +74,22 @@ impl<'a> Leftovers<'a> {
         }
     }
 
+    fn add(&mut self, kind: &'static [u8], entry: &'a Entry, count: usize) {
+        let left = self.left.entry(kind).or_insert(Left {
+            first: &entry.path,
+            count: 0,
+            bytes: 0,
+        });
+        left.count += count;
+        left.bytes = left.bytes.saturating_add(entry.content_size());
+    }
+
     pub(super) fn finish(self, store: Option<&Store>) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self
-            .bytes
-            .iter()
-            .map(|(path, bytes)| {
-                let reason = format!("`{path}` was left behind by a build: {bytes} bytes");
-                Finding::warning(Rule::BuildLeftover, Some(path), reason)
-            })
-            .collect();
+        let mut findings: Vec<Finding> = self.left.values().map(left_behind).collect();
         for (bytes, mut files) in self.large {
             files.sort_by_key(|(path, _)| *path);
             files.dedup_by_key(|(path, _)| *path);
+            without_hard_links(&mut files);
             if files.len() > 1 {
                 findings.extend(duplicates(bytes, &files, store));
             }
@@ -81,17 +98,52 @@ impl<'a> Leftovers<'a> {
     }
 }
 
-fn is_leftover(entry: &Entry) -> bool {
+fn left_behind(left: &Left<'_>) -> Finding {
+    let (path, bytes) = (left.first, left.bytes);
+    let reason = match left.count {
+        0 | 1 => format!("`{path}` was left behind by a build: {bytes} bytes"),
+        count => {
+            let more = count - 1;
+            format!(
+                "`{path}` and {more} more like it were left behind by a build: {bytes} bytes together"
+            )
+        }
+    };
+    Finding::warning(Rule::BuildLeftover, Some(path), reason)
+}
+
+/// Takes further names of one file away: they cost nothing.
+fn without_hard_links(files: &mut Vec<(&ImagePath, &Content)>) {
+    let all = files.clone();
+    let mut index = 0;
+    files.retain(|(_, content)| {
+        let earlier = &all[..index];
+        index += 1;
+        let Content::Range(range) = content else {
+            return true;
+        };
+        let is_it = |other: &Content| match other {
+            Content::Range(other) => range.is_same(other),
+            Content::Bytes(_) | Content::File(_) => false,
+        };
+        !earlier.iter().any(|(_, other)| is_it(other))
+    });
+}
+
+/// Returns the name or the end of the name that tells a leftover.
+fn leftover(entry: &Entry) -> Option<&'static [u8]> {
     let path = entry.path.as_bytes();
     let name = entry.path.file_name();
+    let find = |known: &[&'static [u8]], is_it: &dyn Fn(&[u8]) -> bool| {
+        known.iter().find(|known| is_it(known)).copied()
+    };
     match entry.kind {
-        EntryKind::Directory => {
-            DIRECTORIES.contains(&name) || path.ends_with(b"/node_modules/.cache")
-        }
-        EntryKind::File { .. } => ENDINGS
-            .iter()
-            .any(|end| name.ends_with(end) && name != *end),
-        EntryKind::Symlink { .. } | EntryKind::Hardlink { .. } => false,
+        EntryKind::Directory if path.ends_with(NODE_CACHE) => Some(NODE_CACHE),
+        EntryKind::Directory => find(&DIRECTORIES, &|known| name == known),
+        EntryKind::File { .. } => find(&ENDINGS, &|end| {
+            name.ends_with(end) && name.len() > end.len()
+        }),
+        EntryKind::Symlink { .. } | EntryKind::Hardlink { .. } => None,
     }
 }
 

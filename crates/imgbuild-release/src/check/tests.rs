@@ -442,6 +442,8 @@ fn what_builds_leave_behind_is_added_up() {
         .file("/app/__pycache__/a.pyc", 0o644, vec![0; 10])
         .file("/app/__pycache__-not/a", 0o644, vec![0; 10])
         .file("/app/__pycache__/d/b.pyc", 0o644, vec![0; 5])
+        .directory("/app/b/__pycache__", 0o755)
+        .file("/app/b/__pycache__/a.pyc", 0o644, vec![0; 1])
         .file("/app/x.o", 0o644, "x")
         .file("/app/.o", 0o644, "x");
     world.has(&["build-leftover /app/__pycache__", "build-leftover /app/x.o"]);
@@ -455,7 +457,7 @@ fn what_builds_leave_behind_is_added_up() {
         .find(|found| found.rule == Rule::BuildLeftover);
     assert_eq!(
         told.unwrap().reason,
-        "`/app/__pycache__` was left behind by a build: 15 bytes"
+        "`/app/__pycache__` and 1 more like it were left behind by a build: 16 bytes together"
     );
 }
 

@@ -4,12 +4,20 @@ use imgbuild_oci::changeset::Member;
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::{ImagePath, escaped};
 
-use super::command::forbidden;
+use super::command::{forbidden, is_below};
 use super::identity::{EXECUTE, READ};
 use super::setting::is_of_engines;
 use super::subject::Subject;
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
+
+/// Where packages have what people read.
+const DOCUMENTATION: [&str; 4] = [
+    "/usr/share/man",
+    "/usr/share/doc",
+    "/usr/share/info",
+    "/usr/share/locale",
+];
 
 /// Whether only the owner of a file in a directory may remove it.
 const STICKY: u32 = 0o1000;
@@ -48,6 +56,10 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
     let nothing = match subject.contents.resolve(path) {
         End::There(_) => return None,
         End::Nothing(end) if is_of_engines(&end) || is_of_engines(path) => return None,
+        // Small images leave the documentation of their packages out.
+        End::Nothing(end) if DOCUMENTATION.iter().any(|place| is_below(&end, place)) => {
+            return None;
+        }
         End::Nothing(_) => "where the image has nothing",
         End::Loop => "and so on without end",
     };

@@ -12,9 +12,22 @@ pub(crate) fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
     let missing = runtime.missing.iter();
     let missing = missing
         .filter_map(|library| Some(missing_library(library, library.needed_by.as_ref()?, true)));
-    let modules = runtime.warnings.iter().map(module);
+    let modules = runtime
+        .warnings
+        .iter()
+        .filter(|warning| !is_nested(warning));
+    let modules = modules.map(module);
     let versions = runtime.unsatisfied.iter().map(version);
     missing.chain(modules).chain(versions).collect()
+}
+
+/// Whether a module needs what the image has where no loader looks: what loads
+/// the module has loaded that before, as the launcher of a JVM does.
+fn is_nested(warning: &ModuleWarning) -> bool {
+    match &warning.problem {
+        ModuleProblem::Missing(library) => !library.elsewhere.is_empty(),
+        _ => false,
+    }
 }
 
 fn missing_library(library: &MissingLibrary, by: &ImagePath, must_start: bool) -> Finding {
@@ -192,6 +205,10 @@ mod tests {
     fn what_a_module_lacks_is_a_warning() {
         let mut runtime = Runtime::default();
         for problem in [
+            ModuleProblem::Missing(MissingLibrary {
+                elsewhere: Vec::new(),
+                ..library(false)
+            }),
             ModuleProblem::Missing(library(false)),
             ModuleProblem::OtherSystem,
             ModuleProblem::NoProgram,

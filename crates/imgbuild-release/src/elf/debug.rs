@@ -49,9 +49,9 @@ fn add_up<R: ReadAt + ?Sized>(
         let size = encoding.word(&section[8..], 3);
         let is_content = encoding.u32(section, 4) == elf::SHT_PROGBITS.0;
         let has = |flag: u64| flags & flag != 0;
-        if is_content && !has(u64::from(elf::SHF_ALLOC.0)) {
+        if is_content && !has(elf::SHF_ALLOC.0) {
             sizes.debug = sizes.debug.saturating_add(size);
-        } else if is_content && has(u64::from(elf::SHF_EXECINSTR.0)) {
+        } else if is_content && has(elf::SHF_EXECINSTR.0) {
             sizes.code = sizes.code.saturating_add(size);
         }
     }
