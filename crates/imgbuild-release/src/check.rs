@@ -50,7 +50,6 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = started.findings;
     findings.extend(program::check(subject, &started.programs));
     findings.extend(setting::check(subject));
-    findings.extend(certificates::check(subject, store));
     findings.extend(file::check(subject, &started.programs, store));
     finding::sort(&mut findings);
     findings

@@ -26,23 +26,43 @@ const OWN_BUNDLES: [&[u8]; 4] = [
     b"ca-certificates.crt",
 ];
 
-/// Names the first file that speaks TLS, if the image has no bundle.
-pub(super) fn check(subject: &Subject<'_>, store: Option<&Store>) -> Option<Finding> {
-    if has_bundle(subject) {
-        return None;
+/// What says something of certificates by its name alone.
+#[derive(Debug, Default)]
+pub(super) struct Roots<'a> {
+    /// The application of Erlang/OTP that speaks TLS.
+    erlang: Option<&'a ImagePath>,
+    /// Whether an application brings a bundle of its own.
+    has_own: bool,
+}
+
+impl<'a> Roots<'a> {
+    pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
+        if name == b"ssl.app" {
+            self.erlang.get_or_insert(path);
+        }
+        self.has_own |= OWN_BUNDLES.contains(&name);
     }
-    let (path, evidence) = speaker(subject, store)?;
-    if has_own_bundle(subject) {
-        return None;
+
+    /// Names the first file that speaks TLS, if the image has no bundle.
+    pub(super) fn finish(self, subject: &Subject<'_>, store: Option<&Store>) -> Option<Finding> {
+        if self.has_own || has_bundle(subject) {
+            return None;
+        }
+        let erlang = || {
+            let text = "is the application of Erlang/OTP that speaks TLS".to_owned();
+            Some((self.erlang?.clone(), text))
+        };
+        let speaker = linked(subject).or_else(erlang);
+        let (path, evidence) = speaker.or_else(|| named(subject, store))?;
+        let reason = format!(
+            "`{path}` {evidence}, and the image has no CA certificates: connections to servers whose certificates are to be checked fail"
+        );
+        Some(Finding::warning(
+            Rule::CertificatesMissing,
+            Some(&path),
+            reason,
+        ))
     }
-    let reason = format!(
-        "`{path}` {evidence}, and the image has no CA certificates: connections to servers whose certificates are to be checked fail"
-    );
-    Some(Finding::warning(
-        Rule::CertificatesMissing,
-        Some(&path),
-        reason,
-    ))
 }
 
 fn has_bundle(subject: &Subject<'_>) -> bool {
@@ -56,36 +76,14 @@ fn has_bundle(subject: &Subject<'_>) -> bool {
         })
 }
 
-fn has_own_bundle(subject: &Subject<'_>) -> bool {
-    let mut names = subject
-        .members()
-        .map(|member| member.entry.path.file_name());
-    names.any(|name| OWN_BUNDLES.contains(&name))
-}
-
-/// Finds a file that speaks TLS: the first that links a library for it, the
-/// application of Erlang/OTP, or a program that has the path of a bundle in
-/// its bytes.
-fn speaker(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, String)> {
-    let linked = subject.objects().find_map(|object| {
+/// Finds the first file that links a library for TLS.
+fn linked(subject: &Subject<'_>) -> Option<(ImagePath, String)> {
+    subject.objects().find_map(|object| {
         let mut needed = object.elf.needed.iter();
         let is_library = |name: &&String| LIBRARIES.iter().any(|known| name.starts_with(known));
         let library = needed.find(is_library)?;
         Some((object.image.clone(), format!("links `{library}`")))
-    });
-    linked
-        .or_else(|| erlang(subject))
-        .or_else(|| named(subject, store))
-}
-
-fn erlang(subject: &Subject<'_>) -> Option<(ImagePath, String)> {
-    let is_application = |path: &&ImagePath| path.as_bytes().ends_with(b"/ebin/ssl.app");
-    let mut paths = subject.members().map(|member| &member.entry.path);
-    let path = paths.find(is_application)?;
-    Some((
-        path.clone(),
-        "is the application of Erlang/OTP that speaks TLS".to_owned(),
-    ))
+    })
 }
 
 /// Looks for the paths of bundles in programs: Rust and Go have them, and

@@ -3,6 +3,7 @@
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
+use super::certificates::Roots;
 use super::leftover::{self, Leftovers};
 use super::secret::Secrets;
 use super::subject::Subject;
@@ -20,13 +21,18 @@ pub(super) fn check(
     let mut secrets = Secrets::default();
     let mut cases = Cases::default();
     let mut leftovers = Leftovers::default();
+    let mut roots = Roots::default();
     for member in subject.members() {
+        let path = &member.entry.path;
+        let name = path.file_name();
         findings.extend(judge(subject, member));
         findings.extend(reach.judge(&member.entry));
-        secrets.see(member);
-        cases.see(&member.entry.path);
-        leftovers.see(member);
+        secrets.see(member, name);
+        cases.see(path, name);
+        leftovers.see(member, name);
+        roots.see(path, name);
     }
+    findings.extend(roots.finish(subject, store));
     findings.extend(secrets.finish(store));
     findings.extend(cases.finish());
     findings.extend(leftovers.finish(store));

@@ -50,7 +50,7 @@ pub(super) struct Leftovers<'a> {
 }
 
 impl<'a> Leftovers<'a> {
-    pub(super) fn see(&mut self, member: &'a Member) {
+    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
         let entry = &member.entry;
         let path = &entry.path;
         // Names that only begin like the directory's come in between.
@@ -58,7 +58,7 @@ impl<'a> Leftovers<'a> {
             .within
             .filter(|(_, within)| path.as_bytes().starts_with(within.as_bytes()));
         let within = self.within.filter(|(_, within)| path.starts_with(within));
-        match (within, leftover(entry)) {
+        match (within, leftover(entry, name)) {
             (Some((kind, _)), _) => self.add(kind, entry, 0),
             (None, Some(kind)) => {
                 if entry.kind == EntryKind::Directory {
@@ -131,9 +131,8 @@ fn without_hard_links(files: &mut Vec<(&ImagePath, &Content)>) {
 }
 
 /// Returns the name or the end of the name that tells a leftover.
-fn leftover(entry: &Entry) -> Option<&'static [u8]> {
+fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
     let path = entry.path.as_bytes();
-    let name = entry.path.file_name();
     let find = |known: &[&'static [u8]], is_it: &dyn Fn(&[u8]) -> bool| {
         known.iter().find(|known| is_it(known)).copied()
     };

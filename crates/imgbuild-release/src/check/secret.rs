@@ -69,9 +69,8 @@ pub(super) struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
-    pub(super) fn see(&mut self, member: &'a Member) {
+    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
         let path = &member.entry.path;
-        let name = path.file_name();
         let is_directory = member.entry.kind == EntryKind::Directory;
         if is_directory {
             if name == b".git" {
@@ -139,13 +138,14 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
     if name.ends_with(b".p12") || name.ends_with(b".pfx") {
         return Some("a private key");
     }
+    // Few names start as those below do.
+    if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
+        return None;
+    }
     let bytes = path.as_bytes();
-    // All of them have a dot at the start of a name.
-    let is_candidate = bytes.windows(2).any(|pair| pair == b"/.")
-        || name.starts_with(b"_")
-        || name.ends_with(b".tfstate");
-    let ends = ENDS.iter().filter(|_| is_candidate);
-    let mut fitting = ends.filter(|(end, _)| bytes.ends_with(end.as_bytes()));
+    let mut fitting = ENDS
+        .iter()
+        .filter(|(end, _)| bytes.ends_with(end.as_bytes()));
     fitting.next().map(|(_, what)| *what)
 }
 
@@ -176,7 +176,7 @@ mod tests {
         let path = ImagePath::parse(path).unwrap();
         let member = Member::file(path, 0o644, text.as_bytes().to_vec());
         let mut secrets = Secrets::default();
-        secrets.see(&member);
+        secrets.see(&member, member.entry.path.file_name());
         !secrets.finish(None).is_empty()
     }
 
@@ -199,6 +199,14 @@ mod tests {
             ("/app/terraform.tfstate", true),
         ] {
             assert_eq!(found(path, ""), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_names_start_as_is_looked_for() {
+        for (end, _) in ENDS {
+            let name = end.rsplit('/').next().unwrap().as_bytes();
+            assert!(b"._achmt".contains(&name[0]), "{end}");
         }
     }
 
@@ -227,7 +235,7 @@ mod tests {
         let git: Member =
             imgbuild_oci::entry::Entry::directory(ImagePath::parse("/app/.git").unwrap()).into();
         let mut secrets = Secrets::default();
-        secrets.see(&git);
+        secrets.see(&git, b".git");
         assert_eq!(secrets.finish(None).len(), 1);
     }
 }

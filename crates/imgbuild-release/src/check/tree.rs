@@ -119,33 +119,52 @@ impl<'a> Reach<'a> {
 }
 
 /// FNV-1a, 64 bits: good enough to put equal names beside each other.
-fn hash_of_lower_case(name: &[u8]) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325;
-    name.iter().fold(start, |hash: u64, byte| {
+fn hash(start: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start, |hash: u64, byte| {
         (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
+const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+
 /// Finds names in one directory that differ only in the case of letters.
+///
+/// One of two such names has a capital; most names have none, and are only
+/// compared with those that do.
 #[derive(Debug, Default)]
 pub(super) struct Cases<'a> {
-    seen: Vec<(u64, &'a ImagePath)>,
+    capital: Vec<(u64, &'a ImagePath)>,
+    small: Vec<(u64, &'a ImagePath)>,
+    /// The last directory and its hash: mostly the next one's, too.
+    directory: (&'a [u8], u64),
 }
 
 impl<'a> Cases<'a> {
-    pub(super) fn see(&mut self, path: &'a ImagePath) {
-        self.seen.push((hash_of_lower_case(path.as_bytes()), path));
+    pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
+        let parent = path.parent_bytes();
+        if parent != self.directory.0 {
+            self.directory = (parent, hash(HASH_START, parent));
+        }
+        let hashed = (hash(self.directory.1, name), path);
+        match name.iter().any(u8::is_ascii_uppercase) {
+            true => self.capital.push(hashed),
+            false => self.small.push(hashed),
+        }
     }
 
-    pub(super) fn finish(mut self) -> Vec<Finding> {
-        self.seen.sort_unstable();
-        self.seen.dedup();
-        let pairs = self.seen.windows(2);
+    pub(super) fn finish(self) -> Vec<Finding> {
+        let mut names = self.capital;
+        names.sort_unstable();
+        let known: Vec<u64> = names.iter().map(|(hash, _)| *hash).collect();
+        let small = self.small.into_iter();
+        names.extend(small.filter(|(hash, _)| known.binary_search(hash).is_ok()));
+        names.sort_unstable();
+        names.dedup();
         let collide = |first: &ImagePath, second: &ImagePath| {
-            let (first_name, second_name) = (first.file_name(), second.file_name());
             first.parent_bytes() == second.parent_bytes()
-                && first_name.eq_ignore_ascii_case(second_name)
+                && first.file_name().eq_ignore_ascii_case(second.file_name())
         };
+        let pairs = names.windows(2);
         pairs
             .filter(|pair| pair[0].0 == pair[1].0 && collide(pair[0].1, pair[1].1))
             .map(|pair| {
