@@ -425,3 +425,37 @@ fn findings_are_the_same_every_time() {
     };
     assert_eq!(paths(&checked), paths(&first));
 }
+
+#[test]
+fn what_nothing_starts_is_never_an_error() {
+    let sandbox = sandbox();
+    let release = sandbox.tree("release", "0755 dir vendor").unwrap();
+    // Another program, whose library is nowhere.
+    with_library(&release);
+    fs::rename(release.join("app"), release.join("vendor/other")).unwrap();
+    fs::remove_file(release.join("libown.so")).unwrap();
+    let program = hello(&release);
+    let mut bytes = fs::read(&program).unwrap();
+    // One for arm64, by its `e_machine`.
+    bytes[18..20].copy_from_slice(&[183, 0]);
+    let prebuilt = release.join("vendor/prebuilt");
+    fs::copy(&program, &prebuilt).unwrap();
+    fs::write(&prebuilt, bytes).unwrap();
+    let built = build_in(sandbox, &release, "nothing-starts", &["--entrypoint=app"]);
+    let archive = built.archive.to_str().unwrap();
+    let outcome = built.sandbox.run(["check", archive, "--json"]).success();
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let found: BTreeSet<String> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {} {}", one["severity"], one["rule"], one["path"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        found,
+        BTreeSet::from([
+            "warning library-missing /app/vendor/other".to_owned(),
+            "warning module-unusable /app/vendor/prebuilt".to_owned(),
+        ])
+    );
+}

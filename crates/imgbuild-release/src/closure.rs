@@ -97,12 +97,21 @@ pub fn resolve(
         mix::set_roles(release, mix, &mut objects);
     }
     objects.extend(brought.objects);
-    let platform = platform(&objects, options.platform.as_ref());
+    contents.add(&brought.members);
+    let commands = command::files(release, &contents, &options.command, None);
+    let platform = platform(&objects, &commands, options.platform.as_ref());
+    if release.kind() == Kind::Tree {
+        set_roles(&mut objects, &commands, platform.as_ref());
+    }
     let mut findings = brought.findings;
     findings.extend(wrong_architectures(&objects, platform.as_ref()));
-    contents.add(&brought.members);
     let runtime = runtime(release, &contents, &objects, options)?;
-    findings.extend(finding::of_runtime(&runtime));
+    let mut of_runtime = finding::of_runtime(&runtime);
+    let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
+    if release.kind() == Kind::Tree && commands.iter().any(is_program) {
+        finding::soften(&mut of_runtime, &commands, &runtime.bindings);
+    }
+    findings.extend(of_runtime);
     let mut members = members(&runtime, options.mtime)?;
     members.extend(brought.members);
     Ok(Closure {
@@ -238,11 +247,20 @@ pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
     }
 }
 
-/// Finds what the image is for: what was asked for, else what most of its
-/// programs are for.
-fn platform(objects: &[Object], wanted: Option<&Platform>) -> Option<Platform> {
+/// Finds what the image is for: what was asked for, else what its command is
+/// for, else what most of its programs are for.
+fn platform(
+    objects: &[Object],
+    commands: &[ImagePath],
+    wanted: Option<&Platform>,
+) -> Option<Platform> {
     if let Some(wanted) = wanted {
         return Some(wanted.clone());
+    }
+    let is_command = |object: &&Object| commands.contains(&object.image);
+    let command = programs_of(objects).find(is_command);
+    if let Some(architecture) = command.and_then(|command| command.elf.architecture()) {
+        return Some(platform_of(architecture));
     }
     let found: Vec<Architecture> = programs_of(objects)
         .filter_map(|program| program.elf.architecture())
@@ -258,6 +276,18 @@ fn platform(objects: &[Object], wanted: Option<&Platform>) -> Option<Platform> {
     // Of variants, the image needs what the most demanding program needs.
     let alike = found.iter().filter(|other| other.name == main.name);
     alike.max().copied().map(platform_of)
+}
+
+/// Takes programs of a tree for another processor than the image's as what
+/// they are: prebuilt for whoever has one, and never started here.
+fn set_roles(objects: &mut [Object], commands: &[ImagePath], platform: Option<&Platform>) {
+    for object in objects.iter_mut() {
+        let architecture = object.elf.architecture().zip(platform);
+        let is_other = architecture.is_some_and(|(its, platform)| !runs_on(its, platform));
+        if is_other && !commands.contains(&object.image) {
+            object.role = Role::Module;
+        }
+    }
 }
 
 fn programs_of(objects: &[Object]) -> impl Iterator<Item = &Object> {

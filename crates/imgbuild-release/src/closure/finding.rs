@@ -1,10 +1,12 @@
 //! What the search for libraries found to be wrong, as findings.
 
+use std::collections::BTreeSet;
+
 use imgbuild_oci::path::ImagePath;
 
 use crate::finding::{Finding, Rule, Severity};
 use crate::runtime::{
-    MissingLibrary, ModuleProblem, ModuleWarning, Role, Runtime, UnsatisfiedVersion,
+    Bindings, MissingLibrary, ModuleProblem, ModuleWarning, Role, Runtime, UnsatisfiedVersion,
 };
 
 /// Tells everything that a resolution found, but for what was asked for.
@@ -52,6 +54,25 @@ fn missing_library(library: &MissingLibrary, by: &ImagePath, must_start: bool) -
         false => Severity::Warning,
     };
     Finding::new(rule, severity, Some(by), reason)
+}
+
+/// Makes warnings of what concerns neither a command nor a library that one
+/// needs: where the command is a program, nothing says that others start.
+pub(super) fn soften(findings: &mut [Finding], commands: &[ImagePath], bindings: &Bindings) {
+    let mut certain: BTreeSet<&ImagePath> = BTreeSet::new();
+    let mut waiting: Vec<&ImagePath> = commands.iter().collect();
+    while let Some(path) = waiting.pop() {
+        if certain.insert(path) {
+            let libraries = bindings.get(path).into_iter();
+            waiting.extend(libraries.flat_map(|names| names.values()));
+        }
+    }
+    for finding in findings {
+        let is_certain = |path| certain.contains(path);
+        if !finding.path.as_ref().is_some_and(is_certain) {
+            finding.severity = Severity::Warning;
+        }
+    }
 }
 
 /// Says where a library was looked for.
@@ -199,6 +220,19 @@ mod tests {
             findings[0].remedy,
             "build `/app/p` on a system that has at most GLIBC_2.36, or put a newer `/lib/libc.so.6` into the image"
         );
+    }
+
+    #[test]
+    fn what_the_command_does_not_need_is_softened() {
+        let mut bindings = Bindings::new();
+        let names = bindings.entry(path("/app/p")).or_default();
+        names.insert("libb.so".to_owned(), path("/app/libb.so"));
+        let by = |at: &str| Finding::error(Rule::LibraryMissing, Some(&path(at)), "");
+        let mut findings = ["/app/p", "/app/libb.so", "/app/q"].map(by);
+        soften(&mut findings, &[path("/app/p")], &bindings);
+        let severities = findings.map(|finding| finding.severity);
+        let error = Severity::Error;
+        assert_eq!(severities, [error, error, Severity::Warning]);
     }
 
     #[test]
