@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::Destination;
@@ -43,6 +43,18 @@ pub(crate) struct Arguments {
     #[arg(short = 'V', long)]
     pub(crate) version: bool,
 
+    /// Read flags from this file; default: `imgbuild.toml` in the current
+    /// directory, if it is there
+    ///
+    /// Every flag of a build is a key, as `tag = ["app:1"]`. What is given on
+    /// the command line wins.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Read no file of flags
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) no_config: bool,
+
     /// Say more: what was left out, every source (can be repeated)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -57,7 +69,7 @@ Exit codes:
   0    done
   1    the image could not be built or written, `check` found that it would
        not start, or `validate` found a disagreement
-  2    the command line is wrong
+  2    the command line or the configuration file is wrong
   70   internal error, please report
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
 
@@ -65,6 +77,9 @@ Examples:
   imgbuild --release target/release --cacert
   imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
   imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar";
+
+/// The bundle that is part of this program.
+pub(crate) const EMBEDDED: &str = "embedded";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -212,7 +227,7 @@ pub(crate) struct CacheFlags {
     /// its uncompressed bytes have the diff ID that the image says, and its
     /// compressed bytes begin as imgbuild would write them. Name only what you
     /// trust as you trust a registry that you push to.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) cache_from: Vec<SourceName>,
 }
 
@@ -288,7 +303,7 @@ pub(crate) struct BuildArguments {
     /// A file lands at DST, or in it if DST ends with a slash; the content of
     /// a directory lands in DST. MODE is octal and for every file; default:
     /// 0755 for executables, 0644 for other files.
-    #[arg(long, value_name = "SRC:DST[:MODE]", help_heading = "Release")]
+    #[arg(long, value_name = "SRC:DST[:MODE]", value_hint = ValueHint::AnyPath, help_heading = "Release")]
     pub(crate) add: Vec<String>,
 
     /// Let set-user-ID and set-group-ID files of other users become root's
@@ -305,13 +320,13 @@ pub(crate) struct BuildArguments {
 
     /// Add CA certificates (can be repeated)
     ///
-    /// Without a value: Mozilla's roots that are part of this program. `system`:
-    /// this host's bundle. Else a PEM or DER file, or a directory of them.
+    /// Without a value, or as `embedded`: Mozilla's roots that are part of this
+    /// program. `system`: this host's bundle. Else a PEM or DER file, or a directory of them.
     /// They are checked, merged and written to
     /// `/etc/ssl/certs/ca-certificates.crt`, with links where other systems
     /// have their bundle, and `SSL_CERT_FILE` is set. A Java virtual machine
     /// reads none of these.
-    #[arg(long, value_name = "BUNDLE", num_args = 0..=1, default_missing_value = "", help_heading = "Contents")]
+    #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = EMBEDDED, help_heading = "Contents")]
     pub(crate) cacert: Vec<String>,
 
     /// Bring the loaders and shared libraries that the release needs
@@ -364,7 +379,8 @@ pub(crate) struct BuildArguments {
     pub(crate) platform: Option<Platform>,
 
     /// The creation time: RFC 3339, Unix seconds or `now`; default:
-    /// `SOURCE_DATE_EPOCH`, else 1970-01-01T00:00:01Z
+    /// `SOURCE_DATE_EPOCH`, else the date of the commit that is checked out
+    /// where the release lies, else 1970-01-01T00:00:01Z
     ///
     /// Layers never depend on it.
     #[arg(long, value_name = "TIME", help_heading = "Image")]
@@ -455,6 +471,15 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "K=V")]
     pub(crate) annotation: Vec<String>,
 
+    /// Set no labels and annotations but those that are asked for
+    ///
+    /// Without it, `org.opencontainers.image.title`, `version`, `licenses`,
+    /// `source`, `revision`, `url`, `authors` and `description` are set from
+    /// `Cargo.toml` or the mix release, the git repository that holds the
+    /// release, and the variables of build services.
+    #[arg(long)]
+    pub(crate) no_auto_labels: bool,
+
     /// The signal that stops a container: a name or a number
     #[arg(long, value_name = "SIGNAL")]
     pub(crate) stop_signal: Option<String>,
@@ -495,11 +520,12 @@ pub(crate) struct OutputArguments {
     /// directory
     ///
     /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
-    /// same, compressed as a whole. `docker-archive:FILE`, `oci-archive:FILE`:
-    /// the same under the names of other tools. A directory, or
+    /// same, compressed as a whole. `docker-archive:FILE`,
+    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools. A
+    /// directory, or
     /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
     /// archive on standard output.
-    #[arg(short, long, value_name = "DESTINATION")]
+    #[arg(short, long, value_name = "DESTINATION", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Vec<Destination>,
 
     /// Load the image into the local engine: `docker load`, else `podman load`

@@ -7,5 +7,7 @@ pub(crate) mod check;
 pub(crate) mod generate;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod origin;
+pub(crate) mod provenance;
 pub(crate) mod report;
 pub(crate) mod validate;

@@ -38,6 +38,14 @@ impl Failure {
         }
     }
 
+    /// As [`Failure::command_line`], with an error that has a text of its own.
+    pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::CommandLine,
+            ..Self::build(error)
+        }
+    }
+
     /// A failure that only the program itself knows.
     pub(crate) fn build(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
@@ -101,6 +109,16 @@ impl From<ReleaseError> for Failure {
                 error: error.into(),
             },
         }
+    }
+}
+
+/// A failure with the flag that names the file which cannot be read.
+pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
+    let is_of_file = matches!(error, ReleaseError::File(_));
+    let failure = Failure::from(error);
+    match is_of_file {
+        true => failure.hint(hint),
+        false => failure,
     }
 }
 

@@ -2,16 +2,19 @@
 
 mod args;
 mod commands;
+mod configuration_file;
 mod failure;
 mod interrupt;
 mod ui;
 
+use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use crate::args::{Arguments, Command};
+use crate::configuration_file::{Given, Mistake};
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
@@ -20,17 +23,23 @@ use crate::ui::Ui;
 const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let given = match configuration_file::parse(env::args_os().collect()) {
+        Ok(given) => given,
+        Err(mistake) => return refuse(mistake),
+    };
+    let arguments = match Arguments::from_arg_matches(&given.matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
     let mut ui = Ui::new(arguments.quiet, arguments.verbose);
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &matches, &mut ui)));
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &given, &mut ui)));
     ui.finish_progress();
     match ended {
         Ok(Ok(code)) => code,
-        Ok(Err(failure)) => {
+        Ok(Err(mut failure)) => {
+            failure
+                .hints
+                .extend(given.hints(&failure.error.to_string()));
             ui.say(&failure.to_string());
             failure.exit_code()
         }
@@ -42,12 +51,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<ExitCode> {
+/// Says what is wrong with the command line or the configuration file.
+fn refuse(mistake: Mistake) -> ExitCode {
+    let ui = Ui::new(false, 0);
+    match mistake {
+        Mistake::Words(error, hints) if hints.is_empty() => error.exit(),
+        Mistake::Words(error, hints) => {
+            // Nobody can be told that nobody can be told.
+            drop(error.print());
+            for hint in hints {
+                ui.say(&format!("hint: {hint}"));
+            }
+            ExitCode::from(2)
+        }
+        Mistake::File(failure) => {
+            ui.say(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     if arguments.version {
         return commands::generate::version(ui);
     }
     match arguments.command {
-        None => commands::build::run(&arguments.build, matches, ui),
+        None => commands::build::run(&arguments.build, given, ui),
         Some(Command::Check(arguments)) => commands::check::run(&arguments, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
@@ -57,11 +86,29 @@ fn run(arguments: Arguments, matches: &clap::ArgMatches, ui: &mut Ui) -> Result<
     }
 }
 
+/// What kept a result from being printed.
+#[derive(Debug)]
+struct UnprintedError(std::io::Error);
+
+impl std::fmt::Display for UnprintedError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("cannot write the result to standard output")
+    }
+}
+
+impl std::error::Error for UnprintedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// A result that could not be printed. A reader that has gone away, as `head`
 /// does, wanted no more of it.
 fn printed(result: std::io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::build(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::build(UnprintedError(error)))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

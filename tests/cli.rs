@@ -407,7 +407,7 @@ fn standard_output_is_one_line_and_quiet_is_quiet() {
     layer 1/2 `release` 3.5 KiB sha256:ec1092c25c4a33399a7d37174186b65d40b204601107e3a5c54f66ed2e468ce5
     layer 2/2 `skeleton` 1.5 KiB sha256:384afe74c2b0e0943ce7db41f2e304f6db0f07406b91b4066188b9b28f1381a0
     wrote `image.tar`
-    image `release:latest` for linux/amd64, created 1970-01-01T00:00:01Z: 2 layers with 2 files, 5.0 KiB; 1 path left out (`-v` lists them)
+    image `release:latest` for linux/amd64, created 1970-01-01T00:00:01Z (the default): 2 layers with 2 files, 5.0 KiB; 1 path left out (`-v` lists them)
     "#);
     let outcome = runs::build(&sandbox, &["--output=image.tar", "--quiet"]).success();
     result_line(&outcome);
@@ -471,7 +471,7 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     insta::assert_snapshot!(outcome.stdout_redacted(), @r#"
     image `app:latest`
     platform linux/amd64
-    created 1970-01-01T00:00:01Z
+    created 1970-01-01T00:00:01Z (the default)
     compression none
     config {
       "Env": [
@@ -480,6 +480,21 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
       "User": "65532:65532",
       "WorkingDir": "/app"
     }
+    option --release release (flag)
+    option --exclude etc (flag)
+    option --release-cookie keep (default)
+    option --runtime none (flag)
+    option --skeleton none (flag)
+    option --tag app (flag)
+    option --platform linux/amd64 (flag)
+    option --max-layers 64 (default)
+    option --no-entrypoint (flag)
+    option --check error (default)
+    option --dry-run (flag)
+    option --digest-file digest (flag)
+    option --no-sync (flag)
+    option --no-cache (flag)
+    option --cache stat (default)
     layer `skeleton` 1.5 KiB
       0755 0:0 directory /app
     layer `release` 3.5 KiB

@@ -251,7 +251,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         compression,
     ];
     // Nothing of this machine may be in the image: a script would bring its
-    // interpreter. So none of these images starts.
+    // interpreter, a repository its commit. So none of these images starts.
     let constant = [
         "--platform",
         "linux/amd64",
@@ -260,6 +260,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         "--check=off",
         "--no-sync",
         "--no-cache",
+        "--no-auto-labels",
     ];
     let outcome = sandbox
         .run(words.iter().chain(&constant).chain(more))

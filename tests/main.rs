@@ -19,6 +19,8 @@ mod cache;
 mod check;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
 mod cli;
+/// `imgbuild.toml`: every flag as a key, merged with the command line.
+mod configuration_file;
 
 /// Readers other than Docker: skopeo, podman, buildah, umoci, containerd, tar.
 mod consumers;
@@ -26,9 +28,15 @@ mod consumers;
 mod determinism;
 /// Programs built from source, put into an image, loaded and run by Docker.
 mod engine;
+/// Single flags: what they refuse, what they warn of.
+mod flags;
 /// The digests of the fixtures' images.
 mod goldens;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// What is written beside the image itself: tags, pipes, small files.
+mod outputs;
+/// Dates and labels, from git, the package and the environment.
+mod provenance;
 /// What is refused, and how it is said.
 mod refusals;

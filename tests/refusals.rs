@@ -262,6 +262,7 @@ fn a_release_that_is_none_is_refused() {
     $ imgbuild --release full --no-entrypoint --add gone:/x
     error: failed to query resolved metadata `gone`
       caused by: No such file or directory (os error 2)
+    hint: `--add` names what it is to put in
     "#);
 }
 

@@ -13,7 +13,7 @@ use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image, write_text};
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -30,18 +30,16 @@ use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
-use super::{cache, certificates, check, options, report};
-use crate::args::{BuildArguments, Choice, CookieChoice};
+use super::provenance::CreatedBy;
+use super::{cache, certificates, check, options, origin, provenance, report};
+use crate::args::{BuildArguments, Choice, CookieChoice, EMBEDDED};
+use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 
-pub(crate) fn run(
-    arguments: &BuildArguments,
-    matches: &ArgMatches,
-    ui: &mut Ui,
-) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     let Some(root) = &arguments.release else {
         let failure = Failure::command_line("`--release DIR` is missing");
         return Err(failure.hint("`imgbuild --help` lists the options and commands"));
@@ -50,7 +48,7 @@ pub(crate) fn run(
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
-    let release = open_release(root, arguments, matches, mtime)?;
+    let release = open_release(root, arguments, &given.matches, mtime)?;
     if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
         let kind = release.kind();
         let failure = Failure::command_line(format!(
@@ -59,8 +57,10 @@ pub(crate) fn run(
         ));
         return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
     }
+    options::check_runtime(arguments)?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
+    report::names_left_out(&destinations, &references, ui);
     let files = [&arguments.output.digest_file, &arguments.output.iidfile];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let outputs = destinations
@@ -74,14 +74,22 @@ pub(crate) fn run(
         false => cache::open(&arguments.cache, &scratch(&destinations), ui),
     };
     let ingredients = gather(release, arguments, &cache, mtime, ui)?;
-    let plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
+    let found = provenance::find(arguments, &ingredients.release, ui)?;
+    let mut plan_options = plan_options(arguments, references, &destinations, &ingredients, mtime)?;
+    found.apply(&mut plan_options);
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
     let store = cache.store.as_deref().filter(|_| !cache.reads_contents);
     let findings = check::of_plan(&plan, arguments.output.check, store, ui);
     let refusal = check::refusal(&findings, arguments.output.check);
     if arguments.output.dry_run {
-        printed(report::plan(&plan, &findings, arguments.output.json, ui))?;
+        let origins = origin::Origins::new(given, &found);
+        let shown = report::ShownPlan {
+            plan: &plan,
+            origins: &origins,
+            findings: &findings,
+        };
+        printed(report::plan(&shown, arguments.output.json, ui))?;
         return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     if let Some(failure) = refusal {
@@ -96,6 +104,7 @@ pub(crate) fn run(
         cache,
         destinations: &destinations,
         references: plan_options.references,
+        created_by: found.created_by,
         threads: options::threads(arguments.output.threads),
         interrupted: interrupt::watch()?,
         findings,
@@ -238,7 +247,8 @@ fn gather(
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let additions = open_additions(&additions, arguments.allow_set_id, mtime)?;
+    let additions = open_additions(&additions, arguments.allow_set_id, mtime)
+        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut certificates = None;
     if !arguments.cacert.is_empty() {
         let (loaded, warnings) = certificates::load(&arguments.cacert)?;
@@ -270,7 +280,7 @@ fn gather(
         additions,
         closure,
         certificates,
-        has_own_certificates: arguments.cacert.iter().any(|bundle| !bundle.is_empty()),
+        has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
     })
 }
 
@@ -298,7 +308,7 @@ fn plan_options(
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
-        created: options::rfc3339(options::created(arguments.created.as_deref())?),
+        created: options::rfc3339(DEFAULT_MTIME),
         author: given.author.clone(),
         annotations: options::pairs("--annotation", &given.annotation)?,
         compression: arguments.compression.unwrap_or(default_compression),
@@ -340,6 +350,7 @@ struct Job<'a> {
     cache: Cache,
     destinations: &'a [Destination],
     references: Vec<Reference>,
+    created_by: CreatedBy,
     threads: usize,
     interrupted: Arc<AtomicBool>,
     findings: Vec<Finding>,
@@ -351,7 +362,7 @@ impl Job<'_> {
             true => Some(Engine::start()?),
             false => None,
         };
-        let summary = report::Summary::of(&plan);
+        let summary = report::Summary::of(&plan, self.created_by);
         ui.start_progress(summary.tar_bytes * self.passes());
         let image = self.build(plan, ui)?;
         for destination in self.destinations {
@@ -441,13 +452,14 @@ impl Job<'_> {
 
     fn write_digests(&self, image: &Image) -> Result<()> {
         let output = &self.arguments.output;
+        let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let files = [
             (&output.digest_file, image.manifest().digest()),
             (&output.iidfile, image.config().digest()),
         ];
         for (file, digest) in files {
             if let Some(path) = file {
-                fs::write(path, digest.to_string()).map_err(Failure::build)?;
+                write_text(path, &digest.to_string(), !output.no_sync, monitor)?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use imgbuild_release::certificates::{
     self, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
 };
 
-use crate::args::CertificatesArguments;
+use crate::args::{CertificatesArguments, EMBEDDED};
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::Ui;
@@ -17,7 +17,7 @@ use crate::ui::Ui;
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
     let is_embedded = arguments.bundles.is_empty();
     let (loaded, warnings) = match is_embedded {
-        true => load(&[String::new()])?,
+        true => load(&[EMBEDDED.to_owned()])?,
         false => load(&arguments.bundles)?,
     };
     for warning in warnings {
@@ -46,7 +46,8 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
 
 /// Loads bundles as the command line names them.
 pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
-    let sources: Vec<CertificateSource> = bundles.iter().map(|bundle| source(bundle)).collect();
+    let sources = bundles.iter().map(|bundle| source(bundle));
+    let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let loaded = Certificates::load(&sources, now.map(|now| now.as_secs()));
@@ -55,11 +56,18 @@ pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
     Ok((certificates, warnings.collect()))
 }
 
-fn source(bundle: &str) -> CertificateSource {
+fn source(bundle: &str) -> Result<CertificateSource> {
     match bundle {
-        "" => CertificateSource::Embedded,
-        "system" => CertificateSource::System(SYSTEM_BUNDLES.iter().map(PathBuf::from).collect()),
-        path => CertificateSource::Path(path.into()),
+        "" => {
+            let failure = Failure::command_line("cannot use `--cacert=`: it names no bundle");
+            Err(failure.hint("give `--cacert` alone for the embedded roots, `system`, or a path"))
+        }
+        EMBEDDED => Ok(CertificateSource::Embedded),
+        "system" => {
+            let bundles = SYSTEM_BUNDLES.iter().map(PathBuf::from);
+            Ok(CertificateSource::System(bundles.collect()))
+        }
+        path => Ok(CertificateSource::Path(path.into())),
     }
 }
 

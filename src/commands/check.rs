@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::selection::{SelectedImage, SelectionError};
 use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 use imgbuild_oci::store::Store;
@@ -107,7 +108,10 @@ pub(crate) fn of_plan(
     }
     let mut findings = check_plan(plan, store);
     for finding in &mut findings {
-        if let Some(flags) = flags(finding.rule) {
+        let is_cookie = |path: &ImagePath| path.as_bytes().ends_with(b"/releases/COOKIE");
+        if finding.path.as_ref().is_some_and(is_cookie) {
+            "leave it out with `--release-cookie remove`".clone_into(&mut finding.remedy);
+        } else if let Some(flags) = flags(finding.rule) {
             flags.clone_into(&mut finding.remedy);
         }
     }
@@ -199,7 +203,7 @@ fn flags(rule: Rule) -> Option<&'static str> {
         }
         Rule::CertificatesMissing => "bring CA certificates with `--cacert`",
         Rule::SecretFile => {
-            "leave it out with `--exclude` (the cookie of a release: `--release-cookie remove`), and mount it into containers when they run"
+            "leave it out with `--exclude`, and mount it into containers when they run"
         }
         Rule::SecretVariable => "leave it out of `--env`, and set it when containers run",
         Rule::LinkDangling => {

@@ -8,14 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use fs_err as fs;
-use imgbuild_oci::entry::{DEFAULT_MTIME, MAX_ID};
+use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::pattern::Pattern;
 use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
-use crate::args::ConfigurationArguments;
+use super::provenance::CreatedBy;
+use crate::args::{BuildArguments, Choice, ConfigurationArguments};
 use crate::failure::{Failure, Result};
 
 /// The latest time that a tar header holds, in Unix seconds: eleven octal
@@ -83,6 +84,30 @@ pub(crate) fn programs(texts: &[String]) -> Result<Vec<String>> {
     }
 }
 
+/// Refuses flags that say where libraries come from when none come along, or
+/// when there is nothing.
+pub(crate) fn check_runtime(arguments: &BuildArguments) -> Result<()> {
+    let sysroot = arguments.sysroot.iter().map(|path| ("--sysroot", path));
+    let libraries = arguments.library_path.iter();
+    let libraries = libraries.map(|path| ("--library-path", path));
+    if let Some((flag, path)) = sysroot.chain(libraries).find(|(_, path)| !path.is_dir()) {
+        let path = path.display();
+        let message = format!("cannot use `{flag} {path}`: there is no such directory");
+        return Err(Failure::command_line(message));
+    }
+    let flags = [
+        ("--add-library", arguments.add_library.is_empty()),
+        ("--library-path", arguments.library_path.is_empty()),
+    ];
+    let given = flags.into_iter().find(|(_, is_absent)| !is_absent);
+    match given {
+        Some((flag, _)) if arguments.runtime == Choice::None => Err(Failure::command_line(
+            format!("`{flag}` brings libraries, and `--runtime none` brings none"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
 pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     if text == "now" {
@@ -118,10 +143,10 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// Finds the creation time: the flag, `SOURCE_DATE_EPOCH`, or a constant.
-pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
+/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
+pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
     if let Some(text) = flag {
-        return time("--created", text);
+        return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
     }
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
@@ -130,9 +155,10 @@ pub(crate) fn created(flag: Option<&str>) -> Result<u64> {
                     "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
                 ))
             })?;
-            check_time("SOURCE_DATE_EPOCH", &text, seconds)
+            let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;
+            Ok(Some((seconds, CreatedBy::Environment)))
         }
-        _ => Ok(DEFAULT_MTIME),
+        _ => Ok(None),
     }
 }
 
@@ -196,7 +222,9 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
 fn environment(given: &ConfigurationArguments) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in &given.env_file {
-        let text = fs::read_to_string(path).map_err(Failure::build)?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
+        })?;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {

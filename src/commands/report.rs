@@ -1,6 +1,7 @@
 //! What a build says: its plan, its summary, its result.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::destination::Destination;
@@ -11,8 +12,11 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
+use serde::Serialize;
 use serde_json::json;
 
+use super::origin::Origins;
+use super::provenance::CreatedBy;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// What is counted before a plan is gone.
@@ -20,6 +24,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 pub(crate) struct Summary {
     platform: String,
     created: String,
+    created_by: CreatedBy,
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
@@ -28,7 +33,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan, created_by: CreatedBy) -> Self {
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
         let entries = || {
             layers()
@@ -40,12 +45,16 @@ impl Summary {
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
+            created_by,
             files: entries().filter(|entry| is_file(&entry.kind)).count(),
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
             left_out: left_out
-                .map(|left| format!("left out `{}`: {}", left.path.display(), left.reason))
+                .map(|left| {
+                    let path = escaped(left.path.as_os_str().as_bytes());
+                    format!("left out `{path}`: {}", left.reason)
+                })
                 .collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
         }
@@ -61,6 +70,25 @@ pub(crate) struct Result<'a> {
     pub(crate) loaded: &'a [String],
     pub(crate) summary: &'a Summary,
     pub(crate) findings: &'a [Finding],
+}
+
+/// Says which names a destination with a tag of its own does not list.
+pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
+    for destination in destinations {
+        let (Some(tag), Some(first)) = (destination.tag(), references.first()) else {
+            continue;
+        };
+        let kept = first.with_tag(tag);
+        let others = references.iter().filter(|it| Some(*it) != kept.as_ref());
+        let others: Vec<String> = others.map(Reference::familiar).collect();
+        if let (Some(kept), 2..) = (kept, references.len()) {
+            ui.warning(&format!(
+                "`{destination}` lists the image as `{}` only, without `{}` (leave out its tag to list all)",
+                kept.familiar(),
+                others.join("`, `")
+            ));
+        }
+    }
 }
 
 /// Says what may surprise.
@@ -82,6 +110,9 @@ pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::Calls { .. } => Some("`--program` brings them"),
+        Warning::PatternWithoutMatch { .. } => {
+            Some("`--exclude` and `--include` take patterns of paths relative to the release")
+        }
         Warning::NoErts { .. } => Some("`--add` can add it; `mix release` includes it by default"),
         _ => None,
     }
@@ -101,10 +132,11 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         .map(imgbuild_oci::layer::Layer::size)
         .sum();
     ui.status(&format!(
-        "image `{}` for {}, created {}: {} with {}, {}{}",
+        "image `{}` for {}, created {} ({}): {} with {}, {}{}",
         names.join("`, `"),
         summary.platform,
         summary.created,
+        summary.created_by,
         count_text(result.image.layers().len(), "layer"),
         count_text(summary.files, "file"),
         bytes_text(size),
@@ -153,6 +185,7 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "references": result.references,
         "platform": summary.platform,
         "created": summary.created,
+        "createdBy": summary.created_by,
         "destinations": result.destinations,
         "loaded": result.loaded,
         "leftOut": summary.left_out.len(),
@@ -162,15 +195,25 @@ pub(crate) fn json(result: &Result<'_>) -> String {
     .to_string()
 }
 
+/// A plan, where what was asked for comes from, and what the check found.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownPlan<'a> {
+    #[serde(flatten)]
+    pub(crate) plan: &'a Plan,
+    #[serde(flatten)]
+    pub(crate) origins: &'a Origins,
+    pub(crate) findings: &'a [Finding],
+}
+
 /// Prints the plan, as JSON or for people.
 ///
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, findings: &[Finding], is_json: bool, ui: &Ui) -> io::Result<()> {
+pub(crate) fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
+    let ShownPlan { plan, origins, .. } = shown;
     if is_json {
-        let whole = Checked { plan, findings };
-        let text = serde_json::to_string(&whole).map_err(io::Error::other)?;
+        let text = serde_json::to_string(shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
@@ -178,13 +221,17 @@ pub(crate) fn plan(plan: &Plan, findings: &[Finding], is_json: bool, ui: &Ui) ->
     let image = plan.image();
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
-    text.push_str(&format!("created {}\n", image.created));
+    text.push_str(&format!(
+        "created {} ({})\n",
+        image.created, origins.created_by
+    ));
     text.push_str(&format!("compression {}\n", plan.compression()));
     let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {
         text.push_str(&format!("annotation {key}={value}\n"));
     }
+    text.push_str(&origins.to_string());
     for layer in plan.layers() {
         let size = bytes_text(layer.changeset.tar_size());
         text.push_str(&format!("layer `{}` {size}\n", layer.name));
@@ -195,19 +242,11 @@ pub(crate) fn plan(plan: &Plan, findings: &[Finding], is_json: bool, ui: &Ui) ->
     for left in plan.left_out() {
         text.push_str(&format!(
             "left out `{}`: {}\n",
-            left.path.display(),
+            escaped(left.path.as_os_str().as_bytes()),
             left.reason
         ));
     }
     ui.result(text.trim_end())
-}
-
-/// A plan with what the check found.
-#[derive(serde::Serialize)]
-struct Checked<'a> {
-    #[serde(flatten)]
-    plan: &'a Plan,
-    findings: &'a [Finding],
 }
 
 fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
@@ -215,7 +254,7 @@ fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {
         (EntryKind::File { size }, Some(Content::File(file))) => {
-            format!("{size} <- {}", file.path.display())
+            format!("{size} <- {}", escaped(file.path.as_os_str().as_bytes()))
         }
         (EntryKind::File { size }, _) => format!("{size} <- imgbuild"),
         (EntryKind::Symlink { target }, _) => format!("-> {}", escaped(target)),

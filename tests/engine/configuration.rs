@@ -33,6 +33,7 @@ fn every_field_of_the_configuration_reaches_the_engine() {
             "--workdir=/srv",
             "--volume=/data",
             "--label=org.example.key=value",
+            "--no-auto-labels",
             "--stop-signal=SIGINT",
             "--author=Somebody",
         ],

@@ -1,35 +1,38 @@
 //! Where an image is written to.
 
+mod file;
+
 use std::fmt;
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
 
 use fs_err as fs;
-use rustix::fs::{FallocateFlags, Timespec, Timestamps};
 use serde::{Serialize, Serializer};
 
 use crate::archive::Archive;
-use crate::content::{FileState, Timestamp};
 use crate::deflate::Level;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::layout::{self, check_layout, parent_of, write_error, write_layout};
+use crate::layout::{check_layout, parent_of, write_error, write_layout};
 use crate::monitor::Monitor;
 use crate::pipeline::{Stream, with_compressor};
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
+
+pub use file::write_text;
+
+use file::{reserve, write_file};
 
 /// A place for an image, by the names that the field uses for transports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// An archive that every loader takes.
     Archive(PathBuf),
-    /// The same archive, for tools that read it as a layout.
-    OciArchive(PathBuf),
+    /// The same archive, for tools that read it as a layout, and the tag to use
+    /// instead of the references'.
+    OciArchive(PathBuf, Option<String>),
     /// The same, compressed as a whole with gzip.
     CompressedArchive(PathBuf),
     /// An image layout, and the tag to use instead of the references'.
@@ -64,24 +67,16 @@ impl FromStr for Destination {
         match text.split_once(':') {
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
             Some(("docker-archive", file)) => Ok(Self::of_archive(path(file)?)),
-            Some(("oci-archive", file)) => Ok(Self::OciArchive(path(file)?)),
+            Some(("oci-archive", rest)) => {
+                let (file, tag) = split_tag(rest).map_err(error)?;
+                Ok(Self::OciArchive(path(file)?, tag))
+            }
             Some(("oci", rest)) => {
-                let (directory, tag) = match rest.rsplit_once(':') {
-                    Some((directory, tag)) if !tag.contains('/') => (directory, Some(tag)),
-                    _ => (rest, None),
-                };
-                if tag == Some("") {
-                    return Err(error("the tag is empty"));
-                }
-                if tag.is_some_and(|tag| !reference::is_tag(tag)) {
-                    return Err(error(
-                        "a tag has letters, digits, `_`, `.` and `-`, up to 128, and starts with none of the last two",
-                    ));
-                }
-                Ok(Self::Layout(path(directory)?, tag.map(str::to_owned)))
+                let (directory, tag) = split_tag(rest).map_err(error)?;
+                Ok(Self::Layout(path(directory)?, tag))
             }
             Some((transport, _)) if is_foreign_transport(transport) => Err(error(
-                "imgbuild writes `docker-archive:FILE`, `oci-archive:FILE`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`",
+                "imgbuild writes `docker-archive:FILE`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`",
             )),
             _ => {
                 let plain = path(text)?;
@@ -91,6 +86,20 @@ impl FromStr for Destination {
                 })
             }
         }
+    }
+}
+
+/// Splits `PATH[:TAG]`, as skopeo does for both transports that have one.
+fn split_tag(text: &str) -> std::result::Result<(&str, Option<String>), &'static str> {
+    match text.rsplit_once(':') {
+        Some((_, "")) => Err("the tag is empty"),
+        Some((path, tag)) if !tag.contains('/') => match reference::is_tag(tag) {
+            true => Ok((path, Some(tag.to_owned()))),
+            false => Err(
+                "a tag has letters, digits, `_`, `.` and `-`, up to 128, and starts with none of the last two",
+            ),
+        },
+        _ => Ok((text, None)),
     }
 }
 
@@ -129,7 +138,7 @@ impl Destination {
     /// layers should be compressed.
     #[must_use]
     pub fn wants_compressed_layers(&self) -> bool {
-        matches!(self, Self::Layout(..) | Self::OciArchive(_))
+        matches!(self, Self::Layout(..) | Self::OciArchive(..))
     }
 
     /// Returns the file or directory, if it is one.
@@ -137,10 +146,19 @@ impl Destination {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Archive(path)
-            | Self::OciArchive(path)
+            | Self::OciArchive(path, _)
             | Self::CompressedArchive(path)
             | Self::Layout(path, _) => Some(path),
             Self::StandardOutput => None,
+        }
+    }
+
+    /// Returns the tag that is used instead of the references'.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Layout(_, tag) | Self::OciArchive(_, tag) => tag.as_deref(),
+            Self::Archive(_) | Self::CompressedArchive(_) | Self::StandardOutput => None,
         }
     }
 
@@ -154,7 +172,7 @@ impl Destination {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Layout(path, _) => check_layout(path),
-            Self::Archive(path) | Self::OciArchive(path) | Self::CompressedArchive(path) => {
+            Self::Archive(path) | Self::OciArchive(path, _) | Self::CompressedArchive(path) => {
                 let parent = parent_of(path);
                 fs::read_dir(parent).map_err(Error::File)?;
                 if path.is_dir() {
@@ -173,7 +191,10 @@ impl fmt::Display for Destination {
             Self::Archive(path) | Self::CompressedArchive(path) | Self::Layout(path, None) => {
                 write!(formatter, "{}", path.display())
             }
-            Self::OciArchive(path) => write!(formatter, "oci-archive:{}", path.display()),
+            Self::OciArchive(path, None) => write!(formatter, "oci-archive:{}", path.display()),
+            Self::OciArchive(path, Some(tag)) => {
+                write!(formatter, "oci-archive:{}:{tag}", path.display())
+            }
             Self::Layout(path, Some(tag)) => write!(formatter, "oci:{}:{tag}", path.display()),
             Self::StandardOutput => formatter.write_str("-"),
         }
@@ -225,14 +246,13 @@ pub fn write_image(
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
 ) -> Result<Written> {
-    let references = options.references;
-    let archive = || Archive::new(image, references);
+    let references = match destination.tag() {
+        Some(tag) => retag(options.references, tag),
+        None => options.references.to_vec(),
+    };
+    let archive = || Archive::new(image, &references);
     match destination {
-        Destination::Layout(path, tag) => {
-            let references = match tag {
-                Some(tag) => retag(references, tag),
-                None => references.to_vec(),
-            };
+        Destination::Layout(path, _) => {
             let is_new = write_layout(path, image, &references, options.sync, monitor)?;
             Ok(if is_new {
                 Written::New
@@ -248,21 +268,27 @@ pub fn write_image(
             archive().write_to(standard_output, &sink_error, monitor)?;
             Ok(Written::New)
         }
-        Destination::Archive(path) | Destination::OciArchive(path) => {
+        Destination::Archive(path) | Destination::OciArchive(path, _) => {
             let archive = archive();
-            write_file(path, options, archive.identity(), |file, is_plain| {
-                let sink_error = |source| write_error(path, source);
-                if !is_plain {
-                    return archive.write_to(file, &sink_error, monitor);
-                }
-                reserve(file, archive.size()).map_err(sink_error)?;
-                archive.write_at(file, options.threads, &sink_error, monitor)
-            })
+            write_file(
+                path,
+                options,
+                archive.identity(),
+                monitor,
+                |file, is_plain| {
+                    let sink_error = |source| write_error(path, source);
+                    if !is_plain {
+                        return archive.write_to(file, &sink_error, monitor);
+                    }
+                    reserve(file, archive.size()).map_err(sink_error)?;
+                    archive.write_at(file, options.threads, &sink_error, monitor)
+                },
+            )
         }
         Destination::CompressedArchive(path) => {
             let archive = archive();
             let identity = store::compressed_identity(archive.identity());
-            write_file(path, options, identity, |file, _| {
+            write_file(path, options, identity, monitor, |file, _| {
                 let sink_error = |source| write_error(path, source);
                 compress_archive(&archive, file, options.threads, &sink_error, monitor)
             })
@@ -277,109 +303,6 @@ fn retag(references: &[Reference], tag: &str) -> Vec<Reference> {
         .and_then(|first| first.with_tag(tag))
         .into_iter()
         .collect()
-}
-
-/// Lets `write` fill a new file, which then replaces what is at `path`, unless
-/// that is known to have this identity. A device or pipe is written to
-/// instead; then `write` is told `false`.
-fn write_file(
-    path: &Path,
-    options: WriteOptions<'_>,
-    identity: Digest,
-    write: impl FnOnce(&mut std::fs::File, bool) -> Result<()>,
-) -> Result<Written> {
-    // A link is followed, as every program that writes a file does.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if let Ok(metadata) = fs::metadata(&target) {
-        let kind = metadata.file_type();
-        if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
-            let opened = fs::OpenOptions::new().write(true).open(&target);
-            let (mut file, _) = opened.map_err(Error::File)?.into_parts();
-            write(&mut file, false)?;
-            return Ok(Written::New);
-        }
-    }
-    let identities = written_identities(identity, options.sync);
-    if let Some(store) = options.store
-        && identities
-            .iter()
-            .any(|identity| store.has_output(&target, *identity))
-    {
-        return Ok(Written::Unchanged);
-    }
-    let mut file = layout::new_file_beside(&target)?;
-    write(file.as_file_mut(), true)?;
-    let mark = options.store.and_then(|_| Mark::put(file.as_file()));
-    let file = layout::persist(file, &target, options.sync)?;
-    layout::sync_directory(parent_of(&target), options.sync)?;
-    if let (Some(store), Some(mark)) = (options.store, mark)
-        && let Some(identity) = identities.last()
-        && let Some(state) = mark.state(&file)
-    {
-        store.remember_output(&target, *identity, state);
-    }
-    Ok(Written::New)
-}
-
-/// Returns under which identities a file may have been written to count as
-/// unchanged; what is written now gets the last one.
-///
-/// A file that was not synced may have lost its content, and not its state,
-/// when the machine has been started again since.
-fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
-    let mut identities = vec![identity];
-    if !sync {
-        match fs::read("/proc/sys/kernel/random/boot_id") {
-            Ok(boot) => identities.push(store::identity_of_boot(identity, &boot)),
-            Err(_) => identities.clear(),
-        }
-    }
-    identities
-}
-
-/// A modification time that no write gives a file: one nanosecond after that
-/// of the last write.
-///
-/// A file that was written a moment ago can be written again within the grain
-/// of the clock and look the same. A marked one cannot: the next write takes
-/// the mark away.
-struct Mark(Timestamp);
-
-impl Mark {
-    /// Marks a file that is complete; `None` if its file system keeps no
-    /// nanoseconds.
-    fn put(file: &std::fs::File) -> Option<Self> {
-        let written = FileState::of(&file.metadata().ok()?).mtime;
-        let marked = Timestamp {
-            nanoseconds: (written.nanoseconds + 1) % 1_000_000_000,
-            ..written
-        };
-        let time = Timespec {
-            tv_sec: marked.seconds,
-            tv_nsec: marked.nanoseconds,
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        rustix::fs::futimens(file, &times).ok()?;
-        Some(Self(marked))
-    }
-
-    /// Returns the state of a file that still has the mark.
-    fn state(&self, file: &std::fs::File) -> Option<FileState> {
-        let state = FileState::of(&file.metadata().ok()?);
-        (state.mtime == self.0).then_some(state)
-    }
-}
-
-/// Reserves the whole size: a full disk is found at once, and blocks that are
-/// there are written faster. File systems that cannot are left alone.
-fn reserve(file: &std::fs::File, size: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-        Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 /// An archive as it comes out of a pipe.

@@ -149,7 +149,14 @@ impl FromStr for Platform {
         let platform = match parts[..] {
             [os, architecture] => Self::from_parts(os, architecture, None),
             [os, architecture, variant] if !variant.is_empty() => {
-                Self::from_parts(os, architecture, Some(variant))
+                let platform = Self::from_parts(os, architecture, Some(variant));
+                // What the name leaves out must mean nothing: `v1` of `amd64`
+                // does, `v3` does not.
+                let is_plain = ["1", "v1", "8", "v8"].contains(&variant.to_lowercase().as_str());
+                if platform.variant.is_none() && !is_plain {
+                    return Err(error());
+                }
+                platform
             }
             _ => return Err(error()),
         };
@@ -172,7 +179,6 @@ mod tests {
             ("linux/x86_64", "linux/amd64"),
             ("Linux/X86-64", "linux/amd64"),
             ("linux/amd64/v1", "linux/amd64"),
-            ("linux/amd64/v3", "linux/amd64"),
             ("linux/i386", "linux/386"),
             ("linux/arm64", "linux/arm64"),
             ("linux/arm64/v8", "linux/arm64"),
@@ -198,6 +204,8 @@ mod tests {
             "linux/x86",
             "linux/arm/v9",
             "linux/riscv64/v1",
+            "linux/amd64/v3",
+            "linux/i386/sse2",
             "linux/amd64/",
             "linux/amd64/v1/v2",
             "windows/amd64",

@@ -24,6 +24,8 @@ pub enum Pattern {
 #[derive(Debug, Clone)]
 pub struct Patterns {
     matcher: Gitignore,
+    /// Each of them alone, to say which ones match nothing.
+    single: Vec<(String, Gitignore)>,
 }
 
 /// What the patterns say of a path.
@@ -53,6 +55,7 @@ impl Patterns {
     /// Names the first text that is no pattern.
     pub fn new(patterns: &[Pattern]) -> Result<Self, PatternError> {
         let mut builder = GitignoreBuilder::new("");
+        let mut single = Vec::new();
         for pattern in patterns {
             let (text, line) = match pattern {
                 // A leading `!` or `#` is part of the name here.
@@ -67,12 +70,30 @@ impl Patterns {
                 source,
             };
             builder.add_line(None, &line).map_err(error)?;
+            let mut alone = GitignoreBuilder::new("");
+            alone.add_line(None, &line).map_err(error)?;
+            single.push((text.clone(), alone.build().map_err(error)?));
         }
         let matcher = builder.build().map_err(|source| PatternError {
             pattern: String::new(),
             source,
         })?;
-        Ok(Self { matcher })
+        Ok(Self { matcher, single })
+    }
+
+    /// Returns the numbers of all patterns.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.single.len()
+    }
+
+    /// Returns a pattern as it was given.
+    pub(crate) fn text(&self, number: usize) -> &str {
+        &self.single[number].0
+    }
+
+    /// Returns whether one pattern matches a path, whatever the others say.
+    pub(crate) fn matches(&self, number: usize, path: &Path, is_directory: bool) -> bool {
+        !self.single[number].1.matched(path, is_directory).is_none()
     }
 
     /// Returns whether there are no patterns, so that nothing needs matching.

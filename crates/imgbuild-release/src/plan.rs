@@ -136,7 +136,8 @@ impl Plan {
         everything.add(&closure.members);
         let config =
             configuration::configuration(&release, &everything, options, user, environment)?;
-        let mut warnings = closure.warnings;
+        let mut warnings = release.warnings().to_vec();
+        warnings.extend(closure.warnings);
         warnings.extend(cookie_warning(&release));
         if certificates.is_some() && has_program(&release, &additions, b"java") {
             warnings.push(Warning::JavaReadsNoBundle);

@@ -1,6 +1,7 @@
 //! A finished build: what it is, and which of its files go into an image.
 
 mod cargo;
+mod kind;
 mod listing;
 mod mix;
 mod tree;
@@ -8,10 +9,8 @@ mod walk;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use fs_err as fs;
 use imgbuild_oci::changeset::Member;
@@ -22,60 +21,11 @@ use serde::Serialize;
 
 use crate::error::{Error, Refusal, Result};
 use crate::pattern::{Patterns, Verdict};
+use crate::warning::Warning;
 
+pub use kind::{Kind, ParseKindError};
 pub use mix::{Cookie, MixRelease};
 pub(crate) use walk::{Found, walk};
-
-/// What made a release, which decides what of it goes in and where it lands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A profile directory of Cargo's: `target/release`.
-    Cargo,
-    /// What `mix release` or relx make of Elixir and Erlang.
-    Mix,
-    /// A directory that goes in as it is.
-    Tree,
-}
-
-impl Kind {
-    /// Returns where a release of this kind lands.
-    #[must_use]
-    pub fn default_prefix(self) -> &'static str {
-        match self {
-            Self::Cargo => "/usr/local/bin",
-            Self::Mix | Self::Tree => "/app",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Cargo => "cargo",
-            Self::Mix => "mix",
-            Self::Tree => "tree",
-        })
-    }
-}
-
-/// A text that names no kind of release.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{0}` (known: `cargo`, `mix`, `tree`)")]
-pub struct ParseKindError(String);
-
-impl FromStr for Kind {
-    type Err = ParseKindError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text {
-            "cargo" => Ok(Self::Cargo),
-            "mix" => Ok(Self::Mix),
-            "tree" => Ok(Self::Tree),
-            _ => Err(ParseKindError(text.to_owned())),
-        }
-    }
-}
 
 /// What to take of a release.
 #[derive(Debug, Clone)]
@@ -107,6 +57,7 @@ pub struct Release {
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
+    warnings: Vec<Warning>,
 }
 
 /// A path of the release that does not go in.
@@ -203,6 +154,12 @@ impl Release {
         &self.left_out
     }
 
+    /// Returns what may surprise in what was asked for.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
     /// Returns the device and inode numbers of files with several names.
     #[must_use]
     pub fn linked(&self) -> &BTreeSet<(u64, u64)> {
@@ -276,6 +233,8 @@ struct Selection<'a> {
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
     refusals: Vec<Refusal>,
+    /// The patterns that have matched nothing so far.
+    unmatched: Vec<usize>,
 }
 
 impl<'a> Selection<'a> {
@@ -288,7 +247,16 @@ impl<'a> Selection<'a> {
             linked: BTreeSet::new(),
             left_out: Vec::new(),
             refusals: Vec::new(),
+            unmatched: options.patterns.numbers().collect(),
         }
+    }
+
+    /// Says what the patterns say of a path.
+    fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
+        let patterns = &self.options.patterns;
+        self.unmatched
+            .retain(|number| !patterns.matches(*number, relative, is_directory));
+        patterns.decide(relative, is_directory)
     }
 
     /// Takes everything that the patterns do not exclude and for which
@@ -304,7 +272,7 @@ impl<'a> Selection<'a> {
                 // One that cannot be listed.
                 Err(_) => root.join(relative).is_dir(),
             };
-            let verdict = self.options.patterns.decide(relative, is_directory);
+            let verdict = self.decide(relative, is_directory);
             let excluded = (verdict == Verdict::Excluded).then_some("excluded");
             match unwanted(relative, verdict).or(excluded) {
                 Some(reason) => self.leave_out(relative, is_directory, reason),
@@ -409,6 +377,11 @@ impl<'a> Selection<'a> {
         self.members
             .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        let unmatched = self.unmatched.iter();
+        let unmatched = unmatched.map(|number| Warning::PatternWithoutMatch {
+            pattern: self.options.patterns.text(*number).to_owned(),
+        });
+        let warnings = unmatched.collect();
         Ok(Release {
             root: self.root.to_path_buf(),
             kind,
@@ -418,6 +391,7 @@ impl<'a> Selection<'a> {
             members: self.members,
             linked: self.linked,
             left_out: self.left_out,
+            warnings,
         })
     }
 }

@@ -10,6 +10,11 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
+    /// A pattern that decides about nothing.
+    PatternWithoutMatch {
+        /// The pattern as it was given.
+        pattern: String,
+    },
     /// A program or module that could not be understood.
     UnreadableElf {
         /// The file on the host.
@@ -54,6 +59,9 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PatternWithoutMatch { pattern } => {
+                write!(formatter, "the pattern `{pattern}` matches nothing of the release")
+            }
             Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())

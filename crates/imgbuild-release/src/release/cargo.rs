@@ -63,7 +63,7 @@ pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
     walk_top(root, has_patterns, &mut |relative, found| {
         let is_directory = matches!(found, Ok(Found::Directory { .. }));
         let name = relative.as_os_str();
-        let verdict = selection.options.patterns.decide(relative, is_directory);
+        let verdict = selection.decide(relative, is_directory);
         let is_wanted = match verdict {
             Verdict::Included => !is_directory,
             Verdict::Excluded => false,

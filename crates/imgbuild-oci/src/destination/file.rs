@@ -1,0 +1,168 @@
+//! Files that appear under their name when they are complete, and pipes and
+//! devices, which are written to as they are.
+
+use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use fs_err as fs;
+use rustix::fs::{FallocateFlags, Mode, OFlags, Timespec, Timestamps};
+
+use super::{WriteOptions, Written};
+use crate::content::{FileState, Timestamp};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layout::{self, parent_of, write_error};
+use crate::monitor::Monitor;
+use crate::store;
+
+/// Lets `write` fill a new file, which then replaces what is at `path`, unless
+/// that is known to have this identity. A device or pipe is written to
+/// instead; then `write` is told `false`.
+pub(super) fn write_file(
+    path: &Path,
+    options: WriteOptions<'_>,
+    identity: Digest,
+    monitor: Monitor<'_>,
+    write: impl FnOnce(&mut std::fs::File, bool) -> Result<()>,
+) -> Result<Written> {
+    // A link is followed, as every program that writes a file does.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if let Ok(metadata) = fs::metadata(&target) {
+        let kind = metadata.file_type();
+        if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
+            let mut file = match kind.is_fifo() {
+                true => open_pipe(&target, monitor)?,
+                false => {
+                    let opened = fs::OpenOptions::new().write(true).open(&target);
+                    opened.map_err(Error::File)?.into_parts().0
+                }
+            };
+            write(&mut file, false)?;
+            return Ok(Written::New);
+        }
+    }
+    let identities = written_identities(identity, options.sync);
+    if let Some(store) = options.store
+        && identities
+            .iter()
+            .any(|identity| store.has_output(&target, *identity))
+    {
+        return Ok(Written::Unchanged);
+    }
+    let mut file = layout::new_file_beside(&target)?;
+    write(file.as_file_mut(), true)?;
+    let mark = options.store.and_then(|_| Mark::put(file.as_file()));
+    let file = layout::persist(file, &target, options.sync)?;
+    layout::sync_directory(parent_of(&target), options.sync)?;
+    if let (Some(store), Some(mark)) = (options.store, mark)
+        && let Some(identity) = identities.last()
+        && let Some(state) = mark.state(&file)
+    {
+        store.remember_output(&target, *identity, state);
+    }
+    Ok(Written::New)
+}
+
+/// Waits until somebody reads a named pipe. A call that waits cannot be told to
+/// stop: signals only set what `monitor` looks at.
+fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    loop {
+        monitor.check()?;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(opened) => {
+                let blocks = rustix::fs::fcntl_setfl(&opened, OFlags::WRONLY);
+                blocks.map_err(|error| write_error(path, error.into()))?;
+                return Ok(opened.into());
+            }
+            Err(rustix::io::Errno::NXIO) => thread::sleep(PATIENCE),
+            Err(error) => return Err(write_error(path, error.into())),
+        }
+    }
+}
+
+/// Writes a short text to a file, as an archive is written: it appears when it
+/// is complete, and a device or pipe is written to.
+///
+/// # Errors
+///
+/// When it cannot be written. Then what was there before is there still.
+pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
+    let options = WriteOptions {
+        references: &[],
+        threads: 1,
+        sync,
+        store: None,
+    };
+    let identity = Digest::of(text.as_bytes());
+    let written = write_file(path, options, identity, monitor, |file, _| {
+        let written = file.write_all(text.as_bytes());
+        written.map_err(|error| write_error(path, error))
+    });
+    written.map(drop)
+}
+
+/// Returns under which identities a file may have been written to count as
+/// unchanged; what is written now gets the last one.
+///
+/// A file that was not synced may have lost its content, and not its state,
+/// when the machine has been started again since.
+fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
+    let mut identities = vec![identity];
+    if !sync {
+        match fs::read("/proc/sys/kernel/random/boot_id") {
+            Ok(boot) => identities.push(store::identity_of_boot(identity, &boot)),
+            Err(_) => identities.clear(),
+        }
+    }
+    identities
+}
+
+/// A modification time that no write gives a file: one nanosecond after that
+/// of the last write.
+///
+/// A file that was written a moment ago can be written again within the grain
+/// of the clock and look the same. A marked one cannot: the next write takes
+/// the mark away.
+struct Mark(Timestamp);
+
+impl Mark {
+    /// Marks a file that is complete; `None` if its file system keeps no
+    /// nanoseconds.
+    fn put(file: &std::fs::File) -> Option<Self> {
+        let written = FileState::of(&file.metadata().ok()?).mtime;
+        let marked = Timestamp {
+            nanoseconds: (written.nanoseconds + 1) % 1_000_000_000,
+            ..written
+        };
+        let time = Timespec {
+            tv_sec: marked.seconds,
+            tv_nsec: marked.nanoseconds,
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::futimens(file, &times).ok()?;
+        Some(Self(marked))
+    }
+
+    /// Returns the state of a file that still has the mark.
+    fn state(&self, file: &std::fs::File) -> Option<FileState> {
+        let state = FileState::of(&file.metadata().ok()?);
+        (state.mtime == self.0).then_some(state)
+    }
+}
+
+/// Reserves the whole size: a full disk is found at once, and blocks that are
+/// there are written faster. File systems that cannot are left alone.
+pub(super) fn reserve(file: &std::fs::File, size: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,124 @@
+//! What a git repository says of the work tree that holds a release: its
+//! commit, the date of it, where it comes from, and whether files differ.
+//!
+//! Only files are read. No program is started, and nothing that a repository
+//! configures is run, so that it does not matter who owns it. The formats are
+//! those of [gitrepository-layout(5)], [gitformat-pack(5)] and
+//! [gitformat-index(5)].
+//!
+//! [gitrepository-layout(5)]: https://git-scm.com/docs/gitrepository-layout
+//! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
+//! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
+
+mod commit;
+mod configuration;
+mod delta;
+mod difference;
+mod error;
+mod file;
+mod id;
+mod index;
+mod objects;
+mod pack;
+mod place;
+mod reference;
+mod remote;
+mod state;
+mod tree;
+
+use std::path::Path;
+
+pub use commit::Commit;
+pub use error::{GitError, Result};
+pub use id::ObjectId;
+pub use remote::web_address;
+
+use configuration::Configuration;
+use objects::Objects;
+use place::Place;
+
+/// A work tree that has a repository which can be read.
+#[derive(Debug)]
+pub struct WorkTree {
+    place: Place,
+    configuration: Configuration,
+    objects: Objects,
+}
+
+impl WorkTree {
+    /// Finds the nearest work tree that holds `path`, as git would: the
+    /// directories above it are looked at one after the other.
+    ///
+    /// A repository that keeps its references in a reftable is none.
+    ///
+    /// # Errors
+    ///
+    /// When the repository is malformed.
+    pub fn holding(path: &Path) -> Result<Option<Self>> {
+        match place::find(path)? {
+            Some(place) => Self::open(place),
+            None => Ok(None),
+        }
+    }
+
+    fn open(place: Place) -> Result<Option<Self>> {
+        let configuration = Configuration::read(&place.common.join("config"))?;
+        let is_linked = place.git != place.common;
+        if configuration.has_reftable() || (configuration.is_bare() && !is_linked) {
+            return Ok(None);
+        }
+        let hash = configuration.hash()?;
+        let objects = Objects::open(&place.common.join("objects"), hash)?;
+        Ok(Some(Self {
+            place,
+            configuration,
+            objects,
+        }))
+    }
+
+    /// Returns the directory that the work tree is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.place.root
+    }
+
+    /// Reads the commit that is checked out; none in a repository without
+    /// commits.
+    ///
+    /// # Errors
+    ///
+    /// When there should be one and it cannot be read.
+    pub fn head(&self) -> Result<Option<Commit>> {
+        match self.head_id()? {
+            Some(id) => Ok(Some(commit::read(&self.objects, id)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn head_id(&self) -> Result<Option<ObjectId>> {
+        reference::head(&self.place, self.objects.hash())
+    }
+
+    /// Returns where the repository was cloned from, as [`web_address`] says
+    /// it: the address of `origin`, or that of the only remote.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        web_address(self.configuration.origin()?)
+    }
+
+    /// Returns whether a file that git knows differs from `head`, in the work
+    /// tree or in the index. Files that git does not know do not count.
+    ///
+    /// Contents are read only of files that changed since git looked at them.
+    ///
+    /// # Errors
+    ///
+    /// When the index or a tree cannot be read, or is of a form that is not
+    /// known here.
+    pub fn is_dirty(&self, head: &Commit) -> Result<bool> {
+        self.is_dirty_below(head, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

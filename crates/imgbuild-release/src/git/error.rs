@@ -1,0 +1,58 @@
+//! What can be wrong with a repository.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ObjectId;
+
+/// Why a repository cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GitError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(io::Error),
+    /// A file of the repository is not what git writes.
+    #[error("`{path}` is no file that git writes: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// An object that something refers to is not there.
+    #[error("the object `{id}` is not in `{path}`")]
+    Missing {
+        /// The object.
+        id: ObjectId,
+        /// The directory of objects.
+        path: PathBuf,
+    },
+    /// The repository uses what is not known here.
+    #[error("`{path}` uses {feature}, which imgbuild does not read")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it uses.
+        feature: &'static str,
+    },
+}
+
+/// What reading a repository gives.
+pub type Result<T> = std::result::Result<T, GitError>;
+
+impl GitError {
+    pub(super) fn malformed(path: &Path, reason: &'static str) -> Self {
+        Self::Malformed {
+            path: path.to_path_buf(),
+            reason,
+        }
+    }
+
+    pub(super) fn unsupported(path: &Path, feature: &'static str) -> Self {
+        Self::Unsupported {
+            path: path.to_path_buf(),
+            feature,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reading files of a repository, none of them without a bound.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use fs_err as fs;
+
+use super::{GitError, Result};
+
+/// Opens a regular file; none if there is none.
+pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(GitError::File(error)),
+    };
+    // A pipe would be waited for.
+    if !found.is_file() {
+        return Err(GitError::malformed(path, "it is no regular file"));
+    }
+    fs::File::open(path).map(Some).map_err(GitError::File)
+}
+
+/// Reads a file of at most `limit` bytes; none if there is none.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let mut file = file.take(limit + 1);
+    file.read_to_end(&mut bytes).map_err(GitError::File)?;
+    match bytes.len() as u64 > limit {
+        true => Err(GitError::malformed(path, "it is too large")),
+        false => Ok(Some(bytes)),
+    }
+}
+
+/// Returns whether an error says that there is no such file.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// A file from some place on.
+pub(super) struct From<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl<'a> From<'a> {
+    pub(super) fn new(file: &'a File, offset: u64) -> Self {
+        Self { file, offset }
+    }
+}
+
+impl Read for From<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(bytes, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Inflates what must be `size` bytes; none if it is not.
+pub(super) fn inflate(from: impl io::BufRead, size: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut inflated = flate2::bufread::ZlibDecoder::new(from).take(size + 1);
+    inflated.read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 == size).then_some(bytes)
+}
+
+/// Bytes that are taken from the front.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// Takes what comes before the next `end`, and `end`.
+    pub(super) fn take_until(&mut self, end: u8) -> Option<&'a [u8]> {
+        let length = self.0.iter().position(|byte| *byte == end)?;
+        let taken = self.take(length)?;
+        self.take(1)?;
+        Some(taken)
+    }
+
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        let bytes = self.take(2)?.try_into().ok()?;
+        Some(u16::from_be_bytes(bytes))
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        let bytes = self.take(4)?.try_into().ok()?;
+        Some(u32::from_be_bytes(bytes))
+    }
+
+    /// Takes a number of which each byte holds seven bits, lowest first.
+    pub(super) fn size(&mut self) -> Option<u64> {
+        let mut size = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            size |= bits.checked_shl(shift).filter(|it| it >> shift == bits)?;
+            if byte & 0x80 == 0 {
+                return Some(size);
+            }
+        }
+        None
+    }
+
+    /// Takes a number of which each byte holds seven bits, highest first, and
+    /// each further byte counts one more: an offset to a delta's base, or the
+    /// length of a path in an index of version 4.
+    pub(super) fn offset(&mut self) -> Option<u64> {
+        let mut byte = self.byte()?;
+        let mut offset = u64::from(byte & 0x7f);
+        while byte & 0x80 != 0 {
+            byte = self.byte()?;
+            let shifted = offset.checked_add(1)?.checked_mul(128)?;
+            offset = shifted | u64::from(byte & 0x7f);
+        }
+        Some(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_in_both_forms() {
+        for (bytes, size, offset) in [
+            (&[0x00][..], Some(0), Some(0)),
+            (&[0x7f], Some(127), Some(127)),
+            (&[0x80, 0x01], Some(128), Some(129)),
+            (&[0xff, 0x7f], Some(16383), Some(16511)),
+            (&[0x80], None, None),
+            (&[], None, None),
+            (&[0xff; 12], None, None),
+        ] {
+            assert_eq!(Bytes(bytes).size(), size, "{bytes:?}");
+            assert_eq!(Bytes(bytes).offset(), offset, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_the_size_is_not_inflated() {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&[7; 1000]).unwrap();
+        let bytes = encoder.finish().unwrap();
+        assert_eq!(inflate(bytes.as_slice(), 1000), Some(vec![7; 1000]));
+        for size in [0, 999, 1001] {
+            assert_eq!(inflate(bytes.as_slice(), size), None);
+        }
+        assert_eq!(inflate(&bytes[..bytes.len() - 6], 1000), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Names of objects, and how they are made.
+
+use std::fmt;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+const MAX_BYTES: usize = 32;
+
+/// The hash that names the objects of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hash {
+    Sha1,
+    Sha256,
+}
+
+/// The name of an object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectId {
+    hash: Hash,
+    bytes: [u8; MAX_BYTES],
+}
+
+impl Hash {
+    /// Returns the bytes of a name.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// Takes a name from the start of `bytes`.
+    pub(super) fn id(self, bytes: &[u8]) -> Option<ObjectId> {
+        let mut id = [0; MAX_BYTES];
+        let given = bytes.get(..self.size())?;
+        id[..given.len()].copy_from_slice(given);
+        Some(ObjectId {
+            hash: self,
+            bytes: id,
+        })
+    }
+
+    /// Parses the hexadecimal digits of a name.
+    pub(super) fn parse(self, text: &[u8]) -> Option<ObjectId> {
+        if text.len() != 2 * self.size() {
+            return None;
+        }
+        let pairs = text.chunks_exact(2).map(|pair| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
+        });
+        let bytes: Option<Vec<u8>> = pairs.collect();
+        self.id(&bytes?)
+    }
+
+    /// Returns the name of an object.
+    pub(super) fn of(self, kind: &str, data: &[u8]) -> ObjectId {
+        let mut hasher = Hasher::new(self, kind, data.len() as u64);
+        hasher.update(data);
+        hasher.finish()
+    }
+}
+
+/// Makes the name of an object whose bytes come one after the other.
+pub(super) enum Hasher {
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+impl Hasher {
+    pub(super) fn new(hash: Hash, kind: &str, size: u64) -> Self {
+        let mut hasher = match hash {
+            Hash::Sha1 => Self::Sha1(Sha1::new()),
+            Hash::Sha256 => Self::Sha256(Sha256::new()),
+        };
+        hasher.update(format!("{kind} {size}\0").as_bytes());
+        hasher
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(hasher) => hasher.update(bytes),
+            Self::Sha256(hasher) => hasher.update(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> ObjectId {
+        let id = match self {
+            Self::Sha1(hasher) => Hash::Sha1.id(&hasher.finalize()),
+            Self::Sha256(hasher) => Hash::Sha256.id(&hasher.finalize()),
+        };
+        id.expect("a hash has as many bytes as its name says")
+    }
+}
+
+impl ObjectId {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.hash.size()]
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.as_bytes() {
+            write!(formatter, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ObjectId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_git_gives() {
+        for (hash, expected) in [
+            (Hash::Sha1, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+            (
+                Hash::Sha256,
+                "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+            ),
+        ] {
+            assert_eq!(hash.of("blob", b"").to_string(), expected);
+            assert_eq!(hash.parse(expected.as_bytes()), Some(hash.of("blob", b"")));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for text in ["", "e69de29", "g69de29bb2d1d6434b8b29ae775ad8c2e48c5391"] {
+            assert_eq!(Hash::Sha1.parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

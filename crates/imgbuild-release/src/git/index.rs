@@ -1,0 +1,210 @@
+//! The index: the files that git knows, with what the system said of them when
+//! git last looked ([gitformat-index(5)], versions 2 to 4).
+//!
+//! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
+
+mod cached;
+
+use std::path::Path;
+
+use super::file::Bytes;
+use super::id::Hash;
+use super::{GitError, ObjectId, Result};
+
+pub(super) use cached::CachedTree;
+
+/// The most bytes of an index: some million files.
+pub(super) const MAX_BYTES: u64 = 512 << 20;
+
+/// The longest path that the system takes.
+const MAX_PATH_BYTES: usize = 4096;
+
+const MODE_SUBMODULE: u32 = 0o160_000;
+
+/// What git knows of the work tree.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Sorted by path.
+    pub(super) entries: Vec<IndexEntry>,
+    /// The trees that the entries make, as far as git remembers them.
+    pub(super) tree: Option<CachedTree>,
+}
+
+/// One file that git knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct IndexEntry {
+    pub(super) path: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) id: ObjectId,
+    pub(super) state: FileState,
+    /// Whether it is one side of a conflict.
+    pub(super) is_unmerged: bool,
+    /// Whether git was told not to look at the file, or not to have it.
+    pub(super) is_skipped: bool,
+}
+
+/// What the system said of a file: seconds and nanoseconds of its times, and
+/// its size, of all of which git keeps 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileState {
+    pub(super) changed: (u32, u32),
+    pub(super) modified: (u32, u32),
+    pub(super) size: u32,
+}
+
+impl IndexEntry {
+    pub(super) fn is_submodule(&self) -> bool {
+        self.mode == MODE_SUBMODULE
+    }
+}
+
+impl Index {
+    /// Reads an index; `path` is for messages.
+    pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> Result<Self> {
+        let malformed = |reason| GitError::malformed(path, reason);
+        let short = || malformed("it is shorter than it says");
+        // The checksum at the end is not checked: git may leave it out.
+        let end = data.len().checked_sub(hash.size()).ok_or_else(short)?;
+        let mut bytes = Bytes(&data[..end]);
+        if bytes.take(4) != Some(b"DIRC") {
+            return Err(malformed("it does not start as an index"));
+        }
+        let version = bytes.u32().ok_or_else(short)?;
+        if !(2..=4).contains(&version) {
+            return Err(GitError::unsupported(path, "an index of another version"));
+        }
+        let count = bytes.u32().ok_or_else(short)?;
+        let mut entries: Vec<IndexEntry> = Vec::new();
+        for _ in 0..count {
+            let previous = entries.last().map_or(&[][..], |entry| &entry.path);
+            let entry = entry(&mut bytes, version, hash, previous);
+            entries.push(entry.ok_or_else(|| malformed("an entry is not complete"))?);
+        }
+        let tree = extensions(&mut bytes, hash, path)?;
+        if !entries.iter().all(|entry| is_path(&entry.path)) {
+            return Err(malformed("a path leaves the work tree"));
+        }
+        if !entries.is_sorted_by(|a, b| a.path <= b.path) {
+            return Err(malformed("its entries are not in order"));
+        }
+        Ok(Self { entries, tree })
+    }
+}
+
+fn entry(bytes: &mut Bytes<'_>, version: u32, hash: Hash, previous: &[u8]) -> Option<IndexEntry> {
+    const IS_EXTENDED: u16 = 0x4000;
+    const IS_ASSUMED: u16 = 0x8000;
+    const STAGE: u16 = 0x3000;
+    const IS_SKIPPED: u16 = 0x4000;
+    let start = bytes.0.len();
+    let changed = (bytes.u32()?, bytes.u32()?);
+    let modified = (bytes.u32()?, bytes.u32()?);
+    // The device and the inode.
+    bytes.take(8)?;
+    let mode = bytes.u32()?;
+    // The owner.
+    bytes.take(8)?;
+    let size = bytes.u32()?;
+    let id = hash.id(bytes.take(hash.size())?)?;
+    let flags = bytes.u16()?;
+    let more = match flags & IS_EXTENDED {
+        0 => 0,
+        _ => bytes.u16()?,
+    };
+    let path = match version {
+        4 => {
+            let dropped = usize::try_from(bytes.offset()?).ok()?;
+            let kept = previous.get(..previous.len().checked_sub(dropped)?)?;
+            [kept, bytes.take_until(0)?].concat()
+        }
+        _ => {
+            let path = bytes.take_until(0)?.to_vec();
+            // One zero byte ends the path, as many fill up eight bytes.
+            let read = start - bytes.0.len();
+            bytes.take(read.next_multiple_of(8) - read)?;
+            path
+        }
+    };
+    Some(IndexEntry {
+        path,
+        mode,
+        id,
+        state: FileState {
+            changed,
+            modified,
+            size,
+        },
+        is_unmerged: flags & STAGE != 0,
+        is_skipped: flags & IS_ASSUMED != 0 || more & IS_SKIPPED != 0,
+    })
+}
+
+/// A path that stays in the work tree. A directory of a sparse index ends in a
+/// slash.
+fn is_path(path: &[u8]) -> bool {
+    let named = path.strip_suffix(b"/").unwrap_or(path);
+    let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b".." | b".git");
+    path.len() <= MAX_PATH_BYTES && named.split(|byte| *byte == b'/').all(is_name)
+}
+
+/// Reads what comes after the entries: the trees are of use, and what changes
+/// the meaning of the entries must be known.
+fn extensions(bytes: &mut Bytes<'_>, hash: Hash, path: &Path) -> Result<Option<CachedTree>> {
+    let malformed = || GitError::malformed(path, "an extension is not complete");
+    let mut tree = None;
+    while !bytes.0.is_empty() {
+        let name = bytes.take(4).ok_or_else(malformed)?;
+        let size = bytes.u32().ok_or_else(malformed)?;
+        let size = usize::try_from(size).map_err(|_| malformed())?;
+        let content = bytes.take(size).ok_or_else(malformed)?;
+        match name {
+            b"TREE" => tree = CachedTree::parse(content, hash),
+            b"link" => return Err(GitError::unsupported(path, "a split index")),
+            b"sdir" => {}
+            // What starts with a capital letter may be ignored.
+            [b'A'..=b'Z', ..] => {}
+            _ => return Err(GitError::unsupported(path, "an unknown extension")),
+        }
+    }
+    Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_in_the_work_tree() {
+        for (path, is_so) in [
+            ("a", true),
+            ("a/b.c", true),
+            ("sparse/", true),
+            ("", false),
+            ("/etc/passwd", false),
+            ("a//b", false),
+            ("../a", false),
+            ("a/../../b", false),
+            (".git/config", false),
+        ] {
+            assert_eq!(is_path(path.as_bytes()), is_so, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused() {
+        for data in [
+            &b""[..],
+            b"DIRC",
+            b"DIRX\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
+            b"DIRC\0\0\0\x05\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
+            b"DIRC\0\0\0\x02\0\0\0\x01aaaaaaaaaaaaaaaaaaaa",
+            b"DIRC\0\0\0\x02\0\0\0\0link\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
+            b"DIRC\0\0\0\x02\0\0\0\0TREE\0\0\0\x05aaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(Index::parse(data, Hash::Sha1, Path::new("index")).is_err());
+        }
+        let empty = b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa";
+        let index = Index::parse(empty, Hash::Sha1, Path::new("index")).unwrap();
+        assert!(index.entries.is_empty() && index.tree.is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! Whether a work tree differs from its commit.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use fs_err as fs;
+
+use super::id::{Hash, Hasher};
+use super::index::{self, Index, IndexEntry};
+use super::{Commit, GitError, ObjectId, Result, WorkTree, difference, file, place};
+
+/// The most submodules in each other.
+const MAX_SUBMODULES: usize = 16;
+
+const MODE_FILE_TYPE: u32 = 0o170_000;
+const MODE_LINK: u32 = 0o120_000;
+const MODE_FILE: u32 = 0o100_000;
+const MODE_EXECUTABLE: u32 = 0o100;
+
+impl WorkTree {
+    pub(super) fn is_dirty_below(&self, head: &Commit, depth: usize) -> Result<bool> {
+        let path = self.place.git.join("index");
+        let written = match fs::metadata(&path) {
+            Ok(metadata) => (metadata.mtime(), metadata.mtime_nsec()),
+            // Without an index, git knows no file.
+            Err(error) if file::is_absent(&error) => (0, 0),
+            Err(error) => return Err(GitError::File(error)),
+        };
+        let index = match file::read(&path, index::MAX_BYTES)? {
+            Some(data) => Index::parse(&data, self.objects.hash(), &path)?,
+            None => Index {
+                entries: Vec::new(),
+                tree: None,
+            },
+        };
+        if index.entries.iter().any(|entry| entry.is_unmerged)
+            || difference::differs(&self.objects, &index, head.tree)?
+        {
+            return Ok(true);
+        }
+        let looked_at = index.entries.iter().filter(|entry| !entry.is_skipped);
+        for entry in looked_at {
+            if self.is_changed(entry, written, depth)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_changed(&self, entry: &IndexEntry, written: (i64, i64), depth: usize) -> Result<bool> {
+        let path = self.root().join(OsStr::from_bytes(&entry.path));
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if file::is_absent(&error) => return Ok(true),
+            Err(error) => return Err(GitError::File(error)),
+        };
+        if entry.is_submodule() {
+            return is_submodule_changed(&path, entry.id, depth);
+        }
+        if self.has_other_mode(entry.mode, found.mode()) {
+            return Ok(true);
+        }
+        if is_unchanged(entry, &found, written) {
+            return Ok(false);
+        }
+        let id = content_id(&path, found.len(), entry.mode, self.objects.hash());
+        Ok(id? != Some(entry.id))
+    }
+
+    /// Whether a file has become a link, or executable, or the reverse.
+    fn has_other_mode(&self, expected: u32, found: u32) -> bool {
+        let kind = |mode: u32| mode & MODE_FILE_TYPE;
+        if kind(expected) != kind(found) {
+            return true;
+        }
+        let is_executable = |mode: u32| mode & MODE_EXECUTABLE != 0;
+        kind(expected) == MODE_FILE
+            && self.configuration.has_file_modes()
+            && is_executable(expected) != is_executable(found)
+    }
+}
+
+/// Returns whether the system says of a file what it said when git looked.
+///
+/// A file that changed as late as the index was written may have changed again
+/// in the same instant: its content must tell.
+fn is_unchanged(entry: &IndexEntry, found: &std::fs::Metadata, written: (i64, i64)) -> bool {
+    let known = entry.state;
+    // Git keeps 32 bits; where it was built without nanoseconds, it keeps none.
+    let seconds = |known: u32, found: i64| i64::from(known) == found & 0xffff_ffff;
+    let nanoseconds = |known: u32, found: i64| known == 0 || i64::from(known) == found;
+    let is_racy = match known.modified {
+        (modified, 0) => i64::from(modified) >= written.0,
+        (modified, part) => (i64::from(modified), i64::from(part)) >= written,
+    };
+    !is_racy
+        && u64::from(known.size) == found.len() & 0xffff_ffff
+        && seconds(known.modified.0, found.mtime())
+        && nanoseconds(known.modified.1, found.mtime_nsec())
+        && seconds(known.changed.0, found.ctime())
+        && nanoseconds(known.changed.1, found.ctime_nsec())
+}
+
+/// Makes the name that git would give to a file, or to what a link says; none
+/// if its size changes meanwhile.
+fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> Result<Option<ObjectId>> {
+    if mode & MODE_FILE_TYPE == MODE_LINK {
+        let target = fs::read_link(path).map_err(GitError::File)?;
+        return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
+    }
+    let mut hasher = Hasher::new(hash, "blob", size);
+    let mut file = fs::File::open(path).map_err(GitError::File)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut total = 0;
+    loop {
+        let count = file.read(&mut buffer).map_err(GitError::File)?;
+        if count == 0 {
+            break;
+        }
+        total += count as u64;
+        hasher.update(&buffer[..count]);
+    }
+    Ok((total == size).then(|| hasher.finish()))
+}
+
+/// Returns whether a submodule is at another commit, or is changed itself. One
+/// that is not checked out is as it should be.
+fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> Result<bool> {
+    let Some(place) = place::at(path)? else {
+        return Ok(false);
+    };
+    let Some(tree) = WorkTree::open(place)? else {
+        return Ok(false);
+    };
+    match tree.head_id()? {
+        Some(id) if id == expected && depth < MAX_SUBMODULES => {
+            let head = super::commit::read(&tree.objects, id)?;
+            tree.is_dirty_below(&head, depth + 1)
+        }
+        Some(id) => Ok(id != expected),
+        None => Ok(true),
+    }
+}

@@ -1,0 +1,215 @@
+//! Cargo's manifests ([the manifest format], [workspaces]).
+//!
+//! [the manifest format]: https://doc.rust-lang.org/cargo/reference/manifest.html
+//! [workspaces]: https://doc.rust-lang.org/cargo/reference/workspaces.html
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use toml::{Table, Value};
+
+use super::{Package, PackageKind};
+
+/// A manifest is written by people.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The most members of a workspace that are looked at.
+const MAX_MEMBERS: usize = 2000;
+
+/// Finds the package that owns the directory `target` which holds `root`.
+pub(super) fn package(root: &Path, executables: &[String]) -> Option<Package> {
+    let root = fs::canonicalize(root).ok()?;
+    let mut above = root.ancestors().skip(1);
+    let directory = above.find(|directory| directory.join("Cargo.toml").is_file())?;
+    let manifest = Manifest::read(directory)?;
+    if let [only] = executables
+        && !manifest.makes(only)
+        && let Some(member) = manifest.member_that_makes(only)
+    {
+        return member.package(manifest.workspace());
+    }
+    let workspace = manifest.workspace_above();
+    manifest.package(workspace.as_ref().unwrap_or(&manifest).workspace())
+}
+
+/// A manifest and where it is.
+struct Manifest {
+    directory: PathBuf,
+    table: Table,
+}
+
+impl Manifest {
+    fn read(directory: &Path) -> Option<Self> {
+        let path = directory.join("Cargo.toml");
+        let found = fs::metadata(&path).ok()?;
+        if !found.is_file() || found.len() > MAX_BYTES {
+            return None;
+        }
+        Some(Self {
+            table: fs::read_to_string(&path).ok()?.parse().ok()?,
+            directory: directory.to_path_buf(),
+        })
+    }
+
+    fn workspace(&self) -> Option<&Table> {
+        self.table.get("workspace")?.as_table()
+    }
+
+    /// The workspace that a package is part of, if it is not its own.
+    fn workspace_above(&self) -> Option<Self> {
+        if self.workspace().is_some() {
+            return None;
+        }
+        let package = self.table.get("package")?;
+        if let Some(root) = package.get("workspace").and_then(Value::as_str) {
+            return Self::read(&self.directory.join(root));
+        }
+        let mut above = self.directory.ancestors().skip(1);
+        above.find_map(|directory| Self::read(directory).filter(|it| it.workspace().is_some()))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.table.get("package")?.get("name")?.as_str()
+    }
+
+    /// Whether the package has a program of this name.
+    fn makes(&self, program: &str) -> bool {
+        let Some(name) = self.name() else {
+            return false;
+        };
+        let targets = self.table.get("bin").and_then(Value::as_array);
+        let mut named = targets
+            .into_iter()
+            .flatten()
+            .filter_map(|bin| bin.get("name")?.as_str());
+        let file = |path: String| self.directory.join(path).is_file();
+        named.any(|bin| bin == program)
+            || (name == program && file("src/main.rs".to_owned()))
+            || file(format!("src/bin/{program}.rs"))
+            || file(format!("src/bin/{program}/main.rs"))
+    }
+
+    fn member_that_makes(&self, program: &str) -> Option<Self> {
+        let patterns = self.workspace()?.get("members")?.as_array()?;
+        let patterns = patterns.iter().filter_map(Value::as_str);
+        let directories = patterns.flat_map(|pattern| expand(&self.directory, pattern));
+        let mut members = directories
+            .take(MAX_MEMBERS)
+            .filter_map(|it| Self::read(&it));
+        members.find(|member| member.makes(program))
+    }
+
+    fn package(&self, workspace: Option<&Table>) -> Option<Package> {
+        let own = self.table.get("package")?.as_table()?;
+        let shared = workspace.and_then(|workspace| workspace.get("package")?.as_table());
+        let fields = Fields { own, shared };
+        Some(Package {
+            version: fields.text("version"),
+            license: fields.text("license").map(|text| expression(&text)),
+            repository: fields.text("repository"),
+            homepage: fields.text("homepage"),
+            authors: fields.list("authors"),
+            description: fields.text("description"),
+            ..Package::named(PackageKind::Cargo, self.name()?)
+        })
+    }
+}
+
+/// The fields of a package, and those that its workspace shares.
+struct Fields<'a> {
+    own: &'a Table,
+    shared: Option<&'a Table>,
+}
+
+impl Fields<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        let value = self.own.get(name)?;
+        let is_inherited = value.get("workspace").and_then(Value::as_bool) == Some(true);
+        match is_inherited {
+            true => self.shared?.get(name),
+            false => Some(value),
+        }
+    }
+
+    /// A text in one line.
+    fn text(&self, name: &str) -> Option<String> {
+        one_line(self.value(name)?.as_str()?)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let values = self.value(name).and_then(Value::as_array);
+        let texts = values.into_iter().flatten().filter_map(Value::as_str);
+        texts.filter_map(one_line).collect()
+    }
+}
+
+fn one_line(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let is_plain = !line.is_empty() && !line.chars().any(char::is_control);
+    is_plain.then_some(line)
+}
+
+/// Spells out the slash of old manifests, which means `OR`.
+fn expression(license: &str) -> String {
+    let parts: Vec<&str> = license.split('/').map(str::trim).collect();
+    parts.join(" OR ")
+}
+
+/// The directories that `members` names: `*` and `?` stand for letters of one
+/// name.
+fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_path_buf()];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let next = |directory: PathBuf| match part.contains(['*', '?']) {
+            true => matching(&directory, part),
+            false => vec![directory.join(part)],
+        };
+        found = found.into_iter().flat_map(next).take(MAX_MEMBERS).collect();
+    }
+    found
+}
+
+fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            matches(pattern.as_bytes(), name.as_bytes()) && path.is_dir()
+        })
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Whether a name matches, tried from the last star on that could take more.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut taken) = (0, 0);
+    let mut star = None;
+    while taken < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, taken));
+                at += 1;
+            }
+            Some(letter) if *letter == b'?' || *letter == name[taken] => {
+                at += 1;
+                taken += 1;
+            }
+            _ => {
+                let Some((place, start)) = star else {
+                    return false;
+                };
+                star = Some((place, start + 1));
+                (at, taken) = (place + 1, start + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|letter| *letter == b'*')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Where everything that a build was told comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, CommandFactory};
+use imgbuild_oci::path::escaped;
+use imgbuild_release::provenance::{self, Label};
+use serde::Serialize;
+
+use super::provenance::{CreatedBy, Found};
+use crate::args::Arguments;
+use crate::configuration_file::Given;
+
+/// Every value, with where it comes from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Origins {
+    pub(crate) created_by: CreatedBy,
+    options: Vec<Setting>,
+    auto_labels: BTreeMap<String, Label>,
+}
+
+/// The value of a flag.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Setting {
+    name: String,
+    /// None for a flag that takes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "origin", rename_all = "lowercase")]
+enum Origin {
+    /// The command line.
+    Flag,
+    /// The configuration file.
+    File { file: String, line: usize },
+    /// Nobody said anything else.
+    Default,
+}
+
+impl Origins {
+    pub(crate) fn new(given: &Given, found: &Found) -> Self {
+        let mut command = Arguments::command();
+        command.build();
+        let options = command.get_arguments();
+        Self {
+            created_by: found.created_by,
+            options: options.flat_map(|flag| settings(flag, given)).collect(),
+            auto_labels: found.labels.clone(),
+        }
+    }
+}
+
+/// The values of one flag, in their order.
+fn settings(flag: &Arg, given: &Given) -> Vec<Setting> {
+    let id = flag.get_id().as_str();
+    let (Some(name), Some(source)) = (flag.get_long(), given.matches.value_source(id)) else {
+        return Vec::new();
+    };
+    let is_default = source == ValueSource::DefaultValue;
+    let takes_value = matches!(flag.get_action(), ArgAction::Set | ArgAction::Append);
+    if is_default && !takes_value {
+        return Vec::new();
+    }
+    let raw = given.matches.get_raw(id).into_iter().flatten();
+    let origin = |number: usize| match given.line(id, number) {
+        _ if is_default => Origin::Default,
+        Some((file, line)) => Origin::File { file, line },
+        None => Origin::Flag,
+    };
+    raw.enumerate()
+        .map(|(number, value)| Setting {
+            name: name.to_owned(),
+            value: takes_value.then(|| value.to_string_lossy().into_owned()),
+            origin: origin(number),
+        })
+        .collect()
+}
+
+impl fmt::Display for Origins {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Setting {
+            name,
+            value,
+            origin,
+        } in &self.options
+        {
+            write!(formatter, "option --{name}")?;
+            if let Some(value) = value {
+                // A value that begins the next line would look like a setting.
+                write!(formatter, " {}", escaped(value.as_bytes()))?;
+            }
+            writeln!(formatter, " ({origin})")?;
+        }
+        for (key, label) in &self.auto_labels {
+            let value = escaped(label.value.as_bytes());
+            writeln!(formatter, "found {key}={value} ({})", origin_text(label))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => formatter.write_str("flag"),
+            Self::File { file, line } => write!(formatter, "line {line} of `{file}`"),
+            Self::Default => formatter.write_str("default"),
+        }
+    }
+}
+
+fn origin_text(label: &Label) -> &'static str {
+    match label.origin {
+        provenance::Origin::Environment => "environment",
+        provenance::Origin::Git => "git",
+        provenance::Origin::Cargo => "`Cargo.toml`",
+        provenance::Origin::Mix => "mix release",
+    }
+}

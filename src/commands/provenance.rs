@@ -1,0 +1,181 @@
+//! Where an image comes from: its date and its labels, from the command line,
+//! the environment, the repository and the package.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::error::Error;
+use std::fmt;
+
+use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_release::git::{Commit, GitError, WorkTree};
+use imgbuild_release::package::Package;
+use imgbuild_release::plan::PlanOptions;
+use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
+use imgbuild_release::release::Release;
+use serde::Serialize;
+
+use super::options;
+use crate::args::BuildArguments;
+use crate::failure::Result;
+use crate::ui::Ui;
+
+/// What decided the creation time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CreatedBy {
+    /// `--created`, or its line in the configuration file.
+    Flag,
+    /// `SOURCE_DATE_EPOCH`.
+    Environment,
+    /// The date of the commit.
+    Git,
+    /// Nothing.
+    Default,
+}
+
+impl fmt::Display for CreatedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Flag => "as given",
+            Self::Environment => "`SOURCE_DATE_EPOCH`",
+            Self::Git => "its commit's date",
+            Self::Default => "the default",
+        })
+    }
+}
+
+/// The date and the labels of an image.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// In Unix seconds.
+    created: u64,
+    /// What decided it.
+    pub(crate) created_by: CreatedBy,
+    /// The labels that nobody asked for.
+    pub(crate) labels: BTreeMap<String, Label>,
+}
+
+/// Looks at everything that says where the release comes from, as far as it is
+/// asked for.
+pub(crate) fn find(arguments: &BuildArguments, release: &Release, ui: &Ui) -> Result<Found> {
+    let given = options::created(arguments.created.as_deref())?;
+    let wants_labels = !arguments.configuration.no_auto_labels;
+    let mut checkout = None;
+    let mut date = None;
+    if wants_labels || given.is_none() {
+        let seen = look(release, wants_labels, ui);
+        date = seen.as_ref().map(|seen| seen.commit.time);
+        checkout = seen.and_then(|seen| seen.checkout);
+    }
+    let (created, created_by) = match (given, date) {
+        (Some(given), _) => given,
+        (None, Some(date)) => (date, CreatedBy::Git),
+        (None, None) => (DEFAULT_MTIME, CreatedBy::Default),
+    };
+    let mut labels = BTreeMap::new();
+    if wants_labels {
+        let provenance = Provenance {
+            service: build_service(),
+            checkout,
+            package: Package::of(release),
+        };
+        if let Some((service, git)) = provenance.revisions_that_differ() {
+            ui.warning(&format!(
+                "the environment says that the revision `{service}` is built, and the work tree is at `{git}`: the image says the former"
+            ));
+        }
+        labels = provenance.labels();
+    }
+    Ok(Found {
+        created,
+        created_by,
+        labels,
+    })
+}
+
+impl Found {
+    /// Puts the date and the labels where the user gave no others. A label that
+    /// was given is the annotation, too, and the reverse: the two are to say
+    /// the same.
+    pub(crate) fn apply(&self, options: &mut PlanOptions) {
+        options.created = options::rfc3339(self.created);
+        let labels = &mut options.configuration.labels;
+        let annotations = &mut options.annotations;
+        for (key, label) in &self.labels {
+            let given = labels.get(key).or(annotations.get(key));
+            let value = given.unwrap_or(&label.value).clone();
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+            annotations.entry(key.clone()).or_insert(value);
+        }
+    }
+}
+
+/// What a repository says.
+struct Seen {
+    commit: Commit,
+    checkout: Option<Checkout>,
+}
+
+/// Reads the repository whose work tree holds the release. One that cannot be
+/// read is worth a warning, not the image.
+fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
+    let found = WorkTree::holding(release.root()).and_then(|tree| match tree {
+        Some(tree) => Ok(tree.head()?.map(|head| (tree, head))),
+        None => Ok(None),
+    });
+    let (tree, commit) = match found {
+        Ok(found) => found?,
+        Err(error) => {
+            ui.warning(&format!(
+                "the git repository of the release cannot be read, and the image goes without its date and revision: {}",
+                chain(&error)
+            ));
+            return None;
+        }
+    };
+    let checkout = wants_labels.then(|| Checkout {
+        revision: commit.id.to_string(),
+        is_dirty: is_dirty(&tree, &commit, ui),
+        source: tree.origin(),
+    });
+    Some(Seen { commit, checkout })
+}
+
+fn is_dirty(tree: &WorkTree, commit: &Commit, ui: &Ui) -> bool {
+    match tree.is_dirty(commit) {
+        Ok(is_dirty) => is_dirty,
+        Err(error) => {
+            ui.warning(&format!(
+                "whether the work tree `{}` differs from its commit is not known, and the revision is not marked: {}",
+                tree.root().display(),
+                chain(&error)
+            ));
+            false
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &GitError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// What GitHub's and GitLab's build services say, and those that are like them
+/// (Forgejo, Gitea).
+fn build_service() -> BuildService {
+    let variable = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
+    let github = || {
+        let server = variable("GITHUB_SERVER_URL")?;
+        Some(format!("{server}/{}", variable("GITHUB_REPOSITORY")?))
+    };
+    BuildService {
+        revision: variable("GITHUB_SHA").or_else(|| variable("CI_COMMIT_SHA")),
+        source: github().or_else(|| variable("CI_PROJECT_URL")),
+    }
+}

@@ -1,0 +1,226 @@
+//! `imgbuild.toml`: every flag of a build as a key.
+//!
+//! The file is turned into the words that would have been typed, and these go
+//! before those that were: one set of parsers and messages serves both, and a
+//! new flag is a new key by itself.
+
+mod file;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory};
+use fs_err as fs;
+
+use crate::args::Arguments;
+use crate::failure::Failure;
+use file::{ConfigurationFile, Entry};
+
+/// The file that is read when no other is named.
+const DEFAULT_NAME: &str = "imgbuild.toml";
+
+/// Flags that are decided before a file is read.
+const NOT_IN_A_FILE: [&str; 4] = ["config", "no_config", "help", "version"];
+
+/// Everything that was asked for, on the command line and in the file.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) matches: ArgMatches,
+    file: String,
+    /// The lines that the first values of each flag come from.
+    lines: BTreeMap<String, Vec<usize>>,
+}
+
+/// Why a command line cannot be taken.
+#[derive(Debug)]
+pub(crate) enum Mistake {
+    /// As clap says it, and what the file has to do with it.
+    Words(clap::Error, Vec<String>),
+    /// As we say it.
+    File(Failure),
+}
+
+impl From<Failure> for Mistake {
+    fn from(failure: Failure) -> Self {
+        Self::File(failure)
+    }
+}
+
+/// Parses a command line, with what the configuration file adds.
+pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
+    let Some((typed, path)) = find_file(&words)? else {
+        return typed_alone(words);
+    };
+    let mut command = Arguments::command();
+    command.build();
+    let file = ConfigurationFile::read(&path, &command)?;
+    let entries = file.entries.into_iter();
+    let entries: Vec<Entry> = entries
+        .filter(|entry| !is_overruled(entry, &typed, &command))
+        .collect();
+    let mut lines: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut merged: Vec<OsString> = words.iter().take(1).cloned().collect();
+    for entry in entries {
+        let of_flag = lines.entry(entry.id).or_default();
+        for word in entry.words {
+            of_flag.push(entry.line);
+            merged.push(word.into());
+        }
+    }
+    merged.extend(words.into_iter().skip(1));
+    let mut given = Given {
+        matches: ArgMatches::default(),
+        file: path.display().to_string(),
+        lines,
+    };
+    match Arguments::command().try_get_matches_from(merged) {
+        Ok(matches) => given.matches = matches,
+        Err(error) => {
+            let hints = given.hints(&error.render().to_string());
+            return Err(Mistake::Words(error, hints));
+        }
+    }
+    Ok(given)
+}
+
+/// What was typed, and the file to read; none if none is to be read.
+fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, PathBuf)>, Mistake> {
+    let typed = match Arguments::command().try_get_matches_from(words) {
+        Ok(typed) => typed,
+        // One flag needs another one, which the file may have.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let lenient = Arguments::command().ignore_errors(true);
+            let typed = lenient.try_get_matches_from(words);
+            typed.map_err(|_| Mistake::Words(error, Vec::new()))?
+        }
+        Err(error) => return Err(mistake(error)),
+    };
+    let is_set = |id: &str| typed.get_one(id) == Some(&true);
+    if typed.subcommand().is_some() || is_set("version") || is_set("no_config") {
+        return Ok(None);
+    }
+    if let Some(path) = typed.get_one::<PathBuf>("config") {
+        let path = path.clone();
+        return Ok(Some((typed, path)));
+    }
+    let path = PathBuf::from(DEFAULT_NAME);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(Some((typed, path))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let failure = Failure::command_line_error(error);
+            Err(failure
+                .hint("`--no-config` reads no configuration file")
+                .into())
+        }
+    }
+}
+
+/// What is to be said of words that clap does not take.
+fn mistake(error: clap::Error) -> Mistake {
+    let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word),
+        _ => None,
+    });
+    let is_release = word.is_some_and(|word| !word.starts_with('-') && Path::new(word).is_dir());
+    let hint = word.filter(|_| is_release).map(|word| {
+        format!("the directory of a finished build is given with its flag, as `--release {word}`")
+    });
+    Mistake::Words(error, hint.into_iter().collect())
+}
+
+fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
+    match Arguments::command().try_get_matches_from(words) {
+        Ok(matches) => Ok(Given {
+            matches,
+            file: String::new(),
+            lines: BTreeMap::new(),
+        }),
+        Err(error) => Err(mistake(error)),
+    }
+}
+
+/// Whether the command line says something else than an entry of the file: the
+/// same flag, unless its values have names, or one that cannot go with it.
+fn is_overruled(entry: &Entry, typed: &ArgMatches, command: &Command) -> bool {
+    let is_typed = |flag: &Arg| {
+        let id = flag.get_id().as_str();
+        typed.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let flags: Vec<&Arg> = command.get_arguments().collect();
+    let own = flags
+        .iter()
+        .filter(|flag| flag.get_id() == entry.id.as_str());
+    let is_itself = |flag: &Arg| is_typed(flag) && !value::has_names(flag);
+    let mut own = own.copied();
+    let Some(own) = own.next() else {
+        return false;
+    };
+    let excludes = |one: &Arg, other: &Arg| {
+        let conflicts = command.get_arg_conflicts_with(one);
+        conflicts.iter().any(|it| it.get_id() == other.get_id())
+    };
+    is_itself(own)
+        || flags
+            .into_iter()
+            .filter(|other| is_typed(other))
+            .any(|other| excludes(own, other) || excludes(other, own))
+}
+
+/// The flags that can be keys.
+fn keys(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|flag| {
+        let id = flag.get_id().as_str();
+        flag.get_long().is_some() && !NOT_IN_A_FILE.contains(&id)
+    })
+}
+
+impl Given {
+    /// Returns the file and the line that a value of a flag comes from, if it
+    /// was not typed.
+    pub(crate) fn line(&self, id: &str, number: usize) -> Option<(String, usize)> {
+        let line = self.lines.get(id)?.get(number)?;
+        Some((self.file.clone(), *line))
+    }
+
+    /// Says which of the flags that a message names come from the file.
+    pub(crate) fn hints(&self, message: &str) -> Vec<String> {
+        let named = |id: &str| {
+            let flag = format!("--{}", id.replace('_', "-"));
+            let mut places = message.match_indices(&flag);
+            let is_whole = |rest: &str| {
+                !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '-')
+            };
+            places.any(|(start, _)| is_whole(&message[start + flag.len()..]))
+        };
+        let from_file = self
+            .lines
+            .iter()
+            .filter(|(id, lines)| !lines.is_empty() && named(id));
+        from_file
+            .map(|(id, lines)| {
+                let lines: BTreeSet<usize> = lines.iter().copied().collect();
+                let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                format!(
+                    "`{}` is set in `{}`, line {}",
+                    id.replace('_', "-"),
+                    self.file,
+                    lines.join(", ")
+                )
+            })
+            .collect()
+    }
+}
+
+/// The directory that relative paths of a file start at.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Reading the file: keys, values, and what is wrong with them.
+
+use std::ops::Range;
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Command, CommandFactory};
+use fs_err as fs;
+use toml::de::DeTable;
+
+use super::{NOT_IN_A_FILE, directory_of, keys, value};
+use crate::args::Arguments;
+use crate::failure::{Failure, Result};
+
+/// A file of flags is written by people.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a file says, in its order.
+#[derive(Debug)]
+pub(super) struct ConfigurationFile {
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One value as the words of a command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The flag, as the program names it.
+    pub(super) id: String,
+    pub(super) line: usize,
+    pub(super) words: Vec<String>,
+}
+
+impl ConfigurationFile {
+    /// Reads a file; everything that is wrong with it is said at once.
+    pub(super) fn read(path: &Path, command: &Command) -> Result<Self> {
+        let text = read(path)?;
+        let parsed = parse(&text, directory_of(path), command);
+        let entries = parsed.map_err(|problems| {
+            let lines = problems
+                .iter()
+                .map(|(line, problem)| format!("\n  line {line}: {problem}"));
+            Failure::command_line(format!(
+                "cannot use `{}`:{}",
+                path.display(),
+                lines.collect::<String>()
+            ))
+            .hint("`imgbuild --help` lists the flags, each of which is a key; `--no-config` reads no file")
+        })?;
+        Ok(Self { entries })
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let failure = |error| {
+        let failure = Failure::command_line_error(error);
+        failure.hint("name another file with `--config`, or read none with `--no-config`")
+    };
+    let found = fs::metadata(path).map_err(failure)?;
+    if !found.is_file() || found.len() > MAX_BYTES {
+        return Err(Failure::command_line(format!(
+            "cannot use `{}`: it is no file of at most 1 MiB",
+            path.display()
+        )));
+    }
+    fs::read_to_string(path).map_err(failure)
+}
+
+/// Turns keys into flags; what is wrong comes with its line.
+pub(super) fn parse(
+    text: &str,
+    directory: &Path,
+    command: &Command,
+) -> std::result::Result<Vec<Entry>, Vec<(usize, String)>> {
+    let line =
+        |span: Range<usize>| 1 + text.get(..span.start).unwrap_or(text).matches('\n').count();
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, line);
+        vec![(line, error.message().to_owned())]
+    })?;
+    let mut entries = Vec::new();
+    let mut problems = Vec::new();
+    let mut values: Vec<_> = table.get_ref().iter().collect();
+    // In the order of the file: of patterns, the last one decides.
+    values.sort_by_key(|(key, _)| key.span().start);
+    for (key, found) in values {
+        let name = key.get_ref().as_ref();
+        let Some(flag) = keys(command).find(|flag| flag.get_long() == Some(name)) else {
+            problems.push((line(key.span()), unknown(name)));
+            continue;
+        };
+        match value::words(flag, found, directory) {
+            Ok(words) => entries.extend(words.into_iter().map(|(span, words)| Entry {
+                id: flag.get_id().to_string(),
+                line: line(span),
+                words,
+            })),
+            Err((span, problem)) => problems.push((line(span), problem)),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(entries),
+        false => Err(problems),
+    }
+}
+
+/// What is said of a key that is no flag. What is near it is found as for a
+/// flag that is mistyped.
+fn unknown(name: &str) -> String {
+    let id = name.replace('-', "_");
+    if NOT_IN_A_FILE.contains(&id.as_str()) {
+        return format!("`{name}` is decided on the command line only");
+    }
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    let near = name.chars().all(is_plain).then(|| near(name)).flatten();
+    let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+    format!("unknown key `{name}`{near}")
+}
+
+fn near(name: &str) -> Option<String> {
+    let words = [
+        "imgbuild".to_owned(),
+        format!("--{}", name.replace('_', "-")),
+    ];
+    let exact = Arguments::command();
+    let exact = exact.get_arguments().filter_map(Arg::get_long);
+    let typed = name.replace('_', "-");
+    if let Some(exact) = exact.into_iter().find(|long| *long == typed) {
+        return Some(exact.to_owned());
+    }
+    let error = Arguments::command().try_get_matches_from(words).err()?;
+    match error.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(flag) => Some(flag.trim_start_matches('-').to_owned()),
+        _ => None,
+    }
+}

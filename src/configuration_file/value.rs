@@ -1,0 +1,188 @@
+//! Values: from TOML to the words of one flag.
+
+use std::ops::Range;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, ValueHint};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::args::EMBEDDED;
+
+/// The words that a value stands for, and where it is.
+type Words = (Range<usize>, Vec<String>);
+
+/// What is wrong, and where.
+type Problem = (Range<usize>, String);
+
+/// The prefixes that say what kind of place a path is.
+const TRANSPORTS: [&str; 3] = ["docker-archive:", "oci-archive:", "oci:"];
+
+/// Returns whether the values of a flag are pairs of a name and a value, of
+/// which the last one of a name counts.
+pub(super) fn has_names(flag: &Arg) -> bool {
+    let names = flag.get_value_names().unwrap_or_default();
+    names
+        .iter()
+        .any(|name| matches!(name.as_str(), "K=V" | "K[=V]"))
+}
+
+/// Turns a value into words: one list of them for each line it may be on.
+pub(super) fn words(
+    flag: &Arg,
+    value: &Spanned<DeValue<'_>>,
+    directory: &Path,
+) -> Result<Vec<Words>, Problem> {
+    let writer = Writer { flag, directory };
+    let one = |words: Option<Vec<String>>| match words {
+        Some(words) => Ok(vec![(value.span(), words)]),
+        None => Err(writer.problem(value)),
+    };
+    match (flag.get_action(), value.get_ref()) {
+        (ArgAction::SetTrue, DeValue::Boolean(is_set)) => {
+            one(Some(writer.repeated(u8::from(*is_set))))
+        }
+        (ArgAction::Count, number) => {
+            let count = integer(number).and_then(|number| u8::try_from(number).ok());
+            one(count.map(|count| writer.repeated(count)))
+        }
+        (ArgAction::Set, value) => one(writer.scalar(value)),
+        (ArgAction::Append, DeValue::Table(table)) if has_names(flag) => {
+            let mut words = Vec::new();
+            writer.pairs("", table, &mut words)?;
+            words.sort_by_key(|(span, _)| span.start);
+            Ok(words)
+        }
+        (ArgAction::Append, DeValue::Array(values)) => values
+            .iter()
+            .map(|value| match writer.scalar(value.get_ref()) {
+                Some(words) => Ok((value.span(), words)),
+                None => Err(writer.problem(value)),
+            })
+            .collect(),
+        (ArgAction::Append, value) => one(writer.scalar(value)),
+        _ => Err(writer.problem(value)),
+    }
+}
+
+/// Writes words of one flag.
+struct Writer<'a> {
+    flag: &'a Arg,
+    directory: &'a Path,
+}
+
+impl Writer<'_> {
+    fn name(&self) -> &str {
+        self.flag.get_long().unwrap_or_default()
+    }
+
+    fn repeated(&self, count: u8) -> Vec<String> {
+        vec![format!("--{}", self.name()); usize::from(count)]
+    }
+
+    fn with_value(&self, value: &str) -> Vec<String> {
+        vec![format!("--{}={value}", self.name())]
+    }
+
+    /// One value; `true` for a flag that can stand alone.
+    fn scalar(&self, value: &DeValue<'_>) -> Option<Vec<String>> {
+        let takes_none = self
+            .flag
+            .get_num_args()
+            .is_some_and(|it| it.min_values() == 0);
+        match value {
+            DeValue::Boolean(is_set) if takes_none => Some(self.repeated(u8::from(*is_set))),
+            DeValue::String(text) => Some(self.with_value(&self.placed(text))),
+            DeValue::Datetime(time) => Some(self.with_value(&time.to_string())),
+            value => Some(self.with_value(&integer(value)?.to_string())),
+        }
+    }
+
+    /// A table of names and values. Names with dots need not be quoted: they
+    /// are tables in each other.
+    fn pairs(
+        &self,
+        prefix: &str,
+        table: &DeTable<'_>,
+        words: &mut Vec<Words>,
+    ) -> Result<(), Problem> {
+        for (key, value) in table {
+            let name = format!("{prefix}{}", key.get_ref());
+            let text = match value.get_ref() {
+                DeValue::Table(table) => {
+                    self.pairs(&format!("{name}."), table, words)?;
+                    continue;
+                }
+                DeValue::String(text) => text.to_string(),
+                DeValue::Boolean(value) => value.to_string(),
+                other => match integer(other) {
+                    Some(number) => number.to_string(),
+                    None => return Err(self.problem(value)),
+                },
+            };
+            if name.contains('=') {
+                let problem = format!("the name `{name}` in `{}` contains `=`", self.name());
+                return Err((key.span(), problem));
+            }
+            words.push((key.span(), self.with_value(&format!("{name}={text}"))));
+        }
+        Ok(())
+    }
+
+    fn problem(&self, value: &Spanned<DeValue<'_>>) -> Problem {
+        let takes_none = self
+            .flag
+            .get_num_args()
+            .is_some_and(|it| it.min_values() == 0);
+        let expected = match self.flag.get_action() {
+            ArgAction::SetTrue => "`true` or `false`",
+            ArgAction::Count => "a number from 0 to 255",
+            ArgAction::Append if has_names(self.flag) => {
+                "a table of names and values, or an array of strings"
+            }
+            ArgAction::Append if takes_none => "`true`, a string or an array of them",
+            ArgAction::Append => "a string or an array of strings",
+            _ => "a string or a number",
+        };
+        let found = match value.get_ref() {
+            DeValue::Integer(_) if matches!(self.flag.get_action(), ArgAction::Count) => {
+                "another number"
+            }
+            DeValue::Integer(_) => "an integer",
+            DeValue::Array(_) => "an array",
+            DeValue::String(_) => "a string",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Table(_) => "a table",
+        };
+        let problem = format!("`{}` takes {expected}, not {found}", self.name());
+        (value.span(), problem)
+    }
+
+    /// A path of the file starts at the file's directory.
+    fn placed(&self, text: &str) -> String {
+        let names_a_path = matches!(
+            self.flag.get_value_hint(),
+            ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
+        );
+        // These words are no paths: certificates that have no file, and pipes.
+        let is_bundle = self.name() == "cacert" && (text == "system" || text == EMBEDDED);
+        let is_word = text.is_empty() || text == "-" || is_bundle;
+        if !names_a_path || is_word || self.directory.as_os_str().is_empty() {
+            return text.to_owned();
+        }
+        let transport = TRANSPORTS.iter().find(|it| text.starts_with(*it));
+        let transport = transport.copied().unwrap_or_default();
+        let path = &text[transport.len()..];
+        if path == "-" || path.contains("://") {
+            return text.to_owned();
+        }
+        format!("{transport}{}", self.directory.join(path).display())
+    }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}

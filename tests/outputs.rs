@@ -1,0 +1,157 @@
+//! What is written beside the image itself: tags, pipes, small files.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use fs_err as fs;
+use imgbuild_testing::Sandbox;
+use imgbuild_testing::sandbox::finish;
+
+use crate::runs;
+use crate::support::image::{confirmed, result_line};
+
+/// The tags in the index of an archive.
+fn tags(sandbox: &Sandbox, archive: &str) -> Vec<String> {
+    let mut command = Command::new("tar");
+    command
+        .args(["-xOf", archive, "index.json"])
+        .current_dir(sandbox.root());
+    let outcome = finish(&mut command, b"").success();
+    let index: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let manifests = index["manifests"].as_array().unwrap().iter();
+    manifests
+        .map(|manifest| manifest["annotations"]["org.opencontainers.image.ref.name"].clone())
+        .map(|tag| tag.as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn an_oci_archive_can_have_a_tag_as_a_layout_can() {
+    let sandbox = runs::with_small_release();
+    let more = ["--output=oci-archive:image.tar:v1", "--tag=app:latest"];
+    let outcome = runs::build(&sandbox, &more).success();
+    assert!(
+        outcome
+            .stderr_text()
+            .contains("wrote `oci-archive:image.tar:v1`")
+    );
+    confirmed(&sandbox.path("image.tar"), &result_line(&outcome));
+    assert_eq!(tags(&sandbox, "image.tar"), ["v1"]);
+    for output in [
+        "oci-archive:image.tar:",
+        "oci-archive:image.tar:-x",
+        "oci-archive::v1",
+    ] {
+        let flag = format!("--output={output}");
+        drop(runs::build(&sandbox, &[&flag]).exited(2));
+    }
+    // A colon in a directory's name is none of a tag.
+    fs::create_dir(sandbox.path("a:b")).unwrap();
+    drop(runs::build(&sandbox, &["--output=oci-archive:a:b/image.tar"]).success());
+    assert!(sandbox.path("a:b/image.tar").is_file());
+}
+
+#[test]
+fn names_that_a_tag_leaves_out_are_said() {
+    let sandbox = runs::with_small_release();
+    let more = ["--output=oci:layout:v1", "--tag=app:1", "--tag=other:2"];
+    let outcome = runs::build(&sandbox, &more).success();
+    let expected =
+        "warning: `oci:layout:v1` lists the image as `app:v1` only, without `app:1`, `other:2`";
+    assert!(
+        outcome.stderr_text().contains(expected),
+        "{}",
+        outcome.report()
+    );
+    for more in [
+        &["--output=oci:second", "--tag=app:1", "--tag=other:2"][..],
+        &["--output=oci:third:v1", "--tag=app:1"],
+    ] {
+        let outcome = runs::build(&sandbox, more).success();
+        assert!(
+            !outcome.stderr_text().contains("warning"),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn a_full_device_is_named() {
+    let sandbox = runs::with_small_release();
+    for more in [
+        &["--output=image.tar"][..],
+        &["--output=image.tar", "--json"],
+        &["--dry-run"],
+    ] {
+        let words = runs::words("release", more);
+        let script = "exec \"$@\" > /dev/full";
+        let mut command = runs::scripted(&sandbox, script, &words);
+        let outcome = sandbox.finish(&mut command, b"").exited(1);
+        let expected =
+            "error: cannot write the result to standard output\n  caused by: No space left";
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn digests_replace_a_file_when_they_are_complete() {
+    let sandbox = runs::with_small_release();
+    fs::write(sandbox.path("digest"), "what was there before").unwrap();
+    fs::hard_link(sandbox.path("digest"), sandbox.path("other-name")).unwrap();
+    let more = [
+        "--output=image.tar",
+        "--digest-file=digest",
+        "--iidfile=/dev/stderr",
+    ];
+    let outcome = runs::build(&sandbox, &more).success();
+    let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
+    assert_eq!(digest, result_line(&outcome));
+    // Another file has the name now, and no half of one ever had it.
+    let kept = fs::read_to_string(sandbox.path("other-name")).unwrap();
+    assert_eq!(kept, "what was there before");
+    assert_eq!(fs::metadata(sandbox.path("digest")).unwrap().nlink(), 1);
+    let names = runs::names(sandbox.root());
+    assert_eq!(names, ["digest", "image.tar", "other-name", "release"]);
+}
+
+fn with_pipe() -> Sandbox {
+    let sandbox = runs::with_small_release();
+    let mut command = Command::new("mkfifo");
+    command.arg(sandbox.path("pipe"));
+    drop(finish(&mut command, b"").success());
+    sandbox
+}
+
+#[test]
+fn a_pipe_is_waited_for_and_filled() {
+    let sandbox = with_pipe();
+    let words = runs::words(
+        "release",
+        &["--output=docker-archive:pipe", "--digest-file=digest"],
+    );
+    let build = runs::start(&mut sandbox.command(words));
+    let mut reader = Command::new("cat");
+    reader.arg(sandbox.path("pipe")).stdout(Stdio::piped());
+    let read = finish(&mut reader, b"").success();
+    let (status, said) = runs::end(build);
+    assert!(status.success(), "{said}");
+    fs::write(sandbox.path("image.tar"), &read.stdout).unwrap();
+    let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
+    confirmed(&sandbox.path("image.tar"), &digest);
+}
+
+#[test]
+fn one_signal_ends_the_wait_for_a_reader() {
+    let sandbox = with_pipe();
+    let words = runs::words("release", &["--output=docker-archive:pipe"]);
+    let build = runs::start(&mut sandbox.command(words));
+    assert!(runs::becomes(|| runs::handles_signals(&build)));
+    runs::signal(&build, "TERM");
+    let (status, said) = runs::end(build);
+    assert_eq!(status.code(), Some(130), "{said}");
+}
