@@ -251,7 +251,7 @@ fn every_rule_has_a_row_in_the_table_and_a_test() {
     let shown: Vec<(&str, &str)> = engine.chain(foreign).collect();
     for (rule, engine) in &shown {
         let has_it = |row: &&str| row.starts_with(&format!("| `{rule}`")) && row.contains(engine);
-        assert!(rows.iter().any(|row| has_it(row)), "{rule}: {engine}");
+        assert!(rows.iter().any(has_it), "{rule}: {engine}");
     }
     let mut tested: BTreeSet<&str> = shown.iter().map(|(rule, _)| *rule).collect();
     tested.extend(ROWS_OF_WARNINGS.iter().map(|row| row.rule));

@@ -358,6 +358,24 @@ fn settings_that_engines_do_not_take_are_named() {
 }
 
 #[test]
+fn a_user_whose_file_was_not_read_may_be_known() {
+    let mut world = World::sound().set(|config| config.user = Some("app".to_owned()));
+    world.has(&["!user-unknown"]);
+    let mut passwd: Member = Member::file(path("/etc/passwd"), 0o644, vec![b'x']);
+    passwd.content = None;
+    world.members.push(passwd);
+    world.has(&[]);
+}
+
+#[test]
+fn images_for_other_systems_are_not_judged() {
+    let config = World::running("cmd.exe").config;
+    let platform = Platform::from_parts("windows", "amd64", None);
+    let subject = Subject::new(&config, &platform, Vec::new(), &[]);
+    assert_eq!(check(&subject, None), []);
+}
+
+#[test]
 fn a_closed_working_directory_is_a_warning() {
     World::sound()
         .set(|config| config.working_dir = Some("/private".to_owned()))
