@@ -260,6 +260,15 @@ pub(crate) enum CookieChoice {
     Remove,
 }
 
+/// What starts a mix release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BootChoice {
+    /// The virtual machine itself
+    Direct,
+    /// Its script
+    Script,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuildArguments {
     /// The finished build
@@ -314,9 +323,27 @@ pub(crate) struct BuildArguments {
     ///
     /// With `keep`, the image starts as it is, and everybody who has it knows
     /// the cookie unless `RELEASE_COOKIE` is set at run time. With `remove`,
-    /// containers start only with `RELEASE_COOKIE`.
-    #[arg(long, value_enum, default_value_t = CookieChoice::Keep, hide_possible_values = true, value_name = "keep|remove", help_heading = "Release")]
-    pub(crate) release_cookie: CookieChoice,
+    /// containers start only with `RELEASE_COOKIE`. Default: `keep`, and with
+    /// `--boot direct`, which needs none, `remove`.
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "keep|remove",
+        help_heading = "Release"
+    )]
+    pub(crate) release_cookie: Option<CookieChoice>,
+
+    /// What starts a mix release: its `script`, or `direct`ly the virtual
+    /// machine
+    ///
+    /// With `direct`, the image has no shell and no other program: what the
+    /// start script would compute is computed now and becomes the entrypoint.
+    /// `runtime.exs` still runs. The commands of the script, as `rpc` and
+    /// `remote`, port programs that are started by a shell, and `os:cmd` do
+    /// not work, and the node is not distributed.
+    #[arg(long, value_enum, default_value_t = BootChoice::Script, hide_possible_values = true, value_name = "direct|script", help_heading = "Release")]
+    pub(crate) boot: BootChoice,
 
     /// Add CA certificates (can be repeated)
     ///
@@ -359,6 +386,12 @@ pub(crate) struct BuildArguments {
     /// Bring the time zones of this machine
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,
+
+    /// Bring a locale of this machine, as `de_DE.UTF-8` (can be repeated)
+    ///
+    /// `LANG` names the first one, unless `--env` says it.
+    #[arg(long, value_name = "NAME", help_heading = "Contents")]
+    pub(crate) locale: Vec<String>,
 
     /// Make a directory that the user of the image may write to (can be
     /// repeated)

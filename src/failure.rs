@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
 use imgbuild_release::error::{Error as ReleaseError, Refusal};
+use imgbuild_release::locale::LocaleError;
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,15 +169,41 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
+        ReleaseError::NoDirectBoot { .. } => hint(
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, say what it sets with `--env`, and do the rest in `runtime.exs`",
+        ),
+        ReleaseError::Command { .. } => hint(
+            "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
+        ),
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),
+        ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
+        ReleaseError::Locale(_) => hint(
+            "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
+        ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
         _ => Vec::new(),
     }
+}
+
+/// How to make a locale: its language by its character set.
+fn locale_hint(name: &str) -> String {
+    let (rest, modifier) = match name.split_once('@') {
+        Some((rest, modifier)) => (rest, format!("@{modifier}")),
+        None => (name, String::new()),
+    };
+    let (language, set) = rest.split_once('.').unwrap_or((rest, "UTF-8"));
+    let set = match set.to_ascii_lowercase().as_str() {
+        "utf8" => "UTF-8",
+        _ => set,
+    };
+    format!(
+        "make it with `localedef -i {language}{modifier} -f {set} {name}`, for which Debian has the package `locales`; or name one that is there"
+    )
 }
 
 fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {

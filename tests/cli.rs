@@ -482,7 +482,7 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     }
     option --release release (flag)
     option --exclude etc (flag)
-    option --release-cookie keep (default)
+    option --boot script (default)
     option --runtime none (flag)
     option --skeleton none (flag)
     option --tag app (flag)

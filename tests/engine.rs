@@ -1,13 +1,17 @@
 //! Does it run? Everything here is built from source, put into an image by one
 //! command, loaded into every engine there is, and run.
 
+mod applications;
 mod configuration;
+mod direct;
 pub(crate) mod findings;
 mod itself;
 mod libraries;
 mod loading;
+mod locales;
 mod mix;
 mod programs;
+mod relx;
 mod scripts;
 mod server;
 mod workspace;

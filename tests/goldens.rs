@@ -16,10 +16,12 @@ use crate::support::image::{confirmed, result_line};
 
 /// Each release with what else its image is made of. All say their platform:
 /// without a program, this machine's would be taken.
-const IMAGES: [(&str, &[&str]); 8] = [
+const IMAGES: [(&str, &[&str]); 10] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
     ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
+    ("mix", &[]),
+    ("mix", &["--boot", "direct"]),
     ("names", &["--no-entrypoint", "--allow-set-id"]),
     (
         "names",
@@ -205,6 +207,47 @@ fn the_manifest_of_an_image_is_spelled_like_this() {
       "schemaVersion": 2
     }
     "#);
+}
+
+/// The diff IDs of the mix fixture, in which one file may say something else.
+fn diff_ids_of_mix(changed: Option<&str>, more: &[&str]) -> Vec<String> {
+    let sandbox = with_release(emulated(), "mix");
+    if let Some(path) = changed {
+        let path = sandbox.path("mix").join(path);
+        assert!(path.is_file(), "{}", path.display());
+        fs::write(path, "changed\n").unwrap();
+    }
+    let (digest, archive) = build(&sandbox, "mix", more, "none");
+    let layers = confirmed(&archive, &digest).layers.into_iter();
+    layers.map(|layer| layer.diff_id).collect()
+}
+
+#[test]
+fn a_changed_module_of_a_mix_release_changes_one_layer() {
+    for more in [&[][..], &["--boot", "direct"]] {
+        let before = diff_ids_of_mix(None, more);
+        assert_eq!(before.len(), 7, "{before:?}");
+        let mut seen = Vec::new();
+        for path in [
+            "lib/shop-1.2.0/ebin/Elixir.Shop.beam",
+            "lib/jason-1.4.1/ebin/Elixir.Jason.beam",
+            "lib/elixir-1.14.0/ebin/Elixir.Kernel.beam",
+            "lib/kernel-8.5.3/ebin/kernel.beam",
+            "erts-13.1.5/bin/beam.smp",
+            "releases/1.2.0/runtime.exs",
+        ] {
+            let after = diff_ids_of_mix(Some(path), more);
+            assert_eq!(before.len(), after.len(), "{path}");
+            let pairs = before.iter().zip(&after).enumerate();
+            let changed = pairs.filter(|(_, (before, after))| before != after);
+            let changed: Vec<usize> = changed.map(|(index, _)| index).collect();
+            assert_eq!(changed.len(), 1, "{path}");
+            seen.extend(changed);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 6, "each in a layer of its own");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod runs;
 
 /// Output appears when complete: signals, full disks, closed pipes, two writers.
 mod atomicity;
+/// Mix releases that start without a shell, as planned.
+mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.
 mod cache;
 /// What the check warns of and how it says it; that its table is complete.

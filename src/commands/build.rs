@@ -26,13 +26,13 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::pattern::Patterns;
-use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-use imgbuild_release::release::{Cookie, Kind, Release, ReleaseOptions};
+use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
+use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::load::Engine;
 use super::provenance::CreatedBy;
 use super::{cache, certificates, check, options, origin, provenance, report};
-use crate::args::{BuildArguments, Choice, CookieChoice, EMBEDDED};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::interrupt;
@@ -49,14 +49,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         None => DEFAULT_MTIME,
     };
     let release = open_release(root, arguments, &given.matches, mtime)?;
-    if !arguments.bin.is_empty() && release.kind() != Kind::Cargo {
-        let kind = release.kind();
-        let failure = Failure::command_line(format!(
-            "`--bin` picks executables of a Cargo release, and `{}` is of the kind `{kind}`",
-            root.display()
-        ));
-        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
-    }
+    check_kind(root, arguments, release.kind())?;
     options::check_runtime(arguments)?;
     let references = references(&arguments.tag, &release)?;
     let destinations = destinations(arguments, &references)?;
@@ -114,6 +107,24 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     result
 }
 
+/// Refuses what only means something for another kind of release.
+fn check_kind(root: &Path, arguments: &BuildArguments, kind: Kind) -> Result<()> {
+    let root = root.display();
+    if !arguments.bin.is_empty() && kind != Kind::Cargo {
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
+    if arguments.boot == BootChoice::Direct && kind != Kind::Mix {
+        let failure = Failure::command_line(format!(
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
+    }
+    Ok(())
+}
+
 fn open_release(
     root: &Path,
     arguments: &BuildArguments,
@@ -131,9 +142,13 @@ fn open_release(
         binaries: arguments.bin.clone(),
         patterns,
         allow_set_id: arguments.allow_set_id,
-        cookie: match arguments.release_cookie {
-            CookieChoice::Keep => Cookie::Keep,
-            CookieChoice::Remove => Cookie::Remove,
+        cookie: match (arguments.release_cookie, arguments.boot) {
+            (Some(CookieChoice::Remove), _) | (None, BootChoice::Direct) => Cookie::Remove,
+            (Some(CookieChoice::Keep), _) | (None, BootChoice::Script) => Cookie::Keep,
+        },
+        boot: match arguments.boot {
+            BootChoice::Direct => Boot::Direct,
+            BootChoice::Script => Boot::Script,
         },
         mtime,
     };
@@ -267,6 +282,7 @@ fn gather(
         add_libraries: arguments.add_library.clone(),
         programs: options::programs(&arguments.program)?,
         brings_zones: arguments.tzdata,
+        locales: options::locales(&arguments.locale)?,
         command: options::command(&arguments.configuration)?,
         healthcheck: configuration.healthcheck,
         path: path.map(|(_, path)| path),
@@ -303,7 +319,10 @@ fn plan_options(
     Ok(PlanOptions {
         references,
         command: options::command(given)?,
-        configuration: options::configuration(given)?,
+        configuration: ConfigurationOptions {
+            locale: arguments.locale.first().cloned(),
+            ..options::configuration(given)?
+        },
         user: given.user.as_deref().map(options::user).transpose()?,
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,

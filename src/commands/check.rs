@@ -182,6 +182,9 @@ fn flags(rule: Rule) -> Option<&'static str> {
         Rule::InterpreterMissing => {
             "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"
         }
+        Rule::InterpreterMoved => {
+            "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
+        }
         Rule::LibraryMissing | Rule::LibraryUnusable => {
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none"
         }

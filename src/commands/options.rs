@@ -108,6 +108,21 @@ pub(crate) fn check_runtime(arguments: &BuildArguments) -> Result<()> {
     }
 }
 
+/// Checks names of locales.
+pub(crate) fn locales(names: &[String]) -> Result<Vec<String>> {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.@-".contains(letter);
+    let is_wrong = |name: &&String| {
+        !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.chars().all(is_letter)
+    };
+    match names.iter().find(is_wrong) {
+        Some(name) => {
+            let failure = Failure::command_line(format!("cannot use `--locale {name}`"));
+            Err(failure.hint("give the name of a locale, as `de_DE.UTF-8`"))
+        }
+        None => Ok(names.to_vec()),
+    }
+}
+
 /// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
 pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     if text == "now" {
@@ -199,6 +214,7 @@ pub(crate) fn configuration(given: &ConfigurationArguments) -> Result<Configurat
     }
     Ok(ConfigurationOptions {
         env: environment(given)?,
+        locale: None,
         exposed_ports,
         working_dir: given.workdir.clone(),
         volumes: given.volume.iter().cloned().collect(),

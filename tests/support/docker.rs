@@ -256,6 +256,12 @@ impl Container<'_> {
         drop(finish(&mut self.engine.docker(["stop", &self.name]), b"").success());
     }
 
+    /// `docker restart`: the same container, with what it has written.
+    pub(crate) fn restart(&self) {
+        let words = ["restart", &self.name];
+        drop(finish(&mut self.engine.docker(words), b"").success());
+    }
+
     /// Waits until the program has ended.
     pub(crate) fn exit_code(&self) -> i32 {
         let outcome = finish(&mut self.engine.docker(["wait", &self.name]), b"").success();

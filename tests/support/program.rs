@@ -73,6 +73,34 @@ pub(crate) fn run_mix(project: &Path) {
     drop(finish(&mut command, b"").success());
 }
 
+/// The directory of a program that needs no build.
+pub(crate) fn sources(name: &str) -> PathBuf {
+    built(name, name, |_project| {})
+}
+
+/// A copy of a program, made ready by `build`; `key` tells variants apart.
+pub(crate) fn variant(name: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
+    built(name, key, build)
+}
+
+/// A release of Erlang, as rebar3 makes it with relx, without a network.
+pub(crate) fn relx_release(name: &str) -> PathBuf {
+    let project = built(name, name, |project| {
+        let mut command = Command::new("rebar3");
+        command
+            .arg("release")
+            .current_dir(project)
+            .env_clear()
+            .env("LANG", "C.UTF-8")
+            .env("HOME", project);
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        drop(finish(&mut command, b"").success());
+    });
+    project.join("_build/default/rel").join(name)
+}
+
 fn built(source: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
     // A test that failed to build its program does not fail the next one.
     let mut built = BUILT

@@ -28,7 +28,7 @@ mod tests;
 
 use imgbuild_oci::store::Store;
 
-use crate::finding::{self, Finding};
+use crate::finding::{self, Finding, Rule};
 use crate::plan::Plan;
 
 pub use image::ReadImage;
@@ -38,6 +38,12 @@ pub use subject::Subject;
 #[must_use]
 pub fn check_plan(plan: &Plan, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = check(&Subject::of_plan(plan), store);
+    // That it lies elsewhere says more than that it is not there.
+    let is_moved = |missing: &Finding| {
+        let mut known = plan.findings().iter();
+        known.any(|known| known.rule == Rule::InterpreterMoved && known.path == missing.path)
+    };
+    findings.retain(|found| found.rule != Rule::InterpreterMissing || !is_moved(found));
     findings.extend_from_slice(plan.findings());
     finding::sort(&mut findings);
     findings

@@ -21,6 +21,7 @@ use crate::contents::{Contents, first_bytes};
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Rule};
+use crate::locale;
 use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
@@ -43,6 +44,8 @@ pub struct ClosureOptions {
     pub programs: Vec<String>,
     /// Whether the host's time zones come along.
     pub brings_zones: bool,
+    /// Locales of the host to bring, by name.
+    pub locales: Vec<String>,
     /// The command, which may be a script.
     pub command: CommandOptions,
     /// The health check, whose command may be a script.
@@ -145,7 +148,12 @@ fn programs(
     if options.brings_zones {
         programs.ask_for_zones()?;
     }
+    for name in &options.locales {
+        locale::bring(name, &mut programs)?;
+    }
     if options.brings_runtime {
+        programs.set_release(release.root(), release.prefix());
+        programs.bring_environments(contents, release.members());
         let commands = {
             let mut everything = contents.clone();
             everything.add(programs.members());

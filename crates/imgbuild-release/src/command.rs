@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::{Elf, Kind as ElfKind};
 use crate::error::{Error, Result};
-use crate::release::{Kind, Release};
+use crate::release::{Direct, Kind, MixRelease, Release};
 
 /// Docker's default, said out loud: not every engine adds it.
 pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,6 +28,8 @@ pub struct CommandOptions {
 pub(crate) struct Command {
     pub(crate) entrypoint: Option<Vec<String>>,
     pub(crate) cmd: Option<Vec<String>>,
+    /// What the command itself wants in the environment.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// Resolves the command that was given, or finds the one that is meant.
@@ -35,27 +37,110 @@ pub(crate) fn decide(
     release: &Release,
     contents: &Contents<'_>,
     options: &CommandOptions,
+    given: &[(String, String)],
 ) -> Result<Command> {
+    if let (Some(direct), Some(mix)) = (release.direct(), release.mix()) {
+        return decide_direct(release, (direct, mix), contents, options, given);
+    }
     let resolve = |arguments: &Vec<String>| resolve(release.prefix(), contents, arguments);
     match (&options.entrypoint, &options.cmd) {
         (Some(entrypoint), cmd) => Ok(Command {
             entrypoint: Some(resolve(entrypoint)?),
             cmd: cmd.clone(),
+            ..Command::default()
         }),
         (None, Some(cmd)) => Ok(Command {
-            entrypoint: None,
             cmd: Some(resolve(cmd)?),
+            ..Command::default()
         }),
         (None, None) if options.no_entrypoint => Ok(Command::default()),
         (None, None) if release.kind() == Kind::Mix => Ok(Command {
-            entrypoint: None,
             cmd: Some(mix_command(release, contents)?),
+            ..Command::default()
         }),
         (None, None) => Ok(Command {
             entrypoint: Some(vec![guess(release)?.to_string()]),
-            cmd: None,
+            ..Command::default()
         }),
     }
+}
+
+/// Starts the virtual machine itself, as the release's scripts would, or
+/// another program that needs no shell.
+fn decide_direct(
+    release: &Release,
+    (direct, mix): (&Direct, &MixRelease),
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+    given: &[(String, String)],
+) -> Result<Command> {
+    let words = [&options.entrypoint, &options.cmd].map(Option::as_deref);
+    let words = words.map(Option::unwrap_or_default).concat();
+    if words.is_empty() && options.no_entrypoint {
+        return Ok(Command::default());
+    }
+    let verb = match mix.is_relx {
+        true => "foreground",
+        false => "start",
+    };
+    let prefix = release.prefix();
+    let is = |word: &str, name: &str| {
+        let path = prefix.join(format!("bin/{name}"));
+        let path = path.is_ok_and(|path| path.to_string() == word);
+        path || word == name || word.strip_prefix("bin/") == Some(name)
+    };
+    let as_server = match words.as_slice() {
+        [] => Some(direct.has_server()),
+        [word] if direct.has_server() && is(word, "server") => Some(true),
+        [word, command] if command == verb && is(word, release.name()) => Some(false),
+        _ => None,
+    };
+    let start = direct.start(prefix, mix, as_server == Some(true), given);
+    if as_server.is_some() {
+        return Ok(Command {
+            entrypoint: Some(start.arguments),
+            cmd: None,
+            environment: start.environment,
+        });
+    }
+    let other = binary_command(prefix, contents, options);
+    let other = other.ok_or_else(|| Error::Command {
+        command: words.first().cloned().unwrap_or_default(),
+        reason: format!(
+            "without a shell, only programs can, and the release by `bin/server` or `bin/{} {verb}`",
+            release.name()
+        ),
+    })?;
+    Ok(Command {
+        environment: start.environment,
+        ..other
+    })
+}
+
+/// Returns the command that was given when it is machine code.
+fn binary_command(
+    prefix: &ImagePath,
+    contents: &Contents<'_>,
+    options: &CommandOptions,
+) -> Option<Command> {
+    let given = options.entrypoint.as_ref().or(options.cmd.as_ref())?;
+    let words = resolve(prefix, contents, given).ok()?;
+    let path = ImagePath::parse(words.first()?).ok()?;
+    let content = contents.file(&path)?.content.as_ref()?;
+    if first_bytes(content, 4) != b"\x7fELF" {
+        return None;
+    }
+    Some(match options.entrypoint.is_some() {
+        true => Command {
+            entrypoint: Some(words),
+            cmd: options.cmd.clone(),
+            ..Command::default()
+        },
+        false => Command {
+            cmd: Some(words),
+            ..Command::default()
+        },
+    })
 }
 
 /// Makes the first argument an absolute path. Whether something that can run
@@ -132,7 +217,7 @@ pub(crate) fn files(
     options: &CommandOptions,
     healthcheck: Option<&Healthcheck>,
 ) -> Vec<ImagePath> {
-    let command = decide(release, contents, options).unwrap_or_default();
+    let command = decide(release, contents, options, &[]).unwrap_or_default();
     let command = command.entrypoint.or(command.cmd);
     let check = healthcheck.and_then(|check| match check.test.as_slice() {
         [kind, command @ ..] if kind == "CMD" => resolve(release.prefix(), contents, command).ok(),
@@ -229,7 +314,7 @@ mod tests {
         let root = directory.path().join("app");
         Tree::parse(tree).unwrap().write_to(&root).unwrap();
         let release = open(&root);
-        decide(&release, &Contents::new(release.members()), options)
+        decide(&release, &Contents::new(release.members()), options, &[])
     }
 
     fn open(root: &Path) -> Release {
@@ -240,6 +325,7 @@ mod tests {
             patterns: Patterns::new(&[]).unwrap(),
             allow_set_id: false,
             cookie: crate::release::Cookie::Keep,
+            boot: crate::release::Boot::Script,
             mtime: 1,
         };
         Release::open(root, &options).unwrap()

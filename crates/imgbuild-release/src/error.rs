@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
 
 use crate::certificates::CertificateError;
+use crate::locale::LocaleError;
 use crate::pattern::PatternError;
+use crate::release::BootProblem;
 use crate::runtime::RuntimeError;
 
 /// How many problems a message shows; the rest is counted.
@@ -59,6 +61,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A release whose start needs a shell is to start without one.
+    #[error("the release cannot start without a shell{}", Shown(problems))]
+    NoDirectBoot {
+        /// Everything that only a shell could do.
+        problems: Vec<BootProblem>,
+    },
+
     /// A program that was asked for is not in the release.
     #[error(
         "the release has no executable called `{name}` (it has: {})",
@@ -83,6 +92,15 @@ pub enum Error {
     NoCommand {
         /// The executables that could be meant.
         candidates: Vec<ImagePath>,
+    },
+
+    /// What was asked for as the command cannot be one.
+    #[error("the command `{command}` cannot run: {reason}")]
+    Command {
+        /// The command as given.
+        command: String,
+        /// What is wrong with it.
+        reason: String,
     },
 
     /// A user name that the image does not know.
@@ -110,6 +128,10 @@ pub enum Error {
         /// Each program with who needs it.
         problems: Vec<ProgramProblem>,
     },
+
+    /// A locale that is asked for cannot be brought.
+    #[error(transparent)]
+    Locale(LocaleError),
 
     /// The runtime closure could not be computed.
     #[error(transparent)]

@@ -36,6 +36,8 @@ pub enum Rule {
     CommandForbidden,
     /// What runs a program or script is not there.
     InterpreterMissing,
+    /// What runs a script lies elsewhere in the image than the script says.
+    InterpreterMoved,
     /// The first line of a script ends as on Windows.
     ScriptCarriageReturn,
     /// A program is for another processor.
@@ -92,7 +94,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -101,6 +103,7 @@ impl Rule {
         Self::CommandFormat,
         Self::CommandForbidden,
         Self::InterpreterMissing,
+        Self::InterpreterMoved,
         Self::ScriptCarriageReturn,
         Self::WrongArchitecture,
         Self::LibraryUnusable,
@@ -141,6 +144,7 @@ impl Rule {
             Self::CommandFormat => "command-format",
             Self::CommandForbidden => "command-forbidden",
             Self::InterpreterMissing => "interpreter-missing",
+            Self::InterpreterMoved => "interpreter-moved",
             Self::ScriptCarriageReturn => "script-carriage-return",
             Self::WrongArchitecture => "wrong-architecture",
             Self::LibraryUnusable => "library-unusable",
@@ -187,6 +191,9 @@ impl Rule {
             }
             Self::InterpreterMissing => {
                 "put the interpreter into the image at exactly that path, or build without one"
+            }
+            Self::InterpreterMoved => {
+                "let the script name the path in the image, or name the interpreter in the command"
             }
             Self::ScriptCarriageReturn => {
                 "give the script Unix line ends, as with `sed -i 's/\\r$//'`"

@@ -14,6 +14,7 @@ pub mod error;
 pub mod finding;
 pub mod git;
 pub mod layering;
+pub mod locale;
 pub mod package;
 pub mod pattern;
 pub mod plan;

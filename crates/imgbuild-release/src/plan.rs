@@ -238,9 +238,10 @@ impl Plan {
 fn cookie_warning(release: &Release) -> Option<Warning> {
     release.mix()?;
     let cookie = std::path::Path::new(MixRelease::cookie());
+    let needs_one = release.direct().is_none();
     let mut left_out = release.left_out().iter();
     let is_left_out = left_out.any(|left| left.path == cookie);
-    is_left_out.then_some(Warning::CookieLeftOut)
+    (is_left_out && needs_one).then_some(Warning::CookieLeftOut)
 }
 
 /// Finds the user's numbers in the passwd file that the image will have.

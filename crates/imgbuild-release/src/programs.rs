@@ -6,7 +6,10 @@
 //! second name of one file is a link to the first, which keeps what decides
 //! by its name, as BusyBox, small and working.
 
-use std::collections::BTreeMap;
+mod perl;
+mod python;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use crate::contents::{Contents, End, first_bytes};
 use crate::elf::Elf;
 use crate::error::{Error, ProgramProblem, Result};
 use crate::finding::{Finding, Rule};
-use crate::release::file_member;
+use crate::release::{file_member, image_path};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
 use crate::script::{MAX_LINE, Shebang};
@@ -53,6 +56,10 @@ pub(crate) struct Programs<'a> {
     /// The directories of the image's `PATH`.
     search: Vec<String>,
     mtime: u64,
+    /// Where the release lies on the host, and in the image.
+    release: Option<(PathBuf, ImagePath)>,
+    /// The interpreters of [`WITH_LIBRARIES`] that came with them.
+    with_libraries: BTreeSet<&'static str>,
     placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
@@ -86,6 +93,8 @@ impl<'a> Programs<'a> {
             contents,
             search,
             mtime,
+            release: None,
+            with_libraries: BTreeSet::new(),
             placed: BTreeMap::new(),
             by_file: BTreeMap::new(),
             objects: Vec::new(),
@@ -93,6 +102,13 @@ impl<'a> Programs<'a> {
             findings: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Tells where the release lies: scripts in it may name each other by
+    /// their paths on the host.
+    pub(crate) fn set_release(&mut self, root: &Path, prefix: &ImagePath) {
+        let root = fs::canonicalize(root).ok();
+        self.release = root.map(|root| (root, prefix.clone()));
     }
 
     /// Brings a program that the user asks for, by name or absolute path.
@@ -109,7 +125,10 @@ impl<'a> Programs<'a> {
 
     /// Brings the host's time zones.
     pub(crate) fn ask_for_zones(&mut self) -> Result<()> {
-        if !self.bring_data(ZONES)? {
+        let is_unwanted = |directory: &ImagePath, name: &[u8]| {
+            directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
+        };
+        if !self.bring_data_but(ZONES, &is_unwanted)? {
             let path = ZONES;
             self.problems.push(ProgramProblem::Data { path });
         }
@@ -157,6 +176,16 @@ impl<'a> Programs<'a> {
     /// Takes a file or directory of the host that is no program, under its
     /// own path; returns whether it is there.
     pub(crate) fn bring_data(&mut self, path: &str) -> Result<bool> {
+        self.bring_data_but(path, &|_, _| false)
+    }
+
+    /// As [`Programs::bring_data`], without what `is_unwanted` says of a
+    /// directory and a name in it.
+    fn bring_data_but(
+        &mut self,
+        path: &str,
+        is_unwanted: &dyn Fn(&ImagePath, &[u8]) -> bool,
+    ) -> Result<bool> {
         let Some(real) = self.host.real(&self.host.rooted(path.as_bytes())) else {
             return Ok(false);
         };
@@ -174,13 +203,34 @@ impl<'a> Programs<'a> {
             return Ok(true);
         }
         for name in self.host.list(&self.host.rooted(path.as_bytes())) {
-            if at.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name.as_slice()) {
+            if is_unwanted(&at, &name) {
                 continue;
             }
             let below = at.join(&name).map_err(Error::Path)?;
-            self.bring_data(&below.to_string())?;
+            self.bring_data_but(&below.to_string(), is_unwanted)?;
         }
         Ok(real.is_dir())
+    }
+
+    /// Returns the file of the host behind a path.
+    pub(crate) fn host_file(&self, path: &str) -> Option<PathBuf> {
+        let real = self.host.real(&self.host.rooted(path.as_bytes()))?;
+        real.is_file().then_some(real)
+    }
+
+    /// Returns the names in a directory of the host.
+    pub(crate) fn host_names(&self, path: &str) -> Vec<String> {
+        let names = self.host.list(&self.host.rooted(path.as_bytes()));
+        let names = names.iter().map(|name| String::from_utf8_lossy(name));
+        names.map(std::borrow::Cow::into_owned).collect()
+    }
+
+    /// Takes a file that was made of the host's, unless the image has one at
+    /// its path.
+    pub(crate) fn place_data(&mut self, member: Member) {
+        if !self.has(&member.entry.path) {
+            self.place(member.entry.path.clone(), member);
+        }
     }
 
     /// # Errors
@@ -242,6 +292,9 @@ impl<'a> Programs<'a> {
         if self.has(&path) {
             return true;
         }
+        if self.bring_python(&path, &real) {
+            return true;
+        }
         if let Some(first) = self.by_file.get(&real) {
             let link = Entry::symlink(path.clone(), first.as_bytes());
             self.place(path, link.into());
@@ -258,7 +311,8 @@ impl<'a> Programs<'a> {
             .map(|content| first_bytes(content, MAX_LINE));
         self.place(path.clone(), member);
         self.by_file.insert(real.clone(), path.clone());
-        self.take_object(&path, real);
+        self.bring_perl(&real);
+        self.take_object(&path, real, Role::Program);
         self.bring_for(&path, &head.unwrap_or_default(), depth);
         true
     }
@@ -268,13 +322,13 @@ impl<'a> Programs<'a> {
         self.placed.insert(path, member);
     }
 
-    fn take_object(&mut self, path: &ImagePath, host: PathBuf) {
+    fn take_object(&mut self, path: &ImagePath, host: PathBuf, role: Role) {
         let file = fs::File::open(&host).ok();
         if let Some(elf) = file.and_then(|file| Elf::read(&file).ok().flatten()) {
             self.objects.push(Object {
                 image: path.clone(),
                 host,
-                role: Role::Program,
+                role,
                 elf: Arc::new(elf),
             });
         }
@@ -291,6 +345,11 @@ impl<'a> Programs<'a> {
         }
         let missing = |name: &str| interpreter_missing(script, &shebang, name);
         let interpreter = &shebang.interpreter;
+        if let Some(place) = self.place_in_release(interpreter) {
+            let finding = interpreter_moved(script, &shebang, &place);
+            self.findings.push(finding);
+            return;
+        }
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
         if !is_there || !self.bring(interpreter, depth + 1) {
             let finding = missing(interpreter);
@@ -313,10 +372,52 @@ impl<'a> Programs<'a> {
         }
     }
 
+    /// Returns where a path of the host lands with the release, if it is a
+    /// part of it that lands elsewhere.
+    fn place_in_release(&self, path: &str) -> Option<ImagePath> {
+        let (root, prefix) = self.release.as_ref()?;
+        let (directory, name) = path.rsplit_once('/')?;
+        let directory = fs::canonicalize(directory).ok()?;
+        let relative = directory.strip_prefix(root).ok()?.join(name);
+        let place = image_path(prefix, &relative).ok()?;
+        let moves = place.to_string() != path && !self.has(&ImagePath::parse(path).ok()?);
+        (moves && self.contents.get(&place).is_some()).then_some(place)
+    }
+
+    /// Returns whether the libraries of an interpreter have come along.
+    fn has_libraries(&self, name: &str) -> bool {
+        let mut known = self.with_libraries.iter();
+        known.any(|known| name.starts_with(known))
+    }
+
+    /// Brings a directory of an interpreter's libraries, of which some are
+    /// machine code.
+    fn bring_modules(
+        &mut self,
+        directory: &str,
+        is_unwanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<()> {
+        self.bring_data_but(directory, &|_, name| is_unwanted(name))?;
+        let start = format!("{directory}/");
+        let is_module = |path: &&ImagePath| {
+            path.as_bytes().starts_with(start.as_bytes()) && path.file_name().ends_with(b".so")
+        };
+        let modules: Vec<ImagePath> = self.placed.keys().filter(is_module).cloned().collect();
+        for path in modules {
+            if let Some(real) = self.host_file(&path.to_string()) {
+                self.take_object(&path, real, Role::Module);
+            }
+        }
+        Ok(())
+    }
+
     fn warn_of_libraries(&mut self, script: &ImagePath, interpreter: &str) {
         let name = interpreter.rsplit('/').next().unwrap_or_default();
         let path = ImagePath::parse(interpreter).ok();
         let is_release = path.is_some_and(|path| self.contents.file(&path).is_some());
+        if self.has_libraries(name) {
+            return;
+        }
         if !is_release && WITH_LIBRARIES.iter().any(|known| name.starts_with(known)) {
             self.warn(Warning::InterpreterAlone {
                 script: script.clone(),
@@ -335,6 +436,16 @@ pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &
     };
     let reason = format!("{nothing} `{name}`, by which `{script}` runs: line 1 is `{line}`");
     Finding::error(Rule::InterpreterMissing, Some(script), reason)
+}
+
+/// A script that names a program of the release by its path on the machine
+/// that built it.
+fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -> Finding {
+    let (name, line) = (&shebang.interpreter, &shebang.line);
+    let reason = format!(
+        "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
+    );
+    Finding::error(Rule::InterpreterMoved, Some(script), reason)
 }
 
 /// A script from a machine with Windows.

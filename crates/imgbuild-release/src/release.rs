@@ -24,7 +24,8 @@ use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
 
 pub use kind::{Kind, ParseKindError};
-pub use mix::{Cookie, MixRelease};
+pub(crate) use mix::Direct;
+pub use mix::{Boot, BootProblem, Cookie, MixRelease};
 pub(crate) use walk::{Found, walk};
 
 /// What to take of a release.
@@ -42,6 +43,8 @@ pub struct ReleaseOptions {
     pub allow_set_id: bool,
     /// Whether the cookie of a mix release goes in.
     pub cookie: Cookie,
+    /// What starts a mix release.
+    pub boot: Boot,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }
@@ -54,6 +57,7 @@ pub struct Release {
     prefix: ImagePath,
     name: String,
     mix: Option<MixRelease>,
+    direct: Option<Direct>,
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
@@ -94,15 +98,15 @@ impl Release {
             Some(prefix) => prefix.clone(),
             None => ImagePath::parse(kind.default_prefix()).map_err(Error::Path)?,
         };
-        let mut selection = Selection::new(root, &prefix, options);
-        match kind {
-            Kind::Cargo => cargo::select(&mut selection)?,
-            Kind::Mix => mix::select(&mut selection)?,
-            Kind::Tree => selection.take_tree(&|_, _| None)?,
-        }
         let mix = (kind == Kind::Mix)
             .then(|| mix::describe(root))
             .transpose()?;
+        let mut selection = Selection::new(root, &prefix, options);
+        match (kind, &mix) {
+            (Kind::Cargo, _) => cargo::select(&mut selection)?,
+            (_, Some(mix)) => selection.direct = mix::select(&mut selection, mix)?,
+            (_, None) => selection.take_tree(&|_, _| None)?,
+        }
         let name = match kind {
             Kind::Cargo => cargo::package_name(root),
             Kind::Mix => mix.as_ref().map(|mix| mix.name.clone()),
@@ -140,6 +144,11 @@ impl Release {
     #[must_use]
     pub fn mix(&self) -> Option<&MixRelease> {
         self.mix.as_ref()
+    }
+
+    /// Returns how a mix release starts without a shell, if it is to do so.
+    pub(crate) fn direct(&self) -> Option<&Direct> {
+        self.direct.as_ref()
     }
 
     /// Returns what goes in, sorted by path; without the directories above.
@@ -235,6 +244,8 @@ struct Selection<'a> {
     refusals: Vec<Refusal>,
     /// The patterns that have matched nothing so far.
     unmatched: Vec<usize>,
+    warnings: Vec<Warning>,
+    direct: Option<Direct>,
 }
 
 impl<'a> Selection<'a> {
@@ -248,6 +259,8 @@ impl<'a> Selection<'a> {
             left_out: Vec::new(),
             refusals: Vec::new(),
             unmatched: options.patterns.numbers().collect(),
+            warnings: Vec::new(),
+            direct: None,
         }
     }
 
@@ -377,17 +390,18 @@ impl<'a> Selection<'a> {
         self.members
             .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut warnings = self.warnings;
         let unmatched = self.unmatched.iter();
-        let unmatched = unmatched.map(|number| Warning::PatternWithoutMatch {
+        warnings.extend(unmatched.map(|number| Warning::PatternWithoutMatch {
             pattern: self.options.patterns.text(*number).to_owned(),
-        });
-        let warnings = unmatched.collect();
+        }));
         Ok(Release {
             root: self.root.to_path_buf(),
             kind,
             prefix: self.prefix.clone(),
             name,
             mix,
+            direct: self.direct,
             members: self.members,
             linked: self.linked,
             left_out: self.left_out,

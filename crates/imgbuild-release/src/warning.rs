@@ -50,6 +50,25 @@ pub enum Warning {
     },
     /// The secret is not in the image, and nothing works without one.
     CookieLeftOut,
+    /// The secret is an argument of the virtual machine.
+    CookieArgument {
+        /// The file in the image that has it.
+        path: ImagePath,
+    },
+    /// Without a shell, `os_mon` cannot ask the system.
+    OsMonWithoutShell,
+    /// A release names its node, which no other will reach.
+    NoDistribution {
+        /// The file of the release that says it.
+        path: String,
+    },
+    /// Arguments of the virtual machine that need a shell.
+    ArgumentsWithoutShell {
+        /// The file of the release that has them.
+        path: String,
+        /// The flags, without their values.
+        dropped: Vec<&'static str>,
+    },
     /// What a CA bundle holds that is odd.
     Certificates(String),
     /// A JVM keeps its own list of roots.
@@ -85,6 +104,22 @@ impl fmt::Display for Warning {
             ),
             Self::CookieLeftOut => formatter.write_str(
                 "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",
+            ),
+            Self::CookieArgument { path } => write!(
+                formatter,
+                "`{path}` says the cookie of the node (`-setcookie`), a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node"
+            ),
+            Self::OsMonWithoutShell => formatter.write_str(
+                "the release has `os_mon`, which asks the system by a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started",
+            ),
+            Self::NoDistribution { path } => write!(
+                formatter,
+                "`{path}` sets `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node"
+            ),
+            Self::ArgumentsWithoutShell { path, dropped } => write!(
+                formatter,
+                "`{path}` has arguments that work with a shell only, and the image goes without them: `{}`",
+                dropped.join("`, `")
             ),
             Self::JavaReadsNoBundle => formatter.write_str(
                 "a Java virtual machine reads its own trust store and neither `SSL_CERT_FILE` nor the CA bundle",

@@ -84,6 +84,9 @@ pub(super) fn bring(
     mix: &MixRelease,
     programs: &mut Programs<'_>,
 ) -> Result<()> {
+    if release.direct().is_some() {
+        return bring_locale(release, programs);
+    }
     let scripts: Vec<Script> = scripts(release);
     let mut missing = BTreeSet::new();
     for script in &scripts {
@@ -111,19 +114,21 @@ pub(super) fn bring(
         warn(programs, name, "scripts of the release call it");
     }
     bring_terminals(programs)?;
-    if !programs.bring_data(LOCALE)? && !uses_musl(release) {
-        warn(
-            programs,
-            LOCALE,
-            "the Erlang runtime takes file names as Latin-1",
-        );
-    }
+    bring_locale(release, programs)?;
     for script in scripts.iter().filter(|script| !script.is_generated) {
         name_what_is_missing(script, programs);
     }
     if !mix.has_erts {
         let version = mix.erts.clone();
         programs.warn(Warning::NoErts { version });
+    }
+    Ok(())
+}
+
+fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<()> {
+    if !programs.bring_data(LOCALE)? && !uses_musl(release) {
+        let purpose = "the Erlang runtime takes file names as Latin-1";
+        warn(programs, LOCALE, purpose);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::PlanOptions;
 use crate::certificates::BUNDLE_PATH;
-use crate::command::{Command, decide, default_path, resolve};
+use crate::command::{decide, default_path, resolve};
 use crate::contents::Contents;
 use crate::error::Result;
 use crate::release::{Kind, Release};
@@ -18,6 +18,8 @@ use crate::skeleton::User;
 pub struct ConfigurationOptions {
     /// Environment variables, in order; a later one of a name wins.
     pub env: Vec<(String, String)>,
+    /// What `LANG` says, unless `env` says it.
+    pub locale: Option<String>,
     /// `PORT/PROTOCOL`.
     pub exposed_ports: BTreeSet<String>,
     /// The directory that the command starts in.
@@ -49,16 +51,16 @@ pub(crate) fn configuration(
     environment: Environment,
 ) -> Result<Configuration> {
     let given = &options.configuration;
-    let Command { entrypoint, cmd } = decide(release, contents, &options.command)?;
+    let command = decide(release, contents, &options.command, &given.env)?;
     let working_dir = match (&given.working_dir, release.kind()) {
         (Some(path), _) => Some(path.clone()),
         (None, Kind::Mix | Kind::Tree) => Some(release.prefix().clone()),
         (None, Kind::Cargo) => None,
     };
     Ok(Configuration {
-        cmd,
-        entrypoint,
-        env: env(release, contents, given, environment)?,
+        cmd: command.cmd,
+        entrypoint: command.entrypoint,
+        env: env(release, contents, given, environment, &command.environment)?,
         exposed_ports: given.exposed_ports.clone(),
         healthcheck: given
             .healthcheck
@@ -78,6 +80,7 @@ fn env(
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
     environment: Environment,
+    of_command: &[(String, String)],
 ) -> Result<Vec<String>> {
     let mut variables = vec![("PATH".to_owned(), default_path(release, contents)?)];
     if let Some(mix) = release.mix() {
@@ -85,8 +88,11 @@ fn env(
             true => "RELX_OUT_FILE_PATH",
             false => "RELEASE_TMP",
         };
-        variables.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        let locale = given.locale.as_deref().unwrap_or("C.UTF-8");
+        variables.push(("LANG".to_owned(), locale.to_owned()));
         variables.push((writable.to_owned(), "/tmp".to_owned()));
+    } else if let Some(locale) = &given.locale {
+        variables.push(("LANG".to_owned(), locale.clone()));
     }
     if environment.has_bundle {
         variables.push(("SSL_CERT_FILE".to_owned(), BUNDLE_PATH.to_owned()));
@@ -94,7 +100,7 @@ fn env(
     if environment.tells_node {
         variables.push(("NODE_EXTRA_CA_CERTS".to_owned(), BUNDLE_PATH.to_owned()));
     }
-    for (name, value) in &given.env {
+    for (name, value) in of_command.iter().chain(&given.env) {
         match variables.iter_mut().find(|(known, _)| known == name) {
             Some(variable) => variable.1.clone_from(value),
             None => variables.push((name.clone(), value.clone())),

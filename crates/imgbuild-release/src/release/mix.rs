@@ -9,16 +9,23 @@
 //! ```
 
 mod applications;
+mod boot;
 
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use serde::Serialize;
 
+use imgbuild_oci::changeset::Member;
+
 use super::Selection;
 use crate::error::{Error, Result};
 use crate::layering::Place;
 use crate::pattern::Verdict;
+use crate::warning::Warning;
+
+pub(crate) use boot::Direct;
+pub use boot::{Boot, BootProblem};
 
 /// What a node's peers and tools have to know to talk to it.
 const COOKIE: &str = "releases/COOKIE";
@@ -145,20 +152,72 @@ fn parse(text: &str) -> Option<(String, Vec<String>)> {
 }
 
 /// Takes the release but its cookie, if that is not wanted, and what earlier
-/// runs of it wrote.
-pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
+/// runs of it wrote; and, when it is to start without a shell, without what
+/// only a shell could run.
+///
+/// # Errors
+///
+/// When it is to start without a shell, and with everything at once that
+/// only a shell could do.
+pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<Option<Direct>> {
+    let root = selection.root;
     let keeps_cookie = selection.options.cookie == Cookie::Keep;
+    let vm_arguments = format!("releases/{}/vm.args", mix.version);
+    let mut direct = None;
+    if selection.options.boot == Boot::Direct {
+        let patterns = &selection.options.patterns;
+        let is_left_out = |path: &str| patterns.decide(Path::new(path), false) == Verdict::Excluded;
+        let (found, warnings) = boot::read(root, mix, &is_left_out)?;
+        selection.warnings.extend(warnings);
+        direct = Some(found);
+    }
+    let replaces = direct.as_ref().is_some_and(Direct::replaces_arguments);
     selection.take_tree(&|relative, verdict| {
         let first = relative.iter().next().unwrap_or_default();
         let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
         if relative == Path::new(COOKIE) && !keeps_cookie {
-            Some("containers get their own cookie")
-        } else if is_left && verdict == Verdict::Undecided {
-            Some("written when the release ran")
-        } else {
-            None
+            return Some(match direct.is_some() {
+                true => "a node without a name needs no cookie",
+                false => "containers get their own cookie",
+            });
         }
-    })
+        let is_undecided = verdict == Verdict::Undecided;
+        if is_left && is_undecided {
+            return Some("written when the release ran");
+        }
+        if replaces && relative == Path::new(&vm_arguments) {
+            return Some("replaced by arguments that need no shell");
+        }
+        match direct.is_some() && is_undecided {
+            true => boot::unwanted(root, relative),
+            false => None,
+        }
+    })?;
+    for (path, bytes) in direct.iter().flat_map(|direct| direct.files(mix)) {
+        let path = selection.prefix.join(path).map_err(Error::Path)?;
+        let member = Member::file(path, 0o644, bytes);
+        selection.push(member.entry, member.content);
+    }
+    if !replaces {
+        warn_of_cookie(selection, &vm_arguments)?;
+    }
+    Ok(direct)
+}
+
+/// Names a secret among the arguments of the virtual machine.
+fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
+    let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
+    if boot::VmArguments::parse(&text).has_cookie() {
+        let path = selection.prefix.join(path).map_err(Error::Path)?;
+        let is_taken = selection
+            .members
+            .iter()
+            .any(|member| member.entry.path == path);
+        if is_taken {
+            selection.warnings.push(Warning::CookieArgument { path });
+        }
+    }
+    Ok(())
 }
 
 impl MixRelease {

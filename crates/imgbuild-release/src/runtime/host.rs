@@ -235,6 +235,14 @@ impl Host {
         names
     }
 
+    /// Returns the path of a real file as the programs of the root say it.
+    pub(crate) fn inside(&self, real: &Path) -> Option<PathBuf> {
+        match &self.root {
+            Some(root) => Some(Path::new("/").join(real.strip_prefix(root).ok()?)),
+            None => Some(real.to_owned()),
+        }
+    }
+
     /// Follows all links; those of another root stay inside of it.
     pub(crate) fn real(&self, path: &HostPath) -> Option<PathBuf> {
         match (path, &self.root) {

@@ -1,0 +1,281 @@
+//! Starting a release without a shell: what its start script would compute,
+//! computed when the image is made.
+//!
+//! `bin/NAME start` of `mix release` reads `env.sh`, sets `RELEASE_*`, and has
+//! `releases/VSN/elixir` run `erl`, which runs `erlexec`, which becomes the
+//! virtual machine. All of them but `erlexec` are shell scripts, and what they
+//! compute depends on the release and on `RELEASE_*` alone. `bin/NAME
+//! foreground` of relx runs `erlexec` itself. `erlexec` reads `vm.args` and
+//! `ERL_FLAGS`, and needs `BINDIR`, `ROOTDIR`, `EMU` and `PROGNAME` to be set.
+
+mod arguments;
+mod problem;
+mod reader;
+mod script;
+mod term;
+
+use std::path::Path;
+
+use fs_err as fs;
+use imgbuild_oci::path::ImagePath;
+
+use super::MixRelease;
+
+pub(super) use arguments::VmArguments;
+pub use problem::BootProblem;
+pub(super) use reader::read;
+
+/// What starts the release in a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Boot {
+    /// Its own script, with the shell and the programs that this needs.
+    #[default]
+    Script,
+    /// `erlexec`: the image has neither a shell nor what a shell would run.
+    Direct,
+}
+
+/// The arguments of the virtual machine.
+const VM_ARGUMENTS: &str = "vm.args";
+
+/// The name of the file that takes the place of `vm.args`, when that says
+/// what works with a shell only.
+const DIRECT_ARGUMENTS: &str = "direct.vm.args";
+
+/// The name of the boot file of a system that restarts after its
+/// configuration.
+const DIRECT_BOOT: &str = "direct.boot";
+
+/// The programs of ERTS that the virtual machine runs without a shell; `beam`
+/// starts the names of several.
+const PROGRAMS: [&str; 3] = ["erlexec", "erl_child_setup", "inet_gethost"];
+
+/// The supervisors of `os_mon` that have a shell run their programs.
+const SUPERVISORS: [&str; 3] = ["start_cpu_sup", "start_disksup", "start_memsup"];
+
+/// How a release starts without its scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Direct {
+    /// The first arguments of `erlexec`, with `$RELEASE_MODE` in them.
+    flags: Vec<String>,
+    /// The variable of the boot file that names the directory of libraries.
+    boot_variable: String,
+    /// What follows the arguments of the virtual machine.
+    rest: &'static [&'static str],
+    /// What `env.sh` sets.
+    variables: Vec<(String, String)>,
+    /// What `bin/server` sets, if there is one.
+    server: Option<Vec<(String, String)>>,
+    /// The name of the boot file, if the environment names no other.
+    boot_file: String,
+    /// What takes the place of `vm.args`.
+    arguments: Option<String>,
+    /// What takes the place of the boot file, when the system restarts after
+    /// its configuration.
+    restarting: Option<Vec<u8>>,
+    has_os_mon: bool,
+}
+
+/// The command and the environment that start a release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// Returns why a path of the release is not in an image without a shell.
+pub(super) fn unwanted(root: &Path, relative: &Path) -> Option<&'static str> {
+    let text = relative.to_string_lossy();
+    if text.starts_with("lib/") || root.join(relative).is_dir() {
+        return None;
+    }
+    let (directory, name) = text.rsplit_once('/').unwrap_or(("", &text));
+    if directory.starts_with("erts-") && directory.ends_with("/bin") {
+        let is_run = PROGRAMS.contains(&name) || name.starts_with("beam");
+        return (!is_run).then_some("nothing starts it without a shell");
+    }
+    let is_script = name.ends_with(".bat")
+        || (directory.starts_with("releases/") && name == "env.sh")
+        || starts_as_script(&root.join(relative));
+    is_script.then_some("the image has no shell that could run it")
+}
+
+fn starts_as_script(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut start = [0; 2];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && &start == b"#!"
+}
+
+impl Direct {
+    /// Returns whether the release has a `bin/server` that starts it.
+    pub(crate) fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Returns whether another file takes the place of `vm.args`.
+    pub(super) fn replaces_arguments(&self) -> bool {
+        self.arguments.is_some()
+    }
+
+    /// Returns the files that the release gets, by their paths in it.
+    pub(super) fn files(&self, mix: &MixRelease) -> Vec<(String, Vec<u8>)> {
+        let arguments = self.arguments.as_ref();
+        let arguments = arguments.map(|text| (DIRECT_ARGUMENTS, text.as_bytes().to_vec()));
+        let boot = self.restarting.as_ref();
+        let boot = boot.map(|bytes| (DIRECT_BOOT, bytes.clone()));
+        let files = [arguments, boot].into_iter().flatten();
+        let path = |name: &str| format!("releases/{}/{name}", mix.version);
+        files.map(|(name, bytes)| (path(name), bytes)).collect()
+    }
+
+    /// Returns what starts the release below `prefix`, as `bin/server` would
+    /// or as its own script would; `given` is what the user sets.
+    pub(crate) fn start(
+        &self,
+        prefix: &ImagePath,
+        mix: &MixRelease,
+        as_server: bool,
+        given: &[(String, String)],
+    ) -> Start {
+        let place = Place { prefix, mix };
+        let mut environment = self.variables.clone();
+        if let (Some(server), true) = (&self.server, as_server) {
+            environment.extend(server.iter().cloned());
+        }
+        environment.retain(|(name, _)| name != "RELEASE_DISTRIBUTION");
+        for (name, value) in self.defaults(&place) {
+            if !environment.iter().any(|(known, _)| *known == name) {
+                environment.push((name, value));
+            }
+        }
+        for (name, value) in &mut environment {
+            let mut last = given.iter().rev();
+            if let Some((_, given)) = last.find(|(given, _)| given == name) {
+                value.clone_from(given);
+            }
+        }
+        let arguments = self.command(&place, &environment);
+        Start {
+            arguments,
+            environment,
+        }
+    }
+
+    /// The variables that the script sets unless they are set.
+    fn defaults(&self, place: &Place<'_>) -> Vec<(String, String)> {
+        let (name, version) = (&place.mix.name, &place.mix.version);
+        let erlexec = [
+            (
+                "BINDIR",
+                place.below(&format!("erts-{}/bin", place.mix.erts)),
+            ),
+            ("EMU", "beam".to_owned()),
+            ("PROGNAME", "erl".to_owned()),
+            ("ROOTDIR", place.prefix.to_string()),
+            ("RELEASE_NAME", name.clone()),
+            ("RELEASE_VSN", version.clone()),
+        ];
+        let of_mix = [
+            ("RELEASE_BOOT_SCRIPT", self.boot_name().to_owned()),
+            ("RELEASE_BOOT_SCRIPT_CLEAN", "start_clean".to_owned()),
+            ("RELEASE_COMMAND", "start".to_owned()),
+            ("RELEASE_DISTRIBUTION", "none".to_owned()),
+            ("RELEASE_MODE", "embedded".to_owned()),
+            ("RELEASE_NODE", name.clone()),
+            ("RELEASE_PROG", name.clone()),
+            ("RELEASE_REMOTE_VM_ARGS", place.version("remote.vm.args")),
+            ("RELEASE_ROOT", place.prefix.to_string()),
+            ("RELEASE_SYS_CONFIG", self.configuration(place)[1].clone()),
+            ("RELEASE_VM_ARGS", place.version(self.arguments_name())),
+        ];
+        let of_mix = of_mix.into_iter().filter(|_| !place.mix.is_relx);
+        let all = erlexec.into_iter().chain(of_mix);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn boot_name(&self) -> &str {
+        match self.restarting.is_some() {
+            true => DIRECT_BOOT.trim_end_matches(".boot"),
+            false => &self.boot_file,
+        }
+    }
+
+    /// The configuration that the virtual machine reads, and the one that the
+    /// providers know; both without `.config`.
+    fn configuration(&self, place: &Place<'_>) -> [String; 2] {
+        match self.restarting.is_some() {
+            true => temporary(place.mix),
+            false => [place.version("sys"), place.version("sys")],
+        }
+    }
+
+    fn arguments_name(&self) -> &'static str {
+        match self.arguments.is_some() {
+            true => DIRECT_ARGUMENTS,
+            false => VM_ARGUMENTS,
+        }
+    }
+
+    fn command(&self, place: &Place<'_>, environment: &[(String, String)]) -> Vec<String> {
+        let value = |wanted: &str| {
+            let found = environment.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        let boot = value("RELEASE_BOOT_SCRIPT").unwrap_or_else(|| self.boot_name().to_owned());
+        let [read, _] = self.configuration(place);
+        let given = value("RELEASE_SYS_CONFIG").filter(|_| self.restarting.is_none());
+        let config = given.unwrap_or(read);
+        let vm_arguments = value("RELEASE_VM_ARGS");
+        let vm_arguments = vm_arguments.unwrap_or_else(|| place.version(self.arguments_name()));
+        let mut words = vec![place.below(&format!("erts-{}/bin/erlexec", place.mix.erts))];
+        words.extend(self.flags.iter().map(|word| match word.strip_prefix('$') {
+            Some(variable) => value(variable).unwrap_or_default(),
+            None => word.clone(),
+        }));
+        let paths = [
+            ("-config", config),
+            ("-boot", place.version(&boot)),
+            ("-boot_var", self.boot_variable.clone()),
+        ];
+        words.extend(
+            paths
+                .into_iter()
+                .flat_map(|(flag, path)| [flag.to_owned(), path]),
+        );
+        words.extend([place.below("lib"), "-args_file".to_owned(), vm_arguments]);
+        if self.has_os_mon {
+            for supervisor in SUPERVISORS {
+                words.extend(["-os_mon", supervisor, "false"].map(str::to_owned));
+            }
+        }
+        words.extend(self.rest.iter().map(|word| (*word).to_owned()));
+        words
+    }
+}
+
+/// Where a system that restarts has its configuration, without `.config`.
+fn temporary(mix: &MixRelease) -> [String; 2] {
+    let (name, version) = (&mix.name, &mix.version);
+    ["start", "runtime"].map(|kind| format!("/tmp/{name}-{version}.{kind}"))
+}
+
+/// Where the release lies in the image.
+struct Place<'a> {
+    prefix: &'a ImagePath,
+    mix: &'a MixRelease,
+}
+
+impl Place<'_> {
+    fn below(&self, path: &str) -> String {
+        let prefix = self.prefix.to_string();
+        format!("{}/{path}", prefix.trim_end_matches('/'))
+    }
+
+    fn version(&self, name: &str) -> String {
+        self.below(&format!("releases/{}/{name}", self.mix.version))
+    }
+}
+
+#[cfg(test)]
+mod tests;

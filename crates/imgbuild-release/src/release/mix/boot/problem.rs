@@ -1,0 +1,78 @@
+//! Why a release cannot start without a shell.
+
+use std::fmt;
+
+/// Something that only a shell could do; paths are relative to the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BootProblem {
+    /// There is no virtual machine to be started.
+    NoRuntime {
+        /// The version of ERTS that the release wants.
+        version: String,
+    },
+    /// A script is missing, or others than the known tools wrote it.
+    Script {
+        /// The script.
+        path: String,
+    },
+    /// A line of a script that does more than set a variable.
+    Line {
+        /// The script.
+        path: String,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// The release restarts after its configuration, and its boot file is
+    /// none that could be made to.
+    Restarts {
+        /// The boot file.
+        path: String,
+    },
+    /// Variables in a file are replaced when the release starts.
+    Replaced {
+        /// The file.
+        path: String,
+    },
+    /// The script runs other scripts before the virtual machine.
+    Hooks {
+        /// The script.
+        path: String,
+    },
+    /// A file without which nothing starts.
+    Missing {
+        /// The file.
+        path: String,
+    },
+}
+
+impl fmt::Display for BootProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuntime { version } => write!(
+                formatter,
+                "it has no Erlang runtime of its own: `erts-{version}` is missing"
+            ),
+            Self::Script { path } => write!(
+                formatter,
+                "`{path}` is not the script that `mix release` or relx writes, so nothing says what it would run"
+            ),
+            Self::Line { path, line } => write!(
+                formatter,
+                "line {line} of `{path}` does more than give a variable a plain value"
+            ),
+            Self::Restarts { path } => write!(
+                formatter,
+                "`reboot_system_after_config` is set, for which the start script copies the configuration, and `{path}` is no boot file that could do so"
+            ),
+            Self::Replaced { path } => write!(
+                formatter,
+                "the start script would replace variables in `{path}`"
+            ),
+            Self::Hooks { path } => {
+                write!(formatter, "`{path}` runs hooks before the virtual machine")
+            }
+            Self::Missing { path } => write!(formatter, "`{path}` is missing"),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What the generated start scripts say, read off their text.
+//!
+//! Only what the known tools write is understood: `mix release` of Elixir 1.9
+//! and later, `bin/server` of Phoenix, and the extended script of relx.
+
+/// The function of Elixir that handles what follows the flags.
+const START: &str = "start_cli";
+
+/// In the `sys.config` of a release that writes its configuration again.
+pub(super) const RUNTIME_CONFIG: &str = "RUNTIME_CONFIG=true";
+
+/// Reads off `releases/VSN/elixir` with which flags it starts the virtual
+/// machine before those that it is given.
+///
+/// ```text
+/// if [ "$MODE" != "iex" ]; then ERL="-noshell -s elixir start_cli $ERL"; fi
+/// set -- "$ERTS_BIN$ERL_EXEC" $ELIXIR_ERL_OPTIONS $ERL "$@"
+/// ```
+///
+/// That is Elixir 1.9 to 1.14; 1.15 has no first line but `-s elixir
+/// start_cli` in the second, 1.16 `start_$MODE`, and later ones are as the
+/// first with `-noshell` in the second.
+pub(super) fn elixir_flags(text: &str) -> Option<Vec<String>> {
+    let command = text.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("set -- \"$ERTS_BIN$ERL_EXEC\" ")?;
+        rest.strip_suffix(" \"$@\"")
+    })?;
+    let flags = text.lines().find_map(|line| {
+        let rest = line.split_once("then ERL=\"")?.1;
+        let flags = rest.split_once(" $ERL\"")?.0;
+        flags.contains(START).then_some(flags)
+    });
+    let mode = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MODE=\"")?.strip_suffix('"'));
+    let words = command.split(' ').map(|word| match word {
+        "$ELIXIR_ERL_OPTIONS" => String::new(),
+        "$ERL" => flags.unwrap_or_default().to_owned(),
+        _ => word.replace("$MODE", mode.unwrap_or("$MODE")),
+    });
+    let words = plain_words(&words.collect::<Vec<_>>().join(" "), &[])?;
+    words.iter().any(|word| word == START).then_some(words)
+}
+
+/// Reads off `bin/NAME` which further flags its `start` gives; the mode stays
+/// the variable that it is.
+pub(super) fn start_flags(text: &str) -> Option<Vec<String>> {
+    let body = text.split_once("\nstart () {\n")?.1;
+    let body = body.split_once("\n}")?.0;
+    let expected = [
+        "--erl-config \"$RELEASE_SYS_CONFIG\"",
+        "--boot \"$REL_VSN_DIR/$RELEASE_BOOT_SCRIPT\"",
+        "--boot-var RELEASE_LIB \"$RELEASE_ROOT/lib\"",
+        "--vm-args \"$RELEASE_VM_ARGS\"",
+    ];
+    if expected.iter().any(|words| !body.contains(words)) {
+        return None;
+    }
+    let Some((_, rest)) = body.split_once("--erl \"") else {
+        return Some(Vec::new());
+    };
+    plain_words(rest.split_once('"')?.0, &["$RELEASE_MODE"])
+}
+
+/// Reads the variables of an `env.sh` that does nothing else.
+///
+/// # Errors
+///
+/// With the number of the first line that does.
+pub(super) fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        match Line::parse(line) {
+            Line::Nothing => {}
+            Line::Sets(name, value) => found.push((name, value)),
+            Line::Other => return Err(index + 1),
+        }
+    }
+    Ok(found)
+}
+
+/// Reads what `bin/server` sets before it starts the script called `name`.
+///
+/// # Errors
+///
+/// With the number of the first line that does something else, or of the
+/// line after the last when nothing is started.
+pub(super) fn server(text: &str, name: &str) -> Result<Vec<(String, String)>, usize> {
+    let mut found = Vec::new();
+    let start = format!("exec ./{name} start");
+    let moves = "cd -P -- \"$(dirname -- \"$0\")\"";
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(before) = line.strip_suffix(&start) {
+            let variables: Option<Vec<_>> = before.split_whitespace().map(assignment).collect();
+            found.extend(variables.ok_or(index + 1)?);
+            return Ok(found);
+        }
+        match Line::parse(line) {
+            Line::Nothing => {}
+            Line::Sets(name, value) => found.push((name, value)),
+            Line::Other if line == moves => {}
+            Line::Other => return Err(index + 1),
+        }
+    }
+    Err(text.lines().count() + 1)
+}
+
+/// Reads off relx's extended script which variable of the boot file stands
+/// for the directory of libraries.
+pub(super) fn relx_boot_variable(text: &str) -> Option<String> {
+    let start = text.split_once("\"$BINDIR/erlexec\" $FOREGROUNDOPTIONS")?.1;
+    let name = start
+        .split_once("-boot_var ")?
+        .1
+        .split_whitespace()
+        .next()?;
+    is_name(name).then(|| name.to_owned())
+}
+
+/// Returns whether relx's script runs others before the virtual machine.
+pub(super) fn has_hooks(text: &str) -> bool {
+    let hooks = |line: &str| {
+        line.trim()
+            .strip_prefix("PRE_START_HOOKS=\"")
+            .map(str::to_owned)
+    };
+    let first = text.lines().find_map(hooks);
+    first.is_some_and(|hooks| !hooks.trim_end_matches('"').is_empty())
+}
+
+/// A line of a script that only sets variables.
+enum Line {
+    Nothing,
+    Sets(String, String),
+    Other,
+}
+
+impl Line {
+    fn parse(line: &str) -> Self {
+        let line = line.trim();
+        let is_option = line.starts_with("set -") && !line.contains([';', '&', '|', '$']);
+        if line.is_empty() || line.starts_with('#') || is_option {
+            return Self::Nothing;
+        }
+        let rest = line.strip_prefix("export ").map_or(line, str::trim_start);
+        if rest.len() < line.len() && is_name(rest) {
+            // A variable of a line above.
+            return Self::Nothing;
+        }
+        match assignment(rest) {
+            Some((name, value)) => Self::Sets(name, value),
+            None => Self::Other,
+        }
+    }
+}
+
+/// Parses `NAME=VALUE` with a value in which nothing is substituted.
+fn assignment(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let value = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+            let is_plain =
+                |letter: char| letter != quote && (quote == '\'' || !"$`\\".contains(letter));
+            inner.chars().all(is_plain).then_some(inner)?
+        }
+        _ => value.chars().all(is_plain).then_some(value)?,
+    };
+    is_name(name).then(|| (name.to_owned(), value.to_owned()))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    !text.is_empty()
+        && text.chars().all(is_letter)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "_-./:@%+,=".contains(letter)
+}
+
+/// Splits flags in which a shell would change nothing but `variables`.
+fn plain_words(text: &str, variables: &[&str]) -> Option<Vec<String>> {
+    let words = text.split_whitespace();
+    let taken = words.map(|word| {
+        let is_known = variables.contains(&word) || word.chars().all(is_plain);
+        is_known.then(|| word.to_owned())
+    });
+    taken.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        list.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn the_flags_of_elixir_are_read_of_every_version() {
+        let old = "if [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
+            set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
+        let new = "MODE=\"cli\"\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-s elixir start_cli $ERL\"; fi\n\
+            set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
+        let version15 = "set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS -s elixir start_cli $ERL \"$@\"\n";
+        let version16 = "MODE=\"cli\"\n\
+            set -- \"$ERTS_BIN$ERL_EXEC\" -noshell $ELIXIR_ERL_OPTIONS -s elixir start_$MODE $ERL \"$@\"\n";
+        for text in [old, new, version15, version16] {
+            let flags = elixir_flags(text).unwrap();
+            assert_eq!(flags, ["-noshell", "-s", "elixir", "start_cli"]);
+        }
+        assert_eq!(elixir_flags("#!/bin/sh\nexec erl\n"), None);
+        let changed = new.replace("-noshell", "-pa \"$HOME\"");
+        assert_eq!(elixir_flags(&changed), None);
+    }
+
+    #[test]
+    fn the_flags_of_start_keep_the_mode_open() {
+        let body = |erl: &str| {
+            format!(
+                "\nstart () {{\n  exec x \\\n {erl} --erl-config \"$RELEASE_SYS_CONFIG\" \\\n \
+                 --boot \"$REL_VSN_DIR/$RELEASE_BOOT_SCRIPT\" --boot-var RELEASE_LIB \"$RELEASE_ROOT/lib\" \
+                 --vm-args \"$RELEASE_VM_ARGS\" \"$@\"\n}}\n"
+            )
+        };
+        for (erl, expected) in [
+            ("--erl \"-mode $RELEASE_MODE\"", Some("-mode $RELEASE_MODE")),
+            ("", Some("")),
+            ("--erl \"-x $OTHER\"", None),
+        ] {
+            let found = start_flags(&body(erl)).map(|words| words.join(" "));
+            assert_eq!(found.as_deref(), expected, "{erl}");
+        }
+        assert_eq!(start_flags("\nstart () {\n  exec ./other\n}\n"), None);
+    }
+
+    #[test]
+    fn variables_with_plain_values_are_read() {
+        let text = "#!/bin/sh\n\n# a\nexport A=1\nB='x $y'\nexport B\n  export C=\"a b\"\nset -e\nexport D=\n";
+        let expected = pairs(&[("A", "1"), ("B", "x $y"), ("C", "a b"), ("D", "")]);
+        assert_eq!(variables(text), Ok(expected));
+        for line in [
+            "export A=$HOME",
+            "A=`hostname`",
+            "export A=\"$(hostname)\"",
+            "if true; then",
+            "export A=1; rm x",
+            "A=1 B=2",
+            "export A='a'b'",
+            "set -e; x",
+        ] {
+            assert_eq!(variables(&format!("#!/bin/sh\n{line}\n")), Err(2), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_server_of_phoenix_is_read() {
+        let head = "#!/bin/sh\nset -eu\n\ncd -P -- \"$(dirname -- \"$0\")\"\n";
+        let phoenix = format!("{head}PHX_SERVER=true exec ./shop start\n");
+        assert_eq!(
+            server(&phoenix, "shop"),
+            Ok(pairs(&[("PHX_SERVER", "true")]))
+        );
+        let plain = format!("{head}export A=1\nexec ./shop start\n");
+        assert_eq!(server(&plain, "shop"), Ok(pairs(&[("A", "1")])));
+        assert_eq!(server(&phoenix, "other"), Err(5));
+        assert_eq!(server(head, "shop"), Err(5));
+        let migrating = format!("{head}./migrate\nexec ./shop start\n");
+        assert_eq!(server(&migrating, "shop"), Err(5));
+    }
+
+    #[test]
+    fn relx_says_its_variable_and_its_hooks() {
+        let text = "PRE_START_HOOKS=\"\"\n exec \"$BINDIR/erlexec\" $FOREGROUNDOPTIONS \\\n -boot \"$BOOTFILE\" -mode x \\\n -boot_var SYSTEM_LIB_DIR \"$SYSTEM_LIB_DIR\" \\\n";
+        assert_eq!(relx_boot_variable(text).as_deref(), Some("SYSTEM_LIB_DIR"));
+        assert_eq!(relx_boot_variable("exec erl"), None);
+        assert!(!has_hooks(text));
+        assert!(has_hooks("PRE_START_HOOKS=\"hooks/pre|x\"\n"));
+    }
+}

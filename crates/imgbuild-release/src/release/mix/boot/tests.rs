@@ -1,0 +1,255 @@
+use super::*;
+use crate::error::Result;
+
+const ELIXIR: &str = "#!/bin/sh\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
+    set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
+
+const OWN: &str = "#!/bin/sh\n\nstart () {\n  exec x --erl \"-mode $RELEASE_MODE\" --erl-config \"$RELEASE_SYS_CONFIG\" \
+    --boot \"$REL_VSN_DIR/$RELEASE_BOOT_SCRIPT\" --boot-var RELEASE_LIB \"$RELEASE_ROOT/lib\" \
+    --vm-args \"$RELEASE_VM_ARGS\" \"$@\"\n}\n";
+
+const RELX: &str = "#!/bin/sh\nPRE_START_HOOKS=\"\"\nRELX_X=1\nexec \"$BINDIR/erlexec\" $FOREGROUNDOPTIONS \
+    -boot_var SYSTEM_LIB_DIR \"$SYSTEM_LIB_DIR\"\n";
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A release of `mix release`, with further files or others.
+fn release(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let always = [
+        ("releases/start_erl.data", "13.1 1.0"),
+        (
+            "releases/1.0/shop.rel",
+            "{release,{\"shop\",\"1.0\"},{erts,\"13.1\"},[]}.",
+        ),
+        ("releases/1.0/start.boot", "boot"),
+        ("releases/1.0/sys.config", "%% RUNTIME_CONFIG=false\n[].\n"),
+        ("releases/1.0/vm.args", "## nothing\n"),
+        ("releases/1.0/elixir", ELIXIR),
+        ("releases/1.0/env.sh", "#!/bin/sh\n# nothing\n"),
+        ("bin/shop", OWN),
+        ("erts-13.1/bin/erlexec", ""),
+    ];
+    for (path, text) in always.iter().chain(files) {
+        write(directory.path(), path, text);
+    }
+    directory
+}
+
+fn read_release(directory: &tempfile::TempDir) -> Result<(Direct, MixRelease, Vec<String>)> {
+    let mix = super::super::describe(directory.path())?;
+    let (direct, warnings) = read(directory.path(), &mix, &|path| path.starts_with("left"))?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok((direct, mix, warnings))
+}
+
+fn start_of(files: &[(&str, &str)], as_server: bool, given: &[(&str, &str)]) -> Start {
+    let directory = release(files);
+    let (direct, mix, _) = read_release(&directory).unwrap();
+    let given: Vec<(String, String)> = given
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    direct.start(&ImagePath::parse("/app").unwrap(), &mix, as_server, &given)
+}
+
+fn value<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
+    let mut found = start.environment.iter().filter(|(known, _)| known == name);
+    let value = found.next().map(|(_, value)| value.as_str());
+    assert!(found.next().is_none(), "{name} is set twice");
+    value
+}
+
+#[test]
+fn the_virtual_machine_gets_what_the_script_would_give_it() {
+    let start = start_of(&[], false, &[]);
+    assert_eq!(
+        start.arguments.join(" "),
+        "/app/erts-13.1/bin/erlexec -noshell -s elixir start_cli -mode embedded \
+         -config /app/releases/1.0/sys -boot /app/releases/1.0/start -boot_var RELEASE_LIB /app/lib \
+         -args_file /app/releases/1.0/vm.args -extra --no-halt"
+    );
+    for (name, expected) in [
+        ("BINDIR", "/app/erts-13.1/bin"),
+        ("ROOTDIR", "/app"),
+        ("RELEASE_ROOT", "/app"),
+        ("RELEASE_NAME", "shop"),
+        ("RELEASE_VSN", "1.0"),
+        ("RELEASE_MODE", "embedded"),
+        ("RELEASE_DISTRIBUTION", "none"),
+        ("RELEASE_SYS_CONFIG", "/app/releases/1.0/sys"),
+    ] {
+        assert_eq!(value(&start, name), Some(expected), "{name}");
+    }
+    assert_eq!(value(&start, "RELEASE_COOKIE"), None);
+}
+
+#[test]
+fn the_environment_decides_as_it_does_for_the_script() {
+    let files = [(
+        "releases/1.0/env.sh",
+        "export RELEASE_MODE=interactive\nexport RELEASE_DISTRIBUTION=name\nexport A=1\n",
+    )];
+    let start = start_of(&files, false, &[]);
+    assert!(start.arguments.join(" ").contains("-mode interactive "));
+    assert_eq!(value(&start, "A"), Some("1"));
+    assert_eq!(value(&start, "RELEASE_DISTRIBUTION"), Some("none"));
+    let given = [
+        ("RELEASE_MODE", "embedded"),
+        ("RELEASE_BOOT_SCRIPT", "other"),
+        ("B", "2"),
+    ];
+    let start = start_of(&files, false, &given);
+    let command = start.arguments.join(" ");
+    assert!(
+        command.contains("-mode embedded ") && command.contains("-boot /app/releases/1.0/other ")
+    );
+    assert_eq!(value(&start, "B"), None, "it is the user's own");
+}
+
+#[test]
+fn the_server_adds_its_variables() {
+    let text = "#!/bin/sh\nset -eu\ncd -P -- \"$(dirname -- \"$0\")\"\nPHX_SERVER=true exec ./shop start\n";
+    let files = [("bin/server", text)];
+    assert_eq!(
+        value(&start_of(&files, true, &[]), "PHX_SERVER"),
+        Some("true")
+    );
+    assert_eq!(value(&start_of(&files, false, &[]), "PHX_SERVER"), None);
+}
+
+#[test]
+fn what_runs_programs_by_a_shell_is_not_started() {
+    let files = [("lib/os_mon-2.8/ebin/os_mon.app", "")];
+    let command = start_of(&files, false, &[]).arguments.join(" ");
+    assert!(
+        command.contains(" -os_mon start_disksup false "),
+        "{command}"
+    );
+    let directory = release(&files);
+    let (_, _, warnings) = read_release(&directory).unwrap();
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn a_release_of_relx_starts_by_its_own_flags() {
+    let files = [
+        ("bin/shop", RELX),
+        (
+            "releases/1.0/vm.args",
+            "-sname shop\n-setcookie secret-value\n+K true\n",
+        ),
+    ];
+    let directory = release(&files);
+    let (direct, mix, warnings) = read_release(&directory).unwrap();
+    let start = direct.start(&ImagePath::parse("/").unwrap(), &mix, false, &[]);
+    assert_eq!(
+        start.arguments.join(" "),
+        "/erts-13.1/bin/erlexec -noinput +Bd -mode embedded -config /releases/1.0/sys \
+         -boot /releases/1.0/start -boot_var SYSTEM_LIB_DIR /lib -args_file /releases/1.0/direct.vm.args --"
+    );
+    let kept = b"\n\n+K true\n".to_vec();
+    assert_eq!(
+        direct.files(&mix),
+        [("releases/1.0/direct.vm.args".to_owned(), kept)]
+    );
+    let warning = warnings.concat();
+    assert!(warning.contains("`-sname`, `-setcookie`") && !warning.contains("secret-value"));
+}
+
+#[test]
+fn everything_that_needs_a_shell_is_named_at_once() {
+    let directory = release(&[
+        ("releases/1.0/env.sh", "#!/bin/sh\nexport A=$(hostname)\n"),
+        ("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n"),
+        ("bin/server", "#!/bin/sh\n./migrate\nexec ./shop start\n"),
+    ]);
+    fs::remove_dir_all(directory.path().join("erts-13.1")).unwrap();
+    fs::remove_file(directory.path().join("releases/1.0/vm.args")).unwrap();
+    let text = read_release(&directory).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "it has no Erlang runtime of its own: `erts-13.1` is missing",
+            "line 2 of `releases/1.0/env.sh` does more than give a variable a plain value",
+            "line 2 of `bin/server` does more than give a variable a plain value",
+            "`reboot_system_after_config` is set, for which the start script copies the configuration, and `releases/1.0/start.boot` is no boot file that could do so",
+            "`releases/1.0/vm.args` is missing",
+        ]
+    );
+}
+
+/// `{script, {}, [{kernelProcess, application_controller, []}]}`.
+const BOOT: &[u8] =
+    b"\x83h\x03w\x06scripth\0l\0\0\0\x01h\x03w\x0dkernelProcessw\x16application_controllerjj";
+
+#[test]
+fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
+    let directory = release(&[("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n")]);
+    fs::write(directory.path().join("releases/1.0/start.boot"), BOOT).unwrap();
+    let (direct, mix, _) = read_release(&directory).unwrap();
+    let given = [("RELEASE_SYS_CONFIG".to_owned(), "/x".to_owned())];
+    for given in [&[][..], &given] {
+        let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, given);
+        let command = start.arguments.join(" ");
+        let expected = "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ";
+        assert!(command.contains(expected), "{command}");
+    }
+    let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
+    let written = value(&start, "RELEASE_SYS_CONFIG");
+    assert_eq!(written, Some("/tmp/shop-1.0.runtime"));
+    let files = direct.files(&mix);
+    assert_eq!(files.len(), 1);
+    let text = String::from_utf8_lossy(&files[0].1);
+    assert_eq!(text.matches("/tmp/shop-1.0.runtime.config").count(), 2);
+    assert_eq!(text.matches("/tmp/shop-1.0.start.config").count(), 3);
+}
+
+#[test]
+fn scripts_of_others_are_refused() {
+    for (path, text) in [
+        ("releases/1.0/elixir", "#!/bin/sh\nexec erl\n"),
+        ("bin/shop", "#!/bin/sh\nexec erl\n"),
+        ("bin/shop", "#!/bin/sh\n: RELX_\nexec erl\n"),
+    ] {
+        let text = read_release(&release(&[(path, text)]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains(&format!("`{path}` is not the script")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_nothing_can_run_is_unwanted() {
+    let directory = release(&[
+        ("erts-13.1/bin/beam.smp", "ELF"),
+        ("erts-13.1/bin/epmd", "ELF"),
+        ("bin/tool", "ELF"),
+        ("bin/shop.bat", "@echo"),
+        ("lib/inets-8.2/priv/bin/runcgi.sh", "#!/bin/sh"),
+    ]);
+    for (path, expected) in [
+        ("erts-13.1/bin/beam.smp", false),
+        ("erts-13.1/bin/erlexec", false),
+        ("erts-13.1/bin/epmd", true),
+        ("erts-13.1/bin", false),
+        ("bin/shop", true),
+        ("bin/shop.bat", true),
+        ("bin/tool", false),
+        ("releases/1.0/env.sh", true),
+        ("releases/1.0/elixir", true),
+        ("releases/1.0/sys.config", false),
+        ("lib/inets-8.2/priv/bin/runcgi.sh", false),
+    ] {
+        let found = unwanted(directory.path(), Path::new(path));
+        assert_eq!(found.is_some(), expected, "{path}");
+    }
+}

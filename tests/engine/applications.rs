@@ -1,0 +1,263 @@
+//! Applications in other languages, each as little privileged as it can be.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use imgbuild_testing::{read_file, sandbox::finish};
+
+use crate::support::docker::{Container, Engine, http_get};
+use crate::support::image::{Built, build, build_in, sandbox};
+use crate::support::{has_tools, program, skip};
+
+/// As little as a container can have.
+const CONFINED: [&str; 4] = [
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--publish=127.0.0.1::4000",
+];
+
+/// The Python that images find; a shim of the same name may come first here.
+const PYTHON: &str = "/usr/bin/python3";
+
+fn check(container: &Container<'_>, answers: &[(&str, &str)]) {
+    let address = container.published("4000/tcp");
+    for (path, expected) in answers {
+        assert_eq!(http_get(&address, path), format!("{expected}\n"), "{path}");
+    }
+    let clock = Instant::now();
+    container.stop();
+    let stopped = clock.elapsed();
+    assert!(stopped < Duration::from_secs(5), "{stopped:?}");
+    assert_eq!(container.exit_code(), 0, "{}", container.logs());
+}
+
+fn roots(built: &Built) -> String {
+    let bundle = Path::new("etc/ssl/certs/ca-certificates.crt");
+    let bundle = read_file(&built.archive, bundle).expect("the bundle is a file");
+    let text = String::from_utf8(bundle).expect("it is text");
+    text.matches("-----BEGIN CERTIFICATE-----")
+        .count()
+        .to_string()
+}
+
+#[test]
+fn a_node_application_serves_confined() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_tools(&["node"]) {
+        return;
+    }
+    let release = program::sources("node_app");
+    let built = build(&release, "node", &["--tzdata", "--env=LANG=C.UTF-8"]);
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&[&CONFINED[..], &["--tmpfs=/tmp"]].concat());
+    check(
+        &container,
+        &[
+            ("/", "hello from another package"),
+            (
+                "/crypto",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+            ("/roots", "true"),
+            ("/language", "Januar"),
+            ("/user", "65532"),
+            ("/pid", "1"),
+            ("/file", "größe"),
+        ],
+    );
+}
+
+/// Packages of the index with a module of machine code, and what asks for
+/// them; installed once.
+fn python_release(name: &str, install: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
+    if !Path::new(PYTHON).exists() {
+        skip("`/usr/bin/python3`");
+        return None;
+    }
+    let mut is_installed = true;
+    let project = program::variant("python_app", name, |project| {
+        let release = project.join("release");
+        fs::create_dir_all(&release).expect("the target directory is ours");
+        fs::copy(project.join("app.py"), release.join("app.py")).expect("it was copied");
+        is_installed = release.join("installed").exists() || install(&release);
+    });
+    if !is_installed {
+        skip("package index of Python");
+        return None;
+    }
+    let release = project.join("release");
+    fs::write(release.join("installed"), "").expect("the target directory is ours");
+    Some(release)
+}
+
+fn pip(python: &Path, arguments: &[&str]) -> bool {
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-compile"])
+        .args(["--only-binary=:all:", "--disable-pip-version-check"])
+        .args(arguments)
+        .arg("markupsafe==2.1.5");
+    let outcome = finish(&mut command, b"");
+    outcome.code == Some(0)
+}
+
+fn check_python(engine: &Engine, built: &Built, prefix: &str) {
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&[&CONFINED[..], &["--tmpfs=/tmp"]].concat());
+    let roots = roots(built);
+    check(
+        &container,
+        &[
+            ("/", "&lt;größe&gt;"),
+            ("/native", "True"),
+            (
+                "/crypto",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+            ("/roots", &roots),
+            ("/database", "42"),
+            ("/zlib", "ok"),
+            ("/file", "größe"),
+            ("/prefix", prefix),
+            ("/user", "65532"),
+            ("/pid", "1"),
+        ],
+    );
+}
+
+#[test]
+fn a_python_application_with_its_packages_beside_it_serves_confined() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let install = |release: &Path| {
+        let target = release.to_str().expect("it has a plain name");
+        pip(Path::new(PYTHON), &["--target", target])
+    };
+    let Some(release) = python_release("python-target", install) else {
+        return;
+    };
+    let arguments = ["--program=python3", "--cmd=python3", "--cmd=app.py"];
+    let built = build(&release, "python", &arguments);
+    assert!(!built.has("bin/sh"));
+    check_python(&engine, &built, "/usr");
+}
+
+#[test]
+fn a_python_application_in_a_virtual_environment_serves_confined() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let install = |release: &Path| {
+        let mut command = Command::new(PYTHON);
+        command
+            .args(["-m", "venv", "--clear"])
+            .arg(release.join("venv"));
+        drop(finish(&mut command, b"").success());
+        pip(&release.join("venv/bin/python"), &[])
+    };
+    let Some(release) = python_release("python-venv", install) else {
+        return;
+    };
+    let arguments = ["--cmd=venv/bin/python", "--cmd=app.py"];
+    let built = build(&release, "python-venv", &arguments);
+    check_python(&engine, &built, "/app/venv");
+}
+
+#[test]
+fn a_script_of_a_virtual_environment_that_moves_is_refused() {
+    let directory = sandbox();
+    let script = format!("#!{}/venv/bin/python\\n", directory.path("").display());
+    let tree = format!(
+        "0755 file bin/serve \"{script}\"\nlink bin/python -> /usr/bin/python3\n0644 file pyvenv.cfg \"home = /usr/bin\\n\""
+    );
+    let release = directory.tree("venv", &tree).expect("there is room for it");
+    let release = release.to_str().expect("it has a plain name");
+    let words = ["--release", release, "--cmd=bin/serve", "--dry-run"];
+    let outcome = directory.run(words).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("is a part of the release and lands at `/app/bin/python`"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hint: let the release land where it was made with `--prefix`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_perl_script_finds_the_modules_of_perl() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_tools(&["perl"]) {
+        return;
+    }
+    let directory = sandbox();
+    let script = "#!/usr/bin/env perl\nuse strict;\nuse JSON::PP;\nuse POSIX qw(floor);\n\
+        use Digest::SHA qw(sha256_hex);\nuse Encode qw(decode);\nuse Socket;\n\
+        print JSON::PP->new->canonical->encode({floor => floor(2.5), user => $<, hash => sha256_hex('abc'), length => length(decode('UTF-8', 'größe'))}), \"\\n\";\n";
+    let tree = format!("0755 file bin/report {script:?}");
+    let release = directory
+        .tree("report", &tree)
+        .expect("there is room for it");
+    let built = build_in(directory, &release, "perl", &[]);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let outcome = image.run_with(&CONFINED[..3], &[], b"").success();
+        assert_eq!(
+            outcome.stdout_text(),
+            "{\"floor\":2,\"hash\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"length\":5,\"user\":65532}\n"
+        );
+    }
+}
+
+#[test]
+fn a_static_program_runs_confined() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_tools(&["musl-gcc"]) {
+        return;
+    }
+    let release = program::c_release("hello-confined", &["musl-gcc", "-static"]);
+    let built = build(&release, "hello-confined", &[]);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let outcome = image.run_with(&CONFINED[..3], &["there"], b"").success();
+        assert_eq!(outcome.stdout_text(), "hello there, user 65532\n");
+    }
+}
+
+#[test]
+fn a_service_that_is_a_shell_script_runs_confined() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let release = program::sources("shell_service");
+    let arguments = [
+        "--program=cat",
+        "--program=id",
+        "--program=sleep",
+        "--volume=/var/lib/service",
+    ];
+    let built = build(&release, "service", &arguments);
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&CONFINED[..3]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !container.logs().contains("as 65532 at 3\n") {
+        assert!(Instant::now() < deadline, "{}", container.logs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let clock = Instant::now();
+    container.stop();
+    assert!(clock.elapsed() < Duration::from_secs(5));
+    assert_eq!(container.exit_code(), 0, "{}", container.logs());
+    assert!(
+        container.logs().contains("ended at "),
+        "{}",
+        container.logs()
+    );
+}
