@@ -25,6 +25,7 @@ use imgbuild_release::addition::open_additions;
 use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
+use imgbuild_release::finding::Finding;
 use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
@@ -32,7 +33,7 @@ use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 use super::load::Engine;
 use super::provenance::CreatedBy;
 use super::registry::{self, Output, Push, Registries};
-use super::{base, cache, certificates, options, origin, provenance, report};
+use super::{base, cache, certificates, check, options, origin, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
@@ -80,10 +81,25 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     found.apply(&mut plan_options);
     let plan = Plan::new(ingredients, &plan_options)?;
     report::warnings(&plan, ui);
+    let store = cache.store.as_deref().filter(|_| !cache.reads_contents);
+    let findings = check::of_plan(&plan, arguments.output.check, store, ui);
+    let refusal = check::refusal(&findings, arguments.output.check);
     if arguments.output.dry_run {
         let origins = origin::Origins::new(given, &found);
-        printed(report::plan(&plan, &origins, arguments.output.json, ui))?;
-        return Ok(ExitCode::SUCCESS);
+        let shown = report::ShownPlan {
+            plan: &plan,
+            origins: &origins,
+            findings: &findings,
+        };
+        printed(report::plan(&shown, arguments.output.json, ui))?;
+        return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
+    }
+    if let Some(failure) = refusal {
+        if arguments.output.json {
+            let text = serde_json::json!({ "findings": findings }).to_string();
+            printed(ui.result(&text))?;
+        }
+        return Err(failure);
     }
     let interrupted = interrupt::watch()?;
     let primary = registry::primary(&arguments.registry, &targets)?;
@@ -98,6 +114,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         created_by: found.created_by,
         threads: options::threads(arguments.output.threads),
         interrupted,
+        findings,
     };
     let result = job.run(plan, ui);
     cache::close(&job.cache, &arguments.cache, ui);
@@ -383,6 +400,7 @@ struct Job<'a> {
     created_by: CreatedBy,
     threads: usize,
     interrupted: Arc<AtomicBool>,
+    findings: Vec<Finding>,
 }
 
 impl Job<'_> {
@@ -423,6 +441,7 @@ impl Job<'_> {
             pushes: &pushes,
             traffic: self.registries.traffic(),
             summary: &summary,
+            findings: &self.findings,
         };
         self.print(&result, ui)?;
         Ok(ExitCode::SUCCESS)

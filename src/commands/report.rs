@@ -10,6 +10,7 @@ use imgbuild_oci::image::Image;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
+use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
 use serde::Serialize;
@@ -78,6 +79,7 @@ pub(crate) struct Result<'a> {
     pub(crate) pushes: &'a [Push],
     pub(crate) traffic: Traffic,
     pub(crate) summary: &'a Summary,
+    pub(crate) findings: &'a [Finding],
 }
 
 /// Says which names a destination with a tag of its own does not list.
@@ -124,7 +126,6 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::NoErts { .. } => {
             Some("`--base` can bring it; `mix release` includes it by default")
         }
-        Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
 }
@@ -204,17 +205,19 @@ pub(crate) fn json(result: &Result<'_>) -> String {
         "sentBytes": result.traffic.sent,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
+        "findings": result.findings,
     })
     .to_string()
 }
 
-/// A plan, and where what was asked for comes from.
-#[derive(Serialize)]
-struct ShownPlan<'a> {
+/// A plan, where what was asked for comes from, and what the check found.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownPlan<'a> {
     #[serde(flatten)]
-    plan: &'a Plan,
+    pub(crate) plan: &'a Plan,
     #[serde(flatten)]
-    origins: &'a Origins,
+    pub(crate) origins: &'a Origins,
+    pub(crate) findings: &'a [Finding],
 }
 
 /// Prints the plan, as JSON or for people.
@@ -222,10 +225,10 @@ struct ShownPlan<'a> {
 /// # Errors
 ///
 /// When standard output is closed or full.
-pub(crate) fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io::Result<()> {
+pub(crate) fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
+    let ShownPlan { plan, origins, .. } = shown;
     if is_json {
-        let shown = ShownPlan { plan, origins };
-        let text = serde_json::to_string(&shown).map_err(io::Error::other)?;
+        let text = serde_json::to_string(shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();
