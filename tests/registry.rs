@@ -13,6 +13,7 @@ use crate::support::docker::{Engine, Loaded};
 use crate::support::{has_tools, image, limited, program, unique};
 
 mod fake;
+mod proxy;
 mod reuse;
 mod server;
 
@@ -192,6 +193,18 @@ fn a_password_comes_from_everywhere_that_it_is_kept() {
     );
     drop(push(&sandbox, &[&format!("{name}/me/c:1")], &[]).success());
 
+    docker_config(&mut sandbox, "not json");
+    let config = format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}}}}"#);
+    sandbox.set("DOCKER_AUTH_CONFIG", &config);
+    drop(push(&sandbox, &[&format!("{name}/me/e:1")], &[]).success());
+    sandbox.set("DOCKER_AUTH_CONFIG", "");
+    let warned = push(&sandbox, &[&format!("{name}/me/f:1")], &[]).exited(1);
+    let text = warned.stderr_text();
+    assert!(
+        text.contains("warning: cannot use the credentials in"),
+        "{text}"
+    );
+
     docker_config(&mut sandbox, "{}");
     sandbox.set("IMGBUILD_REGISTRY_USER", USER);
     sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
@@ -310,6 +323,29 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
 }
 
 #[test]
+fn layers_of_a_base_are_pushed_from_where_they_lie() {
+    let sandbox = with_small_release();
+    let other = sandbox.tree("other", "0644 file a \"below\"").unwrap();
+    for (output, base) in [("base.tar", "base.tar"), ("oci:base", "oci:base")] {
+        let outcome = sandbox.run(words(&other, &["--output", output, "--tag", "x/base:1"]));
+        drop(outcome.success());
+        let registry = FakeRegistry::start(Default::default()).unwrap();
+        let reference = format!("{}/me/app:1", registry.name());
+        let pushed = push(&sandbox, &[&reference], &["--base", base]).success();
+        drop(
+            sandbox
+                .run(["copy", &format!("docker://{reference}"), "oci:back"])
+                .success(),
+        );
+        drop(sandbox.run(["validate", "oci:back"]).success());
+        let again = push(&sandbox, &[&reference], &["--base", base, "--json"]).success();
+        let result: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(result["digest"], pushed.stdout_text().trim_end());
+        assert_eq!(result["sentBytes"], 0, "{}", again.report());
+    }
+}
+
+#[test]
 fn a_push_that_is_killed_is_finished_by_the_next() {
     if !has_tools(&TOOLS) {
         return;
@@ -342,6 +378,33 @@ fn a_push_that_is_killed_is_finished_by_the_next() {
             .success(),
     );
     drop(sandbox.run(["validate", "oci:back"]).success());
+}
+
+#[test]
+fn a_signal_ends_a_push_that_waits_for_the_registry() {
+    let sandbox = with_small_release();
+    let registry = FakeRegistry::start(Default::default()).unwrap();
+    let (told, is_waiting) = std::sync::mpsc::channel();
+    registry.when(move |request| {
+        if request.method == "PUT" {
+            if told.send(()).is_err() {
+                return None;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(20));
+        }
+        None
+    });
+    let reference = format!("{}/me/app:1", registry.name());
+    let mut command = sandbox.command(words("release", &["--tag", &reference, "--push"]));
+    let child = crate::runs::start(&mut command);
+    is_waiting.recv().unwrap();
+    let start = std::time::Instant::now();
+    crate::runs::signal(&child, "INT");
+    let (status, text) = crate::runs::end(child);
+    assert_eq!(status.code(), Some(130), "{text}");
+    assert!(text.ends_with("error: interrupted\n"), "{text}");
+    assert!(start.elapsed().as_secs() < 10, "{text}");
+    assert!(registry.contents().manifests.is_empty());
 }
 
 #[test]

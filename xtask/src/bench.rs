@@ -8,6 +8,7 @@
 mod bound;
 mod corpus;
 mod measure;
+mod push;
 mod subject;
 mod table;
 mod workload;
@@ -109,6 +110,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         Case::Warm,
         Case::Changed,
         Case::CacheFrom,
+        Case::Push,
+        Case::PushAgain,
+        Case::PushChanged,
     ];
     let cases = if arguments.cases.is_empty() {
         &all[..]
@@ -226,7 +230,7 @@ impl Bench {
             .collect();
         println!("\n### {}, workload `{}`\n", case.title(), workload.name());
         if !subjects.iter().any(Subject::is_imgbuild) {
-            println!("Not measured: this imgbuild has no flag for it.");
+            println!("Not measured: this imgbuild has no flag for it, or a program is missing.");
             return Ok(());
         }
         let mut rows: Vec<Row> = subjects
@@ -245,12 +249,20 @@ impl Bench {
                 }
             }
         }
+        let mut notes = Vec::new();
         for subject in &subjects {
-            self.place(subject, tree, 0).run_script(subject.last)?;
+            let place = self.place(subject, tree, 0);
+            place.run_script(subject.last)?;
+            if let Ok(note) = fs_err::read_to_string(place.directory.join("state/note")) {
+                notes.push(format!("{}: {}", subject.name, note.trim()));
+            }
         }
         fs_err::remove_dir_all(self.directory.join("run"))?;
         print!("{}", table::render(&rows, case.notes()));
         print!("{}", table::render_targets(&rows, case.targets()));
+        if !notes.is_empty() {
+            println!("\n{}.", notes.join("; "));
+        }
         Ok(())
     }
 
@@ -258,7 +270,7 @@ impl Bench {
         let place = self.place(subject, tree, round);
         if round == 0 {
             place.create()?;
-            place.run_script(subject.first)?;
+            place.run_script(&subject.first)?;
         }
         place.run_script(subject.before)?;
         place.measure(&subject.script, subject.is_daemon)

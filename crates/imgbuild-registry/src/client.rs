@@ -208,6 +208,7 @@ impl Client {
             plain_http: options.plain_http,
             chunk_bytes: options.chunk_bytes.max(1),
         };
+        client.transport.end_with(monitor);
         client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
         Ok(client)
     }

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
@@ -11,6 +13,7 @@ use ureq::{Agent, Proxy, SendBody, Timeout};
 
 use crate::answer;
 use crate::error::{NetworkError, NetworkKind};
+use crate::monitor::Monitor;
 use crate::secret::Secret;
 use crate::url::Origin;
 
@@ -67,7 +70,12 @@ pub(crate) struct Transport {
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
+    /// Held as long as there is anything to end.
+    life: Arc<()>,
 }
+
+/// How long a signal may wait to be noticed by who waits for a server.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What is sent.
 pub(crate) struct Request<'a> {
@@ -137,7 +145,24 @@ impl Transport {
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            life: Arc::new(()),
         })
+    }
+
+    /// Cuts all connections when the run should stop: a server that does not
+    /// answer would otherwise be waited for.
+    pub(crate) fn end_with(&self, monitor: &Arc<dyn Monitor>) {
+        let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
+        let life = Arc::downgrade(&self.life);
+        thread::spawn(move || {
+            while life.strong_count() > 0 {
+                if monitor.is_interrupted() {
+                    agent.shutdown();
+                    return;
+                }
+                thread::sleep(SLICE);
+            }
+        });
     }
 
     /// Returns how many requests were made, and how many bytes of bodies were

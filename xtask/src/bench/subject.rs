@@ -4,6 +4,7 @@
 //! between rounds.
 
 use super::Workload;
+use super::push;
 use super::table::{Limit, Target};
 use crate::process::{is_installed, succeeds};
 
@@ -20,6 +21,12 @@ pub(super) enum Case {
     Changed,
     /// The first build on this machine, with the layers of another
     CacheFrom,
+    /// The first push to an empty registry
+    Push,
+    /// A push from a fresh machine, nothing changed
+    PushAgain,
+    /// A push from a fresh machine, one file of 5 MB changed
+    PushChanged,
 }
 
 /// One way to get the image, or a lower bound of it.
@@ -27,7 +34,7 @@ pub(super) enum Case {
 pub(super) struct Subject {
     pub(super) name: String,
     /// Before the first round.
-    pub(super) first: &'static str,
+    pub(super) first: String,
     /// Before each round.
     pub(super) before: &'static str,
     /// What is measured.
@@ -46,10 +53,24 @@ pub(super) struct Abilities {
     absent: Vec<&'static str>,
 }
 
-const FLAGS: [&str; 4] = ["--no-cache", "--cache-dir", "--cache-from", "--no-sync"];
+const FLAGS: [&str; 5] = [
+    "--no-cache",
+    "--cache-dir",
+    "--cache-from",
+    "--no-sync",
+    "--push",
+];
 
-const PEERS: [&str; 7] = [
-    "tar", "gzip", "pigz", "python3", "umoci", "buildah", "docker",
+const PEERS: [&str; 9] = [
+    "tar",
+    "gzip",
+    "pigz",
+    "python3",
+    "umoci",
+    "buildah",
+    "skopeo",
+    "docker-registry",
+    "docker",
 ];
 
 const EMPTY: &str = "rm -rf \"$OUT\"; mkdir -p \"$OUT\"";
@@ -82,7 +103,7 @@ impl Abilities {
         }
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.flags
             .iter()
             .chain(&self.peers)
@@ -102,6 +123,9 @@ impl Case {
             Self::Warm => "Warm, nothing changed",
             Self::Changed => "Warm, one file of 5 MB changed",
             Self::CacheFrom => "Empty cache, `--cache-from` the last layout",
+            Self::Push => "First push to an empty registry",
+            Self::PushAgain => "Push from a fresh machine, nothing changed",
+            Self::PushChanged => "Push from a fresh machine, one file of 5 MB changed",
         }
     }
 
@@ -116,6 +140,9 @@ impl Case {
             Self::Warm => "",
             Self::Changed => "A layout keeps the blobs of earlier rounds.",
             Self::CacheFrom => "",
+            Self::Push | Self::PushAgain | Self::PushChanged => {
+                "The output is what the registry has more than before."
+            }
         }
     }
 
@@ -151,14 +178,16 @@ impl Case {
             Self::Gzip => &GZIP,
             Self::Warm => &WARM,
             Self::Changed => &CHANGED,
-            Self::CacheFrom => &[],
+            Self::CacheFrom | Self::Push | Self::PushAgain | Self::PushChanged => &[],
         }
     }
 
     pub(super) fn is_for(self, workload: Workload) -> bool {
         match self {
             Self::Plain | Self::Gzip | Self::Warm => true,
-            Self::Changed => workload == Workload::Tree,
+            Self::Changed | Self::Push | Self::PushAgain | Self::PushChanged => {
+                workload == Workload::Tree
+            }
             Self::CacheFrom => workload != Workload::Binary,
         }
     }
@@ -174,10 +203,10 @@ const fn warm_target(subject: &'static str, seconds: f64) -> Target {
 }
 
 impl Subject {
-    fn new(name: &str, before: &'static str, script: impl Into<String>) -> Self {
+    pub(super) fn new(name: &str, before: &'static str, script: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
-            first: "",
+            first: String::new(),
             before,
             script: script.into(),
             last: "",
@@ -210,11 +239,12 @@ pub(super) fn subjects(case: Case, abilities: &Abilities) -> Vec<Subject> {
         Case::Warm => warm("", abilities),
         Case::Changed => changed(abilities),
         Case::CacheFrom => cache_from(abilities),
+        Case::Push | Case::PushAgain | Case::PushChanged => push::subjects(case, abilities),
     }
 }
 
 /// A build of imgbuild: of a tree as it is, without a look at its programs.
-fn imgbuild(arguments: &str) -> String {
+pub(super) fn imgbuild(arguments: &str) -> String {
     format!(
         "exec env XDG_CACHE_HOME=\"$STATE/cache\" \"$IMGBUILD\" --release \"$TREE\" --kind tree \
          --runtime none --no-entrypoint -q -t bench:1 {arguments}"
@@ -346,13 +376,13 @@ fn warm(change: &'static str, abilities: &Abilities) -> Vec<Subject> {
         ),
     ] {
         let mut subject = Subject::new(name, change, imgbuild(arguments));
-        subject.first = first;
+        subject.first = first.to_owned();
         subjects.push(subject);
     }
     subjects.push(bound("stat of the tree", "stat", ""));
     if abilities.has("docker") {
         let mut subject = docker("docker build", format!("{DOCKER_BUILD} \"$TREE\""));
-        subject.first = "printf 'FROM scratch\\nCOPY . /app\\n' | docker build -q -t imgbuild-bench:1 -f - \"$TREE\"";
+        subject.first = "printf 'FROM scratch\\nCOPY . /app\\n' | docker build -q -t imgbuild-bench:1 -f - \"$TREE\"".to_owned();
         subject.before = change;
         subjects.push(subject);
     }
@@ -365,7 +395,7 @@ fn changed(abilities: &Abilities) -> Vec<Subject> {
     if abilities.has("--no-sync") {
         let arguments = "--no-sync -o \"$OUT/image.tar\"";
         let mut subject = Subject::new("imgbuild --no-sync, archive", CHANGE, imgbuild(arguments));
-        subject.first = ARCHIVE_FIRST;
+        subject.first = ARCHIVE_FIRST.to_owned();
         subjects.push(subject);
     }
     subjects.push(bound("write", "write", "\"$OUT/file\""));
@@ -390,7 +420,7 @@ fn cache_from(abilities: &Abilities) -> Vec<Subject> {
         COLD,
         imgbuild(&format!("--cache-from oci:\"$STATE/layout\" {arguments}")),
     );
-    with.first = FOREIGN_FIRST;
+    with.first = FOREIGN_FIRST.to_owned();
     vec![
         with,
         Subject::new("imgbuild", COLD, imgbuild(&arguments)),
@@ -449,13 +479,16 @@ mod tests {
             Case::Warm,
             Case::Changed,
             Case::CacheFrom,
+            Case::Push,
         ] {
             for abilities in [all(), Abilities::default()] {
                 let subjects = subjects(case, &abilities);
                 let first = subjects.first().map(Subject::is_imgbuild);
                 assert_eq!(
                     first,
-                    (case != Case::CacheFrom || abilities.has("--cache-from")).then_some(true)
+                    (!matches!(case, Case::CacheFrom | Case::Push)
+                        || abilities.has("--cache-from"))
+                    .then_some(true)
                 );
                 let mut names: Vec<String> = subjects.iter().map(Subject::directory_name).collect();
                 names.sort();
@@ -492,9 +525,17 @@ mod tests {
             Case::Warm,
             Case::Changed,
             Case::CacheFrom,
+            Case::Push,
+            Case::PushAgain,
+            Case::PushChanged,
         ] {
             for subject in subjects(case, &all()) {
-                for script in [subject.first, subject.before, &subject.script, subject.last] {
+                for script in [
+                    &subject.first,
+                    subject.before,
+                    &subject.script,
+                    subject.last,
+                ] {
                     assert!(
                         succeeds(&["sh", "-n", "-c", script]),
                         "{}: {script}",
