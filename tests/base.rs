@@ -493,10 +493,7 @@ fn links_of_the_release_into_the_base_are_no_surprise() {
     let sandbox = runs::sandbox();
     system().write_layout(&sandbox.path("base"), "1");
     sandbox
-        .tree(
-            "release",
-            "0755 file run \"#!/x\"\nlink users -> /usr/lib",
-        )
+        .tree("release", "0755 file run \"#!/x\"\nlink users -> /usr/lib")
         .unwrap();
     let words = ["--base=oci:base", "--runtime=none", "--no-entrypoint"];
     let outcome = build(&sandbox, &words).success();

@@ -195,6 +195,7 @@ fn flags(rule: Rule) -> Option<&'static str> {
         Rule::WrongArchitecture => {
             "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
         }
+        Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
         Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
         Rule::CommandForbidden | Rule::ReleaseForbidden => {
             "give others the right to read and execute it (`--add SRC:DST:MODE`), or run as another user with `--user`"

@@ -119,7 +119,6 @@ pub(crate) fn warnings(plan: &Plan, ui: &Ui) {
 /// What to do about a warning, in terms of the command line.
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
-        Warning::Calls { .. } => Some("`--program` brings them"),
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }

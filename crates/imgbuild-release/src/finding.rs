@@ -50,6 +50,8 @@ pub enum Rule {
     SymbolVersionMissing,
     /// A program may not read a library that it needs.
     LibraryForbidden,
+    /// A script seems to call programs that are not there.
+    ProgramMissing,
     /// A module that no program of the image can load.
     ModuleUnusable,
     /// The user is not known to the image.
@@ -94,7 +96,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -110,6 +112,7 @@ impl Rule {
         Self::LibraryMissing,
         Self::SymbolVersionMissing,
         Self::LibraryForbidden,
+        Self::ProgramMissing,
         Self::ModuleUnusable,
         Self::UserUnknown,
         Self::WorkdirInvalid,
@@ -151,6 +154,7 @@ impl Rule {
             Self::LibraryMissing => "library-missing",
             Self::SymbolVersionMissing => "symbol-version-missing",
             Self::LibraryForbidden => "library-forbidden",
+            Self::ProgramMissing => "program-missing",
             Self::ModuleUnusable => "module-unusable",
             Self::UserUnknown => "user-unknown",
             Self::WorkdirInvalid => "workdir-invalid",
@@ -206,6 +210,7 @@ impl Rule {
             Self::SymbolVersionMissing => {
                 "build against the older library, or put the newer one into the image"
             }
+            Self::ProgramMissing => "put them into the image, if the script gets there",
             Self::ModuleUnusable => "leave it out if nothing loads it",
             Self::UserUnknown => {
                 "name the user by its number, or add it to the image's passwd file"

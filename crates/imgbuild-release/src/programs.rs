@@ -169,6 +169,11 @@ impl<'a> Programs<'a> {
         }
     }
 
+    /// Notes what the check will tell.
+    pub(crate) fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
     pub(crate) fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }

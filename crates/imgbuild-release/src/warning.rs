@@ -29,13 +29,6 @@ pub enum Warning {
         /// The interpreter's name.
         interpreter: String,
     },
-    /// A script that calls programs that the image does not have.
-    Calls {
-        /// The script in the image.
-        script: ImagePath,
-        /// The programs, all of which the host has.
-        programs: Vec<String>,
-    },
     /// A program that a release's own scripts call, and that is nowhere.
     NoProgram {
         /// The program.
@@ -88,11 +81,6 @@ impl fmt::Display for Warning {
             Self::InterpreterAlone { script, interpreter } => write!(
                 formatter,
                 "`{script}` is run by `{interpreter}`, of which only the program comes along, not the files that it loads"
-            ),
-            Self::Calls { script, programs } => write!(
-                formatter,
-                "`{script}` seems to call programs that the image does not have: `{}`",
-                programs.join("`, `")
             ),
             Self::NoProgram { name, purpose } => write!(
                 formatter,
