@@ -77,7 +77,8 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the image could not be built or written, or `validate` found a disagreement
+  1    the image could not be built or written, `check` found that it would
+       not start, or `validate` found a disagreement
   2    the command line or the configuration file is wrong
   70   internal error, please report
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
@@ -93,6 +94,8 @@ pub(crate) const EMBEDDED: &str = "embedded";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Look for what would keep an image from starting, or would surprise
+    Check(CheckArguments),
     /// Recompute every size, digest and diff ID of a layout or archive
     Validate(ValidateArguments),
     /// Copy an image or index to other places, its digests kept
@@ -116,6 +119,25 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`,
+    /// or a path whose kind is recognized
+    pub(crate) source: String,
+
+    /// The name or tag of the image, if the source has several
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Option<String>,
+
+    /// The platform, if the source has the image for several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Print the findings as one JSON array on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +257,17 @@ pub(crate) enum Choice {
     Auto,
     /// Nothing
     None,
+}
+
+/// What becomes of an image that would not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckChoice {
+    /// It is not made
+    Error,
+    /// It is made, and what is wrong is said
+    Warn,
+    /// Nobody looks
+    Off,
 }
 
 /// Whether a secret of the release goes in.
@@ -589,6 +622,15 @@ pub(crate) struct OutputArguments {
     /// of several, the one for this machine
     #[arg(long)]
     pub(crate) load: bool,
+
+    /// What becomes of an image that would not start: with `error` it is not
+    /// made, with `warn` it is, with `off` nobody looks
+    ///
+    /// The check finds programs, interpreters and libraries that are missing
+    /// or do not fit, and warns of what may surprise, as files that are likely
+    /// secrets. `imgbuild check` does the same for any image.
+    #[arg(long, value_enum, default_value_t = CheckChoice::Error, hide_possible_values = true, value_name = "error|warn|off")]
+    pub(crate) check: CheckChoice,
 
     /// Print the plan and write nothing
     #[arg(long)]

@@ -4,6 +4,7 @@ pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod certificates;
+pub(crate) mod check;
 pub(crate) mod copy;
 pub(crate) mod generate;
 pub(crate) mod index;

@@ -9,7 +9,7 @@ use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
-use imgbuild_release::error::{Error as ReleaseError, ProgramProblem, Refusal};
+use imgbuild_release::error::{Error as ReleaseError, Refusal};
 use imgbuild_release::locale::LocaleError;
 
 /// What kind of failure it is, which decides the exit code.
@@ -184,7 +184,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoCommand { .. } => hint(
             "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
         ),
-        ReleaseError::MissingPrograms { problems } => program_hints(problems),
+        ReleaseError::MissingPrograms { .. } => hint(
+            "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`",
+        ),
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
@@ -197,9 +199,6 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }
-        ReleaseError::Platform { .. } => hint(
-            "say which one with `--platform` and leave the other programs out with `--exclude` or `--bin`",
-        ),
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),
@@ -208,9 +207,6 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
             "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
         ),
         ReleaseError::Refused { refusals } => refusal_hints(refusals),
-        ReleaseError::UnsatisfiedVersions { .. } => hint(
-            "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image",
-        ),
         ReleaseError::TooManyLayers { .. } => {
             hint("allow more with `--max-layers`, or take a base image with fewer")
         }
@@ -261,26 +257,6 @@ fn locale_hint(name: &str) -> String {
     format!(
         "make it with `localedef -i {language}{modifier} -f {set} {name}`, for which Debian has the package `locales`; or name one that is there"
     )
-}
-
-fn program_hints(problems: &[ProgramProblem]) -> Vec<String> {
-    let mut hints: Vec<&str> = problems
-        .iter()
-        .map(|problem| match problem {
-            ProgramProblem::CarriageReturn { .. } => {
-                "give the script Unix line ends, as with `sed -i 's/\\r$//'`"
-            }
-            ProgramProblem::InRelease { .. } => {
-                "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
-            }
-            _ => {
-                "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"
-            }
-        })
-        .collect();
-    hints.sort_unstable();
-    hints.dedup();
-    hints.into_iter().map(str::to_owned).collect()
 }
 
 fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {

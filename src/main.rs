@@ -77,6 +77,7 @@ fn run(arguments: Arguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     }
     match arguments.command {
         None => commands::build::run(&arguments.build, given, ui),
+        Some(Command::Check(arguments)) => commands::check::run(&arguments, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Copy(arguments)) => commands::copy::run(&arguments, ui),
         Some(Command::Index { command }) => commands::index::run(&command, ui),

@@ -24,6 +24,14 @@ impl Ui {
         }
     }
 
+    /// The same, but that it says nothing if `is_known` what it would say.
+    pub(crate) fn quiet_if(&self, is_known: bool) -> Self {
+        Self {
+            is_quiet: self.is_quiet || is_known,
+            ..self.clone()
+        }
+    }
+
     /// Prints one line of the result.
     ///
     /// # Errors

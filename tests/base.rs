@@ -148,7 +148,12 @@ fn history_and_annotations_say_what_the_base_is() {
     drop(
         build(
             &sandbox,
-            &["--base=oci:base:1", "--output=oci:layout", "--runtime=none"],
+            &[
+                "--base=oci:base:1",
+                "--output=oci:layout",
+                "--runtime=none",
+                "--check=off",
+            ],
         )
         .success(),
     );
@@ -336,19 +341,17 @@ fn a_base_that_is_too_old_for_the_release_is_refused() {
     fs::create_dir(sandbox.path("release")).unwrap();
     fs::copy(hello.join("bin/hello"), sandbox.path("release/hello")).unwrap();
     let found = refused(&sandbox, &["--base=oci:base"]);
-    let lines: Vec<&str> = found.lines().collect();
-    assert_eq!(lines[0], "error: the base image is too old for the release");
+    let line = found.lines().next().unwrap_or_default();
     assert!(
-        lines[1].starts_with("  `/app/hello` needs GLIBC_2.")
-            && lines[1].ends_with(" of `/lib/x86_64-linux-gnu/libc.so.6`; it has up to GLIBC_2.30"),
+        line.starts_with("error: `/app/hello` needs GLIBC_2.")
+            && line.ends_with(" of `/lib/x86_64-linux-gnu/libc.so.6`, which has up to GLIBC_2.30 [symbol-version-missing]"),
         "{found}"
     );
     assert!(
         found.contains("hint: take a base image at least as new"),
         "{found}"
     );
-    // Without the closure nobody looks.
-    drop(build(&sandbox, &["--base=oci:base", "--runtime=none"]).success());
+    drop(build(&sandbox, &["--base=oci:base", "--check=off"]).success());
 }
 
 #[test]
@@ -376,6 +379,7 @@ fn of_several_platforms_the_programs_pick_one() {
                 &platform,
                 "--runtime=none",
                 "--skeleton=none",
+                "--check=off",
             ],
         );
         assert_eq!(image.layers.len(), layers + 2, "{platform}");
@@ -383,7 +387,12 @@ fn of_several_platforms_the_programs_pick_one() {
     fs::copy("/bin/true", sandbox.path("release/bin/server")).unwrap();
     let image = built(
         &sandbox,
-        &["--base=oci:base", "--runtime=none", "--skeleton=none"],
+        &[
+            "--base=oci:base",
+            "--runtime=none",
+            "--skeleton=none",
+            "--check=off",
+        ],
     );
     assert_eq!(
         image.config["architecture"],
@@ -484,19 +493,16 @@ fn links_of_the_release_into_the_base_are_no_surprise() {
     let sandbox = runs::sandbox();
     system().write_layout(&sandbox.path("base"), "1");
     sandbox
-        .tree(
-            "release",
-            "0755 file run \"#!/x\"\nlink users -> /etc/passwd",
-        )
+        .tree("release", "0755 file run \"#!/x\"\nlink users -> /usr/lib")
         .unwrap();
-    let words = ["--base=oci:base", "--runtime=none"];
+    let words = ["--base=oci:base", "--runtime=none", "--no-entrypoint"];
     let outcome = build(&sandbox, &words).success();
     assert!(
         !outcome.stderr_text().contains("warning"),
         "{}",
         outcome.report()
     );
-    let outcome = build(&sandbox, &["--runtime=none"]).success();
+    let outcome = build(&sandbox, &words[1..]).success();
     assert!(
         outcome.stderr_text().contains("`/app/users`"),
         "{}",

@@ -12,8 +12,9 @@ use crate::runs;
 use crate::support::image::{confirmed, result_line};
 
 /// The main command and every subcommand.
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &[],
+    &["check"],
     &["validate"],
     &["copy"],
     &["index", "create"],
@@ -179,7 +180,7 @@ fn the_flags_of_the_contract_exist() {
 fn the_flags_that_messages_name_exist() {
     let mut known = known_flags();
     // Those of other programs.
-    known.extend(["--format".to_owned()]);
+    known.extend(["--format", "--strip-debug"].map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for directory in [
@@ -490,6 +491,7 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     option --platform linux/amd64 (flag)
     option --max-layers 64 (default)
     option --no-entrypoint (flag)
+    option --check error (default)
     option --dry-run (flag)
     option --digest-file digest (flag)
     option --no-sync (flag)

@@ -55,7 +55,7 @@ fn a_file_alone_makes_the_image_that_flags_make() {
 #[test]
 fn flags_win_and_names_are_merged() {
     let sandbox = with_file(
-        "cmd = ['bin/server', 'x']\ntag = ['one', 'two']\noutput = 'other.tar'\n[env]\nA = 1\nB = 2\n[label]\nc = 'd'\n",
+        "cmd = ['bin/server', 'x']\ntag = ['one', 'two']\noutput = 'other.tar'\ncheck = 'off'\n[env]\nA = 1\nB = 2\n[label]\nc = 'd'\n",
     );
     let more = [
         "--output=image.tar",
@@ -93,7 +93,7 @@ fn a_flag_puts_aside_what_cannot_go_with_it() {
 
 #[test]
 fn a_flag_may_need_what_the_file_has() {
-    let sandbox = with_file("healthcheck = ['bin/server']\noutput = 'image.tar'\n");
+    let sandbox = with_file("healthcheck = ['bin/server']\noutput = 'image.tar'\ncheck = 'off'\n");
     let outcome = sandbox.run(["--health-interval=30s"]).success();
     let check = &image(&sandbox, &outcome).config["config"]["Healthcheck"];
     assert_eq!(check["Interval"], 30_000_000_000_u64);
@@ -123,7 +123,9 @@ fn another_file_is_read_with_its_own_directory() {
             .tree("project/release", "0755 file bin/a \"#!/bin/sh\"")
             .unwrap(),
     );
-    let text = format!("{BARE}output = 'oci:layout:1'\ncmd = 'bin/a'\nadd = 'extra:/etc/'\n");
+    let text = format!(
+        "{BARE}output = 'oci:layout:1'\ncheck = 'off'\ncmd = 'bin/a'\nadd = 'extra:/etc/'\n"
+    );
     fs::write(sandbox.path("project/build.toml"), text).unwrap();
     fs::write(sandbox.path("project/extra"), "x").unwrap();
     drop(sandbox.run(["--config=project/build.toml"]).success());

@@ -5,6 +5,7 @@ mod applications;
 mod base;
 mod configuration;
 mod direct;
+pub(crate) mod findings;
 mod itself;
 mod libraries;
 mod loading;

@@ -294,12 +294,13 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         compression,
     ];
     // Nothing of this machine may be in the image: a script would bring its
-    // interpreter, a repository its commit.
+    // interpreter, a repository its commit. So none of these images starts.
     let constant = [
         "--platform",
         "linux/amd64",
         "--runtime",
         "none",
+        "--check=off",
         "--no-sync",
         "--no-cache",
         "--no-auto-labels",

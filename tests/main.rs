@@ -19,6 +19,8 @@ mod base;
 mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.
 mod cache;
+/// What the check warns of and how it says it; that its table is complete.
+mod check;
 /// The command line: its reference, outputs, exit codes, one digest everywhere.
 mod cli;
 /// `imgbuild.toml`: every flag as a key, merged with the command line.

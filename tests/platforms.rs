@@ -391,7 +391,10 @@ fn each_release_is_checked_against_its_platform() {
         .run(words.chain(["-t", "x", "--no-cache"]))
         .exited(1);
     let text = outcome.stderr_text();
-    assert!(text.contains("are not all for `linux/s390x`"), "{text}");
+    let expected = format!(
+        "check of the image for linux/s390x\nerror: `/app/bin/hello` is for linux/{own}, and the image is for linux/s390x"
+    );
+    assert_eq!(text.matches(&expected).count(), 1, "{text}");
     assert!(!sandbox.path("x.tar").exists());
 }
 

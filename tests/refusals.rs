@@ -244,12 +244,16 @@ fn a_release_that_is_none_is_refused() {
     hint: name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`
 
     $ imgbuild --release full --cmd nothing
-    error: the command `nothing` cannot run: nothing is at `/app/nothing` in the image
-    hint: bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
+    error: the command `/app/nothing` cannot run: nothing is at `/app/nothing` in the image [command-missing]
+    hint: bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run` lists what the image has
+    error: the check found 1 error, and nothing was written
+    hint: `--check=warn` makes the image all the same
 
     $ imgbuild --release full --cmd a
-    error: the command `a` cannot run: `/app/a` is not executable: its mode is 0644
-    hint: bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has
+    error: the command `/app/a` cannot run: `/app/a` is not executable: its mode is 0644 [command-not-executable]
+    hint: make the file executable
+    error: the check found 1 error, and nothing was written
+    hint: `--check=warn` makes the image all the same
 
     $ imgbuild --release full --no-entrypoint --user nobody
     error: the image has no user or group called `nobody` (known: `root`, `nonroot`)

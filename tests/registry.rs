@@ -324,6 +324,29 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
 }
 
 #[test]
+fn layers_of_a_base_are_pushed_from_where_they_lie() {
+    let sandbox = with_small_release();
+    let other = sandbox.tree("other", "0644 file a \"below\"").unwrap();
+    for (output, base) in [("base.tar", "base.tar"), ("oci:base", "oci:base")] {
+        let outcome = sandbox.run(words(&other, &["--output", output, "--tag", "x/base:1"]));
+        drop(outcome.success());
+        let registry = FakeRegistry::start(Default::default()).unwrap();
+        let reference = format!("{}/me/app:1", registry.name());
+        let pushed = push(&sandbox, &[&reference], &["--base", base]).success();
+        drop(
+            sandbox
+                .run(["copy", &format!("docker://{reference}"), "oci:back"])
+                .success(),
+        );
+        drop(sandbox.run(["validate", "oci:back"]).success());
+        let again = push(&sandbox, &[&reference], &["--base", base, "--json"]).success();
+        let result: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(result["digest"], pushed.stdout_text().trim_end());
+        assert_eq!(result["sentBytes"], 0, "{}", again.report());
+    }
+}
+
+#[test]
 fn a_push_that_is_killed_is_finished_by_the_next() {
     if !has_tools(&TOOLS) {
         return;

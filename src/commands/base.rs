@@ -43,7 +43,7 @@ pub(crate) fn open(
         Err(BaseError::Selection(SelectionError::Several { .. }))
     );
     if is_undecided && platform.is_none() {
-        options.platform = closure::release_platform(release, additions)?;
+        options.platform = closure::release_platform(release, additions);
         if options.platform.is_some() {
             opened = open(&options);
         }

@@ -11,6 +11,7 @@ use imgbuild_oci::path::escaped;
 use imgbuild_oci::platform_index::INDEX_MEDIA_TYPE;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
+use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
 use serde::Serialize;
@@ -36,11 +37,16 @@ pub(crate) struct Summary {
     pub(crate) base_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
+    findings: Vec<Finding>,
 }
 
 impl Summary {
     pub(crate) fn of(planned: &Planned) -> Self {
-        let Planned { plan, found } = planned;
+        let Planned {
+            plan,
+            found,
+            findings,
+        } = planned;
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
         let entries = || {
             layers()
@@ -68,6 +74,7 @@ impl Summary {
                 })
                 .collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
+            findings: findings.clone(),
         }
     }
 }
@@ -145,14 +152,12 @@ pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &U
 /// What to do about a warning, in terms of the command line.
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
-        Warning::Calls { .. } => Some("`--program` brings them"),
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
         Warning::NoErts { .. } => {
             Some("`--base` can bring it; `mix release` includes it by default")
         }
-        Warning::Cookie { .. } => Some("`--release-cookie remove` leaves it out"),
         _ => None,
     }
 }
@@ -253,6 +258,7 @@ fn image_json(image: &Image, summary: &Summary) -> Value {
         "createdBy": summary.created_by,
         "leftOut": summary.left_out.len(),
         "warnings": summary.warnings,
+        "findings": summary.findings,
     })
 }
 
@@ -262,33 +268,34 @@ fn image_json(image: &Image, summary: &Summary) -> Value {
 ///
 /// As [`plan`].
 pub(crate) fn plans(plans: &[Planned], given: &Given, is_json: bool, ui: &Ui) -> io::Result<()> {
-    let with_origins = plans
-        .iter()
-        .map(|Planned { plan, found }| (plan, Origins::new(given, found)));
-    let all: Vec<(&Plan, Origins)> = with_origins.collect();
-    if let [(only, origins)] = &all[..] {
-        return plan(only, origins, is_json, ui);
+    let origins = plans.iter().map(|one| Origins::new(given, &one.found));
+    let origins: Vec<Origins> = origins.collect();
+    let shown = plans.iter().zip(&origins);
+    let shown = shown.map(|(planned, origins)| ShownPlan {
+        plan: &planned.plan,
+        origins,
+        findings: &planned.findings,
+    });
+    let all: Vec<ShownPlan<'_>> = shown.collect();
+    if let [only] = &all[..] {
+        return plan(only, is_json, ui);
     }
     if is_json {
-        let shown = all
-            .iter()
-            .map(|(plan, origins)| ShownPlan { plan, origins });
-        let manifests = serde_json::to_value(shown.collect::<Vec<_>>());
-        let manifests = manifests.map_err(io::Error::other)?;
+        let manifests = serde_json::to_value(all).map_err(io::Error::other)?;
         let index = json!({"mediaType": INDEX_MEDIA_TYPE, "manifests": manifests});
         return ui.result(&index.to_string());
     }
-    all.iter()
-        .try_for_each(|(one, origins)| plan(one, origins, false, ui))
+    all.iter().try_for_each(|one| plan(one, false, ui))
 }
 
-/// A plan, and where what was asked for comes from.
-#[derive(Serialize)]
-struct ShownPlan<'a> {
+/// A plan, where what was asked for comes from, and what the check found.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownPlan<'a> {
     #[serde(flatten)]
-    plan: &'a Plan,
+    pub(crate) plan: &'a Plan,
     #[serde(flatten)]
-    origins: &'a Origins,
+    pub(crate) origins: &'a Origins,
+    pub(crate) findings: &'a [Finding],
 }
 
 /// Prints the plan, as JSON or for people.
@@ -296,10 +303,10 @@ struct ShownPlan<'a> {
 /// # Errors
 ///
 /// When standard output is closed or full.
-fn plan(plan: &Plan, origins: &Origins, is_json: bool, ui: &Ui) -> io::Result<()> {
+fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
+    let ShownPlan { plan, origins, .. } = shown;
     if is_json {
-        let shown = ShownPlan { plan, origins };
-        let text = serde_json::to_string(&shown).map_err(io::Error::other)?;
+        let text = serde_json::to_string(shown).map_err(io::Error::other)?;
         return ui.result(&text);
     }
     let mut text = String::new();

@@ -242,6 +242,7 @@ fn the_configuration_is_inherited_as_docker_does() {
             release.to_str().unwrap(),
             "--base=docker-archive:base.tar",
             "--runtime=none",
+            "--check=off",
             "--output=out.tar",
             "--no-cache",
             "--tag",

@@ -105,8 +105,7 @@ fn what_a_script_calls_and_the_image_lacks_is_named() {
     let release = release.to_str().expect("it has a plain name");
     let words = ["--release", release, "--dry-run", "--program=sort"];
     let outcome = sandbox.run(words).success();
-    let expected =
-        "`/app/bin/service` seems to call programs that the image does not have: `cut` (";
+    let expected = "`/app/bin/service` seems to call programs that the image does not have: `cut` [program-missing]";
     assert!(
         outcome.stderr_text().contains(expected),
         "{}",

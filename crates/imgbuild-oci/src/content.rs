@@ -91,6 +91,13 @@ impl FileRange {
         Ok(bytes)
     }
 
+    /// Returns whether both are the same bytes of the same open file, as those
+    /// of hard links are.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file) && (self.start, self.size) == (other.start, other.size)
+    }
+
     /// Reads into the buffer from `offset` on; 0 only at the end.
     ///
     /// # Errors

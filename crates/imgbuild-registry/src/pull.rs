@@ -82,30 +82,46 @@ pub fn layers(
         }
         Err(error) => return Err(error),
     };
-    let (configs, layers): (Vec<_>, Vec<_>) =
-        parcel.blobs().iter().partition(|blob| blob.is_config);
-    let [config] = configs[..] else {
+    let Some(config) = parcel.blobs().iter().find(|blob| blob.is_config) else {
         return Ok(None);
     };
     let bytes = repository.document_blob(&config.digest, config.size)?;
     let diff_ids = diff_ids(&bytes).unwrap_or_default();
-    // A layer that stands twice in the manifest stands once in the parcel, and
-    // then nothing can be paired.
+    // Not the blobs of the parcel: there a layer that stands twice is once.
+    let layers = listed_layers(&parcel.root().bytes).unwrap_or_default();
     if diff_ids.len() != layers.len() {
         return Ok(None);
     }
     let pairs = diff_ids.into_iter().zip(layers);
-    let compressed = pairs.filter(|(_, blob)| blob.media_type.ends_with("+gzip"));
-    Ok(Some(
-        compressed
-            .map(|(diff_id, blob)| RemoteLayer {
-                diff_id,
-                digest: blob.digest,
-                size: blob.size,
-                content: Arc::clone(&blob.content),
-            })
-            .collect(),
-    ))
+    let found = pairs.filter_map(|(diff_id, layer)| {
+        let blob = parcel
+            .blobs()
+            .iter()
+            .find(|blob| blob.digest == layer.digest)?;
+        let is_gzip = blob.media_type.ends_with("+gzip");
+        is_gzip.then(|| RemoteLayer {
+            diff_id,
+            digest: blob.digest,
+            size: blob.size,
+            content: Arc::clone(&blob.content),
+        })
+    });
+    Ok(Some(found.collect()))
+}
+
+#[derive(Deserialize)]
+struct ListedLayer {
+    digest: Digest,
+}
+
+/// Returns the layers of a manifest in their order.
+fn listed_layers(manifest: &[u8]) -> Option<Vec<ListedLayer>> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        layers: Vec<ListedLayer>,
+    }
+    let manifest: Manifest = serde_json::from_slice(manifest).ok()?;
+    Some(manifest.layers)
 }
 
 /// Returns the diff IDs of a config.

@@ -1,10 +1,10 @@
 //! The runtime closure of everything that goes into an image, as members of
 //! its layers.
 
+pub(crate) mod finding;
 mod mix;
 mod object;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use imgbuild_oci::store::Store;
 
 use crate::base::Base;
 use crate::command::{self, CommandOptions};
-use crate::contents::Contents;
+use crate::contents::{Contents, first_bytes};
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
+use crate::finding::{Finding, Rule};
 use crate::locale;
 use crate::programs::{Brought, Programs};
 use crate::release::{Kind, Release, file_member};
 use crate::runtime::{
-    Lookup, MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeOptions,
-    UnsatisfiedVersion,
+    Bindings, ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
 };
 use crate::warning::Warning;
 
@@ -70,6 +70,13 @@ pub struct Closure {
     pub warnings: Vec<Warning>,
     /// What the programs are for; `None` without one that says it.
     pub platform: Option<Platform>,
+    /// What would keep programs from starting.
+    pub findings: Vec<Finding>,
+    /// The ELF files of the release, the additions and the programs that come
+    /// along.
+    pub objects: Vec<Object>,
+    /// By file and needed name: the file of the image that answers.
+    pub bindings: Bindings,
 }
 
 /// Reads every ELF file of the release and the additions, and finds what
@@ -77,8 +84,8 @@ pub struct Closure {
 ///
 /// # Errors
 ///
-/// When programs are for different platforms or another than asked for, and
-/// with every library that a program needs and that is nowhere.
+/// When something is nowhere that was asked for. What else is missing is a
+/// part of the result.
 pub fn resolve(
     release: &Release,
     additions: &[Member],
@@ -98,37 +105,44 @@ pub fn resolve(
         mix::set_roles(release, mix, &mut objects);
     }
     objects.extend(brought.objects);
+    contents.add(&brought.members);
+    let commands = command::files(release, &contents, &options.command, (None, base));
     let wanted = base.map(Base::platform).or(options.platform.as_ref());
-    let platform = platform(&objects, wanted)?;
-    let mut closure = Closure {
-        members: Vec::new(),
+    let platform = platform(&objects, &commands, wanted);
+    if release.kind() == Kind::Tree {
+        set_roles(&mut objects, &commands, platform.as_ref());
+    }
+    let mut findings = brought.findings;
+    findings.extend(wrong_architectures(&objects, platform.as_ref()));
+    let runtime = runtime(release, &contents, &objects, options)?;
+    let mut of_runtime = finding::of_runtime(&runtime);
+    let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
+    if release.kind() == Kind::Tree && commands.iter().any(is_program) {
+        finding::soften(&mut of_runtime, &commands, &runtime.bindings);
+    }
+    findings.extend(of_runtime);
+    let mut members = members(&runtime, options.mtime)?;
+    members.extend(brought.members);
+    Ok(Closure {
+        members,
         warnings,
         platform,
-    };
-    if options.brings_runtime {
-        contents.add(&brought.members);
-        let runtime = runtime(release, &contents, &objects, options)?;
-        check_versions(&runtime, &contents)?;
-        closure.warnings.extend(runtime_warnings(&runtime));
-        closure.members = members(&runtime, options.mtime)?;
-    }
-    closure.members.extend(brought.members);
-    Ok(closure)
+        findings,
+        objects,
+        bindings: runtime.bindings,
+    })
 }
 
-/// Returns what the programs of the release and the additions are for; `None`
+/// Returns what most programs of the release and the additions are for; `None`
 /// without one that says it.
-///
-/// # Errors
-///
-/// When they are for different platforms.
-pub fn release_platform(release: &Release, additions: &[Member]) -> Result<Option<Platform>> {
+#[must_use]
+pub fn release_platform(release: &Release, additions: &[Member]) -> Option<Platform> {
     let all = release.members().iter().chain(additions);
     let mut objects = object::find(all, None, &mut Vec::new());
     if let Some(mix) = release.mix() {
         mix::set_roles(release, mix, &mut objects);
     }
-    platform(&objects, None)
+    platform(&objects, &[], None)
 }
 
 /// Brings programs of the host: those asked for, and what scripts need.
@@ -199,18 +213,56 @@ fn runtime(
     let runtime_options = RuntimeOptions {
         sysroot: options.sysroot.clone(),
         library_paths,
-        add_libraries: options.add_libraries.clone(),
+        add_libraries: match options.brings_runtime {
+            true => options.add_libraries.clone(),
+            false => Vec::new(),
+        },
         working_directory: (release.kind() != Kind::Cargo).then(|| release.prefix().clone()),
+        image_only: (!options.brings_runtime).then(|| image_only(contents, Vec::new())),
     };
     let runtime = Runtime::resolve(objects, lookup, &runtime_options).map_err(Error::Runtime)?;
-    if !runtime.missing.is_empty() {
-        let missing = runtime.missing.iter().map(missing_text).collect();
-        return Err(Error::MissingLibraries { missing });
+    let is_asked = |library: &&MissingLibrary| library.needed_by.is_none();
+    let asked: Vec<String> = runtime.missing.iter().filter(is_asked).map(asked).collect();
+    match asked.is_empty() {
+        true => Ok(runtime),
+        false => Err(Error::MissingLibraries { missing: asked }),
     }
-    Ok(runtime)
 }
 
-fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
+/// What an image tells its loaders in files of its own.
+pub(crate) fn image_only(contents: &Contents<'_>, library_paths: Vec<ImagePath>) -> ImageOnly {
+    /// The largest cache that is read; those of desktops have 300 KiB.
+    const MAX_CACHE_BYTES: u64 = 64 << 20;
+    let text = |path: &str| {
+        let path = ImagePath::parse(path).ok()?;
+        let content = contents.file(&path)?.content.as_ref()?;
+        Some(first_bytes(content, MAX_CACHE_BYTES))
+    };
+    let musl = [
+        "x86_64",
+        "aarch64",
+        "i386",
+        "armhf",
+        "riscv64",
+        "powerpc64le",
+        "s390x",
+    ];
+    let mut musl = musl
+        .iter()
+        .map(|name| text(&format!("/etc/ld-musl-{name}.path")));
+    ImageOnly {
+        library_paths,
+        cache: text("/etc/ld.so.cache").unwrap_or_default(),
+        musl_path: musl.find_map(|text| text).unwrap_or_default(),
+    }
+}
+
+fn asked(library: &MissingLibrary) -> String {
+    let searched = finding::search_text(library);
+    format!("`{}`, asked for{searched}", library.name)
+}
+
+pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
     let member = contents.get(path)?;
     match (&member.entry.kind, &member.content) {
         (EntryKind::Directory, _) => Some(Node::Directory),
@@ -224,131 +276,90 @@ fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
     }
 }
 
-/// Finds the one platform of all programs.
-fn platform(objects: &[Object], wanted: Option<&Platform>) -> Result<Option<Platform>> {
-    let programs = || objects.iter().filter(|object| object.role == Role::Program);
-    let mut found: Option<Platform> = wanted.cloned();
-    for program in programs() {
-        let Some(architecture) = program.elf.architecture() else {
-            continue;
-        };
-        let its = platform_of(architecture);
-        let fits = found.as_ref().is_none_or(|found| {
-            found.architecture() == its.architecture()
-                && (found.variant() == its.variant() || wanted.is_some() || its.variant().is_none())
-        });
-        if !fits {
-            return Err(Error::Platform {
-                wanted: wanted.map(ToString::to_string),
-                programs: rarest_first(programs()),
-            });
-        }
-        found.get_or_insert(its);
+/// Finds what the image is for: what was asked for, else what its command is
+/// for, else what most of its programs are for.
+fn platform(
+    objects: &[Object],
+    commands: &[ImagePath],
+    wanted: Option<&Platform>,
+) -> Option<Platform> {
+    if let Some(wanted) = wanted {
+        return Some(wanted.clone());
     }
-    Ok(found)
+    let is_command = |object: &&Object| commands.contains(&object.image);
+    let command = programs_of(objects).find(is_command);
+    if let Some(architecture) = command.and_then(|command| command.elf.architecture()) {
+        return Some(platform_of(architecture));
+    }
+    let found: Vec<Architecture> = programs_of(objects)
+        .filter_map(|program| program.elf.architecture())
+        .collect();
+    let count = |name| found.iter().filter(|other| other.name == name).count();
+    let most = found
+        .iter()
+        .map(|architecture| count(architecture.name))
+        .max()?;
+    let main = found
+        .iter()
+        .find(|architecture| count(architecture.name) == most)?;
+    // Of variants, the image needs what the most demanding program needs.
+    let alike = found.iter().filter(|other| other.name == main.name);
+    alike.max().copied().map(platform_of)
+}
+
+/// Takes programs of a tree for another processor than the image's as what
+/// they are: prebuilt for whoever has one, and never started here.
+fn set_roles(objects: &mut [Object], commands: &[ImagePath], platform: Option<&Platform>) {
+    for object in objects.iter_mut() {
+        let architecture = object.elf.architecture().zip(platform);
+        let is_other = architecture.is_some_and(|(its, platform)| !runs_on(its, platform));
+        if is_other && !commands.contains(&object.image) {
+            object.role = Role::Module;
+        }
+    }
+}
+
+fn programs_of(objects: &[Object]) -> impl Iterator<Item = &Object> {
+    let is_program = |object: &&Object| object.role == Role::Program;
+    objects.iter().filter(is_program)
 }
 
 fn platform_of(architecture: Architecture) -> Platform {
     Platform::from_parts("linux", architecture.name, architecture.variant)
 }
 
-/// Says what each program is for; those of the rarest platform come first,
-/// for they are probably the ones that should not be there.
-fn rarest_first<'a>(programs: impl Iterator<Item = &'a Object>) -> Vec<String> {
-    let mut by_architecture: BTreeMap<Architecture, Vec<String>> = BTreeMap::new();
-    for program in programs {
-        if let Some(architecture) = program.elf.architecture() {
-            let host = program.host.display();
-            let text = format!("`{host}` is for linux/{architecture}");
-            by_architecture.entry(architecture).or_default().push(text);
-        }
-    }
-    let mut groups: Vec<Vec<String>> = by_architecture.into_values().collect();
-    groups.sort_by_key(Vec::len);
-    groups.into_iter().flatten().collect()
-}
-
-fn missing_text(library: &MissingLibrary) -> String {
-    let mut text = match (&library.needed_by, library.is_interpreter) {
-        (Some(by), true) => format!("the loader `{}`, needed by `{by}`", library.name),
-        (Some(by), false) => format!("`{}`, needed by `{by}`", library.name),
-        (None, _) => format!("`{}`, asked for", library.name),
+/// Names the programs that are for something else than the image.
+fn wrong_architectures(objects: &[Object], platform: Option<&Platform>) -> Vec<Finding> {
+    let Some(platform) = platform else {
+        return Vec::new();
     };
-    let searched: Vec<String> = library
-        .searched
-        .iter()
-        .map(|place| format!("`{}` ({})", place.directory, place.reason))
-        .collect();
-    if !searched.is_empty() {
-        text.push_str(&format!("; looked in {}", searched.join(", ")));
-    }
-    for file in &library.unusable {
-        text.push_str(&format!("; `{}` does not fit: {}", file.path, file.reason));
-    }
-    for path in &library.elsewhere {
-        text.push_str(&format!(
-            "; the release has `{path}`, where no loader looks"
-        ));
-    }
-    text
-}
-
-fn runtime_warnings(runtime: &Runtime) -> Vec<Warning> {
-    let modules = runtime.warnings.iter().map(|warning| {
-        let module = &warning.module;
-        Warning::Module(match &warning.problem {
-            ModuleProblem::OtherArchitecture(Some(architecture)) => {
-                format!("`{module}` is for {architecture}: no program of the image can load it")
-            }
-            ModuleProblem::OtherArchitecture(None) => {
-                format!("`{module}` is for another processor: no program of the image can load it")
-            }
-            ModuleProblem::OtherSystem => {
-                format!("`{module}` is for another system than Linux: no program of the image can load it")
-            }
-            ModuleProblem::OtherFlavor(flavor) => {
-                format!("`{module}` is for {flavor}: no program of the image can load it")
-            }
-            ModuleProblem::NoProgram => {
-                format!("`{module}` needs a program that loads it, and the image has none")
-            }
-            ModuleProblem::Missing(library) => {
-                format!(
-                    "`{module}` cannot be loaded: {} was not found",
-                    missing_text(library)
-                )
-            }
+    programs_of(objects)
+        .filter_map(|program| {
+            let architecture = program.elf.architecture()?;
+            let is_wrong = !runs_on(architecture, platform);
+            is_wrong.then(|| wrong_architecture(&program.image, architecture, platform))
         })
-    });
-    let versions = runtime.unsatisfied.iter();
-    let versions = versions.map(|version| Warning::Module(version_text(version)));
-    modules.chain(versions).collect()
+        .collect()
 }
 
-fn version_text(version: &UnsatisfiedVersion) -> String {
-    let available = match &version.available {
-        Some(available) => format!("it has up to {available}"),
-        None => "it has none of them".to_owned(),
-    };
-    format!(
-        "`{}` needs {} of `{}`; {available}",
-        version.object, version.version, version.library
-    )
+/// A program that machines of the platform do not start.
+pub(crate) fn wrong_architecture(
+    path: &ImagePath,
+    architecture: Architecture,
+    platform: &Platform,
+) -> Finding {
+    let reason = format!("`{path}` is for linux/{architecture}, and the image is for {platform}");
+    Finding::error(Rule::WrongArchitecture, Some(path), reason)
 }
 
-/// Refuses programs that need more than a library of the base image has: the
-/// loader does not start them.
-fn check_versions(runtime: &Runtime, contents: &Contents<'_>) -> Result<()> {
-    let is_base = |path: &ImagePath| contents.own(path).is_none() && contents.base(path).is_some();
-    let versions = runtime.unsatisfied.iter();
-    let versions: Vec<String> = versions
-        .filter(|version| version.role == Role::Program && is_base(&version.library))
-        .map(version_text)
-        .collect();
-    match versions.is_empty() {
-        true => Ok(()),
-        false => Err(Error::UnsatisfiedVersions { versions }),
-    }
+/// Returns whether machines of the platform start programs for `architecture`.
+///
+/// Those of 64 bits start the programs of their forerunner with 32, as nearly
+/// all kernels for them are built to. Variants are not compared: what a
+/// program says of its own is a guess.
+pub(crate) fn runs_on(architecture: Architecture, platform: &Platform) -> bool {
+    let pair = (architecture.name, platform.architecture());
+    pair.0 == pair.1 || matches!(pair, ("386", "amd64") | ("arm", "arm64"))
 }
 
 fn members(runtime: &Runtime, mtime: u64) -> Result<Vec<Member>> {

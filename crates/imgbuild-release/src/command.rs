@@ -1,7 +1,6 @@
 //! What a container of the image runs.
 
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 
@@ -189,7 +188,8 @@ fn binary_command(
     })
 }
 
-/// Makes the first argument an absolute path of something that can run.
+/// Makes the first argument an absolute path. Whether something that can run
+/// is there is seen when the image is complete: that is the check's work.
 pub(crate) fn resolve(
     prefix: &ImagePath,
     contents: &Contents<'_>,
@@ -197,10 +197,6 @@ pub(crate) fn resolve(
 ) -> Result<Vec<String>> {
     let Some((command, rest)) = arguments.split_first() else {
         return Ok(Vec::new());
-    };
-    let error = |reason: String| Error::Command {
-        command: command.clone(),
-        reason,
     };
     let path = match command.starts_with('/') {
         true => ImagePath::parse(command).map_err(Error::Path)?,
@@ -219,33 +215,8 @@ pub(crate) fn resolve(
             }
         }
     };
-    let end = match contents.resolve(&path) {
-        End::There(end) => end,
-        End::Nothing(end) if end == path => {
-            return Err(error(format!("nothing is at `{path}` in the image")));
-        }
-        End::Nothing(end) => {
-            return Err(error(format!("it is a link to `{end}`, where nothing is")));
-        }
-        End::Loop => return Err(error("its links go round".to_owned())),
-    };
-    let entry = contents.get(&end).map(|member| &member.entry);
-    match entry {
-        Some(entry) if entry.kind == EntryKind::Directory => {
-            Err(error(format!("`{end}` is a directory")))
-        }
-        Some(entry) if !is_executable(entry) => {
-            let mode = entry.mode;
-            Err(error(format!(
-                "`{end}` is not executable: its mode is {mode:04o}"
-            )))
-        }
-        Some(_) => {
-            let first = [path.to_string()].into_iter();
-            Ok(first.chain(rest.iter().cloned()).collect())
-        }
-        None => Err(error(format!("`{end}` is a directory"))),
-    }
+    let first = [path.to_string()].into_iter();
+    Ok(first.chain(rest.iter().cloned()).collect())
 }
 
 /// `bin/server` as Phoenix makes it, else the release's own script. It is no
@@ -457,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_given_must_be_there_and_run() {
+    fn a_command_that_is_given_lies_in_the_release_or_is_absolute() {
         let cmd = |words: &[&str]| CommandOptions {
             cmd: Some(words.iter().map(ToString::to_string).collect()),
             ..CommandOptions::default()
@@ -467,10 +438,9 @@ mod tests {
             (&["bin/one", "-x"][..], Some("/app/bin/one -x")),
             (&["one"], Some("/app/bin/one")),
             (&["/app/bin/one"], Some("/app/bin/one")),
-            (&["data"], None),
-            (&["lib"], None),
-            (&["gone"], None),
-            (&["out"], None),
+            (&["data"], Some("/app/data")),
+            (&["gone"], Some("/app/gone")),
+            (&["/bin/gone", "x"], Some("/bin/gone x")),
             (&["../bin/one"], None),
         ] {
             let found = decided(&tree, &cmd(words))

@@ -16,8 +16,9 @@ const MAX_LINKS: usize = 40;
 /// Members by their path, from several sorted or unsorted lists.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Contents<'a> {
-    /// The release's, sorted: too many to be copied into a map.
-    sorted: &'a [Member],
+    /// Sorted lists, too long to be copied into a map; of two members with
+    /// one path, that of the earlier list counts.
+    sorted: Vec<&'a [Member]>,
     others: BTreeMap<&'a ImagePath, &'a Member>,
     /// A base image's, sorted: what lies there unless something else does.
     base: &'a [Member],
@@ -38,6 +39,11 @@ pub(crate) enum End {
 impl<'a> Contents<'a> {
     /// Starts with `sorted`, which is sorted by path.
     pub(crate) fn new(sorted: &'a [Member]) -> Self {
+        Self::of_layers(vec![sorted])
+    }
+
+    /// Takes layers, the highest first, each sorted by path.
+    pub(crate) fn of_layers(sorted: Vec<&'a [Member]>) -> Self {
         Self {
             sorted,
             others: BTreeMap::new(),
@@ -72,7 +78,8 @@ impl<'a> Contents<'a> {
 
     /// Returns what lies at exactly this path and is no base image's.
     pub(crate) fn own(&self, path: &ImagePath) -> Option<&'a Member> {
-        find(self.sorted, path).or_else(|| self.others.get(path).copied())
+        let found = self.sorted.iter().find_map(|list| find(list, path));
+        found.or_else(|| self.others.get(path).copied())
     }
 
     /// Returns what a base image has at exactly this path.
@@ -82,6 +89,11 @@ impl<'a> Contents<'a> {
 
     /// Follows all links of `path`, the last one too.
     pub(crate) fn resolve(&self, path: &ImagePath) -> End {
+        self.walk(path, &mut |_| {})
+    }
+
+    /// As [`Contents::resolve`], and tells every directory that is passed.
+    pub(crate) fn walk(&self, path: &ImagePath, pass: &mut dyn FnMut(&ImagePath)) -> End {
         let mut rest = components(path.as_bytes());
         let mut at = ImagePath::root();
         let mut links = 0;
@@ -93,6 +105,7 @@ impl<'a> Contents<'a> {
             let Ok(next) = at.join(&name) else {
                 return End::Nothing(at);
             };
+            pass(&at);
             let Some(EntryKind::Symlink { target }) =
                 self.get(&next).map(|member| &member.entry.kind)
             else {

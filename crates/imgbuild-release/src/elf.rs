@@ -6,6 +6,7 @@
 //! bounded, and no content makes this panic.
 
 mod architecture;
+mod debug;
 mod dynamic;
 mod header;
 mod import;
@@ -24,6 +25,7 @@ use object::elf;
 use serde::Serialize;
 
 pub use architecture::Architecture;
+pub(crate) use debug::debug_information;
 use dynamic::Dynamic;
 use header::{Encoding, Header, Segment};
 use source::Source;

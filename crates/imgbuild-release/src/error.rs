@@ -95,7 +95,7 @@ pub enum Error {
         candidates: Vec<ImagePath>,
     },
 
-    /// The command is not there or cannot be run.
+    /// What was asked for as the command cannot be one.
     #[error("the command `{command}` cannot run: {reason}")]
     Command {
         /// The command as given.
@@ -116,23 +116,14 @@ pub enum Error {
         known: Vec<String>,
     },
 
-    /// Programs for different platforms, or not for the one asked for.
-    #[error("the programs of the release are not all for {}{}", platform_text(wanted.as_deref()), Shown(programs))]
-    Platform {
-        /// The platform that the user asked for.
-        wanted: Option<String>,
-        /// Each program with its platform.
-        programs: Vec<String>,
-    },
-
-    /// Needed libraries that are nowhere.
-    #[error("libraries that the release needs were not found{}", Shown(missing))]
+    /// Libraries that are asked for, and that are nowhere.
+    #[error("libraries that the image needs were not found{}", Shown(missing))]
     MissingLibraries {
-        /// Each library with who needs it and where it was looked for.
+        /// Each library with where it was looked for.
         missing: Vec<String>,
     },
 
-    /// Programs that are asked for, or that scripts need, and that are nowhere.
+    /// Programs that are asked for, and that are nowhere.
     #[error("programs that the image needs were not found{}", Shown(problems))]
     MissingPrograms {
         /// Each program with who needs it.
@@ -146,14 +137,6 @@ pub enum Error {
     /// The runtime closure could not be computed.
     #[error(transparent)]
     Runtime(RuntimeError),
-
-    /// Symbol versions that programs need and libraries of the base image
-    /// lack, all of them.
-    #[error("the base image is too old for the release{}", Shown(versions))]
-    UnsatisfiedVersions {
-        /// Each one with the file that needs it and what is there.
-        versions: Vec<String>,
-    },
 
     /// The base image leaves no room for a layer.
     #[error("the base image has {base} layers, and the image may have {limit}")]
@@ -275,7 +258,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A program that is nowhere, and who needs it.
+/// A program that was asked for, and that is nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgramProblem {
@@ -290,34 +273,6 @@ pub enum ProgramProblem {
     Data {
         /// Where they should be.
         path: &'static str,
-    },
-    /// A script's first line names it.
-    Interpreter {
-        /// The script in the image.
-        script: ImagePath,
-        /// Its first line.
-        line: String,
-        /// What is nowhere.
-        name: String,
-    },
-    /// A script's first line names a program of the release by its path on
-    /// the host.
-    InRelease {
-        /// The script in the image.
-        script: ImagePath,
-        /// Its first line.
-        line: String,
-        /// What it names.
-        name: String,
-        /// Where that lands.
-        place: ImagePath,
-    },
-    /// A script's first line ends as on Windows.
-    CarriageReturn {
-        /// The script in the image.
-        script: ImagePath,
-        /// Its first line.
-        line: String,
     },
 }
 
@@ -335,23 +290,6 @@ impl fmt::Display for ProgramProblem {
                 )
             }
             Self::Data { path } => write!(formatter, "`{path}`, asked for, is not there"),
-            Self::Interpreter { script, line, name } => write!(
-                formatter,
-                "`{name}`, by which `{script}` runs: line 1 is `{line}`"
-            ),
-            Self::InRelease {
-                script,
-                line,
-                name,
-                place,
-            } => write!(
-                formatter,
-                "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
-            ),
-            Self::CarriageReturn { script, line } => write!(
-                formatter,
-                "what `{script}` runs by: line 1, `{line}`, ends with a carriage return, which counts as a part of the name"
-            ),
         }
     }
 }
@@ -381,13 +319,6 @@ fn list(names: &[String]) -> String {
     match names.is_empty() {
         true => "none".to_owned(),
         false => names.join(", "),
-    }
-}
-
-fn platform_text(wanted: Option<&str>) -> String {
-    match wanted {
-        Some(platform) => format!("`{platform}`"),
-        None => "one platform".to_owned(),
     }
 }
 

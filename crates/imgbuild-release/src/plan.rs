@@ -25,7 +25,9 @@ pub use crate::command::CommandOptions;
 use crate::command::{Command, decide};
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::release::{LeftOut, MixRelease, Release};
+use crate::runtime::{Bindings, Object};
 use crate::skeleton::{self, Accounts, User, UserName};
 use crate::warning::Warning;
 use assemble::{Assembly, Conflict, Ground};
@@ -94,6 +96,9 @@ pub struct Plan {
     left_out: Vec<LeftOut>,
     warnings: Vec<Warning>,
     base: Option<Base>,
+    findings: Vec<Finding>,
+    objects: Vec<Object>,
+    bindings: Bindings,
 }
 
 /// One layer to be made.
@@ -148,10 +153,8 @@ impl Plan {
         let config =
             configuration::configuration(&release, &everything, options, decided, environment)?;
         let mut warnings = release.warnings().to_vec();
-        warnings.retain(|warning| !is_settled(warning, &everything));
-        warnings.retain(|warning| !leads_to_base(warning, &users));
-        warnings.extend(cookie_warning(&release));
         warnings.extend(closure.warnings);
+        warnings.extend(cookie_warning(&release));
         if certificates.is_some() && has_program(&release, &additions, b"java") {
             warnings.push(Warning::JavaReadsNoBundle);
         }
@@ -191,6 +194,9 @@ impl Plan {
             left_out,
             warnings,
             base,
+            findings: closure.findings,
+            objects: closure.objects,
+            bindings: closure.bindings,
         })
     }
 
@@ -224,6 +230,21 @@ impl Plan {
         self.base.as_ref()
     }
 
+    /// Returns what was found to be wrong while it was made.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Returns the ELF files that were read when it was made.
+    pub(crate) fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// Returns which file answers to the name of each needed library.
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
     pub(crate) fn into_changesets(self) -> Vec<Changeset> {
         let layers = self.layers.into_iter();
         layers.map(|layer| layer.changeset).collect()
@@ -242,39 +263,15 @@ impl Plan {
     }
 }
 
-/// Whether a link of the release that seemed to lead nowhere leads to
-/// something of the base image.
-fn leads_to_base(warning: &Warning, contents: &Contents<'_>) -> bool {
-    match warning {
-        Warning::DanglingLink { path, .. } | Warning::LinkLeavesRelease { path, .. } => {
-            let end = contents.resolve(path);
-            matches!(end, End::There(end) if contents.base(&end).is_some())
-        }
-        _ => false,
-    }
-}
-
-/// Returns whether what a link leads to has come along.
-fn is_settled(warning: &Warning, contents: &Contents<'_>) -> bool {
-    match warning {
-        Warning::LinkLeavesRelease { path, .. } => contents.file(path).is_some(),
-        _ => false,
-    }
-}
-
-/// Names the secret of a mix release, whether it is in the image or not.
+/// Says that the secret of a mix release is not in the image. That it is, is
+/// a finding.
 fn cookie_warning(release: &Release) -> Option<Warning> {
-    let cookie = MixRelease::cookie();
     release.mix()?;
+    let cookie = std::path::Path::new(MixRelease::cookie());
     let needs_one = release.direct().is_none();
-    let path = release.prefix().join(cookie).ok()?;
-    let is_in = |member: &Member| member.entry.path == path;
-    if release.members().iter().any(is_in) {
-        return Some(Warning::Cookie { path });
-    }
-    let is_left_out = |left: &LeftOut| left.path == std::path::Path::new(cookie);
     let mut left_out = release.left_out().iter();
-    (left_out.any(is_left_out) && needs_one).then_some(Warning::CookieLeftOut)
+    let is_left_out = left_out.any(|left| left.path == cookie);
+    (is_left_out && needs_one).then_some(Warning::CookieLeftOut)
 }
 
 /// Finds the user's numbers in the passwd file that the image will have, and

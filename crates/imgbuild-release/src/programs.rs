@@ -23,6 +23,7 @@ use imgbuild_oci::path::ImagePath;
 use crate::contents::{Contents, End, first_bytes};
 use crate::elf::Elf;
 use crate::error::{Error, ProgramProblem, Result};
+use crate::finding::{Finding, Rule};
 use crate::release::{file_member, image_path};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
@@ -63,6 +64,7 @@ pub(crate) struct Programs<'a> {
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
     problems: Vec<ProgramProblem>,
+    findings: Vec<Finding>,
     warnings: Vec<Warning>,
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct Brought {
     pub(crate) objects: Vec<Object>,
     /// What may surprise.
     pub(crate) warnings: Vec<Warning>,
+    /// What scripts need and is nowhere.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl<'a> Programs<'a> {
@@ -95,6 +99,7 @@ impl<'a> Programs<'a> {
             by_file: BTreeMap::new(),
             objects: Vec::new(),
             problems: Vec::new(),
+            findings: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -164,6 +169,11 @@ impl<'a> Programs<'a> {
         }
     }
 
+    /// Notes what the check will tell.
+    pub(crate) fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
     pub(crate) fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }
@@ -230,13 +240,14 @@ impl<'a> Programs<'a> {
 
     /// # Errors
     ///
-    /// With everything at once that is nowhere.
+    /// With everything at once that was asked for and is nowhere.
     pub(crate) fn finish(self) -> Result<Brought> {
-        let problems = self.problems;
-        if !problems.is_empty() {
+        if !self.problems.is_empty() {
+            let problems = self.problems;
             return Err(Error::MissingPrograms { problems });
         }
         Ok(Brought {
+            findings: self.findings,
             members: self.placed.into_values().collect(),
             objects: self.objects,
             warnings: self.warnings,
@@ -333,32 +344,21 @@ impl<'a> Programs<'a> {
         let Some(shebang) = Shebang::parse(head) else {
             return;
         };
-        let line = shebang.line.clone();
         if shebang.ends_with_carriage_return {
-            let script = script.clone();
-            self.problems
-                .push(ProgramProblem::CarriageReturn { script, line });
+            self.findings.push(carriage_return(script, &shebang));
             return;
         }
-        let missing = |name: String| ProgramProblem::Interpreter {
-            script: script.clone(),
-            line: line.clone(),
-            name,
-        };
+        let missing = |name: &str| interpreter_missing(script, &shebang, name);
         let interpreter = &shebang.interpreter;
         if let Some(place) = self.place_in_release(interpreter) {
-            let (script, name) = (script.clone(), interpreter.clone());
-            self.problems.push(ProgramProblem::InRelease {
-                script,
-                line,
-                name,
-                place,
-            });
+            let finding = interpreter_moved(script, &shebang, &place);
+            self.findings.push(finding);
             return;
         }
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
         if !is_there || !self.bring(interpreter, depth + 1) {
-            self.problems.push(missing(interpreter.clone()));
+            let finding = missing(interpreter);
+            self.findings.push(finding);
             return;
         }
         self.warn_of_libraries(script, interpreter);
@@ -369,7 +369,10 @@ impl<'a> Programs<'a> {
             };
             match is_there {
                 true => self.warn_of_libraries(script, &name),
-                false => self.problems.push(missing(name)),
+                false => {
+                    let finding = interpreter_missing(script, &shebang, &name);
+                    self.findings.push(finding);
+                }
             }
         }
     }
@@ -427,6 +430,36 @@ impl<'a> Programs<'a> {
             });
         }
     }
+}
+
+/// A script that names a program which is not there.
+pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
+    let line = &shebang.line;
+    let nothing = match name.contains('/') {
+        true => "nothing is at",
+        false => "no directory of `PATH` has",
+    };
+    let reason = format!("{nothing} `{name}`, by which `{script}` runs: line 1 is `{line}`");
+    Finding::error(Rule::InterpreterMissing, Some(script), reason)
+}
+
+/// A script that names a program of the release by its path on the machine
+/// that built it.
+fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -> Finding {
+    let (name, line) = (&shebang.interpreter, &shebang.line);
+    let reason = format!(
+        "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
+    );
+    Finding::error(Rule::InterpreterMoved, Some(script), reason)
+}
+
+/// A script from a machine with Windows.
+pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding {
+    let line = &shebang.line;
+    let reason = format!(
+        "line 1 of `{script}`, `{line}`, ends with a carriage return, which counts as a part of the name"
+    );
+    Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
 }
 
 /// Follows the links of the directories above `path`, which are the
@@ -543,8 +576,8 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_nowhere_is_named_at_once() {
-        let error = brought(&[], &["none", "data", "/usr/bin", "windows", "lost"]);
+    fn everything_that_is_asked_for_and_nowhere_is_named_at_once() {
+        let error = brought(&[], &["none", "data", "/usr/bin"]);
         let text = error.unwrap_err().to_string();
         let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
         assert_eq!(
@@ -553,8 +586,25 @@ mod tests {
                 "`none`, asked for; looked in `/nowhere`, `/usr/bin`",
                 "`data`, asked for; looked in `/nowhere`, `/usr/bin`",
                 "`/usr/bin`, asked for, is no executable file",
-                "what `/usr/bin/windows` runs by: line 1, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
-                "`nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
+            ]
+        );
+    }
+
+    #[test]
+    fn scripts_that_cannot_run_are_findings() {
+        let directory = root();
+        let contents = Contents::default();
+        let search = vec!["/usr/bin".to_owned()];
+        let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
+        programs.ask("windows");
+        programs.ask("lost");
+        let findings = programs.finish().unwrap().findings;
+        let told: Vec<&str> = findings.iter().map(|found| found.reason.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "line 1 of `/usr/bin/windows`, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
+                "no directory of `PATH` has `nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
             ]
         );
     }

@@ -2,7 +2,6 @@
 
 mod cargo;
 mod kind;
-mod links;
 mod listing;
 mod mix;
 mod tree;
@@ -165,7 +164,7 @@ impl Release {
         &self.left_out
     }
 
-    /// Returns what may surprise.
+    /// Returns what may surprise in what was asked for.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -405,7 +404,6 @@ impl<'a> Selection<'a> {
             .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
         let mut warnings = self.warnings;
-        warnings.extend(links::check(&self.members, self.prefix));
         let unmatched = self.unmatched.iter();
         warnings.extend(unmatched.map(|number| Warning::PatternWithoutMatch {
             pattern: self.options.patterns.text(*number).to_owned(),

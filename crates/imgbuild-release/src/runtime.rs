@@ -114,7 +114,24 @@ pub struct RuntimeOptions {
     pub add_libraries: Vec<String>,
     /// Where programs start, for needed libraries with a relative path.
     pub working_directory: Option<ImagePath>,
+    /// Set when nothing is brought, and only what the image has counts. Then
+    /// no file is read: what is no object of the image is no ELF file.
+    pub image_only: Option<ImageOnly>,
 }
+
+/// What an image itself tells its loaders.
+#[derive(Debug, Clone, Default)]
+pub struct ImageOnly {
+    /// The directories of its `LD_LIBRARY_PATH`.
+    pub library_paths: Vec<ImagePath>,
+    /// Its `/etc/ld.so.cache`.
+    pub cache: Vec<u8>,
+    /// Its `/etc/ld-musl-ARCH.path`.
+    pub musl_path: Vec<u8>,
+}
+
+/// By file and needed name: the file of the image that answers.
+pub type Bindings = BTreeMap<ImagePath, BTreeMap<String, ImagePath>>;
 
 /// The closure of a release, sorted by paths.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +147,7 @@ pub struct Runtime {
     /// Symbol versions that are needed and not defined.
     pub unsatisfied: Vec<UnsatisfiedVersion>,
     /// By file and needed name: the file of the image that answers.
-    pub bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    pub bindings: Bindings,
     /// The C libraries of the dynamic programs, with these programs. Two of
     /// them in one image are a risk: musl's loader takes the first file of a
     /// name in its directories, even one for glibc.

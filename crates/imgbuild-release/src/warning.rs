@@ -3,34 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use imgbuild_oci::path::{ImagePath, escaped};
+use imgbuild_oci::path::ImagePath;
 use serde::{Serialize, Serializer};
 
 /// Something that may surprise; it never stops a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A symbolic link to nothing.
-    DanglingLink {
-        /// The link in the image.
-        path: ImagePath,
-        /// What it says.
-        target: Vec<u8>,
-    },
-    /// A symbolic link to something that is not part of the release.
-    LinkLeavesRelease {
-        /// The link in the image.
-        path: ImagePath,
-        /// What it says.
-        target: Vec<u8>,
-    },
     /// A pattern that decides about nothing.
     PatternWithoutMatch {
         /// The pattern as it was given.
         pattern: String,
     },
-    /// A module for which something is missing or does not fit.
-    Module(String),
     /// A program or module that could not be understood.
     UnreadableElf {
         /// The file on the host.
@@ -45,13 +29,6 @@ pub enum Warning {
         /// The interpreter's name.
         interpreter: String,
     },
-    /// A script that calls programs that the image does not have.
-    Calls {
-        /// The script in the image.
-        script: ImagePath,
-        /// The programs, all of which the host has.
-        programs: Vec<String>,
-    },
     /// A program that a release's own scripts call, and that is nowhere.
     NoProgram {
         /// The program.
@@ -63,11 +40,6 @@ pub enum Warning {
     NoErts {
         /// The version that it wants.
         version: String,
-    },
-    /// The secret of an Erlang cluster, for everybody who has the image.
-    Cookie {
-        /// The file in the image.
-        path: ImagePath,
     },
     /// The secret is not in the image, and nothing works without one.
     CookieLeftOut,
@@ -99,29 +71,16 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DanglingLink { path, target } => {
-                write!(formatter, "`{path}` is a link to `{}`, where nothing is", escaped(target))
-            }
-            Self::LinkLeavesRelease { path, target } => write!(
-                formatter,
-                "`{path}` is a link to `{}`, which is not part of the release",
-                escaped(target)
-            ),
             Self::PatternWithoutMatch { pattern } => {
                 write!(formatter, "the pattern `{pattern}` matches nothing of the release")
             }
-            Self::Module(text) | Self::Certificates(text) => formatter.write_str(text),
+            Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())
             }
             Self::InterpreterAlone { script, interpreter } => write!(
                 formatter,
                 "`{script}` is run by `{interpreter}`, of which only the program comes along, not the files that it loads"
-            ),
-            Self::Calls { script, programs } => write!(
-                formatter,
-                "`{script}` seems to call programs that the image does not have: `{}`",
-                programs.join("`, `")
             ),
             Self::NoProgram { name, purpose } => write!(
                 formatter,
@@ -130,10 +89,6 @@ impl fmt::Display for Warning {
             Self::NoErts { version } => write!(
                 formatter,
                 "the release has no Erlang runtime: the image cannot start it unless ERTS {version} is added"
-            ),
-            Self::Cookie { path } => write!(
-                formatter,
-                "`{path}` is a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node; `RELEASE_COOKIE` in a container's environment takes its place"
             ),
             Self::CookieLeftOut => formatter.write_str(
                 "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",

@@ -20,6 +20,7 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::contents::is_executable;
 use crate::error::Result;
+use crate::finding::{Finding, Rule};
 use crate::programs::{Programs, script_text};
 use crate::release::{MixRelease, Release};
 use crate::runtime::{Object, Role};
@@ -172,10 +173,13 @@ fn name_what_is_missing(script: &Script, programs: &mut Programs<'_>) {
         .cloned()
         .collect();
     if !missing.is_empty() {
-        programs.warn(Warning::Calls {
-            script: script.path.clone(),
-            programs: missing,
-        });
+        let reason = format!(
+            "`{}` seems to call programs that the image does not have: `{}`",
+            script.path,
+            missing.join("`, `")
+        );
+        let path = Some(&script.path);
+        programs.find(Finding::warning(Rule::ProgramMissing, path, reason));
     }
 }
 

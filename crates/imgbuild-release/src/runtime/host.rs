@@ -90,6 +90,8 @@ pub(super) enum Probe {
 #[derive(Debug)]
 pub(crate) struct Host {
     root: Option<PathBuf>,
+    /// Whether no path of a root leads anywhere.
+    is_nowhere: bool,
     probes: BTreeMap<HostPath, Probe>,
     files: BTreeMap<FileId, Probe>,
 }
@@ -99,8 +101,17 @@ impl Host {
         Self {
             // The root of this process is no other root.
             root: root.filter(|root| *root != Path::new("/")).map(Into::into),
+            is_nowhere: false,
             probes: BTreeMap::new(),
             files: BTreeMap::new(),
+        }
+    }
+
+    /// A root in which nothing is. Paths of this process lead where they do.
+    pub(super) fn nowhere() -> Self {
+        Self {
+            is_nowhere: true,
+            ..Self::new(None)
         }
     }
 
@@ -108,6 +119,7 @@ impl Host {
     pub(crate) fn rooted(&self, path: &[u8]) -> HostPath {
         match self.root {
             Some(_) => HostPath::Rooted(path.to_vec()),
+            None if self.is_nowhere => HostPath::Rooted(path.to_vec()),
             None => HostPath::Plain(PathBuf::from(OsStr::from_bytes(path))),
         }
     }
@@ -235,7 +247,8 @@ impl Host {
     pub(crate) fn real(&self, path: &HostPath) -> Option<PathBuf> {
         match (path, &self.root) {
             (HostPath::Rooted(path), Some(root)) => inside(root, path),
-            (path, _) => fs_err::canonicalize(OsStr::from_bytes(path.as_bytes())).ok(),
+            (HostPath::Rooted(_), None) => None,
+            (path, None | Some(_)) => fs_err::canonicalize(OsStr::from_bytes(path.as_bytes())).ok(),
         }
     }
 }

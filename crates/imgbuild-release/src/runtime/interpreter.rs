@@ -26,6 +26,10 @@ impl Resolver<'_> {
                 (None, None)
             }
         };
+        let is_readable = |bytes: &PresentBytes| {
+            self.image_only.is_none() || matches!(bytes, PresentBytes::Base(_))
+        };
+        let bytes = bytes.filter(is_readable);
         let bytes = bytes.and_then(|bytes| self.bytes_of(&bytes, MAX_LOADER_BYTES));
         let (path_file, has_own_path_file) = self.musl_path_file(path, target);
         Loader {
@@ -56,6 +60,9 @@ impl Resolver<'_> {
         if let Some(found) = self.present(&wanted, target, &mut missing) {
             let file = Loaded::new(found.elf, wanted.clone(), wanted, found.directory);
             return Ok((file, found.bytes));
+        }
+        if self.image_only.is_some() {
+            return Err(missing);
         }
         let host = self.host.rooted(path.as_bytes());
         missing.searched.push(SearchedDirectory {
@@ -92,7 +99,10 @@ impl Resolver<'_> {
         };
         let path = format!("/etc/{name}.path");
         let file = self.host.rooted(path.as_bytes());
-        let own = self.base_text(&path);
+        let own = match &self.image_only {
+            Some(image) => Some(image.musl_path.clone()),
+            None => self.base_text(&path),
+        };
         let is_own = own.is_some();
         let content = own.or_else(|| self.host.read(&file, MAX_PATH_FILE_BYTES));
         let directories = content

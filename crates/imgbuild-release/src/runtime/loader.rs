@@ -38,7 +38,7 @@ impl Flavor {
 
     /// Tells by a file's loader, name and needs; `None` when it has neither,
     /// and so works with both.
-    pub(super) fn of(file: &Elf) -> Option<Self> {
+    pub(crate) fn of(file: &Elf) -> Option<Self> {
         if let Some(interpreter) = &file.interpreter {
             return Some(Self::of_interpreter(interpreter));
         }

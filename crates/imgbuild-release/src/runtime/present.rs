@@ -17,6 +17,8 @@ use crate::elf::Elf;
 /// The largest file of a base image that is searched as a whole.
 const MAX_BYTES: u64 = 64 << 20;
 
+const NO_ELF: &str = "it is no ELF file";
+
 /// A file that the image has, for a process that can load it.
 pub(super) struct Present {
     pub(super) elf: Arc<Elf>,
@@ -49,13 +51,18 @@ impl Resolver<'_> {
             PresentFile::Host(host) => {
                 let directory = self.directory_of(&host);
                 let host = HostPath::Plain(host);
+                let shown = match self.image_only {
+                    Some(_) => file.to_string(),
+                    None => self.host.display(&host),
+                };
                 let elf = match self.objects.get(&file) {
-                    Some(object) => {
-                        let elf = Arc::clone(&object.elf);
-                        let shown = self.host.display(&host);
-                        fitting(elf, target, shown, missing)?
+                    Some(object) => fitting(Arc::clone(&object.elf), target, shown, missing)?,
+                    None if self.image_only.is_none() => self.usable(&host, target, missing)?.elf,
+                    None => {
+                        let (path, reason) = (shown, NO_ELF.to_owned());
+                        missing.unusable.push(UnusableFile { path, reason });
+                        return None;
                     }
-                    None => self.usable(&host, target, missing)?.elf,
                 };
                 Some(Present {
                     elf,
@@ -75,10 +82,13 @@ impl Resolver<'_> {
         target: Target,
         missing: &mut MissingLibrary,
     ) -> Option<Present> {
-        let shown = format!("{file} of the base image");
+        let shown = match self.image_only {
+            Some(_) => file.to_string(),
+            None => format!("{file} of the base image"),
+        };
         let read = || match content.as_ref().map(Elf::read) {
             Some(Ok(Some(elf))) => Ok(Arc::new(elf)),
-            Some(Ok(None)) | None => Err("it is no ELF file".to_owned()),
+            Some(Ok(None)) | None => Err(NO_ELF.to_owned()),
             Some(Err(error)) => Err(error.to_string()),
         };
         let known = self.base_files.entry(file.clone()).or_insert_with(read);

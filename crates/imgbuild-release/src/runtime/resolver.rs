@@ -13,8 +13,9 @@ use super::process::{Loaded, Need, Process};
 use super::search::{Origin, Place};
 use super::view::{Lookup, View};
 use super::{
-    MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions, SearchedDirectory,
-    UnsatisfiedVersion, UnusableFile, cache, configuration, version,
+    Bindings, ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role,
+    RuntimeOptions, SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
+    version,
 };
 use crate::elf::Elf;
 
@@ -28,10 +29,11 @@ pub(super) struct Resolver<'a> {
     pub(super) configuration: Vec<Vec<u8>>,
     pub(super) library_paths: Vec<HostPath>,
     pub(super) working_directory: Option<ImagePath>,
+    pub(super) image_only: Option<ImageOnly>,
     pub(super) placement: Placement,
     pub(super) missing: Vec<MissingLibrary>,
     pub(super) warnings: Vec<ModuleWarning>,
-    pub(super) bindings: BTreeMap<ImagePath, BTreeMap<String, ImagePath>>,
+    pub(super) bindings: Bindings,
     pub(super) unsatisfied: BTreeSet<UnsatisfiedVersion>,
     pub(super) view: View<'a>,
     pub(super) objects: BTreeMap<&'a ImagePath, &'a Object>,
@@ -50,17 +52,27 @@ impl<'a> Resolver<'a> {
         lookup: &'a Lookup<'a>,
         options: &RuntimeOptions,
     ) -> Self {
-        let host = Host::new(options.sysroot.as_deref());
-        let cache = host.read(&host.rooted(b"/etc/ld.so.cache"), MAX_CACHE_BYTES);
+        let (host, cache) = match &options.image_only {
+            Some(image) => (Host::nowhere(), Some(image.cache.clone())),
+            None => {
+                let host = Host::new(options.sysroot.as_deref());
+                let cache = host.read(&host.rooted(b"/etc/ld.so.cache"), MAX_CACHE_BYTES);
+                (host, cache)
+            }
+        };
         let mut resolver = Self {
             cache: cache.map(|bytes| cache::parse(&bytes)).unwrap_or_default(),
-            configuration: configuration::directories(&host),
+            configuration: match options.image_only {
+                Some(_) => Vec::new(),
+                None => configuration::directories(&host),
+            },
             library_paths: options
                 .library_paths
                 .iter()
                 .map(|path| host.plain(path))
                 .collect(),
             working_directory: options.working_directory.clone(),
+            image_only: options.image_only.clone(),
             placement: Placement::default(),
             missing: Vec::new(),
             warnings: Vec::new(),
@@ -81,7 +93,9 @@ impl<'a> Resolver<'a> {
     fn record_objects(&mut self, objects: &'a [Object]) {
         for object in objects {
             self.objects.insert(&object.image, object);
-            if let Some(id) = self.host.remember(&object.host, &object.elf) {
+            let is_image_only = self.image_only.is_some();
+            let remember = || self.host.remember(&object.host, &object.elf);
+            if let Some(id) = (!is_image_only).then(remember).flatten() {
                 self.placement.record_present(id, &object.image);
             }
             let file_name = escaped(object.image.file_name());
@@ -97,8 +111,8 @@ impl<'a> Resolver<'a> {
         // A program finds itself by its real path, a module by the one that
         // it was loaded by.
         let real = match object.role {
-            Role::Program => fs_err::canonicalize(&object.host).ok(),
-            Role::Module => None,
+            Role::Program if self.image_only.is_none() => fs_err::canonicalize(&object.host).ok(),
+            Role::Program | Role::Module => None,
         };
         Loaded {
             elf: Arc::clone(&object.elf),
@@ -132,7 +146,9 @@ impl<'a> Resolver<'a> {
         let places = self.places(process, requirer, name);
         let file_name = name.rsplit('/').next().unwrap_or(name);
         let target = process.loader.target;
-        for place in places.iter().filter(|place| place.origin.is_in_image()) {
+        let is_in_image = |place: &&Place| self.image_only.is_some() || place.origin.is_in_image();
+        let in_image: Vec<&Place> = places.iter().filter(is_in_image).collect();
+        for place in in_image {
             if let Some(mut file) = self.find_present(place, file_name, target, &mut missing) {
                 file.parent = Some(requirer);
                 return Ok(file);
@@ -140,7 +156,7 @@ impl<'a> Resolver<'a> {
         }
         for place in &places {
             self.record_searched(place, &mut missing);
-            let Some(host) = &place.host else {
+            let Some(host) = place.host.as_ref().filter(|_| self.image_only.is_none()) else {
                 continue;
             };
             let host = host.join(file_name.as_bytes());
@@ -234,8 +250,8 @@ impl<'a> Resolver<'a> {
 
     fn record_searched(&self, place: &Place, missing: &mut MissingLibrary) {
         let directory = match &place.host {
-            Some(host) => self.host.display(host),
-            None => escaped(&place.image),
+            Some(host) if self.image_only.is_none() => self.host.display(host),
+            Some(_) | None => escaped(&place.image),
         };
         if !missing
             .searched

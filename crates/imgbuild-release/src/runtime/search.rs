@@ -19,6 +19,8 @@ pub(super) enum Origin {
     Runpath(ImagePath),
     /// An extra directory of the options.
     LibraryPath,
+    /// The image's `LD_LIBRARY_PATH`.
+    Environment,
     Cache,
     /// A cache or path file of a base image, which the image's loader reads.
     Base,
@@ -35,7 +37,12 @@ impl Origin {
     /// Returns whether the loader in the image will look there as well.
     pub(super) fn is_in_image(&self) -> bool {
         match self {
-            Self::Rpath(_) | Self::Runpath(_) | Self::Base | Self::Default | Self::Name => true,
+            Self::Rpath(_)
+            | Self::Runpath(_)
+            | Self::Environment
+            | Self::Base
+            | Self::Default
+            | Self::Name => true,
             Self::LibraryPath
             | Self::Cache
             | Self::Configuration
@@ -51,6 +58,7 @@ impl fmt::Display for Origin {
             Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
             Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
             Self::LibraryPath => formatter.write_str("extra library path"),
+            Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
             Self::Cache => formatter.write_str("ld.so.cache"),
             Self::Base => formatter.write_str("where the base image's loader looks"),
             Self::Configuration => formatter.write_str("ld.so.conf"),
@@ -136,11 +144,21 @@ impl Resolver<'_> {
     }
 
     fn library_places(&self) -> impl Iterator<Item = Place> {
-        self.library_paths.iter().map(|path| Place {
+        let of_host = self.library_paths.iter().map(|path| Place {
             image: Vec::new(),
             host: Some(path.clone()),
             origin: Origin::LibraryPath,
-        })
+        });
+        let of_image = self
+            .image_only
+            .iter()
+            .flat_map(|image| &image.library_paths);
+        let of_image = of_image.map(|path| Place {
+            image: path.as_bytes().to_vec(),
+            host: None,
+            origin: Origin::Environment,
+        });
+        of_host.chain(of_image)
     }
 
     fn default_places(&self, process: &Process<'_>) -> Vec<Place> {
@@ -177,7 +195,7 @@ impl Resolver<'_> {
     }
 
     /// A directory that is relative, or empty, is searched from wherever the
-    /// program is started; no image can rely on that.
+    /// program is started; no image that is made can rely on that.
     fn expanded(
         &self,
         process: &Process<'_>,
@@ -188,7 +206,15 @@ impl Resolver<'_> {
         let parent = file.image.parent()?;
         let (image, has_origin) = expand(process, directory, parent.as_bytes())?;
         if !image.starts_with(b"/") {
-            return None;
+            // One image starts its programs in one directory.
+            let start = self.working_directory.as_ref();
+            let start = start.filter(|_| self.image_only.is_some())?;
+            let image = [start.as_bytes(), b"/", &image].concat();
+            return Some(Place {
+                image,
+                host: None,
+                origin,
+            });
         }
         let host = if has_origin {
             let (path, _) = expand(process, directory, file.directory.as_bytes())?;

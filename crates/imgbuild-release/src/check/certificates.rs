@@ -1,0 +1,122 @@
+//! Does something speak TLS without roots to trust?
+
+use imgbuild_oci::content::Content;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::store::Store;
+
+use super::content::{Memory, names_any};
+use super::subject::Subject;
+use crate::certificates::{ALIASES, BUNDLE_PATH};
+use crate::finding::{Finding, Rule};
+
+/// Libraries that speak TLS and take their roots from files of the system.
+const LIBRARIES: [&str; 4] = [
+    "libssl.so",
+    "libgnutls.so",
+    "libcurl.so",
+    "libcurl-gnutls.so",
+];
+
+/// Bundles that applications bring themselves (Python's certifi, Elixir's
+/// castore, Ruby, Perl).
+const OWN_BUNDLES: [&[u8]; 4] = [
+    b"cacert.pem",
+    b"cacerts.pem",
+    b"ca-bundle.crt",
+    b"ca-certificates.crt",
+];
+
+/// What says something of certificates by its name alone.
+#[derive(Debug, Default)]
+pub(super) struct Roots<'a> {
+    /// The application of Erlang/OTP that speaks TLS.
+    erlang: Option<&'a ImagePath>,
+    /// Whether an application brings a bundle of its own.
+    has_own: bool,
+}
+
+impl<'a> Roots<'a> {
+    pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
+        if name == b"ssl.app" {
+            self.erlang.get_or_insert(path);
+        }
+        self.has_own |= OWN_BUNDLES.contains(&name);
+    }
+
+    /// Names the first file that speaks TLS, if the image has no bundle.
+    pub(super) fn finish(self, subject: &Subject<'_>, store: Option<&Store>) -> Option<Finding> {
+        if self.has_own || has_bundle(subject) {
+            return None;
+        }
+        let erlang = || {
+            let text = "is the application of Erlang/OTP that speaks TLS".to_owned();
+            Some((self.erlang?.clone(), text))
+        };
+        let speaker = linked(subject).or_else(erlang);
+        let (path, evidence) = speaker.or_else(|| named(subject, store))?;
+        let reason = format!(
+            "`{path}` {evidence}, and the image has no CA certificates: connections to servers whose certificates are to be checked fail"
+        );
+        Some(Finding::warning(
+            Rule::CertificatesMissing,
+            Some(&path),
+            reason,
+        ))
+    }
+}
+
+fn has_bundle(subject: &Subject<'_>) -> bool {
+    let mut known = ALIASES.iter().map(|(alias, _)| *alias);
+    let given = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| subject.variable(name));
+    subject.has_file(BUNDLE_PATH)
+        || known.any(|path| subject.has_file(path))
+        || given.into_iter().flatten().any(|path| {
+            let path = ImagePath::parse(path);
+            path.is_ok_and(|path| subject.at(&path).is_some())
+        })
+}
+
+/// Finds the first file that links a library for TLS.
+fn linked(subject: &Subject<'_>) -> Option<(ImagePath, String)> {
+    subject.objects().find_map(|object| {
+        let mut needed = object.elf.needed.iter();
+        let is_library = |name: &&String| LIBRARIES.iter().any(|known| name.starts_with(known));
+        let library = needed.find(is_library)?;
+        Some((object.image.clone(), format!("links `{library}`")))
+    })
+}
+
+/// Looks for the paths of bundles in programs: Rust and Go have them, and
+/// link no library for TLS.
+fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, String)> {
+    let mut paths = Vec::new();
+    let mut contents: Vec<&Content> = Vec::new();
+    for object in subject.objects() {
+        let file = subject.contents.get(&object.image);
+        // Node.js has its own roots, and these paths for another use.
+        let is_node = object.image.file_name() == b"node";
+        if let Some(content) = file
+            .and_then(|file| file.content.as_ref())
+            .filter(|_| !is_node)
+        {
+            paths.push(&object.image);
+            contents.push(content);
+        }
+    }
+    let mut texts: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
+    texts.push(BUNDLE_PATH);
+    let memory = Memory {
+        store,
+        question: "names a bundle",
+        is_long: true,
+    };
+    let found = memory.recall(&contents, &|| {
+        let answers = contents.iter().map(|content| names_any(content, &texts));
+        answers.map(u8::from).collect()
+    });
+    let index = found.iter().position(|byte| *byte != 0)?;
+    Some((
+        paths[index].clone(),
+        "looks for CA certificates in files".to_owned(),
+    ))
+}

@@ -1,0 +1,308 @@
+//! Does the command start? The way of the kernel, from the configuration to
+//! the program: `PATH`, links, rights, the first line of scripts.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::path::{ImagePath, escaped};
+
+use super::identity::{EXECUTE, READ};
+use super::subject::Subject;
+use crate::closure::{runs_on, wrong_architecture};
+use crate::contents::{End, first_bytes, is_executable};
+use crate::elf::{Elf, Kind};
+use crate::finding::{Finding, Rule, Severity};
+use crate::programs::{carriage_return, interpreter_missing};
+use crate::script::{MAX_LINE, Shebang};
+
+/// How many interpreters may be scripts themselves ([execve(2)]).
+///
+/// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
+const MAX_DEPTH: usize = 4;
+
+/// What an engine puts over an image in every container.
+const OF_ENGINES: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// What starts with a container for certain.
+#[derive(Debug, Default)]
+pub(super) struct Started {
+    pub(super) findings: Vec<Finding>,
+    /// ELF files that the kernel starts, at paths without links.
+    pub(super) programs: Vec<ImagePath>,
+}
+
+/// Follows the command and the health check.
+pub(super) fn check(subject: &Subject<'_>) -> Started {
+    let config = subject.config;
+    let mut started = Started::default();
+    let has_words = |words: &&Vec<String>| !words.is_empty();
+    let command = config.entrypoint.as_ref().filter(has_words);
+    let command = command
+        .or(config.cmd.as_ref())
+        .and_then(|words| words.first());
+    if let Some(command) = command {
+        started = follow(subject, command);
+    }
+    let check = config
+        .healthcheck
+        .as_ref()
+        .map(|check| check.test.as_slice());
+    if let Some([kind, command, ..]) = check
+        && kind == "CMD"
+    {
+        let followed = follow(subject, command);
+        let broken = followed.findings.into_iter().map(as_healthcheck);
+        started.findings.extend(broken);
+    }
+    started
+}
+
+/// A container whose health check cannot run starts all the same.
+fn as_healthcheck(mut finding: Finding) -> Finding {
+    finding.reason = format!("the health check cannot run: {}", finding.reason);
+    finding.rule = Rule::HealthcheckBroken;
+    finding.severity = Severity::Warning;
+    finding.remedy = Rule::HealthcheckBroken.remedy().to_owned();
+    finding
+}
+
+fn follow(subject: &Subject<'_>, command: &str) -> Started {
+    let mut walk = Walk {
+        subject,
+        command,
+        started: Started::default(),
+    };
+    walk.start();
+    walk.started
+}
+
+struct Walk<'a> {
+    subject: &'a Subject<'a>,
+    command: &'a str,
+    started: Started,
+}
+
+impl<'a> Walk<'a> {
+    fn start(&mut self) {
+        let command = self.command;
+        if !command.contains('/') {
+            match self.in_path(command) {
+                Ok(path) => self.exec(&path, 0),
+                Err(reason) => self.error(Rule::CommandNotInPath, None, &reason),
+            }
+            return;
+        }
+        if let Some(path) = self.absolute(command) {
+            self.exec(&path, 0);
+        }
+    }
+
+    /// Takes a path as the kernel does; one with `..` is not followed.
+    fn absolute(&self, text: &str) -> Option<ImagePath> {
+        match text.starts_with('/') {
+            true => ImagePath::parse(text).ok(),
+            false => self.subject.working_directory().join(text).ok(),
+        }
+    }
+
+    /// Finds the first executable file of that name.
+    fn in_path(&self, name: &str) -> Result<ImagePath, String> {
+        let directories = self.subject.search_path();
+        let mut found = None;
+        for directory in &directories {
+            let Ok(path) = directory.join(name) else {
+                continue;
+            };
+            let Some(file) = self.subject.contents.file(&path) else {
+                continue;
+            };
+            if is_executable(&file.entry) {
+                return Ok(path);
+            }
+            found.get_or_insert(path);
+        }
+        let names: Vec<String> = directories.iter().map(|path| format!("`{path}`")).collect();
+        Err(match found {
+            Some(path) => format!("`{name}` is not executable where `PATH` has it, at `{path}`"),
+            None => format!("no directory of `PATH` has `{name}`: {}", names.join(", ")),
+        })
+    }
+
+    fn error(&mut self, rule: Rule, path: Option<&ImagePath>, reason: &str) {
+        let command = self.command;
+        let reason = format!("the command `{command}` cannot run: {reason}");
+        let finding = Finding::error(rule, path, reason);
+        self.started.findings.push(finding);
+    }
+
+    /// Starts the command itself.
+    fn exec(&mut self, path: &ImagePath, depth: usize) {
+        if OF_ENGINES.iter().any(|top| is_below(path, top)) {
+            return;
+        }
+        let member = match self.subject.contents.resolve(path) {
+            End::There(end) => self.subject.contents.get(&end),
+            other => return self.nothing(path, &other),
+        };
+        match member {
+            Some(member) if member.entry.kind != EntryKind::Directory => {
+                self.exec_member(path, member, depth);
+            }
+            Some(_) | None => {
+                let reason = format!("`{path}` is a directory");
+                self.error(Rule::CommandDirectory, Some(path), &reason);
+            }
+        }
+    }
+
+    fn nothing(&mut self, path: &ImagePath, end: &End) {
+        let link = self.subject.at(path).map(|member| &member.entry.kind);
+        match (link, end) {
+            (Some(EntryKind::Symlink { target }), End::Nothing(_)) => {
+                let target = escaped(target);
+                let reason = format!("`{path}` is a link to `{target}`, where nothing is");
+                self.error(Rule::CommandDangling, Some(path), &reason);
+            }
+            (_, End::Loop) => {
+                let reason = format!("the links of `{path}` go round");
+                self.error(Rule::CommandDangling, Some(path), &reason);
+            }
+            _ => {
+                let reason = format!("nothing is at `{path}` in the image");
+                self.error(Rule::CommandMissing, Some(path), &reason);
+            }
+        }
+    }
+
+    fn exec_member(&mut self, path: &ImagePath, member: &'a Member, depth: usize) {
+        let entry = &member.entry;
+        if entry.mode & 0o111 == 0 {
+            let mode = entry.mode;
+            let reason = format!("`{path}` is not executable: its mode is {mode:04o}");
+            return self.error(Rule::CommandNotExecutable, Some(path), &reason);
+        }
+        self.check_rights(path, member, EXECUTE);
+        self.load(member, depth);
+    }
+
+    /// What the kernel does with a file that it may execute.
+    fn load(&mut self, member: &'a Member, depth: usize) {
+        let path = &member.entry.path;
+        if let Some(elf) = self.subject.elf(path) {
+            return self.load_elf(path, &elf);
+        }
+        let content = self.subject.contents.file(path);
+        let Some(content) = content.and_then(|file| file.content.as_ref()) else {
+            return;
+        };
+        let head = first_bytes(content, MAX_LINE);
+        if head.is_empty() && member.entry.content_size() > 0 {
+            return;
+        }
+        match Shebang::parse(&head) {
+            Some(shebang) => self.load_script(member, &shebang, depth),
+            None if head.starts_with(b"\x7fELF") => {}
+            None => {
+                let reason = format!(
+                    "`{path}` is neither a program nor a script with a first line that says what runs it"
+                );
+                self.error(Rule::CommandFormat, Some(path), &reason);
+            }
+        }
+    }
+
+    fn load_elf(&mut self, path: &ImagePath, elf: &Elf) {
+        if elf.kind == Kind::Other {
+            let reason = format!("`{path}` is an ELF file, but no program");
+            return self.error(Rule::CommandFormat, Some(path), &reason);
+        }
+        self.started.programs.push(path.clone());
+        let platform = self.subject.platform;
+        let architecture = elf.architecture();
+        if let Some(architecture) = architecture.filter(|its| !runs_on(*its, platform)) {
+            let finding = wrong_architecture(path, architecture, platform);
+            self.started.findings.push(finding);
+        }
+        // A loader that is there must be one that the user can start.
+        let interpreter = elf.interpreter.as_deref().map(ImagePath::parse);
+        if let Some(Ok(interpreter)) = interpreter
+            && let Some(loader) = self.subject.contents.file(&interpreter)
+        {
+            self.check_rights(&interpreter, loader, EXECUTE);
+        }
+    }
+
+    fn load_script(&mut self, member: &'a Member, shebang: &Shebang, depth: usize) {
+        let script = &member.entry.path;
+        self.check_rights(script, member, READ);
+        if shebang.ends_with_carriage_return {
+            let finding = carriage_return(script, shebang);
+            return self.started.findings.push(finding);
+        }
+        let interpreter = &shebang.interpreter;
+        let is_loaded = self.interpret(interpreter, depth);
+        if !is_loaded {
+            let finding = interpreter_missing(script, shebang, interpreter);
+            return self.started.findings.push(finding);
+        }
+        let Some(name) = shebang.looked_up() else {
+            return;
+        };
+        let path = match name.contains('/') {
+            true => Some(name.clone()),
+            false => self.in_path(&name).ok().map(|path| path.to_string()),
+        };
+        if !path.is_some_and(|path| self.interpret(&path, depth)) {
+            let finding = interpreter_missing(script, shebang, &name);
+            self.started.findings.push(finding);
+        }
+    }
+
+    /// Loads the interpreter of a script; returns whether it is there.
+    fn interpret(&mut self, interpreter: &str, depth: usize) -> bool {
+        let Some(path) = self.absolute(interpreter) else {
+            return true;
+        };
+        if OF_ENGINES.iter().any(|top| is_below(&path, top)) {
+            return true;
+        }
+        let Some(member) = self.subject.contents.file(&path) else {
+            return false;
+        };
+        self.check_rights(&path, member, EXECUTE);
+        if depth < MAX_DEPTH {
+            self.load(member, depth + 1);
+        }
+        true
+    }
+
+    /// Says what the image's user may not do with a file, or on the way to it.
+    fn check_rights(&mut self, path: &ImagePath, member: &Member, bits: u32) {
+        let Some(identity) = &self.subject.identity else {
+            return;
+        };
+        let stopped = identity.stopped_at(&self.subject.contents, path);
+        let may = if bits == READ { "read" } else { "execute" };
+        let closed = match stopped {
+            Some(directory) => Some((directory, "enter")),
+            None => (!identity.may(&member.entry, bits)).then_some((member, may)),
+        };
+        if let Some((closed, what)) = closed {
+            let reason = forbidden(identity.uid, &closed.entry, what);
+            let at = closed.entry.path.clone();
+            self.error(Rule::CommandForbidden, Some(&at), &reason);
+        }
+    }
+}
+
+/// Says who may not do what with a file.
+pub(super) fn forbidden(uid: u32, entry: &imgbuild_oci::entry::Entry, what: &str) -> String {
+    let (path, mode, owner) = (&entry.path, entry.mode, entry.owner);
+    format!(
+        "user {uid} may not {what} `{path}`, which has the mode {mode:04o} and belongs to {}:{}",
+        owner.uid, owner.gid
+    )
+}
+
+pub(super) fn is_below(path: &ImagePath, top: &str) -> bool {
+    ImagePath::parse(top).is_ok_and(|top| path.starts_with(&top))
+}

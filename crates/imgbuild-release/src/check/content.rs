@@ -1,0 +1,211 @@
+//! Questions about contents, whose answers are remembered.
+
+use std::io;
+
+use imgbuild_oci::content::{Content, FileRange, HostFile};
+use imgbuild_oci::store::Store;
+
+use crate::elf::ReadAt;
+
+/// How much is read at a time.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// As few files are looked at again each time, if the look is a short one.
+const FEW: usize = 8;
+
+/// A content that can be read from any offset.
+pub(super) enum Opened<'a> {
+    Bytes(&'a [u8]),
+    File(fs_err::File),
+    Range(&'a FileRange),
+}
+
+impl<'a> Opened<'a> {
+    pub(super) fn open(content: &'a Content) -> Option<Self> {
+        match content {
+            Content::Bytes(bytes) => Some(Self::Bytes(bytes)),
+            Content::File(file) => fs_err::File::open(&file.path).ok().map(Self::File),
+            Content::Range(range) => Some(Self::Range(range)),
+        }
+    }
+
+    /// Fills the buffer as far as there are bytes.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl ReadAt for Opened<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Bytes(bytes) => bytes.read_at(buffer, offset),
+            Self::File(file) => ReadAt::read_at(file, buffer, offset),
+            Self::Range(range) => range.read_at(buffer, offset),
+        }
+    }
+}
+
+/// How an answer is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory<'a> {
+    pub(super) store: Option<&'a Store>,
+    /// What was asked; another question has another name.
+    pub(super) question: &'static str,
+    /// Whether one content is worth to be remembered.
+    pub(super) is_long: bool,
+}
+
+impl Memory<'_> {
+    /// Returns a byte for each content: what the store remembers of files in
+    /// this state, or what `find` says.
+    pub(super) fn recall(self, contents: &[&Content], find: &dyn Fn() -> Vec<u8>) -> Vec<u8> {
+        let files: Option<Vec<&HostFile>> = contents.iter().map(|one| host_file(one)).collect();
+        let is_worth_it = self.is_long || contents.len() > FEW;
+        let (Some(files), Some(store), true) = (files, self.store, is_worth_it) else {
+            return find();
+        };
+        let (key, note) = store.note(self.question, files.iter().copied()).unzip();
+        if let Some(note) = note.flatten().filter(|note| note.len() == contents.len()) {
+            return note;
+        }
+        let found = find();
+        // What has changed in between is another question the next time.
+        let is_steady =
+            |file: &&HostFile| HostFile::open(&file.path).is_ok_and(|now| now.state == file.state);
+        if let Some(key) = key
+            && files.iter().all(is_steady)
+        {
+            store.remember_note(key, &found);
+        }
+        found
+    }
+}
+
+fn host_file(content: &Content) -> Option<&HostFile> {
+    match content {
+        Content::File(file) => Some(file),
+        Content::Bytes(_) | Content::Range(_) => None,
+    }
+}
+
+/// Returns whether a content has any of the texts, all of which begin with
+/// `/`.
+pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
+    let longest = texts
+        .iter()
+        .map(|text| text.len())
+        .max()
+        .unwrap_or_default();
+    let Some(opened) = Opened::open(content) else {
+        return false;
+    };
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut offset = 0;
+    loop {
+        let Ok(count) = opened.fill(&mut buffer, offset) else {
+            return false;
+        };
+        if has_any(&buffer[..count], texts) {
+            return true;
+        }
+        if count < buffer.len() {
+            return false;
+        }
+        // One that began at the end of this block is whole in the next.
+        offset += (count - longest) as u64;
+    }
+}
+
+fn has_any(bytes: &[u8], texts: &[&str]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'/') {
+        rest = &rest[at..];
+        if texts.iter().any(|text| rest.starts_with(text.as_bytes())) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+/// Returns whether two contents of one size are the same.
+pub(super) fn are_same(first: &Content, second: &Content) -> bool {
+    if let (Content::File(first), Content::File(second)) = (first, second)
+        && (first.state.device, first.state.inode) == (second.state.device, second.state.inode)
+    {
+        return true;
+    }
+    let (Some(first), Some(second)) = (Opened::open(first), Opened::open(second)) else {
+        return false;
+    };
+    let mut buffers = [vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]];
+    let mut offset = 0;
+    loop {
+        let [one, other] = &mut buffers;
+        let counts = (first.fill(one, offset), second.fill(other, offset));
+        let (Ok(count), Ok(others)) = counts else {
+            return false;
+        };
+        if one[..count] != other[..others] {
+            return false;
+        }
+        if count < BLOCK_BYTES {
+            return true;
+        }
+        offset += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_across_blocks() {
+        let text = "/etc/ssl/cert.pem";
+        for at in [0, 1, BLOCK_BYTES - 5, BLOCK_BYTES, 3 * BLOCK_BYTES - 1] {
+            let mut bytes = vec![b'/'; at];
+            bytes.extend(text.as_bytes());
+            assert!(names_any(&bytes.into(), &[text, "/x"]), "{at}");
+        }
+        assert!(!names_any(&vec![b'/'; 2 * BLOCK_BYTES].into(), &[text]));
+        assert!(!names_any(&Vec::new().into(), &[text]));
+    }
+
+    #[test]
+    fn contents_are_compared_to_their_end() {
+        let bytes = |last: u8| -> Content {
+            let mut bytes = vec![7; BLOCK_BYTES + 1];
+            bytes[BLOCK_BYTES] = last;
+            bytes.into()
+        };
+        assert!(are_same(&bytes(1), &bytes(1)));
+        assert!(!are_same(&bytes(1), &bytes(2)));
+    }
+
+    #[test]
+    fn an_answer_is_remembered_for_files_that_have_not_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs_err::write(&path, "x").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let memory = Memory {
+            store: Some(&store),
+            question: "test",
+            is_long: true,
+        };
+        let content = || Content::File(HostFile::open(&path).unwrap());
+        assert_eq!(memory.recall(&[&content()], &|| vec![1]), [1]);
+        assert_eq!(memory.recall(&[&content()], &|| vec![2]), [1]);
+        fs_err::write(&path, "yy").unwrap();
+        assert_eq!(memory.recall(&[&content()], &|| vec![3]), [3]);
+    }
+}

@@ -1,0 +1,40 @@
+//! One look at every path of the image.
+
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::store::Store;
+
+use super::certificates::Roots;
+use super::leftover::{self, Leftovers};
+use super::secret::Secrets;
+use super::subject::Subject;
+use super::tree::{Cases, Reach, judge};
+use crate::finding::Finding;
+
+/// Judges every path; `programs` are those that start with a container.
+pub(super) fn check(
+    subject: &Subject<'_>,
+    programs: &[ImagePath],
+    store: Option<&Store>,
+) -> Vec<Finding> {
+    let mut findings = leftover::debug(subject);
+    let reach = Reach::new(subject, programs);
+    let mut secrets = Secrets::default();
+    let mut cases = Cases::default();
+    let mut leftovers = Leftovers::default();
+    let mut roots = Roots::default();
+    for member in subject.members() {
+        let path = &member.entry.path;
+        let name = path.file_name();
+        findings.extend(judge(subject, member));
+        findings.extend(reach.judge(&member.entry));
+        secrets.see(member, name);
+        cases.see(path, name);
+        leftovers.see(member, name);
+        roots.see(path, name);
+    }
+    findings.extend(roots.finish(subject, store));
+    findings.extend(secrets.finish(store));
+    findings.extend(cases.finish());
+    findings.extend(leftovers.finish(store));
+    findings
+}

@@ -1,0 +1,187 @@
+//! Whom containers run as, and what they may do.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Entry;
+use imgbuild_oci::path::ImagePath;
+
+use crate::contents::{Contents, first_bytes};
+
+/// The largest passwd or group file that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Execute a file, or pass a directory.
+pub(super) const EXECUTE: u32 = 0o1;
+
+/// Read a file.
+pub(super) const READ: u32 = 0o4;
+
+/// A user with its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) uid: u32,
+    groups: Vec<u32>,
+}
+
+impl Identity {
+    /// Finds `USER[:GROUP]` as Docker does: names in the image's own files, a
+    /// number as itself, and a number that has no account in the group 0.
+    pub(super) fn find(text: &str, contents: &Contents<'_>) -> Option<Self> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+            None => (text, None),
+        };
+        let user = if user.is_empty() { "0" } else { user };
+        let passwd = lines(contents, "/etc/passwd");
+        let account = passwd.iter().find(|fields| {
+            let is_name = fields.first().is_some_and(|name| name == user);
+            is_name || fields.get(2).is_some_and(|uid| uid == user)
+        });
+        let number = |fields: &Vec<String>, at: usize| fields.get(at)?.parse::<u32>().ok();
+        let uid = match account {
+            Some(fields) => number(fields, 2)?,
+            None => user.parse().ok()?,
+        };
+        let all_groups = lines(contents, "/etc/group");
+        let mut groups = Vec::new();
+        match group {
+            Some(group) => {
+                let is_it =
+                    |fields: &&Vec<String>| fields.first().is_some_and(|name| name == group);
+                let named = all_groups.iter().find(is_it);
+                let gid = named.and_then(|fields| number(fields, 2));
+                groups.push(gid.or_else(|| group.parse().ok())?);
+            }
+            None => {
+                let gid = account.and_then(|fields| number(fields, 3));
+                groups.push(gid.unwrap_or_default());
+            }
+        }
+        if let Some(name) = account.and_then(|fields| fields.first()) {
+            let has_it = |fields: &&Vec<String>| {
+                let members = fields.get(3).map(String::as_str).unwrap_or_default();
+                members.split(',').any(|member| member == name)
+            };
+            let further = all_groups.iter().filter(has_it);
+            groups.extend(further.filter_map(|fields| number(fields, 2)));
+        }
+        Some(Self { uid, groups })
+    }
+
+    /// Returns whether the user may do all of `bits` with a file.
+    ///
+    /// Root may do everything, but execute only what somebody may
+    /// ([path_resolution(7)], [capabilities(7)]).
+    ///
+    /// [path_resolution(7)]: https://man7.org/linux/man-pages/man7/path_resolution.7.html
+    /// [capabilities(7)]: https://man7.org/linux/man-pages/man7/capabilities.7.html
+    pub(super) fn may(&self, entry: &Entry, bits: u32) -> bool {
+        let mode = entry.mode;
+        if self.uid == 0 {
+            let is_directory = entry.kind == imgbuild_oci::entry::EntryKind::Directory;
+            return is_directory || bits & EXECUTE == 0 || mode & 0o111 != 0;
+        }
+        let granted = if entry.owner.uid == self.uid {
+            mode >> 6
+        } else if self.groups.contains(&entry.owner.gid) {
+            mode >> 3
+        } else {
+            mode
+        };
+        granted & bits == bits
+    }
+
+    /// Returns the first directory on the way to `path` that the user may not
+    /// pass.
+    pub(super) fn stopped_at<'a>(
+        &self,
+        contents: &Contents<'a>,
+        path: &ImagePath,
+    ) -> Option<&'a Member> {
+        let mut stopped = None;
+        contents.walk(path, &mut |directory| {
+            let member = contents.get(directory);
+            let closed = member.filter(|member| !self.may(&member.entry, EXECUTE));
+            stopped = stopped.or(closed);
+        });
+        stopped
+    }
+}
+
+/// Splits a file of accounts into its fields.
+fn lines(contents: &Contents<'_>, path: &str) -> Vec<Vec<String>> {
+    let path = ImagePath::parse(path).expect("it is absolute");
+    let content = contents.file(&path).and_then(|file| file.content.as_ref());
+    let bytes = content.map(|content| first_bytes(content, MAX_FILE_BYTES));
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let fields = |line: &str| line.trim().split(':').map(str::to_owned).collect();
+    text.unwrap_or_default().lines().map(fields).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_oci::entry::Owner;
+
+    use super::*;
+
+    fn file(path: &str, text: &str) -> Member {
+        let path = ImagePath::parse(path).unwrap();
+        Member::file(path, 0o644, text.as_bytes().to_vec())
+    }
+
+    fn found(user: &str) -> Option<(u32, Vec<u32>)> {
+        let members = [
+            file("/etc/group", "root:x:0:\nweb:x:33:app\nteam:x:50:app,b\n"),
+            file("/etc/passwd", "root:x:0:0::/root:\napp:x:1000:1001::/:\n"),
+        ];
+        let contents = Contents::new(&members);
+        let identity = Identity::find(user, &contents)?;
+        Some((identity.uid, identity.groups))
+    }
+
+    #[test]
+    fn a_user_is_found_as_docker_finds_it() {
+        for (user, expected) in [
+            ("", Some((0, vec![0]))),
+            ("app", Some((1000, vec![1001, 33, 50]))),
+            ("1000", Some((1000, vec![1001, 33, 50]))),
+            ("app:web", Some((1000, vec![33, 33, 50]))),
+            ("5", Some((5, vec![0]))),
+            ("5:6", Some((5, vec![6]))),
+            ("nobody", None),
+            ("app:nogroup", None),
+        ] {
+            assert_eq!(found(user), expected, "{user}");
+        }
+    }
+
+    #[test]
+    fn the_first_class_that_fits_decides() {
+        let identity = Identity {
+            uid: 5,
+            groups: vec![6],
+        };
+        let entry = |mode, uid, gid| {
+            let mut entry = Entry::file(ImagePath::parse("/f").unwrap(), 0, mode);
+            entry.owner = Owner { uid, gid };
+            entry
+        };
+        for (mode, uid, gid, expected) in [
+            (0o755, 0, 0, true),
+            (0o750, 0, 0, false),
+            (0o750, 0, 6, true),
+            (0o700, 5, 0, true),
+            (0o077, 5, 6, false),
+            (0o707, 0, 6, false),
+        ] {
+            let entry = entry(mode, uid, gid);
+            assert_eq!(identity.may(&entry, EXECUTE), expected, "{mode:o}");
+        }
+        let root = Identity {
+            uid: 0,
+            groups: vec![],
+        };
+        assert!(root.may(&entry(0o000, 5, 5), READ));
+        assert!(!root.may(&entry(0o644, 0, 0), EXECUTE));
+        assert!(root.may(&entry(0o100, 5, 5), EXECUTE));
+    }
+}

@@ -1,0 +1,151 @@
+//! An image that is there, ours or not, as a subject of the rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
+use imgbuild_oci::image::{Configuration, Healthcheck};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::selection::SelectedImage;
+use imgbuild_oci::source::Source;
+use serde_json::Value;
+
+use super::content::Opened;
+use super::secret::{MAX_KEY_BYTES, is_named_as_key};
+use super::subject::Subject;
+use crate::elf::Elf;
+use crate::runtime::{Object, Role};
+
+/// A larger executable is no script that somebody has written.
+const MAX_SCRIPT_BYTES: u64 = 64 * 1024;
+
+/// An image with its merged layers.
+#[derive(Debug)]
+pub struct ReadImage {
+    config: Configuration,
+    platform: Platform,
+    files: FileSystem,
+    objects: Vec<Object>,
+}
+
+impl ReadImage {
+    /// Reads all layers of an image; contents that matter wait in a file
+    /// without a name in the directory `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// When a layer cannot be read, or is not what it should be.
+    pub fn read(
+        source: &Source,
+        image: &SelectedImage,
+        scratch: &Path,
+    ) -> Result<Self, FileSystemError> {
+        let keeps = &keeps;
+        let files = FileSystem::read(source, image, ReadOptions { scratch, keeps })?;
+        Ok(Self {
+            config: configuration(&image.config["config"]),
+            platform: image.platform.clone(),
+            objects: files.members().iter().filter_map(object).collect(),
+            files,
+        })
+    }
+
+    /// Returns the image as the rules see it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        let layers = vec![self.files.members()];
+        Subject::new(&self.config, &self.platform, layers, &self.objects)
+    }
+}
+
+/// What rules look into beside programs and scripts: files that are named as
+/// keys, and small ones that can be executed.
+fn keeps(entry: &Entry) -> bool {
+    let size = entry.content_size();
+    let is_script = entry.mode & 0o111 != 0 && size <= MAX_SCRIPT_BYTES;
+    is_script || (size <= MAX_KEY_BYTES && is_named_as_key(entry.path.file_name()))
+}
+
+pub(super) fn object(member: &Member) -> Option<Object> {
+    let EntryKind::File { size: 1.. } = member.entry.kind else {
+        return None;
+    };
+    let opened = Opened::open(member.content.as_ref()?)?;
+    let elf = Elf::read(&opened).ok()??;
+    Some(Object {
+        image: member.entry.path.clone(),
+        host: PathBuf::new(),
+        role: Role::Module,
+        elf: Arc::new(elf),
+    })
+}
+
+/// Takes what a configuration says; what has another type than it should
+/// have says nothing.
+fn configuration(value: &Value) -> Configuration {
+    let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+    let keys = |name: &str| -> BTreeSet<String> {
+        let map = value.get(name).and_then(Value::as_object);
+        map.into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
+    };
+    let test = |check: &Value| Healthcheck {
+        test: strings(check.get("Test")).unwrap_or_default(),
+        ..Healthcheck::default()
+    };
+    Configuration {
+        cmd: strings(value.get("Cmd")),
+        entrypoint: strings(value.get("Entrypoint")),
+        env: strings(value.get("Env")).unwrap_or_default(),
+        exposed_ports: keys("ExposedPorts"),
+        healthcheck: value.get("Healthcheck").map(test),
+        // No rule looks at labels or the signal.
+        labels: BTreeMap::new(),
+        stop_signal: None,
+        others: BTreeMap::new(),
+        user: text("User"),
+        volumes: keys("Volumes"),
+        working_dir: text("WorkingDir"),
+    }
+}
+
+fn strings(value: Option<&Value>) -> Option<Vec<String>> {
+    let texts = value?.as_array()?.iter();
+    let texts = texts.filter_map(Value::as_str).map(str::to_owned);
+    Some(texts.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_whatever_is_in_it() {
+        let value = json!({
+            "Cmd": ["a", 1, "b"],
+            "Entrypoint": null,
+            "Env": ["A=b"],
+            "ExposedPorts": {"80/tcp": {}},
+            "Healthcheck": {"Test": ["CMD", "x"]},
+            "User": "app",
+            "Volumes": {"/data": null},
+            "WorkingDir": 5,
+        });
+        let config = configuration(&value);
+        assert_eq!(config.cmd, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(config.entrypoint, None);
+        assert_eq!(config.env, ["A=b"]);
+        assert!(config.exposed_ports.contains("80/tcp"));
+        assert_eq!(config.healthcheck.unwrap().test, ["CMD", "x"]);
+        assert_eq!(config.user.as_deref(), Some("app"));
+        assert!(config.volumes.contains("/data"));
+        assert_eq!(config.working_dir, None);
+        assert_eq!(configuration(&Value::Null), Configuration::default());
+    }
+}

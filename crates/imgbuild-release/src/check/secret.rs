@@ -1,0 +1,241 @@
+//! Files that are likely secrets, by their names; those that are named as
+//! keys are looked into.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::store::Store;
+
+use super::content::Memory;
+use crate::contents::first_bytes;
+use crate::finding::{Finding, Rule};
+
+/// How much of a file that is named as a key is read; keys come first, or
+/// after the certificates of a chain.
+pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// Ends of paths, and what lies there.
+const ENDS: [(&str, &str); 22] = [
+    ("/.netrc", "passwords for servers"),
+    ("/_netrc", "passwords for servers"),
+    ("/.pypirc", "passwords for Python package indexes"),
+    ("/.git-credentials", "passwords for Git servers"),
+    ("/.pgpass", "passwords for PostgreSQL"),
+    ("/.my.cnf", "passwords for MySQL"),
+    ("/.htpasswd", "passwords of users"),
+    ("/.vault-token", "a token for Vault"),
+    ("/.erlang.cookie", "the secret of an Erlang cluster"),
+    ("/.cargo/credentials", "tokens for Cargo registries"),
+    ("/.cargo/credentials.toml", "tokens for Cargo registries"),
+    ("/.aws/credentials", "keys of Amazon Web Services"),
+    (
+        "/.config/gcloud/application_default_credentials.json",
+        "keys of Google Cloud",
+    ),
+    ("/.config/gcloud/credentials.db", "keys of Google Cloud"),
+    (
+        "/.config/gcloud/access_tokens.db",
+        "tokens for Google Cloud",
+    ),
+    ("/.azure/accessTokens.json", "tokens for Azure"),
+    ("/.azure/msal_token_cache.json", "tokens for Azure"),
+    ("/.kube/config", "keys of Kubernetes clusters"),
+    ("/.docker/config.json", "passwords for registries"),
+    ("/.config/containers/auth.json", "passwords for registries"),
+    ("/.config/gh/hosts.yml", "tokens for GitHub"),
+    (
+        "/terraform.tfstate",
+        "the state of Terraform, with its secrets",
+    ),
+];
+
+/// Ends of names that hold variables for an example.
+const EXAMPLES: [&[u8]; 7] = [
+    b".example",
+    b".sample",
+    b".template",
+    b".dist",
+    b".defaults",
+    b".test",
+    b".schema",
+];
+
+/// What is found while the members go by.
+#[derive(Debug, Default)]
+pub(super) struct Secrets<'a> {
+    findings: Vec<Finding>,
+    keys: Vec<(&'a ImagePath, &'a Content)>,
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
+        let path = &member.entry.path;
+        let is_directory = member.entry.kind == EntryKind::Directory;
+        if is_directory {
+            if name == b".git" {
+                self.find(
+                    path,
+                    "the history of the source, with all that ever was in it",
+                );
+            }
+            return;
+        }
+        if let Some(what) = named(path, name) {
+            return self.find(path, what);
+        }
+        if let (true, Some(content)) = (is_named_as_key(name), &member.content) {
+            self.keys.push((path, content));
+        }
+    }
+
+    fn find(&mut self, path: &ImagePath, what: &str) {
+        let reason = match what {
+            COOKIE => format!(
+                "`{path}` is a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node; `RELEASE_COOKIE` in a container's environment takes its place"
+            ),
+            _ => format!("`{path}` is likely {what}: everybody who has the image can read it"),
+        };
+        let finding = Finding::warning(Rule::SecretFile, Some(path), reason);
+        self.findings.push(finding);
+    }
+
+    /// Looks into the files that are named as keys.
+    pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
+        let contents: Vec<&Content> = self.keys.iter().map(|(_, content)| *content).collect();
+        let memory = Memory {
+            store,
+            question: "private key",
+            is_long: false,
+        };
+        let found = memory.recall(&contents, &|| {
+            let answers = contents.iter().map(|content| secret_in(content));
+            answers.collect()
+        });
+        let keys = std::mem::take(&mut self.keys);
+        for ((path, _), answer) in keys.iter().zip(found) {
+            match answer {
+                0 => {}
+                1 => self.find(path, "a private key"),
+                _ => self.find(path, "a token for a package registry"),
+            }
+        }
+        self.findings
+    }
+}
+
+/// The cookie of a release is not only likely a secret.
+const COOKIE: &str = "the cookie of a release";
+
+fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
+    if name == b"COOKIE" && path.as_bytes().ends_with(b"/releases/COOKIE") {
+        return Some(COOKIE);
+    }
+    if name == b".env" || name.starts_with(b".env.") {
+        let is_example = EXAMPLES.iter().any(|end| name.ends_with(end));
+        return (!is_example).then_some("the variables of a developer, with their secrets");
+    }
+    if name.ends_with(b".p12") || name.ends_with(b".pfx") {
+        return Some("a private key");
+    }
+    // Few names start as those below do.
+    if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
+        return None;
+    }
+    let bytes = path.as_bytes();
+    let mut fitting = ENDS
+        .iter()
+        .filter(|(end, _)| bytes.ends_with(end.as_bytes()));
+    fitting.next().map(|(_, what)| *what)
+}
+
+pub(super) fn is_named_as_key(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b".npmrc"];
+    const ENDINGS: [&[u8]; 3] = [b".pem", b".key", b".ppk"];
+    NAMES.contains(&name) || ENDINGS.iter().any(|end| name.ends_with(end))
+}
+
+/// Returns 1 for a private key, 2 for a token of npm's, else 0.
+fn secret_in(content: &Content) -> u8 {
+    let bytes = first_bytes(content, MAX_KEY_BYTES);
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    if has(b"PRIVATE KEY-----") || bytes.starts_with(b"PuTTY-User-Key-File") {
+        return 1;
+    }
+    match has(b"_authToken=") || has(b"_password=") || has(b"_auth=") {
+        true => 2,
+        false => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> bool {
+        let path = ImagePath::parse(path).unwrap();
+        let member = Member::file(path, 0o644, text.as_bytes().to_vec());
+        let mut secrets = Secrets::default();
+        secrets.see(&member, member.entry.path.file_name());
+        !secrets.finish(None).is_empty()
+    }
+
+    #[test]
+    fn files_that_are_secrets_by_name_are_named() {
+        for (path, expected) in [
+            ("/app/.env", true),
+            ("/app/.env.production", true),
+            ("/app/.env.example", false),
+            ("/app/env", false),
+            ("/root/.netrc", true),
+            ("/root/.aws/credentials", true),
+            ("/app/credentials", false),
+            ("/root/.cargo/credentials.toml", true),
+            ("/app/releases/COOKIE", true),
+            ("/app/COOKIE", false),
+            ("/app/cert.pfx", true),
+            ("/root/.kube/config", true),
+            ("/app/config", false),
+            ("/app/terraform.tfstate", true),
+        ] {
+            assert_eq!(found(path, ""), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_names_start_as_is_looked_for() {
+        for (end, _) in ENDS {
+            let name = end.rsplit('/').next().unwrap().as_bytes();
+            assert!(b"._achmt".contains(&name[0]), "{end}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_named_as_keys_are_looked_into() {
+        let key = "-----BEGIN EC PRIVATE KEY-----\n";
+        for (path, text, expected) in [
+            ("/app/tls.pem", key, true),
+            ("/app/tls.key", key, true),
+            (
+                "/root/.ssh/id_ed25519",
+                "-----BEGIN OPENSSH PRIVATE KEY-----",
+                true,
+            ),
+            ("/app/chain.pem", "-----BEGIN CERTIFICATE-----\n", false),
+            ("/app/notes.txt", key, false),
+            ("/app/.npmrc", "//registry/:_authToken=x", true),
+            ("/app/.npmrc", "save-exact=true", false),
+        ] {
+            assert_eq!(found(path, text), expected, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_history_of_the_source_is_one_finding() {
+        let git: Member =
+            imgbuild_oci::entry::Entry::directory(ImagePath::parse("/app/.git").unwrap()).into();
+        let mut secrets = Secrets::default();
+        secrets.see(&git, b".git");
+        assert_eq!(secrets.finish(None).len(), 1);
+    }
+}

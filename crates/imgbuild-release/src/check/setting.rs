@@ -1,0 +1,269 @@
+//! The configuration: whom containers run as and where, ports, volumes,
+//! variables.
+
+use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::path::ImagePath;
+
+use super::command::{forbidden, is_below};
+use super::identity::EXECUTE;
+use super::subject::Subject;
+use crate::contents::End;
+use crate::finding::{Finding, Rule};
+
+/// The first port that everybody may listen on
+/// (`net.ipv4.ip_unprivileged_port_start`, [ip(7)]).
+///
+/// [ip(7)]: https://man7.org/linux/man-pages/man7/ip.7.html
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// Words of a variable's name that say that its value is a secret.
+const SECRET_WORDS: [&str; 9] = [
+    "APIKEY",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PWD",
+    "SECRET",
+    "TOKEN",
+];
+
+/// What makes a key a secret one.
+const SECRET_KEYS: [&str; 6] = [
+    "ACCESS",
+    "API",
+    "ENCRYPTION",
+    "PRIVATE",
+    "SECRET",
+    "SIGNING",
+];
+
+pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(user(subject));
+    findings.extend(working_directory(subject));
+    let volumes = subject.config.volumes.iter();
+    findings.extend(volumes.filter_map(|text| volume(subject, text)));
+    let ports = subject.config.exposed_ports.iter();
+    findings.extend(ports.filter_map(|text| port(subject, text)));
+    let variables = subject.config.env.iter();
+    findings.extend(variables.filter_map(|variable| secret(variable)));
+    findings
+}
+
+fn user(subject: &Subject<'_>) -> Option<Finding> {
+    let is_closed = |path: &str| {
+        let file = ImagePath::parse(path).ok();
+        let file = file.and_then(|path| subject.contents.file(&path));
+        file.is_some_and(|file| file.content.is_none())
+    };
+    // What lies behind a link to another place may not have been read.
+    let is_unknown = is_closed("/etc/passwd") || is_closed("/etc/group");
+    if subject.identity.is_some() || is_unknown {
+        return None;
+    }
+    let user = subject.config.user.as_deref().unwrap_or_default();
+    let reason = format!(
+        "containers run as `{user}`, and the passwd and group files of the image do not have that name"
+    );
+    Some(Finding::error(Rule::UserUnknown, None, reason))
+}
+
+/// One that is not there is made by every engine, as root's.
+fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
+    let text = subject.config.working_dir.as_deref()?;
+    if text.is_empty() {
+        return None;
+    }
+    if !text.starts_with('/') {
+        let reason = format!("the working directory `{text}` is not an absolute path");
+        return Some(Finding::error(Rule::WorkdirInvalid, None, reason));
+    }
+    let path = ImagePath::parse(text).ok()?;
+    let End::There(end) = subject.contents.resolve(&path) else {
+        return None;
+    };
+    let member = subject.contents.get(&end)?;
+    if member.entry.kind != EntryKind::Directory {
+        let reason = format!("the working directory `{path}` is a file");
+        return Some(Finding::error(Rule::WorkdirInvalid, Some(&path), reason));
+    }
+    let identity = subject.identity.as_ref()?;
+    let stopped = identity.stopped_at(&subject.contents, &end);
+    let closed = stopped.or((!identity.may(&member.entry, EXECUTE)).then_some(member))?;
+    let reason = forbidden(identity.uid, &closed.entry, "enter");
+    let reason = format!("containers start in `{path}`: {reason}");
+    Some(Finding::warning(
+        Rule::WorkdirForbidden,
+        Some(&path),
+        reason,
+    ))
+}
+
+/// Docker takes a relative path for one below the root; others do not.
+fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
+    let rule = Rule::VolumeInvalid;
+    let Some(path) = ImagePath::root().join(text).ok() else {
+        let reason = format!("the volume `{text}` is no path");
+        return Some(Finding::error(rule, None, reason));
+    };
+    if path.is_root() {
+        let reason = format!("the volume `{text}` is the root, and would hide the whole image");
+        return Some(Finding::error(rule, None, reason));
+    }
+    if subject.contents.file(&path).is_some() {
+        let reason = format!("the volume `{text}` is a file, and only directories can be volumes");
+        return Some(Finding::error(rule, Some(&path), reason));
+    }
+    let is_relative = !text.starts_with('/');
+    is_relative.then(|| {
+        let reason = format!(
+            "the volume `{text}` is not an absolute path, and engines differ in what they make of it"
+        );
+        Finding::warning(rule, Some(&path), reason)
+    })
+}
+
+fn port(subject: &Subject<'_>, text: &str) -> Option<Finding> {
+    let Some(first) = first_port(text) else {
+        let reason = format!("the exposed port `{text}` is none, and is not published");
+        return Some(Finding::warning(Rule::PortInvalid, None, reason));
+    };
+    let identity = subject.identity.as_ref()?;
+    let is_privileged = first < FIRST_FREE_PORT && identity.uid != 0;
+    is_privileged.then(|| {
+        let uid = identity.uid;
+        let reason = format!("port {text} is for privileged users, and containers run as user {uid}: Docker before 20.10 and some other engines do not let it listen there");
+        Finding::warning(Rule::PortPrivileged, None, reason)
+    })
+}
+
+/// Reads `PORT[-PORT][/PROTOCOL]`; `None` when it is malformed.
+fn first_port(text: &str) -> Option<u16> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
+        return None;
+    }
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let number = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_number)
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some(first)
+}
+
+/// Names a variable whose name or form says that it is a secret; its value
+/// is never told.
+fn secret(variable: &str) -> Option<Finding> {
+    let (name, value) = variable.split_once('=')?;
+    let reason = match () {
+        () if is_secret_name(name) && is_secret_value(value) => {
+            format!(
+                "the variable `{name}` has a value in the image, and its name says that it is a secret: everybody who has the image can read it"
+            )
+        }
+        () if has_password(value) => {
+            format!(
+                "the variable `{name}` holds an address with a password: everybody who has the image can read it"
+            )
+        }
+        () => return None,
+    };
+    Some(Finding::warning(Rule::SecretVariable, None, reason))
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split(['_', '-', '.']).collect();
+    // The working directory of shells, and where a secret is to be found.
+    let is_place = ["FILE", "PATH", "DIR", "URL", "URI"].contains(words.last().unwrap_or(&""));
+    if is_place || matches!(name.as_str(), "PWD" | "OLDPWD") {
+        return false;
+    }
+    let is_key = |pair: &[&str]| SECRET_KEYS.contains(&pair[0]) && pair[1] == "KEY";
+    words.iter().any(|word| SECRET_WORDS.contains(word)) || words.windows(2).any(is_key)
+}
+
+/// Switches and paths are no secrets.
+fn is_secret_value(value: &str) -> bool {
+    const SWITCHES: [&str; 8] = ["", "0", "1", "true", "false", "yes", "no", "none"];
+    !SWITCHES.contains(&value.to_ascii_lowercase().as_str()) && !value.starts_with('/')
+}
+
+/// Whether a value is as `scheme://user:password@host`.
+fn has_password(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let password = user.and_then(|user| user.split_once(':'));
+    // `$NAME` is put in when a container runs.
+    password.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
+}
+
+/// Whether an engine puts something else there.
+pub(super) fn is_of_engines(path: &ImagePath) -> bool {
+    const PLACES: [&str; 7] = [
+        "/dev",
+        "/proc",
+        "/sys",
+        "/run",
+        "/var/run",
+        "/etc/resolv.conf",
+        "/etc/mtab",
+    ];
+    PLACES.iter().any(|place| is_below(path, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_numbers_with_a_protocol() {
+        for (text, expected) in [
+            ("80/tcp", Some(80)),
+            ("8080", Some(8080)),
+            ("53/udp", Some(53)),
+            ("80/TCP", Some(80)),
+            ("7000-7010/tcp", Some(7000)),
+            ("7010-7000/tcp", None),
+            ("http/tcp", None),
+            ("80/http", None),
+            ("65536/tcp", None),
+            ("", None),
+        ] {
+            assert_eq!(first_port(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_that_are_secrets_are_named_without_their_value() {
+        for (variable, expected) in [
+            ("GITHUB_TOKEN=hunter2", true),
+            ("SECRET_KEY_BASE=hunter2", true),
+            ("DB_PASSWORD=hunter2", true),
+            ("aws_secret_access_key=hunter2", true),
+            ("STRIPE_API_KEY=hunter2", true),
+            ("DATABASE_URL=postgres://u:hunter2@db/x", true),
+            ("DATABASE_URL=postgres://u@db/x", false),
+            ("DATABASE_URL=postgres://u:$PASSWORD@db/x", false),
+            ("DB_PASSWORD_FILE=/run/secrets/db", false),
+            ("DB_PASSWORD=", false),
+            ("REQUIRE_TOKEN=true", false),
+            ("TOKENIZERS_PARALLELISM=hunter2", false),
+            ("PWD=hunter2", false),
+            ("GPG_KEY=hunter2", false),
+            ("PATH=/bin", false),
+        ] {
+            let finding = secret(variable);
+            assert_eq!(finding.is_some(), expected, "{variable}");
+            let told = finding.map(|finding| finding.reason).unwrap_or_default();
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the rules look at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::image::Configuration;
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::platform::Platform;
+
+use super::content::Opened;
+use super::identity::Identity;
+use crate::contents::{Contents, End};
+use crate::elf::Elf;
+use crate::plan::Plan;
+use crate::runtime::{Bindings, Object};
+
+/// Docker's default `PATH`.
+const DEFAULT_PATH: &str = crate::command::SYSTEM_PATH;
+
+/// An image, planned or made, as the rules see it.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    pub(super) config: &'a Configuration,
+    pub(super) platform: &'a Platform,
+    /// What lies in each layer, sorted by path, lowest first.
+    pub(super) layers: Vec<&'a [Member]>,
+    /// The same by path, the highest layer first.
+    pub(super) contents: Contents<'a>,
+    /// The ELF files that are known, at paths without links.
+    objects: BTreeMap<&'a ImagePath, &'a Object>,
+    /// Whom containers run as; `None` if the image does not know the user.
+    pub(super) identity: Option<Identity>,
+    /// Which file answers to which name, if libraries were searched for when
+    /// the plan was made.
+    pub(super) bindings: Option<&'a Bindings>,
+}
+
+impl<'a> Subject<'a> {
+    /// Takes a plan as the image that it would make. What a base image has
+    /// lies under it; whether that is in order is not the plan's concern.
+    #[must_use]
+    pub fn of_plan(plan: &'a Plan) -> Self {
+        let image = plan.image();
+        let layers = plan.layers().iter();
+        let layers = layers.map(|layer| layer.changeset.members()).collect();
+        let mut subject = Self::new(&image.config, &image.platform, layers, plan.objects());
+        subject.bindings = Some(plan.bindings());
+        if let Some(base) = plan.base() {
+            subject.contents = base.under(subject.contents);
+            let user = image.config.user.as_deref().unwrap_or_default();
+            subject.identity = Identity::find(user, &subject.contents);
+        }
+        subject
+    }
+
+    /// Takes an image by its parts; each layer is sorted by path, and the
+    /// lowest comes first.
+    #[must_use]
+    pub fn new(
+        config: &'a Configuration,
+        platform: &'a Platform,
+        layers: Vec<&'a [Member]>,
+        objects: &'a [Object],
+    ) -> Self {
+        let contents = Contents::of_layers(layers.iter().rev().copied().collect());
+        let user = config.user.as_deref().unwrap_or_default();
+        Self {
+            identity: Identity::find(user, &contents),
+            config,
+            platform,
+            objects: objects
+                .iter()
+                .map(|object| (&object.image, object))
+                .collect(),
+            layers,
+            contents,
+            bindings: None,
+        }
+    }
+
+    /// Returns everything that lies in the image, layer by layer.
+    pub(super) fn members(&self) -> impl Iterator<Item = &'a Member> + use<'a, '_> {
+        self.layers.iter().copied().flatten()
+    }
+
+    /// Returns what the ELF file at a path without links says, if it is one.
+    pub(super) fn elf(&self, path: &ImagePath) -> Option<Arc<Elf>> {
+        if let Some(object) = self.objects.get(path) {
+            return Some(Arc::clone(&object.elf));
+        }
+        let content = self.contents.file(path)?.content.as_ref()?;
+        let elf = Elf::read(&Opened::open(content)?).ok()?;
+        elf.map(Arc::new)
+    }
+
+    /// Returns the ELF files that are known, by path.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &'a Object> + use<'a, '_> {
+        self.objects.values().copied()
+    }
+
+    /// Returns whether something other than a directory is at the end of the
+    /// links of a path.
+    pub(super) fn has_file(&self, path: &str) -> bool {
+        let path = ImagePath::parse(path);
+        path.is_ok_and(|path| self.contents.file(&path).is_some())
+    }
+
+    /// Returns the value of a variable, as containers start with.
+    pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
+        let variables = self.config.env.iter().rev();
+        let mut pairs = variables.filter_map(|variable| variable.split_once('='));
+        pairs.find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    /// Returns the directories that names of programs are looked up in; those
+    /// that are relative depend on where a container starts.
+    pub(super) fn search_path(&self) -> Vec<ImagePath> {
+        let path = self.variable("PATH").unwrap_or(DEFAULT_PATH);
+        let directories = path.split(':').map(ImagePath::parse);
+        directories.filter_map(Result::ok).collect()
+    }
+
+    /// Returns the directory that containers start in.
+    pub(super) fn working_directory(&self) -> ImagePath {
+        let path = self.config.working_dir.as_deref().map(ImagePath::parse);
+        path.and_then(Result::ok).unwrap_or_else(ImagePath::root)
+    }
+
+    /// Returns what lies at the path itself, once the links of the
+    /// directories above are followed.
+    pub(super) fn at(&self, path: &ImagePath) -> Option<&'a Member> {
+        let parent = path.parent()?;
+        match self.contents.resolve(&parent) {
+            End::There(parent) => self.contents.get(&parent.join(path.file_name()).ok()?),
+            End::Nothing(_) | End::Loop => None,
+        }
+    }
+}

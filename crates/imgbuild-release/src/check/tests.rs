@@ -1,0 +1,533 @@
+//! Each rule on the smallest image that breaks it, and on one that does not.
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::{Entry, EntryKind, Owner};
+use imgbuild_oci::image::{Configuration, Healthcheck};
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::platform::Platform;
+
+use super::{Subject, check, image};
+use crate::elf::fixture::Fixture;
+use crate::elf::{Class, Endianness};
+use crate::finding::{Rule, Severity};
+
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+/// An image in the making.
+struct World {
+    config: Configuration,
+    members: Vec<Member>,
+}
+
+fn path(text: &str) -> ImagePath {
+    ImagePath::parse(text).unwrap()
+}
+
+fn words(text: &str) -> Option<Vec<String>> {
+    Some(text.split(' ').map(str::to_owned).collect())
+}
+
+impl World {
+    /// An image that runs `command`.
+    fn running(command: &str) -> Self {
+        Self {
+            config: Configuration {
+                cmd: words(command),
+                user: Some("5:5".to_owned()),
+                ..Configuration::default()
+            },
+            members: Vec::new(),
+        }
+    }
+
+    /// An image with a program that has all that it needs.
+    fn sound() -> Self {
+        Self::running("/bin/p")
+            .glibc()
+            .elf("/bin/p", &program(&["libc.so.6"]))
+    }
+
+    fn glibc(self) -> Self {
+        let libc = Fixture::new().soname("libc.so.6");
+        self.elf(LOADER, &Fixture::new().soname("ld-linux-x86-64.so.2"))
+            .elf(
+                "/lib64/libc.so.6",
+                &libc.defines_versions(&["GLIBC_2.34", "GLIBC_2.36"]),
+            )
+    }
+
+    fn file(mut self, at: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        let content: Vec<u8> = content.into();
+        self.members.push(Member::file(path(at), mode, content));
+        self
+    }
+
+    fn elf(self, at: &str, fixture: &Fixture) -> Self {
+        self.file(at, 0o755, fixture.bytes())
+    }
+
+    fn link(mut self, at: &str, target: &str) -> Self {
+        self.members.push(Entry::symlink(path(at), target).into());
+        self
+    }
+
+    fn directory(mut self, at: &str, mode: u32) -> Self {
+        let mut entry = Entry::directory(path(at));
+        entry.mode = mode;
+        self.members.push(entry.into());
+        self
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Configuration)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// The findings as `rule path`, errors with a `!`.
+    fn findings(&self) -> Vec<String> {
+        let mut members = self.members.clone();
+        members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        let objects: Vec<_> = members.iter().filter_map(image::object).collect();
+        let platform = Platform::from_parts("linux", "amd64", None);
+        let subject = Subject::new(&self.config, &platform, vec![&members], &objects);
+        let findings = check(&subject, None);
+        let shown = findings.iter().map(|finding| {
+            let mark = match finding.severity {
+                Severity::Error => "!",
+                Severity::Warning => "",
+            };
+            let path = finding.path.as_ref().map(ToString::to_string);
+            format!("{mark}{} {}", finding.rule, path.unwrap_or_default())
+        });
+        shown.map(|text| text.trim_end().to_owned()).collect()
+    }
+
+    #[track_caller]
+    fn has(&self, expected: &[&str]) {
+        assert_eq!(self.findings(), expected);
+    }
+}
+
+fn program(needed: &[&str]) -> Fixture {
+    Fixture::new().interpreter(LOADER).needed(needed)
+}
+
+fn arm(fixture: Fixture) -> Fixture {
+    fixture.machine(183, Class::Bits64, Endianness::Little)
+}
+
+#[test]
+fn an_image_that_runs_has_no_findings() {
+    World::sound().has(&[]);
+    World::running("/s")
+        .file("/s", 0o755, "#!/bin/sh\n")
+        .elf("/bin/sh", &Fixture::new().file_type(2))
+        .has(&[]);
+    World::running("s")
+        .set(|config| config.env = vec!["PATH=relative:/x/bin".to_owned()])
+        .link("/x/bin", "../opt")
+        .directory("/opt", 0o755)
+        .elf("/opt/s", &Fixture::new().file_type(2))
+        .has(&[]);
+    let mut world = World::sound();
+    world.config.cmd = None;
+    world.has(&[]);
+}
+
+#[test]
+fn a_command_must_be_a_program_that_is_there() {
+    World::running("/p").has(&["!command-missing /p"]);
+    World::running("p").has(&["!command-not-in-path"]);
+    World::running("./p")
+        .set(|config| config.working_dir = Some("/w".to_owned()))
+        .has(&["!command-missing /w/p"]);
+    World::running("/p")
+        .link("/p", "q")
+        .has(&["!command-dangling /p", "link-dangling /p"]);
+    World::running("/p")
+        .link("/p", "p")
+        .has(&["!command-dangling /p", "link-dangling /p"]);
+    World::running("/p")
+        .directory("/p", 0o755)
+        .has(&["!command-directory /p"]);
+    World::running("/p")
+        .file("/p", 0o644, "#!/bin/sh\n")
+        .has(&["!command-not-executable /p"]);
+    for content in ["", "text", "#!\n"] {
+        World::running("/p")
+            .file("/p", 0o755, content)
+            .has(&["!command-format /p"]);
+    }
+    World::running("/p")
+        .elf("/p", &Fixture::new().file_type(1))
+        .has(&["!command-format /p"]);
+    // A path behind a link of the system is missing, not dangling.
+    World::running("/bin/p")
+        .link("/bin", "usr/bin")
+        .directory("/usr/bin", 0o755)
+        .has(&["!command-missing /bin/p"]);
+}
+
+#[test]
+fn what_the_engine_provides_is_not_looked_for() {
+    World::running("/proc/self/exe").has(&[]);
+    World::sound()
+        .link("/dev/stdout", "/proc/self/fd/1")
+        .has(&[]);
+    World::sound().link("/etc/mtab", "/proc/mounts").has(&[]);
+}
+
+#[test]
+fn a_script_needs_what_runs_it() {
+    let script = |line: &str| World::running("/s").file("/s", 0o755, format!("{line}\n"));
+    let sh = Fixture::new().file_type(2);
+    script("#!/bin/sh").has(&["!interpreter-missing /s"]);
+    script("#!/bin/sh\r")
+        .elf("/bin/sh", &sh)
+        .has(&["!script-carriage-return /s"]);
+    let with_env = script("#!/usr/bin/env bash").elf("/usr/bin/env", &sh);
+    with_env.has(&["!interpreter-missing /s"]);
+    let with_bash = script("#!/usr/bin/env bash")
+        .elf("/usr/bin/env", &sh)
+        .elf("/usr/local/bin/bash", &sh);
+    with_bash.has(&[]);
+    // An interpreter that is a script itself.
+    script("#!/t")
+        .file("/t", 0o755, "#!/bin/sh\n")
+        .has(&["!interpreter-missing /t"]);
+    script("#!/t").file("/t", 0o755, "#!/t\n").has(&[]);
+}
+
+#[test]
+fn the_user_must_be_able_to_start_the_command() {
+    let sh = Fixture::new().file_type(2);
+    World::running("/p")
+        .file("/p", 0o700, sh.bytes())
+        .has(&["!command-forbidden /p"]);
+    World::running("/d/p")
+        .directory("/d", 0o700)
+        .file("/d/p", 0o755, sh.bytes())
+        .has(&["!command-forbidden /d", "release-forbidden /d"]);
+    World::running("/p").file("/p", 0o711, sh.bytes()).has(&[]);
+    World::running("/s")
+        .file("/s", 0o711, "#!/bin/sh\n")
+        .elf("/bin/sh", &sh)
+        .has(&["!command-forbidden /s"]);
+    World::running("/d/p")
+        .set(|config| config.user = None)
+        .directory("/d", 0o700)
+        .file("/d/p", 0o700, sh.bytes())
+        .has(&[]);
+}
+
+#[test]
+fn libraries_that_the_command_needs_must_be_there_and_fit() {
+    let with = |needed: &[&str]| {
+        World::running("/bin/p")
+            .glibc()
+            .elf("/bin/p", &program(needed))
+    };
+    with(&["liba.so"]).has(&["!library-missing /bin/p"]);
+    with(&["liba.so"])
+        .elf("/lib64/liba.so", &Fixture::new().soname("liba.so"))
+        .has(&[]);
+    with(&["liba.so"])
+        .elf("/lib64/liba.so", &arm(Fixture::new().soname("liba.so")))
+        .has(&["!library-unusable /bin/p", "module-unusable /lib64/liba.so"]);
+    World::running("/p")
+        .elf("/p", &program(&[]))
+        .has(&["!interpreter-missing /p"]);
+    let musl = "/lib/ld-musl-x86_64.so.1";
+    World::running("/p")
+        .elf("/p", &Fixture::new().interpreter(musl).needed(&["libc.so"]))
+        .elf(
+            musl,
+            &Fixture::new().soname("ld.so.2").needed(&["libc.so.6"]),
+        )
+        .has(&["!library-unusable /p", &format!("module-unusable {musl}")]);
+    // Alpine has a layer that runs programs for glibc.
+    World::running("/p")
+        .elf("/p", &program(&["libc.so.6"]))
+        .elf(
+            LOADER,
+            &Fixture::new()
+                .soname("libgcompat.so.0")
+                .needed(&["libc.musl-x86_64.so.1"]),
+        )
+        .elf(musl, &Fixture::new().soname("libc.musl-x86_64.so.1"))
+        .has(&[
+            "library-unusable /p",
+            "library-missing /p",
+            &format!("module-unusable {musl}"),
+            &format!("module-unusable {LOADER}"),
+        ]);
+    with(&["liba.so"])
+        .file(
+            "/lib64/liba.so",
+            0o600,
+            Fixture::new().soname("liba.so").bytes(),
+        )
+        .has(&["!library-forbidden /lib64/liba.so"]);
+    // The image says where else to look.
+    with(&["liba.so"])
+        .set(|config| config.env = vec!["LD_LIBRARY_PATH=/opt".to_owned()])
+        .elf("/opt/liba.so", &Fixture::new().soname("liba.so"))
+        .has(&[]);
+}
+
+#[test]
+fn what_may_never_be_loaded_is_at_most_a_warning() {
+    World::sound()
+        .elf("/opt/tool", &program(&["liba.so"]))
+        .elf(
+            "/opt/m.node",
+            &Fixture::new().soname("m").needed(&["libb.so"]),
+        )
+        .elf("/opt/arm.node", &arm(Fixture::new().soname("arm")))
+        .has(&[
+            "library-missing /opt/m.node",
+            "library-missing /opt/tool",
+            "module-unusable /opt/arm.node",
+        ]);
+}
+
+#[test]
+fn symbol_versions_are_compared_with_the_library_in_the_image() {
+    let needs =
+        |version: &str| program(&["libc.so.6"]).needs_version("libc.so.6", &[(version, false)]);
+    let with = |version: &str| World::running("/p").glibc().elf("/p", &needs(version));
+    with("GLIBC_2.34").has(&[]);
+    with("GLIBC_2.38").has(&["!symbol-version-missing /p"]);
+}
+
+#[test]
+fn the_command_is_for_the_platform_of_the_image() {
+    let world = World::running("/p").elf("/p", &arm(Fixture::new().file_type(2)));
+    world.has(&["!wrong-architecture /p"]);
+    // Kernels of 64 bits start programs of 32.
+    let small = Fixture::new()
+        .file_type(2)
+        .machine(3, Class::Bits32, Endianness::Little);
+    World::running("/p").elf("/p", &small).has(&[]);
+}
+
+#[test]
+fn settings_that_engines_do_not_take_are_named() {
+    let with = |change: fn(&mut Configuration)| World::sound().set(change).findings();
+    assert_eq!(
+        with(|config| config.user = Some("nobody".to_owned())),
+        ["!user-unknown"]
+    );
+    assert_eq!(
+        with(|config| config.working_dir = Some("bin".to_owned())),
+        ["!workdir-invalid"]
+    );
+    assert_eq!(
+        with(|config| config.working_dir = Some("/bin/p".to_owned())),
+        ["!workdir-invalid /bin/p"]
+    );
+    assert_eq!(
+        with(|config| config.working_dir = Some("/nowhere".to_owned())),
+        [""; 0]
+    );
+    for (volume, expected) in [
+        ("/data", None),
+        ("data", Some("volume-invalid /data")),
+        ("/", Some("!volume-invalid")),
+        ("/bin/p", Some("!volume-invalid /bin/p")),
+    ] {
+        let world = World::sound().set(|config| {
+            config.volumes.insert(volume.to_owned());
+        });
+        assert_eq!(world.findings(), Vec::from_iter(expected), "{volume}");
+    }
+    for (port, expected) in [
+        ("8080/tcp", None),
+        ("http", Some("port-invalid")),
+        ("80/tcp", Some("port-privileged")),
+    ] {
+        let world = World::sound().set(|config| {
+            config.exposed_ports.insert(port.to_owned());
+        });
+        assert_eq!(world.findings(), Vec::from_iter(expected), "{port}");
+    }
+    assert_eq!(
+        with(|config| config.env = vec!["API_KEY=x".to_owned()]),
+        ["secret-variable"]
+    );
+}
+
+#[test]
+fn a_user_whose_file_was_not_read_may_be_known() {
+    let mut world = World::sound().set(|config| config.user = Some("app".to_owned()));
+    world.has(&["!user-unknown"]);
+    let mut passwd: Member = Member::file(path("/etc/passwd"), 0o644, vec![b'x']);
+    passwd.content = None;
+    world.members.push(passwd);
+    world.has(&[]);
+}
+
+#[test]
+fn images_for_other_systems_are_not_judged() {
+    let config = World::running("cmd.exe").config;
+    let platform = Platform::from_parts("windows", "amd64", None);
+    let subject = Subject::new(&config, &platform, Vec::new(), &[]);
+    assert_eq!(check(&subject, None), []);
+}
+
+#[test]
+fn a_closed_working_directory_is_a_warning() {
+    World::sound()
+        .set(|config| config.working_dir = Some("/private".to_owned()))
+        .directory("/private", 0o700)
+        .has(&["workdir-forbidden /private", "release-forbidden /private"]);
+}
+
+#[test]
+fn a_health_check_that_cannot_run_is_a_warning() {
+    let check = |words: &[&str]| {
+        let test = words.iter().map(ToString::to_string).collect();
+        World::sound().set(|config| {
+            config.healthcheck = Some(Healthcheck {
+                test,
+                ..Healthcheck::default()
+            });
+        })
+    };
+    check(&["CMD", "/bin/p"]).has(&[]);
+    check(&["CMD-SHELL", "x"]).has(&[]);
+    check(&["CMD", "/bin/q"]).has(&["healthcheck-broken /bin/q"]);
+}
+
+#[test]
+fn rights_and_names_that_surprise_are_named() {
+    World::sound()
+        .file("/bin/su", 0o4755, "")
+        .file("/bin/data", 0o4644, "")
+        .file("/srv/open", 0o666, "")
+        .directory("/srv/closed", 0o755)
+        .directory("/srv/drop", 0o777)
+        .directory("/tmp", 0o1777)
+        .has(&[
+            "set-id /bin/su",
+            "world-writable /srv/drop",
+            "world-writable /srv/open",
+        ]);
+    World::sound()
+        .file("/srv/Read", 0o644, "")
+        .file("/srv/read", 0o644, "")
+        .file("/srv/other/READ", 0o644, "")
+        .has(&["case-collision /srv/read"]);
+    World::sound()
+        .link("/srv/a", "b")
+        .link("/srv/p", "../bin/p")
+        .has(&["link-dangling /srv/a"]);
+}
+
+#[test]
+fn tls_without_roots_is_named_once() {
+    let ssl = Fixture::new().soname("libssl.so.3");
+    let world = || {
+        World::running("/bin/p")
+            .glibc()
+            .elf("/bin/p", &program(&["libssl.so.3"]))
+            .elf("/lib64/libssl.so.3", &ssl)
+    };
+    world().has(&["certificates-missing /bin/p"]);
+    world()
+        .file("/etc/ssl/certs/ca-certificates.crt", 0o644, "")
+        .has(&[]);
+    world().file("/opt/certifi/cacert.pem", 0o644, "").has(&[]);
+    world()
+        .set(|config| config.env = vec!["SSL_CERT_FILE=/my.pem".to_owned()])
+        .file("/my.pem", 0o644, "")
+        .has(&[]);
+    let named = Fixture::new()
+        .file_type(2)
+        .appendix(b"/etc/pki/tls/certs/ca-bundle.crt");
+    World::running("/p")
+        .elf("/p", &named)
+        .has(&["certificates-missing /p"]);
+    World::sound()
+        .file("/app/lib/ssl-11.0/ebin/ssl.app", 0o644, "")
+        .has(&["certificates-missing /app/lib/ssl-11.0/ebin/ssl.app"]);
+}
+
+#[test]
+fn what_builds_leave_behind_is_added_up() {
+    let world = World::sound()
+        .directory("/app/__pycache__", 0o755)
+        .file("/app/__pycache__/a.pyc", 0o644, vec![0; 10])
+        .file("/app/__pycache__-not/a", 0o644, vec![0; 10])
+        .file("/app/__pycache__/d/b.pyc", 0o644, vec![0; 5])
+        .directory("/app/b/__pycache__", 0o755)
+        .file("/app/b/__pycache__/a.pyc", 0o644, vec![0; 1])
+        .file("/app/x.o", 0o644, "x")
+        .file("/app/.o", 0o644, "x");
+    world.has(&["build-leftover /app/__pycache__", "build-leftover /app/x.o"]);
+    let mut members = world.members.clone();
+    members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    let platform = Platform::from_parts("linux", "amd64", None);
+    let subject = Subject::new(&world.config, &platform, vec![&members], &[]);
+    let findings = check(&subject, None);
+    let told = findings
+        .iter()
+        .find(|found| found.rule == Rule::BuildLeftover);
+    assert_eq!(
+        told.unwrap().reason,
+        "`/app/__pycache__` and 1 more like it were left behind by a build: 16 bytes together"
+    );
+}
+
+#[test]
+fn the_same_large_content_is_named_from_its_second_place_on() {
+    let large = |last: u8| {
+        let mut bytes = vec![0; 1 << 20];
+        bytes.push(last);
+        bytes
+    };
+    World::sound()
+        .file("/a", 0o644, large(1))
+        .file("/b", 0o644, large(2))
+        .file("/c", 0o644, large(1))
+        .file("/d", 0o644, large(1))
+        .file("/e", 0o644, vec![0; 1000])
+        .file("/f", 0o644, vec![0; 1000])
+        .has(&["duplicate-content /c", "duplicate-content /d"]);
+}
+
+#[test]
+fn a_file_of_a_higher_layer_counts() {
+    let lower = [Member::file(path("/p"), 0o644, Vec::new())];
+    let upper = [Member::file(
+        path("/p"),
+        0o755,
+        Fixture::new().file_type(2).bytes(),
+    )];
+    let config = World::running("/p").config;
+    let platform = Platform::from_parts("linux", "amd64", None);
+    let subject = Subject::new(&config, &platform, vec![&lower, &upper], &[]);
+    assert_eq!(check(&subject, None), []);
+}
+
+#[test]
+fn owners_and_hard_links_have_rights() {
+    let mut world = World::running("/p");
+    let mut file = Entry::file(path("/first"), 0, 0o700);
+    file.owner = Owner { uid: 5, gid: 5 };
+    let bytes = Fixture::new().file_type(2).bytes();
+    file.kind = EntryKind::File {
+        size: bytes.len() as u64,
+    };
+    let mut link = file.clone();
+    link.path = path("/p");
+    link.kind = EntryKind::Hardlink {
+        target: path("/first"),
+    };
+    world.members.push(Member {
+        entry: file,
+        content: Some(bytes.into()),
+    });
+    world.members.push(link.into());
+    world.has(&[]);
+}

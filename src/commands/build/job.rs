@@ -1,0 +1,225 @@
+//! From plans to images, and to where they go.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use imgbuild_oci::cache::Cache;
+use imgbuild_oci::compression::Compression;
+use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::image::Image;
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::platform_images::PlatformImages;
+use imgbuild_oci::reference::Reference;
+use imgbuild_oci::store::Store;
+use imgbuild_release::build::{BuildOptions, build};
+use imgbuild_release::plan::Plan;
+
+use super::{Made, Planned, host_platform, raw_standard_output, scratch};
+use crate::args::BuildArguments;
+use crate::commands::load::Engine;
+use crate::commands::registry::{Push, Registries};
+use crate::commands::report;
+use crate::failure::{Failure, Result};
+use crate::printed;
+use crate::ui::Ui;
+
+/// Plans on their way to their destinations.
+pub(super) struct Job<'a> {
+    pub(super) arguments: &'a BuildArguments,
+    pub(super) cache: Cache,
+    pub(super) destinations: &'a [Destination],
+    pub(super) references: Vec<Reference>,
+    pub(super) targets: Vec<Reference>,
+    pub(super) registries: Registries,
+    pub(super) threads: usize,
+    pub(super) interrupted: Arc<AtomicBool>,
+}
+
+impl Job<'_> {
+    pub(super) fn run(&mut self, plans: Vec<Planned>, ui: &mut Ui) -> Result<ExitCode> {
+        let engine = match self.arguments.output.load {
+            true => Some(Engine::start()?),
+            false => None,
+        };
+        let summaries: Vec<_> = plans.iter().map(report::Summary::of).collect();
+        let (passes, copies) = (self.passes(), self.copies());
+        let bytes = summaries
+            .iter()
+            .map(|summary| summary.tar_bytes * passes + summary.base_bytes * copies);
+        ui.start_progress(bytes.sum());
+        for planned in &plans {
+            self.look_into_registries(&planned.plan)?;
+        }
+        let made = self.make(plans, ui)?;
+        for destination in self.destinations {
+            self.write(&made, destination, ui)?;
+        }
+        let mut loaded = Vec::new();
+        if let Some(engine) = engine {
+            let image = Made::Image(made.for_engine(&host_platform()).clone());
+            loaded = engine.load(|input| {
+                let standard_output = Destination::StandardOutput;
+                self.write_to(&image, &standard_output, input, ui)?;
+                Ok(())
+            })?;
+        }
+        let pushes = self.push(&made)?;
+        ui.finish_progress();
+        for push in &pushes {
+            push.report(ui);
+        }
+        for name in &loaded {
+            ui.status(&format!("loaded `{name}`"));
+        }
+        self.write_digests(&made)?;
+        let result = report::Result {
+            made: &made,
+            references: &self.references,
+            destinations: self.destinations,
+            loaded: &loaded,
+            pushes: &pushes,
+            traffic: self.registries.traffic(),
+            summaries: &summaries,
+        };
+        self.print(&result, ui)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Adds what registries have to what may be used again.
+    fn look_into_registries(&mut self, plan: &Plan) -> Result<()> {
+        // Plain layers are known by their diff IDs alone.
+        if plan.compression() != Compression::None {
+            let by_descriptor = self.destinations.is_empty() && !self.arguments.output.load;
+            let platform = &plan.image().platform;
+            let given = &self.arguments.cache.cache_from;
+            let registries = &mut self.registries;
+            let sources = registries.layers(&self.targets, given, platform, by_descriptor)?;
+            self.cache.add_sources(sources);
+        }
+        Ok(())
+    }
+
+    /// Sends what was made to where it is pushed, last of all: what is written
+    /// here can be removed again.
+    fn push(&mut self, made: &Made) -> Result<Vec<Push>> {
+        if self.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parcel = made.to_parcel()?;
+        match self.arguments.output.update_index {
+            true => self.registries.add_to_indexes(&parcel, &self.targets),
+            false => self.registries.push(&parcel, &self.targets),
+        }
+    }
+
+    /// Builds every image, and the index if there are several.
+    fn make(&self, mut plans: Vec<Planned>, ui: &Ui) -> Result<Made> {
+        if plans.len() == 1
+            && let Some(planned) = plans.pop()
+        {
+            return Ok(Made::Image(self.build(planned.plan, ui)?));
+        }
+        let mut images = Vec::new();
+        for Planned { plan, .. } in plans {
+            let platform = plan.image().platform.clone();
+            ui.status(&format!("image for {platform}"));
+            images.push((platform, self.build(plan, ui)?));
+        }
+        let images = PlatformImages::new(images).map_err(Failure::build)?;
+        Ok(Made::Images(images))
+    }
+
+    /// How often the bytes of the layers are read or written.
+    fn passes(&self) -> u64 {
+        1 + self.copies()
+    }
+
+    /// How often the image is written.
+    fn copies(&self) -> u64 {
+        let outputs = self.destinations.len() + self.targets.len();
+        outputs as u64 + u64::from(self.arguments.output.load)
+    }
+
+    fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {
+        let total = plan.layers().len();
+        let done = AtomicUsize::new(0);
+        let follow = |progress: Progress<'_>| ui.follow(progress, total, &done);
+        let options = BuildOptions {
+            threads: self.threads,
+            scratch: scratch(self.destinations),
+            cache: self.cache.clone(),
+        };
+        Ok(build(
+            plan,
+            &options,
+            Monitor::new(&follow, &self.interrupted),
+        )?)
+    }
+
+    fn write(&self, made: &Made, destination: &Destination, ui: &Ui) -> Result<()> {
+        let mut output = raw_standard_output()?;
+        let written = self.write_to(made, destination, &mut output, ui)?;
+        match destination {
+            _ if written == Written::Unchanged => ui.status(&format!("unchanged `{destination}`")),
+            Destination::StandardOutput => ui.status("wrote the archive to standard output"),
+            _ => ui.status(&format!("wrote `{destination}`")),
+        }
+        Ok(())
+    }
+
+    fn write_to(
+        &self,
+        made: &Made,
+        destination: &Destination,
+        output: &mut (dyn Write + Send),
+        ui: &Ui,
+    ) -> Result<Written> {
+        let done = AtomicUsize::new(0);
+        let follow = |progress: Progress<'_>| ui.follow(progress, 0, &done);
+        let options = WriteOptions {
+            references: &self.references,
+            threads: self.threads,
+            sync: !self.arguments.output.no_sync,
+            store: self.store_of_outputs(),
+            platform: None,
+        };
+        let monitor = Monitor::new(&follow, &self.interrupted);
+        made.write(destination, options, output, monitor)
+    }
+
+    /// An archive is recognized by what the system says of it, or not at all.
+    fn store_of_outputs(&self) -> Option<&Store> {
+        let store = self.cache.store.as_deref();
+        store.filter(|_| !self.cache.reads_contents)
+    }
+
+    fn write_digests(&self, made: &Made) -> Result<()> {
+        let output = &self.arguments.output;
+        let monitor = Monitor::new(&|_| {}, &self.interrupted);
+        let mut files = vec![(&output.digest_file, made.digest())];
+        if let Made::Image(image) = made {
+            files.push((&output.iidfile, image.config().digest()));
+        }
+        for (file, digest) in files {
+            if let Some(path) = file {
+                write_text(path, &digest.to_string(), !output.no_sync, monitor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&self, result: &report::Result<'_>, ui: &Ui) -> Result<()> {
+        report::summary(result, ui);
+        if self.destinations.contains(&Destination::StandardOutput) {
+            // Standard output holds the archive.
+            ui.status(&result.made.digest().to_string());
+            return Ok(());
+        }
+        printed(match self.arguments.output.json {
+            true => ui.result(&report::json(result)),
+            false => ui.result(&result.made.digest().to_string()),
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The check before the write: what it found, said to people, with the flags
+//! that help.
+
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::selection::{SelectedImage, SelectionError};
+use imgbuild_oci::source::{ParseSourceNameError, SourceName};
+use imgbuild_oci::store::Store;
+use imgbuild_release::check::{ReadImage, check, check_plan};
+use imgbuild_release::finding::{Finding, Rule, Severity};
+use imgbuild_release::plan::Plan;
+
+use crate::args::{CheckArguments, CheckChoice};
+use crate::failure::{Failure, Result};
+use crate::printed;
+use crate::ui::{Ui, count_text};
+
+/// How many findings of one rule are said.
+const MAX_SHOWN: usize = 10;
+
+const BASE_TOO_OLD: &str = "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image";
+
+/// Checks an image that is there.
+pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
+    let name: SourceName = arguments
+        .source
+        .parse()
+        .map_err(|error: ParseSourceNameError| Failure::command_line(error.to_string()))?;
+    let scratch = env::temp_dir();
+    let source = name.open(&scratch).map_err(|error| {
+        Failure::build(error)
+            .hint("`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
+    })?;
+    let tag = arguments.tag.as_deref().or(name.tag());
+    let image = SelectedImage::select(&source, tag, arguments.platform.as_ref())
+        .map_err(|error| selection_failure(error, &arguments.source))?;
+    let image = ReadImage::read(&source, &image, &scratch).map_err(Failure::build)?;
+    let findings = check(&image.subject(), None);
+    if arguments.json {
+        let text = serde_json::to_string(&findings).map_err(Failure::build)?;
+        printed(ui.result(&text))?;
+    } else {
+        tell(&findings, CheckChoice::Error, ui);
+    }
+    let errors = errors(&findings);
+    if errors == 0 {
+        ui.status(&format!("`{}` has no errors", arguments.source));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = count_text(errors, "error");
+    ui.say(&format!("error: `{}` has {count}", arguments.source));
+    Ok(ExitCode::FAILURE)
+}
+
+fn selection_failure(error: SelectionError, source: &str) -> Failure {
+    let hint = match &error {
+        SelectionError::Several {
+            differ_by_platform: true,
+            ..
+        } => Some("say which one with `--platform`"),
+        SelectionError::Several { .. } | SelectionError::Tag { .. } => {
+            Some("say which one with `--tag`")
+        }
+        _ => None,
+    };
+    let source = source.to_owned();
+    let failure = Failure::build(NotSelected { source, error });
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// A source in which the image that is meant was not found.
+#[derive(Debug)]
+struct NotSelected {
+    source: String,
+    error: SelectionError,
+}
+
+impl fmt::Display for NotSelected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "cannot find the image to check in `{}`",
+            self.source
+        )
+    }
+}
+
+impl Error for NotSelected {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Checks a plan; what helps is said in flags.
+pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -> Vec<Finding> {
+    if choice == CheckChoice::Off {
+        return Vec::new();
+    }
+    let mut findings = check_plan(plan, store);
+    for finding in &mut findings {
+        let is_cookie = |path: &ImagePath| path.as_bytes().ends_with(b"/releases/COOKIE");
+        if finding.path.as_ref().is_some_and(is_cookie) {
+            "leave it out with `--release-cookie remove`".clone_into(&mut finding.remedy);
+        } else if finding.rule == Rule::SymbolVersionMissing && plan.base().is_some() {
+            BASE_TOO_OLD.clone_into(&mut finding.remedy);
+        } else if let Some(flags) = flags(finding.rule) {
+            flags.clone_into(&mut finding.remedy);
+        }
+    }
+    findings
+}
+
+/// Returns why the image is not made, if it is not.
+pub(crate) fn refusal(findings: &[Finding], choice: CheckChoice) -> Option<Failure> {
+    let errors = errors(findings);
+    (errors > 0 && choice == CheckChoice::Error).then(|| {
+        let count = count_text(errors, "error");
+        Failure::build(format!("the check found {count}, and nothing was written"))
+            .hint("`--check=warn` makes the image all the same")
+    })
+}
+
+pub(crate) fn errors(findings: &[Finding]) -> usize {
+    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+    findings.iter().filter(is_error).count()
+}
+
+/// Says the findings, those of one rule together.
+pub(crate) fn tell(findings: &[Finding], choice: CheckChoice, ui: &Ui) {
+    let of_one_rule = |a: &Finding, b: &Finding| (a.severity, a.rule) == (b.severity, b.rule);
+    for group in findings.chunk_by(of_one_rule) {
+        tell_group(group, choice, ui);
+    }
+}
+
+fn tell_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
+    let Some(first) = group.first() else {
+        return;
+    };
+    let is_error = first.severity == Severity::Error && choice == CheckChoice::Error;
+    let say = |text: &str| match is_error {
+        true => ui.say(text),
+        false => ui.status(text),
+    };
+    let label = if is_error { "error" } else { "warning" };
+    let (shown, rest) = group.split_at(group.len().min(MAX_SHOWN));
+    for (index, finding) in shown.iter().enumerate() {
+        say(&format!("{label}: {} [{}]", finding.reason, finding.rule));
+        let next = shown.get(index + 1).map(|next| &next.remedy);
+        if next.is_none() && !rest.is_empty() {
+            say(&format!(
+                "{label}: … and {} more [{}]",
+                rest.len(),
+                finding.rule
+            ));
+        }
+        if next != Some(&finding.remedy) {
+            say(&format!("hint: {}", finding.remedy));
+        }
+    }
+}
+
+/// What to do about a finding in an image that is being built, in terms of
+/// the command line; what the rule itself says where no flag helps.
+fn flags(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::CommandMissing | Rule::CommandDangling | Rule::CommandNotInPath => {
+            "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run` lists what the image has"
+        }
+        Rule::CommandDirectory | Rule::CommandFormat => {
+            "name a program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`"
+        }
+        Rule::InterpreterMissing => {
+            "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"
+        }
+        Rule::InterpreterMoved => {
+            "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
+        }
+        Rule::LibraryMissing | Rule::LibraryUnusable => {
+            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none"
+        }
+        Rule::WrongArchitecture => {
+            "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
+        }
+        Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
+        Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
+        Rule::CommandForbidden | Rule::ReleaseForbidden => {
+            "give others the right to read and execute it (`--add SRC:DST:MODE`), or run as another user with `--user`"
+        }
+        Rule::WorkdirInvalid | Rule::WorkdirForbidden => {
+            "name a directory that the user may enter with `--workdir`"
+        }
+        Rule::PortPrivileged => {
+            "listen on a port from 1024 on, `--expose` it, and publish it as the lower one"
+        }
+        Rule::HealthcheckBroken => {
+            "name a program that is in the image with `--healthcheck`, or bring it with `--program`"
+        }
+        Rule::CertificatesMissing => "bring CA certificates with `--cacert`",
+        Rule::SecretFile => {
+            "leave it out with `--exclude`, and mount it into containers when they run"
+        }
+        Rule::SecretVariable => "leave it out of `--env`, and set it when containers run",
+        Rule::LinkDangling => {
+            "put its target into the image with `--add`, or leave the link out with `--exclude`"
+        }
+        Rule::BuildLeftover => "leave it out with `--exclude`",
+        _ => return None,
+    })
+}

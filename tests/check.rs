@@ -1,0 +1,471 @@
+//! The check: every warning, how findings are said and counted, and that the
+//! table in the documentation has them all.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use fs_err as fs;
+use imgbuild_release::finding::Rule;
+use imgbuild_testing::Sandbox;
+use imgbuild_testing::sandbox::finish;
+use serde_json::Value;
+
+use crate::engine::findings::{FOREIGN, ROWS, compile, flags, hello, rewritten, with_library};
+use crate::runs;
+use crate::support::image::{build_in, sandbox};
+use crate::support::program;
+
+/// A release that a rule warns of.
+struct Row {
+    rule: &'static str,
+    /// Makes the release in a sandbox, and returns further flags.
+    prepare: fn(&Sandbox, &Path) -> Vec<String>,
+}
+
+fn write(path: &Path, content: impl AsRef<[u8]>) {
+    let parent = path.parent().expect("it is in a sandbox");
+    fs::create_dir_all(parent).expect("there is room for it");
+    fs::write(path, content).expect("there is room for it");
+}
+
+const ROWS_OF_WARNINGS: &[Row] = &[
+    Row {
+        rule: "program-missing",
+        prepare: |_, release| {
+            let script = release.join("run");
+            write(&script, "#!/bin/sh\ncut -c1 /etc/passwd\n");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(script, mode).expect("it was made");
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "module-unusable",
+        prepare: |_, release| {
+            with_library(release);
+            let mut bytes = fs::read(release.join("libown.so")).expect("it was made");
+            // `e_machine`: EM_AARCH64.
+            bytes[18..20].copy_from_slice(&[183, 0]);
+            write(&release.join("prebuilt/own.node"), bytes);
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "release-forbidden",
+        prepare: |sandbox, release| {
+            hello(release);
+            let file = sandbox.path("settings");
+            write(&file, "x");
+            vec![format!("--add={}:/app/settings:0600", file.display())]
+        },
+    },
+    Row {
+        rule: "port-privileged",
+        prepare: |_, release| {
+            hello(release);
+            flags(&["--expose=80"])
+        },
+    },
+    Row {
+        rule: "healthcheck-broken",
+        prepare: |_, release| {
+            hello(release);
+            flags(&["--healthcheck=/bin/curl"])
+        },
+    },
+    Row {
+        rule: "new-processor",
+        prepare: |_, release| {
+            let level = ["-o", "app", "-Wl,-z,x86-64-v3"];
+            let library = ["-shared", "-fPIC", "-o", "libown.so"];
+            compile(release, "int own(void) { return 0; }", &library);
+            compile(release, "int main(void) { return 0; }", &level);
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "certificates-missing",
+        prepare: |_, release| {
+            let library = ["-shared", "-fPIC", "-o", "libown.so"];
+            compile(release, "int own(void) { return 0; }", &library);
+            let source = "#include <stdio.h>\nint main(void) { return puts(\"/etc/ssl/certs/ca-certificates.crt\"); }";
+            compile(release, source, &["-o", "app"]);
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "secret-file",
+        prepare: |_, release| {
+            hello(release);
+            write(&release.join(".env"), "TOKEN=hunter2");
+            write(
+                &release.join("key.pem"),
+                "-----BEGIN PRIVATE KEY-----\nhunter2\n",
+            );
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "secret-variable",
+        prepare: |_, release| {
+            hello(release);
+            flags(&["--env=GITHUB_TOKEN=hunter2"])
+        },
+    },
+    Row {
+        rule: "link-dangling",
+        prepare: |_, release| {
+            hello(release);
+            fs_err::os::unix::fs::symlink("../gone", release.join("link")).expect("it is free");
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "set-id",
+        prepare: |sandbox, release| {
+            let program = hello(release);
+            let own = sandbox.path("own");
+            fs::copy(program, &own).expect("there is room for it");
+            vec![format!("--add={}:/opt/own:4755", own.display())]
+        },
+    },
+    Row {
+        rule: "world-writable",
+        prepare: |sandbox, release| {
+            hello(release);
+            let file = sandbox.path("file");
+            write(&file, "x");
+            vec![format!("--add={}:/srv/file:0666", file.display())]
+        },
+    },
+    Row {
+        rule: "case-collision",
+        prepare: |_, release| {
+            hello(release);
+            write(&release.join("README"), "x");
+            write(&release.join("Readme"), "x");
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "duplicate-content",
+        prepare: |_, release| {
+            hello(release);
+            write(&release.join("one/data"), runs::noise(1 << 20));
+            write(&release.join("two/data"), runs::noise(1 << 20));
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "build-leftover",
+        prepare: |_, release| {
+            hello(release);
+            write(&release.join("main.o"), "x");
+            write(&release.join("lib/__pycache__/a.pyc"), "x");
+            Vec::new()
+        },
+    },
+    Row {
+        rule: "debug-information",
+        prepare: |sandbox, release| {
+            let program = hello(release);
+            let section = sandbox.path("section");
+            write(&section, runs::noise(2 << 20));
+            let mut command = Command::new("objcopy");
+            let added = format!("--add-section=.debug_info={}", section.display());
+            command.arg(added).arg(program);
+            drop(finish(&mut command, b"").success());
+            Vec::new()
+        },
+    },
+];
+
+#[test]
+fn every_warning_is_said_and_stops_nothing() {
+    for row in ROWS_OF_WARNINGS {
+        let sandbox = sandbox();
+        let tree = "0644 file data/file \"x\"";
+        let release = sandbox.tree("release", tree).expect("there is room for it");
+        let mut words = (row.prepare)(&sandbox, &release);
+        let release = release.to_str().expect("a sandbox has a plain name");
+        let fixed = ["--release", release, "--output=image.tar", "--json"];
+        words.extend(fixed.map(str::to_owned));
+        let outcome = sandbox.run(&words).success();
+        let mark = format!("[{}]", row.rule);
+        let said = outcome.stderr_text();
+        let is_told = |line: &str| line.starts_with("warning: ") && line.ends_with(&mark);
+        assert!(
+            said.lines().any(is_told),
+            "{}: {}",
+            row.rule,
+            outcome.report()
+        );
+        assert!(!said.contains("hunter2"), "{}", outcome.report());
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap();
+        let is_it = |finding: &&Value| finding["rule"] == row.rule;
+        let finding = findings.iter().find(is_it).unwrap();
+        assert_eq!(finding["severity"], "warning");
+        for field in ["reason", "remedy"] {
+            assert!(!finding[field].as_str().unwrap().is_empty());
+        }
+        assert!(!json.to_string().contains("hunter2"));
+        drop(sandbox.run(["check", "image.tar"]).success());
+    }
+}
+
+#[test]
+fn what_other_builders_write_is_warned_of() {
+    let closed = |config: &mut Value| {
+        config["WorkingDir"] = "/root".into();
+        config["User"] = "5".into();
+    };
+    let port = |config: &mut Value| {
+        config["ExposedPorts"] = serde_json::json!({"http/tcp": {}});
+    };
+    for (rule, change) in [
+        ("workdir-forbidden", closed as fn(&mut Value)),
+        ("port-invalid", port),
+    ] {
+        let hello = program::c_release("hello", &["gcc"]);
+        let built = build_in(sandbox(), &hello, rule, &["--user=0"]);
+        let archive = rewritten(&built, change);
+        let archive = archive.to_str().unwrap();
+        let outcome = built.sandbox.run(["check", archive]).success();
+        let mark = format!("[{rule}]");
+        assert!(
+            outcome.stderr_text().contains(&mark),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn every_rule_has_a_row_in_the_table_and_a_test() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
+    let text = fs::read_to_string(path).unwrap();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let named: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| row.split('`').nth(1))
+        .collect();
+    let known: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+    assert_eq!(named, known);
+    let engine = ROWS.iter().map(|row| (row.rule, row.engine));
+    let foreign = FOREIGN.iter().map(|row| (row.rule, row.engine));
+    let shown: Vec<(&str, &str)> = engine.chain(foreign).collect();
+    for (rule, engine) in &shown {
+        let has_it = |row: &&str| row.starts_with(&format!("| `{rule}`")) && row.contains(engine);
+        assert!(rows.iter().any(has_it), "{rule}: {engine}");
+    }
+    let mut tested: BTreeSet<&str> = shown.iter().map(|(rule, _)| *rule).collect();
+    tested.extend(ROWS_OF_WARNINGS.iter().map(|row| row.rule));
+    tested.extend(["port-invalid", "workdir-forbidden"]);
+    assert_eq!(tested, known);
+}
+
+#[test]
+fn ten_findings_of_a_rule_are_said_and_the_rest_is_counted() {
+    let sandbox = runs::sandbox();
+    let release: String = (10..25)
+        .map(|number| format!("link l{number} -> gone\n"))
+        .collect();
+    sandbox.tree("release", &release).unwrap();
+    let outcome = runs::build(&sandbox, &["--output=image.tar", "--json"]).success();
+    let said = outcome.stderr_text();
+    let lines = said
+        .lines()
+        .filter(|line| line.ends_with("[link-dangling]"));
+    assert_eq!(lines.count(), 11, "{said}");
+    assert!(
+        said.contains("warning: … and 5 more [link-dangling]"),
+        "{said}"
+    );
+    assert_eq!(
+        said.lines()
+            .filter(|line| line.starts_with("hint: "))
+            .count(),
+        1
+    );
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 15);
+}
+
+/// A release whose command is nowhere.
+fn broken() -> Sandbox {
+    let sandbox = runs::sandbox();
+    sandbox.tree("release", "0644 file data \"x\"").unwrap();
+    sandbox
+}
+
+const BROKEN: [&str; 5] = [
+    "--release=release",
+    "--cmd=gone",
+    "--platform=linux/amd64",
+    "--no-cache",
+    "--output=image.tar",
+];
+
+#[test]
+fn an_image_that_does_not_start_is_made_only_when_asked_for() {
+    for (choice, code, expected) in [
+        (
+            "--check=error",
+            1,
+            "error: the command `/app/gone` cannot run",
+        ),
+        (
+            "--check=warn",
+            0,
+            "warning: the command `/app/gone` cannot run",
+        ),
+        ("--check=off", 0, ""),
+    ] {
+        let sandbox = broken();
+        let words = BROKEN.iter().chain([&choice]);
+        let outcome = sandbox.run(words).exited(code);
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+        let is_said = outcome.stderr_text().contains("[command-missing]");
+        assert_eq!(is_said, !expected.is_empty(), "{}", outcome.report());
+        assert_eq!(sandbox.path("image.tar").exists(), code == 0);
+    }
+}
+
+#[test]
+fn a_refusal_is_data_as_well() {
+    let sandbox = broken();
+    let outcome = sandbox.run(BROKEN.iter().chain([&"--json"])).exited(1);
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let finding = &json["findings"][0];
+    assert_eq!(finding["rule"], "command-missing");
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["path"], "/app/gone");
+    let words = BROKEN.iter().chain(&["--json", "--dry-run"]);
+    let outcome = sandbox.run(words).exited(1);
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(json["findings"][0], *finding);
+    assert!(json["layers"].is_array());
+}
+
+#[test]
+fn quiet_says_errors_and_no_warnings() {
+    let sandbox = broken();
+    let words = BROKEN.iter().chain(&["--quiet", "--expose=80"]);
+    let outcome = sandbox.run(words).exited(1);
+    let said = outcome.stderr_text();
+    assert!(said.contains("[command-missing]"), "{said}");
+    assert!(!said.contains("[port-privileged]"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused() {
+    let sandbox = runs::with_small_release();
+    let both = ["--output=oci:layout:one", "--tag=app:1"];
+    drop(runs::build(&sandbox, &both).success());
+    drop(
+        runs::build(
+            &sandbox,
+            &["--output=oci:layout:two", "--cmd=x", "--check=off"],
+        )
+        .exited(0),
+    );
+    for (words, expected) in [
+        (&["check", "nowhere"][..], "nowhere"),
+        (&["check", "release"], "image layout"),
+        (&["check", "layout"], "`--tag`"),
+        (&["check", "oci:layout:three"], "three"),
+        (
+            &["check", "oci:layout:one", "--platform=linux/arm64"],
+            "linux/arm64",
+        ),
+    ] {
+        let outcome = sandbox.run(words).exited(1);
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+        assert!(outcome.stdout.is_empty(), "{}", outcome.report());
+    }
+    drop(sandbox.run(["check", "oci:layout:one"]).success());
+    drop(sandbox.run(["check", "layout", "--tag=one"]).success());
+}
+
+#[test]
+fn findings_are_the_same_every_time() {
+    let sandbox = runs::sandbox();
+    let release = "link b -> x\nlink a -> x\n0644 file .env \"\"\n0644 file z.o \"\"";
+    sandbox.tree("release", release).unwrap();
+    let json = || {
+        let outcome = runs::build(&sandbox, &["--output=image.tar", "--json"]).success();
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        json["findings"].clone()
+    };
+    let first = json();
+    assert_eq!(first, json());
+    let rules: Vec<&str> = first
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "secret-file",
+            "link-dangling",
+            "link-dangling",
+            "build-leftover"
+        ]
+    );
+    let checked = sandbox.run(["check", "image.tar", "--json"]).success();
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let paths = |list: &Value| -> Vec<Value> {
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| one["path"].clone()).collect()
+    };
+    assert_eq!(paths(&checked), paths(&first));
+}
+
+#[test]
+fn what_nothing_starts_is_never_an_error() {
+    let sandbox = sandbox();
+    let release = sandbox.tree("release", "0755 dir vendor").unwrap();
+    // Another program, whose library is nowhere.
+    with_library(&release);
+    fs::rename(release.join("app"), release.join("vendor/other")).unwrap();
+    fs::remove_file(release.join("libown.so")).unwrap();
+    let program = hello(&release);
+    let mut bytes = fs::read(&program).unwrap();
+    // One for arm64, by its `e_machine`.
+    bytes[18..20].copy_from_slice(&[183, 0]);
+    let prebuilt = release.join("vendor/prebuilt");
+    fs::copy(&program, &prebuilt).unwrap();
+    fs::write(&prebuilt, bytes).unwrap();
+    let built = build_in(sandbox, &release, "nothing-starts", &["--entrypoint=app"]);
+    let archive = built.archive.to_str().unwrap();
+    let outcome = built.sandbox.run(["check", archive, "--json"]).success();
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let found: BTreeSet<String> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {} {}", one["severity"], one["rule"], one["path"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        found,
+        BTreeSet::from([
+            "warning library-missing /app/vendor/other".to_owned(),
+            "warning module-unusable /app/vendor/prebuilt".to_owned(),
+        ])
+    );
+}
