@@ -617,8 +617,7 @@ fn no_script_has_an_expression_and_every_foreign_action_is_pinned() {
 
 #[test]
 fn the_scripts_are_correct_by_shellcheck() {
-    if which("shellcheck").is_none() {
-        crate::support::note("shellcheck is not installed: the scripts are run, not read");
+    if !has_tools(&["shellcheck"]) {
         return;
     }
     for step in steps(&parse(&document("action.yml"))["runs"]) {
@@ -627,11 +626,4 @@ fn the_scripts_are_correct_by_shellcheck() {
         command.args(["--shell=bash", "-"]);
         drop(finish(&mut command, script.as_bytes()).success());
     }
-}
-
-fn which(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|one| one.join(name))
-        .find(|one| one.is_file())
 }
