@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::engine::findings::{FOREIGN, ROWS, compile, flags, hello, rewritten, with_library};
 use crate::runs;
 use crate::support::image::{build_in, sandbox};
-use crate::support::program;
+use crate::support::{has_tools, program};
 
 /// A release that a rule warns of.
 struct Row {
@@ -468,4 +468,70 @@ fn what_nothing_starts_is_never_an_error() {
             "warning module-unusable /app/vendor/prebuilt".to_owned(),
         ])
     );
+}
+
+/// A release whose program needs a library that lies where no loader looks,
+/// started by `service`.
+fn with_hidden_library(sandbox: &Sandbox, service: &str) {
+    let release = sandbox.path("release");
+    fs::create_dir_all(release.join("bin")).unwrap();
+    fs::create_dir_all(release.join("lib")).unwrap();
+    with_library(&release);
+    fs::rename(release.join("libown.so"), release.join("lib/libown.so")).unwrap();
+    fs::rename(release.join("app"), release.join("bin/app.real")).unwrap();
+    write(&release.join("bin/service"), service);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(release.join("bin/service"), mode).unwrap();
+}
+
+#[test]
+fn what_a_variable_or_a_script_finds_is_no_error() {
+    if !has_tools(&["gcc"]) {
+        return;
+    }
+    let sandbox = runs::sandbox();
+    let script = "#!/bin/sh\nexport LD_LIBRARY_PATH=/app/lib\nexec /app/bin/app.real\n";
+    with_hidden_library(&sandbox, script);
+    let base = [
+        "--release=release",
+        "--no-cache",
+        "--output=image.tar",
+        "--json",
+    ];
+    let found = |more: &[&str]| {
+        let outcome = sandbox.run(base.iter().chain(more));
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let missing = findings.filter(|finding| finding["rule"] == "library-missing");
+        let severities = missing.map(|finding| finding["severity"].as_str().unwrap().to_owned());
+        (outcome.code, severities.collect::<Vec<_>>())
+    };
+    let direct = "--entrypoint=/app/bin/app.real";
+    assert_eq!(found(&[direct]), (Some(1), vec!["error".to_owned()]));
+    let variable = "--env=LD_LIBRARY_PATH=/app/lib";
+    assert_eq!(found(&[direct, variable]), (Some(0), vec![]));
+    assert_eq!(
+        found(&["--cmd=bin/service"]),
+        (Some(0), vec!["warning".to_owned()])
+    );
+}
+
+#[test]
+fn a_command_line_in_one_argument_is_recognized() {
+    let sandbox = runs::with_small_release();
+    let words = [
+        "--release=release",
+        "--no-cache",
+        "--runtime=none",
+        "--cmd=server --verbose",
+        "--output=image.tar",
+    ];
+    let outcome = sandbox.run(words);
+    assert_eq!(outcome.code, Some(1));
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("hint: give each argument by itself"),
+        "{said}"
+    );
+    assert!(!sandbox.path("image.tar").exists());
 }

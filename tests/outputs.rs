@@ -155,3 +155,17 @@ fn one_signal_ends_the_wait_for_a_reader() {
     let (status, said) = runs::end(build);
     assert_eq!(status.code(), Some(130), "{said}");
 }
+
+#[test]
+fn an_archive_in_a_form_that_is_not_written_is_refused() {
+    let sandbox = runs::with_small_release();
+    for name in ["a.tar.zst", "a.tar.xz", "a.TAR", "a.zip"] {
+        let outcome = runs::build(&sandbox, &[&format!("--output={name}")]);
+        assert_eq!(outcome.code, Some(2), "{name}");
+        let said = outcome.stderr_text();
+        assert!(said.contains("archives are written plain"), "{said}");
+        assert!(!sandbox.path(name).exists());
+    }
+    let outcome = runs::build(&sandbox, &["--output=oci:a.zip"]);
+    drop(outcome.success());
+}

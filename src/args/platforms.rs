@@ -25,6 +25,14 @@ impl PlatformPath {
         OsStringValueParser::new().try_map(Self::parse)
     }
 
+    /// Returns the platform before a path with the sign after it, or nothing.
+    pub(crate) fn prefix_of(text: &str) -> &str {
+        match text.split_once('=') {
+            Some((start, path)) if is_meant_as_platform(start) => &text[..text.len() - path.len()],
+            _ => "",
+        }
+    }
+
     fn parse(given: OsString) -> Result<Self, ParsePlatformError> {
         let bytes = given.as_bytes();
         let sign = bytes.iter().position(|byte| *byte == b'=');

@@ -312,8 +312,11 @@ fn gather(
         certificates = Some(loaded);
     }
     let configuration = options::configuration(arguments)?;
-    let mut variables = configuration.env.into_iter().rev();
-    let path = variables.find(|(name, _)| name == "PATH");
+    let variable = |wanted: &str| {
+        let mut variables = configuration.env.iter().rev();
+        let found = variables.find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone())
+    };
     let closure_options = ClosureOptions {
         brings_runtime: arguments.runtime == Choice::Auto,
         sysroot: arguments.sysroot.clone(),
@@ -323,8 +326,9 @@ fn gather(
         brings_zones: arguments.tzdata,
         locales: options::locales(&arguments.locale)?,
         command: options::command(arguments)?,
-        healthcheck: configuration.healthcheck,
-        path: path.map(|(_, path)| path),
+        healthcheck: configuration.healthcheck.clone(),
+        path: variable("PATH"),
+        library_variable: variable("LD_LIBRARY_PATH"),
         platform: arguments.platform.clone(),
         mtime,
         store: cache.store.clone().filter(|_| !cache.reads_contents),

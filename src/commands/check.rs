@@ -24,6 +24,11 @@ const MAX_SHOWN: usize = 10;
 
 const BASE_TOO_OLD: &str = "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image";
 
+const BASE_FOR_OTHERS: &str =
+    "take a base image for the platform of the release, or build the release for that of the base";
+
+const ONE_STRING: &str = "give each argument by itself, as `--cmd python3 --cmd app.py`, or all as a JSON array, as `--cmd '[\"python3\", \"app.py\"]'`";
+
 /// Checks an image that is there.
 pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     let name: SourceName = arguments
@@ -110,6 +115,10 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
             "leave it out with `--release-cookie remove`".clone_into(&mut finding.remedy);
         } else if finding.rule == Rule::SymbolVersionMissing && plan.base().is_some() {
             BASE_TOO_OLD.clone_into(&mut finding.remedy);
+        } else if finding.rule == Rule::WrongArchitecture && plan.base().is_some() {
+            BASE_FOR_OTHERS.clone_into(&mut finding.remedy);
+        } else if is_command(finding.rule) && has_space(finding) {
+            ONE_STRING.clone_into(&mut finding.remedy);
         } else if let Some(flags) = flags(finding.rule) {
             flags.clone_into(&mut finding.remedy);
         }
@@ -125,6 +134,23 @@ pub(crate) fn refusal(findings: &[Finding], choice: CheckChoice) -> Option<Failu
         Failure::build(format!("the check found {count}, and nothing was written"))
             .hint("`--check=warn` makes the image all the same")
     })
+}
+
+/// Whether a command was looked for and is not there.
+fn is_command(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::CommandMissing | Rule::CommandNotInPath | Rule::HealthcheckBroken
+    )
+}
+
+/// Whether the name of what is not there has a space, as a whole command line
+/// in one argument has.
+fn has_space(finding: &Finding) -> bool {
+    let path = finding.path.as_ref();
+    let quoted = finding.reason.split('`').nth(1);
+    path.is_some_and(|path| path.as_bytes().contains(&b' '))
+        || quoted.is_some_and(|name| name.contains(' '))
 }
 
 pub(crate) fn errors(findings: &[Finding]) -> usize {

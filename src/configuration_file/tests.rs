@@ -100,6 +100,10 @@ fn paths_start_at_the_directory_of_the_file() {
     for (text, expected) in [
         ("release = 'x'", "--release=d/x"),
         ("release = '/x'", "--release=/x"),
+        (
+            "release = ['linux/amd64=x', 'linux/arm64=/y']",
+            "--release=linux/amd64=d/x --release=linux/arm64=/y",
+        ),
         ("add = ['a:/b']", "--add=d/a:/b"),
         (
             "cacert = [true, 'x.pem', 'system']",
@@ -129,6 +133,7 @@ fn every_flag_that_takes_a_path_of_this_machine_is_known_to() {
     for flag in keys(&command) {
         let names = flag.get_value_names().unwrap_or_default();
         let starts = |name: &str| {
+            let name = name.trim_start_matches("[PLATFORM=]");
             let words = ["DIR", "FILE", "SRC", "SOURCE", "DESTINATION", "BUNDLE"];
             words.iter().any(|word| name.starts_with(word))
         };

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ValueHint};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::args::EMBEDDED;
+use crate::args::{EMBEDDED, PlatformPath};
 
 /// The words that a value stands for, and where it is.
 type Words = (Range<usize>, Vec<String>);
@@ -173,7 +173,10 @@ impl Writer<'_> {
             return text.to_owned();
         }
         let transport = TRANSPORTS.iter().find(|it| text.starts_with(*it));
-        let transport = transport.copied().unwrap_or_default();
+        let transport = match self.name() {
+            "release" | "sysroot" => PlatformPath::prefix_of(text),
+            _ => transport.copied().unwrap_or_default(),
+        };
         let path = &text[transport.len()..];
         if path == "-" || path.contains("://") {
             return text.to_owned();

@@ -84,6 +84,11 @@ impl FromStr for Destination {
             )),
             _ => {
                 let plain = path(text)?;
+                if is_foreign_archive_name(text) {
+                    return Err(error(
+                        "archives are written plain, as `FILE.tar`, or with gzip, as `FILE.tar.gz`; `oci:DIR` writes a directory of any name",
+                    ));
+                }
                 Ok(match is_archive_name(text) {
                     true => Self::of_archive(plain),
                     false => Self::Layout(plain, None),
@@ -124,6 +129,16 @@ fn is_foreign_transport(text: &str) -> bool {
 
 fn is_archive_name(text: &str) -> bool {
     text.ends_with(".tar") || is_compressed_name(text)
+}
+
+/// Names of archives in forms that are not written: nobody means a directory.
+fn is_foreign_archive_name(text: &str) -> bool {
+    const ENDS: [&str; 10] = [
+        ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tar.lz4",
+        ".zip",
+    ];
+    let lower = text.to_ascii_lowercase();
+    !is_archive_name(text) && ENDS.iter().any(|end| lower.ends_with(end))
 }
 
 fn is_compressed_name(text: &str) -> bool {
@@ -179,6 +194,12 @@ impl Destination {
             Self::Archive(path) | Self::OciArchive(path, _) | Self::CompressedArchive(path) => {
                 let parent = parent_of(path);
                 fs::read_dir(parent).map_err(Error::File)?;
+                let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file());
+                if let Err(error) = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK)
+                    && !is_special
+                {
+                    return Err(write_error(path, error.into()));
+                }
                 if path.is_dir() {
                     return Err(write_error(path, io::ErrorKind::IsADirectory.into()));
                 }

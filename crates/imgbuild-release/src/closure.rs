@@ -53,6 +53,8 @@ pub struct ClosureOptions {
     pub healthcheck: Option<Healthcheck>,
     /// The `PATH` of containers, if the user gave one.
     pub path: Option<String>,
+    /// The `LD_LIBRARY_PATH` of containers, if the user gave one.
+    pub library_variable: Option<String>,
     /// The platform that the user asked for.
     pub platform: Option<Platform>,
     /// The modification time of every entry, in Unix seconds.
@@ -120,6 +122,7 @@ pub fn resolve(
     if release.kind() == Kind::Tree && commands.iter().any(is_program) {
         finding::soften(&mut of_runtime, &commands, &runtime.bindings);
     }
+    finding::soften_elsewhere(&mut of_runtime, &runtime, &commands);
     findings.extend(of_runtime);
     let mut members = members(&runtime, options.mtime)?;
     members.extend(brought.members);
@@ -213,12 +216,18 @@ fn runtime(
     let runtime_options = RuntimeOptions {
         sysroot: options.sysroot.clone(),
         library_paths,
+        image_paths: options
+            .library_variable
+            .as_deref()
+            .map_or_else(Vec::new, |variable| {
+                library_directories(variable, release.prefix())
+            }),
         add_libraries: match options.brings_runtime {
             true => options.add_libraries.clone(),
             false => Vec::new(),
         },
         working_directory: (release.kind() != Kind::Cargo).then(|| release.prefix().clone()),
-        image_only: (!options.brings_runtime).then(|| image_only(contents, Vec::new())),
+        image_only: (!options.brings_runtime).then(|| image_only(contents)),
     };
     let runtime = Runtime::resolve(objects, lookup, &runtime_options).map_err(Error::Runtime)?;
     let is_asked = |library: &&MissingLibrary| library.needed_by.is_none();
@@ -229,8 +238,20 @@ fn runtime(
     }
 }
 
+/// Takes the directories of `LD_LIBRARY_PATH` (ld.so(8)) in an image whose
+/// programs start in `start`.
+pub(crate) fn library_directories(variable: &str, start: &ImagePath) -> Vec<ImagePath> {
+    let directories = variable.split([':', ';']);
+    let directories = directories.filter(|_| !variable.is_empty());
+    let directories = directories.map(|directory| match directory.starts_with('/') {
+        true => ImagePath::parse(directory),
+        false => start.join(directory),
+    });
+    directories.filter_map(std::result::Result::ok).collect()
+}
+
 /// What an image tells its loaders in files of its own.
-pub(crate) fn image_only(contents: &Contents<'_>, library_paths: Vec<ImagePath>) -> ImageOnly {
+pub(crate) fn image_only(contents: &Contents<'_>) -> ImageOnly {
     /// The largest cache that is read; those of desktops have 300 KiB.
     const MAX_CACHE_BYTES: u64 = 64 << 20;
     let text = |path: &str| {
@@ -251,7 +272,6 @@ pub(crate) fn image_only(contents: &Contents<'_>, library_paths: Vec<ImagePath>)
         .iter()
         .map(|name| text(&format!("/etc/ld-musl-{name}.path")));
     ImageOnly {
-        library_paths,
         cache: text("/etc/ld.so.cache").unwrap_or_default(),
         musl_path: musl.find_map(|text| text).unwrap_or_default(),
     }

@@ -112,6 +112,8 @@ pub struct RuntimeOptions {
     pub library_paths: Vec<PathBuf>,
     /// Further libraries, by the names by which they are loaded or as paths.
     pub add_libraries: Vec<String>,
+    /// The directories of the image's `LD_LIBRARY_PATH`.
+    pub image_paths: Vec<ImagePath>,
     /// Where programs start, for needed libraries with a relative path.
     pub working_directory: Option<ImagePath>,
     /// Set when nothing is brought, and only what the image has counts. Then
@@ -122,8 +124,6 @@ pub struct RuntimeOptions {
 /// What an image itself tells its loaders.
 #[derive(Debug, Clone, Default)]
 pub struct ImageOnly {
-    /// The directories of its `LD_LIBRARY_PATH`.
-    pub library_paths: Vec<ImagePath>,
     /// Its `/etc/ld.so.cache`.
     pub cache: Vec<u8>,
     /// Its `/etc/ld-musl-ARCH.path`.

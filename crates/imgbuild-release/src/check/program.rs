@@ -8,7 +8,7 @@ use imgbuild_oci::path::ImagePath;
 use super::command::forbidden;
 use super::identity::READ;
 use super::subject::Subject;
-use crate::closure::{finding, image_only};
+use crate::closure::{finding, image_only, library_directories};
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
 use crate::runtime::{Bindings, Flavor, Node, Object, Role, Runtime, RuntimeOptions};
@@ -63,17 +63,10 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
         })
     };
     let variable = subject.variable("LD_LIBRARY_PATH").unwrap_or_default();
-    let start = subject.working_directory();
-    let directories = variable.split([':', ';']);
-    let directories = directories.filter(|_| !variable.is_empty());
-    let directories = directories.map(|directory| match directory.starts_with('/') {
-        true => ImagePath::parse(directory),
-        false => start.join(directory),
-    });
-    let library_paths = directories.filter_map(Result::ok).collect();
     let options = RuntimeOptions {
+        image_paths: library_directories(variable, &subject.working_directory()),
         working_directory: Some(subject.working_directory()),
-        image_only: Some(image_only(&subject.contents, library_paths)),
+        image_only: Some(image_only(&subject.contents)),
         ..RuntimeOptions::default()
     };
     // Only directories of the host that are none are errors.

@@ -17,8 +17,9 @@ use crate::finding::{Finding, Rule};
 const FIRST_FREE_PORT: u16 = 1024;
 
 /// Words of a variable's name that say that its value is a secret.
-const SECRET_WORDS: [&str; 9] = [
+const SECRET_WORDS: [&str; 10] = [
     "APIKEY",
+    "COOKIE",
     "CREDENTIAL",
     "CREDENTIALS",
     "PASSPHRASE",
@@ -179,8 +180,10 @@ fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name.split(['_', '-', '.']).collect();
     // The working directory of shells, and where a secret is to be found.
-    let is_place = ["FILE", "PATH", "DIR", "URL", "URI"].contains(words.last().unwrap_or(&""));
-    if is_place || matches!(name.as_str(), "PWD" | "OLDPWD") {
+    let last = words.last().unwrap_or(&"");
+    let is_place = ["FILE", "PATH", "DIR", "URL", "URI"].contains(last);
+    let is_rule = ["LENGTH", "MIN", "MAX", "TTL", "EXPIRY", "NAME"].contains(last);
+    if is_place || is_rule || matches!(name.as_str(), "PWD" | "OLDPWD") {
         return false;
     }
     let is_key = |pair: &[&str]| SECRET_KEYS.contains(&pair[0]) && pair[1] == "KEY";
@@ -254,6 +257,8 @@ mod tests {
             ("DATABASE_URL=postgres://u:$PASSWORD@db/x", false),
             ("DB_PASSWORD_FILE=/run/secrets/db", false),
             ("DB_PASSWORD=", false),
+            ("RELEASE_COOKIE=hunter2", true),
+            ("PASSWORD_MIN_LENGTH=8", false),
             ("REQUIRE_TOKEN=true", false),
             ("TOKENIZERS_PARALLELISM=hunter2", false),
             ("PWD=hunter2", false),

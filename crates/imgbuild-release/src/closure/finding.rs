@@ -75,6 +75,26 @@ pub(super) fn soften(findings: &mut [Finding], commands: &[ImagePath], bindings:
     }
 }
 
+/// Makes warnings of libraries that the image has where no loader looks, unless
+/// a command itself needs them: a script may say where they are.
+pub(super) fn soften_elsewhere(
+    findings: &mut [Finding],
+    runtime: &Runtime,
+    commands: &[ImagePath],
+) {
+    let is_elsewhere = |by: &ImagePath| {
+        let missing = runtime.missing.iter();
+        let mut of_file = missing.filter(|library| library.needed_by.as_ref() == Some(by));
+        of_file.all(|library| !library.elsewhere.is_empty()) && !commands.contains(by)
+    };
+    for finding in findings {
+        let is_library = finding.rule == Rule::LibraryMissing;
+        if is_library && finding.path.as_ref().is_some_and(is_elsewhere) {
+            finding.severity = Severity::Warning;
+        }
+    }
+}
+
 /// Says where a library was looked for.
 pub(crate) fn search_text(library: &MissingLibrary) -> String {
     let mut text = String::new();

@@ -88,7 +88,7 @@ pub(super) fn bring(
     if release.direct().is_some() {
         return bring_locale(release, programs);
     }
-    let scripts: Vec<Script> = scripts(release);
+    let mut scripts: Vec<Script> = scripts(release);
     let mut missing = BTreeSet::new();
     for script in &scripts {
         programs.bring_interpreter_of(&script.path);
@@ -116,7 +116,11 @@ pub(super) fn bring(
     }
     bring_terminals(programs)?;
     bring_locale(release, programs)?;
-    for script in scripts.iter().filter(|script| !script.is_generated) {
+    for script in &mut scripts {
+        if script.is_generated {
+            let is_expected = |name: &String| UTILITIES.contains(&name.as_str());
+            script.calls.retain(|name| !is_expected(name));
+        }
         name_what_is_missing(script, programs);
     }
     // A base image may have it.

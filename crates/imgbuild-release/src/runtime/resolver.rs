@@ -28,6 +28,7 @@ pub(super) struct Resolver<'a> {
     pub(super) cache: cache::Cache,
     pub(super) configuration: Vec<Vec<u8>>,
     pub(super) library_paths: Vec<HostPath>,
+    pub(super) image_paths: Vec<ImagePath>,
     pub(super) working_directory: Option<ImagePath>,
     pub(super) image_only: Option<ImageOnly>,
     pub(super) placement: Placement,
@@ -71,6 +72,7 @@ impl<'a> Resolver<'a> {
                 .iter()
                 .map(|path| host.plain(path))
                 .collect(),
+            image_paths: options.image_paths.clone(),
             working_directory: options.working_directory.clone(),
             image_only: options.image_only.clone(),
             placement: Placement::default(),

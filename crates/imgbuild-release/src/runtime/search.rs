@@ -149,11 +149,7 @@ impl Resolver<'_> {
             host: Some(path.clone()),
             origin: Origin::LibraryPath,
         });
-        let of_image = self
-            .image_only
-            .iter()
-            .flat_map(|image| &image.library_paths);
-        let of_image = of_image.map(|path| Place {
+        let of_image = self.image_paths.iter().map(|path| Place {
             image: path.as_bytes().to_vec(),
             host: None,
             origin: Origin::Environment,
