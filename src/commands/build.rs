@@ -37,7 +37,6 @@ use super::{base, cache, certificates, check, options, origin, provenance, repor
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
-use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 
@@ -50,6 +49,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
+    base::check_lock(&arguments.base, given)?;
     let release = open_release(root, arguments, &given.matches, mtime)?;
     check_kind(root, arguments, release.kind())?;
     options::check_runtime(arguments)?;
@@ -70,7 +70,9 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         true => Cache::default(),
         false => cache::open(&arguments.cache, &scratch, ui),
     };
-    let ingredients = gather(release, arguments, (&cache, &scratch), mtime, ui)?;
+    let mut supply = base::Supply::prepare(arguments, &targets, (&cache, &scratch), ui)?;
+    let sources = (&cache, &*scratch, supply.as_mut());
+    let (ingredients, pin) = gather(release, arguments, sources, mtime, ui)?;
     let is_pushed = !targets.is_empty();
     let is_compressed = is_pushed
         || destinations
@@ -101,9 +103,9 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         }
         return Err(failure);
     }
-    let interrupted = interrupt::watch()?;
-    let primary = registry::primary(&arguments.registry, &targets)?;
-    let registries = Registries::new(&arguments.registry, primary.as_deref(), ui, &interrupted)?;
+    let network = supply.as_mut().and_then(base::Supply::network);
+    let connect = || registry::connect(arguments, &targets, ui);
+    let (interrupted, registries) = network.map_or_else(connect, Ok)?;
     let mut job = Job {
         arguments,
         cache,
@@ -118,7 +120,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     };
     let result = job.run(plan, ui);
     cache::close(&job.cache, &arguments.cache, ui);
-    result
+    result.and_then(|code| base::lock(&arguments.base, given, pin, ui).map(|()| code))
 }
 
 /// Refuses what only means something for another kind of release.
@@ -275,10 +277,10 @@ fn is_layout(destination: &Destination) -> bool {
 fn gather(
     release: Release,
     arguments: &BuildArguments,
-    (cache, scratch): (&Cache, &Path),
+    (cache, scratch, supply): (&Cache, &Path, Option<&mut base::Supply>),
     mtime: u64,
     ui: &Ui,
-) -> Result<Ingredients> {
+) -> Result<(Ingredients, Option<base::Pin>)> {
     let texts = arguments.add.iter();
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
@@ -287,7 +289,9 @@ fn gather(
         .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut release = release;
     let found = (&release, additions.as_slice());
-    let base = base::open(&arguments.base, arguments.platform.as_ref(), found, scratch)?;
+    let platform = arguments.platform.as_ref();
+    let opened = base::open(&arguments.base, platform, found, (scratch, supply, ui))?;
+    let (base, pin) = opened.unzip();
     if let Some(base) = &base {
         release = release.onto(base)?;
         additions = base.place(additions)?;
@@ -319,14 +323,15 @@ fn gather(
         store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
     let closure = closure::resolve(&release, &additions, base.as_ref(), &closure_options)?;
-    Ok(Ingredients {
+    let ingredients = Ingredients {
         release,
         additions,
         closure,
         certificates,
         has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
         base,
-    })
+    };
+    Ok((ingredients, pin.flatten()))
 }
 
 fn plan_options(
