@@ -13,7 +13,7 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_release::release::Kind;
 
 use crate::commands::cache::size;
-use crate::commands::registry::{CacheOrigin, Output};
+use crate::commands::registry::{ImageSource, Output};
 
 pub(crate) use registry::{CopyArguments, RegistryFlags};
 
@@ -247,7 +247,7 @@ pub(crate) struct CacheFlags {
     /// compressed bytes begin as imgbuild would write them. Name only what you
     /// trust as you trust a registry that you push to.
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
-    pub(crate) cache_from: Vec<CacheOrigin>,
+    pub(crate) cache_from: Vec<ImageSource>,
 }
 
 /// Whether something comes along by itself.

@@ -5,6 +5,7 @@
 //! new flag is a new key by itself.
 
 mod file;
+mod lock;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ const NOT_IN_A_FILE: [&str; 4] = ["config", "no_config", "help", "version"];
 #[derive(Debug)]
 pub(crate) struct Given {
     pub(crate) matches: ArgMatches,
-    file: String,
+    file: Option<PathBuf>,
     /// The lines that the first values of each flag come from.
     lines: BTreeMap<String, Vec<usize>>,
 }
@@ -74,7 +75,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<Given, Mistake>
     merged.extend(words.into_iter().skip(1));
     let mut given = Given {
         matches: ArgMatches::default(),
-        file: path.display().to_string(),
+        file: Some(path.clone()),
         lines,
     };
     match Arguments::command().try_get_matches_from(merged) {
@@ -138,7 +139,7 @@ fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
     match Arguments::command().try_get_matches_from(words) {
         Ok(matches) => Ok(Given {
             matches,
-            file: String::new(),
+            file: None,
             lines: BTreeMap::new(),
         }),
         Err(error) => Err(mistake(error)),
@@ -185,7 +186,12 @@ impl Given {
     /// was not typed.
     pub(crate) fn line(&self, id: &str, number: usize) -> Option<(String, usize)> {
         let line = self.lines.get(id)?.get(number)?;
-        Some((self.file.clone(), *line))
+        Some((self.file_text(), *line))
+    }
+
+    fn file_text(&self) -> String {
+        let file = self.file.as_deref().unwrap_or(Path::new(""));
+        file.display().to_string()
     }
 
     /// Says which of the flags that a message names come from the file.
@@ -209,7 +215,7 @@ impl Given {
                 format!(
                     "`{}` is set in `{}`, line {}",
                     id.replace('_', "-"),
-                    self.file,
+                    self.file_text(),
                     lines.join(", ")
                 )
             })

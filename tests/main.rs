@@ -15,6 +15,8 @@ mod runs;
 mod atomicity;
 /// Base images: what is inherited, what is refused, and where things land.
 mod base;
+/// Base images of registries: fetched once, checked, found again by digest.
+mod base_registry;
 /// Mix releases that start without a shell, as planned.
 mod boot;
 /// Rebuilds: what is found again, and that no byte depends on it.

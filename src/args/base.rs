@@ -1,7 +1,8 @@
 //! What is said of the image that another one is built on.
 
 use clap::{Args, ValueHint};
-use imgbuild_oci::source::SourceName;
+
+use crate::commands::registry::ImageSource;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Base image")]
@@ -9,13 +10,22 @@ pub(crate) struct BaseArguments {
     /// Build on this image: its layers come first, byte for byte, and its
     /// configuration is inherited as by `FROM`
     ///
-    /// `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` or a path,
-    /// whose content decides. Of several platforms, `--platform` picks one, else
+    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE`,
+    /// `docker-archive:FILE` or a path, whose content decides. What comes from
+    /// a registry is kept in the cache. Of several platforms, `--platform` picks one, else
     /// the programs of the release. What the base has in a version that fits is
     /// not brought again; its users, its directories and their owners stay as
     /// they are.
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
-    pub(crate) base: Option<SourceName>,
+    pub(crate) base: Option<ImageSource>,
+
+    /// Write the digest of the base image into the configuration file, as
+    /// `base = "docker://REFERENCE@DIGEST"`
+    ///
+    /// Every other byte of the file stays as it is. With a digest, nothing is
+    /// asked of a registry while the cache has the image.
+    #[arg(long, requires = "base")]
+    pub(crate) lock: bool,
 
     /// Do not inherit the command of the base image
     #[arg(long, requires = "base", conflicts_with = "cmd")]

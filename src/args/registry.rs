@@ -46,7 +46,8 @@ pub(crate) struct RegistryFlags {
     /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
     /// `podman login` has kept
     ///
-    /// For the registry that is pushed to, and no other.
+    /// For the registry that is pushed to, or without any for that of the base
+    /// image, and no other.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
 

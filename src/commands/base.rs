@@ -5,6 +5,7 @@ use std::path::Path;
 
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::SourceName;
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
@@ -13,20 +14,85 @@ use imgbuild_release::error::Error;
 use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
+use super::registry::ImageSource;
 use crate::args::BaseArguments;
-use crate::failure::Result;
+use crate::configuration_file::Given;
+use crate::failure::{Failure, Result};
+use crate::ui::Ui;
+
+mod remote;
+mod supply;
+
+pub(crate) use remote::Pin;
+use remote::Remote;
+pub(crate) use supply::Supply;
+
+/// Returns the reference of a base image that a registry has.
+pub(crate) fn reference(arguments: &BaseArguments) -> Option<&Reference> {
+    arguments.base.as_ref().and_then(ImageSource::reference)
+}
+
+/// Refuses to lock what has no digest to be locked to, before anything is
+/// read.
+pub(crate) fn check_lock(arguments: &BaseArguments, given: &Given) -> Result<()> {
+    if !arguments.lock {
+        return Ok(());
+    }
+    if reference(arguments).is_none() {
+        let failure = Failure::command_line(
+            "`--lock` writes down the digest of a base image of a registry, and `--base` names none",
+        );
+        return Err(failure.hint("name it as `--base docker://REFERENCE`, or leave out `--lock`"));
+    }
+    given.check_lock()
+}
+
+/// Writes the digest into the configuration file, if asked to.
+pub(crate) fn lock(
+    arguments: &BaseArguments,
+    given: &Given,
+    pin: Option<Pin>,
+    ui: &Ui,
+) -> Result<()> {
+    let Some(pin) = pin.filter(|_| arguments.lock) else {
+        return Ok(());
+    };
+    match given.lock_base(&pin.0)? {
+        Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
+        None => ui.detail("the base is locked already"),
+    }
+    Ok(())
+}
 
 /// Opens the base image, if there is one. Of several platforms, the one that
 /// was asked for counts, else that of the release's programs.
 pub(crate) fn open(
     arguments: &BaseArguments,
     platform: Option<&Platform>,
-    (release, additions): (&Release, &[Member]),
-    scratch: &Path,
-) -> Result<Option<Base>> {
-    let Some(name) = &arguments.base else {
+    found: (&Release, &[Member]),
+    (scratch, supply, ui): (&Path, Option<&mut Supply>, &Ui),
+) -> Result<Option<(Base, Option<Pin>)>> {
+    if let (Some(reference), Some(supply)) = (reference(arguments), supply)
+        && let Some((bases, registries)) = supply.parts()
+    {
+        let remote = Remote::new(reference, registries, bases, ui);
+        let (base, pin) = remote.open(platform, found, scratch)?;
+        supply.note_growth();
+        return Ok(Some((base, Some(pin))));
+    }
+    let Some(name) = arguments.base.as_ref().and_then(ImageSource::here) else {
         return Ok(None);
     };
+    let base = open_here(name, platform, found, scratch)?;
+    Ok(Some((base, None)))
+}
+
+fn open_here(
+    name: &SourceName,
+    platform: Option<&Platform>,
+    (release, additions): (&Release, &[Member]),
+    scratch: &Path,
+) -> Result<Base> {
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
         platform: platform.cloned(),
@@ -52,7 +118,7 @@ pub(crate) fn open(
         path: name.path().to_path_buf(),
         source: Box::new(source),
     })?;
-    Ok(Some(base))
+    Ok(base)
 }
 
 /// What to call an image whose source does not say: the last part of the path,

@@ -27,12 +27,11 @@ use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
-use super::registry::{self, Output, Registries};
+use super::registry::{self, Output};
 use super::{base, cache, certificates, check, options, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
-use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 use job::Job;
@@ -50,6 +49,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         Some(text) => options::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
+    base::check_lock(&arguments.base, given)?;
     let mut releases = Vec::new();
     for build in &builds {
         releases.push(open_release(build, &given.matches, mtime)?);
@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         true => Cache::default(),
         false => cache::open(&arguments.cache, &scratch, ui),
     };
+    let mut supply = base::Supply::prepare(arguments, &targets, (&cache, &scratch), ui)?;
     let is_compressed = !targets.is_empty()
         || destinations
             .iter()
@@ -72,11 +73,15 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     let store = cache.store.as_deref().filter(|_| !cache.reads_contents);
     let choice = arguments.output.check;
     let mut plans: Vec<Planned> = Vec::new();
+    // Of an index, it is the same for every platform.
+    let mut pin = None;
     for (build, release) in builds.iter().zip(releases) {
         let release = release.without_outputs(&outputs);
         // What is found on this machine is the same for all: it is said once.
         let quiet = ui.quiet_if(!plans.is_empty());
-        let ingredients = gather(release, build, (&cache, &scratch), mtime, &quiet)?;
+        let sources = (&cache, &*scratch, supply.as_mut());
+        let (ingredients, its_pin) = gather(release, build, sources, mtime, &quiet)?;
+        pin = its_pin.or(pin);
         let found = provenance::find(build, &ingredients.release, &quiet)?;
         let names = references.clone();
         let mut options = plan_options(build, names, is_compressed, &ingredients, mtime)?;
@@ -102,9 +107,9 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         }
         return Err(failure);
     }
-    let interrupted = interrupt::watch()?;
-    let primary = registry::primary(&arguments.registry, &targets)?;
-    let registries = Registries::new(&arguments.registry, primary.as_deref(), ui, &interrupted)?;
+    let network = supply.as_mut().and_then(base::Supply::network);
+    let connect = || registry::connect(arguments, &targets, ui);
+    let (interrupted, registries) = network.map_or_else(connect, Ok)?;
     let mut job = Job {
         arguments,
         cache,
@@ -117,7 +122,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     };
     let result = job.run(plans, ui);
     cache::close(&job.cache, &arguments.cache, ui);
-    result
+    result.and_then(|code| base::lock(&arguments.base, given, pin, ui).map(|()| code))
 }
 
 /// Everything that the run writes, which is no part of a release.
@@ -286,10 +291,10 @@ fn is_layout(destination: &Destination) -> bool {
 fn gather(
     release: Release,
     arguments: &BuildArguments,
-    (cache, scratch): (&Cache, &Path),
+    (cache, scratch, supply): (&Cache, &Path, Option<&mut base::Supply>),
     mtime: u64,
     ui: &Ui,
-) -> Result<Ingredients> {
+) -> Result<(Ingredients, Option<base::Pin>)> {
     let texts = arguments.add.iter();
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
@@ -298,7 +303,9 @@ fn gather(
         .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut release = release;
     let found = (&release, additions.as_slice());
-    let base = base::open(&arguments.base, arguments.platform.as_ref(), found, scratch)?;
+    let platform = arguments.platform.as_ref();
+    let opened = base::open(&arguments.base, platform, found, (scratch, supply, ui))?;
+    let (base, pin) = opened.unzip();
     if let Some(base) = &base {
         release = release.onto(base)?;
         additions = base.place(additions)?;
@@ -334,14 +341,15 @@ fn gather(
         store: cache.store.clone().filter(|_| !cache.reads_contents),
     };
     let closure = closure::resolve(&release, &additions, base.as_ref(), &closure_options)?;
-    Ok(Ingredients {
+    let ingredients = Ingredients {
         release,
         additions,
         closure,
         certificates,
         has_own_certificates: arguments.cacert.iter().any(|bundle| bundle != EMBEDDED),
         base,
-    })
+    };
+    Ok((ingredients, pin.flatten()))
 }
 
 fn plan_options(

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use imgbuild_oci::cache::{Cache, CacheSource};
-use imgbuild_oci::store::{DEFAULT_MAX_BYTES, Store};
+use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Store};
 use serde_json::json;
 
-use super::registry::CacheOrigin;
+use super::registry::ImageSource;
 use crate::args::{CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -50,16 +50,18 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
             "directory": directory,
             "layers": usage.blobs,
             "layerBytes": usage.blob_bytes,
+            "baseBytes": usage.base_bytes,
             "records": usage.records,
             "bytes": usage.bytes,
         })
         .to_string(),
         false => format!(
-            "{}: {}, {} ({} of layers), {}",
+            "{}: {}, {} ({} of layers, {} of base images), {}",
             directory.display(),
             count_text(usage.blobs, "compressed layer"),
             bytes_text(usage.bytes),
             bytes_text(usage.blob_bytes),
+            bytes_text(usage.base_bytes),
             count_text(usage.records, "record"),
         ),
     };
@@ -106,7 +108,7 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
         true => None,
         false => open_store(flags, ui),
     };
-    let sources = flags.cache_from.iter().filter_map(CacheOrigin::here);
+    let sources = flags.cache_from.iter().filter_map(ImageSource::here);
     let sources = sources.filter_map(|name| match CacheSource::open(name, scratch) {
         Ok(source) => Some(source),
         Err(error) => {
@@ -121,6 +123,27 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
         sources: sources.map(Arc::new).collect(),
         reads_contents: flags.cache == Recognition::Content,
     }
+}
+
+/// Opens the place for base images of registries: in the cache, or where it is
+/// removed in the end.
+pub(crate) fn open_bases(
+    cache: &Cache,
+    flags: &CacheFlags,
+    scratch: &Path,
+    ui: &Ui,
+) -> Result<(Bases, Option<Arc<Store>>)> {
+    let mut store = cache.store.clone();
+    // A dry run has no cache, but what it fetches is of use later.
+    if store.is_none() && !flags.no_cache {
+        store = open_store(flags, ui).map(Arc::new);
+    }
+    let kept = store.as_deref().map(Store::bases).transpose();
+    let bases = match kept {
+        Ok(Some(bases)) => bases,
+        Ok(None) | Err(_) => Bases::new_temporary(scratch).map_err(Failure::build)?,
+    };
+    Ok((bases, store))
 }
 
 fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {

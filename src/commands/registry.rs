@@ -27,17 +27,18 @@ use imgbuild_registry::secret::Credential;
 use imgbuild_registry::update::Updated;
 use serde_json::json;
 
-use crate::args::{OutputArguments, RegistryFlags};
+use super::base;
+use crate::args::{BuildArguments, OutputArguments, RegistryFlags};
 use crate::failure::{Failure, Result};
+use crate::interrupt;
 use crate::ui::{Ui, bytes_text, count_text};
-use name::TRANSPORT;
 
 pub(crate) use hints::hints;
-pub(crate) use name::{CacheOrigin, Output, reference};
+pub(crate) use name::{ImageSource, Output, TRANSPORT, reference};
 pub(crate) use update::check_update;
 
 /// How many blobs are sent or received at a time.
-const PARALLEL_BLOBS: usize = 4;
+pub(crate) const PARALLEL_BLOBS: usize = 4;
 
 /// Returns a reference that something can be pushed to.
 ///
@@ -163,12 +164,12 @@ impl Registries {
     pub(crate) fn layers(
         &mut self,
         targets: &[Reference],
-        given: &[CacheOrigin],
+        given: &[ImageSource],
         platform: &Platform,
         by_descriptor: bool,
     ) -> Result<Vec<CacheSource>> {
         let mut sources = self.layers_of_targets(targets, platform, by_descriptor)?;
-        let given = given.iter().filter_map(CacheOrigin::reference);
+        let given = given.iter().filter_map(ImageSource::reference);
         sources.extend(self.layers_of_caches(given, platform, by_descriptor));
         Ok(sources)
     }
@@ -283,6 +284,23 @@ impl Registries {
         }
         Ok(pushes)
     }
+}
+
+/// Prepares for the registries of a build, and for signals while they are
+/// waited for.
+pub(crate) fn connect(
+    arguments: &BuildArguments,
+    targets: &[Reference],
+    ui: &Ui,
+) -> Result<(Arc<AtomicBool>, Registries)> {
+    let interrupted = interrupt::watch()?;
+    let readers: Vec<&Reference> = match targets.is_empty() {
+        true => base::reference(&arguments.base).into_iter().collect(),
+        false => targets.iter().collect(),
+    };
+    let primary = primary(&arguments.registry, readers)?;
+    let registries = Registries::new(&arguments.registry, primary.as_deref(), ui, &interrupted)?;
+    Ok((interrupted, registries))
 }
 
 /// What was pushed to one repository.

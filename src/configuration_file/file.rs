@@ -50,7 +50,7 @@ impl ConfigurationFile {
     }
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     let failure = |error| {
         let failure = Failure::command_line_error(error);
         failure.hint("name another file with `--config`, or read none with `--no-config`")

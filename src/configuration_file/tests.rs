@@ -215,7 +215,7 @@ fn mistakes_are_named_with_their_line() {
 fn flags_that_a_message_names_are_found_in_the_file() {
     let given = Given {
         matches: ArgMatches::default(),
-        file: "imgbuild.toml".to_owned(),
+        file: Some("imgbuild.toml".into()),
         lines: [
             ("env_file".to_owned(), vec![3, 3, 5]),
             ("cache".to_owned(), vec![7]),

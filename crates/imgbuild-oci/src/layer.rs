@@ -18,7 +18,7 @@ use std::sync::Arc;
 use oci_spec::image::MediaType;
 use rustix::fs::{AtFlags, CWD};
 
-use crate::blob::BlobContent;
+use crate::blob::{BlobContent, BlobOrigin};
 use crate::buffer::AlignedBuffer;
 use crate::cache::{Cache, RemoteLayer};
 use crate::changeset::Changeset;
@@ -87,7 +87,7 @@ enum Place {
     /// In this file of the store.
     Store(Arc<Path>),
     /// In an image that others have made: this layout or archive.
-    Base(Arc<Path>),
+    Base(Arc<Path>, Option<Arc<BlobOrigin>>),
 }
 
 impl Place {
@@ -101,7 +101,7 @@ impl Place {
                 path: path.to_path_buf(),
                 source,
             },
-            Self::Base(path) => Error::Base {
+            Self::Base(path, _) => Error::Base {
                 path: path.to_path_buf(),
                 source,
             },
@@ -300,10 +300,10 @@ impl Layer {
                 })
             }
             LayerBytes::Blob { place, .. } => {
-                let (Place::Store(path) | Place::Scratch(path) | Place::Base(path)) = place;
+                let (Place::Store(path) | Place::Scratch(path) | Place::Base(path, _)) = place;
                 match place {
                     Place::Store(path) => forget(path),
-                    Place::Base(path) => {
+                    Place::Base(path, _) => {
                         return Err(Error::BaseChanged {
                             path: path.to_path_buf(),
                         });

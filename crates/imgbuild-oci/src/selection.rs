@@ -97,6 +97,23 @@ impl SelectedImage {
     }
 }
 
+/// Finds the one manifest that is meant, as [`SelectedImage::select`] does,
+/// and reads no more than that needs.
+///
+/// # Errors
+///
+/// As [`SelectedImage::select`].
+pub fn select_manifest(
+    source: &Source,
+    platform: Option<&Platform>,
+) -> Result<ManifestDescriptor, SelectionError> {
+    let candidates = oci_candidates(source)?;
+    match choose(source, candidates, None, platform)?.document {
+        CandidateDocument::Manifest(manifest) => Ok(manifest),
+        CandidateDocument::Docker(_) => Err(SelectionError::NoImage),
+    }
+}
+
 /// An image that could be meant.
 #[derive(Debug, Clone)]
 struct Candidate {

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blob::BlobOrigin;
 use crate::digest::Digest;
 use crate::platform::Platform;
 
@@ -32,6 +33,7 @@ pub use layout::LayoutSource;
 pub use name::{ParseSourceNameError, SourceName};
 
 use document::{Document, RawDescriptor};
+use layout::Known;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
 ///
@@ -98,6 +100,26 @@ impl Source {
         LayoutSource::open_blobs(path).map(Self::Layout)
     }
 
+    /// Takes a directory with `blobs/sha256` as if its index had `root` alone.
+    /// Its blobs came from `origin`, where they are still.
+    #[must_use]
+    pub fn of_blobs(path: &Path, root: ManifestDescriptor, origin: Option<BlobOrigin>) -> Self {
+        Self::Layout(LayoutSource::of_known(path, Known { root, origin }))
+    }
+
+    /// Returns the repository that its blobs came from, if it is known.
+    #[must_use]
+    pub fn origin(&self) -> Option<&BlobOrigin> {
+        self.known()?.origin.as_ref()
+    }
+
+    fn known(&self) -> Option<&Known> {
+        match self {
+            Self::Layout(layout) => layout.known(),
+            Self::Archive(_) => None,
+        }
+    }
+
     /// Returns what was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -157,6 +179,9 @@ impl Source {
     ///
     /// When it is damaged or malformed, or lists too much.
     pub fn roots(&self) -> Result<Vec<ManifestDescriptor>, SourceError> {
+        if let Some(known) = self.known() {
+            return Ok(vec![known.root.clone()]);
+        }
         let mut found = Vec::new();
         if let Some(blob) = self.member("index.json")? {
             let bytes = read_document("index.json", blob)?;
@@ -172,12 +197,7 @@ impl Source {
     ///
     /// When an index is missing, damaged or malformed, or leads to too many.
     pub fn manifests(&self) -> Result<Vec<ManifestDescriptor>, SourceError> {
-        let mut found = Vec::new();
-        let Some(blob) = self.member("index.json")? else {
-            return Ok(found);
-        };
-        let bytes = read_document("index.json", blob)?;
-        self.add_manifests("index.json", &bytes, None, &mut found)?;
+        let mut found = self.roots()?;
         for _ in 1..MAX_INDEX_DEPTH {
             found = self.expand_indexes(found)?;
         }

@@ -4,6 +4,7 @@
 //! v1/layers/KEY           what stat says of all files of a layer -> its diff ID
 //! v1/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
 //! v1/blobs/sha256/HEX     compressed layers
+//! v1/bases/blobs/sha256/HEX  documents and layers of base images of registries
 //! v1/outputs/KEY          a file that was written -> what it holds
 //! v1/notes/KEY            what else is known of files in a known state
 //! v1/tmp/                 files that are not complete
@@ -14,6 +15,7 @@
 //! builds share a store, and a build may be killed at any time. What may be
 //! trusted, and why, is in `docs/decisions/0009-cache.md`.
 
+mod bases;
 mod file_system;
 mod key;
 mod prune;
@@ -34,6 +36,7 @@ use tempfile::NamedTempFile;
 use crate::content::{FileState, HostFile, Timestamp};
 use crate::digest::{DiffId, Digest};
 
+pub use bases::{Bases, NewBlobFile};
 pub(crate) use key::LayerKey;
 pub use prune::{Pruned, Usage};
 pub(crate) use record::LayerRecord;
@@ -48,11 +51,12 @@ const VERSION: &str = "v1";
 const LAYERS: &str = "layers";
 const CONTENTS: &str = "contents";
 const BLOBS: &str = "blobs/sha256";
+const BASES: &str = "bases/blobs/sha256";
 const OUTPUTS: &str = "outputs";
 const NOTES: &str = "notes";
 const TEMPORARY: &str = "tmp";
 
-const DIRECTORIES: [&str; 6] = [LAYERS, CONTENTS, BLOBS, OUTPUTS, NOTES, TEMPORARY];
+const DIRECTORIES: [&str; 7] = [LAYERS, CONTENTS, BLOBS, BASES, OUTPUTS, NOTES, TEMPORARY];
 
 /// Tells backup programs to leave the directory out
 /// (<https://bford.info/cachedir/>).
@@ -379,6 +383,11 @@ impl Store {
         self.has_grown.load(Ordering::Relaxed)
     }
 
+    /// Says that something was added by other means.
+    pub fn note_growth(&self) {
+        self.has_grown.store(true, Ordering::Relaxed);
+    }
+
     /// Notes that something could not be kept; the build goes on without.
     pub(crate) fn note_problem(&self, error: &io::Error) {
         let mut problem = self.problem.lock().expect("no holder of the lock panics");
@@ -409,18 +418,9 @@ impl Store {
     /// Marks a record as used now; of one that cannot be, nothing is lost but
     /// its place in the order of eviction.
     fn touch(&self, path: &Path) {
-        if !self.is_writable {
-            return;
+        if self.is_writable {
+            mark_used(path);
         }
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        let _is_marked = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()).is_ok();
     }
 
     /// Removes a file; somebody else may have done it.
@@ -434,6 +434,18 @@ impl Store {
 /// Under which a note is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct NoteKey(Digest);
+
+fn mark_used(path: &Path) {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    let _is_marked = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()).is_ok();
+}
 
 fn content_name(shape: Digest, diff_id: DiffId) -> String {
     format!("{}-{}", shape.hex(), diff_id.as_digest().hex())

@@ -10,7 +10,7 @@ use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 use crate::failure::{Failure, Result};
 
 /// The transport of references, by its usual name.
-pub(super) const TRANSPORT: &str = "docker://";
+pub(crate) const TRANSPORT: &str = "docker://";
 
 /// What `--output` takes: a place on this machine, or a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +54,15 @@ impl FromStr for Output {
     }
 }
 
-/// What `--cache-from` takes: a place on this machine, or an image of a
+/// What `--base` and `--cache-from` take: a place on this machine, or an image of a
 /// registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CacheOrigin {
+pub(crate) enum ImageSource {
     Here(SourceName),
     Registry(Reference),
 }
 
-impl CacheOrigin {
+impl ImageSource {
     pub(crate) fn here(&self) -> Option<&SourceName> {
         match self {
             Self::Here(name) => Some(name),
@@ -78,7 +78,7 @@ impl CacheOrigin {
     }
 }
 
-impl FromStr for CacheOrigin {
+impl FromStr for ImageSource {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {

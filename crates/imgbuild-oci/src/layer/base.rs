@@ -50,7 +50,7 @@ impl Layer {
                 file: Arc::new(file),
                 offset,
                 crc: facts.crc,
-                place: Place::Base(path.into()),
+                place: Place::Base(path.into(), source.origin().cloned().map(Arc::new)),
             },
         })
     }

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use super::{CHUNK_BYTES, Layer, LayerBytes, Piece};
+use super::{CHUNK_BYTES, Layer, LayerBytes, Piece, Place};
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::buffer::AlignedBuffer;
 use crate::monitor::Monitor;
@@ -42,6 +42,10 @@ impl BlobContent for Layer {
     fn origin(&self) -> Option<&BlobOrigin> {
         match &self.bytes {
             LayerBytes::Remote { content, .. } => content.origin(),
+            LayerBytes::Blob {
+                place: Place::Base(_, origin),
+                ..
+            } => origin.as_deref(),
             LayerBytes::Blob { .. } | LayerBytes::Tar { .. } => None,
         }
     }

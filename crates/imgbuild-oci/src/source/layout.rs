@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fs_err::File;
 
-use super::{BlobReader, SourceError};
+use super::{BlobReader, ManifestDescriptor, SourceError};
+use crate::blob::BlobOrigin;
 
 /// A directory in the form of an OCI image layout.
 ///
@@ -14,6 +15,14 @@ use super::{BlobReader, SourceError};
 #[derive(Debug)]
 pub struct LayoutSource {
     root: PathBuf,
+    known: Option<Known>,
+}
+
+/// What is known of blobs that have no index.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) root: ManifestDescriptor,
+    pub(super) origin: Option<BlobOrigin>,
 }
 
 impl LayoutSource {
@@ -21,6 +30,7 @@ impl LayoutSource {
     pub(super) fn open(root: &Path) -> Result<Self, SourceError> {
         let layout = Self {
             root: root.to_owned(),
+            known: None,
         };
         for name in ["oci-layout", "index.json"] {
             if layout.member(name)?.is_some() {
@@ -35,7 +45,21 @@ impl LayoutSource {
     /// Takes a directory of blobs without an index, as caches keep them.
     pub(super) fn open_blobs(root: &Path) -> Option<Self> {
         let root = root.to_owned();
-        root.join("blobs/sha256").is_dir().then_some(Self { root })
+        let known = None;
+        let layout = Self { root, known };
+        layout.root.join("blobs/sha256").is_dir().then_some(layout)
+    }
+
+    /// Takes a directory of blobs, one of which is an image.
+    pub(super) fn of_known(root: &Path, known: Known) -> Self {
+        Self {
+            root: root.to_owned(),
+            known: Some(known),
+        }
+    }
+
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
     }
 
     pub(super) fn root(&self) -> &Path {

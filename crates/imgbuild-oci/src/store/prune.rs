@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 
 use super::record::ContentRecord;
-use super::{BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, Store, TEMPORARY};
+use super::{BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, Store, TEMPORARY};
 use crate::content::{FileState, Timestamp};
 
 /// What a small file takes on a disk, in bytes.
@@ -26,6 +26,10 @@ pub struct Usage {
     pub blobs: usize,
     /// Their bytes.
     pub blob_bytes: u64,
+    /// The bytes of documents and layers of base images.
+    pub base_bytes: u64,
+    /// How many of them there are.
+    pub bases: usize,
     /// How many records there are.
     pub records: usize,
     /// The bytes of everything, small files as the disk counts them.
@@ -69,10 +73,15 @@ impl Store {
             usage.blobs += 1;
             usage.blob_bytes += blob.state.size;
         }
+        for found in self.files(BASES)? {
+            usage.bases += 1;
+            usage.base_bytes += found.state.size;
+        }
         for directory in [LAYERS, CONTENTS, OUTPUTS, NOTES] {
             usage.records += self.files(directory)?.len();
         }
-        usage.bytes = usage.blob_bytes + usage.records as u64 * RECORD_BYTES;
+        usage.bytes = usage.blob_bytes + usage.base_bytes;
+        usage.bytes += usage.records as u64 * RECORD_BYTES;
         Ok(usage)
     }
 
@@ -122,7 +131,7 @@ impl Store {
             }
         }
         Ok(Pruned {
-            files: usage.blobs + usage.records,
+            files: usage.blobs + usage.bases + usage.records,
             bytes: usage.bytes,
         })
     }
@@ -172,12 +181,24 @@ impl Store {
             units.extend(self.files(directory)?.into_iter().map(Unit::of_record));
         }
         units.extend(blobs.into_values());
+        units.extend(self.files(BASES)?.into_iter().map(|found| Unit {
+            used: found.state.mtime,
+            bytes: found.state.size,
+            paths: vec![found.path],
+        }));
         Ok(units)
     }
 
     fn files(&self, directory: &str) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(self.root.join(directory))? {
+        let entries = match fs::read_dir(self.root.join(directory)) {
+            // A store of an older version has no base images.
+            Err(error) if directory == BASES && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(files);
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             // It may be gone by now.
             let Ok(metadata) = fs::symlink_metadata(entry.path()) else {

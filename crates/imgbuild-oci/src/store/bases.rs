@@ -1,0 +1,207 @@
+//! What is kept of base images that came from registries: documents and layers
+//! under their digests, shared by all images that have them.
+
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use tempfile::{NamedTempFile, TempDir};
+
+use super::{BASES, Store, TEMPORARY, mark_used};
+use crate::blob::BlobOrigin;
+use crate::digest::Digest;
+use crate::source::{MAX_DOCUMENT_BYTES, ManifestDescriptor, Source, blob_name};
+
+/// The part of [`BASES`] that is a directory of blobs.
+const ROOT: &str = "bases";
+
+/// Documents and layers of base images, by digest.
+#[derive(Debug)]
+pub struct Bases {
+    root: PathBuf,
+    temporary: PathBuf,
+    _unless_kept: Option<TempDir>,
+}
+
+/// A blob that is not complete; it is gone unless it is kept.
+#[derive(Debug)]
+pub struct NewBlobFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Returns the base images of the store.
+    ///
+    /// # Errors
+    ///
+    /// When there is no place for them.
+    pub fn bases(&self) -> io::Result<Bases> {
+        Bases::at(&self.root, None)
+    }
+}
+
+impl Bases {
+    /// Makes a place below `directory` that is removed in the end.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there.
+    pub fn new_temporary(directory: &Path) -> io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(".imgbuild-base-")
+            .tempdir_in(directory)?;
+        let path = made.path().to_path_buf();
+        Self::at(&path, Some(made))
+    }
+
+    fn at(directory: &Path, made: Option<TempDir>) -> io::Result<Self> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let temporary = directory.join(TEMPORARY);
+        for path in [&temporary, &directory.join(BASES)] {
+            builder.create(path).map_err(|error| named(path, &error))?;
+        }
+        Ok(Self {
+            root: directory.join(ROOT),
+            temporary,
+            _unless_kept: made,
+        })
+    }
+
+    /// Returns whether a blob of this size is there, and marks it as used.
+    #[must_use]
+    pub fn has(&self, digest: &Digest, size: u64) -> bool {
+        let path = self.path(digest);
+        let found = fs::symlink_metadata(&path);
+        let is_there = found.is_ok_and(|found| found.is_file() && found.len() == size);
+        if is_there {
+            mark_used(&path);
+        }
+        is_there
+    }
+
+    /// Returns a document, if it is there and is what its digest says.
+    #[must_use]
+    pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let path = self.path(digest);
+        let size = fs::symlink_metadata(&path).ok()?.len();
+        if size > MAX_DOCUMENT_BYTES {
+            return None;
+        }
+        let bytes = fs::read(&path).ok()?;
+        let is_right = Digest::of(&bytes) == *digest;
+        if is_right {
+            mark_used(&path);
+        }
+        is_right.then_some(bytes)
+    }
+
+    /// Makes a file for a blob.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn new_file(&self, digest: &Digest) -> io::Result<NewBlobFile> {
+        let file = NamedTempFile::new_in(&self.temporary);
+        Ok(NewBlobFile {
+            file: file.map_err(|error| named(&self.temporary, &error))?,
+            path: self.path(digest),
+        })
+    }
+
+    /// Forgets a blob that is damaged; somebody else may have done it.
+    pub fn forget(&self, digest: &Digest) {
+        drop(fs::remove_file(self.path(digest)));
+    }
+
+    /// Returns the images that `root` leads to, as far as they are there. They
+    /// came from `origin`.
+    #[must_use]
+    pub fn source(&self, root: ManifestDescriptor, origin: BlobOrigin) -> Source {
+        Source::of_blobs(&self.root, root, Some(origin))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(blob_name(digest))
+    }
+}
+
+impl NewBlobFile {
+    /// Gives the blob its name: it is complete, and has been checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot have the name.
+    pub fn keep(self) -> io::Result<()> {
+        let Self { file, path } = self;
+        let kept = file.persist(&path).map(drop);
+        kept.map_err(|error| named(&path, &error.error))
+    }
+}
+
+impl Write for NewBlobFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Says which path could not be written.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (TempDir, Bases) {
+        let directory = tempfile::tempdir().unwrap();
+        let bases = Bases::new_temporary(directory.path()).unwrap();
+        (directory, bases)
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_and_can_be_forgotten() {
+        let (_directory, bases) = place();
+        let digest = Digest::of(b"{}");
+        assert!(bases.document(&digest).is_none());
+        let mut file = bases.new_file(&digest).unwrap();
+        file.write_all(b"{}").unwrap();
+        file.keep().unwrap();
+        assert_eq!(bases.document(&digest).unwrap(), b"{}");
+        assert!(bases.has(&digest, 2));
+        assert!(!bases.has(&digest, 3));
+        bases.forget(&digest);
+        assert!(!bases.has(&digest, 2));
+    }
+
+    #[test]
+    fn a_damaged_document_and_an_unfinished_one_are_not_there() {
+        let (_directory, bases) = place();
+        let digest = Digest::of(b"{}");
+        let mut file = bases.new_file(&digest).unwrap();
+        file.write_all(b"[]").unwrap();
+        file.keep().unwrap();
+        assert!(bases.document(&digest).is_none());
+        let other = Digest::of(b"[]");
+        let mut file = bases.new_file(&other).unwrap();
+        file.write_all(b"[]").unwrap();
+        drop(file);
+        assert!(bases.document(&other).is_none());
+        assert_eq!(fs::read_dir(&bases.temporary).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_temporary_place_leaves_nothing() {
+        let (_directory, bases) = place();
+        let root = bases.root.clone();
+        drop(bases);
+        assert!(!root.exists());
+    }
+}
