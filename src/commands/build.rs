@@ -72,27 +72,15 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     let outputs = output_paths(arguments, &destinations);
     let store = cache.store.as_deref().filter(|_| !cache.reads_contents);
     let choice = arguments.output.check;
-    let mut plans: Vec<Planned> = Vec::new();
-    // Of an index, it is the same for every platform.
-    let mut pin = None;
-    for (build, release) in builds.iter().zip(releases) {
-        let release = release.without_outputs(&outputs);
-        // What is found on this machine is the same for all: it is said once.
-        let quiet = ui.quiet_if(!plans.is_empty());
-        let sources = (&cache, &*scratch, supply.as_mut());
-        let (ingredients, its_pin) = gather(release, build, sources, mtime, &quiet)?;
-        pin = its_pin.or(pin);
-        let found = provenance::find(build, &ingredients.release, &quiet)?;
-        let names = references.clone();
-        let mut options = plan_options(build, names, is_compressed, &ingredients, mtime)?;
-        found.apply(&mut options);
-        let plan = Plan::new(ingredients, &options)?;
-        plans.push(Planned {
-            plan,
-            found,
-            findings: Vec::new(),
-        });
-    }
+    let frame = Frame {
+        cache: &cache,
+        scratch: &scratch,
+        outputs: &outputs,
+        references: &references,
+        is_compressed,
+        mtime,
+    };
+    let (mut plans, pin) = frame.plan(&builds, releases, supply.as_mut(), ui)?;
     report::warnings(plans.iter().map(|planned| &planned.plan), ui);
     let findings = planned::check_all(&mut plans, choice, store, ui);
     let refusal = check::refusal(&findings, choice);
@@ -123,6 +111,52 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     let result = job.run(plans, ui);
     cache::close(&job.cache, &arguments.cache, ui);
     result.and_then(|code| base::lock(&arguments.base, given, pin, ui).map(|()| code))
+}
+
+/// What all releases of a run are planned with.
+struct Frame<'a> {
+    cache: &'a Cache,
+    scratch: &'a Path,
+    outputs: &'a [&'a Path],
+    references: &'a [Reference],
+    is_compressed: bool,
+    mtime: u64,
+}
+
+impl Frame<'_> {
+    /// Makes the plan of each release; returns with them what the base image
+    /// can be pinned to.
+    fn plan(
+        &self,
+        builds: &[BuildArguments],
+        releases: Vec<Release>,
+        mut supply: Option<&mut base::Supply>,
+        ui: &Ui,
+    ) -> Result<(Vec<Planned>, Option<base::Pin>)> {
+        let mut plans: Vec<Planned> = Vec::new();
+        // Of an index, it is the same for every platform.
+        let mut pin = None;
+        for (build, release) in builds.iter().zip(releases) {
+            let release = release.without_outputs(self.outputs);
+            // What is found on this machine is the same for all: it is said once.
+            let quiet = ui.quiet_if(!plans.is_empty());
+            let sources = (self.cache, self.scratch, supply.as_deref_mut());
+            let (ingredients, its_pin) = gather(release, build, sources, self.mtime, &quiet)?;
+            pin = its_pin.or(pin);
+            let found = provenance::find(build, &ingredients.release, &quiet)?;
+            let names = self.references.to_vec();
+            let mut options =
+                plan_options(build, names, self.is_compressed, &ingredients, self.mtime)?;
+            found.apply(&mut options);
+            let plan = Plan::new(ingredients, &options)?;
+            plans.push(Planned {
+                plan,
+                found,
+                findings: Vec::new(),
+            });
+        }
+        Ok((plans, pin))
+    }
 }
 
 /// Everything that the run writes, which is no part of a release.
