@@ -403,3 +403,24 @@ fn lock_needs_a_file_with_a_base_of_a_registry() {
     refused("--base=oci:x", "`--base` names none");
     assert_eq!(bench.registry.requests().len(), 0);
 }
+
+#[test]
+fn all_platforms_of_a_run_get_what_the_tag_named_once() {
+    let bench = Bench::new(&["amd64", "arm64"]);
+    let base = format!("--base=docker://{}", bench.name());
+    let words = [
+        "--release=linux/amd64=release",
+        "--release=linux/arm64=release",
+        &base,
+        "--no-auto-labels",
+        "--runtime=none",
+        "--check=off",
+        "--output=oci:image",
+    ];
+    let outcome = bench.sandbox.run(words).success();
+    let asked = bench.targets();
+    let of_tag = asked
+        .iter()
+        .filter(|target| target.ends_with("/manifests/1"));
+    assert_eq!(of_tag.count(), 1, "{}", outcome.report());
+}

@@ -73,9 +73,9 @@ pub(crate) fn open(
     (scratch, supply, ui): (&Path, Option<&mut Supply>, &Ui),
 ) -> Result<Option<(Base, Option<Pin>)>> {
     if let (Some(reference), Some(supply)) = (reference(arguments), supply)
-        && let Some((bases, registries)) = supply.parts()
+        && let Some((bases, registries, named)) = supply.parts()
     {
-        let remote = Remote::new(reference, registries, bases, ui);
+        let remote = Remote::new(reference, (registries, named), bases, ui);
         let (base, pin) = remote.open(platform, found, scratch)?;
         supply.note_growth();
         return Ok(Some((base, Some(pin))));

@@ -43,6 +43,7 @@ pub(crate) struct Pin(pub(crate) String);
 pub(crate) struct Remote<'a> {
     reference: &'a Reference,
     registries: &'a mut Registries,
+    named: &'a mut Option<Digest>,
     /// Reached when something of it is needed.
     repository: Option<Repository>,
     bases: &'a Bases,
@@ -76,13 +77,14 @@ struct Config {
 impl<'a> Remote<'a> {
     pub(crate) fn new(
         reference: &'a Reference,
-        registries: &'a mut Registries,
+        (registries, named): (&'a mut Registries, &'a mut Option<Digest>),
         bases: &'a Bases,
         ui: &'a Ui,
     ) -> Self {
         Self {
             reference,
             registries,
+            named,
             repository: None,
             bases,
             ui,
@@ -125,7 +127,7 @@ impl<'a> Remote<'a> {
     /// Returns the digest of what is named, which a reference without one
     /// leaves to the registry.
     fn resolve(&mut self) -> Result<Digest> {
-        if let Some(digest) = self.reference.digest() {
+        if let Some(digest) = self.reference.digest().or(self.named.as_ref()) {
             return Ok(*digest);
         }
         let tag = self.reference.tag().unwrap_or_default();
@@ -133,6 +135,7 @@ impl<'a> Remote<'a> {
             return Err(self.missing());
         };
         self.keep(&found.digest, &found.bytes)?;
+        *self.named = Some(found.digest);
         Ok(found.digest)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::cache::Cache;
+use imgbuild_oci::digest::Digest;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::store::{Bases, Store};
 
@@ -20,6 +21,9 @@ pub(crate) struct Supply {
     bases: Bases,
     store: Option<Arc<Store>>,
     network: Option<(Arc<AtomicBool>, Registries)>,
+    /// What the tag named when it was asked for first: all platforms of one
+    /// run get the same base.
+    named: Option<Digest>,
 }
 
 impl Supply {
@@ -39,6 +43,7 @@ impl Supply {
             bases,
             store,
             network: Some(network),
+            named: None,
         }))
     }
 
@@ -47,9 +52,9 @@ impl Supply {
         self.network.take()
     }
 
-    pub(super) fn parts(&mut self) -> Option<(&Bases, &mut Registries)> {
+    pub(super) fn parts(&mut self) -> Option<(&Bases, &mut Registries, &mut Option<Digest>)> {
         let (_, registries) = self.network.as_mut()?;
-        Some((&self.bases, registries))
+        Some((&self.bases, registries, &mut self.named))
     }
 
     /// Has the cache pruned after the build, as after every one that adds to
