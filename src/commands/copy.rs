@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel, write_text};
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -60,29 +61,44 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         Some(reference) => from_registry(&mut registries, reference, &platforms)?,
         None => from_source(&arguments.source, &platforms)?,
     };
-    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
-    let follow = |progress: Progress<'_>| {
-        if let Progress::Written { bytes } = progress {
-            ui.advance(bytes);
-        }
-    };
-    let monitor = Monitor::new(&follow, &interrupted);
-    for destination in &here {
-        write(&found, destination, !arguments.no_sync, monitor, ui)?;
-    }
-    let pushes = registries.push(&found.parcel, &targets)?;
-    ui.finish_progress();
-    for push in &pushes {
-        push.report(ui);
-    }
+    let to = (here.as_slice(), targets.as_slice());
+    let sync = !arguments.no_sync;
+    let pushes = deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
     let result = Copied {
         found: &found,
         here: &here,
         pushes: &pushes,
         traffic: registries.traffic(),
     };
+    let monitor = Monitor::new(&|_| {}, &interrupted);
     result.report(arguments, monitor, ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what was found to all places here, then sends it to all registries.
+pub(super) fn deliver(
+    found: &Found,
+    (here, targets): (&[Destination], &[Reference]),
+    sync: bool,
+    (registries, interrupted): (&mut Registries, &AtomicBool),
+    ui: &mut Ui,
+) -> Result<Vec<Push>> {
+    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
+    let follow = |progress: Progress<'_>| {
+        if let Progress::Written { bytes } = progress {
+            ui.advance(bytes);
+        }
+    };
+    let monitor = Monitor::new(&follow, interrupted);
+    for destination in here {
+        write(found, destination, sync, monitor, ui)?;
+    }
+    let pushes = registries.push(&found.parcel, targets)?;
+    ui.finish_progress();
+    for push in &pushes {
+        push.report(ui);
+    }
+    Ok(pushes)
 }
 
 /// Divides what was typed, and checks it before anything is read.
@@ -231,7 +247,7 @@ fn known_tags(roots: &[ManifestDescriptor]) -> String {
     }
 }
 
-pub(super) fn write(
+fn write(
     found: &Found,
     destination: &Destination,
     sync: bool,

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use fs_err as fs;
 use imgbuild_oci::destination::Destination;
-use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
@@ -64,21 +63,9 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
         parcel: index.to_parcel(&parts).map_err(Failure::build)?,
         names,
     };
-    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
-    let follow = |progress: Progress<'_>| {
-        if let Progress::Written { bytes } = progress {
-            ui.advance(bytes);
-        }
-    };
-    let monitor = Monitor::new(&follow, &interrupted);
-    for destination in &here {
-        copy::write(&found, destination, !arguments.no_sync, monitor, ui)?;
-    }
-    let pushes = registries.push(&found.parcel, &targets)?;
-    ui.finish_progress();
-    for push in &pushes {
-        push.report(ui);
-    }
+    let to = (here.as_slice(), targets.as_slice());
+    let sync = !arguments.no_sync;
+    let pushes = copy::deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
     let created = Created {
         index: &index,
         found: &found,

@@ -114,7 +114,7 @@ mod tests {
             ),
             ("git://host.example/r", Some("https://host.example/r")),
             ("work:o/r.git", None),
-            ("ssh://work/o/r.git", None),
+            ("ssh://alias/o/r.git", None),
             ("/srv/git/r.git", None),
             ("../r", None),
             ("./a:b", None),
