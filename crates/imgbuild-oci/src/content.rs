@@ -83,15 +83,15 @@ impl FileRange {
     /// When the file cannot be read.
     pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.reader().take(limit).read_to_end(&mut bytes)?;
+        self.reader_from(0).take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Reads it from its beginning.
-    pub(crate) fn reader(&self) -> impl Read + '_ {
+    /// Reads it from `offset` on.
+    pub fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
         RangeReader {
             range: self,
-            position: 0,
+            position: offset,
         }
     }
 

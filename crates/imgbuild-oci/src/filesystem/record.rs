@@ -90,7 +90,7 @@ impl FileSystem {
         let index = FileRange::new(Arc::clone(&file), kept, end.checked_sub(kept)?);
         let mut index = Fields {
             source: BufReader::new(CrcReader {
-                inner: index.reader(),
+                inner: index.reader_from(0),
                 crc: crc32fast::Hasher::new(),
             }),
             kept: (file, kept),

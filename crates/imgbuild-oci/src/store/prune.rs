@@ -8,7 +8,7 @@ use fs_err as fs;
 
 use super::record::ContentRecord;
 use super::{
-    BASE_SYSTEMS, BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, Store, SYSTEMS,
+    BASE_SYSTEMS, BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, SYSTEMS, Store,
     TEMPORARY,
 };
 use crate::content::{FileState, Timestamp};

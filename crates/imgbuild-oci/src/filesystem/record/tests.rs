@@ -187,10 +187,7 @@ fn a_right_checksum_alone_makes_no_record() {
             "contents elsewhere",
             vec![(b"/a", 0o644, KEPT_FILE, &outside)],
         ),
-        (
-            "contents around",
-            vec![(b"/a", 0o644, KEPT_FILE, &around)],
-        ),
+        ("contents around", vec![(b"/a", 0o644, KEPT_FILE, &around)]),
         ("an unknown kind", vec![(b"/a", 0o644, 9, b"")]),
     ] {
         assert!(forged(&members).is_none(), "{what}");

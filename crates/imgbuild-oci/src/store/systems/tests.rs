@@ -175,7 +175,10 @@ fn pruning_takes_a_system_and_its_record_together() {
     let pruned = world.store().prune(0).unwrap();
     assert_eq!(pruned.files, 2);
     assert!(world.remembered().is_none());
-    assert_eq!(world.files(SYSTEMS).len() + world.files(BASE_SYSTEMS).len(), 0);
+    assert_eq!(
+        world.files(SYSTEMS).len() + world.files(BASE_SYSTEMS).len(),
+        0
+    );
     drop(world.read());
     assert_eq!(world.store().clear().unwrap().files, 2);
     assert_eq!(world.store().usage().unwrap().bytes, 0);
