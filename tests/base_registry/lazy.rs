@@ -191,6 +191,30 @@ fn the_registry_of_the_base_is_sent_them_if_it_cannot_mount() {
 }
 
 #[test]
+fn layers_that_the_repository_of_the_base_has_lost_are_sent_to_it() {
+    let bench = Bench::new(&["amd64"]);
+    drop(bench.looked(&["--output=oci:image"]));
+    let layers = bench.layers();
+    bench.registry.change(|contents| {
+        contents
+            .blobs
+            .retain(|(_, digest), _| !layers.contains(digest));
+    });
+    let target = format!("--output=docker://{}/team/base:2", bench.registry.name());
+    let outcome = bench.look(&bench.pinned(), &[&target]).success();
+    let result = result_of(&outcome);
+    assert_eq!(result["pushed"][0]["uploaded"], 5, "{}", outcome.report());
+    let contents = bench.registry.contents();
+    for layer in layers {
+        assert!(
+            contents
+                .blobs
+                .contains_key(&("team/base".to_owned(), layer))
+        );
+    }
+}
+
+#[test]
 fn a_base_that_nothing_looks_into_is_not_fetched_for_a_push() {
     let bench = Bench::new(&["amd64"]);
     let outcome = bench
