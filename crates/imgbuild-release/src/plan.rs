@@ -162,12 +162,7 @@ impl Plan {
         if options.has_skeleton {
             own.extend(skeleton(&users, user));
         }
-        own.extend(own_directories(
-            options,
-            &config,
-            (&users, user),
-            base_image,
-        )?);
+        own.extend(directories(options, &config, (&users, user), base_image)?);
         set_mtime(&mut own, options.mtime);
         let ground = Ground {
             base: base_image,
@@ -364,7 +359,7 @@ fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
 
 /// The working directory, so that no engine has to make one; volumes and
 /// writable directories, so that the user may write to them.
-fn own_directories(
+fn directories(
     options: &PlanOptions,
     config: &Configuration,
     (contents, user): (&Contents<'_>, User),

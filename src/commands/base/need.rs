@@ -30,7 +30,7 @@ impl Request<'_> {
     /// Returns whether something depends on the files of the base image.
     pub(super) fn needs_files(&self, base: &Base) -> Result<bool> {
         let arguments = self.arguments;
-        Ok(asks(arguments)
+        let needs_them = asks(arguments)
             || !self
                 .release
                 .members()
@@ -38,7 +38,12 @@ impl Request<'_> {
                 .all(|member| is_beside(&member.entry.path))
             || !is_user_known(arguments, base.configuration())?
             || !is_working_dir_known(arguments, self.release)
-            || !is_command_known(arguments, self.release)?)
+            || !is_command_known(arguments, self.release)?;
+        if !needs_them {
+            self.ui
+                .detail("nobody looks into the base image: nothing depends on its files");
+        }
+        Ok(needs_them)
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("blob");
         fs_err::write(&path, bytes).unwrap();
-        let file = std::fs::File::open(&path).unwrap();
+        let (file, _) = fs_err::File::open(&path).unwrap().into_parts();
         UnreadBlob {
             range: FileRange::new(Arc::new(file), 2, bytes.len() as u64 - 2),
             digest,
