@@ -20,7 +20,8 @@ pub struct Answer {
     codes: Vec<String>,
     text: String,
     retry_after: Option<Duration>,
-    server: Option<String>,
+    /// Who answered.
+    speaker: String,
 }
 
 /// The [errors] of a registry.
@@ -60,13 +61,13 @@ impl Answer {
             codes,
             text,
             retry_after,
-            server: None,
+            speaker: "the registry".to_owned(),
         }
     }
 
-    /// Says which server answered, if it was not the registry.
-    pub(crate) fn by_server(mut self, server: &str) -> Self {
-        self.server = Some(escaped(server.as_bytes()));
+    /// Says who answered, if it was not the registry.
+    pub(crate) fn by(mut self, speaker: impl Into<String>) -> Self {
+        self.speaker = speaker.into();
         self
     }
 
@@ -101,10 +102,7 @@ pub(crate) fn is_transient(status: u16) -> bool {
 
 impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.server {
-            Some(server) => write!(formatter, "`{server}` answered {}", self.status)?,
-            None => write!(formatter, "the registry answered {}", self.status)?,
-        }
+        write!(formatter, "{} answered {}", self.speaker, self.status)?;
         let status = ureq::http::StatusCode::from_u16(self.status).ok();
         if let Some(reason) = status.and_then(|status| status.canonical_reason()) {
             write!(formatter, " {reason}")?;

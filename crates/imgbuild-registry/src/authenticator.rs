@@ -10,13 +10,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, bounded};
 use crate::challenge::{Challenge, TokenServer};
-use crate::error::{Error, Place, Problem, Result, Step};
+use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
 use crate::monitor::Monitor;
-use crate::retry::{Attempts, RetryPolicy};
 use crate::secret::{Credential, Secret};
-use crate::transport::{Failure, Request, RequestBody, Response, Transport};
+use crate::transport::{Failure, Request, RequestBody, Response, Transport, read_error};
 use crate::url::{self, Origin};
 
 /// How long a token lasts that does not say it.
@@ -88,17 +87,31 @@ struct Token {
 pub(crate) struct Context<'a> {
     pub(crate) transport: &'a Transport,
     pub(crate) monitor: &'a dyn Monitor,
-    pub(crate) policy: RetryPolicy,
     pub(crate) place: Place,
     pub(crate) registry: Origin,
 }
 
-impl Context<'_> {
+
+/// The way to a token server.
+struct Errand<'a> {
+    context: &'a Context<'a>,
+    step: Step,
+}
+
+impl Errand<'_> {
     fn problem(&self, problem: Problem) -> Error {
         Error::Protocol {
-            place: self.place.clone(),
-            step: Step::Token,
+            place: self.context.place.clone(),
+            step: self.step.clone(),
             problem: Box::new(problem),
+        }
+    }
+
+    fn failure(&self, reason: NetworkError) -> Error {
+        Error::Network {
+            place: self.context.place.clone(),
+            step: self.step.clone(),
+            reason,
         }
     }
 }
@@ -180,28 +193,33 @@ impl Authenticator {
         scopes: &BTreeSet<String>,
         context: &Context<'_>,
     ) -> Result<Token> {
-        let bad_realm = || context.problem(Problem::RedirectAddress);
-        let realm = url::parse(&server.realm).ok_or_else(bad_realm)?;
+        let realm = url::parse(&server.realm);
+        let name = match &realm {
+            Some(realm) => Origin::of(realm).to_string(),
+            None => bounded(&server.realm),
+        };
+        let errand = Errand {
+            context,
+            step: Step::Token(name),
+        };
+        let realm = realm.ok_or_else(|| errand.problem(Problem::TokenAddress))?;
         let origin = Origin::of(&realm);
         if context.registry.is_secure() && !origin.is_secure() {
-            return Err(context.problem(Problem::Downgrade(origin.host)));
+            return Err(errand.problem(Problem::Downgrade(origin.host)));
         }
-        let mut attempts = Attempts::new(context.policy);
-        loop {
-            match self.fetch_once(server, &realm, scopes, context) {
-                Ok(token) => return Ok(token),
-                Err(error) => attempts.wait(context.monitor, error)?,
-            }
-        }
+        // Not tried again here: whoever wants the token tries again.
+        let response = self.ask(server, &realm, scopes, &errand)?;
+        read_token(response, &errand)
     }
 
-    fn fetch_once(
+    fn ask(
         &self,
         server: &TokenServer,
         realm: &Uri,
         scopes: &BTreeSet<String>,
-        context: &Context<'_>,
-    ) -> Result<Token> {
+        errand: &Errand<'_>,
+    ) -> Result<Response> {
+        let context = errand.context;
         let response = match &self.credential {
             Some(Credential::Identity(token)) => {
                 let form = refresh_form(server, scopes, token);
@@ -221,7 +239,7 @@ impl Authenticator {
             _ => context.transport.send(Request {
                 method: Method::GET,
                 url: token_url(server, realm, scopes, self.user())
-                    .ok_or_else(|| context.problem(Problem::RedirectAddress))?,
+                    .ok_or_else(|| errand.problem(Problem::TokenAddress))?,
                 headers: Vec::new(),
                 authorization: self.basic(),
                 body: RequestBody::None,
@@ -229,16 +247,11 @@ impl Authenticator {
                 answer_bytes: MAX_TOKEN_BYTES,
             }),
         };
-        let (place, step) = (context.place.clone(), Step::Token);
-        match response {
-            Ok(response) => read_token(response, context),
-            Err(Failure::Network(source)) => Err(Error::Network {
-                place,
-                step,
-                source,
-            }),
-            Err(Failure::Content(source)) => Err(Error::Content { place, source }),
-        }
+        let place = context.place.clone();
+        response.map_err(|failure| match failure {
+            Failure::Network(reason) => errand.failure(reason),
+            Failure::Content(source) => Error::Content { place, source },
+        })
     }
 
     fn user(&self) -> Option<&str> {
@@ -298,7 +311,7 @@ fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret)
     pairs.join("&")
 }
 
-fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
+fn read_token(response: Response, errand: &Errand<'_>) -> Result<Token> {
     #[derive(Deserialize)]
     struct Body {
         token: Option<String>,
@@ -306,12 +319,11 @@ fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
         expires_in: Option<f64>,
     }
     if response.status != 200 {
-        let (status, host) = (response.status, response.origin().host);
-        let wait = response.retry_after();
-        let answer = Answer::read(status, wait, response.into_reader()).by_server(&host);
+        let (status, wait) = (response.status, response.retry_after());
+        let answer = Answer::read(status, wait, response.into_reader()).by("it");
         return Err(Error::Refused {
-            place: context.place.clone(),
-            step: Step::Token,
+            place: errand.context.place.clone(),
+            step: errand.step.clone(),
             answer: Box::new(answer),
         });
     }
@@ -320,12 +332,8 @@ fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
         .into_reader()
         .take(MAX_TOKEN_BYTES)
         .read_to_end(&mut bytes);
-    read.map_err(|error| Error::Network {
-        place: context.place.clone(),
-        step: Step::Token,
-        source: crate::transport::read_error(error),
-    })?;
-    let no_token = || context.problem(Problem::NoToken);
+    read.map_err(|error| errand.failure(read_error(error)))?;
+    let no_token = || errand.problem(Problem::NoToken);
     let body: Body = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
     let text = body
         .token
@@ -336,7 +344,7 @@ fn read_token(response: Response, context: &Context<'_>) -> Result<Token> {
     Ok(Token {
         text: Secret::new(text.ok_or_else(no_token)?),
         // A little earlier: the request takes time, and clocks differ.
-        ends: context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
+        ends: errand.context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
     })
 }
 

@@ -199,7 +199,7 @@ impl Client {
                 repository: None,
             },
             step: Step::Ping,
-            source: NetworkError::new(NetworkKind::Name, "its name is no address"),
+            reason: NetworkError::new(NetworkKind::Name, "its name is no address"),
         })?;
         let client = Self {
             registry: registry.to_owned(),
@@ -385,18 +385,17 @@ impl Client {
         Context {
             transport: &self.transport,
             monitor: self.monitor(),
-            policy: self.policy,
             place: self.place(call.repository),
             registry: Origin::of(&self.base),
         }
     }
 
     fn refusal(&self, call: &Call<'_>, response: Response, is_ours: bool) -> Error {
-        let (status, host) = (response.status, response.origin().host);
+        let (status, server) = (response.status, response.origin());
         let wait = response.retry_after();
         let mut answer = Answer::read(status, wait, response.into_reader());
         if !is_ours {
-            answer = answer.by_server(&host);
+            answer = answer.by(format!("`{server}`"));
         }
         Error::Refused {
             place: self.place(call.repository),
@@ -429,6 +428,8 @@ impl Client {
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
+        let server = Origin::of(&url);
+        let is_ours = server == Origin::of(&self.base);
         let request = |body| Request {
             method: call.method.clone(),
             url,
@@ -456,10 +457,13 @@ impl Client {
         };
         let place = || self.place(call.repository);
         sent.map_err(|failure| match failure {
-            Failure::Network(source) => Error::Network {
+            Failure::Network(reason) => Error::Network {
                 place: place(),
                 step: call.step.clone(),
-                source,
+                reason: match is_ours {
+                    true => reason,
+                    false => reason.at(&server.to_string()),
+                },
             },
             Failure::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
             Failure::Content(source) => Error::Content {
@@ -473,8 +477,8 @@ impl Client {
 /// Whether http is worth a try: the certificate was not the problem.
 fn may_speak_plainly(error: &Error) -> bool {
     match error {
-        Error::Network { source, .. } => !matches!(
-            source.kind,
+        Error::Network { reason, .. } => !matches!(
+            reason.kind,
             NetworkKind::Certificate | NetworkKind::Name | NetworkKind::Proxy
         ),
         Error::Processor { .. } => true,

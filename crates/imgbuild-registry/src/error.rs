@@ -15,7 +15,7 @@ pub use crate::answer::Answer;
 #[non_exhaustive]
 pub enum Error {
     /// The registry, or a server that it leads to, said no.
-    #[error("cannot {step} at `{place}`: {answer}")]
+    #[error("cannot {}: {answer}", task(.step, .place))]
     Refused {
         /// The registry and repository.
         place: Place,
@@ -26,18 +26,18 @@ pub enum Error {
     },
 
     /// No whole answer came.
-    #[error("cannot {step} at `{place}`")]
+    #[error("cannot {}: {reason}", task(.step, .place))]
     Network {
         /// The registry and repository.
         place: Place,
         /// What was to be done.
         step: Step,
-        /// Why.
-        source: NetworkError,
+        /// Why, in a few words, so that one line says all.
+        reason: NetworkError,
     },
 
     /// The registry does what no registry may.
-    #[error("cannot {step} at `{place}`: {problem}")]
+    #[error("cannot {}: {problem}", task(.step, .place))]
     Protocol {
         /// The registry and repository.
         place: Place,
@@ -115,7 +115,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused { answer, .. } => answer.is_transient(),
-            Self::Network { source, .. } => source.is_transient(),
+            Self::Network { reason, .. } => reason.is_transient(),
             Self::Protocol { problem, .. } => problem.is_transient(),
             _ => false,
         }
@@ -159,9 +159,9 @@ pub enum Step {
     /// The first request.
     #[error("find a registry")]
     Ping,
-    /// A request to a token server.
-    #[error("log in")]
-    Token,
+    /// A request to the token server of this name.
+    #[error("get a token from the token server `{0}`")]
+    Token(String),
     /// Looking for a blob.
     #[error("look for the blob {0}")]
     FindBlob(Digest),
@@ -186,6 +186,16 @@ pub enum Step {
     /// Writing a manifest or an index.
     #[error("write the manifest `{0}`")]
     WriteManifest(String),
+}
+
+/// What was to be done where.
+fn task(step: &Step, place: &Place) -> String {
+    match step {
+        Step::Token(server) => {
+            format!("get a token for `{place}` from its token server `{server}`")
+        }
+        step => format!("{step} at `{place}`"),
+    }
 }
 
 /// How a connection failed.
@@ -225,6 +235,12 @@ impl NetworkError {
             kind,
             text: text.into(),
         }
+    }
+
+    /// Says where it failed, if that was not the registry.
+    pub(crate) fn at(mut self, server: &str) -> Self {
+        self.text = format!("it leads to `{server}`: {}", self.text);
+        self
     }
 
     fn is_transient(&self) -> bool {
@@ -287,8 +303,11 @@ pub enum Problem {
     /// A descriptor with a digest that is not supported.
     #[error("its manifest is malformed: {0}")]
     BadDigest(ParseDigestError),
+    /// A token server whose address cannot be used.
+    #[error("its address is none")]
+    TokenAddress,
     /// An answer of a token server without a token.
-    #[error("the token server sends no token")]
+    #[error("it sends no token")]
     NoToken,
     /// A registry that counts other bytes than were sent.
     #[error("it says that it has {found} bytes of an upload of which {sent} were sent")]

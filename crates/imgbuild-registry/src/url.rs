@@ -1,5 +1,7 @@
 //! Addresses: where a `Location` leads, and whether that is the same server.
 
+use std::fmt;
+
 use ureq::http::Uri;
 
 /// Scheme, host and port: what may see an `Authorization` header.
@@ -13,10 +15,7 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) fn of(uri: &Uri) -> Self {
         let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-        let default_port = match scheme.as_str() {
-            "http" => 80,
-            _ => 443,
-        };
+        let default_port = default_port(&scheme);
         Self {
             host: uri.host().unwrap_or_default().to_ascii_lowercase(),
             port: uri.port_u16().unwrap_or(default_port),
@@ -26,6 +25,24 @@ impl Origin {
 
     pub(crate) fn is_secure(&self) -> bool {
         self.scheme == "https"
+    }
+}
+
+/// Host and port, as in an address: the port only where it must be said.
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default_port = default_port(&self.scheme);
+        match self.port == default_port {
+            true => formatter.write_str(&self.host),
+            false => write!(formatter, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+fn default_port(scheme: &str) -> u16 {
+    match scheme {
+        "http" => 80,
+        _ => 443,
     }
 }
 

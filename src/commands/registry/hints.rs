@@ -15,7 +15,12 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
                 .into_iter()
                 .collect();
         }
-        Error::Network { source, .. } => network(source.kind),
+        Error::Network {
+            reason,
+            step: Step::Token(_),
+            ..
+        } => token_server(reason.kind),
+        Error::Network { reason, .. } => network(reason.kind),
         Error::Protocol { problem, .. } => protocol(problem),
         Error::Certificates { .. } => {
             Some("`--ca-file` takes a PEM file with the certificate of the registry's authority")
@@ -52,6 +57,16 @@ fn refusal(status: u16, step: &Step, registry: &str) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do when the registry is there, and its token server is not.
+fn token_server(kind: NetworkKind) -> Option<&'static str> {
+    match kind {
+        NetworkKind::Name | NetworkKind::Refused | NetworkKind::Timeout => Some(
+            "the registry names this token server in its `WWW-Authenticate`: see that it runs and can be reached from here",
+        ),
+        other => network(other),
+    }
 }
 
 fn network(kind: NetworkKind) -> Option<&'static str> {

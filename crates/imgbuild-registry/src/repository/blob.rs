@@ -22,15 +22,25 @@ impl Repository {
     ///
     /// When the registry does not say.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.find_blob(digest, size, true)
+    }
+
+    /// As [`Repository::has_blob`], asked only once.
+    pub(super) fn has_blob_now(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.find_blob(digest, size, false)
+    }
+
+    fn find_blob(&self, digest: &Digest, size: u64, retries: bool) -> Result<bool> {
         let step = Step::FindBlob(*digest);
         let url = self.blob_url(digest);
-        let found = self
-            .client
-            .call(&self.call(step, Method::HEAD, url, &[200, 404]));
-        let response = match found {
+        let mut call = self.call(step, Method::HEAD, url, &[200, 404]);
+        call.retries = retries;
+        let response = match self.client.call(&call) {
             Ok(response) => response,
             // A server in between may know only some methods.
-            Err(error) if has_no_head(&error) => return self.has_blob_without_head(digest, size),
+            Err(error) if has_no_head(&error) => {
+                return self.find_blob_without_head(digest, size, retries);
+            }
             Err(error) => return Err(error),
         };
         // One of another size is sent again, and the registry shall decide.
@@ -38,10 +48,11 @@ impl Repository {
         Ok(response.status == 200 && response.number("content-length").is_none_or(is_right))
     }
 
-    fn has_blob_without_head(&self, digest: &Digest, size: u64) -> Result<bool> {
+    fn find_blob_without_head(&self, digest: &Digest, size: u64, retries: bool) -> Result<bool> {
         let step = Step::FindBlob(*digest);
         let url = self.blob_url(digest);
         let mut call = self.call(step, Method::GET, url, &[200, 206, 404]);
+        call.retries = retries;
         call.headers = vec![("range", "bytes=0-0".to_owned())];
         let response = self.client.call(&call)?;
         let found = match response.status {
@@ -77,7 +88,7 @@ impl Repository {
             .into_reader()
             .take(most.min(size))
             .read_to_end(&mut bytes);
-        let source = match read {
+        let reason = match read {
             Ok(_) => return Ok(Some((bytes, size))),
             Err(error) => read_error(error),
         };
@@ -85,7 +96,7 @@ impl Repository {
         Err(Error::Network {
             place,
             step,
-            source,
+            reason,
         })
     }
 
@@ -208,7 +219,7 @@ impl BlobReader {
         let count = read.map_err(|error| Error::Network {
             place: self.repository.client.place(Some(&self.repository.name)),
             step: Step::ReadBlob(self.digest),
-            source: read_error(error),
+            reason: read_error(error),
         })?;
         self.take(&buffer[..count])?;
         Ok(count)
@@ -303,7 +314,7 @@ impl BlobReader {
             Err(error) => Err(Error::Network {
                 place: self.repository.client.place(Some(&self.repository.name)),
                 step: Step::ReadBlob(self.digest),
-                source: read_error(error),
+                reason: read_error(error),
             }),
         }
     }

@@ -48,8 +48,6 @@ impl Repository {
         loop {
             match self.manifest_once(reference) {
                 Err(error) if error.is_not_found() => return Ok(None),
-                // The refusals have been tried again below already.
-                Err(error) if error.answer().is_some() => return Err(error),
                 Err(error) => attempts.wait(self.client.monitor(), error)?,
                 Ok(manifest) => return Ok(Some(manifest)),
             }
@@ -63,6 +61,8 @@ impl Repository {
             .url(&self.name, &format!("manifests/{reference}"));
         let mut call = self.call(step.clone(), Method::GET, url, &[200]);
         call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
+        // The loop around this one counts.
+        call.retries = false;
         let response = self.client.call(&call)?;
         let said = response.header("docker-content-digest").map(bounded);
         let content_type = response.header("content-type").map(bounded);
@@ -100,7 +100,7 @@ impl Repository {
             .map_err(|error| Error::Network {
                 place: self.client.place(Some(&self.name)),
                 step: step.clone(),
-                source: read_error(error),
+                reason: read_error(error),
             })?;
         match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             true => Err(too_long()),

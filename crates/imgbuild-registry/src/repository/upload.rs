@@ -22,8 +22,8 @@ const MAX_HALVINGS: u32 = 5;
 /// but not forever.
 const MAX_REQUESTS: u32 = 100_000;
 
-/// How often an upload starts anew.
-const MAX_SESSIONS: u32 = 5;
+/// How often an upload starts anew, whatever the reasons.
+const MAX_SESSIONS: u32 = 20;
 
 /// A blob to be sent.
 #[derive(Clone, Copy)]
@@ -56,6 +56,19 @@ struct Effort {
     is_never_whole: bool,
     attempts: Attempts,
     requests: u32,
+    /// The most bytes that a session had: what is sent once more achieves
+    /// nothing.
+    reached: u64,
+}
+
+impl Effort {
+    /// Notes how far it has come.
+    fn note(&mut self, session: &Session) {
+        if session.offset > self.reached {
+            self.reached = session.offset;
+            self.attempts.progress();
+        }
+    }
 }
 
 /// How the rest of a blob is sent.
@@ -139,6 +152,7 @@ impl Repository {
             is_never_whole: false,
             attempts: self.client.attempts(),
             requests: 0,
+            reached: 0,
         };
         let mut session = session;
         let mut sessions = 0;
@@ -191,7 +205,6 @@ impl Repository {
         session: &mut Session,
         effort: &mut Effort,
     ) -> Result<Outcome> {
-        let before = session.offset;
         effort.requests += 1;
         if effort.requests > MAX_REQUESTS {
             return Err(self.lost(blob, session));
@@ -207,9 +220,7 @@ impl Repository {
         };
         let error = match tried {
             Ok(outcome) => {
-                if session.offset > before {
-                    effort.attempts.progress();
-                }
+                effort.note(session);
                 return Ok(outcome);
             }
             Err(error) => error,
@@ -270,12 +281,12 @@ impl Repository {
             _ => attempts.wait(monitor, error)?,
         }
         let outcome = self.find_offset(blob, session);
-        if session.offset > before {
-            attempts.progress();
-        } else if attempts.failures() > 1 {
+        if session.offset <= before && effort.attempts.failures() > 1 {
             // Some cut the connection where others say what is too much.
-            *way = self.smaller(*way, session.min_chunk).unwrap_or(*way);
+            let way = effort.way;
+            effort.way = self.smaller(way, session.min_chunk).unwrap_or(way);
         }
+        effort.note(session);
         outcome
     }
 
@@ -348,8 +359,12 @@ impl Repository {
     /// Asks how much of an upload has arrived.
     fn find_offset(&self, blob: Outgoing<'_>, session: &mut Session) -> Result<Outcome> {
         // A PUT may have arrived whole, and only its answer was lost.
-        if self.has_blob(&blob.digest, blob.size)? {
-            return Ok(Outcome::Done);
+        match self.has_blob_now(&blob.digest, blob.size) {
+            Ok(true) => return Ok(Outcome::Done),
+            Ok(false) => {}
+            // Starting anew will tell whether it stays so.
+            Err(error) if error.is_transient() => return Ok(Outcome::Restart),
+            Err(error) => return Err(error),
         }
         let step = Step::Upload(blob.digest);
         let mut call = self.call(

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
+use imgbuild_oci::digest::Digest;
+use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, Secret};
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
@@ -78,7 +80,7 @@ fn a_token_that_ends_is_renewed() {
     // By the clock: before the registry refuses it.
     let bench = Bench::with_password(bearer(usize::MAX));
     let client = bench.client().unwrap();
-    let repository = imgbuild_registry::repository::Repository::to_pull(client, "me/app");
+    let repository = Repository::to_pull(client, "me/app");
     assert_eq!(repository.manifest_digest("1").unwrap(), None);
     use imgbuild_registry::monitor::Monitor;
     bench.monitor.wait(std::time::Duration::from_secs(299));
@@ -156,19 +158,19 @@ fn bad_token_servers_are_told() {
     for (answer, expected) in [
         (
             Answer::new(200).saying("{}"),
-            "the token server sends no token",
+            ": it sends no token",
         ),
         (
             Answer::new(200).saying("not json"),
-            "the token server sends no token",
+            ": it sends no token",
         ),
         (
             Answer::new(200).saying(r#"{"token":"a\nb: c"}"#),
-            "the token server sends no token",
+            ": it sends no token",
         ),
         (
             Answer::new(403).saying(r#"{"message":"no such scope"}"#),
-            "`127.0.0.1` answered 403 Forbidden: no such scope",
+            ": it answered 403 Forbidden: no such scope",
         ),
     ] {
         let bench = Bench::with_password(bearer(usize::MAX));
@@ -176,8 +178,11 @@ fn bad_token_servers_are_told() {
             .registry
             .fail(99, "GET", "/token", Fault::Answer(answer));
         let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+        let name = bench.registry.name();
+        let task =
+            format!("cannot get a token for `{name}/me/app` from its token server `{name}`: ");
         assert!(
-            text.contains("cannot log in at") && text.contains(expected),
+            text.starts_with(&task) && text.contains(expected),
             "{text}"
         );
     }
@@ -186,6 +191,70 @@ fn bad_token_servers_are_told() {
         .registry
         .fail(2, "GET", "/token", Fault::Answer(Answer::new(503)));
     bench.push(&image(3, &[3000])).unwrap();
+}
+
+/// A registry whose token server is at `realm`.
+fn bench_with_realm(realm: &str) -> Bench {
+    let bench = Bench::with_password(bearer(usize::MAX));
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"fake\"");
+    bench.registry.when(move |_| {
+        let challenge = Some(challenge.clone());
+        Some(Fault::Header("www-authenticate", challenge))
+    });
+    bench
+}
+
+#[test]
+fn a_token_server_that_is_down_is_tried_as_often_as_anything_and_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    drop(listener);
+    let operations: [fn(&Repository) -> bool; 4] = [
+        |repository| repository.manifest("1").is_err(),
+        |repository| repository.manifest_digest("1").is_err(),
+        |repository| {
+            let digest = Digest::of(b"x");
+            let read = repository.read_blob(&digest, 1, &mut std::io::sink());
+            read.is_err() && repository.document_blob(&digest, 1).is_err()
+        },
+        |repository| repository.has_blob(&Digest::of(b"x"), 1).is_err(),
+    ];
+    for (index, fails) in operations.into_iter().enumerate() {
+        let bench = bench_with_realm(&format!("http://{server}/token"));
+        assert!(fails(&bench.repository().unwrap()));
+        let times = if index == 2 { 2 } else { 1 };
+        let tries = usize::try_from(bench.options.retry.attempts).unwrap() * times;
+        let waits = bench.monitor.waits.lock().unwrap().len();
+        assert_eq!(waits, tries - times, "operation {index}");
+    }
+    let bench = bench_with_realm(&format!("http://{server}/token"));
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    let name = bench.registry.name();
+    assert_eq!(
+        text,
+        format!(
+            "cannot get a token for `{name}/me/app` from its token server `{server}`: nobody listens there"
+        )
+    );
+    // One that is there and cannot is not asked more often.
+    let bench = Bench::with_password(bearer(usize::MAX));
+    bench
+        .registry
+        .fail(99, "GET", "/token", Fault::Answer(Answer::new(503)));
+    assert!(bench.push(&image(3, &[3000])).is_err());
+    let requests = bench.registry.requests();
+    let tokens = requests.iter().filter(|one| one.path() == "/token");
+    assert_eq!(tokens.count(), 4);
+}
+
+#[test]
+fn a_token_server_without_an_address_is_told() {
+    let bench = bench_with_realm("gopher://x");
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    assert!(
+        text.ends_with("from its token server `gopher://x`: its address is none"),
+        "{text}"
+    );
 }
 
 #[test]
