@@ -88,12 +88,17 @@ impl Registry {
     }
 
     pub(crate) fn with_tls(sandbox: &Sandbox) -> Self {
-        let directory = certificates(sandbox);
-        let file = |name: &str| directory.join(name).display().to_string();
+        certificates(sandbox);
+        Self::with_certificate(sandbox, "cert.pem", "key.pem")
+    }
+
+    /// With files of the directory `tls`.
+    pub(crate) fn with_certificate(sandbox: &Sandbox, certificate: &str, key: &str) -> Self {
+        let file = |name: &str| sandbox.path("tls").join(name).display().to_string();
         let tls = format!(
             ", tls: {{certificate: {}, key: {}}}",
-            file("cert.pem"),
-            file("key.pem")
+            file(certificate),
+            file(key)
         );
         Self::start(sandbox, "", &tls, None)
     }
@@ -155,7 +160,7 @@ impl Drop for Registry {
 }
 
 /// Makes an authority, and a certificate of it for 127.0.0.1.
-fn certificates(sandbox: &Sandbox) -> PathBuf {
+pub(super) fn certificates(sandbox: &Sandbox) -> PathBuf {
     let directory = sandbox.path("tls");
     fs::create_dir_all(&directory).expect("the sandbox is ours");
     fs::write(directory.join("ext"), "subjectAltName=IP:127.0.0.1\n").expect("the sandbox is ours");
@@ -165,11 +170,16 @@ fn certificates(sandbox: &Sandbox) -> PathBuf {
         "x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
         "x509 -in cert.pem -outform DER -out cert.der",
     ] {
-        let mut command = limited("openssl");
-        command.args(words.split(' ')).current_dir(&directory);
-        drop(finish(&mut command, b"").success());
+        openssl(&directory, words);
     }
     directory
+}
+
+/// Runs `openssl` in a directory.
+pub(super) fn openssl(directory: &Path, words: &str) {
+    let mut command = limited("openssl");
+    command.args(words.split(' ')).current_dir(directory);
+    drop(finish(&mut command, b"").success());
 }
 
 /// Answers token requests, one connection after the other.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use imgbuild_oci::path::escaped;
 use serde::Deserialize;
 
+use crate::date;
+
 /// How much of an answer is read for its reason.
 const MAX_BODY_BYTES: u64 = 16 << 10;
 
@@ -181,21 +183,9 @@ fn http_date(text: &str) -> Option<u64> {
     };
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
     let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
-        return None;
-    }
-    let numbers: Vec<u64> = time.split(':').filter_map(|one| one.parse().ok()).collect();
-    let [hour @ 0..=23, minute @ 0..=59, second @ 0..=60] = numbers[..] else {
-        return None;
-    };
-    // Days since 0000-03-01, so that leap days come last.
-    let (year, month) = match month {
-        1 | 2 => (year - 1, month + 9),
-        _ => (year, month - 3),
-    };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let days_to_1970 = 719_468;
-    Some((days - days_to_1970) * 86_400 + hour * 3600 + minute * 60 + second)
+    let numbers: Option<Vec<u64>> = time.split(':').map(|one| one.parse().ok()).collect();
+    let time: [u64; 3] = numbers?.try_into().ok()?;
+    date::seconds([year, month, day], time)
 }
 
 #[cfg(test)]

@@ -91,7 +91,6 @@ pub(crate) struct Context<'a> {
     pub(crate) registry: Origin,
 }
 
-
 /// The way to a token server.
 struct Errand<'a> {
     context: &'a Context<'a>,

@@ -479,7 +479,10 @@ fn may_speak_plainly(error: &Error) -> bool {
     match error {
         Error::Network { reason, .. } => !matches!(
             reason.kind,
-            NetworkKind::Certificate | NetworkKind::Name | NetworkKind::Proxy
+            NetworkKind::Certificate
+                | NetworkKind::Authority { .. }
+                | NetworkKind::Name
+                | NetworkKind::Proxy
         ),
         Error::Processor { .. } => true,
         _ => false,

@@ -217,10 +217,17 @@ pub enum NetworkKind {
     Refused,
     /// It took too long.
     Timeout,
-    /// The certificate of the server is not trusted.
+    /// The certificate of the server is no good one.
     Certificate,
+    /// The certificate of the server is of an authority that is not trusted.
+    Authority {
+        /// Whether certificates were given that are trusted.
+        has_given: bool,
+    },
     /// No secure connection could be made.
     Tls,
+    /// What answers does not speak TLS.
+    NoTls,
     /// The proxy did not connect.
     Proxy,
     /// The connection ended too early.
@@ -244,7 +251,14 @@ impl NetworkError {
     }
 
     fn is_transient(&self) -> bool {
-        !matches!(self.kind, NetworkKind::Certificate | NetworkKind::NotHttp)
+        !matches!(
+            self.kind,
+            NetworkKind::Certificate
+                | NetworkKind::Authority { .. }
+                | NetworkKind::Tls
+                | NetworkKind::NoTls
+                | NetworkKind::NotHttp
+        )
     }
 }
 

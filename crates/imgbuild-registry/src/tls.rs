@@ -2,9 +2,16 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::{ALL_VERSIONS, ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+mod validity;
+mod verifier;
+
+pub(crate) use verifier::Distrust;
+use verifier::Verifier;
 
 /// What the only TLS implementation that compiles no C asks of a processor.
 #[cfg(target_arch = "x86_64")]
@@ -57,7 +64,7 @@ pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     if all.is_empty() {
         return Err("there is no `CERTIFICATE` in the PEM text".to_owned());
     }
-    let mut store = rustls::RootCertStore::empty();
+    let mut store = RootCertStore::empty();
     for certificate in &all {
         let added = store.add(certificate.clone());
         added.map_err(|error| format!("one is malformed: {error}"))?;
@@ -65,29 +72,33 @@ pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     Ok(all)
 }
 
-/// Trusts the embedded roots of Mozilla, and what the user adds.
+/// Trusts the embedded roots of Mozilla, and what the user adds. `None` where
+/// there is no implementation.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) fn config(added: &[CertificateDer<'static>]) -> TlsConfig {
+pub(crate) fn config(added: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
+    if missing_instructions().is_some() {
+        return None;
+    }
     let provider = Arc::new(rustls_graviola::default_provider());
-    base_config(added)
-        .unversioned_rustls_crypto_provider(provider)
-        .build()
+    let mut roots = RootCertStore::empty();
+    let embedded = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+    roots.add_parsable_certificates(embedded.chain(added.iter().cloned()));
+    let authorities =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let authorities = authorities.build().expect("there are roots");
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(ALL_VERSIONS)
+        .expect("the provider knows the versions of TLS")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(authorities, added)))
+        .with_no_client_auth();
+    Some(Arc::new(config))
 }
 
 /// Without an implementation no secure request is made.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn config(added: &[CertificateDer<'static>]) -> TlsConfig {
-    base_config(added).build()
-}
-
-fn base_config(added: &[CertificateDer<'static>]) -> ureq::tls::TlsConfigBuilder {
-    let embedded = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let roots = embedded
-        .chain(added)
-        .map(|one| Certificate::from_der(one).to_owned());
-    TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
+pub(crate) fn config(_: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
+    None
 }
 
 #[cfg(test)]

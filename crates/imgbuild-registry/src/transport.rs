@@ -8,13 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{CertificateError, ClientConfig};
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Proxy, SendBody, Timeout};
 
 use crate::answer;
+use crate::connector::{ProxyConnector, TlsConnector};
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
+use crate::tls::Distrust;
 use crate::url::Origin;
 
 /// The longest head of an answer.
@@ -119,7 +124,7 @@ impl Transport {
     ///
     /// When the address of the proxy is none.
     pub(crate) fn new(
-        tls: ureq::tls::TlsConfig,
+        tls: Option<Arc<ClientConfig>>,
         proxy: Option<&ProxyOptions>,
         timeouts: Timeouts,
         user_agent: &str,
@@ -132,7 +137,6 @@ impl Transport {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(proxy)
-            .tls_config(tls)
             .user_agent(user_agent)
             .max_response_header_size(MAX_HEADER_BYTES)
             .timeout_resolve(Some(timeouts.connect))
@@ -140,8 +144,12 @@ impl Transport {
             .timeout_per_read(Some(timeouts.idle))
             .timeout_per_write(Some(timeouts.idle))
             .build();
+        let connector =
+            ().chain(ProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(TlsConnector::new(tls));
         Ok(Self {
-            agent: Agent::new_with_config(config),
+            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -346,7 +354,7 @@ fn failure(error: impl Into<ureq::Error>) -> Failure {
 }
 
 /// Says what became of a connection, in a few words.
-fn network_error(error: ureq::Error) -> NetworkError {
+pub(crate) fn network_error(error: ureq::Error) -> NetworkError {
     use NetworkKind as Kind;
     match error {
         ureq::Error::Io(error) => io_error(&error),
@@ -409,19 +417,53 @@ fn io_error(error: &io::Error) -> NetworkError {
 }
 
 fn tls_error(error: &rustls::Error) -> NetworkError {
-    let text = answer::bounded(&error.to_string());
-    match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            NetworkError::new(
-                NetworkKind::Certificate,
-                format!("its certificate is not trusted: {text}"),
-            )
+    use NetworkKind as Kind;
+    let distrust = match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.downcast_ref::<Distrust>()
         }
-        _ => NetworkError::new(
-            NetworkKind::Tls,
-            format!("no TLS could be agreed on: {text}"),
-        ),
+        _ => None,
+    };
+    if let Some(Distrust(error)) = distrust {
+        return error.clone();
     }
+    match error {
+        rustls::Error::InvalidCertificate(_) => NetworkError::new(
+            Kind::Certificate,
+            "its certificate is not what it should be",
+        ),
+        rustls::Error::NoCertificatesPresented => {
+            NetworkError::new(Kind::Certificate, "it shows no certificate")
+        }
+        // What answers in another protocol, mostly http.
+        rustls::Error::InvalidMessage(_) => {
+            NetworkError::new(Kind::NoTls, "what answers there does not speak TLS")
+        }
+        rustls::Error::AlertReceived(alert) => {
+            let alert = spaced(&format!("{alert:?}"));
+            NetworkError::new(Kind::Tls, format!("it refuses TLS: {alert}"))
+        }
+        rustls::Error::PeerIncompatible(_) => NetworkError::new(
+            Kind::Tls,
+            "it speaks no version of TLS, or no cipher, that is safe",
+        ),
+        other => {
+            let text = answer::bounded(&other.to_string());
+            NetworkError::new(Kind::Tls, format!("no TLS could be agreed on: {text}"))
+        }
+    }
+}
+
+/// Takes the words of a name apart: `HandshakeFailure`.
+fn spaced(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push(character.to_ascii_lowercase());
+    }
+    text
 }
 
 fn timeout_text(timeout: Timeout) -> String {
@@ -445,6 +487,32 @@ mod tests {
         let idle = Duration::from_secs(60);
         assert_eq!(body_time(idle, 0).as_secs(), 120);
         assert_eq!(body_time(idle, 1 << 20).as_secs(), 120 + 256);
+    }
+
+    #[test]
+    fn failures_of_tls_are_told_in_words() {
+        let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
+        let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        for (error, kind, text) in [
+            (
+                refused,
+                NetworkKind::Tls,
+                "it refuses TLS: handshake failure",
+            ),
+            (
+                not_tls,
+                NetworkKind::NoTls,
+                "what answers there does not speak TLS",
+            ),
+            (
+                rustls::Error::NoCertificatesPresented,
+                NetworkKind::Certificate,
+                "it shows no certificate",
+            ),
+        ] {
+            let found = tls_error(&error);
+            assert_eq!((found.kind, found.to_string().as_str()), (kind, text));
+        }
     }
 
     #[test]

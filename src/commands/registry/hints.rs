@@ -75,12 +75,20 @@ fn network(kind: NetworkKind) -> Option<&'static str> {
             "see that the name of the registry is right, and that this machine has a network"
         }
         NetworkKind::Refused => "see that the registry runs and that its port is right",
-        NetworkKind::Certificate => {
-            "a registry with an authority of its own needs `--ca-file FILE`"
+        NetworkKind::Authority { has_given: false } => {
+            "a registry with an authority of its own, or with a self-signed certificate, needs `--ca-file FILE`"
         }
-        NetworkKind::Tls | NetworkKind::NotHttp => {
+        NetworkKind::Authority { has_given: true } => {
+            "the file of `--ca-file` must hold the certificate of the authority that signed the registry's, or the registry's own"
+        }
+        NetworkKind::Certificate => {
+            "the registry needs a certificate that names this host and is valid now; see that the clock of this machine is right"
+        }
+        NetworkKind::NoTls => {
             "a registry without TLS that is not on this machine needs `--plain-http`"
         }
+        NetworkKind::Tls => "the registry must offer TLS 1.2 or 1.3",
+        NetworkKind::NotHttp => "see that this is the port of a registry",
         NetworkKind::Proxy => "see `https_proxy` and `no_proxy`",
         NetworkKind::Timeout | NetworkKind::Cut => "run it again: what was sent is not sent again",
         _ => return None,

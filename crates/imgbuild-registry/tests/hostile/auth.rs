@@ -156,14 +156,8 @@ fn what_is_no_registry_is_told() {
 #[test]
 fn bad_token_servers_are_told() {
     for (answer, expected) in [
-        (
-            Answer::new(200).saying("{}"),
-            ": it sends no token",
-        ),
-        (
-            Answer::new(200).saying("not json"),
-            ": it sends no token",
-        ),
+        (Answer::new(200).saying("{}"), ": it sends no token"),
+        (Answer::new(200).saying("not json"), ": it sends no token"),
         (
             Answer::new(200).saying(r#"{"token":"a\nb: c"}"#),
             ": it sends no token",
@@ -181,10 +175,7 @@ fn bad_token_servers_are_told() {
         let name = bench.registry.name();
         let task =
             format!("cannot get a token for `{name}/me/app` from its token server `{name}`: ");
-        assert!(
-            text.starts_with(&task) && text.contains(expected),
-            "{text}"
-        );
+        assert!(text.starts_with(&task) && text.contains(expected), "{text}");
     }
     let bench = Bench::with_password(bearer(usize::MAX));
     bench
