@@ -350,6 +350,7 @@ fn a_registry_that_knows_only_what_docker_sends_will_do() {
         tags: &["1".to_owned()],
         parallel: 1,
         mount_from: &[],
+        sent: None,
     };
     for expected in [5, 0] {
         let pushed = push(&repository, &image, options);
