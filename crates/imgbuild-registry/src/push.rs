@@ -131,7 +131,10 @@ impl Job<'_> {
         match self.send_once(&left.collect::<Vec<_>>()) {
             // A registry may forget a blob between two requests: what it
             // lacks now is sent, once.
-            Err(error) if lacks_blobs(&error) => self.send_once(&all),
+            Err(error) if lacks_blobs(&error) => {
+                self.blobs.trust_no_more();
+                self.send_once(&all)
+            }
             result => result,
         }
     }
