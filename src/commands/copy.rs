@@ -12,7 +12,7 @@ use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
-use super::registry::{self, Access, Output, Push, Registries};
+use super::registry::{self, Access, Output, PARALLEL_BLOBS, Push, Registries};
 use crate::args::CopyArguments;
 use crate::failure::{Failure, Result};
 use crate::interrupt;
@@ -162,7 +162,7 @@ fn write(
 ) -> Result<()> {
     let options = WriteOptions {
         references: &found.names,
-        threads: 1,
+        threads: PARALLEL_BLOBS,
         sync,
         store: None,
         platform: None,

@@ -5,6 +5,7 @@
 
 mod builder;
 mod source_blob;
+mod together;
 mod without_manifest;
 
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ use crate::source::document::{Document as RawDocument, RawDescriptor};
 use crate::source::{ManifestDescriptor, Source, SourceError, is_index};
 pub use builder::ParcelBuilder;
 use source_blob::SourceBlob;
+pub(crate) use together::copy_together;
 
 const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
