@@ -15,6 +15,7 @@ use crate::support::{has_tools, image};
 mod fake;
 mod indexes;
 mod others;
+mod processor;
 mod proxy;
 mod readers;
 mod reuse;

@@ -475,7 +475,10 @@ fn may_speak_plainly(error: &Error) -> bool {
     match error {
         Error::Network { source, .. } => !matches!(
             source.kind,
-            NetworkKind::Certificate | NetworkKind::Name | NetworkKind::Proxy
+            NetworkKind::Certificate
+                | NetworkKind::Name
+                | NetworkKind::Processor
+                | NetworkKind::Proxy
         ),
         Error::Processor { .. } => true,
         _ => false,

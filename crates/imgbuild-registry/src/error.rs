@@ -211,6 +211,8 @@ pub enum NetworkKind {
     Certificate,
     /// No secure connection could be made.
     Tls,
+    /// TLS is needed, and the processor lacks the instructions for it.
+    Processor,
     /// The proxy did not connect.
     Proxy,
     /// The connection ended too early.
@@ -228,7 +230,11 @@ impl NetworkError {
     }
 
     fn is_transient(&self) -> bool {
-        !matches!(self.kind, NetworkKind::Certificate | NetworkKind::NotHttp)
+        use NetworkKind as Kind;
+        !matches!(
+            self.kind,
+            Kind::Certificate | Kind::NotHttp | Kind::Processor
+        )
     }
 }
 

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
-use ureq::{Agent, Proxy, SendBody, Timeout};
+use ureq::{Agent, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::answer;
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
+use crate::tls;
 use crate::url::Origin;
 
 /// The longest head of an answer.
@@ -67,6 +68,7 @@ impl fmt::Debug for ProxyOptions {
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
+    has_secure_proxy: bool,
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
@@ -125,6 +127,9 @@ impl Transport {
         user_agent: &str,
     ) -> Result<Self, ureq::Error> {
         let proxy = proxy.map(make_proxy).transpose()?;
+        let has_secure_proxy = proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Redirects are followed by the client, which knows what may be
@@ -142,6 +147,7 @@ impl Transport {
             .build();
         Ok(Self {
             agent: Agent::new_with_config(config),
+            has_secure_proxy,
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -172,8 +178,22 @@ impl Transport {
         (read(&self.requests), read(&self.sent))
     }
 
+    /// Refuses what the TLS implementation would panic of: also a registry
+    /// without TLS may lead to a server with it.
+    fn check_processor(&self, url: &Uri) -> Result<(), Failure> {
+        let is_secure = self.has_secure_proxy || Origin::of(url).is_secure();
+        let Some(needs) = tls::missing_instructions().filter(|_| is_secure) else {
+            return Ok(());
+        };
+        let text =
+            format!("https is needed, and this processor lacks the instructions for it ({needs})");
+        let kind = NetworkKind::Processor;
+        Err(Failure::Network(NetworkError::new(kind, text)))
+    }
+
     /// Sends one request. Redirects and refusals are answers, too.
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
+        self.check_processor(&request.url)?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut http = HttpRequest::builder()
             .method(request.method)

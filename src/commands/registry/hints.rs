@@ -2,6 +2,8 @@
 
 use imgbuild_registry::error::{Error, NetworkKind, Problem, Step};
 
+const ANOTHER_MACHINE: &str = "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
+
 /// Returns what the user can do about a failure.
 pub(crate) fn hints(error: &Error) -> Vec<String> {
     let hint = match error {
@@ -20,9 +22,7 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
         Error::Certificates { .. } => {
             Some("`--ca-file` takes a PEM file with the certificate of the registry's authority")
         }
-        Error::Processor { .. } => Some(
-            "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`",
-        ),
+        Error::Processor { .. } => Some(ANOTHER_MACHINE),
         Error::Proxy { .. } => Some("see `https_proxy`, `http_proxy` and `all_proxy`"),
         _ => None,
     };
@@ -66,6 +66,7 @@ fn network(kind: NetworkKind) -> Option<&'static str> {
         NetworkKind::Tls | NetworkKind::NotHttp => {
             "a registry without TLS that is not on this machine needs `--plain-http`"
         }
+        NetworkKind::Processor => ANOTHER_MACHINE,
         NetworkKind::Proxy => "see `https_proxy` and `no_proxy`",
         NetworkKind::Timeout | NetworkKind::Cut => "run it again: what was sent is not sent again",
         _ => return None,
