@@ -254,7 +254,7 @@ fn base_hints(error: &BaseError) -> Vec<String> {
             ..
         }) => "pick one with `--platform`",
         BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
-            "name one image of a layout as `--base oci:DIR:TAG`; one of several in an archive must be saved alone"
+            "name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
         }
         BaseError::Selection(SelectionError::Platform { .. }) => {
             "take a base image for the platform of the release; `--platform` picks one of several"
