@@ -204,6 +204,7 @@ impl Registries {
                     Ok(None) => {}
                     // What is there will be replaced, whatever is wrong with it.
                     Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
+                    Err(error) if error.is_not_found() => self.warn_of(&error),
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -153,10 +153,24 @@ impl Job<'_> {
             if !is_root && self.repository.manifest_digest(&reference)? == Some(document.digest) {
                 continue;
             }
-            self.repository
-                .put_manifest(&reference, &manifest_of(document))?;
+            match self
+                .repository
+                .put_manifest(&reference, &manifest_of(document))
+            {
+                // Its tags will do, and tell if something else is wrong.
+                Err(error) if is_root && self.will_do_with_tags(&error) => {}
+                result => result?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether what a registry refuses under its digest may get a tag at once.
+    fn will_do_with_tags(&self, error: &Error) -> bool {
+        let is_refused = error
+            .answer()
+            .is_some_and(|answer| matches!(answer.status(), 400 | 404 | 405 | 501));
+        is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
 
     /// Asks for every blob before any is sent.
