@@ -187,6 +187,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
             Some("leave the base image alone, and run imgbuild again; `imgbuild validate` lists all that is wrong with it".to_owned())
         }
+        ImageError::Source(_) => Some(
+            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it".to_owned(),
+        ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
