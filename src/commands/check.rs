@@ -215,6 +215,9 @@ fn flags(rule: Rule) -> Option<&'static str> {
         Rule::WrongArchitecture => {
             "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
         }
+        Rule::ErlangMissing => {
+            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or take a base image with an Erlang of that version with `--base`"
+        }
         Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
         Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
         Rule::CommandForbidden | Rule::ReleaseForbidden => {

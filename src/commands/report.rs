@@ -155,9 +155,6 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
-        Warning::NoErts { .. } => {
-            Some("`--base` can bring it; `mix release` includes it by default")
-        }
         _ => None,
     }
 }

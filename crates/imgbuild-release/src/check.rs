@@ -13,6 +13,7 @@
 mod certificates;
 mod command;
 mod content;
+mod erlang;
 mod file;
 mod identity;
 mod image;
@@ -59,6 +60,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     let started = command::check(subject);
     let mut findings = started.findings;
     findings.extend(program::check(subject, &started.programs));
+    findings.extend(erlang::check(subject));
     findings.extend(setting::check(subject));
     findings.extend(file::check(subject, &started.programs, store));
     finding::sort(&mut findings);

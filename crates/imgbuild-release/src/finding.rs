@@ -50,6 +50,8 @@ pub enum Rule {
     SymbolVersionMissing,
     /// A program may not read a library that it needs.
     LibraryForbidden,
+    /// A release of Erlang has no Erlang to run on.
+    ErlangMissing,
     /// A script seems to call programs that are not there.
     ProgramMissing,
     /// A module that no program of the image can load.
@@ -96,7 +98,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -112,6 +114,7 @@ impl Rule {
         Self::LibraryMissing,
         Self::SymbolVersionMissing,
         Self::LibraryForbidden,
+        Self::ErlangMissing,
         Self::ProgramMissing,
         Self::ModuleUnusable,
         Self::UserUnknown,
@@ -154,6 +157,7 @@ impl Rule {
             Self::LibraryMissing => "library-missing",
             Self::SymbolVersionMissing => "symbol-version-missing",
             Self::LibraryForbidden => "library-forbidden",
+            Self::ErlangMissing => "erlang-missing",
             Self::ProgramMissing => "program-missing",
             Self::ModuleUnusable => "module-unusable",
             Self::UserUnknown => "user-unknown",
@@ -209,6 +213,9 @@ impl Rule {
             Self::LibraryMissing => "put the library into the image, where the loader looks for it",
             Self::SymbolVersionMissing => {
                 "build against the older library, or put the newer one into the image"
+            }
+            Self::ErlangMissing => {
+                "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`"
             }
             Self::ProgramMissing => "put them into the image, if the script gets there",
             Self::ModuleUnusable => "leave it out if nothing loads it",

@@ -36,11 +36,6 @@ pub enum Warning {
         /// What does not work without it.
         purpose: String,
     },
-    /// A release without the Erlang runtime.
-    NoErts {
-        /// The version that it wants.
-        version: String,
-    },
     /// The secret is not in the image, and nothing works without one.
     CookieLeftOut,
     /// The secret is an argument of the virtual machine.
@@ -85,10 +80,6 @@ impl fmt::Display for Warning {
             Self::NoProgram { name, purpose } => write!(
                 formatter,
                 "`{name}` was not found on this machine, and the image goes without: {purpose}"
-            ),
-            Self::NoErts { version } => write!(
-                formatter,
-                "the release has no Erlang runtime: the image cannot start it unless ERTS {version} is added"
             ),
             Self::CookieLeftOut => formatter.write_str(
                 "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",

@@ -199,6 +199,41 @@ fn a_script_needs_what_runs_it() {
 }
 
 #[test]
+fn a_release_of_erlang_needs_an_erlang() {
+    let sh = Fixture::new().file_type(2);
+    let own = "#!/bin/sh\nread -r ERTS VSN < releases/start_erl.data\nexec erl\n";
+    let without = |command: &str| {
+        World::running(command)
+            .elf("/bin/sh", &sh)
+            .file("/app/bin/shop", 0o755, own)
+            .file("/app/bin/server", 0o755, "#!/bin/sh\nexec ./shop start\n")
+            .file("/app/bin/other", 0o755, "#!/bin/sh\necho hello\n")
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0.0\n")
+    };
+    for command in ["/app/bin/shop start", "/app/bin/server"] {
+        without(command).has(&["!erlang-missing /app"]);
+    }
+    // What starts it is not known to be what containers run.
+    for command in ["/app/bin/shop version", "/app/bin/other", "/bin/sh"] {
+        without(command).has(&["erlang-missing /app"]);
+    }
+    without("/app/bin/server")
+        .file("/app/erts-13.1.5/bin/erlexec", 0o755, sh.bytes())
+        .has(&[]);
+    without("/app/bin/server").elf("/usr/bin/erl", &sh).has(&[]);
+    // `env.sh` may add its directory to `PATH`.
+    without("/app/bin/server")
+        .elf("/opt/erlang/bin/erl", &sh)
+        .has(&["erlang-missing /app"]);
+    let erl = "#!/bin/sh\nROOTDIR=/opt/erlang\nBINDIR=$ROOTDIR/erts-9.3/bin\n";
+    let installed = || without("/app/bin/server").file("/usr/bin/erl", 0o755, erl);
+    installed().has(&["!erlang-missing /app"]);
+    installed()
+        .elf("/opt/erlang/erts-9.3/bin/erlexec", &sh)
+        .has(&[]);
+}
+
+#[test]
 fn the_user_must_be_able_to_start_the_command() {
     let sh = Fixture::new().file_type(2);
     World::running("/p")

@@ -226,6 +226,11 @@ impl MixRelease {
         COOKIE
     }
 
+    /// Returns whether `NAME.rel` lists an application.
+    pub(crate) fn lists(&self, name: &str) -> bool {
+        self.applications.iter().any(|known| known == name)
+    }
+
     /// Returns with what a path of the release changes, most stable first.
     pub(crate) fn place(&self, path: &[u8]) -> Place {
         let text = String::from_utf8_lossy(path);
