@@ -213,6 +213,7 @@ fn open_release(arguments: &BuildArguments, matches: &ArgMatches, mtime: u64) ->
             BootChoice::Direct => Boot::Direct,
             BootChoice::Script => Boot::Script,
         },
+        variables: options::configuration(arguments)?.env,
         mtime,
     };
     let release = Release::open(root, &options)?;

@@ -218,6 +218,9 @@ fn flags(rule: Rule) -> Option<&'static str> {
         Rule::ErlangMissing => {
             "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or take a base image with an Erlang of that version with `--base`"
         }
+        Rule::ReleaseIncomplete => {
+            "take it out of `--exclude`, put it in with `--add`, or name another one with `--env`, as `RELEASE_VM_ARGS=/app/other.args`; what lies outside of the release can be mounted"
+        }
         Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
         Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
         Rule::CommandForbidden | Rule::ReleaseForbidden => {

@@ -52,6 +52,8 @@ pub enum Rule {
     LibraryForbidden,
     /// A release of Erlang has no Erlang to run on.
     ErlangMissing,
+    /// A file with which a release of Erlang starts is not there.
+    ReleaseIncomplete,
     /// A script seems to call programs that are not there.
     ProgramMissing,
     /// A module that no program of the image can load.
@@ -98,7 +100,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -115,6 +117,7 @@ impl Rule {
         Self::SymbolVersionMissing,
         Self::LibraryForbidden,
         Self::ErlangMissing,
+        Self::ReleaseIncomplete,
         Self::ProgramMissing,
         Self::ModuleUnusable,
         Self::UserUnknown,
@@ -158,6 +161,7 @@ impl Rule {
             Self::SymbolVersionMissing => "symbol-version-missing",
             Self::LibraryForbidden => "library-forbidden",
             Self::ErlangMissing => "erlang-missing",
+            Self::ReleaseIncomplete => "release-incomplete",
             Self::ProgramMissing => "program-missing",
             Self::ModuleUnusable => "module-unusable",
             Self::UserUnknown => "user-unknown",
@@ -216,6 +220,9 @@ impl Rule {
             }
             Self::ErlangMissing => {
                 "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`"
+            }
+            Self::ReleaseIncomplete => {
+                "put the file into the image, or name another one where a variable does"
             }
             Self::ProgramMissing => "put them into the image, if the script gets there",
             Self::ModuleUnusable => "leave it out if nothing loads it",

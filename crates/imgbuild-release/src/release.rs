@@ -46,6 +46,9 @@ pub struct ReleaseOptions {
     pub cookie: Cookie,
     /// What starts a mix release.
     pub boot: Boot,
+    /// The environment variables that the user gives to containers, which a
+    /// start without a shell depends on.
+    pub variables: Vec<(String, String)>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }

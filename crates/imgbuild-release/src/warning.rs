@@ -47,8 +47,18 @@ pub enum Warning {
     OsMonWithoutShell,
     /// A release names its node, which no other will reach.
     NoDistribution {
-        /// The file of the release that says it.
-        path: String,
+        /// The file of the release that says it; none when the user does.
+        path: Option<String>,
+    },
+    /// A variable that only a shell would have read.
+    VariableWithoutShell {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A mode that the virtual machine does not know.
+    UnknownMode {
+        /// What `RELEASE_MODE` says.
+        mode: String,
     },
     /// Arguments of the virtual machine that need a shell.
     ArgumentsWithoutShell {
@@ -91,9 +101,22 @@ impl fmt::Display for Warning {
             Self::OsMonWithoutShell => formatter.write_str(
                 "the release has `os_mon`, which asks the system by a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started",
             ),
-            Self::NoDistribution { path } => write!(
+            Self::NoDistribution { path } => {
+                match path {
+                    Some(path) => write!(formatter, "`{path}` sets")?,
+                    None => formatter.write_str("the environment of the image sets")?,
+                }
+                formatter.write_str(
+                    " `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node",
+                )
+            }
+            Self::VariableWithoutShell { name } => write!(
                 formatter,
-                "`{path}` sets `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node"
+                "the environment of the image sets `{name}`, which only the start script reads: without a shell it changes nothing"
+            ),
+            Self::UnknownMode { mode } => write!(
+                formatter,
+                "`RELEASE_MODE` is `{mode}`, which the virtual machine takes for `interactive`: it knows `embedded` and `interactive`"
             ),
             Self::ArgumentsWithoutShell { path, dropped } => write!(
                 formatter,

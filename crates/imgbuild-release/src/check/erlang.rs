@@ -1,11 +1,14 @@
-//! Releases of Erlang and Elixir without the Erlang runtime: they start the
-//! `erl` that `PATH` has.
+//! Releases of Erlang and Elixir that cannot start: what runs them is not
+//! there, or what they start with.
 //!
+//! Without the Erlang runtime they start the `erl` that `PATH` has.
 //! `mix release` with `include_erts: false` leaves out ERTS and the
 //! applications of Erlang/OTP, and its script runs `erl`. So does relx with
 //! `{include_erts, false}`, whose script asks `erl` where its `erlexec` is.
 //! What `erl` starts is `$ROOTDIR/erts-VSN/bin/erlexec`, whatever else lies
 //! beside it.
+
+mod files;
 
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::path::ImagePath;
@@ -24,28 +27,74 @@ const ERL: &str = "erl";
 /// What `erl` and relx's scripts start.
 const ERLEXEC: &str = "erlexec";
 
-/// How many scripts that start others are followed: `bin/server` starts
-/// `bin/NAME`.
-const MAX_DEPTH: usize = 2;
-
-/// Names the releases that nothing can start.
-pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
-    let members = subject.members();
-    let starts = members.filter(|member| member.entry.path.file_name() == START);
-    starts
-        .filter_map(|start| judge(subject, &start.entry.path))
-        .collect()
+/// A release of the image that has a file of its versions.
+struct Release<'a> {
+    root: &'a ImagePath,
+    /// The version of ERTS that it wants.
+    erts: String,
+    version: String,
+    /// How containers start it, if they do.
+    script: Option<Script>,
 }
 
-fn judge(subject: &Subject<'_>, start: &ImagePath) -> Option<Finding> {
-    let root = root(start)?;
+/// The start script of a release.
+struct Script {
+    name: String,
+    text: String,
+    /// What it is told to do; none when another script tells it.
+    verb: Option<String>,
+    /// The text of that one.
+    wrapper: String,
+}
+
+/// Names the releases that cannot start.
+pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+    let config = subject.config;
+    let lists = [config.entrypoint.as_deref(), config.cmd.as_deref()];
+    let words = lists.map(Option::unwrap_or_default).concat();
+    let mut findings = files::of_command(subject, &words);
+    let members = subject.members();
+    let starts = members.filter(|member| member.entry.path.file_name() == START);
+    let roots: Vec<(ImagePath, &ImagePath)> = starts
+        .filter_map(|start| Some((root(&start.entry.path)?, &start.entry.path)))
+        .collect();
+    for (root, start) in &roots {
+        if let Some(release) = release(subject, (root, start), &words) {
+            findings.extend(runtime(subject, &release));
+            findings.extend(files::of_script(subject, &release));
+        }
+    }
+    findings
+}
+
+fn release<'a>(
+    subject: &Subject<'_>,
+    (root, start): (&'a ImagePath, &ImagePath),
+    words: &[String],
+) -> Option<Release<'a>> {
     let content = subject.contents.file(start)?.content.as_ref()?;
     let text = content.first_bytes(MAX_START_BYTES).ok()?;
     let text = String::from_utf8(text).ok()?;
-    let version = text.split_whitespace().next()?;
-    let own = format!("erts-{version}/bin/{ERLEXEC}");
-    let is_own = root.join(own);
-    if is_own.is_ok_and(|path| subject.contents.file(&path).is_some()) {
+    let mut versions = text.split_whitespace().map(str::to_owned);
+    Some(Release {
+        root,
+        erts: versions.next()?,
+        version: versions.next()?,
+        script: script(subject, root, words),
+    })
+}
+
+impl Release<'_> {
+    fn below(&self, path: &str) -> String {
+        let root = self.root.to_string();
+        format!("{}/{path}", root.trim_end_matches('/'))
+    }
+}
+
+/// Says that nothing is there which could run it.
+fn runtime(subject: &Subject<'_>, release: &Release<'_>) -> Option<Finding> {
+    let (root, version) = (release.root, &release.erts);
+    if subject.has_file(&release.below(&format!("erts-{version}/bin/{ERLEXEC}"))) {
         return None;
     }
     let reason = match in_path(subject) {
@@ -55,18 +104,14 @@ fn judge(subject: &Subject<'_>, start: &ImagePath) -> Option<Finding> {
             format!("`{erl}` starts `{missing}`, where nothing is")
         }
     };
-    let severity = match starts_it(subject, &root) && !is_elsewhere(subject) {
+    let severity = match release.script.is_some() && !is_elsewhere(subject) {
         true => Severity::Error,
         false => Severity::Warning,
     };
     let reason =
         format!("the release at `{root}` has no Erlang runtime (ERTS {version}), and {reason}");
-    Some(Finding::new(
-        Rule::ErlangMissing,
-        severity,
-        Some(&root),
-        reason,
-    ))
+    let rule = Rule::ErlangMissing;
+    Some(Finding::new(rule, severity, Some(root), reason))
 }
 
 /// The file has two words.
@@ -129,46 +174,60 @@ fn machine(text: &str) -> Option<String> {
     is_plain.then(|| format!("{root}/{directory}/{ERLEXEC}"))
 }
 
-/// Returns whether containers start the release at `root` by its script.
-fn starts_it(subject: &Subject<'_>, root: &ImagePath) -> bool {
-    let config = subject.config;
-    let lists = [config.entrypoint.as_deref(), config.cmd.as_deref()];
-    let words = lists.map(Option::unwrap_or_default).concat();
-    let Some((command, arguments)) = words.split_first() else {
-        return false;
-    };
-    // It is the one that needs no virtual machine.
-    if arguments.first().is_some_and(|word| word == "version") {
-        return false;
-    }
+/// Returns the script by which containers start the release at `root`: that
+/// of its `bin` which starts the virtual machine, or another one of `bin` that
+/// starts it.
+fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<Script> {
+    let (command, arguments) = words.split_first()?;
     let path = match command.starts_with('/') {
         true => ImagePath::parse(command),
         false => subject.working_directory().join(command),
     };
-    path.is_ok_and(|path| is_start(subject, root, &path, 0))
+    let path = path.ok()?;
+    let verb = arguments.first();
+    // It is the one that needs no virtual machine.
+    if verb.is_some_and(|verb| verb == "version") {
+        return None;
+    }
+    let bin = root.join("bin").ok()?;
+    let text = text(subject, &bin, &path)?;
+    let script = |path: &ImagePath, text: String| Script {
+        name: String::from_utf8_lossy(path.file_name()).into_owned(),
+        text,
+        verb: verb.cloned(),
+        wrapper: String::new(),
+    };
+    if starts_machine(&text) {
+        return Some(script(&path, text));
+    }
+    let words = text.split_whitespace();
+    let others = words.filter_map(|word| bin.join(word.strip_prefix("./")?).ok());
+    let mut own = others.filter_map(|path| {
+        let own = self::text(subject, &bin, &path).filter(|text| starts_machine(text))?;
+        Some(script(&path, own))
+    });
+    let own = own.next()?;
+    // Which command it gives is for it to say.
+    let starts = text.contains(" start").then_some("start");
+    Some(Script {
+        verb: starts.map(str::to_owned).or(own.verb),
+        wrapper: text,
+        ..own
+    })
 }
 
-/// Returns whether a file is a script in `bin` that starts the virtual
-/// machine, or another one that does.
-fn is_start(subject: &Subject<'_>, root: &ImagePath, path: &ImagePath, depth: usize) -> bool {
-    let Some(member) = subject.contents.file(path) else {
-        return false;
-    };
-    let Ok(bin) = root.join("bin") else {
-        return false;
-    };
-    if member.entry.path.parent().as_ref() != Some(&bin) {
-        return false;
-    }
-    let Some(text) = member.content.as_ref().and_then(script_text) else {
-        return false;
-    };
-    if text.contains("start_erl.data") || text.contains(ERLEXEC) {
-        return true;
-    }
-    let others = text.split_whitespace();
-    let mut others = others.filter_map(|word| bin.join(word.strip_prefix("./")?).ok());
-    depth < MAX_DEPTH && others.any(|other| is_start(subject, root, &other, depth + 1))
+/// Returns the text of a script in `bin`.
+fn text(subject: &Subject<'_>, bin: &ImagePath, path: &ImagePath) -> Option<String> {
+    let member = subject.contents.file(path)?;
+    let is_there = member.entry.path.parent().as_ref() == Some(bin);
+    is_there.then_some(())?;
+    script_text(member.content.as_ref()?)
+}
+
+/// The script of `mix release` reads which version starts; those of relx start
+/// `erlexec` themselves.
+fn starts_machine(text: &str) -> bool {
+    text.contains("start_erl.data") || text.contains(ERLEXEC)
 }
 
 #[cfg(test)]

@@ -234,6 +234,107 @@ fn a_release_of_erlang_needs_an_erlang() {
 }
 
 #[test]
+fn a_release_of_elixir_needs_the_files_that_it_starts_with() {
+    let sh = Fixture::new().file_type(2);
+    let own = "#!/bin/sh\nread -r ERTS VSN < releases/start_erl.data\n: $RELEASE_VM_ARGS\n";
+    let without = |path: &str| {
+        let mut world = World::running("/app/bin/shop start")
+            .elf("/bin/sh", &sh)
+            .elf("/app/erts-13.1.5/bin/erlexec", &sh)
+            .file("/app/bin/shop", 0o755, own)
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0\n")
+            .file(
+                "/app/releases/1.0/env.sh",
+                0o644,
+                "#!/bin/sh\n# RELEASE_VM_ARGS=x\n",
+            )
+            .file("/app/releases/1.0/elixir", 0o755, "#!/bin/sh\n")
+            .file("/app/releases/1.0/start.boot", 0o644, "")
+            .file("/app/releases/1.0/sys.config", 0o644, "")
+            .file("/app/releases/1.0/vm.args", 0o644, "");
+        world
+            .members
+            .retain(|member| member.entry.path.to_string() != path);
+        world
+    };
+    without("").has(&[]);
+    for name in ["env.sh", "elixir", "start.boot", "sys.config", "vm.args"] {
+        let path = format!("/app/releases/1.0/{name}");
+        without(&path).has(&[&format!("!release-incomplete {path}")]);
+    }
+    let named = |value: &str| {
+        let value = format!("RELEASE_VM_ARGS={value}");
+        without("/app/releases/1.0/vm.args").set(|config| config.env = vec![value])
+    };
+    named("/app/releases/1.0/sys.config").has(&[]);
+    named("/app/gone").has(&["!release-incomplete /app/gone"]);
+    // It may be mounted.
+    named("/run/vm.args").has(&["release-incomplete /run/vm.args"]);
+    let mut sets = without("/app/releases/1.0/vm.args");
+    sets.members
+        .retain(|member| member.entry.path.file_name() != b"env.sh");
+    sets.file(
+        "/app/releases/1.0/env.sh",
+        0o644,
+        "#!/bin/sh\nexport RELEASE_VM_ARGS=x\n",
+    )
+    .has(&[]);
+    let mut evaluates = without("/app/releases/1.0/start.boot");
+    evaluates.config.cmd = words("/app/bin/shop eval x");
+    evaluates.has(&[]);
+}
+
+#[test]
+fn a_release_of_relx_needs_the_files_that_it_starts_with() {
+    let sh = Fixture::new().file_type(2);
+    let without = |path: &str| {
+        let mut world = World::running("/app/bin/shop foreground")
+            .elf("/bin/sh", &sh)
+            .elf("/app/erts-13.1.5/bin/erlexec", &sh)
+            .file("/app/bin/shop", 0o755, "#!/bin/sh\nerlexec $VMARGS_PATH\n")
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0\n")
+            .file("/app/releases/1.0/shop.boot", 0o644, "")
+            .file("/app/releases/1.0/sys.config.src", 0o644, "")
+            .file("/app/vm.args", 0o644, "");
+        world
+            .members
+            .retain(|member| member.entry.path.to_string() != path);
+        world
+    };
+    without("").has(&[]);
+    for (path, told) in [
+        (
+            "/app/releases/1.0/shop.boot",
+            "/app/releases/1.0/start.boot",
+        ),
+        (
+            "/app/releases/1.0/sys.config.src",
+            "/app/releases/1.0/sys.config",
+        ),
+        ("/app/vm.args", "/app/releases/1.0/vm.args"),
+    ] {
+        without(path).has(&[&format!("!release-incomplete {told}")]);
+    }
+}
+
+#[test]
+fn a_virtual_machine_needs_the_files_that_its_command_names() {
+    let sh = Fixture::new().file_type(2);
+    let command = "/app/erts-1/bin/erlexec -config /app/sys -boot /app/start -args_file /run/vm.args -extra -boot /x";
+    let bare = || World::running(command).elf("/app/erts-1/bin/erlexec", &sh);
+    bare().has(&[
+        "!release-incomplete /app/start.boot",
+        "!release-incomplete /app/sys.config",
+        "release-incomplete /run/vm.args",
+    ]);
+    bare()
+        .file("/app/sys.config", 0o644, "")
+        .file("/app/start.boot", 0o644, "")
+        .file("/run/vm.args", 0o644, "")
+        .has(&[]);
+}
+
+#[test]
 fn the_user_must_be_able_to_start_the_command() {
     let sh = Fixture::new().file_type(2);
     World::running("/p")

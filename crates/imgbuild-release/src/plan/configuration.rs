@@ -113,15 +113,14 @@ pub(crate) fn configuration(
     volumes.extend(given.volumes.iter().map(ImagePath::to_string));
     let base_check = base.healthcheck.clone();
     let base_signal = base.stop_signal.clone();
+    let of_command = OfCommand {
+        wanted: command.environment,
+        decided: command.decided,
+    };
     Ok(Configuration {
         cmd: command.cmd,
         entrypoint: command.entrypoint,
-        env: env(
-            release,
-            contents,
-            given,
-            (environment, &command.environment),
-        )?,
+        env: env(release, contents, given, (environment, &of_command))?,
         exposed_ports,
         healthcheck: check
             .transpose()?
@@ -142,7 +141,7 @@ fn env(
     release: &Release,
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
-    (environment, of_command): (Environment<'_>, &[(String, String)]),
+    (environment, of_command): (Environment<'_>, &OfCommand),
 ) -> Result<Vec<String>> {
     let mut variables = Variables::of(environment.base);
     variables.set("PATH", default_path(release, contents)?);
@@ -163,7 +162,7 @@ fn env(
     if environment.tells_node {
         variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
     }
-    for (name, value) in of_command {
+    for (name, value) in &of_command.wanted {
         variables.set(name, value.clone());
     }
     let mut variables = variables.0;
@@ -172,11 +171,23 @@ fn env(
     for (name, value) in &given.env {
         variables.set(name, value.clone());
     }
+    let is_given = |name: &String| given.env.iter().any(|(given, _)| given == name);
+    for (name, value) in of_command.decided.iter().filter(|(name, _)| is_given(name)) {
+        variables.set(name, value.clone());
+    }
     let variables = variables.0;
     let texts = variables
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Ok(texts.collect())
+}
+
+/// What the command wants in the environment.
+struct OfCommand {
+    /// Unless the user says something else.
+    wanted: Vec<(String, String)>,
+    /// Whatever the user says.
+    decided: Vec<(String, String)>,
 }
 
 /// Variables in their order; one that is set again stays where it is.
