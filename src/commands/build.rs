@@ -148,7 +148,9 @@ impl Frame<'_> {
             let mut options =
                 plan_options(build, names, self.is_compressed, &ingredients, self.mtime)?;
             found.apply(&mut options);
-            let plan = Plan::new(ingredients, &options)?;
+            let below = failure::release_below(ingredients.release.warnings());
+            let plan = Plan::new(ingredients, &options)
+                .map_err(|error| failure::of_plan(error, below.as_deref()))?;
             plans.push(Planned {
                 plan,
                 found,

@@ -155,6 +155,9 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
+        Warning::ReleaseBelow { .. } => Some(
+            "give it with `--release` for an image of that alone; `--kind tree` says that the whole is meant",
+        ),
         _ => None,
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use imgbuild_oci::path::ImagePath;
 use serde::{Serialize, Serializer};
 
+use crate::release::Kind;
+
 /// Something that may surprise; it never stops a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +16,13 @@ pub enum Warning {
     PatternWithoutMatch {
         /// The pattern as it was given.
         pattern: String,
+    },
+    /// A project is packed as it is, and has a release of its own.
+    ReleaseBelow {
+        /// What made it.
+        kind: Kind,
+        /// Where releases lie.
+        places: Vec<PathBuf>,
     },
     /// A program or module that could not be understood.
     UnreadableElf {
@@ -78,6 +87,14 @@ impl fmt::Display for Warning {
         match self {
             Self::PatternWithoutMatch { pattern } => {
                 write!(formatter, "the pattern `{pattern}` matches nothing of the release")
+            }
+            Self::ReleaseBelow { kind, places } => {
+                let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    formatter,
+                    "the whole project goes into the image, and it has a release of the kind `{kind}`: `{}`",
+                    places.join("`, `")
+                )
             }
             Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
