@@ -216,6 +216,43 @@ fn every_warning_is_said_and_stops_nothing() {
 }
 
 #[test]
+fn what_earlier_runs_wrote_is_named_and_goes_in() {
+    let sandbox = runs::with_small_release();
+    let release = sandbox.path("release");
+    let run = |output: &str| {
+        let mut command = sandbox.command(runs::words(".", &["--output", output, "--json"]));
+        command.current_dir(&release);
+        sandbox.finish(&mut command, b"").success()
+    };
+    let first = run("first.tar");
+    assert!(
+        !first.stderr_text().contains("[build-leftover]"),
+        "{}",
+        first.report()
+    );
+    drop(run("oci:layout:one"));
+    for _ in 0..2 {
+        let outcome = run("second.tar");
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let left = findings.filter(|finding| finding["rule"] == "build-leftover");
+        let paths: Vec<&str> = left
+            .map(|finding| finding["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(paths, ["/app/first.tar", "/app/layout"]);
+        assert!(
+            outcome
+                .stderr_text()
+                .contains("leave it out with `--exclude`")
+        );
+    }
+    let image = imgbuild_testing::unpack(&release.join("second.tar")).unwrap();
+    let files = image.files();
+    assert!(files.contains_key(Path::new("app/first.tar")));
+    assert!(!files.contains_key(Path::new("app/second.tar")));
+}
+
+#[test]
 fn what_other_builders_write_is_warned_of() {
     let closed = |config: &mut Value| {
         config["WorkingDir"] = "/root".into();

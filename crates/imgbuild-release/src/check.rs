@@ -10,6 +10,7 @@
 //! the first bytes of the command, texts that are named as keys are. ELF files
 //! were read when the plan was made. Longer looks are remembered in a store.
 
+mod archive;
 mod certificates;
 mod command;
 mod content;
