@@ -93,7 +93,7 @@ pub(super) fn deliver(
     for destination in here {
         write(found, destination, sync, monitor, ui)?;
     }
-    let pushes = registries.push(&found.parcel, targets)?;
+    let pushes = registries.push(&found.parcel, targets, None)?;
     ui.finish_progress();
     for push in &pushes {
         push.report(ui);

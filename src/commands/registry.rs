@@ -21,7 +21,7 @@ use imgbuild_registry::client::{Client, ClientOptions, Traffic};
 use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::pull;
-use imgbuild_registry::push::{PushOptions, Pushed, push};
+use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::Credential;
 use imgbuild_registry::update::Updated;
@@ -257,8 +257,13 @@ impl Registries {
     }
 
     /// Sends a parcel to everything that `references` name, one repository
-    /// after the other.
-    pub(crate) fn push(&mut self, parcel: &Parcel, references: &[Reference]) -> Result<Vec<Push>> {
+    /// after the other; the first has got ahead what `sent` says.
+    pub(crate) fn push(
+        &mut self,
+        parcel: &Parcel,
+        references: &[Reference],
+        sent: Option<&Sent>,
+    ) -> Result<Vec<Push>> {
         let mut pushes = Vec::new();
         let mut sent_to: Vec<Reference> = Vec::new();
         for group in by_repository(references) {
@@ -273,6 +278,7 @@ impl Registries {
                 tags: &tags,
                 parallel: PARALLEL_BLOBS,
                 mount_from: &near,
+                sent: sent.filter(|_| pushes.is_empty()),
             };
             let pushed = push(&repository, parcel, options)?;
             sent_to.push(first.clone());

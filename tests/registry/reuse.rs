@@ -35,6 +35,27 @@ impl Bench {
         Self { registry, sandbox }
     }
 
+    /// Adds a layer that compresses, so that it tells how all were made.
+    fn with_text(self) -> Self {
+        let words: Vec<u8> = noise(400_000)
+            .iter()
+            .flat_map(|byte| format!("{byte} little words, ").into_bytes())
+            .collect();
+        let directory = self.sandbox.path("release/text");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("words"), words).unwrap();
+        self
+    }
+
+    /// How often the start of a blob was asked for.
+    fn looks(&self) -> usize {
+        let requests = self.registry.requests();
+        let looks = requests
+            .iter()
+            .filter(|request| request.header("range").is_some());
+        looks.count()
+    }
+
     fn name(&self, repository: &str) -> String {
         format!("{}/{repository}:1", self.registry.name())
     }
@@ -79,8 +100,7 @@ fn an_unchanged_release_costs_a_handful_of_small_requests() {
     assert_eq!(second["pushed"][0]["unchanged"], true);
     assert_eq!(number(&second, "sentBytes"), 0);
     let layers = second["layers"].as_array().unwrap().len() as u64;
-    // A failed try of https, a ping, two documents, a look at each layer, and
-    // a look at the tag.
+    // A ping, two documents, a look at each layer, and a look at the tag.
     assert_eq!(
         number(&second, "requests"),
         4 + layers,
@@ -99,6 +119,36 @@ fn an_unchanged_release_costs_a_handful_of_small_requests() {
         assert!(is_small, "{request:?}");
     }
     assert_eq!(second["digest"], bench.digest_alone().as_str());
+}
+
+#[test]
+fn what_imgbuild_has_written_is_known_by_one_layer_that_is_made_again() {
+    let bench = Bench::new().with_text();
+    let (first, _) = bench.push("me/app", &[]);
+    let (second, outcome) = bench.push("me/app", &[]);
+    assert_eq!(second["digest"], first["digest"]);
+    let layers = second["layers"].as_array().unwrap().len();
+    assert!(layers > 3, "{}", outcome.report());
+    // A ping, two documents, a look at the tag.
+    assert_eq!(number(&second, "requests"), 4, "{}", outcome.report());
+    assert_eq!(outcome.stderr_text().matches("(cached)").count(), layers);
+    let changed = bench.sandbox.path("release/b/data");
+    fs::write(&changed, noise(17_000_001)).unwrap();
+    let (third, outcome) = bench.push("me/app", &[]);
+    assert_eq!(third["pushed"][0]["uploaded"], 2, "{}", outcome.report());
+    assert_eq!(bench.looks(), 0, "{}", outcome.report());
+    assert_eq!(third["digest"], bench.digest_alone().as_str());
+}
+
+#[test]
+fn one_layer_made_again_shows_that_another_level_made_all() {
+    let bench = Bench::new().with_text();
+    drop(bench.push("me/app", &["--compression", "gzip:9"]));
+    let (result, outcome) = bench.push("me/app", &[]);
+    let text = outcome.stderr_text();
+    assert!(!text.contains("(cached)"), "{}", outcome.report());
+    assert_eq!(bench.looks(), 0, "{}", outcome.report());
+    assert_eq!(result["digest"], bench.digest_alone().as_str());
 }
 
 fn config_of(result: &Value) -> &str {

@@ -7,11 +7,15 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::blob::BlobContent;
 use crate::digest::{DiffId, Digest};
 use crate::source::document::{Config, Document};
 use crate::source::{Source, SourceError, SourceName};
 use crate::store::Store;
+
+mod remote;
+
+use remote::Remote;
+pub use remote::{RemoteLayer, RemoteLayers};
 
 /// What may be used again instead of being made.
 #[derive(Debug, Clone, Default)]
@@ -37,32 +41,11 @@ enum Kind {
         layers: BTreeMap<DiffId, Vec<Candidate>>,
     },
     Store(Store),
-    Remote {
-        layers: BTreeMap<DiffId, RemoteLayer>,
-        /// Whether a layer is taken without its bytes.
-        by_descriptor: bool,
-    },
+    Remote(Remote),
 }
 
-/// A compressed layer of a registry, of which nothing is known but what the
-/// registry says.
-#[derive(Debug, Clone)]
-pub struct RemoteLayer {
-    /// The digest of the uncompressed tar, by the config.
-    pub diff_id: DiffId,
-    /// The digest of the blob, by the manifest.
-    pub digest: Digest,
-    /// The size of the blob, by the manifest.
-    pub size: u64,
-    /// The bytes.
-    pub content: Arc<dyn BlobContent>,
-}
-
-/// How much of a blob in a registry is compared with what we would write: few
-/// bytes tell the program, its version and its level.
-const REMOTE_COMPARED_BYTES: u64 = 16 << 10;
-
-/// How much of any other blob of unknown origin is compared.
+/// How much of a blob of unknown origin on this machine is compared with what
+/// we would write.
 const COMPARED_BYTES: u64 = 256 << 10;
 
 /// A compressed layer of an image, of which nothing is known but what the
@@ -119,12 +102,8 @@ impl CacheSource {
     /// Takes the layers of an image in a registry; `by_descriptor` if the new
     /// image goes to registries only, so that their bytes need not come here.
     #[must_use]
-    pub fn of_layers(name: String, layers: Vec<RemoteLayer>, by_descriptor: bool) -> Self {
-        let layers = layers.into_iter().map(|layer| (layer.diff_id, layer));
-        let kind = Kind::Remote {
-            layers: layers.collect(),
-            by_descriptor,
-        };
+    pub fn of_layers(name: String, layers: RemoteLayers, by_descriptor: bool) -> Self {
+        let kind = Kind::Remote(Remote::new(layers, by_descriptor));
         Self { name, kind }
     }
 
@@ -134,7 +113,7 @@ impl CacheSource {
     pub fn layers(&self) -> Option<usize> {
         match &self.kind {
             Kind::Image { layers, .. } => Some(layers.len()),
-            Kind::Remote { layers, .. } => Some(layers.len()),
+            Kind::Remote(remote) => Some(remote.count()),
             Kind::Store(_) => None,
         }
     }
@@ -146,7 +125,7 @@ impl CacheSource {
                 let mut candidates = layers.values().flatten();
                 candidates.any(|candidate| candidate.has_size(tar_size))
             }
-            Kind::Remote { layers, .. } => !layers.is_empty(),
+            Kind::Remote(remote) => remote.may_have_ours(),
             Kind::Store(store) => store.knows(shape),
         }
     }
@@ -154,7 +133,7 @@ impl CacheSource {
     /// Returns the store, if it is one.
     pub(crate) fn store(&self) -> Option<&Store> {
         match &self.kind {
-            Kind::Image { .. } | Kind::Remote { .. } => None,
+            Kind::Image { .. } | Kind::Remote(_) => None,
             Kind::Store(store) => Some(store),
         }
     }
@@ -163,8 +142,8 @@ impl CacheSource {
     pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<Candidate> {
         let layers = match &self.kind {
             Kind::Image { layers, .. } => layers,
-            Kind::Remote { layers, .. } => {
-                let found = layers.get(&diff_id).into_iter();
+            Kind::Remote(remote) => {
+                let found = remote.layer(diff_id).into_iter();
                 return found.map(|layer| layer.candidate(trailer)).collect();
             }
             Kind::Store(_) => return Vec::new(),
@@ -174,14 +153,10 @@ impl CacheSource {
             .collect()
     }
 
-    /// Returns the layer that is taken as the registry describes it, its
-    /// bytes left where they are.
-    pub(crate) fn descriptor(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
+    /// Returns the image in a registry, if it is one.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
         match &self.kind {
-            Kind::Remote {
-                layers,
-                by_descriptor: true,
-            } => layers.get(&diff_id),
+            Kind::Remote(remote) => Some(remote),
             _ => None,
         }
     }
@@ -192,12 +167,9 @@ impl CacheSource {
         &self,
         candidate: &Candidate,
     ) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
-        match self.remote(candidate) {
-            Some(layer) => {
-                let start = layer.content.open_start(REMOTE_COMPARED_BYTES)?;
-                Ok((start, REMOTE_COMPARED_BYTES))
-            }
-            None => Ok((self.open_candidate(candidate)?, COMPARED_BYTES)),
+        match &self.kind {
+            Kind::Remote(remote) => remote.open_start(candidate),
+            _ => Ok((self.open_candidate(candidate)?, COMPARED_BYTES)),
         }
     }
 
@@ -206,35 +178,15 @@ impl CacheSource {
         &self,
         candidate: &Candidate,
     ) -> io::Result<Box<dyn Read + Send + '_>> {
-        if let Some(layer) = self.remote(candidate) {
-            return layer.content.open(0);
-        }
-        let Kind::Image { source, .. } = &self.kind else {
-            return Err(io::ErrorKind::NotFound.into());
+        let source = match &self.kind {
+            Kind::Remote(remote) => return remote.open(candidate),
+            Kind::Image { source, .. } => source,
+            Kind::Store(_) => return Err(io::ErrorKind::NotFound.into()),
         };
         let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
         match blob.size() == candidate.size {
             true => Ok(Box::new(blob)),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn remote(&self, candidate: &Candidate) -> Option<&RemoteLayer> {
-        let Kind::Remote { layers, .. } = &self.kind else {
-            return None;
-        };
-        let mut layers = layers.values();
-        layers.find(|layer| layer.digest == candidate.digest)
-    }
-}
-
-impl RemoteLayer {
-    /// What is known of it, with the trailer that it must have.
-    fn candidate(&self, trailer: [u8; 8]) -> Candidate {
-        Candidate {
-            digest: self.digest,
-            size: self.size,
-            trailer,
         }
     }
 }

@@ -183,6 +183,37 @@ impl Image {
     }
 }
 
+/// What the steps of our own layers begin with.
+const CREATED_BY: &str = "imgbuild: ";
+
+/// The annotation that an image on a base has.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+
+/// Returns whether a manifest and its config show that imgbuild has made the
+/// whole image: they are byte for byte in our form, every layer is a step of
+/// ours, and no base is named. Since layers are only used again when they are
+/// as the same run would make them, all of them were compressed by the same
+/// encoder at the same level.
+#[must_use]
+pub fn is_all_ours(manifest: &[u8], config: &[u8]) -> bool {
+    let canonical = |bytes: &[u8]| {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        (json::to_canonical(&value) == bytes).then_some(value)
+    };
+    let (Some(manifest), Some(config)) = (canonical(manifest), canonical(config)) else {
+        return false;
+    };
+    let steps = config["history"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_ours = |step: &Value| {
+        let by = step["created_by"].as_str();
+        by.is_some_and(|by| by.starts_with(CREATED_BY))
+    };
+    let layers = manifest["layers"].as_array().map(Vec::len);
+    layers == Some(steps.len())
+        && steps.iter().all(is_ours)
+        && manifest["annotations"].get(BASE_NAME).is_none()
+}
+
 fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers
         .iter()
@@ -199,7 +230,7 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
         .map(|layer| {
             HistoryBuilder::default()
                 .created(options.created.clone())
-                .created_by(format!("imgbuild: {}", layer.name()))
+                .created_by(format!("{CREATED_BY}{}", layer.name()))
                 .build()
                 .expect("all fields are optional")
         })
@@ -259,4 +290,44 @@ fn descriptor(media_type: MediaType, size: u64, digest: Digest) -> Descriptor {
         .parse()
         .expect("a digest prints what the specification allows");
     Descriptor::new(media_type, size, digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn documents(steps: &[&str], annotations: &Value) -> (Vec<u8>, Vec<u8>) {
+        let step = |by: &&str| json!({ "created_by": by });
+        let history: Vec<Value> = steps.iter().map(step).collect();
+        let layers = json!([{ "digest": "sha256:1" }, { "digest": "sha256:2" }]);
+        let manifest = json!({ "layers": layers, "annotations": annotations });
+        let config = json!({ "history": history, "os": "linux" });
+        (json::to_canonical(&manifest), json::to_canonical(&config))
+    }
+
+    #[test]
+    fn only_an_image_that_is_ours_in_form_and_steps_is_ours() {
+        let ours = ["imgbuild: skeleton", "imgbuild: release"];
+        let (manifest, config) = documents(&ours, &json!({}));
+        assert!(is_all_ours(&manifest, &config));
+        let pretty = |bytes: &[u8]| {
+            let value: Value = serde_json::from_slice(bytes).unwrap();
+            serde_json::to_vec_pretty(&value).unwrap()
+        };
+        assert!(!is_all_ours(&pretty(&manifest), &config));
+        assert!(!is_all_ours(&manifest, &pretty(&config)));
+        assert!(!is_all_ours(b"{", &config));
+        let others: [&[&str]; 3] = [
+            &["COPY . /app", "imgbuild: release"],
+            &["imgbuild: release"],
+            &[],
+        ];
+        for steps in others {
+            let (manifest, config) = documents(steps, &json!({}));
+            assert!(!is_all_ours(&manifest, &config), "{steps:?}");
+        }
+        let (on_a_base, config) = documents(&ours, &json!({ BASE_NAME: "debian:13" }));
+        assert!(!is_all_ours(&on_a_base, &config));
+    }
 }

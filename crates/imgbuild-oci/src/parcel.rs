@@ -12,7 +12,7 @@ pub use crate::blob::{BlobContent, BlobOrigin};
 use crate::digest::{Digest, DigestWriter};
 use crate::error::Error;
 use crate::image::Image;
-use crate::layer::CHUNK_BYTES;
+use crate::layer::{CHUNK_BYTES, Layer};
 use crate::monitor::{Monitor, Progress};
 use crate::platform::Platform;
 use crate::source::document::{Document as RawDocument, RawDescriptor};
@@ -112,6 +112,20 @@ pub enum ParcelError {
     Source(SourceError),
 }
 
+impl ParcelBlob {
+    /// Takes a finished layer.
+    #[must_use]
+    pub fn of_layer(layer: &Layer) -> Self {
+        Self {
+            media_type: layer.media_type().to_string(),
+            digest: layer.digest(),
+            size: layer.size(),
+            is_config: false,
+            content: Arc::new(layer.clone()),
+        }
+    }
+}
+
 impl Parcel {
     /// Takes an image that was built here.
     #[must_use]
@@ -121,13 +135,7 @@ impl Parcel {
             blobs: Vec::new(),
         };
         for layer in image.layers() {
-            parcel.push_blob(ParcelBlob {
-                media_type: layer.media_type().to_string(),
-                digest: layer.digest(),
-                size: layer.size(),
-                is_config: false,
-                content: Arc::new(layer.clone()),
-            });
+            parcel.push_blob(ParcelBlob::of_layer(layer));
         }
         parcel.push_blob(ParcelBlob {
             media_type: CONFIG_MEDIA_TYPE.to_owned(),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use imgbuild_oci::cache::RemoteLayer;
+use imgbuild_oci::cache::{RemoteLayer, RemoteLayers};
 use imgbuild_oci::digest::{DiffId, Digest};
+use imgbuild_oci::image::is_all_ours;
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBuilder, ParcelError, Platforms};
 use imgbuild_oci::platform::Platform;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ pub fn layers(
     repository: &Repository,
     reference: &str,
     platform: &Platform,
-) -> Result<Option<Vec<RemoteLayer>>> {
+) -> Result<Option<RemoteLayers>> {
     let platforms = Platforms::One(platform.clone());
     let parcel = match parcel(repository, reference, &platforms) {
         Ok(Some(parcel)) => parcel,
@@ -106,7 +107,10 @@ pub fn layers(
             content: Arc::clone(&blob.content),
         })
     });
-    Ok(Some(found.collect()))
+    Ok(Some(RemoteLayers {
+        layers: found.collect(),
+        are_alike: is_all_ours(&parcel.root().bytes, &bytes),
+    }))
 }
 
 #[derive(Deserialize)]

@@ -10,8 +10,14 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
 
 use crate::error::{Error, Result};
-use crate::monitor::{Event, Fate, check};
-use crate::repository::{Manifest, Outgoing, Repository, Taken};
+use crate::monitor::{Fate, check};
+use crate::repository::{Manifest, Repository};
+
+mod ahead;
+mod blobs;
+
+pub use ahead::{Ahead, Sent, send_ahead};
+use blobs::Blobs;
 
 /// How a parcel is sent.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +28,8 @@ pub struct PushOptions<'a> {
     pub parallel: usize,
     /// Repositories of the same registry that may have the blobs already.
     pub mount_from: &'a [String],
+    /// What was sent to this repository before the parcel was complete.
+    pub sent: Option<&'a Sent>,
 }
 
 /// What became of a parcel.
@@ -57,7 +65,7 @@ pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) 
         repository,
         parcel,
         options,
-        counts: Mutex::new(Counts::default()),
+        blobs: Blobs::new(repository, options.mount_from),
     };
     let mut unchanged = Vec::new();
     for tag in options.tags {
@@ -76,10 +84,8 @@ pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) 
     for tag in options.tags.iter().filter(|tag| !unchanged.contains(tag)) {
         repository.put_manifest(tag, &manifest)?;
     }
-    let counts = job
-        .counts
-        .into_inner()
-        .expect("no holder of the lock panics");
+    let before = options.sent.map(|sent| sent.counts).unwrap_or_default();
+    let counts = job.blobs.counts().and(before);
     Ok(Pushed {
         digest: root.digest,
         unchanged,
@@ -98,43 +104,44 @@ fn manifest_of(document: &Document) -> Manifest {
     }
 }
 
-#[derive(Default)]
-struct Counts {
-    uploaded: usize,
-    uploaded_bytes: u64,
-    mounted: usize,
-    present: usize,
-}
-
 struct Job<'a> {
     repository: &'a Repository,
     parcel: &'a Parcel,
     options: PushOptions<'a>,
-    counts: Mutex<Counts>,
+    blobs: Blobs<'a>,
 }
 
 impl Job<'_> {
     fn report_all_present(&self) {
         for blob in self.parcel.blobs() {
-            self.report(blob, Fate::Present);
+            if !self.was_sent(blob) {
+                self.blobs.report(blob, Fate::Present);
+            }
         }
     }
 
+    fn was_sent(&self, blob: &ParcelBlob) -> bool {
+        let sent = self.options.sent;
+        sent.is_some_and(|sent| sent.digests.contains(&blob.digest))
+    }
+
     fn send_everything(&self) -> Result<()> {
-        match self.send_once() {
+        let all: Vec<&ParcelBlob> = self.parcel.blobs().iter().collect();
+        let left = all.iter().copied().filter(|blob| !self.was_sent(blob));
+        match self.send_once(&left.collect::<Vec<_>>()) {
             // A registry may forget a blob between two requests: what it
             // lacks now is sent, once.
-            Err(error) if lacks_blobs(&error) => self.send_once(),
+            Err(error) if lacks_blobs(&error) => self.send_once(&all),
             result => result,
         }
     }
 
-    fn send_once(&self) -> Result<()> {
-        let missing = self.missing_blobs()?;
+    fn send_once(&self, blobs: &[&ParcelBlob]) -> Result<()> {
+        let missing = self.missing(blobs)?;
         let (configs, layers): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|blob| blob.is_config);
         for stage in [layers, configs] {
-            self.in_parallel(&stage, |blob| self.upload(blob))?;
+            self.in_parallel(&stage, |blob| self.blobs.upload(blob))?;
         }
         for document in self.parcel.documents() {
             let reference = document.digest.to_string();
@@ -150,12 +157,11 @@ impl Job<'_> {
     }
 
     /// Asks for every blob before any is sent.
-    fn missing_blobs(&self) -> Result<Vec<&ParcelBlob>> {
+    fn missing<'b>(&self, blobs: &[&'b ParcelBlob]) -> Result<Vec<&'b ParcelBlob>> {
         let missing = Mutex::new(BTreeSet::new());
-        let blobs: Vec<&ParcelBlob> = self.parcel.blobs().iter().collect();
-        self.in_parallel(&blobs, |blob| {
-            match self.is_from_here(blob) || self.repository.has_blob(&blob.digest, blob.size)? {
-                true => self.report(blob, Fate::Present),
+        self.in_parallel(blobs, |blob| {
+            match self.blobs.is_there(blob)? {
+                true => self.blobs.report(blob, Fate::Present),
                 false => {
                     missing
                         .lock()
@@ -166,70 +172,10 @@ impl Job<'_> {
             Ok(())
         })?;
         let missing = missing.into_inner().expect("no holder of the lock panics");
+        let blobs = blobs.iter().copied();
         Ok(blobs
-            .into_iter()
             .filter(|blob| missing.contains(&blob.digest))
             .collect())
-    }
-
-    /// Whether a blob was named by a manifest of this very repository, which
-    /// took it only with its blobs.
-    fn is_from_here(&self, blob: &ParcelBlob) -> bool {
-        let origin = blob.content.origin();
-        origin.is_some_and(|origin| {
-            origin.registry == self.repository.client().registry()
-                && origin.repository == self.repository.name()
-        })
-    }
-
-    fn upload(&self, blob: &ParcelBlob) -> Result<()> {
-        let mounts = self.mounts(blob);
-        let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
-        let outgoing = Outgoing {
-            digest: blob.digest,
-            size: blob.size,
-            content: &*blob.content,
-        };
-        match self.repository.upload(outgoing, &mounts)? {
-            (Taken::Mounted, from) => {
-                let from = from.as_deref().unwrap_or_default();
-                self.report(blob, Fate::Mounted { from });
-            }
-            (Taken::Uploaded, _) => self.report(blob, Fate::Uploaded),
-        }
-        Ok(())
-    }
-
-    /// Repositories that may have a blob: where it comes from, if that is the
-    /// same registry, and those that the caller names.
-    fn mounts(&self, blob: &ParcelBlob) -> Vec<String> {
-        let registry = self.repository.client().registry();
-        let origin = blob
-            .content
-            .origin()
-            .filter(|origin| origin.registry == registry);
-        let origin = origin.map(|origin| origin.repository.clone());
-        let mut mounts: Vec<String> = origin.into_iter().collect();
-        mounts.extend(self.options.mount_from.iter().cloned());
-        mounts.retain(|name| name != self.repository.name());
-        mounts.dedup();
-        mounts
-    }
-
-    fn report(&self, blob: &ParcelBlob, fate: Fate<'_>) {
-        let mut counts = self.counts.lock().expect("no holder of the lock panics");
-        match fate {
-            Fate::Present => counts.present += 1,
-            Fate::Mounted { .. } => counts.mounted += 1,
-            Fate::Uploaded => {
-                counts.uploaded += 1;
-                counts.uploaded_bytes += blob.size;
-            }
-        }
-        drop(counts);
-        let (digest, size) = (blob.digest, blob.size);
-        let event = Event::Blob { digest, size, fate };
-        self.repository.client().monitor().report(event);
     }
 
     /// Does `work` for every blob on several threads; the first failure ends

@@ -6,6 +6,8 @@
     reason = "a test whose preparation panics has failed"
 )]
 
+#[path = "hostile/ahead.rs"]
+mod ahead;
 #[path = "hostile/auth.rs"]
 mod auth;
 #[path = "hostile/pulling.rs"]

@@ -9,17 +9,20 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::image::Image;
+use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::parcel::ParcelBlob;
 use imgbuild_oci::platform_images::PlatformImages;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::store::Store;
+use imgbuild_registry::push::{self, Sent};
 use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::plan::Plan;
 
 use super::{Made, Planned, host_platform, raw_standard_output, scratch};
 use crate::args::BuildArguments;
 use crate::commands::load::Engine;
-use crate::commands::registry::{Push, Registries};
+use crate::commands::registry::{Access, PARALLEL_BLOBS, Push, Registries};
 use crate::commands::report;
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -37,6 +40,13 @@ pub(super) struct Job<'a> {
     pub(super) interrupted: Arc<AtomicBool>,
 }
 
+/// What was sent before the push, or why that failed; `None` if nothing is
+/// pushed.
+type Ahead = Option<std::result::Result<Sent, imgbuild_registry::error::Error>>;
+
+/// Takes the layers that are finished, from several threads.
+type Take<'a> = &'a (dyn Fn(&Layer) + Sync);
+
 impl Job<'_> {
     pub(super) fn run(&mut self, plans: Vec<Planned>, ui: &mut Ui) -> Result<ExitCode> {
         let engine = match self.arguments.output.load {
@@ -52,7 +62,7 @@ impl Job<'_> {
         for planned in &plans {
             self.look_into_registries(&planned.plan)?;
         }
-        let made = self.make(plans, ui)?;
+        let (made, sent) = self.make_and_send(plans, ui)?;
         for destination in self.destinations {
             self.write(&made, destination, ui)?;
         }
@@ -65,7 +75,7 @@ impl Job<'_> {
                 Ok(())
             })?;
         }
-        let pushes = self.push(&made)?;
+        let pushes = self.push(&made, sent)?;
         ui.finish_progress();
         for push in &pushes {
             push.report(ui);
@@ -101,31 +111,48 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Sends what was made to where it is pushed, last of all: what is written
-    /// here can be removed again.
-    fn push(&mut self, made: &Made) -> Result<Vec<Push>> {
+    /// Builds everything, and sends each layer to the first repository as
+    /// soon as it is finished. Whether that failed is told when it is pushed.
+    fn make_and_send(&mut self, plans: Vec<Planned>, ui: &Ui) -> Result<(Made, Ahead)> {
+        let Some(first) = self.targets.first() else {
+            return Ok((self.make(plans, &|_| {}, ui)?, None));
+        };
+        let repository = self.registries.repository(first, Access::Push)?;
+        let (made, sent) = push::send_ahead(&repository, PARALLEL_BLOBS, |ahead| {
+            let send = |layer: &Layer| ahead.send(ParcelBlob::of_layer(layer));
+            self.make(plans, &send, ui)
+        });
+        Ok((made?, Some(sent)))
+    }
+
+    /// Sends what was made, as far as it is not there, to where it is pushed,
+    /// last of all: what is written here can be removed again.
+    fn push(&mut self, made: &Made, sent: Ahead) -> Result<Vec<Push>> {
+        let sent = sent.transpose()?;
         if self.targets.is_empty() {
             return Ok(Vec::new());
         }
         let parcel = made.to_parcel()?;
+        let (targets, sent) = (&self.targets, sent.as_ref());
         match self.arguments.output.update_index {
-            true => self.registries.add_to_indexes(&parcel, &self.targets),
-            false => self.registries.push(&parcel, &self.targets),
+            true => self.registries.add_to_indexes(&parcel, targets, sent),
+            false => self.registries.push(&parcel, targets, sent),
         }
     }
 
-    /// Builds every image, and the index if there are several.
-    fn make(&self, mut plans: Vec<Planned>, ui: &Ui) -> Result<Made> {
+    /// Builds every image, and the index if there are several; `take` gets
+    /// every layer that is finished.
+    fn make(&self, mut plans: Vec<Planned>, take: Take<'_>, ui: &Ui) -> Result<Made> {
         if plans.len() == 1
             && let Some(planned) = plans.pop()
         {
-            return Ok(Made::Image(self.build(planned.plan, ui)?));
+            return Ok(Made::Image(self.build(planned.plan, take, ui)?));
         }
         let mut images = Vec::new();
         for Planned { plan, .. } in plans {
             let platform = plan.image().platform.clone();
             ui.status(&format!("image for {platform}"));
-            images.push((platform, self.build(plan, ui)?));
+            images.push((platform, self.build(plan, take, ui)?));
         }
         let images = PlatformImages::new(images).map_err(Failure::build)?;
         Ok(Made::Images(images))
@@ -142,10 +169,15 @@ impl Job<'_> {
         outputs as u64 + u64::from(self.arguments.output.load)
     }
 
-    fn build(&self, plan: Plan, ui: &Ui) -> Result<Image> {
+    fn build(&self, plan: Plan, take: Take<'_>, ui: &Ui) -> Result<Image> {
         let total = plan.layers().len();
         let done = AtomicUsize::new(0);
-        let follow = |progress: Progress<'_>| ui.follow(progress, total, &done);
+        let follow = |progress: Progress<'_>| {
+            ui.follow(progress, total, &done);
+            if let Progress::Layer(layer) = progress {
+                take(layer);
+            }
+        };
         let options = BuildOptions {
             threads: self.threads,
             scratch: scratch(self.destinations),

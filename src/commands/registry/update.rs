@@ -4,7 +4,7 @@ use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::platform_index::PlatformIndex;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::push::{PushOptions, push};
+use imgbuild_registry::push::{PushOptions, Sent, push};
 use imgbuild_registry::update::{Updated, platform_tag, update_index};
 
 use super::{Access, PARALLEL_BLOBS, Push, Registries, by_repository};
@@ -41,6 +41,7 @@ impl Registries {
         &mut self,
         parcel: &Parcel,
         references: &[Reference],
+        sent: Option<&Sent>,
     ) -> Result<Vec<Push>> {
         let own = PlatformIndex::of_parcel(parcel).map_err(Failure::build)?;
         let mut pushes = Vec::new();
@@ -50,6 +51,7 @@ impl Registries {
                 tags: &[],
                 parallel: PARALLEL_BLOBS,
                 mount_from: &[],
+                sent: sent.filter(|_| pushes.is_empty()),
             };
             let pushed = push(&repository, parcel, options)?;
             let mut updated = Vec::new();

@@ -45,12 +45,17 @@ pub(super) fn subjects(case: Case, abilities: &Abilities) -> Vec<Subject> {
     };
     let push = build(&format!("-o \"docker://{target}\""));
     let mut all = vec![("imgbuild to registry", push)];
+    let layout = build("--compression gzip -o oci:\"$OUT/layout\"");
     if abilities.has("skopeo") {
-        let layout = build("--compression gzip -o oci:\"$OUT/layout\"");
         let copy = format!(
             "{layout}; skopeo copy -q --dest-tls-verify=false oci:\"$OUT/layout\":1 \"docker://{target}\"; rm -r \"$OUT/layout\""
         );
         all.push(("imgbuild to layout, skopeo copy", copy));
+    }
+    if abilities.has("crane") {
+        let push =
+            format!("{layout}; crane push \"$OUT/layout\" \"{target}\"; rm -r \"$OUT/layout\"");
+        all.push(("imgbuild to layout, crane push", push));
     }
     if abilities.has("buildah") {
         let script = format!(

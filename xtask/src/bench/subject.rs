@@ -61,7 +61,7 @@ const FLAGS: [&str; 5] = [
     "--push",
 ];
 
-const PEERS: [&str; 9] = [
+const PEERS: [&str; 10] = [
     "tar",
     "gzip",
     "pigz",
@@ -69,6 +69,7 @@ const PEERS: [&str; 9] = [
     "umoci",
     "buildah",
     "skopeo",
+    "crane",
     "docker-registry",
     "docker",
 ];

@@ -41,7 +41,8 @@ pub fn build_layers(
             None => builder.plain(&changeset),
             Some(compressor) => builder.compressed(&changeset, compressor),
         };
-        build_all(changesets, threads, monitor, &build)
+        let is_first = |changeset: &Changeset| reuse.is_probe(changeset);
+        build_all(changesets, threads, monitor, &is_first, &build)
     };
     match options.compression {
         Compression::None => run(None),

@@ -11,7 +11,7 @@ use crate::cache::{Cache, CacheSource, Candidate, RemoteLayer};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestWriter};
 use crate::error::{Error, Result};
 use crate::gzip;
 use crate::monitor::Monitor;
@@ -149,19 +149,25 @@ impl<'a> Reuse<'a> {
                 return store.blob(shape, tar.diff_id).map(Foreign::Stored);
             }
             let candidates = source.candidates(tar.diff_id, trailer).into_iter();
-            let mut ours = candidates.filter(|candidate| {
-                let start = source.open_start(candidate);
-                start.is_ok_and(|(start, most)| {
-                    let is_whole = candidate.size <= most;
-                    is_begun_by_us(start, most, is_whole, changeset, compressor)
-                })
-            });
+            let mut ours =
+                candidates.filter(|candidate| is_ours(source, candidate, changeset, compressor));
             let candidate = ours.next()?;
-            Some(match source.descriptor(tar.diff_id) {
-                Some(layer) => Foreign::Described(layer),
-                None => Foreign::Listed(source, candidate),
-            })
+            let remote = source.remote();
+            Some(
+                match remote.and_then(|remote| remote.descriptor(tar.diff_id)) {
+                    Some(layer) => Foreign::Described(layer),
+                    None => Foreign::Listed(source, candidate),
+                },
+            )
         })
+    }
+
+    /// Returns whether a layer may tell how others were made, so that it is
+    /// better looked for before them.
+    pub(super) fn is_probe(&self, changeset: &Changeset) -> bool {
+        let remotes = self.cache.sources.iter().filter_map(|one| one.remote());
+        let mut asking = remotes.filter(|remote| remote.asks_for(changeset.tar_size()));
+        asking.next().is_some()
     }
 }
 
@@ -203,6 +209,44 @@ impl Foreign<'_> {
     }
 }
 
+/// Returns whether a blob, whose tar is the one that we have, is as we would
+/// make it.
+fn is_ours(
+    source: &CacheSource,
+    candidate: &Candidate,
+    changeset: &Changeset,
+    compressor: &Compressor,
+) -> bool {
+    if let Some(remote) = source.remote() {
+        let make_again = || made_by_us(changeset, compressor);
+        let known = remote.are_as_ours(candidate, changeset.tar_size(), make_again);
+        if let Some(are_as_ours) = known {
+            return are_as_ours;
+        }
+    }
+    let start = source.open_start(candidate);
+    start.is_ok_and(|(start, most)| {
+        let is_whole = candidate.size <= most;
+        is_begun_by_us(start, most, is_whole, changeset, compressor)
+    })
+}
+
+/// Returns the digest of the blob that we would make.
+fn made_by_us(changeset: &Changeset, compressor: &Compressor) -> Option<Digest> {
+    let mut stream = LayerStream::new(changeset);
+    let sink = DigestWriter::new(io::sink());
+    let made = compressor.gzip(&mut stream, sink, |_| Ok(()), comparison_error);
+    Some(made.ok()?.finish().1)
+}
+
+/// What nobody sees: a blob that cannot be compared is not taken.
+fn comparison_error(source: io::Error) -> Error {
+    Error::Scratch {
+        directory: std::path::PathBuf::new(),
+        source,
+    }
+}
+
 /// Returns whether a blob begins as ours would: compresses the first blocks of
 /// the tar and compares.
 ///
@@ -222,11 +266,7 @@ fn is_begun_by_us(
         rest: most,
         outcome: None,
     };
-    let error = |source| Error::Scratch {
-        directory: std::path::PathBuf::new(),
-        source,
-    };
-    let compared = compressor.gzip(&mut stream, &mut comparison, |_| Ok(()), error);
+    let compared = compressor.gzip(&mut stream, &mut comparison, |_| Ok(()), comparison_error);
     let has_ended = compared.is_ok();
     let is_equal = comparison.outcome.unwrap_or(has_ended);
     // Without more to come on either side the whole blob was compared.

@@ -400,6 +400,7 @@ fn blobs_are_mounted_from_a_repository_that_has_them() {
             tags: &["1".to_owned()],
             parallel: 2,
             mount_from: &from,
+            sent: None,
         };
         let pushed = push(&repository, &image, options).unwrap();
         assert_eq!((pushed.uploaded, pushed.mounted), expected);

@@ -124,6 +124,7 @@ impl Bench {
             tags: &tags,
             parallel: 3,
             mount_from: &[],
+            sent: None,
         };
         push(&repository, parcel, options)
     }

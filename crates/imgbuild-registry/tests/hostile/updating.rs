@@ -42,6 +42,7 @@ const WITHOUT_TAGS: PushOptions<'_> = PushOptions {
     tags: &[],
     parallel: 1,
     mount_from: &[],
+    sent: None,
 };
 
 fn update(repository: &Repository, own: &Own) -> Result<Updated> {

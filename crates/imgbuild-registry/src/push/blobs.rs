@@ -1,0 +1,118 @@
+//! One blob on its way to a repository.
+
+use std::sync::Mutex;
+
+use imgbuild_oci::parcel::ParcelBlob;
+
+use crate::error::Result;
+use crate::monitor::{Event, Fate};
+use crate::repository::{Outgoing, Repository, Taken};
+
+/// What became of blobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) uploaded: usize,
+    pub(super) uploaded_bytes: u64,
+    pub(super) mounted: usize,
+    pub(super) present: usize,
+}
+
+impl Counts {
+    /// Adds both up.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            uploaded: self.uploaded + other.uploaded,
+            uploaded_bytes: self.uploaded_bytes + other.uploaded_bytes,
+            mounted: self.mounted + other.mounted,
+            present: self.present + other.present,
+        }
+    }
+}
+
+/// Sends blobs to one repository, and counts them.
+pub(super) struct Blobs<'a> {
+    repository: &'a Repository,
+    mount_from: &'a [String],
+    counts: Mutex<Counts>,
+}
+
+impl<'a> Blobs<'a> {
+    pub(super) fn new(repository: &'a Repository, mount_from: &'a [String]) -> Self {
+        Self {
+            repository,
+            mount_from,
+            counts: Mutex::new(Counts::default()),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock().expect("no holder of the lock panics")
+    }
+
+    /// Returns whether the repository has a blob.
+    pub(super) fn is_there(&self, blob: &ParcelBlob) -> Result<bool> {
+        Ok(self.is_from_here(blob) || self.repository.has_blob(&blob.digest, blob.size)?)
+    }
+
+    /// Whether a blob was named by a manifest of this very repository, which
+    /// took it only with its blobs.
+    fn is_from_here(&self, blob: &ParcelBlob) -> bool {
+        let origin = blob.content.origin();
+        origin.is_some_and(|origin| {
+            origin.registry == self.repository.client().registry()
+                && origin.repository == self.repository.name()
+        })
+    }
+
+    /// Mounts or sends a blob that is not there.
+    pub(super) fn upload(&self, blob: &ParcelBlob) -> Result<()> {
+        let mounts = self.mounts(blob);
+        let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
+        let outgoing = Outgoing {
+            digest: blob.digest,
+            size: blob.size,
+            content: &*blob.content,
+        };
+        match self.repository.upload(outgoing, &mounts)? {
+            (Taken::Mounted, from) => {
+                let from = from.as_deref().unwrap_or_default();
+                self.report(blob, Fate::Mounted { from });
+            }
+            (Taken::Uploaded, _) => self.report(blob, Fate::Uploaded),
+        }
+        Ok(())
+    }
+
+    /// Repositories that may have a blob: where it comes from, if that is the
+    /// same registry, and those that the caller names.
+    fn mounts(&self, blob: &ParcelBlob) -> Vec<String> {
+        let registry = self.repository.client().registry();
+        let origin = blob
+            .content
+            .origin()
+            .filter(|origin| origin.registry == registry);
+        let origin = origin.map(|origin| origin.repository.clone());
+        let mut mounts: Vec<String> = origin.into_iter().collect();
+        mounts.extend(self.mount_from.iter().cloned());
+        mounts.retain(|name| name != self.repository.name());
+        mounts.dedup();
+        mounts
+    }
+
+    /// Counts a blob that is where it should be, and tells of it.
+    pub(super) fn report(&self, blob: &ParcelBlob, fate: Fate<'_>) {
+        let mut counts = self.counts.lock().expect("no holder of the lock panics");
+        match fate {
+            Fate::Present => counts.present += 1,
+            Fate::Mounted { .. } => counts.mounted += 1,
+            Fate::Uploaded => {
+                counts.uploaded += 1;
+                counts.uploaded_bytes += blob.size;
+            }
+        }
+        drop(counts);
+        let (digest, size) = (blob.digest, blob.size);
+        let event = Event::Blob { digest, size, fate };
+        self.repository.client().monitor().report(event);
+    }
+}
