@@ -41,6 +41,20 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "environment-unused",
+        prepare: |_, release| {
+            let script = release.join("run");
+            write(&script, "#!/usr/bin/env python3\n");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(script, mode).expect("it was made");
+            write(&release.join(".venv/pyvenv.cfg"), "");
+            fs::create_dir_all(release.join(".venv/bin")).expect("there is room for it");
+            let link = release.join(".venv/bin/python3");
+            fs_err::os::unix::fs::symlink("/usr/bin/python3", link).expect("it is free");
+            flags(&["--cmd=run"])
+        },
+    },
+    Row {
         rule: "module-unusable",
         prepare: |_, release| {
             with_library(release);

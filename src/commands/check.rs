@@ -117,6 +117,8 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
             BASE_TOO_OLD.clone_into(&mut finding.remedy);
         } else if finding.rule == Rule::WrongArchitecture && plan.base().is_some() {
             BASE_FOR_OTHERS.clone_into(&mut finding.remedy);
+        } else if finding.rule == Rule::EnvironmentUnused {
+            finding.remedy = environment_first(finding, plan);
         } else if is_command(finding.rule) && has_space(finding) {
             ONE_STRING.clone_into(&mut finding.remedy);
         } else if let Some(flags) = flags(finding.rule) {
@@ -124,6 +126,18 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
         }
     }
     findings
+}
+
+/// How to have a virtual environment found first.
+fn environment_first(finding: &Finding, plan: &Plan) -> String {
+    let environment = finding.path.as_ref().map(ImagePath::to_string);
+    let variables = plan.image().config.env.iter();
+    let mut paths = variables.filter_map(|variable| variable.strip_prefix("PATH="));
+    format!(
+        "put it first in `PATH` with `--env PATH={}/bin:{}`",
+        environment.unwrap_or_default(),
+        paths.next().unwrap_or_default()
+    )
 }
 
 /// Returns why the image is not made, if it is not.

@@ -20,6 +20,7 @@ mod identity;
 mod image;
 mod leftover;
 mod program;
+mod python;
 mod secret;
 mod setting;
 mod subject;
@@ -62,6 +63,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = started.findings;
     findings.extend(program::check(subject, &started.programs));
     findings.extend(erlang::check(subject));
+    findings.extend(python::check(subject));
     findings.extend(setting::check(subject));
     findings.extend(file::check(subject, &started.programs, store));
     finding::sort(&mut findings);

@@ -56,6 +56,8 @@ pub enum Rule {
     ReleaseIncomplete,
     /// A script seems to call programs that are not there.
     ProgramMissing,
+    /// A virtual environment of Python that the command does not use.
+    EnvironmentUnused,
     /// A module that no program of the image can load.
     ModuleUnusable,
     /// The user is not known to the image.
@@ -100,7 +102,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -119,6 +121,7 @@ impl Rule {
         Self::ErlangMissing,
         Self::ReleaseIncomplete,
         Self::ProgramMissing,
+        Self::EnvironmentUnused,
         Self::ModuleUnusable,
         Self::UserUnknown,
         Self::WorkdirInvalid,
@@ -163,6 +166,7 @@ impl Rule {
             Self::ErlangMissing => "erlang-missing",
             Self::ReleaseIncomplete => "release-incomplete",
             Self::ProgramMissing => "program-missing",
+            Self::EnvironmentUnused => "environment-unused",
             Self::ModuleUnusable => "module-unusable",
             Self::UserUnknown => "user-unknown",
             Self::WorkdirInvalid => "workdir-invalid",
@@ -225,6 +229,7 @@ impl Rule {
                 "put the file into the image, or name another one where a variable does"
             }
             Self::ProgramMissing => "put them into the image, if the script gets there",
+            Self::EnvironmentUnused => "put its `bin` first in `PATH`, or run its own interpreter",
             Self::ModuleUnusable => "leave it out if nothing loads it",
             Self::UserUnknown => {
                 "name the user by its number, or add it to the image's passwd file"

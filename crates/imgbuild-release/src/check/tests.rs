@@ -335,6 +335,38 @@ fn a_virtual_machine_needs_the_files_that_its_command_names() {
 }
 
 #[test]
+fn a_virtual_environment_that_is_not_used_is_named() {
+    let python = Fixture::new().file_type(2);
+    let with = |command: &str, line: &str| {
+        World::running(command)
+            .set(|config| config.working_dir = Some("/app".to_owned()))
+            .elf("/usr/bin/env", &python)
+            .elf("/usr/bin/python3", &python)
+            .link("/app/.venv/bin/python3", "/usr/bin/python3")
+            .file("/app/.venv/pyvenv.cfg", 0o644, "")
+            .file("/app/bin/run", 0o755, format!("{line}\n"))
+    };
+    let env = "#!/usr/bin/env python3";
+    let path =
+        |value: &'static str| move |config: &mut Configuration| config.env = vec![value.to_owned()];
+    let named: &[&str] = &["environment-unused /app/.venv"];
+    with("/app/bin/run", env).has(named);
+    with("/app/bin/run", "#!/usr/bin/python3").has(named);
+    with("/usr/bin/python3 app.py", env).has(named);
+    with("python3 -m app", env).has(named);
+    with("/app/bin/run", "#!/app/.venv/bin/python3").has(&[]);
+    with("/app/.venv/bin/python3 app.py", env).has(&[]);
+    with("/usr/bin/python3 /opt/app.py", env).has(&[]);
+    with("/app/bin/run", env)
+        .set(path("PATH=/app/.venv/bin:/usr/bin"))
+        .has(&[]);
+    with("/app/bin/run", env)
+        .set(path("PYTHONPATH=/app/packages"))
+        .has(&[]);
+    with("/usr/bin/env", env).has(&[]);
+}
+
+#[test]
 fn the_user_must_be_able_to_start_the_command() {
     let sh = Fixture::new().file_type(2);
     World::running("/p")

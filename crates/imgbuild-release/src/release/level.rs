@@ -192,7 +192,7 @@ mod tests {
             (profile.parent().unwrap().to_path_buf(), true),
         ] {
             let level = find(&root).unwrap();
-            assert_eq!(level.places, [profile.clone()]);
+            assert_eq!(level.places, std::slice::from_ref(&profile));
             assert_eq!((level.kind, level.is_certain), (Kind::Cargo, is_certain));
         }
         assert_eq!(find(&profile), None);
