@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,8 +92,32 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What fails while a blob is fetched comes out of its reader as it is.
+impl Error for Failure {}
+
+/// Takes the failure out of the reader of a blob that has come from a
+/// registry: it says more than that the reader failed.
+fn failure_of_reader(error: io::Error) -> std::result::Result<Failure, io::Error> {
+    let error = match error.downcast::<Failure>() {
+        Ok(failure) => return Ok(failure),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<RegistryError>() {
+        Ok(error) => return Ok(error.into()),
+        Err(error) => error,
+    };
+    error.downcast::<ImageError>().map(Failure::from)
+}
+
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
+        let error = match error {
+            ImageError::Blob { digest, source } => match failure_of_reader(source) {
+                Ok(failure) => return failure,
+                Err(source) => ImageError::Blob { digest, source },
+            },
+            error => error,
+        };
         let kind = match error {
             ImageError::Interrupted => Kind::Interrupted,
             _ => Kind::Build,
@@ -121,6 +146,13 @@ impl From<ReleaseError> for Failure {
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
+        let error = match error {
+            RegistryError::Content { place, source } => match failure_of_reader(source) {
+                Ok(failure) => return failure,
+                Err(source) => RegistryError::Content { place, source },
+            },
+            error => error,
+        };
         let kind = match error {
             RegistryError::Interrupted => Kind::Interrupted,
             _ => Kind::Build,
@@ -181,7 +213,7 @@ fn image_hint(error: &ImageError) -> Option<String> {
             "run imgbuild again, or with `--no-cache`".to_owned(),
         ),
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
-            Some("leave the base image alone, and run imgbuild again".to_owned())
+            Some("leave the base image alone, and run imgbuild again; `imgbuild validate` lists all that is wrong with it".to_owned())
         }
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())

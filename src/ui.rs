@@ -70,20 +70,26 @@ impl Ui {
     }
 
     /// Shows a bar for `bytes` of work, if somebody looks at it.
-    pub(crate) fn start_progress(&mut self, bytes: u64) {
+    pub(crate) fn start_progress(&self, bytes: u64) {
         if self.is_quiet || !io::stderr().is_terminal() {
             return;
         }
         let style = ProgressStyle::with_template(
             "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
         );
-        // The same bar, for its copies.
+        // The same bar, for its copies; it may have been shown before.
+        self.bar.reset();
         self.bar.set_length(bytes);
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("=> "));
         }
         self.bar.set_message("layers");
+    }
+
+    /// Counts further work.
+    pub(crate) fn expect(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
     }
 
     pub(crate) fn finish_progress(&self) {

@@ -11,6 +11,8 @@ use crate::runs;
 use crate::support::base::{BaseImage, Layer, Packing, digest, write_layout};
 use crate::support::{has_tools, program};
 
+mod known;
+
 /// A base of two layers that could be a system.
 fn system() -> BaseImage {
     let lower = Layer::default()

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::runs::{listing, names, noise, with_small_release};
 use crate::support::base::{BaseImage, Layer, digest};
 
+mod lazy;
+
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -47,8 +49,12 @@ fn image(architecture: &'static str) -> BaseImage {
 impl Bench {
     /// One image, or an index with one for each architecture.
     fn new(architectures: &[&'static str]) -> Self {
+        Self::with(architectures, Behavior::default())
+    }
+
+    fn with(architectures: &[&'static str], behavior: Behavior) -> Self {
         let sandbox = with_small_release();
-        let registry = FakeRegistry::start(Behavior::default()).unwrap();
+        let registry = FakeRegistry::start(behavior).unwrap();
         let mut entries = Vec::new();
         for architecture in architectures {
             let layout = image(architecture).write_layout(&sandbox.path("source"), "1");
@@ -88,8 +94,9 @@ impl Bench {
         self.sandbox.run(PLAIN.iter().chain(&own).chain(more))
     }
 
-    /// Builds into the layout `image`, and returns the result.
+    /// Builds into the new layout `image`, and returns the result.
     fn built(&self, base: &str, more: &[&str]) -> (Value, Outcome) {
+        drop(fs::remove_dir_all(self.sandbox.path("image")));
         let to_layout = ["--output=oci:image"];
         let words: Vec<&str> = to_layout.iter().chain(more).copied().collect();
         let outcome = self.build(base, &words).success();

@@ -6,22 +6,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fs_err as fs;
-use imgbuild_testing::{FakeRegistry, Outcome, Sandbox, sandbox::finish};
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use crate::runs::{listing, with_small_release, words};
-use crate::support::docker::{Engine, Loaded};
-use crate::support::{has_tools, image, limited, program, unique};
+use crate::support::docker::Engine;
+use crate::support::{has_tools, image};
 
 mod fake;
 mod indexes;
+mod others;
 mod proxy;
+mod readers;
 mod reuse;
 pub(crate) mod server;
 
+use readers::{Pushed, READERS};
 use server::{PASSWORD, Registry, USER};
-
-/// What the program inside prints when it runs as the image says.
-const GREETING: &str = "hello, user 65532\n";
 
 /// The files of Debian's registry that hold for every test.
 const TOOLS: [&str; 1] = ["docker-registry"];
@@ -52,7 +52,7 @@ fn docker_config(sandbox: &mut Sandbox, text: &str) {
 
 #[test]
 fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
-    if !has_tools(&[TOOLS[0], "skopeo", "podman", "runc"]) {
+    if !has_tools(&TOOLS) || !has_tools(&READERS) {
         return;
     }
     let Some(engine) = Engine::require() else {
@@ -60,81 +60,8 @@ fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
     };
     let sandbox = image::sandbox();
     let registry = Registry::plain(&sandbox);
-    let reference = format!("{}/me/hello:{}", registry.name(), unique());
-    let layout = sandbox.path("layout");
-    let release = program::c_release("hello", &["gcc"]);
-    let mtime = crate::support::unique_time();
-    let output = format!("oci:{}", layout.display());
-    let outcome = sandbox.run([
-        "--release".as_ref(),
-        release.as_os_str(),
-        "--tag".as_ref(),
-        reference.as_ref(),
-        "--mtime".as_ref(),
-        mtime.as_ref(),
-        "--output".as_ref(),
-        output.as_ref(),
-        "--push".as_ref(),
-    ]);
-    let digest = image::result_line(&outcome.success());
-
-    let ours = sandbox.path("ours");
-    let source = format!("docker://{reference}");
-    let copied = sandbox
-        .run(["copy", &source, &format!("oci:{}", ours.display())])
-        .success();
-    assert_eq!(copied.stdout_text().trim_end(), digest);
-    assert_same_blobs(&layout, &ours);
-
-    let theirs = sandbox.path("theirs");
-    let target = format!("oci:{}:1", theirs.display());
-    let skopeo = [
-        "copy",
-        "--quiet",
-        "--src-tls-verify=false",
-        &source,
-        &target,
-    ];
-    drop(finish(limited("skopeo").args(skopeo), b"").success());
-    assert_same_blobs(&layout, &theirs);
-
-    if engine.publishes_here() {
-        let pulled = finish(&mut engine.docker(["pull", "--quiet", &reference]), b"").success();
-        assert_eq!(pulled.stdout_text().trim_end(), reference);
-        let loaded = Loaded::adopt(&engine, &reference);
-        assert_eq!(loaded.run(&[]).success().stdout_text(), GREETING);
-        let digests = loaded.inspect("{{json .RepoDigests}}");
-        assert!(digests.contains(&digest), "{digests}");
-    }
-    assert_runs_in_podman(&sandbox, &reference);
-}
-
-fn assert_runs_in_podman(sandbox: &Sandbox, reference: &str) {
-    let place = |name: &str| sandbox.path("store").join(name).display().to_string();
-    let (root, run) = (place("root"), place("run"));
-    let podman = |words: &[&str]| {
-        let mut command = limited("podman");
-        // crun refuses a machine that mounts both versions of control groups.
-        command.args(["--runtime=runc", "--cgroup-manager=cgroupfs"]);
-        command
-            .args(["--root", &root, "--runroot", &run])
-            .args(words);
-        command.current_dir(sandbox.root());
-        finish(&mut command, b"")
-    };
-    drop(podman(&["pull", "--quiet", "--tls-verify=false", reference]).success());
-    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
-    let ran = podman(&[
-        "run",
-        "--rm",
-        "--network=none",
-        limits[0],
-        limits[1],
-        reference,
-    ]);
-    drop(podman(&["rmi", "--all", "--force"]));
-    drop(podman(&["unmount", "--all"]));
-    assert_eq!(ran.success().stdout_text(), GREETING);
+    let pushed = Pushed::new(&sandbox, &registry.name(), &[]);
+    pushed.assert_read(&sandbox, &engine, None);
 }
 
 #[test]

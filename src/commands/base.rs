@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use imgbuild_oci::cache::Cache;
 use imgbuild_oci::changeset::Member;
-use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::SourceName;
@@ -14,13 +14,16 @@ use imgbuild_release::error::Error;
 use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
+use super::cache;
 use super::registry::ImageSource;
-use crate::args::BaseArguments;
+use crate::args::{BaseArguments, BuildArguments};
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
+mod need;
 mod remote;
+mod shelf;
 mod supply;
 
 pub(crate) use remote::Pin;
@@ -64,43 +67,44 @@ pub(crate) fn lock(
     Ok(())
 }
 
+/// What asks for the base image.
+pub(crate) struct Request<'a> {
+    pub(crate) arguments: &'a BuildArguments,
+    pub(crate) release: &'a Release,
+    pub(crate) additions: &'a [Member],
+    pub(crate) cache: &'a Cache,
+    pub(crate) scratch: &'a Path,
+    pub(crate) ui: &'a Ui,
+}
+
 /// Opens the base image, if there is one. Of several platforms, the one that
 /// was asked for counts, else that of the release's programs.
 pub(crate) fn open(
-    arguments: &BaseArguments,
-    platform: Option<&Platform>,
-    found: (&Release, &[Member]),
-    (scratch, supply, ui): (&Path, Option<&mut Supply>, &Ui),
+    request: &Request<'_>,
+    supply: Option<&mut Supply>,
 ) -> Result<Option<(Base, Option<Pin>)>> {
-    if let (Some(reference), Some(supply)) = (reference(arguments), supply)
-        && let Some((bases, registries, named)) = supply.parts()
-    {
-        let remote = Remote::new(reference, (registries, named), bases, ui);
-        let (base, pin) = remote.open(platform, found, scratch)?;
+    if let Some(supply) = supply {
+        let (base, pin) = Remote::new(supply.parts(), request).open()?;
         supply.note_growth();
         return Ok(Some((base, Some(pin))));
     }
-    let Some(name) = arguments.base.as_ref().and_then(ImageSource::here) else {
+    let base = &request.arguments.base.base;
+    let Some(name) = base.as_ref().and_then(ImageSource::here) else {
         return Ok(None);
     };
-    let base = open_here(name, platform, found, scratch)?;
+    let base = open_here(name, request)?;
     Ok(Some((base, None)))
 }
 
-fn open_here(
-    name: &SourceName,
-    platform: Option<&Platform>,
-    (release, additions): (&Release, &[Member]),
-    scratch: &Path,
-) -> Result<Base> {
+fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
+    let platform = request.arguments.platform.as_ref();
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
         platform: platform.cloned(),
         name: name_of(name),
-        scratch: scratch.to_path_buf(),
     };
     let open = |options: &BaseOptions| {
-        let source = name.open(scratch).map_err(BaseError::Source)?;
+        let source = name.open(request.scratch).map_err(BaseError::Source)?;
         Base::open(source, options)
     };
     let mut opened = open(&options);
@@ -109,16 +113,30 @@ fn open_here(
         Err(BaseError::Selection(SelectionError::Several { .. }))
     );
     if is_undecided && platform.is_none() {
-        options.platform = closure::release_platform(release, additions);
+        options.platform = closure::release_platform(request.release, request.additions);
         if options.platform.is_some() {
             opened = open(&options);
         }
     }
-    let base = opened.map_err(|source| Error::Base {
+    let unusable = |source| Error::Base {
         path: name.path().to_path_buf(),
         source: Box::new(source),
-    })?;
+    };
+    let mut base = opened.map_err(unusable)?;
+    if request.needs_files(&base)? {
+        look_into(&mut base, request).map_err(unusable)?;
+    }
     Ok(base)
+}
+
+/// Finds out what lies where, at best without the layers.
+fn look_into(base: &mut Base, request: &Request<'_>) -> std::result::Result<(), BaseError> {
+    let store = cache::to_recall(request.cache, request.arguments);
+    let store = store.as_deref();
+    match store.is_some_and(|store| base.recall_files(store)) {
+        true => Ok(()),
+        false => base.read_files(store, request.scratch),
+    }
 }
 
 /// What to call an image whose source does not say: the last part of the path,

@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
         }
         return Err(failure);
     }
-    let network = supply.as_mut().and_then(base::Supply::network);
+    let network = supply.as_ref().map(base::Supply::network);
     let connect = || registry::connect(arguments, &targets, ui);
     let (interrupted, registries) = network.map_or_else(connect, Ok)?;
     let mut job = Job {
@@ -339,10 +339,15 @@ fn gather(
     let mut additions = open_additions(&additions, arguments.allow_set_id, mtime)
         .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
     let mut release = release;
-    let found = (&release, additions.as_slice());
-    let platform = arguments.platform.as_ref();
-    let opened = base::open(&arguments.base, platform, found, (scratch, supply, ui))?;
-    let (base, pin) = opened.unzip();
+    let request = base::Request {
+        arguments,
+        release: &release,
+        additions: &additions,
+        cache,
+        scratch,
+        ui,
+    };
+    let (base, pin) = base::open(&request, supply)?.unzip();
     if let Some(base) = &base {
         release = release.onto(base)?;
         additions = base.place(additions)?;

@@ -10,7 +10,7 @@ use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Store};
 use serde_json::json;
 
 use super::registry::ImageSource;
-use crate::args::{CacheCommand, CacheFlags, Recognition};
+use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::{Ui, bytes_text, count_text};
@@ -144,6 +144,17 @@ pub(crate) fn open_bases(
         Ok(None) | Err(_) => Bases::new_temporary(scratch).map_err(Failure::build)?,
     };
     Ok((bases, store))
+}
+
+/// Returns what remembers base images. A dry run, which has no cache, reads
+/// what is there.
+pub(crate) fn to_recall(cache: &Cache, arguments: &BuildArguments) -> Option<Arc<Store>> {
+    let flags = &arguments.cache;
+    if !arguments.output.dry_run || flags.no_cache {
+        return cache.store.clone();
+    }
+    let directory = directory(flags.cache_dir.as_deref())?;
+    Store::open_read_only(&directory).map(Arc::new)
 }
 
 fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {

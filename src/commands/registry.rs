@@ -9,8 +9,8 @@ mod name;
 mod update;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use fs_err as fs;
 use imgbuild_oci::cache::CacheSource;
@@ -78,7 +78,9 @@ pub(crate) fn targets(output: &OutputArguments, tags: &[Reference]) -> Result<Ve
     Ok(targets)
 }
 
-/// The registries that a command speaks to.
+/// The registries that a command speaks to. Copies of it speak through the
+/// same clients.
+#[derive(Clone)]
 pub(crate) struct Registries {
     flags: RegistryFlags,
     certificates: Option<Vec<u8>>,
@@ -87,8 +89,11 @@ pub(crate) struct Registries {
     given: Option<(String, Credential)>,
     monitor: Arc<dyn Monitor>,
     ui: Ui,
-    known: Vec<(String, Option<Credential>, Arc<Client>)>,
+    known: Arc<Mutex<Vec<Known>>>,
 }
+
+/// A client by its registry, and by whom that takes it for.
+type Known = (String, Option<Credential>, Arc<Client>);
 
 /// Whether a repository is read or also written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +122,7 @@ impl Registries {
             given: primary.map(str::to_owned).zip(given),
             monitor: Arc::new(monitor::Watcher::new(ui.clone(), Arc::clone(interrupted))),
             ui: ui.clone(),
-            known: Vec::new(),
+            known: Arc::default(),
         })
     }
 
@@ -136,10 +141,9 @@ impl Registries {
             Some((primary, credential)) if primary == registry => Some(credential.clone()),
             _ => credentials::find(of, &self.ui)?,
         };
-        let is_it = |(name, with, _): &&(String, Option<Credential>, Arc<Client>)| {
-            name == registry && *with == credential
-        };
-        if let Some((_, _, client)) = self.known.iter().find(is_it) {
+        let is_it = |(name, with, _): &&Known| name == registry && *with == credential;
+        let mut known = self.known.lock().expect("no holder of the lock panics");
+        if let Some((_, _, client)) = known.iter().find(is_it) {
             return Ok(Arc::clone(client));
         }
         let proxies = environment::proxies();
@@ -155,7 +159,7 @@ impl Registries {
         let client = Client::connect(registry, &options, &self.monitor);
         let client = Arc::new(client?);
         let entry = (registry.to_owned(), credential, Arc::clone(&client));
-        self.known.push(entry);
+        known.push(entry);
         Ok(client)
     }
 
@@ -200,6 +204,7 @@ impl Registries {
                     Ok(None) => {}
                     // What is there will be replaced, whatever is wrong with it.
                     Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
+                    Err(error) if error.is_not_found() => self.warn_of(&error),
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -249,7 +254,8 @@ impl Registries {
 
     /// Returns what was sent to all of them.
     pub(crate) fn traffic(&self) -> Traffic {
-        let all = self.known.iter().map(|(_, _, client)| client.traffic());
+        let known = self.known.lock().expect("no holder of the lock panics");
+        let all = known.iter().map(|(_, _, client)| client.traffic());
         all.fold(Traffic::default(), |sum, one| Traffic {
             requests: sum.requests + one.requests,
             sent: sum.sent + one.sent,

@@ -271,6 +271,23 @@ fn damage_further_on_is_found_when_the_bytes_come_here() {
 }
 
 #[test]
+fn an_image_that_has_lost_its_config_can_be_replaced() {
+    let bench = Bench::new();
+    let (first, _) = bench.push("me/app", &[]);
+    let config = config_of(&first).to_owned();
+    bench
+        .registry
+        .change(|contents| contents.blobs.retain(|(_, digest), _| *digest != config));
+    bench.change_one_file();
+    let (result, outcome) = bench.push("me/app", &[]);
+    let text = outcome.stderr_text();
+    let warning = format!("warning: cannot read the blob {config}");
+    assert!(text.contains(&warning), "{text}");
+    assert_eq!(result["pushed"][0]["uploaded"], 2, "{text}");
+    assert_eq!(result["digest"], bench.digest_alone().as_str());
+}
+
+#[test]
 fn a_cache_that_cannot_be_had_is_a_warning() {
     let bench = Bench::new();
     let origin = format!("docker://{}", bench.name("no/such"));

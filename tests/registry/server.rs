@@ -22,17 +22,52 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// The password as `htpasswd -B` writes it.
 const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
 
+/// A program that listens on a port of loopback until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Starts a program that was told to listen on `port`.
+    pub(crate) fn start(command: &mut Command, port: u16) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().expect("it is installed");
+        let mut server = Self { process, port };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.process.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "{command:?} has ended: {ended:?}");
+            assert!(Instant::now() < deadline, "{command:?} does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
 /// A registry that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    process: Child,
-    port: u16,
+    server: Server,
     is_over: Arc<AtomicBool>,
     token_port: Option<u16>,
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.local_addr().expect("it is bound").port()
 }
@@ -96,33 +131,17 @@ impl Registry {
             let is_over = Arc::clone(&is_over);
             thread::spawn(move || give_tokens(&listener, &directory, &is_over));
         }
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it is installed");
-        let registry = Self {
-            process,
-            port,
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&file);
+        Self {
+            server: Server::start(&mut command, port),
             is_over,
             token_port: token_port.map(|address| address.port()),
-        };
-        registry.await_answer();
-        registry
-    }
-
-    fn await_answer(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "the registry does not start");
-            thread::sleep(Duration::from_millis(20));
         }
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.server.name()
     }
 }
 
@@ -132,8 +151,6 @@ impl Drop for Registry {
         if let Some(port) = self.token_port {
             drop(TcpStream::connect(("127.0.0.1", port)));
         }
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
-use crate::layer::{CHUNK_BYTES, Layer, Piece, run_in_turn};
+use crate::layer::{self, CHUNK_BYTES, Layer, Piece, run_in_turn};
 use crate::monitor::Monitor;
 use crate::parcel::ParcelBlob;
 use crate::platform::Platform;
@@ -170,6 +170,15 @@ impl<'a> Archive<'a> {
         self.push(Part::Bytes(vec![0; padding]));
     }
 
+    /// Gets what is elsewhere near, all at once rather than where it stands.
+    fn bring(&self) -> Result<()> {
+        let layers = self.parts.iter().filter_map(|part| match part {
+            Part::Layer(layer) => Some(*layer),
+            Part::Bytes(_) | Part::Blob(_) => None,
+        });
+        layer::bring(layers)
+    }
+
     /// Writes the archive in order.
     ///
     /// # Errors
@@ -182,6 +191,7 @@ impl<'a> Archive<'a> {
         sink_error: &dyn Fn(io::Error) -> Error,
         monitor: Monitor<'_>,
     ) -> Result<()> {
+        self.bring()?;
         for part in &self.parts {
             match part {
                 Part::Bytes(bytes) => sink.write_all(bytes).map_err(sink_error)?,
@@ -204,6 +214,7 @@ impl<'a> Archive<'a> {
         sink_error: &(dyn Fn(io::Error) -> Error + Sync),
         monitor: Monitor<'_>,
     ) -> Result<()> {
+        self.bring()?;
         let mut pieces: Vec<(u64, usize, Piece<'_>)> = Vec::new();
         let mut layers: Vec<&Layer> = Vec::new();
         let mut offset = 0;

@@ -23,6 +23,16 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
         Ok(Box::new(self.open(0)?.take(size)))
     }
 
+    /// Gets the bytes near, where they are far and are not read from there.
+    /// It may take long; later calls of [`BlobContent::open`] do not.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be had.
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Returns the repository that has the bytes, if one does: another one of
     /// the same registry can take them from there.
     fn origin(&self) -> Option<&BlobOrigin> {

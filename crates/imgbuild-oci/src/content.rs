@@ -83,12 +83,21 @@ impl FileRange {
     /// When the file cannot be read.
     pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let reader = RangeReader {
-            range: self,
-            position: 0,
-        };
-        reader.take(limit).read_to_end(&mut bytes)?;
+        self.reader_from(0).take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads it from `offset` on.
+    pub fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
+        RangeReader {
+            range: self,
+            position: offset,
+        }
+    }
+
+    /// Returns where in its file it starts, and its size.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        (self.start, self.size)
     }
 
     /// Returns whether both are the same bytes of the same open file, as those

@@ -111,8 +111,9 @@ pub enum Error {
         found: Digest,
     },
 
-    /// A layer of the base image gave other bytes when it was read again.
-    #[error("the base image `{}` changed while it was being used", path.display())]
+    /// A layer of the base image is not what it was when it was first read, or
+    /// what its digest says.
+    #[error("the base image `{}` is damaged, or changed while it was being used", path.display())]
     BaseChanged {
         /// The layout or archive.
         path: PathBuf,

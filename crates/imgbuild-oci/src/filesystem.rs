@@ -19,6 +19,7 @@ use crate::source::Source;
 mod error;
 mod keep;
 mod layer;
+mod record;
 mod tree;
 
 pub use error::{FileSystemError, LayerError};
@@ -88,8 +89,23 @@ impl FileSystem {
         image: &SelectedImage,
         options: ReadOptions<'_>,
     ) -> Result<Self, FileSystemError> {
+        let file = tempfile::tempfile_in(options.scratch).map_err(|source| {
+            let directory = options.scratch.to_path_buf();
+            FileSystemError::Scratch { directory, source }
+        })?;
+        Self::read_keeping(source, image, options, file).map(|(files, _)| files)
+    }
+
+    /// As [`FileSystem::read`], with contents in `file`, which is empty; also
+    /// returns how many bytes that has then.
+    pub(crate) fn read_keeping(
+        source: &Source,
+        image: &SelectedImage,
+        options: ReadOptions<'_>,
+        file: std::fs::File,
+    ) -> Result<(Self, u64), FileSystemError> {
         let mut tree = Tree::new();
-        let mut keeper = Keeper::new(options)?;
+        let mut keeper = Keeper::new(options, file);
         let mut budget = expansion_limit(&image.layers);
         let mut blobs = Vec::new();
         for (index, selected) in image.layers.iter().enumerate() {
@@ -101,14 +117,15 @@ impl FileSystem {
                 })?;
             blobs.push(facts);
         }
-        keeper.finish()?;
+        let kept = keeper.finish()?;
         let (members, layers, specials) = tree.finish();
-        Ok(Self {
+        let files = Self {
             members,
             layers,
             specials,
             blobs,
-        })
+        };
+        Ok((files, kept))
     }
 
     /// Returns every directory, file and symbolic link but the root, sorted by

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::store::StoredBlob;
 
+pub(crate) use base::bring;
 use blob_file::BlobBytes;
 pub use build::build_layers;
 pub(crate) use piece::Piece;
@@ -49,8 +50,8 @@ pub struct Layer {
     digest: Digest,
     size: u64,
     diff_id: DiffId,
-    tar_size: u64,
-    entries: usize,
+    tar_size: Option<u64>,
+    entries: Option<usize>,
     is_reused: bool,
     bytes: LayerBytes,
 }
@@ -72,7 +73,7 @@ enum LayerBytes {
         crc: u32,
         place: Place,
     },
-    /// In a registry that says to have it; nothing has been read.
+    /// Elsewhere, by its digest; nothing has been read.
     Remote {
         content: Arc<dyn BlobContent>,
         digest: Digest,
@@ -160,15 +161,16 @@ impl Layer {
         self.diff_id
     }
 
-    /// Returns the size of the uncompressed tar in bytes.
+    /// Returns the size of the uncompressed tar in bytes; that of a layer that
+    /// nobody has looked into is not known.
     #[must_use]
-    pub fn tar_size(&self) -> u64 {
+    pub fn tar_size(&self) -> Option<u64> {
         self.tar_size
     }
 
-    /// Returns how many entries the tar has.
+    /// Returns how many entries the tar has, as far as it is known.
     #[must_use]
-    pub fn entries(&self) -> usize {
+    pub fn entries(&self) -> Option<usize> {
         self.entries
     }
 }
@@ -194,8 +196,8 @@ impl Layer {
             digest: *diff_id.as_digest(),
             size: changeset.tar_size(),
             diff_id,
-            tar_size: changeset.tar_size(),
-            entries: changeset.members().len(),
+            tar_size: Some(changeset.tar_size()),
+            entries: Some(changeset.members().len()),
             is_reused: record.is_some(),
             bytes: LayerBytes::Tar {
                 changeset: Arc::clone(changeset),
@@ -233,8 +235,8 @@ impl Layer {
             digest: found.digest,
             size: found.size,
             diff_id,
-            tar_size: changeset.tar_size(),
-            entries: changeset.members().len(),
+            tar_size: Some(changeset.tar_size()),
+            entries: Some(changeset.members().len()),
             is_reused: true,
             bytes: LayerBytes::Remote {
                 content: Arc::clone(&found.content),
@@ -256,8 +258,8 @@ impl Layer {
             digest: bytes.digest,
             size: bytes.size,
             diff_id,
-            tar_size: changeset.tar_size(),
-            entries: changeset.members().len(),
+            tar_size: Some(changeset.tar_size()),
+            entries: Some(changeset.members().len()),
             is_reused: false,
             bytes: LayerBytes::Blob {
                 file: bytes.file,

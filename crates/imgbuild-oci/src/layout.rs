@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
-use crate::layer::Layer;
+use crate::layer::{self, Layer};
 use crate::monitor::Monitor;
 use crate::reference::Reference;
 
@@ -220,6 +220,9 @@ impl Update<'_> {
     }
 
     fn add_image(&mut self, image: &Image, monitor: Monitor<'_>) -> Result<()> {
+        let path = |layer: &Layer| self.path.join(blob_name(layer.digest()));
+        let layers = image.layers().iter();
+        layer::bring(layers.filter(|layer| !has_size(&path(layer), layer.size())))?;
         for layer in image.layers() {
             self.add_layer(layer, monitor)?;
         }

@@ -5,6 +5,8 @@
 //! v1/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
 //! v1/blobs/sha256/HEX     compressed layers
 //! v1/bases/blobs/sha256/HEX  documents and layers of base images of registries
+//! v1/bases/systems/KEY    what base images hold, so that their layers are read once
+//! v1/systems/KEY          the state and the digest of the file above
 //! v1/outputs/KEY          a file that was written -> what it holds
 //! v1/notes/KEY            what else is known of files in a known state
 //! v1/tmp/                 files that are not complete
@@ -20,9 +22,11 @@ mod file_system;
 mod key;
 mod prune;
 mod record;
+mod systems;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +34,6 @@ use std::sync::{Mutex, OnceLock};
 
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
-use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::content::{FileState, HostFile, Timestamp};
@@ -41,6 +44,7 @@ pub(crate) use key::LayerKey;
 pub use prune::{Pruned, Usage};
 pub(crate) use record::LayerRecord;
 use record::{ContentRecord, OutputRecord, seal, unseal};
+use verify::is_blob;
 
 /// The size to which a store is pruned when nothing is said, in bytes.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
@@ -52,11 +56,23 @@ const LAYERS: &str = "layers";
 const CONTENTS: &str = "contents";
 const BLOBS: &str = "blobs/sha256";
 const BASES: &str = "bases/blobs/sha256";
+const BASE_SYSTEMS: &str = "bases/systems";
+const SYSTEMS: &str = "systems";
 const OUTPUTS: &str = "outputs";
 const NOTES: &str = "notes";
 const TEMPORARY: &str = "tmp";
 
-const DIRECTORIES: [&str; 7] = [LAYERS, CONTENTS, BLOBS, BASES, OUTPUTS, NOTES, TEMPORARY];
+const DIRECTORIES: [&str; 9] = [
+    LAYERS,
+    CONTENTS,
+    BLOBS,
+    BASES,
+    BASE_SYSTEMS,
+    SYSTEMS,
+    OUTPUTS,
+    NOTES,
+    TEMPORARY,
+];
 
 /// Tells backup programs to leave the directory out
 /// (<https://bford.info/cachedir/>).
@@ -468,23 +484,6 @@ pub(crate) fn compressed_identity(archive: Digest) -> Digest {
 /// Returns the identity of what lasts no longer than the machine runs.
 pub(crate) fn identity_of_boot(identity: Digest, boot: &[u8]) -> Digest {
     key::digest_of(&[b"not synced", boot, identity.as_bytes()])
-}
-
-fn is_blob(mut file: &std::fs::File, record: &ContentRecord) -> bool {
-    let mut buffer = vec![0; 256 * 1024];
-    let (mut sha, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => {
-                sha.update(&buffer[..count]);
-                crc.update(&buffer[..count]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-    }
-    Digest::from_hasher(sha) == record.digest && crc.finalize() == record.crc
 }
 
 #[cfg(test)]

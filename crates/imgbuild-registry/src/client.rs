@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
@@ -94,6 +95,8 @@ pub struct Client {
     policy: RetryPolicy,
     plain_http: bool,
     chunk_bytes: u64,
+    /// The size of chunks where uploads in one request have failed; 0 before.
+    chunks_that_work: AtomicU64,
 }
 
 /// One thing that the registry shall do.
@@ -207,6 +210,7 @@ impl Client {
             policy: options.retry,
             plain_http: options.plain_http,
             chunk_bytes: options.chunk_bytes.max(1),
+            chunks_that_work: AtomicU64::new(0),
         };
         client.transport.end_with(monitor);
         client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
@@ -263,6 +267,17 @@ impl Client {
 
     pub(crate) fn chunk_bytes(&self) -> u64 {
         self.chunk_bytes
+    }
+
+    /// Returns the size of chunks that another upload ended with, if this
+    /// registry does not take a blob in one request.
+    pub(crate) fn chunks_that_work(&self) -> Option<u64> {
+        let size = self.chunks_that_work.load(Ordering::Relaxed);
+        (size > 0).then_some(size)
+    }
+
+    pub(crate) fn remember_chunks(&self, size: u64) {
+        self.chunks_that_work.store(size, Ordering::Relaxed);
     }
 
     pub(crate) fn attempts(&self) -> Attempts {

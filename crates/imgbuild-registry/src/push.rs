@@ -131,7 +131,10 @@ impl Job<'_> {
         match self.send_once(&left.collect::<Vec<_>>()) {
             // A registry may forget a blob between two requests: what it
             // lacks now is sent, once.
-            Err(error) if lacks_blobs(&error) => self.send_once(&all),
+            Err(error) if lacks_blobs(&error) => {
+                self.blobs.trust_no_more();
+                self.send_once(&all)
+            }
             result => result,
         }
     }
@@ -150,10 +153,24 @@ impl Job<'_> {
             if !is_root && self.repository.manifest_digest(&reference)? == Some(document.digest) {
                 continue;
             }
-            self.repository
-                .put_manifest(&reference, &manifest_of(document))?;
+            match self
+                .repository
+                .put_manifest(&reference, &manifest_of(document))
+            {
+                // Its tags will do, and tell if something else is wrong.
+                Err(error) if is_root && self.will_do_with_tags(&error) => {}
+                result => result?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether what a registry refuses under its digest may get a tag at once.
+    fn will_do_with_tags(&self, error: &Error) -> bool {
+        let is_refused = error
+            .answer()
+            .is_some_and(|answer| matches!(answer.status(), 400 | 404 | 405 | 501));
+        is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
 
     /// Asks for every blob before any is sent.

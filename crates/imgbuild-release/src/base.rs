@@ -1,11 +1,14 @@
-//! The image that another one is built on: its files, its configuration, its
-//! layers.
+//! The image that another one is built on: its configuration, its layers, and
+//! its files, if they are of interest.
 //!
 //! Its layers come first, as they are. What lies above them follows the links
 //! of its directories and leaves their modes and owners as they are.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
+use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::entry::{Entry, EntryKind};
@@ -16,6 +19,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError};
 use imgbuild_oci::source::{Source, SourceError};
+use imgbuild_oci::store::Store;
 use serde_json::Value;
 
 use crate::contents::Contents;
@@ -24,14 +28,16 @@ use crate::error::{Error, Result};
 mod configuration;
 mod place;
 
-/// A base image. Its layers have been read and are what their descriptors
-/// say.
+/// A base image. Its documents are what their digests say; its layers have
+/// been read only if its files are known.
 #[derive(Debug)]
 pub struct Base {
     source: Source,
     name: String,
     image: SelectedImage,
-    files: FileSystem,
+    files: Option<FileSystem>,
+    /// The bytes of its layers, if they are not in the source.
+    contents: Vec<Arc<dyn BlobContent>>,
     configuration: Configuration,
     history: Vec<Value>,
 }
@@ -66,37 +72,80 @@ pub struct BaseOptions {
     pub platform: Option<Platform>,
     /// What to call the image if the source does not say.
     pub name: String,
-    /// The directory for contents that are looked at.
-    pub scratch: PathBuf,
 }
 
 impl Base {
-    /// Selects the image and reads its layers.
+    /// Selects the image and reads its documents.
     ///
     /// # Errors
     ///
-    /// When there is no such image, or it is not what its digests say, or no
-    /// system can be made of it.
+    /// When there is no such image, or its documents are not what their
+    /// digests say.
     pub fn open(source: Source, options: &BaseOptions) -> std::result::Result<Self, BaseError> {
         let platform = options.platform.as_ref();
         let image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
         if image.platform.os() != "linux" {
             return Err(BaseError::System(image.platform));
         }
-        let configuration = configuration::configuration(&image.config)?;
-        let read_options = ReadOptions {
-            scratch: &options.scratch,
-            keeps: &|_| false,
-        };
-        let files = FileSystem::read(&source, &image, read_options)?;
         Ok(Self {
             name: image.name.clone().unwrap_or_else(|| options.name.clone()),
             history: configuration::history(&image.config, image.layers.len()),
+            configuration: configuration::configuration(&image.config)?,
             source,
             image,
-            files,
-            configuration,
+            files: None,
+            contents: Vec::new(),
         })
+    }
+
+    /// Takes the bytes of each layer from elsewhere than the source.
+    #[must_use]
+    pub fn with_contents(
+        mut self,
+        content: impl FnMut(&SelectedLayer) -> Arc<dyn BlobContent>,
+    ) -> Self {
+        self.contents = self.image.layers.iter().map(content).collect();
+        self
+    }
+
+    /// Takes what the store knows of its files; returns whether that is
+    /// everything.
+    pub fn recall_files(&mut self, store: &Store) -> bool {
+        if self.files.is_none() {
+            self.files = store.file_system(&self.image.layers);
+        }
+        self.files.is_some()
+    }
+
+    /// Reads its layers, and has the store remember what they hold. Contents
+    /// that matter wait there, or in the directory `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// When a layer is not what its digests say, or no system can be made of
+    /// all.
+    pub fn read_files(
+        &mut self,
+        store: Option<&Store>,
+        scratch: &Path,
+    ) -> std::result::Result<(), BaseError> {
+        let options = ReadOptions {
+            scratch,
+            keeps: &|_| false,
+        };
+        let files = match store {
+            Some(store) => store.read_file_system(&self.source, &self.image, options),
+            None => FileSystem::read(&self.source, &self.image, options),
+        };
+        self.files = Some(files?);
+        Ok(())
+    }
+
+    /// Returns whether its files are known: what is laid over it follows its
+    /// links then, and repeats its directories as they are.
+    #[must_use]
+    pub fn knows_files(&self) -> bool {
+        self.files.is_some()
     }
 
     /// Returns the name, for annotations.
@@ -144,9 +193,15 @@ impl Base {
         contents.over(self.members(), self.path())
     }
 
-    /// Returns everything that it has, sorted by path.
+    /// Returns everything that it is known to have, sorted by path.
     pub(crate) fn members(&self) -> &[Member] {
-        self.files.members()
+        self.files.as_ref().map_or(&[], FileSystem::members)
+    }
+
+    /// Returns where it has devices and the like.
+    fn specials(&self) -> Option<&BTreeSet<ImagePath>> {
+        let specials = self.files.as_ref().map(FileSystem::specials);
+        specials.filter(|specials| !specials.is_empty())
     }
 
     /// Returns its `PATH`.
@@ -158,18 +213,24 @@ impl Base {
 
     /// Returns its directory at exactly this path.
     pub(crate) fn directory(&self, path: &ImagePath) -> Option<&Entry> {
-        let member = self.files.get(path)?;
+        let member = self.files.as_ref()?.get(path)?;
         let is_directory = member.entry.kind == EntryKind::Directory;
         is_directory.then_some(&member.entry)
     }
 
     /// Opens its layers to be written.
     pub(crate) fn open_layers(&self) -> Result<Vec<Layer>> {
-        let layers = self.image.layers.iter().zip(self.files.blobs());
-        layers
-            .map(|(layer, facts)| Layer::of_base(&self.source, layer, *facts, "base"))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(Error::Image)
+        let facts = self.files.as_ref().map(FileSystem::blobs);
+        let open = |(index, layer): (usize, &SelectedLayer)| {
+            let facts = facts.and_then(|facts| facts.get(index)).copied();
+            match self.contents.get(index) {
+                Some(content) => Ok(Layer::of_content(layer, facts, Arc::clone(content), "base")),
+                None => Layer::of_base(&self.source, layer, facts, "base"),
+            }
+        };
+        let layers = self.image.layers.iter().enumerate().map(open);
+        let layers = layers.collect::<std::result::Result<_, _>>();
+        layers.map_err(Error::Image)
     }
 }
 

@@ -162,7 +162,7 @@ impl Plan {
         if options.has_skeleton {
             own.extend(skeleton(&users, user));
         }
-        own.extend(own_directories(options, &config, (&users, user))?);
+        own.extend(directories(options, &config, (&users, user), base_image)?);
         set_mtime(&mut own, options.mtime);
         let ground = Ground {
             base: base_image,
@@ -359,10 +359,11 @@ fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
 
 /// The working directory, so that no engine has to make one; volumes and
 /// writable directories, so that the user may write to them.
-fn own_directories(
+fn directories(
     options: &PlanOptions,
     config: &Configuration,
     (contents, user): (&Contents<'_>, User),
+    base: Option<&Base>,
 ) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     for path in options.configuration.volumes.union(&options.writable) {
@@ -376,7 +377,11 @@ fn own_directories(
     if let Some(path) = &config.working_dir {
         let path = ImagePath::parse(path).map_err(Error::Path)?;
         let is_there = matches!(contents.resolve(&path), End::There(_));
-        let is_base = is_there && contents.own(&path).is_none();
+        let is_base = match base.filter(|base| !base.knows_files()) {
+            // Where it starts, it has a directory, or the engine makes one.
+            Some(base) => !is_there && config.working_dir == base.configuration().working_dir,
+            None => is_there && contents.own(&path).is_none(),
+        };
         if !path.is_root() && !is_base {
             members.push(Entry::directory(path).into());
         }

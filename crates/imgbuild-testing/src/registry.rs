@@ -32,6 +32,9 @@ pub struct Behavior {
     pub max_body: Option<u64>,
     /// Whether uploads in one request are refused.
     pub chunks_only: bool,
+    /// Whether it knows only what Docker sends: a body with `PUT` is an error of
+    /// the server, `Range` counts bytes, and manifests have tags.
+    pub minimal: bool,
     /// Whether `HEAD` is an unknown method.
     pub no_head: bool,
     /// Whether mounts are ignored.

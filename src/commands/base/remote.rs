@@ -1,29 +1,27 @@
 //! A base image of a registry: fetched once, then found by its digest.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::BlobOrigin;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError, select_manifest};
+use imgbuild_oci::selection::{SelectedLayer, SelectionError, select_manifest};
 use imgbuild_oci::source::{ManifestDescriptor, Source};
-use imgbuild_oci::store::Bases;
+use imgbuild_oci::store::Store;
 use imgbuild_registry::repository::Repository;
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
-use imgbuild_release::release::Release;
 use serde::Deserialize;
 
-use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries, TRANSPORT};
+use super::Request;
+use super::shelf::{Shelf, ShelfBlob};
+use crate::commands::registry::TRANSPORT;
 use crate::failure::{Failure, Result};
-use crate::ui::{Ui, bytes_text, count_text};
 
 const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -41,13 +39,10 @@ pub(crate) struct Pin(pub(crate) String);
 
 /// A base image of a registry, about to be opened.
 pub(crate) struct Remote<'a> {
-    reference: &'a Reference,
-    registries: &'a mut Registries,
+    shelf: &'a Arc<Shelf>,
+    store: Option<&'a Store>,
     named: &'a mut Option<Digest>,
-    /// Reached when something of it is needed.
-    repository: Option<Repository>,
-    bases: &'a Bases,
-    ui: &'a Ui,
+    request: &'a Request<'a>,
 }
 
 /// What an index says of something below it.
@@ -75,40 +70,33 @@ struct Config {
 }
 
 impl<'a> Remote<'a> {
-    pub(crate) fn new(
-        reference: &'a Reference,
-        (registries, named): (&'a mut Registries, &'a mut Option<Digest>),
-        bases: &'a Bases,
-        ui: &'a Ui,
+    pub(super) fn new(
+        (shelf, store, named): (&'a Arc<Shelf>, Option<&'a Store>, &'a mut Option<Digest>),
+        request: &'a Request<'a>,
     ) -> Self {
         Self {
-            reference,
-            registries,
+            shelf,
+            store,
             named,
-            repository: None,
-            bases,
-            ui,
+            request,
         }
     }
 
-    /// Fetches what is missing, and opens the image.
-    pub(super) fn open(
-        mut self,
-        platform: Option<&Platform>,
-        (release, additions): (&Release, &[Member]),
-        scratch: &Path,
-    ) -> Result<(Base, Pin)> {
+    /// Fetches what is missing of its documents, and of its layers if somebody
+    /// has to look into them, and opens the image.
+    pub(super) fn open(mut self) -> Result<(Base, Pin)> {
         let digest = self.resolve()?;
         let pin = self.pin(digest);
-        if self.reference.digest().is_none() {
-            self.ui.status(&format!("base: {}", pin.0));
+        if self.reference().digest().is_none() {
+            self.request.ui.status(&format!("base: {}", pin.0));
         }
         let root = self.descriptor(digest)?;
-        let mut platform = platform.cloned();
+        let mut platform = self.request.arguments.platform.clone();
         let mut chosen = self.choose(&root, platform.as_ref())?;
         let is_undecided = matches!(chosen, Err(SelectionError::Several { .. }));
         if is_undecided && platform.is_none() {
-            platform = closure::release_platform(release, additions);
+            let request = self.request;
+            platform = closure::release_platform(request.release, request.additions);
             if platform.is_some() {
                 chosen = self.choose(&root, platform.as_ref())?;
             }
@@ -118,19 +106,22 @@ impl<'a> Remote<'a> {
             tag: None,
             platform,
             name: self.name(),
-            scratch: scratch.to_path_buf(),
         };
         let base = self.open_image(manifest.digest, &options)?;
         Ok((base, pin))
     }
 
+    fn reference(&self) -> &'a Reference {
+        self.shelf.reference()
+    }
+
     /// Returns the digest of what is named, which a reference without one
     /// leaves to the registry.
     fn resolve(&mut self) -> Result<Digest> {
-        if let Some(digest) = self.reference.digest().or(self.named.as_ref()) {
+        if let Some(digest) = self.reference().digest().or(self.named.as_ref()) {
             return Ok(*digest);
         }
-        let tag = self.reference.tag().unwrap_or_default();
+        let tag = self.reference().tag().unwrap_or_default();
         let Some(found) = self.repository()?.manifest(tag)? else {
             return Err(self.missing());
         };
@@ -140,14 +131,14 @@ impl<'a> Remote<'a> {
     }
 
     fn missing(&self) -> Failure {
-        let failure = Failure::build(format!("there is no image `{}`", self.reference));
+        let failure = Failure::build(format!("there is no image `{}`", self.reference()));
         failure
             .hint("see that repository and tag are right; what may not be seen is not found either")
     }
 
     /// The name without a digest.
     fn name(&self) -> String {
-        let reference = self.reference;
+        let reference = self.reference();
         let tagged = reference.tag().and_then(|tag| reference.with_tag(tag));
         match tagged {
             Some(tagged) => tagged.to_string(),
@@ -160,28 +151,24 @@ impl<'a> Remote<'a> {
     }
 
     fn unusable(&self, source: BaseError) -> Failure {
-        let path = PathBuf::from(format!("{TRANSPORT}{}", self.reference));
+        let path = PathBuf::from(format!("{TRANSPORT}{}", self.reference()));
         let source = Box::new(source);
         Error::Base { path, source }.into()
     }
 
-    fn repository(&mut self) -> Result<&Repository> {
-        let repository = match self.repository.take() {
-            Some(repository) => repository,
-            None => self.registries.repository(self.reference, Access::Pull)?,
-        };
-        Ok(self.repository.insert(repository))
+    fn repository(&self) -> Result<Repository> {
+        self.shelf.repository()
     }
 
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let mut file = self.bases.new_file(digest).map_err(Failure::build)?;
+        let mut file = self.shelf.bases.new_file(digest).map_err(Failure::build)?;
         file.write_all(bytes).map_err(Failure::build)?;
-        file.keep().map_err(Failure::build)
+        file.keep().map(drop).map_err(Failure::build)
     }
 
     /// Reads a manifest or an index, from here or from there.
     fn document(&mut self, digest: Digest) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.bases.document(&digest) {
+        if let Some(bytes) = self.shelf.bases.document(&digest) {
             return Ok(bytes);
         }
         let Some(found) = self.repository()?.manifest(&digest.to_string())? else {
@@ -196,7 +183,7 @@ impl<'a> Remote<'a> {
         let start = serde_json::from_slice(&bytes).map_err(|error| {
             Failure::build(format!(
                 "the document {digest} of `{TRANSPORT}{}` is no manifest: {error}",
-                self.reference
+                self.reference()
             ))
         })?;
         Ok((start, bytes.len() as u64))
@@ -218,11 +205,8 @@ impl<'a> Remote<'a> {
     }
 
     fn source(&self, root: &ManifestDescriptor) -> Source {
-        let origin = BlobOrigin {
-            registry: self.reference.registry().to_owned(),
-            repository: self.reference.repository().to_owned(),
-        };
-        self.bases.source(root.clone(), origin)
+        let origin = self.shelf.origin();
+        self.shelf.bases.source(root.clone(), origin)
     }
 
     /// Finds the image that is meant, as in a layout.
@@ -262,7 +246,7 @@ impl<'a> Remote<'a> {
         let Some(config) = self.start(manifest)?.0.config else {
             return Ok(());
         };
-        if self.bases.document(&config.digest).is_some() {
+        if self.shelf.bases.document(&config.digest).is_some() {
             return Ok(());
         }
         let bytes = self
@@ -271,74 +255,41 @@ impl<'a> Remote<'a> {
         self.keep(&config.digest, &bytes)
     }
 
-    /// Opens the image of a manifest. If a layer that was here already is
-    /// damaged, all are fetched again, once.
+    /// Opens the image of a manifest.
     fn open_image(&mut self, manifest: Digest, options: &BaseOptions) -> Result<Base> {
         self.fetch_config(manifest)?;
         let root = self.descriptor(manifest)?;
-        let selected = SelectedImage::select(&self.source(&root), None, options.platform.as_ref());
-        let selected = selected.map_err(|error| self.unusable(error.into()))?;
-        let fetched = self.fetch_layers(&selected.layers)?;
-        let mut opened = Base::open(self.source(&root), options);
-        let was_here = fetched < selected.layers.len();
-        if was_here && matches!(opened, Err(BaseError::FileSystem(_))) {
-            for layer in &selected.layers {
-                self.bases.forget(&layer.digest);
-            }
-            self.fetch_layers(&selected.layers)?;
-            opened = Base::open(self.source(&root), options);
+        let opened = Base::open(self.source(&root), options);
+        let opened = opened.map_err(|error| self.unusable(error))?;
+        let mut known: BTreeMap<Digest, Arc<dyn BlobContent>> = BTreeMap::new();
+        let mut base = opened.with_contents(|layer| {
+            let blob = || Arc::new(ShelfBlob::new(self.shelf, layer.digest, layer.size));
+            Arc::clone(known.entry(layer.digest).or_insert_with(|| blob()))
+        });
+        if self.request.needs_files(&base)? {
+            self.look_into(&mut base)?;
         }
-        opened.map_err(|error| self.unusable(error))
+        Ok(base)
     }
 
-    /// Fetches the layers that are not here, several at a time, and returns
-    /// how many.
-    fn fetch_layers(&mut self, layers: &[SelectedLayer]) -> Result<usize> {
-        let mut missing: Vec<(Digest, u64)> = Vec::new();
-        for layer in layers {
-            let blob = (layer.digest, layer.size);
-            if !missing.contains(&blob) && !self.bases.has(&layer.digest, layer.size) {
-                missing.push(blob);
+    /// Finds out what lies where, at best without the layers. If one that was
+    /// here already is damaged, all are fetched again, once.
+    fn look_into(&self, base: &mut Base) -> Result<()> {
+        if self.store.is_some_and(|store| base.recall_files(store)) {
+            return Ok(());
+        }
+        let blob = |layer: &SelectedLayer| (layer.digest, layer.size);
+        let blobs: Vec<(Digest, u64)> = base.layers().iter().map(blob).collect();
+        let fetched = self.shelf.fetch(&blobs)?;
+        let mut read = base.read_files(self.store, self.request.scratch);
+        let was_here = fetched < blobs.len();
+        if was_here && matches!(read, Err(BaseError::FileSystem(_))) {
+            for (digest, _) in &blobs {
+                self.shelf.bases.forget(digest);
             }
+            self.shelf.fetch(&blobs)?;
+            read = base.read_files(self.store, self.request.scratch);
         }
-        if missing.is_empty() {
-            return Ok(0);
-        }
-        let bytes = missing.iter().map(|(_, size)| size).sum();
-        let (count, size) = (count_text(missing.len(), "layer"), bytes_text(bytes));
-        self.ui
-            .status(&format!("fetching {count} of the base image, {size}"));
-        let bases = self.bases;
-        fetch(self.repository()?, bases, &missing)?;
-        Ok(missing.len())
+        read.map_err(|error| self.unusable(error))
     }
-}
-
-/// Fetches blobs; the first failure ends them all.
-fn fetch(repository: &Repository, bases: &Bases, blobs: &[(Digest, u64)]) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    let run = || {
-        while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = fetch_one(repository, bases, *blob) {
-                next.store(blobs.len(), Ordering::Relaxed);
-                let mut failure = failure.lock().expect("no holder of the lock panics");
-                failure.get_or_insert(error);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..PARALLEL_BLOBS.min(blobs.len()) {
-            scope.spawn(run);
-        }
-        run();
-    });
-    let failure = failure.into_inner().expect("no holder of the lock panics");
-    failure.map_or(Ok(()), Err)
-}
-
-fn fetch_one(repository: &Repository, bases: &Bases, (digest, size): (Digest, u64)) -> Result<()> {
-    let mut file = bases.new_file(&digest).map_err(Failure::build)?;
-    repository.read_blob(&digest, size, &mut file)?;
-    file.keep().map_err(Failure::build)
 }

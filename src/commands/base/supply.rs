@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::store::{Bases, Store};
+use imgbuild_oci::store::Store;
 
+use super::shelf::Shelf;
 use crate::args::BuildArguments;
 use crate::commands::cache;
 use crate::commands::registry::{self, Registries};
@@ -16,11 +17,11 @@ use crate::failure::Result;
 use crate::ui::Ui;
 
 /// The way to registries, and the place for what comes from there. A place
-/// that is not the cache's goes with it, so it lives as long as the build.
+/// that is not the cache's goes with it and with all layers that lie there.
 pub(crate) struct Supply {
-    bases: Bases,
+    shelf: Arc<Shelf>,
     store: Option<Arc<Store>>,
-    network: Option<(Arc<AtomicBool>, Registries)>,
+    network: (Arc<AtomicBool>, Registries),
     /// What the tag named when it was asked for first: all platforms of one
     /// run get the same base.
     named: Option<Digest>,
@@ -34,27 +35,28 @@ impl Supply {
         (cache, scratch): (&Cache, &Path),
         ui: &Ui,
     ) -> Result<Option<Self>> {
-        if super::reference(&arguments.base).is_none() {
+        let Some(reference) = super::reference(&arguments.base) else {
             return Ok(None);
-        }
+        };
         let network = registry::connect(arguments, targets, ui)?;
         let (bases, store) = cache::open_bases(cache, &arguments.cache, scratch, ui)?;
+        let shelf = Shelf::new(reference, network.1.clone(), bases, ui);
         Ok(Some(Self {
-            bases,
+            shelf: Arc::new(shelf),
             store,
-            network: Some(network),
+            network,
             named: None,
         }))
     }
 
-    /// Hands the way to registries on, once the base is open.
-    pub(crate) fn network(&mut self) -> Option<(Arc<AtomicBool>, Registries)> {
-        self.network.take()
+    /// The same way to registries, for what is done with the image: layers of
+    /// the base may still be fetched then.
+    pub(crate) fn network(&self) -> (Arc<AtomicBool>, Registries) {
+        self.network.clone()
     }
 
-    pub(super) fn parts(&mut self) -> Option<(&Bases, &mut Registries, &mut Option<Digest>)> {
-        let (_, registries) = self.network.as_mut()?;
-        Some((&self.bases, registries, &mut self.named))
+    pub(super) fn parts(&mut self) -> (&Arc<Shelf>, Option<&Store>, &mut Option<Digest>) {
+        (&self.shelf, self.store.as_deref(), &mut self.named)
     }
 
     /// Has the cache pruned after the build, as after every one that adds to

@@ -30,6 +30,16 @@ pub enum FileSystemError {
     },
 }
 
+impl FileSystemError {
+    /// Whether it is the place for contents that failed, and not the image.
+    pub(crate) fn is_of_scratch(&self) -> bool {
+        match self {
+            Self::Scratch { .. } => true,
+            Self::Layer { source, .. } => matches!(**source, LayerError::Scratch { .. }),
+        }
+    }
+}
+
 /// What is wrong with a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

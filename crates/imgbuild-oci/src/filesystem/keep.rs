@@ -26,19 +26,16 @@ pub(super) struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    pub(super) fn new(options: ReadOptions<'a>) -> Result<Self, FileSystemError> {
-        let file = tempfile::tempfile_in(options.scratch).map_err(|source| {
-            let directory = options.scratch.to_path_buf();
-            FileSystemError::Scratch { directory, source }
-        })?;
+    /// Keeps contents in `file`, from its beginning.
+    pub(super) fn new(options: ReadOptions<'a>, file: std::fs::File) -> Self {
         let file = Arc::new(file);
-        Ok(Self {
+        Self {
             options,
             writer: BufWriter::with_capacity(BUFFER_BYTES, Arc::clone(&file)),
             file,
             position: 0,
             buffer: vec![0; BUFFER_BYTES],
-        })
+        }
     }
 
     /// Looks at the beginning of a file, and keeps the rest if it matters.
@@ -101,11 +98,13 @@ impl<'a> Keeper<'a> {
         self.options.scratch.to_path_buf()
     }
 
-    /// Makes everything readable.
-    pub(super) fn finish(mut self) -> Result<(), FileSystemError> {
+    /// Makes everything readable; returns how many bytes were kept.
+    pub(super) fn finish(mut self) -> Result<u64, FileSystemError> {
         let directory = self.directory();
-        let flushed = self.writer.flush();
-        flushed.map_err(|source| FileSystemError::Scratch { directory, source })
+        match self.writer.flush() {
+            Ok(()) => Ok(self.position),
+            Err(source) => Err(FileSystemError::Scratch { directory, source }),
+        }
     }
 }
 

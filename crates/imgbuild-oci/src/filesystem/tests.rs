@@ -337,7 +337,7 @@ fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
         scratch: opened.scratch(),
         keeps: &|_| false,
     };
-    let mut keeper = Keeper::new(options).unwrap();
+    let mut keeper = Keeper::new(options, tempfile::tempfile().unwrap());
     let mut budget = 1500;
     let result = layer::read(
         &source,
@@ -392,7 +392,7 @@ proptest! {
         let mut tree = Tree::new();
         let directory = tempfile::tempdir().unwrap();
         let options = ReadOptions { scratch: directory.path(), keeps: &|_| false };
-        let mut keeper = Keeper::new(options).unwrap();
+        let mut keeper = Keeper::new(options, tempfile::tempfile().unwrap());
         for (index, lines) in layers.iter().enumerate() {
             let lines: Vec<Line<'_>> = lines
                 .iter()

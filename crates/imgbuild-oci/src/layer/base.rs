@@ -1,16 +1,26 @@
 //! Layers that others have made, taken over byte for byte.
 
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::schedule::run_in_turn;
 use super::{Layer, LayerBytes, Place};
+use crate::blob::{BlobContent, BlobOrigin};
+use crate::content::FileRange;
+use crate::digest::{Digest, DigestReader};
 use crate::error::{Error, Result};
 use crate::filesystem::BlobFacts;
 use crate::selection::SelectedLayer;
 use crate::source::{Source, SourceError};
 
+/// How many layers are fetched at a time.
+const PARALLEL_LAYERS: usize = 4;
+
 impl Layer {
-    /// Takes a layer of another image as it is. It has been read, and `facts`
-    /// say what it was then; it is written from where it lies.
+    /// Takes a layer of another image as it is, from where it lies. `facts`
+    /// say what it was when it was read; without them, its digest is compared
+    /// when it is written.
     ///
     /// # Errors
     ///
@@ -18,7 +28,7 @@ impl Layer {
     pub fn of_base(
         source: &Source,
         layer: &SelectedLayer,
-        facts: BlobFacts,
+        facts: Option<BlobFacts>,
         name: impl Into<String>,
     ) -> Result<Self> {
         let missing = || SourceError::Missing {
@@ -36,22 +46,179 @@ impl Layer {
                 path: path.to_path_buf(),
             });
         }
-        Ok(Self {
-            name: name.into(),
+        let file = Arc::new(file);
+        let origin = source.origin().cloned().map(Arc::new);
+        let bytes = match facts {
+            Some(facts) => LayerBytes::Blob {
+                file,
+                offset,
+                crc: facts.crc,
+                place: Place::Base(path.into(), origin),
+            },
+            None => LayerBytes::Remote {
+                content: Arc::new(UnreadBlob {
+                    range: FileRange::new(file, offset, layer.size),
+                    digest: layer.digest,
+                    path: path.to_path_buf(),
+                    origin,
+                }),
+                digest: layer.digest,
+            },
+        };
+        Ok(Self::taken_over(layer, facts, name.into(), bytes))
+    }
+
+    /// Takes a layer of another image whose bytes are elsewhere.
+    #[must_use]
+    pub fn of_content(
+        layer: &SelectedLayer,
+        facts: Option<BlobFacts>,
+        content: Arc<dyn BlobContent>,
+        name: impl Into<String>,
+    ) -> Self {
+        let digest = layer.digest;
+        let bytes = LayerBytes::Remote { content, digest };
+        Self::taken_over(layer, facts, name.into(), bytes)
+    }
+
+    fn taken_over(
+        layer: &SelectedLayer,
+        facts: Option<BlobFacts>,
+        name: String,
+        bytes: LayerBytes,
+    ) -> Self {
+        Self {
+            name,
             media_type: layer.media_type.clone(),
             annotations: layer.annotations.clone(),
             digest: layer.digest,
             size: layer.size,
             diff_id: layer.diff_id,
-            tar_size: facts.tar_size,
-            entries: facts.entries,
+            tar_size: facts.map(|facts| facts.tar_size),
+            entries: facts.map(|facts| facts.entries),
             is_reused: true,
-            bytes: LayerBytes::Blob {
-                file: Arc::new(file),
-                offset,
-                crc: facts.crc,
-                place: Place::Base(path.into(), source.origin().cloned().map(Arc::new)),
-            },
-        })
+            bytes,
+        }
+    }
+}
+
+/// Gets the bytes of layers near that are elsewhere, several at a time.
+///
+/// # Errors
+///
+/// When one cannot be had.
+pub(crate) fn bring<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
+    let far = layers.filter_map(|layer| match &layer.bytes {
+        LayerBytes::Remote { content, digest } => Some((content, *digest)),
+        LayerBytes::Tar { .. } | LayerBytes::Blob { .. } => None,
+    });
+    let far: Vec<_> = far.collect();
+    run_in_turn(PARALLEL_LAYERS.min(far.len()), far.len(), |turn| {
+        let (content, digest) = far[turn];
+        let prepared = content.prepare();
+        prepared.map_err(|source| Error::Blob { digest, source })
+    })
+}
+
+/// A blob of a layout or archive that nobody has looked into.
+#[derive(Debug)]
+struct UnreadBlob {
+    range: FileRange,
+    digest: Digest,
+    path: PathBuf,
+    origin: Option<Arc<BlobOrigin>>,
+}
+
+impl BlobContent for UnreadBlob {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        if offset > 0 {
+            return Ok(Box::new(self.range.reader_from(offset)));
+        }
+        Ok(Box::new(CheckedReader {
+            blob: self,
+            left: self.range.place().1,
+            reader: Some(DigestReader::new(self.range.reader_from(0))),
+        }))
+    }
+
+    fn origin(&self) -> Option<&BlobOrigin> {
+        self.origin.as_deref()
+    }
+}
+
+/// Compares the digest before the last bytes are handed out.
+struct CheckedReader<'a, R> {
+    blob: &'a UnreadBlob,
+    left: u64,
+    reader: Option<DigestReader<R>>,
+}
+
+impl<R: Read> Read for CheckedReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(0);
+        };
+        let count = reader.read(buffer)?;
+        self.left -= count as u64;
+        let is_end = self.left == 0 || (count == 0 && !buffer.is_empty());
+        if is_end && let Some(reader) = self.reader.take() {
+            let (_, found, _) = reader.finish();
+            if found != self.blob.digest {
+                let path = self.blob.path.clone();
+                return Err(io::Error::other(Error::BaseChanged { path }));
+            }
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(bytes: &[u8], digest: Digest) -> UnreadBlob {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("blob");
+        fs_err::write(&path, bytes).unwrap();
+        let (file, _) = fs_err::File::open(&path).unwrap().into_parts();
+        UnreadBlob {
+            range: FileRange::new(Arc::new(file), 2, bytes.len() as u64 - 2),
+            digest,
+            path,
+            origin: None,
+        }
+    }
+
+    fn read(blob: &UnreadBlob, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        blob.open(offset)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn an_unread_blob_gives_its_bytes_from_any_place() {
+        let blob = blob(b"..bytes", Digest::of(b"bytes"));
+        assert_eq!(read(&blob, 0).unwrap(), b"bytes");
+        assert_eq!(read(&blob, 3).unwrap(), b"es");
+        assert_eq!(read(&blob, 5).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_unread_blob_that_is_another_fails_before_its_end() {
+        let blob = blob(b"..bytes", Digest::of(b"other"));
+        let mut reader = blob.open(0).unwrap();
+        assert_eq!(reader.read(&mut [0; 4]).unwrap(), 4);
+        let error = reader.read(&mut [0; 4]).unwrap_err();
+        assert!(error.to_string().contains("the base image"), "{error}");
+    }
+
+    #[test]
+    fn a_blob_that_became_shorter_is_another() {
+        let blob = blob(b"..bytes", Digest::of(b"bytes"));
+        let short = UnreadBlob {
+            range: FileRange::new(Arc::new(tempfile::tempfile().unwrap()), 0, 5),
+            ..blob
+        };
+        assert!(read(&short, 0).is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::{NamedTempFile, TempDir};
 
+use super::verify::hash;
 use super::{BASES, Store, TEMPORARY, mark_used};
 use crate::blob::BlobOrigin;
 use crate::digest::Digest;
@@ -82,6 +83,21 @@ impl Bases {
         is_there
     }
 
+    /// Opens a blob, if it is there and is what its digest says; a damaged one
+    /// is forgotten.
+    #[must_use]
+    pub fn open(&self, digest: &Digest, size: u64) -> Option<std::fs::File> {
+        if !self.has(digest, size) {
+            return None;
+        }
+        let (file, _) = fs::File::open(self.path(digest)).ok()?.into_parts();
+        let is_right = hash(&file).is_ok_and(|(found, _)| found == *digest);
+        if !is_right {
+            self.forget(digest);
+        }
+        is_right.then_some(file)
+    }
+
     /// Returns a document, if it is there and is what its digest says.
     #[must_use]
     pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
@@ -129,14 +145,15 @@ impl Bases {
 }
 
 impl NewBlobFile {
-    /// Gives the blob its name: it is complete, and has been checked.
+    /// Gives the blob its name: it is complete, and has been checked. Returns
+    /// the open file, which nobody can take away.
     ///
     /// # Errors
     ///
     /// When it cannot have the name.
-    pub fn keep(self) -> io::Result<()> {
+    pub fn keep(self) -> io::Result<std::fs::File> {
         let Self { file, path } = self;
-        let kept = file.persist(&path).map(drop);
+        let kept = file.persist(&path);
         kept.map_err(|error| named(&path, &error.error))
     }
 }
@@ -173,7 +190,7 @@ mod tests {
         assert!(bases.document(&digest).is_none());
         let mut file = bases.new_file(&digest).unwrap();
         file.write_all(b"{}").unwrap();
-        file.keep().unwrap();
+        drop(file.keep().unwrap());
         assert_eq!(bases.document(&digest).unwrap(), b"{}");
         assert!(bases.has(&digest, 2));
         assert!(!bases.has(&digest, 3));
@@ -182,12 +199,27 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_is_opened_only_if_it_is_right() {
+        let (_directory, bases) = place();
+        let digest = Digest::of(b"layer");
+        assert!(bases.open(&digest, 5).is_none());
+        for (bytes, is_right) in [(b"layer", true), (b"lager", false)] {
+            let mut file = bases.new_file(&digest).unwrap();
+            file.write_all(bytes).unwrap();
+            drop(file.keep().unwrap());
+            assert!(bases.has(&digest, 5));
+            assert_eq!(bases.open(&digest, 5).is_some(), is_right);
+        }
+        assert!(!bases.has(&digest, 5), "it was forgotten");
+    }
+
+    #[test]
     fn a_damaged_document_and_an_unfinished_one_are_not_there() {
         let (_directory, bases) = place();
         let digest = Digest::of(b"{}");
         let mut file = bases.new_file(&digest).unwrap();
         file.write_all(b"[]").unwrap();
-        file.keep().unwrap();
+        drop(file.keep().unwrap());
         assert!(bases.document(&digest).is_none());
         let other = Digest::of(b"[]");
         let mut file = bases.new_file(&other).unwrap();

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use fs_err as fs;
 
 use super::record::ContentRecord;
-use super::{BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, Store, TEMPORARY};
+use super::{
+    BASE_SYSTEMS, BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, SYSTEMS, Store,
+    TEMPORARY,
+};
 use crate::content::{FileState, Timestamp};
 
 /// What a small file takes on a disk, in bytes.
@@ -26,9 +29,10 @@ pub struct Usage {
     pub blobs: usize,
     /// Their bytes.
     pub blob_bytes: u64,
-    /// The bytes of documents and layers of base images.
+    /// The bytes of documents and layers of base images, and of what is known
+    /// of their files.
     pub base_bytes: u64,
-    /// How many of them there are.
+    /// How many of these files there are.
     pub bases: usize,
     /// How many records there are.
     pub records: usize,
@@ -73,11 +77,13 @@ impl Store {
             usage.blobs += 1;
             usage.blob_bytes += blob.state.size;
         }
-        for found in self.files(BASES)? {
-            usage.bases += 1;
-            usage.base_bytes += found.state.size;
+        for directory in [BASES, BASE_SYSTEMS] {
+            for found in self.files(directory)? {
+                usage.bases += 1;
+                usage.base_bytes += found.state.size;
+            }
         }
-        for directory in [LAYERS, CONTENTS, OUTPUTS, NOTES] {
+        for directory in [LAYERS, CONTENTS, SYSTEMS, OUTPUTS, NOTES] {
             usage.records += self.files(directory)?.len();
         }
         usage.bytes = usage.blob_bytes + usage.base_bytes;
@@ -151,29 +157,23 @@ impl Store {
         Ok(())
     }
 
-    /// A blob goes with the records that lead to it; every other record by
-    /// itself.
+    /// A blob goes with the records that lead to it, and so does what is
+    /// known of a base image's files; every other record by itself.
     fn units(&self) -> io::Result<Vec<Unit>> {
-        let mut blobs: BTreeMap<String, Unit> = BTreeMap::new();
-        for found in self.files(BLOBS)? {
-            let unit = Unit {
-                used: found.state.mtime,
-                bytes: found.state.size,
-                paths: vec![found.path],
-            };
-            blobs.insert(found.name, unit);
-        }
+        let mut blobs = self.units_by_name(BLOBS)?;
+        let mut systems = self.units_by_name(BASE_SYSTEMS)?;
         let mut units = Vec::new();
+        for found in self.files(SYSTEMS)? {
+            match systems.get_mut(&found.name) {
+                Some(unit) => unit.add_record(found),
+                None => units.push(Unit::of_record(found)),
+            }
+        }
         for found in self.files(CONTENTS)? {
             let record = fs::read(&found.path).ok();
             let record = record.and_then(|bytes| ContentRecord::decode(&bytes));
             match record.and_then(|record| blobs.get_mut(&record.digest.hex())) {
-                Some(unit) => {
-                    unit.used = unit.used.max(found.state.mtime);
-                    unit.bytes += RECORD_BYTES;
-                    // The record first: it must not lead to nothing.
-                    unit.paths.insert(0, found.path);
-                }
+                Some(unit) => unit.add_record(found),
                 None => units.push(Unit::of_record(found)),
             }
         }
@@ -181,19 +181,31 @@ impl Store {
             units.extend(self.files(directory)?.into_iter().map(Unit::of_record));
         }
         units.extend(blobs.into_values());
-        units.extend(self.files(BASES)?.into_iter().map(|found| Unit {
-            used: found.state.mtime,
-            bytes: found.state.size,
-            paths: vec![found.path],
-        }));
+        units.extend(systems.into_values());
+        units.extend(self.units_by_name(BASES)?.into_values());
         Ok(units)
+    }
+
+    fn units_by_name(&self, directory: &str) -> io::Result<BTreeMap<String, Unit>> {
+        let units = self.files(directory)?.into_iter().map(|found| {
+            let unit = Unit {
+                used: found.state.mtime,
+                bytes: found.state.size,
+                paths: vec![found.path],
+            };
+            (found.name, unit)
+        });
+        Ok(units.collect())
     }
 
     fn files(&self, directory: &str) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
         let entries = match fs::read_dir(self.root.join(directory)) {
             // A store of an older version has no base images.
-            Err(error) if directory == BASES && error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if [BASES, BASE_SYSTEMS, SYSTEMS].contains(&directory)
+                    && error.kind() == io::ErrorKind::NotFound =>
+            {
                 return Ok(files);
             }
             entries => entries?,
@@ -223,5 +235,12 @@ impl Unit {
             bytes: RECORD_BYTES,
             paths: vec![found.path],
         }
+    }
+
+    fn add_record(&mut self, found: Found) {
+        self.used = self.used.max(found.state.mtime);
+        self.bytes += RECORD_BYTES;
+        // The record first: it must not lead to nothing.
+        self.paths.insert(0, found.path);
     }
 }

@@ -33,6 +33,14 @@ pub(super) struct OutputRecord {
     pub(super) state: FileState,
 }
 
+/// The file that says what the layers of a base image hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SystemRecord {
+    pub(super) digest: Digest,
+    /// The state of the file when it was known to be right.
+    pub(super) state: FileState,
+}
+
 /// Puts `payload` between the magic and a checksum.
 pub(super) fn seal(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -107,6 +115,26 @@ impl OutputRecord {
         let mut fields = Fields(unseal(Self::KIND, bytes)?);
         let record = Self {
             identity: fields.digest()?,
+            state: fields.state()?,
+        };
+        fields.is_at_end().then_some(record)
+    }
+}
+
+impl SystemRecord {
+    /// [`super::NOTE_KIND`] comes before.
+    pub(super) const KIND: u8 = 5;
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut payload = self.digest.as_bytes().to_vec();
+        push_state(&mut payload, &self.state);
+        seal(Self::KIND, &payload)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(unseal(Self::KIND, bytes)?);
+        let record = Self {
+            digest: fields.digest()?,
             state: fields.state()?,
         };
         fields.is_at_end().then_some(record)
@@ -213,6 +241,11 @@ mod tests {
             state: state(),
         };
         assert_eq!(OutputRecord::decode(&output.encode()), Some(output));
+        let system = SystemRecord {
+            digest: Digest::of(b"system"),
+            state: state(),
+        };
+        assert_eq!(SystemRecord::decode(&system.encode()), Some(system));
     }
 
     #[test]
@@ -232,5 +265,6 @@ mod tests {
         }
         assert_eq!(LayerRecord::decode(&bytes), None);
         assert_eq!(ContentRecord::decode(&bytes), None);
+        assert_eq!(SystemRecord::decode(&bytes), None);
     }
 }

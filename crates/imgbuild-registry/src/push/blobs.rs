@@ -1,6 +1,7 @@
 //! One blob on its way to a repository.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use imgbuild_oci::parcel::ParcelBlob;
 
@@ -34,6 +35,8 @@ pub(super) struct Blobs<'a> {
     repository: &'a Repository,
     mount_from: &'a [String],
     counts: Mutex<Counts>,
+    /// Whether the repository has lost something that it had.
+    is_forgetful: AtomicBool,
 }
 
 impl<'a> Blobs<'a> {
@@ -42,6 +45,7 @@ impl<'a> Blobs<'a> {
             repository,
             mount_from,
             counts: Mutex::new(Counts::default()),
+            is_forgetful: AtomicBool::new(false),
         }
     }
 
@@ -49,9 +53,16 @@ impl<'a> Blobs<'a> {
         *self.counts.lock().expect("no holder of the lock panics")
     }
 
+    /// From now on, asks for what should be there.
+    pub(super) fn trust_no_more(&self) {
+        self.is_forgetful.store(true, Ordering::Relaxed);
+    }
+
     /// Returns whether the repository has a blob.
     pub(super) fn is_there(&self, blob: &ParcelBlob) -> Result<bool> {
-        Ok(self.is_from_here(blob) || self.repository.has_blob(&blob.digest, blob.size)?)
+        let is_trusted = !self.is_forgetful.load(Ordering::Relaxed);
+        Ok(is_trusted && self.is_from_here(blob)
+            || self.repository.has_blob(&blob.digest, blob.size)?)
     }
 
     /// Whether a blob was named by a manifest of this very repository, which

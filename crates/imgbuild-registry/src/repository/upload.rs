@@ -52,6 +52,8 @@ struct Session {
 /// How an upload has gone so far, over all its sessions.
 struct Effort {
     way: Way,
+    /// Whether the registry takes no blob in one request, however small.
+    is_never_whole: bool,
     attempts: Attempts,
     requests: u32,
 }
@@ -131,8 +133,10 @@ impl Repository {
     }
 
     fn send(&self, blob: Outgoing<'_>, session: Option<Session>) -> Result<()> {
+        let known = self.client.chunks_that_work();
         let mut effort = Effort {
-            way: Way::Whole,
+            way: known.map_or(Way::Whole, Way::Chunks),
+            is_never_whole: false,
             attempts: self.client.attempts(),
             requests: 0,
         };
@@ -149,12 +153,22 @@ impl Repository {
             loop {
                 check(self.client.monitor())?;
                 match self.advance(blob, &mut open, &mut effort)? {
-                    Outcome::Done => return Ok(()),
+                    Outcome::Done => {
+                        self.remember(&effort);
+                        return Ok(());
+                    }
                     Outcome::Continue => {}
                     Outcome::Restart if sessions < MAX_SESSIONS => break,
                     Outcome::Restart => return Err(self.lost(blob, &open)),
                 }
             }
+        }
+    }
+
+    /// Spares the next blobs what has failed with this one.
+    fn remember(&self, effort: &Effort) {
+        if let (Way::Chunks(size), true) = (effort.way, effort.is_never_whole) {
+            self.client.remember_chunks(size);
         }
     }
 
@@ -182,8 +196,10 @@ impl Repository {
         if effort.requests > MAX_REQUESTS {
             return Err(self.lost(blob, session));
         }
+        let is_complete = session.offset == blob.size;
         let tried = match effort.way {
-            _ if session.offset == blob.size && blob.size > 0 => self.finish(blob, session, false),
+            Way::Chunks(_) if is_complete => self.finish(blob, session, false),
+            Way::Whole if is_complete && blob.size > 0 => self.finish(blob, session, false),
             // A registry that has a part takes the rest by a chunk only.
             Way::Whole if session.offset == 0 => self.finish(blob, session, true),
             Way::Whole => self.chunk(blob, session, u64::MAX),
@@ -210,6 +226,7 @@ impl Repository {
         error: Error,
     ) -> Result<Outcome> {
         let Effort { way, attempts, .. } = effort;
+        let is_whole = *way == Way::Whole && session.offset == 0;
         let before = session.offset;
         let monitor = self.client.monitor();
         if has_denied(&error) {
@@ -221,9 +238,18 @@ impl Repository {
         }
         match error.answer().map(Answer::status) {
             // Too much at once, or not in this way.
-            Some(400 | 404 | 405 | 411 | 413 | 415 | 501) if *way == Way::Whole && before == 0 => {
+            Some(status @ (400 | 404 | 405 | 411 | 413 | 415 | 501)) if is_whole => {
+                effort.is_never_whole = status != 413;
                 *way = Way::Chunks(self.client.chunk_bytes().max(session.min_chunk));
                 return Ok(Outcome::Restart);
+            }
+            // Some say this of what they do not know: all of it in a chunk, as
+            // Docker sends it, is known everywhere.
+            Some(500) if is_whole => {
+                effort.is_never_whole = true;
+                *way = Way::Chunks(u64::MAX);
+                attempts.wait(monitor, error)?;
+                return self.find_offset(blob, session);
             }
             Some(413) => {
                 *way = self.smaller(*way, session.min_chunk).ok_or(error)?;
@@ -280,8 +306,9 @@ impl Repository {
                 self.client
                     .follow(&call, &response.url, location, Problem::NoLocation)?;
         }
-        // Without a range, it has what was sent.
-        match found.unwrap_or(end) {
+        // Without a range, it has what was sent. Some count the bytes where they
+        // should name the last: nobody has a byte that was not sent.
+        match found.filter(|found| *found != end + 1).unwrap_or(end) {
             found if found > end => {
                 let problem = Problem::Offset { sent: end, found };
                 Err(self.problem(&step, problem))
@@ -412,7 +439,7 @@ fn is_damage(error: &Error) -> bool {
 fn smaller(way: Way, first: u64, min_chunk: u64) -> Option<Way> {
     let size = match way {
         Way::Whole => first,
-        Way::Chunks(size) => size / 2,
+        Way::Chunks(size) => (size / 2).min(first),
     };
     let least = (first >> MAX_HALVINGS).max(1);
     (size >= min_chunk.max(least)).then_some(Way::Chunks(size))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use imgbuild_registry::error::Error;
 use imgbuild_registry::push::{PushOptions, push};
 use imgbuild_registry::repository::Repository;
-use imgbuild_testing::registry::{Answer, Behavior, Fault, Location};
+use imgbuild_testing::registry::{Answer, Behavior, Fault, Location, Request};
 
 use crate::support::{Bench, REPOSITORY, image, index, text_of};
 
@@ -333,6 +333,66 @@ fn a_registry_without_some_methods_or_headers_will_do() {
         }
         bench.assert_has(&image);
     }
+}
+
+#[test]
+fn a_registry_that_knows_only_what_docker_sends_will_do() {
+    let bench = Bench::new(Behavior {
+        minimal: true,
+        no_mount: true,
+        no_digest: true,
+        no_range: true,
+        ..Behavior::default()
+    });
+    let image = image(5, &[350_000, 10, 0, 70_000]);
+    let repository = Repository::to_push(bench.client().unwrap(), REPOSITORY);
+    let options = PushOptions {
+        tags: &["1".to_owned()],
+        parallel: 1,
+        mount_from: &[],
+        sent: None,
+    };
+    for expected in [5, 0] {
+        let pushed = push(&repository, &image, options);
+        let pushed = pushed.unwrap_or_else(|error| panic!("{}", text_of(&error)));
+        assert_eq!(pushed.uploaded, expected);
+    }
+    bench.assert_has(&image);
+    // The first blob shows that one request does not do, and no other tries it.
+    let requests = bench.registry.requests();
+    let whole = |one: &&Request| one.method == "PUT" && one.target.contains("/blobs/");
+    let bodies = requests.iter().filter(whole);
+    assert_eq!(bodies.filter(|one| !one.body.is_empty()).count(), 1);
+    assert_eq!(bench.monitor.waits.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_registry_that_claims_more_bytes_than_were_sent_is_left() {
+    let bench = Bench::new(Behavior {
+        chunks_only: true,
+        ..Behavior::default()
+    });
+    let lie = Fault::Header("range", Some("0-99999999".to_owned()));
+    bench.registry.fail(usize::MAX, "PATCH", "/uploads/", lie);
+    let text = text_of(&bench.push(&image(5, &[350_000])).unwrap_err());
+    assert!(text.contains("100000000"), "{text}");
+    assert_eq!(bench.tagged(), None);
+}
+
+#[test]
+fn a_manifest_that_is_refused_is_told_once_for_its_tag() {
+    let bench = Bench::new(Behavior::default());
+    let refusal = Answer::new(400)
+        .saying(r#"{"errors":[{"code":"MANIFEST_INVALID","message":"no such thing here"}]}"#);
+    bench
+        .registry
+        .fail(usize::MAX, "PUT", "/manifests/", Fault::Answer(refusal));
+    let text = text_of(&bench.push(&image(5, &[3000])).unwrap_err());
+    assert!(
+        text.contains("400 Bad Request: MANIFEST_INVALID: no such thing here"),
+        "{text}"
+    );
+    assert_eq!(bench.tagged(), None);
 }
 
 #[test]

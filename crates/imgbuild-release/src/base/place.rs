@@ -65,8 +65,9 @@ impl Base {
         member: &Member,
         place: ImagePath,
     ) -> std::result::Result<ImagePath, Refusal> {
-        let specials = self.files.specials();
-        let is_special = |path: &ImagePath| !specials.is_empty() && specials.contains(path);
+        let specials = self.specials();
+        let is_special =
+            |path: &ImagePath| specials.is_some_and(|specials| specials.contains(path));
         if let Some(parent) = place.ancestors().find(is_special) {
             let path = place;
             return Err(Refusal::BelowAFile { path, parent });

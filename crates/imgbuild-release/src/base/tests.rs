@@ -63,10 +63,12 @@ fn base(members: Vec<Member>) -> (tempfile::TempDir, Base) {
     let source = Source::open(&layout, directory.path()).unwrap();
     let options = BaseOptions {
         name: "base".to_owned(),
-        scratch: directory.path().to_path_buf(),
         ..BaseOptions::default()
     };
-    let base = Base::open(source, &options).unwrap();
+    let mut base = Base::open(source, &options).unwrap();
+    assert!(!base.knows_files());
+    base.read_files(None, directory.path()).unwrap();
+    assert!(base.knows_files());
     (directory, base)
 }
 

@@ -50,6 +50,9 @@ impl Shared {
                 .saying("{}");
         }
         let mut answer = if let Some((name, reference)) = rest.rsplit_once("/manifests/") {
+            if behavior.minimal && request.method == "PUT" && reference.contains(':') {
+                return error(400, "UNSUPPORTED");
+            }
             manifests(&mut contents, request, name, reference)
         } else if let Some((name, session)) = rest.rsplit_once("/blobs/uploads/") {
             self.uploads(&behavior, &mut contents, request, (name, session))
@@ -117,6 +120,9 @@ impl Shared {
         if wrong_state || !contents.uploads.contains_key(session) {
             return error(404, "BLOB_UPLOAD_UNKNOWN");
         }
+        if behavior.minimal && request.method == "GET" {
+            return Answer::new(405);
+        }
         let have = contents.uploads[session].len();
         match request.method.as_str() {
             "GET" => self.in_progress(behavior, 204, (name, session), have),
@@ -156,7 +162,8 @@ impl Shared {
         have: usize,
     ) -> Answer {
         let path = format!("/v2/{name}/blobs/uploads/{session}");
-        let mut answer = Answer::new(status).with("range", format!("0-{}", have.saturating_sub(1)));
+        let last = have.saturating_sub(usize::from(!behavior.minimal));
+        let mut answer = Answer::new(status).with("range", format!("0-{last}"));
         match behavior.location {
             Location::Path => answer = answer.with("location", path),
             Location::Absolute => {
@@ -241,6 +248,9 @@ fn finish_upload(
 ) -> Answer {
     if behavior.chunks_only && !request.body.is_empty() {
         return error(405, "UNSUPPORTED");
+    }
+    if behavior.minimal && !request.body.is_empty() {
+        return Answer::new(500).saying("feature not supported");
     }
     let Some(digest) = request.parameters("digest").pop() else {
         return error(400, "DIGEST_INVALID");

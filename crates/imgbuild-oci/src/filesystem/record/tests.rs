@@ -1,0 +1,223 @@
+use std::io::Seek;
+
+use super::*;
+
+fn path(text: &str) -> ImagePath {
+    ImagePath::parse(text).unwrap()
+}
+
+/// A file system of two layers with the contents `shell` and `conf`, and the
+/// file that they lie in.
+fn sample() -> (File, FileSystem) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"shellconf").unwrap();
+    let shared = Arc::new(file.try_clone().unwrap());
+    let kept = |at: &str, start, size| Member {
+        entry: Entry {
+            owner: Owner {
+                uid: u32::MAX,
+                gid: 7,
+            },
+            mtime: u64::MAX,
+            ..Entry::file(path(at), size, 0o4755)
+        },
+        content: Some(Content::Range(FileRange::new(
+            Arc::clone(&shared),
+            start,
+            size,
+        ))),
+    };
+    let mut empty: Member = Entry::file(path("/etc/empty"), 0, 0o600).into();
+    empty.content = Some(Content::Bytes(Arc::default()));
+    let members = vec![
+        Entry::directory(path("/bin")).into(),
+        Entry::directory(path("/bin-old")).into(),
+        kept("/bin/sh", 0, 5),
+        Entry::directory(path("/etc")).into(),
+        kept("/etc/conf", 5, 4),
+        empty,
+        Entry::symlink(path("/etc/link"), b"\xff".to_vec()).into(),
+        Entry::file(path("/large"), u64::MAX, 0o644).into(),
+    ];
+    let facts = |crc| BlobFacts {
+        crc,
+        tar_size: 1 << 40,
+        entries: 3,
+    };
+    let files = FileSystem {
+        layers: vec![0, 0, 1, 0, 0, 1, 1, 0],
+        members,
+        specials: BTreeSet::from([path("/dev/null")]),
+        blobs: vec![facts(u32::MAX), facts(0)],
+    };
+    (file, files)
+}
+
+fn shown(files: &FileSystem) -> String {
+    let members = files.members().iter().map(|member| {
+        let bytes = member.content.as_ref().map(|content| {
+            let bytes = content.first_bytes(100).unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        format!("{:?} {bytes:?}\n", member.entry)
+    });
+    let members: String = members.collect();
+    format!(
+        "{members}{:?} {:?} {:?}",
+        files.layers, files.specials, files.blobs
+    )
+}
+
+fn bytes_of(mut file: &File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Option<FileSystem> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    FileSystem::of_record(file, 2)
+}
+
+fn recorded() -> (Vec<u8>, FileSystem) {
+    let (file, files) = sample();
+    files.write_record(&file, 9).unwrap();
+    (bytes_of(&file), files)
+}
+
+#[test]
+fn a_record_reads_as_what_was_written() {
+    let (bytes, files) = recorded();
+    let found = read(&bytes).unwrap();
+    assert_eq!(shown(&found), shown(&files));
+}
+
+#[test]
+fn a_record_is_for_its_number_of_layers() {
+    let (bytes, _) = recorded();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    assert!(FileSystem::of_record(file, 3).is_none());
+}
+
+#[test]
+fn what_is_cut_or_altered_is_no_record() {
+    let (bytes, _) = recorded();
+    for length in 0..bytes.len() {
+        assert!(read(&bytes[..length]).is_none(), "{length}");
+    }
+    // The contents before it have no digest here: the store looks at that.
+    for place in 9..bytes.len() {
+        for bit in [1, 0x40, 0x80] {
+            let mut altered = bytes.clone();
+            altered[place] ^= bit;
+            assert!(read(&altered).is_none(), "{place}");
+        }
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert!(read(&longer).is_none());
+}
+
+/// A record without contents whose index has one layer and these bytes.
+fn hostile(write: impl FnOnce(&mut Index<Vec<u8>>) -> io::Result<()>) -> Option<FileSystem> {
+    let mut index = Index {
+        sink: Vec::new(),
+        crc: crc32fast::Hasher::new(),
+    };
+    index.number(1).unwrap();
+    for fact in [1, 2, 3] {
+        index.number(fact).unwrap();
+    }
+    write(&mut index).unwrap();
+    let Index { mut sink, crc } = index;
+    sink.extend_from_slice(&0_u64.to_le_bytes());
+    sink.extend_from_slice(&crc.finalize().to_le_bytes());
+    sink.extend_from_slice(MAGIC);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&sink).unwrap();
+    FileSystem::of_record(file, 1)
+}
+
+/// The members of a record as somebody else would write them.
+fn forged(members: &[(&[u8], u32, u8, &[u8])]) -> Option<FileSystem> {
+    hostile(|index| {
+        index.number(members.len() as u64)?;
+        for (path, mode, tag, rest) in members {
+            index.text(path)?;
+            index.small(0)?;
+            index.small(*mode)?;
+            index.bytes(&[0; 16])?;
+            index.bytes(&[*tag])?;
+            index.bytes(rest)?;
+        }
+        index.number(0)
+    })
+}
+
+#[test]
+fn a_right_checksum_alone_makes_no_record() {
+    let directory = |path: &'static [u8]| (path, 0o755, DIRECTORY, &b""[..]);
+    let good = [directory(b"/a"), directory(b"/a/b")];
+    assert_eq!(forged(&good).unwrap().members().len(), 2);
+    let outside = [1_u64.to_le_bytes(), 0_u64.to_le_bytes()].concat();
+    let around = [2_u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
+    for (what, members) in [
+        ("unsorted", vec![directory(b"/b"), directory(b"/a")]),
+        ("twice", vec![directory(b"/a"), directory(b"/a")]),
+        ("without parent", vec![directory(b"/a/b")]),
+        ("below nothing", vec![directory(b"/a"), directory(b"/b/c")]),
+        (
+            "below a link",
+            vec![(b"/a", 0o777, SYMLINK, b"\x01\0\0\0x"), directory(b"/a/b")],
+        ),
+        ("the root", vec![directory(b"/")]),
+        ("out of the root", vec![directory(b"/../a")]),
+        ("another spelling", vec![directory(b"//a")]),
+        ("relative", vec![directory(b"a")]),
+        ("a wide mode", vec![(b"/a", 0o10_000, DIRECTORY, b"")]),
+        ("no target", vec![(b"/a", 0o777, SYMLINK, b"\0\0\0\0")]),
+        (
+            "an endless target",
+            vec![(b"/a", 0o777, SYMLINK, b"\xff\xff\xff\xff")],
+        ),
+        (
+            "contents elsewhere",
+            vec![(b"/a", 0o644, KEPT_FILE, &outside)],
+        ),
+        ("contents around", vec![(b"/a", 0o644, KEPT_FILE, &around)]),
+        ("an unknown kind", vec![(b"/a", 0o644, 9, b"")]),
+    ] {
+        assert!(forged(&members).is_none(), "{what}");
+    }
+}
+
+#[test]
+fn numbers_alone_take_no_memory() {
+    assert!(hostile(|index| index.number(u64::MAX)).is_none());
+    assert!(
+        hostile(|index| {
+            index.number(0)?;
+            index.number(u64::MAX)
+        })
+        .is_none()
+    );
+    assert!(
+        hostile(|index| {
+            index.number(1)?;
+            index.small(u32::MAX)
+        })
+        .is_none()
+    );
+}
+
+#[test]
+fn what_a_record_cannot_say_is_not_written() {
+    let (file, mut files) = sample();
+    files.members[6].entry.kind = EntryKind::Symlink {
+        target: vec![b'x'; MAX_TARGET_BYTES + 1],
+    };
+    assert!(files.write_record(&file, 9).is_err());
+}

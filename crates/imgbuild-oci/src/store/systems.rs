@@ -1,0 +1,167 @@
+//! What base images hold, by the digests of their layers: for the next image
+//! on the same base, neither is a layer read again nor decompressed.
+//!
+//! ```text
+//! v1/systems/KEY        the state and the digest of the file beside it
+//! v1/bases/systems/KEY  members, and the contents of those that say what runs
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use fs_err as fs;
+use tempfile::NamedTempFile;
+
+use super::record::SystemRecord;
+use super::verify::hash;
+use super::{BASE_SYSTEMS, SYSTEMS, Store, key};
+use crate::content::FileState;
+use crate::digest::Digest;
+use crate::filesystem::{FileSystem, FileSystemError, ReadOptions};
+use crate::selection::{SelectedImage, SelectedLayer};
+use crate::source::Source;
+
+/// Names what is kept and how it is written; it changes with both.
+const FORMAT: &[u8] = b"file system 1";
+
+/// No record is as long.
+const MAX_RECORD_BYTES: u64 = 4096;
+
+impl Store {
+    /// Returns what an image with these layers holds, if it is known.
+    ///
+    /// A file that is not as it was left is hashed first. What is damaged is
+    /// forgotten.
+    #[must_use]
+    pub fn file_system(&self, layers: &[SelectedLayer]) -> Option<FileSystem> {
+        let name = key_of(layers).hex();
+        let place = self.path(SYSTEMS, &name);
+        let path = self.path(BASE_SYSTEMS, &name);
+        let record = read_record(&place)?;
+        let found = self.read_system(&record, &name, &path, layers.len());
+        match found {
+            Some(_) => self.touch(&place),
+            None => {
+                self.forget(&place);
+                self.forget(&path);
+            }
+        }
+        found
+    }
+
+    fn read_system(
+        &self,
+        record: &SystemRecord,
+        name: &str,
+        path: &Path,
+        layers: usize,
+    ) -> Option<FileSystem> {
+        let (file, _) = fs::File::open(path).ok()?.into_parts();
+        let state = FileState::of(&file.metadata().ok()?);
+        if state != record.state {
+            let is_right = state.size == record.state.size
+                && hash(&file).is_ok_and(|(digest, _)| digest == record.digest);
+            if !is_right {
+                return None;
+            }
+            let record = SystemRecord { state, ..*record };
+            self.save(SYSTEMS, name, &record.encode());
+        }
+        FileSystem::of_record(file, layers)
+    }
+
+    /// Reads the layers of an image, and remembers what they hold. A store
+    /// that cannot take it is no reason to fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::read`].
+    pub fn read_file_system(
+        &self,
+        source: &Source,
+        image: &SelectedImage,
+        options: ReadOptions<'_>,
+    ) -> Result<FileSystem, FileSystemError> {
+        let place = match self.is_writable {
+            true => self.new_system(),
+            false => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        };
+        let opened = place.and_then(|file| Ok((file.as_file().try_clone()?, file)));
+        let (contents, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                if self.is_writable {
+                    self.note_problem(&error);
+                }
+                return FileSystem::read(source, image, options);
+            }
+        };
+        match FileSystem::read_keeping(source, image, options, contents) {
+            Ok((found, kept)) => {
+                if let Err(error) = self.keep_system(file, &found, kept, &image.layers) {
+                    self.note_problem(&error);
+                }
+                Ok(found)
+            }
+            // The store has no room; the scratch directory may have.
+            Err(error) if error.is_of_scratch() => {
+                drop(file);
+                self.note_problem(&io::Error::other(error));
+                FileSystem::read(source, image, options)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a file for contents. A store of an older version has no place
+    /// for it yet.
+    fn new_system(&self) -> io::Result<NamedTempFile> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for directory in [SYSTEMS, BASE_SYSTEMS] {
+            builder.create(self.root.join(directory))?;
+        }
+        self.new_temporary()
+    }
+
+    fn keep_system(
+        &self,
+        file: NamedTempFile,
+        found: &FileSystem,
+        kept: u64,
+        layers: &[SelectedLayer],
+    ) -> io::Result<()> {
+        found.write_record(file.as_file(), kept)?;
+        let (digest, _) = hash(file.as_file())?;
+        let read_only = std::fs::Permissions::from_mode(0o444);
+        // Of no use but as a hint to whoever looks at it.
+        drop(file.as_file().set_permissions(read_only));
+        let name = key_of(layers).hex();
+        let file: File = file.persist(self.path(BASE_SYSTEMS, &name))?;
+        let state = FileState::of(&file.metadata()?);
+        let record = SystemRecord { digest, state };
+        self.save(SYSTEMS, &name, &record.encode());
+        Ok(())
+    }
+}
+
+/// What is found in layers depends on nothing else.
+fn key_of(layers: &[SelectedLayer]) -> Digest {
+    let mut texts: Vec<&[u8]> = vec![FORMAT, env!("CARGO_PKG_VERSION").as_bytes()];
+    for layer in layers {
+        texts.push(layer.digest.as_bytes());
+        texts.push(layer.diff_id.as_digest().as_bytes());
+    }
+    key::digest_of(&texts)
+}
+
+fn read_record(path: &Path) -> Option<SystemRecord> {
+    let size = fs::symlink_metadata(path).ok()?.len();
+    let bytes = (size <= MAX_RECORD_BYTES).then(|| fs::read(path).ok())?;
+    SystemRecord::decode(&bytes?)
+}
+
+#[cfg(test)]
+mod tests;
