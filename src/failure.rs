@@ -260,6 +260,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::Command { .. } => hint(
             "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
         ),
+        ReleaseError::UnknownBaseUser { .. } => hint(
+            "run as another user with `--user`, as `--user 1000:1000`, or as root with `--no-user`; or take a base image that knows its user",
+        ),
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }

@@ -131,6 +131,20 @@ pub enum Error {
         known: Vec<String>,
     },
 
+    /// The base image names a user that it does not have.
+    #[error(
+        "the base image runs as `{user}`, and its passwd and group files have no `{name}` (known: {})",
+        list(known)
+    )]
+    UnknownBaseUser {
+        /// What the base image says.
+        user: String,
+        /// The name of it that is unknown.
+        name: String,
+        /// The names in its passwd or group file.
+        known: Vec<String>,
+    },
+
     /// Libraries that are asked for, and that are nowhere.
     #[error("libraries that the image needs were not found{}", Shown(missing))]
     MissingLibraries {

@@ -9,7 +9,7 @@ use super::PlanOptions;
 use crate::base::Base;
 use crate::certificates::BUNDLE_PATH;
 use crate::command::{Command, default_path, resolve};
-use crate::contents::Contents;
+use crate::contents::{Contents, End};
 use crate::error::Result;
 use crate::release::{Kind, Release};
 
@@ -90,10 +90,12 @@ pub(crate) fn configuration(
     let base = environment.base.map_or(&nothing, Base::configuration);
     let keeps = |field| !given.cleared.fields.contains(&field);
     let is_all_base = command.is_inherited && options.command.cmd.is_none();
+    let is_base =
+        environment.base.is_some() && (is_all_base || runs_base(release, contents, &command));
     let working_dir = match (&given.working_dir, release.kind()) {
         (Some(path), _) => Some(path.to_string()),
         (None, _) if !keeps(Field::WorkingDir) => None,
-        (None, Kind::Mix | Kind::Tree) if !is_all_base || base.working_dir.is_none() => {
+        (None, Kind::Mix | Kind::Tree) if !is_base || base.working_dir.is_none() => {
             Some(release.prefix().to_string())
         }
         (None, Kind::Mix | Kind::Tree | Kind::Cargo) => base.working_dir.clone(),
@@ -135,6 +137,30 @@ pub(crate) fn configuration(
         working_dir,
         others: base.others.clone(),
     })
+}
+
+/// Returns whether containers run a program of the base image that nothing
+/// of the release is told to: with it goes the base's working directory. One
+/// that is given the name of a file of the release, as `python3 app.py` is,
+/// looks for that where the release lies.
+fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> bool {
+    let words = [command.entrypoint.as_deref(), command.cmd.as_deref()];
+    let words = words.map(Option::unwrap_or_default).concat();
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let is_own = |path: &ImagePath| match contents.resolve(path) {
+        End::There(end) => contents.own(&end).is_some(),
+        End::Nothing(_) | End::Loop => false,
+    };
+    let prefix = release.prefix();
+    let path = ImagePath::parse(program).ok();
+    let is_release = path.is_some_and(|path| is_own(&path) || path.starts_with(prefix));
+    let names_own = |word: &String| {
+        let path = prefix.join(word).ok();
+        !word.is_empty() && !word.starts_with('/') && path.is_some_and(|path| is_own(&path))
+    };
+    !is_release && !arguments.iter().any(names_own)
 }
 
 fn env(
