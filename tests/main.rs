@@ -40,6 +40,8 @@ mod engine;
 mod flags;
 /// The digests of the fixtures' images.
 mod goldens;
+/// Directories that hold a release and are none.
+mod levels;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
 /// Archives without a manifest as sources: copied, built on, checked.

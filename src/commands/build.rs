@@ -148,7 +148,9 @@ impl Frame<'_> {
             let mut options =
                 plan_options(build, names, self.is_compressed, &ingredients, self.mtime)?;
             found.apply(&mut options);
-            let plan = Plan::new(ingredients, &options)?;
+            let below = failure::release_below(ingredients.release.warnings());
+            let plan = Plan::new(ingredients, &options)
+                .map_err(|error| failure::of_plan(error, below.as_deref()))?;
             plans.push(Planned {
                 plan,
                 found,
@@ -213,6 +215,7 @@ fn open_release(arguments: &BuildArguments, matches: &ArgMatches, mtime: u64) ->
             BootChoice::Direct => Boot::Direct,
             BootChoice::Script => Boot::Script,
         },
+        variables: options::configuration(arguments)?.env,
         mtime,
     };
     let release = Release::open(root, &options)?;

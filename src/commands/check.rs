@@ -92,6 +92,8 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
             BASE_TOO_OLD.clone_into(&mut finding.remedy);
         } else if finding.rule == Rule::WrongArchitecture && plan.base().is_some() {
             BASE_FOR_OTHERS.clone_into(&mut finding.remedy);
+        } else if finding.rule == Rule::EnvironmentUnused {
+            finding.remedy = environment_first(finding, plan);
         } else if is_command(finding.rule) && has_space(finding) {
             ONE_STRING.clone_into(&mut finding.remedy);
         } else if let Some(flags) = flags(finding.rule) {
@@ -99,6 +101,18 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
         }
     }
     findings
+}
+
+/// How to have a virtual environment found first.
+fn environment_first(finding: &Finding, plan: &Plan) -> String {
+    let environment = finding.path.as_ref().map(ImagePath::to_string);
+    let variables = plan.image().config.env.iter();
+    let mut paths = variables.filter_map(|variable| variable.strip_prefix("PATH="));
+    format!(
+        "put it first in `PATH` with `--env PATH={}/bin:{}`",
+        environment.unwrap_or_default(),
+        paths.next().unwrap_or_default()
+    )
 }
 
 /// Returns why the image is not made, if it is not.
@@ -189,6 +203,12 @@ fn flags(rule: Rule) -> Option<&'static str> {
         }
         Rule::WrongArchitecture => {
             "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
+        }
+        Rule::ErlangMissing => {
+            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or take a base image with an Erlang of that version with `--base`"
+        }
+        Rule::ReleaseIncomplete => {
+            "take it out of `--exclude`, put it in with `--add`, or name another one with `--env`, as `RELEASE_VM_ARGS=/app/other.args`; what lies outside of the release can be mounted"
         }
         Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
         Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
