@@ -13,7 +13,6 @@ use crate::support::docker::Engine;
 use crate::support::{has_tools, image};
 
 mod copies;
-mod fake;
 mod indexes;
 mod others;
 mod processor;
@@ -223,7 +222,7 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
     }
     let sandbox = with_small_release();
     let registry = Registry::plain(&sandbox);
-    let layout = fake::two_platforms(&sandbox);
+    let layout = indexes::two_platforms(&sandbox);
     let target = format!("docker://{}/me/app:1", registry.name());
     let pushed = sandbox.run(["copy", &layout, &target]).success();
     let digest = pushed.stdout_text().trim_end().to_owned();
