@@ -15,6 +15,7 @@ use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
+use super::given;
 use super::registry::{self, Access, Output, Push, Registries};
 use crate::args::CopyArguments;
 use crate::failure::{Failure, Result};
@@ -164,6 +165,7 @@ pub(super) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
             let failure = Failure::command_line(error.to_string());
             failure.hint("imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` and paths of these")
         })?;
+    given::must_exist(text, name.path())?;
     let source = Arc::new(name.open(&env::temp_dir()).map_err(Failure::build)?);
     let roots = source.roots().map_err(Failure::build)?;
     let root = choose(&name, &source, &roots)?;
