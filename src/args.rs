@@ -123,8 +123,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`,
-    /// or a path whose kind is recognized
+    /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:NAME]`, or a path whose kind is recognized
     pub(crate) source: String,
 
     /// The name or tag of the image, if the source has several

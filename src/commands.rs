@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod given;
 pub(crate) mod index;
 pub(crate) mod load;
+pub(crate) mod not_selected;
 pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod provenance;

@@ -215,6 +215,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
             Some("leave the base image alone, and run imgbuild again; `imgbuild validate` lists all that is wrong with it".to_owned())
         }
+        ImageError::Source(_) => Some(
+            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it".to_owned(),
+        ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
@@ -289,7 +292,7 @@ fn base_hints(error: &BaseError) -> Vec<String> {
             ..
         }) => "pick one with `--platform`",
         BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
-            "name one image of a layout as `--base oci:DIR:TAG`; one of several in an archive must be saved alone"
+            "name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
         }
         BaseError::Selection(SelectionError::Platform { .. }) => {
             "take a base image for the platform of the release; `--platform` picks one of several"

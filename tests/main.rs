@@ -44,6 +44,8 @@ mod goldens;
 mod levels;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// Archives without a manifest as sources: copied, built on, checked.
+mod old_archives;
 /// What is written beside the image itself: tags, pipes, small files.
 mod outputs;
 /// Images for several platforms: built in one run, merged, refused.

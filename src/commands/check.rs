@@ -2,8 +2,6 @@
 //! that help.
 
 use std::env;
-use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::path::ImagePath;
@@ -15,6 +13,7 @@ use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
 use super::given;
+use super::not_selected::NotSelected;
 use crate::args::{CheckArguments, CheckChoice};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -74,34 +73,10 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
         }
         _ => None,
     };
-    let source = source.to_owned();
-    let failure = Failure::build(NotSelected { source, error });
+    let failure = Failure::build(NotSelected::new("check", source, error));
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
-}
-
-/// A source in which the image that is meant was not found.
-#[derive(Debug)]
-struct NotSelected {
-    source: String,
-    error: SelectionError,
-}
-
-impl fmt::Display for NotSelected {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "cannot find the image to check in `{}`",
-            self.source
-        )
-    }
-}
-
-impl Error for NotSelected {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
     }
 }
 

@@ -1,13 +1,11 @@
 //! OCI image layouts: images in a directory, shared with whoever else writes
 //! there.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use tempfile::NamedTempFile;
 
 use crate::delivery::Delivery;
 use crate::digest::Digest;
@@ -16,6 +14,7 @@ use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::{self, Layer};
 use crate::monitor::Monitor;
+use crate::new_file::{NewFile, parent_of, write_error};
 use crate::reference::Reference;
 
 /// Checks that a layout can be written at `path`: nothing is there, or an
@@ -274,9 +273,9 @@ impl Update<'_> {
         path: &Path,
         write: impl FnOnce(&mut std::fs::File) -> Result<()>,
     ) -> Result<()> {
-        let mut file = new_file_beside(path)?;
-        write(file.as_file_mut())?;
-        persist(file, path, self.sync).map(drop)
+        let mut file = NewFile::beside(path)?;
+        write(file.file())?;
+        file.persist(path, self.sync).map(drop)
     }
 
     fn finish(mut self, index: &[u8]) -> Result<()> {
@@ -310,26 +309,6 @@ impl Drop for Update<'_> {
     }
 }
 
-/// Makes a file without content in the directory of `path`, with the mode
-/// that the umask allows.
-pub(crate) fn new_file_beside(path: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".imgbuild-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(parent_of(path))
-        .map_err(|source| write_error(path, source))
-}
-
-/// Gives a complete file its final name.
-pub(crate) fn persist(file: NamedTempFile, path: &Path, sync: bool) -> Result<std::fs::File> {
-    if sync {
-        let synced = file.as_file().sync_all();
-        synced.map_err(|source| write_error(path, source))?;
-    }
-    file.persist(path)
-        .map_err(|error| write_error(path, error.error))
-}
-
 /// Makes the names in a directory last.
 pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
     if !sync {
@@ -337,19 +316,4 @@ pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
     }
     let directory = fs::File::open(path).map_err(Error::File)?;
     directory.sync_all().map_err(Error::File)
-}
-
-/// Returns the directory that holds `path`.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent.as_os_str() != OsStr::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::Write {
-        what: format!("`{}`", path.display()),
-        source,
-    }
 }
