@@ -528,7 +528,8 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "NAME|UID[:GID]")]
     pub(crate) user: Option<String>,
 
-    /// The directory that the program starts in; default: where a tree lands
+    /// The directory that the program starts in; default: where a tree lands, and
+    /// for a program of the base image where that says
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) workdir: Option<ImagePath>,
 
