@@ -12,6 +12,7 @@ use crate::runs::{listing, with_small_release, words};
 use crate::support::docker::Engine;
 use crate::support::{has_tools, image};
 
+mod copies;
 mod fake;
 mod indexes;
 mod others;

@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicBool;
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel, write_text};
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::{Parcel, Platforms};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::platform_index::PlatformIndex;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
@@ -57,6 +59,9 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         Some(reference) => from_registry(&mut registries, reference, &platforms)?,
         None => from_source(&arguments.source, &platforms)?,
     };
+    if let Some(platform) = &arguments.platform {
+        check_platform(&found, platform)?;
+    }
     let to = (here.as_slice(), targets.as_slice());
     let sync = !arguments.no_sync;
     let pushes = deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
@@ -71,7 +76,32 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes what was found to all places here, then sends it to all registries.
+/// Refuses an image that stands alone and is for another platform; of an index
+/// only the right one was taken.
+fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
+    // What says no platform of itself, as an artifact, is left alone.
+    let Ok(index) = PlatformIndex::of_parcel(&found.parcel) else {
+        return Ok(());
+    };
+    let platforms = index.platforms();
+    let is_right = |one: &Platform| {
+        // Configs of old say no variant where an index does.
+        let variants = one.variant().zip(wanted.variant());
+        (one.os(), one.architecture()) == (wanted.os(), wanted.architecture())
+            && variants.is_none_or(|(one, wanted)| one == wanted)
+    };
+    match platforms[..] {
+        [one] if !is_right(one.platform()) => {
+            let found = one.platform();
+            let failure = Failure::build(format!("the image is for {found}, not for {wanted}"));
+            Err(failure.hint("leave out `--platform` to take it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes what was found to all places here, then sends it to all registries,
+/// which have all been spoken to before.
 pub(super) fn deliver(
     found: &Found,
     (here, targets): (&[Destination], &[Reference]),
@@ -79,6 +109,7 @@ pub(super) fn deliver(
     (registries, interrupted): (&mut Registries, &AtomicBool),
     ui: &mut Ui,
 ) -> Result<Vec<Push>> {
+    registries.reach(targets)?;
     ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
     let follow = |progress: Progress<'_>| {
         if let Progress::Written { bytes } = progress {

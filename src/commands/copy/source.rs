@@ -141,8 +141,8 @@ fn with_tag(name: &SourceName) -> String {
 fn known_tags(roots: &[ManifestDescriptor]) -> String {
     let keys = [CONTAINERD_NAME, REF_NAME];
     let tag_of = |root: &'_ ManifestDescriptor| {
-        let names = keys.iter().filter_map(|key| root.annotations.get(*key));
-        names.cloned().next()
+        let mut names = keys.iter().filter_map(|key| root.annotations.get(*key));
+        names.next().cloned()
     };
     let tags: Vec<String> = roots.iter().filter_map(tag_of).take(20).collect();
     match tags.is_empty() {

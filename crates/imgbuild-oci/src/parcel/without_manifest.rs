@@ -90,10 +90,12 @@ mod tests {
     use super::*;
     use crate::source::fixture::{self, Fixture, Layer, TAR, gzip, layer_tar, plain, zstd};
 
+    type Compress = fn(&[u8]) -> Vec<u8>;
+
     /// A `docker save` tree of layers that are compressed in these ways.
-    fn archive(compressions: &[fn(&[u8]) -> Vec<u8>]) -> Fixture {
+    fn archive(compressions: &[Compress]) -> Fixture {
         let mut fixture = Fixture::good();
-        let layer = |compress: &fn(&[u8]) -> Vec<u8>| Layer {
+        let layer = |compress: &Compress| Layer {
             tar: layer_tar(&["a/", "a/b"]),
             media_type: TAR,
             compress: *compress,
