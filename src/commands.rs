@@ -7,6 +7,7 @@ pub(crate) mod certificates;
 pub(crate) mod check;
 pub(crate) mod copy;
 pub(crate) mod generate;
+pub(crate) mod given;
 pub(crate) mod index;
 pub(crate) mod load;
 pub(crate) mod not_selected;

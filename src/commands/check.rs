@@ -12,6 +12,7 @@ use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
+use super::given;
 use super::not_selected::NotSelected;
 use crate::args::{CheckArguments, CheckChoice};
 use crate::failure::{Failure, Result};
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
         .parse()
         .map_err(|error: ParseSourceNameError| Failure::command_line(error.to_string()))?;
     let scratch = env::temp_dir();
+    given::must_exist(&arguments.source, name.path())?;
     let source = name.open(&scratch).map_err(|error| {
         Failure::build(error)
             .hint("`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")

@@ -27,7 +27,7 @@ use imgbuild_registry::secret::Credential;
 use imgbuild_registry::update::Updated;
 use serde_json::json;
 
-use super::base;
+use super::{base, given};
 use crate::args::{BuildArguments, OutputArguments, RegistryFlags};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
@@ -111,6 +111,10 @@ impl Registries {
         ui: &Ui,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self> {
+        let named = flags.ca_file.iter();
+        given::all_must_exist(
+            named.map(|path| (format!("--ca-file {}", path.display()), path.as_path())),
+        )?;
         let certificates = flags.ca_file.as_ref().map(fs::read).transpose();
         let given = match primary {
             Some(_) => credentials::given(flags)?,

@@ -8,7 +8,7 @@ use imgbuild_oci::selection::is_called;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
-use super::options;
+use super::{given, options};
 use crate::args::ValidateArguments;
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
             .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
                 Failure::command_line(error.to_string())
             })?;
+    given::must_exist(&arguments.source, name.path())?;
     let source = name.open(&env::temp_dir()).map_err(|error| {
         Failure::build(error)
             .hint("`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")

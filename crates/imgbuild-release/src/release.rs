@@ -91,7 +91,7 @@ impl Release {
     pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
         let metadata = match fs::metadata(root) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 let path = root.to_path_buf();
                 return Err(Error::Missing { path });
             }
@@ -136,7 +136,7 @@ impl Release {
         };
         let name = name.unwrap_or_else(|| directory_name(root));
         if let Some(level) = level {
-            let (kind, places) = (level.kind, level.places);
+            let (kind, places) = (level.kind.to_string(), level.places);
             selection
                 .warnings
                 .push(Warning::ReleaseBelow { kind, places });
@@ -255,6 +255,11 @@ impl Release {
     pub fn into_members(self) -> Vec<Member> {
         self.members
     }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn recognize(root: &Path) -> Kind {

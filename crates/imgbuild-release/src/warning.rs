@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use imgbuild_oci::path::ImagePath;
 use serde::{Serialize, Serializer};
 
-use crate::release::Kind;
-
 /// Something that may surprise; it never stops a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,8 +17,8 @@ pub enum Warning {
     },
     /// A project is packed as it is, and has a release of its own.
     ReleaseBelow {
-        /// What made it.
-        kind: Kind,
+        /// The kind of it.
+        kind: String,
         /// Where releases lie.
         places: Vec<PathBuf>,
     },

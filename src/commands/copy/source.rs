@@ -10,6 +10,7 @@ use imgbuild_oci::selection::{SelectedImage, SelectionError, is_called};
 use imgbuild_oci::source::{ManifestDescriptor, ParseSourceNameError, Source, SourceName};
 
 use super::Found;
+use crate::commands::given;
 use crate::commands::not_selected::NotSelected;
 use crate::failure::{Failure, Result};
 
@@ -25,6 +26,7 @@ pub(crate) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
     let name: SourceName = text.parse().map_err(|error: ParseSourceNameError| {
         Failure::command_line(error.to_string()).hint(SOURCES)
     })?;
+    given::must_exist(text, name.path())?;
     let source = Arc::new(name.open(&env::temp_dir()).map_err(Failure::build)?);
     let roots = source.roots().map_err(Failure::build)?;
     if roots.is_empty() {
