@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
@@ -12,6 +13,7 @@ use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
 use imgbuild_release::error::{Error as ReleaseError, Refusal};
 use imgbuild_release::locale::LocaleError;
+use imgbuild_release::warning::Warning;
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +175,32 @@ pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
     }
 }
 
+/// How to name the release of a project that is packed as a whole.
+pub(crate) fn release_below(warnings: &[Warning]) -> Option<String> {
+    warnings.iter().find_map(|warning| match warning {
+        Warning::ReleaseBelow { places, .. } => Some(release_hint(places)),
+        _ => None,
+    })
+}
+
+fn release_hint(places: &[PathBuf]) -> String {
+    let flags: Vec<String> = places
+        .iter()
+        .map(|place| format!("`--release {}`", place.display()))
+        .collect();
+    flags.join(" or ")
+}
+
+/// A failure to plan an image, which `below` may be a better release for.
+pub(crate) fn of_plan(error: ReleaseError, below: Option<&str>) -> Failure {
+    let has_no_command = matches!(error, ReleaseError::NoCommand { .. });
+    let failure = Failure::from(error);
+    match below.filter(|_| has_no_command) {
+        Some(below) => failure.hint(format!("the project has a release: give {below}")),
+        None => failure,
+    }
+}
+
 fn image_hint(error: &ImageError) -> Option<String> {
     match error {
         ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(
@@ -187,6 +215,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
             Some("leave the base image alone, and run imgbuild again; `imgbuild validate` lists all that is wrong with it".to_owned())
         }
+        ImageError::Source(_) => Some(
+            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it".to_owned(),
+        ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
@@ -204,6 +235,10 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::Missing { .. } | ReleaseError::NotADirectory { .. } => {
             hint("build the release first, and give its directory with `--release`")
         }
+        ReleaseError::WrongLevel { places, .. } => vec![format!(
+            "give {}, or take the directory as it is with `--kind tree`",
+            release_hint(places)
+        )],
         ReleaseError::NoExecutable { .. } => hint(
             "run `cargo build --release` first, or take the directory as it is with `--kind tree`",
         ),
@@ -227,6 +262,9 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ),
         ReleaseError::Command { .. } => hint(
             "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
+        ),
+        ReleaseError::UnknownBaseUser { .. } => hint(
+            "run as another user with `--user`, as `--user 1000:1000`, or as root with `--no-user`; or take a base image that knows its user",
         ),
         ReleaseError::UnknownUser { .. } => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
@@ -254,7 +292,7 @@ fn base_hints(error: &BaseError) -> Vec<String> {
             ..
         }) => "pick one with `--platform`",
         BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
-            "name one image of a layout as `--base oci:DIR:TAG`; one of several in an archive must be saved alone"
+            "name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
         }
         BaseError::Selection(SelectionError::Platform { .. }) => {
             "take a base image for the platform of the release; `--platform` picks one of several"

@@ -261,6 +261,66 @@ fn users_are_those_of_the_base() {
 }
 
 #[test]
+fn a_user_that_only_the_base_names_is_the_bases() {
+    for (user, unknown) in [("app", "app"), ("web:staff", "staff")] {
+        let sandbox = with_base(&system().with_config(json!({ "User": user })));
+        let said = refused(&sandbox, &["--base=oci:base:1"]);
+        let expected = format!(
+            "error: the base image runs as `{user}`, and its passwd and group files have no `{unknown}` (known: `root`, `web`)\n\
+             hint: run as another user with `--user`,"
+        );
+        assert!(said.contains(&expected), "{said}");
+        for flag in ["--user=web", "--no-user"] {
+            drop(build(&sandbox, &["--base=oci:base:1", flag, "--check=off"]).success());
+        }
+    }
+}
+
+#[test]
+fn a_program_of_the_base_starts_where_the_base_says() {
+    let programs = Layer::default()
+        .directory("usr", 0o755)
+        .directory("usr/bin", 0o755)
+        .file("usr/bin/run", 0o755, "#!/usr/bin/sh\n");
+    let with = |config: Value| {
+        let mut base = system().with_config(config);
+        base.layers.push(programs.clone().finish());
+        with_base(&base)
+    };
+    let srv = || json!({ "WorkingDir": "/srv" });
+    let entrypoint = || json!({ "WorkingDir": "/srv", "Entrypoint": ["/usr/bin/run"] });
+    for (config, words, expected) in [
+        (srv(), &["--cmd=run"][..], "/srv"),
+        (srv(), &["--cmd=/usr/bin/run", "--cmd=-x"], "/srv"),
+        (srv(), &["--entrypoint=/usr/bin/run"], "/srv"),
+        (
+            srv(),
+            &["--cmd=run", "--runtime=none", "--skeleton=none"],
+            "/srv",
+        ),
+        (
+            srv(),
+            &["--cmd=/usr/bin/run", "--runtime=none", "--skeleton=none"],
+            "/srv",
+        ),
+        (entrypoint(), &["--cmd=x"], "/srv"),
+        (entrypoint(), &["--cmd=x", "--workdir=/else"], "/else"),
+        // A file of the release is looked for where that lies.
+        (srv(), &["--cmd=run", "--cmd=etc/app.toml"], "/app"),
+        (entrypoint(), &["--cmd=etc/app.toml"], "/app"),
+        (srv(), &["--cmd=bin/server"], "/app"),
+        (srv(), &["--cmd=/app/bin/server"], "/app"),
+        (srv(), &["--no-entrypoint"], "/app"),
+        (json!({}), &["--cmd=run"], "/app"),
+    ] {
+        let sandbox = with(config);
+        let more = [&["--base=oci:base:1", "--check=off"], words].concat();
+        let image = built(&sandbox, &more);
+        assert_eq!(image.config["config"]["WorkingDir"], expected, "{words:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_onto_the_base_is_refused() {
     let sandbox = with_base(&system());
     fs::write(sandbox.path("extra"), "extra").unwrap();
@@ -290,7 +350,7 @@ fn what_does_not_fit_onto_the_base_is_refused() {
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `base`
       caused by: no image in it has the tag `2` (it has: `1`)
-    hint: name one image of a layout as `--base oci:DIR:TAG`; one of several in an archive must be saved alone
+    hint: name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`
     ");
     let words = ["--base=oci:release"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"

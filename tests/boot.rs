@@ -90,7 +90,10 @@ fn another_command_is_machine_code() {
 #[test]
 fn what_the_user_sets_wins_and_changes_the_flags() {
     let environment = "#!/bin/sh\nexport RELEASE_MODE=interactive\nexport A=1\nexport B=1\n";
-    let sandbox = sandbox_with(&[("releases/1.2.0/env.sh", environment)]);
+    let sandbox = sandbox_with(&[
+        ("releases/1.2.0/env.sh", environment),
+        ("releases/1.2.0/other.boot", "boot"),
+    ]);
     let more = ["--env=RELEASE_BOOT_SCRIPT=other", "--env=B=2", "--env=C=3"];
     let config = config(&run(&sandbox, &more).success());
     let command = words(&config["Entrypoint"]);
@@ -108,6 +111,83 @@ fn what_the_user_sets_wins_and_changes_the_flags() {
         assert_eq!(count, 1, "{expected}: {environment}");
     }
     assert!(!environment.contains("B=1"), "{environment}");
+}
+
+#[test]
+fn what_the_user_names_must_be_there() {
+    let sandbox = sandbox_with(&[]);
+    for (variable, path) in [
+        (
+            "RELEASE_BOOT_SCRIPT=other",
+            "/app/releases/1.2.0/other.boot",
+        ),
+        ("RELEASE_SYS_CONFIG=/app/other", "/app/other.config"),
+        ("RELEASE_VM_ARGS=/app/other.args", "/app/other.args"),
+    ] {
+        let outcome = run(&sandbox, &["--env", variable]).exited(1);
+        let said = outcome.stderr_text();
+        let expected = format!(
+            "error: the release at `/app` starts with `{path}`, where nothing is [release-incomplete]"
+        );
+        assert!(said.contains(&expected), "{said}");
+    }
+    fs::write(sandbox.path("own.args"), "+K true\n").unwrap();
+    let more = [
+        "--env=RELEASE_VM_ARGS=/app/own.args",
+        "--add=own.args:/app/own.args",
+        "--env=RELEASE_SYS_CONFIG=/run/sys",
+        "--env=RELEASE_VSN=2",
+    ];
+    let outcome = run(&sandbox, &more).success();
+    let command = words(&config(&outcome)["Entrypoint"]);
+    assert!(command.contains(" -config /run/sys "), "{command}");
+    assert!(command.contains(" -args_file /app/own.args "), "{command}");
+    let said = outcome.stderr_text();
+    for expected in [
+        "warning: the release at `/app` starts with `/run/sys.config`, where nothing is",
+        "sets `RELEASE_VSN`, which only the start script reads",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn what_the_user_names_takes_the_place_of_the_usual() {
+    let sandbox = sandbox_with(&[
+        ("releases/1.2.0/vm.args", "-sname usual\n"),
+        ("releases/1.2.0/own.args", "-sname own\n+K true\n"),
+    ]);
+    let more = ["--env=RELEASE_VM_ARGS=/app/releases/1.2.0/own.args"];
+    let outcome = run(&sandbox, &more).success();
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("`releases/1.2.0/own.args` has arguments"),
+        "{said}"
+    );
+    let config = config(&outcome);
+    let replaced = "/app/releases/1.2.0/direct.vm.args";
+    let command = words(&config["Entrypoint"]);
+    assert!(
+        command.contains(&format!(" -args_file {replaced} ")),
+        "{command}"
+    );
+    let environment = words(&config["Env"]);
+    assert!(
+        environment.contains(&format!("RELEASE_VM_ARGS={replaced}")),
+        "{environment}"
+    );
+}
+
+#[test]
+fn what_a_release_starts_with_cannot_be_left_out() {
+    let sandbox = sandbox_with(&[]);
+    for name in ["vm.args", "start.boot", "sys.config"] {
+        let exclude = format!("--exclude=releases/*/{name}");
+        let outcome = run(&sandbox, &[&exclude]).exited(1);
+        let said = outcome.stderr_text();
+        let expected = format!("`releases/1.2.0/{name}` is left out");
+        assert!(said.contains(&expected), "{said}");
+    }
 }
 
 #[test]

@@ -41,6 +41,20 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "environment-unused",
+        prepare: |_, release| {
+            let script = release.join("run");
+            write(&script, "#!/usr/bin/env python3\n");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(script, mode).expect("it was made");
+            write(&release.join(".venv/pyvenv.cfg"), "");
+            fs::create_dir_all(release.join(".venv/bin")).expect("there is room for it");
+            let link = release.join(".venv/bin/python3");
+            fs_err::os::unix::fs::symlink("/usr/bin/python3", link).expect("it is free");
+            flags(&["--cmd=run"])
+        },
+    },
+    Row {
         rule: "module-unusable",
         prepare: |_, release| {
             with_library(release);
@@ -103,6 +117,9 @@ const ROWS_OF_WARNINGS: &[Row] = &[
                 &release.join("key.pem"),
                 "-----BEGIN PRIVATE KEY-----\nhunter2\n",
             );
+            let bytes = "hunter2A".repeat(8);
+            let key = format!("-----BEGIN PRIVATE KEY-----\n{bytes}\n-----END PRIVATE KEY-----\n");
+            write(&release.join("notes"), key);
             Vec::new()
         },
     },
@@ -213,6 +230,43 @@ fn every_warning_is_said_and_stops_nothing() {
         assert!(!json.to_string().contains("hunter2"));
         drop(sandbox.run(["check", "image.tar"]).success());
     }
+}
+
+#[test]
+fn what_earlier_runs_wrote_is_named_and_goes_in() {
+    let sandbox = runs::with_small_release();
+    let release = sandbox.path("release");
+    let run = |output: &str| {
+        let mut command = sandbox.command(runs::words(".", &["--output", output, "--json"]));
+        command.current_dir(&release);
+        sandbox.finish(&mut command, b"").success()
+    };
+    let first = run("first.tar");
+    assert!(
+        !first.stderr_text().contains("[build-leftover]"),
+        "{}",
+        first.report()
+    );
+    drop(run("oci:layout:one"));
+    for _ in 0..2 {
+        let outcome = run("second.tar");
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let left = findings.filter(|finding| finding["rule"] == "build-leftover");
+        let paths: Vec<&str> = left
+            .map(|finding| finding["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(paths, ["/app/first.tar", "/app/layout"]);
+        assert!(
+            outcome
+                .stderr_text()
+                .contains("leave it out with `--exclude`")
+        );
+    }
+    let image = imgbuild_testing::unpack(&release.join("second.tar")).unwrap();
+    let files = image.files();
+    assert!(files.contains_key(Path::new("app/first.tar")));
+    assert!(!files.contains_key(Path::new("app/second.tar")));
 }
 
 #[test]

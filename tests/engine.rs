@@ -5,6 +5,7 @@ mod applications;
 mod base;
 mod configuration;
 mod direct;
+mod erlang;
 pub(crate) mod findings;
 mod itself;
 mod libraries;

@@ -80,22 +80,39 @@ fn flags_for_libraries_are_refused_where_none_come_along() {
 }
 
 #[test]
-fn a_file_that_is_not_there_comes_with_its_flag() {
-    for flag in ["--sysroot", "--library-path"] {
-        let text = refused(&[&format!("{flag}=nowhere")]);
-        let expected = format!("cannot use `{flag} nowhere`: there is no such directory");
-        assert!(text.contains(&expected), "{text}");
-    }
-    for (flag, name) in [
-        ("--add=nowhere:/etc/x", "--add"),
-        ("--env-file=nowhere", "--env-file"),
-        ("--cacert=nowhere", "--cacert"),
+fn a_path_where_nothing_is_comes_with_its_flag() {
+    let sandbox = runs::with_small_release();
+    for (flag, code) in [
+        ("--add gone:/x", 1),
+        ("--cacert gone", 1),
+        ("--env-file gone", 1),
+        ("--base gone", 1),
+        ("--ca-file gone", 1),
+        ("--config gone", 2),
+        ("--sysroot gone", 2),
+        ("--library-path gone", 2),
     ] {
-        let sandbox = runs::with_small_release();
-        let text = runs::build(&sandbox, &[flag]).exited(1).stderr_redacted();
-        assert!(text.contains("`nowhere`"), "{text}");
-        let hint = text.split_once("hint: ").unwrap().1;
-        assert!(hint.contains(&format!("`{name}`")), "{text}");
+        let mut words = runs::words("release", &["--output=image.tar", "--tag=localhost:1/x"]);
+        words.extend(flag.split(' ').map(Into::into));
+        if flag.starts_with("--ca-file") {
+            words.push("--push".into());
+        }
+        let outcome = sandbox.run(words).exited(code);
+        let said = outcome.stderr_text();
+        let expected = format!("error: cannot use `{flag}`: there is no such ");
+        assert!(said.contains(&expected), "{said}");
+    }
+    for words in [
+        &["check", "gone"][..],
+        &["validate", "gone/below"],
+        &["copy", "gone", "oci:layout"],
+        &["certificates", "gone"],
+    ] {
+        let outcome = sandbox.run(words).exited(1);
+        let said = outcome.stderr_text();
+        let name = words[1];
+        let expected = format!("error: cannot use `{name}`: there is no such file or directory");
+        assert!(said.contains(&expected), "{said}");
     }
 }
 

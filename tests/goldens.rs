@@ -11,8 +11,8 @@ use fs_err as fs;
 use imgbuild_testing::{Sandbox, Tree, UnpackedImage};
 
 use crate::runs;
-use crate::support::has_tools;
 use crate::support::image::{confirmed, result_line};
+use crate::support::{OLD_PROCESSOR, has_tools};
 
 /// Each release with what else its image is made of. All say their platform:
 /// without a program, this machine's would be taken.
@@ -77,10 +77,6 @@ fn compressed_images_have_the_digests_of_the_list() {
 /// Words that start the program on another processor, as `cargo xtask emulate`
 /// sets them.
 const EMULATOR: &str = "IMGBUILD_EMULATOR";
-
-/// Neither vectors beyond SSE4.2 nor instructions for SHA-256 and carry-less
-/// multiplication.
-const OLD_PROCESSOR: [&str; 3] = ["qemu-x86_64-static", "-cpu", "Nehalem"];
 
 #[test]
 fn an_old_processor_makes_the_images_of_the_list() {

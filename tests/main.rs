@@ -40,8 +40,12 @@ mod engine;
 mod flags;
 /// The digests of the fixtures' images.
 mod goldens;
+/// Directories that hold a release and are none.
+mod levels;
 /// What is unpacked from an image is what was in the release.
 mod nothing_lost;
+/// Archives without a manifest as sources: copied, built on, checked.
+mod old_archives;
 /// What is written beside the image itself: tags, pipes, small files.
 mod outputs;
 /// Images for several platforms: built in one run, merged, refused.

@@ -220,8 +220,8 @@ fn a_release_that_is_none_is_refused() {
     hint: build the release first, and give its directory with `--release`
 
     $ imgbuild --release file/below
-    error: failed to query resolved metadata `file/below`
-      caused by: Not a directory (os error 20)
+    error: there is no release at `file/below`
+    hint: build the release first, and give its directory with `--release`
 
     $ imgbuild --release empty
     error: the release `empty` has nothing to package
@@ -260,9 +260,7 @@ fn a_release_that_is_none_is_refused() {
     hint: give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`
 
     $ imgbuild --release full --no-entrypoint --add gone:/x
-    error: failed to query resolved metadata `gone`
-      caused by: No such file or directory (os error 2)
-    hint: `--add` names what it is to put in
+    error: cannot use `--add gone:/x`: there is no such file or directory: `gone`
     "#);
 }
 

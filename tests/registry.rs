@@ -13,9 +13,10 @@ use crate::support::docker::Engine;
 use crate::support::{has_tools, image};
 
 mod certificates;
-mod fake;
+mod copies;
 mod indexes;
 mod others;
+mod processor;
 mod proxy;
 mod readers;
 mod reuse;
@@ -225,7 +226,7 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
     }
     let sandbox = with_small_release();
     let registry = Registry::plain(&sandbox);
-    let layout = fake::two_platforms(&sandbox);
+    let layout = indexes::two_platforms(&sandbox);
     let target = format!("docker://{}/me/app:1", registry.name());
     let pushed = sandbox.run(["copy", &layout, &target]).success();
     let digest = pushed.stdout_text().trim_end().to_owned();

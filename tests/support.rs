@@ -14,6 +14,10 @@ pub(crate) mod program;
 /// Set by CI: a tool or engine that is missing fails the test that needs it.
 const REQUIRE: &str = "IMGBUILD_REQUIRE_ENGINE";
 
+/// Words that start a program on a processor with neither vectors beyond SSE4.2
+/// nor instructions for SHA-256, AES and carry-less multiplication.
+pub(crate) const OLD_PROCESSOR: [&str; 3] = ["qemu-x86_64-static", "-cpu", "Nehalem"];
+
 /// Says on standard error, past the test harness's capture, that a test did
 /// not do its work; fails it where the environment forbids that.
 pub(crate) fn skip(missing: &str) {

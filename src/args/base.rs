@@ -10,8 +10,8 @@ pub(crate) struct BaseArguments {
     /// Build on this image: its layers come first, byte for byte, and its
     /// configuration is inherited as by `FROM`
     ///
-    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE`,
-    /// `docker-archive:FILE` or a path, whose content decides. What comes from
+    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:NAME]` or a path, whose content decides. What comes from
     /// a registry is kept in the cache. Of several platforms, `--platform` picks one, else
     /// the programs of the release. What the base has in a version that fits is
     /// not brought again; its users, its directories and their owners stay as

@@ -74,8 +74,8 @@ pub(crate) struct IndexCreateArguments {
     pub(crate) destination: Output,
 
     /// The images and indexes: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE`, `docker-archive:FILE`, or a path whose kind is
-    /// recognized
+    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
+    /// kind is recognized
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
 

@@ -10,8 +10,8 @@ use crate::commands::registry::Output;
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
     /// What is copied: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE`, `docker-archive:FILE`, or a path whose kind is
-    /// recognized
+    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
+    /// kind is recognized
     pub(crate) source: String,
 
     /// Where it goes: `docker://REFERENCE`, or as `--output` of a build takes it

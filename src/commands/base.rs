@@ -14,8 +14,8 @@ use imgbuild_release::error::Error;
 use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
-use super::cache;
 use super::registry::ImageSource;
+use super::{cache, given};
 use crate::args::{BaseArguments, BuildArguments};
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
@@ -98,6 +98,8 @@ pub(crate) fn open(
 
 fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     let platform = request.arguments.platform.as_ref();
+    let path = name.path();
+    given::must_exist(&format!("--base {}", path.display()), path)?;
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
         platform: platform.cloned(),

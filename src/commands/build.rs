@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use fs_err as fs;
 use imgbuild_oci::cache::Cache;
+use imgbuild_oci::changeset::Member;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::Destination;
 use imgbuild_oci::entry::DEFAULT_MTIME;
@@ -28,7 +29,7 @@ use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOption
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::registry::{self, Output};
-use super::{base, cache, certificates, check, options, provenance, report};
+use super::{base, cache, certificates, check, given, options, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
@@ -148,7 +149,9 @@ impl Frame<'_> {
             let mut options =
                 plan_options(build, names, self.is_compressed, &ingredients, self.mtime)?;
             found.apply(&mut options);
-            let plan = Plan::new(ingredients, &options)?;
+            let below = failure::release_below(ingredients.release.warnings());
+            let plan = Plan::new(ingredients, &options)
+                .map_err(|error| failure::of_plan(error, below.as_deref()))?;
             plans.push(Planned {
                 plan,
                 found,
@@ -213,6 +216,7 @@ fn open_release(arguments: &BuildArguments, matches: &ArgMatches, mtime: u64) ->
             BootChoice::Direct => Boot::Direct,
             BootChoice::Script => Boot::Script,
         },
+        variables: options::configuration(arguments)?.env,
         mtime,
     };
     let release = Release::open(root, &options)?;
@@ -321,6 +325,18 @@ fn is_layout(destination: &Destination) -> bool {
     matches!(destination, Destination::Layout(..))
 }
 
+/// Opens what `--add` names.
+fn additions(arguments: &BuildArguments, mtime: u64) -> Result<Vec<Member>> {
+    let texts = arguments.add.iter();
+    let additions: Vec<_> = texts
+        .map(|text| options::addition(text))
+        .collect::<Result<_>>()?;
+    let named = arguments.add.iter().zip(&additions);
+    given::all_must_exist(named.map(|(text, it)| (format!("--add {text}"), it.source.as_path())))?;
+    open_additions(&additions, arguments.allow_set_id, mtime)
+        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))
+}
+
 /// Finds everything that goes in.
 fn gather(
     release: Release,
@@ -329,12 +345,7 @@ fn gather(
     mtime: u64,
     ui: &Ui,
 ) -> Result<(Ingredients, Option<base::Pin>)> {
-    let texts = arguments.add.iter();
-    let additions: Vec<_> = texts
-        .map(|text| options::addition(text))
-        .collect::<Result<_>>()?;
-    let mut additions = open_additions(&additions, arguments.allow_set_id, mtime)
-        .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))?;
+    let mut additions = additions(arguments, mtime)?;
     let mut release = release;
     let request = base::Request {
         arguments,

@@ -9,6 +9,7 @@ use imgbuild_release::certificates::{
     self, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
 };
 
+use super::given;
 use crate::args::{CertificatesArguments, EMBEDDED};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -18,7 +19,7 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     let is_embedded = arguments.bundles.is_empty();
     let (loaded, warnings) = match is_embedded {
         true => load(&[EMBEDDED.to_owned()])?,
-        false => load(&arguments.bundles)?,
+        false => load_named("", &arguments.bundles)?,
     };
     for warning in warnings {
         ui.warning(&warning);
@@ -44,10 +45,21 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads bundles as the command line names them.
+/// Loads bundles as `--cacert` names them.
 pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
+    load_named("--cacert ", bundles)
+}
+
+/// As [`load`], of bundles that `flag` names.
+fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
+    given::all_must_exist(sources.iter().filter_map(|source| match source {
+        CertificateSource::Path(path) => {
+            Some((format!("{flag}{}", path.display()), path.as_path()))
+        }
+        _ => None,
+    }))?;
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let loaded = Certificates::load(&sources, now.map(|now| now.as_secs()));

@@ -2,8 +2,6 @@
 //! that help.
 
 use std::env;
-use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::path::ImagePath;
@@ -14,6 +12,8 @@ use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
+use super::given;
+use super::not_selected::NotSelected;
 use crate::args::{CheckArguments, CheckChoice};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
         .parse()
         .map_err(|error: ParseSourceNameError| Failure::command_line(error.to_string()))?;
     let scratch = env::temp_dir();
+    given::must_exist(&arguments.source, name.path())?;
     let source = name.open(&scratch).map_err(|error| {
         Failure::build(error)
             .hint("`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
@@ -72,34 +73,10 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
         }
         _ => None,
     };
-    let source = source.to_owned();
-    let failure = Failure::build(NotSelected { source, error });
+    let failure = Failure::build(NotSelected::new("check", source, error));
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
-}
-
-/// A source in which the image that is meant was not found.
-#[derive(Debug)]
-struct NotSelected {
-    source: String,
-    error: SelectionError,
-}
-
-impl fmt::Display for NotSelected {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "cannot find the image to check in `{}`",
-            self.source
-        )
-    }
-}
-
-impl Error for NotSelected {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
     }
 }
 
@@ -117,6 +94,8 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
             BASE_TOO_OLD.clone_into(&mut finding.remedy);
         } else if finding.rule == Rule::WrongArchitecture && plan.base().is_some() {
             BASE_FOR_OTHERS.clone_into(&mut finding.remedy);
+        } else if finding.rule == Rule::EnvironmentUnused {
+            finding.remedy = environment_first(finding, plan);
         } else if is_command(finding.rule) && has_space(finding) {
             ONE_STRING.clone_into(&mut finding.remedy);
         } else if let Some(flags) = flags(finding.rule) {
@@ -124,6 +103,18 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
         }
     }
     findings
+}
+
+/// How to have a virtual environment found first.
+fn environment_first(finding: &Finding, plan: &Plan) -> String {
+    let environment = finding.path.as_ref().map(ImagePath::to_string);
+    let variables = plan.image().config.env.iter();
+    let mut paths = variables.filter_map(|variable| variable.strip_prefix("PATH="));
+    format!(
+        "put it first in `PATH` with `--env PATH={}/bin:{}`",
+        environment.unwrap_or_default(),
+        paths.next().unwrap_or_default()
+    )
 }
 
 /// Returns why the image is not made, if it is not.
@@ -214,6 +205,12 @@ fn flags(rule: Rule) -> Option<&'static str> {
         }
         Rule::WrongArchitecture => {
             "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
+        }
+        Rule::ErlangMissing => {
+            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or take a base image with an Erlang of that version with `--base`"
+        }
+        Rule::ReleaseIncomplete => {
+            "take it out of `--exclude`, put it in with `--add`, or name another one with `--env`, as `RELEASE_VM_ARGS=/app/other.args`; what lies outside of the release can be mounted"
         }
         Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
         Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",

@@ -1,31 +1,29 @@
 //! `imgbuild copy`: an image or index from one place to others, as it is.
 
-use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel, write_text};
 use imgbuild_oci::monitor::{Monitor, Progress};
-use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
+use imgbuild_oci::parcel::{Parcel, Platforms};
+use imgbuild_oci::platform::Platform;
+use imgbuild_oci::platform_index::PlatformIndex;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
 use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
-use super::registry::{self, Access, Output, Push, Registries};
+use super::registry::{self, Access, Output, PARALLEL_BLOBS, Push, Registries};
 use crate::args::CopyArguments;
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
 use crate::ui::Ui;
 
-/// The tag, in an index.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The full name, in an index.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
+mod source;
+
+pub(super) use source::from_source;
 
 /// What is copied, and what it is called.
 pub(super) struct Found {
@@ -61,6 +59,9 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         Some(reference) => from_registry(&mut registries, reference, &platforms)?,
         None => from_source(&arguments.source, &platforms)?,
     };
+    if let Some(platform) = &arguments.platform {
+        check_platform(&found, platform)?;
+    }
     let to = (here.as_slice(), targets.as_slice());
     let sync = !arguments.no_sync;
     let pushes = deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
@@ -75,7 +76,32 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes what was found to all places here, then sends it to all registries.
+/// Refuses an image that stands alone and is for another platform; of an index
+/// only the right one was taken.
+fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
+    // What says no platform of itself, as an artifact, is left alone.
+    let Ok(index) = PlatformIndex::of_parcel(&found.parcel) else {
+        return Ok(());
+    };
+    let platforms = index.platforms();
+    let is_right = |one: &Platform| {
+        // Configs of old say no variant where an index does.
+        let variants = one.variant().zip(wanted.variant());
+        (one.os(), one.architecture()) == (wanted.os(), wanted.architecture())
+            && variants.is_none_or(|(one, wanted)| one == wanted)
+    };
+    match platforms[..] {
+        [one] if !is_right(one.platform()) => {
+            let found = one.platform();
+            let failure = Failure::build(format!("the image is for {found}, not for {wanted}"));
+            Err(failure.hint("leave out `--platform` to take it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes what was found to all places here, then sends it to all registries,
+/// which have all been spoken to before.
 pub(super) fn deliver(
     found: &Found,
     (here, targets): (&[Destination], &[Reference]),
@@ -83,6 +109,7 @@ pub(super) fn deliver(
     (registries, interrupted): (&mut Registries, &AtomicBool),
     ui: &mut Ui,
 ) -> Result<Vec<Push>> {
+    registries.reach(targets)?;
     ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
     let follow = |progress: Progress<'_>| {
         if let Progress::Written { bytes } = progress {
@@ -157,96 +184,6 @@ pub(super) fn from_registry(
     })
 }
 
-pub(super) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
-    let name: SourceName = text
-        .parse()
-        .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
-            let failure = Failure::command_line(error.to_string());
-            failure.hint("imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` and paths of these")
-        })?;
-    let source = Arc::new(name.open(&env::temp_dir()).map_err(Failure::build)?);
-    let roots = source.roots().map_err(Failure::build)?;
-    let root = choose(&name, &source, &roots)?;
-    let parcel = Parcel::of_source(&source, root, platforms).map_err(|error| match error {
-        error @ ParcelError::Platform { .. } => Failure::build(error)
-            .hint("take one of these with `--platform`, or leave it out for all"),
-        error => Failure::build(error),
-    })?;
-    let same = roots.iter().filter(|one| one.digest == root.digest);
-    let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());
-    Ok(Found {
-        parcel,
-        names: names.collect(),
-    })
-}
-
-/// Finds the one image or index that is meant.
-fn choose<'a>(
-    name: &SourceName,
-    source: &Source,
-    roots: &'a [ManifestDescriptor],
-) -> Result<&'a ManifestDescriptor> {
-    let path = name.path().display();
-    if roots.is_empty() {
-        let has_old_form = !source
-            .docker_manifests()
-            .map_err(Failure::build)?
-            .is_empty();
-        let failure = Failure::build(match has_old_form {
-            true => format!(
-                "`{path}` is an archive in the old form of Docker, without digests that could be kept"
-            ),
-            false => format!("`{path}` has no image"),
-        });
-        return Err(match has_old_form {
-            true => {
-                failure.hint("save it again with Docker 25 or later, or push it with `docker push`")
-            }
-            false => failure,
-        });
-    }
-    let is_called = |one: &&ManifestDescriptor, tag: &str| {
-        let names = [REF_NAME, CONTAINERD_NAME].into_iter();
-        names
-            .filter_map(|key| one.annotations.get(key))
-            .any(|name| name == tag)
-    };
-    let fitting: Vec<&ManifestDescriptor> = match name.tag() {
-        Some(tag) => roots.iter().filter(|one| is_called(one, tag)).collect(),
-        None => roots.iter().collect(),
-    };
-    let first = fitting.first();
-    let is_one = fitting
-        .iter()
-        .all(|one| Some(&one.digest) == first.map(|first| &first.digest));
-    match (first, is_one) {
-        (Some(first), true) => Ok(first),
-        (None, _) => {
-            let message = format!(
-                "`{path}` has no image with the tag `{}`",
-                name.tag().unwrap_or_default()
-            );
-            Err(Failure::build(message).hint(known_tags(roots)))
-        }
-        (Some(_), false) => {
-            let failure = Failure::build(format!("`{path}` has several images"));
-            Err(failure.hint(format!(
-                "name one with `oci:{path}:TAG`; {}",
-                known_tags(roots)
-            )))
-        }
-    }
-}
-
-fn known_tags(roots: &[ManifestDescriptor]) -> String {
-    let tags = roots.iter().filter_map(|one| one.annotations.get(REF_NAME));
-    let tags: Vec<String> = tags.take(20).map(|tag| format!("`{tag}`")).collect();
-    match tags.is_empty() {
-        true => "none of them has a tag".to_owned(),
-        false => format!("it has {}", tags.join(", ")),
-    }
-}
-
 fn write(
     found: &Found,
     destination: &Destination,
@@ -256,7 +193,7 @@ fn write(
 ) -> Result<()> {
     let options = WriteOptions {
         references: &found.names,
-        threads: 1,
+        threads: PARALLEL_BLOBS,
         sync,
         store: None,
         platform: None,

@@ -15,6 +15,7 @@ use imgbuild_release::pattern::Pattern;
 use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
+use super::given;
 use super::provenance::CreatedBy;
 use crate::args::{BuildArguments, Choice, ConfigurationArguments};
 use crate::failure::{Failure, Result};
@@ -262,6 +263,7 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
 fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in files {
+        given::must_exist(&format!("--env-file {}", path.display()), path)?;
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
         })?;

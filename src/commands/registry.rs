@@ -27,7 +27,7 @@ use imgbuild_registry::secret::Credential;
 use imgbuild_registry::update::Updated;
 use serde_json::json;
 
-use super::base;
+use super::{base, given};
 use crate::args::{BuildArguments, OutputArguments, RegistryFlags};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
@@ -111,6 +111,10 @@ impl Registries {
         ui: &Ui,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self> {
+        let named = flags.ca_file.iter();
+        given::all_must_exist(
+            named.map(|path| (format!("--ca-file {}", path.display()), path.as_path())),
+        )?;
         let certificates = flags.ca_file.as_ref().map(fs::read).transpose();
         let given = match primary {
             Some(_) => credentials::given(flags)?,
@@ -262,6 +266,20 @@ impl Registries {
         })
     }
 
+    /// Speaks to every repository if there are several, so that one that does
+    /// not let us in is found before another one is changed.
+    pub(crate) fn reach(&mut self, references: &[Reference]) -> Result<()> {
+        let groups = by_repository(references);
+        if groups.len() < 2 {
+            return Ok(());
+        }
+        for group in groups {
+            let repository = self.repository(&group[0], Access::Push)?;
+            repository.manifest_digest(group[0].tag().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
     /// Sends a parcel to everything that `references` name, one repository
     /// after the other; the first has got ahead what `sent` says.
     pub(crate) fn push(
@@ -286,7 +304,12 @@ impl Registries {
                 mount_from: &near,
                 sent: sent.filter(|_| pushes.is_empty()),
             };
-            let pushed = push(&repository, parcel, options)?;
+            let pushed = push(&repository, parcel, options).inspect_err(|_| {
+                // They stay, so they are not left unsaid.
+                for push in &pushes {
+                    Push::report(push, &self.ui);
+                }
+            })?;
             sent_to.push(first.clone());
             pushes.push(Push {
                 references: group,

@@ -155,9 +155,9 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
-        Warning::NoErts { .. } => {
-            Some("`--base` can bring it; `mix release` includes it by default")
-        }
+        Warning::ReleaseBelow { .. } => Some(
+            "give it with `--release` for an image of that alone; `--kind tree` says that the whole is meant",
+        ),
         _ => None,
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 
+use imgbuild_oci::selection::is_called;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
-use super::options;
+use super::{given, options};
 use crate::args::ValidateArguments;
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
             .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
                 Failure::command_line(error.to_string())
             })?;
+    given::must_exist(&arguments.source, name.path())?;
     let source = name.open(&env::temp_dir()).map_err(|error| {
         Failure::build(error)
             .hint("`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
@@ -44,27 +46,28 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// A tag that no image of the layout has selects nothing to validate.
+/// A tag that no image of the source has selects nothing to validate.
 fn check_tag(name: &SourceName, source: &Source) -> Result<()> {
     let Some(tag) = name.tag() else {
         return Ok(());
     };
     let manifests = source.manifests().map_err(Failure::build)?;
-    let tags: BTreeSet<&str> = manifests
+    let keys = [
+        "org.opencontainers.image.ref.name",
+        "io.containerd.image.name",
+    ];
+    let annotated = manifests
         .iter()
-        .filter_map(|manifest| {
-            manifest
-                .annotations
-                .get("org.opencontainers.image.ref.name")
-        })
-        .map(String::as_str)
-        .collect();
-    if tags.contains(tag) {
+        .flat_map(|one| keys.iter().filter_map(|key| one.annotations.get(*key)));
+    let listed = source.docker_manifests().map_err(Failure::build)?;
+    let listed = listed.iter().flat_map(|one| one.repo_tags.iter().flatten());
+    let names: BTreeSet<&str> = annotated.chain(listed).map(String::as_str).collect();
+    if names.iter().any(|name| is_called(name, tag)) {
         return Ok(());
     }
-    let known: Vec<String> = tags.iter().map(|tag| format!("`{tag}`")).collect();
+    let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     Err(Failure::build(format!(
-        "the layout `{}` has no image with the tag `{tag}` (it has: {})",
+        "`{}` has no image with the tag `{tag}` (it has: {})",
         name.path().display(),
         known.join(", ")
     )))

@@ -10,10 +10,14 @@ use toml::de::DeTable;
 
 use super::{NOT_IN_A_FILE, directory_of, keys, value};
 use crate::args::Arguments;
-use crate::failure::{Failure, Result};
+use crate::commands::given;
+use crate::failure::{Failure, Kind, Result};
 
 /// A file of flags is written by people.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// What to do about a file that cannot be read.
+const OTHER_FILE: &str = "name another file with `--config`, or read none with `--no-config`";
 
 /// What a file says, in its order.
 #[derive(Debug)]
@@ -53,8 +57,12 @@ impl ConfigurationFile {
 pub(super) fn read(path: &Path) -> Result<String> {
     let failure = |error| {
         let failure = Failure::command_line_error(error);
-        failure.hint("name another file with `--config`, or read none with `--no-config`")
+        failure.hint(OTHER_FILE)
     };
+    given::must_exist(&format!("--config {}", path.display()), path).map_err(|error| Failure {
+        kind: Kind::CommandLine,
+        ..error.hint(OTHER_FILE)
+    })?;
     let found = fs::metadata(path).map_err(failure)?;
     if !found.is_file() || found.len() > MAX_BYTES {
         return Err(Failure::command_line(format!(

@@ -193,7 +193,7 @@ fn mistakes_are_named_with_their_line() {
         ),
         (
             "\n[env]\nA = 1.5",
-            "3: `env` takes a table of names and values, or an array of strings, not a float",
+            "3: `A` in `env` takes a string, a number, `true` or `false`, not a float",
         ),
         (
             "env = { 'A=B' = 'c' }",

@@ -117,7 +117,7 @@ impl Writer<'_> {
                 DeValue::Boolean(value) => value.to_string(),
                 other => match integer(other) {
                     Some(number) => number.to_string(),
-                    None => return Err(self.problem(value)),
+                    None => return Err(self.inner_problem(&name, value)),
                 },
             };
             if name.contains('=') {
@@ -148,15 +148,19 @@ impl Writer<'_> {
             DeValue::Integer(_) if matches!(self.flag.get_action(), ArgAction::Count) => {
                 "another number"
             }
-            DeValue::Integer(_) => "an integer",
-            DeValue::Array(_) => "an array",
-            DeValue::String(_) => "a string",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Table(_) => "a table",
+            other => kind_of(other),
         };
         let problem = format!("`{}` takes {expected}, not {found}", self.name());
+        (value.span(), problem)
+    }
+
+    /// What is wrong with the value of a name in a table.
+    fn inner_problem(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Problem {
+        let found = kind_of(value.get_ref());
+        let problem = format!(
+            "`{name}` in `{}` takes a string, a number, `true` or `false`, not {found}",
+            self.name()
+        );
         (value.span(), problem)
     }
 
@@ -182,6 +186,18 @@ impl Writer<'_> {
             return text.to_owned();
         }
         format!("{transport}{}", self.directory.join(path).display())
+    }
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::Integer(_) => "an integer",
+        DeValue::Array(_) => "an array",
+        DeValue::String(_) => "a string",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Table(_) => "a table",
     }
 }
 

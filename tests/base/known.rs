@@ -78,6 +78,7 @@ fn a_base_is_read_once_and_its_damage_is_noticed_when_it_is_written() {
         fs::remove_file(&large).unwrap();
         let text = refused(&sandbox, &["--output=second.tar"]);
         assert!(text.contains("is missing"), "{text}");
+        assert!(text.contains("hint: the base image is damaged"), "{text}");
     }
 }
 

@@ -148,6 +148,51 @@ fn a_python_application_with_its_packages_beside_it_serves_confined() {
     check_python(&engine, &built, "/usr");
 }
 
+/// A script that says nothing of the environment beside it.
+#[test]
+fn a_virtual_environment_is_used_when_it_comes_first_in_path() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let Ok(python) = fs::canonicalize(PYTHON) else {
+        return skip("`/usr/bin/python3`");
+    };
+    let version = python.file_name().expect("it is a file").to_string_lossy();
+    let prepared = || {
+        let sandbox = sandbox();
+        let tree = format!(
+            "0755 file run \"#!/usr/bin/env python3\\nimport own\\n\"\n\
+             0644 file .venv/pyvenv.cfg \"home = /usr/bin\\n\"\n\
+             link .venv/bin/python3 -> /usr/bin/python3\n\
+             0644 file .venv/lib/{version}/site-packages/own.py \"print('own')\\n\""
+        );
+        let release = sandbox
+            .tree("release", &tree)
+            .expect("there is room for it");
+        (sandbox, release)
+    };
+    let (sandbox, release) = prepared();
+    let words = ["--release", "release", "--dry-run", "--cmd=run"];
+    let outcome = sandbox.run(words).success();
+    let said = outcome.stderr_text();
+    assert!(said.contains("[environment-unused]"), "{said}");
+    let hint = said.split_once("with `--env ").expect("it has a remedy").1;
+    let path = format!("--env={}", hint.split('`').next().unwrap_or_default());
+    let built = build_in(sandbox, &release, "venv-unused", &["--cmd=run"]);
+    let image = engine.load(&built.archive, &built.reference);
+    let outcome = image.run(&[]).exited(1);
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("No module named 'own'"),
+        "{}",
+        outcome.report()
+    );
+    let (sandbox, release) = prepared();
+    let built = build_in(sandbox, &release, "venv-first", &["--cmd=run", &path]);
+    let image = engine.load(&built.archive, &built.reference);
+    assert_eq!(image.run(&[]).success().stdout_text(), "own\n");
+}
+
 #[test]
 fn a_python_application_in_a_virtual_environment_serves_confined() {
     let Some(engine) = Engine::require() else {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::base::{BaseImage, Layer, small_debian};
 use crate::support::docker::{Engine, Loaded};
 use crate::support::image::{Built, build_in, confirmed, sandbox};
-use crate::support::{has_tools, program, unique};
+use crate::support::{has_tools, program, unique, unique_time};
 
 fn can_run() -> Vec<Engine> {
     let is_right = cfg!(target_arch = "x86_64") && Path::new("/bin/busybox").exists();
@@ -54,6 +54,45 @@ fn a_dynamic_program_runs_with_the_libraries_of_the_base() {
         assert_eq!(
             outcome.stdout_text(),
             "755 0 /etc\n1777 0 /tmp\n2770 12 /var/spool\n755 0 /usr/lib\n"
+        );
+    }
+}
+
+#[test]
+fn a_program_runs_on_a_base_that_nobody_looked_into() {
+    let engines = can_run();
+    let release = program::c_release("hello", &["gcc"]);
+    if engines.is_empty() {
+        return;
+    }
+    let sandbox = sandbox();
+    let layout = small_debian().write_layout(&sandbox.path("base"), "1");
+    let reference = format!("localhost/imgbuild-test/base-unseen:{}", unique());
+    let words = [
+        format!("--release={}", release.display()),
+        format!("--base=oci:{}", layout.display()),
+        format!("--tag={reference}"),
+        format!("--mtime={}", unique_time()),
+        "--runtime=none".to_owned(),
+        "--skeleton=none".to_owned(),
+        "--check=off".to_owned(),
+        "--json".to_owned(),
+        "--output=image.tar".to_owned(),
+    ];
+    let outcome = sandbox.run(&words).success();
+    let result: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert!(result["layers"][0]["entries"].is_null());
+    for engine in engines {
+        let image = engine.load(&sandbox.path("image.tar"), &reference);
+        let outcome = image.run(&[]).success();
+        assert_eq!(outcome.stdout_text(), "hello, user 65532\n");
+        // Its links and directories are what they were.
+        let options = ["--entrypoint=/bin/stat"];
+        let words = ["-c", "%a %F %n", "/bin", "/tmp", "/var/spool"];
+        let outcome = image.run_with(&options, &words, b"").success();
+        assert_eq!(
+            outcome.stdout_text(),
+            "777 symbolic link /bin\n1777 directory /tmp\n2770 directory /var/spool\n"
         );
     }
 }
@@ -249,8 +288,8 @@ fn the_configuration_is_inherited_as_docker_does() {
             &name,
         ];
         all.extend(words);
-        if !words.iter().any(|word| word.starts_with("--workdir")) {
-            // A tree starts where it lies unless it is told otherwise.
+        if words[0].contains("entrypoint") {
+            // A program of the release starts where it lies.
             all.push("--workdir=/srv");
         }
         let outcome: Outcome = sandbox.run(all).success();

@@ -306,3 +306,50 @@ fn only_a_release_of_mix_starts_directly() {
         "{text}"
     );
 }
+
+/// Files of its own, named by variables.
+#[test]
+fn what_the_user_names_starts_the_release_or_is_refused() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_tools(&["mix", "erl"]) {
+        return;
+    }
+    let release = program::mix_release("mix_app", "mix_app_named", |_project| {});
+    let version = release.join("releases/0.1.0");
+    for (from, to) in [("start.boot", "other.boot"), ("sys.config", "other.config")] {
+        fs::copy(version.join(from), version.join(to)).expect("it is ours");
+    }
+    fs::write(version.join("other.args"), "-sname other\n+K true\n").expect("it is ours");
+    let named = [
+        "--boot=direct",
+        "--env=RELEASE_BOOT_SCRIPT=other",
+        "--env=RELEASE_SYS_CONFIG=/app/releases/0.1.0/other",
+        "--env=RELEASE_VM_ARGS=/app/releases/0.1.0/other.args",
+    ];
+    let built = build(&release, "direct-named", &named);
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&[&CONFINED[..], &["--env=SECRET_KEY_BASE=something"]].concat());
+    assert_eq!(http_get(&container.published("4000/tcp"), "/pid"), "1\n");
+    container.stop();
+
+    let gone = ["--boot=direct", "--env=RELEASE_BOOT_SCRIPT=gone"];
+    let words = ["--release", release.to_str().expect("it has a plain name")];
+    let outcome = sandbox().run([&words[..], &gone].concat()).exited(1);
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("/gone.boot`, where nothing is [release-incomplete]"),
+        "{said}"
+    );
+    let built = build(
+        &release,
+        "direct-gone",
+        &[&gone[..], &["--check=off"]].concat(),
+    );
+    let image = engine.load(&built.archive, &built.reference);
+    let outcome = image.run(&[]).exited(1);
+    let said = [outcome.stdout.clone(), outcome.stderr.clone()].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("gone.boot"), "{said}");
+}

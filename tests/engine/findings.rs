@@ -225,6 +225,41 @@ pub(crate) const ROWS: &[Row] = &[
         engine: "version `OWN_2.0' not found (required by /app/app)",
     },
     Row {
+        rule: "erlang-missing",
+        prepare: |sandbox, _| {
+            let script = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\nexec erl -boot \"releases/$VSN/start\"\n";
+            let tree = format!(
+                "0755 file bin/shop {script:?}\n0644 file releases/start_erl.data \"13.1.5 1.0.0\\n\"\n\
+                 0644 file releases/1.0.0/shop.rel \"\"\n0644 file lib/shop-1.0.0/ebin/shop.app \"\""
+            );
+            drop(
+                sandbox
+                    .tree("release", &tree)
+                    .expect("there is room for it"),
+            );
+            Vec::new()
+        },
+        engine: "exec: erl: not found",
+    },
+    Row {
+        rule: "release-incomplete",
+        prepare: |sandbox, _| {
+            let script = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\n. ./releases/$VSN/env.sh\n: $RELEASE_VM_ARGS\n";
+            let tree = format!(
+                "0755 file bin/shop {script:?}\n0644 file releases/start_erl.data \"13.1.5 1.0.0\\n\"\n\
+                 0644 file releases/1.0.0/shop.rel \"\"\n0644 file releases/1.0.0/env.sh \"\"\n\
+                 0644 file lib/shop-1.0.0/ebin/shop.app \"\"\n0755 file erts-13.1.5/bin/erlexec \"\""
+            );
+            drop(
+                sandbox
+                    .tree("release", &tree)
+                    .expect("there is room for it"),
+            );
+            flags(&["--exclude=releases/*/env.sh"])
+        },
+        engine: "./releases/1.0.0/env.sh: No such file",
+    },
+    Row {
         rule: "library-forbidden",
         prepare: |sandbox, release| {
             with_library(release);

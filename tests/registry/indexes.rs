@@ -48,6 +48,13 @@ fn build(sandbox: &Sandbox, releases: &[String], more: &[&str]) -> String {
     )
 }
 
+/// Builds an index of two platforms; returns how it is named.
+pub(super) fn two_platforms(sandbox: &Sandbox) -> String {
+    let output = ["--tag", "x/y:1", "--output", "oci:index"];
+    build(sandbox, &releases(sandbox)[1..], &output);
+    "oci:index:1".to_owned()
+}
+
 #[test]
 fn an_index_is_pushed_whole_and_pulled_as_it_was() {
     if !has_tools(&TOOLS) {

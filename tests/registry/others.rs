@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::readers::{Pushed, READERS};
 use super::server::{PASSWORD, Server, USER, free_port};
-use super::{assert_same_blobs, fake, push};
+use super::{assert_same_blobs, indexes, push};
 use crate::runs::{with_small_release, words};
 use crate::support::docker::Engine;
 use crate::support::{has_tools, image, note, skip};
@@ -209,7 +209,7 @@ fn an_index_is_kept_where_there_are_indexes_and_refused_in_words_elsewhere() {
     for maker in Maker::all() {
         let sandbox = with_password(with_small_release());
         let server = maker.start(&sandbox, None);
-        let layout = fake::two_platforms(&sandbox);
+        let layout = indexes::two_platforms(&sandbox);
         let target = format!("docker://{}/me/app:1", server.name());
         if maker.is_django() {
             let digest = copied(&sandbox, &layout, &target);

@@ -78,6 +78,28 @@ impl Bench {
             .to_owned()
     }
 
+    /// Builds into a layout here, with the layers of `origin` where they fit, and
+    /// validates it; the image is the one that is built without them.
+    fn build_here(&self, origin: &str) -> Outcome {
+        let all = ["--output", "oci:here", "--tag", "x/y:1"];
+        let all = [&all[..], &["--cache-from", origin]].concat();
+        let outcome = self.sandbox.run(words("release", &all)).success();
+        assert_eq!(outcome.stdout_text().trim_end(), self.digest_alone());
+        drop(self.sandbox.run(["validate", "here"]).success());
+        outcome
+    }
+
+    /// Changes a byte of every large blob in the registry, where `place` says.
+    fn damage_large_blobs(&self, place: impl Fn(usize) -> usize) {
+        self.registry.change(|contents| {
+            let blobs = contents.blobs.values_mut();
+            for blob in blobs.filter(|blob| blob.len() > 1_000_000) {
+                let at = place(blob.len());
+                blob[at] ^= 1;
+            }
+        });
+    }
+
     fn change_one_file(&self) -> PathBuf {
         let path = self.sandbox.path("release/bin/x");
         fs::write(&path, "#!/bin/sh\nexit 7\n").unwrap();
@@ -186,18 +208,8 @@ fn layers_of_another_image_are_mounted_or_fetched() {
         outcome.report()
     );
     // An output on this machine needs the bytes, which are checked.
-    let all = [
-        "--output",
-        "oci:here",
-        "--tag",
-        "x/y:1",
-        "--cache-from",
-        &origin,
-    ];
-    let here = bench.sandbox.run(words("release", &all)).success();
-    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
+    let here = bench.build_here(&origin);
     assert!(here.stderr_text().contains("(cached)"));
-    drop(bench.sandbox.run(["validate", "here"]).success());
     // Another registry gets what it lacks from where it is.
     let elsewhere = FakeRegistry::start(Behavior::default()).unwrap();
     let target = format!("{}/me/app:1", elsewhere.name());
@@ -227,47 +239,16 @@ fn a_layer_that_is_not_as_we_would_write_it_is_not_taken() {
         outcome.report()
     );
     // The bytes under its digest are others, which the start shows.
-    bench.registry.change(|contents| {
-        for blob in contents.blobs.values_mut() {
-            if blob.len() > 1_000_000 {
-                blob[100] ^= 1;
-            }
-        }
-    });
-    let all = ["--output", "oci:here", "--tag", "x/y:1", "--cache-from"];
-    let origin = format!("docker://{}", bench.name("me/app"));
-    let here = bench
-        .sandbox
-        .run(words("release", &[&all[..], &[&origin]].concat()))
-        .success();
-    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
-    drop(bench.sandbox.run(["validate", "here"]).success());
+    bench.damage_large_blobs(|_| 100);
+    drop(bench.build_here(&format!("docker://{}", bench.name("me/app"))));
 }
 
 #[test]
 fn damage_further_on_is_found_when_the_bytes_come_here() {
     let bench = Bench::new();
     drop(bench.push("me/app", &[]));
-    bench.registry.change(|contents| {
-        for blob in contents.blobs.values_mut() {
-            if blob.len() > 1_000_000 {
-                let last = blob.len() - 1000;
-                blob[last] ^= 1;
-            }
-        }
-    });
-    let origin = format!("docker://{}", bench.name("me/app"));
-    let all = [
-        "--output",
-        "oci:here",
-        "--tag",
-        "x/y:1",
-        "--cache-from",
-        &origin,
-    ];
-    let here = bench.sandbox.run(words("release", &all)).success();
-    assert_eq!(here.stdout_text().trim_end(), bench.digest_alone());
-    drop(bench.sandbox.run(["validate", "here"]).success());
+    bench.damage_large_blobs(|size| size - 1000);
+    drop(bench.build_here(&format!("docker://{}", bench.name("me/app"))));
 }
 
 #[test]
@@ -290,20 +271,10 @@ fn an_image_that_has_lost_its_config_can_be_replaced() {
 #[test]
 fn a_cache_that_cannot_be_had_is_a_warning() {
     let bench = Bench::new();
-    let origin = format!("docker://{}", bench.name("no/such"));
-    let all = [
-        "--output",
-        "oci:here",
-        "--tag",
-        "x/y:1",
-        "--cache-from",
-        &origin,
-    ];
-    let outcome = bench.sandbox.run(words("release", &all)).success();
+    let outcome = bench.build_here(&format!("docker://{}", bench.name("no/such")));
     let text = outcome.stderr_text();
     assert!(
         text.contains("warning: cannot use `--cache-from docker://"),
         "{text}"
     );
-    assert_eq!(outcome.stdout_text().trim_end(), bench.digest_alone());
 }

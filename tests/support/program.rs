@@ -85,7 +85,14 @@ pub(crate) fn variant(name: &str, key: &str, build: impl FnOnce(&Path)) -> PathB
 
 /// A release of Erlang, as rebar3 makes it with relx, without a network.
 pub(crate) fn relx_release(name: &str) -> PathBuf {
-    let project = built(name, name, |project| {
+    relx_variant(name, name, |_project| {})
+}
+
+/// As [`relx_release`], of a project that `prepare` may change first; `key`
+/// tells variants apart.
+pub(crate) fn relx_variant(name: &str, key: &str, prepare: impl FnOnce(&Path)) -> PathBuf {
+    let project = built(name, key, |project| {
+        prepare(project);
         let mut command = Command::new("rebar3");
         command
             .arg("release")

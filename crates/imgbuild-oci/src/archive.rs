@@ -19,7 +19,7 @@ use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
 use crate::layer::{self, CHUNK_BYTES, Layer, Piece, run_in_turn};
 use crate::monitor::Monitor;
-use crate::parcel::ParcelBlob;
+use crate::parcel::{ParcelBlob, copy_together};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
@@ -217,6 +217,7 @@ impl<'a> Archive<'a> {
         self.bring()?;
         let mut pieces: Vec<(u64, usize, Piece<'_>)> = Vec::new();
         let mut layers: Vec<&Layer> = Vec::new();
+        let (mut blobs, mut places) = (Vec::new(), Vec::new());
         let mut offset = 0;
         for part in &self.parts {
             match part {
@@ -227,12 +228,16 @@ impl<'a> Archive<'a> {
                     layers.push(layer);
                 }
                 Part::Blob(blob) => {
-                    let mut place = At { file, offset };
-                    blob.copy_to(&mut place, sink_error, monitor)?;
+                    blobs.push(*blob);
+                    places.push(offset);
                 }
             }
             offset += part.size();
         }
+        copy_together(&blobs, threads, monitor, &|turn, blob, monitor| {
+            let offset = places[turn];
+            blob.copy_to(&mut At { file, offset }, sink_error, monitor)
+        })?;
         let crcs = Mutex::new(vec![None; pieces.len()]);
         run_in_turn(threads.min(pieces.len()), pieces.len(), |turn| {
             let (start, _, piece) = &pieces[turn];

@@ -13,6 +13,16 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
     /// others than they should, as far as it can tell.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
 
+    /// Opens all bytes for somebody who compares their digest, so that it need
+    /// not be done twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobContent::open`].
+    fn open_unchecked(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        self.open(0)
+    }
+
     /// Opens the first `size` bytes: for a look that costs little where bytes
     /// come from afar.
     ///

@@ -16,8 +16,9 @@ use crate::deflate::Level;
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::layout::{Names, check_layout, parent_of, write_error, write_layout};
+use crate::layout::{Manner, Names, check_layout, write_layout};
 use crate::monitor::Monitor;
+use crate::new_file::{parent_of, write_error};
 use crate::parcel::Parcel;
 use crate::pipeline::{Stream, with_compressor};
 use crate::platform::Platform;
@@ -334,7 +335,11 @@ fn write(
                 references: &references,
                 tag: tag.as_deref(),
             };
-            let is_new = write_layout(path, delivery, names, options.sync, monitor)?;
+            let manner = Manner {
+                sync: options.sync,
+                threads: options.threads,
+            };
+            let is_new = write_layout(path, delivery, names, manner, monitor)?;
             Ok(if is_new {
                 Written::New
             } else {

@@ -10,13 +10,11 @@ mod schedule;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci_spec::image::MediaType;
-use rustix::fs::{AtFlags, CWD};
 
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::buffer::AlignedBuffer;
@@ -26,6 +24,7 @@ use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
+use crate::new_file;
 use crate::store::StoredBlob;
 
 pub(crate) use base::bring;
@@ -345,10 +344,7 @@ impl Layer {
         if sync {
             file.sync_all().map_err(|source| place.read_error(source))?;
         }
-        // The one way to name such a file without privileges (open(2), O_TMPFILE).
-        let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let follow = AtFlags::SYMLINK_FOLLOW;
-        let is_linked = rustix::fs::linkat(CWD, nameless, CWD, path, follow).is_ok();
+        let is_linked = new_file::link(file, path).is_ok();
         if is_linked {
             monitor.report(Progress::Written { bytes: self.size });
         }

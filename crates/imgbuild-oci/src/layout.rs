@@ -1,13 +1,12 @@
 //! OCI image layouts: images in a directory, shared with whoever else writes
 //! there.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use fs_err as fs;
-use tempfile::NamedTempFile;
 
 use crate::delivery::Delivery;
 use crate::digest::Digest;
@@ -16,6 +15,8 @@ use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::{self, Layer};
 use crate::monitor::Monitor;
+use crate::new_file::{NewFile, parent_of, write_error};
+use crate::parcel::{ParcelBlob, copy_together};
 use crate::reference::Reference;
 
 /// Checks that a layout can be written at `path`: nothing is there, or an
@@ -36,6 +37,15 @@ pub(crate) struct Names<'a> {
     pub(crate) tag: Option<&'a str>,
 }
 
+/// How a layout is written, whatever it holds in the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Whether everything is on the disk before it gets its final name.
+    pub(crate) sync: bool,
+    /// How many blobs from elsewhere are written at a time.
+    pub(crate) threads: usize,
+}
+
 /// Writes an image or index into the layout at `path`, under its names.
 ///
 /// What else is in the layout stays; another image of the same tag loses it.
@@ -45,14 +55,14 @@ pub(crate) fn write_layout(
     path: &Path,
     delivery: Delivery<'_>,
     names: Names<'_>,
-    sync: bool,
+    manner: Manner,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
     // A link is followed, as every program that writes does.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     loop {
         if is_present(path)? {
-            return update_layout(path, delivery, names, sync, monitor);
+            return update_layout(path, delivery, names, manner, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
@@ -61,13 +71,13 @@ pub(crate) fn write_layout(
             .permissions(std::fs::Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(|source| write_error(path, source))?;
-        update_layout(fresh.path(), delivery, names, sync, monitor)?;
+        update_layout(fresh.path(), delivery, names, manner, monitor)?;
         // Succeeds over nothing and over an empty directory only.
         match fs::rename(fresh.path(), path) {
             Ok(()) => {
                 // The directory has its final name: there is nothing to remove.
                 let _kept = fresh.keep();
-                sync_directory(parent, sync)?;
+                sync_directory(parent, manner.sync)?;
                 return Ok(true);
             }
             Err(_) if is_present(path)? => {}
@@ -150,7 +160,7 @@ fn read_root_index(path: &Path) -> Result<RootIndex> {
 struct Update<'a> {
     path: &'a Path,
     blobs: PathBuf,
-    sync: bool,
+    manner: Manner,
     added: Vec<PathBuf>,
     _lock: fs::File,
 }
@@ -159,7 +169,7 @@ fn update_layout(
     path: &Path,
     delivery: Delivery<'_>,
     names: Names<'_>,
-    sync: bool,
+    manner: Manner,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
     let lock = fs::File::open(path).map_err(Error::File)?;
@@ -177,7 +187,7 @@ fn update_layout(
     let mut update = Update {
         path,
         blobs,
-        sync,
+        manner,
         added: Vec::new(),
         _lock: lock,
     };
@@ -204,13 +214,7 @@ impl Update<'_> {
                 self.add_document(index.digest, &index.bytes)
             }
             Delivery::Parcel(parcel) => {
-                let path = self.path;
-                let sink_error = |source| write_error(path, source);
-                for blob in parcel.blobs() {
-                    self.add_blob(blob.digest, blob.size, |file| {
-                        blob.copy_to(file, &sink_error, monitor)
-                    })?;
-                }
+                self.add_blobs(parcel.blobs(), monitor)?;
                 for document in parcel.documents() {
                     self.add_document(document.digest, &document.bytes)?;
                 }
@@ -242,7 +246,7 @@ impl Update<'_> {
     /// that has none yet, and otherwise as a copy.
     fn add_layer(&mut self, layer: &Layer, monitor: Monitor<'_>) -> Result<()> {
         let path = self.path.join(blob_name(layer.digest()));
-        if !has_size(&path, layer.size()) && layer.link_at(&path, self.sync, monitor)? {
+        if !has_size(&path, layer.size()) && layer.link_at(&path, self.manner.sync, monitor)? {
             self.added.push(path);
             return Ok(());
         }
@@ -250,6 +254,28 @@ impl Update<'_> {
         self.add_blob(layer.digest(), layer.size(), |file| {
             layer.write_to(file, &sink_error, monitor)
         })
+    }
+
+    /// Adds the blobs that are not there, several at a time.
+    fn add_blobs(&mut self, blobs: &[ParcelBlob], monitor: Monitor<'_>) -> Result<()> {
+        let path = |blob: &ParcelBlob| self.path.join(blob_name(blob.digest));
+        let is_missing = |blob: &&ParcelBlob| !has_size(&path(blob), blob.size);
+        let missing: Vec<&ParcelBlob> = blobs.iter().filter(is_missing).collect();
+        let added = Mutex::new(Vec::new());
+        let threads = self.manner.threads;
+        let copied = copy_together(&missing, threads, monitor, &|_, blob, monitor| {
+            let path = path(blob);
+            let sink_error = |source| write_error(self.path, source);
+            self.replace(&path, |file| blob.copy_to(file, &sink_error, monitor))?;
+            added
+                .lock()
+                .expect("no holder of the lock panics")
+                .push(path);
+            Ok(())
+        });
+        let added = added.into_inner().expect("no holder of the lock panics");
+        self.added.extend(added);
+        copied
     }
 
     /// Adds a blob unless one of its name and size is there.
@@ -274,14 +300,14 @@ impl Update<'_> {
         path: &Path,
         write: impl FnOnce(&mut std::fs::File) -> Result<()>,
     ) -> Result<()> {
-        let mut file = new_file_beside(path)?;
-        write(file.as_file_mut())?;
-        persist(file, path, self.sync).map(drop)
+        let mut file = NewFile::beside(path)?;
+        write(file.file())?;
+        file.persist(path, self.manner.sync).map(drop)
     }
 
     fn finish(mut self, index: &[u8]) -> Result<()> {
         let sink_error = |source| write_error(self.path, source);
-        sync_directory(&self.blobs, self.sync)?;
+        sync_directory(&self.blobs, self.manner.sync)?;
         let marker = self.path.join("oci-layout");
         if !marker.exists() {
             self.replace(&marker, |file| {
@@ -292,7 +318,7 @@ impl Update<'_> {
             file.write_all(index).map_err(sink_error)
         })?;
         self.added.clear();
-        sync_directory(self.path, self.sync)
+        sync_directory(self.path, self.manner.sync)
     }
 }
 
@@ -310,26 +336,6 @@ impl Drop for Update<'_> {
     }
 }
 
-/// Makes a file without content in the directory of `path`, with the mode
-/// that the umask allows.
-pub(crate) fn new_file_beside(path: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".imgbuild-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(parent_of(path))
-        .map_err(|source| write_error(path, source))
-}
-
-/// Gives a complete file its final name.
-pub(crate) fn persist(file: NamedTempFile, path: &Path, sync: bool) -> Result<std::fs::File> {
-    if sync {
-        let synced = file.as_file().sync_all();
-        synced.map_err(|source| write_error(path, source))?;
-    }
-    file.persist(path)
-        .map_err(|error| write_error(path, error.error))
-}
-
 /// Makes the names in a directory last.
 pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
     if !sync {
@@ -337,19 +343,4 @@ pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
     }
     let directory = fs::File::open(path).map_err(Error::File)?;
     directory.sync_all().map_err(Error::File)
-}
-
-/// Returns the directory that holds `path`.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent.as_os_str() != OsStr::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::Write {
-        what: format!("`{}`", path.display()),
-        source,
-    }
 }

@@ -23,6 +23,7 @@ pub mod json;
 pub mod layer;
 pub mod layout;
 pub mod monitor;
+mod new_file;
 pub mod parcel;
 pub mod path;
 mod pipeline;

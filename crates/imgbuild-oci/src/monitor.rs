@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 pub struct Monitor<'a> {
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
     interrupted: &'a AtomicBool,
+    /// Another reason to stop: others have failed.
+    abandoned: Option<&'a AtomicBool>,
 }
 
 /// One step of a run.
@@ -38,6 +40,15 @@ impl<'a> Monitor<'a> {
         Self {
             progress,
             interrupted,
+            abandoned: None,
+        }
+    }
+
+    /// The same run, which also stops when `abandoned` becomes true.
+    pub(crate) fn unless(self, abandoned: &'a AtomicBool) -> Self {
+        Self {
+            abandoned: Some(abandoned),
+            ..self
         }
     }
 
@@ -47,10 +58,15 @@ impl<'a> Monitor<'a> {
 
     /// Fails when the run should stop.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        let flags = [Some(self.interrupted), self.abandoned];
+        match flags
+            .iter()
+            .flatten()
+            .any(|flag| flag.load(Ordering::Relaxed))
+        {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -4,6 +4,9 @@
 //! Nothing is made anew, so every digest stays what it is.
 
 mod builder;
+mod source_blob;
+mod together;
+mod without_manifest;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use crate::platform::Platform;
 use crate::source::document::{Document as RawDocument, RawDescriptor};
 use crate::source::{ManifestDescriptor, Source, SourceError, is_index};
 pub use builder::ParcelBuilder;
+use source_blob::SourceBlob;
+pub(crate) use together::copy_together;
 
 const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -107,6 +112,12 @@ pub enum ParcelError {
         /// Those that there are.
         found: String,
     },
+    /// No manifest can name a layer.
+    #[error("the layer `{name}` is neither a plain tar nor compressed with gzip or zstd")]
+    Compression {
+        /// Its name in the source.
+        name: String,
+    },
     /// The source cannot be read.
     #[error(transparent)]
     Source(SourceError),
@@ -170,10 +181,7 @@ impl Parcel {
             }
         };
         let read_blob = |digest: Digest, _| {
-            let content: Arc<dyn BlobContent> = Arc::new(SourceBlob {
-                source: Arc::clone(source),
-                digest,
-            });
+            let content: Arc<dyn BlobContent> = Arc::new(SourceBlob::new(source, digest));
             Some(content)
         };
         let root = Document {
@@ -264,23 +272,6 @@ pub(crate) fn manifest_of(image: &Image) -> Document {
     }
 }
 
-/// A blob of a layout or archive.
-#[derive(Debug)]
-struct SourceBlob {
-    source: Arc<Source>,
-    digest: Digest,
-}
-
-impl BlobContent for SourceBlob {
-    fn open(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send + '_>> {
-        let blob = self
-            .source
-            .blob(&self.digest)
-            .map_err(std::io::Error::other)?;
-        Ok(Box::new(blob.skip(offset)))
-    }
-}
-
 /// A descriptor that is complete.
 struct Child {
     media_type: String,
@@ -357,7 +348,7 @@ impl ParcelBlob {
             digest: self.digest,
             source,
         };
-        let mut reader = self.content.open(0).map_err(read_error)?;
+        let mut reader = self.content.open_unchecked().map_err(read_error)?;
         let mut writer = DigestWriter::new(sink);
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {

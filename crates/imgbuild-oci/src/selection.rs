@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
 use crate::platform::Platform;
+use crate::reference::Reference;
 use crate::source::document::Document;
-use crate::source::{
-    DockerManifest, ManifestDescriptor, Source, SourceError, blob_name, read_document,
-};
+use crate::source::{DockerManifest, ManifestDescriptor, Source, blob_name};
 
 mod document;
 mod error;
@@ -37,6 +36,8 @@ pub struct SelectedImage {
     pub manifest: Option<Digest>,
     /// The digest of the configuration.
     pub config_digest: Digest,
+    /// The name of the configuration in the source.
+    pub config_name: String,
     /// The configuration, with every field that somebody put into it.
     pub config: Value,
     /// What the configuration says that it runs on.
@@ -184,7 +185,7 @@ fn choose(
             .iter()
             .flat_map(|candidate| candidate.names.clone())
             .collect();
-        candidates.retain(|candidate| candidate.names.iter().any(|name| is_tag(name, tag)));
+        candidates.retain(|candidate| candidate.names.iter().any(|name| is_called(name, tag)));
         if candidates.is_empty() {
             return Err(SelectionError::Tag {
                 tag: tag.to_owned(),
@@ -213,10 +214,15 @@ fn full_name(names: &BTreeSet<String>) -> Option<String> {
     full.next().cloned()
 }
 
-/// Whether a name in an index is the tag or the name that the user says.
-fn is_tag(name: &str, wanted: &str) -> bool {
+/// Whether a name in an index or archive is the tag or the name that the user
+/// says; `app:1` is `docker.io/library/app:1`.
+#[must_use]
+pub fn is_called(name: &str, wanted: &str) -> bool {
     let tag = name.rsplit_once(':').map(|(_, tag)| tag);
-    name == wanted || tag == Some(wanted)
+    let full = |text: &str| text.parse::<Reference>().ok();
+    name == wanted
+        || tag == Some(wanted)
+        || full(name).is_some_and(|name| full(wanted) == Some(name))
 }
 
 /// Keeps the candidates that fit the platform best.
@@ -305,10 +311,7 @@ impl Candidate {
             }
             CandidateDocument::Docker(image) => {
                 let name = image.config.clone().unwrap_or_default();
-                let blob = source
-                    .member(&name)?
-                    .ok_or_else(|| SourceError::Missing { name: name.clone() })?;
-                let bytes = read_document(&name, blob)?;
+                let bytes = source.document(&name)?;
                 let digest = check_name(&name, &bytes)?;
                 let layers = image.layers.clone().unwrap_or_default();
                 Ok((Layers::Names(layers), digest, bytes))
@@ -345,6 +348,10 @@ impl Candidate {
                 CandidateDocument::Docker(_) => None,
             },
             config_digest,
+            config_name: match self.document {
+                CandidateDocument::Manifest(_) => name,
+                CandidateDocument::Docker(image) => image.config.unwrap_or_default(),
+            },
             platform: platform_of(&bytes)?,
             config,
             layers: layers.read(source, diff_ids)?,

@@ -152,6 +152,18 @@ impl Source {
         self.member(&name)?.ok_or(SourceError::Missing { name })
     }
 
+    /// Reads a document whole by its name in the source.
+    ///
+    /// # Errors
+    ///
+    /// When it is missing, or larger than [`MAX_DOCUMENT_BYTES`].
+    pub(crate) fn document(&self, name: &str) -> Result<Vec<u8>, SourceError> {
+        let missing = || SourceError::Missing {
+            name: name.to_owned(),
+        };
+        read_document(name, self.member(name)?.ok_or_else(missing)?)
+    }
+
     /// Reads a document whole and checks its digest.
     ///
     /// # Errors

@@ -482,6 +482,7 @@ fn may_speak_plainly(error: &Error) -> bool {
             NetworkKind::Certificate
                 | NetworkKind::Authority { .. }
                 | NetworkKind::Name
+                | NetworkKind::Processor
                 | NetworkKind::Proxy
         ),
         Error::Processor { .. } => true,

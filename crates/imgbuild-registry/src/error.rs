@@ -228,6 +228,8 @@ pub enum NetworkKind {
     Tls,
     /// What answers does not speak TLS.
     NoTls,
+    /// TLS is needed, and the processor lacks the instructions for it.
+    Processor,
     /// The proxy did not connect.
     Proxy,
     /// The connection ended too early.
@@ -258,6 +260,7 @@ impl NetworkError {
                 | NetworkKind::Tls
                 | NetworkKind::NoTls
                 | NetworkKind::NotHttp
+                | NetworkKind::Processor
         )
     }
 }

@@ -12,14 +12,14 @@ use rustls::{CertificateError, ClientConfig};
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
-use ureq::{Agent, Proxy, SendBody, Timeout};
+use ureq::{Agent, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::answer;
 use crate::connector::{ProxyConnector, TlsConnector};
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
-use crate::tls::Distrust;
+use crate::tls::{self, Distrust};
 use crate::url::Origin;
 
 /// The longest head of an answer.
@@ -72,6 +72,7 @@ impl fmt::Debug for ProxyOptions {
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
+    has_secure_proxy: bool,
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
@@ -130,6 +131,9 @@ impl Transport {
         user_agent: &str,
     ) -> Result<Self, ureq::Error> {
         let proxy = proxy.map(make_proxy).transpose()?;
+        let has_secure_proxy = proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Redirects are followed by the client, which knows what may be
@@ -150,6 +154,7 @@ impl Transport {
                 .chain(TlsConnector::new(tls));
         Ok(Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            has_secure_proxy,
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -180,8 +185,22 @@ impl Transport {
         (read(&self.requests), read(&self.sent))
     }
 
+    /// Refuses what the TLS implementation would panic of: also a registry
+    /// without TLS may lead to a server with it.
+    fn check_processor(&self, url: &Uri) -> Result<(), Failure> {
+        let is_secure = self.has_secure_proxy || Origin::of(url).is_secure();
+        let Some(needs) = tls::missing_instructions().filter(|_| is_secure) else {
+            return Ok(());
+        };
+        let text =
+            format!("https is needed, and this processor lacks the instructions for it ({needs})");
+        let kind = NetworkKind::Processor;
+        Err(Failure::Network(NetworkError::new(kind, text)))
+    }
+
     /// Sends one request. Redirects and refusals are answers, too.
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
+        self.check_processor(&request.url)?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut http = HttpRequest::builder()
             .method(request.method)

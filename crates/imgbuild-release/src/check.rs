@@ -10,14 +10,17 @@
 //! the first bytes of the command, texts that are named as keys are. ELF files
 //! were read when the plan was made. Longer looks are remembered in a store.
 
+mod archive;
 mod certificates;
 mod command;
 mod content;
+mod erlang;
 mod file;
 mod identity;
 mod image;
 mod leftover;
 mod program;
+mod python;
 mod secret;
 mod setting;
 mod subject;
@@ -59,6 +62,8 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     let started = command::check(subject);
     let mut findings = started.findings;
     findings.extend(program::check(subject, &started.programs));
+    findings.extend(erlang::check(subject));
+    findings.extend(python::check(subject));
     findings.extend(setting::check(subject));
     findings.extend(file::check(subject, &started.programs, store));
     finding::sort(&mut findings);

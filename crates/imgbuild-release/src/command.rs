@@ -33,6 +33,9 @@ pub(crate) struct Command {
     pub(crate) cmd: Option<Vec<String>>,
     /// What the command itself wants in the environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// What it wants there whatever the user says, whose choice is a part of
+    /// it already.
+    pub(crate) decided: Vec<(String, String)>,
     /// Whether it is the base image's program that runs.
     pub(crate) is_inherited: bool,
 }
@@ -145,6 +148,7 @@ fn decide_direct(
         return Ok(Command {
             entrypoint: Some(start.arguments),
             environment: start.environment,
+            decided: start.decided,
             ..Command::default()
         });
     }
@@ -158,6 +162,7 @@ fn decide_direct(
     })?;
     Ok(Command {
         environment: start.environment,
+        decided: start.decided,
         ..other
     })
 }
@@ -381,6 +386,7 @@ mod tests {
             allow_set_id: false,
             cookie: crate::release::Cookie::Keep,
             boot: crate::release::Boot::Script,
+            variables: Vec::new(),
             mtime: 1,
         };
         Release::open(root, &options).unwrap()

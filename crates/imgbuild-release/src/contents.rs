@@ -64,6 +64,11 @@ impl<'a> Contents<'a> {
         self.base_path
     }
 
+    /// Returns everything that a base image has.
+    pub(crate) fn base_members(&self) -> &'a [Member] {
+        self.base
+    }
+
     /// Adds members; one whose path is known stays as it was.
     pub(crate) fn add(&mut self, members: impl IntoIterator<Item = &'a Member>) {
         for member in members {

@@ -11,7 +11,7 @@ use crate::base::BaseError;
 use crate::certificates::CertificateError;
 use crate::locale::LocaleError;
 use crate::pattern::PatternError;
-use crate::release::BootProblem;
+use crate::release::{BootProblem, Kind};
 use crate::runtime::RuntimeError;
 
 /// How many problems a message shows; the rest is counted.
@@ -37,6 +37,21 @@ pub enum Error {
     NotADirectory {
         /// The path as given.
         path: PathBuf,
+    },
+
+    /// What was given holds releases and is none.
+    #[error(
+        "`{}` is not a release of the kind `{kind}`, but the directory of {}",
+        path.display(),
+        paths(places)
+    )]
+    WrongLevel {
+        /// The path as given.
+        path: PathBuf,
+        /// What made them.
+        kind: Kind,
+        /// Where they lie.
+        places: Vec<PathBuf>,
     },
 
     /// Nothing of the release is left to be packaged.
@@ -113,6 +128,20 @@ pub enum Error {
         /// The name as given.
         name: String,
         /// The names in the image's passwd or group file.
+        known: Vec<String>,
+    },
+
+    /// The base image names a user that it does not have.
+    #[error(
+        "the base image runs as `{user}`, and its passwd and group files have no `{name}` (known: {})",
+        list(known)
+    )]
+    UnknownBaseUser {
+        /// What the base image says.
+        user: String,
+        /// The name of it that is unknown.
+        name: String,
+        /// The names in its passwd or group file.
         known: Vec<String>,
     },
 
@@ -320,6 +349,14 @@ fn list(names: &[String]) -> String {
         true => "none".to_owned(),
         false => names.join(", "),
     }
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    list(&paths)
 }
 
 fn candidates_text(candidates: &[ImagePath]) -> String {

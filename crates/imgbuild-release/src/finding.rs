@@ -50,8 +50,14 @@ pub enum Rule {
     SymbolVersionMissing,
     /// A program may not read a library that it needs.
     LibraryForbidden,
+    /// A release of Erlang has no Erlang to run on.
+    ErlangMissing,
+    /// A file with which a release of Erlang starts is not there.
+    ReleaseIncomplete,
     /// A script seems to call programs that are not there.
     ProgramMissing,
+    /// A virtual environment of Python that the command does not use.
+    EnvironmentUnused,
     /// A module that no program of the image can load.
     ModuleUnusable,
     /// The user is not known to the image.
@@ -96,7 +102,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::CommandMissing,
         Self::CommandDangling,
         Self::CommandNotInPath,
@@ -112,7 +118,10 @@ impl Rule {
         Self::LibraryMissing,
         Self::SymbolVersionMissing,
         Self::LibraryForbidden,
+        Self::ErlangMissing,
+        Self::ReleaseIncomplete,
         Self::ProgramMissing,
+        Self::EnvironmentUnused,
         Self::ModuleUnusable,
         Self::UserUnknown,
         Self::WorkdirInvalid,
@@ -154,7 +163,10 @@ impl Rule {
             Self::LibraryMissing => "library-missing",
             Self::SymbolVersionMissing => "symbol-version-missing",
             Self::LibraryForbidden => "library-forbidden",
+            Self::ErlangMissing => "erlang-missing",
+            Self::ReleaseIncomplete => "release-incomplete",
             Self::ProgramMissing => "program-missing",
+            Self::EnvironmentUnused => "environment-unused",
             Self::ModuleUnusable => "module-unusable",
             Self::UserUnknown => "user-unknown",
             Self::WorkdirInvalid => "workdir-invalid",
@@ -210,7 +222,14 @@ impl Rule {
             Self::SymbolVersionMissing => {
                 "build against the older library, or put the newer one into the image"
             }
+            Self::ErlangMissing => {
+                "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`"
+            }
+            Self::ReleaseIncomplete => {
+                "put the file into the image, or name another one where a variable does"
+            }
             Self::ProgramMissing => "put them into the image, if the script gets there",
+            Self::EnvironmentUnused => "put its `bin` first in `PATH`, or run its own interpreter",
             Self::ModuleUnusable => "leave it out if nothing loads it",
             Self::UserUnknown => {
                 "name the user by its number, or add it to the image's passwd file"

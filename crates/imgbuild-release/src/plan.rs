@@ -310,11 +310,24 @@ fn find_user(
                 None => (text.as_str(), None),
             };
             let user = user.to_owned();
-            let found = accounts().find(&UserName { user, group })?;
+            let found = accounts().find(&UserName { user, group });
+            let found = found.map_err(|error| of_base(error, text))?;
             Ok((found, Some(text.clone())))
         }
         None if command.is_inherited => Ok((User::ROOT, None)),
         None => Ok((User::NONROOT, numbers(User::NONROOT))),
+    }
+}
+
+/// Says that it is the base image which names an unknown user.
+fn of_base(error: Error, user: &str) -> Error {
+    match error {
+        Error::UnknownUser { name, known } => Error::UnknownBaseUser {
+            user: user.to_owned(),
+            name,
+            known,
+        },
+        error => error,
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod cargo;
 mod kind;
+mod level;
 mod listing;
 mod mix;
+mod selection;
 mod tree;
 mod walk;
 
@@ -25,8 +27,10 @@ use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
 
 pub use kind::{Kind, ParseKindError};
+use level::Level;
 pub(crate) use mix::Direct;
 pub use mix::{Boot, BootProblem, Cookie, MixRelease};
+use selection::Selection;
 pub(crate) use walk::{Found, walk};
 
 /// What to take of a release.
@@ -46,6 +50,9 @@ pub struct ReleaseOptions {
     pub cookie: Cookie,
     /// What starts a mix release.
     pub boot: Boot,
+    /// The environment variables that the user gives to containers, which a
+    /// start without a shell depends on.
+    pub variables: Vec<(String, String)>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }
@@ -84,7 +91,7 @@ impl Release {
     pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
         let metadata = match fs::metadata(root) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 let path = root.to_path_buf();
                 return Err(Error::Missing { path });
             }
@@ -94,7 +101,21 @@ impl Release {
             let path = root.to_path_buf();
             return Err(Error::NotADirectory { path });
         }
-        let kind = options.kind.unwrap_or_else(|| recognize(root));
+        let recognized = recognize(root);
+        let kind = options.kind.unwrap_or(recognized);
+        let is_asked_for =
+            options.kind == Some(Kind::Tree) || kind == recognized && kind != Kind::Tree;
+        let level = (!is_asked_for).then(|| level::find(root)).flatten();
+        let level = level.filter(|level| options.kind.is_none_or(|kind| kind == level.kind));
+        if let Some(Level {
+            kind,
+            places,
+            is_certain: true,
+        }) = level
+        {
+            let path = root.to_path_buf();
+            return Err(Error::WrongLevel { path, kind, places });
+        }
         let prefix = match &options.prefix {
             Some(prefix) => prefix.clone(),
             None => ImagePath::parse(kind.default_prefix()).map_err(Error::Path)?,
@@ -114,6 +135,12 @@ impl Release {
             Kind::Tree => None,
         };
         let name = name.unwrap_or_else(|| directory_name(root));
+        if let Some(level) = level {
+            let (kind, places) = (level.kind.to_string(), level.places);
+            selection
+                .warnings
+                .push(Warning::ReleaseBelow { kind, places });
+        }
         selection.finish(kind, name, mix)
     }
 
@@ -230,6 +257,11 @@ impl Release {
     }
 }
 
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
 fn recognize(root: &Path) -> Kind {
     if cargo::is_profile_directory(root) {
         Kind::Cargo
@@ -244,196 +276,6 @@ fn directory_name(root: &Path) -> String {
     let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
     let name = absolute.file_name().unwrap_or(OsStr::new("image"));
     name.to_string_lossy().into_owned()
-}
-
-/// Gathers what goes in and what does not.
-struct Selection<'a> {
-    root: &'a Path,
-    prefix: &'a ImagePath,
-    options: &'a ReleaseOptions,
-    members: Vec<Member>,
-    linked: BTreeSet<(u64, u64)>,
-    left_out: Vec<LeftOut>,
-    refusals: Vec<Refusal>,
-    /// The patterns that have matched nothing so far.
-    unmatched: Vec<usize>,
-    warnings: Vec<Warning>,
-    direct: Option<Direct>,
-}
-
-impl<'a> Selection<'a> {
-    fn new(root: &'a Path, prefix: &'a ImagePath, options: &'a ReleaseOptions) -> Self {
-        Self {
-            root,
-            prefix,
-            options,
-            members: Vec::new(),
-            linked: BTreeSet::new(),
-            left_out: Vec::new(),
-            refusals: Vec::new(),
-            unmatched: options.patterns.numbers().collect(),
-            warnings: Vec::new(),
-            direct: None,
-        }
-    }
-
-    /// Says what the patterns say of a path.
-    fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
-        let patterns = &self.options.patterns;
-        self.unmatched
-            .retain(|number| !patterns.matches(*number, relative, is_directory));
-        patterns.decide(relative, is_directory)
-    }
-
-    /// Takes everything that the patterns do not exclude and for which
-    /// `unwanted`, told what they say, gives no reason.
-    fn take_tree(
-        &mut self,
-        unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
-    ) -> Result<()> {
-        let root = self.root;
-        walk(root, &mut |relative, found| {
-            let is_directory = match &found {
-                Ok(found) => matches!(found, Found::Directory { .. }),
-                // One that cannot be listed.
-                Err(_) => root.join(relative).is_dir(),
-            };
-            let verdict = self.decide(relative, is_directory);
-            let excluded = (verdict == Verdict::Excluded).then_some("excluded");
-            match unwanted(relative, verdict).or(excluded) {
-                Some(reason) => self.leave_out(relative, is_directory, reason),
-                None => self.take(relative, found),
-            }
-        })
-        .map_err(Error::File)
-    }
-
-    /// Names a path as left out, unless a directory above it is already.
-    fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
-        let below_last = self.left_out.last().is_some_and(|last| {
-            last.reason == reason
-                && is_directory_name(&last.path)
-                && relative.starts_with(&last.path)
-        });
-        if below_last {
-            return;
-        }
-        let mut path = relative.to_path_buf();
-        if is_directory {
-            path.as_mut_os_string().push("/");
-        }
-        self.left_out.push(LeftOut { path, reason });
-    }
-
-    /// Takes one path, or refuses it.
-    fn take(&mut self, relative: &Path, found: std::io::Result<Found>) {
-        match self.image_path(relative) {
-            Ok(path) => self.take_at(path, relative, found),
-            Err(reason) => {
-                let path = self.root.join(relative);
-                self.refusals.push(Refusal::Name { path, reason });
-            }
-        }
-    }
-
-    /// Takes what lies at `relative` under another path of the image.
-    fn take_at(&mut self, path: ImagePath, relative: &Path, found: std::io::Result<Found>) {
-        let host = || join(self.root, relative);
-        match found {
-            Ok(Found::Special(what)) => {
-                let path = host();
-                self.refusals.push(Refusal::Special { path, what });
-            }
-            Err(cause) => {
-                let path = host();
-                self.refusals.push(Refusal::Unreadable { path, cause });
-            }
-            Ok(Found::Directory { mode }) => {
-                let mut entry = Entry::directory(path);
-                entry.mode |= mode & 0o7000;
-                self.push(entry, None);
-            }
-            Ok(Found::Symlink { target }) => self.push(Entry::symlink(path, target), None),
-            Ok(Found::File {
-                state,
-                owner,
-                is_linked,
-            }) => {
-                let host = HostFile {
-                    path: host(),
-                    state,
-                };
-                self.take_file(path, host, owner, is_linked);
-            }
-        }
-    }
-
-    fn take_file(&mut self, path: ImagePath, host: HostFile, owner: (u32, u32), is_linked: bool) {
-        let allows_set_id = self.options.allow_set_id;
-        if let Some(refusal) = refuse_file(&host, owner, allows_set_id) {
-            return self.refusals.push(refusal);
-        }
-        if is_linked {
-            self.linked.insert((host.state.device, host.state.inode));
-        }
-        let entry = Entry::file(path, host.state.size, image_mode(host.state.mode));
-        self.push(entry, Some(Content::File(host)));
-    }
-
-    fn push(&mut self, mut entry: Entry, content: Option<Content>) {
-        entry.mtime = self.options.mtime;
-        self.members.push(Member { entry, content });
-    }
-
-    fn image_path(&self, relative: &Path) -> std::result::Result<ImagePath, String> {
-        image_path(self.prefix, relative)
-    }
-
-    fn finish(mut self, kind: Kind, name: String, mix: Option<MixRelease>) -> Result<Release> {
-        if !self.refusals.is_empty() {
-            let refusals = self.refusals;
-            return Err(Error::Refused { refusals });
-        }
-        if self.members.is_empty() {
-            return Err(Error::Empty {
-                path: self.root.to_path_buf(),
-                left_out: self.left_out.len(),
-            });
-        }
-        self.members
-            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut warnings = self.warnings;
-        let unmatched = self.unmatched.iter();
-        warnings.extend(unmatched.map(|number| Warning::PatternWithoutMatch {
-            pattern: self.options.patterns.text(*number).to_owned(),
-        }));
-        Ok(Release {
-            root: self.root.to_path_buf(),
-            kind,
-            prefix: self.prefix.clone(),
-            name,
-            mix,
-            direct: self.direct,
-            members: self.members,
-            linked: self.linked,
-            left_out: self.left_out,
-            warnings,
-        })
-    }
-}
-
-/// As [`Path::join`], with one allocation.
-fn join(root: &Path, relative: &Path) -> PathBuf {
-    let length = root.as_os_str().len() + 1 + relative.as_os_str().len();
-    let mut path = PathBuf::with_capacity(length);
-    path.push(root);
-    path.push(relative);
-    path
-}
-
-fn is_directory_name(path: &Path) -> bool {
-    path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 /// The mode in the image: that of the builder's umask never shows.

@@ -15,6 +15,13 @@ pub enum Warning {
         /// The pattern as it was given.
         pattern: String,
     },
+    /// A project is packed as it is, and has a release of its own.
+    ReleaseBelow {
+        /// The kind of it.
+        kind: String,
+        /// Where releases lie.
+        places: Vec<PathBuf>,
+    },
     /// A program or module that could not be understood.
     UnreadableElf {
         /// The file on the host.
@@ -36,11 +43,6 @@ pub enum Warning {
         /// What does not work without it.
         purpose: String,
     },
-    /// A release without the Erlang runtime.
-    NoErts {
-        /// The version that it wants.
-        version: String,
-    },
     /// The secret is not in the image, and nothing works without one.
     CookieLeftOut,
     /// The secret is an argument of the virtual machine.
@@ -52,8 +54,18 @@ pub enum Warning {
     OsMonWithoutShell,
     /// A release names its node, which no other will reach.
     NoDistribution {
-        /// The file of the release that says it.
-        path: String,
+        /// The file of the release that says it; none when the user does.
+        path: Option<String>,
+    },
+    /// A variable that only a shell would have read.
+    VariableWithoutShell {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A mode that the virtual machine does not know.
+    UnknownMode {
+        /// What `RELEASE_MODE` says.
+        mode: String,
     },
     /// Arguments of the virtual machine that need a shell.
     ArgumentsWithoutShell {
@@ -74,6 +86,14 @@ impl fmt::Display for Warning {
             Self::PatternWithoutMatch { pattern } => {
                 write!(formatter, "the pattern `{pattern}` matches nothing of the release")
             }
+            Self::ReleaseBelow { kind, places } => {
+                let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    formatter,
+                    "the whole project goes into the image, and it has a release of the kind `{kind}`: `{}`",
+                    places.join("`, `")
+                )
+            }
             Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
                 write!(formatter, "`{}` is taken as data: {reason}", path.display())
@@ -86,10 +106,6 @@ impl fmt::Display for Warning {
                 formatter,
                 "`{name}` was not found on this machine, and the image goes without: {purpose}"
             ),
-            Self::NoErts { version } => write!(
-                formatter,
-                "the release has no Erlang runtime: the image cannot start it unless ERTS {version} is added"
-            ),
             Self::CookieLeftOut => formatter.write_str(
                 "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",
             ),
@@ -100,9 +116,22 @@ impl fmt::Display for Warning {
             Self::OsMonWithoutShell => formatter.write_str(
                 "the release has `os_mon`, which asks the system by a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started",
             ),
-            Self::NoDistribution { path } => write!(
+            Self::NoDistribution { path } => {
+                match path {
+                    Some(path) => write!(formatter, "`{path}` sets")?,
+                    None => formatter.write_str("the environment of the image sets")?,
+                }
+                formatter.write_str(
+                    " `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node",
+                )
+            }
+            Self::VariableWithoutShell { name } => write!(
                 formatter,
-                "`{path}` sets `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node"
+                "the environment of the image sets `{name}`, which only the start script reads: without a shell it changes nothing"
+            ),
+            Self::UnknownMode { mode } => write!(
+                formatter,
+                "`RELEASE_MODE` is `{mode}`, which the virtual machine takes for `interactive`: it knows `embedded` and `interactive`"
             ),
             Self::ArgumentsWithoutShell { path, dropped } => write!(
                 formatter,

@@ -16,7 +16,7 @@ use imgbuild_oci::store::Bases;
 use imgbuild_registry::repository::Repository;
 
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// The blobs of one repository, here and there.
@@ -166,11 +166,7 @@ impl ShelfBlob {
         }
         let file = match self.shelf.bases.open(&self.digest, self.size) {
             Some(file) => file,
-            None => self.fetch().map_err(|failure| {
-                failure.hint(
-                    "the image needs this layer of its base image, which the cache does not have",
-                )
-            })?,
+            None => self.fetch().map_err(with_reason)?,
         };
         Ok(Arc::clone(known.insert(Arc::new(file))))
     }
@@ -181,6 +177,15 @@ impl ShelfBlob {
         self.shelf.ui.expect(self.size);
         let blob = (self.digest, self.size);
         self.shelf.fetch_one(&repository, blob)
+    }
+}
+
+/// Says why a layer is fetched so late.
+fn with_reason(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::Interrupted => failure,
+        Kind::Build | Kind::CommandLine => failure
+            .hint("the image needs this layer of its base image, which the cache does not have"),
     }
 }
 

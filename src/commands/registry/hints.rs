@@ -2,6 +2,8 @@
 
 use imgbuild_registry::error::{Error, NetworkKind, Problem, Step};
 
+const ANOTHER_MACHINE: &str = "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
+
 /// Returns what the user can do about a failure.
 pub(crate) fn hints(error: &Error) -> Vec<String> {
     let hint = match error {
@@ -25,9 +27,7 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
         Error::Certificates { .. } => {
             Some("`--ca-file` takes a PEM file with the certificate of the registry's authority")
         }
-        Error::Processor { .. } => Some(
-            "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`",
-        ),
+        Error::Processor { .. } => Some(ANOTHER_MACHINE),
         Error::Proxy { .. } => Some("see `https_proxy`, `http_proxy` and `all_proxy`"),
         _ => None,
     };
@@ -89,6 +89,7 @@ fn network(kind: NetworkKind) -> Option<&'static str> {
         }
         NetworkKind::Tls => "the registry must offer TLS 1.2 or 1.3",
         NetworkKind::NotHttp => "see that this is the port of a registry",
+        NetworkKind::Processor => ANOTHER_MACHINE,
         NetworkKind::Proxy => "see `https_proxy` and `no_proxy`",
         NetworkKind::Timeout | NetworkKind::Cut => "run it again: what was sent is not sent again",
         _ => return None,

@@ -14,8 +14,9 @@ use super::{WriteOptions, Written};
 use crate::content::{FileState, Timestamp};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layout::{self, parent_of, write_error};
+use crate::layout;
 use crate::monitor::Monitor;
+use crate::new_file::{NewFile, parent_of, write_error};
 use crate::store;
 
 /// Lets `write` fill a new file, which then replaces what is at `path`, unless
@@ -52,10 +53,10 @@ pub(super) fn write_file(
     {
         return Ok(Written::Unchanged);
     }
-    let mut file = layout::new_file_beside(&target)?;
-    write(file.as_file_mut(), true)?;
-    let mark = options.store.and_then(|_| Mark::put(file.as_file()));
-    let file = layout::persist(file, &target, options.sync)?;
+    let mut file = NewFile::beside(&target)?;
+    write(file.file(), true)?;
+    let mark = options.store.and_then(|_| Mark::put(file.file()));
+    let file = file.persist(&target, options.sync)?;
     layout::sync_directory(parent_of(&target), options.sync)?;
     if let (Some(store), Some(mark)) = (options.store, mark)
         && let Some(identity) = identities.last()

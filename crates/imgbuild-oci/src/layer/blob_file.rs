@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
 use tempfile::NamedTempFile;
 
 use super::Place;
 use super::reuse::Known;
 use crate::digest::{DiffId, Digest, DigestWriter};
 use crate::error::{Error, Result};
+use crate::new_file;
 use crate::store::{NewBlob, Store, StoredBlob};
 
 /// Takes the bytes of a blob, in the store or in a scratch file.
@@ -47,7 +47,7 @@ impl<'a> BlobFile<'a> {
                 (Target::Store(store, file), directory)
             }
             None => {
-                let file = nameless_file(scratch).map_err(|source| Error::Scratch {
+                let file = new_file::nameless(scratch).map_err(|source| Error::Scratch {
                     directory: scratch.to_path_buf(),
                     source,
                 })?;
@@ -98,17 +98,6 @@ impl<'a> BlobFile<'a> {
             size,
             crc,
         }
-    }
-}
-
-/// Makes a file without a name, which may get one later; its mode is what the
-/// umask allows, as if it had one.
-fn nameless_file(directory: &Path) -> io::Result<std::fs::File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666)) {
-        Ok(file) => Ok(file.into()),
-        // Not every file system can; then its name is removed at once.
-        Err(_) => tempfile::tempfile_in(directory),
     }
 }
 

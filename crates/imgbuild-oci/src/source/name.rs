@@ -17,10 +17,20 @@ pub enum SourceName {
         /// The tag of one image in it.
         tag: Option<String>,
     },
-    /// `oci-archive:FILE`: an image layout in a tar file.
-    OciArchive(PathBuf),
-    /// `docker-archive:FILE`: what `docker save` writes.
-    DockerArchive(PathBuf),
+    /// `oci-archive:FILE[:TAG]`: an image layout in a tar file.
+    OciArchive {
+        /// The file.
+        path: PathBuf,
+        /// The tag of one image in it.
+        tag: Option<String>,
+    },
+    /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
+    DockerArchive {
+        /// The file, without a colon.
+        path: PathBuf,
+        /// The name of one image in it.
+        name: Option<String>,
+    },
 }
 
 /// Transports of other tools that would need an engine or a network.
@@ -58,8 +68,16 @@ impl FromStr for SourceName {
                 let path = PathBuf::from(path);
                 Self::Layout { path, tag }
             }
-            Some(("oci-archive", path)) => Self::OciArchive(path.into()),
-            Some(("docker-archive", path)) => Self::DockerArchive(path.into()),
+            Some(("oci-archive", rest)) => {
+                let (path, tag) = split_tag(rest).ok_or_else(no_path)?;
+                let path = PathBuf::from(path);
+                Self::OciArchive { path, tag }
+            }
+            Some(("docker-archive", rest)) => {
+                let (path, name) = split_name(rest).ok_or_else(no_path)?;
+                let path = PathBuf::from(path);
+                Self::DockerArchive { path, name }
+            }
             Some((transport, _)) if FOREIGN_TRANSPORTS.contains(&transport) => {
                 return Err(ParseSourceNameError::Transport(transport.to_owned()));
             }
@@ -81,6 +99,15 @@ fn split_tag(text: &str) -> Option<(&str, Option<String>)> {
     }
 }
 
+/// Divides at the first colon, since a name has colons, too.
+fn split_name(text: &str) -> Option<(&str, Option<String>)> {
+    match text.split_once(':') {
+        Some((_, "")) => None,
+        Some((path, name)) => Some((path, Some(name.to_owned()))),
+        None => Some((text, None)),
+    }
+}
+
 impl SourceName {
     /// Returns the path without transport and tag.
     #[must_use]
@@ -88,17 +115,18 @@ impl SourceName {
         match self {
             Self::Path(path)
             | Self::Layout { path, .. }
-            | Self::OciArchive(path)
-            | Self::DockerArchive(path) => path,
+            | Self::OciArchive { path, .. }
+            | Self::DockerArchive { path, .. } => path,
         }
     }
 
-    /// Returns the tag of one image in a layout.
+    /// Returns the tag or name of one image in it.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         match self {
-            Self::Layout { tag, .. } => tag.as_deref(),
-            Self::Path(_) | Self::OciArchive(_) | Self::DockerArchive(_) => None,
+            Self::Layout { tag, .. } | Self::OciArchive { tag, .. } => tag.as_deref(),
+            Self::DockerArchive { name, .. } => name.as_deref(),
+            Self::Path(_) => None,
         }
     }
 
@@ -112,11 +140,11 @@ impl SourceName {
         let (is_right, expected) = match self {
             Self::Path(_) => (true, ""),
             Self::Layout { .. } => (matches!(source, Source::Layout(_)), "an image layout"),
-            Self::OciArchive(_) => (
+            Self::OciArchive { .. } => (
                 matches!(source, Source::Archive(_)) && source.member("index.json")?.is_some(),
                 "an OCI archive",
             ),
-            Self::DockerArchive(_) => (
+            Self::DockerArchive { .. } => (
                 matches!(source, Source::Archive(_)) && source.member("manifest.json")?.is_some(),
                 "a Docker archive",
             ),
@@ -162,11 +190,26 @@ mod tests {
                     tag: None,
                 },
             ),
-            ("oci-archive:a/b", SourceName::OciArchive(path.clone())),
-            ("docker-archive:a/b", SourceName::DockerArchive(path)),
             (
-                "docker-archive:a:b",
-                SourceName::DockerArchive("a:b".into()),
+                "oci-archive:a/b:1",
+                SourceName::OciArchive {
+                    path: path.clone(),
+                    tag: tag("1"),
+                },
+            ),
+            (
+                "docker-archive:a/b",
+                SourceName::DockerArchive {
+                    path: path.clone(),
+                    name: None,
+                },
+            ),
+            (
+                "docker-archive:a/b:localhost:5000/c/d:1",
+                SourceName::DockerArchive {
+                    path,
+                    name: tag("localhost:5000/c/d:1"),
+                },
             ),
             ("./docker:x", SourceName::Path("./docker:x".into())),
             ("C:x", SourceName::Path("C:x".into())),
@@ -183,7 +226,10 @@ mod tests {
             "oci::1",
             "oci:a:",
             "oci-archive:",
+            "oci-archive:a:",
             "docker-archive:",
+            "docker-archive::a",
+            "docker-archive:a:",
         ] {
             let error = text.parse::<SourceName>().unwrap_err();
             assert_eq!(error, ParseSourceNameError::NoPath(text.to_owned()));

@@ -3,6 +3,7 @@
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
+use super::archive::Archives;
 use super::certificates::Roots;
 use super::leftover::{self, Leftovers};
 use super::secret::Secrets;
@@ -22,6 +23,7 @@ pub(super) fn check(
     let mut cases = Cases::default();
     let mut leftovers = Leftovers::default();
     let mut roots = Roots::default();
+    let mut archives = Archives::default();
     for member in subject.members() {
         let path = &member.entry.path;
         let name = path.file_name();
@@ -31,10 +33,12 @@ pub(super) fn check(
         cases.see(path, name);
         leftovers.see(member, name);
         roots.see(path, name);
+        archives.see(member, name);
     }
     findings.extend(roots.finish(subject, store));
     findings.extend(secrets.finish(store));
     findings.extend(cases.finish());
     findings.extend(leftovers.finish(store));
+    findings.extend(archives.finish(store));
     findings
 }

@@ -14,6 +14,7 @@ use imgbuild_oci::source::Source;
 use serde_json::Value;
 
 use super::content::Opened;
+use super::erlang;
 use super::secret::{MAX_KEY_BYTES, is_named_as_key};
 use super::subject::Subject;
 use crate::elf::Elf;
@@ -62,11 +63,14 @@ impl ReadImage {
 }
 
 /// What rules look into beside programs and scripts: files that are named as
-/// keys, and small ones that can be executed.
+/// keys, small ones that can be executed, and what says which Erlang a release
+/// wants.
 fn keeps(entry: &Entry) -> bool {
     let size = entry.content_size();
+    let name = entry.path.file_name();
     let is_script = entry.mode & 0o111 != 0 && size <= MAX_SCRIPT_BYTES;
-    is_script || (size <= MAX_KEY_BYTES && is_named_as_key(entry.path.file_name()))
+    let is_start = name == erlang::START && size <= erlang::MAX_START_BYTES;
+    is_script || is_start || (size <= MAX_KEY_BYTES && is_named_as_key(name))
 }
 
 pub(super) fn object(member: &Member) -> Option<Object> {

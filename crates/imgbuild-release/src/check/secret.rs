@@ -1,5 +1,7 @@
 //! Files that are likely secrets, by their names; those that are named as
-//! keys are looked into.
+//! keys are looked into, and so are small texts of any name.
+
+mod text;
 
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
@@ -10,13 +12,14 @@ use imgbuild_oci::store::Store;
 use super::content::Memory;
 use crate::contents::first_bytes;
 use crate::finding::{Finding, Rule};
+use text::Texts;
 
 /// How much of a file that is named as a key is read; keys come first, or
 /// after the certificates of a chain.
 pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// Ends of paths, and what lies there.
-const ENDS: [(&str, &str); 22] = [
+const ENDS: [(&str, &str); 23] = [
     ("/.netrc", "passwords for servers"),
     ("/_netrc", "passwords for servers"),
     ("/.pypirc", "passwords for Python package indexes"),
@@ -45,6 +48,10 @@ const ENDS: [(&str, &str); 22] = [
     ("/.config/containers/auth.json", "passwords for registries"),
     ("/.config/gh/hosts.yml", "tokens for GitHub"),
     (
+        "/config/master.key",
+        "the key to the credentials of a Rails application",
+    ),
+    (
         "/terraform.tfstate",
         "the state of Terraform, with its secrets",
     ),
@@ -66,6 +73,7 @@ const EXAMPLES: [&[u8]; 7] = [
 pub(super) struct Secrets<'a> {
     findings: Vec<Finding>,
     keys: Vec<(&'a ImagePath, &'a Content)>,
+    texts: Texts<'a>,
 }
 
 impl<'a> Secrets<'a> {
@@ -84,7 +92,10 @@ impl<'a> Secrets<'a> {
         if let Some(what) = named(path, name) {
             return self.find(path, what);
         }
-        if let (true, Some(content)) = (is_named_as_key(name), &member.content) {
+        if !is_named_as_key(name) {
+            return self.texts.see(member, name);
+        }
+        if let Some(content) = &member.content {
             self.keys.push((path, content));
         }
     }
@@ -100,7 +111,7 @@ impl<'a> Secrets<'a> {
         self.findings.push(finding);
     }
 
-    /// Looks into the files that are named as keys.
+    /// Looks into the files that are named as keys, and into texts.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
         let contents: Vec<&Content> = self.keys.iter().map(|(_, content)| *content).collect();
         let memory = Memory {
@@ -120,6 +131,9 @@ impl<'a> Secrets<'a> {
                 _ => self.find(path, "a token for a package registry"),
             }
         }
+        for (path, what) in self.texts.finish(store) {
+            self.find(path, what);
+        }
         self.findings
     }
 }
@@ -135,6 +149,14 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
         let is_example = EXAMPLES.iter().any(|end| name.ends_with(end));
         return (!is_example).then_some("the variables of a developer, with their secrets");
     }
+    let bytes = path.as_bytes();
+    if name.ends_with(b".key")
+        && bytes
+            .windows(20)
+            .any(|part| part == b"/config/credentials/")
+    {
+        return Some("the key to the credentials of a Rails application");
+    }
     if name.ends_with(b".p12") || name.ends_with(b".pfx") {
         return Some("a private key");
     }
@@ -142,7 +164,6 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
     if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
         return None;
     }
-    let bytes = path.as_bytes();
     let mut fitting = ENDS
         .iter()
         .filter(|(end, _)| bytes.ends_with(end.as_bytes()));
@@ -197,6 +218,9 @@ mod tests {
             ("/root/.kube/config", true),
             ("/app/config", false),
             ("/app/terraform.tfstate", true),
+            ("/app/config/master.key", true),
+            ("/app/config/credentials/production.key", true),
+            ("/app/lib/master.key", false),
         ] {
             assert_eq!(found(path, ""), expected, "{path}");
         }

@@ -199,6 +199,174 @@ fn a_script_needs_what_runs_it() {
 }
 
 #[test]
+fn a_release_of_erlang_needs_an_erlang() {
+    let sh = Fixture::new().file_type(2);
+    let own = "#!/bin/sh\nread -r ERTS VSN < releases/start_erl.data\nexec erl\n";
+    let without = |command: &str| {
+        World::running(command)
+            .elf("/bin/sh", &sh)
+            .file("/app/bin/shop", 0o755, own)
+            .file("/app/bin/server", 0o755, "#!/bin/sh\nexec ./shop start\n")
+            .file("/app/bin/other", 0o755, "#!/bin/sh\necho hello\n")
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0.0\n")
+    };
+    for command in ["/app/bin/shop start", "/app/bin/server"] {
+        without(command).has(&["!erlang-missing /app"]);
+    }
+    // What starts it is not known to be what containers run.
+    for command in ["/app/bin/shop version", "/app/bin/other", "/bin/sh"] {
+        without(command).has(&["erlang-missing /app"]);
+    }
+    without("/app/bin/server")
+        .file("/app/erts-13.1.5/bin/erlexec", 0o755, sh.bytes())
+        .has(&[]);
+    without("/app/bin/server").elf("/usr/bin/erl", &sh).has(&[]);
+    // `env.sh` may add its directory to `PATH`.
+    without("/app/bin/server")
+        .elf("/opt/erlang/bin/erl", &sh)
+        .has(&["erlang-missing /app"]);
+    let erl = "#!/bin/sh\nROOTDIR=/opt/erlang\nBINDIR=$ROOTDIR/erts-9.3/bin\n";
+    let installed = || without("/app/bin/server").file("/usr/bin/erl", 0o755, erl);
+    installed().has(&["!erlang-missing /app"]);
+    installed()
+        .elf("/opt/erlang/erts-9.3/bin/erlexec", &sh)
+        .has(&[]);
+}
+
+#[test]
+fn a_release_of_elixir_needs_the_files_that_it_starts_with() {
+    let sh = Fixture::new().file_type(2);
+    let own = "#!/bin/sh\nread -r ERTS VSN < releases/start_erl.data\n: $RELEASE_VM_ARGS\n";
+    let without = |path: &str| {
+        let mut world = World::running("/app/bin/shop start")
+            .elf("/bin/sh", &sh)
+            .elf("/app/erts-13.1.5/bin/erlexec", &sh)
+            .file("/app/bin/shop", 0o755, own)
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0\n")
+            .file(
+                "/app/releases/1.0/env.sh",
+                0o644,
+                "#!/bin/sh\n# RELEASE_VM_ARGS=x\n",
+            )
+            .file("/app/releases/1.0/elixir", 0o755, "#!/bin/sh\n")
+            .file("/app/releases/1.0/start.boot", 0o644, "")
+            .file("/app/releases/1.0/sys.config", 0o644, "")
+            .file("/app/releases/1.0/vm.args", 0o644, "");
+        world
+            .members
+            .retain(|member| member.entry.path.to_string() != path);
+        world
+    };
+    without("").has(&[]);
+    for name in ["env.sh", "elixir", "start.boot", "sys.config", "vm.args"] {
+        let path = format!("/app/releases/1.0/{name}");
+        without(&path).has(&[&format!("!release-incomplete {path}")]);
+    }
+    let named = |value: &str| {
+        let value = format!("RELEASE_VM_ARGS={value}");
+        without("/app/releases/1.0/vm.args").set(|config| config.env = vec![value])
+    };
+    named("/app/releases/1.0/sys.config").has(&[]);
+    named("/app/gone").has(&["!release-incomplete /app/gone"]);
+    // It may be mounted.
+    named("/run/vm.args").has(&["release-incomplete /run/vm.args"]);
+    let mut sets = without("/app/releases/1.0/vm.args");
+    sets.members
+        .retain(|member| member.entry.path.file_name() != b"env.sh");
+    sets.file(
+        "/app/releases/1.0/env.sh",
+        0o644,
+        "#!/bin/sh\nexport RELEASE_VM_ARGS=x\n",
+    )
+    .has(&[]);
+    let mut evaluates = without("/app/releases/1.0/start.boot");
+    evaluates.config.cmd = words("/app/bin/shop eval x");
+    evaluates.has(&[]);
+}
+
+#[test]
+fn a_release_of_relx_needs_the_files_that_it_starts_with() {
+    let sh = Fixture::new().file_type(2);
+    let without = |path: &str| {
+        let mut world = World::running("/app/bin/shop foreground")
+            .elf("/bin/sh", &sh)
+            .elf("/app/erts-13.1.5/bin/erlexec", &sh)
+            .file("/app/bin/shop", 0o755, "#!/bin/sh\nerlexec $VMARGS_PATH\n")
+            .file("/app/releases/start_erl.data", 0o644, "13.1.5 1.0\n")
+            .file("/app/releases/1.0/shop.boot", 0o644, "")
+            .file("/app/releases/1.0/sys.config.src", 0o644, "")
+            .file("/app/vm.args", 0o644, "");
+        world
+            .members
+            .retain(|member| member.entry.path.to_string() != path);
+        world
+    };
+    without("").has(&[]);
+    for (path, told) in [
+        (
+            "/app/releases/1.0/shop.boot",
+            "/app/releases/1.0/start.boot",
+        ),
+        (
+            "/app/releases/1.0/sys.config.src",
+            "/app/releases/1.0/sys.config",
+        ),
+        ("/app/vm.args", "/app/releases/1.0/vm.args"),
+    ] {
+        without(path).has(&[&format!("!release-incomplete {told}")]);
+    }
+}
+
+#[test]
+fn a_virtual_machine_needs_the_files_that_its_command_names() {
+    let sh = Fixture::new().file_type(2);
+    let command = "/app/erts-1/bin/erlexec -config /app/sys -boot /app/start -args_file /run/vm.args -extra -boot /x";
+    let bare = || World::running(command).elf("/app/erts-1/bin/erlexec", &sh);
+    bare().has(&[
+        "!release-incomplete /app/start.boot",
+        "!release-incomplete /app/sys.config",
+        "release-incomplete /run/vm.args",
+    ]);
+    bare()
+        .file("/app/sys.config", 0o644, "")
+        .file("/app/start.boot", 0o644, "")
+        .file("/run/vm.args", 0o644, "")
+        .has(&[]);
+}
+
+#[test]
+fn a_virtual_environment_that_is_not_used_is_named() {
+    let python = Fixture::new().file_type(2);
+    let with = |command: &str, line: &str| {
+        World::running(command)
+            .set(|config| config.working_dir = Some("/app".to_owned()))
+            .elf("/usr/bin/env", &python)
+            .elf("/usr/bin/python3", &python)
+            .link("/app/.venv/bin/python3", "/usr/bin/python3")
+            .file("/app/.venv/pyvenv.cfg", 0o644, "")
+            .file("/app/bin/run", 0o755, format!("{line}\n"))
+    };
+    let env = "#!/usr/bin/env python3";
+    let path =
+        |value: &'static str| move |config: &mut Configuration| config.env = vec![value.to_owned()];
+    let named: &[&str] = &["environment-unused /app/.venv"];
+    with("/app/bin/run", env).has(named);
+    with("/app/bin/run", "#!/usr/bin/python3").has(named);
+    with("/usr/bin/python3 app.py", env).has(named);
+    with("python3 -m app", env).has(named);
+    with("/app/bin/run", "#!/app/.venv/bin/python3").has(&[]);
+    with("/app/.venv/bin/python3 app.py", env).has(&[]);
+    with("/usr/bin/python3 /opt/app.py", env).has(&[]);
+    with("/app/bin/run", env)
+        .set(path("PATH=/app/.venv/bin:/usr/bin"))
+        .has(&[]);
+    with("/app/bin/run", env)
+        .set(path("PYTHONPATH=/app/packages"))
+        .has(&[]);
+    with("/usr/bin/env", env).has(&[]);
+}
+
+#[test]
 fn the_user_must_be_able_to_start_the_command() {
     let sh = Fixture::new().file_type(2);
     World::running("/p")

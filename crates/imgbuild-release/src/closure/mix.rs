@@ -108,7 +108,9 @@ pub(super) fn bring(
     if !programs.bring_if_there(SHELL) {
         warn(programs, SHELL, "`os:cmd` and port programs do not work");
     }
-    if has_application(release, "os_mon") && !programs.bring_if_there(DF) {
+    // Without a runtime, it comes with a base's Erlang.
+    let has_os_mon = has_application(release, "os_mon") || mix.lists("os_mon");
+    if has_os_mon && !programs.bring_if_there(DF) {
         warn(programs, DF, "`os_mon` stops the node");
     }
     for name in missing {
@@ -122,11 +124,6 @@ pub(super) fn bring(
             script.calls.retain(|name| !is_expected(name));
         }
         name_what_is_missing(script, programs);
-    }
-    // A base image may have it.
-    if !mix.has_erts && !programs.is_in_image("erl") {
-        let version = mix.erts.clone();
-        programs.warn(Warning::NoErts { version });
     }
     Ok(())
 }

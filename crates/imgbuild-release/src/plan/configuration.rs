@@ -9,7 +9,7 @@ use super::PlanOptions;
 use crate::base::Base;
 use crate::certificates::BUNDLE_PATH;
 use crate::command::{Command, default_path, resolve};
-use crate::contents::Contents;
+use crate::contents::{Contents, End};
 use crate::error::Result;
 use crate::release::{Kind, Release};
 
@@ -90,10 +90,12 @@ pub(crate) fn configuration(
     let base = environment.base.map_or(&nothing, Base::configuration);
     let keeps = |field| !given.cleared.fields.contains(&field);
     let is_all_base = command.is_inherited && options.command.cmd.is_none();
+    let is_base =
+        environment.base.is_some() && (is_all_base || runs_base(release, contents, &command));
     let working_dir = match (&given.working_dir, release.kind()) {
         (Some(path), _) => Some(path.to_string()),
         (None, _) if !keeps(Field::WorkingDir) => None,
-        (None, Kind::Mix | Kind::Tree) if !is_all_base || base.working_dir.is_none() => {
+        (None, Kind::Mix | Kind::Tree) if !is_base || base.working_dir.is_none() => {
             Some(release.prefix().to_string())
         }
         (None, Kind::Mix | Kind::Tree | Kind::Cargo) => base.working_dir.clone(),
@@ -113,15 +115,14 @@ pub(crate) fn configuration(
     volumes.extend(given.volumes.iter().map(ImagePath::to_string));
     let base_check = base.healthcheck.clone();
     let base_signal = base.stop_signal.clone();
+    let of_command = OfCommand {
+        wanted: command.environment,
+        decided: command.decided,
+    };
     Ok(Configuration {
         cmd: command.cmd,
         entrypoint: command.entrypoint,
-        env: env(
-            release,
-            contents,
-            given,
-            (environment, &command.environment),
-        )?,
+        env: env(release, contents, given, (environment, &of_command))?,
         exposed_ports,
         healthcheck: check
             .transpose()?
@@ -138,11 +139,35 @@ pub(crate) fn configuration(
     })
 }
 
+/// Returns whether containers run a program of the base image that nothing
+/// of the release is told to: with it goes the base's working directory. One
+/// that is given the name of a file of the release, as `python3 app.py` is,
+/// looks for that where the release lies.
+fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> bool {
+    let words = [command.entrypoint.as_deref(), command.cmd.as_deref()];
+    let words = words.map(Option::unwrap_or_default).concat();
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let is_own = |path: &ImagePath| match contents.resolve(path) {
+        End::There(end) => contents.own(&end).is_some(),
+        End::Nothing(_) | End::Loop => false,
+    };
+    let prefix = release.prefix();
+    let path = ImagePath::parse(program).ok();
+    let is_release = path.is_some_and(|path| is_own(&path) || path.starts_with(prefix));
+    let names_own = |word: &String| {
+        let path = prefix.join(word).ok();
+        !word.is_empty() && !word.starts_with('/') && path.is_some_and(|path| is_own(&path))
+    };
+    !is_release && !arguments.iter().any(names_own)
+}
+
 fn env(
     release: &Release,
     contents: &Contents<'_>,
     given: &ConfigurationOptions,
-    (environment, of_command): (Environment<'_>, &[(String, String)]),
+    (environment, of_command): (Environment<'_>, &OfCommand),
 ) -> Result<Vec<String>> {
     let mut variables = Variables::of(environment.base);
     variables.set("PATH", default_path(release, contents)?);
@@ -163,7 +188,7 @@ fn env(
     if environment.tells_node {
         variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
     }
-    for (name, value) in of_command {
+    for (name, value) in &of_command.wanted {
         variables.set(name, value.clone());
     }
     let mut variables = variables.0;
@@ -172,11 +197,23 @@ fn env(
     for (name, value) in &given.env {
         variables.set(name, value.clone());
     }
+    let is_given = |name: &String| given.env.iter().any(|(given, _)| given == name);
+    for (name, value) in of_command.decided.iter().filter(|(name, _)| is_given(name)) {
+        variables.set(name, value.clone());
+    }
     let variables = variables.0;
     let texts = variables
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Ok(texts.collect())
+}
+
+/// What the command wants in the environment.
+struct OfCommand {
+    /// Unless the user says something else.
+    wanted: Vec<(String, String)>,
+    /// Whatever the user says.
+    decided: Vec<(String, String)>,
 }
 
 /// Variables in their order; one that is set again stays where it is.

@@ -126,6 +126,11 @@ fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error
     }
 }
 
+/// Returns whether there is something to make an image of.
+pub(super) fn has_program(root: &Path) -> bool {
+    programs(root).is_ok_and(|(programs, _)| !programs.is_empty())
+}
+
 /// The programs that lie directly in the directory, by name, and the
 /// executables that cannot be read, so that nobody knows what they are.
 #[expect(clippy::type_complexity, reason = "two lists for one caller")]

@@ -162,16 +162,21 @@ fn parse(text: &str) -> Option<(String, Vec<String>)> {
 pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<Option<Direct>> {
     let root = selection.root;
     let keeps_cookie = selection.options.cookie == Cookie::Keep;
-    let vm_arguments = format!("releases/{}/vm.args", mix.version);
     let mut direct = None;
     if selection.options.boot == Boot::Direct {
         let patterns = &selection.options.patterns;
         let is_left_out = |path: &str| patterns.decide(Path::new(path), false) == Verdict::Excluded;
-        let (found, warnings) = boot::read(root, mix, &is_left_out)?;
+        let wishes = boot::Wishes {
+            prefix: selection.prefix,
+            variables: &selection.options.variables,
+            is_left_out: &is_left_out,
+        };
+        let (found, warnings) = boot::read(root, mix, &wishes)?;
         selection.warnings.extend(warnings);
         direct = Some(found);
     }
-    let replaces = direct.as_ref().is_some_and(Direct::replaces_arguments);
+    let replaced = direct.as_ref().and_then(Direct::replaced_arguments);
+    let replaced = replaced.map(str::to_owned);
     selection.take_tree(&|relative, verdict| {
         let first = relative.iter().next().unwrap_or_default();
         let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
@@ -185,7 +190,7 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
         if is_left && is_undecided {
             return Some("written when the release ran");
         }
-        if replaces && relative == Path::new(&vm_arguments) {
+        if replaced.as_deref().map(Path::new) == Some(relative) {
             return Some("replaced by arguments that need no shell");
         }
         match direct.is_some() && is_undecided {
@@ -198,9 +203,8 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
         let member = Member::file(path, 0o644, bytes);
         selection.push(member.entry, member.content);
     }
-    if !replaces {
-        warn_of_cookie(selection, &vm_arguments)?;
-    }
+    let vm_arguments = format!("releases/{}/vm.args", mix.version);
+    warn_of_cookie(selection, &vm_arguments)?;
     Ok(direct)
 }
 
@@ -224,6 +228,11 @@ impl MixRelease {
     /// Returns where the cookie lies in the release.
     pub(crate) fn cookie() -> &'static str {
         COOKIE
+    }
+
+    /// Returns whether `NAME.rel` lists an application.
+    pub(crate) fn lists(&self, name: &str) -> bool {
+        self.applications.iter().any(|known| known == name)
     }
 
     /// Returns with what a path of the release changes, most stable first.

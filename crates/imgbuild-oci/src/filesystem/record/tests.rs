@@ -1,5 +1,7 @@
 use std::io::Seek;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn path(text: &str) -> ImagePath {
@@ -220,4 +222,35 @@ fn what_a_record_cannot_say_is_not_written() {
         target: vec![b'x'; MAX_TARGET_BYTES + 1],
     };
     assert!(files.write_record(&file, 9).is_err());
+}
+
+/// Puts the right checksum on a record whose index was altered.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.len() - TRAILER_BYTES;
+    let crc = crc32fast::hash(&bytes[9..end]);
+    bytes[end + 8..end + 12].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn an_index_of_anything_neither_panics_nor_breaks_its_promises(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let (mut bytes, _) = recorded();
+        let end = bytes.len() - TRAILER_BYTES;
+        for (place, byte) in edits {
+            bytes[9 + place.index(end - 9)] = byte;
+        }
+        if let Some(found) = read(&sealed(bytes)) {
+            let paths: Vec<_> = found.members().iter().map(|one| &one.entry.path).collect();
+            prop_assert!(paths.is_sorted());
+            for path in paths {
+                prop_assert!(found.layer_of(path).unwrap() < found.blobs().len());
+                let parent = path.parent().filter(|parent| !parent.is_root());
+                let is_there = parent.is_none_or(|parent| found.get(&parent).is_some());
+                prop_assert!(is_there);
+            }
+        }
+    }
 }

@@ -23,7 +23,7 @@ use super::MixRelease;
 
 pub(super) use arguments::VmArguments;
 pub use problem::BootProblem;
-pub(super) use reader::read;
+pub(super) use reader::{Wishes, read};
 
 /// What starts the release in a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,8 +68,9 @@ pub(crate) struct Direct {
     server: Option<Vec<(String, String)>>,
     /// The name of the boot file, if the environment names no other.
     boot_file: String,
-    /// What takes the place of `vm.args`.
-    arguments: Option<String>,
+    /// The file of the release whose place another one takes, and the text
+    /// of that.
+    arguments: Option<(String, String)>,
     /// What takes the place of the boot file, when the system restarts after
     /// its configuration.
     restarting: Option<Vec<u8>>,
@@ -81,6 +82,9 @@ pub(crate) struct Direct {
 pub(crate) struct Start {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Those of them whose value names a file that takes the place of the one
+    /// that the user named.
+    pub(crate) decided: Vec<(String, String)>,
 }
 
 /// Returns why a path of the release is not in an image without a shell.
@@ -113,15 +117,15 @@ impl Direct {
         self.server.is_some()
     }
 
-    /// Returns whether another file takes the place of `vm.args`.
-    pub(super) fn replaces_arguments(&self) -> bool {
-        self.arguments.is_some()
+    /// Returns the file with arguments whose place another one takes.
+    pub(super) fn replaced_arguments(&self) -> Option<&str> {
+        self.arguments.as_ref().map(|(path, _)| path.as_str())
     }
 
     /// Returns the files that the release gets, by their paths in it.
     pub(super) fn files(&self, mix: &MixRelease) -> Vec<(String, Vec<u8>)> {
         let arguments = self.arguments.as_ref();
-        let arguments = arguments.map(|text| (DIRECT_ARGUMENTS, text.as_bytes().to_vec()));
+        let arguments = arguments.map(|(_, text)| (DIRECT_ARGUMENTS, text.as_bytes().to_vec()));
         let boot = self.restarting.as_ref();
         let boot = boot.map(|bytes| (DIRECT_BOOT, bytes.clone()));
         let files = [arguments, boot].into_iter().flatten();
@@ -155,11 +159,35 @@ impl Direct {
                 value.clone_from(given);
             }
         }
+        let decided = self.decided(&place);
+        for (name, value) in &mut environment {
+            if let Some((_, decided)) = decided.iter().find(|(decided, _)| decided == name) {
+                value.clone_from(decided);
+            }
+        }
         let arguments = self.command(&place, &environment);
         Start {
             arguments,
             environment,
+            decided,
         }
+    }
+
+    /// The variables that name files which take the place of others.
+    fn decided(&self, place: &Place<'_>) -> Vec<(String, String)> {
+        if place.mix.is_relx {
+            return Vec::new();
+        }
+        let [_, written] = self.configuration(place);
+        let restarts = [
+            ("RELEASE_BOOT_SCRIPT", self.boot_name().to_owned()),
+            ("RELEASE_SYS_CONFIG", written),
+        ];
+        let restarts = restarts.into_iter().filter(|_| self.restarting.is_some());
+        let arguments = ("RELEASE_VM_ARGS", place.version(DIRECT_ARGUMENTS));
+        let arguments = self.arguments.is_some().then_some(arguments);
+        let all = restarts.chain(arguments);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The variables that the script sets unless they are set.

@@ -44,6 +44,11 @@ pub enum BootProblem {
         /// The file.
         path: String,
     },
+    /// A file without which nothing starts, and that the user leaves out.
+    LeftOut {
+        /// The file.
+        path: String,
+    },
 }
 
 impl fmt::Display for BootProblem {
@@ -73,6 +78,10 @@ impl fmt::Display for BootProblem {
                 write!(formatter, "`{path}` runs hooks before the virtual machine")
             }
             Self::Missing { path } => write!(formatter, "`{path}` is missing"),
+            Self::LeftOut { path } => write!(
+                formatter,
+                "`{path}` is left out, and the virtual machine starts with it"
+            ),
         }
     }
 }

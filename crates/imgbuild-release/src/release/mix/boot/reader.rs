@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::path::ImagePath;
 
 use super::arguments::VmArguments;
 use super::term::{self, FileCall};
@@ -11,8 +12,28 @@ use crate::error::{Error, Result};
 use crate::release::mix::MixRelease;
 use crate::warning::Warning;
 
-/// Reads the scripts of a release; `is_left_out` tells what the user does not
-/// want of it, which then counts for nothing.
+/// What the user says of a release.
+pub(in crate::release::mix) struct Wishes<'a> {
+    /// Where it lands in the image.
+    pub(in crate::release::mix) prefix: &'a ImagePath,
+    /// The variables that containers get.
+    pub(in crate::release::mix) variables: &'a [(String, String)],
+    /// What of it is not wanted, which then counts for nothing.
+    pub(in crate::release::mix) is_left_out: &'a dyn Fn(&str) -> bool,
+}
+
+/// Variables that the scripts read, and nothing else does.
+const OF_SCRIPT: [&str; 2] = ["ELIXIR_ERL_OPTIONS", "RELEASE_VSN"];
+
+/// The same of relx.
+const OF_SCRIPT_OF_RELX: [&str; 4] = [
+    "ERL_DIST_PORT",
+    "RELX_CONFIG_PATH",
+    "RELX_REPLACE_OS_VARS",
+    "VMARGS_PATH",
+];
+
+/// Reads the scripts of a release.
 ///
 /// # Errors
 ///
@@ -20,12 +41,13 @@ use crate::warning::Warning;
 pub(in crate::release::mix) fn read(
     root: &Path,
     mix: &MixRelease,
-    is_left_out: &dyn Fn(&str) -> bool,
+    wishes: &Wishes<'_>,
 ) -> Result<(Direct, Vec<Warning>)> {
     let mut reader = Reader {
         root,
         mix,
-        is_left_out,
+        wishes,
+        variables: Vec::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
     };
@@ -39,7 +61,9 @@ pub(in crate::release::mix) fn read(
 struct Reader<'a> {
     root: &'a Path,
     mix: &'a MixRelease,
-    is_left_out: &'a dyn Fn(&str) -> bool,
+    wishes: &'a Wishes<'a>,
+    /// What `env.sh` sets.
+    variables: Vec<(String, String)>,
     problems: Vec<BootProblem>,
     warnings: Vec<Warning>,
 }
@@ -60,13 +84,54 @@ impl Reader<'_> {
             self.warnings.push(Warning::OsMonWithoutShell);
         }
         let boot = format!("{}.boot", direct.boot_file);
-        for name in [boot.as_str(), "sys.config"] {
+        let boot = (self.named("RELEASE_BOOT_SCRIPT").is_none()).then_some(boot.as_str());
+        let config = (self.named("RELEASE_SYS_CONFIG").is_none()).then_some("sys.config");
+        for name in [boot, config].into_iter().flatten() {
             let path = self.version_path(name);
             if self.text(&path).is_none() {
-                self.problems.push(BootProblem::Missing { path });
+                self.miss(path);
             }
         }
+        self.warn_of_variables();
         Some(direct)
+    }
+
+    /// Returns what a variable of `mix release`'s script says, if it is set:
+    /// by the user, or else by `env.sh`.
+    fn named(&self, name: &str) -> Option<&str> {
+        if self.mix.is_relx {
+            return None;
+        }
+        let given = self.wishes.variables.iter().rev();
+        let mut all = given.chain(self.variables.iter().rev());
+        let found = all.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the path in the release of a file that a variable names in the
+    /// image, else that of the one which is taken without it; `None` for a
+    /// file that is no part of the release.
+    fn file(&self, variable: &str, ending: &str, name: &str) -> Option<String> {
+        let Some(named) = self.named(variable) else {
+            return Some(self.version_path(name));
+        };
+        let path = ImagePath::parse(format!("{named}{ending}")).ok()?;
+        let below = path
+            .as_bytes()
+            .strip_prefix(self.wishes.prefix.as_bytes())?;
+        let below = match self.wishes.prefix.is_root() {
+            true => below,
+            false => below.strip_prefix(b"/")?,
+        };
+        String::from_utf8(below.to_vec()).ok()
+    }
+
+    fn miss(&mut self, path: String) {
+        let is_left_out = self.root.join(&path).exists() && (self.wishes.is_left_out)(&path);
+        self.problems.push(match is_left_out {
+            true => BootProblem::LeftOut { path },
+            false => BootProblem::Missing { path },
+        });
     }
 
     fn mix(&mut self) -> Option<Direct> {
@@ -78,12 +143,12 @@ impl Reader<'_> {
         let server = "bin/server";
         let own = self.mix.name.clone();
         let server = self.lines(server, |text| script::server(text, &own));
-        self.warn_of_distribution(variables.as_deref().unwrap_or_default());
+        self.variables = variables.unwrap_or_default();
         Some(Direct {
             flags,
             boot_variable: "RELEASE_LIB".to_owned(),
             rest: &["-extra", "--no-halt"],
-            variables: variables.unwrap_or_default(),
+            variables: self.variables.clone(),
             server,
             boot_file: "start".to_owned(),
             arguments: None,
@@ -99,12 +164,14 @@ impl Reader<'_> {
     /// `init` start again, with the same flags: what they have written takes
     /// the place of what the first start reads.
     fn restarting(&mut self) -> Option<Vec<u8>> {
-        let config = self.text(&self.version_path("sys.config"))?;
+        let config = self.file("RELEASE_SYS_CONFIG", ".config", "sys.config")?;
+        let config = self.text(&config)?;
         if !config.contains(script::RUNTIME_CONFIG) {
             return None;
         }
-        let path = self.version_path("start.boot");
-        let boot = fs::read(self.root.join(&path)).ok()?;
+        let name = self.named("RELEASE_BOOT_SCRIPT").unwrap_or("start");
+        let path = self.version_path(&format!("{name}.boot"));
+        let boot = self.bytes(&path)?;
         let [read, written] = temporary(self.mix).map(|path| format!("{path}.config"));
         let bytes = config.as_bytes();
         let before = [
@@ -189,11 +256,15 @@ impl Reader<'_> {
         }
     }
 
-    /// Drops from `vm.args` what would have a shell started, if it does.
-    fn vm_arguments(&mut self) -> Option<String> {
-        let path = self.version_path(VM_ARGUMENTS);
+    /// Drops from `vm.args`, or from the file that the user names in its
+    /// place, what would have a shell started, if it does.
+    fn vm_arguments(&mut self) -> Option<(String, String)> {
+        let path = self.file("RELEASE_VM_ARGS", "", VM_ARGUMENTS)?;
         let Some(text) = self.text(&path) else {
-            self.problems.push(BootProblem::Missing { path });
+            // One that is named may be an addition: the check will tell.
+            if self.named("RELEASE_VM_ARGS").is_none() {
+                self.miss(path);
+            }
             return None;
         };
         let arguments = VmArguments::parse(&text);
@@ -201,18 +272,44 @@ impl Reader<'_> {
         if dropped.is_empty() {
             return None;
         }
-        self.warnings
-            .push(Warning::ArgumentsWithoutShell { path, dropped });
-        Some(kept)
+        self.warnings.push(Warning::ArgumentsWithoutShell {
+            path: path.clone(),
+            dropped,
+        });
+        Some((path, kept))
     }
 
-    fn warn_of_distribution(&mut self, variables: &[(String, String)]) {
+    /// Names the variables that have no effect, or another one than it seems.
+    fn warn_of_variables(&mut self) {
         let is_wanted =
             |(name, value): &(String, String)| name == "RELEASE_DISTRIBUTION" && value != "none";
-        if variables.iter().any(is_wanted) {
-            let path = self.version_path("env.sh");
-            self.warnings.push(Warning::NoDistribution { path });
+        let mut warnings = Vec::new();
+        if self.variables.iter().any(is_wanted) {
+            let path = Some(self.version_path("env.sh"));
+            warnings.push(Warning::NoDistribution { path });
         }
+        let given = self.wishes.variables;
+        let is_given = |wanted: &&str| {
+            let is_it = |(name, value): &(String, String)| {
+                name == wanted && (*wanted != "RELEASE_VSN" || *value != self.mix.version)
+            };
+            given.iter().any(is_it)
+        };
+        let names = match self.mix.is_relx {
+            true => &OF_SCRIPT_OF_RELX[..],
+            false => &OF_SCRIPT[..],
+        };
+        if !self.mix.is_relx && given.iter().any(is_wanted) {
+            warnings.push(Warning::NoDistribution { path: None });
+        }
+        let names = names.iter().copied().filter(is_given);
+        warnings.extend(names.map(|name| Warning::VariableWithoutShell { name }));
+        let mode = self.named("RELEASE_MODE").unwrap_or("embedded");
+        if !["embedded", "interactive"].contains(&mode) {
+            let mode = mode.to_owned();
+            warnings.push(Warning::UnknownMode { mode });
+        }
+        self.warnings.extend(warnings);
     }
 
     fn has_os_mon(&self) -> bool {
@@ -226,10 +323,14 @@ impl Reader<'_> {
     }
 
     fn text(&self, path: &str) -> Option<String> {
-        if (self.is_left_out)(path) {
-            return None;
-        }
-        let bytes = fs::read(self.root.join(path)).ok()?;
+        let bytes = self.bytes(path)?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        match (self.wishes.is_left_out)(path) {
+            true => None,
+            false => fs::read(self.root.join(path)).ok(),
+        }
     }
 }

@@ -41,19 +41,33 @@ fn release(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn read_release(directory: &tempfile::TempDir) -> Result<(Direct, MixRelease, Vec<String>)> {
+    read_with(directory, &[])
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn read_with(
+    directory: &tempfile::TempDir,
+    given: &[(&str, &str)],
+) -> Result<(Direct, MixRelease, Vec<String>)> {
     let mix = super::super::describe(directory.path())?;
-    let (direct, warnings) = read(directory.path(), &mix, &|path| path.starts_with("left"))?;
+    let wishes = Wishes {
+        prefix: &ImagePath::parse("/app").unwrap(),
+        variables: &owned(given),
+        is_left_out: &|path| path.ends_with("left.config"),
+    };
+    let (direct, warnings) = read(directory.path(), &mix, &wishes)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();
     Ok((direct, mix, warnings))
 }
 
 fn start_of(files: &[(&str, &str)], as_server: bool, given: &[(&str, &str)]) -> Start {
     let directory = release(files);
-    let (direct, mix, _) = read_release(&directory).unwrap();
-    let given: Vec<(String, String)> = given
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let (direct, mix, _) = read_with(&directory, given).unwrap();
+    let given = owned(given);
     direct.start(&ImagePath::parse("/app").unwrap(), &mix, as_server, &given)
 }
 
@@ -193,13 +207,10 @@ fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
     let directory = release(&[("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n")]);
     fs::write(directory.path().join("releases/1.0/start.boot"), BOOT).unwrap();
     let (direct, mix, _) = read_release(&directory).unwrap();
-    let given = [("RELEASE_SYS_CONFIG".to_owned(), "/x".to_owned())];
-    for given in [&[][..], &given] {
-        let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, given);
-        let command = start.arguments.join(" ");
-        let expected = "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ";
-        assert!(command.contains(expected), "{command}");
-    }
+    let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
+    let command = start.arguments.join(" ");
+    let expected = "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ";
+    assert!(command.contains(expected), "{command}");
     let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
     let written = value(&start, "RELEASE_SYS_CONFIG");
     assert_eq!(written, Some("/tmp/shop-1.0.runtime"));
@@ -208,6 +219,119 @@ fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
     let text = String::from_utf8_lossy(&files[0].1);
     assert_eq!(text.matches("/tmp/shop-1.0.runtime.config").count(), 2);
     assert_eq!(text.matches("/tmp/shop-1.0.start.config").count(), 3);
+}
+
+#[test]
+fn what_the_user_names_is_read_in_the_place_of_the_usual() {
+    let directory = release(&[
+        ("releases/1.0/other.config", "%% RUNTIME_CONFIG=true\n[].\n"),
+        ("own.args", "-sname a\n+K true\n"),
+        ("releases/1.0/vm.args", "-heart\n"),
+    ]);
+    fs::write(directory.path().join("releases/1.0/other.boot"), BOOT).unwrap();
+    let given = [
+        ("RELEASE_BOOT_SCRIPT", "other"),
+        ("RELEASE_SYS_CONFIG", "/app/releases/1.0/other"),
+        ("RELEASE_VM_ARGS", "/app/own.args"),
+    ];
+    let (direct, mix, warnings) = read_with(&directory, &given).unwrap();
+    assert!(warnings.concat().contains("`own.args`"), "{warnings:?}");
+    assert_eq!(direct.replaced_arguments(), Some("own.args"));
+    let names: Vec<String> = direct
+        .files(&mix)
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(
+        names,
+        ["releases/1.0/direct.vm.args", "releases/1.0/direct.boot"]
+    );
+    let start = direct.start(
+        &ImagePath::parse("/app").unwrap(),
+        &mix,
+        false,
+        &owned(&given),
+    );
+    let command = start.arguments.join(" ");
+    for expected in [
+        "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ",
+        "-args_file /app/releases/1.0/direct.vm.args ",
+    ] {
+        assert!(command.contains(expected), "{command}");
+    }
+    assert_eq!(
+        start.decided,
+        owned(&[
+            ("RELEASE_BOOT_SCRIPT", "direct"),
+            ("RELEASE_SYS_CONFIG", "/tmp/shop-1.0.runtime"),
+            ("RELEASE_VM_ARGS", "/app/releases/1.0/direct.vm.args"),
+        ])
+    );
+    for (name, decided) in &start.decided {
+        assert_eq!(value(&start, name), Some(decided.as_str()));
+    }
+}
+
+#[test]
+fn what_the_user_names_outside_of_the_release_is_taken_as_it_is() {
+    let given = [
+        ("RELEASE_SYS_CONFIG", "/run/config/sys"),
+        ("RELEASE_VM_ARGS", "/run/config/vm.args"),
+    ];
+    let files = [("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n")];
+    let start = start_of(&files, false, &given);
+    let command = start.arguments.join(" ");
+    for expected in [
+        "-config /run/config/sys ",
+        "-args_file /run/config/vm.args ",
+    ] {
+        assert!(command.contains(expected), "{command}");
+    }
+    assert!(start.decided.is_empty());
+}
+
+#[test]
+fn what_is_left_out_is_not_called_missing() {
+    let directory = release(&[("releases/1.0/left.config", "[].\n")]);
+    let mix = super::super::describe(directory.path()).unwrap();
+    let wishes = Wishes {
+        prefix: &ImagePath::parse("/app").unwrap(),
+        variables: &[],
+        is_left_out: &|path| path.ends_with("/vm.args"),
+    };
+    let error = read(directory.path(), &mix, &wishes).unwrap_err();
+    let expected = "`releases/1.0/vm.args` is left out, and the virtual machine starts with it";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
+fn variables_without_an_effect_are_named() {
+    for (name, value, expected) in [
+        ("ELIXIR_ERL_OPTIONS", "+fnu", Some("`ELIXIR_ERL_OPTIONS`")),
+        ("RELEASE_VSN", "2.0", Some("`RELEASE_VSN`")),
+        ("RELEASE_VSN", "1.0", None),
+        (
+            "RELEASE_DISTRIBUTION",
+            "name",
+            Some("`RELEASE_DISTRIBUTION`"),
+        ),
+        ("RELEASE_DISTRIBUTION", "none", None),
+        ("RELEASE_MODE", "fast", Some("`RELEASE_MODE` is `fast`")),
+        ("RELEASE_MODE", "interactive", None),
+        ("VMARGS_PATH", "/x", None),
+    ] {
+        let (_, _, warnings) = read_with(&release(&[]), &[(name, value)]).unwrap();
+        let told = warnings.concat();
+        assert_eq!(
+            told.is_empty(),
+            expected.is_none(),
+            "{name}={value}: {told}"
+        );
+        assert!(told.contains(expected.unwrap_or_default()), "{told}");
+    }
+    let relx = release(&[("bin/shop", RELX)]);
+    let (_, _, warnings) = read_with(&relx, &[("VMARGS_PATH", "/x")]).unwrap();
+    assert!(warnings.concat().contains("`VMARGS_PATH`"), "{warnings:?}");
 }
 
 #[test]

@@ -1,0 +1,250 @@
+//! Releases of Erlang and Elixir that cannot start: what runs them is not
+//! there, or what they start with.
+//!
+//! Without the Erlang runtime they start the `erl` that `PATH` has.
+//! `mix release` with `include_erts: false` leaves out ERTS and the
+//! applications of Erlang/OTP, and its script runs `erl`. So does relx with
+//! `{include_erts, false}`, whose script asks `erl` where its `erlexec` is.
+//! What `erl` starts is `$ROOTDIR/erts-VSN/bin/erlexec`, whatever else lies
+//! beside it.
+
+mod files;
+
+use imgbuild_oci::changeset::Member;
+use imgbuild_oci::path::ImagePath;
+
+use super::subject::Subject;
+use crate::contents::is_executable;
+use crate::finding::{Finding, Rule, Severity};
+use crate::programs::script_text;
+
+/// The file that says which ERTS and which version of a release start.
+pub(super) const START: &[u8] = b"start_erl.data";
+
+/// The program that starts a release without a runtime of its own.
+const ERL: &str = "erl";
+
+/// What `erl` and relx's scripts start.
+const ERLEXEC: &str = "erlexec";
+
+/// A release of the image that has a file of its versions.
+struct Release<'a> {
+    root: &'a ImagePath,
+    /// The version of ERTS that it wants.
+    erts: String,
+    version: String,
+    /// How containers start it, if they do.
+    script: Option<Script>,
+}
+
+/// The start script of a release.
+struct Script {
+    name: String,
+    text: String,
+    /// What it is told to do; none when another script tells it.
+    verb: Option<String>,
+    /// The text of that one.
+    wrapper: String,
+}
+
+/// Names the releases that cannot start.
+pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+    let config = subject.config;
+    let lists = [config.entrypoint.as_deref(), config.cmd.as_deref()];
+    let words = lists.map(Option::unwrap_or_default).concat();
+    let mut findings = files::of_command(subject, &words);
+    let members = subject.members();
+    let starts = members.filter(|member| member.entry.path.file_name() == START);
+    let roots: Vec<(ImagePath, &ImagePath)> = starts
+        .filter_map(|start| Some((root(&start.entry.path)?, &start.entry.path)))
+        .collect();
+    for (root, start) in &roots {
+        if let Some(release) = release(subject, (root, start), &words) {
+            findings.extend(runtime(subject, &release));
+            findings.extend(files::of_script(subject, &release));
+        }
+    }
+    findings
+}
+
+fn release<'a>(
+    subject: &Subject<'_>,
+    (root, start): (&'a ImagePath, &ImagePath),
+    words: &[String],
+) -> Option<Release<'a>> {
+    let content = subject.contents.file(start)?.content.as_ref()?;
+    let text = content.first_bytes(MAX_START_BYTES).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let mut versions = text.split_whitespace().map(str::to_owned);
+    Some(Release {
+        root,
+        erts: versions.next()?,
+        version: versions.next()?,
+        script: script(subject, root, words),
+    })
+}
+
+impl Release<'_> {
+    fn below(&self, path: &str) -> String {
+        let root = self.root.to_string();
+        format!("{}/{path}", root.trim_end_matches('/'))
+    }
+}
+
+/// Says that nothing is there which could run it.
+fn runtime(subject: &Subject<'_>, release: &Release<'_>) -> Option<Finding> {
+    let (root, version) = (release.root, &release.erts);
+    if subject.has_file(&release.below(&format!("erts-{version}/bin/{ERLEXEC}"))) {
+        return None;
+    }
+    let reason = match in_path(subject) {
+        None => "no directory of `PATH` has `erl`".to_owned(),
+        Some((erl, member)) => {
+            let missing = missing_machine(subject, member)?;
+            format!("`{erl}` starts `{missing}`, where nothing is")
+        }
+    };
+    let severity = match release.script.is_some() && !is_elsewhere(subject) {
+        true => Severity::Error,
+        false => Severity::Warning,
+    };
+    let reason =
+        format!("the release at `{root}` has no Erlang runtime (ERTS {version}), and {reason}");
+    let rule = Rule::ErlangMissing;
+    Some(Finding::new(rule, severity, Some(root), reason))
+}
+
+/// The file has two words.
+pub(super) const MAX_START_BYTES: u64 = 4096;
+
+/// Returns the directory of the release that has `releases/start_erl.data`.
+fn root(start: &ImagePath) -> Option<ImagePath> {
+    let releases = start.parent()?;
+    (releases.file_name() == b"releases").then_some(())?;
+    releases.parent()
+}
+
+/// Returns the `erl` that `PATH` has.
+fn in_path<'a>(subject: &Subject<'a>) -> Option<(ImagePath, &'a Member)> {
+    let directories = subject.search_path().into_iter();
+    let mut found = directories.filter_map(|directory| {
+        let path = directory.join(ERL).ok()?;
+        let member = subject.contents.file(&path)?;
+        is_executable(&member.entry).then_some((path, member))
+    });
+    found.next()
+}
+
+/// Returns whether directories that are not in `PATH` have an `erl`, as one
+/// that the release's `env.sh` may add to it.
+fn is_elsewhere(subject: &Subject<'_>) -> bool {
+    let known = subject.search_path();
+    let mut members = subject
+        .members()
+        .chain(subject.contents.base_members())
+        .filter(|member| member.entry.path.file_name() == ERL.as_bytes());
+    members.any(|member| {
+        let parent = member.entry.path.parent();
+        is_executable(&member.entry) && !parent.is_some_and(|parent| known.contains(&parent))
+    })
+}
+
+/// Returns the virtual machine that an installed `erl` starts, when it is not
+/// there. One that says it otherwise than installations do says nothing.
+fn missing_machine(subject: &Subject<'_>, erl: &Member) -> Option<ImagePath> {
+    let text = script_text(erl.content.as_ref()?)?;
+    let machine = ImagePath::parse(machine(&text)?).ok()?;
+    let is_there = subject.contents.file(&machine).is_some();
+    (!is_there).then_some(machine)
+}
+
+/// Reads `ROOTDIR=/…` and `BINDIR="$ROOTDIR/erts-VSN/bin"` of the script that
+/// an installation has as `erl`.
+fn machine(text: &str) -> Option<String> {
+    let value = |name: &str| {
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(name))
+            .map(|value| value.trim_matches('"'));
+        values.next_back()
+    };
+    let root = value("ROOTDIR=").filter(|root| root.starts_with('/'))?;
+    let directory = value("BINDIR=")?.strip_prefix("$ROOTDIR/")?;
+    let is_plain = !root.contains(['$', '`']) && !directory.contains(['$', '`']);
+    is_plain.then(|| format!("{root}/{directory}/{ERLEXEC}"))
+}
+
+/// Returns the script by which containers start the release at `root`: that
+/// of its `bin` which starts the virtual machine, or another one of `bin` that
+/// starts it.
+fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<Script> {
+    let (command, arguments) = words.split_first()?;
+    let path = match command.starts_with('/') {
+        true => ImagePath::parse(command),
+        false => subject.working_directory().join(command),
+    };
+    let path = path.ok()?;
+    let verb = arguments.first();
+    // It is the one that needs no virtual machine.
+    if verb.is_some_and(|verb| verb == "version") {
+        return None;
+    }
+    let bin = root.join("bin").ok()?;
+    let text = text(subject, &bin, &path)?;
+    let script = |path: &ImagePath, text: String| Script {
+        name: String::from_utf8_lossy(path.file_name()).into_owned(),
+        text,
+        verb: verb.cloned(),
+        wrapper: String::new(),
+    };
+    if starts_machine(&text) {
+        return Some(script(&path, text));
+    }
+    let words = text.split_whitespace();
+    let others = words.filter_map(|word| bin.join(word.strip_prefix("./")?).ok());
+    let mut own = others.filter_map(|path| {
+        let own = self::text(subject, &bin, &path).filter(|text| starts_machine(text))?;
+        Some(script(&path, own))
+    });
+    let own = own.next()?;
+    // Which command it gives is for it to say.
+    let starts = text.contains(" start").then_some("start");
+    Some(Script {
+        verb: starts.map(str::to_owned).or(own.verb),
+        wrapper: text,
+        ..own
+    })
+}
+
+/// Returns the text of a script in `bin`.
+fn text(subject: &Subject<'_>, bin: &ImagePath, path: &ImagePath) -> Option<String> {
+    let member = subject.contents.file(path)?;
+    let is_there = member.entry.path.parent().as_ref() == Some(bin);
+    is_there.then_some(())?;
+    script_text(member.content.as_ref()?)
+}
+
+/// The script of `mix release` reads which version starts; those of relx start
+/// `erlexec` themselves.
+fn starts_machine(text: &str) -> bool {
+    text.contains("start_erl.data") || text.contains(ERLEXEC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_installed_erl_starts_is_read_off_its_script() {
+        let old = "#!/bin/sh\nROOTDIR=\"/opt/erlang\"\nBINDIR=$ROOTDIR/erts-9.3/bin\n";
+        let new = "#!/bin/sh\nif true\nthen\n    ROOTDIR=/usr/lib/erlang\nfi\nBINDIR=\"$ROOTDIR/erts-13.1.5/bin\"\n";
+        for (text, expected) in [
+            (old, Some("/opt/erlang/erts-9.3/bin/erlexec")),
+            (new, Some("/usr/lib/erlang/erts-13.1.5/bin/erlexec")),
+            ("#!/bin/sh\nROOTDIR=$(pwd)\nBINDIR=$ROOTDIR/bin\n", None),
+            ("#!/bin/sh\nexec /opt/real/erl \"$@\"\n", None),
+        ] {
+            assert_eq!(machine(text).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Virtual environments of Python that lie in an image and are not used.
+//!
+//! An interpreter uses the packages of an environment only when it is called
+//! by its path in it: the file `pyvenv.cfg` is looked for beside that
+//! ([site]). What `PATH` has comes first otherwise, and finds none of them.
+//!
+//! [site]: https://docs.python.org/3/library/site.html
+
+use imgbuild_oci::path::ImagePath;
+
+use super::subject::Subject;
+use crate::contents::first_bytes;
+use crate::finding::{Finding, Rule};
+use crate::script::{MAX_LINE, Shebang};
+
+/// The file that makes a directory a virtual environment.
+const MARK: &[u8] = b"pyvenv.cfg";
+
+/// Names the environment beside a program that another Python runs.
+pub(super) fn check(subject: &Subject<'_>) -> Option<Finding> {
+    let members = subject.members();
+    let marks = members.filter(|member| member.entry.path.file_name() == MARK);
+    let environments: Vec<ImagePath> = marks
+        .filter_map(|mark| mark.entry.path.parent())
+        .filter(|environment| has_python(subject, environment))
+        .collect();
+    if environments.is_empty() {
+        return None;
+    }
+    let run = Run::find(subject)?;
+    let uses = |environment: &ImagePath| run.python.starts_with(environment);
+    if environments.iter().any(uses) || is_told(subject) {
+        return None;
+    }
+    let beside = |environment: &&ImagePath| {
+        let parent = environment.parent();
+        parent.is_some_and(|parent| run.program.starts_with(&parent))
+    };
+    let environment = environments.iter().find(beside)?;
+    let (program, python) = (&run.program, &run.python);
+    let reason = format!(
+        "`{program}` is run by `{python}`, which does not find the packages of the virtual environment `{environment}`"
+    );
+    let rule = Rule::EnvironmentUnused;
+    Some(Finding::warning(rule, Some(environment), reason))
+}
+
+fn has_python(subject: &Subject<'_>, environment: &ImagePath) -> bool {
+    let path = format!("{environment}/bin/python");
+    ["", "3"]
+        .iter()
+        .any(|end| subject.has_file(&format!("{path}{end}")))
+}
+
+/// Whether a variable says where packages are.
+fn is_told(subject: &Subject<'_>) -> bool {
+    let variables = ["PYTHONPATH", "PYTHONHOME"];
+    variables
+        .iter()
+        .any(|name| subject.variable(name).is_some())
+}
+
+/// What containers run by a Python.
+struct Run {
+    program: ImagePath,
+    /// By which path it is called.
+    python: ImagePath,
+}
+
+impl Run {
+    /// Follows the command: a script with its first line, or an interpreter
+    /// with a file.
+    fn find(subject: &Subject<'_>) -> Option<Self> {
+        let config = subject.config;
+        let lists = [config.entrypoint.as_deref(), config.cmd.as_deref()];
+        let words = lists.map(Option::unwrap_or_default).concat();
+        let (command, arguments) = words.split_first()?;
+        let called = locate(subject, command)?;
+        if is_python(&called) {
+            let mut files = arguments.iter().filter(|word| word.ends_with(".py"));
+            let file = files.next().map_or(".", String::as_str);
+            let program = match file.starts_with('/') {
+                true => ImagePath::parse(file).ok()?,
+                false if file == "." => subject.working_directory(),
+                false => subject.working_directory().join(file).ok()?,
+            };
+            let python = called;
+            return Some(Self { program, python });
+        }
+        let script = subject.contents.file(&called)?;
+        let head = first_bytes(script.content.as_ref()?, MAX_LINE);
+        let shebang = Shebang::parse(&head)?;
+        let name = shebang.looked_up().unwrap_or(shebang.interpreter);
+        let python = locate(subject, &name).filter(is_python)?;
+        let program = called;
+        Some(Self { program, python })
+    }
+}
+
+fn is_python(path: &ImagePath) -> bool {
+    let name = path.file_name();
+    let version = name.strip_prefix(b"python");
+    version.is_some_and(|version| version.iter().all(|byte| b".0123456789".contains(byte)))
+}
+
+/// Returns where a program lies that is called by a name or a path.
+fn locate(subject: &Subject<'_>, name: &str) -> Option<ImagePath> {
+    if name.starts_with('/') {
+        return ImagePath::parse(name).ok();
+    }
+    if name.contains('/') {
+        return subject.working_directory().join(name).ok();
+    }
+    let directories = subject.search_path().into_iter();
+    let mut paths = directories.filter_map(|directory| directory.join(name).ok());
+    paths.find(|path| subject.contents.file(path).is_some())
+}

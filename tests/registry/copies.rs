@@ -1,0 +1,64 @@
+//! `imgbuild copy`: what is looked at before anything is changed.
+
+use imgbuild_testing::FakeRegistry;
+use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
+
+use crate::runs::{with_small_release, words};
+
+#[test]
+fn every_registry_is_spoken_to_before_one_is_changed() {
+    let sandbox = with_small_release();
+    let open = FakeRegistry::start(Behavior::default()).unwrap();
+    let closed = FakeRegistry::start(Behavior {
+        auth: Auth::Basic("somebody".to_owned(), "secret".to_owned()),
+        ..Behavior::default()
+    })
+    .unwrap();
+    let build = words("release", &["-o", "oci:from:1"]);
+    drop(sandbox.run(build).success());
+    let first = format!("docker://{}/me/app:1", open.name());
+    let second = format!("docker://{}/me/app:1", closed.name());
+    let copied = sandbox.run(["copy", "oci:from:1", &first, &second]);
+    let copied = copied.exited(1);
+    assert!(copied.stderr_text().contains("401"), "{}", copied.report());
+    assert!(open.contents().manifests.is_empty());
+    assert!(open.contents().blobs.is_empty());
+    let created = sandbox.run(["index", "create", &first, "oci:from:1", "-o", &second]);
+    drop(created.exited(1));
+    assert!(open.contents().manifests.is_empty());
+}
+
+#[test]
+fn what_was_pushed_before_a_failure_is_said() {
+    let sandbox = with_small_release();
+    let build = words("release", &["-o", "oci:from:1"]);
+    drop(sandbox.run(build).success());
+    let first = FakeRegistry::start(Behavior::default()).unwrap();
+    let second = FakeRegistry::start(Behavior::default()).unwrap();
+    let refusal = Fault::Answer(Answer::new(403));
+    second.fail(usize::MAX, "POST", "/uploads/", refusal);
+    let names = [&first, &second].map(|one| format!("docker://{}/me/app:1", one.name()));
+    let copied = sandbox.run(["copy", "oci:from:1", &names[0], &names[1]]);
+    let copied = copied.exited(1);
+    let pushed = format!("pushed `{}/me/app:1`", first.name());
+    assert!(
+        copied.stderr_text().contains(&pushed),
+        "{}",
+        copied.report()
+    );
+    assert!(copied.stderr_text().contains("403"), "{}", copied.report());
+}
+
+#[test]
+fn an_image_that_stands_alone_must_be_for_the_platform_that_is_asked_for() {
+    let sandbox = with_small_release();
+    let build = words("release", &["-o", "oci:from:1"]);
+    drop(sandbox.run(build).success());
+    let wrong = sandbox.run(["copy", "--platform", "linux/arm64", "oci:from:1", "oci:to"]);
+    let wrong = wrong.exited(1);
+    let expected = "the image is for linux/amd64, not for linux/arm64";
+    assert!(wrong.stderr_text().contains(expected), "{}", wrong.report());
+    assert!(!sandbox.path("to").exists());
+    let right = sandbox.run(["copy", "--platform", "linux/amd64", "oci:from:1", "oci:to"]);
+    drop(right.success());
+}
