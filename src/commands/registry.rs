@@ -3,6 +3,7 @@
 
 mod credentials;
 mod environment;
+mod helper;
 mod hints;
 mod monitor;
 mod name;
@@ -23,7 +24,7 @@ use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::pull;
 use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
 use imgbuild_registry::repository::Repository;
-use imgbuild_registry::secret::Credential;
+use imgbuild_registry::secret::{Credential, CredentialSource};
 use imgbuild_registry::update::Updated;
 use serde_json::json;
 
@@ -86,7 +87,7 @@ pub(crate) struct Registries {
     certificates: Option<Vec<u8>>,
     /// What the command line or the environment says, and the only registry
     /// that it is sent to.
-    given: Option<(String, Credential)>,
+    given: Option<(String, credentials::Known)>,
     monitor: Arc<dyn Monitor>,
     ui: Ui,
     known: Arc<Mutex<Vec<Known>>>,
@@ -141,9 +142,14 @@ impl Registries {
 
     fn client(&mut self, of: &Reference) -> Result<Arc<Client>> {
         let registry = of.registry();
-        let credential = match &self.given {
-            Some((primary, credential)) if primary == registry => Some(credential.clone()),
-            _ => credentials::find(of, &self.ui)?,
+        let known = match &self.given {
+            Some((primary, known)) if primary == registry => Some(known.clone()),
+            _ => credentials::find(of, &self.ui, &*self.monitor)?,
+        };
+        let (credential, source) = match (known, &self.given) {
+            (Some((credential, source)), _) => (Some(credential), source),
+            (None, Some((primary, _))) => (None, CredentialSource::Elsewhere(primary.clone())),
+            (None, None) => (None, CredentialSource::Unknown),
         };
         let is_it = |(name, with, _): &&Known| name == registry && *with == credential;
         let mut known = self.known.lock().expect("no holder of the lock panics");
@@ -153,6 +159,7 @@ impl Registries {
         let proxies = environment::proxies();
         let options = ClientOptions {
             credential: credential.clone(),
+            source,
             plain_http: self.flags.plain_http,
             certificates: self.certificates.clone(),
             https_proxy: proxies.https,

@@ -236,7 +236,7 @@ impl<'a> Archive<'a> {
         }
         copy_together(&blobs, threads, monitor, &|turn, blob, monitor| {
             let offset = places[turn];
-            blob.copy_to(&mut At { file, offset }, sink_error, monitor)
+            blob.until_whole(&|| blob.copy_to(&mut At { file, offset }, sink_error, monitor))
         })?;
         let crcs = Mutex::new(vec![None; pieces.len()]);
         run_in_turn(threads.min(pieces.len()), pieces.len(), |turn| {

@@ -43,6 +43,14 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Whether the bytes may come otherwise when they are read once more, after
+    /// they could not be read so many times, the last time for `error`. It may
+    /// wait before it says so.
+    fn try_again(&self, failures: u32, error: &io::Error) -> bool {
+        let _ = (failures, error);
+        false
+    }
+
     /// Returns the repository that has the bytes, if one does: another one of
     /// the same registry can take them from there.
     fn origin(&self) -> Option<&BlobOrigin> {

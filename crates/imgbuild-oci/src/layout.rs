@@ -266,7 +266,9 @@ impl Update<'_> {
         let copied = copy_together(&missing, threads, monitor, &|_, blob, monitor| {
             let path = path(blob);
             let sink_error = |source| write_error(self.path, source);
-            self.replace(&path, |file| blob.copy_to(file, &sink_error, monitor))?;
+            blob.until_whole(&|| {
+                self.replace(&path, |file| blob.copy_to(file, &sink_error, monitor))
+            })?;
             added
                 .lock()
                 .expect("no holder of the lock panics")

@@ -337,6 +337,19 @@ fn child(parent: &Document, raw: RawDescriptor) -> Result<Child, ParcelError> {
 }
 
 impl ParcelBlob {
+    /// Does `copy`, which writes to what can be written anew, until it has
+    /// succeeded or failed for good.
+    pub(crate) fn until_whole(&self, copy: &dyn Fn() -> Result<(), Error>) -> Result<(), Error> {
+        let mut failures = 0;
+        loop {
+            failures += 1;
+            match copy() {
+                Err(Error::Blob { source, .. }) if self.content.try_again(failures, &source) => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Copies the bytes to `sink`, and checks them.
     pub(crate) fn copy_to(
         &self,

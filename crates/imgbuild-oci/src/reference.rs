@@ -151,7 +151,11 @@ impl FromStr for Reference {
         parse(text).map_err(|rule| ParseReferenceError {
             text: escaped(&text.as_bytes()[..text.floor_char_boundary(300)]),
             rule,
-            proposal: repair::proposal(text),
+            // Nobody knows which port it should be.
+            proposal: match rule {
+                Rule::Port => None,
+                _ => repair::proposal(text),
+            },
         })
     }
 }
@@ -239,12 +243,14 @@ fn check_registry(registry: &str) -> Result<(), Rule> {
         },
     };
     let is_host = registry.starts_with('[') || host.split('.').all(is_host_label);
-    let is_port =
-        port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    if is_host && is_port {
-        Ok(())
-    } else {
-        Err(Rule::Registry)
+    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    // Zero is the port of nobody.
+    let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
+    match (is_host, port) {
+        (true, None) => Ok(()),
+        (true, Some(port)) if is_number(port) && is_port(port) => Ok(()),
+        (true, Some(port)) if is_number(port) && !port.is_empty() => Err(Rule::Port),
+        _ => Err(Rule::Registry),
     }
 }
 

@@ -8,6 +8,7 @@ use imgbuild_oci::path::escaped;
 use serde::Deserialize;
 
 use crate::date;
+use crate::secret::Asker;
 
 /// How much of an answer is read for its reason.
 const MAX_BODY_BYTES: u64 = 16 << 10;
@@ -24,6 +25,7 @@ pub struct Answer {
     retry_after: Option<Duration>,
     /// Who answered.
     speaker: String,
+    asker: Asker,
 }
 
 /// The [errors] of a registry.
@@ -64,6 +66,7 @@ impl Answer {
             text,
             retry_after,
             speaker: "the registry".to_owned(),
+            asker: Asker::default(),
         }
     }
 
@@ -71,6 +74,24 @@ impl Answer {
     pub(crate) fn by(mut self, speaker: impl Into<String>) -> Self {
         self.speaker = speaker.into();
         self
+    }
+
+    /// Says as whom it was asked.
+    pub(crate) fn to(mut self, asker: Asker) -> Self {
+        self.asker = asker;
+        self
+    }
+
+    /// Returns as whom it was asked.
+    #[must_use]
+    pub fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
+    /// Returns the reason in the server's own words, as far as it gives one.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Returns the HTTP status.
@@ -108,6 +129,9 @@ impl fmt::Display for Answer {
         let status = ureq::http::StatusCode::from_u16(self.status).ok();
         if let Some(reason) = status.and_then(|status| status.canonical_reason()) {
             write!(formatter, " {reason}")?;
+        }
+        if let (401 | 403, Some(user)) = (self.status, &self.asker.user) {
+            write!(formatter, " to `{}`", escaped(user.as_bytes()))?;
         }
         if let Some(time) = self.retry_after {
             write!(formatter, ", to be asked again after {} s", time.as_secs())?;

@@ -14,7 +14,7 @@ use crate::answer::{Answer, bounded};
 use crate::challenge::{Challenge, TokenServer};
 use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
 use crate::monitor::Monitor;
-use crate::secret::{Credential, Secret};
+use crate::secret::{Asker, Credential, CredentialSource, Secret};
 use crate::transport::{Failure, Request, RequestBody, Response, Transport, read_error};
 use crate::url::{self, Origin};
 
@@ -67,6 +67,7 @@ impl Scope {
 /// What one registry has asked for, and what there is to answer with.
 pub(crate) struct Authenticator {
     credential: Option<Credential>,
+    source: CredentialSource,
     state: Mutex<State>,
 }
 
@@ -124,9 +125,10 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(credential: Option<Credential>) -> Self {
+    pub(crate) fn new(credential: Option<Credential>, source: CredentialSource) -> Self {
         Self {
             credential,
+            source,
             state: Mutex::default(),
         }
     }
@@ -172,6 +174,25 @@ impl Authenticator {
         Ok(Some(header))
     }
 
+    /// Returns as whom was asked, with a token of the token server or without.
+    pub(crate) fn asker(&self, has_token: bool) -> Asker {
+        let is_exchanged = matches!(
+            self.credential,
+            Some(Credential::Basic { .. } | Credential::Identity(_))
+        );
+        Asker {
+            user: self.user().map(str::to_owned),
+            has_credential: self.credential.is_some(),
+            is_known: has_token && is_exchanged,
+            source: self.source.clone(),
+        }
+    }
+
+    /// Whether the registry wants tokens.
+    pub(crate) fn uses_tokens(&self) -> bool {
+        matches!(self.state().challenge, Some(Challenge::Bearer(_)))
+    }
+
     /// Forgets a token that the registry did not take.
     pub(crate) fn forget(&self, header: Option<&Secret>) {
         let is_it = |token: &Token| Some(&Credential::bearer(&token.text)) == header;
@@ -208,7 +229,7 @@ impl Authenticator {
         }
         // Not tried again here: whoever wants the token tries again.
         let response = self.ask(server, &realm, scopes, &errand)?;
-        read_token(response, &errand)
+        read_token(response, &errand, || self.asker(false))
     }
 
     fn ask(
@@ -310,7 +331,11 @@ fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret)
     pairs.join("&")
 }
 
-fn read_token(response: Response, errand: &Errand<'_>) -> Result<Token> {
+fn read_token(
+    response: Response,
+    errand: &Errand<'_>,
+    asker: impl FnOnce() -> Asker,
+) -> Result<Token> {
     #[derive(Deserialize)]
     struct Body {
         token: Option<String>,
@@ -319,7 +344,8 @@ fn read_token(response: Response, errand: &Errand<'_>) -> Result<Token> {
     }
     if response.status != 200 {
         let (status, wait) = (response.status, response.retry_after());
-        let answer = Answer::read(status, wait, response.into_reader()).by("it");
+        let answer = Answer::read(status, wait, response.into_reader());
+        let answer = answer.by("it").to(asker());
         return Err(Error::Refused {
             place: errand.context.place.clone(),
             step: errand.step.clone(),

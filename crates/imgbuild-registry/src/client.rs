@@ -19,7 +19,7 @@ use crate::host;
 use crate::monitor::{Monitor, check};
 use crate::retry::Attempts;
 pub use crate::retry::RetryPolicy;
-use crate::secret::{Credential, Secret};
+use crate::secret::{Credential, CredentialSource, Secret};
 use crate::tls;
 use crate::transport::{Failure, Request, RequestBody, Response, Transport};
 pub use crate::transport::{ProxyOptions, Timeouts};
@@ -40,6 +40,8 @@ const PING_ATTEMPTS: u32 = 3;
 pub struct ClientOptions {
     /// Who asks; without it, everybody.
     pub credential: Option<Credential>,
+    /// Where the credential comes from.
+    pub source: CredentialSource,
     /// Whether http will do on hosts other than this one.
     pub plain_http: bool,
     /// Certificates in PEM that are trusted beside Mozilla's roots.
@@ -64,6 +66,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             credential: None,
+            source: CredentialSource::Unknown,
             plain_http: false,
             certificates: None,
             https_proxy: None,
@@ -190,6 +193,7 @@ impl Client {
         let transport = Transport::new(tls, proxy, options.timeouts, user_agent);
         let bad_proxy = |_| Error::Proxy {
             registry: registry.to_owned(),
+            variable: proxy.map_or_else(String::new, |proxy| proxy.variable.clone()),
         };
         let address = host::address(registry);
         let base = url::parse(&format!("{scheme}://{address}/v2/"));
@@ -205,7 +209,7 @@ impl Client {
             registry: registry.to_owned(),
             base,
             transport: transport.map_err(bad_proxy)?,
-            authenticator: Authenticator::new(options.credential.clone()),
+            authenticator: Authenticator::new(options.credential.clone(), options.source.clone()),
             monitor: Arc::clone(monitor),
             policy: options.retry,
             plain_http: options.plain_http,
@@ -236,7 +240,14 @@ impl Client {
                 Some(challenge) => self.authenticator.meet(challenge),
                 None => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(401))),
             },
-            200 | 403 => {}
+            200 | 403 => {
+                let server = response.origin();
+                if is_page(response) {
+                    let is_ours = server == Origin::of(&self.base);
+                    let server = (!is_ours).then(|| server.to_string());
+                    return Err(self.problem(&Step::Ping, None, Problem::Page(server)));
+                }
+            }
             status => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(status))),
         }
         Ok(())
@@ -282,6 +293,11 @@ impl Client {
 
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts::new(self.policy)
+    }
+
+    /// Of something that has failed so often.
+    pub(crate) fn attempts_after(&self, failures: u32) -> Attempts {
+        Attempts::after(self.policy, failures)
     }
 
     /// The address of something in a repository.
@@ -377,7 +393,7 @@ impl Client {
                 self.authenticator.meet(challenge);
                 continue;
             }
-            return Err(self.refusal(call, response, is_ours));
+            return Err(self.refusal(call, response, is_ours, header.is_some()));
         }
     }
 
@@ -390,13 +406,23 @@ impl Client {
         }
     }
 
-    fn refusal(&self, call: &Call<'_>, response: Response, is_ours: bool) -> Error {
+    fn refusal(
+        &self,
+        call: &Call<'_>,
+        response: Response,
+        is_ours: bool,
+        has_header: bool,
+    ) -> Error {
         let (status, server) = (response.status, response.origin());
         let wait = response.retry_after();
         let mut answer = Answer::read(status, wait, response.into_reader());
-        if !is_ours {
-            answer = answer.by(format!("`{server}`"));
-        }
+        answer = match is_ours {
+            true => {
+                let has_token = has_header && self.authenticator.uses_tokens();
+                answer.to(self.authenticator.asker(has_token))
+            }
+            false => answer.by(format!("`{server}`")),
+        };
         Error::Refused {
             place: self.place(call.repository),
             step: call.step.clone(),
@@ -474,6 +500,20 @@ impl Client {
     }
 }
 
+/// Whether an answer is a page for people, as of a network that wants a login,
+/// or of some server at the wrong port.
+fn is_page(response: Response) -> bool {
+    let content_type = response.header("content-type").unwrap_or_default();
+    let may_be = content_type.starts_with("text/html")
+        && response.header("docker-distribution-api-version").is_none();
+    let mut start = Vec::new();
+    if may_be {
+        // What cannot be read is no page.
+        drop(response.into_reader().take(512).read_to_end(&mut start));
+    }
+    start.trim_ascii_start().starts_with(b"<")
+}
+
 /// Whether http is worth a try: the certificate was not the problem.
 fn may_speak_plainly(error: &Error) -> bool {
     match error {
@@ -484,6 +524,7 @@ fn may_speak_plainly(error: &Error) -> bool {
                 | NetworkKind::Name
                 | NetworkKind::Processor
                 | NetworkKind::Proxy
+                | NetworkKind::Socks
         ),
         Error::Processor { .. } => true,
         _ => false,

@@ -52,6 +52,11 @@ pub enum Found {
         /// What it is asked for.
         key: String,
     },
+    /// The entry of this key is no credential.
+    Malformed {
+        /// The key.
+        key: String,
+    },
 }
 
 /// The answer of a helper is not what it should be. Its words are not shown:
@@ -108,12 +113,18 @@ impl AuthFile {
             .iter()
             .map(|(key, entry)| (plain_key(key), entry))
             .collect();
-        let entry = keys.iter().find_map(|key| known.get(&plain_key(key)));
-        let own = entry.and_then(|entry| entry.credential());
-        match (&self.creds_store, own) {
-            (_, Some(credential)) => Some(Found::Credential(credential)),
-            (Some(store), None) => Some(ask(store)),
-            (None, None) => None,
+        let entry = keys.iter().find_map(|key| {
+            let entry = known.get(&plain_key(key))?;
+            Some((key, entry))
+        });
+        let own = entry.and_then(|(_, entry)| entry.credential());
+        match (&self.creds_store, own, entry) {
+            (_, Some(credential), _) => Some(Found::Credential(credential)),
+            (_, None, Some((key, entry))) if entry.has_auth() => {
+                Some(Found::Malformed { key: key.clone() })
+            }
+            (Some(store), None, _) => Some(ask(store)),
+            (None, None, _) => None,
         }
     }
 }
@@ -149,6 +160,12 @@ fn plain_key(key: &str) -> String {
 }
 
 impl Entry {
+    /// Whether there is something that should be user and password.
+    fn has_auth(&self) -> bool {
+        let auth = self.auth.as_ref();
+        auth.is_some_and(|auth| !auth.reveal().is_empty())
+    }
+
     fn credential(&self) -> Option<Credential> {
         let has_text = |secret: &&Secret| !secret.reveal().is_empty();
         if let Some(token) = self.identitytoken.as_ref().filter(has_text) {
@@ -238,6 +255,16 @@ mod tests {
                 Some(basic(user, user)),
                 "{repository}"
             );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_no_credential_is_told() {
+        // Not base64, and no user in it.
+        for auth in ["!!", "bWU="] {
+            let file = format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}},"credsStore":"x"}}"#);
+            let key = "r".to_owned();
+            assert_eq!(find(&file, "r", "a"), Some(Found::Malformed { key }));
         }
     }
 

@@ -15,7 +15,7 @@ pub use crate::answer::Answer;
 #[non_exhaustive]
 pub enum Error {
     /// The registry, or a server that it leads to, said no.
-    #[error("cannot {}: {answer}", task(.step, .place))]
+    #[error("cannot {}: {answer}", request(.step, .place))]
     Refused {
         /// The registry and repository.
         place: Place,
@@ -85,11 +85,14 @@ pub enum Error {
         needs: &'static str,
     },
 
-    /// The address of the proxy cannot be used.
-    #[error("cannot use the proxy for `{registry}`: its address is none")]
+    /// The address of the proxy cannot be used. It may hold a password, so it
+    /// is not shown.
+    #[error("cannot use the proxy for `{registry}`: what `{variable}` has is no address of one")]
     Proxy {
         /// The registry.
         registry: String,
+        /// What gives the address.
+        variable: String,
     },
 
     /// The caller asked to stop.
@@ -198,13 +201,26 @@ fn task(step: &Step, place: &Place) -> String {
     }
 }
 
+/// The same of what was answered: who does not serve us is found all the same.
+fn request(step: &Step, place: &Place) -> String {
+    match step {
+        Step::Ping => format!("begin with `{place}`"),
+        step => task(step, place),
+    }
+}
+
 /// How a connection failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+#[error("{}{text}", elsewhere(.server.as_deref()))]
 pub struct NetworkError {
     /// What kind of failure it is.
     pub kind: NetworkKind,
     text: String,
+    server: Option<String>,
+}
+
+fn elsewhere(server: Option<&str>) -> String {
+    server.map_or_else(String::new, |server| format!("it leads to `{server}`: "))
 }
 
 /// Kinds of failures of connections.
@@ -232,6 +248,8 @@ pub enum NetworkKind {
     Processor,
     /// The proxy did not connect.
     Proxy,
+    /// The proxy is of a kind that is not supported.
+    Socks,
     /// The connection ended too early.
     Cut,
     /// The answer is not HTTP.
@@ -243,13 +261,21 @@ impl NetworkError {
         Self {
             kind,
             text: text.into(),
+            server: None,
         }
     }
 
     /// Says where it failed, if that was not the registry.
     pub(crate) fn at(mut self, server: &str) -> Self {
-        self.text = format!("it leads to `{server}`: {}", self.text);
+        self.server = Some(server.to_owned());
         self
+    }
+
+    /// Returns the server where it failed, if that was not the registry but
+    /// one that the registry leads to.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.server.as_deref()
     }
 
     fn is_transient(&self) -> bool {
@@ -261,6 +287,7 @@ impl NetworkError {
                 | NetworkKind::NoTls
                 | NetworkKind::NotHttp
                 | NetworkKind::Processor
+                | NetworkKind::Socks
         )
     }
 }
@@ -272,6 +299,9 @@ pub enum Problem {
     /// Something else than a registry answers.
     #[error("what answers there is no registry (status {0})")]
     NoRegistry(u16),
+    /// A page for people instead of a registry.
+    #[error("{}what answers there is a page for people, and no registry", elsewhere(.0.as_deref()))]
+    Page(Option<String>),
     /// Too many redirects.
     #[error("it redirects more than {0} times")]
     Redirects(usize),

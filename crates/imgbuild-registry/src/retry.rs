@@ -53,6 +53,15 @@ impl Attempts {
         }
     }
 
+    /// The same for a thing that has failed so often already.
+    pub(crate) fn after(policy: RetryPolicy, failures: u32) -> Self {
+        Self {
+            failures,
+            all_failures: failures,
+            ..Self::new(policy)
+        }
+    }
+
     /// Waits until the thing may be tried again.
     ///
     /// # Errors
@@ -70,27 +79,31 @@ impl Attempts {
     /// As [`Attempts::wait`], for a failure that something else will be done
     /// about.
     pub(crate) fn wait_anyway(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
+        match self.pause(monitor, &error) {
+            true => check(monitor),
+            false => Err(error),
+        }
+    }
+
+    /// Waits if there were not enough failures yet; false if there were.
+    pub(crate) fn pause(&mut self, monitor: &dyn Monitor, error: &Error) -> bool {
         self.failures += 1;
         self.all_failures += 1;
         let most = self.policy.attempts.saturating_mul(PATIENCE);
         if self.failures >= self.policy.attempts || self.all_failures >= most {
-            return Err(error);
+            return false;
         }
         let asked = error.answer().and_then(Answer::retry_after);
         let chosen = self.chosen_wait(monitor.random());
         let after = match asked {
-            Some(asked) if asked > self.policy.max_asked_wait => return Err(error),
+            Some(asked) if asked > self.policy.max_asked_wait => return false,
             // A little later than asked, for many are asked the same.
             Some(asked) => asked + chosen / 4,
             None => chosen,
         };
-        let event = Event::Retry {
-            error: &error,
-            after,
-        };
-        monitor.report(event);
+        monitor.report(Event::Retry { error, after });
         monitor.wait(after);
-        check(monitor)
+        true
     }
 
     /// Between half of the doubled wait and all of it.

@@ -58,6 +58,32 @@ impl Credential {
     }
 }
 
+/// Where a credential comes from, for messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// Nobody says.
+    #[default]
+    Unknown,
+    /// What is named here: a file, a variable, a flag.
+    Named(String),
+    /// There is none, and the one that was given is for this other registry.
+    Elsewhere(String),
+}
+
+/// As whom a registry was asked, when it refuses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The user, if there is a credential that names one.
+    pub user: Option<String>,
+    /// Whether there is a credential.
+    pub has_credential: bool,
+    /// Whether the token server has taken it: who asks is known, and lacks
+    /// leave.
+    pub is_known: bool,
+    /// Where it comes from.
+    pub source: CredentialSource,
+}
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Encodes as [RFC 4648], section 4.

@@ -1,26 +1,33 @@
 //! One request over the network, and its answer.
 
 use std::cell::Cell;
-use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
-use ureq::{Agent, Proxy, ProxyProtocol, SendBody, Timeout};
+use ureq::{Agent, SendBody};
 
 use crate::answer;
 use crate::connector::{ProxyConnector, TlsConnector};
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
-use crate::tls::{self, Distrust};
+use crate::tls;
 use crate::url::Origin;
+
+mod proxy;
+mod words;
+
+pub use proxy::ProxyOptions;
+use proxy::UsedProxy;
+use words::failure;
+pub(crate) use words::{network_error, read_error};
 
 /// The longest head of an answer.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -51,28 +58,11 @@ impl Default for Timeouts {
     }
 }
 
-/// A proxy, and for what it is not used.
-#[derive(Clone)]
-pub struct ProxyOptions {
-    /// Its address, which may hold a password.
-    pub address: Secret,
-    /// Hosts and domains that are reached without it, as `NO_PROXY` lists them.
-    pub exceptions: Vec<String>,
-}
-
-impl fmt::Debug for ProxyOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ProxyOptions")
-            .finish_non_exhaustive()
-    }
-}
-
 /// Connections to servers, kept and used again.
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
-    has_secure_proxy: bool,
+    proxy: Option<UsedProxy>,
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
@@ -130,17 +120,14 @@ impl Transport {
         timeouts: Timeouts,
         user_agent: &str,
     ) -> Result<Self, ureq::Error> {
-        let proxy = proxy.map(make_proxy).transpose()?;
-        let has_secure_proxy = proxy
-            .as_ref()
-            .is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
+        let proxy = proxy.map(UsedProxy::new).transpose()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Redirects are followed by the client, which knows what may be
             // sent where.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy)
+            .proxy(proxy.as_ref().map(UsedProxy::address))
             .user_agent(user_agent)
             .max_response_header_size(MAX_HEADER_BYTES)
             .timeout_resolve(Some(timeouts.connect))
@@ -154,7 +141,7 @@ impl Transport {
                 .chain(TlsConnector::new(tls));
         Ok(Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
-            has_secure_proxy,
+            proxy,
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -188,7 +175,8 @@ impl Transport {
     /// Refuses what the TLS implementation would panic of: also a registry
     /// without TLS may lead to a server with it.
     fn check_processor(&self, url: &Uri) -> Result<(), Failure> {
-        let is_secure = self.has_secure_proxy || Origin::of(url).is_secure();
+        let has_secure_proxy = self.proxy.as_ref().is_some_and(UsedProxy::is_secure);
+        let is_secure = has_secure_proxy || Origin::of(url).is_secure();
         let Some(needs) = tls::missing_instructions().filter(|_| is_secure) else {
             return Ok(());
         };
@@ -201,6 +189,9 @@ impl Transport {
     /// Sends one request. Redirects and refusals are answers, too.
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
         self.check_processor(&request.url)?;
+        if let Some(proxy) = &self.proxy {
+            proxy.check(&request.url).map_err(Failure::Network)?;
+        }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut http = HttpRequest::builder()
             .method(request.method)
@@ -260,7 +251,11 @@ impl Transport {
             .timeout_send_body(Some(body_time(self.timeouts.idle, size)))
             .timeout_recv_response(Some(patience.read))
             .build();
-        self.agent.run(request).map_err(failure)
+        let answered = self.agent.run(request).map_err(failure);
+        answered.map_err(|failure| match (failure, &self.proxy) {
+            (Failure::Network(error), Some(proxy)) => Failure::Network(proxy.name(error)),
+            (failure, _) => failure,
+        })
     }
 }
 
@@ -276,24 +271,6 @@ struct Patience {
 /// How long a body of this size may take.
 fn body_time(idle: Duration, size: u64) -> Duration {
     idle * 2 + Duration::from_secs(size / MIN_BYTES_PER_SECOND)
-}
-
-fn make_proxy(options: &ProxyOptions) -> Result<Proxy, ureq::Error> {
-    let address = options.address.reveal();
-    let plain = Proxy::new(address)?;
-    let mut builder = Proxy::builder(plain.protocol())
-        .host(plain.host())
-        .port(plain.port());
-    if let Some(user) = plain.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = plain.password() {
-        builder = builder.password(password);
-    }
-    for exception in &options.exceptions {
-        builder = builder.no_proxy(exception);
-    }
-    builder.build()
 }
 
 /// A body that counts, never gives more than it should, and remembers why it
@@ -362,141 +339,6 @@ impl Response {
     }
 }
 
-impl From<NetworkError> for Failure {
-    fn from(error: NetworkError) -> Self {
-        Self::Network(error)
-    }
-}
-
-fn failure(error: impl Into<ureq::Error>) -> Failure {
-    Failure::Network(network_error(error.into()))
-}
-
-/// Says what became of a connection, in a few words.
-pub(crate) fn network_error(error: ureq::Error) -> NetworkError {
-    use NetworkKind as Kind;
-    match error {
-        ureq::Error::Io(error) => io_error(&error),
-        ureq::Error::HostNotFound => NetworkError::new(Kind::Name, "there is no host of that name"),
-        ureq::Error::Timeout(timeout) => NetworkError::new(Kind::Timeout, timeout_text(timeout)),
-        ureq::Error::ConnectProxyFailed(_) => {
-            NetworkError::new(Kind::Proxy, "the proxy did not connect")
-        }
-        ureq::Error::Rustls(error) => tls_error(&error),
-        ureq::Error::Tls(text) => NetworkError::new(Kind::Tls, text),
-        ureq::Error::TlsRequired => NetworkError::new(Kind::Tls, "there is no TLS"),
-        ureq::Error::ConnectionFailed => {
-            NetworkError::new(Kind::Refused, "no connection could be made")
-        }
-        ureq::Error::BodyStalled => NetworkError::new(Kind::Cut, "the connection was cut"),
-        other => {
-            let text = answer::bounded(&other.to_string());
-            NetworkError::new(Kind::NotHttp, format!("the answer is not HTTP: {text}"))
-        }
-    }
-}
-
-/// Says what became of a connection while a body was read.
-pub(crate) fn read_error(error: io::Error) -> NetworkError {
-    network_error(ureq::Error::from(error))
-}
-
-fn io_error(error: &io::Error) -> NetworkError {
-    use NetworkKind as Kind;
-    if let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        return tls_error(error);
-    }
-    let (kind, text) = match error.kind() {
-        io::ErrorKind::ConnectionRefused => (Kind::Refused, "nobody listens there".to_owned()),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            (Kind::Timeout, "it took too long".to_owned())
-        }
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected => (Kind::Cut, "the connection was cut".to_owned()),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            (Kind::Refused, "there is no way to that host".to_owned())
-        }
-        // What ureq knows only as a text, such as a name that is not found.
-        _ => {
-            let text = answer::bounded(&error.to_string());
-            let kind = match text.contains("failed to lookup address") {
-                true => Kind::Name,
-                false => Kind::Cut,
-            };
-            (kind, text)
-        }
-    };
-    NetworkError::new(kind, text)
-}
-
-fn tls_error(error: &rustls::Error) -> NetworkError {
-    use NetworkKind as Kind;
-    let distrust = match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-            other.0.downcast_ref::<Distrust>()
-        }
-        _ => None,
-    };
-    if let Some(Distrust(error)) = distrust {
-        return error.clone();
-    }
-    match error {
-        rustls::Error::InvalidCertificate(_) => NetworkError::new(
-            Kind::Certificate,
-            "its certificate is not what it should be",
-        ),
-        rustls::Error::NoCertificatesPresented => {
-            NetworkError::new(Kind::Certificate, "it shows no certificate")
-        }
-        // What answers in another protocol, mostly http.
-        rustls::Error::InvalidMessage(_) => {
-            NetworkError::new(Kind::NoTls, "what answers there does not speak TLS")
-        }
-        rustls::Error::AlertReceived(alert) => {
-            let alert = spaced(&format!("{alert:?}"));
-            NetworkError::new(Kind::Tls, format!("it refuses TLS: {alert}"))
-        }
-        rustls::Error::PeerIncompatible(_) => NetworkError::new(
-            Kind::Tls,
-            "it speaks no version of TLS, or no cipher, that is safe",
-        ),
-        other => {
-            let text = answer::bounded(&other.to_string());
-            NetworkError::new(Kind::Tls, format!("no TLS could be agreed on: {text}"))
-        }
-    }
-}
-
-/// Takes the words of a name apart: `HandshakeFailure`.
-fn spaced(name: &str) -> String {
-    let mut text = String::new();
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && !text.is_empty() {
-            text.push(' ');
-        }
-        text.push(character.to_ascii_lowercase());
-    }
-    text
-}
-
-fn timeout_text(timeout: Timeout) -> String {
-    let what = match timeout {
-        Timeout::Resolve => "finding the host",
-        Timeout::Connect => "connecting",
-        Timeout::SendRequest | Timeout::SendBody => "sending",
-        Timeout::RecvResponse => "waiting for the answer",
-        Timeout::RecvBody => "receiving",
-        _ => "it",
-    };
-    format!("{what} took too long")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,51 +348,5 @@ mod tests {
         let idle = Duration::from_secs(60);
         assert_eq!(body_time(idle, 0).as_secs(), 120);
         assert_eq!(body_time(idle, 1 << 20).as_secs(), 120 + 256);
-    }
-
-    #[test]
-    fn failures_of_tls_are_told_in_words() {
-        let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
-        let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-        for (error, kind, text) in [
-            (
-                refused,
-                NetworkKind::Tls,
-                "it refuses TLS: handshake failure",
-            ),
-            (
-                not_tls,
-                NetworkKind::NoTls,
-                "what answers there does not speak TLS",
-            ),
-            (
-                rustls::Error::NoCertificatesPresented,
-                NetworkKind::Certificate,
-                "it shows no certificate",
-            ),
-        ] {
-            let found = tls_error(&error);
-            assert_eq!((found.kind, found.to_string().as_str()), (kind, text));
-        }
-    }
-
-    #[test]
-    fn a_proxy_keeps_its_exceptions_and_is_not_shown() {
-        let options = ProxyOptions {
-            address: Secret::new("http://me:hunter2@proxy:3128"),
-            exceptions: vec!["ghcr.io".to_owned()],
-        };
-        assert!(!format!("{options:?}").contains("hunter2"));
-        let proxy = make_proxy(&options).unwrap();
-        assert!(proxy.is_no_proxy(&"https://ghcr.io/v2/".parse().unwrap()));
-        assert!(!proxy.is_no_proxy(&"https://docker.io/v2/".parse().unwrap()));
-        assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));
-        assert!(
-            make_proxy(&ProxyOptions {
-                address: Secret::new("::"),
-                exceptions: Vec::new()
-            })
-            .is_err()
-        );
     }
 }

@@ -10,6 +10,8 @@
 mod ahead;
 #[path = "hostile/auth.rs"]
 mod auth;
+#[path = "hostile/lines.rs"]
+mod lines;
 #[path = "hostile/pulling.rs"]
 mod pulling;
 #[path = "hostile/pushing.rs"]

@@ -1,16 +1,16 @@
 //! Who the user is to a registry: the command line, the environment, and the
 //! files and helpers of Docker and Podman.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use fs_err as fs;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::credentials::{AuthFile, Found, parse_helper_answer};
-use imgbuild_registry::secret::{Credential, Secret};
+use imgbuild_registry::credentials::{AuthFile, Found};
+use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::secret::{Credential, CredentialSource, Secret};
 
-use super::environment;
+use super::{environment, helper};
 use crate::args::RegistryFlags;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
@@ -24,8 +24,11 @@ const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 /// The longest password that is read.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
+/// A credential, and where it comes from.
+pub(super) type Known = (Credential, CredentialSource);
+
 /// Returns the credential of the command line, or of our own variables.
-pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Credential>> {
+pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Known>> {
     let user = flags
         .username
         .clone()
@@ -35,7 +38,14 @@ pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Credential>> {
         false => environment::text(&[PASSWORD]).map(Secret::new),
     };
     match (user, password) {
-        (Some(user), Some(password)) => Ok(Some(Credential::Basic { user, password })),
+        (Some(user), Some(password)) => {
+            let from = match flags.password_stdin {
+                true => "`--password-stdin`".to_owned(),
+                false => format!("`{PASSWORD}`"),
+            };
+            let credential = Credential::Basic { user, password };
+            Ok(Some((credential, CredentialSource::Named(from))))
+        }
         (None, None) => Ok(None),
         (Some(user), None) => {
             let failure = Failure::command_line(format!("there is no password for `{user}`"));
@@ -72,25 +82,32 @@ fn read_password() -> Result<Secret> {
 }
 
 /// Finds what Docker or Podman would send to the registry of a reference.
-pub(super) fn find(of: &Reference, ui: &Ui) -> Result<Option<Credential>> {
+pub(super) fn find(of: &Reference, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Known>> {
     if let Some(text) = environment::text(&[AUTH_CONFIG])
         && let Some(found) = look_into(text.as_bytes(), &format!("${AUTH_CONFIG}"), of, ui)
     {
-        return resolve(found);
+        return resolve(found, AUTH_CONFIG, ui, monitor);
     }
-    for path in environment::auth_files() {
+    let named = environment::named_auth_file();
+    if let Some(path) = named.as_ref().filter(|path| !path.exists()) {
+        let (name, path) = (environment::AUTH_FILE, path.display());
+        ui.warning(&format!(
+            "`{name}` names `{path}` for credentials, which does not exist"
+        ));
+    }
+    for path in named.into_iter().chain(environment::auth_files()) {
         let Some(bytes) = read(&path, ui) else {
             continue;
         };
-        if let Some(found) = look_into(&bytes, &path.display().to_string(), of, ui)
-            && let Some(credential) = resolve(found)?
+        let name = path.display().to_string();
+        if let Some(found) = look_into(&bytes, &name, of, ui)
+            && let Some(known) = resolve(found, &name, ui, monitor)?
         {
             ui.detail(&format!(
-                "credentials for `{}` from `{}`",
-                of.registry(),
-                path.display()
+                "credentials for `{}` from `{name}`",
+                of.registry()
             ));
-            return Ok(Some(credential));
+            return Ok(Some(known));
         }
     }
     Ok(None)
@@ -112,7 +129,15 @@ fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
 
 fn look_into(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<Found> {
     match AuthFile::parse(bytes) {
-        Ok(file) => file.find(of.registry(), of.repository()),
+        Ok(file) => match file.find(of.registry(), of.repository()) {
+            Some(Found::Malformed { key }) => {
+                ui.warning(&format!(
+                    "cannot use the credentials in `{name}`: the `auth` of `{key}` is not the base64 of a user, a colon and a password"
+                ));
+                None
+            }
+            found => found,
+        },
         Err(error) => {
             ui.warning(&format!("cannot use the credentials in `{name}`: {error}"));
             None
@@ -120,57 +145,15 @@ fn look_into(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<Found>
     }
 }
 
-fn resolve(found: Found) -> Result<Option<Credential>> {
-    match found {
-        Found::Credential(credential) => Ok(Some(credential)),
-        Found::Helper { name, key } => ask_helper(&name, &key),
-    }
-}
-
-/// Runs `docker-credential-NAME get` ([its protocol]). What it prints is never
-/// shown.
-///
-/// [its protocol]: https://github.com/docker/docker-credential-helpers#development
-fn ask_helper(name: &str, key: &str) -> Result<Option<Credential>> {
-    let program = format!("docker-credential-{name}");
-    let is_name = name
-        .chars()
-        .all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character));
-    if !is_name {
-        return Err(Failure::build(format!(
-            "`{program}` is no name of a credential helper"
-        )));
-    }
-    let hint = "log in again with `docker login`, or give `--username` and `--password-stdin`";
-    let failed = |reason: &str| {
-        let message = format!("the credential helper `{program}` {reason}");
-        Failure::build(message).hint(hint)
+/// `from` is where it was found.
+fn resolve(found: Found, from: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Known>> {
+    let (credential, from) = match found {
+        Found::Credential(credential) => (Some(credential), format!("`{from}`")),
+        Found::Helper { name, key } => (
+            helper::ask(&name, &key, ui, monitor)?,
+            format!("`docker-credential-{name}`, which `{from}` names"),
+        ),
+        Found::Malformed { .. } => return Ok(None),
     };
-    let child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = child.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => failed("is not installed"),
-        _ => failed("cannot be started"),
-    })?;
-    if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read says so by what it answers.
-        drop(input.write_all(key.as_bytes()));
-    }
-    let output = child.wait_with_output().map_err(Failure::build)?;
-    if output.status.success() {
-        let credential = parse_helper_answer(&output.stdout);
-        return credential
-            .map(Some)
-            .map_err(|error| failed(&format!("is of no use: {error}")));
-    }
-    // The words that all helpers say when there is nothing.
-    let said = String::from_utf8_lossy(&output.stdout);
-    match said.contains("credentials not found") {
-        true => Ok(None),
-        false => Err(failed(&format!("failed for `{key}` ({})", output.status))),
-    }
+    Ok(credential.map(|credential| (credential, CredentialSource::Named(from))))
 }

@@ -22,9 +22,11 @@ pub(super) fn proxies() -> Proxies {
         .filter(|one| !one.is_empty());
     let exceptions: Vec<String> = exceptions.flat_map(exception).collect();
     let proxy = |names: &[&str]| {
-        text(names).map(|address| ProxyOptions {
+        let (variable, address) = named(names)?;
+        Some(ProxyOptions {
             address: Secret::new(address),
             exceptions: exceptions.clone(),
+            variable: variable.to_owned(),
         })
     };
     Proxies {
@@ -44,25 +46,37 @@ fn exception(text: &str) -> Vec<String> {
 
 /// Returns the first of these variables that says something.
 pub(super) fn text(names: &[&str]) -> Option<String> {
-    let values = names.iter().filter_map(|name| env::var(name).ok());
-    values
-        .map(|text| text.trim().to_owned())
-        .find(|text| !text.is_empty())
+    named(names).map(|(_, text)| text)
+}
+
+/// The same with the variable's name.
+fn named<'a>(names: &[&'a str]) -> Option<(&'a str, String)> {
+    let values = names.iter().map(|name| (*name, env::var(name)));
+    let texts = values.filter_map(|(name, text)| Some((name, text.ok()?.trim().to_owned())));
+    let mut texts = texts.filter(|(_, text)| !text.is_empty());
+    texts.next()
+}
+
+/// The variable that names a file of credentials, as Podman has it.
+pub(super) const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+
+fn path(name: &str) -> Option<PathBuf> {
+    let value = env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// Returns the file of credentials that the user names.
+pub(super) fn named_auth_file() -> Option<PathBuf> {
+    path(AUTH_FILE)
 }
 
 /// Returns where Docker and Podman keep credentials, the most exact first.
 pub(super) fn auth_files() -> Vec<PathBuf> {
-    let path = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
     let home = path("HOME");
     let docker = path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
     let config = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
     let podman = |directory: PathBuf| directory.join("containers/auth.json");
     [
-        path("REGISTRY_AUTH_FILE"),
         docker.map(|directory| directory.join("config.json")),
         path("XDG_RUNTIME_DIR").map(podman),
         config.map(podman),

@@ -40,6 +40,9 @@ pub enum Rule {
     /// The registry is neither a host name nor an address.
     #[error("its registry must be a host name or an address, with a port if need be")]
     Registry,
+    /// The port of the registry is none.
+    #[error("ports are numbers from 1 to 65535")]
+    Port,
     /// The repository has upper-case letters.
     #[error("repositories are lower case")]
     UpperCase,

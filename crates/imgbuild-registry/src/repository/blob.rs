@@ -379,6 +379,18 @@ impl BlobContent for RemoteBlob {
     fn origin(&self) -> Option<&BlobOrigin> {
         Some(&self.origin)
     }
+
+    /// Bytes that were damaged on their way are worth another try.
+    fn try_again(&self, failures: u32, error: &io::Error) -> bool {
+        let inner = error.get_ref();
+        let error = inner.and_then(|inner| inner.downcast_ref::<Error>());
+        let Some(error) = error.filter(|error| is_wrong(error)) else {
+            return false;
+        };
+        let client = &self.repository.client;
+        let mut attempts = client.attempts_after(failures.saturating_sub(1));
+        attempts.pause(client.monitor(), error) && check(client.monitor()).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! in chunks where the registry or the connection asks for it, and on from
 //! where a broken connection ended.
 
+use std::cell::Cell;
+
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::BlobContent;
 use ureq::http::{Method, Uri};
@@ -59,6 +61,12 @@ struct Effort {
     /// The most bytes that a session had: what is sent once more achieves
     /// nothing.
     reached: u64,
+    /// How many bytes the last request has sent.
+    sent: Cell<u64>,
+    /// Whether the line has been cut with all that was sent.
+    is_bad_line: bool,
+    /// How often the content was damaged where it came from.
+    damages: u32,
 }
 
 impl Effort {
@@ -69,6 +77,30 @@ impl Effort {
             self.attempts.progress();
         }
     }
+
+    /// Sends less at a time, after a cut that all has been lost with: chunks
+    /// of half of what could be sent at most. So at least what cuts every
+    /// request of a size, or of a time, is got by.
+    fn send_less(&mut self, first: u64, min_chunk: u64) {
+        let half = self.sent.get() / 2;
+        let least = least_chunk(first, min_chunk);
+        if half < least {
+            return;
+        }
+        let size = 1 << half.ilog2();
+        let now = match self.way {
+            Way::Whole => first,
+            Way::Chunks(now) => now,
+        };
+        self.way = Way::Chunks(size.min(now).max(least));
+        self.is_never_whole = true;
+        self.is_bad_line = true;
+    }
+}
+
+/// The smallest chunk that is tried.
+fn least_chunk(first: u64, min_chunk: u64) -> u64 {
+    (first >> MAX_HALVINGS).max(min_chunk).max(1)
 }
 
 /// How the rest of a blob is sent.
@@ -153,6 +185,9 @@ impl Repository {
             attempts: self.client.attempts(),
             requests: 0,
             reached: 0,
+            sent: Cell::new(0),
+            is_bad_line: false,
+            damages: 0,
         };
         let mut session = session;
         let mut sessions = 0;
@@ -206,17 +241,18 @@ impl Repository {
         effort: &mut Effort,
     ) -> Result<Outcome> {
         effort.requests += 1;
+        effort.sent.set(0);
         if effort.requests > MAX_REQUESTS {
             return Err(self.lost(blob, session));
         }
         let is_complete = session.offset == blob.size;
         let tried = match effort.way {
-            Way::Chunks(_) if is_complete => self.finish(blob, session, false),
-            Way::Whole if is_complete && blob.size > 0 => self.finish(blob, session, false),
+            Way::Chunks(_) if is_complete => self.finish(blob, session, None),
+            Way::Whole if is_complete && blob.size > 0 => self.finish(blob, session, None),
             // A registry that has a part takes the rest by a chunk only.
-            Way::Whole if session.offset == 0 => self.finish(blob, session, true),
-            Way::Whole => self.chunk(blob, session, u64::MAX),
-            Way::Chunks(size) => self.chunk(blob, session, size),
+            Way::Whole if session.offset == 0 => self.finish(blob, session, Some(&effort.sent)),
+            Way::Whole => self.chunk(blob, session, u64::MAX, effort),
+            Way::Chunks(size) => self.chunk(blob, session, size, effort),
         };
         let error = match tried {
             Ok(outcome) => {
@@ -236,13 +272,20 @@ impl Repository {
         effort: &mut Effort,
         error: Error,
     ) -> Result<Outcome> {
-        let Effort { way, attempts, .. } = effort;
-        let is_whole = *way == Way::Whole && session.offset == 0;
-        let before = session.offset;
-        let monitor = self.client.monitor();
         if has_denied(&error) {
             return Err(error);
         }
+        if let Error::Content { source, .. } = &error
+            && blob.content.try_again(effort.damages + 1, source)
+        {
+            effort.damages += 1;
+            return Ok(Outcome::Restart);
+        }
+        let Effort { way, attempts, .. } = effort;
+        let is_whole = *way == Way::Whole && session.offset == 0;
+        let is_cut = matches!(error, Error::Network { .. });
+        let before = session.offset;
+        let monitor = self.client.monitor();
         if is_damage(&error) {
             attempts.wait_anyway(monitor, error)?;
             return Ok(Outcome::Restart);
@@ -280,22 +323,35 @@ impl Repository {
             }
             _ => attempts.wait(monitor, error)?,
         }
-        let outcome = self.find_offset(blob, session);
-        if session.offset <= before && effort.attempts.failures() > 1 {
+        let outcome = self.find_offset(blob, session)?;
+        match outcome {
+            Outcome::Restart if is_cut => {
+                let first = self.client.chunk_bytes();
+                effort.send_less(first, session.min_chunk);
+            }
             // Some cut the connection where others say what is too much.
-            let way = effort.way;
-            effort.way = self.smaller(way, session.min_chunk).unwrap_or(way);
+            Outcome::Continue if session.offset <= before && effort.attempts.failures() > 1 => {
+                let way = effort.way;
+                effort.way = self.smaller(way, session.min_chunk).unwrap_or(way);
+            }
+            _ => {}
         }
         effort.note(session);
-        outcome
+        Ok(outcome)
     }
 
     /// Sends the next chunk.
-    fn chunk(&self, blob: Outgoing<'_>, session: &mut Session, most: u64) -> Result<Outcome> {
+    fn chunk(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        most: u64,
+        effort: &Effort,
+    ) -> Result<Outcome> {
         let step = Step::Upload(blob.digest);
         let count = most.min(blob.size - session.offset);
         let end = session.offset + count;
-        let tell = |bytes| self.tell(blob.digest, bytes);
+        let tell = |bytes| self.tell(blob.digest, bytes, &effort.sent);
         let mut call = self.call(
             step.clone(),
             Method::PATCH,
@@ -307,6 +363,10 @@ impl Repository {
             ("content-type", "application/octet-stream".to_owned()),
             ("content-range", range),
         ];
+        if effort.is_bad_line {
+            // What is cut may be what one connection has carried in all.
+            call.headers.push(("connection", "close".to_owned()));
+        }
         call.body = CallBody::Content(blob.content, session.offset, count, &tell);
         call.retries = false;
         let response = self.client.call(&call)?;
@@ -332,24 +392,31 @@ impl Repository {
         }
     }
 
-    /// Ends the upload; the whole blob goes with the request if `sends`.
-    fn finish(&self, blob: Outgoing<'_>, session: &Session, sends: bool) -> Result<Outcome> {
-        let step = match sends {
-            true => Step::Upload(blob.digest),
-            false => Step::FinishUpload(blob.digest),
+    /// Ends the upload; the whole blob goes with the request if its bytes are
+    /// to be counted in `sent`.
+    fn finish(
+        &self,
+        blob: Outgoing<'_>,
+        session: &Session,
+        sent: Option<&Cell<u64>>,
+    ) -> Result<Outcome> {
+        let step = match sent {
+            Some(_) => Step::Upload(blob.digest),
+            None => Step::FinishUpload(blob.digest),
         };
         let digest = blob.digest.to_string();
         let url = url::with_parameter(&session.location, "digest", &digest);
         let url = url.ok_or_else(|| self.no_location(blob))?;
-        let tell = |bytes| self.tell(blob.digest, bytes);
+        let nowhere = Cell::new(0);
+        let tell = |bytes| self.tell(blob.digest, bytes, sent.unwrap_or(&nowhere));
         let mut call = self.call(step.clone(), Method::PUT, url, &[200, 201, 204]);
         call.retries = false;
-        match sends {
-            true => {
+        match sent {
+            Some(_) => {
                 call.headers = vec![("content-type", "application/octet-stream".to_owned())];
                 call.body = CallBody::Content(blob.content, 0, blob.size, &tell);
             }
-            false => call.headers = vec![("content-length", "0".to_owned())],
+            None => call.headers = vec![("content-length", "0".to_owned())],
         }
         let response = self.client.call(&call)?;
         self.check_digest(&step, blob.digest, &response)?;
@@ -412,7 +479,8 @@ impl Repository {
         smaller(way, self.client.chunk_bytes(), min_chunk)
     }
 
-    fn tell(&self, digest: Digest, bytes: u64) {
+    fn tell(&self, digest: Digest, bytes: u64, sent: &Cell<u64>) {
+        sent.set(sent.get() + bytes);
         self.client.monitor().report(Event::Sent { digest, bytes });
     }
 }
@@ -456,8 +524,7 @@ fn smaller(way: Way, first: u64, min_chunk: u64) -> Option<Way> {
         Way::Whole => first,
         Way::Chunks(size) => (size / 2).min(first),
     };
-    let least = (first >> MAX_HALVINGS).max(1);
-    (size >= min_chunk.max(least)).then_some(Way::Chunks(size))
+    (size >= least_chunk(first, min_chunk)).then_some(Way::Chunks(size))
 }
 
 #[cfg(test)]

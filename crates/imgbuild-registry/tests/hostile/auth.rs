@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_registry::repository::Repository;
-use imgbuild_registry::secret::{Credential, Secret};
+use imgbuild_registry::secret::{Asker, Credential, CredentialSource, Secret};
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
 use crate::support::{Bench, IDENTITY, PASSWORD, USER, image, text_of};
@@ -154,6 +154,50 @@ fn what_is_no_registry_is_told() {
 }
 
 #[test]
+fn a_page_for_people_is_no_registry() {
+    let page = Answer::new(200)
+        .with("content-type", "text/html; charset=utf-8")
+        .saying("\n<!DOCTYPE html><title>Sign in</title>");
+    let what = "what answers there is a page for people, and no registry";
+    let bench = Bench::new(Behavior::default());
+    bench
+        .registry
+        .fail(99, "GET", "/", Fault::Answer(page.clone()));
+    let name = bench.registry.name();
+    let text = text_of(&bench.client().unwrap_err());
+    assert_eq!(text, format!("cannot find a registry at `{name}`: {what}"));
+    assert!(bench.lines().is_empty());
+    // Somewhere else.
+    let elsewhere = Bench::new(Behavior::default());
+    elsewhere.registry.fail(99, "GET", "/", Fault::Answer(page));
+    let there = elsewhere.registry.name();
+    let away = Answer::new(302).with("location", format!("http://{there}/sso"));
+    let bench = Bench::new(Behavior::default());
+    bench.registry.fail(99, "GET", "/v2/", Fault::Answer(away));
+    let text = text_of(&bench.client().unwrap_err());
+    assert!(
+        text.ends_with(&format!(": it leads to `{there}`: {what}")),
+        "{text}"
+    );
+    // Where nobody is.
+    let away = Answer::new(302).with("location", "http://127.0.0.1:1/sso");
+    let bench = Bench::new(Behavior::default());
+    bench.registry.fail(99, "GET", "/v2/", Fault::Answer(away));
+    let text = text_of(&bench.client().unwrap_err());
+    assert!(
+        text.ends_with(": it leads to `127.0.0.1:1`: nobody listens there"),
+        "{text}"
+    );
+    // A registry that calls its answer a page.
+    let odd = Answer::new(200)
+        .with("content-type", "text/html")
+        .saying("{}");
+    let bench = Bench::new(Behavior::default());
+    bench.registry.fail(99, "GET", "/v2/", Fault::Answer(odd));
+    bench.client().unwrap();
+}
+
+#[test]
 fn bad_token_servers_are_told() {
     for (answer, expected) in [
         (Answer::new(200).saying("{}"), ": it sends no token"),
@@ -164,7 +208,7 @@ fn bad_token_servers_are_told() {
         ),
         (
             Answer::new(403).saying(r#"{"message":"no such scope"}"#),
-            ": it answered 403 Forbidden: no such scope",
+            ": it answered 403 Forbidden to `somebody`: no such scope",
         ),
     ] {
         let bench = Bench::with_password(bearer(usize::MAX));
@@ -182,6 +226,38 @@ fn bad_token_servers_are_told() {
         .registry
         .fail(2, "GET", "/token", Fault::Answer(Answer::new(503)));
     bench.push(&image(3, &[3000])).unwrap();
+}
+
+#[test]
+fn a_refusal_says_who_was_refused_and_whether_the_password_was_at_fault() {
+    // A wrong password, of a registry and of a token server.
+    for behavior in [basic(), bearer(usize::MAX)] {
+        let mut bench = Bench::new(behavior);
+        bench.options.credential = Some(Credential::Basic {
+            user: USER.to_owned(),
+            password: Secret::new("wrong-secret-word"),
+        });
+        bench.options.source = CredentialSource::Named("`the file`".to_owned());
+        let error = bench.push(&image(3, &[3000])).unwrap_err();
+        let text = text_of(&error);
+        assert!(text.contains("401 Unauthorized to `somebody`"), "{text}");
+        let asker = error.answer().unwrap().asker().clone();
+        let expected = Asker {
+            user: Some(USER.to_owned()),
+            has_credential: true,
+            is_known: false,
+            source: CredentialSource::Named("`the file`".to_owned()),
+        };
+        assert_eq!(asker, expected);
+    }
+    // A token that does not do.
+    let bench = Bench::with_password(bearer(0));
+    let error = bench.push(&image(3, &[3000])).unwrap_err();
+    assert!(error.answer().unwrap().asker().is_known);
+    // Nobody.
+    let bench = Bench::new(basic());
+    let error = bench.push(&image(3, &[3000])).unwrap_err();
+    assert_eq!(error.answer().unwrap().asker(), &Asker::default());
 }
 
 /// A registry whose token server is at `realm`.

@@ -2,9 +2,12 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use imgbuild_oci::destination::{Destination, WriteOptions, write_parcel};
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::Result;
@@ -110,6 +113,57 @@ fn a_damaged_blob_is_refused() {
         text.contains("received bytes with the digest sha256:"),
         "{text}"
     );
+}
+
+/// Writes a parcel to a layout, as a copy does.
+fn written(parcel: &Parcel, archive: bool) -> std::result::Result<(), String> {
+    let directory = imgbuild_testing::Sandbox::new("none").unwrap();
+    let path = directory.path("written");
+    let destination = match archive {
+        true => Destination::OciArchive(path, None),
+        false => Destination::Layout(path, None),
+    };
+    let interrupted = AtomicBool::new(false);
+    let monitor = Monitor::new(&|_| {}, &interrupted);
+    let written = write_parcel(
+        parcel,
+        &destination,
+        WriteOptions {
+            references: &[],
+            threads: 2,
+            sync: false,
+            store: None,
+            platform: None,
+        },
+        &mut std::io::sink(),
+        monitor,
+    );
+    written.map(drop).map_err(|error| format!("{error:?}"))
+}
+
+#[test]
+fn a_damaged_blob_is_fetched_anew_where_it_can_be_written_anew() {
+    let image = image(3, &[3000, 40]);
+    for archive in [false, true] {
+        let bench = bench_with(&image);
+        bench.registry.fail(3, "GET", "/blobs/", Fault::Corrupt);
+        written(&pulled(&bench).unwrap(), archive).unwrap();
+        bench.registry.fail(99, "GET", "/blobs/", Fault::Corrupt);
+        let error = written(&pulled(&bench).unwrap(), archive).unwrap_err();
+        assert!(error.contains("Digest"), "{error}");
+    }
+}
+
+#[test]
+fn a_blob_that_is_damaged_on_its_way_to_another_registry_is_fetched_anew() {
+    let image = image(3, &[30_000, 40]);
+    let bench = bench_with(&image);
+    let found = pulled(&bench).unwrap();
+    bench.registry.fail(2, "GET", "/blobs/", Fault::Corrupt);
+    let other = Bench::new(Behavior::default());
+    let pushed = other.push(&found);
+    pushed.unwrap_or_else(|error| panic!("{}", text_of(&error)));
+    other.assert_has(&image);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! The proxy between us and servers.
+
+use std::fmt;
+
+use ureq::http::Uri;
+use ureq::{Proxy, ProxyProtocol};
+
+use crate::error::{NetworkError, NetworkKind};
+use crate::secret::Secret;
+
+/// A proxy, and for what it is not used.
+#[derive(Clone)]
+pub struct ProxyOptions {
+    /// Its address, which may hold a password.
+    pub address: Secret,
+    /// Hosts and domains that are reached without it, as `NO_PROXY` lists them.
+    pub exceptions: Vec<String>,
+    /// What gives the address, for messages.
+    pub variable: String,
+}
+
+impl fmt::Debug for ProxyOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ProxyOptions")
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proxy that is used.
+pub(super) struct UsedProxy {
+    proxy: Proxy,
+    variable: String,
+}
+
+impl fmt::Debug for UsedProxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("UsedProxy").finish_non_exhaustive()
+    }
+}
+
+impl UsedProxy {
+    pub(super) fn new(options: &ProxyOptions) -> Result<Self, ureq::Error> {
+        let plain = Proxy::new(options.address.reveal())?;
+        let mut builder = Proxy::builder(plain.protocol())
+            .host(plain.host())
+            .port(plain.port());
+        if let Some(user) = plain.username() {
+            builder = builder.username(user);
+        }
+        if let Some(password) = plain.password() {
+            builder = builder.password(password);
+        }
+        for exception in &options.exceptions {
+            builder = builder.no_proxy(exception);
+        }
+        Ok(Self {
+            proxy: builder.build()?,
+            variable: options.variable.clone(),
+        })
+    }
+
+    pub(super) fn address(&self) -> Proxy {
+        self.proxy.clone()
+    }
+
+    /// Whether it is reached by https itself.
+    pub(super) fn is_secure(&self) -> bool {
+        self.proxy.protocol() == ProxyProtocol::Https
+    }
+
+    /// Refuses a proxy that would be passed by in silence.
+    pub(super) fn check(&self, url: &Uri) -> Result<(), NetworkError> {
+        let is_known = matches!(
+            self.proxy.protocol(),
+            ProxyProtocol::Http | ProxyProtocol::Https
+        );
+        if is_known || self.proxy.is_no_proxy(url) {
+            return Ok(());
+        }
+        let error = NetworkError::new(
+            NetworkKind::Socks,
+            "it is one for SOCKS, which is not supported",
+        );
+        Err(self.name(error))
+    }
+
+    /// Says of a failure of the proxy which one it is. What else its address
+    /// holds may be a password.
+    pub(super) fn name(&self, error: NetworkError) -> NetworkError {
+        let text = match error.kind {
+            NetworkKind::Proxy | NetworkKind::Socks => format!(
+                "the proxy `{}:{}` of `{}`: {error}",
+                self.proxy.host(),
+                self.proxy.port(),
+                self.variable
+            ),
+            _ => return error,
+        };
+        NetworkError::new(error.kind, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(address: &str) -> ProxyOptions {
+        ProxyOptions {
+            address: Secret::new(address),
+            exceptions: vec!["ghcr.io".to_owned()],
+            variable: "https_proxy".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_proxy_keeps_its_exceptions_and_is_not_shown() {
+        let options = options("http://me:hunter2@proxy:3128");
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let used = UsedProxy::new(&options).unwrap();
+        assert!(!format!("{used:?}").contains("hunter2"));
+        let proxy = used.address();
+        assert!(proxy.is_no_proxy(&"https://ghcr.io/v2/".parse().unwrap()));
+        assert!(!proxy.is_no_proxy(&"https://docker.io/v2/".parse().unwrap()));
+        assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));
+        let error = used.name(NetworkError::new(NetworkKind::Proxy, "it does not answer"));
+        assert_eq!(
+            error.to_string(),
+            "the proxy `proxy:3128` of `https_proxy`: it does not answer"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        assert!(UsedProxy::new(&options("::")).is_err());
+    }
+
+    #[test]
+    fn a_proxy_for_socks_is_refused_where_it_would_be_used() {
+        let used = UsedProxy::new(&options("socks5://me:hunter2@proxy:1080")).unwrap();
+        let error = used.check(&"https://docker.io/v2/".parse().unwrap());
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the proxy `proxy:1080` of `https_proxy`: it is one for SOCKS, which is not supported"
+        );
+        used.check(&"https://ghcr.io/v2/".parse().unwrap()).unwrap();
+    }
+}
