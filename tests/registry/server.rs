@@ -17,6 +17,8 @@ use super::piped;
 use crate::support::limited;
 
 pub(crate) const USER: &str = "somebody";
+/// Who may log in with the same password, and only read.
+pub(crate) const READER: &str = "reader";
 pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The password as `htpasswd -B` writes it.
@@ -210,9 +212,10 @@ fn token_answer(head: &str, directory: &Path) -> String {
             .replace("%2F", "/")
             .replace("%2C", ",")
     };
-    let basic = format!("Basic {}", base64(format!("{USER}:{PASSWORD}").as_bytes()));
-    let is_known = head.contains(&basic);
-    if head.to_ascii_lowercase().contains("authorization:") && !is_known {
+    let basic = |user| format!("Basic {}", base64(format!("{user}:{PASSWORD}").as_bytes()));
+    let is_known = head.contains(&basic(USER));
+    let is_reader = head.contains(&basic(READER));
+    if head.to_ascii_lowercase().contains("authorization:") && !is_known && !is_reader {
         let body = r#"{"details":"incorrect username or password"}"#;
         return format!(
             "HTTP/1.1 401 No\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",

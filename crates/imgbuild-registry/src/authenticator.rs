@@ -15,8 +15,9 @@ use crate::challenge::{Challenge, TokenServer};
 use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
 use crate::monitor::Monitor;
 use crate::secret::{Asker, Credential, CredentialSource, Secret};
-use crate::transport::{Failure, Request, RequestBody, Response, Transport, read_error};
+use crate::transport::{Failure, Request, RequestBody, Response, Transport};
 use crate::url::{self, Origin};
+use crate::words::read_error;
 
 /// How long a token lasts that does not say it.
 const DEFAULT_LIFETIME: u64 = 60;
@@ -111,7 +112,7 @@ impl Errand<'_> {
         Error::Network {
             place: self.context.place.clone(),
             step: self.step.clone(),
-            reason,
+            reason: Box::new(reason),
         }
     }
 }

@@ -13,71 +13,29 @@ use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 
 use crate::answer::Answer;
 use crate::authenticator::{Authenticator, Context, Scope};
-use crate::challenge;
 use crate::error::{Error, NetworkError, NetworkKind, Place, Problem, Result, Step};
 use crate::host;
 use crate::monitor::{Monitor, check};
 use crate::retry::Attempts;
 pub use crate::retry::RetryPolicy;
-use crate::secret::{Credential, CredentialSource, Secret};
+use crate::secret::Secret;
 use crate::tls;
 use crate::transport::{Failure, Request, RequestBody, Response, Transport};
 pub use crate::transport::{ProxyOptions, Timeouts};
 use crate::url::{self, Origin};
 
+mod options;
+mod signs;
+
+pub use options::ClientOptions;
+use signs::{challenge_of, is_page, may_speak_plainly, status_of};
+
 /// How many redirects one request follows.
 const MAX_REDIRECTS: usize = 8;
-
-/// The size of chunks, where a blob cannot be sent in one request.
-const DEFAULT_CHUNK_BYTES: u64 = 32 << 20;
 
 /// How often finding a registry is tried: a wrong name is more likely than a
 /// bad moment.
 const PING_ATTEMPTS: u32 = 3;
-
-/// How a registry is reached.
-#[derive(Debug, Clone)]
-pub struct ClientOptions {
-    /// Who asks; without it, everybody.
-    pub credential: Option<Credential>,
-    /// Where the credential comes from.
-    pub source: CredentialSource,
-    /// Whether http will do on hosts other than this one.
-    pub plain_http: bool,
-    /// Certificates in PEM that are trusted beside Mozilla's roots.
-    pub certificates: Option<Vec<u8>>,
-    /// The proxy for https, and that for http.
-    pub https_proxy: Option<ProxyOptions>,
-    /// See `https_proxy`.
-    pub http_proxy: Option<ProxyOptions>,
-    /// How long things may take.
-    pub timeouts: Timeouts,
-    /// How often they are tried.
-    pub retry: RetryPolicy,
-    /// What the registry is told of the program.
-    pub user_agent: String,
-    /// The size of the first chunk, where a blob cannot be sent in one
-    /// request; later ones are made smaller if need be, and larger if the
-    /// registry asks for it.
-    pub chunk_bytes: u64,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            credential: None,
-            source: CredentialSource::Unknown,
-            plain_http: false,
-            certificates: None,
-            https_proxy: None,
-            http_proxy: None,
-            timeouts: Timeouts::default(),
-            retry: RetryPolicy::default(),
-            user_agent: "imgbuild".to_owned(),
-            chunk_bytes: DEFAULT_CHUNK_BYTES,
-        }
-    }
-}
 
 /// What was sent to a registry so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -203,7 +161,10 @@ impl Client {
                 repository: None,
             },
             step: Step::Ping,
-            reason: NetworkError::new(NetworkKind::Name, "its name is no address"),
+            reason: Box::new(NetworkError::new(
+                NetworkKind::Name,
+                "its name is no address",
+            )),
         })?;
         let client = Self {
             registry: registry.to_owned(),
@@ -486,10 +447,10 @@ impl Client {
             Failure::Network(reason) => Error::Network {
                 place: place(),
                 step: call.step.clone(),
-                reason: match is_ours {
+                reason: Box::new(match is_ours {
                     true => reason,
                     false => reason.at(&server.to_string()),
-                },
+                }),
             },
             Failure::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
             Failure::Content(source) => Error::Content {
@@ -498,49 +459,6 @@ impl Client {
             },
         })
     }
-}
-
-/// Whether an answer is a page for people, as of a network that wants a login,
-/// or of some server at the wrong port.
-fn is_page(response: Response) -> bool {
-    let content_type = response.header("content-type").unwrap_or_default();
-    let may_be = content_type.starts_with("text/html")
-        && response.header("docker-distribution-api-version").is_none();
-    let mut start = Vec::new();
-    if may_be {
-        // What cannot be read is no page.
-        drop(response.into_reader().take(512).read_to_end(&mut start));
-    }
-    start.trim_ascii_start().starts_with(b"<")
-}
-
-/// Whether http is worth a try: the certificate was not the problem.
-fn may_speak_plainly(error: &Error) -> bool {
-    match error {
-        Error::Network { reason, .. } => !matches!(
-            reason.kind,
-            NetworkKind::Certificate
-                | NetworkKind::Authority { .. }
-                | NetworkKind::Name
-                | NetworkKind::Processor
-                | NetworkKind::Proxy
-                | NetworkKind::Socks
-        ),
-        Error::Processor { .. } => true,
-        _ => false,
-    }
-}
-
-fn status_of(error: &Error) -> Option<u16> {
-    match error {
-        Error::Refused { answer, .. } => Some(answer.status()),
-        _ => None,
-    }
-}
-
-fn challenge_of(response: &Response) -> Option<challenge::Challenge> {
-    let values = response.headers.get_all("www-authenticate").iter();
-    challenge::best(values.filter_map(|value| value.to_str().ok()))
 }
 
 /// Whether an answer leads elsewhere. What has a body is sent again only when

@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{
     Transport, TransportAdapter,
 };
 
-use crate::transport::network_error;
+use crate::words::network_error;
 
 /// Connects to the proxy, where one is to be used. What fails on the way is
 /// the proxy's failure.

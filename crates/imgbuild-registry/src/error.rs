@@ -33,7 +33,7 @@ pub enum Error {
         /// What was to be done.
         step: Step,
         /// Why, in a few words, so that one line says all.
-        reason: NetworkError,
+        reason: Box<NetworkError>,
     },
 
     /// The registry does what no registry may.

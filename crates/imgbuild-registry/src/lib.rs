@@ -28,3 +28,4 @@ mod tls;
 mod transport;
 pub mod update;
 mod url;
+mod words;

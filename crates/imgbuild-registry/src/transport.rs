@@ -20,14 +20,12 @@ use crate::monitor::Monitor;
 use crate::secret::Secret;
 use crate::tls;
 use crate::url::Origin;
+use crate::words::network_error;
 
 mod proxy;
-mod words;
 
 pub use proxy::ProxyOptions;
 use proxy::UsedProxy;
-use words::failure;
-pub(crate) use words::{network_error, read_error};
 
 /// The longest head of an answer.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -257,6 +255,10 @@ impl Transport {
             (failure, _) => failure,
         })
     }
+}
+
+fn failure(error: impl Into<ureq::Error>) -> Failure {
+    Failure::Network(network_error(error.into()))
 }
 
 /// How long an answer may take.

@@ -143,3 +143,59 @@ fn wait(
         monitor.wait(SLICE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use imgbuild_registry::monitor::Event;
+
+    use super::*;
+
+    /// A clock that only waiting moves, ten seconds at a time.
+    #[derive(Default)]
+    struct FastClock(AtomicU64);
+
+    impl Monitor for FastClock {
+        fn now(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn wait(&self, _: Duration) {
+            self.0.fetch_add(10, Ordering::Relaxed);
+        }
+
+        fn random(&self) -> u64 {
+            0
+        }
+
+        fn is_interrupted(&self) -> bool {
+            false
+        }
+
+        fn report(&self, _: Event<'_>) {}
+    }
+
+    #[test]
+    fn a_helper_that_never_answers_is_ended() {
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = read_output(&mut child);
+        let ui = Ui::new(true, 0);
+        let waited = wait(
+            &mut child,
+            &output,
+            "docker-credential-x",
+            &ui,
+            &FastClock::default(),
+        );
+        assert_eq!(
+            waited.unwrap_err().error.to_string(),
+            "the credential helper `docker-credential-x` has not answered for 60 s"
+        );
+        assert!(child.try_wait().unwrap().is_some());
+    }
+}

@@ -10,7 +10,8 @@ use super::Repository;
 use crate::error::{Error, Problem, Result, Step};
 use crate::monitor::{Event, check};
 use crate::retry::Attempts;
-use crate::transport::{Response, read_error};
+use crate::transport::Response;
+use crate::words::read_error;
 
 /// The bytes that are received at a time.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -90,7 +91,7 @@ impl Repository {
             .read_to_end(&mut bytes);
         let reason = match read {
             Ok(_) => return Ok(Some((bytes, size))),
-            Err(error) => read_error(error),
+            Err(error) => Box::new(read_error(error)),
         };
         let place = self.client.place(Some(&self.name));
         Err(Error::Network {
@@ -219,7 +220,7 @@ impl BlobReader {
         let count = read.map_err(|error| Error::Network {
             place: self.repository.client.place(Some(&self.repository.name)),
             step: Step::ReadBlob(self.digest),
-            reason: read_error(error),
+            reason: Box::new(read_error(error)),
         })?;
         self.take(&buffer[..count])?;
         Ok(count)
@@ -314,7 +315,7 @@ impl BlobReader {
             Err(error) => Err(Error::Network {
                 place: self.repository.client.place(Some(&self.repository.name)),
                 step: Step::ReadBlob(self.digest),
-                reason: read_error(error),
+                reason: Box::new(read_error(error)),
             }),
         }
     }

@@ -11,7 +11,8 @@ use super::Repository;
 use crate::answer::bounded;
 use crate::client::{Call, CallBody};
 use crate::error::{Error, Problem, Result, Step};
-use crate::transport::{Response, read_error};
+use crate::transport::Response;
+use crate::words::read_error;
 
 /// What is asked for, the image specification's names first.
 const MEDIA_TYPES: [&str; 4] = [
@@ -100,7 +101,7 @@ impl Repository {
             .map_err(|error| Error::Network {
                 place: self.client.place(Some(&self.name)),
                 step: step.clone(),
-                reason: read_error(error),
+                reason: Box::new(read_error(error)),
             })?;
         match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             true => Err(too_long()),

@@ -13,12 +13,12 @@ use crate::answer::{Answer, bounded};
 use crate::client::CallBody;
 use crate::error::{Error, Problem, Result, Step};
 use crate::monitor::{Event, check};
-use crate::retry::Attempts;
 use crate::transport::Response;
 use crate::url;
 
-/// How often the size of chunks is halved.
-const MAX_HALVINGS: u32 = 5;
+mod effort;
+
+use effort::{Effort, Way, smaller};
 
 /// The most requests of one upload: a registry may take less than it is sent,
 /// but not forever.
@@ -49,67 +49,6 @@ struct Session {
     offset: u64,
     /// The least that a chunk may have (`OCI-Chunk-Min-Length`).
     min_chunk: u64,
-}
-
-/// How an upload has gone so far, over all its sessions.
-struct Effort {
-    way: Way,
-    /// Whether the registry takes no blob in one request, however small.
-    is_never_whole: bool,
-    attempts: Attempts,
-    requests: u32,
-    /// The most bytes that a session had: what is sent once more achieves
-    /// nothing.
-    reached: u64,
-    /// How many bytes the last request has sent.
-    sent: Cell<u64>,
-    /// Whether the line has been cut with all that was sent.
-    is_bad_line: bool,
-    /// How often the content was damaged where it came from.
-    damages: u32,
-}
-
-impl Effort {
-    /// Notes how far it has come.
-    fn note(&mut self, session: &Session) {
-        if session.offset > self.reached {
-            self.reached = session.offset;
-            self.attempts.progress();
-        }
-    }
-
-    /// Sends less at a time, after a cut that all has been lost with: chunks
-    /// of half of what could be sent at most. So at least what cuts every
-    /// request of a size, or of a time, is got by.
-    fn send_less(&mut self, first: u64, min_chunk: u64) {
-        let half = self.sent.get() / 2;
-        let least = least_chunk(first, min_chunk);
-        if half < least {
-            return;
-        }
-        let size = 1 << half.ilog2();
-        let now = match self.way {
-            Way::Whole => first,
-            Way::Chunks(now) => now,
-        };
-        self.way = Way::Chunks(size.min(now).max(least));
-        self.is_never_whole = true;
-        self.is_bad_line = true;
-    }
-}
-
-/// The smallest chunk that is tried.
-fn least_chunk(first: u64, min_chunk: u64) -> u64 {
-    (first >> MAX_HALVINGS).max(min_chunk).max(1)
-}
-
-/// How the rest of a blob is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// In the request that ends the upload.
-    Whole,
-    /// In requests of so many bytes.
-    Chunks(u64),
 }
 
 /// What became of one try.
@@ -179,16 +118,8 @@ impl Repository {
 
     fn send(&self, blob: Outgoing<'_>, session: Option<Session>) -> Result<()> {
         let known = self.client.chunks_that_work();
-        let mut effort = Effort {
-            way: known.map_or(Way::Whole, Way::Chunks),
-            is_never_whole: false,
-            attempts: self.client.attempts(),
-            requests: 0,
-            reached: 0,
-            sent: Cell::new(0),
-            is_bad_line: false,
-            damages: 0,
-        };
+        let way = known.map_or(Way::Whole, Way::Chunks);
+        let mut effort = Effort::new(way, self.client.attempts());
         let mut session = session;
         let mut sessions = 0;
         loop {
@@ -256,7 +187,7 @@ impl Repository {
         };
         let error = match tried {
             Ok(outcome) => {
-                effort.note(session);
+                effort.note(session.offset);
                 return Ok(outcome);
             }
             Err(error) => error,
@@ -336,7 +267,7 @@ impl Repository {
             }
             _ => {}
         }
-        effort.note(session);
+        effort.note(session.offset);
         Ok(outcome)
     }
 
@@ -516,29 +447,4 @@ fn is_damage(error: &Error) -> bool {
             || answer.has_code("BLOB_UPLOAD_UNKNOWN")
             || answer.has_code("BLOB_UPLOAD_INVALID")
     })
-}
-
-/// Half the chunks, as long as that may be.
-fn smaller(way: Way, first: u64, min_chunk: u64) -> Option<Way> {
-    let size = match way {
-        Way::Whole => first,
-        Way::Chunks(size) => (size / 2).min(first),
-    };
-    (size >= least_chunk(first, min_chunk)).then_some(Way::Chunks(size))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_halved_down_to_what_the_registry_takes() {
-        let mut way = Way::Whole;
-        let mut sizes = Vec::new();
-        while let Some(Way::Chunks(size)) = smaller(way, 32 << 20, 3 << 20) {
-            sizes.push(size >> 20);
-            way = Way::Chunks(size);
-        }
-        assert_eq!(sizes, [32, 16, 8, 4]);
-    }
 }

@@ -6,14 +6,9 @@ use rustls::CertificateError;
 use ureq::Timeout;
 use ureq::http::StatusCode;
 
-use super::Failure;
 use crate::answer;
 use crate::error::{NetworkError, NetworkKind};
 use crate::tls::Distrust;
-
-pub(super) fn failure(error: impl Into<ureq::Error>) -> Failure {
-    Failure::Network(network_error(error.into()))
-}
 
 /// Says what became of a connection, in a few words.
 pub(crate) fn network_error(error: ureq::Error) -> NetworkError {
