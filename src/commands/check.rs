@@ -207,7 +207,7 @@ fn flags(rule: Rule) -> Option<&'static str> {
             "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
         }
         Rule::ErlangMissing => {
-            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or take a base image with an Erlang of that version with `--base`"
+            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or bring an Erlang of that version: this machine's with `--program erl`, or that of a base image with `--base`"
         }
         Rule::ReleaseIncomplete => {
             "take it out of `--exclude`, put it in with `--add`, or name another one with `--env`, as `RELEASE_VM_ARGS=/app/other.args`; what lies outside of the release can be mounted"

@@ -6,7 +6,7 @@ use fs_err as fs;
 use imgbuild_testing::Sandbox;
 
 use crate::support::docker::{Engine, http_get};
-use crate::support::image::{build_in, sandbox};
+use crate::support::image::{Built, build_in, sandbox};
 use crate::support::{has_tools, program};
 
 /// A release of either kind, and what an engine without Erlang says of it.
@@ -119,17 +119,36 @@ fn on_a_base_with_erlang_a_release_without_a_runtime_serves() {
         let base = erlang_base(&sandbox);
         let key = format!("{}-on-erlang", release.name);
         let built = build_in(sandbox, &release.path, &key, &[&base, "--user=65532:65532"]);
-        let image = engine.load(&built.archive, &built.reference);
-        let container = image.start(&[
-            "--read-only",
-            "--tmpfs=/tmp",
-            "--cap-drop=ALL",
-            "--env=SECRET_KEY_BASE=something",
-            "--publish=127.0.0.1::4000",
-        ]);
-        let address = container.published("4000/tcp");
-        assert_eq!(http_get(&address, "/pid"), "1\n", "{}", release.name);
-        container.stop();
-        assert_eq!(container.exit_code(), 0, "{}", container.logs());
+        serves(&engine, &built, release.name);
     }
+}
+
+#[test]
+fn with_the_erlang_of_the_host_a_release_without_a_runtime_serves() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    for release in releases() {
+        let key = format!("{}-with-erlang", release.name);
+        let built = build_in(sandbox(), &release.path, &key, &["--program=erl"]);
+        let files = built.image.files();
+        let mut files = files.keys().map(|path| path.to_string_lossy());
+        assert!(!files.any(|path| path.contains("/lib/wx-")));
+        serves(&engine, &built, release.name);
+    }
+}
+
+fn serves(engine: &Engine, built: &Built, name: &str) {
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&[
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--cap-drop=ALL",
+        "--env=SECRET_KEY_BASE=something",
+        "--publish=127.0.0.1::4000",
+    ]);
+    let address = container.published("4000/tcp");
+    assert_eq!(http_get(&address, "/pid"), "1\n", "{name}");
+    container.stop();
+    assert_eq!(container.exit_code(), 0, "{}", container.logs());
 }

@@ -6,6 +6,7 @@
 //! second name of one file is a link to the first, which keeps what decides
 //! by its name, as BusyBox, small and working.
 
+mod erlang;
 mod perl;
 mod python;
 
@@ -297,7 +298,7 @@ impl<'a> Programs<'a> {
         if self.has(&path) {
             return true;
         }
-        if self.bring_python(&path, &real) {
+        if self.bring_python(&path, &real) || self.bring_erlang(&path, &real) {
             return true;
         }
         if let Some(first) = self.by_file.get(&real) {

@@ -1,0 +1,179 @@
+//! Erlang, whose `erl` is a script that starts nothing without all of its
+//! installation.
+//!
+//! ```text
+//! ROOT/bin/erl            a script that names ROOT
+//! ROOT/erts-VSN/bin/      the virtual machine
+//! ROOT/lib/APP-VSN/       the applications of Erlang/OTP
+//! ROOT/releases/          which version of them is installed
+//! ```
+
+use std::path::Path;
+
+use imgbuild_oci::entry::Entry;
+use imgbuild_oci::path::ImagePath;
+
+use super::Programs;
+use crate::contents::first_bytes;
+use crate::error::{Error, Result};
+use crate::release::file_member;
+use crate::runtime::Role;
+use crate::script::{MAX_LINE, called_programs};
+
+/// What no program needs to run: sources, documentation, what others are
+/// compiled with.
+const UNWANTED: [&[u8]; 8] = [
+    b"c_src",
+    b"doc",
+    b"emacs",
+    b"examples",
+    b"include",
+    b"man",
+    b"src",
+    b"usr",
+];
+
+/// The application for windows and buttons: its libraries are larger than all
+/// else together, and a container has no screen.
+const WINDOWS: &[u8] = b"wx-";
+
+/// What scripts of installations call, in one version or another.
+const CALLED: [&str; 4] = ["basename", "dirname", "readlink", "realpath"];
+
+/// The directory of an installation that `erl` belongs to.
+fn root_of(program: &str) -> Option<&str> {
+    program
+        .strip_suffix("/bin/erl")
+        .filter(|root| !root.is_empty())
+}
+
+fn is_unwanted(name: &[u8]) -> bool {
+    UNWANTED.contains(&name) || name.starts_with(WINDOWS)
+}
+
+impl Programs<'_> {
+    /// Brings an Erlang, when the file `real` is the `erl` of one; returns
+    /// whether it is.
+    pub(super) fn bring_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
+        let home = self.host.inside(real);
+        let home = home.and_then(|home| home.to_str().map(str::to_owned));
+        let Some(home) = home else {
+            return false;
+        };
+        let Some(root) = root_of(&home) else {
+            return false;
+        };
+        let names = self.host_names(root).into_iter();
+        let mut machines = names.filter(|name| name.starts_with("erts-"));
+        let has_machine = |name: &String| {
+            self.host_file(&format!("{root}/{name}/bin/erlexec"))
+                .is_some()
+        };
+        if !machines.any(|name| has_machine(&name)) {
+            return false;
+        }
+        self.place_erlang(called, (&home, root), real).is_ok()
+    }
+
+    fn place_erlang(
+        &mut self,
+        called: &ImagePath,
+        (home, root): (&str, &str),
+        real: &Path,
+    ) -> Result<()> {
+        let home = ImagePath::parse(home).map_err(Error::Path)?;
+        if !self.has(&home) {
+            self.bring_data_but(root, &|_, name| is_unwanted(name))?;
+            self.take_machine(root);
+            let script = file_member(real, home.clone())?;
+            let content = script.content.as_ref();
+            let text = content.map(|content| first_bytes(content, 1 << 16));
+            let text = text.unwrap_or_default();
+            let head = &text[..text.len().min(MAX_LINE as usize)];
+            self.bring_for(&home, head, 0);
+            let called = called_programs(&String::from_utf8_lossy(&text));
+            for name in CALLED.iter().filter(|name| called.contains(**name)) {
+                self.bring_if_there(name);
+            }
+        }
+        if *called != home && !self.has(called) {
+            let link = Entry::symlink(called.clone(), home.as_bytes());
+            self.place(called.clone(), link.into());
+        }
+        Ok(())
+    }
+
+    /// Finds what the virtual machine and its modules need. Port programs
+    /// are started by few: they count as modules.
+    fn take_machine(&mut self, root: &str) {
+        let machine = format!("{root}/erts-");
+        let start = format!("{root}/");
+        let all = self.placed.keys().map(ToString::to_string);
+        let files: Vec<String> = all.filter(|path| path.starts_with(&start)).collect();
+        for path in files {
+            let role = match path.starts_with(&machine) {
+                true => Role::Program,
+                false => Role::Module,
+            };
+            let may_be = path.ends_with(".so") || path.contains("/bin/");
+            if let (true, Some(real), Ok(at)) =
+                (may_be, self.host_file(&path), ImagePath::parse(&path))
+            {
+                self.take_object(&at, real, role);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+
+    use super::*;
+    use crate::contents::Contents;
+
+    #[test]
+    fn erl_brings_its_installation_but_what_only_builds_need() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (path, text) in [
+            ("bin/sh", "sh"),
+            ("usr/bin/dirname", "dirname"),
+            ("opt/erlang/bin/erl", "#!/bin/sh\ndirname \"$0\"\n"),
+            ("opt/erlang/erts-13.1/bin/erlexec", "erlexec"),
+            ("opt/erlang/erts-13.1/include/x.h", ""),
+            ("opt/erlang/lib/kernel-8.5/ebin/kernel.beam", "kernel"),
+            ("opt/erlang/lib/kernel-8.5/src/kernel.erl", "source"),
+            ("opt/erlang/lib/wx-2.2/priv/wx.so", "wx"),
+            ("opt/other/bin/erl", "no installation"),
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs_err::os::unix::fs::symlink("/opt/erlang/bin/erl", root.join("usr/bin/erl")).unwrap();
+        let brought = |name: &str| {
+            let contents = Contents::new(&[]);
+            let search = vec!["/usr/bin".to_owned()];
+            let mut programs = Programs::new(Some(root), &contents, search, 1);
+            programs.ask(name);
+            let members = programs.finish().unwrap().members.into_iter();
+            let paths = members.map(|member| member.entry.path.to_string());
+            paths.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            brought("erl"),
+            [
+                "/bin/sh",
+                "/opt/erlang/bin/erl",
+                "/opt/erlang/erts-13.1/bin/erlexec",
+                "/opt/erlang/lib/kernel-8.5/ebin/kernel.beam",
+                "/usr/bin/dirname",
+                "/usr/bin/erl",
+            ]
+        );
+        assert_eq!(brought("/opt/other/bin/erl"), ["/opt/other/bin/erl"]);
+    }
+}
