@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     pub(crate) build: BuildArguments,
 
     /// Print the version; with `-v` also the edition of the embedded roots
-    #[arg(short = 'V', long)]
+    #[arg(short = 'V', long, help_heading = None)]
     pub(crate) version: bool,
 
     /// Read flags from this file; default: `imgbuild.toml` in the current
@@ -60,19 +60,19 @@ pub(crate) struct Arguments {
     ///
     /// Every flag of a build is a key, as `tag = ["app:1"]`. What is given on
     /// the command line wins.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
 
     /// Read no file of flags
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, conflicts_with = "config", help_heading = None)]
     pub(crate) no_config: bool,
 
     /// Say more: what was left out, every source (can be repeated)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = None)]
     pub(crate) verbose: u8,
 
     /// Say nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = None)]
     pub(crate) quiet: bool,
 }
 
@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// Recompute every size, digest and diff ID of a layout or archive
     Validate(ValidateArguments),
     /// Copy an image or index to other places, its digests kept
+    ///
+    /// The cache of builds is not used: what a destination lacks is read from
+    /// the source every time.
     Copy(CopyArguments),
     /// Work with indexes: images for several platforms under one name
     Index {

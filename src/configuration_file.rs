@@ -132,7 +132,42 @@ fn mistake(error: clap::Error) -> Mistake {
     let hint = word.filter(|_| is_release).map(|word| {
         format!("the directory of a finished build is given with its flag, as `--release {word}`")
     });
-    Mistake::Words(error, hint.into_iter().collect())
+    let known = word.and_then(|word| advice(word));
+    let hints = hint.into_iter().chain(known.map(str::to_owned));
+    Mistake::Words(error, hints.collect())
+}
+
+/// What others call by another name, or have no need of here.
+fn advice(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "build" => "a build has no command: `imgbuild --release DIR`",
+        "push" => {
+            "a build is pushed with `--push`; `imgbuild copy SOURCE docker://REFERENCE` pushes what is there"
+        }
+        "pull" | "save" => {
+            "`imgbuild copy docker://REFERENCE oci:DIR`, or `FILE.tar`, pulls an image"
+        }
+        "load" => "a build is loaded with `--load`; an archive with `docker load`",
+        "login" | "logout" => {
+            "imgbuild reads what `docker login` or `podman login` has kept; else `--username` and `--password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
+        }
+        "inspect" | "digest" | "manifest" => {
+            "`imgbuild copy --json docker://REFERENCE oci:DIR` says the digest, and fetches the image; `imgbuild check` looks into it"
+        }
+        "tag" => "a build is named with `--tag`; `imgbuild copy` gives what is there another name",
+        "--tls-verify"
+        | "--insecure"
+        | "--src-tls-verify"
+        | "--dest-tls-verify"
+        | "--insecure-registry" => {
+            "a registry with an authority of its own is reached with `--ca-file FILE`, one without TLS with `--plain-http`"
+        }
+        "--authfile" => "`REGISTRY_AUTH_FILE` names such a file",
+        "--creds" | "--src-creds" | "--dest-creds" => {
+            "`--username USER --password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
+        }
+        _ => return None,
+    })
 }
 
 fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {

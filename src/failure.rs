@@ -77,6 +77,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Returns the error with its causes in one line, for a warning; what to
+    /// do about it is another one.
+    pub(crate) fn reason(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "error: {}", self.error)?;
@@ -220,6 +234,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
+        }
+        ImageError::Parent { parent, .. } if !parent.exists() => {
+            Some(format!("make it first: `mkdir -p {}`", parent.display()))
         }
         ImageError::Scratch { .. } => Some(
             "compressed layers wait in the directory of the output, or in `TMPDIR` when there is none: see that it has room".to_owned(),

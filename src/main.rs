@@ -5,6 +5,7 @@ mod commands;
 mod configuration_file;
 mod failure;
 mod interrupt;
+mod progress;
 mod ui;
 
 use std::env;

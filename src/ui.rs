@@ -2,10 +2,17 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use imgbuild_oci::digest::Digest;
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Progress;
+use imgbuild_oci::parcel::Parcel;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::failure::Failure;
+use crate::progress::{Ledger, Moved, Way, Work};
 
 /// What is said, and where.
 #[derive(Debug, Clone)]
@@ -13,6 +20,14 @@ pub(crate) struct Ui {
     pub(crate) is_quiet: bool,
     pub(crate) verbosity: u8,
     bar: ProgressBar,
+    following: Arc<Mutex<Following>>,
+}
+
+/// What is followed, for all copies.
+#[derive(Debug, Default)]
+struct Following {
+    work: Option<Work>,
+    ledger: Ledger,
 }
 
 impl Ui {
@@ -21,6 +36,7 @@ impl Ui {
             is_quiet,
             verbosity,
             bar: ProgressBar::hidden(),
+            following: Arc::default(),
         }
     }
 
@@ -61,6 +77,14 @@ impl Ui {
         self.status(&format!("warning: {text}"));
     }
 
+    /// Warns of a failure that stops nothing.
+    pub(crate) fn warning_of(&self, what: &str, failure: &Failure) {
+        self.warning(&format!("{what}: {}", failure.reason()));
+        for hint in &failure.hints {
+            self.status(&format!("hint: {hint}"));
+        }
+    }
+
     /// Says what must be said.
     pub(crate) fn say(&self, text: &str) {
         self.bar.suspend(|| {
@@ -70,41 +94,139 @@ impl Ui {
     }
 
     /// Shows a bar for `bytes` of work, if somebody looks at it.
-    pub(crate) fn start_progress(&self, bytes: u64) {
+    pub(crate) fn start_progress(&self, work: Work, bytes: u64) {
+        self.following().work = Some(work);
+        self.show_bar(work, 0, bytes);
+    }
+
+    /// Shows what is left to be sent to a repository. It has got ahead what
+    /// was told of before, unless it is the next one.
+    pub(crate) fn start_sending(&self, parcel: &Parcel, is_next: bool) {
+        let mut following = self.following();
+        following.work = Some(Work::Sending);
+        if is_next {
+            following.ledger.begin_repository();
+        }
+        for blob in parcel.blobs() {
+            following.ledger.plan(blob.digest, blob.size);
+        }
+        let (position, total) = following.ledger.sums();
+        drop(following);
+        self.show_bar(Work::Sending, position, total);
+    }
+
+    fn show_bar(&self, work: Work, position: u64, total: u64) {
         if self.is_quiet || !io::stderr().is_terminal() {
             return;
         }
         let style = ProgressStyle::with_template(
-            "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+            "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}",
         );
-        // The same bar, for its copies; it may have been shown before.
+        // The same bar, for its copies; it may have been shown before, and is
+        // not to be seen half changed.
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.reset();
-        self.bar.set_length(bytes);
-        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.set_length(total);
+        self.bar.set_position(position);
+        // The rate is that of what moves from now on.
+        self.bar.reset_eta();
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("=> "));
         }
-        self.bar.set_message("layers");
+        self.bar.set_prefix("");
+        self.bar.set_message(work.label());
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
     }
 
-    /// Counts further work.
-    pub(crate) fn expect(&self, bytes: u64) {
-        self.bar.inc_length(bytes);
+    fn following(&self) -> MutexGuard<'_, Following> {
+        self.following.lock().expect("no holder of the lock panics")
+    }
+
+    /// Takes note of a layer that is sent while others are made.
+    pub(crate) fn expect_sent(&self, digest: Digest, size: u64) {
+        self.following().ledger.plan(digest, size);
+    }
+
+    /// Takes note of the size of a blob that will be fetched.
+    pub(crate) fn expect_received(&self, digest: Digest, size: u64) {
+        self.following().ledger.know(digest, size);
     }
 
     pub(crate) fn finish_progress(&self) {
+        self.following().work = None;
         self.bar.finish_and_clear();
     }
 
-    /// Moves the bar.
-    pub(crate) fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
+    /// Moves the bar, if it counts such bytes.
+    pub(crate) fn advance(&self, moved: Moved, bytes: u64) {
+        let is_counted = self.following().work.is_some_and(|work| work.counts(moved));
+        if is_counted {
+            self.bar.inc(bytes);
+        }
+    }
+
+    /// Takes note of bytes of a blob that were sent at the time `now`.
+    pub(crate) fn sent(&self, digest: Digest, bytes: u64, now: Duration) {
+        let mut following = self.following();
+        following.ledger.send(digest, bytes);
+        let told = following.ledger.travel(Way::Out, digest, bytes, now);
+        drop(following);
+        self.show_sent();
+        self.tell_of("sending", digest, told);
+    }
+
+    /// Takes note of bytes of a blob that were received at the time `now`.
+    pub(crate) fn received(&self, digest: Digest, bytes: u64, now: Duration) {
+        let mut following = self.following();
+        let told = following.ledger.travel(Way::In, digest, bytes, now);
+        // What only passes through is told when it is sent.
+        let is_end = following.work != Some(Work::Sending);
+        drop(following);
+        self.advance(Moved::Received, bytes);
+        self.tell_of("fetching", digest, told.filter(|_| is_end));
+    }
+
+    /// Takes note of a blob that a repository has.
+    pub(crate) fn settled(&self, digest: Digest, size: u64, is_sent: bool) {
+        self.following().ledger.settle(digest, size, is_sent);
+        self.show_sent();
+    }
+
+    fn show_sent(&self) {
+        let following = self.following();
+        let (position, total) = following.ledger.sums();
+        let work = following.work;
+        drop(following);
+        match work {
+            Some(Work::Sending) => {
+                self.bar.set_length(total);
+                self.bar.set_position(position);
+            }
+            Some(Work::Layers) if position > 0 => {
+                let text = format!(", {} sent", bytes_text(position));
+                self.bar.set_prefix(text);
+            }
+            _ => {}
+        }
+    }
+
+    /// Says how far a blob is that takes long, where there is no bar.
+    fn tell_of(&self, what: &str, digest: Digest, told: Option<(u64, Option<u64>)>) {
+        let Some((bytes, size)) = told.filter(|_| !io::stderr().is_terminal()) else {
+            return;
+        };
+        let bytes = bytes_text(bytes);
+        self.status(&match size {
+            Some(size) => format!("{what} {digest} {bytes} of {}", bytes_text(size)),
+            None => format!("{what} {digest} {bytes}"),
+        });
     }
 
     /// Follows a run that makes `total` layers; `done` counts them.
     pub(crate) fn follow(&self, progress: Progress<'_>, total: usize, done: &AtomicUsize) {
         match progress {
-            Progress::Read { bytes } | Progress::Written { bytes } => self.bar.inc(bytes),
+            Progress::Read { bytes } => self.advance(Moved::Read, bytes),
+            Progress::Written { bytes } => self.advance(Moved::Written, bytes),
             Progress::Layer(layer) => {
                 let number = done.fetch_add(1, Ordering::Relaxed) + 1;
                 self.status(&layer_line(layer, number, total));
@@ -116,9 +238,10 @@ impl Ui {
 
 fn layer_line(layer: &Layer, number: usize, total: usize) -> String {
     let size = bytes_text(layer.size());
-    let origin = match layer.is_reused() {
-        true => " (cached)",
-        false => "",
+    let origin = match (layer.is_remote(), layer.is_reused()) {
+        (true, _) => " (in the registry)",
+        (false, true) => " (cached)",
+        (false, false) => "",
     };
     format!(
         "layer {number}/{total} `{}` {size} {}{origin}",

@@ -324,6 +324,18 @@ fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
     let workflow = documented("image", &registry.name());
     let mut runner = Runner::new(&sandbox, "runner", "x86_64");
     let job = steps(&workflow["jobs"]["image"]);
+    // An owner and a branch whose names cannot be those of images.
+    let mut other = Runner::new(&sandbox, "other", "x86_64");
+    for (key, value) in [("repository", "Me/Other"), ("ref_name", "feature/x+y")] {
+        let key = format!("github.{key}");
+        other.context.insert(key, value.to_owned());
+    }
+    let outcome = other.run(&job).success();
+    let name = format!("{}/me/other", registry.name());
+    let digest = digest_at(&sandbox, &format!("{name}:feature-x-y"));
+    let expected = format!("pushed {name}@{digest}\n");
+    assert_eq!(outcome.stdout_text(), expected);
+
     let outcome = runner.run(&job).success();
     let name = format!("{}/me/app", registry.name());
     let digest = digest_at(&sandbox, &format!("{name}:v1.2.3"));
@@ -353,7 +365,8 @@ fn jobs_for_several_platforms_end_in_one_index() {
     let runners = list(&workflow["jobs"]["image"]["strategy"]["matrix"]["runner"]);
     assert_eq!(runners, ["ubuntu-24.04", "ubuntu-24.04-arm"]);
     let job = steps(&workflow["jobs"]["image"]);
-    std::thread::scope(|scope| {
+    let mut references = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
         for name in &runners {
             let machine = match name.ends_with("-arm") {
                 true => "aarch64",
@@ -364,10 +377,19 @@ fn jobs_for_several_platforms_end_in_one_index() {
                 .context
                 .insert("matrix.runner".to_owned(), name.clone());
             let job = &job;
-            scope.spawn(move || runner.run(job).success());
+            threads.push(scope.spawn(move || {
+                drop(runner.run(job).success());
+                runner.output("reference").to_owned()
+            }));
         }
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+        ended.collect::<Vec<String>>()
     });
     let name = format!("{}/me/app", registry.name());
+    // Each job names an index, and the one that ended last the whole one.
+    let whole = digest_at(&sandbox, &format!("{name}:v1.2.3"));
+    references.retain(|reference| *reference == format!("{name}@{whole}"));
+    assert!(!references.is_empty());
     let both = ["linux/amd64", "linux/arm64"];
     assert_eq!(platforms(&sandbox, &format!("{name}:v1.2.3")), both);
     let mut runner = Runner::new(&sandbox, "latest", "x86_64");
@@ -478,7 +500,10 @@ const WITNESS: &str = r#"#!/bin/sh
     for word; do echo "word=$word"; done
 } >"$HOME/witness"
 for word; do
-    case $word in --digest-file=*) echo sha256:0123 >"${word#*=}" ;; esac
+    case $word in
+    --digest-file=*) echo sha256:0123 >"${word#*=}" ;;
+    --index-digest-file=*) echo sha256:4567 >"${word#*=}" ;;
+    esac
 done
 echo '{}'
 "#;
@@ -547,8 +572,10 @@ fn inputs_are_arguments_and_never_commands() {
         .collect();
     let tag = format!("--tag={evil}");
     let label = format!("--label={evil}");
+    let last = words.last().copied().unwrap_or_default();
+    assert!(last.starts_with("--index-digest-file="), "{last}");
     assert_eq!(
-        words[3..],
+        words[3..words.len() - 1],
         [
             "--release=linux/amd64=a b",
             "--release=linux/arm64=c",
@@ -564,6 +591,8 @@ fn inputs_are_arguments_and_never_commands() {
     assert!(!runner.root.join("work/pwned").exists());
     assert_eq!(runner.output("tags"), evil);
     assert_eq!(runner.output("digest"), "sha256:0123");
+    // The index, not what one job has built.
+    assert!(runner.output("reference").ends_with("@sha256:4567"));
     let (runner, _) = witnessed(&[("release", "d"), ("tags", "x:5000/a/b:1\nc")]);
     assert_eq!(runner.output("reference"), "x:5000/a/b@sha256:0123");
     let (runner, _) = witnessed(&[("release", "d"), ("tags", "x:5000/a/b")]);

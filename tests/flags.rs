@@ -143,3 +143,205 @@ fn names_in_a_preview_stay_on_their_line() {
     assert!(text.contains("left out `left\\u{1b}[31m`"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
+
+/// What a command that is no build is refused with.
+fn refused_command(words: &[&str], code: i32) -> String {
+    let sandbox = runs::with_small_release();
+    let before = runs::listing(sandbox.root());
+    let outcome = sandbox.run(words).exited(code);
+    assert_eq!(runs::listing(sandbox.root()), before, "{words:?}");
+    assert!(outcome.stdout.is_empty(), "{words:?}");
+    outcome.stderr_redacted()
+}
+
+#[test]
+fn a_destination_that_lacks_its_transport_is_refused() {
+    for name in [
+        "localhost:5000/me/app:1",
+        "ghcr.io/me/app:1.2",
+        "ghcr.io/me/app",
+    ] {
+        let output = format!("--output={name}");
+        let expected = format!(
+            "error: `{name}` reads as a name in a registry, and would become a directory here\n\
+             hint: did you mean `docker://{name}`? A directory of this name is `./{name}`\n"
+        );
+        assert_eq!(refused(&[&output]), expected);
+        for words in [
+            ["copy", "oci:source", name].as_slice(),
+            &["index", "create", name, "oci:source"],
+            &["index", "create", "oci:x", "-o", name, "oci:source"],
+        ] {
+            assert_eq!(refused_command(words, 2), expected, "{words:?}");
+        }
+    }
+    let typo = refused(&["--output=docker:localhost:5000/me/app:1"]);
+    assert!(
+        typo.contains("did you mean `docker://localhost:5000/me/app:1`?"),
+        "{typo}"
+    );
+    assert!(
+        typo.contains("imgbuild writes `docker://REFERENCE`"),
+        "{typo}"
+    );
+}
+
+#[test]
+fn a_directory_may_be_called_like_a_registry() {
+    let sandbox = runs::with_small_release();
+    for output in [
+        "./ghcr.io/me/app",
+        "oci:ghcr.io/me/other",
+        "ghcr.io/me/third",
+    ] {
+        drop(runs::build(&sandbox, &["--output", output]).success());
+    }
+    assert_eq!(
+        runs::names(&sandbox.path("ghcr.io/me")),
+        ["app", "other", "third"]
+    );
+}
+
+#[test]
+fn a_source_that_is_not_there_may_be_in_a_registry() {
+    let expected = |name: &str| {
+        format!(
+            "error: cannot use `{name}`: there is no such file or directory\n\
+             hint: an image of a registry is `docker://{name}`\n"
+        )
+    };
+    for name in ["debian:12", "localhost:5000/me/multi:1"] {
+        for words in [
+            ["copy", name, "oci:x"].as_slice(),
+            &["index", "create", "oci:x", name],
+            &["check", name],
+            &["validate", name],
+        ] {
+            assert_eq!(refused_command(words, 1), expected(name), "{words:?}");
+        }
+        let base = ["--release=release", "--base", name];
+        let text = refused_command(&base, 1);
+        assert!(
+            text.contains("there is no such file or directory"),
+            "{text}"
+        );
+        assert!(text.ends_with(&format!("is `docker://{name}`\n")), "{text}");
+    }
+    for source in ["oci:nosuch", "oci-archive:nosuch", "./nosuch"] {
+        let text = refused_command(&["copy", source, "oci:x"], 1);
+        assert!(
+            text.contains("there is no such file or directory"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nhint: a source here is a directory"),
+            "{text}"
+        );
+    }
+    for (words, list) in [
+        (["copy", "docker-daemon:app", "oci:x"].as_slice(), ""),
+        (&["check", "docker:app"], "did you mean `docker://app`?"),
+        (&["validate", "docker:app"], "did you mean `docker://app`?"),
+    ] {
+        let text = refused_command(words, 2);
+        assert!(
+            text.contains("imgbuild reads `docker://REFERENCE`"),
+            "{text}"
+        );
+        assert!(text.contains(list), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_flag() {
+    let cache = said(&["--cache-from=oci:nosuch"]);
+    assert!(
+        cache.contains(
+            "warning: cannot use `--cache-from oci:nosuch`: there is no file or directory `nosuch`\n"
+        ),
+        "{cache}"
+    );
+    let words = [
+        "copy",
+        "oci:x",
+        "docker://localhost:1/a",
+        "--ca-file=nothere.pem",
+    ];
+    let text = refused_command(&words, 1);
+    assert!(
+        text.contains("cannot use `--ca-file nothere.pem`: there is no such file"),
+        "{text}"
+    );
+    for words in [
+        ["copy", "oci:x", "nodir/x.tar"].as_slice(),
+        &["copy", "oci:x", "oci:y", "--digest-file=nodir/d"],
+        &["index", "create", "oci:y", "oci:x", "--digest-file=nodir/d"],
+    ] {
+        let text = refused_command(words, 1);
+        assert!(
+            text.contains("its directory `nodir` does not exist"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hint: make it first: `mkdir -p nodir`"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn words_of_other_tools_are_answered_with_ours() {
+    for (words, expected) in [
+        (["push", "x"].as_slice(), "is pushed with `--push`"),
+        (&["pull", "x"], "`imgbuild copy docker://REFERENCE oci:DIR`"),
+        (&["login"], "`docker login`"),
+        (
+            &["inspect", "x"],
+            "`imgbuild copy --json docker://REFERENCE oci:DIR`",
+        ),
+        (
+            &["copy", "--tls-verify=false", "a", "b"],
+            "`--ca-file FILE`",
+        ),
+    ] {
+        let text = refused_command(words, 2);
+        let hint = text.lines().find(|line| line.starts_with("hint: "));
+        assert!(hint.is_some_and(|hint| hint.contains(expected)), "{text}");
+    }
+    for words in [["check", "docker://x/y"], ["validate", "docker://x/y"]] {
+        let text = refused_command(&words, 2);
+        assert!(
+            text.contains("`imgbuild copy docker://x/y oci:DIR`"),
+            "{text}"
+        );
+    }
+    let digest = format!("docker://x.io/y@sha256:{}", "0".repeat(64));
+    let text = refused_command(&["copy", "oci:x", &digest], 2);
+    assert!(
+        text.contains("hint: name a tag alone, as `docker://x.io/y:TAG`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_port_that_is_none_is_not_repaired() {
+    let text = refused(&["--tag=localhost:abc/me/app"]);
+    assert!(text.contains("its registry must be a host name"), "{text}");
+    assert!(!text.contains("would do"), "{text}");
+}
+
+#[test]
+fn general_flags_stand_under_no_heading_of_others() {
+    let sandbox = runs::with_small_release();
+    for words in [
+        ["copy", "--help"].as_slice(),
+        &["check", "--help"],
+        &["validate", "--help"],
+        &["index", "create", "--help"],
+    ] {
+        let outcome = sandbox.run(words).success();
+        let help = outcome.stdout_text();
+        assert!(help.contains("--quiet"), "{help}");
+        assert!(!help.contains("Cache:"), "{help}");
+    }
+}

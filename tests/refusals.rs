@@ -461,12 +461,11 @@ fn an_output_that_cannot_be_one_is_refused() {
       caused by: is a directory
 
     $ --output=nowhere/image.tar
-    error: failed to read directory `nowhere`
-      caused by: No such file or directory (os error 2)
+    error: cannot write `nowhere/image.tar`: its directory `nowhere` does not exist
+    hint: make it first: `mkdir -p nowhere`
 
     $ --output=file/image.tar
-    error: failed to read directory `file`
-      caused by: Not a directory (os error 20)
+    error: cannot write `file/image.tar`: its directory `file` is none
 
     $ --output=oci:file/layout
     error: `file/layout` is not an image layout: it is not a directory

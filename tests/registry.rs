@@ -425,3 +425,52 @@ fn piped(command: &mut Command, input: &[u8]) -> Vec<u8> {
     assert!(output.status.success());
     output.stdout
 }
+
+#[test]
+fn an_image_is_called_what_it_was_pushed_as() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let sandbox = with_small_release();
+    let registry = Registry::plain(&sandbox);
+    let name = format!("{}/me/other:1", registry.name());
+    let output = format!("--output=docker://{name}");
+    let outcome = sandbox.run(words("release", &[&output])).success();
+    let text = outcome.stderr_text();
+    assert!(text.contains(&format!("image `{name}` for ")), "{text}");
+    // What is written here, too, has the name that it got from the release.
+    let here = ["--output=image.tar", &output];
+    let outcome = sandbox.run(words("release", &here)).success();
+    let text = outcome.stderr_text();
+    assert!(text.contains("image `release:latest` for "), "{text}");
+}
+
+#[test]
+fn a_failure_at_docker_hub_says_that_the_name_meant_it() {
+    let mut sandbox = with_small_release();
+    // Nobody listens there: nothing leaves this machine.
+    sandbox.set("https_proxy", "http://127.0.0.1:1");
+    let outcome = push(&sandbox, &["app:1"], &[]).exited(1);
+    let text = outcome.stderr_text();
+    let expected = "hint: `app:1` means `docker.io/library/app:1`: a name without a registry";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn what_is_fetched_is_said_before_it_comes() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let sandbox = with_small_release();
+    let registry = Registry::plain(&sandbox);
+    let name = format!("{}/me/app:1", registry.name());
+    drop(push(&sandbox, &[&name], &[]).success());
+    let source = format!("docker://{name}");
+    let outcome = sandbox.run(["copy", &source, "oci:here"]).success();
+    let text = outcome.stderr_text();
+    assert!(
+        text.starts_with("fetching ") && text.contains(" blobs, "),
+        "{text}"
+    );
+    assert!(text.contains("wrote `here`"), "{text}");
+}

@@ -63,6 +63,11 @@ pub(crate) struct OutputArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) digest_file: Option<PathBuf>,
 
+    /// Write the digest of the index that the first name has after
+    /// `--update-index` to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "update_index")]
+    pub(crate) index_digest_file: Option<PathBuf>,
+
     /// Write the image ID, the digest of the configuration, to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,

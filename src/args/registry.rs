@@ -46,8 +46,12 @@ pub(crate) struct RegistryFlags {
     /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
     /// `podman login` has kept
     ///
-    /// For the registry that is pushed to, or without any for that of the base
-    /// image, and no other.
+    /// For the registry that is pushed to or, if there is none, for that of the
+    /// base image or of what is copied, and for no other. What is kept is looked
+    /// for in `DOCKER_AUTH_CONFIG`, in the file `REGISTRY_AUTH_FILE`, in
+    /// `config.json` of `DOCKER_CONFIG` or `~/.docker`, and in
+    /// `containers/auth.json` of `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`; helpers
+    /// that are named there are run.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
 
@@ -58,11 +62,16 @@ pub(crate) struct RegistryFlags {
 
     /// Speak http with registries on other machines, too
     ///
-    /// On this machine it is tried when there is no https.
+    /// On this machine it is tried when there is no https. Proxies are those of
+    /// `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`; registries on
+    /// this machine are reached without one.
     #[arg(long)]
     pub(crate) plain_http: bool,
 
     /// Trust the certificates of this PEM file, too
+    ///
+    /// Beside Mozilla's roots, which are part of this program. The system's
+    /// roots, `SSL_CERT_FILE` and Docker's `certs.d` are not used.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 }

@@ -14,8 +14,8 @@ use imgbuild_release::error::Error;
 use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
-use super::registry::ImageSource;
-use super::{cache, given};
+use super::cache;
+use super::registry::{self, ImageSource};
 use crate::args::{BaseArguments, BuildArguments};
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
@@ -62,7 +62,7 @@ pub(crate) fn lock(
     };
     match given.lock_base(&pin.0)? {
         Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
-        None => ui.detail("the base is locked already"),
+        None => ui.status("the base is locked to this digest already"),
     }
     Ok(())
 }
@@ -98,8 +98,10 @@ pub(crate) fn open(
 
 fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     let platform = request.arguments.platform.as_ref();
-    let path = name.path();
-    given::must_exist(&format!("--base {}", path.display()), path)?;
+    let given = format!("--base {}", name.path().display());
+    let kinds =
+        "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them";
+    registry::must_exist(&given, name, kinds)?;
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
         platform: platform.cloned(),

@@ -28,7 +28,7 @@ use imgbuild_release::pattern::Patterns;
 use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
-use super::registry::{self, Output};
+use super::registry;
 use super::{base, cache, certificates, check, given, options, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
@@ -167,7 +167,11 @@ fn output_paths<'a>(
     arguments: &'a BuildArguments,
     destinations: &'a [Destination],
 ) -> Vec<&'a Path> {
-    let files = [&arguments.output.digest_file, &arguments.output.iidfile];
+    let files = [
+        &arguments.output.digest_file,
+        &arguments.output.iidfile,
+        &arguments.output.index_digest_file,
+    ];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     destinations
         .iter()
@@ -256,12 +260,8 @@ fn references(given: &[Reference], releases: &[Release]) -> Result<Vec<Reference
 /// Where the image goes; checked before anything is read.
 fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<Vec<Destination>> {
     let outputs = arguments.output.output.iter();
-    let mut destinations: Vec<Destination> = outputs
-        .filter_map(|output| match output {
-            Output::Here(destination) => Some(destination.clone()),
-            Output::Registry(_) => None,
-        })
-        .collect();
+    let here = outputs.filter_map(|output| output.here().transpose());
+    let mut destinations: Vec<Destination> = here.collect::<Result<_>>()?;
     let output = &arguments.output;
     if output.output.is_empty() && !output.load && !output.push {
         // The first one that was given, not the first in order.
@@ -292,7 +292,14 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
             destination.check()?;
         }
         let output = &arguments.output;
-        for path in [&output.digest_file, &output.iidfile].into_iter().flatten() {
+        for path in [
+            &output.digest_file,
+            &output.iidfile,
+            &output.index_digest_file,
+        ]
+        .into_iter()
+        .flatten()
+        {
             // What an archive needs to be written, any file needs.
             Destination::Archive(path.clone()).check()?;
         }
@@ -303,7 +310,11 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
 /// Refuses one file for two outputs: the last one would be all there is.
 fn check_distinct(destinations: &[Destination], arguments: &BuildArguments) -> Result<()> {
     let output = &arguments.output;
-    let files = [&output.digest_file, &output.iidfile];
+    let files = [
+        &output.digest_file,
+        &output.iidfile,
+        &output.index_digest_file,
+    ];
     let files = files.into_iter().filter_map(|file| file.as_deref());
     let archives = destinations.iter().filter(|to| !is_layout(to));
     let mut seen = BTreeSet::new();

@@ -9,7 +9,6 @@ use imgbuild_oci::cache::{Cache, CacheSource};
 use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Store};
 use serde_json::json;
 
-use super::registry::ImageSource;
 use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -108,13 +107,12 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
         true => None,
         false => open_store(flags, ui),
     };
-    let sources = flags.cache_from.iter().filter_map(ImageSource::here);
-    let sources = sources.filter_map(|name| match CacheSource::open(name, scratch) {
+    let sources = flags.cache_from.iter();
+    let sources = sources.filter_map(|given| match CacheSource::open(given.here()?, scratch) {
         Ok(source) => Some(source),
         Err(error) => {
-            let path = name.path().display();
-            let failure = Failure::build(error);
-            ui.warning(&format!("cannot use `--cache-from {path}`: {failure}"));
+            let what = format!("cannot use `--cache-from {given}`");
+            ui.warning_of(&what, &Failure::build(error));
             None
         }
     });

@@ -6,14 +6,13 @@ use std::process::ExitCode;
 
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::selection::{SelectedImage, SelectionError};
-use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 use imgbuild_oci::store::Store;
 use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
-use super::given;
 use super::not_selected::NotSelected;
+use super::registry;
 use crate::args::{CheckArguments, CheckChoice};
 use crate::failure::{Failure, Result};
 use crate::printed;
@@ -21,6 +20,9 @@ use crate::ui::{Ui, count_text};
 
 /// How many findings of one rule are said.
 const MAX_SHOWN: usize = 10;
+
+/// What can be checked.
+const KINDS: &str = "`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
 const BASE_TOO_OLD: &str = "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image";
 
@@ -31,16 +33,9 @@ const ONE_STRING: &str = "give each argument by itself, as `--cmd python3 --cmd 
 
 /// Checks an image that is there.
 pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
-    let name: SourceName = arguments
-        .source
-        .parse()
-        .map_err(|error: ParseSourceNameError| Failure::command_line(error.to_string()))?;
+    let name = registry::source_name(&arguments.source)?;
     let scratch = env::temp_dir();
-    given::must_exist(&arguments.source, name.path())?;
-    let source = name.open(&scratch).map_err(|error| {
-        Failure::build(error)
-            .hint("`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
-    })?;
+    let source = registry::open_source(&name, &arguments.source, &scratch, KINDS)?;
     let tag = arguments.tag.as_deref().or(name.tag());
     let image = SelectedImage::select(&source, tag, arguments.platform.as_ref())
         .map_err(|error| selection_failure(error, &arguments.source))?;

@@ -1,6 +1,7 @@
 //! `imgbuild copy`: an image or index from one place to others, as it is.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -19,7 +20,8 @@ use crate::args::CopyArguments;
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
-use crate::ui::Ui;
+use crate::progress::{Moved, Work};
+use crate::ui::{Ui, bytes_text, count_text};
 
 mod source;
 
@@ -36,11 +38,18 @@ impl Found {
     pub(super) fn size(&self) -> u64 {
         self.parcel.blobs().iter().map(|blob| blob.size).sum()
     }
+
+    /// Whether bytes of it have to be fetched.
+    fn is_remote(&self) -> bool {
+        let mut blobs = self.parcel.blobs().iter();
+        blobs.any(|blob| blob.content.origin().is_some())
+    }
 }
 
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let source = registry::reference(&arguments.source)?;
     let (here, targets) = destinations(&arguments.destinations, arguments.json)?;
+    check_digest_file(arguments.digest_file.as_deref())?;
     let interrupted = interrupt::watch()?;
     // A credential of the command line is for where it writes to, if that is
     // a registry: leave to read is given more freely.
@@ -110,14 +119,27 @@ pub(super) fn deliver(
     ui: &mut Ui,
 ) -> Result<Vec<Push>> {
     registries.reach(targets)?;
-    ui.start_progress(found.size() * (here.len() + targets.len()) as u64);
+    let (is_remote, size) = (found.is_remote(), found.size());
+    let work = if is_remote {
+        Work::Copying
+    } else {
+        Work::Writing
+    };
+    if is_remote && !here.is_empty() {
+        let count = count_text(found.parcel.blobs().len(), "blob");
+        ui.status(&format!("fetching {count}, {}", bytes_text(size)));
+    }
+    for blob in found.parcel.blobs() {
+        ui.expect_received(blob.digest, blob.size);
+    }
     let follow = |progress: Progress<'_>| {
         if let Progress::Written { bytes } = progress {
-            ui.advance(bytes);
+            ui.advance(Moved::Written, bytes);
         }
     };
     let monitor = Monitor::new(&follow, interrupted);
     for destination in here {
+        ui.start_progress(work, size);
         write(found, destination, sync, monitor, ui)?;
     }
     let pushes = registries.push(&found.parcel, targets, None)?;
@@ -135,9 +157,9 @@ pub(super) fn destinations<'a>(
 ) -> Result<(Vec<Destination>, Vec<Reference>)> {
     let (mut here, mut targets) = (Vec::new(), Vec::new());
     for output in outputs {
-        match output {
-            Output::Here(destination) => here.push(destination.clone()),
-            Output::Registry(reference) => targets.push(registry::target(reference)?),
+        here.extend(output.here()?);
+        if let Output::Registry(reference) = output {
+            targets.push(registry::target(reference)?);
         }
     }
     let to_output = here
@@ -161,6 +183,13 @@ pub(super) fn destinations<'a>(
         destination.check()?;
     }
     Ok((here, targets))
+}
+
+/// Checks that a digest could be written: in the end it is too late.
+pub(super) fn check_digest_file(path: Option<&Path>) -> Result<()> {
+    // What an archive needs to be written, any file needs.
+    let file = path.map(|path| Destination::Archive(path.to_path_buf()));
+    Ok(file.map_or(Ok(()), |file| file.check())?)
 }
 
 pub(super) fn from_registry(

@@ -9,12 +9,13 @@ mod monitor;
 mod name;
 mod update;
 
-use std::fmt;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use fs_err as fs;
 use imgbuild_oci::cache::CacheSource;
+use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
@@ -35,8 +36,13 @@ use crate::interrupt;
 use crate::ui::{Ui, bytes_text, count_text};
 
 pub(crate) use hints::hints;
-pub(crate) use name::{ImageSource, Output, TRANSPORT, reference};
+pub(crate) use name::{
+    ImageSource, Output, TRANSPORT, must_exist, open_source, reference, source_name,
+};
 pub(crate) use update::check_update;
+
+/// The registry of names without one.
+const DOCKER_HUB: &str = "docker.io";
 
 /// How many blobs are sent or received at a time.
 pub(crate) const PARALLEL_BLOBS: usize = 4;
@@ -51,9 +57,16 @@ pub(crate) fn target(reference: &Reference) -> Result<Reference> {
         None => Ok(reference.clone()),
         Some(_) => {
             let failure = Failure::command_line(format!(
-                "cannot push to `{TRANSPORT}{reference}`: an image cannot be told its digest"
+                "cannot push to `{TRANSPORT}{reference}`: a push gives a tag, and the digest follows from what is pushed"
             ));
-            Err(failure.hint("leave out what follows `@`"))
+            let tagged = reference.tag().and_then(|tag| reference.with_tag(tag));
+            let name = tagged.map_or_else(
+                || format!("{}/{}:TAG", reference.registry(), reference.repository()),
+                |tagged| tagged.to_string(),
+            );
+            Err(failure.hint(format!(
+                "name a tag alone, as `{TRANSPORT}{name}`; a copy keeps the digest, which can be pulled by then"
+            )))
         }
     }
 }
@@ -116,14 +129,14 @@ impl Registries {
         given::all_must_exist(
             named.map(|path| (format!("--ca-file {}", path.display()), path.as_path())),
         )?;
-        let certificates = flags.ca_file.as_ref().map(fs::read).transpose();
+        let certificates = flags.ca_file.as_deref().map(read_certificates);
         let given = match primary {
             Some(_) => credentials::given(flags)?,
             None => None,
         };
         Ok(Self {
             flags: flags.clone(),
-            certificates: certificates.map_err(Failure::build)?,
+            certificates: certificates.transpose()?,
             given: primary.map(str::to_owned).zip(given),
             monitor: Arc::new(monitor::Watcher::new(ui.clone(), Arc::clone(interrupted))),
             ui: ui.clone(),
@@ -168,7 +181,7 @@ impl Registries {
             ..ClientOptions::default()
         };
         let client = Client::connect(registry, &options, &self.monitor);
-        let client = Arc::new(client?);
+        let client = Arc::new(client.map_err(|error| failed_at(of, error))?);
         let entry = (registry.to_owned(), credential, Arc::clone(&client));
         known.push(entry);
         Ok(client)
@@ -216,7 +229,7 @@ impl Registries {
                     // What is there will be replaced, whatever is wrong with it.
                     Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
                     Err(error) if error.is_not_found() => self.warn_of(&error),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(failed_at(reference, error)),
                 }
             }
         }
@@ -233,30 +246,40 @@ impl Registries {
     ) -> Vec<CacheSource> {
         let mut sources = Vec::new();
         for reference in references {
-            let name = format!("{TRANSPORT}{reference}");
-            let ui = self.ui.clone();
-            let warn = |reason: &dyn fmt::Display| {
-                ui.warning(&format!("cannot use `--cache-from {name}`: {reason}"));
-            };
-            let repository = match self.repository(reference, Access::Pull) {
-                Ok(repository) => repository,
+            match self.layers_of_cache(reference, platform, by_descriptor) {
+                Ok(source) => sources.extend(source),
                 Err(failure) => {
-                    warn(&failure);
-                    continue;
+                    let what = format!("cannot use `--cache-from {TRANSPORT}{reference}`");
+                    self.ui.warning_of(&what, &failure);
                 }
-            };
-            let digest = reference.digest().map(ToString::to_string);
-            let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
-            match pull::layers(&repository, wanted, platform) {
-                Ok(Some(layers)) => {
-                    let name = reference.to_string();
-                    sources.push(CacheSource::of_layers(name, layers, by_descriptor));
-                }
-                Ok(None) => warn(&format!("there is no image for {platform}")),
-                Err(error) => warn(&Failure::from(error)),
             }
         }
         sources
+    }
+
+    /// Finds the layers of one image. That there is none is nothing to warn
+    /// of: so begins every repository, and every platform of an index.
+    fn layers_of_cache(
+        &mut self,
+        reference: &Reference,
+        platform: &Platform,
+        by_descriptor: bool,
+    ) -> Result<Option<CacheSource>> {
+        let repository = self.repository(reference, Access::Pull)?;
+        let digest = reference.digest().map(ToString::to_string);
+        let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
+        if let Some(layers) = pull::layers(&repository, wanted, platform)? {
+            let name = reference.to_string();
+            return Ok(Some(CacheSource::of_layers(name, layers, by_descriptor)));
+        }
+        let lacks = match repository.manifest_digest(wanted)? {
+            Some(_) => format!("has no image for {platform} yet"),
+            None => "is not there yet".to_owned(),
+        };
+        let name = format!("{TRANSPORT}{reference}");
+        let text = format!("no layers from `--cache-from {name}`: it {lacks}");
+        self.ui.status(&text);
+        Ok(None)
     }
 
     fn warn_of(&self, error: &Error) {
@@ -311,11 +334,15 @@ impl Registries {
                 mount_from: &near,
                 sent: sent.filter(|_| pushes.is_empty()),
             };
-            let pushed = push(&repository, parcel, options).inspect_err(|_| {
+            let is_next = options.sent.is_none();
+            self.ui.start_sending(parcel, is_next);
+            let pushed = push(&repository, parcel, options);
+            let pushed = pushed.map_err(|error| {
                 // They stay, so they are not left unsaid.
                 for push in &pushes {
                     Push::report(push, &self.ui);
                 }
+                failed_at(first, error)
             })?;
             sent_to.push(first.clone());
             pushes.push(Push {
@@ -326,6 +353,29 @@ impl Registries {
         }
         Ok(pushes)
     }
+}
+
+/// Reads what `--ca-file` names.
+fn read_certificates(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| {
+        let (path, reason) = (path.display(), error.kind());
+        let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
+        failure.hint("it takes a PEM file with the certificate of the registry's authority")
+    })
+}
+
+/// A failure at the registry of a reference. Not everybody knows which one a
+/// name without any means.
+pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
+    let is_of_hub = reference.registry() == DOCKER_HUB && !matches!(error, Error::Interrupted);
+    let failure = Failure::from(error);
+    if !is_of_hub {
+        return failure;
+    }
+    failure.hint(format!(
+        "`{}` means `{reference}`: a name without a registry is one of Docker Hub; another registry stands first, as in `ghcr.io/me/app`",
+        reference.familiar()
+    ))
 }
 
 /// Prepares for the registries of a build, and for signals while they are
@@ -383,19 +433,22 @@ impl Push {
         ));
     }
 
-    /// The same for programs, one object for each name.
+    /// The same for programs, one object for each name. What was done for all
+    /// names of the repository is said of the first, so that sums are right.
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
         let pushed = &self.pushed;
-        let one = |reference: &Reference| {
+        let one = |(number, reference): (usize, &Reference)| {
+            let is_first = number == 0;
+            let count = |count: usize| if is_first { count } else { 0 };
             let tag = reference.tag().unwrap_or_default();
             let mut value = json!({
                 "reference": reference,
                 "digest": pushed.digest,
                 "unchanged": pushed.unchanged.iter().any(|one| one == tag),
-                "uploaded": pushed.uploaded,
-                "uploadedBytes": pushed.uploaded_bytes,
-                "mounted": pushed.mounted,
-                "present": pushed.present,
+                "uploaded": count(pushed.uploaded),
+                "uploadedBytes": if is_first { pushed.uploaded_bytes } else { 0 },
+                "mounted": count(pushed.mounted),
+                "present": count(pushed.present),
             });
             if let Some(updated) = self.updated_tag(tag) {
                 value["unchanged"] = updated.is_unchanged.into();
@@ -406,7 +459,23 @@ impl Push {
             }
             value
         };
-        self.references.iter().map(one).collect()
+        self.references.iter().enumerate().map(one).collect()
+    }
+
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// Whether its names have indexes that may hold more.
+    pub(crate) fn is_added_to_indexes(&self) -> bool {
+        !self.updated.is_empty()
+    }
+
+    /// Returns the index that a name has now, if it was added to one.
+    pub(crate) fn index_of(&self, reference: &Reference) -> Option<Digest> {
+        let is_here = self.references.contains(reference);
+        let updated = self.updated_tag(reference.tag()?).filter(|_| is_here);
+        updated.map(|updated| updated.digest)
     }
 
     fn updated_tag(&self, tag: &str) -> Option<&Updated> {

@@ -33,8 +33,6 @@ pub(crate) struct Summary {
     files: usize,
     /// The bytes of all layers' tars.
     pub(crate) tar_bytes: u64,
-    /// The bytes of the base image's layers.
-    pub(crate) base_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
     findings: Vec<Finding>,
@@ -63,10 +61,6 @@ impl Summary {
             tar_bytes: layers()
                 .map(imgbuild_oci::changeset::Changeset::tar_size)
                 .sum(),
-            base_bytes: plan
-                .base()
-                .map(|base| base.layers().iter().map(|layer| layer.size).sum())
-                .unwrap_or_default(),
             left_out: left_out
                 .map(|left| {
                     let path = escaped(left.path.as_os_str().as_bytes());
@@ -93,6 +87,18 @@ pub(crate) struct Result<'a> {
 }
 
 impl Result<'_> {
+    /// Returns what the image is called where it is: a name that was made from
+    /// the release's own is none in a registry that was given another.
+    fn names(&self) -> Vec<String> {
+        let is_only_pushed = self.destinations.is_empty() && self.loaded.is_empty();
+        let pushed = self.pushes.iter().flat_map(Push::references);
+        let pushed: Vec<String> = pushed.map(Reference::familiar).collect();
+        match is_only_pushed && !pushed.is_empty() {
+            true => pushed,
+            false => self.references.iter().map(Reference::familiar).collect(),
+        }
+    }
+
     /// Returns every image with its summary.
     fn images(&self) -> Vec<(&Image, &Summary)> {
         match self.made {
@@ -164,8 +170,7 @@ fn advice(warning: &Warning) -> Option<&'static str> {
 
 /// Says what was made, in a line for each image, and what was left out.
 pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
-    let names: Vec<String> = result.references.iter().map(Reference::familiar).collect();
-    let names = names.join("`, `");
+    let names = result.names().join("`, `");
     for (image, summary) in result.images() {
         for line in &summary.left_out {
             ui.detail(line);
@@ -185,7 +190,12 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
     }
     if let Made::Images(images) = result.made {
         let count = count_text(images.images().len(), "image");
-        ui.status(&format!("index `{names}` of {count}"));
+        // What the names have then is an index of more.
+        let is_added_to = result.pushes.iter().any(Push::is_added_to_indexes);
+        ui.status(&match is_added_to {
+            true => format!("{count}, added to the indexes of `{names}`"),
+            false => format!("index `{names}` of {count}"),
+        });
     }
 }
 

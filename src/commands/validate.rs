@@ -8,25 +8,19 @@ use imgbuild_oci::selection::is_called;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
-use super::{given, options};
+use super::{options, registry};
 use crate::args::ValidateArguments;
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::{Ui, count_text};
 
+/// What can be validated.
+const KINDS: &str = "`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
+
 pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
-    let name: SourceName =
-        arguments
-            .source
-            .parse()
-            .map_err(|error: imgbuild_oci::source::ParseSourceNameError| {
-                Failure::command_line(error.to_string())
-            })?;
-    given::must_exist(&arguments.source, name.path())?;
-    let source = name.open(&env::temp_dir()).map_err(|error| {
-        Failure::build(error)
-            .hint("`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout")
-    })?;
+    let text = &arguments.source;
+    let name = registry::source_name(text)?;
+    let source = registry::open_source(&name, text, &env::temp_dir(), KINDS)?;
     check_tag(&name, &source)?;
     let violations = validate(&source, options::threads(arguments.threads));
     if arguments.json {

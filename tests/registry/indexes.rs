@@ -177,3 +177,59 @@ fn processes_that_add_to_one_tag_at_once_all_end_in_it() {
         serde_json::json!(["linux/386", "linux/amd64", "linux/arm64"])
     );
 }
+
+#[test]
+fn several_platforms_of_one_run_are_added_each_with_a_tag_of_its_own() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let sandbox = sandbox();
+    let registry = Registry::plain(&sandbox);
+    let all = releases(&sandbox);
+    let whole = build(&sandbox, &all, &["--tag", "x", "--output", "oci:whole"]);
+    let name = |tag: &str| format!("{}/me/app:{tag}", registry.name());
+    let (first, second) = (name("1"), name("2"));
+    let more = ["--push", "--update-index", "--tag", &first, "--json"];
+    drop(build(&sandbox, &all[2..], &more));
+
+    // In the order in which they were given, the second tag comes first.
+    let more = [
+        &["--tag", &second][..],
+        &more,
+        &["--index-digest-file=index", "--digest-file=built"],
+    ];
+    let words = all[..2].iter().map(String::as_str).chain(BARE);
+    let words: Vec<&str> = words.chain(more.concat()).collect();
+    let outcome = sandbox.run(words).success();
+    let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let file = |name: &str| fs_err::read_to_string(sandbox.path(name)).unwrap();
+    let digest = json["digest"].as_str().unwrap();
+    assert_eq!(file("built").trim_end(), digest);
+    let pushed = json["pushed"].as_array().unwrap();
+    let index = |number: usize| pushed[number]["index"]["digest"].as_str().unwrap();
+    assert_eq!(index(0), whole);
+    assert_eq!(index(1), digest, "there was nothing under the second tag");
+    assert_eq!(file("index").trim_end(), index(1));
+    // What was sent is said once, not for each tag.
+    let sent = pushed
+        .iter()
+        .map(|one| one["uploadedBytes"].as_u64().unwrap());
+    assert!(pushed[0]["uploaded"].as_u64() > Some(0));
+    assert_eq!(pushed[1]["uploaded"], 0);
+    assert!(sent.sum::<u64>() < json["sentBytes"].as_u64().unwrap());
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains(&format!(
+            "2 images, added to the indexes of `{first}`, `{second}`"
+        )),
+        "{text}"
+    );
+
+    // Each image alone.
+    for (platform, manifest) in PLATFORMS.iter().zip(json["manifests"].as_array().unwrap()) {
+        let tag = format!("1-{}", platform.replace('/', "-"));
+        let source = format!("docker://{}", name(&tag));
+        let words = ["copy", "--no-sync", &source, "oci:alone:x"];
+        assert_eq!(run(&sandbox, &words), manifest["digest"].as_str().unwrap());
+    }
+}

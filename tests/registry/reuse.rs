@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use fs_err as fs;
-use imgbuild_testing::registry::Behavior;
+use imgbuild_testing::registry::{Answer, Behavior, Fault};
 use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 use serde_json::Value;
 
@@ -78,6 +78,21 @@ impl Bench {
             .to_owned()
     }
 
+    /// What a build here says and makes, with the layers of `source`.
+    fn build_with_cache(&self, source: &str) -> (String, String) {
+        let all = [
+            "--output",
+            "oci:here",
+            "--tag",
+            "x/y:1",
+            "--cache-from",
+            source,
+        ];
+        let outcome = self.sandbox.run(words("release", &all)).success();
+        let digest = outcome.stdout_text().trim_end().to_owned();
+        (outcome.stderr_text().to_owned(), digest)
+    }
+
     /// Builds into a layout here, with the layers of `origin` where they fit, and
     /// validates it; the image is the one that is built without them.
     fn build_here(&self, origin: &str) -> Outcome {
@@ -130,7 +145,7 @@ fn an_unchanged_release_costs_a_handful_of_small_requests() {
         outcome.report()
     );
     assert_eq!(
-        outcome.stderr_text().matches("(cached)").count() as u64,
+        outcome.stderr_text().matches("(in the registry)").count() as u64,
         layers
     );
     for request in bench.registry.requests() {
@@ -153,7 +168,10 @@ fn what_imgbuild_has_written_is_known_by_one_layer_that_is_made_again() {
     assert!(layers > 3, "{}", outcome.report());
     // A ping, two documents, a look at the tag.
     assert_eq!(number(&second, "requests"), 4, "{}", outcome.report());
-    assert_eq!(outcome.stderr_text().matches("(cached)").count(), layers);
+    assert_eq!(
+        outcome.stderr_text().matches("(in the registry)").count(),
+        layers
+    );
     let changed = bench.sandbox.path("release/b/data");
     fs::write(&changed, noise(17_000_001)).unwrap();
     let (third, outcome) = bench.push("me/app", &[]);
@@ -168,7 +186,7 @@ fn one_layer_made_again_shows_that_another_level_made_all() {
     drop(bench.push("me/app", &["--compression", "gzip:9"]));
     let (result, outcome) = bench.push("me/app", &[]);
     let text = outcome.stderr_text();
-    assert!(!text.contains("(cached)"), "{}", outcome.report());
+    assert!(!text.contains("(in the registry)"), "{}", outcome.report());
     assert_eq!(bench.looks(), 0, "{}", outcome.report());
     assert_eq!(result["digest"], bench.digest_alone().as_str());
 }
@@ -228,7 +246,7 @@ fn a_layer_that_is_not_as_we_would_write_it_is_not_taken() {
     drop(bench.push("me/app", &["--compression", "gzip:9"]));
     let (result, outcome) = bench.push("me/app", &[]);
     assert!(
-        !outcome.stderr_text().contains("(cached)"),
+        !outcome.stderr_text().contains("(in the registry)"),
         "{}",
         outcome.report()
     );
@@ -269,12 +287,51 @@ fn an_image_that_has_lost_its_config_can_be_replaced() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_had_is_a_warning() {
+fn a_cache_that_is_not_there_yet_is_said_and_one_that_is_refused_a_warning() {
     let bench = Bench::new();
-    let outcome = bench.build_here(&format!("docker://{}", bench.name("no/such")));
+    let missing = format!("docker://{}", bench.name("no/such"));
+    let (text, digest) = bench.build_with_cache(&missing);
+    let expected = format!("no layers from `--cache-from {missing}`: it is not there yet\n");
+    assert!(text.contains(&expected), "{text}");
+    assert!(!text.contains("warning"), "{text}");
+    assert_eq!(digest, bench.digest_alone());
+
+    drop(bench.push("me/app", &[]));
+    let image = format!("docker://{}", bench.name("me/app"));
+    let source = format!("docker://{}", bench.name("me/index"));
+    let create = ["index", "create", &source, &image];
+    drop(bench.sandbox.run(create).success());
+    let name = bench.name("me/other");
+    let words = [
+        "--release=release",
+        "--push",
+        "--tag",
+        &name,
+        "--cache-from",
+        &source,
+        "--platform=linux/s390x",
+        "--runtime=none",
+        "--check=off",
+        "--no-entrypoint",
+    ];
+    let outcome = bench.sandbox.run(words).success();
     let text = outcome.stderr_text();
     assert!(
-        text.contains("warning: cannot use `--cache-from docker://"),
+        text.contains("it has no image for linux/s390x yet"),
         "{text}"
     );
+
+    let refusal = Fault::Answer(Answer::new(403));
+    bench.registry.fail(usize::MAX, "GET", "/no/such/", refusal);
+    let (text, digest) = bench.build_with_cache(&missing);
+    let expected =
+        format!("warning: cannot use `--cache-from {missing}`: cannot read the manifest");
+    assert!(text.contains(&expected), "{text}");
+    assert!(text.contains("403 Forbidden"), "{text}");
+    assert!(
+        text.contains("\nhint: these credentials may not read there"),
+        "{text}"
+    );
+    assert!(!text.contains("error: "), "{text}");
+    assert_eq!(digest, bench.digest_alone());
 }

@@ -54,6 +54,17 @@ pub struct ParseDestinationError {
     reason: &'static str,
 }
 
+/// The reason for transports of other tools.
+const UNKNOWN_TRANSPORT: &str = "no image is written by this transport";
+
+impl ParseDestinationError {
+    /// Whether the text begins with the transport of another tool.
+    #[must_use]
+    pub fn is_of_transport(&self) -> bool {
+        self.reason == UNKNOWN_TRANSPORT
+    }
+}
+
 impl FromStr for Destination {
     type Err = ParseDestinationError;
 
@@ -80,9 +91,9 @@ impl FromStr for Destination {
                 let (directory, tag) = split_tag(rest).map_err(error)?;
                 Ok(Self::Layout(path(directory)?, tag))
             }
-            Some((transport, _)) if is_foreign_transport(transport) => Err(error(
-                "imgbuild writes `docker-archive:FILE`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`",
-            )),
+            Some((transport, _)) if is_foreign_transport(transport) => {
+                Err(error(UNKNOWN_TRANSPORT))
+            }
             _ => {
                 let plain = path(text)?;
                 if is_foreign_archive_name(text) {
@@ -194,7 +205,7 @@ impl Destination {
             Self::Layout(path, _) => check_layout(path),
             Self::Archive(path) | Self::OciArchive(path, _) | Self::CompressedArchive(path) => {
                 let parent = parent_of(path);
-                fs::read_dir(parent).map_err(Error::File)?;
+                check_parent(path, parent)?;
                 let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file());
                 if let Err(error) = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK)
                     && !is_special
@@ -209,6 +220,23 @@ impl Destination {
             Self::StandardOutput => Ok(()),
         }
     }
+}
+
+/// Checks that the directory of a file is one that can be read.
+fn check_parent(path: &Path, parent: &Path) -> Result<()> {
+    let Err(error) = fs::read_dir(parent) else {
+        return Ok(());
+    };
+    let problem = match error.kind() {
+        io::ErrorKind::NotFound => "does not exist",
+        io::ErrorKind::NotADirectory => "is none",
+        _ => return Err(Error::File(error)),
+    };
+    Err(Error::Parent {
+        path: path.to_path_buf(),
+        parent: parent.to_path_buf(),
+        problem,
+    })
 }
 
 impl fmt::Display for Destination {

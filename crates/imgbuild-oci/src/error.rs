@@ -52,6 +52,17 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A file has no directory to be written in.
+    #[error("cannot write `{}`: its directory `{}` {problem}", path.display(), parent.display())]
+    Parent {
+        /// The file.
+        path: PathBuf,
+        /// What should be its directory.
+        parent: PathBuf,
+        /// What is wrong with that.
+        problem: &'static str,
+    },
+
     /// Bytes that were set aside could not be read or written.
     #[error("cannot keep a layer's bytes in the scratch directory `{}`", directory.display())]
     Scratch {

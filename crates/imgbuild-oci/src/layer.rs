@@ -181,6 +181,13 @@ impl Layer {
         self.is_reused
     }
 
+    /// Returns whether it is only known by what a registry says of it, which
+    /// has its bytes.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.bytes, LayerBytes::Remote { .. })
+    }
+
     /// A plain layer; `record` has said what it is, unless it has been read.
     fn plain(
         changeset: &Arc<Changeset>,

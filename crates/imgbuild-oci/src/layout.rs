@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::{self, Layer};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Progress};
 use crate::new_file::{NewFile, parent_of, write_error};
 use crate::parcel::{ParcelBlob, copy_together};
 use crate::reference::Reference;
@@ -240,6 +240,7 @@ impl Update<'_> {
             file.write_all(bytes)
                 .map_err(|source| write_error(path, source))
         })
+        .map(drop)
     }
 
     /// Adds the blob of a layer: under a name of the file that it lies in, if
@@ -251,16 +252,21 @@ impl Update<'_> {
             return Ok(());
         }
         let sink_error = |source| write_error(&path, source);
-        self.add_blob(layer.digest(), layer.size(), |file| {
+        let is_added = self.add_blob(layer.digest(), layer.size(), |file| {
             layer.write_to(file, &sink_error, monitor)
-        })
+        })?;
+        report_unless(is_added, layer.size(), monitor);
+        Ok(())
     }
 
     /// Adds the blobs that are not there, several at a time.
     fn add_blobs(&mut self, blobs: &[ParcelBlob], monitor: Monitor<'_>) -> Result<()> {
         let path = |blob: &ParcelBlob| self.path.join(blob_name(blob.digest));
         let is_missing = |blob: &&ParcelBlob| !has_size(&path(blob), blob.size);
-        let missing: Vec<&ParcelBlob> = blobs.iter().filter(is_missing).collect();
+        let (missing, found): (Vec<_>, Vec<_>) = blobs.iter().partition(is_missing);
+        for blob in found {
+            report_unless(false, blob.size, monitor);
+        }
         let added = Mutex::new(Vec::new());
         let threads = self.manner.threads;
         let copied = copy_together(&missing, threads, monitor, &|_, blob, monitor| {
@@ -280,20 +286,21 @@ impl Update<'_> {
         copied
     }
 
-    /// Adds a blob unless one of its name and size is there.
+    /// Adds a blob unless one of its name and size is there; returns whether
+    /// it has.
     fn add_blob(
         &mut self,
         digest: Digest,
         size: u64,
         write: impl FnOnce(&mut std::fs::File) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let path = self.path.join(blob_name(digest));
         if has_size(&path, size) {
-            return Ok(());
+            return Ok(false);
         }
         self.replace(&path, write)?;
         self.added.push(path);
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a file beside its final name, then renames it.
@@ -321,6 +328,13 @@ impl Update<'_> {
         })?;
         self.added.clear();
         sync_directory(self.path, self.manner.sync)
+    }
+}
+
+/// Counts what was there already.
+fn report_unless(is_added: bool, bytes: u64, monitor: Monitor<'_>) {
+    if !is_added {
+        monitor.report(Progress::Written { bytes });
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Progress<'a> {
     },
     /// A layer is finished: its digest is known.
     Layer(&'a crate::layer::Layer),
-    /// Bytes were written to a destination.
+    /// Bytes were written to a destination, or found there.
     Written {
         /// How many.
         bytes: u64,

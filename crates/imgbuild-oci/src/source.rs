@@ -6,7 +6,7 @@
 //! Nothing is unpacked to disk.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +84,17 @@ impl Source {
     ///
     /// When it cannot be read, or is neither.
     pub fn open(path: &Path, scratch: &Path) -> Result<Self, SourceError> {
-        let metadata = fs_err::metadata(path).map_err(SourceError::File)?;
+        let metadata = fs_err::metadata(path).map_err(|error| {
+            let path = path.to_owned();
+            match error.kind() {
+                io::ErrorKind::NotFound => SourceError::NotFound { path },
+                // Without the words of the call.
+                kind => SourceError::Inaccessible {
+                    path,
+                    source: kind.into(),
+                },
+            }
+        })?;
         if metadata.is_dir() {
             return LayoutSource::open(path).map(Self::Layout);
         }

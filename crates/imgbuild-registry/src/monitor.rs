@@ -52,6 +52,13 @@ pub enum Event<'a> {
         /// How it got there.
         fate: Fate<'a>,
     },
+    /// Another run is adding to the same index, and has to end before this one.
+    Waiting {
+        /// The tag under which it has announced itself.
+        place: &'a str,
+        /// How long it is waited for at most.
+        most: Duration,
+    },
     /// Something failed that may succeed later.
     Retry {
         /// What failed.

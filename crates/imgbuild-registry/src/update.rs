@@ -9,11 +9,12 @@
 //!
 //! A run does, in this order:
 //!
-//! 1. write an announcement under `TAG-OS-ARCHITECTURE`;
-//! 2. read the index, and write it with its own image;
-//! 3. put its own image in the place of the announcement;
+//! 1. write an announcement under `TAG-OS-ARCHITECTURE`, for each image that it
+//!    brings;
+//! 2. read the index, and write it with its own images;
+//! 3. put each of its images in the place of its announcement;
 //! 4. wait until every other announcement that it finds is gone;
-//! 5. read the index again, and start anew if its image is not in it.
+//! 5. read the index again, and start anew if its images are not in it.
 //!
 //! A write that takes an image away has read the index before the image was
 //! written, so its announcement was there at step 4 of that image's run, which
@@ -21,6 +22,7 @@
 //!
 //! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 
 use crate::error::{Error, Problem, Result, Step};
-use crate::monitor::{Monitor, check};
+use crate::monitor::{Event, Monitor, check};
 use crate::pull;
 use crate::push::lacks_blobs;
 use crate::repository::{Manifest, Repository};
@@ -105,14 +107,13 @@ pub fn update_index(
     repository: &Repository,
     tag: &str,
     own: &PlatformIndex,
-    root: &Document,
+    parcel: &Parcel,
 ) -> Result<Updated> {
     let update = Update {
         repository,
         tag,
         own,
-        root,
-        place: place(tag, own),
+        places: places(tag, own, parcel),
     };
     if let Some(found) = update.read()?
         && found.index.contains(own)
@@ -121,10 +122,11 @@ pub fn update_index(
     }
     let monitor = repository.client().monitor();
     for round in 0..ROUNDS {
-        let announcement = update.announce()?;
+        let announcement = update.announcement_of_own();
+        update.announce(&announcement)?;
         let written = update.write();
         // Also after a failure: nobody needs to wait for this run.
-        let withdrawn = update.withdraw(announcement);
+        let withdrawn = update.withdraw(announcement.digest);
         written.and(withdrawn)?;
         update.wait_for_others()?;
         if let Some(found) = update.read()?
@@ -148,9 +150,22 @@ fn wait_after(round: u32, random: u64) -> Duration {
     half + half * u32::try_from(random % 1001).unwrap_or_default() / 1000
 }
 
-fn place(tag: &str, own: &PlatformIndex) -> Option<String> {
-    let platforms = own.platforms();
-    platform_tag(tag, platforms.first()?.platform())
+/// Returns the tag of each image of an index, with the image.
+fn places<'a>(
+    tag: &str,
+    own: &PlatformIndex,
+    parcel: &'a Parcel,
+) -> BTreeMap<String, &'a Document> {
+    let document = |digest: Digest| {
+        let mut documents = parcel.documents().iter().chain([parcel.root()]);
+        documents.find(|one| one.digest == digest)
+    };
+    let listed = own.listed().into_iter();
+    let places = listed.filter_map(|listed| {
+        let place = platform_tag(tag, listed.platform()?.platform())?;
+        Some((place, document(listed.digest())?))
+    });
+    places.collect()
 }
 
 /// What a tag names now.
@@ -165,9 +180,8 @@ struct Update<'a> {
     repository: &'a Repository,
     tag: &'a str,
     own: &'a PlatformIndex,
-    root: &'a Document,
-    /// The tag of the announcement.
-    place: Option<String>,
+    /// The tags of the announcements, and the images that come there.
+    places: BTreeMap<String, &'a Document>,
 }
 
 impl Update<'_> {
@@ -221,32 +235,45 @@ impl Update<'_> {
         self.repository.client().problem(&step, name, problem)
     }
 
-    /// Says that this run is about to write; returns what it has said.
-    fn announce(&self) -> Result<Option<Digest>> {
-        let Some(place) = &self.place else {
-            return Ok(None);
-        };
+    /// What this run says of itself.
+    fn announcement_of_own(&self) -> Document {
         let mut announcement = self.own.clone();
         // Told apart from every other one, so that it is seen when it goes.
         let number = format!("{:016x}", self.monitor().random());
         announcement
             .annotations
             .insert(ANNOUNCEMENT.to_owned(), number);
-        let document = announcement.to_document();
-        self.put(place, &document)?;
-        Ok(Some(document.digest))
+        announcement.to_document()
     }
 
-    /// Puts the image itself where the announcement was, unless somebody else
-    /// has put something there.
-    fn withdraw(&self, announcement: Option<Digest>) -> Result<()> {
-        let (Some(place), Some(announcement)) = (&self.place, announcement) else {
-            return Ok(());
-        };
-        if self.repository.manifest_digest(place)? != Some(announcement) {
-            return Ok(());
+    /// Says that this run is about to write; in all places or, when that
+    /// fails, in none.
+    fn announce(&self, announcement: &Document) -> Result<()> {
+        for (number, place) in self.places.keys().enumerate() {
+            if let Err(error) = self.put(place, announcement) {
+                if number > 0 {
+                    // The first failure is the one to tell.
+                    drop(self.withdraw(announcement.digest));
+                }
+                return Err(error);
+            }
         }
-        self.put(place, self.root)
+        Ok(())
+    }
+
+    /// Puts each image itself where the announcement was, unless somebody else
+    /// has put something there. The first failure is told, when all has been
+    /// tried.
+    fn withdraw(&self, announcement: Digest) -> Result<()> {
+        let mut outcome = Ok(());
+        for (place, image) in &self.places {
+            let withdrawn = match self.repository.manifest_digest(place) {
+                Ok(found) if found == Some(announcement) => self.put(place, image),
+                found => found.map(drop),
+            };
+            outcome = outcome.and(withdrawn);
+        }
+        outcome
     }
 
     fn put(&self, tag: &str, document: &Document) -> Result<()> {
@@ -307,12 +334,18 @@ impl Update<'_> {
     /// Waits until each announcement that is there now is gone.
     fn wait_for_others(&self) -> Result<()> {
         let others = Platform::known().filter_map(|platform| platform_tag(self.tag, &platform));
-        let others = others.filter(|place| Some(place) != self.place.as_ref());
+        let others = others.filter(|place| !self.places.contains_key(place));
         let mut pending = self.announced(&others.collect::<Vec<_>>())?;
         let start = self.monitor().now();
+        let mut has_told = false;
         while !pending.is_empty() && self.monitor().now().saturating_sub(start) < PATIENCE {
             self.monitor().wait(LOOK_AGAIN);
             check(self.monitor())?;
+            if let Some((place, _)) = pending.first().filter(|_| !has_told) {
+                let most = PATIENCE;
+                self.monitor().report(Event::Waiting { place, most });
+                has_told = true;
+            }
             let places: Vec<String> = pending.iter().map(|(place, _)| place.clone()).collect();
             let still = self.announced(&places)?;
             // Another one in its place means that the first has gone.

@@ -17,6 +17,7 @@ use imgbuild_registry::repository::Repository;
 
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries};
 use crate::failure::{Failure, Kind, Result};
+use crate::progress::Work;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// The blobs of one repository, here and there.
@@ -83,7 +84,10 @@ impl Shelf {
         }
         let bytes = missing.iter().map(|(_, size)| size).sum();
         self.say(missing.len(), bytes);
-        self.ui.start_progress(bytes);
+        self.ui.start_progress(Work::Fetching, bytes);
+        for (digest, size) in &missing {
+            self.ui.expect_received(*digest, *size);
+        }
         let fetched = self.fetch_all(&missing);
         self.ui.finish_progress();
         fetched.map(|()| missing.len())
@@ -174,7 +178,7 @@ impl ShelfBlob {
     fn fetch(&self) -> Result<File> {
         let repository = self.shelf.repository()?;
         self.shelf.say(1, self.size);
-        self.shelf.ui.expect(self.size);
+        self.shelf.ui.expect_received(self.digest, self.size);
         let blob = (self.digest, self.size);
         self.shelf.fetch_one(&repository, blob)
     }

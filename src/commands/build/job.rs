@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::{Monitor, Progress};
@@ -23,9 +24,10 @@ use super::{Made, Planned, host_platform, raw_standard_output, scratch};
 use crate::args::BuildArguments;
 use crate::commands::load::Engine;
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Push, Registries};
-use crate::commands::report;
+use crate::commands::{registry, report};
 use crate::failure::{Failure, Result};
 use crate::printed;
+use crate::progress::Work;
 use crate::ui::Ui;
 
 /// Plans on their way to their destinations.
@@ -54,11 +56,8 @@ impl Job<'_> {
             false => None,
         };
         let summaries: Vec<_> = plans.iter().map(report::Summary::of).collect();
-        let (passes, copies) = (self.passes(), self.copies());
-        let bytes = summaries
-            .iter()
-            .map(|summary| summary.tar_bytes * passes + summary.base_bytes * copies);
-        ui.start_progress(bytes.sum());
+        let bytes = summaries.iter().map(|summary| summary.tar_bytes).sum();
+        ui.start_progress(Work::Layers, bytes);
         for planned in &plans {
             self.look_into_registries(&planned.plan)?;
         }
@@ -83,7 +82,7 @@ impl Job<'_> {
         for name in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
-        self.write_digests(&made)?;
+        self.write_digests(&made, &pushes)?;
         let result = report::Result {
             made: &made,
             references: &self.references,
@@ -119,8 +118,14 @@ impl Job<'_> {
         };
         let repository = self.registries.repository(first, Access::Push)?;
         let (made, sent) = push::send_ahead(&repository, PARALLEL_BLOBS, |ahead| {
-            let send = |layer: &Layer| ahead.send(ParcelBlob::of_layer(layer));
-            self.make(plans, &send, ui)
+            let send = |layer: &Layer| {
+                ui.expect_sent(layer.digest(), layer.size());
+                ahead.send(ParcelBlob::of_layer(layer));
+            };
+            let made = self.make(plans, &send, ui)?;
+            // What has not gone by now is what is waited for.
+            ui.start_sending(&made.to_parcel()?, false);
+            Ok::<Made, Failure>(made)
         });
         Ok((made?, Some(sent)))
     }
@@ -128,10 +133,11 @@ impl Job<'_> {
     /// Sends what was made, as far as it is not there, to where it is pushed,
     /// last of all: what is written here can be removed again.
     fn push(&mut self, made: &Made, sent: Ahead) -> Result<Vec<Push>> {
-        let sent = sent.transpose()?;
-        if self.targets.is_empty() {
+        let Some(first) = self.targets.first() else {
             return Ok(Vec::new());
-        }
+        };
+        let sent = sent.transpose();
+        let sent = sent.map_err(|error| registry::failed_at(first, error))?;
         let parcel = made.to_parcel()?;
         let (targets, sent) = (&self.targets, sent.as_ref());
         match self.arguments.output.update_index {
@@ -156,17 +162,6 @@ impl Job<'_> {
         }
         let images = PlatformImages::new(images).map_err(Failure::build)?;
         Ok(Made::Images(images))
-    }
-
-    /// How often the bytes of the layers are read or written.
-    fn passes(&self) -> u64 {
-        1 + self.copies()
-    }
-
-    /// How often the image is written.
-    fn copies(&self) -> u64 {
-        let outputs = self.destinations.len() + self.targets.len();
-        outputs as u64 + u64::from(self.arguments.output.load)
     }
 
     fn build(&self, plan: Plan, take: Take<'_>, ui: &Ui) -> Result<Image> {
@@ -208,6 +203,7 @@ impl Job<'_> {
         output: &mut (dyn Write + Send),
         ui: &Ui,
     ) -> Result<Written> {
+        ui.start_progress(Work::Writing, made.size_at(destination));
         let done = AtomicUsize::new(0);
         let follow = |progress: Progress<'_>| ui.follow(progress, 0, &done);
         let options = WriteOptions {
@@ -227,10 +223,20 @@ impl Job<'_> {
         store.filter(|_| !self.cache.reads_contents)
     }
 
-    fn write_digests(&self, made: &Made) -> Result<()> {
+    /// The digest of the index that the name given first has now.
+    fn index_digest(&self, pushes: &[Push]) -> Option<Digest> {
+        let first = self.arguments.tag.first().into_iter();
+        let mut names = first.chain(&self.targets);
+        names.find_map(|name| pushes.iter().find_map(|push| push.index_of(name)))
+    }
+
+    fn write_digests(&self, made: &Made, pushes: &[Push]) -> Result<()> {
         let output = &self.arguments.output;
         let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let mut files = vec![(&output.digest_file, made.digest())];
+        if let Some(digest) = self.index_digest(pushes) {
+            files.push((&output.index_digest_file, digest));
+        }
         if let Made::Image(image) = made {
             files.push((&output.iidfile, image.config().digest()));
         }

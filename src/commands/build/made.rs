@@ -1,10 +1,12 @@
 //! What a run has made: an image, or images with their index.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_image, write_images};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
+use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
@@ -25,6 +27,24 @@ impl Made {
         match self {
             Self::Image(image) => image.manifest().digest(),
             Self::Images(images) => images.document().digest,
+        }
+    }
+
+    /// Returns how many bytes of layers are written to a destination.
+    pub(super) fn size_at(&self, destination: &Destination) -> u64 {
+        let size = |image: &Image| image.layers().iter().map(Layer::size).sum::<u64>();
+        match self {
+            Self::Image(image) => size(image),
+            Self::Images(images) => {
+                let images = images.images().iter().map(|(_, image)| image);
+                if matches!(destination, Destination::Layout(..)) {
+                    // One image after the other; what they share is found.
+                    return images.map(size).sum();
+                }
+                let layers = images.flat_map(Image::layers);
+                let sizes = layers.map(|layer| (layer.digest(), layer.size()));
+                sizes.collect::<BTreeMap<Digest, u64>>().values().sum()
+            }
         }
     }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use imgbuild_oci::parcel::{Parcel, ParcelError, Platforms};
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::{SelectedImage, SelectionError, is_called};
-use imgbuild_oci::source::{ManifestDescriptor, ParseSourceNameError, Source, SourceName};
+use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
 
 use super::Found;
-use crate::commands::given;
 use crate::commands::not_selected::NotSelected;
+use crate::commands::registry;
 use crate::failure::{Failure, Result};
 
 /// The tag, in an index.
@@ -19,15 +19,13 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The full name, in an index.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
+/// What can be copied from here.
+const KINDS: &str = "a source here is a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
 /// Opens what the user calls `text`.
 pub(crate) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
-    let name: SourceName = text.parse().map_err(|error: ParseSourceNameError| {
-        Failure::command_line(error.to_string()).hint(SOURCES)
-    })?;
-    given::must_exist(text, name.path())?;
-    let source = Arc::new(name.open(&env::temp_dir()).map_err(Failure::build)?);
+    let name = registry::source_name(text)?;
+    let source = Arc::new(registry::open_source(&name, text, &env::temp_dir(), KINDS)?);
     let roots = source.roots().map_err(Failure::build)?;
     if roots.is_empty() {
         return without_manifest(&name, text, &source, platforms);

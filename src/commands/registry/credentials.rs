@@ -1,7 +1,7 @@
 //! Who the user is to a registry: the command line, the environment, and the
 //! files and helpers of Docker and Podman.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use fs_err as fs;
@@ -67,6 +67,14 @@ pub(super) fn are_given(flags: &RegistryFlags) -> bool {
 }
 
 fn read_password() -> Result<Secret> {
+    if io::stdin().is_terminal() {
+        let failure = Failure::command_line(
+            "`--password-stdin` does not read from a terminal, which would show the password",
+        );
+        return Err(failure.hint(
+            "send it through a pipe, as `pass show registry | imgbuild …`, or log in with `docker login`",
+        ));
+    }
     let mut text = String::new();
     let read = io::stdin()
         .take(MAX_PASSWORD_BYTES)
@@ -120,8 +128,8 @@ fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
-            let failure = Failure::build(error);
-            ui.warning(&format!("cannot use `{}`: {failure}", path.display()));
+            let what = format!("cannot use `{}`", path.display());
+            ui.warning_of(&what, &Failure::build(error));
             None
         }
     }

@@ -59,8 +59,10 @@ impl Monitor for Watcher {
 
     fn report(&self, event: Event<'_>) {
         match event {
-            Event::Sent { bytes, .. } | Event::Received { bytes, .. } => self.ui.advance(bytes),
+            Event::Sent { digest, bytes } => self.ui.sent(digest, bytes, self.now()),
+            Event::Received { digest, bytes } => self.ui.received(digest, bytes, self.now()),
             Event::Blob { digest, size, fate } => {
+                self.ui.settled(digest, size, fate == Fate::Uploaded);
                 let size = bytes_text(size);
                 match fate {
                     Fate::Present => self.ui.detail(&format!("present {digest} {size}")),
@@ -71,6 +73,10 @@ impl Monitor for Watcher {
                     Fate::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
                 }
             }
+            Event::Waiting { place, most } => self.ui.status(&format!(
+                "waiting for another run that adds to this index and has announced itself as `{place}`; {} s at most",
+                most.as_secs()
+            )),
             Event::Retry { error, after } => {
                 let mut text = error.to_string();
                 let mut cause = std::error::Error::source(error);

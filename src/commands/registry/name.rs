@@ -1,22 +1,61 @@
-//! Names on the command line that may be those of registries.
+//! Names on the command line that may be those of registries, and what is said
+//! of one that lacks its transport.
 
 use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::str::FromStr;
 
 use imgbuild_oci::destination::{Destination, ParseDestinationError};
 use imgbuild_oci::reference::{ParseReferenceError, Reference};
-use imgbuild_oci::source::{ParseSourceNameError, SourceName};
+use imgbuild_oci::source::{ParseSourceNameError, Source, SourceName};
 
+use crate::commands::given;
 use crate::failure::{Failure, Result};
 
 /// The transport of references, by its usual name.
 pub(crate) const TRANSPORT: &str = "docker://";
+
+/// Everything that a destination can be.
+const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
+
+/// Everything that a source can be.
+const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
 
 /// What `--output` takes: a place on this machine, or a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
     Here(Destination),
     Registry(Reference),
+    /// A directory whose name reads as one in a registry.
+    Unclear(Destination, String),
+}
+
+impl Output {
+    /// Returns the place, if it is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// When it reads as a name in a registry, and nothing of that name is
+    /// here: a build that is thought to be pushed must not end well.
+    pub(crate) fn here(&self) -> Result<Option<Destination>> {
+        match self {
+            Self::Here(destination) => Ok(Some(destination.clone())),
+            Self::Registry(_) => Ok(None),
+            Self::Unclear(destination, text) => {
+                let first = text.split('/').next().unwrap_or(text);
+                if Path::new(first).exists() {
+                    return Ok(Some(destination.clone()));
+                }
+                let failure = Failure::command_line(format!(
+                    "`{text}` reads as a name in a registry, and would become a directory here"
+                ));
+                Err(failure.hint(format!(
+                    "did you mean `{TRANSPORT}{text}`? A directory of this name is `./{text}`"
+                )))
+            }
+        }
+    }
 }
 
 /// A text that names no output.
@@ -24,6 +63,7 @@ pub(crate) enum Output {
 pub(crate) enum ParseOutputError {
     Destination(ParseDestinationError),
     Reference(ParseReferenceError),
+    Transport(String),
 }
 
 impl fmt::Display for ParseOutputError {
@@ -31,6 +71,10 @@ impl fmt::Display for ParseOutputError {
         match self {
             Self::Destination(error) => error.fmt(formatter),
             Self::Reference(error) => error.fmt(formatter),
+            Self::Transport(text) => match meant(text) {
+                Some(name) => write!(formatter, "did you mean `{name}`? {OUTPUTS}"),
+                None => write!(formatter, "unknown transport; {OUTPUTS}"),
+            },
         }
     }
 }
@@ -41,16 +85,26 @@ impl FromStr for Output {
     type Err = ParseOutputError;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text.strip_prefix(TRANSPORT) {
-            Some(name) => name
-                .parse()
-                .map(Self::Registry)
-                .map_err(ParseOutputError::Reference),
-            None => text
-                .parse()
-                .map(Self::Here)
-                .map_err(ParseOutputError::Destination),
+        if let Some(name) = text.strip_prefix(TRANSPORT) {
+            let reference = name.parse().map(Self::Registry);
+            return reference.map_err(ParseOutputError::Reference);
         }
+        if text.contains("://") {
+            return Err(ParseOutputError::Transport(text.to_owned()));
+        }
+        let destination =
+            text.parse().map_err(
+                |error: ParseDestinationError| match error.is_of_transport() {
+                    true => ParseOutputError::Transport(text.to_owned()),
+                    false => ParseOutputError::Destination(error),
+                },
+            )?;
+        // Archives are told by their names.
+        let is_layout = matches!(destination, Destination::Layout(_, None));
+        Ok(match is_layout && names_registry(text) {
+            true => Self::Unclear(destination, text.to_owned()),
+            false => Self::Here(destination),
+        })
     }
 }
 
@@ -58,22 +112,32 @@ impl FromStr for Output {
 /// registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImageSource {
-    Here(SourceName),
+    /// A place, and what it was called.
+    Here(SourceName, String),
     Registry(Reference),
 }
 
 impl ImageSource {
     pub(crate) fn here(&self) -> Option<&SourceName> {
         match self {
-            Self::Here(name) => Some(name),
+            Self::Here(name, _) => Some(name),
             Self::Registry(_) => None,
         }
     }
 
     pub(crate) fn reference(&self) -> Option<&Reference> {
         match self {
-            Self::Here(_) => None,
+            Self::Here(..) => None,
             Self::Registry(reference) => Some(reference),
+        }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(_, text) => formatter.write_str(text),
+            Self::Registry(reference) => write!(formatter, "{TRANSPORT}{reference}"),
         }
     }
 }
@@ -88,8 +152,12 @@ impl FromStr for ImageSource {
                 reference.map_err(|error: ParseReferenceError| error.to_string())
             }
             None => {
-                let name = text.parse().map(Self::Here);
-                name.map_err(|error: ParseSourceNameError| error.to_string())
+                let name = text.parse();
+                let named = name.map(|name| Self::Here(name, text.to_owned()));
+                named.map_err(|error| match meant(text) {
+                    Some(name) => format!("{error}; did you mean `{name}`? {SOURCES}"),
+                    None => format!("{error}; {SOURCES}"),
+                })
             }
         }
     }
@@ -103,6 +171,112 @@ impl FromStr for ImageSource {
 pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
     let name = text.strip_prefix(TRANSPORT).map(str::parse).transpose();
     name.map_err(|error: ParseReferenceError| Failure::command_line(error.to_string()))
+}
+
+/// Returns the place on this machine that a text names.
+///
+/// # Errors
+///
+/// When it names none, or has the transport of another tool.
+pub(crate) fn source_name(text: &str) -> Result<SourceName> {
+    if text.starts_with(TRANSPORT) {
+        let failure = Failure::command_line(format!(
+            "`{text}` is in a registry, and this command looks at what is on this machine"
+        ));
+        return Err(failure.hint(format!("fetch it first: `imgbuild copy {text} oci:DIR`")));
+    }
+    text.parse().map_err(|error: ParseSourceNameError| {
+        let failure = Failure::command_line(error.to_string());
+        let failure = match meant(text) {
+            Some(name) => failure.hint(format!("did you mean `{name}`?")),
+            None => failure,
+        };
+        failure.hint(SOURCES)
+    })
+}
+
+/// Opens a place that the user calls `text`; what is no image is told `kinds`.
+///
+/// # Errors
+///
+/// As [`SourceName::open`].
+pub(crate) fn open_source(
+    name: &SourceName,
+    text: &str,
+    scratch: &Path,
+    kinds: &str,
+) -> Result<Source> {
+    must_exist(text, name, kinds)?;
+    let opened = name.open(scratch);
+    opened.map_err(|error| Failure::build(error).hint(kinds))
+}
+
+/// Refuses a place where nothing is; `given` is what was typed.
+///
+/// # Errors
+///
+/// With a hint: a name in a registry may be meant, or one of `kinds`.
+pub(crate) fn must_exist(given: &str, name: &SourceName, kinds: &str) -> Result<()> {
+    given::must_exist(given, name.path()).map_err(|failure| {
+        let text = given.strip_prefix("--base ").unwrap_or(given);
+        failure.hint(missing_hint(text).unwrap_or_else(|| kinds.to_owned()))
+    })
+}
+
+/// What to say of a place that is not there, if its name would be one in a
+/// registry.
+fn missing_hint(text: &str) -> Option<String> {
+    let is_path = text.starts_with(['.', '/', '~']) || text.starts_with("oci");
+    let is_reference = text.parse::<Reference>().is_ok();
+    let is_file = text.ends_with(".tar") || text.ends_with("gz") || text.ends_with('/');
+    let is_meant = names_registry(text) || is_reference && !is_path && !is_file;
+    is_meant.then(|| format!("an image of a registry is `{TRANSPORT}{text}`"))
+}
+
+/// What a text with a wrong transport is likely to mean.
+fn meant(text: &str) -> Option<String> {
+    let (scheme, name) = text.split_once(':')?;
+    if !matches!(scheme, "docker" | "registry" | "http" | "https") {
+        return None;
+    }
+    let name = name.trim_start_matches('/');
+    let is_name = name.parse::<Reference>().is_ok();
+    is_name.then(|| format!("{TRANSPORT}{name}"))
+}
+
+/// Whether a text reads as a name in a registry, and not as a path: it begins
+/// with a host that has a port, or with one that has dots and more behind it.
+fn names_registry(text: &str) -> bool {
+    let Some((first, rest)) = text.split_once('/') else {
+        return false;
+    };
+    let is_named = !rest.is_empty() && !rest.starts_with('/');
+    let has_more = rest.contains(['/', ':', '@']);
+    let (host, port) = match first.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (first, None),
+    };
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_inner)
+    };
+    let is_host = host.starts_with('[') || host.split('.').all(is_label);
+    let is_port =
+        port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_full_host = || {
+        let domain = host.rsplit_once('.').map(|(_, last)| last);
+        let is_domain =
+            |last: &str| last.len() > 1 && last.bytes().all(|byte| byte.is_ascii_alphabetic());
+        host == "localhost"
+            || domain.is_some_and(is_domain)
+            || host.parse::<Ipv4Addr>().is_ok()
+            || host.starts_with('[') && host.ends_with(']')
+    };
+    let is_transport = matches!(host, "oci" | "oci-archive" | "docker-archive");
+    is_named
+        && is_host
+        && !is_transport
+        && (is_port || port.is_none() && is_full_host() && has_more)
 }
 
 #[cfg(test)]
@@ -122,5 +296,99 @@ mod tests {
         ));
         assert!("docker://A".parse::<Output>().is_err());
         assert!("docker:a".parse::<Output>().is_err());
+    }
+
+    #[test]
+    fn a_name_with_a_registry_is_no_directory() {
+        for text in [
+            "localhost:5000/me/app:1",
+            "localhost:5000/app",
+            "localhost/me/app",
+            "ghcr.io/me/app",
+            "ghcr.io/Me/App:1.2",
+            "ghcr.io/app:1",
+            "hub:5000/app",
+            "192.0.2.2:5000/app",
+            "192.0.2.2/me/app",
+            "[::1]:5000/app",
+        ] {
+            let output = text.parse::<Output>().unwrap();
+            assert!(matches!(&output, Output::Unclear(..)), "{text}");
+            let text = output.here().unwrap_err().to_string();
+            assert!(text.contains("did you mean `docker://"), "{text}");
+        }
+        for text in [
+            "out",
+            "out/app",
+            "out.d/app",
+            "out.d/me/app",
+            "v1.2/me/app",
+            "./ghcr.io/me/app",
+            "/ghcr.io/me/app",
+            "../ghcr.io/me/app",
+            "ghcr.io/app",
+            "ghcr.io/me/app.tar",
+            "oci:ghcr.io/me/app",
+            "oci:5000/me/app",
+            "app:1",
+            "localhost",
+        ] {
+            let output = text.parse::<Output>().unwrap();
+            assert!(output.here().unwrap().is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_a_directory_whatever_its_name() {
+        // The tests run where the manifest of this package lies.
+        let output = Output::Unclear("src/x:1/y".parse().unwrap(), "src/x:1/y".to_owned());
+        assert!(output.here().unwrap().is_some());
+    }
+
+    #[test]
+    fn other_transports_are_told_the_one_that_is_meant() {
+        for (text, expected) in [
+            (
+                "docker:localhost:5000/me/app:1",
+                "`docker://localhost:5000/me/app:1`",
+            ),
+            ("docker:/ghcr.io/me/app", "`docker://ghcr.io/me/app`"),
+            ("https://ghcr.io/me/app:1", "`docker://ghcr.io/me/app:1`"),
+            (
+                "docker-daemon:app",
+                "unknown transport; imgbuild writes `docker://REFERENCE`",
+            ),
+        ] {
+            let error = text.parse::<Output>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = "docker:debian:12".parse::<ImageSource>().unwrap_err();
+        assert!(
+            error.contains("did you mean `docker://debian:12`?"),
+            "{error}"
+        );
+        assert!(
+            error.contains("imgbuild reads `docker://REFERENCE`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_may_be_in_a_registry() {
+        for text in ["debian", "debian:12", "me/app:1", "localhost:5000/me/app:1"] {
+            let hint = missing_hint(text).unwrap();
+            assert_eq!(hint, format!("an image of a registry is `docker://{text}`"));
+        }
+        for text in [
+            "./debian",
+            "/debian",
+            "app.tar",
+            "app.tar.gz",
+            "out/",
+            "oci:out",
+            "Out",
+        ] {
+            assert_eq!(missing_hint(text), None, "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_registry::push::{PushOptions, Sent, push};
 use imgbuild_registry::update::{Updated, platform_tag, update_index};
 
-use super::{Access, PARALLEL_BLOBS, Push, Registries, by_repository};
+use super::{Access, PARALLEL_BLOBS, Push, Registries, by_repository, failed_at};
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
@@ -53,10 +53,13 @@ impl Registries {
                 mount_from: &[],
                 sent: sent.filter(|_| pushes.is_empty()),
             };
-            let pushed = push(&repository, parcel, options)?;
+            self.ui.start_sending(parcel, options.sent.is_none());
+            let of_group = |error| failed_at(&group[0], error);
+            let pushed = push(&repository, parcel, options).map_err(of_group)?;
             let mut updated = Vec::new();
             for tag in group.iter().filter_map(Reference::tag) {
-                updated.push(update_index(&repository, tag, &own, parcel.root())?);
+                let one = update_index(&repository, tag, &own, parcel);
+                updated.push(one.map_err(of_group)?);
             }
             pushes.push(Push {
                 references: group,

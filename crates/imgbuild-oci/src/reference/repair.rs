@@ -60,6 +60,10 @@ pub(super) fn proposal(text: &str) -> Option<String> {
     let registry = components.first().is_some_and(|first| {
         components.len() > 1 && parse(&format!("{first}/x")).is_ok_and(|x| x.registry() == *first)
     });
+    if !registry && components.len() > 1 && components[0].contains(':') {
+        // A host with a port that is none: no repository is meant.
+        return None;
+    }
     if registry {
         repaired.push_str(components.remove(0));
         repaired.push('/');

@@ -14,6 +14,20 @@ pub enum SourceError {
     /// A file could not be opened or read.
     #[error(transparent)]
     File(io::Error),
+    /// There is nothing.
+    #[error("there is no file or directory `{path}`", path = path.display())]
+    NotFound {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// Nobody can tell what it is.
+    #[error("cannot look at `{path}`", path = path.display())]
+    Inaccessible {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It is no layout, and no archive with an image in it.
     #[error("`{path}` is neither an image layout nor an image archive", path = path.display())]
     NotAnImage {

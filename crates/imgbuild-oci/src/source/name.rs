@@ -53,7 +53,7 @@ pub enum ParseSourceNameError {
     #[error("`{0}` names no path")]
     NoPath(String),
     /// The transport needs an engine or a network.
-    #[error("unknown transport `{0}` (known: oci, oci-archive, docker-archive)")]
+    #[error("no image is read by the transport `{0}`")]
     Transport(String),
 }
 
@@ -242,9 +242,6 @@ mod tests {
             .parse::<SourceName>()
             .unwrap_err()
             .to_string();
-        assert_eq!(
-            error,
-            "unknown transport `docker` (known: oci, oci-archive, docker-archive)"
-        );
+        assert_eq!(error, "no image is read by the transport `docker`");
     }
 }

@@ -47,7 +47,7 @@ const WITHOUT_TAGS: PushOptions<'_> = PushOptions {
 
 fn update(repository: &Repository, own: &Own) -> Result<Updated> {
     push(repository, &own.parcel, WITHOUT_TAGS)?;
-    update_index(repository, TAG, &own.index, own.parcel.root())
+    update_index(repository, TAG, &own.index, &own.parcel)
 }
 
 impl Bench {
@@ -124,6 +124,39 @@ fn images_are_added_replaced_and_left_alone() {
 }
 
 #[test]
+fn several_images_are_announced_and_put_each_under_its_platform() {
+    let bench = Bench::new(Behavior::default());
+    let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
+    let other = own(20, "linux/s390x");
+    bench.update(&other).unwrap();
+    let mut index = amd.index.clone();
+    index.merge(arm.index.clone()).unwrap();
+    let parts = [&amd, &arm].map(|own| own.parcel.clone());
+    let parcel = index.to_parcel(&parts).unwrap();
+    drop(bench.registry.requests());
+    let both = Own { parcel, index };
+    let updated = bench.update(&both).unwrap();
+    let expected = ["linux/amd64", "linux/arm64", "linux/s390x"];
+    assert_eq!(updated.platforms, expected);
+    let contents = bench.registry.contents();
+    for (platform, own) in [("linux/amd64", &amd), ("linux/arm64", &arm)] {
+        let key = (REPOSITORY.to_owned(), place(platform));
+        assert_eq!(contents.manifests[&key].1, own.parcel.root().bytes);
+    }
+    // Both announced before the index is written.
+    let requests = bench.registry.requests();
+    let written = |tag: &str| {
+        let end = format!("/manifests/{tag}");
+        let mut all = requests.iter();
+        all.position(|one| one.method == "PUT" && one.target.ends_with(&end))
+            .unwrap()
+    };
+    let index = written(TAG);
+    assert!(written(&place("linux/amd64")) < index);
+    assert!(written(&place("linux/arm64")) < index);
+}
+
+#[test]
 fn an_image_without_an_index_becomes_part_of_one() {
     let bench = Bench::new(Behavior::default());
     // An image that a config says the platform of.
@@ -189,6 +222,13 @@ fn an_announcement_that_nobody_takes_back_is_waited_for_half_a_minute() {
     let waits = bench.monitor.waits.lock().unwrap();
     let whole: Duration = waits.iter().sum();
     assert_eq!(whole, Duration::from_secs(30));
+    // Said once, not every time that it looks.
+    let lines = bench.monitor.lines.lock().unwrap();
+    let said: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.starts_with("Waiting"))
+        .collect();
+    assert_eq!(said, [r#"Waiting { place: "1-linux-arm64", most: 30s }"#]);
 }
 
 #[test]
