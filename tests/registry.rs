@@ -375,7 +375,7 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
         (vec!["--push"], "--tag"),
         (
             vec!["-o", &format!("docker://r.example/a@{digest}")],
-            "an image cannot be told its digest",
+            "a push gives a tag, and the digest follows",
         ),
         (
             vec!["-o", "docker://UPPER/case"],

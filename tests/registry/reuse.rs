@@ -329,7 +329,7 @@ fn a_cache_that_is_not_there_yet_is_said_and_one_that_is_refused_a_warning() {
     assert!(text.contains(&expected), "{text}");
     assert!(text.contains("403 Forbidden"), "{text}");
     assert!(
-        text.contains("\nhint: these credentials may not read there"),
+        text.contains("\nhint: log in with `docker login "),
         "{text}"
     );
     assert!(!text.contains("error: "), "{text}");

@@ -259,7 +259,7 @@ fn what_is_no_image_is_refused() {
     let cut = Opened::archive(&cut[..cut.len() / 2]);
     assert!(matches!(cut.open(), Err(SourceError::Decompress { .. })));
     let missing = Source::open(Path::new("/nowhere/at/all"), Path::new("/")).unwrap_err();
-    assert!(matches!(missing, SourceError::File(_)));
+    assert!(matches!(missing, SourceError::NotFound { .. }));
 }
 
 #[test]
