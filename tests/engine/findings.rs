@@ -227,16 +227,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         rule: "erlang-missing",
         prepare: |sandbox, _| {
-            let script = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\nexec erl -boot \"releases/$VSN/start\"\n";
-            let tree = format!(
-                "0755 file bin/shop {script:?}\n0644 file releases/start_erl.data \"13.1.5 1.0.0\\n\"\n\
-                 0644 file releases/1.0.0/shop.rel \"\"\n0644 file lib/shop-1.0.0/ebin/shop.app \"\""
-            );
-            drop(
-                sandbox
-                    .tree("release", &tree)
-                    .expect("there is room for it"),
-            );
+            with_erlang_release(sandbox, "exec erl -boot \"releases/$VSN/start\"", "");
             Vec::new()
         },
         engine: "exec: erl: not found",
@@ -244,16 +235,10 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         rule: "release-incomplete",
         prepare: |sandbox, _| {
-            let script = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\n. ./releases/$VSN/env.sh\n: $RELEASE_VM_ARGS\n";
-            let tree = format!(
-                "0755 file bin/shop {script:?}\n0644 file releases/start_erl.data \"13.1.5 1.0.0\\n\"\n\
-                 0644 file releases/1.0.0/shop.rel \"\"\n0644 file releases/1.0.0/env.sh \"\"\n\
-                 0644 file lib/shop-1.0.0/ebin/shop.app \"\"\n0755 file erts-13.1.5/bin/erlexec \"\""
-            );
-            drop(
-                sandbox
-                    .tree("release", &tree)
-                    .expect("there is room for it"),
+            with_erlang_release(
+                sandbox,
+                ". ./releases/$VSN/env.sh\n: $RELEASE_VM_ARGS",
+                "0644 file releases/1.0.0/env.sh \"\"\n0755 file erts-13.1.5/bin/erlexec \"\"",
             );
             flags(&["--exclude=releases/*/env.sh"])
         },
@@ -270,6 +255,19 @@ pub(crate) const ROWS: &[Row] = &[
         engine: "error while loading shared libraries: libown.so: cannot open shared object file",
     },
 ];
+
+/// Makes the release one of Erlang, whose script ends with `start`.
+fn with_erlang_release(sandbox: &Sandbox, start: &str, more: &str) {
+    let script = format!(
+        "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\n{start}\n"
+    );
+    let tree = format!(
+        "0755 file bin/shop {script:?}\n0644 file releases/start_erl.data \"13.1.5 1.0.0\\n\"\n\
+         0644 file releases/1.0.0/shop.rel \"\"\n0644 file lib/shop-1.0.0/ebin/shop.app \"\"\n{more}"
+    );
+    let made = sandbox.tree("release", &tree);
+    drop(made.expect("there is room for it"));
+}
 
 /// A sandbox with a release that has one file that does nothing.
 fn prepared(row: &Row) -> (Sandbox, PathBuf, Vec<String>) {

@@ -17,12 +17,13 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
-use crate::layer::{self, CHUNK_BYTES, Layer, Piece, run_in_turn};
+use crate::layer::{self, CHUNK_BYTES, Layer, Piece};
 use crate::monitor::Monitor;
 use crate::parcel::{ParcelBlob, copy_together};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
+use crate::turns::run_in_turn;
 
 /// The largest size in a `ustar` header; Go's writer puts a larger one into a
 /// PAX record.

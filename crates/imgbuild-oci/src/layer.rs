@@ -31,7 +31,6 @@ pub(crate) use base::bring;
 use blob_file::BlobBytes;
 pub use build::build_layers;
 pub(crate) use piece::Piece;
-pub(crate) use schedule::run_in_turn;
 
 /// The bytes that are read, hashed or written at a time.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;

@@ -36,4 +36,5 @@ pub mod source;
 pub mod store;
 pub mod tar_reader;
 mod tar_writer;
+pub mod turns;
 pub mod validate;

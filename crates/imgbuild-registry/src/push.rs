@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
+use imgbuild_oci::turns::run_in_turn;
 
 use crate::error::{Error, Result};
 use crate::monitor::{Fate, check};
@@ -202,27 +201,10 @@ impl Job<'_> {
         blobs: &[&ParcelBlob],
         work: impl Fn(&ParcelBlob) -> Result<()> + Sync,
     ) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let run = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let monitor = self.repository.client().monitor();
-                if let Err(error) = check(monitor).and_then(|()| work(blob)) {
-                    next.store(blobs.len(), Ordering::Relaxed);
-                    let mut failure = failure.lock().expect("no holder of the lock panics");
-                    failure.get_or_insert(error);
-                }
-            }
-        };
-        let threads = self.options.parallel.clamp(1, blobs.len().max(1));
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(run);
-            }
-            run();
-        });
-        let failure = failure.into_inner().expect("no holder of the lock panics");
-        failure.map_or(Ok(()), Err)
+        run_in_turn(self.options.parallel, blobs.len(), |turn| {
+            check(self.repository.client().monitor())?;
+            work(blobs[turn])
+        })
     }
 }
 

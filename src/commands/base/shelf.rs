@@ -4,15 +4,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use imgbuild_oci::blob::{BlobContent, BlobOrigin};
 use imgbuild_oci::content::FileRange;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::store::Bases;
+use imgbuild_oci::turns::run_in_turn;
 use imgbuild_registry::repository::Repository;
 
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries};
@@ -101,25 +100,9 @@ impl Shelf {
 
     fn fetch_all(&self, blobs: &[(Digest, u64)]) -> Result<()> {
         let repository = self.repository()?;
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let run = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.fetch_one(&repository, *blob) {
-                    next.store(blobs.len(), Ordering::Relaxed);
-                    let mut failure = failure.lock().expect("no holder of the lock panics");
-                    failure.get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..PARALLEL_BLOBS.min(blobs.len()) {
-                scope.spawn(run);
-            }
-            run();
-        });
-        let failure = failure.into_inner().expect("no holder of the lock panics");
-        failure.map_or(Ok(()), Err)
+        run_in_turn(PARALLEL_BLOBS, blobs.len(), |turn| {
+            self.fetch_one(&repository, blobs[turn]).map(drop)
+        })
     }
 
     /// Fetches a blob, checked, and opens what is kept of it.

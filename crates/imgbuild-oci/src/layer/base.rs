@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::schedule::run_in_turn;
 use super::{Layer, LayerBytes, Place};
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::content::FileRange;
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::filesystem::BlobFacts;
 use crate::selection::SelectedLayer;
 use crate::source::{Source, SourceError};
+use crate::turns::run_in_turn;
 
 /// How many layers are fetched at a time.
 const PARALLEL_LAYERS: usize = 4;

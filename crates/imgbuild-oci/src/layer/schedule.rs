@@ -1,13 +1,12 @@
-//! Several layers, or parts of one, at a time.
+//! Several layers at a time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use super::Layer;
 use crate::changeset::Changeset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::monitor::{Monitor, Progress};
+use crate::turns::run_in_turn;
 
 /// How many layers are begun before others because they tell of them.
 const MAX_FIRST: usize = 2;
@@ -40,36 +39,4 @@ pub(super) fn build_all(
     })?;
     let layers = results.into_inner().expect("no holder of the lock panics");
     Ok(layers.into_iter().flatten().collect())
-}
-
-/// Runs `work(0)` … `work(count - 1)` on `threads` threads and returns the
-/// first error; what has not begun by then is left.
-pub(crate) fn run_in_turn(
-    threads: usize,
-    count: usize,
-    work: impl Fn(usize) -> Result<()> + Sync,
-) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let run = || loop {
-        let turn = next.fetch_add(1, Ordering::Relaxed);
-        if turn >= count {
-            return;
-        }
-        if let Err(error) = work(turn) {
-            next.store(count, Ordering::Relaxed);
-            let mut failure = failure.lock().expect("no holder of the lock panics");
-            failure.get_or_insert(error);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(run);
-        }
-        run();
-    });
-    match failure.into_inner().expect("no holder of the lock panics") {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
 }

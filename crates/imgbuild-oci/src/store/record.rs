@@ -106,18 +106,12 @@ impl OutputRecord {
     pub(super) const KIND: u8 = 3;
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut payload = self.identity.as_bytes().to_vec();
-        push_state(&mut payload, &self.state);
-        seal(Self::KIND, &payload)
+        encode_stated(Self::KIND, self.identity, &self.state)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields(unseal(Self::KIND, bytes)?);
-        let record = Self {
-            identity: fields.digest()?,
-            state: fields.state()?,
-        };
-        fields.is_at_end().then_some(record)
+        let (identity, state) = decode_stated(Self::KIND, bytes)?;
+        Some(Self { identity, state })
     }
 }
 
@@ -126,19 +120,26 @@ impl SystemRecord {
     pub(super) const KIND: u8 = 5;
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut payload = self.digest.as_bytes().to_vec();
-        push_state(&mut payload, &self.state);
-        seal(Self::KIND, &payload)
+        encode_stated(Self::KIND, self.digest, &self.state)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields(unseal(Self::KIND, bytes)?);
-        let record = Self {
-            digest: fields.digest()?,
-            state: fields.state()?,
-        };
-        fields.is_at_end().then_some(record)
+        let (digest, state) = decode_stated(Self::KIND, bytes)?;
+        Some(Self { digest, state })
     }
+}
+
+/// A record of a digest and the state of the file that has it.
+fn encode_stated(kind: u8, digest: Digest, state: &FileState) -> Vec<u8> {
+    let mut payload = digest.as_bytes().to_vec();
+    push_state(&mut payload, state);
+    seal(kind, &payload)
+}
+
+fn decode_stated(kind: u8, bytes: &[u8]) -> Option<(Digest, FileState)> {
+    let mut fields = Fields(unseal(kind, bytes)?);
+    let stated = (fields.digest()?, fields.state()?);
+    fields.is_at_end().then_some(stated)
 }
 
 fn push_state(payload: &mut Vec<u8>, state: &FileState) {
