@@ -1,5 +1,7 @@
 //! Dates of the Gregorian calendar and seconds since 1970, without a clock.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Days from 0000-03-01 to 1970-01-01. Years begin in March here, so that leap
@@ -24,25 +26,15 @@ pub(crate) fn seconds(date: [u64; 3], time: [u64; 3]) -> Option<u64> {
     Some((days - DAYS_TO_1970) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
 }
 
+/// 9999-12-31T23:59:59Z, after which no date has four digits for its year.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// Writes seconds since 1970 as [RFC 3339] does: `2026-01-31T12:00:00Z`.
 ///
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
 pub(crate) fn rfc_3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-    let days = days + DAYS_TO_1970;
-    // A day of its era of 400 years, whose years are all counted the same.
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        10 | 11 => (year + 1, month - 9),
-        _ => (year, month + 3),
-    };
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    let year = year + 400 * era;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
@@ -69,5 +61,6 @@ mod tests {
             assert_eq!(seconds(date, [0, 0, 0]), None);
         }
         assert_eq!(seconds([2026, 1, 1], [24, 0, 0]), None);
+        assert_eq!(rfc_3339(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }
