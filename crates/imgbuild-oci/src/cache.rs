@@ -14,6 +14,7 @@ use crate::store::Store;
 
 mod remote;
 
+pub(crate) use remote::Probe;
 use remote::Remote;
 pub use remote::{RemoteLayer, RemoteLayers};
 

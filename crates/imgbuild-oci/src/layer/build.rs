@@ -9,6 +9,7 @@ use super::reuse::{Foreign, Known, Reuse};
 use super::schedule::build_all;
 use super::{CHUNK_BYTES, Layer, LayerOptions};
 use crate::buffer::AlignedBuffer;
+use crate::cache::Probe;
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
@@ -37,12 +38,13 @@ pub fn build_layers(
             reuse: &reuse,
             monitor,
         };
-        let build = |changeset: Arc<Changeset>| match compressor {
+        let build = |changeset: Arc<Changeset>, probe| match compressor {
             None => builder.plain(&changeset),
-            Some(compressor) => builder.compressed(&changeset, compressor),
+            Some(compressor) => builder.compressed(&changeset, compressor, probe),
         };
-        let is_first = |changeset: &Changeset| reuse.is_probe(changeset);
-        build_all(changesets, threads, monitor, &is_first, &build)
+        // Only compressed layers are made in more than one way.
+        let probe = |changeset: &Changeset| compressor.and_then(|_| reuse.probe(changeset));
+        build_all(changesets, threads, monitor, &probe, &build)
     };
     match options.compression {
         Compression::None => run(None),
@@ -71,7 +73,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn plain(&self, changeset: &Arc<Changeset>) -> Result<Layer> {
-        let known = self.reuse.look_at(changeset);
+        let known = self.reuse.look_at(changeset, None);
         let layer = match self.reuse.by_state(known.as_ref(), changeset) {
             Some(layer) => layer,
             None => {
@@ -84,14 +86,19 @@ impl Builder<'_> {
         Ok(layer)
     }
 
-    fn compressed(&self, changeset: &Arc<Changeset>, compressor: &Compressor) -> Result<Layer> {
-        let known = self.reuse.look_at(changeset);
-        let known = known.as_ref();
-        if let Some(layer) = self.reuse.by_state(known, changeset) {
+    fn compressed(
+        &self,
+        changeset: &Arc<Changeset>,
+        compressor: &Compressor,
+        probe: Option<Probe>,
+    ) -> Result<Layer> {
+        let mut known = self.reuse.look_at(changeset, probe);
+        if let Some(layer) = self.reuse.by_state(known.as_ref(), changeset) {
             self.report_read(changeset);
             return Ok(layer);
         }
-        if self.reuse.may_have(known, changeset) {
+        if self.reuse.may_have(known.as_ref(), changeset) {
+            let known = known.as_ref();
             let tar = self.read_tar(changeset)?;
             if let Some(layer) = self.by_content(known, changeset, &tar, compressor)? {
                 self.reuse.remember(known, &tar);
@@ -99,6 +106,10 @@ impl Builder<'_> {
                 return Ok(layer);
             }
         }
+        if let Some(known) = &mut known {
+            known.end_probe();
+        }
+        let known = known.as_ref();
         loop {
             let file = BlobFile::create(self.reuse.store(), &self.options.scratch)?;
             let store = file.store();

@@ -7,7 +7,7 @@ use super::blob_file::BlobFile;
 use super::build::{LayerStream, TarSummary};
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CacheSource, Candidate, RemoteLayer};
+use crate::cache::{Cache, CacheSource, Candidate, Probe, RemoteLayer};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -31,11 +31,18 @@ pub(super) struct Known<'a> {
     key: LayerKey<'a>,
     /// Whether the states of the files tell their contents.
     is_settled: bool,
+    /// If others wait for what it shows.
+    probe: Option<Probe>,
 }
 
 impl Known<'_> {
     pub(super) fn shape(&self) -> Digest {
         self.key.shape
+    }
+
+    /// Lets no other layer wait for what this one shows.
+    pub(super) fn end_probe(&mut self) {
+        self.probe = None;
     }
 }
 
@@ -63,7 +70,11 @@ impl<'a> Reuse<'a> {
     }
 
     /// Looks at what is known of a layer without reading its files.
-    pub(super) fn look_at<'b>(&self, changeset: &'b Changeset) -> Option<Known<'b>> {
+    pub(super) fn look_at<'b>(
+        &self,
+        changeset: &'b Changeset,
+        probe: Option<Probe>,
+    ) -> Option<Known<'b>> {
         if self.store().is_none() && self.cache.sources.is_empty() {
             return None;
         }
@@ -74,7 +85,11 @@ impl<'a> Reuse<'a> {
             }
             _ => false,
         };
-        Some(Known { key, is_settled })
+        Some(Known {
+            key,
+            is_settled,
+            probe,
+        })
     }
 
     /// Finds a layer whose files are in a known state.
@@ -142,17 +157,22 @@ impl<'a> Reuse<'a> {
         tar: &TarSummary,
         compressor: &Compressor,
     ) -> Option<Foreign<'a>> {
-        let shape = known?.key.shape;
+        let known = known?;
+        let (shape, probe) = (known.key.shape, known.probe.as_ref());
         let trailer = gzip::trailer(tar.crc, tar.size);
         self.cache.sources.iter().find_map(|source| {
             if let Some(store) = source.store() {
                 return store.blob(shape, tar.diff_id).map(Foreign::Stored);
             }
             let candidates = source.candidates(tar.diff_id, trailer).into_iter();
-            let mut ours =
-                candidates.filter(|candidate| is_ours(source, candidate, changeset, compressor));
-            let candidate = ours.next()?;
+            let mut ours = candidates
+                .filter(|candidate| is_ours(source, candidate, changeset, compressor, probe));
+            let found = ours.next();
             let remote = source.remote();
+            if let (Some(probe), Some(remote)) = (probe, remote) {
+                probe.leave(remote);
+            }
+            let candidate = found?;
             Some(
                 match remote.and_then(|remote| remote.descriptor(tar.diff_id)) {
                     Some(layer) => Foreign::Described(layer),
@@ -162,12 +182,10 @@ impl<'a> Reuse<'a> {
         })
     }
 
-    /// Returns whether a layer may tell how others were made, so that it is
+    /// Returns a probe if a layer may tell how others were made, so that it is
     /// better looked for before them.
-    pub(super) fn is_probe(&self, changeset: &Changeset) -> bool {
-        let remotes = self.cache.sources.iter().filter_map(|one| one.remote());
-        let mut asking = remotes.filter(|remote| remote.asks_for(changeset.tar_size()));
-        asking.next().is_some()
+    pub(super) fn probe(&self, changeset: &Changeset) -> Option<Probe> {
+        Probe::new(&self.cache.sources, changeset.tar_size())
     }
 }
 
@@ -216,10 +234,11 @@ fn is_ours(
     candidate: &Candidate,
     changeset: &Changeset,
     compressor: &Compressor,
+    probe: Option<&Probe>,
 ) -> bool {
     if let Some(remote) = source.remote() {
         let make_again = || made_by_us(changeset, compressor);
-        let known = remote.are_as_ours(candidate, changeset.tar_size(), make_again);
+        let known = remote.are_as_ours(candidate, changeset.tar_size(), probe, make_again);
         if let Some(are_as_ours) = known {
             return are_as_ours;
         }

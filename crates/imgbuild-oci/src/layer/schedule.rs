@@ -11,28 +11,36 @@ use crate::turns::run_in_turn;
 /// How many layers are begun before others because they tell of them.
 const MAX_FIRST: usize = 2;
 
-/// Builds the smallest of those that should come first, then the largest
-/// layers, so that none is left alone at the end.
-pub(super) fn build_all(
+/// Builds the smallest of those that are probes, then the largest layers, so
+/// that none is left alone at the end.
+pub(super) fn build_all<P: Send>(
     changesets: Vec<Changeset>,
     threads: usize,
     monitor: Monitor<'_>,
-    is_first: &dyn Fn(&Changeset) -> bool,
-    build: &(dyn Fn(Arc<Changeset>) -> Result<Layer> + Sync),
+    probe: &dyn Fn(&Changeset) -> Option<P>,
+    build: &(dyn Fn(Arc<Changeset>, Option<P>) -> Result<Layer> + Sync),
 ) -> Result<Vec<Layer>> {
     let changesets: Vec<Arc<Changeset>> = changesets.into_iter().map(Arc::new).collect();
     let mut order: Vec<usize> = (0..changesets.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(changesets[*index].tar_size()));
-    let candidates = order.iter().rev().copied();
-    let first = candidates.filter(|index| is_first(&changesets[*index]));
-    let mut first: Vec<usize> = first.take(MAX_FIRST).collect();
-    order.retain(|index| !first.contains(index));
-    first.append(&mut order);
-    let order = first;
+    let smallest = order.iter().rev().copied();
+    let probes = smallest.filter_map(|index| Some((index, probe(&changesets[index])?)));
+    let probes: Vec<(usize, P)> = probes.take(MAX_FIRST).collect();
+    order.retain(|index| probes.iter().all(|(probe, _)| probe != index));
+    let probes = probes
+        .into_iter()
+        .map(|(index, probe)| (index, Some(probe)));
+    let others = order.into_iter().map(|index| (index, None));
+    // Probes are on their way before others begin, which may wait for them.
+    let order: Vec<(usize, Mutex<Option<P>>)> = probes
+        .chain(others)
+        .map(|(index, probe)| (index, Mutex::new(probe)))
+        .collect();
     let results: Mutex<Vec<Option<Layer>>> = Mutex::new(vec![None; changesets.len()]);
     run_in_turn(threads.min(changesets.len()), order.len(), |turn| {
-        let index = order[turn];
-        let layer = build(Arc::clone(&changesets[index]))?;
+        let (index, ref probe) = order[turn];
+        let probe = probe.lock().expect("no holder of the lock panics").take();
+        let layer = build(Arc::clone(&changesets[index]), probe)?;
         monitor.report(Progress::Layer(&layer));
         results.lock().expect("no holder of the lock panics")[index] = Some(layer);
         Ok(())
