@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use imgbuild_testing::Sandbox;
 
-use crate::support::docker::{Engine, http_get};
+use crate::support::docker::Engine;
 use crate::support::image::{Built, build_in, sandbox};
 use crate::support::{has_tools, program};
 
@@ -119,7 +119,7 @@ fn on_a_base_with_erlang_a_release_without_a_runtime_serves() {
         let base = erlang_base(&sandbox);
         let key = format!("{}-on-erlang", release.name);
         let built = build_in(sandbox, &release.path, &key, &[&base, "--user=65532:65532"]);
-        serves(&engine, &built, release.name);
+        serves(&engine, &built);
     }
 }
 
@@ -134,11 +134,11 @@ fn with_the_erlang_of_the_host_a_release_without_a_runtime_serves() {
         let files = built.image.files();
         let mut files = files.keys().map(|path| path.to_string_lossy());
         assert!(!files.any(|path| path.contains("/lib/wx-")));
-        serves(&engine, &built, release.name);
+        serves(&engine, &built);
     }
 }
 
-fn serves(engine: &Engine, built: &Built, name: &str) {
+fn serves(engine: &Engine, built: &Built) {
     let image = engine.load(&built.archive, &built.reference);
     let container = image.start(&[
         "--read-only",
@@ -147,8 +147,6 @@ fn serves(engine: &Engine, built: &Built, name: &str) {
         "--env=SECRET_KEY_BASE=something",
         "--publish=127.0.0.1::4000",
     ]);
-    let address = container.published("4000/tcp");
-    assert_eq!(http_get(&address, "/pid"), "1\n", "{name}");
+    container.answers(&[("/pid", "1")]);
     container.stop();
-    assert_eq!(container.exit_code(), 0, "{}", container.logs());
 }

@@ -1,12 +1,10 @@
 //! Releases of Elixir: built by mix, run without Elixir, shell scripts and all.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use imgbuild_testing::read_file;
 
-use crate::support::docker::{Container, Engine, Loaded, http_get};
+use crate::support::docker::{Container, Engine, Loaded};
 use crate::support::image::{Built, build};
 use crate::support::{has_tools, program};
 
@@ -51,31 +49,22 @@ fn a_release_serves_confined_and_its_commands_work() {
     };
     let Some(release) = release() else { return };
     let built = build(&release, "mix", &[]);
-    let roots = read_file(
-        &built.archive,
-        Path::new("etc/ssl/certs/ca-certificates.crt"),
-    );
-    let roots = String::from_utf8(roots.expect("the bundle is a file")).expect("it is text");
-    let roots = format!("{}\n", roots.matches("-----BEGIN CERTIFICATE-----").count());
     let image = engine.load(&built.archive, &built.reference);
     let container = start(&image, &CONFINED);
-    let address = container.published("4000/tcp");
-    for (path, expected) in [
-        ("/", "hello from another package\n"),
-        ("/roots", roots.as_str()),
+    container.answers(&[
+        ("/", "hello from another package"),
+        ("/roots", &built.roots()),
         (
             "/crypto",
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         ),
-        ("/handshake", "aes_256_gcm\n"),
-        ("/shell", "42\n"),
-        ("/encoding", "utf8\n"),
-        ("/file", "größe\n"),
-        ("/disks", "true\n"),
-        ("/pid", "1\n"),
-    ] {
-        assert_eq!(http_get(&address, path), expected, "{path}");
-    }
+        ("/handshake", "aes_256_gcm"),
+        ("/shell", "42"),
+        ("/encoding", "utf8"),
+        ("/file", "größe"),
+        ("/disks", "true"),
+        ("/pid", "1"),
+    ]);
     for (words, expected) in [
         (&["version"][..], "mix_app 0.1.0\n"),
         (&["pid"], "1\n"),
@@ -88,14 +77,7 @@ fn a_release_serves_confined_and_its_commands_work() {
     }
     let logs = container.logs();
     assert!(!logs.contains("latin1") && !logs.contains("rror"), "{logs}");
-    let clock = Instant::now();
     container.stop();
-    assert!(
-        clock.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        clock.elapsed()
-    );
-    assert_eq!(container.exit_code(), 0, "{}", container.logs());
 }
 
 #[test]

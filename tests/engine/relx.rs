@@ -1,9 +1,8 @@
 //! Releases of Erlang: built by rebar3 with relx, run without Erlang.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use crate::support::docker::{Container, Engine, http_get};
+use crate::support::docker::Engine;
 use crate::support::image::{build, sandbox};
 use crate::support::{has_tools, program};
 
@@ -20,28 +19,10 @@ fn release() -> Option<PathBuf> {
     has_tools(&["rebar3", "erl"]).then(|| program::relx_release("relx_app"))
 }
 
-/// Asks the server for everything that it answers, and ends it.
-fn check(container: &Container<'_>, node: &str) {
-    let address = container.published("4000/tcp");
-    for (path, expected) in [
-        (
-            "/crypto",
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
-        ),
-        ("/pid", "1\n"),
-        ("/node", node),
-    ] {
-        assert_eq!(http_get(&address, path), expected, "{path}");
-    }
-}
-
-fn stop(container: &Container<'_>) {
-    let clock = Instant::now();
-    container.stop();
-    let stopped = clock.elapsed();
-    assert!(stopped < Duration::from_secs(5), "{stopped:?}");
-    assert_eq!(container.exit_code(), 0, "{}", container.logs());
-}
+const CRYPTO: (&str, &str) = (
+    "/crypto",
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+);
 
 #[test]
 fn a_release_serves_confined_and_its_commands_work() {
@@ -52,7 +33,7 @@ fn a_release_serves_confined_and_its_commands_work() {
     let built = build(&release, "relx", &[]);
     let image = engine.load(&built.archive, &built.reference);
     let container = image.start(&CONFINED);
-    check(&container, "relx_app\n");
+    container.answers(&[CRYPTO, ("/pid", "1"), ("/node", "relx_app")]);
     for (words, expected) in [
         (&["ping"][..], "pong\n"),
         (&["pid"], "1\n"),
@@ -62,7 +43,7 @@ fn a_release_serves_confined_and_its_commands_work() {
         let outcome = container.exec(&words).success();
         assert_eq!(outcome.stdout_text(), expected, "{}", outcome.report());
     }
-    stop(&container);
+    container.stop();
 }
 
 #[test]
@@ -75,8 +56,8 @@ fn a_release_serves_without_a_shell() {
     assert!(!built.has("bin/sh") && !built.has("app/bin/relx_app"));
     let image = engine.load(&built.archive, &built.reference);
     let container = image.start(&CONFINED);
-    check(&container, "nonode\n");
-    stop(&container);
+    container.answers(&[CRYPTO, ("/pid", "1"), ("/node", "nonode")]);
+    container.stop();
 }
 
 #[test]

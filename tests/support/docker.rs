@@ -251,9 +251,21 @@ impl Container<'_> {
         String::from_utf8_lossy(&logs).into_owned()
     }
 
-    /// `docker stop`, which kills after ten seconds.
+    /// `docker stop`: the program ends without an error before the engine would
+    /// kill it, five seconds later.
     pub(crate) fn stop(&self) {
-        drop(finish(&mut self.engine.docker(["stop", &self.name]), b"").success());
+        let words = ["stop", "--time=5", &self.name];
+        drop(finish(&mut self.engine.docker(words), b"").success());
+        assert_eq!(self.exit_code(), 0, "{}", self.logs());
+    }
+
+    /// Asks the server at the published port 4000 for paths; each is answered by
+    /// a line.
+    pub(crate) fn answers(&self, answers: &[(&str, &str)]) {
+        let address = self.published("4000/tcp");
+        for (path, expected) in answers {
+            assert_eq!(http_get(&address, path), format!("{expected}\n"), "{path}");
+        }
     }
 
     /// `docker restart`: the same container, with what it has written.

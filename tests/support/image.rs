@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use imgbuild_testing::{Outcome, Sandbox, UnpackedImage, UnpackedKind, UnpackedLayer, unpack};
+use imgbuild_testing::{
+    Outcome, Sandbox, UnpackedImage, UnpackedKind, UnpackedLayer, read_file, unpack,
+};
 
 use super::{unique, unique_time};
 
@@ -142,6 +144,16 @@ fn assert_layer_rules(layer: &UnpackedLayer) {
 }
 
 impl Built {
+    /// How many certificates the image has, as text.
+    pub(crate) fn roots(&self) -> String {
+        let bundle = Path::new("etc/ssl/certs/ca-certificates.crt");
+        let bundle = read_file(&self.archive, bundle).expect("the bundle is a file");
+        let text = String::from_utf8(bundle).expect("it is text");
+        text.matches("-----BEGIN CERTIFICATE-----")
+            .count()
+            .to_string()
+    }
+
     /// Whether the image has a path, given without its leading `/`.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.image.files().contains_key(Path::new(path))
