@@ -301,7 +301,8 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 }
 
 /// Whether a media type is that of an index, by OCI's or Docker's name.
-pub(crate) fn is_index(media_type: &str) -> bool {
+#[must_use]
+pub fn is_index(media_type: &str) -> bool {
     matches!(
         media_type,
         "application/vnd.oci.image.index.v1+json"

@@ -23,8 +23,8 @@ pub struct Answer {
     codes: Vec<String>,
     text: String,
     retry_after: Option<Duration>,
-    /// Who answered.
-    speaker: String,
+    /// Who answered, if it was not the registry.
+    other: Option<String>,
     asker: Asker,
 }
 
@@ -65,15 +65,20 @@ impl Answer {
             codes,
             text,
             retry_after,
-            speaker: "the registry".to_owned(),
+            other: None,
             asker: Asker::default(),
         }
     }
 
-    /// Says who answered, if it was not the registry.
-    pub(crate) fn by(mut self, speaker: impl Into<String>) -> Self {
-        self.speaker = speaker.into();
+    /// Says that it was not the registry that answered, but who.
+    pub(crate) fn by_another(mut self, other: impl Into<String>) -> Self {
+        self.other = Some(other.into());
         self
+    }
+
+    /// Whether it is the registry itself that has answered.
+    pub(crate) fn is_of_registry(&self) -> bool {
+        self.other.is_none()
     }
 
     /// Says as whom it was asked.
@@ -125,7 +130,8 @@ pub(crate) fn is_transient(status: u16) -> bool {
 
 impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} answered {}", self.speaker, self.status)?;
+        let speaker = self.other.as_deref().unwrap_or("the registry");
+        write!(formatter, "{speaker} answered {}", self.status)?;
         let status = ureq::http::StatusCode::from_u16(self.status).ok();
         if let Some(reason) = status.and_then(|status| status.canonical_reason()) {
             write!(formatter, " {reason}")?;

@@ -91,6 +91,8 @@ pub(crate) struct Context<'a> {
     pub(crate) monitor: &'a dyn Monitor,
     pub(crate) place: Place,
     pub(crate) registry: Origin,
+    /// Whether http may be spoken with other machines.
+    pub(crate) plain_http: bool,
 }
 
 /// The way to a token server.
@@ -225,7 +227,7 @@ impl Authenticator {
         };
         let realm = realm.ok_or_else(|| errand.problem(Problem::TokenAddress))?;
         let origin = Origin::of(&realm);
-        if context.registry.is_secure() && !origin.is_secure() {
+        if !context.registry.may_lead_to(&origin, context.plain_http) {
             return Err(errand.problem(Problem::Downgrade(origin.host)));
         }
         // Not tried again here: whoever wants the token tries again.
@@ -346,7 +348,7 @@ fn read_token(
     if response.status != 200 {
         let (status, wait) = (response.status, response.retry_after());
         let answer = Answer::read(status, wait, response.into_reader());
-        let answer = answer.by("it").to(asker());
+        let answer = answer.by_another("it").to(asker());
         return Err(Error::Refused {
             place: errand.context.place.clone(),
             step: errand.step.clone(),
@@ -361,10 +363,8 @@ fn read_token(
     read.map_err(|error| errand.failure(read_error(error)))?;
     let no_token = || errand.problem(Problem::NoToken);
     let body: Body = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
-    let text = body
-        .token
-        .or(body.access_token)
-        .filter(|text| is_token(text));
+    let mut texts = [body.token, body.access_token].into_iter().flatten();
+    let text = texts.find(|text| is_token(text));
     let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
     let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
     Ok(Token {

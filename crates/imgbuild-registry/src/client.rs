@@ -145,7 +145,10 @@ impl Client {
             true => &options.https_proxy,
             false => &options.http_proxy,
         };
-        let proxy = proxy.as_ref().filter(|_| !host::is_loopback(registry));
+        let is_near = host::is_loopback(registry);
+        let proxy = proxy
+            .as_ref()
+            .filter(|proxy| !is_near && !proxy.spares(registry));
         let tls = tls::config(certificates);
         let user_agent = &options.user_agent;
         let transport = Transport::new(tls, proxy, options.timeouts, user_agent);
@@ -197,6 +200,8 @@ impl Client {
             answer_bytes: MAX_DOCUMENT_BYTES,
         })?;
         match response.status {
+            // Whom a registry leads to does not say who gets the password.
+            401 if !self.is_own(&response) => {}
             401 => match challenge_of(&response) {
                 Some(challenge) => self.authenticator.meet(challenge),
                 None => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(401))),
@@ -299,16 +304,11 @@ impl Client {
         let problem = |problem| self.problem(&call.step, call.repository, problem);
         let next = location.and_then(|location| url::resolve(from, location));
         let next = next.ok_or_else(|| problem(none))?;
-        let (from, to) = (Origin::of(from), Origin::of(&next));
-        let is_allowed = to.is_secure() || (!from.is_secure() && self.may_be_plain(&to));
-        match is_allowed {
+        let to = Origin::of(&next);
+        match Origin::of(from).may_lead_to(&to, self.plain_http) {
             true => Ok(next),
             false => Err(problem(Problem::Downgrade(to.host))),
         }
-    }
-
-    fn may_be_plain(&self, to: &Origin) -> bool {
-        self.plain_http || host::is_loopback(&to.host)
     }
 
     /// Makes a call until it is answered with one of the statuses it accepts.
@@ -346,16 +346,28 @@ impl Client {
             if call.accepts.contains(&response.status) {
                 return Ok(response);
             }
-            let is_ours = response.origin() == Origin::of(&self.base);
-            let challenge = challenge_of(&response).filter(|_| is_ours && response.status == 401);
-            if let (Some(challenge), false) = (challenge, is_renewed) {
+            let is_ours = self.is_own(&response);
+            if is_ours && response.status == 401 && !is_renewed {
                 is_renewed = true;
+                let has_token = header.is_some() && self.authenticator.uses_tokens();
                 self.authenticator.forget(header.as_ref());
-                self.authenticator.meet(challenge);
-                continue;
+                let challenge = challenge_of(&response);
+                let is_new = challenge.is_some();
+                if let Some(challenge) = challenge {
+                    self.authenticator.meet(challenge);
+                }
+                // Some say only the first time what they ask for.
+                if is_new || has_token {
+                    continue;
+                }
             }
             return Err(self.refusal(call, response, is_ours, header.is_some()));
         }
+    }
+
+    /// Whether it is the registry itself that has answered.
+    pub(crate) fn is_own(&self, response: &Response) -> bool {
+        response.origin() == Origin::of(&self.base)
     }
 
     fn context(&self, call: &Call<'_>) -> Context<'_> {
@@ -364,6 +376,7 @@ impl Client {
             monitor: self.monitor(),
             place: self.place(call.repository),
             registry: Origin::of(&self.base),
+            plain_http: self.plain_http,
         }
     }
 
@@ -382,7 +395,7 @@ impl Client {
                 let has_token = has_header && self.authenticator.uses_tokens();
                 answer.to(self.authenticator.asker(has_token))
             }
-            false => answer.by(format!("`{server}`")),
+            false => answer.by_another(format!("`{server}`")),
         };
         Error::Refused {
             place: self.place(call.repository),

@@ -124,10 +124,12 @@ impl Error {
         }
     }
 
-    /// Whether the registry said that there is no such thing.
+    /// Whether the registry, and nobody on the way to it, said that there is no
+    /// such thing.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.answer().is_some_and(|answer| answer.status() == 404)
+        let answer = self.answer();
+        answer.is_some_and(|answer| answer.status() == 404 && answer.is_of_registry())
     }
 }
 
@@ -375,6 +377,11 @@ pub enum Problem {
     /// A tag that does not come to rest.
     #[error("others write this tag again and again: {0} times what was written was gone")]
     Contended(u32),
+    /// An index that was written when others may have stopped waiting for it.
+    #[error(
+        "it was written {0} s after it was read: others wait for {1} s, and what one of them has added since may be gone"
+    )]
+    Late(u64, u64),
     /// A manifest that refers to itself, or to too much.
     #[error("its index leads to too many manifests, or to itself")]
     TooMany,

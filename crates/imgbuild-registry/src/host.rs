@@ -16,19 +16,27 @@ pub(crate) fn address(registry: &str) -> &str {
 /// Whether the registry is this machine, so that nobody else can listen.
 pub(crate) fn is_loopback(registry: &str) -> bool {
     let host = without_port(registry);
-    let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.ends_with(".localhost")
-        || address
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+        || ip_address(host).is_some_and(|address| address.is_loopback())
 }
 
 fn without_port(registry: &str) -> &str {
+    parts(registry).0
+}
+
+/// Divides host and port.
+pub(crate) fn parts(registry: &str) -> (&str, Option<&str>) {
     match registry.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => registry,
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port)),
+        _ => (registry, None),
     }
+}
+
+/// Returns the address that a host is, without a name.
+pub(crate) fn ip_address(host: &str) -> Option<IpAddr> {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    address.parse().ok()
 }
 
 #[cfg(test)]

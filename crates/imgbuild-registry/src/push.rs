@@ -52,7 +52,8 @@ pub struct Pushed {
 ///
 /// What the repository has is not sent again: a tag that has the digest
 /// already stays as it is, and the blobs of a manifest that is there are not
-/// asked for, since a registry takes a manifest only when it has its blobs.
+/// asked for, since a registry takes a manifest only when it has its blobs. The
+/// images of an index are: registries let them be removed, and keep the index.
 ///
 /// # Errors
 ///
@@ -72,9 +73,8 @@ pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) 
             unchanged.push(tag.clone());
         }
     }
-    let is_known = !unchanged.is_empty()
-        || repository.manifest_digest(&root.digest.to_string())? == Some(root.digest);
-    if is_known {
+    let is_there = !unchanged.is_empty() || job.has_document(root)?;
+    if is_there && job.has_parts()? {
         job.report_all_present();
     } else {
         job.send_everything()?;
@@ -119,6 +119,23 @@ impl Job<'_> {
         }
     }
 
+    fn has_document(&self, document: &Document) -> Result<bool> {
+        let reference = document.digest.to_string();
+        Ok(self.repository.manifest_digest(&reference)? == Some(document.digest))
+    }
+
+    /// Returns whether everything is there that an index names.
+    fn has_parts(&self) -> Result<bool> {
+        let root = self.parcel.root().digest;
+        let documents = self.parcel.documents().iter();
+        for part in documents.filter(|document| document.digest != root) {
+            if !self.has_document(part)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn was_sent(&self, blob: &ParcelBlob) -> bool {
         let sent = self.options.sent;
         sent.is_some_and(|sent| sent.digests.contains(&blob.digest))
@@ -149,7 +166,7 @@ impl Job<'_> {
             let reference = document.digest.to_string();
             // Of an index, images may be there; that of the root is known.
             let is_root = document.digest == self.parcel.root().digest;
-            if !is_root && self.repository.manifest_digest(&reference)? == Some(document.digest) {
+            if !is_root && self.has_document(document)? {
                 continue;
             }
             match self

@@ -30,6 +30,7 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::{Document, Parcel, Platforms};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
+use imgbuild_oci::source::is_index;
 
 use crate::error::{Error, Problem, Result, Step};
 use crate::monitor::{Event, Monitor, check};
@@ -115,10 +116,13 @@ pub fn update_index(
         own,
         places: places(tag, own, parcel),
     };
-    if let Some(found) = update.read()?
-        && found.index.contains(own)
-    {
-        return Ok(update.updated(&found, true));
+    if update.find_own()?.is_some() {
+        // One of an earlier run, which may not have waited for all who had read
+        // the index before it.
+        update.wait_for_others()?;
+        if let Some(found) = update.find_own()? {
+            return Ok(update.updated(&found, true));
+        }
     }
     let monitor = repository.client().monitor();
     for round in 0..ROUNDS {
@@ -129,9 +133,7 @@ pub fn update_index(
         let withdrawn = update.withdraw(announcement.digest);
         written.and(withdrawn)?;
         update.wait_for_others()?;
-        if let Some(found) = update.read()?
-            && found.index.contains(own)
-        {
+        if let Some(found) = update.find_own()? {
             return Ok(update.updated(&found, false));
         }
         monitor.wait(wait_after(round, monitor.random()));
@@ -173,6 +175,8 @@ struct Found {
     digest: Digest,
     /// The `ETag` of the answer.
     mark: Option<String>,
+    /// Whether it is an index, and not an image alone.
+    is_index: bool,
     index: PlatformIndex,
 }
 
@@ -199,6 +203,25 @@ impl Update<'_> {
         }
     }
 
+    /// Reads the index if it has the images of this run.
+    fn find_own(&self) -> Result<Option<Found>> {
+        let found = self.read()?;
+        Ok(found.filter(|found| found.is_index && found.index.contains(self.own)))
+    }
+
+    /// Reads what the tag names. One that seems not to be there is looked for
+    /// again: on the way to a registry others say so too, when they do not find
+    /// it, and an index that is taken for missing would be lost.
+    fn read_surely(&self) -> Result<Option<Found>> {
+        match self.read()? {
+            None => {
+                self.monitor().wait(LOOK_AGAIN);
+                self.read()
+            }
+            found => Ok(found),
+        }
+    }
+
     fn read(&self) -> Result<Option<Found>> {
         let Some((manifest, mark)) = self.repository.tagged(self.tag)? else {
             return Ok(None);
@@ -220,6 +243,7 @@ impl Update<'_> {
         Ok(Some(Found {
             digest,
             mark,
+            is_index: is_index(&document.media_type),
             index,
         }))
     }
@@ -296,7 +320,7 @@ impl Update<'_> {
         for round in 0..ROUNDS {
             check(self.monitor())?;
             let start = self.monitor().now();
-            let found = self.read()?;
+            let found = self.read_surely()?;
             let mut index = found
                 .as_ref()
                 .map_or_else(PlatformIndex::default, |found| found.index.clone());
@@ -318,7 +342,7 @@ impl Update<'_> {
                 self.repository
                     .put_manifest_once(self.tag, &manifest(&document), condition);
             match written {
-                Ok(true) => return Ok(()),
+                Ok(true) => return self.check_time(start),
                 Ok(false) => refused = Some(before),
                 // With what is there then, not with what was there before. An
                 // image may not be found while another run writes it again.
@@ -329,6 +353,19 @@ impl Update<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Fails if others may have taken this run for dead between `start`, when it
+    /// read the index, and now, when it has written it.
+    fn check_time(&self, start: Duration) -> Result<()> {
+        let taken = self.monitor().now().saturating_sub(start);
+        if taken < PATIENCE {
+            return Ok(());
+        }
+        let step = Step::WriteManifest(self.tag.to_owned());
+        let problem = Problem::Late(taken.as_secs(), PATIENCE.as_secs());
+        let name = Some(self.repository.name());
+        Err(self.repository.client().problem(&step, name, problem))
     }
 
     /// Waits until each announcement that is there now is gone.
@@ -346,10 +383,14 @@ impl Update<'_> {
                 self.monitor().report(Event::Waiting { place, most });
                 has_told = true;
             }
-            let places: Vec<String> = pending.iter().map(|(place, _)| place.clone()).collect();
-            let still = self.announced(&places)?;
-            // Another one in its place means that the first has gone.
-            pending.retain(|one| still.contains(one));
+            let mut still = Vec::new();
+            for (place, announcement) in pending {
+                // Another one in its place means that the first has gone.
+                if self.repository.manifest_digest(&place)? == Some(announcement) {
+                    still.push((place, announcement));
+                }
+            }
+            pending = still;
         }
         Ok(())
     }
@@ -379,6 +420,10 @@ impl Update<'_> {
     }
 
     fn announcement(&self, place: &str) -> Result<Option<Digest>> {
+        // Mostly there is none, and what is read counts as pulled in some places.
+        if self.repository.manifest_digest(place)?.is_none() {
+            return Ok(None);
+        }
         let Some(manifest) = self.repository.manifest(place)? else {
             return Ok(None);
         };
@@ -441,6 +486,7 @@ mod tests {
             condition(Some(&Found {
                 digest: Digest::of(b""),
                 mark: Some(mark.to_owned()),
+                is_index: true,
                 index: PlatformIndex::default(),
             }))
         };

@@ -4,6 +4,8 @@ use std::fmt;
 
 use ureq::http::Uri;
 
+use crate::host;
+
 /// Scheme, host and port: what may see an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -25,6 +27,13 @@ impl Origin {
 
     pub(crate) fn is_secure(&self) -> bool {
         self.scheme == "https"
+    }
+
+    /// Whether this server may name that one: nothing leads from https to http,
+    /// and http leaves this machine only where `plain_http` allows it.
+    pub(crate) fn may_lead_to(&self, to: &Self, plain_http: bool) -> bool {
+        let may_be_plain = plain_http || host::is_loopback(&to.host);
+        to.is_secure() || !self.is_secure() && may_be_plain
     }
 }
 

@@ -144,7 +144,11 @@ impl Repository {
         let mut call = self.call(step, Method::HEAD, url, &[200, 404]);
         call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
         let digest = match self.client.call(&call) {
-            Ok(response) if response.status == 404 => return Ok(None),
+            // What others say, on the way, is no answer to this.
+            Ok(response) if response.status == 404 => match self.client.is_own(&response) {
+                true => return Ok(None),
+                false => None,
+            },
             Ok(response) => response.header("docker-content-digest").map(str::to_owned),
             Err(error) if has_no_head(&error) => None,
             Err(error) => return Err(error),

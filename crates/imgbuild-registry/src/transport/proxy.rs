@@ -1,11 +1,13 @@
 //! The proxy between us and servers.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
 use crate::error::{NetworkError, NetworkKind};
+use crate::host;
 use crate::secret::Secret;
 
 /// A proxy, and for what it is not used.
@@ -25,6 +27,44 @@ impl fmt::Debug for ProxyOptions {
             .debug_struct("ProxyOptions")
             .finish_non_exhaustive()
     }
+}
+
+impl ProxyOptions {
+    /// Whether an exception that is no name alone is for this host, with its
+    /// port if it has one: networks as `10.0.0.0/8`, addresses, and names with a
+    /// port.
+    pub(crate) fn spares(&self, address: &str) -> bool {
+        let (host, port) = host::parts(address);
+        let ip = host::ip_address(host);
+        let is_for = |exception: &String| {
+            let by_port = exception.rsplit_once(':').is_some_and(|(name, wanted)| {
+                let is_below = name.starts_with('.') && host.ends_with(name);
+                port == Some(wanted) && (name == host || is_below)
+            });
+            by_port || ip.is_some_and(|ip| is_within(ip, exception))
+        };
+        self.exceptions.iter().any(is_for)
+    }
+}
+
+/// Whether an address is another one, or in a network.
+fn is_within(ip: IpAddr, network: &str) -> bool {
+    let Some((network, bits)) = network.split_once('/') else {
+        return host::ip_address(network) == Some(ip);
+    };
+    let Ok(bits) = bits.parse::<u32>() else {
+        return false;
+    };
+    let differs = match (ip, host::ip_address(network)) {
+        (IpAddr::V4(ip), Some(IpAddr::V4(network))) if bits <= 32 => {
+            u128::from(ip.to_bits() ^ network.to_bits()) << 96
+        }
+        (IpAddr::V6(ip), Some(IpAddr::V6(network))) if bits <= 128 => {
+            ip.to_bits() ^ network.to_bits()
+        }
+        _ => return false,
+    };
+    differs.leading_zeros() >= bits
 }
 
 /// A proxy that is used.
@@ -144,5 +184,33 @@ mod tests {
             "the proxy `proxy:1080` of `https_proxy`: it is one for SOCKS, which is not supported"
         );
         used.check(&"https://ghcr.io/v2/".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn exceptions_are_networks_addresses_and_ports() {
+        for (exception, address, expected) in [
+            ("10.0.0.0/8", "10.1.2.3:5000", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("0.0.0.0/0", "11.1.2.3", true),
+            ("10.1.2.3/32", "10.1.2.3", true),
+            ("10.1.2.3/32", "10.1.2.2", false),
+            ("10.0.0.0/33", "10.0.0.0", false),
+            ("10.1.2.3", "10.1.2.3:5000", true),
+            ("fd00::/8", "[fd00::1]:5000", true),
+            ("fd00::/8", "[fe00::1]:5000", false),
+            ("fd00::1", "[fd00::1]", true),
+            ("r.example:5000", "r.example:5000", true),
+            ("r.example:5000", "r.example:5001", false),
+            ("r.example:5000", "r.example", false),
+            (".example:5000", "r.example:5000", true),
+            ("10.0.0.0/8", "r.example", false),
+        ] {
+            let options = ProxyOptions {
+                address: Secret::new("http://proxy"),
+                exceptions: vec![exception.to_owned()],
+                variable: String::new(),
+            };
+            assert_eq!(options.spares(address), expected, "{exception} {address}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use imgbuild_oci::digest::Digest;
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Asker, Credential, CredentialSource, Secret};
+use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
 use crate::support::{Bench, IDENTITY, PASSWORD, USER, image, text_of};
@@ -73,7 +74,7 @@ fn one_token_serves_all_requests_of_a_push() {
 #[test]
 fn a_token_that_ends_is_renewed() {
     // Each is taken four times, which is fewer than a push has requests.
-    let bench = Bench::with_password(bearer(4));
+    let bench = Bench::with_password(bearer(4)).in_order();
     let image = image(3, &[3000, 20, 40]);
     bench.push(&image).unwrap();
     bench.assert_has(&image);
@@ -325,9 +326,62 @@ fn a_token_server_without_an_address_is_told() {
 }
 
 #[test]
+fn no_password_goes_to_another_machine_by_http() {
+    let bench = bench_with_realm("http://192.0.2.1:9/token");
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    assert!(
+        text.ends_with("it leads to `192.0.2.1` without https, which is not secure"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_empty_token_hides_no_other() {
+    let bench = Bench::with_password(bearer(usize::MAX));
+    let both = r#"{"token":"","access_token":"some-other-token"}"#;
+    let answer = Answer::new(200).saying(both);
+    bench
+        .registry
+        .fail(99, "GET", "/token", Fault::Answer(answer));
+    // It is sent, and not known.
+    let error = bench.push(&image(3, &[3000])).unwrap_err();
+    assert_eq!(error.answer().unwrap().status(), 401);
+}
+
+#[test]
+fn a_registry_that_says_only_once_what_it_asks_for_is_remembered() {
+    let bench = Bench::with_password(bearer(2)).in_order();
+    bench.registry.when(|request| {
+        let is_later = request.path() != "/v2/";
+        is_later.then_some(Fault::Header("www-authenticate", None))
+    });
+    let image = image(3, &[3000, 20]);
+    bench.push(&image).unwrap();
+    bench.assert_has(&image);
+}
+
+#[test]
+fn whom_a_registry_leads_to_does_not_say_who_gets_the_password() {
+    let bench = Bench::with_password(Behavior::default());
+    let other = FakeRegistry::start(bearer(usize::MAX)).unwrap();
+    let address = format!("http://{}/v2/", other.name());
+    bench.registry.when(move |request| {
+        let answer = Answer::new(307).with("location", address.as_str());
+        (request.path() == "/v2/").then_some(Fault::Answer(answer))
+    });
+    bench.push(&image(3, &[3000])).unwrap();
+    let requests = other.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert_eq!(request.path(), "/v2/");
+        assert_eq!(request.header("authorization"), None);
+    }
+}
+
+#[test]
 fn nothing_that_is_said_or_sent_elsewhere_holds_a_secret() {
     for behavior in [basic(), bearer(3)] {
-        let bench = Bench::with_password(behavior);
+        let bench = Bench::with_password(behavior).in_order();
         bench.registry.fail(2, "PUT", "/uploads/", Fault::Cut);
         bench
             .registry

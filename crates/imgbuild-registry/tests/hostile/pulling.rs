@@ -12,9 +12,9 @@ use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::Result;
 use imgbuild_registry::pull;
-use imgbuild_testing::registry::{Answer, Behavior, Fault};
+use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
-use crate::support::{Bench, REPOSITORY, image, index, text_of};
+use crate::support::{Bench, PASSWORD, REPOSITORY, USER, image, index, text_of};
 
 fn pulled(bench: &Bench) -> Result<Parcel> {
     let found = pull::parcel(&bench.repository()?, "1", &Platforms::All)?;
@@ -319,4 +319,29 @@ fn what_is_copied_between_repositories_keeps_its_digests() {
     other.assert_has(&index);
     let client = Arc::clone(bench.repository().unwrap().client());
     assert!(client.traffic().requests > 0);
+}
+
+#[test]
+fn what_others_do_not_find_is_not_missing_in_the_registry() {
+    let users = (USER.to_owned(), PASSWORD.to_owned(), String::new());
+    let auth = Auth::Bearer {
+        users,
+        uses: usize::MAX,
+    };
+    let bench = Bench::with_password(Behavior {
+        auth,
+        ..Behavior::default()
+    });
+    let nothing = Answer::new(404).saying("default backend - 404");
+    bench
+        .registry
+        .fail(99, "GET", "/token", Fault::Answer(nothing));
+    let repository = bench.repository().unwrap();
+    for error in [
+        repository.manifest("1").unwrap_err(),
+        repository.manifest_digest("1").unwrap_err(),
+    ] {
+        let text = text_of(&error);
+        assert!(text.contains("it answered 404 Not Found"), "{text}");
+    }
 }

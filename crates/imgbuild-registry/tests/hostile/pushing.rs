@@ -527,3 +527,24 @@ fn a_registry_that_never_answers_is_left() {
     let text = text_of(&bench.push(&image(5, &[10])).unwrap_err());
     assert!(text.ends_with("took too long"), "{text}");
 }
+
+#[test]
+fn images_that_an_index_has_lost_are_sent_again() {
+    let bench = Bench::new(Behavior::default());
+    let index = index();
+    bench.push(&index).unwrap();
+    // As whoever removes what has no tag does it.
+    let lost = index.documents()[0].digest.to_string();
+    bench.registry.change(|contents| {
+        contents.manifests.retain(|(_, name), _| *name != lost);
+        contents.blobs.clear();
+    });
+    let pushed = bench.push(&index).unwrap();
+    assert_eq!(pushed.unchanged, ["1"]);
+    bench.assert_has(&index);
+    let contents = bench.registry.contents();
+    for document in index.documents() {
+        let key = (REPOSITORY.to_owned(), document.digest.to_string());
+        assert!(contents.manifests.contains_key(&key));
+    }
+}

@@ -80,6 +80,8 @@ pub(crate) struct Bench {
     pub(crate) registry: FakeRegistry,
     pub(crate) monitor: Arc<TestMonitor>,
     pub(crate) options: ClientOptions,
+    /// How many blobs are sent at a time.
+    pub(crate) parallel: usize,
 }
 
 impl Bench {
@@ -100,6 +102,16 @@ impl Bench {
                 chunk_bytes: 64 << 10,
                 ..ClientOptions::default()
             },
+            parallel: 3,
+        }
+    }
+
+    /// Sends one blob after the other, so that the registry counts the same in
+    /// every run.
+    pub(crate) fn in_order(self) -> Self {
+        Self {
+            parallel: 1,
+            ..self
         }
     }
 
@@ -122,7 +134,7 @@ impl Bench {
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
         let options = PushOptions {
             tags: &tags,
-            parallel: 3,
+            parallel: self.parallel,
             mount_from: &[],
             sent: None,
         };

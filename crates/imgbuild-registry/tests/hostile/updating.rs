@@ -19,7 +19,7 @@ use imgbuild_registry::update::{Updated, platform_tag, update_index};
 use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::{Answer, Behavior, Fault};
 
-use crate::support::{Bench, REPOSITORY, image};
+use crate::support::{Bench, REPOSITORY, image, text_of};
 
 /// The tag of all tests.
 const TAG: &str = "1";
@@ -172,6 +172,17 @@ fn an_image_without_an_index_becomes_part_of_one() {
     let updated = bench.update(&amd).unwrap();
     assert_eq!(updated.platforms, ["linux/amd64", "linux/arm64"]);
     assert!(bench.index().contains(&amd.index));
+
+    // Also if it is the very image of the run.
+    let bench = Bench::new(Behavior::default());
+    bench.push_as(&old, &[TAG]).unwrap();
+    let mut index = PlatformIndex::default();
+    let arm = "linux/arm64".parse().unwrap();
+    index.add(Listed::new(old.root(), &arm)).unwrap();
+    let expected = index.to_document();
+    let updated = bench.update(&Own { parcel: old, index }).unwrap();
+    assert!(!updated.is_unchanged);
+    assert_eq!(bench.tagged(), Some(expected.bytes));
 }
 
 #[test]
@@ -214,6 +225,60 @@ fn a_run_waits_for_another_one_and_finds_out_that_it_was_overwritten() {
 }
 
 #[test]
+fn a_run_that_finds_its_image_there_waits_for_others_all_the_same() {
+    let bench = Bench::new(Behavior::default());
+    let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
+    // The other run has read the index before an earlier run, which was killed
+    // then, has put our image there.
+    let other = patient_repository(&bench);
+    push(&other, &arm.parcel, WITHOUT_TAGS).unwrap();
+    push(&other, &amd.parcel, WITHOUT_TAGS).unwrap();
+    bench.put(&place("linux/arm64"), &announcement(&arm));
+    bench.put(TAG, &amd.index.to_document());
+    let repository = patient_repository(&bench);
+    let updated = thread::scope(|scope| {
+        let run = scope.spawn(|| update(&repository, &amd));
+        thread::sleep(Duration::from_millis(300));
+        bench.put(TAG, &arm.index.to_document());
+        bench.put(&place("linux/arm64"), arm.parcel.root());
+        run.join().unwrap()
+    });
+    let platforms = updated.unwrap().platforms;
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
+    assert!(bench.index().contains(&arm.index) && bench.index().contains(&amd.index));
+}
+
+#[test]
+fn an_index_that_is_not_found_for_a_moment_is_not_lost() {
+    let bench = Bench::new(Behavior::default());
+    bench.update(&own(1, "linux/amd64")).unwrap();
+    let answer = Answer::new(404).saying("default backend - 404");
+    bench
+        .registry
+        .fail(2, "GET", "/manifests/1", Fault::Answer(answer));
+    let updated = bench.update(&own(10, "linux/arm64")).unwrap();
+    assert_eq!(updated.platforms, ["linux/amd64", "linux/arm64"]);
+}
+
+#[test]
+fn a_write_that_others_did_not_wait_for_is_told() {
+    let bench = Bench::new(Behavior::default());
+    let monitor = Arc::clone(&bench.monitor);
+    bench.registry.when(move |request| {
+        if request.method == "PUT" && request.target.ends_with("/manifests/1") {
+            monitor.wait(Duration::from_secs(31));
+        }
+        None
+    });
+    let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
+    let text = text_of(&error);
+    assert!(
+        text.contains("it was written 31 s after it was read: others wait for 30 s"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_announcement_that_nobody_takes_back_is_waited_for_half_a_minute() {
     let bench = Bench::new(Behavior::default());
     let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
@@ -221,7 +286,8 @@ fn an_announcement_that_nobody_takes_back_is_waited_for_half_a_minute() {
     bench.update(&amd).unwrap();
     let waits = bench.monitor.waits.lock().unwrap();
     let whole: Duration = waits.iter().sum();
-    assert_eq!(whole, Duration::from_secs(30));
+    // And once for the index, which might have been overlooked.
+    assert_eq!(whole, Duration::from_millis(30_200));
     // Said once, not every time that it looks.
     let lines = bench.monitor.lines.lock().unwrap();
     let said: Vec<&String> = lines
