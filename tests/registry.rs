@@ -15,6 +15,7 @@ use crate::support::{has_tools, image};
 mod certificates;
 mod copies;
 mod indexes;
+mod logins;
 mod messages;
 mod others;
 mod processor;

@@ -46,12 +46,13 @@ pub(crate) struct RegistryFlags {
     /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
     /// `podman login` has kept
     ///
-    /// For the registry that is pushed to or, if there is none, for that of the
-    /// base image or of what is copied, and for no other. What is kept is looked
-    /// for in `DOCKER_AUTH_CONFIG`, in the file `REGISTRY_AUTH_FILE`, in
-    /// `config.json` of `DOCKER_CONFIG` or `~/.docker`, and in
-    /// `containers/auth.json` of `XDG_RUNTIME_DIR` and `XDG_CONFIG_HOME`; helpers
-    /// that are named there are run.
+    /// For the registry that `IMGBUILD_REGISTRY` names, as `ghcr.io`; else for
+    /// the one that is pushed to or, if there is none, for that of the base image
+    /// or of what is copied; and for no other. What is kept is looked for in
+    /// `DOCKER_AUTH_CONFIG`, in the file `REGISTRY_AUTH_FILE`, in `config.json` of
+    /// `DOCKER_CONFIG` or `~/.docker`, and in `containers/auth.json` of
+    /// `XDG_RUNTIME_DIR` (else `/run/containers/UID/auth.json`) and
+    /// `XDG_CONFIG_HOME`; helpers that are named there are run.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
 

@@ -7,6 +7,7 @@ mod helper;
 mod hints;
 mod monitor;
 mod name;
+mod push;
 mod update;
 
 use std::path::Path;
@@ -15,30 +16,26 @@ use std::sync::{Arc, Mutex};
 
 use fs_err as fs;
 use imgbuild_oci::cache::CacheSource;
-use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::Parcel;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::{Client, ClientOptions, Traffic};
 use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::pull;
-use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, CredentialSource};
-use imgbuild_registry::update::Updated;
-use serde_json::json;
 
 use super::{base, given};
 use crate::args::{BuildArguments, OutputArguments, RegistryFlags};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
-use crate::ui::{Ui, bytes_text, count_text};
+use crate::ui::Ui;
 
 pub(crate) use hints::hints;
 pub(crate) use name::{
     ImageSource, Output, TRANSPORT, must_exist, open_source, reference, source_name,
 };
+pub(crate) use push::Push;
 pub(crate) use update::check_update;
 
 /// The registry of names without one.
@@ -104,6 +101,7 @@ pub(crate) struct Registries {
     monitor: Arc<dyn Monitor>,
     ui: Ui,
     known: Arc<Mutex<Vec<Known>>>,
+    answers: Arc<Mutex<helper::Answers>>,
 }
 
 /// A client by its registry, and by whom that takes it for.
@@ -141,23 +139,31 @@ impl Registries {
             monitor: Arc::new(monitor::Watcher::new(ui.clone(), Arc::clone(interrupted))),
             ui: ui.clone(),
             known: Arc::default(),
+            answers: Arc::default(),
         })
     }
 
     /// Returns the repository of a reference, its registry reached.
     pub(crate) fn repository(&mut self, of: &Reference, access: Access) -> Result<Repository> {
-        let client = self.client(of)?;
+        let client = self.client(of, access)?;
         Ok(match access {
             Access::Pull => Repository::to_pull(client, of.repository()),
             Access::Push => Repository::to_push(client, of.repository()),
         })
     }
 
-    fn client(&mut self, of: &Reference) -> Result<Arc<Client>> {
+    fn client(&mut self, of: &Reference, access: Access) -> Result<Arc<Client>> {
         let registry = of.registry();
         let known = match &self.given {
             Some((primary, known)) if primary == registry => Some(known.clone()),
-            _ => credentials::find(of, &self.ui, &*self.monitor)?,
+            _ => {
+                let helpers = helper::Helpers {
+                    answers: &self.answers,
+                    ui: &self.ui,
+                    monitor: &*self.monitor,
+                };
+                credentials::find(of, access, &helpers)?
+            }
         };
         let (credential, source) = match (known, &self.given) {
             (Some((credential, source)), _) => (Some(credential), source),
@@ -296,62 +302,16 @@ impl Registries {
         })
     }
 
-    /// Speaks to every repository if there are several, so that one that does
-    /// not let us in is found before another one is changed.
+    /// Asks every repository for a tag before one of them is changed, so that
+    /// one that does not let us in is found in time.
     pub(crate) fn reach(&mut self, references: &[Reference]) -> Result<()> {
-        let groups = by_repository(references);
-        if groups.len() < 2 {
-            return Ok(());
-        }
-        for group in groups {
+        for group in by_repository(references) {
             let repository = self.repository(&group[0], Access::Push)?;
-            repository.manifest_digest(group[0].tag().unwrap_or_default())?;
+            let tag = group[0].tag().unwrap_or_default();
+            let answer = repository.manifest_digest(tag);
+            answer.map_err(|error| failed_at(&group[0], error))?;
         }
         Ok(())
-    }
-
-    /// Sends a parcel to everything that `references` name, one repository
-    /// after the other; the first has got ahead what `sent` says.
-    pub(crate) fn push(
-        &mut self,
-        parcel: &Parcel,
-        references: &[Reference],
-        sent: Option<&Sent>,
-    ) -> Result<Vec<Push>> {
-        let mut pushes = Vec::new();
-        let mut sent_to: Vec<Reference> = Vec::new();
-        for group in by_repository(references) {
-            let first = &group[0];
-            let repository = self.repository(first, Access::Push)?;
-            let tags = group.iter().filter_map(Reference::tag).map(str::to_owned);
-            let tags: Vec<String> = tags.collect();
-            let is_near = |one: &&Reference| one.registry() == first.registry();
-            let near = sent_to.iter().filter(is_near);
-            let near: Vec<String> = near.map(|one| one.repository().to_owned()).collect();
-            let options = PushOptions {
-                tags: &tags,
-                parallel: PARALLEL_BLOBS,
-                mount_from: &near,
-                sent: sent.filter(|_| pushes.is_empty()),
-            };
-            let is_next = options.sent.is_none();
-            self.ui.start_sending(parcel, is_next);
-            let pushed = push(&repository, parcel, options);
-            let pushed = pushed.map_err(|error| {
-                // They stay, so they are not left unsaid.
-                for push in &pushes {
-                    Push::report(push, &self.ui);
-                }
-                failed_at(first, error)
-            })?;
-            sent_to.push(first.clone());
-            pushes.push(Push {
-                references: group,
-                pushed,
-                updated: Vec::new(),
-            });
-        }
-        Ok(pushes)
     }
 }
 
@@ -395,94 +355,6 @@ pub(crate) fn connect(
     Ok((interrupted, registries))
 }
 
-/// What was pushed to one repository.
-#[derive(Debug)]
-pub(crate) struct Push {
-    references: Vec<Reference>,
-    pushed: Pushed,
-    /// The indexes that it was added to, one for each name.
-    updated: Vec<Updated>,
-}
-
-impl Push {
-    /// Says what became of every name.
-    pub(crate) fn report(&self, ui: &Ui) {
-        let pushed = &self.pushed;
-        for reference in &self.references {
-            let tag = reference.tag().unwrap_or_default();
-            if let Some(updated) = self.updated_tag(tag) {
-                update::report(reference, updated, ui);
-                continue;
-            }
-            match pushed.unchanged.iter().any(|one| one == tag) {
-                true => ui.status(&format!("unchanged `{reference}`")),
-                false => ui.status(&format!("pushed `{reference}`")),
-            }
-        }
-        let sent = match pushed.uploaded {
-            0 => "nothing sent".to_owned(),
-            count => format!(
-                "{} sent, {}",
-                count_text(count, "blob"),
-                bytes_text(pushed.uploaded_bytes)
-            ),
-        };
-        ui.detail(&format!(
-            "{sent}; {} mounted, {} there already",
-            pushed.mounted, pushed.present
-        ));
-    }
-
-    /// The same for programs, one object for each name. What was done for all
-    /// names of the repository is said of the first, so that sums are right.
-    pub(crate) fn json(&self) -> Vec<serde_json::Value> {
-        let pushed = &self.pushed;
-        let one = |(number, reference): (usize, &Reference)| {
-            let is_first = number == 0;
-            let count = |count: usize| if is_first { count } else { 0 };
-            let tag = reference.tag().unwrap_or_default();
-            let mut value = json!({
-                "reference": reference,
-                "digest": pushed.digest,
-                "unchanged": pushed.unchanged.iter().any(|one| one == tag),
-                "uploaded": count(pushed.uploaded),
-                "uploadedBytes": if is_first { pushed.uploaded_bytes } else { 0 },
-                "mounted": count(pushed.mounted),
-                "present": count(pushed.present),
-            });
-            if let Some(updated) = self.updated_tag(tag) {
-                value["unchanged"] = updated.is_unchanged.into();
-                value["index"] = json!({
-                    "digest": updated.digest,
-                    "platforms": updated.platforms,
-                });
-            }
-            value
-        };
-        self.references.iter().enumerate().map(one).collect()
-    }
-
-    pub(crate) fn references(&self) -> &[Reference] {
-        &self.references
-    }
-
-    /// Whether its names have indexes that may hold more.
-    pub(crate) fn is_added_to_indexes(&self) -> bool {
-        !self.updated.is_empty()
-    }
-
-    /// Returns the index that a name has now, if it was added to one.
-    pub(crate) fn index_of(&self, reference: &Reference) -> Option<Digest> {
-        let is_here = self.references.contains(reference);
-        let updated = self.updated_tag(reference.tag()?).filter(|_| is_here);
-        updated.map(|updated| updated.digest)
-    }
-
-    fn updated_tag(&self, tag: &str) -> Option<&Updated> {
-        self.updated.iter().find(|one| one.tag == tag)
-    }
-}
-
 /// Groups references by their repository, in the order of the first of each.
 fn by_repository(references: &[Reference]) -> Vec<Vec<Reference>> {
     let mut groups: Vec<Vec<Reference>> = Vec::new();
@@ -498,7 +370,8 @@ fn by_repository(references: &[Reference]) -> Vec<Vec<Reference>> {
     groups
 }
 
-/// Returns the one registry that a credential of the command line is for.
+/// Returns the one registry that a credential of the command line is for: what
+/// the environment says, or else that of the references.
 ///
 /// # Errors
 ///
@@ -507,6 +380,9 @@ pub(crate) fn primary<'a>(
     flags: &RegistryFlags,
     references: impl IntoIterator<Item = &'a Reference>,
 ) -> Result<Option<String>> {
+    if let Some(registry) = credentials::registry()? {
+        return Ok(Some(registry));
+    }
     let mut registries: Vec<&str> = references.into_iter().map(Reference::registry).collect();
     registries.sort_unstable();
     registries.dedup();
@@ -518,7 +394,9 @@ pub(crate) fn primary<'a>(
             let failure = Failure::command_line(format!(
                 "a user and password are for one registry, and there are several: `{names}`"
             ));
-            Err(failure.hint("log in to each with `docker login`, or run imgbuild for each"))
+            Err(failure.hint(
+                "name it in `IMGBUILD_REGISTRY`, and log in to the others with `docker login`",
+            ))
         }
         _ => Ok(None),
     }

@@ -2,7 +2,8 @@
 
 use std::process::Child;
 
-use imgbuild_testing::Sandbox;
+use imgbuild_testing::registry::{Answer, Behavior, Fault};
+use imgbuild_testing::{FakeRegistry, Sandbox};
 use serde_json::Value;
 
 use super::TOOLS;
@@ -232,4 +233,45 @@ fn several_platforms_of_one_run_are_added_each_with_a_tag_of_its_own() {
         let words = ["copy", "--no-sync", &source, "oci:alone:x"];
         assert_eq!(run(&sandbox, &words), manifest["digest"].as_str().unwrap());
     }
+}
+
+#[test]
+fn a_second_repository_mounts_what_the_first_has_got() {
+    let sandbox = sandbox();
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let all = releases(&sandbox);
+    let names = ["a", "b"].map(|name| format!("{}/me/{name}:1", registry.name()));
+    let tags = ["--tag", &names[0], "--tag", &names[1]];
+    let more = [&tags[..], &["--push", "--update-index", "--json"]].concat();
+    let json: Value = serde_json::from_str(&build(&sandbox, &all[..1], &more)).unwrap();
+    let pushed = &json["pushed"];
+    assert_eq!(pushed[1]["uploaded"], 0, "{json}");
+    assert_eq!(pushed[1]["mounted"], pushed[0]["uploaded"], "{json}");
+}
+
+#[test]
+fn what_was_added_before_a_failure_is_said() {
+    let sandbox = sandbox();
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let refusal = Answer::new(403).saying(r#"{"errors":[{"code":"DENIED"}]}"#);
+    registry.fail(99, "PUT", "/manifests/2", Fault::Answer(refusal));
+    let all = releases(&sandbox);
+    let name = |tag: &str| format!("{}/me/a:{tag}", registry.name());
+    let (first, second) = (name("1"), name("2"));
+    let words = [all[0].as_str()].into_iter().chain(BARE);
+    let words = words.chain([
+        "--tag",
+        &first,
+        "--tag",
+        &second,
+        "--push",
+        "--update-index",
+    ]);
+    let outcome = sandbox.run(words).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains(&format!("added to `{first}`: index sha256:")),
+        "{text}"
+    );
+    assert!(!text.contains(&format!("added to `{second}`")), "{text}");
 }

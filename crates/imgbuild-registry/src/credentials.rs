@@ -96,36 +96,47 @@ impl AuthFile {
     #[must_use]
     pub fn find(&self, registry: &str, repository: &str) -> Option<Found> {
         let keys = keys(registry, repository);
-        let helper = keys.iter().find_map(|key| self.cred_helpers.get(key));
         let server = match registry {
             "docker.io" => HUB_KEY,
             other => other,
         };
-        let ask = |name: &String| Found::Helper {
-            name: name.clone(),
-            key: server.to_owned(),
+        let helper = keys.iter().find_map(|key| {
+            let name = self.cred_helpers.get(key)?;
+            // Helpers know whole registries, by the names that users give them.
+            let asked = match key.contains('/') && key != HUB_KEY {
+                true => server,
+                false => key,
+            };
+            Some((name, asked))
+        });
+        let ask = |name: &str, key: &str| Found::Helper {
+            name: name.to_owned(),
+            key: key.to_owned(),
         };
-        if let Some(name) = helper {
-            return Some(ask(name));
+        if let Some((name, key)) = helper {
+            return Some(ask(name, key));
         }
-        let known: BTreeMap<String, &Entry> = self
+        let own = keys.iter().find_map(|key| self.own(key));
+        own.or_else(|| Some(ask(self.creds_store.as_ref()?, server)))
+    }
+
+    /// Returns what the entries of a key say themselves. Empty ones say nothing;
+    /// several are the same registry under older names.
+    fn own(&self, key: &str) -> Option<Found> {
+        let wanted = plain_key(key);
+        let entries = self
             .auths
             .iter()
-            .map(|(key, entry)| (plain_key(key), entry))
-            .collect();
-        let entry = keys.iter().find_map(|key| {
-            let entry = known.get(&plain_key(key))?;
-            Some((key, entry))
-        });
-        let own = entry.and_then(|(_, entry)| entry.credential());
-        match (&self.creds_store, own, entry) {
-            (_, Some(credential), _) => Some(Found::Credential(credential)),
-            (_, None, Some((key, entry))) if entry.has_auth() => {
-                Some(Found::Malformed { key: key.clone() })
+            .filter(|(name, _)| plain_key(name) == wanted);
+        let mut malformed = None;
+        for (name, entry) in entries {
+            match entry.credential() {
+                Some(credential) => return Some(Found::Credential(credential)),
+                None if entry.has_auth() => malformed = Some(name.clone()),
+                None => {}
             }
-            (Some(store), None, _) => Some(ask(store)),
-            (None, None, _) => None,
         }
+        malformed.map(|key| Found::Malformed { key })
     }
 }
 
@@ -146,17 +157,17 @@ fn keys(registry: &str, repository: &str) -> Vec<String> {
 }
 
 /// Takes off what older programs put around the name of a registry.
-fn plain_key(key: &str) -> String {
+fn plain_key(key: &str) -> &str {
     let key = key
         .strip_prefix("https://")
         .or(key.strip_prefix("http://"))
         .unwrap_or(key);
     let key = key.trim_end_matches('/');
-    let key = key
-        .strip_suffix("/v1")
-        .or(key.strip_suffix("/v2"))
-        .unwrap_or(key);
-    key.to_owned()
+    // Further on, it is a part of a repository.
+    match key.split_once('/') {
+        Some((registry, "v1" | "v2")) => registry,
+        _ => key,
+    }
 }
 
 impl Entry {
@@ -174,18 +185,28 @@ impl Entry {
         if let Some(token) = self.registrytoken.as_ref().filter(has_text) {
             return Some(Credential::Token(token.clone()));
         }
-        if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            let (user, password) = (user.clone(), password.clone());
-            return Some(Credential::Basic { user, password });
-        }
-        let auth = self.auth.as_ref().filter(has_text)?;
-        let pair = String::from_utf8(decode_base64(auth.reveal())?).ok()?;
-        let (user, password) = pair.split_once(':')?;
-        Some(Credential::Basic {
-            user: user.to_owned(),
-            password: Secret::new(password.trim_end_matches('\0')),
+        let pair = self
+            .auth
+            .as_ref()
+            .filter(has_text)
+            .and_then(user_and_password);
+        // `auth` wins, as with Docker.
+        pair.or_else(|| {
+            let user = self.username.clone().filter(|user| !user.is_empty())?;
+            let password = self.password.clone()?;
+            Some(Credential::Basic { user, password })
         })
     }
+}
+
+/// Reads the base64 of `USER:PASSWORD`.
+fn user_and_password(auth: &Secret) -> Option<Credential> {
+    let pair = String::from_utf8(decode_base64(auth.reveal())?).ok()?;
+    let (user, password) = pair.split_once(':')?;
+    Some(Credential::Basic {
+        user: user.to_owned(),
+        password: Secret::new(password.trim_end_matches('\0')),
+    })
 }
 
 /// Reads what `docker-credential-NAME get` prints.
@@ -265,6 +286,55 @@ mod tests {
             let file = format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}},"credsStore":"x"}}"#);
             let key = "r".to_owned();
             assert_eq!(find(&file, "r", "a"), Some(Found::Malformed { key }));
+        }
+    }
+
+    #[test]
+    fn empty_entries_hide_no_others() {
+        let entry = r#"{"auth":"YTph"}"#;
+        for (file, registry) in [
+            (format!(r#"{{"r":{entry},"https://r":{{}}}}"#), "r"),
+            (format!(r#"{{"r":{{}},"https://r/v1/":{entry}}}"#), "r"),
+            (format!(r#"{{"r/x":{{}},"r":{entry}}}"#), "r"),
+            (
+                format!(r#"{{"docker.io":{{}},"{HUB_KEY}":{entry}}}"#),
+                "docker.io",
+            ),
+            (
+                r#"{"r":{"username":"","password":"","auth":"YTph"}}"#.to_owned(),
+                "r",
+            ),
+            (
+                r#"{"r":{"username":"b","password":"b","auth":"YTph"}}"#.to_owned(),
+                "r",
+            ),
+        ] {
+            let file = format!(r#"{{"auths":{file}}}"#);
+            assert_eq!(find(&file, registry, "x"), Some(basic("a", "a")), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_version_of_the_protocol_stands_after_the_registry_only() {
+        let file = r#"{"auths":{"r/team/v1":{"auth":"YTph"},"r/team":{"auth":"Yjpi"}}}"#;
+        assert_eq!(find(file, "r", "team/v1"), Some(basic("a", "a")));
+        assert_eq!(find(file, "r", "team/other"), Some(basic("b", "b")));
+    }
+
+    #[test]
+    fn a_helper_is_asked_for_the_registry_as_the_file_names_it() {
+        for (key, registry, asked) in [
+            ("docker.io", "docker.io", "docker.io"),
+            (HUB_KEY, "docker.io", HUB_KEY),
+            ("r/team", "r", "r"),
+            ("docker.io/team", "docker.io", HUB_KEY),
+        ] {
+            let file = format!(r#"{{"credHelpers":{{"{key}":"pass"}}}}"#);
+            let found = Found::Helper {
+                name: "pass".to_owned(),
+                key: asked.to_owned(),
+            };
+            assert_eq!(find(&file, registry, "team/app"), Some(found), "{key}");
         }
     }
 

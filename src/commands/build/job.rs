@@ -58,9 +58,7 @@ impl Job<'_> {
         let summaries: Vec<_> = plans.iter().map(report::Summary::of).collect();
         let bytes = summaries.iter().map(|summary| summary.tar_bytes).sum();
         ui.start_progress(Work::Layers, bytes);
-        for planned in &plans {
-            self.look_into_registries(&planned.plan)?;
-        }
+        self.look_into_registries(&plans)?;
         let (made, sent) = self.make_and_send(plans, ui)?;
         for destination in self.destinations {
             self.write(&made, destination, ui)?;
@@ -96,11 +94,16 @@ impl Job<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Adds what registries have to what may be used again.
-    fn look_into_registries(&mut self, plan: &Plan) -> Result<()> {
-        // Plain layers are known by their diff IDs alone.
-        if plan.compression() != Compression::None {
-            let by_descriptor = self.destinations.is_empty() && !self.arguments.output.load;
+    /// Adds what registries have to what may be used again. One that does not
+    /// let us in fails here, before anything is made.
+    fn look_into_registries(&mut self, plans: &[Planned]) -> Result<()> {
+        let is_plain = |one: &Planned| one.plan.compression() == Compression::None;
+        if plans.iter().all(is_plain) {
+            // Plain layers are known by their diff IDs alone.
+            return self.registries.reach(&self.targets);
+        }
+        let by_descriptor = self.destinations.is_empty() && !self.arguments.output.load;
+        for Planned { plan, .. } in plans {
             let platform = &plan.image().platform;
             let given = &self.arguments.cache.cache_from;
             let registries = &mut self.registries;

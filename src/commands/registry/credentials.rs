@@ -7,16 +7,19 @@ use std::path::Path;
 use fs_err as fs;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::credentials::{AuthFile, Found};
-use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::secret::{Credential, CredentialSource, Secret};
 
-use super::{environment, helper};
+use super::helper::Helpers;
+use super::{Access, environment};
 use crate::args::RegistryFlags;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
 use crate::ui::Ui;
 
 const USER: &str = "IMGBUILD_REGISTRY_USER";
 const PASSWORD: &str = "IMGBUILD_REGISTRY_PASSWORD";
+
+/// The registry that both are for, whatever else is spoken to.
+const REGISTRY: &str = "IMGBUILD_REGISTRY";
 
 /// A whole file of credentials in a variable, as GitLab's runner has it.
 const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
@@ -35,7 +38,7 @@ pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Known>> {
         .or_else(|| environment::text(&[USER]));
     let password = match flags.password_stdin {
         true => Some(read_password()?),
-        false => environment::text(&[PASSWORD]).map(Secret::new),
+        false => environment::secret(PASSWORD),
     };
     match (user, password) {
         (Some(user), Some(password)) => {
@@ -66,6 +69,27 @@ pub(super) fn are_given(flags: &RegistryFlags) -> bool {
     flags.username.is_some() || flags.password_stdin || is_set
 }
 
+/// Returns the registry that the environment says they are for.
+///
+/// # Errors
+///
+/// When it is no name of one.
+pub(super) fn registry() -> Result<Option<String>> {
+    let Some(name) = environment::text(&[REGISTRY]) else {
+        return Ok(None);
+    };
+    // A name without a dot would be that of a repository.
+    let reference = format!("{name}/x").parse::<Reference>().ok();
+    match reference.filter(|reference| reference.repository() == "x") {
+        Some(reference) => Ok(Some(reference.registry().to_owned())),
+        None => {
+            let failure =
+                Failure::command_line(format!("`{REGISTRY}` is `{name}`, which is no registry"));
+            Err(failure.hint("it takes the name alone, as `ghcr.io` or `registry.example:5000`"))
+        }
+    }
+}
+
 fn read_password() -> Result<Secret> {
     if io::stdin().is_terminal() {
         let failure = Failure::command_line(
@@ -89,13 +113,12 @@ fn read_password() -> Result<Secret> {
     }
 }
 
-/// Finds what Docker or Podman would send to the registry of a reference.
-pub(super) fn find(of: &Reference, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Known>> {
-    if let Some(text) = environment::text(&[AUTH_CONFIG])
-        && let Some(found) = look_into(text.as_bytes(), &format!("${AUTH_CONFIG}"), of, ui)
-    {
-        return resolve(found, AUTH_CONFIG, ui, monitor);
-    }
+/// Finds what Docker or Podman would send to the registry of a reference: the
+/// first that knows it wins.
+pub(super) fn find(of: &Reference, access: Access, helpers: &Helpers<'_>) -> Result<Option<Known>> {
+    let ui = helpers.ui;
+    let variable = environment::text(&[AUTH_CONFIG]).map(String::into_bytes);
+    let variable = variable.map(|bytes| (format!("${AUTH_CONFIG}"), bytes));
     let named = environment::named_auth_file();
     if let Some(path) = named.as_ref().filter(|path| !path.exists()) {
         let (name, path) = (environment::AUTH_FILE, path.display());
@@ -103,14 +126,13 @@ pub(super) fn find(of: &Reference, ui: &Ui, monitor: &dyn Monitor) -> Result<Opt
             "`{name}` names `{path}` for credentials, which does not exist"
         ));
     }
-    for path in named.into_iter().chain(environment::auth_files()) {
-        let Some(bytes) = read(&path, ui) else {
+    let files = named.into_iter().chain(environment::auth_files());
+    let files = files.filter_map(|path| Some((path.display().to_string(), read(&path, ui)?)));
+    for (name, bytes) in variable.into_iter().chain(files) {
+        let Some(found) = look_into(&bytes, &name, of, ui) else {
             continue;
         };
-        let name = path.display().to_string();
-        if let Some(found) = look_into(&bytes, &name, of, ui)
-            && let Some(known) = resolve(found, &name, ui, monitor)?
-        {
+        if let Some(known) = resolve(found, &name, access, helpers)? {
             ui.detail(&format!(
                 "credentials for `{}` from `{name}`",
                 of.registry()
@@ -153,14 +175,28 @@ fn look_into(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<Found>
     }
 }
 
-/// `from` is where it was found.
-fn resolve(found: Found, from: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Known>> {
+/// `from` is where it was found. A helper that fails is no reason not to read:
+/// a public image needs none.
+fn resolve(
+    found: Found,
+    from: &str,
+    access: Access,
+    helpers: &Helpers<'_>,
+) -> Result<Option<Known>> {
     let (credential, from) = match found {
         Found::Credential(credential) => (Some(credential), format!("`{from}`")),
-        Found::Helper { name, key } => (
-            helper::ask(&name, &key, ui, monitor)?,
-            format!("`docker-credential-{name}`, which `{from}` names"),
-        ),
+        Found::Helper { name, key } => {
+            let credential = match helpers.ask(&name, &key) {
+                Err(failure) if access == Access::Pull && failure.kind != Kind::Interrupted => {
+                    let what = format!("asking for `{key}` without credentials");
+                    helpers.ui.warning_of(&what, &failure);
+                    None
+                }
+                answer => answer?,
+            };
+            let from = format!("`docker-credential-{name}`, which `{from}` names");
+            (credential, from)
+        }
         Found::Malformed { .. } => return Ok(None),
     };
     Ok(credential.map(|credential| (credential, CredentialSource::Named(from))))

@@ -1,8 +1,10 @@
 //! What the environment says of registries.
 
 use std::env;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use fs_err as fs;
 use imgbuild_registry::client::ProxyOptions;
 use imgbuild_registry::secret::Secret;
 
@@ -49,7 +51,15 @@ pub(super) fn text(names: &[&str]) -> Option<String> {
     named(names).map(|(_, text)| text)
 }
 
-/// The same with the variable's name.
+/// Returns a variable that is a secret: blanks may be a part of it, the end of
+/// a line is none.
+pub(super) fn secret(name: &str) -> Option<Secret> {
+    let value = env::var(name).ok()?;
+    let text = value.trim_end_matches(['\n', '\r']);
+    (!text.trim().is_empty()).then(|| Secret::new(text))
+}
+
+/// Returns the first of these variables that says something, and its name.
 fn named<'a>(names: &[&'a str]) -> Option<(&'a str, String)> {
     let values = names.iter().map(|name| (*name, env::var(name)));
     let texts = values.filter_map(|(name, text)| Some((name, text.ok()?.trim().to_owned())));
@@ -78,12 +88,19 @@ pub(super) fn auth_files() -> Vec<PathBuf> {
     let podman = |directory: PathBuf| directory.join("containers/auth.json");
     [
         docker.map(|directory| directory.join("config.json")),
-        path("XDG_RUNTIME_DIR").map(podman),
+        path("XDG_RUNTIME_DIR").map(podman).or_else(podman_of_user),
         config.map(podman),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Where Podman keeps credentials if no session says where to, as for root and
+/// in containers (containers-auth.json(5)).
+fn podman_of_user() -> Option<PathBuf> {
+    let user = fs::metadata("/proc/self").ok()?.uid();
+    Some(PathBuf::from(format!("/run/containers/{user}/auth.json")))
 }
 
 #[cfg(test)]

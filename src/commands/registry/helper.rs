@@ -1,7 +1,9 @@
 //! Credential helpers: programs of others that know passwords.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -26,16 +28,36 @@ const SLICE: Duration = Duration::from_millis(50);
 /// The longest answer of a helper.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
+/// What helpers have answered: each is asked once for a key. It may ask the
+/// user, and what it gives may be new every time.
+pub(super) type Answers = BTreeMap<(String, String), Option<Credential>>;
+
+/// Helpers, and those who have to know of them.
+pub(super) struct Helpers<'a> {
+    pub(super) answers: &'a Mutex<Answers>,
+    pub(super) ui: &'a Ui,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+impl Helpers<'_> {
+    /// Returns what a helper knows of a key.
+    pub(super) fn ask(&self, name: &str, key: &str) -> Result<Option<Credential>> {
+        let mut answers = self.answers.lock().expect("no holder of the lock panics");
+        let asked = (name.to_owned(), key.to_owned());
+        if let Some(answer) = answers.get(&asked) {
+            return Ok(answer.clone());
+        }
+        let answer = ask(name, key, self.ui, self.monitor)?;
+        answers.insert(asked, answer.clone());
+        Ok(answer)
+    }
+}
+
 /// Runs `docker-credential-NAME get` ([its protocol]). What it prints is never
 /// shown.
 ///
 /// [its protocol]: https://github.com/docker/docker-credential-helpers#development
-pub(super) fn ask(
-    name: &str,
-    key: &str,
-    ui: &Ui,
-    monitor: &dyn Monitor,
-) -> Result<Option<Credential>> {
+fn ask(name: &str, key: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Credential>> {
     let program = format!("docker-credential-{name}");
     let is_name = name
         .chars()

@@ -1,0 +1,219 @@
+//! Sending a parcel to all its names, and what became of it.
+
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parcel::Parcel;
+use imgbuild_oci::platform_index::PlatformIndex;
+use imgbuild_oci::reference::Reference;
+use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
+use imgbuild_registry::update::{Updated, update_index};
+use serde_json::json;
+
+use super::{Access, PARALLEL_BLOBS, Registries, by_repository, failed_at, update};
+use crate::failure::{Failure, Result};
+use crate::ui::{Ui, bytes_text, count_text};
+
+/// What a tag gets.
+#[derive(Clone, Copy)]
+enum Tagging<'a> {
+    /// What is sent.
+    Whole,
+    /// These images beside those that it has.
+    Part(&'a PlatformIndex),
+}
+
+/// What is sent to every repository.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    parcel: &'a Parcel,
+    /// What the first has got ahead.
+    sent: Option<&'a Sent>,
+    tagging: Tagging<'a>,
+}
+
+impl Registries {
+    /// Sends a parcel to everything that `references` name, one repository
+    /// after the other; the first has got ahead what `sent` says.
+    pub(crate) fn push(
+        &mut self,
+        parcel: &Parcel,
+        references: &[Reference],
+        sent: Option<&Sent>,
+    ) -> Result<Vec<Push>> {
+        let sending = Sending {
+            parcel,
+            sent,
+            tagging: Tagging::Whole,
+        };
+        self.send(sending, references)
+    }
+
+    /// Sends a parcel to every repository, and adds its images to the index
+    /// that each tag names.
+    pub(crate) fn add_to_indexes(
+        &mut self,
+        parcel: &Parcel,
+        references: &[Reference],
+        sent: Option<&Sent>,
+    ) -> Result<Vec<Push>> {
+        let own = PlatformIndex::of_parcel(parcel).map_err(Failure::build)?;
+        let sending = Sending {
+            parcel,
+            sent,
+            tagging: Tagging::Part(&own),
+        };
+        self.send(sending, references)
+    }
+
+    fn send(&mut self, sending: Sending<'_>, references: &[Reference]) -> Result<Vec<Push>> {
+        let mut pushes = Vec::new();
+        for group in by_repository(references) {
+            if let Err(failure) = self.send_to(&group, sending, &mut pushes) {
+                // They stay, so they are not left unsaid.
+                for push in &pushes {
+                    push.report(&self.ui);
+                }
+                return Err(failure);
+            }
+        }
+        Ok(pushes)
+    }
+
+    /// Sends a parcel to the repository of these references, and adds to
+    /// `pushes` what was done, also before a failure.
+    fn send_to(
+        &mut self,
+        group: &[Reference],
+        sending: Sending<'_>,
+        pushes: &mut Vec<Push>,
+    ) -> Result<()> {
+        let Sending {
+            parcel, tagging, ..
+        } = sending;
+        let sent = sending.sent.filter(|_| pushes.is_empty());
+        let of_group = |error| failed_at(&group[0], error);
+        let repository = self.repository(&group[0], Access::Push)?;
+        // What the repositories before it have can be mounted.
+        let before = pushes.iter().filter_map(|push| push.references.first());
+        let near = before.filter(|one| one.registry() == group[0].registry());
+        let near: Vec<String> = near.map(|one| one.repository().to_owned()).collect();
+        let tags: Vec<&str> = group.iter().filter_map(Reference::tag).collect();
+        let whole: Vec<String> = match tagging {
+            Tagging::Whole => tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            Tagging::Part(_) => Vec::new(),
+        };
+        let options = PushOptions {
+            tags: &whole,
+            parallel: PARALLEL_BLOBS,
+            mount_from: &near,
+            sent,
+        };
+        self.ui.start_sending(parcel, sent.is_none());
+        let pushed = push(&repository, parcel, options).map_err(of_group)?;
+        let mut updated = Vec::new();
+        let result = match tagging {
+            Tagging::Whole => Ok(()),
+            Tagging::Part(own) => tags.iter().try_for_each(|tag| {
+                updated.push(update_index(&repository, tag, own, parcel)?);
+                Ok(())
+            }),
+        };
+        let count = match tagging {
+            Tagging::Whole => group.len(),
+            Tagging::Part(_) => updated.len(),
+        };
+        pushes.push(Push {
+            references: group[..count].to_vec(),
+            pushed,
+            updated,
+        });
+        result.map_err(of_group)
+    }
+}
+
+/// What was pushed to one repository.
+#[derive(Debug)]
+pub(crate) struct Push {
+    references: Vec<Reference>,
+    pushed: Pushed,
+    /// The indexes that it was added to, one for each name.
+    updated: Vec<Updated>,
+}
+
+impl Push {
+    /// Says what became of every name.
+    pub(crate) fn report(&self, ui: &Ui) {
+        let pushed = &self.pushed;
+        for reference in &self.references {
+            let tag = reference.tag().unwrap_or_default();
+            if let Some(updated) = self.updated_tag(tag) {
+                update::report(reference, updated, ui);
+                continue;
+            }
+            match pushed.unchanged.iter().any(|one| one == tag) {
+                true => ui.status(&format!("unchanged `{reference}`")),
+                false => ui.status(&format!("pushed `{reference}`")),
+            }
+        }
+        let sent = match pushed.uploaded {
+            0 => "nothing sent".to_owned(),
+            count => format!(
+                "{} sent, {}",
+                count_text(count, "blob"),
+                bytes_text(pushed.uploaded_bytes)
+            ),
+        };
+        ui.detail(&format!(
+            "{sent}; {} mounted, {} there already",
+            pushed.mounted, pushed.present
+        ));
+    }
+
+    /// The same for programs, one object for each name. What was done for all
+    /// names of the repository is said of the first, so that sums are right.
+    pub(crate) fn json(&self) -> Vec<serde_json::Value> {
+        let pushed = &self.pushed;
+        let one = |(number, reference): (usize, &Reference)| {
+            let is_first = number == 0;
+            let count = |count: usize| if is_first { count } else { 0 };
+            let tag = reference.tag().unwrap_or_default();
+            let mut value = json!({
+                "reference": reference,
+                "digest": pushed.digest,
+                "unchanged": pushed.unchanged.iter().any(|one| one == tag),
+                "uploaded": count(pushed.uploaded),
+                "uploadedBytes": if is_first { pushed.uploaded_bytes } else { 0 },
+                "mounted": count(pushed.mounted),
+                "present": count(pushed.present),
+            });
+            if let Some(updated) = self.updated_tag(tag) {
+                value["unchanged"] = updated.is_unchanged.into();
+                value["index"] = json!({
+                    "digest": updated.digest,
+                    "platforms": updated.platforms,
+                });
+            }
+            value
+        };
+        self.references.iter().enumerate().map(one).collect()
+    }
+
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// Whether its names have indexes that may hold more.
+    pub(crate) fn is_added_to_indexes(&self) -> bool {
+        !self.updated.is_empty()
+    }
+
+    /// Returns the index that a name has now, if it was added to one.
+    pub(crate) fn index_of(&self, reference: &Reference) -> Option<Digest> {
+        let is_here = self.references.contains(reference);
+        let updated = self.updated_tag(reference.tag()?).filter(|_| is_here);
+        updated.map(|updated| updated.digest)
+    }
+
+    fn updated_tag(&self, tag: &str) -> Option<&Updated> {
+        self.updated.iter().find(|one| one.tag == tag)
+    }
+}

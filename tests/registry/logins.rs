@@ -1,0 +1,174 @@
+//! Whose password goes where: what the command line, the environment, files and
+//! helpers say.
+
+use fs_err as fs;
+use imgbuild_testing::registry::{Auth, Behavior};
+use imgbuild_testing::{FakeRegistry, Sandbox};
+
+use super::server::{PASSWORD, USER, base64};
+use super::{docker_config, helper, push};
+use crate::runs::{with_small_release, words};
+
+fn locked() -> FakeRegistry {
+    FakeRegistry::start(Behavior {
+        auth: Auth::Basic(USER.to_owned(), PASSWORD.to_owned()),
+        ..Behavior::default()
+    })
+    .unwrap()
+}
+
+fn name_of(registry: &FakeRegistry, repository: &str) -> String {
+    format!("{}/{repository}:1", registry.name())
+}
+
+fn auths(registry: &str) -> String {
+    let auth = base64(format!("{USER}:{PASSWORD}").as_bytes());
+    format!(r#"{{"auths":{{"{registry}":{{"auth":"{auth}"}}}}}}"#)
+}
+
+fn secret_of(sandbox: &mut Sandbox) {
+    sandbox.set("IMGBUILD_REGISTRY_USER", USER);
+    sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
+}
+
+/// Whether any request to a registry had a password or token.
+fn has_seen_secrets(registry: &FakeRegistry) -> bool {
+    let requests = registry.requests();
+    let mut secrets = requests.iter().map(|one| one.header("authorization"));
+    assert!(!requests.is_empty(), "it was asked");
+    secrets.any(|secret| secret.is_some())
+}
+
+#[test]
+fn the_registry_of_a_password_can_be_named() {
+    let mut sandbox = with_small_release();
+    let (own, other) = (locked(), FakeRegistry::start(Behavior::default()).unwrap());
+    let base = name_of(&other, "library/base");
+    drop(push(&sandbox, &[&base], &[]).success());
+    secret_of(&mut sandbox);
+    sandbox.set("IMGBUILD_REGISTRY", own.name());
+    drop(other.requests());
+    // Nothing is pushed, so the registry of the base is the only one.
+    let from = format!("docker://{base}");
+    let target = name_of(&own, "me/app");
+    let build = ["--base", &from, "-t", &target, "-o", "oci:out"];
+    drop(sandbox.run(words("release", &build)).success());
+    assert!(!has_seen_secrets(&other));
+    // Several are pushed to, and one gets the password.
+    let targets = [target.as_str(), &name_of(&other, "me/app")];
+    drop(push(&sandbox, &targets, &[]).success());
+    assert!(has_seen_secrets(&own) && !has_seen_secrets(&other));
+
+    sandbox.set("IMGBUILD_REGISTRY", "https://ghcr.io/");
+    let refused = push(&sandbox, &[&target], &[]).exited(2);
+    assert!(
+        refused
+            .stderr_text()
+            .contains("`IMGBUILD_REGISTRY` is `https://ghcr.io/`, which is no registry"),
+        "{}",
+        refused.report()
+    );
+}
+
+#[test]
+fn blanks_are_part_of_a_password_and_the_end_of_a_line_is_not() {
+    let mut sandbox = with_small_release();
+    let registry = FakeRegistry::start(Behavior {
+        auth: Auth::Basic(USER.to_owned(), " blank word ".to_owned()),
+        ..Behavior::default()
+    })
+    .unwrap();
+    sandbox.set("IMGBUILD_REGISTRY_USER", USER);
+    sandbox.set("IMGBUILD_REGISTRY_PASSWORD", " blank word \n");
+    drop(push(&sandbox, &[&name_of(&registry, "me/app")], &[]).success());
+}
+
+#[test]
+fn the_files_of_podman_are_found() {
+    let registry = locked();
+    for (variable, directory, file) in [
+        ("XDG_RUNTIME_DIR", "run", "run/containers/auth.json"),
+        ("XDG_CONFIG_HOME", "config", "config/containers/auth.json"),
+        ("REGISTRY_AUTH_FILE", "own.json", "own.json"),
+    ] {
+        let mut sandbox = with_small_release();
+        let path = sandbox.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, auths(&registry.name())).unwrap();
+        sandbox.set(variable, sandbox.path(directory));
+        let outcome = push(&sandbox, &[&name_of(&registry, "me/app")], &["-v"]).success();
+        let said = format!("from `{}`", path.display());
+        assert!(
+            outcome.stderr_text().contains(&said),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn who_knows_nothing_ends_no_search() {
+    let mut sandbox = with_small_release();
+    let registry = locked();
+    // The words of all helpers that have nothing.
+    helper(
+        &mut sandbox,
+        "credentials not found in native keychain'; exit 1; echo '",
+    );
+    sandbox.set("DOCKER_AUTH_CONFIG", r#"{"credsStore":"test"}"#);
+    docker_config(&mut sandbox, &auths(&registry.name()));
+    drop(push(&sandbox, &[&name_of(&registry, "me/app")], &[]).success());
+}
+
+#[test]
+fn a_helper_is_asked_once() {
+    let mut sandbox = with_small_release();
+    let registry = locked();
+    let name = registry.name();
+    docker_config(&mut sandbox, r#"{"credsStore":"test"}"#);
+    let log = sandbox.path("asked");
+    let answer = format!(r#"{{"Username":"{USER}","Secret":"{PASSWORD}"}}"#);
+    let script = format!("'; echo x >>'{}'; echo '{answer}", log.display());
+    helper(&mut sandbox, &script);
+    let names = [format!("{name}/me/a:1"), format!("{name}/me/b:1")];
+    let cache = format!("docker://{name}/me/c:1");
+    drop(push(&sandbox, &[&names[0], &names[1]], &["--cache-from", &cache]).success());
+    assert_eq!(fs::read_to_string(log).unwrap(), "x\n");
+}
+
+#[test]
+fn what_everybody_may_read_needs_no_helper() {
+    let mut sandbox = with_small_release();
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let name = name_of(&registry, "me/app");
+    drop(push(&sandbox, &[&name], &[]).success());
+    docker_config(&mut sandbox, r#"{"credsStore":"nowhere"}"#);
+    let copied = sandbox
+        .run(["copy", &format!("docker://{name}"), "oci:copied"])
+        .success();
+    let text = copied.stderr_text();
+    assert!(
+        text.contains("without credentials")
+            && text.contains("`docker-credential-nowhere` is not installed"),
+        "{text}"
+    );
+    let refused = push(&sandbox, &[&name], &[]).exited(1);
+    let text = refused.stderr_text();
+    assert!(
+        text.contains("error: the credential helper `docker-credential-nowhere`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_login_costs_no_build_whatever_the_compression() {
+    let sandbox = with_small_release();
+    let registry = locked();
+    for compression in ["none", "gzip"] {
+        let more = ["--compression", compression];
+        let refused = push(&sandbox, &[&name_of(&registry, "me/app")], &more).exited(1);
+        let text = refused.stderr_text();
+        assert!(text.contains("401 Unauthorized"), "{text}");
+        assert!(!text.contains("layer 1/"), "{text}");
+    }
+}
