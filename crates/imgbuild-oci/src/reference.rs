@@ -189,6 +189,10 @@ fn parse(text: &str) -> Result<Reference, Rule> {
         (tag, _) => tag.map(str::to_owned),
     };
     let (registry, repository) = split_registry(path);
+    if repository.contains(':') {
+        // What follows is meant as a tag, and has a slash.
+        return Err(Rule::Tag);
+    }
     Reference {
         registry,
         repository,

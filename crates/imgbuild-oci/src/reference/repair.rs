@@ -54,7 +54,7 @@ pub(super) fn proposal(text: &str) -> Option<String> {
     if text.contains('@') {
         return None;
     }
-    let (path, tag) = split_tag(text);
+    let (path, tag) = divide(text);
     let mut components: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut repaired = String::new();
     let registry = components.first().is_some_and(|first| {
@@ -76,6 +76,22 @@ pub(super) fn proposal(text: &str) -> Option<String> {
         None => repaired,
     };
     parse(&full).is_ok().then_some(full)
+}
+
+/// Divides a name before its tag, also if that has a slash, as branches do. A
+/// colon in the first component is that of a port.
+fn divide(text: &str) -> (&str, Option<&str>) {
+    let divided = split_tag(text);
+    let Some((_, rest)) = text.split_once('/') else {
+        return divided;
+    };
+    match (divided.1, rest.split_once(':')) {
+        (None, Some((_, tag))) if !tag.is_empty() => {
+            let end = text.len() - tag.len();
+            (&text[..end - 1], Some(tag))
+        }
+        _ => divided,
+    }
 }
 
 fn repository_from(components: &[&str]) -> Option<String> {

@@ -115,6 +115,12 @@ fn a_bad_name_is_refused_with_its_rule_and_a_name_that_would_do() {
         ("x:1.0+meta", Rule::TagPlus, Some("x:1.0-meta")),
         (&long_tag, Rule::TagTooLong, Some(&*cut_tag)),
         ("x:a b", Rule::Tag, Some("x:a-b")),
+        (
+            "ghcr.io/me/app:feature/x",
+            Rule::Tag,
+            Some("ghcr.io/me/app:feature-x"),
+        ),
+        ("r:5000/app:a/b", Rule::Tag, Some("r:5000/app:a-b")),
         ("x:.a", Rule::Tag, Some("x:a")),
         ("x:-", Rule::Tag, Some("x")),
         ("x:é", Rule::Tag, Some("x")),
