@@ -10,9 +10,10 @@ mod output;
 mod platforms;
 mod registry;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use imgbuild_oci::path::ImagePath;
 
@@ -76,6 +77,32 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
 }
 
+/// Puts flags that hold for every command behind it: `imgbuild -v copy …` is
+/// what many type, and `args_conflicts_with_subcommands` refuses it.
+pub(crate) fn arrange(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_general = |word: &OsString| {
+        let text = word.to_str().unwrap_or_default();
+        let letters = text.strip_prefix('-').filter(|rest| !rest.is_empty());
+        matches!(text, "--quiet" | "--verbose")
+            || letters.is_some_and(|rest| rest.chars().all(|one| "qv".contains(one)))
+    };
+    let count = words
+        .iter()
+        .skip(1)
+        .take_while(|word| is_general(word))
+        .count();
+    let command = Arguments::command();
+    let names: Vec<&str> = command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect();
+    let next = words.get(1 + count).and_then(|word| word.to_str());
+    if next.is_some_and(|next| names.contains(&next)) {
+        words[1..=1 + count].rotate_left(count);
+    }
+    words
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -128,4 +155,29 @@ pub(crate) enum Command {
 
 fn image_path(text: &str) -> Result<ImagePath, String> {
     ImagePath::parse(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn general_flags_may_stand_before_a_command() {
+        for (typed, expected) in [
+            ("imgbuild -v copy a b", "imgbuild copy -v a b"),
+            (
+                "imgbuild -q --verbose index create",
+                "imgbuild index -q --verbose create",
+            ),
+            ("imgbuild -vv --release x", "imgbuild -vv --release x"),
+            ("imgbuild copy -v a", "imgbuild copy -v a"),
+            ("imgbuild - copy", "imgbuild - copy"),
+            ("imgbuild -v", "imgbuild -v"),
+            ("imgbuild", "imgbuild"),
+        ] {
+            let words = typed.split(' ').map(OsString::from).collect();
+            let expected: Vec<OsString> = expected.split(' ').map(OsString::from).collect();
+            assert_eq!(arrange(words), expected, "{typed}");
+        }
+    }
 }
