@@ -67,6 +67,16 @@ fn is_within(ip: IpAddr, network: &str) -> bool {
     differs.leading_zeros() >= bits
 }
 
+/// Whether a port is a number, if there is one.
+fn has_good_port(address: &str) -> bool {
+    let (_, rest) = address.split_once("://").unwrap_or(("", address));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let port = port.filter(|port| !port.contains(']'));
+    port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
 /// A proxy that is used.
 pub(super) struct UsedProxy {
     proxy: Proxy,
@@ -81,7 +91,11 @@ impl fmt::Debug for UsedProxy {
 
 impl UsedProxy {
     pub(super) fn new(options: &ProxyOptions) -> Result<Self, ureq::Error> {
-        let plain = Proxy::new(options.address.reveal())?;
+        let address = options.address.reveal();
+        let plain = Proxy::new(address)?;
+        if !has_good_port(address) {
+            return Err(ureq::Error::InvalidProxyUrl);
+        }
         let mut builder = Proxy::builder(plain.protocol())
             .host(plain.host())
             .port(plain.port());
@@ -172,7 +186,12 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused() {
-        assert!(UsedProxy::new(&options("::")).is_err());
+        for address in ["::", "http://me:hunter2@proxy:31xx", "http://proxy:99999"] {
+            assert!(UsedProxy::new(&options(address)).is_err(), "{address}");
+        }
+        for address in ["http://proxy", "http://[::1]", "http://[::1]:3128/"] {
+            assert!(UsedProxy::new(&options(address)).is_ok(), "{address}");
+        }
     }
 
     #[test]
