@@ -9,6 +9,7 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Progress;
 use imgbuild_oci::parcel::Parcel;
+use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ use crate::progress::{Ledger, Moved, Way, Work};
 pub(crate) struct Ui {
     pub(crate) is_quiet: bool,
     pub(crate) verbosity: u8,
+    /// What is never said.
+    pub(crate) secrets: Secrets,
     bar: ProgressBar,
     following: Arc<Mutex<Following>>,
 }
@@ -35,6 +38,7 @@ impl Ui {
         Self {
             is_quiet,
             verbosity,
+            secrets: Secrets::default(),
             bar: ProgressBar::hidden(),
             following: Arc::default(),
         }
@@ -85,8 +89,9 @@ impl Ui {
         }
     }
 
-    /// Says what must be said.
+    /// Says what must be said, without secrets that somebody else has put there.
     pub(crate) fn say(&self, text: &str) {
+        let text = self.secrets.conceal(text);
         self.bar.suspend(|| {
             // Nobody can be told that nobody can be told.
             drop(writeln!(anstream::stderr().lock(), "{text}"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fs_err as fs;
-use imgbuild_testing::registry::Behavior;
+use imgbuild_testing::registry::{Behavior, Fault};
 use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 use serde_json::{Value, json};
 
@@ -267,6 +267,22 @@ fn a_damaged_base_is_refused_and_nothing_is_kept_of_it() {
     }
 }
 
+#[test]
+fn a_layer_that_comes_damaged_is_fetched_anew() {
+    let bench = Bench::new(&["amd64"]);
+    let layer = large_layer(&bench);
+    let mut times = 0;
+    bench.registry.when(move |request| {
+        let is_it = request.method == "GET" && request.target.ends_with(&layer);
+        times += usize::from(is_it);
+        (is_it && times == 1).then_some(Fault::Corrupt)
+    });
+    let (_, outcome) = bench.built(&bench.pinned(), &[]);
+    let text = outcome.stderr_text();
+    assert!(text.contains("received bytes with the digest"), "{text}");
+    drop(bench.sandbox.run(["validate", "image"]).success());
+}
+
 /// The hexadecimal digest of the layer that is not small.
 fn large_layer(bench: &Bench) -> String {
     let contents = bench.registry.contents();
@@ -280,7 +296,10 @@ fn what_has_another_digest_is_refused() {
     let bench = Bench::new(&["amd64"]);
     let wrong = format!("docker://{}@sha256:{}", bench.name(), "0".repeat(64));
     let text = bench.refused(&wrong, &[]);
-    assert!(text.contains("error: there is no image"), "{text}");
+    assert!(
+        text.contains("the registry answered 404 Not Found: "),
+        "{text}"
+    );
     let key = ("team/base".to_owned(), format!("sha256:{}", "0".repeat(64)));
     bench.registry.change(|contents| {
         let found = contents.manifests.values().next().unwrap().clone();

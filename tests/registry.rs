@@ -215,7 +215,9 @@ fn a_private_authority_is_trusted_only_when_it_is_named() {
     )
     .exited(1);
     assert!(
-        wrong.stderr_text().contains("cannot use the certificates"),
+        wrong
+            .stderr_text()
+            .contains("cannot use `--ca-file release/etc/app.toml`: there is no"),
         "{}",
         wrong.report()
     );

@@ -200,12 +200,8 @@ pub(super) fn from_registry(
     let repository = registries.repository(reference, Access::Pull)?;
     let digest = reference.digest().map(ToString::to_string);
     let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
-    let Some(parcel) = pull::parcel(&repository, wanted, platforms)? else {
-        let failure = Failure::build(format!("there is no image `{reference}`"));
-        return Err(failure.hint(
-            "see that repository and tag are right; what may not be seen is not found either",
-        ));
-    };
+    let parcel = pull::parcel(&repository, wanted, platforms)
+        .map_err(|error| registry::failed_at(reference, error))?;
     let name = reference.tag().and_then(|tag| reference.with_tag(tag));
     Ok(Found {
         parcel,

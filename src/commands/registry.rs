@@ -157,9 +157,11 @@ impl Registries {
         let known = match &self.given {
             Some((primary, known)) if primary == registry => Some(known.clone()),
             _ => {
+                // What is wrong with the files is said once for a registry.
+                let is_known = self.is_reached(registry);
                 let helpers = helper::Helpers {
                     answers: &self.answers,
-                    ui: &self.ui,
+                    ui: &self.ui.quiet_if(is_known),
                     monitor: &*self.monitor,
                 };
                 credentials::find(of, access, &helpers)?
@@ -179,6 +181,7 @@ impl Registries {
         let options = ClientOptions {
             credential: credential.clone(),
             source,
+            secrets: self.ui.secrets.clone(),
             plain_http: self.flags.plain_http,
             certificates: self.certificates.clone(),
             https_proxy: proxies.https,
@@ -187,10 +190,23 @@ impl Registries {
             ..ClientOptions::default()
         };
         let client = Client::connect(registry, &options, &self.monitor);
-        let client = Arc::new(client.map_err(|error| failed_at(of, error))?);
+        let client = Arc::new(client.map_err(|error| self.failed_to_connect(of, error))?);
         let entry = (registry.to_owned(), credential, Arc::clone(&client));
         known.push(entry);
         Ok(client)
+    }
+
+    fn is_reached(&self, registry: &str) -> bool {
+        let known = self.known.lock().expect("no holder of the lock panics");
+        known.iter().any(|(name, _, _)| name == registry)
+    }
+
+    /// A file that is of no use is named.
+    fn failed_to_connect(&self, to: &Reference, error: Error) -> Failure {
+        match (&error, &self.flags.ca_file) {
+            (Error::Certificates { reason, .. }, Some(path)) => unusable_certificates(path, reason),
+            _ => failed_at(to, error),
+        }
     }
 
     /// Finds layers that need not be made: those of the targets, then those of
@@ -317,11 +333,13 @@ impl Registries {
 
 /// Reads what `--ca-file` names.
 fn read_certificates(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| {
-        let (path, reason) = (path.display(), error.kind());
-        let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
-        failure.hint("it takes a PEM file with the certificate of the registry's authority")
-    })
+    fs::read(path).map_err(|error| unusable_certificates(path, &error.kind()))
+}
+
+fn unusable_certificates(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
+    let path = path.display();
+    let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
+    failure.hint("it takes a PEM file with the certificate of the registry's authority")
 }
 
 /// A failure at the registry of a reference. Not everybody knows which one a
@@ -347,7 +365,14 @@ pub(crate) fn connect(
 ) -> Result<(Arc<AtomicBool>, Registries)> {
     let interrupted = interrupt::watch()?;
     let readers: Vec<&Reference> = match targets.is_empty() {
-        true => base::reference(&arguments.base).into_iter().collect(),
+        true => {
+            let base: Vec<&Reference> = base::reference(&arguments.base).into_iter().collect();
+            let caches = arguments.cache.cache_from.iter();
+            match base.is_empty() {
+                true => caches.filter_map(ImageSource::reference).collect(),
+                false => base,
+            }
+        }
         false => targets.iter().collect(),
     };
     let primary = primary(&arguments.registry, readers)?;

@@ -66,7 +66,10 @@ fn a_certificate_is_trusted_by_its_authority_or_by_itself() {
     ] {
         let outcome = copy(&sandbox, certificate, key, Some(trusted));
         let text = outcome.stderr_text();
-        assert!(text.contains("there is no image"), "{certificate}: {text}");
+        assert!(
+            text.contains("the registry answered 404 Not Found"),
+            "{certificate}: {text}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use imgbuild_oci::path::escaped;
 use serde::Deserialize;
 
 use crate::date;
-use crate::secret::Asker;
+use crate::secret::{Asker, Secrets};
 
 /// How much of an answer is read for its reason.
 const MAX_BODY_BYTES: u64 = 16 << 10;
@@ -54,12 +54,18 @@ struct Details {
 }
 
 impl Answer {
-    /// Reads the reason out of a body, as far as it is one.
-    pub(crate) fn read(status: u16, retry_after: Option<Duration>, body: impl Read) -> Self {
+    /// Reads the reason out of a body, as far as it is one, and without secrets
+    /// that it repeats.
+    pub(crate) fn read(
+        status: u16,
+        retry_after: Option<Duration>,
+        body: impl Read,
+        secrets: &Secrets,
+    ) -> Self {
         let mut bytes = Vec::new();
         // The reason is a courtesy: what could be read of it is shown.
         drop(body.take(MAX_BODY_BYTES).read_to_end(&mut bytes));
-        let (codes, text) = reason(&bytes);
+        let (codes, text) = reason(secrets.conceal(&String::from_utf8_lossy(&bytes)).as_bytes());
         Self {
             status,
             codes,
@@ -223,7 +229,7 @@ mod tests {
     use super::*;
 
     fn shown(status: u16, body: &str) -> String {
-        Answer::read(status, None, body.as_bytes()).to_string()
+        Answer::read(status, None, body.as_bytes(), &Secrets::default()).to_string()
     }
 
     #[test]
@@ -260,7 +266,7 @@ mod tests {
         let text = shown(400, &format!("a\r\nb\u{1b}[31m{}", "x".repeat(5000)));
         assert!(text.len() < 500 && text.ends_with('…'), "{text}");
         assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
-        let endless = Answer::read(500, None, std::io::repeat(b'x'));
+        let endless = Answer::read(500, None, std::io::repeat(b'x'), &Secrets::default());
         assert!(endless.to_string().len() < 500);
     }
 

@@ -12,9 +12,10 @@ use ureq::http::{Method, Uri};
 
 use crate::answer::{Answer, bounded};
 use crate::challenge::{Challenge, TokenServer};
+use crate::client::ClientOptions;
 use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
 use crate::monitor::Monitor;
-use crate::secret::{Asker, Credential, CredentialSource, Secret};
+use crate::secret::{Asker, Credential, CredentialSource, Secret, Secrets};
 use crate::transport::{Failure, Request, RequestBody, Response, Transport};
 use crate::url::{self, Origin};
 use crate::words::read_error;
@@ -69,6 +70,7 @@ impl Scope {
 pub(crate) struct Authenticator {
     credential: Option<Credential>,
     source: CredentialSource,
+    secrets: Secrets,
     state: Mutex<State>,
 }
 
@@ -128,12 +130,21 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(credential: Option<Credential>, source: CredentialSource) -> Self {
+    pub(crate) fn new(options: &ClientOptions) -> Self {
+        let secrets = options.secrets.clone();
+        if let Some(credential) = &options.credential {
+            secrets.add_credential(credential);
+        }
         Self {
-            credential,
-            source,
+            credential: options.credential.clone(),
+            source: options.source.clone(),
+            secrets,
             state: Mutex::default(),
         }
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     pub(crate) fn has_credential(&self) -> bool {
@@ -232,7 +243,9 @@ impl Authenticator {
         }
         // Not tried again here: whoever wants the token tries again.
         let response = self.ask(server, &realm, scopes, &errand)?;
-        read_token(response, &errand, || self.asker(false))
+        let token = self.read_token(response, &errand)?;
+        self.secrets.add(&token.text);
+        Ok(token)
     }
 
     fn ask(
@@ -274,6 +287,42 @@ impl Authenticator {
         response.map_err(|failure| match failure {
             Failure::Network(reason) => errand.failure(reason),
             Failure::Content(source) => Error::Content { place, source },
+        })
+    }
+
+    fn read_token(&self, response: Response, errand: &Errand<'_>) -> Result<Token> {
+        #[derive(Deserialize)]
+        struct Body {
+            token: Option<String>,
+            access_token: Option<String>,
+            expires_in: Option<f64>,
+        }
+        if response.status != 200 {
+            let (status, wait) = (response.status, response.retry_after());
+            let answer = Answer::read(status, wait, response.into_reader(), &self.secrets);
+            let answer = answer.by_another("it").to(self.asker(false));
+            return Err(Error::Refused {
+                place: errand.context.place.clone(),
+                step: errand.step.clone(),
+                answer: Box::new(answer),
+            });
+        }
+        let mut bytes = Vec::new();
+        let read = response
+            .into_reader()
+            .take(MAX_TOKEN_BYTES)
+            .read_to_end(&mut bytes);
+        read.map_err(|error| errand.failure(read_error(error)))?;
+        let no_token = || errand.problem(Problem::NoToken);
+        let body: Body = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
+        let mut texts = [body.token, body.access_token].into_iter().flatten();
+        let text = texts.find(|text| is_token(text));
+        let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
+        let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
+        Ok(Token {
+            text: Secret::new(text.ok_or_else(no_token)?),
+            // A little earlier: the request takes time, and clocks differ.
+            ends: errand.context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
         })
     }
 
@@ -332,46 +381,6 @@ fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret)
     ];
     let pairs = fields.map(|(name, value)| format!("{name}={}", url::encode(value)));
     pairs.join("&")
-}
-
-fn read_token(
-    response: Response,
-    errand: &Errand<'_>,
-    asker: impl FnOnce() -> Asker,
-) -> Result<Token> {
-    #[derive(Deserialize)]
-    struct Body {
-        token: Option<String>,
-        access_token: Option<String>,
-        expires_in: Option<f64>,
-    }
-    if response.status != 200 {
-        let (status, wait) = (response.status, response.retry_after());
-        let answer = Answer::read(status, wait, response.into_reader());
-        let answer = answer.by_another("it").to(asker());
-        return Err(Error::Refused {
-            place: errand.context.place.clone(),
-            step: errand.step.clone(),
-            answer: Box::new(answer),
-        });
-    }
-    let mut bytes = Vec::new();
-    let read = response
-        .into_reader()
-        .take(MAX_TOKEN_BYTES)
-        .read_to_end(&mut bytes);
-    read.map_err(|error| errand.failure(read_error(error)))?;
-    let no_token = || errand.problem(Problem::NoToken);
-    let body: Body = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
-    let mut texts = [body.token, body.access_token].into_iter().flatten();
-    let text = texts.find(|text| is_token(text));
-    let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
-    let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
-    Ok(Token {
-        text: Secret::new(text.ok_or_else(no_token)?),
-        // A little earlier: the request takes time, and clocks differ.
-        ends: errand.context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
-    })
 }
 
 /// What can stand in a header.

@@ -11,7 +11,7 @@ use ureq::http::{Method, Uri};
 use imgbuild_oci::parcel::BlobContent;
 use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, bounded};
 use crate::authenticator::{Authenticator, Context, Scope};
 use crate::error::{Error, NetworkError, NetworkKind, Place, Problem, Result, Step};
 use crate::host;
@@ -173,7 +173,7 @@ impl Client {
             registry: registry.to_owned(),
             base,
             transport: transport.map_err(bad_proxy)?,
-            authenticator: Authenticator::new(options.credential.clone(), options.source.clone()),
+            authenticator: Authenticator::new(options),
             monitor: Arc::clone(monitor),
             policy: options.retry,
             plain_http: options.plain_http,
@@ -204,7 +204,13 @@ impl Client {
             401 if !self.is_own(&response) => {}
             401 => match challenge_of(&response) {
                 Some(challenge) => self.authenticator.meet(challenge),
-                None => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(401))),
+                None => {
+                    let problem = match response.header("www-authenticate") {
+                        Some(asked) => Problem::Login(bounded(asked)),
+                        None => Problem::NoRegistry(401),
+                    };
+                    return Err(self.problem(&Step::Ping, None, problem));
+                }
             },
             200 | 403 => {
                 let server = response.origin();
@@ -389,7 +395,8 @@ impl Client {
     ) -> Error {
         let (status, server) = (response.status, response.origin());
         let wait = response.retry_after();
-        let mut answer = Answer::read(status, wait, response.into_reader());
+        let secrets = self.authenticator.secrets();
+        let mut answer = Answer::read(status, wait, response.into_reader(), secrets);
         answer = match is_ours {
             true => {
                 let has_token = has_header && self.authenticator.uses_tokens();

@@ -301,6 +301,9 @@ pub enum Problem {
     /// Something else than a registry answers.
     #[error("what answers there is no registry (status {0})")]
     NoRegistry(u16),
+    /// A login that nobody knows here.
+    #[error("it wants a login of a kind that is not supported: {0}")]
+    Login(String),
     /// A page for people instead of a registry.
     #[error("{}what answers there is a page for people, and no registry", elsewhere(.0.as_deref()))]
     Page(Option<String>),

@@ -13,20 +13,15 @@ use crate::error::{Error, Problem, Result, Step};
 use crate::repository::{Manifest, RemoteBlob, Repository};
 
 /// Reads the documents of what `reference`, a tag or a digest, names; its
-/// blobs are read when they are needed. `None` if there is no such thing.
+/// blobs are read when they are needed.
 ///
 /// # Errors
 ///
-/// When the registry refuses, or what it sends is malformed.
-pub fn parcel(
-    repository: &Repository,
-    reference: &str,
-    platforms: &Platforms,
-) -> Result<Option<Parcel>> {
-    let Some(root) = repository.manifest(reference)? else {
-        return Ok(None);
-    };
-    parcel_of(repository, root, platforms).map(Some)
+/// When there is no such thing, when the registry refuses, or when what it sends
+/// is malformed.
+pub fn parcel(repository: &Repository, reference: &str, platforms: &Platforms) -> Result<Parcel> {
+    let root = repository.existing_manifest(reference)?;
+    parcel_of(repository, root, platforms)
 }
 
 /// As [`parcel`], of a document that has been read.
@@ -76,8 +71,8 @@ pub fn layers(
 ) -> Result<Option<RemoteLayers>> {
     let platforms = Platforms::One(platform.clone());
     let parcel = match parcel(repository, reference, &platforms) {
-        Ok(Some(parcel)) => parcel,
-        Ok(None) => return Ok(None),
+        Ok(parcel) => parcel,
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(Error::Protocol { problem, .. }) if matches!(*problem, Problem::Platform { .. }) => {
             return Ok(None);
         }

@@ -1,6 +1,11 @@
 //! Secrets, and what they prove.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::url;
 
 /// A text that is never shown: not by `Debug`, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +27,71 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret")
+    }
+}
+
+/// All secrets of a run. What others say is shown without them: a server may
+/// repeat what it was sent. Copies know the same.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
+
+/// The shortest secret that is looked for; what is shorter turns up by chance.
+const MIN_SECRET_BYTES: usize = 4;
+
+/// What is shown in the place of a secret.
+const CONCEALED: &str = "[secret]";
+
+impl Secrets {
+    /// Returns a text without the secrets.
+    ///
+    /// # Panics
+    ///
+    /// Never: nothing panics while it is locked.
+    #[must_use]
+    pub fn conceal<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let known = self.known();
+        let mut found: Vec<&String> = known.iter().filter(|one| text.contains(*one)).collect();
+        // One may be a part of another.
+        found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut shown = Cow::Borrowed(text);
+        for secret in found {
+            shown = shown.replace(secret.as_str(), CONCEALED).into();
+        }
+        shown
+    }
+
+    /// Takes a secret, also as it is written in addresses and in JSON.
+    pub(crate) fn add(&self, secret: &Secret) {
+        let text = secret.reveal();
+        let quoted = serde_json::Value::from(text).to_string();
+        let quoted = &quoted[1..quoted.len() - 1];
+        let forms = [text, &url::encode(text), quoted];
+        let forms = forms
+            .into_iter()
+            .filter(|one| one.len() >= MIN_SECRET_BYTES);
+        self.known().extend(forms.map(str::to_owned));
+    }
+
+    /// Takes what a credential holds, and what is sent of it.
+    pub(crate) fn add_credential(&self, credential: &Credential) {
+        match credential {
+            Credential::Basic { user, password } => {
+                self.add(password);
+                let pair = format!("{user}:{}", password.reveal());
+                self.add(&Secret(encode_base64(pair.as_bytes())));
+            }
+            Credential::Identity(token) | Credential::Token(token) => self.add(token),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secrets")
     }
 }
 
@@ -127,6 +197,23 @@ pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_is_shown_without_secrets() {
+        let secrets = Secrets::default();
+        secrets.add_credential(&Credential::Basic {
+            user: "alice".to_owned(),
+            password: Secret::new("a \"word\""),
+        });
+        secrets.add(&Secret::new("abc"));
+        let said =
+            r#"alice: a "word", a \"word\", a%20%22word%22, Basic YWxpY2U6YSAid29yZCI=, abc"#;
+        assert_eq!(
+            secrets.conceal(said),
+            "alice: [secret], [secret], [secret], Basic [secret], abc"
+        );
+        assert_eq!(format!("{secrets:?}"), "Secrets");
+    }
 
     #[test]
     fn secrets_are_not_shown() {

@@ -121,6 +121,7 @@ pub fn update_index(
         // the index before it.
         update.wait_for_others()?;
         if let Some(found) = update.find_own()? {
+            update.take_places()?;
             return Ok(update.updated(&found, true));
         }
     }
@@ -300,6 +301,20 @@ impl Update<'_> {
         outcome
     }
 
+    /// Puts each image under its own tag if it is not there: an earlier run may
+    /// have ended before it did so. Another one that is at it for the same
+    /// platform is waited for.
+    fn take_places(&self) -> Result<()> {
+        let places: Vec<String> = self.places.keys().cloned().collect();
+        self.wait_for(self.announced(&places)?)?;
+        for (place, image) in &self.places {
+            if self.repository.manifest_digest(place)? != Some(image.digest) {
+                self.put(place, image)?;
+            }
+        }
+        Ok(())
+    }
+
     fn put(&self, tag: &str, document: &Document) -> Result<()> {
         let mut attempts = self.repository.client().attempts();
         loop {
@@ -372,7 +387,12 @@ impl Update<'_> {
     fn wait_for_others(&self) -> Result<()> {
         let others = Platform::known().filter_map(|platform| platform_tag(self.tag, &platform));
         let others = others.filter(|place| !self.places.contains_key(place));
-        let mut pending = self.announced(&others.collect::<Vec<_>>())?;
+        self.wait_for(self.announced(&others.collect::<Vec<_>>())?)
+    }
+
+    /// Waits until these announcements are gone, or were there for too long.
+    fn wait_for(&self, announcements: Vec<(String, Digest)>) -> Result<()> {
+        let mut pending = announcements;
         let start = self.monitor().now();
         let mut has_told = false;
         while !pending.is_empty() && self.monitor().now().saturating_sub(start) < PATIENCE {

@@ -12,7 +12,7 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::{SelectedLayer, SelectionError, select_manifest};
 use imgbuild_oci::source::{ManifestDescriptor, Source};
 use imgbuild_oci::store::Store;
-use imgbuild_registry::repository::Repository;
+use imgbuild_registry::repository::{Manifest, Repository};
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::Request;
 use super::shelf::{Shelf, ShelfBlob};
-use crate::commands::registry::TRANSPORT;
+use crate::commands::registry::{TRANSPORT, failed_at};
 use crate::failure::{Failure, Result};
 
 const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
@@ -122,18 +122,15 @@ impl<'a> Remote<'a> {
             return Ok(*digest);
         }
         let tag = self.reference().tag().unwrap_or_default();
-        let Some(found) = self.repository()?.manifest(tag)? else {
-            return Err(self.missing());
-        };
+        let found = self.read(tag)?;
         self.keep(&found.digest, &found.bytes)?;
         *self.named = Some(found.digest);
         Ok(found.digest)
     }
 
-    fn missing(&self) -> Failure {
-        let failure = Failure::build(format!("there is no image `{}`", self.reference()));
-        failure
-            .hint("see that repository and tag are right; what may not be seen is not found either")
+    fn read(&self, name: &str) -> Result<Manifest> {
+        let found = self.repository()?.existing_manifest(name);
+        found.map_err(|error| failed_at(self.reference(), error))
     }
 
     /// The name without a digest.
@@ -171,9 +168,7 @@ impl<'a> Remote<'a> {
         if let Some(bytes) = self.shelf.bases.document(&digest) {
             return Ok(bytes);
         }
-        let Some(found) = self.repository()?.manifest(&digest.to_string())? else {
-            return Err(self.missing());
-        };
+        let found = self.read(&digest.to_string())?;
         self.keep(&digest, &found.bytes)?;
         Ok(found.bytes)
     }

@@ -107,8 +107,8 @@ impl Shelf {
 
     /// Fetches a blob, checked, and opens what is kept of it.
     fn fetch_one(&self, repository: &Repository, (digest, size): (Digest, u64)) -> Result<File> {
-        let mut file = self.bases.new_file(&digest).map_err(Failure::build)?;
-        repository.read_blob(&digest, size, &mut file)?;
+        let new_file = || self.bases.new_file(&digest).map_err(Failure::build);
+        let file = repository.read_blob_whole(&digest, size, new_file)?;
         file.keep().map_err(Failure::build)
     }
 }

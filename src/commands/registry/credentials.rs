@@ -192,7 +192,9 @@ fn resolve(
                     helpers.ui.warning_of(&what, &failure);
                     None
                 }
-                answer => answer?,
+                answer => answer.map_err(|failure| {
+                    failure.hint(format!("`{from}` names this helper for `{key}`"))
+                })?,
             };
             let from = format!("`docker-credential-{name}`, which `{from}` names");
             (credential, from)

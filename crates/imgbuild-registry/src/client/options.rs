@@ -1,7 +1,7 @@
 //! How a registry is reached.
 
 use crate::retry::RetryPolicy;
-use crate::secret::{Credential, CredentialSource};
+use crate::secret::{Credential, CredentialSource, Secrets};
 use crate::transport::{ProxyOptions, Timeouts};
 
 /// The size of chunks, where a blob cannot be sent in one request.
@@ -14,6 +14,8 @@ pub struct ClientOptions {
     pub credential: Option<Credential>,
     /// Where the credential comes from.
     pub source: CredentialSource,
+    /// Takes all secrets that become known, so that none is shown.
+    pub secrets: Secrets,
     /// Whether http will do on hosts other than this one.
     pub plain_http: bool,
     /// Certificates in PEM that are trusted beside Mozilla's roots.
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
         Self {
             credential: None,
             source: CredentialSource::Unknown,
+            secrets: Secrets::default(),
             plain_http: false,
             certificates: None,
             https_proxy: None,

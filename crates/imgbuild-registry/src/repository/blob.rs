@@ -122,6 +122,29 @@ impl Repository {
         }
     }
 
+    /// Reads a whole blob into what `sink` makes, and into another one if it came
+    /// damaged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::read_blob`], and when there is no sink.
+    pub fn read_blob_whole<W: Write, E: From<Error>>(
+        &self,
+        digest: &Digest,
+        size: u64,
+        mut sink: impl FnMut() -> std::result::Result<W, E>,
+    ) -> std::result::Result<W, E> {
+        let mut attempts = self.client.attempts();
+        loop {
+            let mut whole = sink()?;
+            match self.read_blob(digest, size, &mut whole) {
+                Ok(()) => return Ok(whole),
+                Err(error) if is_wrong(&error) => attempts.wait(self.client.monitor(), error)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     pub(super) fn blob_reader(&self, digest: Digest, size: u64, offset: u64) -> BlobReader {
         BlobReader {
             repository: self.clone(),

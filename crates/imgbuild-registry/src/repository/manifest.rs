@@ -45,12 +45,28 @@ impl Repository {
 
     /// As [`Repository::manifest`], with the `ETag` of the answer if it has one.
     pub(crate) fn tagged(&self, reference: &str) -> Result<Option<(Manifest, Option<String>)>> {
+        match self.read_manifest(reference) {
+            Err(error) if error.is_not_found() => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// Reads what a tag or digest names, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::manifest`], and when there is no such thing
+    /// ([`Error::is_not_found`]).
+    pub fn existing_manifest(&self, reference: &str) -> Result<Manifest> {
+        Ok(self.read_manifest(reference)?.0)
+    }
+
+    fn read_manifest(&self, reference: &str) -> Result<(Manifest, Option<String>)> {
         let mut attempts = self.client.attempts();
         loop {
             match self.manifest_once(reference) {
-                Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => attempts.wait(self.client.monitor(), error)?,
-                Ok(manifest) => return Ok(Some(manifest)),
+                found => return found,
             }
         }
     }
@@ -119,15 +135,7 @@ impl Repository {
             let problem = Problem::TooLong(MAX_DOCUMENT_BYTES);
             return Err(self.problem(&Step::ReadBlob(*digest), problem));
         }
-        let mut attempts = self.client.attempts();
-        loop {
-            let mut bytes = Vec::new();
-            match self.read_blob(digest, size, &mut bytes) {
-                Ok(()) => return Ok(bytes),
-                Err(error) if is_damage(&error) => attempts.wait(self.client.monitor(), error)?,
-                Err(error) => return Err(error),
-            }
-        }
+        self.read_blob_whole(digest, size, || Ok(Vec::new()))
     }
 
     /// Returns the digest that a tag has, if it has one; without reading the
@@ -224,14 +232,6 @@ impl Repository {
             false => Err(self.problem(step, Problem::OtherDigest { expected, found })),
         }
     }
-}
-
-/// Whether bytes came that are not those of the digest.
-fn is_damage(error: &Error) -> bool {
-    let Error::Protocol { problem, .. } = error else {
-        return false;
-    };
-    matches!(**problem, Problem::Digest { .. })
 }
 
 fn has_no_head(error: &Error) -> bool {

@@ -336,6 +336,51 @@ fn no_password_goes_to_another_machine_by_http() {
 }
 
 #[test]
+fn a_secret_that_is_repeated_is_not_shown() {
+    // Whatever was asked with is said again, in parts and as a whole.
+    let repeat = |request: &imgbuild_testing::registry::Request| {
+        let asked = request.header("authorization")?.to_owned();
+        let said = format!(r#"{{"errors":[{{"code":"DENIED","message":"{PASSWORD} {asked}"}}]}}"#);
+        Some(Fault::Answer(Answer::new(403).saying(said)))
+    };
+    for behavior in [basic(), bearer(usize::MAX)] {
+        let is_bearer = matches!(behavior.auth, Auth::Bearer { .. });
+        for at_token_server in [false, true] {
+            let bench = Bench::with_password(behavior.clone());
+            bench.registry.when(move |request| {
+                let is_here = (request.path() == "/token") == at_token_server;
+                repeat(request).filter(|_| is_here)
+            });
+            let Err(error) = bench.push(&image(3, &[3000])) else {
+                assert!(at_token_server && !is_bearer);
+                continue;
+            };
+            let text = text_of(&error);
+            assert!(
+                text.contains("403 Forbidden to `somebody`: DENIED: [secret]"),
+                "{text}"
+            );
+            let pair = "c29tZWJvZHk6aHVudGVyMjp3aXRoOmNvbG9ucw";
+            for secret in ["hunter2", pair, "token-of-the-fake"] {
+                assert!(!text.contains(secret), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_login_of_an_unknown_kind_is_told() {
+    let bench = Bench::new(basic());
+    bench.registry.when(|_| {
+        let asked = Some("Negotiate".to_owned());
+        Some(Fault::Header("www-authenticate", asked))
+    });
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    let expected = "it wants a login of a kind that is not supported: Negotiate";
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
 fn an_empty_token_hides_no_other() {
     let bench = Bench::with_password(bearer(usize::MAX));
     let both = r#"{"token":"","access_token":"some-other-token"}"#;

@@ -17,8 +17,7 @@ use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 use crate::support::{Bench, PASSWORD, REPOSITORY, USER, image, index, text_of};
 
 fn pulled(bench: &Bench) -> Result<Parcel> {
-    let found = pull::parcel(&bench.repository()?, "1", &Platforms::All)?;
-    Ok(found.expect("the tag is there"))
+    pull::parcel(&bench.repository()?, "1", &Platforms::All)
 }
 
 /// Reads every blob, as a copy to a layout does.
@@ -46,12 +45,10 @@ fn what_was_pushed_is_pulled() {
     assert_eq!(found.documents(), index.documents());
     read_all(&bench, &found).unwrap();
     let one = Platforms::One("linux/arm64".parse().unwrap());
-    let found = pull::parcel(&bench.repository().unwrap(), "1", &one)
-        .unwrap()
-        .unwrap();
+    let found = pull::parcel(&bench.repository().unwrap(), "1", &one).unwrap();
     assert_eq!(found.root(), &index.documents()[1]);
-    let none = pull::parcel(&bench.repository().unwrap(), "2", &one).unwrap();
-    assert!(none.is_none());
+    let none = pull::parcel(&bench.repository().unwrap(), "2", &one).unwrap_err();
+    assert!(none.is_not_found(), "{none}");
 }
 
 #[test]

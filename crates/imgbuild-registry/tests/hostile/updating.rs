@@ -59,7 +59,7 @@ impl Bench {
     fn index(&self) -> PlatformIndex {
         let repository = self.repository().unwrap();
         let parcel = pull::parcel(&repository, TAG, &Platforms::All).unwrap();
-        PlatformIndex::of_parcel(&parcel.unwrap()).unwrap()
+        PlatformIndex::of_parcel(&parcel).unwrap()
     }
 
     /// Puts a document under a tag, as another run would.
@@ -246,6 +246,19 @@ fn a_run_that_finds_its_image_there_waits_for_others_all_the_same() {
     let platforms = updated.unwrap().platforms;
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
     assert!(bench.index().contains(&arm.index) && bench.index().contains(&amd.index));
+}
+
+#[test]
+fn what_a_killed_run_has_left_is_put_right_by_the_next() {
+    let bench = Bench::new(Behavior::default());
+    let amd = own(1, "linux/amd64");
+    bench.update(&amd).unwrap();
+    // The index was written, and the announcement left.
+    bench.put(&place("linux/amd64"), &announcement(&amd));
+    assert!(bench.update(&amd).unwrap().is_unchanged);
+    let contents = bench.registry.contents();
+    let key = (REPOSITORY.to_owned(), place("linux/amd64"));
+    assert_eq!(contents.manifests[&key].1, amd.parcel.root().bytes);
 }
 
 #[test]
