@@ -1,0 +1,257 @@
+//! A machine that runs a job as a CI service does, with fakes of the tools that
+//! would fetch or compile something.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
+
+use super::workflow::{Context, Step, evaluate, holds, pairs, parse, steps, text};
+use super::{ACTION, document};
+use crate::support::limited;
+
+/// A program without libraries for a machine, by its number in ELF headers.
+fn program(machine: u16) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    bytes.extend(2_u16.to_le_bytes());
+    bytes.extend(machine.to_le_bytes());
+    bytes.extend(1_u32.to_le_bytes());
+    // Entry, program headers, section headers, flags.
+    for number in [0x40_0078_u64, 64, 0] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(0_u32.to_le_bytes());
+    for size in [64_u16, 56, 1, 64, 0, 0] {
+        bytes.extend(size.to_le_bytes());
+    }
+    // One segment: the whole file.
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(5_u32.to_le_bytes());
+    for number in [0_u64, 0x40_0000, 0x40_0000, 120, 120, 0x1000] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes
+}
+
+/// In the place of Cargo: `install` brings the program under test, `build`
+/// makes a program for the machine of the job, or for a target.
+const CARGO: &str = r#"#!/bin/sh
+set -e
+command=$1 target= root=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --target) target=$2 ;;
+    --root) root=$2 ;;
+    esac
+    shift
+done
+case $command in
+install)
+    mkdir -p "$root/bin"
+    cp "$PROGRAM_UNDER_TEST" "$root/bin/imgbuild"
+    ;;
+build)
+    directory=target/${target:+$target/}release
+    mkdir -p "$directory/deps" "$directory/.fingerprint"
+    cp "$PROGRAMS/${target%%-*}" "$directory/app" 2>/dev/null ||
+        cp "$PROGRAMS/$MACHINE" "$directory/app"
+    chmod 755 "$directory/app"
+    ;;
+*)
+    exit 64
+    ;;
+esac
+"#;
+
+/// A machine of a CI service, with one job on it.
+pub(super) struct Runner {
+    pub(super) root: PathBuf,
+    pub(super) context: Context,
+    environment: Vec<(String, String)>,
+    /// What the steps have put before the path.
+    pub(super) path: Vec<String>,
+}
+
+pub(super) fn write_executable(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("the sandbox is ours");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, mode).expect("the sandbox is ours");
+}
+
+impl Runner {
+    pub(super) fn new(sandbox: &Sandbox, name: &str, machine: &str) -> Self {
+        let root = sandbox.path(name);
+        for directory in ["tools", "temporary", "home", "work", "programs"] {
+            fs::create_dir_all(root.join(directory)).expect("the sandbox is ours");
+        }
+        write_executable(&root.join("tools/cargo"), CARGO.as_bytes());
+        for (name, number) in [("x86_64", 62), ("aarch64", 183)] {
+            fs::write(root.join("programs").join(name), program(number)).unwrap();
+        }
+        let manifest = "[package]\nname = \"app\"\nversion = \"1.0.0\"\n";
+        fs::write(root.join("work/Cargo.toml"), manifest).unwrap();
+        let place = |name: &str| root.join(name).display().to_string();
+        let environment = [
+            ("HOME", place("home")),
+            ("RUNNER_TEMP", place("temporary")),
+            ("GITHUB_OUTPUT", place("output")),
+            ("GITHUB_PATH", place("path")),
+            ("GITHUB_ACTOR", "octocat".to_owned()),
+            ("GITHUB_ACTION_PATH", env!("CARGO_MANIFEST_DIR").to_owned()),
+            (
+                "PROGRAM_UNDER_TEST",
+                env!("CARGO_BIN_EXE_imgbuild").to_owned(),
+            ),
+            ("PROGRAMS", place("programs")),
+            ("MACHINE", machine.to_owned()),
+        ];
+        let context = [
+            ("github.repository", "me/app"),
+            ("github.ref_name", "v1.2.3"),
+            ("github.sha", "0123456789abcdef"),
+            ("github.server_url", "https://github.com"),
+            ("github.actor", "octocat"),
+            ("github.token", "token-of-the-job"),
+            ("github.workflow", "image"),
+            ("github.job", "image"),
+            ("github.run_id", "1"),
+            ("github.run_attempt", "1"),
+            ("runner.os", "Linux"),
+            ("runner.arch", machine),
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+            context: context.map(owned).into(),
+            path: vec![place("tools")],
+            root,
+        }
+    }
+
+    /// Runs a script as a runner does.
+    pub(super) fn script(&mut self, script: &str, environment: &[(String, String)]) -> Outcome {
+        let file = self.root.join("script");
+        fs::write(&file, script).expect("the sandbox is ours");
+        let mut command = limited("bash");
+        command
+            .args(["--noprofile", "--norc", "-eo", "pipefail"])
+            .arg(&file)
+            .current_dir(self.root.join("work"))
+            .env_clear();
+        for (name, value) in self.environment.iter().chain(environment) {
+            command.env(name, value);
+        }
+        let path = self.path.join(":");
+        command.env("PATH", format!("{path}:/usr/local/bin:/usr/bin:/bin"));
+        let outcome = finish(&mut command, b"");
+        if let Ok(added) = fs::read_to_string(self.root.join("path")) {
+            let added = added.lines().map(str::to_owned);
+            self.path.splice(0..0, added);
+            fs::remove_file(self.root.join("path")).unwrap();
+        }
+        outcome
+    }
+
+    /// Runs steps to their end, or to the first that fails.
+    pub(super) fn run(&mut self, steps: &[Step]) -> Outcome {
+        let mut last = None;
+        for step in steps {
+            if step
+                .condition
+                .as_ref()
+                .is_some_and(|one| !holds(one, &self.context))
+            {
+                continue;
+            }
+            let Some(outcome) = self.run_step(step) else {
+                continue;
+            };
+            let has_failed = outcome.code != Some(0);
+            last = Some(outcome);
+            if has_failed {
+                break;
+            }
+        }
+        last.expect("some step does something")
+    }
+
+    fn run_step(&mut self, step: &Step) -> Option<Outcome> {
+        let all = |pairs: &[(String, String)], context: &Context| -> Vec<(String, String)> {
+            let one = |(name, value): &(String, String)| (name.clone(), evaluate(value, context));
+            pairs.iter().map(one).collect()
+        };
+        let environment = all(&step.env, &self.context);
+        let with = all(&step.with, &self.context);
+        if let Some(script) = &step.run {
+            let outcome = self.script(script, &environment);
+            self.take_outputs(step.id.as_deref());
+            return Some(outcome);
+        }
+        let uses = step.uses.as_deref().expect("a step does something");
+        if !uses.starts_with(ACTION) {
+            return None;
+        }
+        Some(self.run_action(&with, step.id.as_deref()))
+    }
+
+    /// Runs `action.yml` with these inputs.
+    pub(super) fn run_action(&mut self, with: &[(String, String)], id: Option<&str>) -> Outcome {
+        let action = parse(&document("action.yml"));
+        let outside = self.context.clone();
+        for (name, input) in pairs(&action["inputs"]) {
+            let given = with.iter().find(|(known, _)| *known == name);
+            let value = given.map(|(_, value)| value.clone());
+            let value = value.or_else(|| text(&input["default"]));
+            let value = value.unwrap_or_else(|| panic!("the input `{name}` is missing"));
+            self.context.insert(format!("inputs.{name}"), value);
+        }
+        let unknown = with
+            .iter()
+            .find(|(name, _)| !self.context.contains_key(&format!("inputs.{name}")));
+        assert_eq!(unknown, None, "there is such an input");
+        let outcome = self.run(&steps(&action["runs"]));
+        let inside = std::mem::replace(&mut self.context, outside);
+        if outcome.code == Some(0) {
+            for (name, output) in pairs(&action["outputs"]) {
+                let value = evaluate(&text(&output["value"]).unwrap(), &inside);
+                let id = id.unwrap_or("action");
+                self.context
+                    .insert(format!("steps.{id}.outputs.{name}"), value);
+            }
+        }
+        outcome
+    }
+
+    /// Reads what a step has written to `$GITHUB_OUTPUT`.
+    fn take_outputs(&mut self, id: Option<&str>) {
+        let file = self.root.join("output");
+        let Ok(written) = fs::read_to_string(&file) else {
+            return;
+        };
+        fs::remove_file(&file).unwrap();
+        let mut lines = written.lines();
+        while let Some(line) = lines.next() {
+            let id = id.expect("a step with outputs has an id");
+            let (name, value) = match line.split_once("<<") {
+                Some((name, end)) if !name.contains('=') => {
+                    let value = lines.by_ref().take_while(|line| *line != end);
+                    (name, value.collect::<Vec<_>>().join("\n"))
+                }
+                _ => {
+                    let (name, value) = line.split_once('=').expect("NAME=VALUE");
+                    (name, value.to_owned())
+                }
+            };
+            self.context
+                .insert(format!("steps.{id}.outputs.{name}"), value);
+        }
+    }
+
+    pub(super) fn output(&self, name: &str) -> &str {
+        &self.context[&format!("steps.action.outputs.{name}")]
+    }
+}
