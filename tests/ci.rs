@@ -9,6 +9,7 @@ use std::path::Path;
 use fs_err as fs;
 use imgbuild_testing::{Sandbox, sandbox::finish};
 use serde_json::Value;
+use yaml_rust2::Yaml;
 
 use crate::registry::server::{PASSWORD, Registry, USER};
 use crate::runs::sandbox;
@@ -27,7 +28,7 @@ fn document(name: &str) -> String {
 }
 
 /// The workflow with this name in `docs/ci.md`, its registry another one.
-fn documented(name: &str, registry: &str) -> yaml_rust2::Yaml {
+fn documented(name: &str, registry: &str) -> Yaml {
     let texts = blocks(&document("docs/ci.md"), "yaml");
     let all = texts
         .iter()
@@ -169,6 +170,43 @@ fn jobs_for_several_platforms_end_in_one_index() {
     assert_eq!(digest_at(&sandbox, &format!("{name}:v1.2.3-cross")), one);
 }
 
+/// What GitLab takes for something else than the name of a job.
+const GITLAB_KEYWORDS: [&str; 17] = [
+    "after_script",
+    "before_script",
+    "cache",
+    "default",
+    "false",
+    "image",
+    "include",
+    "nil",
+    "pages",
+    "pages:deploy",
+    "services",
+    "spec",
+    "stages",
+    "true",
+    "types",
+    "variables",
+    "workflow",
+];
+
+/// The job for GitLab of `docs/ci.md`, and its name.
+fn gitlab_job() -> (String, Yaml) {
+    let texts = blocks(&document("docs/ci.md"), "yaml");
+    let all: Vec<Yaml> = texts.iter().map(|text| parse(text)).collect();
+    let mut named = all.iter().flat_map(pairs);
+    let found = named.find(|(_, job)| job["script"].is_array());
+    let (name, job) = found.expect("there is a job for GitLab");
+    (name, job.clone())
+}
+
+#[test]
+fn the_name_of_the_job_for_gitlab_is_no_keyword() {
+    let (name, _) = gitlab_job();
+    assert!(!GITLAB_KEYWORDS.contains(&name.as_str()), "{name}");
+}
+
 #[test]
 fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
     if !has_tools(&TOOLS) {
@@ -176,10 +214,7 @@ fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
     }
     let mut sandbox = sandbox();
     let registry = Registry::with_password(&sandbox);
-    let texts = blocks(&document("docs/ci.md"), "yaml");
-    let all: Vec<_> = texts.iter().map(|text| parse(text)).collect();
-    let job = all.iter().find(|yaml| yaml["image"]["script"].is_array());
-    let job = &job.expect("there is a job for GitLab")["image"];
+    let (_, job) = gitlab_job();
     let image = format!("{}/group/app", registry.name());
     let mut runner = Runner::new(&sandbox, "runner", "x86_64");
     let variables = [
