@@ -36,19 +36,35 @@ fn program(machine: u16) -> Vec<u8> {
 }
 
 /// In the place of Cargo: `install` brings the program under test, `build`
-/// makes a program for the machine of the job, or for a target.
+/// makes a program for the machine of the job, or for a target. What Cargo and
+/// rustup would refuse is refused.
 const CARGO: &str = r#"#!/bin/sh
 set -e
-command=$1 target= root=
+fail() {
+    echo "cargo: $*" >&2
+    exit 101
+}
+command=$1 target= root= git= tag= package=
+shift
 while [ $# -gt 0 ]; do
     case $1 in
-    --target) target=$2 ;;
-    --root) root=$2 ;;
+    --target) target=$2; shift ;;
+    --root) root=$2; shift ;;
+    --git) git=$2; shift ;;
+    --tag) tag=$2; shift ;;
+    -*) ;;
+    *) package=$1 ;;
     esac
     shift
 done
+check_repository() {
+    [ "$package" = imgbuild ] || fail "multiple packages with binaries found"
+    [ "$tag" = "v$VERSION" ] || fail "this is any commit, not v$VERSION"
+    [ ! -e rust-toolchain.toml ] || fail "the Rust of $PWD is too old for imgbuild"
+}
 case $command in
 install)
+    [ -z "$git" ] || check_repository
     mkdir -p "$root/bin"
     cp "$PROGRAM_UNDER_TEST" "$root/bin/imgbuild"
     ;;
@@ -90,8 +106,6 @@ impl Runner {
         for (name, number) in [("x86_64", 62), ("aarch64", 183)] {
             fs::write(root.join("programs").join(name), program(number)).unwrap();
         }
-        let manifest = "[package]\nname = \"app\"\nversion = \"1.0.0\"\n";
-        fs::write(root.join("work/Cargo.toml"), manifest).unwrap();
         let place = |name: &str| root.join(name).display().to_string();
         let environment = [
             ("HOME", place("home")),
@@ -105,6 +119,7 @@ impl Runner {
                 env!("CARGO_BIN_EXE_imgbuild").to_owned(),
             ),
             ("PROGRAMS", place("programs")),
+            ("VERSION", env!("CARGO_PKG_VERSION").to_owned()),
             ("MACHINE", machine.to_owned()),
         ];
         let context = [
@@ -130,6 +145,15 @@ impl Runner {
             path: vec![place("tools")],
             root,
         }
+    }
+
+    /// Brings a project, which has a Rust of its own.
+    pub(super) fn check_out(&self) {
+        let work = self.root.join("work");
+        let manifest = "[package]\nname = \"app\"\nversion = \"1.0.0\"\n";
+        fs::write(work.join("Cargo.toml"), manifest).unwrap();
+        let toolchain = "[toolchain]\nchannel = \"1.80.0\"\n";
+        fs::write(work.join("rust-toolchain.toml"), toolchain).unwrap();
     }
 
     /// Runs a script as a runner does.
@@ -192,10 +216,13 @@ impl Runner {
             return Some(outcome);
         }
         let uses = step.uses.as_deref().expect("a step does something");
-        if !uses.starts_with(ACTION) {
-            return None;
+        match uses.split_once('@').expect("it has a version").0 {
+            ACTION => return Some(self.run_action(&with, step.id.as_deref())),
+            "actions/checkout" => self.check_out(),
+            "actions/cache" => {}
+            other => panic!("`{other}` is not known here"),
         }
-        Some(self.run_action(&with, step.id.as_deref()))
+        None
     }
 
     /// Runs `action.yml` with these inputs.
