@@ -208,6 +208,16 @@ fn the_name_of_the_job_for_gitlab_is_no_keyword() {
 }
 
 #[test]
+fn the_cache_of_gitlab_is_for_one_version_one_image_and_one_job() {
+    let (_, job) = gitlab_job();
+    let image = text(&job["image"]).unwrap().replace(':', "-");
+    let version = env!("CARGO_PKG_VERSION");
+    let key = text(&job["cache"]["key"]).unwrap();
+    assert_eq!(key, format!("imgbuild-{version}-{image}-$CI_JOB_NAME_SLUG"));
+    assert!(!key.contains('/'), "GitLab refuses it");
+}
+
+#[test]
 fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
     if !has_tools(&TOOLS) {
         return;
