@@ -62,6 +62,13 @@ check_repository() {
     [ "$tag" = "v$VERSION" ] || fail "this is any commit, not v$VERSION"
     [ ! -e rust-toolchain.toml ] || fail "the Rust of $PWD is too old for imgbuild"
 }
+check_target() {
+    grep -qx "$target" "$HOME/targets" || fail "can't find crate for \`std\` of $target"
+    [ "${target%%-*}" = "$MACHINE" ] || [ "$(linker)" = rust-lld ] || fail "error adding symbols: file in wrong format"
+}
+linker() {
+    printenv "CARGO_TARGET_$(printf %s "$target" | tr a-z- A-Z_)_LINKER" || true
+}
 case $command in
 install)
     [ -z "$git" ] || check_repository
@@ -69,6 +76,7 @@ install)
     cp "$PROGRAM_UNDER_TEST" "$root/bin/imgbuild"
     ;;
 build)
+    [ -z "$target" ] || check_target
     directory=target/${target:+$target/}release
     mkdir -p "$directory/deps" "$directory/.fingerprint"
     cp "$PROGRAMS/${target%%-*}" "$directory/app" 2>/dev/null ||
@@ -79,6 +87,13 @@ build)
     exit 64
     ;;
 esac
+"#;
+
+/// In the place of rustup: remembers the targets that were added.
+const RUSTUP: &str = r#"#!/bin/sh
+[ "$1 $2" = "target add" ] || exit 64
+shift 2
+printf '%s\n' "$@" >>"$HOME/targets"
 "#;
 
 /// A machine of a CI service, with one job on it.
@@ -103,6 +118,7 @@ impl Runner {
             fs::create_dir_all(root.join(directory)).expect("the sandbox is ours");
         }
         write_executable(&root.join("tools/cargo"), CARGO.as_bytes());
+        write_executable(&root.join("tools/rustup"), RUSTUP.as_bytes());
         for (name, number) in [("x86_64", 62), ("aarch64", 183)] {
             fs::write(root.join("programs").join(name), program(number)).unwrap();
         }
