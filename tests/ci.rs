@@ -312,15 +312,60 @@ done
 echo '{}'
 "#;
 
-fn witnessed(given: &[(&str, &str)]) -> (Runner, Vec<String>) {
-    let sandbox = sandbox();
-    let mut runner = Runner::new(&sandbox, "runner", "x86_64");
-    let bin = runner.root.join("temporary/imgbuild/bin");
-    fs::create_dir_all(&bin).unwrap();
-    write_executable(&bin.join("imgbuild"), WITNESS.as_bytes());
+/// A runner whose imgbuild is a witness.
+fn with_witness(sandbox: &Sandbox) -> Runner {
+    let mut runner = Runner::new(sandbox, "runner", "x86_64");
+    let witness = runner.root.join("witness");
+    write_executable(&witness, WITNESS.as_bytes());
+    runner.set("PROGRAM_UNDER_TEST", witness.to_str().unwrap());
+    runner
+}
+
+fn testimony(runner: &mut Runner, given: &[(&str, &str)]) -> Vec<String> {
     drop(runner.run_action(&inputs(given), None).success());
     let witness = fs::read_to_string(runner.root.join("home/witness")).unwrap();
-    (runner, witness.lines().map(str::to_owned).collect())
+    witness.lines().map(str::to_owned).collect()
+}
+
+fn witnessed(sandbox: &Sandbox, given: &[(&str, &str)]) -> (Runner, Vec<String>) {
+    let mut runner = with_witness(sandbox);
+    let words = testimony(&mut runner, given);
+    (runner, words)
+}
+
+/// The keys that an action in a job asks the cache of GitHub for.
+fn keys(change: impl FnOnce(&mut Runner)) -> [String; 3] {
+    let sandbox = sandbox();
+    let mut runner = with_witness(&sandbox);
+    change(&mut runner);
+    drop(testimony(
+        &mut runner,
+        &[("release", "dist"), ("tags", "a/b")],
+    ));
+    let names: Vec<&str> = runner.keys.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["key", "key", "restore-keys"]);
+    let keys: Vec<String> = runner.keys.into_iter().map(|(_, key)| key).collect();
+    keys.try_into().unwrap()
+}
+
+#[test]
+fn any_name_of_a_workflow_gives_keys_that_a_cache_takes() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let of = |name: String| {
+        keys(|runner| {
+            runner
+                .context
+                .insert("github.workflow".to_owned(), name.clone());
+            runner.set("GITHUB_WORKFLOW", &name);
+        })
+    };
+    let [program, layers, before] = of("build, test and push".to_owned());
+    assert!(layers.starts_with(&before), "{layers}, {before}");
+    let [same_program, others, _] = of("long ".repeat(200));
+    assert!(!others.starts_with(&before), "{others}, {before}");
+    assert_eq!(program, same_program);
 }
 
 #[test]
@@ -330,7 +375,7 @@ fn the_token_of_the_job_goes_to_github_only() {
     }
     let with = |tags: &str, more: &[(&str, &str)]| {
         let given = [&[("release", "dist"), ("tags", tags)], more].concat();
-        witnessed(&given).1
+        witnessed(&sandbox(), &given).1
     };
     let own = with("ghcr.io/me/app:1\n\n  ghcr.io/me/app:2  ", &[]);
     assert_eq!(
@@ -362,14 +407,16 @@ fn inputs_are_arguments_and_never_commands() {
         return;
     }
     let evil = "a$(touch pwned)`touch pwned`; touch pwned 'x' \"y\" --push";
-    let (runner, words) = witnessed(&[
+    let sandbox = sandbox();
+    let given = [
         ("release", "linux/amd64=a b\r\nlinux/arm64=c"),
         ("tags", evil),
         ("push", "false"),
         ("update-index", "true"),
         ("arguments", &format!("--label={evil}\n--cacert")),
         ("cache-from", "docker://x/y:1\ndist"),
-    ]);
+    ];
+    let (runner, words) = witnessed(&sandbox, &given);
     let words: Vec<&str> = words
         .iter()
         .filter_map(|line| line.strip_prefix("word="))
@@ -397,9 +444,9 @@ fn inputs_are_arguments_and_never_commands() {
     assert_eq!(runner.output("digest"), "sha256:0123");
     // The index, not what one job has built.
     assert!(runner.output("reference").ends_with("@sha256:4567"));
-    let (runner, _) = witnessed(&[("release", "d"), ("tags", "x:5000/a/b:1\nc")]);
+    let (runner, _) = witnessed(&sandbox, &[("release", "d"), ("tags", "x:5000/a/b:1\nc")]);
     assert_eq!(runner.output("reference"), "x:5000/a/b@sha256:0123");
-    let (runner, _) = witnessed(&[("release", "d"), ("tags", "x:5000/a/b")]);
+    let (runner, _) = witnessed(&sandbox, &[("release", "d"), ("tags", "x:5000/a/b")]);
     assert_eq!(runner.output("reference"), "x:5000/a/b@sha256:0123");
 }
 

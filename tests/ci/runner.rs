@@ -103,6 +103,8 @@ pub(super) struct Runner {
     environment: Vec<(String, String)>,
     /// What the steps have put before the path.
     pub(super) path: Vec<String>,
+    /// The keys of caches that were asked for, with the names of their inputs.
+    pub(super) keys: Vec<(String, String)>,
 }
 
 pub(super) fn write_executable(path: &Path, bytes: &[u8]) {
@@ -129,6 +131,8 @@ impl Runner {
             ("GITHUB_OUTPUT", place("output")),
             ("GITHUB_PATH", place("path")),
             ("GITHUB_ACTOR", "octocat".to_owned()),
+            ("GITHUB_WORKFLOW", "image".to_owned()),
+            ("GITHUB_JOB", "image".to_owned()),
             ("GITHUB_ACTION_PATH", env!("CARGO_MANIFEST_DIR").to_owned()),
             (
                 "PROGRAM_UNDER_TEST",
@@ -159,8 +163,15 @@ impl Runner {
                 .into(),
             context: context.map(owned).into(),
             path: vec![place("tools")],
+            keys: Vec::new(),
             root,
         }
+    }
+
+    /// Gives a variable of the job another value.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Brings a project, which has a Rust of its own.
@@ -235,10 +246,23 @@ impl Runner {
         match uses.split_once('@').expect("it has a version").0 {
             ACTION => return Some(self.run_action(&with, step.id.as_deref())),
             "actions/checkout" => self.check_out(),
-            "actions/cache" => {}
+            "actions/cache" => self.take_keys(&with),
             other => panic!("`{other}` is not known here"),
         }
         None
+    }
+
+    /// Refuses keys as the cache of GitHub does.
+    fn take_keys(&mut self, with: &[(String, String)]) {
+        let is_key = |name: &str| matches!(name, "key" | "restore-keys");
+        let keys = with.iter().filter(|(name, _)| is_key(name));
+        for (name, value) in keys {
+            for key in value.lines() {
+                assert!(!key.contains(','), "`{key}` cannot contain commas");
+                assert!(key.len() <= 512, "`{key}` is too long");
+                self.keys.push((name.clone(), key.to_owned()));
+            }
+        }
     }
 
     /// Runs `action.yml` with these inputs.
