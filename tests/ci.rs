@@ -295,6 +295,36 @@ fn the_lines_for_anywhere_else_run() {
     assert_eq!(platforms(&sandbox, &name), ["linux/amd64"]);
 }
 
+/// The key of the program on a system where `cat /etc/os-release` is this.
+fn key_on(cat: &str, image: Option<&str>) -> String {
+    let [program, ..] = keys(|runner| {
+        let script = format!("#!/bin/sh\n{cat}\n");
+        write_executable(&runner.root.join("tools/cat"), script.as_bytes());
+        if let Some(image) = image {
+            runner.set("ImageOS", image);
+        }
+    });
+    program
+}
+
+#[test]
+fn a_program_of_one_system_is_not_found_on_another() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let ubuntu = |version: &str| key_on(&format!("echo VERSION_ID={version}"), None);
+    let keys = [
+        ubuntu("22.04"),
+        ubuntu("24.04"),
+        key_on("exit 1", None),
+        key_on("exit 1", Some("ubuntu24")),
+    ];
+    assert_eq!(keys[1], ubuntu("24.04"));
+    for (index, key) in keys.iter().enumerate() {
+        assert!(!keys[..index].contains(key), "{keys:?}");
+    }
+}
+
 /// In the place of imgbuild: writes down what it is told.
 const WITNESS: &str = r#"#!/bin/sh
 {
