@@ -505,6 +505,53 @@ fn an_action_without_names_or_with_a_failure_ends_with_it() {
 }
 
 #[test]
+fn imgbuild_is_compiled_by_its_own_rust() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let mut runner = with_witness(&sandbox);
+    runner.check_out();
+    for (name, value) in [
+        ("RUSTUP_TOOLCHAIN", "1.80.0"),
+        ("RUSTFLAGS", "-C target-cpu=native"),
+        ("CARGO_BUILD_TARGET", "aarch64-unknown-linux-musl"),
+        ("CARGO_TARGET_DIR", "target"),
+    ] {
+        runner.set(name, value);
+    }
+    let given = [("release", "dist"), ("tags", "a/b")];
+    assert!(!testimony(&mut runner, &given).is_empty());
+}
+
+#[test]
+fn a_runner_without_rust_is_told_what_to_do() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let mut runner = with_witness(&sandbox);
+    runner.keep_only(&[
+        "bash",
+        "cat",
+        "cut",
+        "find",
+        "sha256sum",
+        "sort",
+        "timeout",
+        "xargs",
+    ]);
+    let given = inputs(&[("release", "dist"), ("tags", "a/b")]);
+    let outcome = runner.run_action(&given, None).exited(1);
+    let said = outcome.stdout_text();
+    assert!(
+        said.starts_with("::error::") && said.contains("https://rustup.rs"),
+        "{said}"
+    );
+    assert_eq!((said.lines().count(), outcome.stderr_text()), (1, ""));
+}
+
+#[test]
 fn no_script_has_an_expression_and_every_action_is_pinned() {
     let mut all = steps(&parse(&document("action.yml"))["runs"]);
     for text in blocks(&document("docs/ci.md"), "yaml") {

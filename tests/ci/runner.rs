@@ -1,7 +1,7 @@
 //! A machine that runs a job as a CI service does, with fakes of the tools that
 //! would fetch or compile something.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -44,13 +44,14 @@ fail() {
     echo "cargo: $*" >&2
     exit 101
 }
-command=$1 target= root= git= tag= package=
+command=$1 target= root= git= path= tag= package=
 shift
 while [ $# -gt 0 ]; do
     case $1 in
     --target) target=$2; shift ;;
     --root) root=$2; shift ;;
     --git) git=$2; shift ;;
+    --path) path=$2; shift ;;
     --tag) tag=$2; shift ;;
     -*) ;;
     *) package=$1 ;;
@@ -60,7 +61,12 @@ done
 check_repository() {
     [ "$package" = imgbuild ] || fail "multiple packages with binaries found"
     [ "$tag" = "v$VERSION" ] || fail "this is any commit, not v$VERSION"
-    [ ! -e rust-toolchain.toml ] || fail "the Rust of $PWD is too old for imgbuild"
+}
+check_toolchain() {
+    [ -z "$RUSTUP_TOOLCHAIN$RUSTFLAGS$CARGO_BUILD_TARGET$CARGO_TARGET_DIR" ] ||
+        fail "these settings are for another program"
+    [ ! -e rust-toolchain.toml ] || cmp -s rust-toolchain.toml "$GITHUB_ACTION_PATH/rust-toolchain.toml" ||
+        fail "the Rust of $PWD is too old for imgbuild"
 }
 check_target() {
     grep -qx "$target" "$HOME/targets" || fail "can't find crate for \`std\` of $target"
@@ -72,6 +78,7 @@ linker() {
 case $command in
 install)
     [ -z "$git" ] || check_repository
+    [ -z "$git$path" ] || check_toolchain
     mkdir -p "$root/bin"
     cp "$PROGRAM_UNDER_TEST" "$root/bin/imgbuild"
     ;;
@@ -96,6 +103,9 @@ shift 2
 printf '%s\n' "$@" >>"$HOME/targets"
 "#;
 
+/// Where the programs of every system are.
+const SYSTEM: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// A machine of a CI service, with one job on it.
 pub(super) struct Runner {
     pub(super) root: PathBuf,
@@ -103,6 +113,8 @@ pub(super) struct Runner {
     environment: Vec<(String, String)>,
     /// What the steps have put before the path.
     pub(super) path: Vec<String>,
+    /// Where the programs of the system are.
+    system: String,
     /// The keys of caches that were asked for, with the names of their inputs.
     pub(super) keys: Vec<(String, String)>,
 }
@@ -163,6 +175,7 @@ impl Runner {
                 .into(),
             context: context.map(owned).into(),
             path: vec![place("tools")],
+            system: SYSTEM.to_owned(),
             keys: Vec::new(),
             root,
         }
@@ -172,6 +185,24 @@ impl Runner {
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes all programs away but these.
+    pub(super) fn keep_only(&mut self, programs: &[&str]) {
+        let kept = self.root.join("system");
+        fs::create_dir(&kept).unwrap();
+        for program in programs {
+            let places = SYSTEM
+                .split(':')
+                .map(|place| Path::new(place).join(program));
+            let found = places
+                .into_iter()
+                .find(|place| place.exists())
+                .expect("it is installed");
+            symlink(found, kept.join(program)).unwrap();
+        }
+        self.system = kept.display().to_string();
+        self.path.clear();
     }
 
     /// Brings a project, which has a Rust of its own.
@@ -197,7 +228,7 @@ impl Runner {
             command.env(name, value);
         }
         let path = self.path.join(":");
-        command.env("PATH", format!("{path}:/usr/local/bin:/usr/bin:/bin"));
+        command.env("PATH", format!("{path}:{}", self.system));
         let outcome = finish(&mut command, b"");
         if let Ok(added) = fs::read_to_string(self.root.join("path")) {
             let added = added.lines().map(str::to_owned);
