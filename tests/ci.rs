@@ -552,6 +552,30 @@ fn a_runner_without_rust_is_told_what_to_do() {
 }
 
 #[test]
+fn what_is_neither_true_nor_false_is_an_error() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    for input in ["push", "update-index", "cache"] {
+        for value in ["True", "yes", "", "true\n::warning::x"] {
+            let mut runner = with_witness(&sandbox);
+            let given = [("release", "dist"), ("tags", "a/b"), (input, value)];
+            let outcome = runner.run_action(&inputs(&given), None).exited(1);
+            let said = outcome.stdout_text();
+            let expected = format!("::error::the input '{input}' of imgbuild is 'true' or 'false'");
+            assert!(said.starts_with(&expected), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    for (value, is_pushed) in [("true", true), ("false", false)] {
+        let given = [("release", "dist"), ("tags", "a/b"), ("push", value)];
+        let (_, words) = witnessed(&sandbox, &given);
+        assert_eq!(words.contains(&"word=--push".to_owned()), is_pushed);
+    }
+}
+
+#[test]
 fn no_script_has_an_expression_and_every_action_is_pinned() {
     let mut all = steps(&parse(&document("action.yml"))["runs"]);
     for text in blocks(&document("docs/ci.md"), "yaml") {
