@@ -39,6 +39,13 @@ fn documented(name: &str, registry: &str) -> Yaml {
         .unwrap_or_else(|| panic!("no workflow `{name}`"))
 }
 
+/// A runner for which a registry is that of GitHub.
+fn runner_at(registry: &Registry, sandbox: &Sandbox, name: &str, machine: &str) -> Runner {
+    let mut runner = Runner::new(sandbox, name, machine);
+    runner.registry = registry.name();
+    runner
+}
+
 fn inputs(given: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     given.iter().map(owned).collect()
@@ -79,10 +86,10 @@ fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
     let sandbox = sandbox();
     let registry = Registry::plain(&sandbox);
     let workflow = documented("image", &registry.name());
-    let mut runner = Runner::new(&sandbox, "runner", "x86_64");
+    let mut runner = runner_at(&registry, &sandbox, "runner", "x86_64");
     let job = steps(&workflow["jobs"]["image"]);
     // An owner and a branch whose names cannot be those of images.
-    let mut other = Runner::new(&sandbox, "other", "x86_64");
+    let mut other = runner_at(&registry, &sandbox, "other", "x86_64");
     for (key, value) in [("repository", "Me/Other"), ("ref_name", "feature/x+y")] {
         let key = format!("github.{key}");
         other.context.insert(key, value.to_owned());
@@ -129,7 +136,7 @@ fn jobs_for_several_platforms_end_in_one_index() {
                 true => "aarch64",
                 false => "x86_64",
             };
-            let mut runner = Runner::new(&sandbox, name, machine);
+            let mut runner = runner_at(&registry, &sandbox, name, machine);
             runner
                 .context
                 .insert("matrix.runner".to_owned(), name.clone());
@@ -149,7 +156,7 @@ fn jobs_for_several_platforms_end_in_one_index() {
     assert!(!references.is_empty());
     let both = ["linux/amd64", "linux/arm64"];
     assert_eq!(platforms(&sandbox, &format!("{name}:v1.2.3")), both);
-    let mut runner = Runner::new(&sandbox, "latest", "x86_64");
+    let mut runner = runner_at(&registry, &sandbox, "latest", "x86_64");
     drop(runner.run(&steps(&workflow["jobs"]["latest"])).success());
     let [one, other] =
         ["v1.2.3", "latest"].map(|tag| digest_at(&sandbox, &format!("{name}:{tag}")));
@@ -157,7 +164,7 @@ fn jobs_for_several_platforms_end_in_one_index() {
 
     // One job for all makes the same index.
     let workflow = documented("cross", &registry.name());
-    let mut runner = Runner::new(&sandbox, "cross", "x86_64");
+    let mut runner = runner_at(&registry, &sandbox, "cross", "x86_64");
     let mut job = steps(&workflow["jobs"]["image"]);
     for step in &mut job {
         for (name, value) in &mut step.with {
@@ -191,20 +198,36 @@ const GITLAB_KEYWORDS: [&str; 17] = [
     "workflow",
 ];
 
-/// The job for GitLab of `docs/ci.md`, and its name.
-fn gitlab_job() -> (String, Yaml) {
+/// The first of what the texts in `docs/ci.md` name that is as wanted.
+fn named(is_wanted: impl Fn(&str, &Yaml) -> bool) -> (String, Yaml) {
     let texts = blocks(&document("docs/ci.md"), "yaml");
     let all: Vec<Yaml> = texts.iter().map(|text| parse(text)).collect();
-    let mut named = all.iter().flat_map(pairs);
-    let found = named.find(|(_, job)| job["script"].is_array());
-    let (name, job) = found.expect("there is a job for GitLab");
-    (name, job.clone())
+    let mut pairs = all.iter().flat_map(pairs);
+    let found = pairs.find(|(name, value)| is_wanted(name, value));
+    let (name, value) = found.expect("the document has it");
+    (name, value.clone())
+}
+
+/// The job for GitLab, and its name.
+fn gitlab_job() -> (String, Yaml) {
+    named(|_, job| job["script"].is_array())
 }
 
 #[test]
 fn the_name_of_the_job_for_gitlab_is_no_keyword() {
     let (name, _) = gitlab_job();
     assert!(!GITLAB_KEYWORDS.contains(&name.as_str()), "{name}");
+}
+
+/// What `docs/ci.md` tells the program of GitLab's dependency proxy, with another
+/// registry in its place.
+fn dependency_proxy(registry: &str) -> String {
+    let (_, variables) = named(|name, _| name == "variables");
+    let config = text(&variables["DOCKER_AUTH_CONFIG"]).expect("it is a text");
+    config
+        .replace("$CI_DEPENDENCY_PROXY_SERVER", registry)
+        .replace("$CI_DEPENDENCY_PROXY_USER", USER)
+        .replace("$CI_DEPENDENCY_PROXY_PASSWORD", PASSWORD)
 }
 
 #[test]
@@ -225,12 +248,14 @@ fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
     let mut sandbox = sandbox();
     let registry = Registry::with_password(&sandbox);
     let (_, job) = gitlab_job();
-    let image = format!("{}/group/app", registry.name());
+    let name = registry.name();
+    let image = format!("{name}/group/app");
     let mut runner = Runner::new(&sandbox, "runner", "x86_64");
     runner.check_out();
     let work = runner.root.join("work");
     let variables = [
         ("CI_PROJECT_DIR", work.to_str().unwrap()),
+        ("CI_REGISTRY", name.as_str()),
         ("CI_REGISTRY_IMAGE", image.as_str()),
         ("CI_REGISTRY_USER", USER),
         ("CI_REGISTRY_PASSWORD", PASSWORD),
@@ -243,14 +268,14 @@ fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
         let (_, value) = variables.iter().find(|(known, _)| *known == of).unwrap();
         environment.push((name, (*value).to_owned()));
     }
+    assert!(environment.contains(&("IMGBUILD_REGISTRY".to_owned(), name)));
     // Twice: the second run finds the program and the layers in the cache.
     for _ in 0..2 {
         for line in list(&job["script"]) {
             drop(runner.script(&line, &environment).success());
         }
     }
-    sandbox.set("IMGBUILD_REGISTRY_USER", USER);
-    sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
+    sandbox.set("DOCKER_AUTH_CONFIG", dependency_proxy(&registry.name()));
     let digest = digest_at(&sandbox, &format!("{image}:01234567"));
     let dotenv = fs::read_to_string(work.join("image.env")).unwrap();
     assert_eq!(dotenv, format!("IMAGE={image}@{digest}\n"));
@@ -328,6 +353,7 @@ fn a_program_of_one_system_is_not_found_on_another() {
 /// In the place of imgbuild: writes down what it is told.
 const WITNESS: &str = r#"#!/bin/sh
 {
+    echo "registry=$IMGBUILD_REGISTRY"
     echo "user=$IMGBUILD_REGISTRY_USER"
     echo "password=$IMGBUILD_REGISTRY_PASSWORD"
     env | grep -c -e token-of-the-job -e given-password | sed 's/^/mentions=/'
@@ -407,28 +433,107 @@ fn the_token_of_the_job_goes_to_github_only() {
         let given = [&[("release", "dist"), ("tags", tags)], more].concat();
         witnessed(&sandbox(), &given).1
     };
-    let own = with("ghcr.io/me/app:1\n\n  ghcr.io/me/app:2  ", &[]);
-    assert_eq!(
-        own[..3],
-        ["user=octocat", "password=token-of-the-job", "mentions=1"]
-    );
+    let expected = [
+        "registry=ghcr.io",
+        "user=octocat",
+        "password=token-of-the-job",
+        "mentions=1",
+    ];
     for tags in [
+        "ghcr.io/me/app:1\n\n  ghcr.io/me/app:2  ",
         "docker.io/me/app",
-        "ghcr.io/me/app\nquay.io/me/app",
+        "quay.io/me/app\nghcr.io/me/app",
         "ghcr.io.example.com/me/app",
         "me/app",
         "example.com/ghcr.io/app",
     ] {
-        assert_eq!(
-            with(tags, &[])[..3],
-            ["user=", "password=", "mentions=0"],
-            "{tags}"
-        );
+        assert_eq!(with(tags, &[])[..4], expected, "{tags}");
     }
-    let given = [("username", "me"), ("password", "given-password")];
-    let expected = ["user=me", "password=given-password", "mentions=1"];
-    assert_eq!(with("quay.io/me/app", &given)[..3], expected);
-    assert_eq!(with("ghcr.io/me/app", &given)[..3], expected);
+    let elsewhere = "--base=docker://quay.io/me/base\n--output=docker://registry.example/a/b";
+    let more = [("push", "false"), ("arguments", elsewhere)];
+    assert_eq!(with("ghcr.io/me/app", &more)[..4], expected);
+    // A registry alone does not lead the token there.
+    assert_eq!(
+        with("ghcr.io/me/app", &[("registry", "quay.io")])[..4],
+        expected
+    );
+}
+
+#[test]
+fn a_password_of_ones_own_goes_to_one_registry() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let own = [("username", "me"), ("password", "given-password")];
+    let with = |tags: &str, more: &[(&str, &str)]| {
+        let given = [&[("release", "dist"), ("tags", tags)], &own[..], more].concat();
+        let words = witnessed(&sandbox, &given).1;
+        let expected = ["user=me", "password=given-password", "mentions=1"];
+        assert_eq!(words[1..4], expected, "{tags}");
+        words[0].strip_prefix("registry=").unwrap().to_owned()
+    };
+    for (tags, registry) in [
+        ("quay.io/me/app", "quay.io"),
+        ("quay.io/me/app\nghcr.io/me/app", "quay.io"),
+        ("ghcr.io/me/app:1", "ghcr.io"),
+        ("me/app", "docker.io"),
+        ("app:1.0", "docker.io"),
+        ("localhost/app", "localhost"),
+        ("here:5000/app:1", "here:5000"),
+    ] {
+        assert_eq!(with(tags, &[]), registry, "{tags}");
+    }
+    let more = [("push", "false"), ("registry", "base.example:5000")];
+    assert_eq!(with("ghcr.io/me/app", &more), "base.example:5000");
+}
+
+#[test]
+fn a_password_in_the_environment_stays() {
+    if !has_tools(&["bash"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let mut runner = with_witness(&sandbox);
+    for (name, value) in [
+        ("", "quay.io"),
+        ("_USER", "me"),
+        ("_PASSWORD", "given-password"),
+    ] {
+        runner.set(&format!("IMGBUILD_REGISTRY{name}"), value);
+    }
+    let words = testimony(
+        &mut runner,
+        &[("release", "dist"), ("tags", "ghcr.io/me/app")],
+    );
+    let expected = [
+        "registry=quay.io",
+        "user=me",
+        "password=given-password",
+        "mentions=1",
+    ];
+    assert_eq!(words[..4], expected);
+}
+
+#[test]
+fn the_token_of_the_job_opens_the_registry_of_github() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let mut sandbox = sandbox();
+    let registry = Registry::with_password(&sandbox);
+    let workflow = documented("image", &registry.name());
+    let mut runner = runner_at(&registry, &sandbox, "runner", "x86_64");
+    runner.set("GITHUB_ACTOR", USER);
+    let token = ("github.token".to_owned(), PASSWORD.to_owned());
+    runner.context.extend([token]);
+    drop(runner.run(&steps(&workflow["jobs"]["image"])).success());
+    sandbox.set("IMGBUILD_REGISTRY_USER", USER);
+    sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
+    let name = format!("{}/me/app", registry.name());
+    let digest = digest_at(&sandbox, &format!("{name}:latest"));
+    let reference = &runner.context["steps.image.outputs.reference"];
+    assert_eq!(*reference, format!("{name}@{digest}"));
 }
 
 #[test]

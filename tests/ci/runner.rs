@@ -113,6 +113,8 @@ pub(super) struct Runner {
     environment: Vec<(String, String)>,
     /// What the steps have put before the path.
     pub(super) path: Vec<String>,
+    /// What is in the place of GitHub's registry.
+    pub(super) registry: String,
     /// Where the programs of the system are.
     system: String,
     /// The keys of caches that were asked for, with the names of their inputs.
@@ -175,6 +177,7 @@ impl Runner {
                 .into(),
             context: context.map(owned).into(),
             path: vec![place("tools")],
+            registry: "ghcr.io".to_owned(),
             system: SYSTEM.to_owned(),
             keys: Vec::new(),
             root,
@@ -298,7 +301,7 @@ impl Runner {
 
     /// Runs `action.yml` with these inputs.
     pub(super) fn run_action(&mut self, with: &[(String, String)], id: Option<&str>) -> Outcome {
-        let action = parse(&document("action.yml"));
+        let action = parse(&document("action.yml").replace("ghcr.io", &self.registry));
         let outside = self.context.clone();
         for (name, input) in pairs(&action["inputs"]) {
             let given = with.iter().find(|(known, _)| *known == name);
