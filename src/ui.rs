@@ -125,10 +125,11 @@ impl Ui {
             return;
         }
         let style = ProgressStyle::with_template(
-            "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}",
+            "{msg} [{bar:20}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}",
         );
-        // The same bar, for its copies; it may have been shown before, and is
-        // not to be seen half changed.
+        // The same bar, for its copies; it may have been shown before, and
+        // neither stays on the screen nor is to be seen half changed.
+        self.bar.finish_and_clear();
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.reset();
         self.bar.set_length(total);
