@@ -153,14 +153,15 @@ fn error(path: &[u8], reason: &'static str) -> ParseImagePathError {
     ParseImagePathError { path, reason }
 }
 
-/// Shows bytes of a path on one line: control characters and bytes that are
-/// not UTF-8 appear as `\n`, `\x1b`, ….
+/// Shows bytes of a path on one line, in their order: control characters, those
+/// that end a line or turn the direction of a text, and bytes that are not
+/// UTF-8 appear as `\n`, `\u{202e}`, `\xff`, ….
 #[must_use]
 pub fn escaped(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if character.is_control() || rearranges_text(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -171,6 +172,15 @@ pub fn escaped(path: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Whether a character that is no control character ends a line (Unicode's `Zl`
+/// and `Zp`), or changes the order in which others are shown (`Bidi_Control`).
+fn rearranges_text(character: char) -> bool {
+    matches!(
+        character,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 impl fmt::Display for ImagePath {
@@ -240,5 +250,17 @@ mod tests {
         let path = ImagePath::parse(b"/a\nb\xff".as_slice()).unwrap();
         assert_eq!(path.to_string(), "/a\\nb\\xff");
         assert_eq!(path.as_bytes(), b"/a\nb\xff");
+    }
+
+    #[test]
+    fn what_would_rearrange_a_line_is_shown_escaped() {
+        let direction = ['\u{061c}', '\u{200e}', '\u{200f}'].into_iter();
+        let direction = direction.chain('\u{202a}'..='\u{202e}');
+        let all = direction.chain('\u{2066}'..='\u{2069}');
+        for character in all.chain(['\u{2028}', '\u{2029}']) {
+            let expected = format!("a{}b", character.escape_default());
+            assert_eq!(escaped(format!("a{character}b").as_bytes()), expected);
+        }
+        assert_eq!(escaped("größe ‑ שלום 日本".as_bytes()), "größe ‑ שלום 日本");
     }
 }
