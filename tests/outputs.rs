@@ -119,6 +119,27 @@ fn digests_replace_a_file_when_they_are_complete() {
     assert_eq!(names, ["digest", "image.tar", "other-name", "release"]);
 }
 
+#[test]
+fn the_digest_of_an_index_replaces_a_file_when_it_is_complete() {
+    let sandbox = runs::with_small_release();
+    drop(runs::build(&sandbox, &["--output=image.tar"]).success());
+    fs::write(sandbox.path("digest"), "what was there before").unwrap();
+    fs::hard_link(sandbox.path("digest"), sandbox.path("other-name")).unwrap();
+    let words = [
+        "index",
+        "create",
+        "--digest-file",
+        "digest",
+        "oci:all",
+        "image.tar",
+    ];
+    let outcome = sandbox.run(words).success();
+    let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
+    assert_eq!(digest, result_line(&outcome));
+    let kept = fs::read_to_string(sandbox.path("other-name")).unwrap();
+    assert_eq!(kept, "what was there before");
+}
+
 fn with_pipe() -> Sandbox {
     let sandbox = runs::with_small_release();
     let mut command = Command::new("mkfifo");

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use fs_err as fs;
-use imgbuild_oci::destination::Destination;
+use imgbuild_oci::destination::{Destination, write_text};
+use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
@@ -74,7 +74,8 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
         pushes: &pushes,
         traffic: registries.traffic(),
     };
-    created.report(arguments, ui)?;
+    let monitor = Monitor::new(&|_| {}, &interrupted);
+    created.report(arguments, monitor, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,13 +161,18 @@ struct Created<'a> {
 }
 
 impl Created<'_> {
-    fn report(&self, arguments: &IndexCreateArguments, ui: &Ui) -> Result<()> {
+    fn report(
+        &self,
+        arguments: &IndexCreateArguments,
+        monitor: Monitor<'_>,
+        ui: &Ui,
+    ) -> Result<()> {
         let platforms = self.index.platforms().into_iter();
         let platforms: Vec<String> = platforms.map(ToString::to_string).collect();
         ui.status(&format!("index for {}", platforms.join(", ")));
         let digest = self.found.parcel.root().digest.to_string();
         if let Some(path) = &arguments.digest_file {
-            fs::write(path, &digest).map_err(Failure::build)?;
+            write_text(path, &digest, !arguments.no_sync, monitor)?;
         }
         if self.here.contains(&Destination::StandardOutput) {
             // Standard output holds the archive.
