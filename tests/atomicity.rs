@@ -490,3 +490,39 @@ fn a_link_at_the_destination_is_followed() {
     drop(runs::build(&sandbox, &["--output=oci:link"]).success());
     unpack(&sandbox.path("empty")).unwrap();
 }
+
+#[test]
+fn a_link_to_where_nothing_is_yet_is_followed() {
+    let sandbox = runs::with_small_release();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, sandbox.path(name)).unwrap();
+    };
+    fs::create_dir(sandbox.path("there")).unwrap();
+    link("there/real.tar", "link.tar");
+    link("there/digest", "digest");
+    link("new/layout", "link");
+    let more = [
+        "--output=link.tar",
+        "--output=oci:link",
+        "--digest-file=digest",
+    ];
+    drop(runs::build(&sandbox, &more).success());
+    for name in ["link.tar", "link", "digest"] {
+        assert!(sandbox.path(name).is_symlink(), "{name}");
+    }
+    unpack(&sandbox.path("there/real.tar")).unwrap();
+    unpack(&sandbox.path("new/layout")).unwrap();
+    assert!(sandbox.path("there/digest").is_file());
+
+    link("nowhere/real.tar", "lost.tar");
+    link("loop.tar", "loop.tar");
+    for (name, expected) in [
+        ("lost.tar", "nowhere` does not exist"),
+        ("loop.tar", "cannot write `loop.tar`"),
+    ] {
+        let outcome = runs::build(&sandbox, &[&format!("--output={name}")]).exited(1);
+        let text = outcome.stderr_text();
+        assert!(text.contains(expected), "{}", outcome.report());
+        assert!(sandbox.path(name).is_symlink(), "{name}");
+    }
+}

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layout::{Manner, Names, check_layout, write_layout};
 use crate::monitor::Monitor;
-use crate::new_file::{parent_of, write_error};
+use crate::new_file::{parent_of, target_of, write_error};
 use crate::parcel::Parcel;
 use crate::pipeline::{Stream, with_compressor};
 use crate::platform::Platform;
@@ -26,7 +26,7 @@ use crate::platform_images::PlatformImages;
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
 
-pub use file::write_text;
+pub use file::{place_of, rewrite_text, write_text};
 
 use file::{reserve, write_file};
 
@@ -204,22 +204,28 @@ impl Destination {
         match self {
             Self::Layout(path, _) => check_layout(path),
             Self::Archive(path) | Self::OciArchive(path, _) | Self::CompressedArchive(path) => {
-                let parent = parent_of(path);
-                check_parent(path, parent)?;
-                let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file());
-                if let Err(error) = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK)
-                    && !is_special
-                {
-                    return Err(write_error(path, error.into()));
-                }
-                if path.is_dir() {
-                    return Err(write_error(path, io::ErrorKind::IsADirectory.into()));
-                }
-                Ok(())
+                check_file(path)
             }
             Self::StandardOutput => Ok(()),
         }
     }
+}
+
+/// Checks that a file could be written where `path` leads.
+fn check_file(path: &Path) -> Result<()> {
+    let target = target_of(path)?;
+    let parent = parent_of(&target);
+    check_parent(path, parent)?;
+    let is_special = fs::metadata(&target).is_ok_and(|found| !found.is_file());
+    if let Err(error) = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK)
+        && !is_special
+    {
+        return Err(write_error(path, error.into()));
+    }
+    if target.is_dir() {
+        return Err(write_error(path, io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(())
 }
 
 /// Checks that the directory of a file is one that can be read.

@@ -15,7 +15,7 @@ use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
 use crate::layer::{self, Layer};
 use crate::monitor::{Monitor, Progress};
-use crate::new_file::{NewFile, parent_of, write_error};
+use crate::new_file::{NewFile, parent_of, target_of, write_error};
 use crate::parcel::{ParcelBlob, copy_together};
 use crate::reference::Reference;
 
@@ -58,8 +58,7 @@ pub(crate) fn write_layout(
     manner: Manner,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
-    // A link is followed, as every program that writes does.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let path = &target_of(path)?;
     loop {
         if is_present(path)? {
             return update_layout(path, delivery, names, manner, monitor);

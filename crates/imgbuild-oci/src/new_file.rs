@@ -10,12 +10,16 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 
 const PREFIX: &str = ".imgbuild-";
+
+/// How many links are followed in a row, as the kernel does (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// A file on its way to the directory where it will be.
 #[derive(Debug)]
@@ -89,7 +93,7 @@ fn place(file: &std::fs::File) -> PathBuf {
 
 /// Whether the system shows open files where [`place`] says.
 fn can_be_named(file: &std::fs::File) -> bool {
-    fs_err::symlink_metadata(place(file)).is_ok()
+    fs::symlink_metadata(place(file)).is_ok()
 }
 
 /// Gives a complete file a name in a directory: only a file with one can
@@ -109,6 +113,8 @@ fn copy(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
     let mut original = file;
     original.rewind()?;
     io::copy(&mut original, named.as_file_mut())?;
+    let permissions = original.metadata()?.permissions();
+    named.as_file().set_permissions(permissions)?;
     named.as_file().sync_all()?;
     Ok(named.into_temp_path())
 }
@@ -119,6 +125,28 @@ fn builder() -> tempfile::Builder<'static, 'static> {
         .prefix(PREFIX)
         .permissions(std::fs::Permissions::from_mode(0o666));
     builder
+}
+
+/// Returns where a file called `path` is, or would be made: a link is followed,
+/// as every program that writes a file does, also to where nothing is yet.
+///
+/// # Errors
+///
+/// When links lead to each other.
+pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
+    let mut target = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        if let Ok(real) = fs::canonicalize(&target) {
+            return Ok(real);
+        }
+        // What `/dev/stderr` leads to may be no path: a pipe has none.
+        let exists = fs::metadata(&target).is_ok();
+        let (false, Ok(link)) = (exists, fs::read_link(&target)) else {
+            return Ok(target);
+        };
+        target = parent_of(&target).join(link);
+    }
+    Err(write_error(path, rustix::io::Errno::LOOP.into()))
 }
 
 /// Returns the directory that holds `path`.
@@ -139,8 +167,8 @@ pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fs_err as fs;
     use std::io::Write as _;
+    use std::os::unix::fs::symlink;
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
@@ -177,11 +205,36 @@ mod tests {
         let path = directory.path().join("out");
         let mut file = nameless(directory.path()).unwrap();
         file.write_all(b"content").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o640);
+        file.set_permissions(mode).unwrap();
         copy(&file, directory.path())
             .unwrap()
             .persist(&path)
             .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"content");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
         assert_eq!(names(directory.path()), ["out"]);
+    }
+
+    #[test]
+    fn links_are_followed_to_where_nothing_is_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("there")).unwrap();
+        symlink("second", path("first")).unwrap();
+        symlink("there/third", path("second")).unwrap();
+        symlink("../new", path("there/third")).unwrap();
+        let target = target_of(&path("first")).unwrap();
+        assert_eq!(target, path("there/../new"));
+        fs::write(path("new"), "").unwrap();
+        let target = target_of(&path("first")).unwrap();
+        assert_eq!(target, fs::canonicalize(path("new")).unwrap());
+        symlink("loop", path("loop")).unwrap();
+        assert!(target_of(&path("loop")).is_err());
+        assert_eq!(target_of(&path("plain")).unwrap(), path("plain"));
+        let (pipe, _writer) = io::pipe().unwrap();
+        let pipe = PathBuf::from(format!("/proc/self/fd/{}", pipe.as_raw_fd()));
+        assert_eq!(target_of(&pipe).unwrap(), pipe);
     }
 }

@@ -1,9 +1,10 @@
 //! Files that appear under their name when they are complete, and pipes and
 //! devices, which are written to as they are.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::monitor::Monitor;
-use crate::new_file::{NewFile, parent_of, write_error};
+use crate::new_file::{NewFile, parent_of, target_of, write_error};
 use crate::store;
 
 /// Lets `write` fill a new file, which then replaces what is at `path`, unless
@@ -29,8 +30,7 @@ pub(super) fn write_file(
     monitor: Monitor<'_>,
     write: impl FnOnce(&mut std::fs::File, bool) -> Result<()>,
 ) -> Result<Written> {
-    // A link is followed, as every program that writes a file does.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = target_of(path)?;
     if let Ok(metadata) = fs::metadata(&target) {
         let kind = metadata.file_type();
         if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
@@ -93,6 +93,26 @@ fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
 ///
 /// When it cannot be written. Then what was there before is there still.
 pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
+    write_text_with(path, text, None, (sync, monitor))
+}
+
+/// As [`write_text`], of a file that is there: it keeps its permissions, and
+/// nobody whom they keep out sees the new text.
+///
+/// # Errors
+///
+/// As [`write_text`], and when there is no such file.
+pub fn rewrite_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(Error::File)?;
+    write_text_with(path, text, Some(metadata.permissions()), (sync, monitor))
+}
+
+fn write_text_with(
+    path: &Path,
+    text: &str,
+    permissions: Option<Permissions>,
+    (sync, monitor): (bool, Monitor<'_>),
+) -> Result<()> {
     let options = WriteOptions {
         references: &[],
         threads: 1,
@@ -101,11 +121,27 @@ pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> 
         platform: None,
     };
     let identity = Digest::of(text.as_bytes());
-    let written = write_file(path, options, identity, monitor, |file, _| {
-        let written = file.write_all(text.as_bytes());
+    let written = write_file(path, options, identity, monitor, |file, is_plain| {
+        let allowed = match permissions.filter(|_| is_plain) {
+            Some(permissions) => file.set_permissions(permissions),
+            None => Ok(()),
+        };
+        let written = allowed.and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(|error| write_error(path, error))
     });
     written.map(drop)
+}
+
+/// Returns where a file of this name is, or would be made, by the one path that
+/// has no links: two names of one file have the same.
+#[must_use]
+pub fn place_of(path: &Path) -> PathBuf {
+    let target = target_of(path).unwrap_or_else(|_| path.to_path_buf());
+    let parent = fs::canonicalize(parent_of(&target));
+    match (parent, target.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => target,
+    }
 }
 
 /// Returns under which identities a file may have been written to count as
@@ -166,5 +202,51 @@ pub(super) fn reserve(file: &std::fs::File, size: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_written_anew_never_has_other_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let is_done = AtomicBool::new(false);
+        let watch = || {
+            let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            while !is_done.load(Ordering::Relaxed) {
+                assert_eq!(mode(), 0o600);
+            }
+        };
+        thread::scope(|scope| {
+            let watcher = scope.spawn(watch);
+            for text in ["one", "two"].iter().cycle().take(200) {
+                rewrite_text(&path, text, false, Monitor::silent()).unwrap();
+            }
+            is_done.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        let missing = directory.path().join("missing");
+        assert!(rewrite_text(&missing, "", false, Monitor::silent()).is_err());
+    }
+
+    #[test]
+    fn two_names_of_one_file_have_one_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::os::unix::fs::symlink("new", path("link")).unwrap();
+        fs::create_dir(path("deep")).unwrap();
+        let place = place_of(&path("new"));
+        assert_eq!(place_of(&path("link")), place);
+        assert_eq!(place_of(&path("deep/../new")), place);
+        assert_ne!(place_of(&path("deep/new")), place);
     }
 }
