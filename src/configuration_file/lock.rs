@@ -4,10 +4,9 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use fs_err as fs;
 use toml::de::{DeTable, DeValue};
 
-use imgbuild_oci::destination::write_text;
+use imgbuild_oci::destination::rewrite_text;
 use imgbuild_oci::monitor::Monitor;
 
 use super::Given;
@@ -31,11 +30,7 @@ impl Given {
         let Some(text) = replaced(&text, span, pinned) else {
             return Ok(None);
         };
-        // A link stays a link.
-        let real = fs::canonicalize(path).map_err(Failure::build)?;
-        let permissions = fs::metadata(&real).map_err(Failure::build)?.permissions();
-        write_text(&real, &text, true, Monitor::silent())?;
-        fs::set_permissions(&real, permissions).map_err(Failure::build)?;
+        rewrite_text(path, &text, true, Monitor::silent())?;
         Ok(Some(path.to_path_buf()))
     }
 
