@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod not_selected;
 pub(crate) mod options;
 pub(crate) mod origin;
+pub(crate) mod outputs;
 pub(crate) mod provenance;
 pub(crate) mod registry;
 pub(crate) mod report;

@@ -140,6 +140,32 @@ fn the_digest_of_an_index_replaces_a_file_when_it_is_complete() {
     assert_eq!(kept, "what was there before");
 }
 
+#[test]
+fn one_file_is_not_two_outputs_of_any_command() {
+    let sandbox = runs::with_small_release();
+    drop(runs::build(&sandbox, &["--output=image.tar"]).success());
+    std::os::unix::fs::symlink("same.tar", sandbox.path("link")).unwrap();
+    for name in ["same.tar", "./same.tar", "release/../same.tar", "link"] {
+        for words in [
+            &["copy", "image.tar", "same.tar"][..],
+            &["index", "create", "same.tar", "image.tar"],
+            &["--release=release", "--output=same.tar"],
+        ] {
+            let words = words.iter().copied().chain(["--digest-file", name]);
+            let outcome = sandbox.run(words).exited(2);
+            let text = outcome.stderr_text();
+            let expected = format!("two outputs are one file: `{name}`");
+            assert!(text.contains(&expected), "{}", outcome.report());
+        }
+        assert!(!sandbox.path("same.tar").exists());
+    }
+    let twice = ["copy", "image.tar", "same.tar", "oci-archive:same.tar:1"];
+    drop(sandbox.run(twice).exited(2));
+    // A layout takes more than one.
+    let layouts = ["copy", "image.tar", "oci:all:1", "oci:all:2"];
+    drop(sandbox.run(layouts).success());
+}
+
 fn with_pipe() -> Sandbox {
     let sandbox = runs::with_small_release();
     let mut command = Command::new("mkfifo");

@@ -5,7 +5,6 @@ mod made;
 mod planned;
 mod several;
 
-use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -13,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use fs_err as fs;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::changeset::Member;
 use imgbuild_oci::compression::Compression;
@@ -29,7 +27,7 @@ use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOption
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::registry;
-use super::{base, cache, certificates, check, given, options, provenance, report};
+use super::{base, cache, certificates, check, given, options, outputs, provenance, report};
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
@@ -271,11 +269,11 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         destinations.push(Destination::Archive(PathBuf::from(format!("{name}.tar"))));
     }
     let to_output = |destination: &&Destination| **destination == Destination::StandardOutput;
-    let outputs = destinations.iter().filter(to_output).count();
-    if outputs > 1 {
+    let to_outputs = destinations.iter().filter(to_output).count();
+    if to_outputs > 1 {
         return Err(Failure::command_line("`--output -` is given twice"));
     }
-    if outputs > 0 && !arguments.output.dry_run {
+    if to_outputs > 0 && !arguments.output.dry_run {
         if arguments.output.json {
             return Err(Failure::command_line(
                 "`--output -` and `--json` both write to standard output",
@@ -286,54 +284,20 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
             return Err(failure.hint("redirect standard output, or name a file with `--output`"));
         }
     }
-    check_distinct(&destinations, arguments)?;
-    if !arguments.output.dry_run {
-        for destination in &destinations {
-            destination.check()?;
-        }
-        let output = &arguments.output;
-        for path in [
-            &output.digest_file,
-            &output.iidfile,
-            &output.index_digest_file,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            // What an archive needs to be written, any file needs.
-            Destination::Archive(path.clone()).check()?;
-        }
-    }
-    Ok(destinations)
-}
-
-/// Refuses one file for two outputs: the last one would be all there is.
-fn check_distinct(destinations: &[Destination], arguments: &BuildArguments) -> Result<()> {
-    let output = &arguments.output;
     let files = [
         &output.digest_file,
         &output.iidfile,
         &output.index_digest_file,
     ];
     let files = files.into_iter().filter_map(|file| file.as_deref());
-    let archives = destinations.iter().filter(|to| !is_layout(to));
-    let mut seen = BTreeSet::new();
-    for path in archives.filter_map(Destination::path).chain(files) {
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        // A device takes everything.
-        let is_special = fs::metadata(&real).is_ok_and(|found| !found.is_file());
-        if !is_special && !seen.insert(real) {
-            return Err(Failure::command_line(format!(
-                "two outputs are one file: `{}`",
-                path.display()
-            )));
+    outputs::check_distinct(&destinations, files.clone())?;
+    if !arguments.output.dry_run {
+        for destination in &destinations {
+            destination.check()?;
         }
+        outputs::check_files(files)?;
     }
-    Ok(())
-}
-
-fn is_layout(destination: &Destination) -> bool {
-    matches!(destination, Destination::Layout(..))
+    Ok(destinations)
 }
 
 /// Opens what `--add` names.

@@ -15,6 +15,7 @@ use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
+use super::outputs;
 use super::registry::{self, Access, Output, PARALLEL_BLOBS, Push, Registries};
 use crate::args::CopyArguments;
 use crate::failure::{Failure, Result};
@@ -49,7 +50,7 @@ impl Found {
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let source = registry::reference(&arguments.source)?;
     let (here, targets) = destinations(&arguments.destinations, arguments.json)?;
-    check_digest_file(arguments.digest_file.as_deref())?;
+    check_digest_file(&here, arguments.digest_file.as_deref())?;
     let interrupted = interrupt::watch()?;
     // A credential of the command line is for where it writes to, if that is
     // a registry: leave to read is given more freely.
@@ -185,11 +186,10 @@ pub(super) fn destinations<'a>(
     Ok((here, targets))
 }
 
-/// Checks that a digest could be written: in the end it is too late.
-pub(super) fn check_digest_file(path: Option<&Path>) -> Result<()> {
-    // What an archive needs to be written, any file needs.
-    let file = path.map(|path| Destination::Archive(path.to_path_buf()));
-    Ok(file.map_or(Ok(()), |file| file.check())?)
+/// Checks that a digest could be written beside everything else.
+pub(super) fn check_digest_file(here: &[Destination], path: Option<&Path>) -> Result<()> {
+    outputs::check_distinct(here, path)?;
+    outputs::check_files(path)
 }
 
 pub(super) fn from_registry(

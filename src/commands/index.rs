@@ -30,7 +30,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let outputs = [&arguments.destination].into_iter();
     let outputs = outputs.chain(&arguments.output);
     let (here, targets) = copy::destinations(outputs, arguments.json)?;
-    copy::check_digest_file(arguments.digest_file.as_deref())?;
+    copy::check_digest_file(&here, arguments.digest_file.as_deref())?;
     let annotations = options::pairs("--annotation", &arguments.annotation)?;
     check_tags(&arguments.tag, &here)?;
     let interrupted = interrupt::watch()?;
