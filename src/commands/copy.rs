@@ -9,7 +9,7 @@ use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_oci::platform::Platform;
-use imgbuild_oci::platform_index::PlatformIndex;
+use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
@@ -89,9 +89,11 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
 /// Refuses an image that stands alone and is for another platform; of an index
 /// only the right one was taken.
 fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
-    // What says no platform of itself, as an artifact, is left alone.
-    let Ok(index) = PlatformIndex::of_parcel(&found.parcel) else {
-        return Ok(());
+    let index = match PlatformIndex::of_parcel(&found.parcel) {
+        Ok(index) => index,
+        // What says none of itself, as an artifact, is left alone.
+        Err(PlatformIndexError::NoPlatform(_)) => return Ok(()),
+        Err(error) => return Err(Failure::build(error)),
     };
     let platforms = index.platforms();
     let is_right = |one: &Platform| {

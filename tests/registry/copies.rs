@@ -1,5 +1,6 @@
 //! `imgbuild copy`: what is looked at before anything is changed.
 
+use fs_err as fs;
 use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
@@ -61,4 +62,26 @@ fn an_image_that_stands_alone_must_be_for_the_platform_that_is_asked_for() {
     assert!(!sandbox.path("to").exists());
     let right = sandbox.run(["copy", "--platform", "linux/amd64", "oci:from:1", "oci:to"]);
     drop(right.success());
+}
+
+#[test]
+fn an_image_whose_platform_cannot_be_read_is_not_copied_for_one() {
+    let sandbox = with_small_release();
+    let build = words("release", &["-o", "oci:from:1"]);
+    let built = sandbox.run(build).success();
+    let layout = sandbox.path("from");
+    let blob = |digest: &str| layout.join("blobs").join(digest.trim().replace(':', "/"));
+    let manifest = fs::read(blob(built.stdout_text())).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    fs::write(blob(config), "{}").unwrap();
+    let outcome = sandbox.run(["copy", "--platform", "linux/amd64", "oci:from:1", "oci:to"]);
+    let outcome = outcome.exited(1);
+    let expected = format!("error: cannot read the config {config}");
+    assert!(
+        outcome.stderr_text().contains(&expected),
+        "{}",
+        outcome.report()
+    );
+    assert!(!sandbox.path("to").exists());
 }
