@@ -113,6 +113,13 @@ fn normalize(architecture: &str, variant: &str) -> (String, Option<String>) {
     (architecture.to_owned(), variant)
 }
 
+/// Returns the level of amd64 that a variant is, if it is more than the first:
+/// the normal form leaves it out.
+pub(crate) fn level_of<'a>(platform: &Platform, variant: Option<&'a str>) -> Option<&'a str> {
+    let is_first = |level: &str| matches!(level.to_ascii_lowercase().as_str(), "" | "v1" | "1");
+    variant.filter(|level| platform.architecture == "amd64" && !is_first(level))
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.os, self.architecture)?;

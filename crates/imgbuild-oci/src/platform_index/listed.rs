@@ -10,7 +10,7 @@ use super::{PlatformIndexError, document_of, parse};
 use crate::digest::Digest;
 use crate::parcel::{Document, Parcel};
 use crate::path::escaped;
-use crate::platform::Platform;
+use crate::platform::{Platform, level_of};
 use crate::source::MAX_DOCUMENT_BYTES;
 
 /// What [`BuildKit`] says of the manifests that it puts beside images.
@@ -86,11 +86,10 @@ impl RawPlatform {
         let filled = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
         let (os, architecture) = (filled(&self.os)?, filled(&self.architecture)?);
         let platform = Platform::from_parts(&os, &architecture, self.variant.as_deref());
-        // What the normal form leaves out, and what it does not know.
-        let level = filled(&self.variant)
-            .filter(|level| platform.architecture() == "amd64" && level != "v1");
+        let level = level_of(&platform, self.variant.as_deref());
         let features = self.os_features.clone().unwrap_or_default();
-        let details = [level, filled(&self.os_version)].into_iter().flatten();
+        let details = [level.map(str::to_owned), filled(&self.os_version)];
+        let details = details.into_iter().flatten();
         let details: Vec<String> = details.chain(features).collect();
         Some(PlatformName {
             platform,
@@ -102,7 +101,8 @@ impl RawPlatform {
     fn to_json(&self, name: &PlatformName) -> Value {
         let platform = &name.platform;
         let mut value = json!({"os": platform.os(), "architecture": platform.architecture()});
-        if let Some(variant) = platform.variant() {
+        let level = level_of(platform, self.variant.as_deref());
+        if let Some(variant) = platform.variant().or(level) {
             value["variant"] = variant.into();
         }
         if let Some(version) = &self.os_version {

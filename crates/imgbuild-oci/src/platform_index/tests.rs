@@ -167,6 +167,32 @@ fn platforms_are_told_apart_by_all_that_a_config_says() {
 }
 
 #[test]
+fn an_index_says_all_that_its_images_are_told_apart_by() {
+    let mut store = Store::default();
+    let mut index = PlatformIndex::default();
+    for variant in [json!(null), json!("v2"), json!("v3")] {
+        let platform = json!({"os": "linux", "architecture": "amd64", "variant": variant});
+        let image = store.image(&format!("{variant}"), &platform);
+        index.merge(store.read(&image).unwrap()).unwrap();
+    }
+    let document = index.to_document();
+    let read = PlatformIndex::of_document(&document).unwrap();
+    assert_eq!(names(&read), names(&index));
+    assert_eq!(read.to_document(), document);
+    let text = String::from_utf8(document.bytes).unwrap();
+    assert_eq!(text.matches("variant").count(), 2, "{text}");
+    // The first level is what amd64 means.
+    let first = json!({"os": "linux", "architecture": "amd64", "variant": "v1"});
+    let image = store.image("first", &first);
+    let document = store.read(&image).unwrap().to_document();
+    assert!(
+        !String::from_utf8(document.bytes)
+            .unwrap()
+            .contains("variant")
+    );
+}
+
+#[test]
 fn two_images_for_one_platform_are_refused_unless_they_are_the_same() {
     let mut store = Store::default();
     let (one, other) = (store.linux("a", "arm64"), store.linux("b", "arm64"));
