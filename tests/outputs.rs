@@ -52,6 +52,66 @@ fn an_oci_archive_can_have_a_tag_as_a_layout_can() {
 }
 
 #[test]
+fn a_docker_archive_can_have_a_name_as_with_other_tools() {
+    let sandbox = runs::with_small_release();
+    let more = ["--output=plain.tar", "--output=plain.tar.gz", "--tag=app:1"];
+    drop(runs::build(&sandbox, &more).success());
+    let named = [
+        "--output=docker-archive:named.tar:app:1",
+        "--output=docker-archive:named.tar.gz:app:1",
+        "--tag=one",
+        "--tag=two",
+    ];
+    let outcome = runs::build(&sandbox, &named).success();
+    for expected in [
+        "wrote `docker-archive:named.tar:app:1`",
+        "lists the image as `app:1` only, without `one:latest`, `two:latest` (leave out its name",
+    ] {
+        let text = outcome.stderr_text();
+        assert!(text.contains(expected), "{}", outcome.report());
+    }
+    let copy = [
+        "copy",
+        "oci-archive:plain.tar",
+        "docker-archive:copied.tar:app:1",
+    ];
+    drop(sandbox.run(copy).success());
+    let bytes = |name: &str| fs::read(sandbox.path(name)).unwrap();
+    for name in ["named.tar", "copied.tar"] {
+        assert!(bytes(name) == bytes("plain.tar"), "{name}");
+    }
+    assert!(bytes("named.tar.gz") == bytes("plain.tar.gz"));
+    // A source is named in the same way.
+    let again = [
+        "copy",
+        "docker-archive:named.tar:app:1",
+        "docker-archive:x.tar:h:5/b:2",
+    ];
+    drop(sandbox.run(again).success());
+    assert_eq!(tags(&sandbox, "x.tar"), ["2"]);
+}
+
+#[test]
+fn what_is_no_name_in_a_docker_archive_is_refused() {
+    let sandbox = runs::with_small_release();
+    let digest = format!("docker-archive:x.tar:a@sha256:{}", "0".repeat(64));
+    for (output, expected) in [
+        ("docker-archive:x.tar:", "the name is empty"),
+        ("docker-archive:x.tar:APP", "no name of an image"),
+        ("docker-archive::app:1", "the path is empty"),
+        ("docker-archive:-:app:1", "on standard output"),
+        (&digest, "cannot be told its digest"),
+    ] {
+        let outcome = runs::build(&sandbox, &[&format!("--output={output}")]).exited(2);
+        let text = outcome.stderr_text();
+        assert!(text.contains(expected), "{}", outcome.report());
+    }
+    // A path without a transport may have a colon.
+    drop(runs::build(&sandbox, &["--output=./a:b.tar"]).success());
+    assert_eq!(runs::names(sandbox.root()), ["a:b.tar", "release"]);
+}
+
+#[test]
 fn names_that_a_tag_leaves_out_are_said() {
     let sandbox = runs::with_small_release();
     let more = ["--output=oci:layout:v1", "--tag=app:1", "--tag=other:2"];

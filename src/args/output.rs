@@ -14,9 +14,9 @@ pub(crate) struct OutputArguments {
     /// directory
     ///
     /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
-    /// same, compressed as a whole. `docker-archive:FILE`,
-    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools. A
-    /// directory, or
+    /// same, compressed as a whole. `docker-archive:FILE[:NAME]`,
+    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools; the
+    /// name stands in the place of every `--tag`. A directory, or
     /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
     /// archive on standard output. `docker://REFERENCE`: a registry.
     #[arg(short, long, value_name = "DESTINATION", value_hint = ValueHint::AnyPath)]

@@ -266,7 +266,10 @@ fn destinations(arguments: &BuildArguments, references: &[Reference]) -> Result<
         let first = arguments.tag.first().or(references.first());
         let repository = first.map_or("image", Reference::repository);
         let name = repository.rsplit('/').next().unwrap_or(repository);
-        destinations.push(Destination::Archive(PathBuf::from(format!("{name}.tar"))));
+        destinations.push(Destination::Archive(
+            PathBuf::from(format!("{name}.tar")),
+            None,
+        ));
     }
     let to_output = |destination: &&Destination| **destination == Destination::StandardOutput;
     let to_outputs = destinations.iter().filter(to_output).count();

@@ -13,7 +13,7 @@ use crate::failure::{Failure, Result};
 pub(crate) fn check_files<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     for path in files {
         // What an archive needs to be written, any file needs.
-        Destination::Archive(path.to_path_buf()).check()?;
+        Destination::Archive(path.to_path_buf(), None).check()?;
     }
     Ok(())
 }

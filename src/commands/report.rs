@@ -120,19 +120,21 @@ impl Result<'_> {
 /// Says which names a destination with a tag of its own does not list.
 pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
     for destination in destinations {
-        let (Some(tag), Some(first)) = (destination.tag(), references.first()) else {
+        let names = destination.names(references);
+        let ([kept], 2..) = (&names[..], references.len()) else {
             continue;
         };
-        let kept = first.with_tag(tag);
-        let others = references.iter().filter(|it| Some(*it) != kept.as_ref());
+        let others = references.iter().filter(|it| *it != kept);
         let others: Vec<String> = others.map(Reference::familiar).collect();
-        if let (Some(kept), 2..) = (kept, references.len()) {
-            ui.warning(&format!(
-                "`{destination}` lists the image as `{}` only, without `{}` (leave out its tag to list all)",
-                kept.familiar(),
-                others.join("`, `")
-            ));
-        }
+        let own = match destination.tag() {
+            Some(_) => "tag",
+            None => "name",
+        };
+        ui.warning(&format!(
+            "`{destination}` lists the image as `{}` only, without `{}` (leave out its {own} to list all)",
+            kept.familiar(),
+            others.join("`, `")
+        ));
     }
 }
 

@@ -33,13 +33,14 @@ use file::{reserve, write_file};
 /// A place for an image, by the names that the field uses for transports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// An archive that every loader takes.
-    Archive(PathBuf),
+    /// An archive that every loader takes, and the name to use instead of the
+    /// references.
+    Archive(PathBuf, Option<Reference>),
     /// The same archive, for tools that read it as a layout, and the tag to use
     /// instead of the references'.
     OciArchive(PathBuf, Option<String>),
-    /// The same, compressed as a whole with gzip.
-    CompressedArchive(PathBuf),
+    /// The first, compressed as a whole with gzip.
+    CompressedArchive(PathBuf, Option<Reference>),
     /// An image layout, and the tag to use instead of the references'.
     Layout(PathBuf, Option<String>),
     /// The archive on standard output.
@@ -82,7 +83,10 @@ impl FromStr for Destination {
         }
         match text.split_once(':') {
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
-            Some(("docker-archive", file)) => Ok(Self::of_archive(path(file)?)),
+            Some(("docker-archive", rest)) => {
+                let (file, name) = split_name(rest).map_err(error)?;
+                Ok(Self::of_archive(path(file)?, name))
+            }
             Some(("oci-archive", rest)) => {
                 let (file, tag) = split_tag(rest).map_err(error)?;
                 Ok(Self::OciArchive(path(file)?, tag))
@@ -102,7 +106,7 @@ impl FromStr for Destination {
                     ));
                 }
                 Ok(match is_archive_name(text) {
-                    true => Self::of_archive(plain),
+                    true => Self::of_archive(plain, None),
                     false => Self::Layout(plain, None),
                 })
             }
@@ -121,6 +125,20 @@ fn split_tag(text: &str) -> std::result::Result<(&str, Option<String>), &'static
             ),
         },
         _ => Ok((text, None)),
+    }
+}
+
+/// Splits `FILE[:NAME]` at the first colon, as skopeo does: a name has more.
+fn split_name(text: &str) -> std::result::Result<(&str, Option<Reference>), &'static str> {
+    let Some((file, name)) = text.split_once(':') else {
+        return Ok((text, None));
+    };
+    match name.parse::<Reference>() {
+        _ if name.is_empty() => Err("the name is empty"),
+        _ if file == "-" => Err("on standard output an image has the names that it has elsewhere"),
+        Ok(name) if name.digest().is_some() => Err("an image cannot be told its digest"),
+        Ok(name) => Ok((file, Some(name))),
+        Err(_) => Err("what follows its file is no name of an image"),
     }
 }
 
@@ -158,10 +176,10 @@ fn is_compressed_name(text: &str) -> bool {
 }
 
 impl Destination {
-    fn of_archive(path: PathBuf) -> Self {
+    fn of_archive(path: PathBuf, name: Option<Reference>) -> Self {
         match is_compressed_name(&path.to_string_lossy()) {
-            true => Self::CompressedArchive(path),
-            false => Self::Archive(path),
+            true => Self::CompressedArchive(path, name),
+            false => Self::Archive(path, name),
         }
     }
 
@@ -176,9 +194,9 @@ impl Destination {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Archive(path)
+            Self::Archive(path, _)
             | Self::OciArchive(path, _)
-            | Self::CompressedArchive(path)
+            | Self::CompressedArchive(path, _)
             | Self::Layout(path, _) => Some(path),
             Self::StandardOutput => None,
         }
@@ -189,7 +207,19 @@ impl Destination {
     pub fn tag(&self) -> Option<&str> {
         match self {
             Self::Layout(_, tag) | Self::OciArchive(_, tag) => tag.as_deref(),
-            Self::Archive(_) | Self::CompressedArchive(_) | Self::StandardOutput => None,
+            Self::Archive(..) | Self::CompressedArchive(..) | Self::StandardOutput => None,
+        }
+    }
+
+    /// Returns what an image of these names is called there.
+    #[must_use]
+    pub fn names(&self, references: &[Reference]) -> Vec<Reference> {
+        match (self, self.tag()) {
+            (Self::Archive(_, Some(name)) | Self::CompressedArchive(_, Some(name)), _) => {
+                vec![name.clone()]
+            }
+            (_, Some(tag)) => retag(references, tag),
+            (_, None) => references.to_vec(),
         }
     }
 
@@ -203,9 +233,9 @@ impl Destination {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Layout(path, _) => check_layout(path),
-            Self::Archive(path) | Self::OciArchive(path, _) | Self::CompressedArchive(path) => {
-                check_file(path)
-            }
+            Self::Archive(path, _)
+            | Self::OciArchive(path, _)
+            | Self::CompressedArchive(path, _) => check_file(path),
             Self::StandardOutput => Ok(()),
         }
     }
@@ -248,8 +278,14 @@ fn check_parent(path: &Path, parent: &Path) -> Result<()> {
 impl fmt::Display for Destination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Archive(path) | Self::CompressedArchive(path) | Self::Layout(path, None) => {
+            Self::Archive(path, None)
+            | Self::CompressedArchive(path, None)
+            | Self::Layout(path, None) => {
                 write!(formatter, "{}", path.display())
+            }
+            Self::Archive(path, Some(name)) | Self::CompressedArchive(path, Some(name)) => {
+                let name = name.familiar();
+                write!(formatter, "docker-archive:{}:{name}", path.display())
             }
             Self::OciArchive(path, None) => write!(formatter, "oci-archive:{}", path.display()),
             Self::OciArchive(path, Some(tag)) => {
@@ -358,10 +394,7 @@ fn write(
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
 ) -> Result<Written> {
-    let references = match destination.tag() {
-        Some(tag) => retag(options.references, tag),
-        None => options.references.to_vec(),
-    };
+    let references = destination.names(options.references);
     let archive = || Archive::new(delivery, &references, options.platform);
     match destination {
         Destination::Layout(path, tag) => {
@@ -388,7 +421,7 @@ fn write(
             archive().write_to(standard_output, &sink_error, monitor)?;
             Ok(Written::New)
         }
-        Destination::Archive(path) | Destination::OciArchive(path, _) => {
+        Destination::Archive(path, _) | Destination::OciArchive(path, _) => {
             let archive = archive();
             write_file(
                 path,
@@ -405,7 +438,7 @@ fn write(
                 },
             )
         }
-        Destination::CompressedArchive(path) => {
+        Destination::CompressedArchive(path, _) => {
             let archive = archive();
             let identity = store::compressed_identity(archive.identity());
             write_file(path, options, identity, monitor, |file, _| {
