@@ -11,6 +11,7 @@ use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
+use imgbuild_oci::selection::runs_on;
 use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
@@ -96,14 +97,8 @@ fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
         Err(error) => return Err(Failure::build(error)),
     };
     let platforms = index.platforms();
-    let is_right = |one: &Platform| {
-        // Configs of old say no variant where an index does.
-        let variants = one.variant().zip(wanted.variant());
-        (one.os(), one.architecture()) == (wanted.os(), wanted.architecture())
-            && variants.is_none_or(|(one, wanted)| one == wanted)
-    };
     match platforms[..] {
-        [one] if !is_right(one.platform()) => {
+        [one] if !runs_on(one.platform(), wanted) => {
             let found = one.platform();
             let failure = Failure::build(format!("the image is for {found}, not for {wanted}"));
             Err(failure.hint("leave out `--platform` to take it"))

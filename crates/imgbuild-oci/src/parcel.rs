@@ -8,7 +8,7 @@ mod source_blob;
 mod together;
 mod without_manifest;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 pub use crate::blob::{BlobContent, BlobOrigin};
@@ -17,9 +17,9 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::layer::{CHUNK_BYTES, Layer};
 use crate::monitor::{Monitor, Progress};
-use crate::platform::Platform;
+use crate::platform::{Platform, Purpose};
 use crate::source::document::{Document as RawDocument, RawDescriptor};
-use crate::source::{ManifestDescriptor, Source, SourceError, is_index};
+use crate::source::{MAX_DOCUMENT_BYTES, ManifestDescriptor, Source, SourceError, is_index};
 pub use builder::ParcelBuilder;
 use source_blob::SourceBlob;
 pub(crate) use together::copy_together;
@@ -111,6 +111,22 @@ pub enum ParcelError {
         wanted: String,
         /// Those that there are.
         found: String,
+    },
+    /// Several images are for the platform.
+    #[error("there are several images for {wanted}: {}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Several {
+        /// The platform that was asked for.
+        wanted: String,
+        /// The images.
+        found: Vec<Digest>,
+    },
+    /// A config that would say the platform of an image cannot be read.
+    #[error("cannot read the config {digest}")]
+    Config {
+        /// The config.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
     },
     /// No manifest can name a layer.
     #[error("the layer `{name}` is neither a plain tar nor compressed with gzip or zstd")]
@@ -244,7 +260,8 @@ impl Parcel {
             .iter()
             .filter(|one| is_index(&one.media_type));
         let mut children = indexes.filter_map(|index| children(index).ok()).flatten();
-        let child = children.find(|child| child.platform.as_ref() == Some(platform))?;
+        let fits = |one: &Purpose| one.platform == *platform;
+        let child = children.find(|child| child.purpose.as_ref().is_some_and(fits))?;
         self.documents.iter().find(|one| one.digest == child.digest)
     }
 
@@ -277,7 +294,7 @@ struct Child {
     media_type: String,
     digest: Digest,
     size: u64,
-    platform: Option<Platform>,
+    purpose: Option<Purpose>,
 }
 
 fn is_manifest(media_type: &str) -> bool {
@@ -323,20 +340,30 @@ fn child(parent: &Document, raw: RawDescriptor) -> Result<Child, ParcelError> {
     };
     let digest = raw.digest.and_then(|text| text.parse().ok());
     let size = raw.size.and_then(|size| u64::try_from(size).ok());
-    let platform = raw.platform.map(|platform| {
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let (os, architecture) = (text(&platform.os), text(&platform.architecture));
-        Platform::from_parts(&os, &architecture, platform.variant.as_deref())
-    });
+    let purpose = raw.platform.and_then(|platform| platform.purpose());
     Ok(Child {
         media_type: raw.media_type.ok_or_else(|| error("media type"))?,
         digest: digest.ok_or_else(|| error("digest"))?,
         size: size.ok_or_else(|| error("size"))?,
-        platform,
+        purpose,
     })
 }
 
 impl ParcelBlob {
+    /// Reads a document whole, and checks it.
+    pub(crate) fn read_document(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reader = self.content.open(0)?;
+        reader.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
+        match Digest::of(&bytes) == self.digest {
+            true => Ok(bytes),
+            false => {
+                let kind = io::ErrorKind::InvalidData;
+                Err(io::Error::new(kind, "its bytes have another digest"))
+            }
+        }
+    }
+
     /// Does `copy`, which writes to what can be written anew, until it has
     /// succeeded or failed for good.
     pub(crate) fn until_whole(&self, copy: &dyn Fn() -> Result<(), Error>) -> Result<(), Error> {

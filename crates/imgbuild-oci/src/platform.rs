@@ -113,6 +113,32 @@ fn normalize(architecture: &str, variant: &str) -> (String, Option<String>) {
     (architecture.to_owned(), variant)
 }
 
+/// What an image is for, as an index or its configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Purpose {
+    /// The platform.
+    pub platform: Platform,
+    /// Whether it asks for more than its platform has: a level of amd64.
+    pub asks_for_more: bool,
+}
+
+impl Purpose {
+    /// Takes the three fields of an image; none if they name no platform.
+    pub(crate) fn from_fields(
+        os: Option<&str>,
+        architecture: Option<&str>,
+        variant: Option<&str>,
+    ) -> Option<Self> {
+        let os = os.filter(|text| !text.is_empty())?;
+        let architecture = architecture.filter(|text| !text.is_empty())?;
+        let platform = Platform::from_parts(os, architecture, variant);
+        Some(Self {
+            asks_for_more: level_of(&platform, variant).is_some(),
+            platform,
+        })
+    }
+}
+
 /// Returns the level of amd64 that a variant is, if it is more than the first:
 /// the normal form leaves it out.
 pub(crate) fn level_of<'a>(platform: &Platform, variant: Option<&'a str>) -> Option<&'a str> {

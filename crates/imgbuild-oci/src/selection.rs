@@ -6,16 +6,19 @@ use oci_spec::image::MediaType;
 use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
-use crate::platform::Platform;
+use crate::platform::{Platform, Purpose};
 use crate::reference::Reference;
 use crate::source::document::Document;
 use crate::source::{DockerManifest, ManifestDescriptor, Source, blob_name};
 
 mod document;
 mod error;
+mod fit;
 
-use document::{Layers, check_name, descriptor, diff_ids, parse, platform_of, read_sized};
+use document::{Layers, check_name, descriptor, diff_ids, parse, purpose_of, read_sized};
 pub use error::SelectionError;
+pub(crate) use fit::keep_best;
+pub use fit::runs_on;
 
 /// The most layers of an image that can run: Docker's graph drivers stack as
 /// many (`maxDepth` of overlay2 is 128, the container's own layer counted).
@@ -87,12 +90,10 @@ impl SelectedImage {
         let chosen = choose(source, candidates, tag, platform)?;
         let image = chosen.read(source)?;
         match platform {
-            Some(wanted) if fit(&image.platform, wanted).is_none() => {
-                Err(SelectionError::Platform {
-                    wanted: wanted.to_string(),
-                    known: vec![image.platform.to_string()],
-                })
-            }
+            Some(wanted) if !runs_on(&image.platform, wanted) => Err(SelectionError::Platform {
+                wanted: wanted.to_string(),
+                known: vec![image.platform.to_string()],
+            }),
             Some(_) | None => Ok(image),
         }
     }
@@ -119,7 +120,7 @@ pub fn select_manifest(
 #[derive(Debug, Clone)]
 struct Candidate {
     names: BTreeSet<String>,
-    platform: Option<Platform>,
+    purpose: Option<Purpose>,
     document: CandidateDocument,
 }
 
@@ -133,17 +134,14 @@ enum CandidateDocument {
 fn oci_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> {
     let mut found: BTreeMap<Digest, Candidate> = BTreeMap::new();
     for manifest in source.manifests()? {
-        let is_image = is_manifest(&manifest.media_type)
-            // What BuildKit attaches to an image, such as its provenance.
-            && manifest.platform.as_ref().is_none_or(|platform| platform.os() != "unknown");
-        if !is_image {
+        if !is_image(&manifest.media_type, manifest.purpose.as_ref()) {
             continue;
         }
         let names = [CONTAINERD_NAME, REF_NAME].iter();
         let names = names.filter_map(|key| manifest.annotations.get(*key).cloned());
         let candidate = found.entry(manifest.digest).or_insert_with(|| Candidate {
             names: BTreeSet::new(),
-            platform: manifest.platform.clone(),
+            purpose: manifest.purpose.clone(),
             document: CandidateDocument::Manifest(manifest.clone()),
         });
         candidate.names.extend(names);
@@ -156,18 +154,21 @@ fn docker_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> 
     Ok(images
         .map(|image| Candidate {
             names: image.repo_tags.iter().flatten().cloned().collect(),
-            platform: None,
+            purpose: None,
             document: CandidateDocument::Docker(image),
         })
         .collect())
 }
 
-fn is_manifest(media_type: &str) -> bool {
-    matches!(
+/// Whether a descriptor is that of an image.
+pub(crate) fn is_image(media_type: &str, purpose: Option<&Purpose>) -> bool {
+    let is_manifest = matches!(
         media_type,
         "application/vnd.oci.image.manifest.v1+json"
             | "application/vnd.docker.distribution.manifest.v2+json"
-    )
+    );
+    // What BuildKit attaches to an image, such as its provenance.
+    is_manifest && purpose.is_none_or(|purpose| purpose.platform.os() != "unknown")
 }
 
 /// Narrows the candidates to one.
@@ -233,51 +234,23 @@ fn narrow(
     let Some(wanted) = platform else {
         return Ok(candidates);
     };
-    let fit_of = |candidate: &Candidate| fit(candidate.platform.as_ref()?, wanted);
-    let best = candidates.iter().filter_map(fit_of).max();
-    let Some(best) = best else {
-        let known: BTreeSet<String> = candidates
-            .iter()
-            .filter_map(|candidate| Some(candidate.platform.as_ref()?.to_string()))
-            .collect();
-        return Err(SelectionError::Platform {
+    keep_best(candidates, |one| one.purpose.as_ref(), wanted).map_err(|known| {
+        SelectionError::Platform {
             wanted: wanted.to_string(),
-            known: known.into_iter().collect(),
-        });
-    };
-    let best_ones = candidates.into_iter();
-    Ok(best_ones
-        .filter(|candidate| fit_of(candidate).as_ref() == Some(&best))
-        .collect())
-}
-
-/// Says how well an image for one platform runs on another; `None` if not at
-/// all. 32-bit ARM runs what was built for older ones.
-fn fit(image: &Platform, wanted: &Platform) -> Option<(bool, Option<String>)> {
-    if (image.os(), image.architecture()) != (wanted.os(), wanted.architecture()) {
-        return None;
-    }
-    if image.variant() == wanted.variant() {
-        return Some((true, None));
-    }
-    match (image.variant(), wanted.variant()) {
-        (None, _) => Some((false, None)),
-        (Some(older), Some(newer)) if image.architecture() == "arm" && older < newer => {
-            Some((false, Some(older.to_owned())))
+            known,
         }
-        (Some(_), _) => None,
-    }
+    })
 }
 
 fn differ_by_platform(candidates: &[Candidate]) -> bool {
-    let platforms: BTreeSet<_> = candidates.iter().map(|one| &one.platform).collect();
+    let platforms: BTreeSet<_> = candidates.iter().map(|one| &one.purpose).collect();
     platforms.len() == candidates.len()
 }
 
 impl Candidate {
     fn describe(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let platform = self.platform.as_ref().map(ToString::to_string);
+        let platform = self.purpose.as_ref().map(|one| one.platform.to_string());
         let platform = platform.unwrap_or_else(|| "an unknown platform".to_owned());
         match names.is_empty() {
             true => platform,
@@ -287,9 +260,9 @@ impl Candidate {
 
     /// Looks the platform up in the configuration when no index says it.
     fn tell_platform(&mut self, source: &Source) -> Result<(), SelectionError> {
-        if self.platform.is_none() {
+        if self.purpose.is_none() {
             let (_, _, config) = self.documents(source)?;
-            self.platform = Some(platform_of(&config)?);
+            self.purpose = Some(purpose_of(&config)?);
         }
         Ok(())
     }
@@ -352,7 +325,7 @@ impl Candidate {
                 CandidateDocument::Manifest(_) => name,
                 CandidateDocument::Docker(image) => image.config.unwrap_or_default(),
             },
-            platform: platform_of(&bytes)?,
+            platform: purpose_of(&bytes)?.platform,
             config,
             layers: layers.read(source, diff_ids)?,
         })

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::blob::BlobOrigin;
 use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::platform::Purpose;
 
 mod archive;
 mod blob;
@@ -71,7 +71,7 @@ pub struct ManifestDescriptor {
     /// leads to it from there: its names are among them.
     pub annotations: Arc<BTreeMap<String, String>>,
     /// The platform that its descriptor says, if it says one.
-    pub platform: Option<Platform>,
+    pub purpose: Option<Purpose>,
 }
 
 impl Source {
@@ -345,20 +345,13 @@ fn manifest_descriptor(name: &str, raw: RawDescriptor) -> Result<ManifestDescrip
     };
     let digest = raw.digest.and_then(|text| text.parse().ok());
     let size = raw.size.and_then(|size| u64::try_from(size).ok());
-    let platform = raw.platform.map(|platform| {
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        Platform::from_parts(
-            &text(&platform.os),
-            &text(&platform.architecture),
-            platform.variant.as_deref(),
-        )
-    });
+    let purpose = raw.platform.and_then(|platform| platform.purpose());
     Ok(ManifestDescriptor {
         media_type: raw.media_type.ok_or_else(|| error("media type"))?,
         digest: digest.ok_or_else(|| error("digest"))?,
         size: size.ok_or_else(|| error("size"))?,
         annotations: Arc::new(raw.annotations.unwrap_or_default()),
-        platform,
+        purpose,
     })
 }
 

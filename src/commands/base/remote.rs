@@ -195,7 +195,7 @@ impl<'a> Remote<'a> {
             digest,
             size,
             annotations: std::sync::Arc::default(),
-            platform: None,
+            purpose: None,
         })
     }
 

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::blob::BlobContent;
 use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::platform::{Platform, Purpose};
+use crate::selection::{is_image, keep_best};
+use crate::source::document::Config;
 use crate::source::{MAX_INDEX_DEPTH, MAX_MANIFESTS, is_index};
 
 /// Follows documents to everything that they name.
@@ -54,30 +56,76 @@ where
         Ok(self.parcel)
     }
 
-    /// Goes down to the manifest for a platform.
+    /// Finds the image that is meant by the rules of [`crate::selection`].
     fn choose(&mut self, root: Document, wanted: &Platform) -> Result<Document, ParcelError> {
-        let mut document = root;
-        for _ in 0..MAX_INDEX_DEPTH {
-            if !is_index(&document.media_type) {
-                return Ok(document);
-            }
-            let children = children(&document)?;
-            let fits = |child: &&Child| child.platform.as_ref() == Some(wanted);
-            // An index in an index may say no platform.
-            let Some(child) = children.iter().find(fits).or_else(|| {
-                let mut deeper = children.iter();
-                deeper.find(|child| is_index(&child.media_type) && child.platform.is_none())
-            }) else {
-                let found = children.iter().filter_map(|child| child.platform.as_ref());
-                let found: Vec<String> = found.map(ToString::to_string).collect();
-                return Err(ParcelError::Platform {
-                    wanted: wanted.to_string(),
-                    found: found.join(", "),
-                });
-            };
-            document = self.read(child)?;
+        if !is_index(&root.media_type) {
+            return Ok(root);
         }
-        Err(ParcelError::TooMany)
+        let mut images = Vec::new();
+        self.list_images(&root, 0, &mut images)?;
+        self.seen.clear();
+        for image in &mut images {
+            if image.purpose.is_none() {
+                image.purpose = self.purpose_in_config(image)?;
+            }
+        }
+        let best = keep_best(images, |one| one.purpose.as_ref(), wanted);
+        let best = best.map_err(|known| ParcelError::Platform {
+            wanted: wanted.to_string(),
+            found: match known.is_empty() {
+                true => "none, the index names no platforms".to_owned(),
+                false => known.join(", "),
+            },
+        })?;
+        match &best[..] {
+            [one] => self.read(one),
+            several => Err(ParcelError::Several {
+                wanted: wanted.to_string(),
+                found: several.iter().map(|one| one.digest).collect(),
+            }),
+        }
+    }
+
+    /// Lists the images of an index and of the indexes in it, each once.
+    fn list_images(
+        &mut self,
+        index: &Document,
+        depth: usize,
+        images: &mut Vec<Child>,
+    ) -> Result<(), ParcelError> {
+        if depth >= MAX_INDEX_DEPTH {
+            return Err(ParcelError::TooMany);
+        }
+        for child in children(index)? {
+            if !self.seen.insert(child.digest) {
+                continue;
+            }
+            if self.seen.len() > MAX_MANIFESTS {
+                return Err(ParcelError::TooMany);
+            }
+            if is_index(&child.media_type) {
+                let inner = self.read(&child)?;
+                self.list_images(&inner, depth + 1, images)?;
+            } else if is_image(&child.media_type, child.purpose.as_ref()) {
+                images.push(child);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what an image is for where no index says it.
+    fn purpose_in_config(&mut self, image: &Child) -> Result<Option<Purpose>, ParcelError> {
+        let manifest = self.read(image)?;
+        let Some(config) = parse(&manifest)?.config else {
+            return Ok(None);
+        };
+        let blob = self.blob(child(&manifest, config)?, true)?;
+        let digest = blob.digest;
+        let bytes = blob.read_document();
+        let bytes = bytes.map_err(|source| ParcelError::Config { digest, source })?;
+        // What is no JSON, as the empty config of an artifact, says no platform.
+        let config: Config = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(config.purpose())
     }
 
     fn read(&mut self, child: &Child) -> Result<Document, ParcelError> {
@@ -123,16 +171,20 @@ where
             if is_foreign(&descriptor) {
                 continue;
             }
-            let child = child(document, descriptor)?;
-            let content = (self.open_blob)(child.digest, child.size);
-            self.parcel.push_blob(ParcelBlob {
-                media_type: child.media_type,
-                digest: child.digest,
-                size: child.size,
-                is_config,
-                content: content.ok_or(ParcelError::Missing(child.digest))?,
-            });
+            let blob = self.blob(child(document, descriptor)?, is_config)?;
+            self.parcel.push_blob(blob);
         }
         Ok(())
+    }
+
+    fn blob(&mut self, child: Child, is_config: bool) -> Result<ParcelBlob, ParcelError> {
+        let content = (self.open_blob)(child.digest, child.size);
+        Ok(ParcelBlob {
+            media_type: child.media_type,
+            digest: child.digest,
+            size: child.size,
+            is_config,
+            content: content.ok_or(ParcelError::Missing(child.digest))?,
+        })
     }
 }

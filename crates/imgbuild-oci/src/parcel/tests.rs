@@ -53,8 +53,9 @@ impl Documents {
 
     fn build(&self, root: &Document, platforms: &Platforms) -> Result<Parcel, ParcelError> {
         let read = |digest: &Digest| self.0.get(digest).cloned();
-        let open = |_, _| {
-            let content: Arc<dyn BlobContent> = Arc::new(Vec::new());
+        let open = |digest: Digest, _| {
+            let bytes = self.0.get(&digest).cloned().unwrap_or_default();
+            let content: Arc<dyn BlobContent> = Arc::new(bytes);
             Some(content)
         };
         ParcelBuilder::new(read, open).build(root.clone(), platforms)
@@ -92,6 +93,71 @@ fn one_platform_is_found_in_nested_indexes() {
     assert_eq!(parcel.documents(), [amd]);
     let error = documents.build(&root, &one("linux/riscv64")).unwrap_err();
     assert!(matches!(error, ParcelError::Platform { .. }), "{error}");
+}
+
+/// Documents with an image for each of the platforms, which its config says.
+fn with_images(platforms: &[&str]) -> (Documents, Vec<Document>) {
+    let mut documents = Documents::default();
+    let one = |platform: &&str| {
+        let mut parts = platform.split('/');
+        let mut next = || parts.next().unwrap_or_default().to_owned();
+        let config = serde_json::json!({"os": next(), "architecture": next(), "variant": next()});
+        let config = documents.add(CONFIG_MEDIA_TYPE, &config);
+        let size = config.bytes.len();
+        let config = serde_json::json!({"mediaType": CONFIG_MEDIA_TYPE, "digest": config.digest, "size": size});
+        documents.add(MANIFEST_MEDIA_TYPE, &serde_json::json!({"config": config}))
+    };
+    let images = platforms.iter().map(one).collect();
+    (documents, images)
+}
+
+#[test]
+fn a_config_says_the_platform_that_no_index_says() {
+    let platforms = [
+        "linux/amd64/v3",
+        "linux/arm/v6",
+        "linux/arm/v5",
+        "linux/amd64",
+    ];
+    let (mut documents, images) = with_images(&platforms);
+    let one = |text: &str| Platforms::One(text.parse().unwrap());
+    let [level, arm, old_arm, amd] = &images[..] else {
+        panic!("there are four");
+    };
+    let alone = documents.index(&[(amd, None)]);
+    let first = documents.index(&[(level, None), (old_arm, None)]);
+    let second = documents.index(&[(arm, None), (amd, None), (amd, None)]);
+    let root = documents.index(&[(&first, None), (&second, None)]);
+    for (index, platform, expected) in [
+        (&alone, "linux/amd64", amd),
+        // What every amd64 runs goes before what only newer ones do.
+        (&root, "linux/amd64", amd),
+        (&first, "linux/amd64", level),
+        (&root, "linux/arm/v7", arm),
+        (&root, "linux/arm/v5", old_arm),
+    ] {
+        let parcel = documents.build(index, &one(platform)).unwrap();
+        assert_eq!(parcel.root(), expected, "{platform}");
+    }
+    let error = documents.build(&root, &one("linux/arm64")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no image for linux/arm64 (there is: linux/amd64, linux/arm/v5, linux/arm/v6)"
+    );
+}
+
+#[test]
+fn what_says_no_platform_or_the_same_twice_is_refused() {
+    let (mut documents, images) = with_images(&["", "linux/amd64", "linux/amd64/v1"]);
+    let amd = Platforms::One("linux/amd64".parse().unwrap());
+    let silent = documents.index(&[(&images[0], None)]);
+    let error = documents.build(&silent, &amd).unwrap_err();
+    let expected =
+        "there is no image for linux/amd64 (there is: none, the index names no platforms)";
+    assert_eq!(error.to_string(), expected);
+    let twice = documents.index(&[(&images[1], None), (&images[2], None)]);
+    let error = documents.build(&twice, &amd).unwrap_err();
+    assert!(matches!(error, ParcelError::Several { .. }), "{error}");
 }
 
 #[test]

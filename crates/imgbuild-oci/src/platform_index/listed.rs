@@ -1,7 +1,6 @@
 //! One line of an index: an image for a platform, or what belongs to one.
 
 use std::fmt;
-use std::io::{self, Read};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,7 +10,6 @@ use crate::digest::Digest;
 use crate::parcel::{Document, Parcel};
 use crate::path::escaped;
 use crate::platform::{Platform, level_of};
-use crate::source::MAX_DOCUMENT_BYTES;
 
 /// What [`BuildKit`] says of the manifests that it puts beside images.
 ///
@@ -260,14 +258,7 @@ fn platform_in_config(
     let blob = blobs.find(|blob| blob.digest == digest);
     let blob = blob.ok_or(PlatformIndexError::Missing(digest))?;
     let read_error = |source| PlatformIndexError::Config { digest, source };
-    let mut bytes = Vec::new();
-    let opened = blob.content.open(0).map_err(read_error)?;
-    let read = opened.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes);
-    read.map_err(read_error)?;
-    if Digest::of(&bytes) != digest {
-        let damaged = io::Error::new(io::ErrorKind::InvalidData, "its bytes have another digest");
-        return Err(read_error(damaged));
-    }
+    let bytes = blob.read_document().map_err(read_error)?;
     // What is no JSON, as the empty config of an artifact, says no platform.
     Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }

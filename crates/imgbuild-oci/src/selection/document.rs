@@ -7,7 +7,7 @@ use oci_spec::image::MediaType;
 
 use super::{SelectedLayer, SelectionError};
 use crate::digest::{DiffId, Digest, DigestReader};
-use crate::platform::Platform;
+use crate::platform::Purpose;
 use crate::source::document::{Config, RawDescriptor};
 use crate::source::{Compression, Source, SourceError, blob_name};
 
@@ -175,18 +175,13 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
     })
 }
 
-pub(super) fn platform_of(config: &[u8]) -> Result<Platform, SelectionError> {
+pub(super) fn purpose_of(config: &[u8]) -> Result<Purpose, SelectionError> {
     let name = || blob_name(&Digest::of(config));
     let document: Config = parse(&name(), config)?;
-    match (&document.os, &document.architecture) {
-        (Some(os), Some(architecture)) if !os.is_empty() && !architecture.is_empty() => Ok(
-            Platform::from_parts(os, architecture, document.variant.as_deref()),
-        ),
-        _ => Err(SelectionError::Config {
-            name: name(),
-            reason: "it does not say for which platform it is",
-        }),
-    }
+    document.purpose().ok_or_else(|| SelectionError::Config {
+        name: name(),
+        reason: "it does not say for which platform it is",
+    })
 }
 
 pub(super) fn diff_ids(name: &str, config: &[u8]) -> Result<Vec<DiffId>, SelectionError> {

@@ -79,6 +79,17 @@ fn the_platform_or_the_tag_decides() {
 }
 
 #[test]
+fn an_image_for_every_processor_goes_before_one_for_newer_ones() {
+    let two = layout(&[
+        (Some("new"), "linux/amd64/v3"),
+        (Some("all"), "linux/amd64"),
+    ]);
+    let wanted = "linux/amd64".parse().unwrap();
+    let image = SelectedImage::select(&two.source(), None, Some(&wanted)).unwrap();
+    assert_eq!(image.config["variant"], Value::Null);
+}
+
+#[test]
 fn the_only_image_needs_no_choice_but_must_fit() {
     let one = layout(&[(None, "linux/arm64")]);
     assert_eq!(selected(&one, None, None).as_deref(), Ok("linux/arm64"));

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::platform::Purpose;
+
 /// A descriptor: what a document says about a blob.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,17 @@ pub(crate) struct RawPlatform {
     pub(crate) os: Option<String>,
     pub(crate) architecture: Option<String>,
     pub(crate) variant: Option<String>,
+}
+
+impl RawPlatform {
+    /// Returns what it says, if it names a platform.
+    pub(crate) fn purpose(&self) -> Option<Purpose> {
+        Purpose::from_fields(
+            self.os.as_deref(),
+            self.architecture.as_deref(),
+            self.variant.as_deref(),
+        )
+    }
 }
 
 /// `oci-layout`.
@@ -52,6 +65,17 @@ pub(crate) struct Config {
     pub(crate) variant: Option<String>,
     pub(crate) rootfs: Option<RootFs>,
     pub(crate) history: Option<Vec<History>>,
+}
+
+impl Config {
+    /// Returns what the image is for, if it says a platform.
+    pub(crate) fn purpose(&self) -> Option<Purpose> {
+        Purpose::from_fields(
+            self.os.as_deref(),
+            self.architecture.as_deref(),
+            self.variant.as_deref(),
+        )
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -93,7 +93,7 @@ fn manifests_in_nested_indexes_keep_the_name_of_the_root() {
             "1"
         );
         assert_eq!(
-            manifests[0].platform.as_ref().unwrap().to_string(),
+            manifests[0].purpose.as_ref().unwrap().platform.to_string(),
             "linux/amd64"
         );
     }
