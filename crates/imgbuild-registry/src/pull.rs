@@ -142,6 +142,11 @@ fn malformed(repository: &Repository, step: &Step, error: ParcelError) -> Error 
     let problem = match error {
         ParcelError::Platform { wanted, found } => Problem::Platform { wanted, found },
         ParcelError::TooMany => Problem::TooMany,
+        // What fails while it is read says more itself.
+        ParcelError::Config { digest, source } => match source.downcast::<Error>() {
+            Ok(error) => return error,
+            Err(source) => Problem::Malformed(format!("cannot read the config {digest}: {source}")),
+        },
         other => Problem::Malformed(other.to_string()),
     };
     let place = Some(repository.name());

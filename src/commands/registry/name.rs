@@ -17,7 +17,7 @@ use crate::failure::{Failure, Result};
 pub(crate) const TRANSPORT: &str = "docker://";
 
 /// Everything that a destination can be.
-const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
+const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
 
 /// Everything that a source can be.
 const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
