@@ -129,9 +129,10 @@ impl Answer {
     }
 }
 
-/// Whether a status speaks of the moment and not of the request.
+/// Whether a status speaks of the moment and not of the request. Those above
+/// 504 are Cloudflare's, of the server behind it.
 pub(crate) fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+    matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 520..=524 | 530)
 }
 
 impl fmt::Display for Answer {
@@ -268,6 +269,16 @@ mod tests {
         assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
         let endless = Answer::read(500, None, std::io::repeat(b'x'), &Secrets::default());
         assert!(endless.to_string().len() < 500);
+    }
+
+    #[test]
+    fn what_a_proxy_says_of_the_server_behind_it_may_pass() {
+        for status in [408, 429, 500, 504, 520, 524, 530] {
+            assert!(is_transient(status), "{status}");
+        }
+        for status in [400, 404, 501, 505, 507, 525, 526] {
+            assert!(!is_transient(status), "{status}");
+        }
     }
 
     #[test]
