@@ -12,6 +12,8 @@ mod ahead;
 mod auth;
 #[path = "hostile/lines.rs"]
 mod lines;
+#[path = "hostile/mounting.rs"]
+mod mounting;
 #[path = "hostile/pulling.rs"]
 mod pulling;
 #[path = "hostile/pushing.rs"]

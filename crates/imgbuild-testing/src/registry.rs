@@ -39,6 +39,8 @@ pub struct Behavior {
     pub no_head: bool,
     /// Whether mounts are ignored.
     pub no_mount: bool,
+    /// Whether mounts are said to be made, and are not.
+    pub false_mount: bool,
     /// Whether `Docker-Content-Digest` is left out.
     pub no_digest: bool,
     /// Whether `Range` is ignored when blobs are read.

@@ -53,7 +53,8 @@ impl<'a> Blobs<'a> {
         *self.counts.lock().expect("no holder of the lock panics")
     }
 
-    /// From now on, asks for what should be there.
+    /// From now on, asks for what should be there, and sends what is not: what
+    /// a registry has lost it may have said to mount.
     pub(super) fn trust_no_more(&self) {
         self.is_forgetful.store(true, Ordering::Relaxed);
     }
@@ -97,6 +98,9 @@ impl<'a> Blobs<'a> {
     /// Repositories that may have a blob: where it comes from, if that is the
     /// same registry, and those that the caller names.
     fn mounts(&self, blob: &ParcelBlob) -> Vec<String> {
+        if self.is_forgetful.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let registry = self.repository.client().registry();
         let origin = blob
             .content

@@ -69,7 +69,7 @@ impl Repository {
         mounts: &[&str],
     ) -> Result<(Taken, Option<String>)> {
         for from in mounts {
-            match self.start(blob, Some(from)) {
+            match self.mount(blob, from) {
                 Ok(None) => return Ok((Taken::Mounted, Some((*from).to_owned()))),
                 // Refused: the session that was opened instead is taken.
                 Ok(Some(session)) if mounts.last() == Some(from) => {
@@ -77,13 +77,22 @@ impl Repository {
                         .send(blob, Some(session))
                         .map(|()| (Taken::Uploaded, None));
                 }
-                Ok(Some(_)) => {}
-                // No leave to read there is no reason to fail.
-                Err(Error::Refused { answer, .. }) if !answer.is_transient() => {}
-                Err(error) => return Err(error),
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                // A mount spares sending. Why there is none does not matter:
+                // what is wrong with more than mounts shows in the upload.
+                Ok(Some(_)) | Err(_) => {}
             }
         }
         self.send(blob, None).map(|()| (Taken::Uploaded, None))
+    }
+
+    /// As [`Repository::start`], once more where the connection has failed: a
+    /// kept one may have ended in between.
+    fn mount(&self, blob: Outgoing<'_>, from: &str) -> Result<Option<Session>> {
+        match self.start(blob, Some(from)) {
+            Err(Error::Network { .. }) => self.start(blob, Some(from)),
+            started => started,
+        }
     }
 
     /// Starts an upload; `None` if the blob was mounted instead.
@@ -99,6 +108,7 @@ impl Repository {
         call.headers = vec![("content-length", "0".to_owned())];
         if let Some(from) = mount {
             call.scope = call.scope.and_pull(from);
+            call.retries = false;
         }
         let response = self.client.call(&call)?;
         if response.status == 201 && mount.is_some() {

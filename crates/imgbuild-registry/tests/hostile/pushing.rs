@@ -446,28 +446,6 @@ fn a_blob_that_the_registry_forgets_is_sent_again() {
 }
 
 #[test]
-fn blobs_are_mounted_from_a_repository_that_has_them() {
-    for (no_mount, expected) in [(false, (0, 3)), (true, (3, 0))] {
-        let bench = Bench::new(Behavior {
-            no_mount,
-            ..Behavior::default()
-        });
-        let image = image(5, &[3000, 4000]);
-        bench.push(&image).unwrap();
-        let repository = Repository::to_push(bench.client().unwrap(), "other/app");
-        let from = [REPOSITORY.to_owned()];
-        let options = PushOptions {
-            tags: &["1".to_owned()],
-            parallel: 2,
-            mount_from: &from,
-            sent: None,
-        };
-        let pushed = push(&repository, &image, options).unwrap();
-        assert_eq!((pushed.uploaded, pushed.mounted), expected);
-    }
-}
-
-#[test]
 fn what_was_sent_before_an_interruption_is_not_sent_again() {
     let bench = Bench::new(Behavior::default());
     let image = image(5, &[3000, 4000, 5000]);
