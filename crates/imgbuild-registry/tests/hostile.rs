@@ -24,3 +24,5 @@ mod redirects;
 mod support;
 #[path = "hostile/updating.rs"]
 mod updating;
+#[path = "hostile/ways.rs"]
+mod ways;

@@ -30,6 +30,15 @@ pub struct Behavior {
     pub min_chunk: Option<u64>,
     /// The largest body of one request; larger ones are answered with 413.
     pub max_body: Option<u64>,
+    /// The largest chunk; larger ones are answered with 416, as by GHCR.
+    pub max_chunk: Option<u64>,
+    /// The least of a chunk that others follow, which nothing announces; what
+    /// follows a smaller one is refused, as by ECR.
+    pub min_part: Option<u64>,
+    /// Whether chunks after the first are taken and not kept, as by ECR.
+    pub one_chunk: bool,
+    /// Whether nobody is told how far an upload is.
+    pub no_status: bool,
     /// Whether uploads in one request are refused.
     pub chunks_only: bool,
     /// Whether it knows only what Docker sends: a body with `PUT` is an error of
@@ -132,6 +141,8 @@ pub struct Contents {
     /// By repository and tag or digest: the media type and the bytes.
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
+    /// The size of the last chunk of an upload.
+    last_chunks: BTreeMap<String, u64>,
     next_upload: u64,
     token_uses: BTreeMap<String, usize>,
 }

@@ -17,8 +17,10 @@ use crate::transport::Response;
 use crate::url;
 
 mod effort;
+mod verdict;
 
-use effort::{Effort, Way, smaller};
+use effort::{Effort, Way};
+use verdict::{Verdict, verdict};
 
 /// The most requests of one upload: a registry may take less than it is sent,
 /// but not forever.
@@ -127,9 +129,8 @@ impl Repository {
     }
 
     fn send(&self, blob: Outgoing<'_>, session: Option<Session>) -> Result<()> {
-        let known = self.client.chunks_that_work();
-        let way = known.map_or(Way::Whole, Way::Chunks);
-        let mut effort = Effort::new(way, self.client.attempts());
+        let known = self.known_way();
+        let mut effort = Effort::new(known, self.client.chunk_bytes(), self.client.attempts());
         let mut session = session;
         let mut sessions = 0;
         loop {
@@ -144,7 +145,7 @@ impl Repository {
                 check(self.client.monitor())?;
                 match self.advance(blob, &mut open, &mut effort)? {
                     Outcome::Done => {
-                        self.remember(&effort);
+                        self.remember(known, &effort);
                         return Ok(());
                     }
                     Outcome::Continue => {}
@@ -155,10 +156,23 @@ impl Repository {
         }
     }
 
+    /// The way that an earlier blob went which could not go whole.
+    fn known_way(&self) -> Option<Way> {
+        let size = self.client.chunks_that_work()?;
+        Some(match size {
+            u64::MAX => Way::Stream,
+            size => Way::Chunks(size),
+        })
+    }
+
     /// Spares the next blobs what has failed with this one.
-    fn remember(&self, effort: &Effort) {
-        if let (Way::Chunks(size), true) = (effort.way, effort.is_never_whole) {
-            self.client.remember_chunks(size);
+    fn remember(&self, known: Option<Way>, effort: &Effort) {
+        match effort.lesson() {
+            Some(Way::Chunks(size)) => self.client.remember_chunks(size),
+            Some(Way::Stream) => self.client.remember_chunks(u64::MAX),
+            // It was no lesson.
+            None if known.is_some() && effort.way == Way::Whole => self.client.remember_chunks(0),
+            Some(Way::Whole) | None => {}
         }
     }
 
@@ -186,14 +200,11 @@ impl Repository {
         if effort.requests > MAX_REQUESTS {
             return Err(self.lost(blob, session));
         }
-        let is_complete = session.offset == blob.size;
         let tried = match effort.way {
-            Way::Chunks(_) if is_complete => self.finish(blob, session, None),
-            Way::Whole if is_complete && blob.size > 0 => self.finish(blob, session, None),
-            // A registry that has a part takes the rest by a chunk only.
             Way::Whole if session.offset == 0 => self.finish(blob, session, Some(&effort.sent)),
-            Way::Whole => self.chunk(blob, session, u64::MAX, effort),
-            Way::Chunks(size) => self.chunk(blob, session, size, effort),
+            _ if session.offset == blob.size => self.finish(blob, session, None),
+            // A registry that has a part takes the rest by a chunk only.
+            _ => self.chunk(blob, session, effort),
         };
         let error = match tried {
             Ok(outcome) => {
@@ -202,7 +213,13 @@ impl Repository {
             }
             Err(error) => error,
         };
-        self.recover(blob, session, effort, error)
+        let outcome = self.recover(blob, session, effort, error)?;
+        effort.note(session.offset);
+        let is_part = 0 < session.offset && session.offset < blob.size;
+        Ok(match outcome {
+            Outcome::Continue if is_part && !effort.can_go_on() => Outcome::Restart,
+            outcome => outcome,
+        })
     }
 
     /// Finds out how to go on after a failure.
@@ -213,84 +230,151 @@ impl Repository {
         effort: &mut Effort,
         error: Error,
     ) -> Result<Outcome> {
-        if has_denied(&error) {
-            return Err(error);
-        }
         if let Error::Content { source, .. } = &error
             && blob.content.try_again(effort.damages + 1, source)
         {
             effort.damages += 1;
             return Ok(Outcome::Restart);
         }
-        let Effort { way, attempts, .. } = effort;
-        let is_whole = *way == Way::Whole && session.offset == 0;
-        let is_cut = matches!(error, Error::Network { .. });
-        let before = session.offset;
+        let is_whole = effort.way == Way::Whole && session.offset == 0;
         let monitor = self.client.monitor();
-        if is_damage(&error) {
-            attempts.wait_anyway(monitor, error)?;
-            return Ok(Outcome::Restart);
+        let verdict = match verdict(&error) {
+            // It has known the upload, which has a part.
+            Verdict::WrongWay if error.is_not_found() && session.offset > 0 => Verdict::Lost,
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Denied => Err(error),
+            Verdict::Lost => {
+                let is_complete = session.offset == blob.size;
+                effort.attempts.wait_anyway(monitor, error)?;
+                // What was put together is something else.
+                if !is_whole && is_complete && effort.attempts.failures() > 1 {
+                    effort.leave_chunks();
+                }
+                Ok(Outcome::Restart)
+            }
+            Verdict::WrongWay | Verdict::TooMuch | Verdict::Range if is_whole => {
+                let status = error.answer().map_or(0, Answer::status);
+                let is_left = effort.leave_whole(status, blob.size, session.min_chunk);
+                if !is_left {
+                    if !effort.can_be_whole() {
+                        return Err(error);
+                    }
+                    effort.attempts.wait_anyway(monitor, error)?;
+                }
+                Ok(Outcome::Restart)
+            }
+            Verdict::WrongWay => self.leave_chunks(effort, error),
+            Verdict::TooMuch | Verdict::Range => self.send_less(blob, session, effort, error),
+            Verdict::Stuck => self.get_unstuck(blob, session, effort, error),
+            Verdict::Failed | Verdict::GivenUp | Verdict::Cut | Verdict::Other => {
+                effort.attempts.wait(monitor, error)?;
+                self.go_on(blob, session, effort, verdict)
+            }
         }
-        match error.answer().map(Answer::status) {
-            // Too much at once, or not in this way.
-            Some(status @ (400 | 404 | 405 | 411 | 413 | 415 | 501)) if is_whole => {
-                effort.is_never_whole = status != 413;
-                *way = Way::Chunks(self.client.chunk_bytes().max(session.min_chunk));
-                return Ok(Outcome::Restart);
-            }
-            // Some say this of what they do not know: all of it in a chunk, as
-            // Docker sends it, is known everywhere.
-            Some(500) if is_whole => {
-                effort.is_never_whole = true;
-                *way = Way::Chunks(u64::MAX);
-                attempts.wait(monitor, error)?;
-                return self.find_offset(blob, session);
-            }
-            Some(413) => {
-                *way = self.smaller(*way, session.min_chunk).ok_or(error)?;
-                return self.find_offset(blob, session);
-            }
-            // The registry has another number of bytes than we think.
-            Some(416) => {
-                attempts.wait_anyway(monitor, error)?;
-                return match self.find_offset(blob, session)? {
-                    Outcome::Continue if session.offset == before => Ok(Outcome::Restart),
-                    outcome => Ok(outcome),
-                };
-            }
-            Some(404) => {
-                attempts.wait_anyway(monitor, error)?;
-                return Ok(Outcome::Restart);
-            }
-            _ => attempts.wait(monitor, error)?,
+    }
+
+    /// Goes back to all in one request, since chunks do not get it there.
+    fn leave_chunks(&self, effort: &mut Effort, error: Error) -> Result<Outcome> {
+        if !effort.leave_chunks() {
+            return Err(error);
         }
+        effort.attempts.wait_anyway(self.client.monitor(), error)?;
+        Ok(Outcome::Restart)
+    }
+
+    /// Goes on after a chunk that was too much, or that began where the
+    /// registry is not.
+    fn send_less(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        effort: &mut Effort,
+        error: Error,
+    ) -> Result<Outcome> {
+        let before = session.offset;
         let outcome = self.find_offset(blob, session)?;
+        let is_range = verdict(&error) == Verdict::Range;
         match outcome {
-            Outcome::Restart if is_cut => {
-                let first = self.client.chunk_bytes();
-                effort.send_less(first, session.min_chunk);
+            Outcome::Done => return Ok(outcome),
+            Outcome::Continue if is_range && session.offset != before => {
+                effort.attempts.wait_anyway(self.client.monitor(), error)?;
+                return Ok(outcome);
             }
+            Outcome::Continue | Outcome::Restart => {}
+        }
+        let count = effort.most().min(blob.size - before);
+        match effort.refuse_chunk(count, session.min_chunk) {
+            // One that has a byte says the same as one that has nothing.
+            true if is_range && before == 0 => Ok(Outcome::Restart),
+            true => Ok(outcome),
+            false => self.leave_chunks(effort, error),
+        }
+    }
+
+    /// Goes on after a chunk that was taken, and not kept.
+    fn get_unstuck(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        effort: &mut Effort,
+        error: Error,
+    ) -> Result<Outcome> {
+        let before = session.offset;
+        match self.find_offset(blob, session)? {
+            Outcome::Done => Ok(Outcome::Done),
+            Outcome::Continue if session.offset != before => {
+                effort.attempts.wait_anyway(self.client.monitor(), error)?;
+                Ok(Outcome::Continue)
+            }
+            Outcome::Continue | Outcome::Restart if effort.can_be_whole() => {
+                self.leave_chunks(effort, error)
+            }
+            Outcome::Continue | Outcome::Restart => {
+                effort.attempts.wait_anyway(self.client.monitor(), error)?;
+                Ok(Outcome::Restart)
+            }
+        }
+    }
+
+    /// Goes on after a failure that may pass, in another way if it does not.
+    fn go_on(
+        &self,
+        blob: Outgoing<'_>,
+        session: &mut Session,
+        effort: &mut Effort,
+        verdict: Verdict,
+    ) -> Result<Outcome> {
+        let before = session.offset;
+        let outcome = self.find_offset(blob, session)?;
+        let (is_lost, is_done) = match outcome {
+            Outcome::Done => (false, true),
+            Outcome::Continue => (false, session.offset > before),
+            Outcome::Restart => (true, false),
+        };
+        if is_done || before == blob.size {
+            return Ok(outcome);
+        }
+        let has_sent = effort.sent.get() > 0;
+        match verdict {
+            Verdict::Cut if is_lost => effort.send_less(session.min_chunk),
+            Verdict::Failed if effort.note_error() => {}
             // Some cut the connection where others say what is too much.
-            Outcome::Continue if session.offset <= before && effort.attempts.failures() > 1 => {
-                let way = effort.way;
-                effort.way = self.smaller(way, session.min_chunk).unwrap_or(way);
+            Verdict::Cut | Verdict::GivenUp | Verdict::Failed
+                if has_sent && effort.attempts.failures() > 1 =>
+            {
+                effort.halve(blob.size - before, session.min_chunk);
             }
             _ => {}
         }
-        effort.note(session.offset);
         Ok(outcome)
     }
 
     /// Sends the next chunk.
-    fn chunk(
-        &self,
-        blob: Outgoing<'_>,
-        session: &mut Session,
-        most: u64,
-        effort: &Effort,
-    ) -> Result<Outcome> {
+    fn chunk(&self, blob: Outgoing<'_>, session: &mut Session, effort: &Effort) -> Result<Outcome> {
         let step = Step::Upload(blob.digest);
-        let count = most.min(blob.size - session.offset);
+        let count = effort.most().min(blob.size - session.offset);
         let end = session.offset + count;
         let tell = |bytes| self.tell(blob.digest, bytes, &effort.sent);
         let mut call = self.call(
@@ -299,11 +383,11 @@ impl Repository {
             session.location.clone(),
             &[200, 201, 202, 204],
         );
-        let range = format!("{}-{}", session.offset, end.saturating_sub(1));
-        call.headers = vec![
-            ("content-type", "application/octet-stream".to_owned()),
-            ("content-range", range),
-        ];
+        call.headers = vec![("content-type", "application/octet-stream".to_owned())];
+        if effort.way != Way::Stream || count < blob.size {
+            let range = format!("{}-{}", session.offset, end.saturating_sub(1));
+            call.headers.push(("content-range", range));
+        }
         if effort.is_bad_line {
             // What is cut may be what one connection has carried in all.
             call.headers.push(("connection", "close".to_owned()));
@@ -319,13 +403,14 @@ impl Repository {
                     .follow(&call, &response.url, location, Problem::NoLocation)?;
         }
         // Without a range, it has what was sent. Some count the bytes where they
-        // should name the last: nobody has a byte that was not sent.
-        match found.filter(|found| *found != end + 1).unwrap_or(end) {
-            found if found > end => {
+        // should name the last: nobody has a byte that was not sent. Of a single
+        // byte nothing can be said.
+        let is_end = |found: u64| found == end + 1 || (found, end) == (0, 1);
+        match found.filter(|found| !is_end(*found)).unwrap_or(end) {
+            found if found > end || found <= session.offset => {
                 let problem = Problem::Offset { sent: end, found };
                 Err(self.problem(&step, problem))
             }
-            found if found <= session.offset && count > 0 => Ok(Outcome::Restart),
             found => {
                 session.offset = found;
                 Ok(Outcome::Continue)
@@ -416,10 +501,6 @@ impl Repository {
         }
     }
 
-    fn smaller(&self, way: Way, min_chunk: u64) -> Option<Way> {
-        smaller(way, self.client.chunk_bytes(), min_chunk)
-    }
-
     fn tell(&self, digest: Digest, bytes: u64, sent: &Cell<u64>) {
         sent.set(sent.get() + bytes);
         self.client.monitor().report(Event::Sent { digest, bytes });
@@ -438,23 +519,5 @@ fn offset_of(response: &Response) -> Option<u64> {
     (first.trim() == "0").then_some(match last {
         0 => 0,
         last => last.saturating_add(1),
-    })
-}
-
-/// Whether the registry does not want the blob at all.
-fn has_denied(error: &Error) -> bool {
-    error.answer().is_some_and(|answer| {
-        ["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "NAME_INVALID"]
-            .iter()
-            .any(|code| answer.has_code(code))
-    })
-}
-
-/// Whether the bytes were damaged on their way.
-fn is_damage(error: &Error) -> bool {
-    error.answer().is_some_and(|answer| {
-        answer.has_code("DIGEST_INVALID")
-            || answer.has_code("BLOB_UPLOAD_UNKNOWN")
-            || answer.has_code("BLOB_UPLOAD_INVALID")
     })
 }

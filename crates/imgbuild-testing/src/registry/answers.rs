@@ -120,6 +120,9 @@ impl Shared {
         if wrong_state || !contents.uploads.contains_key(session) {
             return error(404, "BLOB_UPLOAD_UNKNOWN");
         }
+        if behavior.no_status && request.method == "GET" {
+            return error(404, "BLOB_UPLOAD_INVALID");
+        }
         if behavior.minimal && request.method == "GET" {
             return Answer::new(405);
         }
@@ -127,19 +130,14 @@ impl Shared {
         match request.method.as_str() {
             "GET" => self.in_progress(behavior, 204, (name, session), have),
             "PATCH" => {
-                let start = request
-                    .header("content-range")
-                    .and_then(|range| range.split('-').next());
-                let is_in_order = start.is_none_or(|start| start == have.to_string());
-                if !is_in_order {
-                    return error(416, "BLOB_UPLOAD_INVALID_RANGE");
+                if let Some(refusal) = refuse_chunk(behavior, contents, request, session) {
+                    return refusal;
                 }
-                // Only the last one may be smaller, so nothing comes after it.
-                if behavior
-                    .min_chunk
-                    .is_some_and(|min| !(have as u64).is_multiple_of(min))
-                {
-                    return error(400, "SIZE_INVALID");
+                let before = contents
+                    .last_chunks
+                    .insert(session.to_owned(), request.body.len() as u64);
+                if behavior.one_chunk && before.is_some() {
+                    return self.in_progress(behavior, 201, (name, session), have);
                 }
                 let upload = contents
                     .uploads
@@ -235,6 +233,36 @@ fn mount(
         .blobs
         .insert((name.to_owned(), digest.clone()), blob);
     Some(created(name, "blobs", &digest))
+}
+
+/// Says why a chunk is not taken.
+fn refuse_chunk(
+    behavior: &Behavior,
+    contents: &Contents,
+    request: &Request,
+    session: &str,
+) -> Option<Answer> {
+    let have = contents.uploads[session].len() as u64;
+    let is_too_large = |most| request.body_size() > most;
+    if behavior.max_chunk.is_some_and(is_too_large) {
+        return Some(error(416, "REQUESTED_RANGE_NOT_SATISFIABLE"));
+    }
+    let range = request.header("content-range");
+    let start = range.and_then(|range| range.split('-').next());
+    if start.is_some_and(|start| start != have.to_string()) {
+        return Some(error(416, "BLOB_UPLOAD_INVALID_RANGE"));
+    }
+    // Only the last one may be smaller, so nothing comes after it.
+    if behavior
+        .min_chunk
+        .is_some_and(|min| !have.is_multiple_of(min))
+    {
+        return Some(error(400, "SIZE_INVALID"));
+    }
+    let before = contents.last_chunks.get(session);
+    let is_too_small = |min| before.is_some_and(|size| *size < min);
+    let refusal = || error(400, "BLOB_UPLOAD_INVALID");
+    behavior.min_part.is_some_and(is_too_small).then(refusal)
 }
 
 fn created(name: &str, kind: &str, digest: &str) -> Answer {
