@@ -1,6 +1,6 @@
 //! From a host name to a connection: the parts of [`ureq`], with our own TLS
-//! in their middle, since it takes no verifier, and with errors that say
-//! whether the proxy has failed.
+//! among them, since it takes no verifier, with connections that notice more,
+//! and with errors that say whether the proxy has failed.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -14,6 +14,12 @@ use ureq::unversioned::transport::{
 };
 
 use crate::words::network_error;
+
+mod stop;
+mod tcp;
+
+pub(crate) use stop::{SLICE, Stop, StoppingResolver};
+pub(crate) use tcp::TcpConnector;
 
 /// Connects to the proxy, where one is to be used. What fails on the way is
 /// the proxy's failure.

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, SendBody};
 
 use crate::answer;
-use crate::connector::{ProxyConnector, TlsConnector};
+use crate::connector::{ProxyConnector, SLICE, Stop, StoppingResolver, TcpConnector, TlsConnector};
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
@@ -60,6 +59,7 @@ impl Default for Timeouts {
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
+    stop: Stop,
     proxy: Option<UsedProxy>,
     timeouts: Timeouts,
     requests: AtomicU64,
@@ -67,9 +67,6 @@ pub(crate) struct Transport {
     /// Held as long as there is anything to end.
     life: Arc<()>,
 }
-
-/// How long a signal may wait to be noticed by who waits for a server.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// What is sent.
 pub(crate) struct Request<'a> {
@@ -133,12 +130,15 @@ impl Transport {
             .timeout_per_read(Some(timeouts.idle))
             .timeout_per_write(Some(timeouts.idle))
             .build();
+        let stop = Stop::default();
         let connector =
             ().chain(ProxyConnector::default())
-                .chain(TcpConnector::default())
+                .chain(TcpConnector::new(stop.clone()))
                 .chain(TlsConnector::new(tls));
+        let resolver = StoppingResolver::new(stop.clone());
         Ok(Self {
-            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            agent: Agent::with_parts(config, connector, resolver),
+            stop,
             proxy,
             timeouts,
             requests: AtomicU64::new(0),
@@ -147,14 +147,16 @@ impl Transport {
         })
     }
 
-    /// Cuts all connections when the run should stop: a server that does not
-    /// answer would otherwise be waited for.
+    /// Cuts all connections when the run should stop, and makes no more: a
+    /// server that does not answer would otherwise be waited for.
     pub(crate) fn end_with(&self, monitor: &Arc<dyn Monitor>) {
         let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
+        let stop = self.stop.clone();
         let life = Arc::downgrade(&self.life);
         thread::spawn(move || {
             while life.strong_count() > 0 {
                 if monitor.is_interrupted() {
+                    stop.stop();
                     agent.shutdown();
                     return;
                 }

@@ -20,6 +20,8 @@ mod pulling;
 mod pushing;
 #[path = "hostile/redirects.rs"]
 mod redirects;
+#[path = "hostile/signals.rs"]
+mod signals;
 #[path = "hostile/support.rs"]
 mod support;
 #[path = "hostile/updating.rs"]

@@ -1,0 +1,186 @@
+//! Connections over TCP. Those of [`ureq`] do not notice that the run should
+//! stop while they are made.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, ShutdownHandle,
+    Transport,
+};
+
+use super::stop::{SLICE, Stop, timed_out};
+
+/// Makes connections, until the run should stop.
+#[derive(Debug)]
+pub(crate) struct TcpConnector {
+    stop: Stop,
+}
+
+impl TcpConnector {
+    pub(crate) fn new(stop: Stop) -> Self {
+        Self { stop }
+    }
+
+    /// Tries one address after the other; each gets half of the time that is
+    /// left, and the last all of it.
+    fn reach(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, ureq::Error> {
+        let mut left = *details.timeout.after;
+        let mut failure = None;
+        for (index, address) in details.addrs.iter().copied().enumerate() {
+            let is_last = index + 1 == details.addrs.len();
+            let mut time = if is_last { left } else { left / 2 };
+            left -= time;
+            let most = time.max(Duration::from_millis(1));
+            let connect = move || TcpStream::connect_timeout(&address, most);
+            let connected = self.stop.wait_for(&mut time, connect);
+            left += time;
+            match connected.and_then(|connected| connected) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_of_address(&error) => failure = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let failure = failure.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into());
+        Err(timed_out(failure, details.timeout))
+    }
+}
+
+/// Whether another address of the same host may do.
+fn is_of_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, TcpTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        if chained.is_some() {
+            return Ok(chained.map(Either::A));
+        }
+        let stream = self.reach(details)?;
+        stream.set_nodelay(true)?;
+        let stream = Arc::new(stream);
+        let handle: Weak<TcpStream> = Arc::downgrade(&stream);
+        let handle: Weak<dyn ShutdownHandle> = handle;
+        (details.register_shutdown)(handle)?;
+        let sizes = &details.config;
+        Ok(Some(Either::B(TcpTransport {
+            stream,
+            buffers: LazyBuffers::new(sizes.input_buffer_size(), sizes.output_buffer_size()),
+            read_timeout: None,
+            write_timeout: None,
+        })))
+    }
+}
+
+/// A connection over TCP.
+pub(crate) struct TcpTransport {
+    stream: Arc<TcpStream>,
+    buffers: LazyBuffers,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+impl fmt::Debug for TcpTransport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TcpTransport")
+            .finish_non_exhaustive()
+    }
+}
+
+impl TcpTransport {
+    /// Writes some of the output; nothing if there is no room for a while.
+    fn write(&mut self, from: usize, to: usize, time: Duration) -> io::Result<usize> {
+        if self.write_timeout != Some(time) {
+            self.stream.set_write_timeout(Some(time))?;
+            self.write_timeout = Some(time);
+        }
+        let output = &self.buffers.output()[from..to];
+        match (&*self.stream).write(output) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if is_nothing(&error) => Ok(0),
+            written => written,
+        }
+    }
+}
+
+/// Whether nothing could be done, and nothing is wrong.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+impl Transport for TcpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let timeout = timeout.for_write();
+        let mut sent = 0;
+        let mut left = *timeout.after;
+        while sent < amount {
+            let slice = SLICE.min(left);
+            if slice.is_zero() {
+                return Err(ureq::Error::Timeout(timeout.reason));
+            }
+            let count = self.write(sent, amount, slice)?;
+            sent += count;
+            if count > 0 {
+                left = *timeout.after;
+                continue;
+            }
+            left -= slice;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let timeout = timeout.for_read();
+        let time = timeout.not_zero().map(|time| *time);
+        if self.read_timeout != time {
+            self.stream.set_read_timeout(time)?;
+            self.read_timeout = time;
+        }
+        loop {
+            match (&*self.stream).read(self.buffers.input_append_buf()) {
+                Ok(count) => {
+                    self.buffers.input_appended(count);
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(timed_out(error, timeout)),
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        // What was not asked for makes it as useless as an end.
+        let probe = || {
+            self.stream.set_nonblocking(true)?;
+            let read = (&*self.stream).read(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            read
+        };
+        probe().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
