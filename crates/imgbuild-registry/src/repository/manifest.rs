@@ -158,7 +158,8 @@ impl Repository {
                 false => None,
             },
             Ok(response) => response.header("docker-content-digest").map(str::to_owned),
-            Err(error) if has_no_head(&error) => None,
+            // What is forbidden by `HEAD` is so without a word.
+            Err(error) if has_no_head(&error) || is_forbidden(&error) => None,
             Err(error) => return Err(error),
         };
         match digest.and_then(|text| text.parse().ok()) {
@@ -232,6 +233,11 @@ impl Repository {
             false => Err(self.problem(step, Problem::OtherDigest { expected, found })),
         }
     }
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    let answer = error.answer();
+    answer.is_some_and(|answer| answer.status() == 403 && answer.is_of_registry())
 }
 
 fn has_no_head(error: &Error) -> bool {
