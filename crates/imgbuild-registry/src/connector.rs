@@ -3,7 +3,8 @@
 //! and with errors that say whether the proxy has failed.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -15,9 +16,11 @@ use ureq::unversioned::transport::{
 
 use crate::words::network_error;
 
+pub(crate) mod early;
 mod stop;
 mod tcp;
 
+pub(crate) use early::EarlyConnector;
 pub(crate) use stop::{SLICE, Stop, StoppingResolver};
 pub(crate) use tcp::TcpConnector;
 
@@ -84,13 +87,18 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let mut connection = ClientConnection::new(config, name)?;
         let time = Arc::clone(&details.current_time);
         let boxed: Box<dyn Transport> = Box::new(transport);
-        let mut socket = TransportAdapter::new(boxed, time);
-        socket.set_timeout(details.timeout);
+        let mut adapter = TransportAdapter::new(boxed, time);
+        adapter.set_timeout(details.timeout);
+        let mut socket = Socket {
+            adapter,
+            is_broken: false,
+        };
         connection.complete_io(&mut socket)?;
         let sizes = &details.config;
         Ok(Some(Either::B(TlsTransport {
             buffers: LazyBuffers::new(sizes.input_buffer_size(), sizes.output_buffer_size()),
             stream: StreamOwned::new(connection, socket),
+            has_early: false,
         })))
     }
 }
@@ -98,7 +106,65 @@ impl<In: Transport> Connector<In> for TlsConnector {
 /// A connection with TLS.
 pub(crate) struct TlsTransport {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: StreamOwned<ClientConnection, Socket>,
+    /// Whether something came that was not waited for.
+    has_early: bool,
+}
+
+/// What carries TLS. What cannot be written once is not written later either:
+/// reading would try it first, and what has come could not be read.
+struct Socket {
+    adapter: TransportAdapter,
+    is_broken: bool,
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.adapter.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.is_broken {
+            return Ok(buffer.len());
+        }
+        let written = self.adapter.write(buffer);
+        self.is_broken = written.is_err();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.adapter.flush()
+    }
+}
+
+impl TlsTransport {
+    /// Takes what has come beside what was sent, without waiting.
+    fn look(&mut self) -> io::Result<()> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        let socket = sock.adapter.get_mut().buffers();
+        while !socket.input().is_empty() {
+            let mut bytes = socket.input();
+            let before = bytes.len();
+            conn.read_tls(&mut bytes)?;
+            let count = before - bytes.len();
+            socket.input_consume(count);
+            conn.process_new_packets().map_err(io::Error::other)?;
+            if count == 0 {
+                break;
+            }
+        }
+        match conn.reader().read(self.buffers.input_append_buf()) {
+            Ok(count) => {
+                self.buffers.input_appended(count);
+                self.has_early |= count > 0;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl fmt::Debug for TlsTransport {
@@ -115,14 +181,19 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
+        self.stream.get_mut().adapter.set_timeout(timeout);
         let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output)?;
-        Ok(())
+        let written = self.stream.write_all(output);
+        // What has come may say why it cannot be written.
+        let looked = self.look();
+        Ok(written.and(looked)?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
+        if mem::take(&mut self.has_early) && !self.buffers.input().is_empty() {
+            return Ok(true);
+        }
+        self.stream.get_mut().adapter.set_timeout(timeout);
         let input = self.buffers.input_append_buf();
         let count = self.stream.read(input)?;
         self.buffers.input_appended(count);
@@ -130,7 +201,7 @@ impl Transport for TlsTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
+        self.stream.get_mut().adapter.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {

@@ -13,7 +13,10 @@ use ureq::unversioned::transport::Connector;
 use ureq::{Agent, SendBody};
 
 use crate::answer;
-use crate::connector::{ProxyConnector, SLICE, Stop, StoppingResolver, TcpConnector, TlsConnector};
+use crate::connector::{
+    EarlyConnector, ProxyConnector, SLICE, Stop, StoppingResolver, TcpConnector, TlsConnector,
+    early,
+};
 use crate::error::{NetworkError, NetworkKind};
 use crate::monitor::Monitor;
 use crate::secret::Secret;
@@ -134,7 +137,8 @@ impl Transport {
         let connector =
             ().chain(ProxyConnector::default())
                 .chain(TcpConnector::new(stop.clone()))
-                .chain(TlsConnector::new(tls));
+                .chain(TlsConnector::new(tls))
+                .chain(EarlyConnector::default());
         let resolver = StoppingResolver::new(stop.clone());
         Ok(Self {
             agent: Agent::with_parts(config, connector, resolver),
@@ -251,7 +255,13 @@ impl Transport {
             .timeout_send_body(Some(body_time(self.timeouts.idle, size)))
             .timeout_recv_response(Some(patience.read))
             .build();
+        early::begin();
         let answered = self.agent.run(request).map_err(failure);
+        // Success cannot be of a body of which a part was not sent.
+        let answered = answered.and_then(|answer| match answer.status().as_u16() {
+            ..300 if early::has_ended() => Err(failure(cut())),
+            _ => Ok(answer),
+        });
         answered.map_err(|failure| match (failure, &self.proxy) {
             (Failure::Network(error), Some(proxy)) => Failure::Network(proxy.name(error)),
             (failure, _) => failure,
@@ -261,6 +271,10 @@ impl Transport {
 
 fn failure(error: impl Into<ureq::Error>) -> Failure {
     Failure::Network(network_error(error.into()))
+}
+
+fn cut() -> ureq::Error {
+    io::Error::from(io::ErrorKind::ConnectionAborted).into()
 }
 
 /// How long an answer may take.
@@ -291,6 +305,11 @@ impl Read for Watched<'_> {
         let limit = usize::try_from(self.rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
         if limit == 0 {
             return Ok(0);
+        }
+        if early::has_ended() {
+            // Nobody sends it, and the answer is read only after the last.
+            self.rest -= limit as u64;
+            return Ok(limit);
         }
         let error = match self.reader.read(&mut buffer[..limit]) {
             Ok(0) => io::ErrorKind::UnexpectedEof.into(),

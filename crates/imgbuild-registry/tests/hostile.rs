@@ -10,6 +10,8 @@
 mod ahead;
 #[path = "hostile/auth.rs"]
 mod auth;
+#[path = "hostile/early.rs"]
+mod early;
 #[path = "hostile/lines.rs"]
 mod lines;
 #[path = "hostile/mounting.rs"]
@@ -20,6 +22,9 @@ mod pulling;
 mod pushing;
 #[path = "hostile/redirects.rs"]
 mod redirects;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[path = "hostile/secure.rs"]
+mod secure;
 #[path = "hostile/signals.rs"]
 mod signals;
 #[path = "hostile/support.rs"]

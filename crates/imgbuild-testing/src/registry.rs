@@ -114,6 +114,21 @@ pub enum Fault {
     Slow(Duration),
     /// So many bytes of the body are kept, and the answer says so.
     ShortWrite(u64),
+    /// Another answer, before the body is read, and then the connection ends.
+    Early(Answer, Ending),
+    /// The right answer, after one that asks to go on.
+    Continue,
+}
+
+/// How a connection ends of whose request not all was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What comes is read and thrown away for a while.
+    Linger,
+    /// At once; what comes is answered with a reset.
+    Reset,
+    /// Not for a while, in which nothing is read.
+    Stall,
 }
 
 type Rule = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
@@ -261,6 +276,14 @@ impl Shared {
         let mut reader = BufReader::new(stream);
         while let Some(mut request) = http::read_head(&mut reader)? {
             let fault = self.fault(&request);
+            if let Some(Fault::Early(answer, ending)) = &fault {
+                locked(&self.requests).push(request.clone());
+                answer.write(&request, stream)?;
+                return http::end(stream, *ending);
+            }
+            if let Some(Fault::Continue) = fault {
+                Answer::new(100).write(&request, stream)?;
+            }
             let size = request.body_size();
             let kept = match fault {
                 Some(Fault::Cut) => 0,
@@ -293,7 +316,7 @@ impl Shared {
     ) -> io::Result<bool> {
         let right = || self.right_answer(request);
         match fault {
-            None | Some(Fault::ShortWrite(_)) => right().write(request, stream),
+            None | Some(Fault::ShortWrite(_) | Fault::Continue) => right().write(request, stream),
             Some(Fault::Cut) => Ok(false),
             Some(Fault::CutBody(_)) => {
                 self.keep_part(request);
@@ -303,7 +326,7 @@ impl Shared {
                 drop(right());
                 Ok(false)
             }
-            Some(Fault::Answer(answer)) => answer.write(request, stream),
+            Some(Fault::Answer(answer) | Fault::Early(answer, _)) => answer.write(request, stream),
             Some(Fault::Truncate(count)) => right().write_truncated(count, stream),
             Some(Fault::Corrupt) => {
                 let mut answer = right();

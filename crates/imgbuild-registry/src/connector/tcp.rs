@@ -1,8 +1,9 @@
-//! Connections over TCP. Those of [`ureq`] do not notice that the run should
-//! stop while they are made.
+//! Connections over TCP. Those of [`ureq`] notice neither that the run should
+//! stop while they are made, nor an answer that comes before all was sent.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ureq::unversioned::transport::{
     Transport,
 };
 
+use super::early::refusal;
 use super::stop::{SLICE, Stop, timed_out};
 
 /// Makes connections, until the run should stop.
@@ -85,6 +87,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
             buffers: LazyBuffers::new(sizes.input_buffer_size(), sizes.output_buffer_size()),
             read_timeout: None,
             write_timeout: None,
+            is_sending: false,
+            has_early: false,
         })))
     }
 }
@@ -95,6 +99,10 @@ pub(crate) struct TcpTransport {
     buffers: LazyBuffers,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    /// Whether something was sent since an answer was waited for.
+    is_sending: bool,
+    /// Whether something came that was not waited for.
+    has_early: bool,
 }
 
 impl fmt::Debug for TcpTransport {
@@ -106,6 +114,28 @@ impl fmt::Debug for TcpTransport {
 }
 
 impl TcpTransport {
+    /// Takes what has come, without waiting.
+    fn look(&mut self) -> io::Result<()> {
+        let room = self.buffers.input_append_buf();
+        if room.is_empty() {
+            return Ok(());
+        }
+        self.stream.set_nonblocking(true)?;
+        let read = (&*self.stream).read(room);
+        self.stream.set_nonblocking(false)?;
+        match read {
+            // Who ends it will answer no more.
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.buffers.input_appended(count);
+                self.has_early = true;
+                Ok(())
+            }
+            Err(error) if is_nothing(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes some of the output; nothing if there is no room for a while.
     fn write(&mut self, from: usize, to: usize, time: Duration) -> io::Result<usize> {
         if self.write_timeout != Some(time) {
@@ -136,6 +166,9 @@ impl Transport for TcpTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = timeout.for_write();
+        if mem::replace(&mut self.is_sending, true) {
+            self.look()?;
+        }
         let mut sent = 0;
         let mut left = *timeout.after;
         while sent < amount {
@@ -150,11 +183,20 @@ impl Transport for TcpTransport {
                 continue;
             }
             left -= slice;
+            self.look()?;
+            // It has answered, and reads no more.
+            if refusal(self.buffers.input()).is_some() {
+                return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+            }
         }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.is_sending = false;
+        if mem::take(&mut self.has_early) && !self.buffers.input().is_empty() {
+            return Ok(true);
+        }
         let timeout = timeout.for_read();
         let time = timeout.not_zero().map(|time| *time);
         if self.read_timeout != time {
@@ -175,12 +217,7 @@ impl Transport for TcpTransport {
 
     fn is_open(&mut self) -> bool {
         // What was not asked for makes it as useless as an end.
-        let probe = || {
-            self.stream.set_nonblocking(true)?;
-            let read = (&*self.stream).read(&mut [0]);
-            self.stream.set_nonblocking(false)?;
-            read
-        };
-        probe().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let before = self.buffers.input().len();
+        self.look().is_ok() && self.buffers.input().len() == before
     }
 }

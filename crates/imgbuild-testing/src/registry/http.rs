@@ -1,9 +1,11 @@
 //! Just enough of HTTP/1.1.
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
+
+use super::Ending;
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl Answer {
             .headers
             .iter()
             .any(|(name, _)| name == "content-length");
-        if !has_length && self.status != 204 {
+        if !has_length && self.status >= 200 && self.status != 204 {
             head.push_str(&format!("content-length: {}\r\n", self.body.len()));
         }
         for (name, value) in &self.headers {
@@ -199,4 +201,22 @@ pub(super) fn write_endless(mut stream: &TcpStream) -> io::Result<bool> {
     loop {
         stream.write_all(&chunk)?;
     }
+}
+
+/// How long a connection is kept whose body is not read.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// Ends a connection of whose request not all was read.
+pub(super) fn end(mut stream: &TcpStream, ending: Ending) -> io::Result<()> {
+    match ending {
+        Ending::Linger => {
+            stream.shutdown(Shutdown::Write)?;
+            stream.set_read_timeout(Some(LINGER))?;
+            io::copy(&mut stream, &mut io::sink())?;
+        }
+        // What was not read has the system reset it, once it has come.
+        Ending::Reset => thread::sleep(LINGER / 10),
+        Ending::Stall => thread::sleep(LINGER * 10),
+    }
+    Ok(())
 }
