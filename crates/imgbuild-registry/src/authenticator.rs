@@ -12,7 +12,6 @@ use ureq::http::{Method, Uri};
 
 use crate::answer::{Answer, bounded};
 use crate::challenge::{Challenge, TokenServer};
-use crate::client::ClientOptions;
 use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
 use crate::monitor::Monitor;
 use crate::secret::{Asker, Credential, CredentialSource, Secret, Secrets};
@@ -130,14 +129,17 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(options: &ClientOptions) -> Self {
-        let secrets = options.secrets.clone();
-        if let Some(credential) = &options.credential {
+    pub(crate) fn new(
+        credential: Option<Credential>,
+        source: CredentialSource,
+        secrets: Secrets,
+    ) -> Self {
+        if let Some(credential) = &credential {
             secrets.add_credential(credential);
         }
         Self {
-            credential: options.credential.clone(),
-            source: options.source.clone(),
+            credential,
+            source,
             secrets,
             state: Mutex::default(),
         }

@@ -173,7 +173,11 @@ impl Client {
             registry: registry.to_owned(),
             base,
             transport: transport.map_err(bad_proxy)?,
-            authenticator: Authenticator::new(options),
+            authenticator: Authenticator::new(
+                options.credential.clone(),
+                options.source.clone(),
+                options.secrets.clone(),
+            ),
             monitor: Arc::clone(monitor),
             policy: options.retry,
             plain_http: options.plain_http,
