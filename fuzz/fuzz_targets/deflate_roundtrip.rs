@@ -7,7 +7,7 @@
 
 use std::io::Read as _;
 
-use imgbuild_oci::deflate::{Encoder, Level};
+use imgbuild_deflate::{Encoder, Level};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

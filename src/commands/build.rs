@@ -390,7 +390,7 @@ fn plan_options(
     let given = &arguments.configuration;
     let platform = ingredients.closure.platform.clone();
     let default_compression = match is_compressed {
-        true => Compression::Gzip(imgbuild_oci::deflate::Level::DEFAULT),
+        true => Compression::Gzip(imgbuild_deflate::Level::DEFAULT),
         false => Compression::None,
     };
     Ok(PlanOptions {

@@ -33,7 +33,7 @@ const PROCESSORS: [Processor; 2] = [
 
 /// The tests that hold digests: of compressed blocks, and of whole images.
 const TESTS: [&[&str]; 2] = [
-    &["-p", "imgbuild-oci", "--test", "deflate_golden"],
+    &["-p", "imgbuild-deflate", "--test", "golden"],
     &[
         "-p",
         "imgbuild",

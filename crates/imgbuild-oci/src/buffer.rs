@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use crate::deflate::{BLOCK_BYTES, HISTORY_BYTES};
+use imgbuild_deflate::{BLOCK_BYTES, HISTORY_BYTES};
 
 const PAGE_BYTES: usize = 4096;
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use oci_spec::image::MediaType;
 use serde::{Serialize, Serializer};
 
-use crate::deflate::Level;
+use imgbuild_deflate::Level;
 
 /// The compression of an image's layers; all layers of an image share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use fs_err as fs;
 use serde::{Serialize, Serializer};
 
 use crate::archive::Archive;
-use crate::deflate::Level;
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -25,6 +24,7 @@ use crate::platform::Platform;
 use crate::platform_images::PlatformImages;
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
+use imgbuild_deflate::Level;
 
 pub use file::{place_of, rewrite_text, write_text};
 

@@ -16,9 +16,9 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 
 use crate::buffer::{Loan, Pool};
-use crate::deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 use crate::error::Result;
-use crate::gzip;
+use imgbuild_deflate::gzip;
+use imgbuild_deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 
 /// More threads than this would not fit the memory bound of a build.
 const MAX_THREADS: usize = 32;

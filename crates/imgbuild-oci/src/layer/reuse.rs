@@ -13,10 +13,10 @@ use crate::compression::Compression;
 use crate::content::Timestamp;
 use crate::digest::{Digest, DigestWriter};
 use crate::error::{Error, Result};
-use crate::gzip;
 use crate::monitor::Monitor;
 use crate::pipeline::Compressor;
 use crate::store::{LayerKey, LayerRecord, Store, StoredBlob};
+use imgbuild_deflate::gzip;
 
 /// Looks for layers in a cache.
 pub(super) struct Reuse<'a> {

@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cache::Cache;
-use crate::deflate::Level;
 use crate::entry::{Entry, Owner};
 use crate::layer::{LayerOptions, build_layers};
 use crate::monitor::Monitor;
 use crate::path::ImagePath;
+use imgbuild_deflate::Level;
 
 fn path(text: impl AsRef<[u8]>) -> ImagePath {
     ImagePath::parse(text).unwrap()

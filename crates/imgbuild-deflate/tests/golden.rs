@@ -3,9 +3,8 @@
 //! A change here changes the digest of every compressed layer that anyone
 //! builds again; it must be meant, and be told in the changelog.
 
-use imgbuild_oci::deflate::Level;
-use imgbuild_oci::digest::Digest;
-use imgbuild_oci::gzip;
+use imgbuild_deflate::{Level, gzip};
+use sha2::{Digest as _, Sha256};
 
 struct XorShift(u64);
 
@@ -75,9 +74,17 @@ fn corpus() -> Vec<u8> {
     corpus
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{hex}")
+}
+
 #[test]
 fn the_corpus_is_what_the_digests_below_were_taken_from() {
-    insta::assert_snapshot!(Digest::of(&corpus()), @"sha256:16cd586e8f8836d4012ffc38e14ebacf1f294fce0e1d773be403f154d598b6de");
+    insta::assert_snapshot!(sha256(&corpus()), @"sha256:16cd586e8f8836d4012ffc38e14ebacf1f294fce0e1d773be403f154d598b6de");
 }
 
 #[test]
@@ -87,12 +94,7 @@ fn compressed_bytes_are_frozen_at_every_level() {
         .filter_map(Level::new)
         .map(|level| {
             let member = gzip::compress(&corpus, level);
-            format!(
-                "{} {} {}",
-                level.number(),
-                member.len(),
-                Digest::of(&member)
-            )
+            format!("{} {} {}", level.number(), member.len(), sha256(&member))
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"

@@ -1,6 +1,6 @@
 //! Reading words of the input, and how far two places agree.
 
-use super::symbol::MAX_MATCH;
+use crate::symbol::MAX_MATCH;
 
 /// The longest distance that can be written.
 pub(super) const MAX_DISTANCE: usize = 32 * 1024;

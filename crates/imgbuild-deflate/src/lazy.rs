@@ -1,10 +1,10 @@
 //! The thorough parser: hash chains, and a look at the next positions before a
 //! match is taken.
 
-use super::Parser;
-use super::sequence::Sequence;
-use super::symbol::MIN_MATCH;
-use super::window::{MAX_DISTANCE, half_word, match_length, word};
+use crate::Parser;
+use crate::sequence::Sequence;
+use crate::symbol::MIN_MATCH;
+use crate::window::{MAX_DISTANCE, half_word, match_length, word};
 
 const HEADS_3: usize = 1 << 16;
 const HEADS_4: usize = 1 << 16;

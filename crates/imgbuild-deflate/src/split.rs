@@ -5,8 +5,8 @@
 //! two neighbours that gain most first. (All ways to cut the input into blocks,
 //! tried exhaustively, were not even 0.01 % better and took far longer.)
 
-use super::sequence::Histogram;
-use super::symbol::{DISTANCE_EXTRA_BITS, FIRST_LENGTH, LENGTH_EXTRA_BITS};
+use crate::sequence::Histogram;
+use crate::symbol::{DISTANCE_EXTRA_BITS, FIRST_LENGTH, LENGTH_EXTRA_BITS};
 
 /// One parsed segment.
 #[derive(Debug)]

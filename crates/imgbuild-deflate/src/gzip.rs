@@ -2,7 +2,7 @@
 //!
 //! [RFC 1952]: https://www.rfc-editor.org/rfc/rfc1952
 
-use crate::deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
+use crate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 
 /// The only header ever written: DEFLATE, no flags, no time, no extra flags, and
 /// 255 for an unknown operating system ([RFC 1952, section 2.3.1]).

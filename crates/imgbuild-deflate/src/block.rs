@@ -1,15 +1,15 @@
 //! One DEFLATE block: sequences into bits, in whichever of the three block
 //! types is smallest.
 
-use super::bits::BitWriter;
-use super::header::Header;
-use super::huffman::{code_lengths, code_words};
-use super::sequence::{Histogram, NO_MATCH, Sequence};
-use super::symbol::{
+use crate::bits::BitWriter;
+use crate::header::Header;
+use crate::huffman::{code_lengths, code_words};
+use crate::sequence::{Histogram, NO_MATCH, Sequence};
+use crate::symbol::{
     DISTANCE_EXTRA_BITS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_EXTRA_BITS, LENGTH_SLOT, distance_slot,
     length_extra,
 };
-use super::window::first_four;
+use crate::window::first_four;
 
 /// Four literals of this length and the 7 bits that may wait fit in 63 bits.
 const LITLEN_LIMIT: usize = 14;

@@ -1,17 +1,40 @@
-//! Our own DEFLATE encoder ([RFC 1951]): whole blocks in, bytes out.
+//! A DEFLATE encoder ([RFC 1951]) whose output is a pure function of its input.
 //!
-//! Compressed bytes decide a layer's digest, so they must never depend on
-//! anything but the input: each block is a pure function of its history, its
-//! bytes, the level and whether it is the last. All tables are cleared between
-//! blocks, all arithmetic is on integers, and nothing asks what the processor
-//! can do. A change of any output byte is a change of every image's digest; the
-//! golden test is there to notice it.
+//! Compressed bytes decide the digest of an image layer, so they must not depend
+//! on the processor, the number of threads or the version of a library. Each
+//! block depends only on its history, its bytes, the level and whether it is the
+//! last one. All tables are cleared between blocks, all arithmetic is on
+//! integers, and no code path depends on processor features. Changing an output
+//! byte changes the digest of every compressed layer; `tests/golden.rs` notices.
+//!
+//! Blocks are independent, so several threads can compress one stream: each
+//! takes [`BLOCK_BYTES`] of input with the [`HISTORY_BYTES`] before it, and the
+//! results are concatenated in order. [`gzip::compress`] does it on one thread.
+//!
+//! ```
+//! use imgbuild_deflate::{Level, gzip};
+//!
+//! let member = gzip::compress(b"a rose is a rose is a rose", Level::DEFAULT);
+//! assert_eq!(member[..3], [0x1f, 0x8b, 8]);
+//! ```
+//!
+//! # Modules
+//!
+//! - [`gzip`]: header and trailer of gzip members.
+//! - `greedy`, `lazy`: searches for matches, for levels 1 to 3 and 4 to 9.
+//! - `split`: where a block with new statistics starts.
+//! - `huffman`, `header`, `block`, `bits`: codes, and how they are written.
+//! - `sequence`, `symbol`, `window`: literals and matches, their symbols, and
+//!   comparison of bytes.
 //!
 //! [RFC 1951]: https://www.rfc-editor.org/rfc/rfc1951
+
+#![deny(missing_docs)]
 
 mod bits;
 mod block;
 mod greedy;
+pub mod gzip;
 mod header;
 mod huffman;
 mod lazy;
@@ -29,18 +52,18 @@ use lazy::{Effort, Lazy};
 use sequence::{Histogram, Sequence};
 use split::Segment;
 
-/// How much input a caller should pass at once.
+/// Input bytes that a caller should pass at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
-/// How far back matches reach: the bytes before a block that are of use.
+/// Largest distance of a match: the bytes before a block that can be of use.
 pub const HISTORY_BYTES: usize = window::MAX_DISTANCE;
 
-/// How hard to search, from 1 (fastest) to 9 (smallest).
+/// A compression level, from 1 (fastest) to 9 (smallest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Level(u8);
 
 impl Level {
-    /// What to use when nothing is said.
+    /// The level used unless another is chosen.
     pub const DEFAULT: Self = Self(2);
 
     /// Returns the level with this number, if it is one of 1 to 9.

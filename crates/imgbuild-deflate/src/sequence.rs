@@ -1,10 +1,10 @@
 //! What a parser makes of the input: literal runs and matches, and how often
 //! each symbol occurs in them.
 
-use super::symbol::{
+use crate::symbol::{
     DISTANCE_SYMBOLS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_SLOT, MIN_MATCH, distance_slot,
 };
-use super::window::first_four;
+use crate::window::first_four;
 
 /// A run of literals, then a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //!
 //! [RFC 1951, section 3.2.7]: https://www.rfc-editor.org/rfc/rfc1951#section-3.2.7
 
-use super::bits::BitWriter;
-use super::huffman::{code_lengths, code_words};
-use super::symbol::{DISTANCE_SYMBOLS, FIRST_LENGTH, LITLEN_SYMBOLS};
+use crate::bits::BitWriter;
+use crate::huffman::{code_lengths, code_words};
+use crate::symbol::{DISTANCE_SYMBOLS, FIRST_LENGTH, LITLEN_SYMBOLS};
 
 const CODE_LENGTH_SYMBOLS: usize = 19;
 const CODE_LENGTH_LIMIT: usize = 7;

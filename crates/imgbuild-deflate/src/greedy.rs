@@ -6,9 +6,9 @@
 //! choice among what is found; that choice is also most of what a lazy parser
 //! gains.
 
-use super::Parser;
-use super::sequence::Sequence;
-use super::window::{MAX_DISTANCE, match_length, sixteen, word};
+use crate::Parser;
+use crate::sequence::Sequence;
+use crate::window::{MAX_DISTANCE, match_length, sixteen, word};
 
 /// How many positions are looked at together.
 const LANES: usize = 4;

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use imgbuild_oci::deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
+use imgbuild_deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 use proptest::prelude::*;
 
 fn levels() -> impl Iterator<Item = Level> {
