@@ -19,11 +19,11 @@ use crate::image::Image;
 use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
 use crate::layer::{self, CHUNK_BYTES, Layer, Piece};
 use crate::monitor::Monitor;
+use crate::parallel;
 use crate::parcel::{ParcelBlob, copy_together};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
-use crate::turns::run_in_turn;
 
 /// The largest size in a `ustar` header; Go's writer puts a larger one into a
 /// PAX record.
@@ -240,7 +240,7 @@ impl<'a> Archive<'a> {
             blob.until_whole(&|| blob.copy_to(&mut At { file, offset }, sink_error, monitor))
         })?;
         let crcs = Mutex::new(vec![None; pieces.len()]);
-        run_in_turn(threads.min(pieces.len()), pieces.len(), |turn| {
+        parallel::for_each(threads, 0..pieces.len(), |turn, _| {
             let (start, _, piece) = &pieces[turn];
             let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
             let mut position = start + piece.offset;

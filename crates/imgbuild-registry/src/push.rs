@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parallel;
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
-use imgbuild_oci::turns::run_in_turn;
 
 use crate::error::{Error, Result};
 use crate::monitor::{Fate, check};
@@ -218,9 +218,9 @@ impl Job<'_> {
         blobs: &[&ParcelBlob],
         work: impl Fn(&ParcelBlob) -> Result<()> + Sync,
     ) -> Result<()> {
-        run_in_turn(self.options.parallel, blobs.len(), |turn| {
+        parallel::for_each(self.options.parallel, blobs, |blob, _| {
             check(self.repository.client().monitor())?;
-            work(blobs[turn])
+            work(blob)
         })
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use imgbuild_oci::blob::{BlobContent, BlobOrigin};
 use imgbuild_oci::content::FileRange;
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parallel;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::store::Bases;
-use imgbuild_oci::turns::run_in_turn;
 use imgbuild_registry::repository::Repository;
 
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries};
@@ -100,8 +100,8 @@ impl Shelf {
 
     fn fetch_all(&self, blobs: &[(Digest, u64)]) -> Result<()> {
         let repository = self.repository()?;
-        run_in_turn(PARALLEL_BLOBS, blobs.len(), |turn| {
-            self.fetch_one(&repository, blobs[turn]).map(drop)
+        parallel::for_each(PARALLEL_BLOBS, blobs, |blob, _| {
+            self.fetch_one(&repository, *blob).map(drop)
         })
     }
 

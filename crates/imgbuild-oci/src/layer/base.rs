@@ -10,9 +10,9 @@ use crate::content::FileRange;
 use crate::digest::{Digest, DigestReader};
 use crate::error::{Error, Result};
 use crate::filesystem::BlobFacts;
+use crate::parallel;
 use crate::selection::SelectedLayer;
 use crate::source::{Source, SourceError};
-use crate::turns::run_in_turn;
 
 /// How many layers are fetched at a time.
 const PARALLEL_LAYERS: usize = 4;
@@ -112,9 +112,7 @@ pub(crate) fn bring<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
         LayerBytes::Remote { content, digest } => Some((content, *digest)),
         LayerBytes::Tar { .. } | LayerBytes::Blob { .. } => None,
     });
-    let far: Vec<_> = far.collect();
-    run_in_turn(PARALLEL_LAYERS.min(far.len()), far.len(), |turn| {
-        let (content, digest) = far[turn];
+    parallel::for_each(PARALLEL_LAYERS, far, |(content, digest), _| {
         let prepared = content.prepare();
         prepared.map_err(|source| Error::Blob { digest, source })
     })

@@ -6,7 +6,7 @@ use super::Layer;
 use crate::changeset::Changeset;
 use crate::error::Result;
 use crate::monitor::{Monitor, Progress};
-use crate::turns::run_in_turn;
+use crate::parallel;
 
 /// How many layers are begun before others because they tell of them.
 const MAX_FIRST: usize = 2;
@@ -37,7 +37,7 @@ pub(super) fn build_all<P: Send>(
         .map(|(index, probe)| (index, Mutex::new(probe)))
         .collect();
     let results: Mutex<Vec<Option<Layer>>> = Mutex::new(vec![None; changesets.len()]);
-    run_in_turn(threads.min(changesets.len()), order.len(), |turn| {
+    parallel::for_each(threads, 0..order.len(), |turn, _| {
         let (index, ref probe) = order[turn];
         let probe = probe.lock().expect("no holder of the lock panics").take();
         let layer = build(Arc::clone(&changesets[index]), probe)?;

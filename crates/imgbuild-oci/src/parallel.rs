@@ -1,0 +1,248 @@
+//! Threads that take items from one queue, for everything that is done for
+//! several items at a time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread;
+
+/// Items that wait for a thread. It ends when it is empty and nothing can add
+/// to it any more, or when an item failed.
+#[derive(Debug)]
+pub struct Queue<T> {
+    state: Mutex<QueueState<T>>,
+    changed: Condvar,
+    is_stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct QueueState<T> {
+    waiting: VecDeque<T>,
+    /// The number of threads that may still add items.
+    producers: usize,
+}
+
+/// A thread that may add items, until this is dropped: also when it panics.
+struct Producer<'a, T>(&'a Queue<T>);
+
+/// Calls `work` with every item, on at most `threads` threads and at least
+/// one, in any order. `work` may add items.
+///
+/// # Errors
+///
+/// The first failure. Items that wait then are left, and [`Queue::stopped`]
+/// becomes true for those under way.
+pub fn for_each<T: Send, E: Send>(
+    threads: usize,
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T, &Queue<T>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let queue = Queue::new(items.into_iter().collect());
+    let others = threads.min(queue.lock().waiting.len()).saturating_sub(1);
+    let failure = Mutex::new(None);
+
+    thread::scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|| queue.run(&work, &failure));
+        }
+        queue.run(&work, &failure);
+    });
+    into_result(failure)
+}
+
+/// Runs `produce`, which adds items, and calls `work` with every item
+/// meanwhile, on `threads` other threads. Returns when both have ended, with
+/// the result of each.
+///
+/// A failed item ends the queue, not `produce`.
+pub fn with_workers<T: Send, E: Send, R>(
+    threads: usize,
+    work: impl Fn(T, &Queue<T>) -> Result<(), E> + Sync,
+    produce: impl FnOnce(&Queue<T>) -> R,
+) -> (R, Result<(), E>) {
+    let queue = Queue::new(VecDeque::new());
+    let failure = Mutex::new(None);
+
+    let produced = thread::scope(|scope| {
+        let _producer = queue.producer(&mut queue.lock());
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| queue.run(&work, &failure));
+        }
+        produce(&queue)
+    });
+    (produced, into_result(failure))
+}
+
+fn into_result<E>(failure: Mutex<Option<E>>) -> Result<(), E> {
+    let failure = failure.into_inner().expect("no holder of the lock panics");
+    failure.map_or(Ok(()), Err)
+}
+
+impl<T> Queue<T> {
+    fn new(waiting: VecDeque<T>) -> Self {
+        Self {
+            state: Mutex::new(QueueState {
+                waiting,
+                producers: 0,
+            }),
+            changed: Condvar::new(),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds an item; without effect after [`Queue::stop`].
+    pub fn add(&self, item: T) {
+        self.lock().waiting.push_back(item);
+        self.changed.notify_one();
+    }
+
+    /// Ends the queue: items that wait are left.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        // A thread that has just looked must be waiting when it is notified.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Returns the flag that is true after [`Queue::stop`].
+    #[must_use]
+    pub fn stopped(&self) -> &AtomicBool {
+        &self.is_stopped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
+        self.state.lock().expect("no holder of the lock panics")
+    }
+
+    fn producer(&self, state: &mut QueueState<T>) -> Producer<'_, T> {
+        state.producers += 1;
+        Producer(self)
+    }
+
+    /// Works until the queue ends.
+    fn run<E>(&self, work: &impl Fn(T, &Self) -> Result<(), E>, failure: &Mutex<Option<E>>) {
+        while let Some((item, _producer)) = self.take() {
+            if let Err(error) = work(item, self) {
+                let mut failure = failure.lock().expect("no holder of the lock panics");
+                // Before the queue stops, so that an item that fails because of
+                // that comes second.
+                failure.get_or_insert(error);
+                self.stop();
+            }
+        }
+    }
+
+    /// Takes an item; waits for one while some thread may add it.
+    fn take(&self) -> Option<(T, Producer<'_, T>)> {
+        let is_open = |state: &mut QueueState<T>| {
+            !self.is_stopped.load(Ordering::Relaxed)
+                && state.waiting.is_empty()
+                && state.producers > 0
+        };
+        let state = self.changed.wait_while(self.lock(), is_open);
+        let mut state = state.expect("no holder of the lock panics");
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let item = state.waiting.pop_front()?;
+        Some((item, self.producer(&mut state)))
+    }
+}
+
+impl<T> Drop for Producer<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().producers -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn each_item_is_worked_on_once() {
+        for (threads, count) in [(0, 3), (1, 0), (4, 2), (3, 100)] {
+            let done = Mutex::new(Vec::new());
+            let run = for_each(threads, 0..count, |item, _| {
+                done.lock().unwrap().push(item);
+                Ok::<(), ()>(())
+            });
+            assert_eq!(run, Ok(()));
+            let mut done = done.into_inner().unwrap();
+            done.sort_unstable();
+            assert_eq!(done, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_items_that_wait() {
+        let begun = AtomicUsize::new(0);
+        let run = for_each(1, 0..100, |item, _| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if item == 2 { Err(item) } else { Ok(()) }
+        });
+        assert_eq!(run, Err(2));
+        assert_eq!(begun.into_inner(), 3);
+    }
+
+    #[test]
+    fn the_first_failure_is_returned_and_not_one_that_follows_from_it() {
+        let run = for_each(4, 0..4, |item, queue| {
+            if item == 3 {
+                return Err("first");
+            }
+            while !queue.stopped().load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            Err("stopped")
+        });
+        assert_eq!(run, Err("first"));
+    }
+
+    #[test]
+    fn items_that_workers_add_are_worked_on() {
+        for threads in [1, 4] {
+            let sum = AtomicUsize::new(0);
+            let work = |item: usize, queue: &Queue<usize>| {
+                sum.fetch_add(item, Ordering::Relaxed);
+                for below in 1..item {
+                    queue.add(below);
+                }
+                Ok::<(), ()>(())
+            };
+            let (added, run) = with_workers(threads, work, |queue| queue.add(4));
+            assert_eq!((added, run), ((), Ok(())));
+            // 4 adds 3, 2, 1; 3 adds 2, 1; each 2 adds 1.
+            assert_eq!(sum.into_inner(), 4 + 3 + 2 * 2 + 4);
+        }
+    }
+
+    #[test]
+    fn a_failure_does_not_end_what_produces() {
+        let work = |item: usize, _: &Queue<usize>| Err(item);
+        let (produced, run) = with_workers(2, work, |queue| {
+            queue.add(7);
+            while !queue.stopped().load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            queue.add(8);
+            "all"
+        });
+        assert_eq!((produced, run), ("all", Err(7)));
+    }
+
+    #[test]
+    fn a_queue_that_is_stopped_leaves_what_waits() {
+        let work = |_: usize, _: &Queue<usize>| -> Result<(), ()> {
+            unreachable!("stopped before anything was added")
+        };
+        let (_, run) = with_workers(2, work, |queue| {
+            queue.stop();
+            queue.add(1);
+        });
+        assert_eq!(run, Ok(()));
+    }
+}
