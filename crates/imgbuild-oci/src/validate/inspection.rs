@@ -1,12 +1,14 @@
 //! Reads blobs to the end, each once, several at a time.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind, document};
 use crate::digest::{Digest, DigestReader};
+use crate::parallel;
 use crate::source::{BlobReader, Compression, Decompressor, Source, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 
@@ -65,23 +67,17 @@ impl Inspections {
 
 /// Does all jobs on up to `threads` threads.
 pub(super) fn run(source: &Source, jobs: &[Job], threads: usize) -> Inspections {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.extend(inspect(source, job).map(|result| (job.name.clone(), result)));
+    let by_name = Mutex::new(BTreeMap::new());
+    let Ok(()) = parallel::for_each(threads, jobs, |job, _| {
+        if let Some(result) = inspect(source, job) {
+            let mut by_name = by_name.lock().expect("no holder of the lock panics");
+            by_name.insert(job.name.clone(), result);
         }
-        done
-    };
-    let threads = threads.clamp(1, jobs.len().max(1));
-    let by_name = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let results = workers
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("reading a blob never panics"));
-        results.collect()
+        Ok::<(), Infallible>(())
     });
-    Inspections { by_name }
+    Inspections {
+        by_name: by_name.into_inner().expect("no holder of the lock panics"),
+    }
 }
 
 /// Reads one blob; `None` if it is not there.

@@ -7,29 +7,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::parallel::{self, Queue};
 use imgbuild_oci::parcel::ParcelBlob;
 
 use super::blobs::{Blobs, Counts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::monitor::{Fate, check};
 use crate::repository::Repository;
 
 /// Takes blobs that are ready.
 #[derive(Debug)]
-pub struct Ahead {
-    queue: Sender<ParcelBlob>,
+pub struct Ahead<'a> {
+    queue: &'a Queue<ParcelBlob>,
 }
 
-impl Ahead {
+impl Ahead<'_> {
     /// Has a blob sent; returns at once.
     pub fn send(&self, blob: ParcelBlob) {
-        // The threads that take them outlive this queue.
-        drop(self.queue.send(blob));
+        self.queue.add(blob);
     }
 }
 
@@ -48,85 +45,42 @@ pub struct Sent {
 pub fn send_ahead<T, E>(
     repository: &Repository,
     parallel: usize,
-    work: impl FnOnce(&Ahead) -> std::result::Result<T, E>,
+    work: impl FnOnce(&Ahead<'_>) -> std::result::Result<T, E>,
 ) -> (std::result::Result<T, E>, Result<Sent>) {
-    let (queue, blobs) = mpsc::channel();
-    let job = Job {
-        queue: Mutex::new(blobs),
-        blobs: Blobs::new(repository, &[]),
-        repository,
-        taken: Mutex::default(),
-        failure: Mutex::new(None),
-        is_over: AtomicBool::new(false),
-    };
-    let outcome = thread::scope(|scope| {
-        for _ in 0..parallel.max(1) {
-            scope.spawn(|| job.run());
+    let blobs = Blobs::new(repository, &[]);
+    // Without a failure each of them has been sent at the end.
+    let taken = Mutex::new(BTreeSet::new());
+    let send = |blob: ParcelBlob, _: &Queue<ParcelBlob>| {
+        let mut taken = taken.lock().expect("no holder of the lock panics");
+        let is_new = taken.insert(blob.digest);
+        drop(taken);
+        if is_new {
+            send(&blobs, repository, &blob)
+        } else {
+            Ok(())
         }
-        // The queue ends with the work, also if that panics.
-        let ahead = Ahead { queue };
-        let outcome = work(&ahead);
-        job.is_over.store(outcome.is_err(), Ordering::Relaxed);
+    };
+
+    let (outcome, sent) = parallel::with_workers(parallel, send, |queue| {
+        let outcome = work(&Ahead { queue });
+        if outcome.is_err() {
+            queue.stop();
+        }
         outcome
     });
-    let failure = job.failure.into_inner();
-    let sent = match failure.expect("no holder of the lock panics") {
-        Some(error) => Err(error),
-        None => Ok(Sent {
-            digests: job.taken.into_inner().expect("no holder panics"),
-            counts: job.blobs.counts(),
-        }),
-    };
+    let sent = sent.map(|()| Sent {
+        digests: taken.into_inner().expect("no holder of the lock panics"),
+        counts: blobs.counts(),
+    });
     (outcome, sent)
 }
 
-struct Job<'a> {
-    queue: Mutex<Receiver<ParcelBlob>>,
-    blobs: Blobs<'a>,
-    repository: &'a Repository,
-    /// Those that one of the threads has taken; without a failure all are
-    /// there at the end.
-    taken: Mutex<BTreeSet<Digest>>,
-    failure: Mutex<Option<Error>>,
-    /// Whether nobody needs what still waits.
-    is_over: AtomicBool,
-}
-
-impl Job<'_> {
-    fn run(&self) {
-        loop {
-            let next = self.queue.lock().expect("no holder panics").recv();
-            let Ok(blob) = next else {
-                return;
-            };
-            let is_new = self
-                .taken
-                .lock()
-                .expect("no holder panics")
-                .insert(blob.digest);
-            if !is_new || self.has_ended() {
-                continue;
-            }
-            if let Err(error) = self.send(&blob) {
-                let mut failure = self.failure.lock().expect("no holder panics");
-                failure.get_or_insert(error);
-            }
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        let failure = self.failure.lock().expect("no holder panics");
-        failure.is_some() || self.is_over.load(Ordering::Relaxed)
-    }
-
-    fn send(&self, blob: &ParcelBlob) -> Result<()> {
-        check(self.repository.client().monitor())?;
-        match self.blobs.is_there(blob)? {
-            true => {
-                self.blobs.report(blob, Fate::Present);
-                Ok(())
-            }
-            false => self.blobs.upload(blob),
-        }
+fn send(blobs: &Blobs<'_>, repository: &Repository, blob: &ParcelBlob) -> Result<()> {
+    check(repository.client().monitor())?;
+    if blobs.is_there(blob)? {
+        blobs.report(blob, Fate::Present);
+        Ok(())
+    } else {
+        blobs.upload(blob)
     }
 }

@@ -1,10 +1,12 @@
 //! A directory tree, read by several threads and told in one order.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex};
-use std::thread;
+use std::sync::Mutex;
+
+use imgbuild_oci::parallel::{self, Queue};
 
 use super::listing::{Child, list, threads};
 use super::walk::Found;
@@ -15,22 +17,6 @@ pub(super) struct Tree {
     listings: BTreeMap<PathBuf, io::Result<Vec<Child>>>,
 }
 
-/// What the threads share.
-#[derive(Debug, Default)]
-struct Work {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Directories that nobody has taken yet.
-    waiting: Vec<PathBuf>,
-    /// How many directories are waiting or being read.
-    unfinished: usize,
-    listings: BTreeMap<PathBuf, io::Result<Vec<Child>>>,
-}
-
 impl Tree {
     /// Reads everything below `root`.
     ///
@@ -38,21 +24,31 @@ impl Tree {
     ///
     /// When `root` itself cannot be listed.
     pub(super) fn read(root: &Path) -> io::Result<Self> {
-        let work = Work::default();
-        work.add(PathBuf::new(), Ok(list(root, true)?));
-        let has_more = !work.lock().waiting.is_empty();
-        thread::scope(|scope| {
-            for _ in 1..if has_more { threads() } else { 1 } {
-                scope.spawn(|| work.run(root));
+        let listings = Mutex::new(BTreeMap::new());
+        let add = |directory: PathBuf, listing: io::Result<Vec<Child>>| {
+            let below = subdirectories(&directory, &listing);
+            let mut listings = listings.lock().expect("no holder of the lock panics");
+            listings.insert(directory, listing);
+            below
+        };
+        let read = |directory: PathBuf, queue: &Queue<PathBuf>| {
+            // A link that took its place since is not followed.
+            let listing = list(&root.join(&directory), false);
+            for below in add(directory, listing) {
+                queue.add(below);
             }
-            work.run(root);
-        });
-        let state = work
-            .state
-            .into_inner()
-            .expect("no holder of the lock panics");
+            Ok::<(), Infallible>(())
+        };
+
+        let below = add(PathBuf::new(), Ok(list(root, true)?));
+        if !below.is_empty() {
+            let add_all =
+                |queue: &Queue<PathBuf>| below.into_iter().for_each(|path| queue.add(path));
+            let ((), Ok(())) = parallel::with_workers(threads(), read, add_all);
+        }
+        let listings = listings.into_inner();
         Ok(Self {
-            listings: state.listings,
+            listings: listings.expect("no holder of the lock panics"),
         })
     }
 
@@ -89,56 +85,13 @@ impl Tree {
     }
 }
 
-impl Work {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of the lock panics")
-    }
-
-    /// Reads directories until there are none.
-    fn run(&self, root: &Path) {
-        while let Some(directory) = self.next() {
-            // What has become a link since is not followed.
-            let listing = list(&root.join(&directory), false);
-            self.add(directory, listing);
-            self.end_one();
-        }
-    }
-
-    /// Takes a directory; waits while others may still find some.
-    fn next(&self) -> Option<PathBuf> {
-        let mut state = self.lock();
-        loop {
-            if let Some(directory) = state.waiting.pop() {
-                return Some(directory);
-            }
-            if state.unfinished == 0 {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .expect("no holder of the lock panics");
-        }
-    }
-
-    fn add(&self, directory: PathBuf, listing: io::Result<Vec<Child>>) {
-        let below = listing.iter().flatten();
-        let below = below.filter(|child| matches!(child.found, Ok(Found::Directory { .. })));
-        let below: Vec<PathBuf> = below.map(|child| directory.join(&child.name)).collect();
-        let mut state = self.lock();
-        state.unfinished += below.len();
-        state.waiting.extend(below);
-        state.listings.insert(directory, listing);
-        self.changed.notify_all();
-    }
-
-    fn end_one(&self) {
-        let mut state = self.lock();
-        state.unfinished -= 1;
-        if state.unfinished == 0 {
-            self.changed.notify_all();
-        }
-    }
+fn subdirectories(directory: &Path, listing: &io::Result<Vec<Child>>) -> Vec<PathBuf> {
+    listing
+        .iter()
+        .flatten()
+        .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
+        .map(|child| directory.join(&child.name))
+        .collect()
 }
 
 #[cfg(test)]
