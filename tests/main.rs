@@ -40,6 +40,8 @@ mod engine;
 mod flags;
 /// The digests of the fixtures' images.
 mod goldens;
+/// Flags, exit codes and JSON keys, compared with a list of them.
+mod interface;
 /// Directories that hold a release and are none.
 mod levels;
 /// What is unpacked from an image is what was in the release.

@@ -1,0 +1,214 @@
+//! The interface for scripts: flags, exit codes and JSON keys, compared with a
+//! list of those that exist.
+//!
+//! A flag or key that disappears from a snapshot breaks a user's script.
+
+use std::collections::BTreeSet;
+
+use fs_err as fs;
+use imgbuild_testing::FakeRegistry;
+use imgbuild_testing::registry::Behavior;
+use serde_json::Value;
+
+use crate::runs;
+
+const COMMANDS: [&[&str]; 12] = [
+    &[],
+    &["check"],
+    &["validate"],
+    &["copy"],
+    &["index"],
+    &["index", "create"],
+    &["certificates"],
+    &["cache"],
+    &["cache", "info"],
+    &["cache", "prune"],
+    &["cache", "clear"],
+    &["completions"],
+];
+
+/// Objects whose keys are data, not part of the interface.
+const MAPS: [&str; 8] = [
+    "ExposedPorts",
+    "Labels",
+    "Volumes",
+    "annotations",
+    "labels",
+    "autoLabels",
+    "exposedPorts",
+    "volumes",
+];
+
+/// Returns the flags and arguments of a help text, each with its value names.
+fn flags(help: &str) -> String {
+    let usage = help.lines().filter(|line| line.starts_with("Usage: "));
+    let flags = help.lines().filter(|line| {
+        let start = line.trim_start();
+        let is_flag = start.starts_with('-') && line.len() - start.len() <= 6;
+        is_flag || line.starts_with("  <") || line.starts_with("  [")
+    });
+    // A short help has the description in the same line.
+    let names = usage.chain(flags).map(|line| {
+        let line = line.trim();
+        line.split("  ").next().unwrap_or(line)
+    });
+    names.map(|name| format!("  {name}\n")).collect()
+}
+
+/// Adds the path of every key below `value` with the type of its value.
+fn collect_keys(path: &str, value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) if fields.is_empty() => drop(keys.insert(format!("{path}: object"))),
+        Value::Array(values) if values.is_empty() => drop(keys.insert(format!("{path}: array"))),
+        Value::Object(fields) => {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            for (key, value) in fields {
+                let key = if MAPS.contains(&name) { "*" } else { key };
+                collect_keys(&format!("{path}.{key}"), value, keys);
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                collect_keys(&format!("{path}[]"), value, keys);
+            }
+        }
+        Value::Null => drop(keys.insert(format!("{path}: null"))),
+        Value::Bool(_) => drop(keys.insert(format!("{path}: boolean"))),
+        Value::Number(_) => drop(keys.insert(format!("{path}: number"))),
+        Value::String(_) => drop(keys.insert(format!("{path}: string"))),
+    }
+}
+
+fn keys(name: &str, stdout: &str) -> String {
+    let mut keys = BTreeSet::new();
+    let value = serde_json::from_str(stdout).unwrap();
+    collect_keys("", &value, &mut keys);
+    let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
+    format!("{name}\n{lines}")
+}
+
+#[test]
+fn every_flag_is_still_there() {
+    let sandbox = runs::sandbox();
+    let mut all = String::new();
+    for words in COMMANDS {
+        let outcome = sandbox.run(words.iter().chain(&["--help"])).success();
+        all.push_str(&format!("imgbuild {}\n", words.join(" ")));
+        all.push_str(&flags(outcome.stdout_text()));
+    }
+    let help = sandbox.run(["--help"]).success();
+    let (_, codes) = help.stdout_text().split_once("Exit codes:\n").unwrap();
+    let codes = codes.lines().filter_map(|line| {
+        let code = line.strip_prefix("  ")?.split(' ').next()?;
+        code.parse::<u8>().ok()
+    });
+    all.push_str(&format!("exit codes {:?}\n", codes.collect::<Vec<_>>()));
+    insta::assert_snapshot!("flags", all);
+}
+
+#[test]
+fn every_json_key_is_still_there() {
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let name = format!("{}/app:1", registry.name());
+    let sandbox = runs::with_small_release();
+    let run = |words: &[&str], code| {
+        let outcome = sandbox.run(words).exited(code);
+        outcome.stdout_text().to_owned()
+    };
+    let build = |more: &[&str]| {
+        let common = [
+            "--json",
+            "--no-sync",
+            "--runtime=none",
+            "--skeleton=none",
+            "--check=warn",
+            "--cmd=gone",
+            "--exclude=etc",
+            "--exclude=nothing",
+            "--label=a=b",
+            "--annotation=c=d",
+            "--expose=80",
+            "--volume=/data",
+            "--healthcheck=/app/bin/server",
+        ];
+        run(&[more, &common].concat(), 0)
+    };
+    let one = ["--release=release", "--platform=linux/amd64"];
+    let both = [
+        "--release=linux/amd64=release",
+        "--release=linux/arm64=release",
+    ];
+    let push = ["--push", "--update-index"];
+    let tag = format!("--tag={name}");
+    let mut all = keys(
+        "imgbuild --dry-run --json",
+        &build(&[&one[..], &["--dry-run"]].concat()),
+    );
+    all += &keys(
+        "imgbuild --json",
+        &build(&[&one[..], &push, &[&tag, "--output=oci:one"]].concat()),
+    );
+    all += &keys(
+        "imgbuild --dry-run --json, two platforms",
+        &build(&[&both[..], &["--dry-run"]].concat()),
+    );
+    all += &keys(
+        "imgbuild --json, two platforms",
+        &build(&[&both[..], &["--push", &tag, "--output=oci:both"]].concat()),
+    );
+    let refused = [
+        "--release=release",
+        "--kind=tree",
+        "--runtime=none",
+        "--cmd=gone",
+        "--json",
+        "--platform=linux/amd64",
+    ];
+    all += &keys("imgbuild --json, refused by the check", &run(&refused, 1));
+    all += &keys(
+        "imgbuild copy --json",
+        &run(
+            &[
+                "copy",
+                "oci:both",
+                "oci:copy",
+                &format!("docker://{name}"),
+                "--json",
+            ],
+            0,
+        ),
+    );
+    all += &keys(
+        "imgbuild index create --json",
+        &run(
+            &[
+                "index",
+                "create",
+                "oci:index",
+                "oci:both",
+                "-o",
+                &format!("docker://{name}"),
+                "--json",
+            ],
+            0,
+        ),
+    );
+    all += &keys(
+        "imgbuild check --json",
+        &run(
+            &["check", "oci:both", "--platform=linux/amd64", "--json"],
+            1,
+        ),
+    );
+    let blob = runs::names(&sandbox.path("both/blobs/sha256")).remove(0);
+    fs::remove_file(sandbox.path("both/blobs/sha256").join(blob)).unwrap();
+    all += &keys(
+        "imgbuild validate --json",
+        &run(&["validate", "oci:both", "--json"], 1),
+    );
+    all += &keys(
+        "imgbuild cache info --json",
+        &run(&["cache", "info", "--json"], 0),
+    );
+    insta::assert_snapshot!("json_keys", all);
+}
