@@ -228,17 +228,19 @@ impl Ui {
         });
     }
 
-    /// Follows a run that makes `total` layers; `done` counts them.
-    pub(crate) fn follow(&self, progress: Progress<'_>, total: usize, done: &AtomicUsize) {
+    /// Advances the progress of a run.
+    pub(crate) fn follow(&self, progress: Progress) {
         match progress {
             Progress::Read { bytes } => self.advance(Moved::Read, bytes),
             Progress::Written { bytes } => self.advance(Moved::Written, bytes),
-            Progress::Layer(layer) => {
-                let number = done.fetch_add(1, Ordering::Relaxed) + 1;
-                self.status(&layer_line(layer, number, total));
-            }
             _ => {}
         }
+    }
+
+    /// Shows a finished layer of `total`; `done` counts them.
+    pub(crate) fn show_layer(&self, layer: &Layer, total: usize, done: &AtomicUsize) {
+        let number = done.fetch_add(1, Ordering::Relaxed) + 1;
+        self.status(&layer_line(layer, number, total));
     }
 }
 

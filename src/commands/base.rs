@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use imgbuild_oci::cache::Cache;
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::SourceName;

@@ -13,10 +13,9 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use imgbuild_oci::cache::Cache;
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::Destination;
-use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::entry::{DEFAULT_MTIME, Member};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::{Reference, name_from};
 use imgbuild_release::addition::open_additions;

@@ -130,7 +130,7 @@ pub(super) fn deliver(
     for blob in found.parcel.blobs() {
         ui.expect_received(blob.digest, blob.size);
     }
-    let follow = |progress: Progress<'_>| {
+    let follow = |progress: Progress| {
         if let Progress::Written { bytes } = progress {
             ui.advance(Moved::Written, bytes);
         }

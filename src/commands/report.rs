@@ -358,7 +358,7 @@ fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
     ui.result(text.trim_end())
 }
 
-fn member_line(member: &imgbuild_oci::changeset::Member) -> String {
+fn member_line(member: &imgbuild_oci::entry::Member) -> String {
     let entry = &member.entry;
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {

@@ -1,9 +1,7 @@
 //! What a layer holds, in the order of its tar.
 
-use crate::content::Content;
-use crate::entry::{Entry, EntryKind, MAX_ID};
+use crate::entry::{Entry, EntryKind, MAX_ID, Member};
 use crate::error::{Error, Result};
-use crate::path::ImagePath;
 use crate::tar_writer;
 
 /// The entries of one layer, checked and in the order in which they are
@@ -13,37 +11,6 @@ pub struct Changeset {
     name: String,
     members: Vec<Member>,
     tar_size: u64,
-}
-
-/// One entry, with its bytes when it is a file.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// What the tar says.
-    pub entry: Entry,
-    /// The bytes of a file; `None` for everything else.
-    pub content: Option<Content>,
-}
-
-impl Member {
-    /// A file with its content; its size is the content's.
-    #[must_use]
-    pub fn file(path: ImagePath, mode: u32, content: impl Into<Content>) -> Self {
-        let content = content.into();
-        Self {
-            entry: Entry::file(path, content.size(), mode),
-            content: Some(content),
-        }
-    }
-}
-
-impl From<Entry> for Member {
-    /// A directory or a link.
-    fn from(entry: Entry) -> Self {
-        Self {
-            entry,
-            content: None,
-        }
-    }
 }
 
 impl Changeset {
@@ -176,6 +143,7 @@ impl<'a> Checks<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::ImagePath;
 
     fn path(text: &str) -> ImagePath {
         ImagePath::parse(text).unwrap()

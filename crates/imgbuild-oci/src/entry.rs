@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::content::Content;
 use crate::path::ImagePath;
 
 /// The modification time of every entry unless asked otherwise:
@@ -108,6 +109,37 @@ impl Entry {
         match self.kind {
             EntryKind::File { size } => size,
             EntryKind::Directory | EntryKind::Symlink { .. } | EntryKind::Hardlink { .. } => 0,
+        }
+    }
+}
+
+/// One entry, with its bytes when it is a file.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What the tar says.
+    pub entry: Entry,
+    /// The bytes of a file; `None` for everything else.
+    pub content: Option<Content>,
+}
+
+impl Member {
+    /// A file with its content; its size is the content's.
+    #[must_use]
+    pub fn file(path: ImagePath, mode: u32, content: impl Into<Content>) -> Self {
+        let content = content.into();
+        Self {
+            entry: Entry::file(path, content.size(), mode),
+            content: Some(content),
+        }
+    }
+}
+
+impl From<Entry> for Member {
+    /// A directory or a link.
+    fn from(entry: Entry) -> Self {
+        Self {
+            entry,
+            content: None,
         }
     }
 }

@@ -10,8 +10,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::changeset::Member;
-use crate::entry::Entry;
+use crate::entry::{Entry, Member};
 use crate::path::ImagePath;
 use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Called from several threads at once.
 #[derive(Clone, Copy)]
 pub struct Monitor<'a> {
-    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    progress: &'a (dyn Fn(Progress) + Sync),
     interrupted: &'a AtomicBool,
     /// Another reason to stop: others have failed.
     abandoned: Option<&'a AtomicBool>,
@@ -18,14 +18,12 @@ pub struct Monitor<'a> {
 /// One step of a run.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub enum Progress<'a> {
+pub enum Progress {
     /// Bytes of a layer's tar were read.
     Read {
         /// How many.
         bytes: u64,
     },
-    /// A layer is finished: its digest is known.
-    Layer(&'a crate::layer::Layer),
     /// Bytes were written to a destination, or found there.
     Written {
         /// How many.
@@ -36,7 +34,7 @@ pub enum Progress<'a> {
 impl<'a> Monitor<'a> {
     /// Calls `progress` at every step; stops when `interrupted` becomes true.
     #[must_use]
-    pub fn new(progress: &'a (dyn Fn(Progress<'_>) + Sync), interrupted: &'a AtomicBool) -> Self {
+    pub fn new(progress: &'a (dyn Fn(Progress) + Sync), interrupted: &'a AtomicBool) -> Self {
         Self {
             progress,
             interrupted,
@@ -52,7 +50,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    pub(crate) fn report(&self, progress: Progress<'_>) {
+    pub(crate) fn report(&self, progress: Progress) {
         (self.progress)(progress);
     }
 

@@ -6,9 +6,8 @@
 //!
 //! [pax]: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 
-use crate::changeset::Member;
 use crate::content::ContentReader;
-use crate::entry::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind, Member};
 use crate::error::Result;
 
 /// The unit of a tar: headers are one block, contents are padded to blocks.

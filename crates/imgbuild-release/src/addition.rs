@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use crate::error::{Error, Refusal, Result};

@@ -9,9 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imgbuild_oci::blob::BlobContent;
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::layer::Layer;

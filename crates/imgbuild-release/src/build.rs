@@ -2,7 +2,7 @@
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::image::Image;
-use imgbuild_oci::layer::{LayerOptions, build_layers};
+use imgbuild_oci::layer::{Layer, LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
 
 use crate::error::{Error, Result};
@@ -19,12 +19,18 @@ pub struct BuildOptions {
     pub cache: Cache,
 }
 
-/// Makes the layers and assembles the image.
+/// Makes the layers and assembles the image. Hands each layer that is made to
+/// `finished` as soon as its digest is known, from several threads.
 ///
 /// # Errors
 ///
 /// When a file cannot be read or is not as planned, or when interrupted.
-pub fn build(plan: Plan, options: &BuildOptions, monitor: Monitor<'_>) -> Result<Image> {
+pub fn build(
+    plan: Plan,
+    options: &BuildOptions,
+    finished: &(dyn Fn(&Layer) + Sync),
+    monitor: Monitor<'_>,
+) -> Result<Image> {
     let layer_options = LayerOptions {
         compression: plan.compression(),
         threads: options.threads,
@@ -37,7 +43,8 @@ pub fn build(plan: Plan, options: &BuildOptions, monitor: Monitor<'_>) -> Result
         None => Vec::new(),
     };
     let changesets = plan.into_changesets();
-    let built = build_layers(changesets, &layer_options, monitor).map_err(Error::Image)?;
+    let built =
+        build_layers(changesets, &layer_options, finished, monitor).map_err(Error::Image)?;
     layers.extend(built);
     Ok(Image::new(&image_options, layers))
 }

@@ -8,9 +8,8 @@ mod object;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use crate::error::Refusal;

@@ -10,7 +10,7 @@
 
 mod archive;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use crate::error::{Error, Result};

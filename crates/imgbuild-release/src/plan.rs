@@ -7,9 +7,9 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use imgbuild_oci::changeset::{Changeset, Member};
+use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::entry::{Entry, Owner};
+use imgbuild_oci::entry::{Entry, Member, Owner};
 use imgbuild_oci::image::{Configuration, ImageOptions};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;

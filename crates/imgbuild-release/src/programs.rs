@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::Entry;
+use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::{Contents, End, first_bytes};

@@ -15,9 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::Entry;
+use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 

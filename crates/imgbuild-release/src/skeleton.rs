@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::{Entry, MAX_ID, Owner};
+use imgbuild_oci::entry::{Entry, MAX_ID, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 

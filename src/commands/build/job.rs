@@ -170,11 +170,10 @@ impl Job<'_> {
     fn build(&self, plan: Plan, take: Take<'_>, ui: &Ui) -> Result<Image> {
         let total = plan.layers().len();
         let done = AtomicUsize::new(0);
-        let follow = |progress: Progress<'_>| {
-            ui.follow(progress, total, &done);
-            if let Progress::Layer(layer) = progress {
-                take(layer);
-            }
+        let follow = |progress: Progress| ui.follow(progress);
+        let finished = |layer: &Layer| {
+            ui.show_layer(layer, total, &done);
+            take(layer);
         };
         let options = BuildOptions {
             threads: self.threads,
@@ -184,6 +183,7 @@ impl Job<'_> {
         Ok(build(
             plan,
             &options,
+            &finished,
             Monitor::new(&follow, &self.interrupted),
         )?)
     }
@@ -207,8 +207,7 @@ impl Job<'_> {
         ui: &Ui,
     ) -> Result<Written> {
         ui.start_progress(Work::Writing, made.size_at(destination));
-        let done = AtomicUsize::new(0);
-        let follow = |progress: Progress<'_>| ui.follow(progress, 0, &done);
+        let follow = |progress: Progress| ui.follow(progress);
         let options = WriteOptions {
             references: &self.references,
             threads: self.threads,

@@ -12,9 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::{BlobFacts, FileSystem};
-use crate::changeset::Member;
 use crate::content::{Content, FileRange};
-use crate::entry::{Entry, EntryKind, Owner};
+use crate::entry::{Entry, EntryKind, Member, Owner};
 use crate::path::{ImagePath, MAX_PATH_BYTES};
 
 /// The last bytes of every record.

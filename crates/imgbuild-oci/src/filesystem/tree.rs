@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::LayerError;
-use crate::changeset::Member;
 use crate::content::Content;
-use crate::entry::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind, Member};
 use crate::path::{ImagePath, escaped};
 use crate::tar_reader::{TarEntry, TarKind, clean_path};
 

@@ -19,7 +19,8 @@ use crate::pipeline::{Compressor, Stream, with_compressor};
 use crate::tar_writer::{self, TarStream};
 
 /// Finds, or reads, hashes and compresses `changesets`, several at a time, and
-/// returns their layers in the same order.
+/// returns their layers in the same order. Hands each to `finished` as soon as
+/// its digest is known, from several threads.
 ///
 /// # Errors
 ///
@@ -28,6 +29,7 @@ use crate::tar_writer::{self, TarStream};
 pub fn build_layers(
     changesets: Vec<Changeset>,
     options: &LayerOptions,
+    finished: &(dyn Fn(&Layer) + Sync),
     monitor: Monitor<'_>,
 ) -> Result<Vec<Layer>> {
     let threads = options.threads.max(1);
@@ -44,7 +46,7 @@ pub fn build_layers(
         };
         // Only compressed layers are made in more than one way.
         let probe = |changeset: &Changeset| compressor.and_then(|_| reuse.probe(changeset));
-        build_all(changesets, threads, monitor, &probe, &build)
+        build_all(changesets, threads, finished, &probe, &build)
     };
     match options.compression {
         Compression::None => run(None),

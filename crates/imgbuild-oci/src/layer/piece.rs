@@ -3,9 +3,10 @@
 use super::{CHUNK_BYTES, LayerBytes, Place};
 use crate::blob::BlobContent;
 use crate::buffer::AlignedBuffer;
-use crate::changeset::{Changeset, Member};
+use crate::changeset::Changeset;
 use crate::content::{Content, ContentReader};
 use crate::digest::{Digest, DigestWriter};
+use crate::entry::Member;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::tar_writer::{self, TarStream};

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use super::Layer;
 use crate::changeset::Changeset;
 use crate::error::Result;
-use crate::monitor::{Monitor, Progress};
 use crate::parallel;
 
 /// How many layers are begun before others because they tell of them.
@@ -16,7 +15,7 @@ const MAX_FIRST: usize = 2;
 pub(super) fn build_all<P: Send>(
     changesets: Vec<Changeset>,
     threads: usize,
-    monitor: Monitor<'_>,
+    finished: &(dyn Fn(&Layer) + Sync),
     probe: &dyn Fn(&Changeset) -> Option<P>,
     build: &(dyn Fn(Arc<Changeset>, Option<P>) -> Result<Layer> + Sync),
 ) -> Result<Vec<Layer>> {
@@ -41,7 +40,7 @@ pub(super) fn build_all<P: Send>(
         let (index, ref probe) = order[turn];
         let probe = probe.lock().expect("no holder of the lock panics").take();
         let layer = build(Arc::clone(&changesets[index]), probe)?;
-        monitor.report(Progress::Layer(&layer));
+        finished(&layer);
         results.lock().expect("no holder of the lock panics")[index] = Some(layer);
         Ok(())
     })?;

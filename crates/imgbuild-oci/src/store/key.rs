@@ -6,11 +6,11 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::changeset::{Changeset, Member};
+use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::{Content, FileState, HostFile, Timestamp};
 use crate::digest::Digest;
-use crate::entry::EntryKind;
+use crate::entry::{EntryKind, Member};
 
 /// Names the bytes that this program makes of a changeset: the digest of
 /// layers that a test makes at every compression.

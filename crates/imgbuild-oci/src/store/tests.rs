@@ -9,10 +9,11 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::*;
 use crate::cache::{Cache, CacheSource};
-use crate::changeset::{Changeset, Member};
+use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::{Content, HostFile};
 use crate::destination::{Destination, WriteOptions, Written, write_image};
+use crate::entry::Member;
 use crate::error::Error;
 use crate::image::{Configuration, Image, ImageOptions};
 use crate::layer::{Layer, LayerOptions, build_layers};
@@ -92,7 +93,7 @@ impl World {
                 reads_contents: self.reads_contents,
             },
         };
-        let layers = build_layers(vec![changeset], &options, Monitor::silent()).unwrap();
+        let layers = build_layers(vec![changeset], &options, &|_| {}, Monitor::silent()).unwrap();
         layers.into_iter().next().unwrap()
     }
 
@@ -133,7 +134,7 @@ impl World {
                 reads_contents: self.reads_contents,
             },
         };
-        let built = build_layers(vec![changeset], &options, Monitor::silent());
+        let built = build_layers(vec![changeset], &options, &|_| {}, Monitor::silent());
         fs::remove_dir_all(self.path("release")).unwrap();
         fs::rename(hidden, self.path("release")).unwrap();
         built.is_ok()
@@ -707,11 +708,12 @@ fn progress_tells_of_layers_that_are_found_too() {
     let world = World::new(GZIP);
     world.build();
     let (read, layers) = (Mutex::new(0), Mutex::new(0));
-    let follow = |progress: Progress<'_>| match progress {
-        Progress::Read { bytes } => *read.lock().unwrap() += bytes,
-        Progress::Layer(_) => *layers.lock().unwrap() += 1,
-        _ => {}
+    let follow = |progress: Progress| {
+        if let Progress::Read { bytes } = progress {
+            *read.lock().unwrap() += bytes;
+        }
     };
+    let finished = |_: &Layer| *layers.lock().unwrap() += 1;
     let never = AtomicBool::new(false);
     let options = LayerOptions {
         compression: world.compression,
@@ -724,7 +726,8 @@ fn progress_tells_of_layers_that_are_found_too() {
     };
     let changeset = world.changeset();
     let size = changeset.tar_size();
-    build_layers(vec![changeset], &options, Monitor::new(&follow, &never)).unwrap();
+    let monitor = Monitor::new(&follow, &never);
+    build_layers(vec![changeset], &options, &finished, monitor).unwrap();
     assert_eq!((*read.lock().unwrap(), *layers.lock().unwrap()), (size, 1));
 }
 

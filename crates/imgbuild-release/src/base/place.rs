@@ -1,7 +1,6 @@
 //! Where members land on a base image.
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use super::Base;

@@ -37,7 +37,7 @@ fn base(members: Vec<Member>) -> (tempfile::TempDir, Base) {
         scratch: directory.path().to_path_buf(),
         cache: Cache::default(),
     };
-    let layers = build_layers(vec![changeset], &options, Monitor::silent()).unwrap();
+    let layers = build_layers(vec![changeset], &options, &|_| {}, Monitor::silent()).unwrap();
     let options = ImageOptions {
         platform: Platform::from_parts("linux", "amd64", None),
         created: "1970-01-01T00:00:01Z".to_owned(),

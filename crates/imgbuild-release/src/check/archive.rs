@@ -6,9 +6,8 @@
 
 use std::io::Read;
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 

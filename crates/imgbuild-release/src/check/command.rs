@@ -1,8 +1,7 @@
 //! Does the command start? The way of the kernel, from the configuration to
 //! the program: `PATH`, links, rights, the first line of scripts.
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::identity::{EXECUTE, READ};

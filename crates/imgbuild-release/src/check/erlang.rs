@@ -10,7 +10,7 @@
 
 mod files;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use super::subject::Subject;

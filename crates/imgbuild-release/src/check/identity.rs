@@ -1,7 +1,6 @@
 //! Whom containers run as, and what they may do.
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::Entry;
+use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::{Contents, first_bytes};

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
 use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::platform::Platform;

@@ -3,9 +3,8 @@
 
 mod text;
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;

@@ -1,7 +1,6 @@
 //! Each rule on the smallest image that breaks it, and on one that does not.
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::{Entry, EntryKind, Owner};
+use imgbuild_oci::entry::{Entry, EntryKind, Member, Owner};
 use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;

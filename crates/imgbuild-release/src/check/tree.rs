@@ -1,7 +1,6 @@
 //! What lies where: links, rights, names.
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::command::{forbidden, is_below};

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::is_executable;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::Entry;
+use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::{NoteKey, Store};
 

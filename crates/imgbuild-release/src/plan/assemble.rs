@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgbuild_oci::changeset::{Changeset, Member};
+use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::{PlanOptions, PlannedLayer};

@@ -1,8 +1,7 @@
 //! A plan as data for people and programs.
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::{EntryKind, Owner};
+use imgbuild_oci::entry::{EntryKind, Member, Owner};
 use imgbuild_oci::path::escaped;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};

@@ -7,8 +7,7 @@
 
 use std::path::Path;
 
-use imgbuild_oci::changeset::Member;
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use super::Programs;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::Serialize;
 
-use imgbuild_oci::changeset::Member;
+use imgbuild_oci::entry::Member;
 
 use super::Selection;
 use crate::error::{Error, Result};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::{Content, HostFile};
-use imgbuild_oci::entry::Entry;
+use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;
 
 use super::{

@@ -78,7 +78,8 @@ fn the_layer_format_names_the_bytes_that_are_made() {
             scratch: directory.path().to_path_buf(),
             cache: Cache::default(),
         };
-        let layers = build_layers(vec![everything()], &options, Monitor::silent()).unwrap();
+        let layers =
+            build_layers(vec![everything()], &options, &|_| {}, Monitor::silent()).unwrap();
         feed.bytes(layers[0].digest().as_bytes());
     }
     assert_eq!(

@@ -4,9 +4,8 @@
 //! answers are remembered: a rebuild reads those again in whose group a file
 //! has changed.
 
-use imgbuild_oci::changeset::Member;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
