@@ -11,8 +11,10 @@ use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
-use imgbuild_release::error::{Error as ReleaseError, Refusal};
+use imgbuild_release::error::Error as ReleaseError;
 use imgbuild_release::locale::LocaleError;
+use imgbuild_release::programs::ProgramsError;
+use imgbuild_release::refusal::Refusal;
 use imgbuild_release::warning::Warning;
 
 /// What kind of failure it is, which decides the exit code.
@@ -268,7 +270,7 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::NoCommand { .. } => hint(
             "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
         ),
-        ReleaseError::MissingPrograms { .. } => hint(
+        ReleaseError::Programs(ProgramsError::Missing(_)) => hint(
             "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`",
         ),
         ReleaseError::NoStartData { .. } => {
@@ -283,17 +285,17 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::UnknownBaseUser { .. } => hint(
             "run as another user with `--user`, as `--user 1000:1000`, or as root with `--no-user`; or take a base image that knows its user",
         ),
-        ReleaseError::UnknownUser { .. } => {
+        ReleaseError::UnknownUser(_) => {
             hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
         }
         ReleaseError::MissingLibraries { .. } => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
         ),
         ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
-        ReleaseError::Locale(_) => hint(
+        ReleaseError::Locale(LocaleError::Archive { .. }) => hint(
             "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
         ),
-        ReleaseError::Refused { refusals } => refusal_hints(refusals),
+        ReleaseError::Refused(refusals) => refusal_hints(&refusals.0),
         ReleaseError::TooManyLayers { .. } => {
             hint("allow more with `--max-layers`, or take a base image with fewer")
         }

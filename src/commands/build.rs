@@ -335,7 +335,7 @@ fn gather(
     let (base, pin) = base::open(&request, supply)?.unzip();
     if let Some(base) = &base {
         release = release.onto(base)?;
-        additions = base.place(additions)?;
+        additions = base.place(additions).map_err(Error::Refused)?;
     }
     let mut certificates = None;
     if !arguments.cacert.is_empty() {

@@ -1,16 +1,16 @@
 //! Further files and directories that the user puts into an image.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fs_err as fs;
-use imgbuild_oci::content::{Content, FileState, HostFile};
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use crate::error::{Error, Refusal, Result};
-use crate::release::{Found, image_mode, image_path, refuse_file, walk};
+use crate::error::Result;
+use crate::host_file::{found_member, image_path};
+use crate::refusal::{Refusal, Refusals};
+use crate::walk::{look_at, walk};
 
 /// One file or directory of the host, with its place in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +24,13 @@ pub struct Addition {
     pub mode: Option<u32>,
 }
 
-/// Looks at all additions.
+/// Opens all additions.
 ///
 /// # Errors
 ///
-/// When a source is not there, a destination is not absolute, or with every
-/// path that cannot go into an image; set-id files of other users than root
-/// only go in when `allows_set_id`.
+/// When a source does not exist or a destination is not absolute, and with
+/// every path that cannot go into an image; set-id files of other users than
+/// root are included only if `allows_set_id`.
 pub fn open_additions(
     additions: &[Addition],
     allows_set_id: bool,
@@ -39,125 +39,76 @@ pub fn open_additions(
     let mut members = Vec::new();
     let mut refusals = Vec::new();
     for addition in additions {
-        let metadata = fs::metadata(&addition.source).map_err(Error::File)?;
-        let mut destination = ImagePath::parse(&addition.destination).map_err(Error::Path)?;
-        let first = members.len();
-        // A mode that the user gives is what the user wants.
-        let allows_set_id = allows_set_id || addition.mode.is_some();
-        if metadata.is_dir() {
-            let mut directory = Directory {
-                source: &addition.source,
-                destination,
-                allows_set_id,
-                members: &mut members,
-                refusals: &mut refusals,
-            };
-            directory.add()?;
-        } else if metadata.is_file() {
-            let is_directory = addition.destination.ends_with('/');
-            if let (true, Some(name)) = (is_directory, addition.source.file_name()) {
-                destination = destination.join(name.as_bytes()).map_err(Error::Path)?;
+        for member in open_addition(addition, allows_set_id)? {
+            match member {
+                Ok(mut member) => {
+                    member.entry.mtime = mtime;
+                    members.push(member);
+                }
+                Err(refusal) => refusals.push(refusal),
             }
-            let host = HostFile {
-                path: addition.source.clone(),
-                state: FileState::of(&metadata),
-            };
-            let owner = (metadata.uid(), metadata.gid());
-            match refuse_file(&host, owner, allows_set_id) {
-                Some(refusal) => refusals.push(refusal),
-                None => members.push(file(destination, host)),
-            }
-        } else {
-            let path = addition.source.clone();
-            let what = "neither a file nor a directory";
-            refusals.push(Refusal::Special { path, what });
         }
-        for member in &mut members[first..] {
-            member.entry.mtime = mtime;
-            let is_file = matches!(member.entry.kind, EntryKind::File { .. });
-            if let (true, Some(mode)) = (is_file, addition.mode) {
+    }
+    Refusals::check(refusals)?;
+    Ok(members)
+}
+
+fn open_addition(
+    addition: &Addition,
+    allows_set_id: bool,
+) -> Result<Vec<std::result::Result<Member, Refusal>>> {
+    let source = &addition.source;
+    // A mode that the user gives is what the user wants.
+    let allows_set_id = allows_set_id || addition.mode.is_some();
+    let is_directory = fs::metadata(source)?.is_dir();
+    let mut destination = ImagePath::parse(&addition.destination)?;
+
+    let mut members = Vec::new();
+    if is_directory {
+        if !destination.is_root() {
+            members.push(Ok(Entry::directory(destination.clone()).into()));
+        }
+        walk(source, &mut |relative, found| {
+            let host = source.join(relative);
+            members.push(match image_path(&destination, relative) {
+                Ok(path) => found_member(path, host, found, allows_set_id),
+                Err(reason) => Err(Refusal::Name { path: host, reason }),
+            });
+        })?;
+    } else {
+        if addition.destination.ends_with('/')
+            && let Some(name) = source.file_name()
+        {
+            destination = destination.join(name.as_bytes())?;
+        }
+        // A link at the top is followed.
+        let found = look_at(&fs::canonicalize(source)?);
+        members.push(found_member(
+            destination,
+            source.clone(),
+            found,
+            allows_set_id,
+        ));
+    }
+
+    if let Some(mode) = addition.mode {
+        for member in members.iter_mut().flatten() {
+            if matches!(member.entry.kind, EntryKind::File { .. }) {
                 member.entry.mode = mode;
             }
         }
     }
-    match refusals.is_empty() {
-        true => Ok(members),
-        false => Err(Error::Refused { refusals }),
-    }
-}
-
-/// A file of the host at its place in the image.
-fn file(path: ImagePath, host: HostFile) -> Member {
-    let entry = Entry::file(path, host.state.size, image_mode(host.state.mode));
-    Member {
-        entry,
-        content: Some(Content::File(host)),
-    }
-}
-
-/// A directory whose content is added.
-struct Directory<'a> {
-    source: &'a Path,
-    destination: ImagePath,
-    allows_set_id: bool,
-    members: &'a mut Vec<Member>,
-    refusals: &'a mut Vec<Refusal>,
-}
-
-impl Directory<'_> {
-    fn add(&mut self) -> Result<()> {
-        if !self.destination.is_root() {
-            let entry = Entry::directory(self.destination.clone());
-            self.members.push(entry.into());
-        }
-        let source = self.source;
-        walk(
-            source,
-            &mut |relative, found| match image_path(&self.destination, relative) {
-                Ok(path) => self.take(path, source.join(relative), found),
-                Err(reason) => self.refusals.push(Refusal::Name {
-                    path: source.join(relative),
-                    reason,
-                }),
-            },
-        )
-        .map_err(Error::File)
-    }
-
-    fn take(&mut self, path: ImagePath, host: PathBuf, found: std::io::Result<Found>) {
-        match found {
-            Ok(Found::Directory { mode }) => {
-                let mut entry = Entry::directory(path);
-                entry.mode |= mode & 0o7000;
-                self.members.push(entry.into());
-            }
-            Ok(Found::Symlink { target }) => {
-                self.members.push(Entry::symlink(path, target).into());
-            }
-            Ok(Found::File { state, owner, .. }) => {
-                let host = HostFile { path: host, state };
-                match refuse_file(&host, owner, self.allows_set_id) {
-                    Some(refusal) => self.refusals.push(refusal),
-                    None => self.members.push(file(path, host)),
-                }
-            }
-            Ok(Found::Special(what)) => {
-                self.refusals.push(Refusal::Special { path: host, what });
-            }
-            Err(cause) => self
-                .refusals
-                .push(Refusal::Unreadable { path: host, cause }),
-        }
-    }
+    Ok(members)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use imgbuild_testing::Tree;
 
     use super::*;
+    use crate::error::Error;
 
     fn release() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -239,12 +190,12 @@ mod tests {
         let more = "fifo pipe\n0644 file .wh.x \"\"";
         Tree::parse(more).unwrap().write_to(release.path()).unwrap();
         let error = open(release.path().to_path_buf(), "/srv", None).unwrap_err();
-        let Error::Refused { refusals } = error else {
+        let Error::Refused(Refusals(refusals)) = error else {
             panic!("{error}");
         };
         assert_eq!(refusals.len(), 2, "{refusals:?}");
         let error = open(release.path().join("pipe"), "/x", None).unwrap_err();
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(matches!(error, Error::Refused(_)), "{error}");
         assert!(open(release.path().join("gone"), "/x", None).is_err());
         assert!(open(release.path().join("data"), "x", None).is_err());
     }

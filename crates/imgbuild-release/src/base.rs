@@ -22,7 +22,6 @@ use imgbuild_oci::store::Store;
 use serde_json::Value;
 
 use crate::contents::Contents;
-use crate::error::{Error, Result};
 
 mod configuration;
 mod place;
@@ -218,7 +217,11 @@ impl Base {
     }
 
     /// Opens its layers to be written.
-    pub(crate) fn open_layers(&self) -> Result<Vec<Layer>> {
+    ///
+    /// # Errors
+    ///
+    /// When a layer is not in the source.
+    pub(crate) fn open_layers(&self) -> imgbuild_oci::error::Result<Vec<Layer>> {
         let facts = self.files.as_ref().map(FileSystem::blobs);
         let open = |(index, layer): (usize, &SelectedLayer)| {
             let facts = facts.and_then(|facts| facts.get(index)).copied();
@@ -227,9 +230,7 @@ impl Base {
                 None => Layer::of_base(&self.source, layer, facts, "base"),
             }
         };
-        let layers = self.image.layers.iter().enumerate().map(open);
-        let layers = layers.collect::<std::result::Result<_, _>>();
-        layers.map_err(Error::Image)
+        self.image.layers.iter().enumerate().map(open).collect()
     }
 }
 

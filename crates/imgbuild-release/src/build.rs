@@ -5,7 +5,7 @@ use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::{Layer, LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::Plan;
 
 /// How a plan is executed; nothing of it changes a byte of the image.
@@ -43,8 +43,7 @@ pub fn build(
         None => Vec::new(),
     };
     let changesets = plan.into_changesets();
-    let built =
-        build_layers(changesets, &layer_options, finished, monitor).map_err(Error::Image)?;
+    let built = build_layers(changesets, &layer_options, finished, monitor)?;
     layers.extend(built);
     Ok(Image::new(&image_options, layers))
 }

@@ -21,9 +21,10 @@ use crate::contents::{Contents, first_bytes};
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Rule};
+use crate::host_file::file_member;
 use crate::locale;
 use crate::programs::{Brought, Programs};
-use crate::release::{Kind, Release, file_member};
+use crate::release::{Kind, Release};
 use crate::runtime::{
     Bindings, ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
 };
@@ -196,7 +197,7 @@ fn programs(
             }
         }
     }
-    programs.finish()
+    Ok(programs.finish()?)
 }
 
 fn runtime(
@@ -228,7 +229,7 @@ fn runtime(
         working_directory: (release.kind() != Kind::Cargo).then(|| release.prefix().clone()),
         image_only: (!options.brings_runtime).then(|| image_only(contents)),
     };
-    let runtime = Runtime::resolve(objects, lookup, &runtime_options).map_err(Error::Runtime)?;
+    let runtime = Runtime::resolve(objects, lookup, &runtime_options)?;
     let is_asked = |library: &&MissingLibrary| library.needed_by.is_none();
     let asked: Vec<String> = runtime.missing.iter().filter(is_asked).map(asked).collect();
     match asked.is_empty() {

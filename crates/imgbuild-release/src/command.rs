@@ -204,10 +204,10 @@ pub(crate) fn resolve(
         return Ok(Vec::new());
     };
     let path = match command.starts_with('/') {
-        true => ImagePath::parse(command).map_err(Error::Path)?,
+        true => ImagePath::parse(command)?,
         false => {
-            let direct = prefix.join(command).map_err(Error::Path)?;
-            let in_bin = prefix.join(format!("bin/{command}")).map_err(Error::Path)?;
+            let direct = prefix.join(command)?;
+            let in_bin = prefix.join(format!("bin/{command}"))?;
             let system = contents.base_path().unwrap_or(SYSTEM_PATH).split(':');
             let system = system.filter_map(|at| ImagePath::parse(format!("{at}/{command}")).ok());
             let mut others = [in_bin].into_iter().chain(system);
@@ -227,7 +227,7 @@ pub(crate) fn resolve(
 /// `bin/server` as Phoenix makes it, else the release's own script. It is no
 /// entrypoint, so that a container can be told to run another of its scripts.
 fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>> {
-    let server = release.prefix().join("bin/server").map_err(Error::Path)?;
+    let server = release.prefix().join("bin/server")?;
     let can_run = |path: &ImagePath| {
         let file = contents.file(path);
         file.is_some_and(|file| is_executable(&file.entry))
@@ -236,7 +236,7 @@ fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>
         return Ok(vec![server.to_string()]);
     }
     let own = format!("bin/{}", release.name());
-    let own = release.prefix().join(own).map_err(Error::Path)?;
+    let own = release.prefix().join(own)?;
     if !can_run(&own) {
         let candidates = Vec::new();
         return Err(Error::NoCommand { candidates });
@@ -250,7 +250,7 @@ fn mix_command(release: &Release, contents: &Contents<'_>) -> Result<Vec<String>
 
 /// Returns the `PATH` that containers start with, unless the user gives one.
 pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
-    let bin = release.prefix().join("bin").map_err(Error::Path)?;
+    let bin = release.prefix().join("bin")?;
     let path = contents.base_path().unwrap_or(SYSTEM_PATH);
     let has_bin = || {
         path.split(':')

@@ -6,7 +6,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
-use crate::error::Refusal;
+use crate::refusal::Refusal;
 
 /// How many links are followed before they count as a loop: the kernel's own
 /// limit (path_resolution(7)).

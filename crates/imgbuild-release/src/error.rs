@@ -1,21 +1,18 @@
 //! Why there is no plan, or no image.
 
-use std::fmt;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use imgbuild_oci::path::{ImagePath, ParseImagePathError, escaped};
+use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
 use crate::base::BaseError;
 use crate::certificates::CertificateError;
 use crate::locale::LocaleError;
 use crate::pattern::PatternError;
-use crate::release::{BootProblem, Kind};
+use crate::programs::ProgramsError;
+use crate::refusal::{Lines, Refusals, quoted};
 use crate::runtime::RuntimeError;
-
-/// How many problems a message shows; the rest is counted.
-const MAX_SHOWN: usize = 20;
+use crate::skeleton::UnknownUser;
 
 /// What can fail between a release and its image.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +20,7 @@ const MAX_SHOWN: usize = 20;
 pub enum Error {
     /// A call on a file failed; the cause names the call and the file.
     #[error(transparent)]
-    File(io::Error),
+    File(#[from] io::Error),
 
     /// There is nothing at the release's path.
     #[error("there is no release at `{}`", path.display())]
@@ -43,13 +40,13 @@ pub enum Error {
     #[error(
         "`{}` is not a release of the kind `{kind}`, but the directory of {}",
         path.display(),
-        paths(places)
+        quoted(&shown(places))
     )]
     WrongLevel {
         /// The path as given.
         path: PathBuf,
         /// What made them.
-        kind: Kind,
+        kind: &'static str,
         /// Where they lie.
         places: Vec<PathBuf>,
     },
@@ -78,16 +75,16 @@ pub enum Error {
     },
 
     /// A release whose start needs a shell is to start without one.
-    #[error("the release cannot start without a shell{}", Shown(problems))]
+    #[error("the release cannot start without a shell{}", Lines(problems))]
     NoDirectBoot {
         /// Everything that only a shell could do.
-        problems: Vec<BootProblem>,
+        problems: Vec<String>,
     },
 
     /// A program that was asked for is not in the release.
     #[error(
         "the release has no executable called `{name}` (it has: {})",
-        list(known)
+        quoted(known)
     )]
     UnknownBinary {
         /// The name asked for.
@@ -97,11 +94,8 @@ pub enum Error {
     },
 
     /// Paths that cannot go into an image, all of them.
-    #[error("cannot package the release{}", Shown(refusals))]
-    Refused {
-        /// Each path with its reason.
-        refusals: Vec<Refusal>,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refusals),
 
     /// Nothing says what a container should run.
     #[error("cannot tell what the image should run{}", candidates_text(candidates))]
@@ -119,53 +113,41 @@ pub enum Error {
         reason: String,
     },
 
-    /// A user name that the image does not know.
-    #[error(
-        "the image has no user or group called `{name}` (known: {})",
-        list(known)
-    )]
-    UnknownUser {
-        /// The name as given.
-        name: String,
-        /// The names in the image's passwd or group file.
-        known: Vec<String>,
-    },
+    /// A user name that the image does not have.
+    #[error(transparent)]
+    UnknownUser(#[from] UnknownUser),
 
     /// The base image names a user that it does not have.
     #[error(
-        "the base image runs as `{user}`, and its passwd and group files have no `{name}` (known: {})",
-        list(known)
+        "the base image runs as `{user}`, and its passwd and group files have no `{}` (known: {})",
+        unknown.name,
+        quoted(&unknown.known)
     )]
     UnknownBaseUser {
-        /// What the base image says.
+        /// The user of the base image's configuration.
         user: String,
-        /// The name of it that is unknown.
-        name: String,
-        /// The names in its passwd or group file.
-        known: Vec<String>,
+        /// The part of it that is unknown.
+        unknown: UnknownUser,
     },
 
     /// Libraries that are asked for, and that are nowhere.
-    #[error("libraries that the image needs were not found{}", Shown(missing))]
+    #[error("libraries that the image needs were not found{}", Lines(missing))]
     MissingLibraries {
         /// Each library with where it was looked for.
         missing: Vec<String>,
     },
 
-    /// Programs that are asked for, and that are nowhere.
-    #[error("programs that the image needs were not found{}", Shown(problems))]
-    MissingPrograms {
-        /// Each program with who needs it.
-        problems: Vec<ProgramProblem>,
-    },
+    /// Programs and files of the host cannot be included.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
 
     /// A locale that is asked for cannot be brought.
     #[error(transparent)]
-    Locale(LocaleError),
+    Locale(#[from] LocaleError),
 
     /// The runtime closure could not be computed.
     #[error(transparent)]
-    Runtime(RuntimeError),
+    Runtime(#[from] RuntimeError),
 
     /// The base image leaves no room for a layer.
     #[error("the base image has {base} layers, and the image may have {limit}")]
@@ -187,185 +169,34 @@ pub enum Error {
 
     /// A CA bundle cannot be used.
     #[error(transparent)]
-    Certificates(CertificateError),
+    Certificates(#[from] CertificateError),
 
     /// A pattern cannot be used.
     #[error(transparent)]
-    Pattern(PatternError),
+    Pattern(#[from] PatternError),
 
     /// A path cannot be one in an image.
     #[error(transparent)]
-    Path(ParseImagePathError),
+    Path(#[from] ParseImagePathError),
 
     /// Layers could not be made.
     #[error(transparent)]
-    Image(imgbuild_oci::error::Error),
+    Image(#[from] imgbuild_oci::error::Error),
 }
 
 /// The result of everything in this crate that can fail as [`Error`] says.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A path that cannot go into an image, and why.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// A socket, FIFO or device.
-    Special {
-        /// The path on the host.
-        path: PathBuf,
-        /// What it is, with its article.
-        what: &'static str,
-    },
-    /// It cannot be read.
-    Unreadable {
-        /// The path on the host.
-        path: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
-    /// Its name or path cannot be in an image.
-    Name {
-        /// The path on the host.
-        path: PathBuf,
-        /// The rule that it breaks.
-        reason: String,
-    },
-    /// A set-id file that would become root's.
-    SetId {
-        /// The path on the host.
-        path: PathBuf,
-        /// The user and group that own it.
-        owner: (u32, u32),
-    },
-    /// Two sources for one path of the image.
-    TwoSources {
-        /// The path in the image.
-        path: ImagePath,
-        /// Where its content would come from.
-        sources: [String; 2],
-    },
-    /// A path below something that is not a directory.
-    BelowAFile {
-        /// The path in the image.
-        path: ImagePath,
-        /// What is no directory.
-        parent: ImagePath,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Special { path, what } => write!(
-                formatter,
-                "`{}` is {what}; images can hold files, directories and symbolic links",
-                shown(path)
-            ),
-            Self::Unreadable { path, cause } => {
-                write!(formatter, "`{}` cannot be read: {cause}", shown(path))
-            }
-            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", shown(path)),
-            Self::SetId {
-                path,
-                owner: (uid, gid),
-            } => write!(
-                formatter,
-                "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
-                shown(path)
-            ),
-            Self::TwoSources {
-                path,
-                sources: [first, second],
-            } => write!(formatter, "`{path}` has two sources: {first} and {second}"),
-            Self::BelowAFile { path, parent } => {
-                write!(
-                    formatter,
-                    "`{path}` lies below `{parent}`, which is not a directory"
-                )
-            }
-        }
-    }
-}
-
-/// A program that was asked for, and that is nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProgramProblem {
-    /// The user asked for it.
-    Asked {
-        /// The name or path.
-        name: String,
-        /// The directories that a name was looked for in.
-        searched: Vec<String>,
-    },
-    /// The user asked for files that are no program.
-    Data {
-        /// Where they should be.
-        path: &'static str,
-    },
-}
-
-impl fmt::Display for ProgramProblem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asked { name, .. } if name.contains('/') => {
-                write!(formatter, "`{name}`, asked for, is no executable file")
-            }
-            Self::Asked { name, searched } => {
-                write!(
-                    formatter,
-                    "`{name}`, asked for; looked in {}",
-                    list(searched)
-                )
-            }
-            Self::Data { path } => write!(formatter, "`{path}`, asked for, is not there"),
-        }
-    }
-}
-
-/// Shows a path of the host on one line, whatever bytes its name has.
-fn shown(path: &Path) -> String {
-    escaped(path.as_os_str().as_bytes())
-}
-
-/// Shows a list below its headline, [`MAX_SHOWN`] lines at most.
-struct Shown<'a, T>(&'a [T]);
-
-impl<T: fmt::Display> fmt::Display for Shown<'_, T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for item in self.0.iter().take(MAX_SHOWN) {
-            write!(formatter, "\n  {item}")?;
-        }
-        match self.0.len().saturating_sub(MAX_SHOWN) {
-            0 => Ok(()),
-            rest => write!(formatter, "\n  … and {rest} more"),
-        }
-    }
-}
-
-fn list(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match names.is_empty() {
-        true => "none".to_owned(),
-        false => names.join(", "),
-    }
-}
-
-fn paths(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    list(&paths)
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    let paths = paths.iter().map(|path| path.display().to_string());
+    paths.collect()
 }
 
 fn candidates_text(candidates: &[ImagePath]) -> String {
-    match candidates.is_empty() {
-        true => ": it has no executable at its top or in its `bin` directory".to_owned(),
-        false => format!(
-            ": it has {} executables{}",
-            candidates.len(),
-            Shown(candidates)
-        ),
+    if candidates.is_empty() {
+        ": it has no executable at its top or in its `bin` directory".to_owned()
+    } else {
+        let count = candidates.len();
+        format!(": it has {count} executables{}", Lines(candidates))
     }
 }

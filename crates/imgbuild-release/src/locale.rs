@@ -13,8 +13,7 @@ mod archive;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use crate::error::{Error, Result};
-use crate::programs::Programs;
+use crate::programs::{Programs, ProgramsError};
 use archive::{Archive, LocaleFiles};
 
 pub use archive::ArchiveError;
@@ -46,7 +45,12 @@ pub enum LocaleError {
         #[source]
         cause: ArchiveError,
     },
+    /// Its files cannot be included.
+    #[error(transparent)]
+    Files(#[from] ProgramsError),
 }
+
+type Result<T> = std::result::Result<T, LocaleError>;
 
 /// Brings a locale by its name.
 ///
@@ -72,7 +76,7 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<()> {
     if let Some(file) = programs.host_file(&path) {
         let error = |cause| {
             let path = path.clone();
-            Error::Locale(LocaleError::Archive { path, cause })
+            LocaleError::Archive { path, cause }
         };
         let mut archive = Archive::open(&file).map_err(error)?;
         if let Some(files) = archive.locale(&normalized).map_err(error)? {
@@ -83,12 +87,13 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<()> {
     known.sort();
     known.dedup();
     let name = name.to_owned();
-    Err(Error::Locale(LocaleError::Unknown { name, known }))
+    Err(LocaleError::Unknown { name, known })
 }
 
 fn place(name: &str, files: LocaleFiles, programs: &mut Programs<'_>) -> Result<()> {
     for (file, bytes) in files {
-        let path = ImagePath::parse(format!("{DIRECTORY}/{name}/{file}")).map_err(Error::Path)?;
+        let path =
+            ImagePath::parse(format!("{DIRECTORY}/{name}/{file}")).map_err(ProgramsError::Path)?;
         programs.place_data(Member::file(path, 0o644, bytes));
     }
     Ok(())
@@ -192,7 +197,7 @@ mod tests {
         fs::write(root.path().join("usr/lib/locale/locale-archive"), "x").unwrap();
         assert!(matches!(
             brought(root.path(), "xx_YY.UTF-8"),
-            Err(Error::Locale(LocaleError::Archive { .. }))
+            Err(LocaleError::Archive { .. })
         ));
     }
 }

@@ -311,23 +311,14 @@ fn find_user(
             };
             let user = user.to_owned();
             let found = accounts().find(&UserName { user, group });
-            let found = found.map_err(|error| of_base(error, text))?;
+            let found = found.map_err(|unknown| Error::UnknownBaseUser {
+                user: text.clone(),
+                unknown,
+            })?;
             Ok((found, Some(text.clone())))
         }
         None if command.is_inherited => Ok((User::ROOT, None)),
         None => Ok((User::NONROOT, numbers(User::NONROOT))),
-    }
-}
-
-/// Says that it is the base image which names an unknown user.
-fn of_base(error: Error, user: &str) -> Error {
-    match error {
-        Error::UnknownUser { name, known } => Error::UnknownBaseUser {
-            user: user.to_owned(),
-            name,
-            known,
-        },
-        error => error,
     }
 }
 
@@ -388,7 +379,7 @@ fn directories(
         members.push(entry.into());
     }
     if let Some(path) = &config.working_dir {
-        let path = ImagePath::parse(path).map_err(Error::Path)?;
+        let path = ImagePath::parse(path)?;
         let is_there = matches!(contents.resolve(&path), End::There(_));
         let is_base = match base.filter(|base| !base.knows_files()) {
             // Where it starts, it has a directory, or the engine makes one.

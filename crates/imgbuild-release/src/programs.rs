@@ -18,13 +18,13 @@ use std::sync::Arc;
 use fs_err as fs;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, Member};
-use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
 use crate::contents::{Contents, End, first_bytes};
 use crate::elf::Elf;
-use crate::error::{Error, ProgramProblem, Result};
 use crate::finding::{Finding, Rule};
-use crate::release::{file_member, image_path};
+use crate::host_file::{file_member, image_path};
+use crate::refusal::{Lines, quoted};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
 use crate::script::{MAX_LINE, Shebang};
@@ -48,6 +48,23 @@ const MAX_DEPTH: usize = 4;
 /// Interpreters that start nothing without files of their own beside them.
 const WITH_LIBRARIES: [&str; 4] = ["python", "perl", "ruby", "php"];
 
+/// An error while programs and files of the host are included.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramsError {
+    /// A call on a file failed; the cause names the call and the file.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// A path cannot be one in an image.
+    #[error(transparent)]
+    Path(#[from] ParseImagePathError),
+    /// Programs or files that the user asked for are not on the host.
+    #[error("programs that the image needs were not found{}", Lines(.0))]
+    Missing(Vec<String>),
+}
+
+type Result<T> = std::result::Result<T, ProgramsError>;
+
 /// Finds programs on the host and places them in the image.
 pub(crate) struct Programs<'a> {
     host: Host,
@@ -63,7 +80,7 @@ pub(crate) struct Programs<'a> {
     placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
-    problems: Vec<ProgramProblem>,
+    problems: Vec<String>,
     findings: Vec<Finding>,
     warnings: Vec<Warning>,
 }
@@ -118,8 +135,11 @@ impl<'a> Programs<'a> {
             false => self.bring_named(name, 0),
         };
         if !is_there {
-            let (name, searched) = (name.to_owned(), self.search.clone());
-            self.problems.push(ProgramProblem::Asked { name, searched });
+            self.problems.push(if name.contains('/') {
+                format!("`{name}`, asked for, is no executable file")
+            } else {
+                format!("`{name}`, asked for; looked in {}", quoted(&self.search))
+            });
         }
     }
 
@@ -129,8 +149,8 @@ impl<'a> Programs<'a> {
             directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
         };
         if !self.bring_data_but(ZONES, &is_unwanted)? {
-            let path = ZONES;
-            self.problems.push(ProgramProblem::Data { path });
+            let problem = format!("`{ZONES}`, asked for, is not there");
+            self.problems.push(problem);
         }
         Ok(())
     }
@@ -194,7 +214,7 @@ impl<'a> Programs<'a> {
         let Some(real) = self.host.real(&self.host.rooted(path.as_bytes())) else {
             return Ok(false);
         };
-        let at = ImagePath::parse(path).map_err(Error::Path)?;
+        let at = ImagePath::parse(path)?;
         if real.is_file() {
             if self.has(&at) {
                 return Ok(true);
@@ -211,7 +231,7 @@ impl<'a> Programs<'a> {
             if is_unwanted(&at, &name) {
                 continue;
             }
-            let below = at.join(&name).map_err(Error::Path)?;
+            let below = at.join(&name)?;
             self.bring_data_but(&below.to_string(), is_unwanted)?;
         }
         Ok(real.is_dir())
@@ -243,8 +263,7 @@ impl<'a> Programs<'a> {
     /// With everything at once that was asked for and is nowhere.
     pub(crate) fn finish(self) -> Result<Brought> {
         if !self.problems.is_empty() {
-            let problems = self.problems;
-            return Err(Error::MissingPrograms { problems });
+            return Err(ProgramsError::Missing(self.problems));
         }
         Ok(Brought {
             findings: self.findings,

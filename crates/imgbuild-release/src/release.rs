@@ -3,11 +3,8 @@
 mod cargo;
 mod kind;
 mod level;
-mod listing;
 mod mix;
 mod selection;
-mod tree;
-mod walk;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,13 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
 use crate::base::Base;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Result};
 use crate::pattern::{Patterns, Verdict};
 use crate::warning::Warning;
 
@@ -30,7 +26,6 @@ use level::Level;
 pub(crate) use mix::Direct;
 pub use mix::{Boot, BootProblem, Cookie, MixRelease};
 use selection::Selection;
-pub(crate) use walk::{Found, walk};
 
 /// What to take of a release.
 #[derive(Debug, Clone)]
@@ -94,7 +89,7 @@ impl Release {
                 let path = root.to_path_buf();
                 return Err(Error::Missing { path });
             }
-            Err(error) => return Err(Error::File(error)),
+            Err(error) => return Err(error.into()),
         };
         if !metadata.is_dir() {
             let path = root.to_path_buf();
@@ -112,12 +107,15 @@ impl Release {
             is_certain: true,
         }) = level
         {
-            let path = root.to_path_buf();
-            return Err(Error::WrongLevel { path, kind, places });
+            return Err(Error::WrongLevel {
+                path: root.to_path_buf(),
+                kind: kind.name(),
+                places,
+            });
         }
         let prefix = match &options.prefix {
             Some(prefix) => prefix.clone(),
-            None => ImagePath::parse(kind.default_prefix()).map_err(Error::Path)?,
+            None => ImagePath::parse(kind.default_prefix())?,
         };
         let mix = (kind == Kind::Mix)
             .then(|| mix::describe(root))
@@ -275,73 +273,4 @@ fn directory_name(root: &Path) -> String {
     let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
     let name = absolute.file_name().unwrap_or(OsStr::new("image"));
     name.to_string_lossy().into_owned()
-}
-
-/// The mode in the image: that of the builder's umask never shows.
-pub(crate) fn image_mode(host: u32) -> u32 {
-    let permissions = if host & 0o111 == 0 { 0o644 } else { 0o755 };
-    permissions | host & 0o7000
-}
-
-/// Where something below a directory of the host lands below `prefix`.
-///
-/// # Errors
-///
-/// Says why no image can hold the name.
-pub(crate) fn image_path(
-    prefix: &ImagePath,
-    relative: &Path,
-) -> std::result::Result<ImagePath, String> {
-    let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
-    if relative.file_name().is_some_and(is_whiteout) {
-        return Err(
-            "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
-                .to_owned(),
-        );
-    }
-    let joined = prefix.join(relative.as_os_str().as_bytes());
-    joined.map_err(|error| error.to_string())
-}
-
-/// Refuses a file of `owner` that cannot be read, or that would run as
-/// another user in the image than it does here.
-pub(crate) fn refuse_file(
-    host: &HostFile,
-    owner: (u32, u32),
-    allows_set_id: bool,
-) -> Option<Refusal> {
-    let mode = host.state.mode;
-    let is_anothers = (mode & 0o4000 != 0 && owner.0 != 0) || (mode & 0o2000 != 0 && owner.1 != 0);
-    let path = || host.path.clone();
-    if is_anothers && !allows_set_id {
-        return Some(Refusal::SetId {
-            path: path(),
-            owner,
-        });
-    }
-    if !is_readable(host) {
-        return Some(Refusal::Unreadable {
-            path: path(),
-            cause: std::io::ErrorKind::PermissionDenied.into(),
-        });
-    }
-    None
-}
-
-/// Asks the system only where the mode leaves a doubt: it is one call a file.
-fn is_readable(host: &HostFile) -> bool {
-    host.state.mode & 0o444 == 0o444
-        || rustix::fs::access(&host.path, rustix::fs::Access::READ_OK).is_ok()
-}
-
-/// Describes one file of the host, to be put anywhere.
-pub(crate) fn file_member(host: &Path, path: ImagePath) -> Result<Member> {
-    let metadata = fs::metadata(host).map_err(Error::File)?;
-    let state = FileState::of(&metadata);
-    let entry = Entry::file(path, state.size, image_mode(state.mode));
-    let path = host.to_path_buf();
-    Ok(Member {
-        entry,
-        content: Some(Content::File(HostFile { path, state })),
-    })
 }

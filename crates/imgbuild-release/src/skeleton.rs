@@ -6,7 +6,7 @@ use imgbuild_oci::entry::{Entry, MAX_ID, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::refusal::quoted;
 
 /// The unprivileged user that images run as when none is asked for.
 pub const NONROOT: u32 = 65532;
@@ -38,6 +38,19 @@ impl User {
         uid: NONROOT,
         gid: NONROOT,
     };
+}
+
+/// A user or group that an image does not have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the image has no user or group called `{name}` (known: {})",
+    quoted(known)
+)]
+pub struct UnknownUser {
+    /// The name as given.
+    pub name: String,
+    /// The names in the image's passwd or group file.
+    pub known: Vec<String>,
 }
 
 /// One account of a passwd file.
@@ -103,7 +116,7 @@ impl Accounts {
     /// # Errors
     ///
     /// When a name is not known, or a number is over [`MAX_ID`].
-    pub(crate) fn find(&self, name: &UserName) -> Result<User> {
+    pub(crate) fn find(&self, name: &UserName) -> Result<User, UnknownUser> {
         let known = || {
             self.accounts
                 .iter()
@@ -119,7 +132,7 @@ impl Accounts {
             // Without a group, a number is its own group.
             (None, Some(uid)) => (uid, self.group_of(uid).unwrap_or(uid)),
             (None, None) => {
-                return Err(Error::UnknownUser {
+                return Err(UnknownUser {
                     name: name.user.clone(),
                     known: known(),
                 });
@@ -132,7 +145,7 @@ impl Accounts {
         let named = self.groups.iter().find(|(known, _)| known == group);
         match named.map(|(_, gid)| *gid).or_else(|| parse_id(group)) {
             Some(gid) => Ok(User { uid, gid }),
-            None => Err(Error::UnknownUser {
+            None => Err(UnknownUser {
                 name: group.clone(),
                 known: self.groups.iter().map(|(name, _)| name.clone()).collect(),
             }),
@@ -226,7 +239,7 @@ pub(crate) fn skeleton(user: User) -> Vec<Member> {
 mod tests {
     use super::*;
 
-    fn find(accounts: &Accounts, text: &str) -> Result<User> {
+    fn find(accounts: &Accounts, text: &str) -> Result<User, UnknownUser> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group.to_owned())),
             None => (text, None),

@@ -5,7 +5,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::Base;
 use crate::contents::{Contents, End, real_place, source};
-use crate::error::{Error, Refusal, Result};
+use crate::refusal::{Refusal, Refusals};
 
 impl Base {
     /// Puts members where the links of the base's directories lead, sorted by
@@ -15,7 +15,7 @@ impl Base {
     ///
     /// With every member that lies in place of a directory of the base, below
     /// one of its files, or where another member has come to lie.
-    pub fn place(&self, members: Vec<Member>) -> Result<Vec<Member>> {
+    pub fn place(&self, members: Vec<Member>) -> Result<Vec<Member>, Refusals> {
         let contents = self.under(Contents::new(&[]));
         let mut refusals = Vec::new();
         let mut placed: Vec<Member> = Vec::with_capacity(members.len());
@@ -41,10 +41,8 @@ impl Base {
             }
         }
         let placed = unique(placed, &mut refusals);
-        match refusals.is_empty() {
-            true => Ok(placed),
-            false => Err(Error::Refused { refusals }),
-        }
+        Refusals::check(refusals)?;
+        Ok(placed)
     }
 
     /// Returns where a directory lies: links are followed.
@@ -63,7 +61,7 @@ impl Base {
         contents: &Contents<'_>,
         member: &Member,
         place: ImagePath,
-    ) -> std::result::Result<ImagePath, Refusal> {
+    ) -> Result<ImagePath, Refusal> {
         let specials = self.specials();
         let is_special =
             |path: &ImagePath| specials.is_some_and(|specials| specials.contains(path));

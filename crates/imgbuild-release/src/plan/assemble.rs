@@ -10,8 +10,9 @@ use imgbuild_oci::path::{ImagePath, escaped};
 use super::{PlanOptions, PlannedLayer};
 use crate::base::Base;
 use crate::contents::{Contents, End, real_place, source};
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Result};
 use crate::layering::{Weight, divide, divide_by_place};
+use crate::refusal::{Refusal, Refusals};
 use crate::release::{Kind, Release};
 
 /// Members that will be one layer, or several.
@@ -131,11 +132,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// A directory at a link to one is that one.
-    fn real_place(
-        &self,
-        path: &ImagePath,
-        is_directory: bool,
-    ) -> std::result::Result<ImagePath, Refusal> {
+    fn real_place(&self, path: &ImagePath, is_directory: bool) -> Result<ImagePath, Refusal> {
         let place = real_place(self.users, path)?;
         match self.users.resolve(&place) {
             End::There(end) if is_directory && self.users.base(&place).is_some() => {
@@ -154,13 +151,9 @@ impl<'a> Assembly<'a> {
     /// # Errors
     ///
     /// With every path that has two sources.
-    pub(super) fn finish(self) -> Result<Vec<Part>> {
-        match self.refusals.is_empty() {
-            true => Ok(self.parts),
-            false => Err(Error::Refused {
-                refusals: self.refusals,
-            }),
-        }
+    pub(super) fn finish(self) -> Result<Vec<Part>, Refusals> {
+        Refusals::check(self.refusals)?;
+        Ok(self.parts)
     }
 }
 
@@ -170,7 +163,10 @@ impl<'a> Assembly<'a> {
 /// # Errors
 ///
 /// With every path that has two sources.
-pub(super) fn place_additions(release: &[Member], additions: Vec<Member>) -> Result<Vec<Member>> {
+pub(super) fn place_additions(
+    release: &[Member],
+    additions: Vec<Member>,
+) -> Result<Vec<Member>, Refusals> {
     let contents = Contents::new(release);
     let mut refusals = Vec::new();
     let mut placed: BTreeMap<ImagePath, Member> = BTreeMap::new();
@@ -207,10 +203,8 @@ pub(super) fn place_additions(release: &[Member], additions: Vec<Member>) -> Res
             },
         }
     }
-    match refusals.is_empty() {
-        true => Ok(placed.into_values().collect()),
-        false => Err(Error::Refused { refusals }),
-    }
+    Refusals::check(refusals)?;
+    Ok(placed.into_values().collect())
 }
 
 /// Returns the first of the members, sorted by path, that lies below `path`.
@@ -250,7 +244,7 @@ pub(super) fn layers(
         .into_iter()
         .map(|(name, members)| {
             let members = with_parents(members, &directories, ground, options.mtime);
-            let changeset = Changeset::new(name.clone(), members).map_err(Error::Image)?;
+            let changeset = Changeset::new(name.clone(), members)?;
             Ok(PlannedLayer { name, changeset })
         })
         .collect()
@@ -457,11 +451,8 @@ mod tests {
         members
     }
 
-    fn refusals<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
-        match result.unwrap_err() {
-            Error::Refused { refusals } => refusals.iter().map(ToString::to_string).collect(),
-            other => panic!("{other}"),
-        }
+    fn refusals<T: std::fmt::Debug>(result: Result<T, Refusals>) -> Vec<Refusal> {
+        result.unwrap_err().0
     }
 
     #[test]

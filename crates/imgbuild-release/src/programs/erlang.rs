@@ -13,10 +13,9 @@ use std::path::Path;
 use imgbuild_oci::entry::Entry;
 use imgbuild_oci::path::ImagePath;
 
-use super::Programs;
+use super::{Programs, Result};
 use crate::contents::first_bytes;
-use crate::error::{Error, Result};
-use crate::release::file_member;
+use crate::host_file::file_member;
 use crate::runtime::Role;
 use crate::script::{MAX_LINE, called_programs};
 
@@ -81,7 +80,7 @@ impl Programs<'_> {
         (home, root): (&str, &str),
         real: &Path,
     ) -> Result<()> {
-        let home = ImagePath::parse(home).map_err(Error::Path)?;
+        let home = ImagePath::parse(home)?;
         if !self.has(&home) {
             self.bring_data_but(root, &|_, name| is_unwanted(name))?;
             self.take_machine(root);

@@ -8,8 +8,7 @@
 
 use std::path::Path;
 
-use super::Programs;
-use crate::error::Result;
+use super::{Programs, Result};
 
 /// Directories that hold Perl's own modules: Debian's three, where `*` is the
 /// processor's and the version's name, and those of Arch and Alpine.

@@ -10,10 +10,9 @@ use std::path::Path;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use super::Programs;
+use super::{Programs, Result};
 use crate::contents::{Contents, End};
-use crate::error::Result;
-use crate::release::file_member;
+use crate::host_file::file_member;
 use crate::runtime::Role;
 
 /// What of the library no program needs: tests, tools to develop with, what
@@ -76,7 +75,7 @@ impl Programs<'_> {
     }
 
     fn place_python(&mut self, called: &ImagePath, home: &str, real: &Path) -> Result<()> {
-        let home = ImagePath::parse(home).map_err(crate::error::Error::Path)?;
+        let home = ImagePath::parse(home)?;
         if !self.has(&home) {
             let mut member = file_member(real, home.clone())?;
             member.entry.mode = 0o755;

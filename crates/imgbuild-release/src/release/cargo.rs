@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
 
-use super::walk::{Found, look_at, walk, walk_flat};
 use super::{Selection, Verdict};
 use crate::elf::{self, Elf};
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Result};
+use crate::refusal::Refusal;
+use crate::walk::{Found, look_at, walk, walk_flat};
 
 const LEFT_BY_CARGO: &str = "Cargo's intermediate files";
 const NOT_PICKED: &str = "not picked with `--bin`";
@@ -59,8 +60,13 @@ pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
         return Err(Error::NoExecutable { path });
     }
     let libraries = needed_libraries(root, picked.values());
-    let has_patterns = !selection.options.patterns.is_empty();
-    walk_top(root, has_patterns, &mut |relative, found| {
+    // Below the directory itself, only a pattern could bring something back.
+    let walk = if selection.options.patterns.is_empty() {
+        walk_flat
+    } else {
+        walk
+    };
+    walk(root, &mut |relative, found| {
         let is_directory = matches!(found, Ok(Found::Directory { .. }));
         let name = relative.as_os_str();
         let verdict = selection.decide(relative, is_directory);
@@ -83,7 +89,7 @@ pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
     let directory = library_directory(selection.prefix);
     for (name, relative) in &libraries {
         let found = look_at(&root.join(relative));
-        let path = directory.join(name).map_err(Error::Path)?;
+        let path = directory.join(name)?;
         selection.take_at(path, relative, found);
     }
     Ok(())
@@ -95,19 +101,6 @@ fn library_directory(prefix: &ImagePath) -> ImagePath {
     let parent = prefix.parent().filter(|_| prefix.file_name() == b"bin");
     let beside = parent.as_ref().unwrap_or(prefix).join("lib");
     beside.unwrap_or_else(|_| prefix.clone())
-}
-
-/// Walks the directory itself, and all below it only if a pattern could
-/// bring something of it back.
-fn walk_top(
-    root: &Path,
-    is_deep: bool,
-    see: &mut dyn FnMut(&Path, io::Result<Found>),
-) -> Result<()> {
-    if is_deep {
-        return walk(root, see).map_err(Error::File);
-    }
-    walk_flat(root, see).map_err(Error::File)
 }
 
 /// Refuses the executables that cannot be read, unless nobody asks for them.
@@ -137,9 +130,9 @@ pub(super) fn has_program(root: &Path) -> bool {
 fn programs(root: &Path) -> Result<(BTreeMap<OsString, Elf>, Vec<(OsString, io::Error)>)> {
     let mut programs = BTreeMap::new();
     let mut closed = Vec::new();
-    for entry in fs::read_dir(root).map_err(Error::File)? {
-        let entry = entry.map_err(Error::File)?;
-        let metadata = entry.metadata().map_err(Error::File)?;
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
         if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
             continue;
         }

@@ -18,6 +18,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns the name, as users write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cargo => "cargo",
+            Self::Mix => "mix",
+            Self::Tree => "tree",
+        }
+    }
+
     /// Returns where a release of this kind lands.
     #[must_use]
     pub fn default_prefix(self) -> &'static str {
@@ -30,11 +40,7 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Cargo => "cargo",
-            Self::Mix => "mix",
-            Self::Tree => "tree",
-        })
+        formatter.write_str(self.name())
     }
 }
 

@@ -199,9 +199,8 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
         }
     })?;
     for (path, bytes) in direct.iter().flat_map(|direct| direct.files(mix)) {
-        let path = selection.prefix.join(path).map_err(Error::Path)?;
-        let member = Member::file(path, 0o644, bytes);
-        selection.push(member.entry, member.content);
+        let path = selection.prefix.join(path)?;
+        selection.push(Member::file(path, 0o644, bytes));
     }
     let vm_arguments = format!("releases/{}/vm.args", mix.version);
     warn_of_cookie(selection, &vm_arguments)?;
@@ -212,7 +211,7 @@ pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
     let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
     if boot::VmArguments::parse(&text).has_cookie() {
-        let path = selection.prefix.join(path).map_err(Error::Path)?;
+        let path = selection.prefix.join(path)?;
         let is_taken = selection
             .members
             .iter()

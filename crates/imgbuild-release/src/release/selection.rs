@@ -1,19 +1,19 @@
 //! What of a release goes into an image, and what does not.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use imgbuild_oci::content::{Content, HostFile};
-use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use super::{
-    Direct, Found, Kind, LeftOut, MixRelease, Release, ReleaseOptions, image_mode, image_path,
-    refuse_file, walk,
-};
-use crate::error::{Error, Refusal, Result};
+use super::{Direct, Kind, LeftOut, MixRelease, Release, ReleaseOptions};
+use crate::error::{Error, Result};
+use crate::host_file::{found_member, image_path};
 use crate::pattern::Verdict;
+use crate::refusal::{Refusal, Refusals};
+use crate::walk::{Found, walk};
 use crate::warning::Warning;
 
 /// Gathers what goes in and what does not.
@@ -74,8 +74,8 @@ impl<'a> Selection<'a> {
                 Some(reason) => self.leave_out(relative, is_directory, reason),
                 None => self.take(relative, found),
             }
-        })
-        .map_err(Error::File)
+        })?;
+        Ok(())
     }
 
     /// Names a path as left out, unless a directory above it is already.
@@ -96,8 +96,8 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes one path, or refuses it.
-    pub(super) fn take(&mut self, relative: &Path, found: std::io::Result<Found>) {
-        match self.image_path(relative) {
+    pub(super) fn take(&mut self, relative: &Path, found: io::Result<Found>) {
+        match image_path(self.prefix, relative) {
             Ok(path) => self.take_at(path, relative, found),
             Err(reason) => {
                 let path = self.root.join(relative);
@@ -107,61 +107,25 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes what lies at `relative` under another path of the image.
-    pub(super) fn take_at(
-        &mut self,
-        path: ImagePath,
-        relative: &Path,
-        found: std::io::Result<Found>,
-    ) {
-        let host = || join(self.root, relative);
-        match found {
-            Ok(Found::Special(what)) => {
-                let path = host();
-                self.refusals.push(Refusal::Special { path, what });
-            }
-            Err(cause) => {
-                let path = host();
-                self.refusals.push(Refusal::Unreadable { path, cause });
-            }
-            Ok(Found::Directory { mode }) => {
-                let mut entry = Entry::directory(path);
-                entry.mode |= mode & 0o7000;
-                self.push(entry, None);
-            }
-            Ok(Found::Symlink { target }) => self.push(Entry::symlink(path, target), None),
-            Ok(Found::File {
-                state,
-                owner,
-                is_linked,
-            }) => {
-                let host = HostFile {
-                    path: host(),
-                    state,
-                };
-                self.take_file(path, host, owner, is_linked);
-            }
+    pub(super) fn take_at(&mut self, path: ImagePath, relative: &Path, found: io::Result<Found>) {
+        if let Ok(Found::File {
+            state,
+            is_linked: true,
+            ..
+        }) = &found
+        {
+            self.linked.insert((state.device, state.inode));
+        }
+        let host = join(self.root, relative);
+        match found_member(path, host, found, self.options.allow_set_id) {
+            Ok(member) => self.push(member),
+            Err(refusal) => self.refusals.push(refusal),
         }
     }
 
-    fn take_file(&mut self, path: ImagePath, host: HostFile, owner: (u32, u32), is_linked: bool) {
-        let allows_set_id = self.options.allow_set_id;
-        if let Some(refusal) = refuse_file(&host, owner, allows_set_id) {
-            return self.refusals.push(refusal);
-        }
-        if is_linked {
-            self.linked.insert((host.state.device, host.state.inode));
-        }
-        let entry = Entry::file(path, host.state.size, image_mode(host.state.mode));
-        self.push(entry, Some(Content::File(host)));
-    }
-
-    pub(super) fn push(&mut self, mut entry: Entry, content: Option<Content>) {
-        entry.mtime = self.options.mtime;
-        self.members.push(Member { entry, content });
-    }
-
-    pub(super) fn image_path(&self, relative: &Path) -> std::result::Result<ImagePath, String> {
-        image_path(self.prefix, relative)
+    pub(super) fn push(&mut self, mut member: Member) {
+        member.entry.mtime = self.options.mtime;
+        self.members.push(member);
     }
 
     pub(super) fn finish(
@@ -170,10 +134,7 @@ impl<'a> Selection<'a> {
         name: String,
         mix: Option<MixRelease>,
     ) -> Result<Release> {
-        if !self.refusals.is_empty() {
-            let refusals = self.refusals;
-            return Err(Error::Refused { refusals });
-        }
+        Refusals::check(self.refusals)?;
         if self.members.is_empty() {
             return Err(Error::Empty {
                 path: self.root.to_path_buf(),

@@ -54,7 +54,9 @@ pub(in crate::release::mix) fn read(
     let direct = reader.read();
     match (direct, reader.problems) {
         (Some(direct), problems) if problems.is_empty() => Ok((direct, reader.warnings)),
-        (_, problems) => Err(Error::NoDirectBoot { problems }),
+        (_, problems) => Err(Error::NoDirectBoot {
+            problems: problems.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

@@ -1,0 +1,109 @@
+//! Files of the host as members of an image.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_oci::content::{Content, FileState, HostFile};
+use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::path::ImagePath;
+
+use crate::refusal::Refusal;
+use crate::walk::Found;
+
+/// Returns the path in the image of something below a directory of the host
+/// that is placed at `prefix`.
+///
+/// # Errors
+///
+/// The reason why no image can hold the name.
+pub(crate) fn image_path(prefix: &ImagePath, relative: &Path) -> Result<ImagePath, String> {
+    let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
+    if relative.file_name().is_some_and(is_whiteout) {
+        return Err(
+            "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
+                .to_owned(),
+        );
+    }
+    let joined = prefix.join(relative.as_os_str().as_bytes());
+    joined.map_err(|error| error.to_string())
+}
+
+/// Describes what a walk found at `host` as the member of an image at `path`.
+///
+/// # Errors
+///
+/// When no image can hold it, when it cannot be read, and when a set-id file
+/// would run as another user in the image, unless `allows_set_id`.
+pub(crate) fn found_member(
+    path: ImagePath,
+    host: PathBuf,
+    found: io::Result<Found>,
+    allows_set_id: bool,
+) -> Result<Member, Refusal> {
+    match found {
+        Ok(Found::Directory { mode }) => {
+            let mut entry = Entry::directory(path);
+            entry.mode |= mode & 0o7000;
+            Ok(entry.into())
+        }
+        Ok(Found::Symlink { target }) => Ok(Entry::symlink(path, target).into()),
+        Ok(Found::File { state, owner, .. }) => {
+            let host = HostFile { path: host, state };
+            check_file(&host, owner, allows_set_id)?;
+            Ok(file_at(path, host))
+        }
+        Ok(Found::Special(what)) => Err(Refusal::Special { path: host, what }),
+        Err(cause) => Err(Refusal::Unreadable { path: host, cause }),
+    }
+}
+
+/// Describes one file of the host as the member of an image at `path`.
+///
+/// # Errors
+///
+/// When the file has no metadata; the error names it.
+pub(crate) fn file_member(host: &Path, path: ImagePath) -> io::Result<Member> {
+    let host = HostFile {
+        path: host.to_path_buf(),
+        state: FileState::of(&fs::metadata(host)?),
+    };
+    Ok(file_at(path, host))
+}
+
+fn file_at(path: ImagePath, host: HostFile) -> Member {
+    Member {
+        entry: Entry::file(path, host.state.size, image_mode(host.state.mode)),
+        content: Some(Content::File(host)),
+    }
+}
+
+/// Returns the mode in the image, which does not depend on the umask of the
+/// builder.
+fn image_mode(host: u32) -> u32 {
+    let permissions = if host & 0o111 == 0 { 0o644 } else { 0o755 };
+    permissions | host & 0o7000
+}
+
+/// Checks that a file of `owner` can be read, and that it would not run as
+/// another user in the image than it does here.
+fn check_file(host: &HostFile, owner: (u32, u32), allows_set_id: bool) -> Result<(), Refusal> {
+    let mode = host.state.mode;
+    let changes_user = mode & 0o4000 != 0 && owner.0 != 0;
+    let changes_group = mode & 0o2000 != 0 && owner.1 != 0;
+    let path = host.path.clone();
+    if (changes_user || changes_group) && !allows_set_id {
+        return Err(Refusal::SetId { path, owner });
+    }
+    // The system is asked only where the mode leaves a doubt: it is one call
+    // for each file.
+    let is_readable = mode & 0o444 == 0o444
+        || rustix::fs::access(&host.path, rustix::fs::Access::READ_OK).is_ok();
+    if !is_readable {
+        let cause = io::ErrorKind::PermissionDenied.into();
+        return Err(Refusal::Unreadable { path, cause });
+    }
+    Ok(())
+}

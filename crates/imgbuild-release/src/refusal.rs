@@ -1,0 +1,142 @@
+//! Paths that cannot go into an image, and the lists in which errors show
+//! several problems at once.
+
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use imgbuild_oci::path::{ImagePath, escaped};
+
+/// The number of problems that a message shows; the rest is counted.
+const MAX_SHOWN: usize = 20;
+
+/// All paths of an image that cannot be in it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot package the release{}", Lines(.0))]
+pub struct Refusals(pub Vec<Refusal>);
+
+impl Refusals {
+    /// Returns an error if there are any.
+    ///
+    /// # Errors
+    ///
+    /// With all refusals.
+    pub(crate) fn check(refusals: Vec<Refusal>) -> Result<(), Self> {
+        if refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(refusals))
+        }
+    }
+}
+
+/// A path that cannot go into an image, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A socket, FIFO or device.
+    Special {
+        /// The path on the host.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// The path on the host.
+        path: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// Its name or path cannot be in an image.
+    Name {
+        /// The path on the host.
+        path: PathBuf,
+        /// The rule that it breaks.
+        reason: String,
+    },
+    /// A set-id file that would become root's.
+    SetId {
+        /// The path on the host.
+        path: PathBuf,
+        /// The user and group that own it.
+        owner: (u32, u32),
+    },
+    /// Two sources for one path of the image.
+    TwoSources {
+        /// The path in the image.
+        path: ImagePath,
+        /// Where its content would come from.
+        sources: [String; 2],
+    },
+    /// A path below something that is not a directory.
+    BelowAFile {
+        /// The path in the image.
+        path: ImagePath,
+        /// What is no directory.
+        parent: ImagePath,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Special { path, what } => write!(
+                formatter,
+                "`{}` is {what}; images can hold files, directories and symbolic links",
+                shown(path)
+            ),
+            Self::Unreadable { path, cause } => {
+                write!(formatter, "`{}` cannot be read: {cause}", shown(path))
+            }
+            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", shown(path)),
+            Self::SetId {
+                path,
+                owner: (uid, gid),
+            } => write!(
+                formatter,
+                "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
+                shown(path)
+            ),
+            Self::TwoSources {
+                path,
+                sources: [first, second],
+            } => write!(formatter, "`{path}` has two sources: {first} and {second}"),
+            Self::BelowAFile { path, parent } => {
+                write!(
+                    formatter,
+                    "`{path}` lies below `{parent}`, which is not a directory"
+                )
+            }
+        }
+    }
+}
+
+/// Shows a path of the host on one line, whatever bytes its name has.
+fn shown(path: &Path) -> String {
+    escaped(path.as_os_str().as_bytes())
+}
+
+/// Shows a list below its headline, [`MAX_SHOWN`] lines at most.
+pub(crate) struct Lines<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Lines<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for item in self.0.iter().take(MAX_SHOWN) {
+            write!(formatter, "\n  {item}")?;
+        }
+        match self.0.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            rest => write!(formatter, "\n  … and {rest} more"),
+        }
+    }
+}
+
+/// Lists names in one line.
+pub(crate) fn quoted(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    format!("`{}`", names.join("`, `"))
+}

@@ -1,0 +1,325 @@
+//! Walking a directory tree, by several threads and reading metadata only.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+
+use fs_err as fs;
+use imgbuild_oci::content::{FileState, Timestamp};
+use imgbuild_oci::parallel::{self, Queue};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, open, readlinkat, statat};
+
+/// A directory with at least twice as many names is examined by several
+/// threads.
+const NAMES_PER_THREAD: usize = 2048;
+
+/// More threads than this wait for each other in the kernel.
+const MAX_THREADS: usize = 8;
+
+/// A file, directory, link or special file, as `lstat` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Directory {
+        mode: u32,
+    },
+    File {
+        state: FileState,
+        owner: (u32, u32),
+        /// The file has further names.
+        is_linked: bool,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
+    /// Something that no image can hold; with its article.
+    Special(&'static str),
+}
+
+/// One name of a directory.
+#[derive(Debug)]
+struct Child {
+    name: OsString,
+    found: io::Result<Found>,
+}
+
+type Listing = io::Result<Vec<Child>>;
+
+/// Calls `see` for everything below `root` with its relative path, parents
+/// first, siblings by the bytes of their names.
+///
+/// # Errors
+///
+/// When `root` itself cannot be listed; `see` gets the errors of everything
+/// below it.
+pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -> io::Result<()> {
+    // Its error names the directory.
+    fs::read_dir(root)?;
+    let mut listings = read_tree(root)?;
+    let mut path = PathBuf::new();
+    let mut open = vec![take(&mut listings, &path)];
+    while let Some(children) = open.last_mut() {
+        let Some(child) = children.next() else {
+            open.pop();
+            path.pop();
+            continue;
+        };
+        path.push(&child.name);
+        let is_directory = matches!(child.found, Ok(Found::Directory { .. }));
+        see(&path, child.found);
+        if !is_directory {
+            path.pop();
+            continue;
+        }
+        if let Some(Err(error)) = listings.get_mut(&path) {
+            let error = std::mem::replace(error, io::ErrorKind::Other.into());
+            see(&path, Err(error));
+        }
+        open.push(take(&mut listings, &path));
+    }
+    Ok(())
+}
+
+/// Calls `see` as [`walk`] does, for the names directly in `root`.
+pub(crate) fn walk_flat(
+    root: &Path,
+    see: &mut dyn FnMut(&Path, io::Result<Found>),
+) -> io::Result<()> {
+    fs::read_dir(root)?;
+    for child in list(root, true)? {
+        see(Path::new(&child.name), child.found);
+    }
+    Ok(())
+}
+
+/// Examines one path without following a link.
+pub(crate) fn look_at(path: &Path) -> io::Result<Found> {
+    let name = CString::new(path.as_os_str().to_owned().into_vec())?;
+    examine(CWD, &name)
+}
+
+/// Lists all directories of a tree, by their paths relative to the root.
+fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, Listing>> {
+    let listings = Mutex::new(BTreeMap::new());
+    let insert = |directory: PathBuf, listing: Listing| {
+        let below = subdirectories(&directory, &listing);
+        let mut listings = listings.lock().expect("no holder of the lock panics");
+        listings.insert(directory, listing);
+        below
+    };
+    let read = |directory: PathBuf, queue: &Queue<PathBuf>| {
+        // A directory that has become a link since is not followed.
+        let listing = list(&root.join(&directory), false);
+        for below in insert(directory, listing) {
+            queue.add(below);
+        }
+        Ok::<(), Infallible>(())
+    };
+
+    let below = insert(PathBuf::new(), Ok(list(root, true)?));
+    if !below.is_empty() {
+        let add_all = |queue: &Queue<PathBuf>| below.into_iter().for_each(|path| queue.add(path));
+        let ((), Ok(())) = parallel::with_workers(threads(), read, add_all);
+    }
+    let listings = listings.into_inner();
+    Ok(listings.expect("no holder of the lock panics"))
+}
+
+fn subdirectories(directory: &Path, listing: &Listing) -> Vec<PathBuf> {
+    let children = listing.iter().flatten();
+    children
+        .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
+        .map(|child| directory.join(&child.name))
+        .collect()
+}
+
+/// Takes the children of a directory; none if it cannot be listed.
+fn take(listings: &mut BTreeMap<PathBuf, Listing>, directory: &Path) -> std::vec::IntoIter<Child> {
+    let listing = listings.remove(directory);
+    listing.and_then(Result::ok).unwrap_or_default().into_iter()
+}
+
+/// Returns the number of threads that examine a directory tree.
+fn threads() -> usize {
+    let available = thread::available_parallelism();
+    available.map_or(1, |count| count.get().min(MAX_THREADS))
+}
+
+/// Lists the directory at `path`, by the bytes of the names.
+///
+/// # Errors
+///
+/// When the directory cannot be read; each child has the error of its own.
+fn list(path: &Path, follows_link: bool) -> Listing {
+    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if !follows_link {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let mut directory = Dir::new(open(path, flags, Mode::empty())?)?;
+    let mut names = Vec::new();
+    while let Some(entry) = directory.read() {
+        let name = entry?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(examine_all(directory.fd()?, names))
+}
+
+fn examine_all(directory: BorrowedFd<'_>, mut names: Vec<CString>) -> Vec<Child> {
+    let examine = |names: Vec<CString>| -> Vec<Child> {
+        let children = names.into_iter().map(|name| Child {
+            found: examine(directory, &name),
+            name: OsString::from_vec(name.into_bytes()),
+        });
+        children.collect()
+    };
+    // The number of cores is asked for only here: it takes some calls.
+    if names.len() < 2 * NAMES_PER_THREAD {
+        return examine(names);
+    }
+    let count = threads().min(names.len() / NAMES_PER_THREAD);
+    let share = names.len().div_ceil(count);
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        while names.len() > share {
+            let last = names.split_off(names.len() - share);
+            running.push(scope.spawn(move || examine(last)));
+        }
+        let mut children = examine(names);
+        for part in running.into_iter().rev() {
+            children.extend(part.join().expect("examining a file does not panic"));
+        }
+        children
+    })
+}
+
+fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let mode = stat.st_mode;
+    Ok(match FileType::from_raw_mode(mode) {
+        FileType::Symlink => Found::Symlink {
+            target: readlinkat(directory, name, Vec::new())?.into_bytes(),
+        },
+        FileType::Directory => Found::Directory { mode },
+        FileType::Socket => Found::Special("a socket"),
+        FileType::Fifo => Found::Special("a FIFO"),
+        FileType::CharacterDevice => Found::Special("a character device"),
+        FileType::BlockDevice => Found::Special("a block device"),
+        _ => Found::File {
+            state: state_of(&stat),
+            owner: (stat.st_uid, stat.st_gid),
+            is_linked: stat.st_nlink > 1,
+        },
+    })
+}
+
+/// Returns what [`FileState::of`] takes from the metadata of an open file.
+fn state_of(stat: &Stat) -> FileState {
+    // Their types differ between architectures.
+    let number = |nanoseconds| i64::try_from(nanoseconds).unwrap_or_default();
+    FileState {
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime: Timestamp {
+            seconds: stat.st_mtime,
+            nanoseconds: number(stat.st_mtime_nsec),
+        },
+        ctime: Timestamp {
+            seconds: stat.st_ctime,
+            nanoseconds: number(stat.st_ctime_nsec),
+        },
+        inode: stat.st_ino,
+        device: stat.st_dev,
+        mode: stat.st_mode,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use walkdir::WalkDir;
+
+    use super::*;
+
+    /// The paths that a walk by one thread finds.
+    fn reference(root: &Path) -> Vec<PathBuf> {
+        let walk = WalkDir::new(root).min_depth(1).sort_by_file_name();
+        let paths = walk.into_iter().map(|entry| entry.unwrap().into_path());
+        paths
+            .map(|path| path.strip_prefix(root).unwrap().to_path_buf())
+            .collect()
+    }
+
+    fn walked(root: &Path) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        walk(root, &mut |path, found| {
+            found.unwrap();
+            paths.push(path.to_path_buf());
+        })
+        .unwrap();
+        paths
+    }
+
+    #[test]
+    fn a_tree_is_walked_in_the_order_of_one_thread() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |text: &str| root.path().join(text);
+        for directory in ["a", "a/b/c", "a-b", "a.b/c", "empty", "z/y/x/w/v/u"] {
+            fs::create_dir_all(path(directory)).unwrap();
+            for name in ["f", "a", "b-", "link"] {
+                let path = path(directory).join(name);
+                if !path.exists() {
+                    match name {
+                        "link" => fs::os::unix::fs::symlink("..", path).unwrap(),
+                        _ => fs::write(path, name).unwrap(),
+                    }
+                }
+            }
+        }
+        for number in 0..5000 {
+            fs::write(path(&format!("a/b/{number}")), b"").unwrap();
+        }
+        for number in 0..100 {
+            fs::create_dir_all(path(&format!("z/{number}/empty"))).unwrap();
+        }
+        let expected = reference(root.path());
+        for _ in 0..5 {
+            assert_eq!(walked(root.path()), expected);
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_has_no_paths() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(walked(root.path()).is_empty());
+    }
+
+    #[test]
+    fn states_are_those_of_the_standard_library() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        fs::write(&path, b"some bytes").unwrap();
+        let mut states = Vec::new();
+        walk(root.path(), &mut |_, found| {
+            let Ok(Found::File { state, .. }) = found else {
+                panic!("{found:?} is not a file");
+            };
+            states.push(state);
+        })
+        .unwrap();
+        let expected = FileState::of(&fs::metadata(&path).unwrap());
+        assert_eq!(states, [expected]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let error = walk(&root.path().join("nothing"), &mut |_, _| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
