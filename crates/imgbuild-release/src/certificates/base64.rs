@@ -2,7 +2,8 @@
 //!
 //! [RFC 4648 §4]: https://www.rfc-editor.org/rfc/rfc4648#section-4
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 
 /// Why a text is not base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,102 +32,64 @@ fn shown(byte: u8) -> String {
     }
 }
 
-/// Encodes `bytes` with padding, without line breaks.
-pub(super) fn encode(bytes: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for position in 0..4 {
-            let digit = bits >> (18 - 6 * position) & 63;
-            let is_padding = position > group.len();
-            text.push(if is_padding {
-                b'='
-            } else {
-                ALPHABET[digit as usize]
-            });
-        }
-    }
-    text
+/// Decodes the lines of one text, each with its number. An error comes with the
+/// number of its line; `first` stands for a text without lines.
+pub(super) fn decode(
+    first: usize,
+    lines: &[(usize, &[u8])],
+) -> Result<Vec<u8>, (usize, Base64Error)> {
+    let contents: Vec<&[u8]> = lines.iter().map(|(_, content)| *content).collect();
+    let text = contents.concat();
+    STANDARD.decode(&text).map_err(|error| {
+        let (offset, error) = explain(&text, &error);
+        (line_at(offset, lines).unwrap_or(first), error)
+    })
 }
 
-/// Decodes one text that comes in pieces.
-#[derive(Debug, Default)]
-pub(super) struct Decoder {
-    bytes: Vec<u8>,
-    bits: u32,
-    digits: u8,
-    padding: u8,
-}
-
-impl Decoder {
-    /// Takes the next piece.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Base64Error> {
-        for byte in piece {
-            self.push_byte(*byte)?;
+/// Returns the offset of the byte that an error is about, and the error.
+fn explain(text: &[u8], error: &DecodeError) -> (usize, Base64Error) {
+    match *error {
+        // An `=` in the third or fourth place of a group ends the text, so the
+        // fault lies in the byte that follows the padding.
+        DecodeError::InvalidByte(offset, b'=') if offset % 4 >= 2 => {
+            let group_end = offset.next_multiple_of(4);
+            let after = (offset..text.len()).find(|at| *at >= group_end || text[*at] != b'=');
+            after.map_or((text.len(), Base64Error::Incomplete), |at| {
+                (at, Base64Error::AfterPadding)
+            })
         }
-        Ok(())
-    }
-
-    /// Returns the bytes of a complete text.
-    pub(super) fn finish(self) -> Result<Vec<u8>, Base64Error> {
-        match self.digits {
-            0 => Ok(self.bytes),
-            _ => Err(Base64Error::Incomplete),
+        DecodeError::InvalidByte(offset, _) if follows_padding(text, offset) => {
+            (offset, Base64Error::AfterPadding)
         }
-    }
-
-    fn push_byte(&mut self, byte: u8) -> Result<(), Base64Error> {
-        let is_complete = self.digits == 0 && self.padding > 0;
-        match (digit(byte), byte) {
-            (_, _) if is_complete => return Err(Base64Error::AfterPadding),
-            (Some(_), _) if self.padding > 0 => return Err(Base64Error::AfterPadding),
-            (Some(digit), _) => self.bits = self.bits << 6 | u32::from(digit),
-            (None, b'=') if self.digits >= 2 => {
-                self.bits <<= 6;
-                self.padding += 1;
-            }
-            (None, _) => return Err(Base64Error::Byte(byte)),
+        DecodeError::InvalidByte(offset, byte) => (offset, Base64Error::Byte(byte)),
+        DecodeError::InvalidLastSymbol { offset, .. } => (offset, Base64Error::SpareBits),
+        DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+            (text.len(), Base64Error::Incomplete)
         }
-        self.digits += 1;
-        if self.digits == 4 {
-            self.take_group()?;
-        }
-        Ok(())
-    }
-
-    fn take_group(&mut self) -> Result<(), Base64Error> {
-        let [_, group @ ..] = self.bits.to_be_bytes();
-        let (kept, spare) = group.split_at(3 - usize::from(self.padding));
-        if spare.iter().any(|byte| *byte != 0) {
-            return Err(Base64Error::SpareBits);
-        }
-        self.bytes.extend_from_slice(kept);
-        self.bits = 0;
-        self.digits = 0;
-        Ok(())
     }
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+/// Returns whether the group of four before `offset` is the last one.
+fn follows_padding(text: &[u8], offset: usize) -> bool {
+    offset > 0 && offset % 4 == 0 && text[offset - 1] == b'='
+}
+
+/// Returns the number of the line with the byte at `offset`, or of the last.
+fn line_at(offset: usize, lines: &[(usize, &[u8])]) -> Option<usize> {
+    let mut end = 0;
+    let found = lines.iter().find(|(_, content)| {
+        end += content.len();
+        offset < end
+    });
+    found.or(lines.last()).map(|(line, _)| *line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
-        let mut decoder = Decoder::default();
-        decoder.push(text.as_bytes())?;
-        decoder.finish()
+    fn decode_text(text: &str) -> Result<Vec<u8>, Base64Error> {
+        decode(1, &[(1, text.as_bytes())]).map_err(|(_, error)| error)
     }
 
     #[test]
@@ -141,8 +104,7 @@ mod tests {
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
         ] {
-            assert_eq!(encode(bytes.as_bytes()), text.as_bytes());
-            assert_eq!(decode(text).unwrap(), bytes.as_bytes());
+            assert_eq!(decode_text(text).unwrap(), bytes.as_bytes());
         }
     }
 
@@ -164,16 +126,24 @@ mod tests {
             ("Zm-_", Base64Error::Byte(b'-')),
             ("Zm9v\u{e9}", Base64Error::Byte(0xc3)),
         ] {
-            assert_eq!(decode(text), Err(error), "{text}");
+            assert_eq!(decode_text(text), Err(error), "{text}");
         }
     }
 
     #[test]
-    fn every_length_survives_a_round_trip() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        for length in 0..=bytes.len() {
-            let text = String::from_utf8(encode(&bytes[..length])).unwrap();
-            assert_eq!(decode(&text).unwrap(), &bytes[..length]);
+    fn an_error_has_the_line_of_its_byte() {
+        for (lines, line, error) in [
+            (&["Zm9v", "Z*9v", "Zm9v"][..], 11, Base64Error::Byte(b'*')),
+            (&["Zm9", "vZg==", "Zm9v"], 12, Base64Error::AfterPadding),
+            (&["Zg=", "=", "="], 12, Base64Error::AfterPadding),
+            (&["Zm9v", "Zm9"], 11, Base64Error::Incomplete),
+            (&["Zm9v", "Zh=", "="], 11, Base64Error::SpareBits),
+        ] {
+            let lines: Vec<_> = (10..)
+                .zip(lines.iter().map(|line| line.as_bytes()))
+                .collect();
+            assert_eq!(decode(9, &lines), Err((line, error)), "{lines:?}");
         }
+        assert_eq!(decode(9, &[]), Ok(Vec::new()));
     }
 }

@@ -5,7 +5,10 @@
 
 use std::mem;
 
-use super::base64::{self, Base64Error, Decoder};
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::STANDARD;
+
+use super::base64::{self, Base64Error};
 use super::report::ProblemReason;
 
 /// The width of the lines that [`write_certificate`] writes (RFC 7468 §2).
@@ -136,15 +139,9 @@ impl<'a> Blocks<'a> {
 }
 
 impl Block<'_> {
-    /// Decodes the block's content.
+    /// Decodes the block's content. An error has the line that it is about.
     pub(super) fn decode(&self) -> Result<Vec<u8>, (usize, Base64Error)> {
-        let mut decoder = Decoder::default();
-        let mut last = self.line;
-        for (line, content) in &self.body {
-            decoder.push(content).map_err(|error| (*line, error))?;
-            last = *line;
-        }
-        decoder.finish().map_err(|error| (last, error))
+        base64::decode(self.line, &self.body)
     }
 }
 
@@ -197,7 +194,7 @@ impl<'a> Iterator for Lines<'a> {
 /// Appends one clean block to `text`: 64 columns, LF, nothing around it.
 pub(super) fn write_certificate(text: &mut Vec<u8>, der: &[u8]) {
     text.extend_from_slice(b"-----BEGIN CERTIFICATE-----\n");
-    for line in base64::encode(der).chunks(LINE_BYTES) {
+    for line in STANDARD.encode(der).as_bytes().chunks(LINE_BYTES) {
         text.extend_from_slice(line);
         text.push(b'\n');
     }

@@ -1,5 +1,7 @@
 //! What a registry answers that does what it should.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::http::{Answer, Request, decode};
@@ -79,7 +81,7 @@ impl Shared {
         let (is_known, challenge) = match &behavior.auth {
             Auth::Open => return None,
             Auth::Basic(user, password) => {
-                let expected = format!("Basic {}", base64(&format!("{user}:{password}")));
+                let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
                 (given == expected, "Basic realm=\"fake\"".to_owned())
             }
             Auth::Bearer { uses, .. } => {
@@ -202,7 +204,7 @@ fn give_token(behavior: &Behavior, contents: &mut Contents, request: &Request) -
             .any(|field| decode(field) == format!("refresh_token={identity}"))
             && fields.contains(&"grant_type=refresh_token")
     } else {
-        let expected = format!("Basic {}", base64(&format!("{user}:{password}")));
+        let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         request.header("authorization") == Some(&expected)
     };
     if !is_known {
@@ -387,23 +389,4 @@ fn missing(contents: &Contents, name: &str, bytes: &[u8]) -> Option<&'static str
         return Some("MANIFEST_BLOB_UNKNOWN");
     }
     (!digests(&document["manifests"]).iter().all(has_manifest)).then_some("MANIFEST_UNKNOWN")
-}
-
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for group in text.as_bytes().chunks(3) {
-        let byte = |index| u32::from(group.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let index = (bits >> (18 - 6 * place)) as usize & 63;
-            let digit = if place <= group.len() {
-                ALPHABET[index]
-            } else {
-                b'='
-            };
-            encoded.push(char::from(digit));
-        }
-    }
-    encoded
 }
