@@ -218,11 +218,9 @@ fn http_date(text: &str) -> Option<u64> {
     let [day, month, year, time, "GMT"] = words[..] else {
         return None;
     };
-    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let numbers: Option<Vec<u64>> = time.split(':').map(|one| one.parse().ok()).collect();
-    let time: [u64; 3] = numbers?.try_into().ok()?;
-    date::seconds([year, month, day], time)
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let time: Vec<&str> = time.split(':').collect();
+    date::seconds([year, &month.to_string(), day], time.try_into().ok()?)
 }
 
 #[cfg(test)]

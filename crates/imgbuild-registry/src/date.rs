@@ -1,29 +1,15 @@
-//! Dates of the Gregorian calendar and seconds since 1970, without a clock.
+//! Dates of the calendar as seconds since 1970, and back.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-const SECONDS_PER_DAY: u64 = 86_400;
-
-/// Days from 0000-03-01 to 1970-01-01. Years begin in March here, so that leap
-/// days come last.
-const DAYS_TO_1970: u64 = 719_468;
-
-/// Returns the seconds since 1970 of a date and a time of the day in UTC.
-/// `None` if there is no such time, or it was before 1970.
-pub(crate) fn seconds(date: [u64; 3], time: [u64; 3]) -> Option<u64> {
-    let [year, month, day] = date;
-    let [hour, minute, second] = time;
-    let is_date = (1..=12).contains(&month) && (1..=31).contains(&day);
-    let is_time = hour <= 23 && minute <= 59 && second <= 60;
-    if !is_date || !is_time || !(1970..=9999).contains(&year) {
-        return None;
-    }
-    let (year, month) = match month {
-        1 | 2 => (year - 1, month + 9),
-        _ => (year, month - 3),
-    };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some((days - DAYS_TO_1970) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
+/// Returns the seconds since 1970 of a date and a time of the day in UTC, each
+/// as text: `["2026", "01", "31"]` and `["12", "00", "00"]`. `None` if there is
+/// no such time, or it was before 1970.
+pub(crate) fn seconds([year, month, day]: [&str; 3], time: [&str; 3]) -> Option<u64> {
+    let text = format!("{year:0>4}-{month:0>2}-{day:0>2}T{}Z", time.join(":"));
+    let is_whole = text.len() == "2026-01-31T12:00:00Z".len();
+    let time = humantime::parse_rfc3339(&text).ok().filter(|_| is_whole)?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 /// 9999-12-31T23:59:59Z, after which no date has four digits for its year.
@@ -44,23 +30,30 @@ mod tests {
     #[test]
     fn dates_are_those_of_the_calendar() {
         for (date, time, expected) in [
-            ([1970, 1, 1], [0, 0, 0], 0),
-            ([1994, 11, 6], [8, 49, 37], 784_111_777),
-            ([2000, 2, 29], [23, 59, 59], 951_868_799),
-            ([2024, 2, 29], [0, 0, 0], 1_709_164_800),
-            ([2026, 12, 31], [12, 0, 0], 1_798_718_400),
-            ([2100, 3, 1], [0, 0, 0], 4_107_542_400),
+            (["1970", "01", "01"], ["00", "00", "00"], 0),
+            (["1994", "11", "6"], ["08", "49", "37"], 784_111_777),
+            (["2000", "02", "29"], ["23", "59", "59"], 951_868_799),
+            (["2024", "02", "29"], ["00", "00", "00"], 1_709_164_800),
+            (["2026", "12", "31"], ["12", "00", "00"], 1_798_718_400),
+            (["2100", "03", "01"], ["00", "00", "00"], 4_107_542_400),
         ] {
             assert_eq!(seconds(date, time), Some(expected));
             let [year, month, day] = date;
-            let [hour, minute, second] = time;
-            let text = format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+            let text = format!("{year}-{month}-{day:0>2}T{}Z", time.join(":"));
             assert_eq!(rfc_3339(expected), text);
         }
-        for date in [[1969, 1, 1], [2026, 13, 1], [2026, 0, 1], [2026, 1, 32]] {
-            assert_eq!(seconds(date, [0, 0, 0]), None);
+        for date in [
+            ["1969", "01", "01"],
+            ["2026", "13", "01"],
+            ["2026", "0", "01"],
+            ["2026", "01", "32"],
+            ["2026", "01", "+1"],
+            ["2026", "01", "001"],
+        ] {
+            assert_eq!(seconds(date, ["00", "00", "00"]), None);
         }
-        assert_eq!(seconds([2026, 1, 1], [24, 0, 0]), None);
+        assert_eq!(seconds(["2026", "01", "01"], ["24", "00", "00"]), None);
+        assert_eq!(seconds(["2026", "01", "01"], ["1", "00", "00"]), None);
         assert_eq!(rfc_3339(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }

@@ -1,13 +1,9 @@
 //! From when to when a certificate is valid: just enough of DER.
 
-use crate::date;
+use der::asn1::AnyRef;
+use der::{Decode as _, SliceReader, Tag, Tagged as _};
 
-const INTEGER: u8 = 0x02;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-/// `[0] EXPLICIT`, before the version.
-const VERSION: u8 = 0xa0;
+use crate::date;
 
 /// The first and the last second of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,80 +17,67 @@ pub(super) struct Validity {
 ///
 /// [RFC 5280]: https://www.rfc-editor.org/rfc/rfc5280
 pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
-    let (certificate, _) = expect(certificate, SEQUENCE)?;
-    let (mut rest, _) = expect(certificate, SEQUENCE)?;
-    if let Some((_, after)) = expect(rest, VERSION) {
-        rest = after;
+    let mut outer = SliceReader::new(certificate).ok()?;
+    let mut certificate = sequence(&mut outer)?;
+    let mut signed = sequence(&mut certificate)?;
+
+    // The version is optional and has a tag of its own.
+    if AnyRef::decode(&mut signed).ok()?.tag() != Tag::Integer {
+        let serial_number = AnyRef::decode(&mut signed).ok()?;
+        (serial_number.tag() == Tag::Integer).then_some(())?;
     }
-    // The serial number, the algorithm, and the issuer.
-    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
-        rest = expect(rest, tag)?.1;
-    }
-    let (both, _) = expect(rest, SEQUENCE)?;
-    let (not_before, rest) = time(both)?;
-    let (not_after, _) = time(rest)?;
+    let _algorithm = sequence(&mut signed)?;
+    let _issuer = sequence(&mut signed)?;
+    let mut validity = sequence(&mut signed)?;
     Some(Validity {
-        not_before,
-        not_after,
+        not_before: time(&mut validity)?,
+        not_after: time(&mut validity)?,
     })
 }
 
-/// Takes a value with this tag off the front.
-fn expect(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, value, rest) = element(bytes)?;
-    (found == tag).then_some((value, rest))
-}
-
-/// Takes tag and value off the front.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, bytes) = bytes.split_first()?;
-    let (&first, mut bytes) = bytes.split_first()?;
-    let size = match first {
-        0..=0x7f => usize::from(first),
-        0x81..=0x84 => {
-            let (digits, rest) = bytes.split_at_checked(usize::from(first & 0x7f))?;
-            bytes = rest;
-            digits
-                .iter()
-                .fold(0, |size, digit| size << 8 | usize::from(*digit))
-        }
-        _ => return None,
-    };
-    let (value, rest) = bytes.split_at_checked(size)?;
-    Some((tag, value, rest))
-}
-
-/// Takes a time off the front: `YYMMDDhhmmssZ`, or with four digits of the
-/// year. One before 1970 counts as 1970.
-fn time(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (tag, value, rest) = element(bytes)?;
-    let digits = str::from_utf8(value).ok()?.strip_suffix('Z')?;
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+/// Reads a `SEQUENCE` and returns a reader of what is in it.
+fn sequence<'a>(reader: &mut SliceReader<'a>) -> Option<SliceReader<'a>> {
+    let element = AnyRef::decode(reader).ok()?;
+    if element.tag() != Tag::Sequence {
         return None;
     }
-    let (year, digits) = match tag {
-        UTC_TIME => {
-            let (year, digits) = digits.split_at_checked(2)?;
-            let year: u64 = year.parse().ok()?;
-            // Section 4.1.2.5.1: two digits mean 1950 to 2049.
-            (year + if year < 50 { 2000 } else { 1900 }, digits)
-        }
-        GENERALIZED_TIME => {
-            let (year, digits) = digits.split_at_checked(4)?;
-            (year.parse().ok()?, digits)
-        }
+    SliceReader::new(element.value()).ok()
+}
+
+/// Reads `YYMMDDhhmmssZ`, or the same with four digits of the year, as seconds
+/// since 1970. A time before 1970 counts as 1970.
+fn time(reader: &mut SliceReader<'_>) -> Option<u64> {
+    let element = AnyRef::decode(reader).ok()?;
+    let text = str::from_utf8(element.value()).ok()?;
+    let text = match element.tag() {
+        // Section 4.1.2.5.1: two digits mean 1950 to 2049.
+        Tag::UtcTime if text < "5" => format!("20{text}"),
+        Tag::UtcTime => format!("19{text}"),
+        Tag::GeneralizedTime => text.to_owned(),
         _ => return None,
     };
-    let number = |at: usize| digits.get(at..at + 2)?.parse().ok();
-    let date = [year.max(1970), number(0)?, number(2)?];
-    let seconds = date::seconds(date, [number(4)?, number(6)?, number(8)?])?;
-    let seconds = if year < 1970 { 0 } else { seconds };
-    (digits.len() == 10).then_some((seconds, rest))
+    let digits = text.strip_suffix('Z')?;
+    if digits.len() != 14 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+
+    let part = |at: usize| &digits[at..at + 2];
+    let is_early = digits[..4] < *"1970";
+    let year = if is_early { "1970" } else { &digits[..4] };
+    let seconds = date::seconds([year, part(4), part(6)], [part(8), part(10), part(12)])?;
+    Some(if is_early { 0 } else { seconds })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const INTEGER: u8 = 0x02;
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+    const SEQUENCE: u8 = 0x30;
+    /// `[0] EXPLICIT`, before the version.
+    const VERSION: u8 = 0xa0;
 
     fn of(tag: u8, value: &[&[u8]]) -> Vec<u8> {
         let value = value.concat();

@@ -1,6 +1,12 @@
-//! A bounded, strict reader of DER ([X.690]), as far as certificates need it.
+//! A reader of elements of DER ([X.690]), one after the other.
+//!
+//! The crate `der` reads tags and lengths. Its types for what certificates
+//! consist of are not used: they refuse real certificates that programs accept,
+//! for example with a time before 1970, a `BOOLEAN` of 1 or an unsorted `SET`.
 //!
 //! [X.690]: https://www.itu.int/rec/T-REC-X.690-202102-I/en
+
+use der::{ErrorKind, Length, Reader as _, SliceReader};
 
 /// `BOOLEAN`.
 pub(super) const BOOLEAN: u8 = 0x01;
@@ -72,15 +78,14 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// Reads the next element, whatever it is: its tag and content.
+    /// Reads the next element of any kind: its tag and content.
     pub(super) fn any(&mut self) -> Result<(u8, &'a [u8]), DerError> {
-        let [tag, first, rest @ ..] = self.rest else {
-            return Err(DerError::Truncated);
-        };
-        let (length, rest) = length(*first, rest)?;
-        let (content, rest) = rest.split_at_checked(length).ok_or(DerError::Truncated)?;
-        self.rest = rest;
-        Ok((*tag, content))
+        let mut reader = SliceReader::new(self.rest)?;
+        let tag = reader.read_byte()?;
+        let length = reader.decode::<Length>()?;
+        let content = reader.read_slice(length)?;
+        self.rest = reader.read_slice(reader.remaining_len())?;
+        Ok((tag, content))
     }
 
     /// Reads an element that must have `tag`; `part` names it in an error.
@@ -113,25 +118,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a length whose first byte is `first` (X.690 §8.1.3 and §10.1).
-fn length(first: u8, rest: &[u8]) -> Result<(usize, &[u8]), DerError> {
-    if first < 0x80 {
-        return Ok((usize::from(first), rest));
+impl From<der::Error> for DerError {
+    fn from(error: der::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Incomplete { .. } | ErrorKind::Overflow => Self::Truncated,
+            _ => Self::Length,
+        }
     }
-    let count = usize::from(first & 0x7f);
-    // No certificate needs more than four bytes of length.
-    if !(1..=4).contains(&count) {
-        return Err(DerError::Length);
-    }
-    let (digits, rest) = rest.split_at_checked(count).ok_or(DerError::Truncated)?;
-    let value = digits
-        .iter()
-        .fold(0_u64, |value, digit| value << 8 | u64::from(*digit));
-    if digits[0] == 0 || value < 0x80 {
-        return Err(DerError::Length);
-    }
-    let value = usize::try_from(value).map_err(|_| DerError::Truncated)?;
-    Ok((value, rest))
 }
 
 #[cfg(test)]

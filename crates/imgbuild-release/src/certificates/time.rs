@@ -1,19 +1,20 @@
 //! The two times of a certificate's validity.
 
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::der::{DerError, GENERALIZED_TIME, Reader, UTC_TIME};
 
-/// A time in UTC, to the second, as a certificate writes it. It prints as
-/// RFC 3339.
+/// The seconds of 2,000 years: five times the period of the Gregorian calendar.
+///
+/// Calendars of computers begin in 1970. An earlier year is read and printed
+/// as the one 2,000 years later, whose days are the same.
+const SECONDS_IN_2000_YEARS: i64 = 5 * 146_097 * 86_400;
+
+/// A time in UTC, to the second. It prints as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
-    year: u16,
-    month: u8,
-    day: u8,
-    hour: u8,
-    minute: u8,
-    second: u8,
+    unix_seconds: i64,
 }
 
 impl Time {
@@ -21,99 +22,62 @@ impl Time {
     /// (RFC 5280 §4.1.2.5).
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DerError> {
         let (tag, text) = reader.any()?;
-        let (year, rest) = match (tag, text) {
-            (UTC_TIME, [_, _, rest @ ..]) => {
-                let year = number(&text[..2]).map(u16::from);
-                (
-                    year.map(|year| if year < 50 { 2000 + year } else { 1900 + year }),
-                    rest,
-                )
-            }
-            (GENERALIZED_TIME, [_, _, _, _, rest @ ..]) => {
-                let century = number(&text[..2]).map(u16::from);
-                let year = number(&text[2..4]).map(u16::from);
-                (
-                    century
-                        .zip(year)
-                        .map(|(century, year)| century * 100 + year),
-                    rest,
-                )
-            }
-            _ => (None, text),
+        let text = str::from_utf8(text).unwrap_or_default();
+        let time = match tag {
+            UTC_TIME if text < "5" => Self::parse(&format!("20{text}")),
+            UTC_TIME => Self::parse(&format!("19{text}")),
+            GENERALIZED_TIME => Self::parse(text),
+            _ => None,
         };
-        year.and_then(|year| Self::within(year, rest))
-            .ok_or(DerError::Unexpected("validity"))
+        time.ok_or(DerError::Unexpected("validity"))
     }
 
-    /// Parses `MMDDHHMMSSZ`.
-    fn within(year: u16, text: &[u8]) -> Option<Self> {
-        let digits = text
-            .strip_suffix(b"Z")
-            .filter(|digits| digits.len() == 10)?;
-        let part = |index: usize| number(&digits[2 * index..2 * index + 2]);
-        let time = Self {
-            year,
-            month: part(0)?,
-            day: part(1)?,
-            hour: part(2)?,
-            minute: part(3)?,
-            second: part(4)?,
-        };
-        let is_date = (1..=12).contains(&time.month)
-            && (1..=days_in_month(year, time.month)).contains(&time.day);
-        (is_date && time.hour < 24 && time.minute < 60 && time.second < 60).then_some(time)
+    /// Parses `YYYYMMDDHHMMSSZ`.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_suffix('Z')?;
+        let is_complete = digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        // A leap second is part of RFC 3339, but not of a certificate.
+        if !is_complete || digits.ends_with("60") {
+            return None;
+        }
+
+        let year: u16 = digits[..4].parse().ok()?;
+        let is_early = year < 1970;
+        let rfc_3339 = format!(
+            "{:04}-{}-{}T{}:{}:{}Z",
+            if is_early { year + 2000 } else { year },
+            &digits[4..6],
+            &digits[6..8],
+            &digits[8..10],
+            &digits[10..12],
+            &digits[12..],
+        );
+        let time = humantime::parse_rfc3339(&rfc_3339).ok()?;
+        let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let seconds = i64::try_from(seconds).ok()?;
+        let unix_seconds = seconds - if is_early { SECONDS_IN_2000_YEARS } else { 0 };
+        Some(Self { unix_seconds })
     }
 
     /// Returns the seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {
-        let years = i64::from(self.year);
-        let leap_days =
-            |year: i64| year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-        // The days of whole years before this one, counted from year 1970.
-        let mut days = (years - 1970) * 365 + leap_days(years - 1) - leap_days(1969);
-        days += (1..self.month)
-            .map(|month| i64::from(days_in_month(self.year, month)))
-            .sum::<i64>();
-        days += i64::from(self.day) - 1;
-        (days * 24 + i64::from(self.hour)) * 3600
-            + i64::from(self.minute) * 60
-            + i64::from(self.second)
+        self.unix_seconds
     }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        } = self;
-        write!(
-            formatter,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
-    }
-}
-
-/// Parses two decimal digits.
-fn number(digits: &[u8]) -> Option<u8> {
-    match digits {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some((tens - b'0') * 10 + (ones - b'0')),
-        _ => None,
-    }
-}
-
-fn days_in_month(year: u16, month: u8) -> u8 {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
+        let is_early = self.unix_seconds < 0;
+        let shift = if is_early { SECONDS_IN_2000_YEARS } else { 0 };
+        let since_1970 = Duration::from_secs((self.unix_seconds + shift).unsigned_abs());
+        let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string();
+        if is_early {
+            let year = text[..4].parse::<u16>().map_err(|_| fmt::Error)?;
+            write!(formatter, "{:04}{}", year - 2000, &text[4..])
+        } else {
+            formatter.write_str(&text)
+        }
     }
 }
 
