@@ -5,26 +5,30 @@ mod build;
 mod cache;
 mod choice;
 mod configuration;
+mod index;
 mod inspect;
+mod location;
 mod output;
-mod platforms;
+mod path;
 mod registry;
+mod size;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use imgbuild_oci::path::ImagePath;
 
 pub(crate) use base::BaseArguments;
 pub(crate) use build::BuildArguments;
 pub(crate) use cache::{CacheCommand, CacheFlags, Recognition};
 pub(crate) use choice::{BootChoice, CheckChoice, Choice, CookieChoice};
 pub(crate) use configuration::ConfigurationArguments;
+pub(crate) use index::{IndexCommand, IndexCreateArguments};
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};
+pub(crate) use location::{ImageSource, Output, TRANSPORT, missing_hint, reference, source_name};
 pub(crate) use output::OutputArguments;
-pub(crate) use platforms::{IndexCommand, IndexCreateArguments, PlatformPath};
+pub(crate) use path::{PlatformPath, must_exist};
 pub(crate) use registry::{CopyArguments, RegistryFlags};
 
 /// Make a container image from a finished build: no daemon, no root, no
@@ -151,10 +155,6 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man,
-}
-
-fn image_path(text: &str) -> Result<ImagePath, String> {
-    ImagePath::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -106,109 +106,72 @@ fn every_flag_is_still_there() {
     insta::assert_snapshot!("flags", all);
 }
 
+/// What shows every key of a build at least once.
+const BUILD: [&str; 13] = [
+    "--json",
+    "--no-sync",
+    "--runtime=none",
+    "--skeleton=none",
+    "--check=warn",
+    "--cmd=gone",
+    "--exclude=etc",
+    "--exclude=nothing",
+    "--label=a=b",
+    "--annotation=c=d",
+    "--expose=80",
+    "--volume=/data",
+    "--healthcheck=/app/bin/server",
+];
+
 #[test]
 fn every_json_key_is_still_there() {
     let registry = FakeRegistry::start(Behavior::default()).unwrap();
     let name = format!("{}/app:1", registry.name());
     let sandbox = runs::with_small_release();
-    let run = |words: &[&str], code| {
+    let mut all = String::new();
+    let mut run = |what: &str, words: &[&str], code| {
         let outcome = sandbox.run(words).exited(code);
-        outcome.stdout_text().to_owned()
-    };
-    let build = |more: &[&str]| {
-        let common = [
-            "--json",
-            "--no-sync",
-            "--runtime=none",
-            "--skeleton=none",
-            "--check=warn",
-            "--cmd=gone",
-            "--exclude=etc",
-            "--exclude=nothing",
-            "--label=a=b",
-            "--annotation=c=d",
-            "--expose=80",
-            "--volume=/data",
-            "--healthcheck=/app/bin/server",
-        ];
-        run(&[more, &common].concat(), 0)
+        all += &keys(what, outcome.stdout_text());
     };
     let one = ["--release=release", "--platform=linux/amd64"];
     let both = [
         "--release=linux/amd64=release",
         "--release=linux/arm64=release",
     ];
-    let push = ["--push", "--update-index"];
     let tag = format!("--tag={name}");
-    let mut all = keys(
-        "imgbuild --dry-run --json",
-        &build(&[&one[..], &["--dry-run"]].concat()),
-    );
-    all += &keys(
-        "imgbuild --json",
-        &build(&[&one[..], &push, &[&tag, "--output=oci:one"]].concat()),
-    );
-    all += &keys(
-        "imgbuild --dry-run --json, two platforms",
-        &build(&[&both[..], &["--dry-run"]].concat()),
-    );
-    all += &keys(
-        "imgbuild --json, two platforms",
-        &build(&[&both[..], &["--push", &tag, "--output=oci:both"]].concat()),
-    );
-    let refused = [
-        "--release=release",
-        "--kind=tree",
-        "--runtime=none",
-        "--cmd=gone",
+    let push = ["--push", &tag, "--output=oci:one", "--update-index"];
+    let there = format!("docker://{name}");
+
+    let words = [&one[..], &BUILD, &["--dry-run"]].concat();
+    run("imgbuild --dry-run --json", &words, 0);
+    let words = [&one[..], &BUILD, &push].concat();
+    run("imgbuild --json", &words, 0);
+    let words = [&both[..], &BUILD, &["--dry-run"]].concat();
+    run("imgbuild --dry-run --json, two platforms", &words, 0);
+    let words = [&both[..], &BUILD, &["--push", &tag, "--output=oci:both"]].concat();
+    run("imgbuild --json, two platforms", &words, 0);
+    let words = [&one[..], &["--runtime=none", "--cmd=gone", "--json"]].concat();
+    run("imgbuild --json, refused by the check", &words, 1);
+
+    let words = ["copy", "oci:both", "oci:copy", &there, "--json"];
+    run("imgbuild copy --json", &words, 0);
+    let words = [
+        "index",
+        "create",
+        "oci:index",
+        "oci:both",
+        "-o",
+        &there,
         "--json",
-        "--platform=linux/amd64",
     ];
-    all += &keys("imgbuild --json, refused by the check", &run(&refused, 1));
-    all += &keys(
-        "imgbuild copy --json",
-        &run(
-            &[
-                "copy",
-                "oci:both",
-                "oci:copy",
-                &format!("docker://{name}"),
-                "--json",
-            ],
-            0,
-        ),
-    );
-    all += &keys(
-        "imgbuild index create --json",
-        &run(
-            &[
-                "index",
-                "create",
-                "oci:index",
-                "oci:both",
-                "-o",
-                &format!("docker://{name}"),
-                "--json",
-            ],
-            0,
-        ),
-    );
-    all += &keys(
-        "imgbuild check --json",
-        &run(
-            &["check", "oci:both", "--platform=linux/amd64", "--json"],
-            1,
-        ),
-    );
+    run("imgbuild index create --json", &words, 0);
+    let words = ["check", "oci:both", "--platform=linux/amd64", "--json"];
+    run("imgbuild check --json", &words, 1);
     let blob = runs::names(&sandbox.path("both/blobs/sha256")).remove(0);
     fs::remove_file(sandbox.path("both/blobs/sha256").join(blob)).unwrap();
-    all += &keys(
-        "imgbuild validate --json",
-        &run(&["validate", "oci:both", "--json"], 1),
-    );
-    all += &keys(
-        "imgbuild cache info --json",
-        &run(&["cache", "info", "--json"], 0),
-    );
+    let words = ["validate", "oci:both", "--json"];
+    run("imgbuild validate --json", &words, 1);
+    let words = ["cache", "info", "--json"];
+    run("imgbuild cache info --json", &words, 0);
     insta::assert_snapshot!("json_keys", all);
 }

@@ -1,8 +1,9 @@
 //! What is said of the image that another one is built on.
 
 use clap::{Args, ValueHint};
+use imgbuild_oci::reference::Reference;
 
-use crate::commands::registry::ImageSource;
+use super::location::ImageSource;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Base image")]
@@ -54,4 +55,11 @@ pub(crate) struct BaseArguments {
     /// Start in the root directory, wherever the base image starts
     #[arg(long, requires = "base", conflicts_with = "workdir")]
     pub(crate) no_workdir: bool,
+}
+
+impl BaseArguments {
+    /// Returns the base image, if a registry has it.
+    pub(crate) fn reference(&self) -> Option<&Reference> {
+        self.base.as_ref().and_then(ImageSource::reference)
+    }
 }

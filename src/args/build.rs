@@ -9,14 +9,14 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::release::Kind;
 
+use super::EMBEDDED;
 use super::base::BaseArguments;
 use super::cache::CacheFlags;
 use super::choice::{BootChoice, Choice, CookieChoice};
 use super::configuration::ConfigurationArguments;
 use super::output::OutputArguments;
-use super::platforms::PlatformPath;
+use super::path::{PlatformPath, image_path};
 use super::registry::RegistryFlags;
-use super::{EMBEDDED, image_path};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArguments {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
-use crate::commands::cache::size;
-use crate::commands::registry::ImageSource;
+use super::location::ImageSource;
+use super::size::size;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {

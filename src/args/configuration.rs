@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imgbuild_oci::path::ImagePath;
 
-use super::image_path;
+use super::path::image_path;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image configuration")]

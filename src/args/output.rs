@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::choice::CheckChoice;
-use crate::commands::registry::Output;
+use super::location::Output;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use imgbuild_oci::platform::Platform;
 
-use crate::commands::registry::Output;
+use super::location::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
-use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::SourceName;
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
@@ -15,8 +14,8 @@ use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
 use super::cache;
-use super::registry::{self, ImageSource};
-use crate::args::{BaseArguments, BuildArguments};
+use super::source::source_must_exist;
+use crate::args::{BaseArguments, BuildArguments, ImageSource};
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
@@ -30,18 +29,13 @@ pub(crate) use remote::Pin;
 use remote::Remote;
 pub(crate) use supply::Supply;
 
-/// Returns the reference of a base image that a registry has.
-pub(crate) fn reference(arguments: &BaseArguments) -> Option<&Reference> {
-    arguments.base.as_ref().and_then(ImageSource::reference)
-}
-
 /// Refuses to lock what has no digest to be locked to, before anything is
 /// read.
 pub(crate) fn check_lock(arguments: &BaseArguments, given: &Given) -> Result<()> {
     if !arguments.lock {
         return Ok(());
     }
-    if reference(arguments).is_none() {
+    if arguments.reference().is_none() {
         let failure = Failure::command_line(
             "`--lock` writes down the digest of a base image of a registry, and `--base` names none",
         );
@@ -101,7 +95,7 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     let given = format!("--base {}", name.path().display());
     let kinds =
         "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them";
-    registry::must_exist(&given, name, kinds)?;
+    source_must_exist(&given, name, kinds)?;
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
         platform: platform.cloned(),

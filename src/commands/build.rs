@@ -26,8 +26,8 @@ use imgbuild_release::plan::{ConfigurationOptions, Ingredients, Plan, PlanOption
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
 use super::registry;
-use super::{base, cache, certificates, check, given, options, outputs, provenance, report};
-use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
+use super::{base, cache, certificates, check, options, outputs, provenance, report, time};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED, must_exist};
 use crate::configuration_file::Given;
 use crate::failure::{self, Failure, Result};
 use crate::printed;
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &BuildArguments, given: &Given, ui: &mut Ui) -> Res
     };
     several::check_loadable(&builds, &host_platform())?;
     let mtime = match &arguments.mtime {
-        Some(text) => options::time("--mtime", text)?,
+        Some(text) => time::time("--mtime", text)?,
         None => DEFAULT_MTIME,
     };
     base::check_lock(&arguments.base, given)?;
@@ -308,8 +308,9 @@ fn additions(arguments: &BuildArguments, mtime: u64) -> Result<Vec<Member>> {
     let additions: Vec<_> = texts
         .map(|text| options::addition(text))
         .collect::<Result<_>>()?;
-    let named = arguments.add.iter().zip(&additions);
-    given::all_must_exist(named.map(|(text, it)| (format!("--add {text}"), it.source.as_path())))?;
+    for (text, addition) in arguments.add.iter().zip(&additions) {
+        must_exist(&format!("--add {text}"), &addition.source)?;
+    }
     open_additions(&additions, arguments.allow_set_id, mtime)
         .map_err(|error| failure::named_by(error, "`--add` names what it is to put in"))
 }
@@ -403,7 +404,7 @@ fn plan_options(
         writable: arguments.writable.iter().cloned().collect(),
         has_skeleton: arguments.skeleton == Choice::Auto,
         platform: platform.unwrap_or_else(host_platform),
-        created: options::rfc3339(DEFAULT_MTIME),
+        created: time::rfc3339(DEFAULT_MTIME),
         author: given.author.clone(),
         annotations: options::pairs("--annotation", &given.annotation)?,
         compression: arguments.compression.unwrap_or(default_compression),

@@ -9,8 +9,7 @@ use imgbuild_release::certificates::{
     self, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
 };
 
-use super::given;
-use crate::args::{CertificatesArguments, EMBEDDED};
+use crate::args::{CertificatesArguments, EMBEDDED, must_exist};
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::Ui;
@@ -54,12 +53,11 @@ pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
 fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
-    given::all_must_exist(sources.iter().filter_map(|source| match source {
-        CertificateSource::Path(path) => {
-            Some((format!("{flag}{}", path.display()), path.as_path()))
+    for source in &sources {
+        if let CertificateSource::Path(path) = source {
+            must_exist(&format!("{flag}{}", path.display()), path)?;
         }
-        _ => None,
-    }))?;
+    }
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let loaded = Certificates::load(&sources, now.map(|now| now.as_secs()));

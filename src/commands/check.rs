@@ -11,9 +11,8 @@ use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
-use super::not_selected::NotSelected;
-use super::registry;
-use crate::args::{CheckArguments, CheckChoice};
+use super::source::{NotSelected, open_source};
+use crate::args::{CheckArguments, CheckChoice, source_name};
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::{Ui, count_text};
@@ -33,9 +32,9 @@ const ONE_STRING: &str = "give each argument by itself, as `--cmd python3 --cmd 
 
 /// Checks an image that is there.
 pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
-    let name = registry::source_name(&arguments.source)?;
+    let name = source_name(&arguments.source)?;
     let scratch = env::temp_dir();
-    let source = registry::open_source(&name, &arguments.source, &scratch, KINDS)?;
+    let source = open_source(&name, &arguments.source, &scratch, KINDS)?;
     let tag = arguments.tag.as_deref().or(name.tag());
     let image = SelectedImage::select(&source, tag, arguments.platform.as_ref())
         .map_err(|error| selection_failure(error, &arguments.source))?;

@@ -17,8 +17,8 @@ use imgbuild_registry::pull;
 use serde_json::json;
 
 use super::outputs;
-use super::registry::{self, Access, Output, PARALLEL_BLOBS, Push, Registries};
-use crate::args::CopyArguments;
+use super::registry::{self, Access, PARALLEL_BLOBS, Push, Registries};
+use crate::args::{CopyArguments, Output, reference};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -49,7 +49,7 @@ impl Found {
 }
 
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
-    let source = registry::reference(&arguments.source)?;
+    let source = reference(&arguments.source)?;
     let (here, targets) = destinations(&arguments.destinations, arguments.json)?;
     check_digest_file(&here, arguments.digest_file.as_deref())?;
     let interrupted = interrupt::watch()?;

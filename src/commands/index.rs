@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::copy::{self, Found};
 use super::options;
 use super::registry::{self, Push, Registries};
-use crate::args::{IndexCommand, IndexCreateArguments};
+use crate::args::{IndexCommand, IndexCreateArguments, reference};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -36,7 +36,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let interrupted = interrupt::watch()?;
     let mut from = Vec::new();
     for source in &arguments.sources {
-        from.push(registry::reference(source)?);
+        from.push(reference(source)?);
     }
     let readers: Vec<&Reference> = match targets.is_empty() {
         true => from.iter().flatten().collect(),

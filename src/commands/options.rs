@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use fs_err as fs;
@@ -15,14 +14,8 @@ use imgbuild_release::pattern::Pattern;
 use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
-use super::given;
-use super::provenance::CreatedBy;
-use crate::args::{BuildArguments, Choice, ConfigurationArguments};
+use crate::args::{BuildArguments, Choice, ConfigurationArguments, must_exist};
 use crate::failure::{Failure, Result};
-
-/// The latest time that a tar header holds, in Unix seconds: eleven octal
-/// digits.
-const MAX_MTIME: u64 = 0o777_7777_7777;
 
 /// The patterns in the order of the command line, which clap keeps by flag.
 pub(crate) fn patterns(matches: &ArgMatches) -> Vec<Pattern> {
@@ -124,60 +117,6 @@ pub(crate) fn locales(names: &[String]) -> Result<Vec<String>> {
     }
 }
 
-/// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
-pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
-    if text == "now" {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        return now.map(|now| now.as_secs()).map_err(Failure::build);
-    }
-    if let Ok(seconds) = text.parse::<u64>() {
-        return check_time(flag, text, seconds);
-    }
-    let parsed = humantime::parse_rfc3339(text).ok();
-    let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    match seconds {
-        Some(seconds) => check_time(flag, text, seconds.as_secs()),
-        None => Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: it is no time in RFC 3339, as `2026-01-31T12:00:00Z`, and no number of seconds since 1970"
-        ))),
-    }
-}
-
-fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
-    if seconds > MAX_MTIME {
-        return Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: it is later than {}",
-            rfc3339(MAX_MTIME)
-        )));
-    }
-    Ok(seconds)
-}
-
-/// Prints a time as the image configuration says it.
-pub(crate) fn rfc3339(seconds: u64) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs(seconds);
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
-/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
-pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
-    if let Some(text) = flag {
-        return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
-    }
-    match env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) if !text.is_empty() => {
-            let seconds = text.parse().map_err(|_| {
-                Failure::command_line(format!(
-                    "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
-                ))
-            })?;
-            let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;
-            Ok(Some((seconds, CreatedBy::Environment)))
-        }
-        _ => Ok(None),
-    }
-}
-
 /// Takes the arguments of a command: one JSON array, or as they are.
 fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
     let [only] = given else {
@@ -263,7 +202,7 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
 fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in files {
-        given::must_exist(&format!("--env-file {}", path.display()), path)?;
+        must_exist(&format!("--env-file {}", path.display()), path)?;
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
         })?;
@@ -440,22 +379,6 @@ mod tests {
         for text in ["", "0", "65536", "80/http", "3-1", "+80", "a", "80/", "-"] {
             assert!(ports(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn times_are_rfc_3339_or_seconds() {
-        for (text, seconds) in [
-            ("0", 0),
-            ("1700000000", 1_700_000_000),
-            ("1970-01-01T00:00:01Z", 1),
-            ("2023-11-14T22:13:20Z", 1_700_000_000),
-        ] {
-            assert_eq!(time("--created", text).unwrap(), seconds);
-        }
-        for text in ["", "yesterday", "-1", "1969-12-31T00:00:00Z", "99999999999"] {
-            assert!(time("--created", text).is_err(), "{text}");
-        }
-        assert_eq!(rfc3339(1), "1970-01-01T00:00:01Z");
     }
 
     #[test]

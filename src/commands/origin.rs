@@ -9,7 +9,8 @@ use imgbuild_oci::path::escaped;
 use imgbuild_release::provenance::{self, Label};
 use serde::Serialize;
 
-use super::provenance::{CreatedBy, Found};
+use super::provenance::Found;
+use super::time::CreatedBy;
 use crate::args::Arguments;
 use crate::configuration_file::Given;
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::fmt;
 
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_release::git::{Commit, GitError, WorkTree};
@@ -12,37 +11,11 @@ use imgbuild_release::package::Package;
 use imgbuild_release::plan::PlanOptions;
 use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
 use imgbuild_release::release::Release;
-use serde::Serialize;
 
-use super::options;
+use super::time::{self, CreatedBy};
 use crate::args::BuildArguments;
 use crate::failure::Result;
 use crate::ui::Ui;
-
-/// What decided the creation time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CreatedBy {
-    /// `--created`, or its line in the configuration file.
-    Flag,
-    /// `SOURCE_DATE_EPOCH`.
-    Environment,
-    /// The date of the commit.
-    Git,
-    /// Nothing.
-    Default,
-}
-
-impl fmt::Display for CreatedBy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Flag => "as given",
-            Self::Environment => "`SOURCE_DATE_EPOCH`",
-            Self::Git => "its commit's date",
-            Self::Default => "the default",
-        })
-    }
-}
 
 /// The date and the labels of an image.
 #[derive(Debug)]
@@ -58,7 +31,7 @@ pub(crate) struct Found {
 /// Looks at everything that says where the release comes from, as far as it is
 /// asked for.
 pub(crate) fn find(arguments: &BuildArguments, release: &Release, ui: &Ui) -> Result<Found> {
-    let given = options::created(arguments.created.as_deref())?;
+    let given = time::created(arguments.created.as_deref())?;
     let wants_labels = !arguments.configuration.no_auto_labels;
     let mut checkout = None;
     let mut date = None;
@@ -98,7 +71,7 @@ impl Found {
     /// was given is the annotation, too, and the reverse: the two are to say
     /// the same.
     pub(crate) fn apply(&self, options: &mut PlanOptions) {
-        options.created = options::rfc3339(self.created);
+        options.created = time::rfc3339(self.created);
         let removed = &options.configuration.cleared.labels;
         let labels = &mut options.configuration.labels;
         let annotations = &mut options.annotations;

@@ -6,7 +6,6 @@ mod environment;
 mod helper;
 mod hints;
 mod monitor;
-mod name;
 mod push;
 mod update;
 
@@ -25,16 +24,14 @@ use imgbuild_registry::pull;
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, CredentialSource};
 
-use super::{base, given};
-use crate::args::{BuildArguments, OutputArguments, RegistryFlags};
+use crate::args::{
+    BuildArguments, ImageSource, Output, OutputArguments, RegistryFlags, TRANSPORT, must_exist,
+};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::ui::Ui;
 
 pub(crate) use hints::hints;
-pub(crate) use name::{
-    ImageSource, Output, TRANSPORT, must_exist, open_source, reference, source_name,
-};
 pub(crate) use push::Push;
 pub(crate) use update::check_update;
 
@@ -123,10 +120,9 @@ impl Registries {
         ui: &Ui,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self> {
-        let named = flags.ca_file.iter();
-        given::all_must_exist(
-            named.map(|path| (format!("--ca-file {}", path.display()), path.as_path())),
-        )?;
+        if let Some(path) = &flags.ca_file {
+            must_exist(&format!("--ca-file {}", path.display()), path)?;
+        }
         let certificates = flags.ca_file.as_deref().map(read_certificates);
         let given = match primary {
             Some(_) => credentials::given(flags)?,
@@ -366,7 +362,7 @@ pub(crate) fn connect(
     let interrupted = interrupt::watch()?;
     let readers: Vec<&Reference> = match targets.is_empty() {
         true => {
-            let base: Vec<&Reference> = base::reference(&arguments.base).into_iter().collect();
+            let base: Vec<&Reference> = arguments.base.reference().into_iter().collect();
             let caches = arguments.cache.cache_from.iter();
             match base.is_empty() {
                 true => caches.filter_map(ImageSource::reference).collect(),

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::build::{Made, Planned};
 use super::origin::Origins;
-use super::provenance::CreatedBy;
 use super::registry::Push;
+use super::time::CreatedBy;
 use crate::configuration_file::Given;
 use crate::ui::{Ui, bytes_text, count_text};
 

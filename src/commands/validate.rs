@@ -8,8 +8,9 @@ use imgbuild_oci::selection::is_called;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
-use super::{options, registry};
-use crate::args::ValidateArguments;
+use super::options;
+use super::source::open_source;
+use crate::args::{ValidateArguments, source_name};
 use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::{Ui, count_text};
@@ -19,8 +20,8 @@ const KINDS: &str = "`validate` takes a directory with an OCI image layout, or a
 
 pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     let text = &arguments.source;
-    let name = registry::source_name(text)?;
-    let source = registry::open_source(&name, text, &env::temp_dir(), KINDS)?;
+    let name = source_name(text)?;
+    let source = open_source(&name, text, &env::temp_dir(), KINDS)?;
     check_tag(&name, &source)?;
     let violations = validate(&source, options::threads(arguments.threads));
     if arguments.json {

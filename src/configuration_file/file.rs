@@ -9,8 +9,7 @@ use fs_err as fs;
 use toml::de::DeTable;
 
 use super::{NOT_IN_A_FILE, directory_of, keys, value};
-use crate::args::Arguments;
-use crate::commands::given;
+use crate::args::{Arguments, must_exist};
 use crate::failure::{Failure, Kind, Result};
 
 /// A file of flags is written by people.
@@ -59,7 +58,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
         let failure = Failure::command_line_error(error);
         failure.hint(OTHER_FILE)
     };
-    given::must_exist(&format!("--config {}", path.display()), path).map_err(|error| Failure {
+    must_exist(&format!("--config {}", path.display()), path).map_err(|error| Failure {
         kind: Kind::CommandLine,
         ..error.hint(OTHER_FILE)
     })?;

@@ -11,7 +11,7 @@ use imgbuild_oci::monitor::Monitor;
 
 use super::Given;
 use super::file::read;
-use crate::commands::registry::ImageSource;
+use crate::args::ImageSource;
 use crate::failure::{Failure, Result};
 
 /// The key that is locked.

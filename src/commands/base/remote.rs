@@ -20,7 +20,8 @@ use serde::Deserialize;
 
 use super::Request;
 use super::shelf::{Shelf, ShelfBlob};
-use crate::commands::registry::{TRANSPORT, failed_at};
+use crate::args::TRANSPORT;
+use crate::commands::registry::failed_at;
 use crate::failure::{Failure, Result};
 
 const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";

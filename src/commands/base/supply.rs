@@ -35,7 +35,7 @@ impl Supply {
         (cache, scratch): (&Cache, &Path),
         ui: &Ui,
     ) -> Result<Option<Self>> {
-        let Some(reference) = super::reference(&arguments.base) else {
+        let Some(reference) = arguments.base.reference() else {
             return Ok(None);
         };
         let network = registry::connect(arguments, targets, ui)?;

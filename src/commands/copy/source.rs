@@ -10,8 +10,8 @@ use imgbuild_oci::selection::{SelectedImage, SelectionError, is_called};
 use imgbuild_oci::source::{ManifestDescriptor, Source, SourceName};
 
 use super::Found;
-use crate::commands::not_selected::NotSelected;
-use crate::commands::registry;
+use crate::args::source_name;
+use crate::commands::source::{NotSelected, open_source};
 use crate::failure::{Failure, Result};
 
 /// The tag, in an index.
@@ -24,8 +24,8 @@ const KINDS: &str = "a source here is a directory with an OCI image layout, or a
 
 /// Opens what the user calls `text`.
 pub(crate) fn from_source(text: &str, platforms: &Platforms) -> Result<Found> {
-    let name = registry::source_name(text)?;
-    let source = Arc::new(registry::open_source(&name, text, &env::temp_dir(), KINDS)?);
+    let name = source_name(text)?;
+    let source = Arc::new(open_source(&name, text, &env::temp_dir(), KINDS)?);
     let roots = source.roots().map_err(Failure::build)?;
     if roots.is_empty() {
         return without_manifest(&name, text, &source, platforms);

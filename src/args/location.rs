@@ -1,5 +1,5 @@
-//! Names on the command line that may be those of registries, and what is said
-//! of one that lacks its transport.
+//! Locations of images on the command line: destinations and sources, on this
+//! machine or in a registry.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -8,9 +8,8 @@ use std::str::FromStr;
 
 use imgbuild_oci::destination::{Destination, ParseDestinationError};
 use imgbuild_oci::reference::{ParseReferenceError, Reference};
-use imgbuild_oci::source::{ParseSourceNameError, Source, SourceName};
+use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 
-use crate::commands::given;
 use crate::failure::{Failure, Result};
 
 /// The transport of references, by its usual name.
@@ -195,37 +194,9 @@ pub(crate) fn source_name(text: &str) -> Result<SourceName> {
     })
 }
 
-/// Opens a place that the user calls `text`; what is no image is told `kinds`.
-///
-/// # Errors
-///
-/// As [`SourceName::open`].
-pub(crate) fn open_source(
-    name: &SourceName,
-    text: &str,
-    scratch: &Path,
-    kinds: &str,
-) -> Result<Source> {
-    must_exist(text, name, kinds)?;
-    let opened = name.open(scratch);
-    opened.map_err(|error| Failure::build(error).hint(kinds))
-}
-
-/// Refuses a place where nothing is; `given` is what was typed.
-///
-/// # Errors
-///
-/// With a hint: a name in a registry may be meant, or one of `kinds`.
-pub(crate) fn must_exist(given: &str, name: &SourceName, kinds: &str) -> Result<()> {
-    given::must_exist(given, name.path()).map_err(|failure| {
-        let text = given.strip_prefix("--base ").unwrap_or(given);
-        failure.hint(missing_hint(text).unwrap_or_else(|| kinds.to_owned()))
-    })
-}
-
 /// What to say of a place that is not there, if its name would be one in a
 /// registry.
-fn missing_hint(text: &str) -> Option<String> {
+pub(crate) fn missing_hint(text: &str) -> Option<String> {
     let is_path = text.starts_with(['.', '/', '~']) || text.starts_with("oci");
     let is_reference = text.parse::<Reference>().is_ok();
     let is_file = text.ends_with(".tar") || text.ends_with("gz") || text.ends_with('/');

@@ -1,16 +1,43 @@
-//! Several platforms at once: paths for one of them, and indexes.
+//! Paths on the command line: of this machine, for one platform, in the image.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Subcommand};
+use fs_err as fs;
+use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::{ParsePlatformError, Platform};
-use imgbuild_oci::reference::Reference;
 
-use super::RegistryFlags;
-use crate::commands::registry::Output;
+use crate::failure::{Failure, Result};
+
+pub(super) fn image_path(text: &str) -> std::result::Result<ImagePath, String> {
+    ImagePath::parse(text).map_err(|error| error.to_string())
+}
+
+/// Refuses a path that does not exist, with the flag or argument `given` that
+/// names it.
+///
+/// # Errors
+///
+/// If there is no file or directory at `path`. Other problems are reported when
+/// it is read.
+pub(crate) fn must_exist(given: &str, path: &Path) -> Result<()> {
+    let kind = fs::metadata(path).err().map(|error| error.kind());
+    if !matches!(kind, Some(ErrorKind::NotFound | ErrorKind::NotADirectory)) {
+        return Ok(());
+    }
+    let path = path.display().to_string();
+    let which = if given.ends_with(&path) {
+        String::new()
+    } else {
+        format!(": `{path}`")
+    };
+    Err(Failure::build(format!(
+        "cannot use `{given}`: there is no such file or directory{which}"
+    )))
+}
 
 /// `[PLATFORM=]PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +60,7 @@ impl PlatformPath {
         }
     }
 
-    fn parse(given: OsString) -> Result<Self, ParsePlatformError> {
+    fn parse(given: OsString) -> std::result::Result<Self, ParsePlatformError> {
         let bytes = given.as_bytes();
         let sign = bytes.iter().position(|byte| *byte == b'=');
         let start = sign.and_then(|sign| std::str::from_utf8(&bytes[..sign]).ok());
@@ -55,57 +82,6 @@ impl PlatformPath {
 /// `./` before it, it is one.
 fn is_meant_as_platform(text: &str) -> bool {
     text.to_ascii_lowercase().starts_with("linux/") || text.parse::<Platform>().is_ok()
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IndexCommand {
-    /// Make one index of images for several platforms
-    ///
-    /// The images keep their digests; indexes give all their images. The same
-    /// images make the same index, in whatever order and from wherever they
-    /// come.
-    Create(IndexCreateArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct IndexCreateArguments {
-    /// Where the index goes, with all its images: `docker://REFERENCE`, or as
-    /// `--output` of a build takes it
-    pub(crate) destination: Output,
-
-    /// The images and indexes: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is recognized
-    #[arg(required = true, value_name = "SOURCE")]
-    pub(crate) sources: Vec<String>,
-
-    /// A further place for the index (can be repeated)
-    #[arg(short, long, value_name = "DESTINATION")]
-    pub(crate) output: Vec<Output>,
-
-    /// The name of the index in layouts and archives (can be repeated);
-    /// default: the names that all sources have
-    #[arg(short, long, value_name = "NAME[:TAG]")]
-    pub(crate) tag: Vec<Reference>,
-
-    /// Set an annotation of the index (can be repeated)
-    #[arg(long, value_name = "K=V")]
-    pub(crate) annotation: Vec<String>,
-
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Write the digest of the index to a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digest_file: Option<PathBuf>,
-
-    /// Do not wait until everything is on the disk
-    #[arg(long)]
-    pub(crate) no_sync: bool,
-
-    #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
 }
 
 #[cfg(test)]

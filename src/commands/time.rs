@@ -1,0 +1,113 @@
+//! Times: parsed, printed, and the creation time of an image.
+
+use std::env;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, Result};
+
+/// The latest time that a tar header holds, in Unix seconds: eleven octal
+/// digits.
+const MAX_MTIME: u64 = 0o777_7777_7777;
+
+/// What decided the creation time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CreatedBy {
+    /// `--created`, or its line in the configuration file.
+    Flag,
+    /// `SOURCE_DATE_EPOCH`.
+    Environment,
+    /// The date of the commit.
+    Git,
+    /// Nothing.
+    Default,
+}
+
+impl fmt::Display for CreatedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Flag => "as given",
+            Self::Environment => "`SOURCE_DATE_EPOCH`",
+            Self::Git => "its commit's date",
+            Self::Default => "the default",
+        })
+    }
+}
+
+/// Parses RFC 3339, Unix seconds or `now`, into Unix seconds.
+pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
+    if text == "now" {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        return now.map(|now| now.as_secs()).map_err(Failure::build);
+    }
+    if let Ok(seconds) = text.parse::<u64>() {
+        return check_time(flag, text, seconds);
+    }
+    let parsed = humantime::parse_rfc3339(text).ok();
+    let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    match seconds {
+        Some(seconds) => check_time(flag, text, seconds.as_secs()),
+        None => Err(Failure::command_line(format!(
+            "cannot use `{flag} {text}`: it is no time in RFC 3339, as `2026-01-31T12:00:00Z`, and no number of seconds since 1970"
+        ))),
+    }
+}
+
+fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
+    if seconds > MAX_MTIME {
+        return Err(Failure::command_line(format!(
+            "cannot use `{flag} {text}`: it is later than {}",
+            rfc3339(MAX_MTIME)
+        )));
+    }
+    Ok(seconds)
+}
+
+/// Prints a time as the image configuration says it.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
+pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
+    if let Some(text) = flag {
+        return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
+    }
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => {
+            let seconds = text.parse().map_err(|_| {
+                Failure::command_line(format!(
+                    "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
+                ))
+            })?;
+            let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;
+            Ok(Some((seconds, CreatedBy::Environment)))
+        }
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_or_seconds() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("1700000000", 1_700_000_000),
+            ("1970-01-01T00:00:01Z", 1),
+            ("2023-11-14T22:13:20Z", 1_700_000_000),
+        ] {
+            assert_eq!(time("--created", text).unwrap(), seconds);
+        }
+        for text in ["", "yesterday", "-1", "1969-12-31T00:00:00Z", "99999999999"] {
+            assert!(time("--created", text).is_err(), "{text}");
+        }
+        assert_eq!(rfc3339(1), "1970-01-01T00:00:01Z");
+    }
+}
