@@ -2,8 +2,7 @@
 //! redirects without telling others the secret.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
@@ -56,8 +55,23 @@ pub struct Client {
     policy: RetryPolicy,
     plain_http: bool,
     chunk_bytes: u64,
-    /// The size of chunks where uploads in one request have failed; 0 before.
-    chunks_that_work: AtomicU64,
+    /// The strategy that the next upload starts with.
+    upload_strategy: Mutex<UploadStrategy>,
+}
+
+/// The requests that a blob is sent in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum UploadStrategy {
+    /// The `PUT` that ends the upload has the whole blob.
+    #[default]
+    Whole,
+    /// One `PATCH` without a range has the whole blob, as Docker's client
+    /// sends it.
+    Stream,
+    /// Each `PATCH` has this many bytes at most.
+    Chunks(u64),
+    /// As `Whole`, after chunks failed for good.
+    WholeOnly,
 }
 
 /// One thing that the registry shall do.
@@ -182,7 +196,7 @@ impl Client {
             policy: options.retry,
             plain_http: options.plain_http,
             chunk_bytes: options.chunk_bytes.max(1),
-            chunks_that_work: AtomicU64::new(0),
+            upload_strategy: Mutex::default(),
         };
         client.transport.end_with(monitor);
         client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
@@ -256,15 +270,13 @@ impl Client {
         self.chunk_bytes
     }
 
-    /// Returns the size of chunks that another upload ended with, if this
-    /// registry does not take a blob in one request.
-    pub(crate) fn chunks_that_work(&self) -> Option<u64> {
-        let size = self.chunks_that_work.load(Ordering::Relaxed);
-        (size > 0).then_some(size)
+    /// Returns the strategy that worked for earlier blobs of this registry.
+    pub(crate) fn upload_strategy(&self) -> UploadStrategy {
+        *self.upload_strategy.lock().expect("no holder panics")
     }
 
-    pub(crate) fn remember_chunks(&self, size: u64) {
-        self.chunks_that_work.store(size, Ordering::Relaxed);
+    pub(crate) fn set_upload_strategy(&self, strategy: UploadStrategy) {
+        *self.upload_strategy.lock().expect("no holder panics") = strategy;
     }
 
     pub(crate) fn attempts(&self) -> Attempts {

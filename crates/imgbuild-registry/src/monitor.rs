@@ -50,7 +50,7 @@ pub enum Event<'a> {
         /// Its size.
         size: u64,
         /// How it got there.
-        fate: Fate<'a>,
+        outcome: BlobOutcome<'a>,
     },
     /// Another run is adding to the same index, and has to end before this one.
     Waiting {
@@ -70,7 +70,7 @@ pub enum Event<'a> {
 
 /// How a blob got into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate<'a> {
+pub enum BlobOutcome<'a> {
     /// It was there.
     Present,
     /// It was in another repository of the same registry.

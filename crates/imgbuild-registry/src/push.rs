@@ -9,7 +9,7 @@ use imgbuild_oci::parallel;
 use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
 
 use crate::error::{Error, Result};
-use crate::monitor::{Fate, check};
+use crate::monitor::{BlobOutcome, check};
 use crate::repository::{Manifest, Repository};
 
 mod ahead;
@@ -114,7 +114,7 @@ impl Job<'_> {
     fn report_all_present(&self) {
         for blob in self.parcel.blobs() {
             if !self.was_sent(blob) {
-                self.blobs.report(blob, Fate::Present);
+                self.blobs.report(blob, BlobOutcome::Present);
             }
         }
     }
@@ -194,7 +194,7 @@ impl Job<'_> {
         let missing = Mutex::new(BTreeSet::new());
         self.in_parallel(blobs, |blob| {
             match self.blobs.is_there(blob)? {
-                true => self.blobs.report(blob, Fate::Present),
+                true => self.blobs.report(blob, BlobOutcome::Present),
                 false => {
                     missing
                         .lock()

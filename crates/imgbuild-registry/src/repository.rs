@@ -17,7 +17,7 @@ use crate::error::{Error, Problem, Step};
 
 pub use blob::RemoteBlob;
 pub use manifest::Manifest;
-pub(crate) use upload::{Outgoing, Taken};
+pub(crate) use upload::OutgoingBlob;
 
 /// A repository, for reading or also for writing.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imgbuild_registry::monitor::{Event, Fate, Monitor};
+use imgbuild_registry::monitor::{Event, BlobOutcome, Monitor};
 
 use crate::ui::{Ui, bytes_text};
 
@@ -61,16 +61,16 @@ impl Monitor for Watcher {
         match event {
             Event::Sent { digest, bytes } => self.ui.sent(digest, bytes, self.now()),
             Event::Received { digest, bytes } => self.ui.received(digest, bytes, self.now()),
-            Event::Blob { digest, size, fate } => {
-                self.ui.settled(digest, size, fate == Fate::Uploaded);
+            Event::Blob { digest, size, outcome } => {
+                self.ui.settled(digest, size, outcome == BlobOutcome::Uploaded);
                 let size = bytes_text(size);
-                match fate {
-                    Fate::Present => self.ui.detail(&format!("present {digest} {size}")),
-                    Fate::Mounted { from } => {
+                match outcome {
+                    BlobOutcome::Present => self.ui.detail(&format!("present {digest} {size}")),
+                    BlobOutcome::Mounted { from } => {
                         self.ui
                             .status(&format!("mounted {digest} {size} from `{from}`"));
                     }
-                    Fate::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
+                    BlobOutcome::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
                 }
             }
             Event::Waiting { place, most } => self.ui.status(&format!(

@@ -14,7 +14,7 @@ use imgbuild_oci::parcel::ParcelBlob;
 
 use super::blobs::{Blobs, Counts};
 use crate::error::Result;
-use crate::monitor::{Fate, check};
+use crate::monitor::{BlobOutcome, check};
 use crate::repository::Repository;
 
 /// Takes blobs that are ready.
@@ -78,7 +78,7 @@ pub fn send_ahead<T, E>(
 fn send(blobs: &Blobs<'_>, repository: &Repository, blob: &ParcelBlob) -> Result<()> {
     check(repository.client().monitor())?;
     if blobs.is_there(blob)? {
-        blobs.report(blob, Fate::Present);
+        blobs.report(blob, BlobOutcome::Present);
         Ok(())
     } else {
         blobs.upload(blob)

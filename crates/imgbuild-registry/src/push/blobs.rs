@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use imgbuild_oci::parcel::ParcelBlob;
 
 use crate::error::Result;
-use crate::monitor::{Event, Fate};
-use crate::repository::{Outgoing, Repository, Taken};
+use crate::monitor::{BlobOutcome, Event};
+use crate::repository::{OutgoingBlob, Repository};
 
 /// What became of blobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,19 +79,13 @@ impl<'a> Blobs<'a> {
     /// Mounts or sends a blob that is not there.
     pub(super) fn upload(&self, blob: &ParcelBlob) -> Result<()> {
         let mounts = self.mounts(blob);
-        let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
-        let outgoing = Outgoing {
+        let outgoing = OutgoingBlob {
             digest: blob.digest,
             size: blob.size,
             content: &*blob.content,
         };
-        match self.repository.upload(outgoing, &mounts)? {
-            (Taken::Mounted, from) => {
-                let from = from.as_deref().unwrap_or_default();
-                self.report(blob, Fate::Mounted { from });
-            }
-            (Taken::Uploaded, _) => self.report(blob, Fate::Uploaded),
-        }
+        let outcome = self.repository.upload(outgoing, &mounts)?;
+        self.report(blob, outcome);
         Ok(())
     }
 
@@ -115,19 +109,23 @@ impl<'a> Blobs<'a> {
     }
 
     /// Counts a blob that is where it should be, and tells of it.
-    pub(super) fn report(&self, blob: &ParcelBlob, fate: Fate<'_>) {
+    pub(super) fn report(&self, blob: &ParcelBlob, outcome: BlobOutcome<'_>) {
         let mut counts = self.counts.lock().expect("no holder of the lock panics");
-        match fate {
-            Fate::Present => counts.present += 1,
-            Fate::Mounted { .. } => counts.mounted += 1,
-            Fate::Uploaded => {
+        match outcome {
+            BlobOutcome::Present => counts.present += 1,
+            BlobOutcome::Mounted { .. } => counts.mounted += 1,
+            BlobOutcome::Uploaded => {
                 counts.uploaded += 1;
                 counts.uploaded_bytes += blob.size;
             }
         }
         drop(counts);
         let (digest, size) = (blob.digest, blob.size);
-        let event = Event::Blob { digest, size, fate };
+        let event = Event::Blob {
+            digest,
+            size,
+            outcome,
+        };
         self.repository.client().monitor().report(event);
     }
 }
