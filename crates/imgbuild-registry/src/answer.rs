@@ -7,7 +7,6 @@ use std::time::Duration;
 use imgbuild_oci::path::escaped;
 use serde::Deserialize;
 
-use crate::date;
 use crate::secret::{Asker, Secrets};
 
 /// How much of an answer is read for its reason.
@@ -204,23 +203,9 @@ pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let (then, now) = (http_date(value)?, http_date(date?)?);
-    Some(Duration::from_secs(then.saturating_sub(now)))
-}
-
-/// Parses `Sun, 06 Nov 1994 08:49:37 GMT` into seconds since 1970.
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (_, rest) = text.trim().split_once(", ")?;
-    let words: Vec<&str> = rest.split(' ').collect();
-    let [day, month, year, time, "GMT"] = words[..] else {
-        return None;
-    };
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    let time: Vec<&str> = time.split(':').collect();
-    date::seconds([year, &month.to_string(), day], time.try_into().ok()?)
+    let time = httpdate::parse_http_date(value).ok()?;
+    let now = httpdate::parse_http_date(date?).ok()?;
+    Some(time.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -282,11 +267,6 @@ mod tests {
     #[test]
     fn a_wait_is_seconds_or_a_date() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        assert_eq!(http_date(date), Some(784_111_777));
-        assert_eq!(
-            http_date("Thu, 29 Feb 2024 00:00:00 GMT"),
-            Some(1_709_164_800)
-        );
         assert_eq!(retry_after("7", None), Some(Duration::from_secs(7)));
         let later = retry_after("Sun, 06 Nov 1994 08:50:07 GMT", Some(date));
         assert_eq!(later, Some(Duration::from_secs(30)));

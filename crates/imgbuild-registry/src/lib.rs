@@ -15,7 +15,6 @@ mod challenge;
 pub mod client;
 mod connector;
 pub mod credentials;
-mod date;
 pub mod error;
 mod host;
 pub mod monitor;

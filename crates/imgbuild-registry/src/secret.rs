@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, STANDARD};
+use base64::{Engine, alphabet};
+
 use crate::url;
 
 /// A text that is never shown: not by `Debug`, and there is no `Display`.
@@ -78,7 +82,7 @@ impl Secrets {
             Credential::Basic { user, password } => {
                 self.add(password);
                 let pair = format!("{user}:{}", password.reveal());
-                self.add(&Secret(encode_base64(pair.as_bytes())));
+                self.add(&Secret(STANDARD.encode(pair)));
             }
             Credential::Identity(token) | Credential::Token(token) => self.add(token),
         }
@@ -117,7 +121,7 @@ impl Credential {
     /// [RFC 7617]: https://www.rfc-editor.org/rfc/rfc7617
     pub(crate) fn basic(user: &str, password: &Secret) -> Secret {
         let pair = format!("{user}:{}", password.reveal());
-        Secret(format!("Basic {}", encode_base64(pair.as_bytes())))
+        Secret(format!("Basic {}", STANDARD.encode(pair)))
     }
 
     /// The value of a `Bearer` header ([RFC 6750]).
@@ -154,44 +158,17 @@ pub struct Asker {
     pub source: CredentialSource,
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Standard base64 without padding, as lenient as Docker's client.
+const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    NO_PAD.with_decode_allow_trailing_bits(true),
+);
 
-/// Encodes as [RFC 4648], section 4.
-///
-/// [RFC 4648]: https://www.rfc-editor.org/rfc/rfc4648
-fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |index| u32::from(group.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let index = (bits >> (18 - 6 * place)) as usize & 63;
-            text.push(match place <= group.len() {
-                true => char::from(ALPHABET[index]),
-                false => '=',
-            });
-        }
-    }
-    text
-}
-
-/// Decodes what [`encode_base64`] writes, padding and line ends optional.
+/// Decodes standard base64; padding and line ends are optional.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.trim().trim_end_matches('=').bytes() {
-        if byte.is_ascii_whitespace() {
-            continue;
-        }
-        let value = ALPHABET.iter().position(|one| *one == byte)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    Some(bytes)
+    let mut digits = text.trim().trim_end_matches('=').to_owned();
+    digits.retain(|digit| !digit.is_ascii_whitespace());
+    LENIENT_BASE64.decode(digits).ok()
 }
 
 #[cfg(test)]
@@ -225,18 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn base_64_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(encode_base64(bytes.as_bytes()), text);
-            assert_eq!(decode_base64(text).unwrap(), bytes.as_bytes());
+    fn base64_is_decoded_with_and_without_padding_and_line_ends() {
+        for text in ["Zm9vYg==", "Zm9vYg", " Zm9v\nYg==\n", "Zm9vYh"] {
+            assert_eq!(decode_base64(text).unwrap(), b"foob", "{text}");
         }
         assert_eq!(decode_base64("a:b"), None);
     }

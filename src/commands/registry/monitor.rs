@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imgbuild_registry::monitor::{Event, BlobOutcome, Monitor};
+use imgbuild_registry::monitor::{BlobOutcome, Event, Monitor};
 
 use crate::ui::{Ui, bytes_text};
 

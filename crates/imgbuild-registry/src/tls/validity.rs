@@ -1,9 +1,9 @@
-//! From when to when a certificate is valid: just enough of DER.
+//! The validity period of a certificate, and its dates as text.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use der::asn1::AnyRef;
 use der::{Decode as _, SliceReader, Tag, Tagged as _};
-
-use crate::date;
 
 /// The first and the last second of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +61,32 @@ fn time(reader: &mut SliceReader<'_>) -> Option<u64> {
         return None;
     }
 
-    let part = |at: usize| &digits[at..at + 2];
-    let is_early = digits[..4] < *"1970";
-    let year = if is_early { "1970" } else { &digits[..4] };
-    let seconds = date::seconds([year, part(4), part(6)], [part(8), part(10), part(12)])?;
+    let (year, rest) = digits.split_at(4);
+    let is_early = year < "1970";
+    let year = if is_early { "1970" } else { year };
+    let part = |at: usize| &rest[at..at + 2];
+    let text = format!(
+        "{year}-{}-{}T{}:{}:{}Z",
+        part(0),
+        part(2),
+        part(4),
+        part(6),
+        part(8)
+    );
+    let time = humantime::parse_rfc3339(&text).ok()?;
+    let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(if is_early { 0 } else { seconds })
+}
+
+/// 9999-12-31T23:59:59Z, after which no date has four digits for its year.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Writes seconds since 1970 as [RFC 3339] does: `2026-01-31T12:00:00Z`.
+///
+/// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
+pub(super) fn rfc_3339(seconds: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
@@ -108,6 +129,8 @@ mod tests {
             not_before: 1,
             not_after: 1_769_860_800,
         });
+        assert_eq!(rfc_3339(1_769_860_800), "2026-01-31T12:00:00Z");
+        assert_eq!(rfc_3339(u64::MAX), "9999-12-31T23:59:59Z");
         let version = of(VERSION, &[&of(INTEGER, &[&[2]])]);
         assert_eq!(validity(&certificate(&version, &first, &last)), expected);
         assert_eq!(validity(&certificate(&[], &first, &last)), expected);

@@ -10,9 +10,8 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::validity::validity;
+use super::validity::{rfc_3339, validity};
 use crate::answer::bounded;
-use crate::date::rfc_3339;
 use crate::error::{NetworkError, NetworkKind};
 
 /// How many names of a certificate are listed.
