@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::runs;
 use crate::support::base::{BaseImage, Layer, Packing, digest, write_layout};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 mod known;
 
@@ -381,7 +381,7 @@ fn old_library(directory: &Path) -> Vec<u8> {
 
 #[test]
 fn a_base_that_is_too_old_for_the_release_is_refused() {
-    if !has_tools(&["gcc"]) || !cfg!(target_arch = "x86_64") {
+    if !has_programs(&["gcc"]) || !cfg!(target_arch = "x86_64") {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();

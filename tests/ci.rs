@@ -13,7 +13,7 @@ use yaml_rust2::Yaml;
 
 use crate::registry::server::{PASSWORD, Registry, USER};
 use crate::runs::sandbox;
-use crate::support::{has_tools, limited};
+use crate::support::{has_programs, limited};
 use runner::{Runner, write_executable};
 use workflow::{blocks, list, pairs, parse, steps, text};
 
@@ -80,7 +80,7 @@ fn digest_at(sandbox: &Sandbox, reference: &str) -> String {
 
 #[test]
 fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -120,7 +120,7 @@ fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
 
 #[test]
 fn jobs_for_several_platforms_end_in_one_index() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -242,7 +242,7 @@ fn the_cache_of_gitlab_is_for_one_version_one_image_and_one_job() {
 
 #[test]
 fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let mut sandbox = sandbox();
@@ -289,7 +289,7 @@ fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
 
 #[test]
 fn the_lines_for_anywhere_else_run() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -334,7 +334,7 @@ fn key_on(cat: &str, image: Option<&str>) -> String {
 
 #[test]
 fn a_program_of_one_system_is_not_found_on_another() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let ubuntu = |version: &str| key_on(&format!("echo VERSION_ID={version}"), None);
@@ -406,7 +406,7 @@ fn keys(change: impl FnOnce(&mut Runner)) -> [String; 3] {
 
 #[test]
 fn any_name_of_a_workflow_gives_keys_that_a_cache_takes() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let of = |name: String| {
@@ -426,7 +426,7 @@ fn any_name_of_a_workflow_gives_keys_that_a_cache_takes() {
 
 #[test]
 fn the_token_of_the_job_goes_to_github_only() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let with = |tags: &str, more: &[(&str, &str)]| {
@@ -461,7 +461,7 @@ fn the_token_of_the_job_goes_to_github_only() {
 
 #[test]
 fn a_password_of_ones_own_goes_to_one_registry() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -490,7 +490,7 @@ fn a_password_of_ones_own_goes_to_one_registry() {
 
 #[test]
 fn a_password_in_the_environment_stays() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -517,7 +517,7 @@ fn a_password_in_the_environment_stays() {
 
 #[test]
 fn the_token_of_the_job_opens_the_registry_of_github() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let mut sandbox = sandbox();
@@ -538,7 +538,7 @@ fn the_token_of_the_job_opens_the_registry_of_github() {
 
 #[test]
 fn inputs_are_arguments_and_never_commands() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let evil = "a$(touch pwned)`touch pwned`; touch pwned 'x' \"y\" --push";
@@ -587,7 +587,7 @@ fn inputs_are_arguments_and_never_commands() {
 
 #[test]
 fn an_action_without_names_or_with_a_failure_ends_with_it() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -611,7 +611,7 @@ fn an_action_without_names_or_with_a_failure_ends_with_it() {
 
 #[test]
 fn imgbuild_is_compiled_by_its_own_rust() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -631,7 +631,7 @@ fn imgbuild_is_compiled_by_its_own_rust() {
 
 #[test]
 fn a_runner_without_rust_is_told_what_to_do() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -658,7 +658,7 @@ fn a_runner_without_rust_is_told_what_to_do() {
 
 #[test]
 fn what_is_neither_true_nor_false_is_an_error() {
-    if !has_tools(&["bash"]) {
+    if !has_programs(&["bash"]) {
         return;
     }
     let sandbox = sandbox();
@@ -707,7 +707,7 @@ fn no_script_has_an_expression_and_every_action_is_pinned() {
 
 #[test]
 fn the_scripts_are_correct_by_shellcheck() {
-    if !has_tools(&["shellcheck"]) {
+    if !has_programs(&["shellcheck"]) {
         return;
     }
     for step in steps(&parse(&document("action.yml"))["runs"]) {

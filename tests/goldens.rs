@@ -12,7 +12,7 @@ use imgbuild_testing::{Sandbox, Tree, UnpackedImage};
 
 use crate::runs;
 use crate::support::image::{confirmed, result_line};
-use crate::support::{OLD_PROCESSOR, has_tools};
+use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// Each release with what else its image is made of. All say their platform:
 /// without a program, this machine's would be taken.
@@ -80,7 +80,7 @@ const EMULATOR: &str = "IMGBUILD_EMULATOR";
 
 #[test]
 fn an_old_processor_makes_the_images_of_the_list() {
-    if !cfg!(target_arch = "x86_64") || !has_tools(&OLD_PROCESSOR[..1]) {
+    if !cfg!(target_arch = "x86_64") || !has_programs(&OLD_PROCESSOR[..1]) {
         return;
     }
     let list = list_of("gzip", || runs::sandbox().under(OLD_PROCESSOR));

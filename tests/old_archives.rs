@@ -10,7 +10,7 @@ use imgbuild_testing::{FakeRegistry, Sandbox, sandbox::finish};
 use serde_json::Value;
 
 use crate::support::docker::Engine;
-use crate::support::{has_tools, image, limited, program, unique, unique_time};
+use crate::support::{has_programs, image, limited, program, unique, unique_time};
 
 /// What the program inside prints.
 const GREETING: &str = "hello, user 65532\n";
@@ -161,7 +161,7 @@ fn one_of_several_images_is_named() {
 
 #[test]
 fn archives_of_skopeo_and_podman_are_copied() {
-    if !has_tools(&["skopeo", "podman"]) {
+    if !has_programs(&["skopeo", "podman"]) {
         return;
     }
     let Some(engine) = Engine::require() else {

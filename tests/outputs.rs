@@ -1,23 +1,17 @@
 //! What is written beside the image itself: tags, pipes, small files.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
 
 use fs_err as fs;
 use imgbuild_testing::Sandbox;
-use imgbuild_testing::sandbox::finish;
 
 use crate::runs;
-use crate::support::image::{confirmed, result_line};
+use crate::support::image::{confirmed, member, result_line};
 
 /// The tags in the index of an archive.
 fn tags(sandbox: &Sandbox, archive: &str) -> Vec<String> {
-    let mut command = Command::new("tar");
-    command
-        .args(["-xOf", archive, "index.json"])
-        .current_dir(sandbox.root());
-    let outcome = finish(&mut command, b"").success();
-    let index: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let archive = fs::read(sandbox.path(archive)).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&member(&archive, "index.json")).unwrap();
     let manifests = index["manifests"].as_array().unwrap().iter();
     manifests
         .map(|manifest| manifest["annotations"]["org.opencontainers.image.ref.name"].clone())
@@ -228,9 +222,7 @@ fn one_file_is_not_two_outputs_of_any_command() {
 
 fn with_pipe() -> Sandbox {
     let sandbox = runs::with_small_release();
-    let mut command = Command::new("mkfifo");
-    command.arg(sandbox.path("pipe"));
-    drop(finish(&mut command, b"").success());
+    sandbox.tree(".", "fifo pipe").unwrap();
     sandbox
 }
 
@@ -242,12 +234,10 @@ fn a_pipe_is_waited_for_and_filled() {
         &["--output=docker-archive:pipe", "--digest-file=digest"],
     );
     let build = runs::start(&mut sandbox.command(words));
-    let mut reader = Command::new("cat");
-    reader.arg(sandbox.path("pipe")).stdout(Stdio::piped());
-    let read = finish(&mut reader, b"").success();
+    let read = fs::read(sandbox.path("pipe")).unwrap();
     let (status, said) = runs::end(build);
     assert!(status.success(), "{said}");
-    fs::write(sandbox.path("image.tar"), &read.stdout).unwrap();
+    fs::write(sandbox.path("image.tar"), read).unwrap();
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
     confirmed(&sandbox.path("image.tar"), &digest);
 }

@@ -8,7 +8,7 @@ use imgbuild_testing::sandbox::finish;
 use imgbuild_testing::{Outcome, Sandbox, UnpackedImage};
 
 use crate::runs;
-use crate::support::has_tools;
+use crate::support::has_programs;
 use crate::support::image::{confirmed, result_line};
 
 const DEFAULT: &str = "1970-01-01T00:00:01Z";
@@ -47,7 +47,7 @@ fn git(sandbox: &Sandbox, directory: &str, words: &[&str]) -> String {
 /// A Cargo project in `work`, with a finished build that git ignores, and one
 /// commit of 2023-11-14T22:13:20Z.
 fn project() -> Option<Sandbox> {
-    if !has_tools(&["git"]) {
+    if !has_programs(&["git"]) {
         return None;
     }
     let sandbox = runs::sandbox();

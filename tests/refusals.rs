@@ -12,6 +12,7 @@ use imgbuild_testing::sandbox::finish;
 use imgbuild_testing::{Outcome, Sandbox};
 
 use crate::runs;
+use crate::support::{has_programs, skip_always};
 
 /// Builds `release`, which must fail with exit code 1 and change nothing.
 fn refused(sandbox: &Sandbox, more: &[&str]) -> Outcome {
@@ -37,13 +38,6 @@ fn refused_release(release: &str, more: &[&str]) -> String {
     refused(&sandbox, more).stderr_redacted()
 }
 
-fn is_skipped(test: &str) -> bool {
-    if !runs::is_root() {
-        crate::support::note(&format!("{test} skipped: only root can prepare it"));
-    }
-    !runs::is_root()
-}
-
 #[test]
 fn sockets_fifos_and_whiteouts_are_refused_together() {
     let release = r#"
@@ -67,7 +61,10 @@ fn sockets_fifos_and_whiteouts_are_refused_together() {
 
 #[test]
 fn devices_are_refused() {
-    if is_skipped("devices_are_refused") {
+    if !runs::is_root() {
+        return skip_always("not root");
+    }
+    if !has_programs(&["mknod"]) {
         return;
     }
     let sandbox = runs::sandbox();
@@ -266,7 +263,10 @@ fn a_release_that_is_none_is_refused() {
 
 #[test]
 fn set_id_files_of_others_are_refused_unless_allowed() {
-    if is_skipped("set_id_files_of_others_are_refused_unless_allowed") {
+    if !runs::is_root() {
+        return skip_always("not root");
+    }
+    if !has_programs(&["chown"]) {
         return;
     }
     let sandbox = runs::sandbox();
@@ -313,7 +313,10 @@ fn additions_are_refused_for_the_same_reasons() {
 
 #[test]
 fn set_id_and_unreadable_additions_are_refused() {
-    if is_skipped("set_id_and_unreadable_additions_are_refused") {
+    if !runs::is_root() {
+        return skip_always("not root");
+    }
+    if !has_programs(&["chown"]) {
         return;
     }
     let sandbox = runs::sandbox();

@@ -10,7 +10,7 @@ use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use crate::runs::{listing, with_small_release, words};
 use crate::support::docker::Engine;
-use crate::support::{has_tools, image};
+use crate::support::{has_programs, image};
 
 mod certificates;
 mod copies;
@@ -56,7 +56,7 @@ fn docker_config(sandbox: &mut Sandbox, text: &str) {
 
 #[test]
 fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
-    if !has_tools(&TOOLS) || !has_tools(&READERS) {
+    if !has_programs(&TOOLS) || !has_programs(&READERS) {
         return;
     }
     let Some(engine) = Engine::require() else {
@@ -70,7 +70,7 @@ fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
 
 #[test]
 fn a_password_comes_from_everywhere_that_it_is_kept() {
-    if !has_tools(&[TOOLS[0], "sh"]) {
+    if !has_programs(&[TOOLS[0], "sh"]) {
         return;
     }
     let mut sandbox = with_small_release();
@@ -158,7 +158,7 @@ fn helper(sandbox: &mut Sandbox, answer: &str) {
 
 #[test]
 fn a_token_server_gives_leave_for_what_is_done() {
-    if !has_tools(&[TOOLS[0], "openssl"]) {
+    if !has_programs(&[TOOLS[0], "openssl"]) {
         return;
     }
     let mut sandbox = with_small_release();
@@ -190,7 +190,7 @@ fn a_token_server_gives_leave_for_what_is_done() {
 
 #[test]
 fn a_private_authority_is_trusted_only_when_it_is_named() {
-    if !has_tools(&[TOOLS[0], "openssl"]) {
+    if !has_programs(&[TOOLS[0], "openssl"]) {
         return;
     }
     let sandbox = with_small_release();
@@ -225,7 +225,7 @@ fn a_private_authority_is_trusted_only_when_it_is_named() {
 
 #[test]
 fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = with_small_release();
@@ -284,7 +284,7 @@ fn layers_of_a_base_are_pushed_from_where_they_lie() {
 
 #[test]
 fn a_push_that_is_killed_is_finished_by_the_next() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = with_small_release();
@@ -431,7 +431,7 @@ fn piped(command: &mut Command, input: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_image_is_called_what_it_was_pushed_as() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = with_small_release();
@@ -461,7 +461,7 @@ fn a_failure_at_docker_hub_says_that_the_name_meant_it() {
 
 #[test]
 fn what_is_fetched_is_said_before_it_comes() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = with_small_release();

@@ -1,6 +1,5 @@
 //! What the tests share.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,44 +10,11 @@ pub(crate) mod docker;
 pub(crate) mod image;
 pub(crate) mod program;
 
-/// Set by CI: a tool or engine that is missing fails the test that needs it.
-const REQUIRE: &str = "IMGBUILD_REQUIRE_ENGINE";
+pub(crate) use imgbuild_testing::skip::{has_programs, note, skip, skip_always};
 
-/// Words that start a program on a processor with neither vectors beyond SSE4.2
+/// The command that starts a program on a processor with neither vectors beyond SSE4.2
 /// nor instructions for SHA-256, AES and carry-less multiplication.
 pub(crate) const OLD_PROCESSOR: [&str; 3] = ["qemu-x86_64-static", "-cpu", "Nehalem"];
-
-/// Says on standard error, past the test harness's capture, that a test did
-/// not do its work; fails it where the environment forbids that.
-pub(crate) fn skip(missing: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    assert!(
-        std::env::var_os(REQUIRE).is_none(),
-        "{test} needs {missing}, and {REQUIRE} is set"
-    );
-    note(&format!(
-        "{test} skipped: no {missing} (set {REQUIRE}=1 to require)"
-    ));
-}
-
-/// A line on standard error that is seen even if the test passes.
-pub(crate) fn note(line: &str) {
-    // If standard error is closed, there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{line}"));
-}
-
-/// Whether all programs are installed; says which one is not.
-pub(crate) fn has_tools(names: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing = names.iter().find(|name| {
-        let found = |directory: std::path::PathBuf| directory.join(name).is_file();
-        !std::env::split_paths(&path).any(found)
-    });
-    if let Some(name) = missing {
-        skip(&format!("`{name}`"));
-    }
-    missing.is_none()
-}
 
 /// A number that no earlier image of this machine has seen.
 ///

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Bench, image};
 use crate::registry::server::Registry;
 use crate::runs::names;
-use crate::support::{has_tools, image as engine_image};
+use crate::support::{has_programs, image as engine_image};
 
 /// As [`super::PLAIN`], with a look into the base.
 const LOOKING: [&str; 9] = [
@@ -445,7 +445,7 @@ fn the_base_is_read_as_another_user_than_the_one_who_pushes() {
 
 #[test]
 fn a_real_registry_mounts_what_was_never_fetched() {
-    if !has_tools(&["docker-registry"]) {
+    if !has_programs(&["docker-registry"]) {
         return;
     }
     let bench = Bench::new(&["amd64"]);

@@ -8,7 +8,7 @@ use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
 use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, command_in, everywhere};
-use crate::support::{has_tools, unique};
+use crate::support::{has_programs, unique};
 
 /// A private daemon, stopped in the end.
 struct Containerd<'a> {
@@ -81,7 +81,7 @@ impl Drop for Containerd<'_> {
 
 #[test]
 fn containerd_imports_every_archive_under_our_digest_and_runs_it() {
-    if !has_tools(&["containerd", "ctr", "runc"]) {
+    if !has_programs(&["containerd", "ctr", "runc"]) {
         return;
     }
     let images = everywhere("containerd");
@@ -118,7 +118,7 @@ fn containerd_imports_every_archive_under_our_digest_and_runs_it() {
 
 #[test]
 fn containerd_imports_an_index_under_our_digest_and_runs_its_image() {
-    if !has_tools(&["containerd", "ctr", "runc"]) || !is_for_this_machine() {
+    if !has_programs(&["containerd", "ctr", "runc"]) || !is_for_this_machine() {
         return;
     }
     let images = indexed("containerd-several", &[]);

@@ -10,7 +10,7 @@ use super::{GREETING, json, run};
 use crate::runs::{digest_of, listing};
 use crate::support::docker::{Engine, Loaded};
 use crate::support::image::{result_line, sandbox};
-use crate::support::{has_tools, program, unique, unique_time};
+use crate::support::{has_programs, program, unique, unique_time};
 
 /// The machine in an ELF header: 64-bit ARM.
 const ARM64: [u8; 2] = [183, 0];
@@ -81,7 +81,7 @@ pub(super) fn indexed(name: &str, more: &[&str]) -> Indexed {
 
 /// The images run on one kind of machine only.
 pub(super) fn is_for_this_machine() -> bool {
-    cfg!(target_arch = "x86_64") && has_tools(&["musl-gcc"])
+    cfg!(target_arch = "x86_64") && has_programs(&["musl-gcc"])
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn load_hands_over_the_image_for_this_machine() {
 
 #[test]
 fn skopeo_copies_the_index_whole_and_takes_one_image() {
-    if !has_tools(&["skopeo"]) {
+    if !has_programs(&["skopeo"]) {
         return;
     }
     let images = indexed("skopeo-several", &[]);

@@ -6,7 +6,7 @@ use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
 use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, assert_is_the_program, command_in, everywhere, json};
-use crate::support::has_tools;
+use crate::support::has_programs;
 
 /// A private store; the options that name it stand before every command.
 struct Store<'a> {
@@ -60,7 +60,7 @@ impl Drop for Store<'_> {
 
 #[test]
 fn podman_loads_and_runs_every_archive() {
-    if !has_tools(&["podman", "runc"]) {
+    if !has_programs(&["podman", "runc"]) {
         return;
     }
     let images = everywhere("podman");
@@ -106,7 +106,7 @@ fn podman_loads_and_runs_every_archive() {
 
 #[test]
 fn podman_loads_the_image_of_an_index_for_its_machine() {
-    if !has_tools(&["podman", "runc"]) || !is_for_this_machine() {
+    if !has_programs(&["podman", "runc"]) || !is_for_this_machine() {
         return;
     }
     let images = indexed("podman-several", &[]);
@@ -137,7 +137,7 @@ fn podman_loads_the_image_of_an_index_for_its_machine() {
 
 #[test]
 fn buildah_starts_from_every_transport() {
-    if !has_tools(&["buildah", "podman", "runc"]) {
+    if !has_programs(&["buildah", "podman", "runc"]) {
         return;
     }
     let images = everywhere("buildah");

@@ -9,7 +9,7 @@ use imgbuild_testing::sandbox::finish;
 
 use crate::support::docker::{Container, Engine};
 use crate::support::image::{Built, build, build_in, sandbox};
-use crate::support::{has_tools, program, skip};
+use crate::support::{has_programs, program, skip};
 
 /// As little as a container can have.
 const CONFINED: [&str; 4] = [
@@ -32,7 +32,7 @@ fn a_node_application_serves_confined() {
     let Some(engine) = Engine::require() else {
         return;
     };
-    if !has_tools(&["node"]) {
+    if !has_programs(&["node"]) {
         return;
     }
     let release = program::sources("node_app");
@@ -223,7 +223,7 @@ fn a_script_of_a_virtual_environment_that_moves_is_refused() {
 #[test]
 fn a_perl_script_finds_the_modules_of_perl() {
     let engines = Engine::each();
-    if engines.is_empty() || !has_tools(&["perl"]) {
+    if engines.is_empty() || !has_programs(&["perl"]) {
         return;
     }
     let directory = sandbox();
@@ -248,7 +248,7 @@ fn a_perl_script_finds_the_modules_of_perl() {
 #[test]
 fn a_static_program_runs_confined() {
     let engines = Engine::each();
-    if engines.is_empty() || !has_tools(&["musl-gcc"]) {
+    if engines.is_empty() || !has_programs(&["musl-gcc"]) {
         return;
     }
     let release = program::c_release("hello-confined", &["musl-gcc", "-static"]);

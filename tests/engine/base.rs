@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::support::base::{BaseImage, Layer, small_debian};
 use crate::support::docker::{Engine, Loaded};
 use crate::support::image::{Built, build_in, confirmed, sandbox};
-use crate::support::{has_tools, program, unique, unique_time};
+use crate::support::{has_programs, program, unique, unique_time};
 
 fn can_run() -> Vec<Engine> {
     let is_right = cfg!(target_arch = "x86_64") && Path::new("/bin/busybox").exists();
-    if !is_right || !has_tools(&["busybox"]) {
+    if !is_right || !has_programs(&["busybox"]) {
         return Vec::new();
     }
     Engine::each()
@@ -100,7 +100,7 @@ fn a_program_runs_on_a_base_that_nobody_looked_into() {
 #[test]
 fn a_library_that_the_base_lacks_is_brought_beside_its_own() {
     let engines = can_run();
-    if engines.is_empty() || !has_tools(&["openssl"]) {
+    if engines.is_empty() || !has_programs(&["openssl"]) {
         return;
     }
     let sandbox = sandbox();
@@ -154,7 +154,7 @@ fn a_script_is_run_by_the_shell_of_the_base() {
 fn a_program_for_glibc_runs_on_a_base_of_musl() {
     let engines = can_run();
     let release = program::c_release("hello", &["gcc"]);
-    if engines.is_empty() || !has_tools(&["musl-gcc"]) {
+    if engines.is_empty() || !has_programs(&["musl-gcc"]) {
         return;
     }
     let lower = Layer::default()

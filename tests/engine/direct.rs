@@ -7,7 +7,7 @@ use imgbuild_testing::UnpackedKind;
 
 use crate::support::docker::Engine;
 use crate::support::image::{Built, build, sandbox};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 /// As little as a container can have: no place to write to at all.
 const CONFINED: [&str; 4] = [
@@ -19,7 +19,7 @@ const CONFINED: [&str; 4] = [
 
 /// A release of which a copy may be changed.
 fn release() -> Option<PathBuf> {
-    has_tools(&["mix", "erl"]).then(|| program::mix_release("mix_app", "mix_app", |_project| {}))
+    has_programs(&["mix", "erl"]).then(|| program::mix_release("mix_app", "mix_app", |_project| {}))
 }
 
 /// Programs and scripts of an image, without versions; libraries have a mode
@@ -181,7 +181,7 @@ fn a_release_that_restarts_after_its_configuration_serves() {
     let Some(engine) = Engine::require() else {
         return;
     };
-    if !has_tools(&["mix", "erl"]) {
+    if !has_programs(&["mix", "erl"]) {
         return;
     }
     let release = program::mix_release("mix_app", "mix_app_restarting", |project| {
@@ -219,7 +219,7 @@ fn a_release_that_restarts_after_its_configuration_serves() {
 
 /// Runs imgbuild on a copy of the release in which some files are others.
 fn refused(key: &str, files: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
-    if !has_tools(&["mix", "erl"]) {
+    if !has_programs(&["mix", "erl"]) {
         return None;
     }
     let release = program::mix_release("mix_app", key, |_project| {});
@@ -294,7 +294,7 @@ fn what_the_user_names_starts_the_release_or_is_refused() {
     let Some(engine) = Engine::require() else {
         return;
     };
-    if !has_tools(&["mix", "erl"]) {
+    if !has_programs(&["mix", "erl"]) {
         return;
     }
     let release = program::mix_release("mix_app", "mix_app_named", |_project| {});

@@ -7,7 +7,7 @@ use imgbuild_testing::Sandbox;
 
 use crate::support::docker::Engine;
 use crate::support::image::{Built, build_in, sandbox};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 /// A release of either kind, and what an engine without Erlang says of it.
 struct Release {
@@ -28,7 +28,7 @@ fn change(path: &Path, from: &str, to: &str) {
 
 /// Both releases with the option that leaves the runtime out.
 fn releases() -> Vec<Release> {
-    if !has_tools(&["mix", "rebar3", "erl"]) {
+    if !has_programs(&["mix", "rebar3", "erl"]) {
         return Vec::new();
     }
     let mix = program::mix_release("mix_app", "mix_app_without_runtime", |project| {

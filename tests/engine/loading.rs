@@ -8,7 +8,7 @@ use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
 use crate::support::docker::{Engine, Loaded};
 use crate::support::image::{result_line, sandbox};
-use crate::support::{has_tools, limited, program, unique, unique_time};
+use crate::support::{has_programs, limited, program, unique, unique_time};
 
 fn new_reference() -> String {
     format!("localhost/imgbuild-test/load:{}", unique())
@@ -62,7 +62,7 @@ fn the_image_is_handed_to_docker_which_says_its_name() {
 
 #[test]
 fn without_docker_the_image_is_handed_to_podman() {
-    if !has_tools(&["podman"]) {
+    if !has_programs(&["podman"]) {
         return;
     }
     let reference = new_reference();

@@ -6,7 +6,7 @@ use fs_err as fs;
 
 use crate::support::docker::{Container, Engine, Loaded};
 use crate::support::image::{Built, build};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 /// As little as a container can have.
 const CONFINED: [&str; 6] = [
@@ -19,7 +19,7 @@ const CONFINED: [&str; 6] = [
 ];
 
 fn release() -> Option<PathBuf> {
-    has_tools(&["mix", "erl"]).then(|| program::mix_release("mix_app", "mix_app", |_project| {}))
+    has_programs(&["mix", "erl"]).then(|| program::mix_release("mix_app", "mix_app", |_project| {}))
 }
 
 fn start<'a>(image: &'a Loaded<'_>, options: &[&str]) -> Container<'a> {
@@ -180,7 +180,7 @@ fn the_cookie_is_named_and_can_be_left_out() {
 
 #[test]
 fn a_change_of_one_module_changes_one_layer() {
-    if !has_tools(&["mix", "erl"]) {
+    if !has_programs(&["mix", "erl"]) {
         return;
     }
     let diff_ids = |release: &Path| {

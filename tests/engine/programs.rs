@@ -2,7 +2,7 @@
 
 use crate::support::docker::Engine;
 use crate::support::image::{Built, build};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 /// What no image of a Cargo project may contain.
 const BUILD_LEFTOVERS: [&str; 6] = [
@@ -94,7 +94,7 @@ fn a_program_linked_with_the_toolchain_s_shared_standard_library_runs() {
 #[test]
 fn a_static_musl_program_brings_nothing_and_runs() {
     let engines = Engine::each();
-    if engines.is_empty() || !has_tools(&["musl-gcc"]) {
+    if engines.is_empty() || !has_programs(&["musl-gcc"]) {
         return;
     }
     let release = program::c_release("hello-static", &["musl-gcc", "-static"]);
@@ -111,7 +111,7 @@ fn a_static_musl_program_brings_nothing_and_runs() {
 #[test]
 fn a_dynamic_musl_program_brings_musl_and_no_glibc() {
     let engines = Engine::each();
-    if engines.is_empty() || !has_tools(&["musl-gcc"]) {
+    if engines.is_empty() || !has_programs(&["musl-gcc"]) {
         return;
     }
     let release = program::c_release("hello-musl", &["musl-gcc"]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::support::docker::Engine;
 use crate::support::image::{build, sandbox};
-use crate::support::{has_tools, program};
+use crate::support::{has_programs, program};
 
 /// As little as a container can have.
 const CONFINED: [&str; 5] = [
@@ -16,7 +16,7 @@ const CONFINED: [&str; 5] = [
 ];
 
 fn release() -> Option<PathBuf> {
-    has_tools(&["rebar3", "erl"]).then(|| program::relx_release("relx_app"))
+    has_programs(&["rebar3", "erl"]).then(|| program::relx_release("relx_app"))
 }
 
 const CRYPTO: (&str, &str) = (

@@ -3,7 +3,7 @@
 use imgbuild_testing::Sandbox;
 
 use crate::support::docker::Engine;
-use crate::support::has_tools;
+use crate::support::has_programs;
 use crate::support::image::{build_in, sandbox};
 
 /// A service of one script.
@@ -80,7 +80,7 @@ fn a_program_can_be_the_command() {
 #[test]
 fn time_zones_come_along() {
     let engines = Engine::each();
-    if engines.is_empty() || !has_tools(&["date"]) {
+    if engines.is_empty() || !has_programs(&["date"]) {
         return;
     }
     let sandbox = sandbox();

@@ -6,7 +6,7 @@ use imgbuild_testing::{Outcome, Sandbox};
 
 use super::TOOLS;
 use super::server::{Registry, certificates, openssl};
-use crate::support::{has_tools, image};
+use crate::support::{has_programs, image};
 
 /// What `openssl ca` wants to know, which alone gives dates that are past.
 const AUTHORITY: &str = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\n\
@@ -53,7 +53,7 @@ fn copy(sandbox: &Sandbox, certificate: &str, key: &str, trusted: Option<&str>) 
 
 #[test]
 fn a_certificate_is_trusted_by_its_authority_or_by_itself() {
-    if !has_tools(&[TOOLS[0], "openssl"]) {
+    if !has_programs(&[TOOLS[0], "openssl"]) {
         return;
     }
     let sandbox = image::sandbox();
@@ -75,7 +75,7 @@ fn a_certificate_is_trusted_by_its_authority_or_by_itself() {
 
 #[test]
 fn a_certificate_that_does_not_do_is_told_in_words() {
-    if !has_tools(&[TOOLS[0], "openssl"]) {
+    if !has_programs(&[TOOLS[0], "openssl"]) {
         return;
     }
     let sandbox = image::sandbox();

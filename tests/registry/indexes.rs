@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::TOOLS;
 use super::server::Registry;
 use crate::runs::{end, listing, sandbox, start};
-use crate::support::has_tools;
+use crate::support::has_programs;
 
 const BARE: [&str; 9] = [
     "--runtime",
@@ -58,7 +58,7 @@ pub(super) fn two_platforms(sandbox: &Sandbox) -> String {
 
 #[test]
 fn an_index_is_pushed_whole_and_pulled_as_it_was() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -82,7 +82,7 @@ fn an_index_is_pushed_whole_and_pulled_as_it_was() {
 
 #[test]
 fn images_of_a_registry_are_merged_there() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -136,7 +136,7 @@ fn images_of_a_registry_are_merged_there() {
 
 #[test]
 fn processes_that_add_to_one_tag_at_once_all_end_in_it() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();
@@ -181,7 +181,7 @@ fn processes_that_add_to_one_tag_at_once_all_end_in_it() {
 
 #[test]
 fn several_platforms_of_one_run_are_added_each_with_a_tag_of_its_own() {
-    if !has_tools(&TOOLS) {
+    if !has_programs(&TOOLS) {
         return;
     }
     let sandbox = sandbox();

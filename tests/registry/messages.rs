@@ -8,7 +8,7 @@ use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 use super::server::{self, PASSWORD, Registry, USER, free_port};
 use super::{TOOLS, docker_config, helper, push};
 use crate::runs::{with_small_release, words};
-use crate::support::has_tools;
+use crate::support::has_programs;
 
 /// Copies from a registry to a layout.
 fn pull(sandbox: &Sandbox, registry: &str) -> Outcome {
@@ -92,7 +92,7 @@ fn credentials_that_cannot_be_read_are_warned_of() {
 
 #[test]
 fn who_may_only_read_is_told_so_and_not_to_log_in() {
-    if !has_tools(&[TOOLS[0], "openssl"]) {
+    if !has_programs(&[TOOLS[0], "openssl"]) {
         return;
     }
     let mut sandbox = with_small_release();
@@ -126,7 +126,7 @@ fn a_password_for_another_registry_is_told_to_stay_there() {
 
 #[test]
 fn a_helper_that_takes_its_time_is_named() {
-    if !has_tools(&["sh", "sleep"]) {
+    if !has_programs(&["sh", "sleep"]) {
         return;
     }
     let mut sandbox = with_small_release();

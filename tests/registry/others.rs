@@ -20,7 +20,7 @@ use super::server::{PASSWORD, Server, USER, free_port};
 use super::{assert_same_blobs, indexes, push};
 use crate::runs::{with_small_release, words};
 use crate::support::docker::Engine;
-use crate::support::{has_tools, image, note, skip};
+use crate::support::{has_programs, image, skip, skip_always};
 
 /// Names the program `container-registry` where it is not on `PATH`.
 const CONTAINER_REGISTRY: &str = "IMGBUILD_CONTAINER_REGISTRY";
@@ -44,10 +44,7 @@ impl Maker {
     fn find(name: &'static str, variable: &str, usual: &str, check: &[&str]) -> Option<Self> {
         let program = std::env::var_os(variable).unwrap_or_else(|| usual.into());
         if program == NONE {
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            note(&format!(
-                "{test} skipped: {variable} says that {name} cannot be had"
-            ));
+            skip_always(&format!("{variable} is `{NONE}`"));
             return None;
         }
         let mut command = Command::new(&program);
@@ -118,7 +115,7 @@ fn copied(sandbox: &Sandbox, source: &str, target: &str) -> String {
 
 #[test]
 fn every_reader_pulls_from_registries_of_other_makers() {
-    if !has_tools(&READERS) {
+    if !has_programs(&READERS) {
         return;
     }
     let Some(engine) = Engine::require() else {

@@ -6,7 +6,7 @@ use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use super::{assert_same_blobs, push};
 use crate::runs::with_small_release;
-use crate::support::{OLD_PROCESSOR, has_tools};
+use crate::support::{OLD_PROCESSOR, has_programs};
 
 const LACKS: &str =
     "this processor lacks the instructions for it (AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2)";
@@ -14,7 +14,7 @@ const HINT: &str = "hint: write the image with `--output oci:DIR`, and push it f
 
 /// A sandbox on an old processor; none where there is no emulator.
 fn old() -> Option<Sandbox> {
-    let is_here = cfg!(target_arch = "x86_64") && has_tools(&OLD_PROCESSOR[..1]);
+    let is_here = cfg!(target_arch = "x86_64") && has_programs(&OLD_PROCESSOR[..1]);
     is_here.then(|| with_small_release().under(OLD_PROCESSOR))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -170,4 +171,18 @@ impl Built {
     pub(crate) fn config(&self, field: &str) -> &serde_json::Value {
         &self.image.config["config"][field]
     }
+}
+
+/// Returns the content of a member of a tar archive.
+pub(crate) fn member(archive: &[u8], name: &str) -> Vec<u8> {
+    let mut reader = tar::Archive::new(archive);
+    for entry in reader.entries().expect("it is a tar") {
+        let mut entry = entry.expect("it is a tar");
+        if entry.path().expect("it has a name") == Path::new(name) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).expect("it is whole");
+            return bytes;
+        }
+    }
+    panic!("no {name}");
 }

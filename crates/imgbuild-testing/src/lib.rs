@@ -21,6 +21,7 @@
 //! | [`sandbox`] | [`Sandbox`] and [`Outcome`]: one program, run in a directory of its own with a known environment |
 //! | [`redact`] | what varies in messages (paths, durations) by a fixed word; never a digest |
 //! | [`registry`] | [`FakeRegistry`]: a registry on loopback that can be told to misbehave |
+//! | [`skip`] | tests that need what this machine lacks: skipped with a line, and counted |
 //! | [`mod@unpack`] | [`unpack()`]: what a standard tar reader finds in an archive or layout, all digests recomputed |
 //!
 //! It depends on no other crate of the workspace, so that what it finds in an
@@ -31,6 +32,7 @@
 pub mod redact;
 pub mod registry;
 pub mod sandbox;
+pub mod skip;
 pub mod tree;
 pub mod unpack;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fs_err as fs;
 use imgbuild_testing::Sandbox;
+use imgbuild_testing::skip::has_programs;
 
 use super::*;
 
@@ -15,26 +16,10 @@ struct Repository {
     sandbox: Sandbox,
 }
 
-/// Whether git is installed; where everything must be tested, it is.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whether a test may be skipped is said by the environment"
-)]
-fn has_git() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).any(|place| place.join("git").is_file());
-    let is_required = std::env::var_os("IMGBUILD_REQUIRE_ENGINE").is_some();
-    assert!(is_there || !is_required, "git is not installed");
-    if !is_there {
-        eprintln!("skipped: no git (set IMGBUILD_REQUIRE_ENGINE=1 to require)");
-    }
-    is_there
-}
-
 impl Repository {
     /// Nothing but a directory, if git is installed.
     fn none() -> Option<Self> {
-        if !has_git() {
+        if !has_programs(&["git"]) {
             return None;
         }
         let mut sandbox = Sandbox::new("git").unwrap();
