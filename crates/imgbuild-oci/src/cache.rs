@@ -14,8 +14,7 @@ use crate::store::Store;
 
 mod remote;
 
-pub(crate) use remote::Probe;
-use remote::Remote;
+use remote::RemoteImage;
 pub use remote::{RemoteLayer, RemoteLayers};
 
 /// What may be used again instead of being made.
@@ -33,16 +32,16 @@ pub struct Cache {
 /// An image, or a store, whose compressed layers may be used again.
 pub struct CacheSource {
     name: String,
-    kind: Kind,
+    kind: CacheKind,
 }
 
-enum Kind {
+enum CacheKind {
     Image {
         source: Source,
-        layers: BTreeMap<DiffId, Vec<Candidate>>,
+        layers: BTreeMap<DiffId, Vec<LayerCandidate>>,
     },
     Store(Store),
-    Remote(Remote),
+    Remote(RemoteImage),
 }
 
 /// How much of a blob of unknown origin on this machine is compared with what
@@ -52,7 +51,7 @@ const COMPARED_BYTES: u64 = 256 << 10;
 /// A compressed layer of an image, of which nothing is known but what the
 /// image says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Candidate {
+pub(crate) struct LayerCandidate {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     /// The CRC-32 of the tar and its size modulo 2^32, as the end of a gzip
@@ -78,7 +77,7 @@ impl CacheSource {
         let shown = name.path().display().to_string();
         if let (SourceName::Path(path), Some(store)) = (name, Store::open_read_only(name.path())) {
             debug_assert!(path.is_dir(), "a store is a directory");
-            let kind = Kind::Store(store);
+            let kind = CacheKind::Store(store);
             return Ok(Self { name: shown, kind });
         }
         let source = match name.open(scratch) {
@@ -96,7 +95,7 @@ impl CacheSource {
                 }
             }
         }
-        let kind = Kind::Image { source, layers };
+        let kind = CacheKind::Image { source, layers };
         Ok(Self { name: shown, kind })
     }
 
@@ -104,7 +103,7 @@ impl CacheSource {
     /// image goes to registries only, so that their bytes need not come here.
     #[must_use]
     pub fn of_layers(name: String, layers: RemoteLayers, by_descriptor: bool) -> Self {
-        let kind = Kind::Remote(Remote::new(layers, by_descriptor));
+        let kind = CacheKind::Remote(RemoteImage::new(layers, by_descriptor));
         Self { name, kind }
     }
 
@@ -113,51 +112,57 @@ impl CacheSource {
     #[must_use]
     pub fn layers(&self) -> Option<usize> {
         match &self.kind {
-            Kind::Image { layers, .. } => Some(layers.len()),
-            Kind::Remote(remote) => Some(remote.count()),
-            Kind::Store(_) => None,
+            CacheKind::Image { layers, .. } => Some(layers.len()),
+            CacheKind::Remote(remote) => Some(remote.count()),
+            CacheKind::Store(_) => None,
         }
     }
 
     /// Returns whether it is worth the time to hash a tar of this size.
     pub(crate) fn may_have(&self, shape: Digest, tar_size: u64) -> bool {
         match &self.kind {
-            Kind::Image { layers, .. } => {
+            CacheKind::Image { layers, .. } => {
                 let mut candidates = layers.values().flatten();
                 candidates.any(|candidate| candidate.has_size(tar_size))
             }
-            Kind::Remote(remote) => remote.may_have_ours(),
-            Kind::Store(store) => store.knows(shape),
+            CacheKind::Remote(remote) => remote.may_have_layers(),
+            CacheKind::Store(store) => store.knows(shape),
         }
     }
 
     /// Returns the store, if it is one.
     pub(crate) fn store(&self) -> Option<&Store> {
         match &self.kind {
-            Kind::Image { .. } | Kind::Remote(_) => None,
-            Kind::Store(store) => Some(store),
+            CacheKind::Image { .. } | CacheKind::Remote(_) => None,
+            CacheKind::Store(store) => Some(store),
         }
     }
 
     /// Returns what an image has for a tar with this diff ID, size and CRC.
-    pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<LayerCandidate> {
         let layers = match &self.kind {
-            Kind::Image { layers, .. } => layers,
-            Kind::Remote(remote) => {
+            CacheKind::Image { layers, .. } => layers,
+            CacheKind::Remote(remote) => {
                 let found = remote.layer(diff_id).into_iter();
                 return found.map(|layer| layer.candidate(trailer)).collect();
             }
-            Kind::Store(_) => return Vec::new(),
+            CacheKind::Store(_) => return Vec::new(),
         };
         let all = layers.get(&diff_id).into_iter().flatten().copied();
         all.filter(|candidate| candidate.trailer == trailer)
             .collect()
     }
 
+    /// Returns the layer of an image in a registry that is taken by its
+    /// descriptor, its bytes left where they are.
+    pub(crate) fn described(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
+        self.remote()?.described(diff_id)
+    }
+
     /// Returns the image in a registry, if it is one.
-    pub(crate) fn remote(&self) -> Option<&Remote> {
+    pub(crate) fn remote(&self) -> Option<&RemoteImage> {
         match &self.kind {
-            Kind::Remote(remote) => Some(remote),
+            CacheKind::Remote(remote) => Some(remote),
             _ => None,
         }
     }
@@ -166,10 +171,10 @@ impl CacheSource {
     /// how much of it is compared.
     pub(crate) fn open_start(
         &self,
-        candidate: &Candidate,
+        candidate: &LayerCandidate,
     ) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
         match &self.kind {
-            Kind::Remote(remote) => remote.open_start(candidate),
+            CacheKind::Remote(remote) => remote.open_start(candidate),
             _ => Ok((self.open_candidate(candidate)?, COMPARED_BYTES)),
         }
     }
@@ -177,12 +182,12 @@ impl CacheSource {
     /// Opens the bytes of a candidate, which nobody has checked.
     pub(crate) fn open_candidate(
         &self,
-        candidate: &Candidate,
+        candidate: &LayerCandidate,
     ) -> io::Result<Box<dyn Read + Send + '_>> {
         let source = match &self.kind {
-            Kind::Remote(remote) => return remote.open(candidate),
-            Kind::Image { source, .. } => source,
-            Kind::Store(_) => return Err(io::ErrorKind::NotFound.into()),
+            CacheKind::Remote(remote) => return remote.open(candidate),
+            CacheKind::Image { source, .. } => source,
+            CacheKind::Store(_) => return Err(io::ErrorKind::NotFound.into()),
         };
         let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
         match blob.size() == candidate.size {
@@ -207,13 +212,17 @@ impl fmt::Display for CacheSource {
     }
 }
 
-impl Candidate {
+impl LayerCandidate {
     fn has_size(&self, tar_size: u64) -> bool {
         self.trailer[4..] == (tar_size as u32).to_le_bytes()
     }
 }
 
-fn add(layers: &mut BTreeMap<DiffId, Vec<Candidate>>, diff_id: DiffId, candidate: Candidate) {
+fn add(
+    layers: &mut BTreeMap<DiffId, Vec<LayerCandidate>>,
+    diff_id: DiffId,
+    candidate: LayerCandidate,
+) {
     let candidates = layers.entry(diff_id).or_default();
     if !candidates.contains(&candidate) {
         candidates.push(candidate);
@@ -232,7 +241,10 @@ fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
 }
 
 /// Pairs the layers of a manifest with the diff IDs of its config.
-fn layers_of(source: &Source, manifest: Digest) -> Result<Vec<(DiffId, Candidate)>, SourceError> {
+fn layers_of(
+    source: &Source,
+    manifest: Digest,
+) -> Result<Vec<(DiffId, LayerCandidate)>, SourceError> {
     let document: Document = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
     let config = document.config.and_then(|config| config.digest);
     let Some(config) = config.and_then(|digest| digest.parse::<Digest>().ok()) else {
@@ -252,7 +264,7 @@ fn layers_of(source: &Source, manifest: Digest) -> Result<Vec<(DiffId, Candidate
             let digest: Digest = layer.digest.as_deref()?.parse().ok()?;
             let is_gzip = media_type.ends_with("+gzip") || media_type.ends_with(".tar.gzip");
             let blob = is_gzip.then(|| source.blob(&digest).ok())??;
-            let candidate = Candidate {
+            let candidate = LayerCandidate {
                 digest,
                 size: blob.size(),
                 trailer: blob.last_bytes()?,

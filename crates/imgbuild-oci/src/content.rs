@@ -95,6 +95,11 @@ impl FileRange {
         }
     }
 
+    /// Returns the open file.
+    pub(crate) fn file(&self) -> &std::fs::File {
+        &self.file
+    }
+
     /// Returns where in its file it starts, and its size.
     pub(crate) fn place(&self) -> (u64, u64) {
         (self.start, self.size)

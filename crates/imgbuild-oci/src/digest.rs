@@ -158,11 +158,6 @@ impl<W> DigestWriter<W> {
         Digest::from_hasher(self.hasher.clone())
     }
 
-    /// Returns what is wrapped.
-    pub(crate) fn inner(&self) -> &W {
-        &self.inner
-    }
-
     /// Returns the writer, the digest and the number of bytes that passed.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest::from_hasher(self.hasher), self.size)

@@ -3,10 +3,9 @@
 mod base;
 mod blob_file;
 mod build;
-mod content;
-mod piece;
+mod read;
 mod reuse;
-mod schedule;
+mod tar;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,19 +17,18 @@ use oci_spec::image::MediaType;
 
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, RemoteLayer};
+use crate::cache::Cache;
 use crate::changeset::Changeset;
 use crate::compression::Compression;
+use crate::content::FileRange;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::new_file;
-use crate::store::StoredBlob;
 
 pub(crate) use base::bring;
-use blob_file::BlobBytes;
 pub use build::build_layers;
-pub(crate) use piece::Piece;
+pub(crate) use read::Piece;
 
 /// The bytes that are read, hashed or written at a time.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
@@ -38,19 +36,26 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// One finished layer.
 ///
 /// The bytes of a plain layer stay in the files of the host and are read
-/// again when it is written; those of a compressed one lie in the store, or in
-/// a scratch file that has no name.
+/// again when it is written; those of a compressed one are in the store, or in
+/// a scratch file without a name.
 #[derive(Debug, Clone)]
 pub struct Layer {
     name: String,
     media_type: MediaType,
     annotations: BTreeMap<String, String>,
-    digest: Digest,
-    size: u64,
     diff_id: DiffId,
     tar_size: Option<u64>,
     entries: Option<usize>,
     is_reused: bool,
+    blob: LayerBlob,
+}
+
+/// The blob of a layer.
+#[derive(Debug, Clone)]
+struct LayerBlob {
+    digest: Digest,
+    /// The size in bytes.
+    size: u64,
     bytes: LayerBytes,
 }
 
@@ -58,38 +63,35 @@ pub struct Layer {
 enum LayerBytes {
     Tar {
         changeset: Arc<Changeset>,
-        /// Of the whole tar, to notice files that change between two reads.
+        /// The CRC of the whole tar, to notice files that change between two
+        /// reads.
         crc: u32,
-        /// What has said so, if the files have not been read in this run.
+        /// The record of the store that the CRC is from, if the files have not
+        /// been read in this run.
         record: Option<Arc<Path>>,
     },
     Blob {
-        file: Arc<std::fs::File>,
-        /// Where the blob starts in the file.
-        offset: u64,
-        /// Of the whole blob, to notice a damaged disk.
+        range: FileRange,
+        /// The CRC of the whole blob, to notice a damaged disk.
         crc: u32,
-        place: Place,
+        location: BlobLocation,
     },
-    /// Elsewhere, by its digest; nothing has been read.
-    Remote {
-        content: Arc<dyn BlobContent>,
-        digest: Digest,
-    },
+    /// Bytes that are elsewhere and have not been read.
+    Remote(Arc<dyn BlobContent>),
 }
 
-/// Where a finished blob lies.
+/// The file that a finished blob is in.
 #[derive(Debug, Clone)]
-enum Place {
-    /// In a scratch file of this directory.
+enum BlobLocation {
+    /// A scratch file of this directory.
     Scratch(Arc<Path>),
-    /// In this file of the store.
+    /// This file of the store.
     Store(Arc<Path>),
-    /// In an image that others have made: this layout or archive.
+    /// An image that another program made: this layout or archive.
     Base(Arc<Path>, Option<Arc<BlobOrigin>>),
 }
 
-impl Place {
+impl BlobLocation {
     fn read_error(&self, source: io::Error) -> Error {
         match self {
             Self::Scratch(directory) => Error::Scratch {
@@ -144,13 +146,13 @@ impl Layer {
     /// Returns the digest of the blob.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.blob.digest
     }
 
     /// Returns the size of the blob in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.blob.size
     }
 
     /// Returns the digest of the uncompressed tar.
@@ -184,100 +186,55 @@ impl Layer {
     /// has its bytes.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        matches!(self.bytes, LayerBytes::Remote { .. })
+        matches!(self.blob.bytes, LayerBytes::Remote(_))
     }
 
-    /// A plain layer; `record` has said what it is, unless it has been read.
+    /// Makes a layer of a changeset and its blob.
+    fn of_changeset(
+        changeset: &Changeset,
+        compression: Compression,
+        diff_id: DiffId,
+        blob: LayerBlob,
+    ) -> Self {
+        Self {
+            name: changeset.name().to_owned(),
+            media_type: compression.media_type(),
+            annotations: BTreeMap::new(),
+            diff_id,
+            tar_size: Some(changeset.tar_size()),
+            entries: Some(changeset.members().len()),
+            is_reused: false,
+            blob,
+        }
+    }
+
+    /// Makes a plain layer, whose identity is from `record` if it has not been
+    /// read.
     fn plain(
         changeset: &Arc<Changeset>,
         diff_id: DiffId,
         crc: u32,
         record: Option<Arc<Path>>,
     ) -> Self {
-        Self {
-            name: changeset.name().to_owned(),
-            media_type: Compression::None.media_type(),
-            annotations: BTreeMap::new(),
+        let is_reused = record.is_some();
+        let blob = LayerBlob {
             digest: *diff_id.as_digest(),
             size: changeset.tar_size(),
-            diff_id,
-            tar_size: Some(changeset.tar_size()),
-            entries: Some(changeset.members().len()),
-            is_reused: record.is_some(),
             bytes: LayerBytes::Tar {
                 changeset: Arc::clone(changeset),
                 crc,
                 record,
             },
+        };
+        Self {
+            is_reused,
+            ..Self::of_changeset(changeset, Compression::None, diff_id, blob)
         }
-    }
-
-    fn stored(
-        changeset: &Changeset,
-        compression: Compression,
-        diff_id: DiffId,
-        blob: StoredBlob,
-    ) -> Self {
-        Self::compressed(changeset, compression, diff_id, blob.into()).reused()
     }
 
     fn reused(mut self) -> Self {
         self.is_reused = true;
         self
-    }
-
-    /// A layer that a registry has, by what it says of it.
-    fn remote(
-        changeset: &Changeset,
-        compression: Compression,
-        diff_id: DiffId,
-        found: &RemoteLayer,
-    ) -> Self {
-        Self {
-            name: changeset.name().to_owned(),
-            media_type: compression.media_type(),
-            annotations: BTreeMap::new(),
-            digest: found.digest,
-            size: found.size,
-            diff_id,
-            tar_size: Some(changeset.tar_size()),
-            entries: Some(changeset.members().len()),
-            is_reused: true,
-            bytes: LayerBytes::Remote {
-                content: Arc::clone(&found.content),
-                digest: found.digest,
-            },
-        }
-    }
-
-    fn compressed(
-        changeset: &Changeset,
-        compression: Compression,
-        diff_id: DiffId,
-        bytes: BlobBytes,
-    ) -> Self {
-        Self {
-            name: changeset.name().to_owned(),
-            media_type: compression.media_type(),
-            annotations: BTreeMap::new(),
-            digest: bytes.digest,
-            size: bytes.size,
-            diff_id,
-            tar_size: Some(changeset.tar_size()),
-            entries: Some(changeset.members().len()),
-            is_reused: false,
-            bytes: LayerBytes::Blob {
-                file: bytes.file,
-                offset: 0,
-                crc: bytes.crc,
-                place: bytes.place,
-            },
-        }
-    }
-
-    /// Cuts the blob into pieces, in order.
-    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        piece::cut(&self.bytes, self.size)
     }
 
     /// Checks the CRC of all pieces together against the first read.
@@ -289,70 +246,67 @@ impl Layer {
         for piece in pieces {
             whole.combine(piece);
         }
-        let (LayerBytes::Tar { crc, .. } | LayerBytes::Blob { crc, .. }) = &self.bytes else {
-            // Its digest was compared when it was read.
-            return Ok(());
-        };
-        if whole.finalize() == *crc {
-            return Ok(());
-        }
+        let found = whole.finalize();
+        let layer = self.name.clone();
         let forget = |path: &Path| drop(fs_err::remove_file(path));
-        match &self.bytes {
-            LayerBytes::Tar { record, .. } => {
+
+        match &self.blob.bytes {
+            LayerBytes::Tar { crc, record, .. } if found != *crc => {
                 if let Some(path) = record {
                     forget(path);
                 }
-                Err(Error::LayerChanged {
-                    layer: self.name.clone(),
-                })
+                Err(Error::LayerChanged { layer })
             }
-            LayerBytes::Blob { place, .. } => {
-                let (Place::Store(path) | Place::Scratch(path) | Place::Base(path, _)) = place;
-                match place {
-                    Place::Store(path) => forget(path),
-                    Place::Base(path, _) => {
-                        return Err(Error::BaseChanged {
-                            path: path.to_path_buf(),
-                        });
-                    }
-                    Place::Scratch(_) => {}
-                }
-                Err(Error::Damaged {
-                    layer: self.name.clone(),
+            LayerBytes::Blob { crc, location, .. } if found != *crc => match location {
+                BlobLocation::Base(path, _) => Err(Error::BaseChanged {
                     path: path.to_path_buf(),
-                })
-            }
-            LayerBytes::Remote { .. } => Ok(()),
+                }),
+                BlobLocation::Store(path) | BlobLocation::Scratch(path) => {
+                    if let BlobLocation::Store(path) = location {
+                        forget(path);
+                    }
+                    Err(Error::Damaged {
+                        layer,
+                        path: path.to_path_buf(),
+                    })
+                }
+            },
+            // The digest of a remote blob was compared when it was read.
+            LayerBytes::Tar { .. } | LayerBytes::Blob { .. } | LayerBytes::Remote(_) => Ok(()),
         }
     }
 
-    /// Gives the file that the blob lies in the name `path`, and returns
-    /// whether it has: only a scratch file of the same file system that has no
-    /// name yet can get one, and nothing must be at `path`.
+    /// Gives the file of the blob the name `path`, and returns whether that was
+    /// possible: only a scratch file of the same file system that has no name
+    /// yet can get one, and nothing must be at `path`.
     ///
-    /// Its bytes were hashed when they were written, and nobody else could
-    /// reach them since: they need no second look.
+    /// Its bytes were hashed when they were written, and no other program could
+    /// reach them since: they are not read again.
     ///
     /// # Errors
     ///
     /// When interrupted, or when the file cannot be synced.
     pub(crate) fn link_at(&self, path: &Path, sync: bool, monitor: Monitor<'_>) -> Result<bool> {
-        let LayerBytes::Blob { file, place, .. } = &self.bytes else {
+        let LayerBytes::Blob {
+            range,
+            location: location @ BlobLocation::Scratch(_),
+            ..
+        } = &self.blob.bytes
+        else {
             return Ok(false);
         };
-        let Place::Scratch(_) = place else {
-            return Ok(false);
-        };
+        let file = range.file();
         monitor.check()?;
         if !file.metadata().is_ok_and(|found| found.nlink() == 0) {
             return Ok(false);
         }
         if sync {
-            file.sync_all().map_err(|source| place.read_error(source))?;
+            file.sync_all()
+                .map_err(|source| location.read_error(source))?;
         }
         let is_linked = new_file::link(file, path).is_ok();
         if is_linked {
-            monitor.report(Progress::Written { bytes: self.size });
+            monitor.report(Progress::Written { bytes: self.size() });
         }
         Ok(is_linked)
     }

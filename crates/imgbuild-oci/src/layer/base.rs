@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Layer, LayerBytes, Place};
+use super::{BlobLocation, Layer, LayerBlob, LayerBytes};
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::content::FileRange;
 use crate::digest::{Digest, DigestReader};
@@ -46,24 +46,20 @@ impl Layer {
                 path: path.to_path_buf(),
             });
         }
-        let file = Arc::new(file);
+        let range = FileRange::new(Arc::new(file), offset, layer.size);
         let origin = source.origin().cloned().map(Arc::new);
         let bytes = match facts {
             Some(facts) => LayerBytes::Blob {
-                file,
-                offset,
+                range,
                 crc: facts.crc,
-                place: Place::Base(path.into(), origin),
+                location: BlobLocation::Base(path.into(), origin),
             },
-            None => LayerBytes::Remote {
-                content: Arc::new(UnreadBlob {
-                    range: FileRange::new(file, offset, layer.size),
-                    digest: layer.digest,
-                    path: path.to_path_buf(),
-                    origin,
-                }),
+            None => LayerBytes::Remote(Arc::new(UnreadBlob {
+                range,
                 digest: layer.digest,
-            },
+                path: path.to_path_buf(),
+                origin,
+            })),
         };
         Ok(Self::taken_over(layer, facts, name.into(), bytes))
     }
@@ -76,9 +72,7 @@ impl Layer {
         content: Arc<dyn BlobContent>,
         name: impl Into<String>,
     ) -> Self {
-        let digest = layer.digest;
-        let bytes = LayerBytes::Remote { content, digest };
-        Self::taken_over(layer, facts, name.into(), bytes)
+        Self::taken_over(layer, facts, name.into(), LayerBytes::Remote(content))
     }
 
     fn taken_over(
@@ -91,13 +85,15 @@ impl Layer {
             name,
             media_type: layer.media_type.clone(),
             annotations: layer.annotations.clone(),
-            digest: layer.digest,
-            size: layer.size,
             diff_id: layer.diff_id,
             tar_size: facts.map(|facts| facts.tar_size),
             entries: facts.map(|facts| facts.entries),
             is_reused: true,
-            bytes,
+            blob: LayerBlob {
+                digest: layer.digest,
+                size: layer.size,
+                bytes,
+            },
         }
     }
 }
@@ -108,8 +104,8 @@ impl Layer {
 ///
 /// When one cannot be had.
 pub(crate) fn bring<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
-    let far = layers.filter_map(|layer| match &layer.bytes {
-        LayerBytes::Remote { content, digest } => Some((content, *digest)),
+    let far = layers.filter_map(|layer| match &layer.blob.bytes {
+        LayerBytes::Remote(content) => Some((content, layer.digest())),
         LayerBytes::Tar { .. } | LayerBytes::Blob { .. } => None,
     });
     parallel::for_each(PARALLEL_LAYERS, far, |(content, digest), _| {

@@ -1,72 +1,56 @@
-//! The file that takes a compressed layer.
+//! The file that a compressed layer is written to.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
-use super::Place;
-use super::reuse::Known;
+use super::{BlobLocation, LayerBlob, LayerBytes};
+use crate::cache::RemoteLayer;
+use crate::content::FileRange;
 use crate::digest::{DiffId, Digest, DigestWriter};
 use crate::error::{Error, Result};
 use crate::new_file;
 use crate::store::{NewBlob, Store, StoredBlob};
 
-/// Takes the bytes of a blob, in the store or in a scratch file.
+/// An incomplete blob, in the store or in a scratch file.
 #[derive(Debug)]
 pub(super) struct BlobFile<'a> {
-    writer: DigestWriter<Target<'a>>,
+    writer: DigestWriter<File>,
     crc: crc32fast::Hasher,
     directory: PathBuf,
-}
-
-#[derive(Debug)]
-enum Target<'a> {
-    Store(&'a Store, NamedTempFile),
-    Scratch(std::fs::File),
-}
-
-/// The bytes of a blob that is complete.
-#[derive(Debug)]
-pub(super) struct BlobBytes {
-    pub(super) file: Arc<std::fs::File>,
-    pub(super) place: Place,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) crc: u32,
+    /// The store that the file is in, with its temporary name there.
+    stored: Option<(&'a Store, TempPath)>,
 }
 
 impl<'a> BlobFile<'a> {
     /// Makes a file in the store, or without one in `scratch`.
     pub(super) fn create(store: Option<&'a Store>, scratch: &Path) -> Result<Self> {
         let stored = store.and_then(|store| Some((store, store.new_blob()?)));
-        let (target, directory) = match stored {
-            Some((store, file)) => {
-                let directory = file.path().parent().unwrap_or(scratch).to_path_buf();
-                (Target::Store(store, file), directory)
-            }
-            None => {
-                let file = new_file::nameless(scratch).map_err(|source| Error::Scratch {
-                    directory: scratch.to_path_buf(),
-                    source,
-                })?;
-                (Target::Scratch(file), scratch.to_path_buf())
-            }
+        let (file, directory, stored) = if let Some((store, file)) = stored {
+            let (file, name) = file.into_parts();
+            let directory = name.parent().unwrap_or(scratch).to_path_buf();
+            (file, directory, Some((store, name)))
+        } else {
+            let file = new_file::nameless(scratch).map_err(|source| Error::Scratch {
+                directory: scratch.to_path_buf(),
+                source,
+            })?;
+            (file, scratch.to_path_buf(), None)
         };
         Ok(Self {
-            writer: DigestWriter::new(target),
+            writer: DigestWriter::new(file),
             crc: crc32fast::Hasher::new(),
             directory,
+            stored,
         })
     }
 
     /// Returns the store that the file is in.
     pub(super) fn store(&self) -> Option<&'a Store> {
-        match self.writer.inner() {
-            Target::Store(store, _) => Some(store),
-            Target::Scratch(_) => None,
-        }
+        self.stored.as_ref().map(|(store, _)| *store)
     }
 
     /// Returns the directory that the file is in.
@@ -79,24 +63,24 @@ impl<'a> BlobFile<'a> {
         self.writer.digest()
     }
 
-    /// Ends the blob, and gives it its name if it is in the store.
-    pub(super) fn finish(self, known: Option<&Known<'_>>, diff_id: DiffId) -> BlobBytes {
-        let (target, digest, size) = self.writer.finish();
+    /// Ends the blob of a tar with this diff ID. In a store it gets its name if
+    /// the `shape` of the layer is known.
+    pub(super) fn finish(self, shape: Option<Digest>, diff_id: DiffId) -> LayerBlob {
+        let (file, digest, size) = self.writer.finish();
         let crc = self.crc.finalize();
-        let file = match (target, known) {
-            (Target::Store(store, file), Some(known)) => {
-                let made = NewBlob { digest, size, crc };
-                return store.insert(file, made, known.shape(), diff_id).into();
-            }
-            (Target::Store(_, file), None) => file.into_file(),
-            (Target::Scratch(file), _) => file,
-        };
-        BlobBytes {
-            file: Arc::new(file),
-            place: Place::Scratch(self.directory.into()),
+        if let (Some((store, name)), Some(shape)) = (self.stored, shape) {
+            let made = NewBlob { digest, size, crc };
+            let file = NamedTempFile::from_parts(file, name);
+            return store.insert(file, made, shape, diff_id).into();
+        }
+        LayerBlob {
             digest,
             size,
-            crc,
+            bytes: LayerBytes::Blob {
+                range: FileRange::new(Arc::new(file), 0, size),
+                crc,
+                location: BlobLocation::Scratch(self.directory.into()),
+            },
         }
     }
 }
@@ -113,27 +97,26 @@ impl Write for BlobFile<'_> {
     }
 }
 
-impl Write for Target<'_> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Store(_, file) => file.write(buffer),
-            Self::Scratch(file) => file.write(buffer),
+impl From<StoredBlob> for LayerBlob {
+    fn from(blob: StoredBlob) -> Self {
+        Self {
+            digest: blob.digest,
+            size: blob.size,
+            bytes: LayerBytes::Blob {
+                range: FileRange::new(Arc::new(blob.file), 0, blob.size),
+                crc: blob.crc,
+                location: BlobLocation::Store(blob.path.into()),
+            },
         }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
-impl From<StoredBlob> for BlobBytes {
-    fn from(blob: StoredBlob) -> Self {
+impl From<&RemoteLayer> for LayerBlob {
+    fn from(layer: &RemoteLayer) -> Self {
         Self {
-            file: Arc::new(blob.file),
-            place: Place::Store(blob.path.into()),
-            digest: blob.digest,
-            size: blob.size,
-            crc: blob.crc,
+            digest: layer.digest,
+            size: layer.size,
+            bytes: LayerBytes::Remote(Arc::clone(&layer.content)),
         }
     }
 }

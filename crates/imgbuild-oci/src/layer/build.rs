@@ -1,22 +1,25 @@
-//! Making layers, or finding them where an earlier build has left them.
+//! Making layers, or finding them in the cache.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
 use super::blob_file::BlobFile;
-use super::reuse::{Foreign, Known, Reuse};
-use super::schedule::build_all;
-use super::{CHUNK_BYTES, Layer, LayerOptions};
-use crate::buffer::AlignedBuffer;
-use crate::cache::Probe;
+use super::reuse::{CacheKey, ForeignBlob, LayerCache};
+use super::tar::{LayerStream, TarSummary};
+use super::{Layer, LayerBlob, LayerOptions};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
-use crate::pipeline::{Compressor, Stream, with_compressor};
-use crate::tar_writer::{self, TarStream};
+use crate::parallel;
+use crate::pipeline::{Compressor, with_compressor};
+
+/// The number of layers that are made before the threads start, to compare
+/// them with those of registries.
+const MAX_ENCODER_CHECKS: usize = 2;
 
 /// Finds, or reads, hashes and compresses `changesets`, several at a time, and
 /// returns their layers in the same order. Hands each to `finished` as soon as
@@ -32,90 +35,110 @@ pub fn build_layers(
     finished: &(dyn Fn(&Layer) + Sync),
     monitor: Monitor<'_>,
 ) -> Result<Vec<Layer>> {
-    let threads = options.threads.max(1);
-    let reuse = Reuse::new(&options.cache, options.compression);
-    let run = |compressor: Option<&Compressor>| {
+    let build = |compressor: Option<&Compressor>| {
         let builder = Builder {
             options,
-            reuse: &reuse,
+            cache: LayerCache::new(&options.cache, options.compression),
+            compressor,
             monitor,
         };
-        let build = |changeset: Arc<Changeset>, probe| match compressor {
-            None => builder.plain(&changeset),
-            Some(compressor) => builder.compressed(&changeset, compressor, probe),
-        };
-        // Only compressed layers are made in more than one way.
-        let probe = |changeset: &Changeset| compressor.and_then(|_| reuse.probe(changeset));
-        build_all(changesets, threads, finished, &probe, &build)
+        builder.build_all(changesets, finished)
     };
     match options.compression {
-        Compression::None => run(None),
+        Compression::None => build(None),
         Compression::Gzip(level) => {
-            with_compressor(threads, level, |compressor| run(Some(compressor)))
+            with_compressor(options.threads, level, |compressor| build(Some(compressor)))
         }
     }
-}
-
-/// What is known of a tar that has been read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TarSummary {
-    pub(super) diff_id: DiffId,
-    pub(super) size: u64,
-    pub(super) crc: u32,
-    /// Whether the files had their planned state when they had been read.
-    pub(super) is_steady: bool,
 }
 
 /// Makes one layer after the other.
 struct Builder<'a> {
     options: &'a LayerOptions,
-    reuse: &'a Reuse<'a>,
+    cache: LayerCache<'a>,
+    /// `None` for plain layers.
+    compressor: Option<&'a Compressor>,
     monitor: Monitor<'a>,
 }
 
 impl Builder<'_> {
-    fn plain(&self, changeset: &Arc<Changeset>) -> Result<Layer> {
-        let known = self.reuse.look_at(changeset, None);
-        let layer = match self.reuse.by_state(known.as_ref(), changeset) {
-            Some(layer) => layer,
-            None => {
-                let tar = self.read_tar(changeset)?;
-                self.reuse.remember(known.as_ref(), &tar);
-                Layer::plain(changeset, tar.diff_id, tar.crc, None)
-            }
+    /// Builds the largest layers first, so that none is left alone at the end;
+    /// before them, alone, the smallest of those that show whether the layers of
+    /// a registry were made by this encoder, since all others depend on it.
+    fn build_all(
+        &self,
+        changesets: Vec<Changeset>,
+        finished: &(dyn Fn(&Layer) + Sync),
+    ) -> Result<Vec<Layer>> {
+        let changesets: Vec<Arc<Changeset>> = changesets.into_iter().map(Arc::new).collect();
+        let mut waiting: Vec<usize> = (0..changesets.len()).collect();
+        waiting.sort_by_key(|index| std::cmp::Reverse(changesets[*index].tar_size()));
+        let layers = Mutex::new(BTreeMap::new());
+        let build = |index: usize| -> Result<()> {
+            let layer = self.build(&changesets[index])?;
+            finished(&layer);
+            let mut layers = layers.lock().expect("no holder of the lock panics");
+            layers.insert(index, layer);
+            Ok(())
         };
+
+        for _ in 0..MAX_ENCODER_CHECKS {
+            let smallest = waiting
+                .iter()
+                .rposition(|index| self.checks_encoder(&changesets[*index]));
+            if let Some(smallest) = smallest {
+                build(waiting.remove(smallest))?;
+            }
+        }
+        parallel::for_each(self.options.threads, waiting, |index, _| build(index))?;
+
+        let layers = layers.into_inner().expect("no holder of the lock panics");
+        Ok(layers.into_values().collect())
+    }
+
+    /// Returns whether making a layer may show which encoder made those of a
+    /// registry. Only compressed layers can be made in more than one way.
+    fn checks_encoder(&self, changeset: &Changeset) -> bool {
+        self.compressor.is_some() && self.cache.checks_encoder(changeset.tar_size())
+    }
+
+    fn build(&self, changeset: &Arc<Changeset>) -> Result<Layer> {
+        let key = self.cache.key_of(changeset);
+        if let Some(layer) = self.cache.by_state(key.as_ref(), changeset) {
+            self.report_read(changeset);
+            return Ok(layer);
+        }
+        match self.compressor {
+            None => self.plain(key.as_ref(), changeset),
+            Some(compressor) => self.compressed(key.as_ref(), changeset, compressor),
+        }
+    }
+
+    fn plain(&self, key: Option<&CacheKey<'_>>, changeset: &Arc<Changeset>) -> Result<Layer> {
+        let tar = TarSummary::read(changeset, self.monitor)?;
+        self.cache.remember(key, &tar);
         self.report_read(changeset);
-        Ok(layer)
+        Ok(Layer::plain(changeset, tar.diff_id, tar.crc, None))
     }
 
     fn compressed(
         &self,
+        key: Option<&CacheKey<'_>>,
         changeset: &Arc<Changeset>,
         compressor: &Compressor,
-        probe: Option<Probe>,
     ) -> Result<Layer> {
-        let mut known = self.reuse.look_at(changeset, probe);
-        if let Some(layer) = self.reuse.by_state(known.as_ref(), changeset) {
-            self.report_read(changeset);
-            return Ok(layer);
-        }
-        if self.reuse.may_have(known.as_ref(), changeset) {
-            let known = known.as_ref();
-            let tar = self.read_tar(changeset)?;
-            if let Some(layer) = self.by_content(known, changeset, &tar, compressor)? {
-                self.reuse.remember(known, &tar);
+        if self.cache.may_have(key, changeset) {
+            let tar = TarSummary::read(changeset, self.monitor)?;
+            if let Some(layer) = self.by_content(key, changeset, &tar, compressor)? {
+                self.cache.remember(key, &tar);
                 self.report_read(changeset);
                 return Ok(layer);
             }
         }
-        if let Some(known) = &mut known {
-            known.end_probe();
-        }
-        let known = known.as_ref();
         loop {
-            let file = BlobFile::create(self.reuse.store(), &self.options.scratch)?;
+            let file = BlobFile::create(self.cache.store(), &self.options.scratch)?;
             let store = file.store();
-            match (self.compress(known, changeset, compressor, file), store) {
+            match (self.compress(key, changeset, compressor, file), store) {
                 // A store that cannot take a layer is of no use: scratch it is.
                 (Err(Error::Scratch { source, .. }), Some(store)) => store.give_up(&source),
                 (result, _) => return result,
@@ -128,67 +151,40 @@ impl Builder<'_> {
         self.monitor.report(Progress::Read { bytes });
     }
 
-    /// Hashes the tar of a layer.
-    fn read_tar(&self, changeset: &Changeset) -> Result<TarSummary> {
-        let mut stream = TarStream::new(changeset.members(), true);
-        let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
-        let mut sha = Sha256::new();
-        let mut crc = crc32fast::Hasher::new();
-        loop {
-            self.monitor.check()?;
-            let count = stream.fill(buffer.as_mut_slice())?;
-            let chunk = &buffer.as_slice()[..count];
-            sha.update(chunk);
-            crc.update(chunk);
-            if count < CHUNK_BYTES {
-                break;
-            }
-        }
-        Ok(TarSummary {
-            diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
-            size: changeset.tar_size(),
-            crc: crc.finalize(),
-            is_steady: stream.is_steady(),
-        })
-    }
-
     /// Finds a layer whose tar has been read.
     fn by_content(
         &self,
-        known: Option<&Known<'_>>,
+        key: Option<&CacheKey<'_>>,
         changeset: &Arc<Changeset>,
         tar: &TarSummary,
         compressor: &Compressor,
     ) -> Result<Option<Layer>> {
-        if let Some(blob) = self.reuse.own_blob(known, tar) {
-            let layer = Layer::stored(changeset, self.options.compression, tar.diff_id, blob);
-            return Ok(Some(layer));
+        let reused = |blob| Ok(Some(self.layer(changeset, tar.diff_id, blob).reused()));
+        if let Some(blob) = self.cache.own_blob(key, tar) {
+            return reused(blob.into());
         }
-        let Some(found) = self.reuse.find(known, changeset, tar, compressor) else {
+        let Some(found) = self.cache.find(key, changeset, tar, compressor) else {
             return Ok(None);
         };
-        if let Foreign::Described(layer) = found {
-            let compression = self.options.compression;
-            let layer = Layer::remote(changeset, compression, tar.diff_id, layer);
-            return Ok(Some(layer));
+        if let ForeignBlob::Described(layer) = found {
+            return reused(layer.into());
         }
-        let mut file = BlobFile::create(self.reuse.store(), &self.options.scratch)?;
+
+        let mut file = BlobFile::create(self.cache.store(), &self.options.scratch)?;
         match found.copy_to(&mut file, self.monitor) {
-            Ok(()) if file.digest() == found.digest() => {}
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            // What cannot be copied, or is not what it should be, is compressed.
-            Ok(()) | Err(_) => return Ok(None),
+            Ok(()) if file.digest() == found.digest() => {
+                reused(file.finish(key.map(CacheKey::shape), tar.diff_id))
+            }
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            // A blob that cannot be copied, or has another digest, is made anew.
+            Ok(()) | Err(_) => Ok(None),
         }
-        let bytes = file.finish(known, tar.diff_id);
-        let compression = self.options.compression;
-        let layer = Layer::compressed(changeset, compression, tar.diff_id, bytes);
-        Ok(Some(layer.reused()))
     }
 
     /// Compresses the tar of a layer into a file, hashing both.
     fn compress(
         &self,
-        known: Option<&Known<'_>>,
+        key: Option<&CacheKey<'_>>,
         changeset: &Arc<Changeset>,
         compressor: &Compressor,
         file: BlobFile<'_>,
@@ -208,51 +204,19 @@ impl Builder<'_> {
             source,
         };
         let file = compressor.gzip(&mut stream, file, see, sink_error)?;
+
         let tar = TarSummary {
             diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
             size: changeset.tar_size(),
             crc: 0,
-            is_steady: stream.tar.is_steady(),
+            is_steady: stream.is_steady(),
         };
-        let bytes = file.finish(known, tar.diff_id);
-        self.reuse.remember(known, &tar);
-        let compression = self.options.compression;
-        Ok(Layer::compressed(
-            changeset,
-            compression,
-            tar.diff_id,
-            bytes,
-        ))
-    }
-}
-
-/// The tar of a changeset, to be compressed.
-pub(super) struct LayerStream<'a> {
-    changeset: &'a Changeset,
-    tar: TarStream<'a>,
-}
-
-impl<'a> LayerStream<'a> {
-    pub(super) fn new(changeset: &'a Changeset) -> Self {
-        Self {
-            changeset,
-            tar: TarStream::new(changeset.members(), true),
-        }
-    }
-}
-
-impl Stream for LayerStream<'_> {
-    fn size(&self) -> u64 {
-        self.changeset.tar_size()
+        let blob = file.finish(key.map(CacheKey::shape), tar.diff_id);
+        self.cache.remember(key, &tar);
+        Ok(self.layer(changeset, tar.diff_id, blob))
     }
 
-    fn segment_starts(&self) -> Vec<u64> {
-        tar_writer::segment_starts(self.changeset.members())
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let count = self.tar.fill(buffer)?;
-        debug_assert_eq!(count, buffer.len(), "the size of the tar is known");
-        Ok(())
+    fn layer(&self, changeset: &Changeset, diff_id: DiffId, blob: LayerBlob) -> Layer {
+        Layer::of_changeset(changeset, self.options.compression, diff_id, blob)
     }
 }

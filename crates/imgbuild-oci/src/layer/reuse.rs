@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::blob_file::BlobFile;
-use super::build::{LayerStream, TarSummary};
+use super::tar::{LayerStream, TarSummary};
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CacheSource, Candidate, Probe, RemoteLayer};
+use crate::cache::{Cache, CacheSource, LayerCandidate, RemoteLayer};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -18,43 +18,38 @@ use crate::pipeline::Compressor;
 use crate::store::{LayerKey, LayerRecord, Store, StoredBlob};
 use imgbuild_deflate::gzip;
 
-/// Looks for layers in a cache.
-pub(super) struct Reuse<'a> {
+/// The cache of a build, as it looks for one layer after the other.
+pub(super) struct LayerCache<'a> {
     cache: &'a Cache,
     compression: Compression,
     /// The time before any content is read.
     now: Option<Timestamp>,
 }
 
-/// What a layer is known by.
-pub(super) struct Known<'a> {
+/// The key of a layer, from its entries and from what `stat` returned for its
+/// files.
+pub(super) struct CacheKey<'a> {
     key: LayerKey<'a>,
-    /// Whether the states of the files tell their contents.
+    /// True if no file can change without a change of its state.
     is_settled: bool,
-    /// If others wait for what it shows.
-    probe: Option<Probe>,
 }
 
-impl Known<'_> {
+impl CacheKey<'_> {
+    /// Returns the digest of everything but the contents of files.
     pub(super) fn shape(&self) -> Digest {
         self.key.shape
-    }
-
-    /// Lets no other layer wait for what this one shows.
-    pub(super) fn end_probe(&mut self) {
-        self.probe = None;
     }
 }
 
 /// A blob that another store or an image has.
-pub(super) enum Foreign<'a> {
+pub(super) enum ForeignBlob<'a> {
     Stored(StoredBlob),
-    Listed(&'a CacheSource, Candidate),
-    /// Its bytes are not needed.
+    Listed(&'a CacheSource, LayerCandidate),
+    /// A blob of a registry whose bytes are not needed.
     Described(&'a RemoteLayer),
 }
 
-impl<'a> Reuse<'a> {
+impl<'a> LayerCache<'a> {
     pub(super) fn new(cache: &'a Cache, compression: Compression) -> Self {
         let store = cache.store.as_deref();
         Self {
@@ -69,12 +64,9 @@ impl<'a> Reuse<'a> {
         self.cache.store.as_deref()
     }
 
-    /// Looks at what is known of a layer without reading its files.
-    pub(super) fn look_at<'b>(
-        &self,
-        changeset: &'b Changeset,
-        probe: Option<Probe>,
-    ) -> Option<Known<'b>> {
+    /// Returns the key of a layer, without reading its files; `None` if there
+    /// is nothing to look it up in.
+    pub(super) fn key_of<'b>(&self, changeset: &'b Changeset) -> Option<CacheKey<'b>> {
         if self.store().is_none() && self.cache.sources.is_empty() {
             return None;
         }
@@ -85,21 +77,18 @@ impl<'a> Reuse<'a> {
             }
             _ => false,
         };
-        Some(Known {
-            key,
-            is_settled,
-            probe,
-        })
+        Some(CacheKey { key, is_settled })
     }
 
     /// Finds a layer whose files are in a known state.
     pub(super) fn by_state(
         &self,
-        known: Option<&Known<'_>>,
+        key: Option<&CacheKey<'_>>,
         changeset: &Arc<Changeset>,
     ) -> Option<Layer> {
-        let (store, known) = (self.store()?, known.filter(|known| known.is_settled)?);
-        let (record, path) = store.layer(known.key.state)?;
+        let store = self.store()?;
+        let key = key.filter(|key| key.is_settled)?;
+        let (record, path) = store.layer(key.key.state)?;
         if record.tar_size != changeset.tar_size() {
             return None;
         }
@@ -109,87 +98,85 @@ impl<'a> Reuse<'a> {
                 Layer::plain(changeset, diff_id, record.tar_crc, Some(path.into()))
             }
             Compression::Gzip(_) => {
-                let blob = store.blob(known.key.shape, diff_id)?;
-                Layer::stored(changeset, self.compression, diff_id, blob)
+                let blob = store.blob(key.shape(), diff_id)?.into();
+                Layer::of_changeset(changeset, self.compression, diff_id, blob).reused()
             }
         })
     }
 
-    /// Remembers what the files of a layer have given, if their states tell
-    /// when that changes.
-    pub(super) fn remember(&self, known: Option<&Known<'_>>, tar: &TarSummary) {
-        let known = known.filter(|known| known.is_settled && tar.is_steady);
-        if let (Some(store), Some(known)) = (self.store(), known) {
+    /// Remembers the tar of a layer, if any change of its files would show in
+    /// their states.
+    pub(super) fn remember(&self, key: Option<&CacheKey<'_>>, tar: &TarSummary) {
+        let key = key.filter(|key| key.is_settled && tar.is_steady);
+        if let (Some(store), Some(key)) = (self.store(), key) {
             let record = LayerRecord {
                 diff_id: tar.diff_id,
                 tar_size: tar.size,
                 tar_crc: tar.crc,
             };
-            store.remember_layer(known.key.state, record);
+            store.remember_layer(key.key.state, record);
         }
     }
 
     /// Returns whether a layer like this one may be found when its tar has
     /// been read.
-    pub(super) fn may_have(&self, known: Option<&Known<'_>>, changeset: &Changeset) -> bool {
-        known.is_some_and(|known| {
-            let shape = known.key.shape;
+    pub(super) fn may_have(&self, key: Option<&CacheKey<'_>>, changeset: &Changeset) -> bool {
+        key.is_some_and(|key| {
+            let shape = key.shape();
             let mut sources = self.cache.sources.iter();
             self.store().is_some_and(|store| store.knows(shape))
                 || sources.any(|source| source.may_have(shape, changeset.tar_size()))
         })
     }
 
-    /// Finds a blob that we have made of the same tar.
+    /// Finds a blob that an earlier build made of the same tar.
     pub(super) fn own_blob(
         &self,
-        known: Option<&Known<'_>>,
+        key: Option<&CacheKey<'_>>,
         tar: &TarSummary,
     ) -> Option<StoredBlob> {
-        self.store()?.blob(known?.key.shape, tar.diff_id)
+        self.store()?.blob(key?.shape(), tar.diff_id)
     }
 
-    /// Finds a blob for the tar in what was carried over.
+    /// Finds a blob of the tar in the sources of the cache.
     pub(super) fn find(
         &self,
-        known: Option<&Known<'_>>,
+        key: Option<&CacheKey<'_>>,
         changeset: &Changeset,
         tar: &TarSummary,
         compressor: &Compressor,
-    ) -> Option<Foreign<'a>> {
-        let known = known?;
-        let (shape, probe) = (known.key.shape, known.probe.as_ref());
+    ) -> Option<ForeignBlob<'a>> {
+        let shape = key?.shape();
         let trailer = gzip::trailer(tar.crc, tar.size);
         self.cache.sources.iter().find_map(|source| {
             if let Some(store) = source.store() {
-                return store.blob(shape, tar.diff_id).map(Foreign::Stored);
+                return store.blob(shape, tar.diff_id).map(ForeignBlob::Stored);
             }
-            let candidates = source.candidates(tar.diff_id, trailer).into_iter();
-            let mut ours = candidates
-                .filter(|candidate| is_ours(source, candidate, changeset, compressor, probe));
-            let found = ours.next();
-            let remote = source.remote();
-            if let (Some(probe), Some(remote)) = (probe, remote) {
-                probe.leave(remote);
-            }
-            let candidate = found?;
-            Some(
-                match remote.and_then(|remote| remote.descriptor(tar.diff_id)) {
-                    Some(layer) => Foreign::Described(layer),
-                    None => Foreign::Listed(source, candidate),
-                },
-            )
+            let candidate = source
+                .candidates(tar.diff_id, trailer)
+                .into_iter()
+                .find(|candidate| has_same_encoder(source, candidate, changeset, compressor))?;
+            let described = source.described(tar.diff_id);
+            Some(described.map_or(
+                ForeignBlob::Listed(source, candidate),
+                ForeignBlob::Described,
+            ))
         })
     }
 
-    /// Returns a probe if a layer may tell how others were made, so that it is
-    /// better looked for before them.
-    pub(super) fn probe(&self, changeset: &Changeset) -> Option<Probe> {
-        Probe::new(&self.cache.sources, changeset.tar_size())
+    /// Returns whether a layer of this tar size may show if the layers of some
+    /// registry's image were made by this encoder.
+    pub(super) fn checks_encoder(&self, tar_size: u64) -> bool {
+        let mut remotes = self
+            .cache
+            .sources
+            .iter()
+            .filter_map(|source| source.remote());
+        remotes.any(|remote| remote.is_decided_by(tar_size))
     }
 }
 
-impl Foreign<'_> {
+impl ForeignBlob<'_> {
     pub(super) fn digest(&self) -> Digest {
         match self {
             Self::Stored(blob) => blob.digest,
@@ -227,38 +214,37 @@ impl Foreign<'_> {
     }
 }
 
-/// Returns whether a blob, whose tar is the one that we have, is as we would
-/// make it.
-fn is_ours(
+/// Returns whether a blob of the same tar has the bytes that this build would
+/// make.
+fn has_same_encoder(
     source: &CacheSource,
-    candidate: &Candidate,
+    candidate: &LayerCandidate,
     changeset: &Changeset,
     compressor: &Compressor,
-    probe: Option<&Probe>,
 ) -> bool {
     if let Some(remote) = source.remote() {
-        let make_again = || made_by_us(changeset, compressor);
-        let known = remote.are_as_ours(candidate, changeset.tar_size(), probe, make_again);
-        if let Some(are_as_ours) = known {
-            return are_as_ours;
+        let compress = || compressed_digest(changeset, compressor);
+        let decided = remote.has_same_encoder(candidate, changeset.tar_size(), compress);
+        if let Some(is_same) = decided {
+            return is_same;
         }
     }
     let start = source.open_start(candidate);
     start.is_ok_and(|(start, most)| {
         let is_whole = candidate.size <= most;
-        is_begun_by_us(start, most, is_whole, changeset, compressor)
+        starts_the_same(start, most, is_whole, changeset, compressor)
     })
 }
 
-/// Returns the digest of the blob that we would make.
-fn made_by_us(changeset: &Changeset, compressor: &Compressor) -> Option<Digest> {
+/// Returns the digest of the blob that this build would make.
+fn compressed_digest(changeset: &Changeset, compressor: &Compressor) -> Option<Digest> {
     let mut stream = LayerStream::new(changeset);
     let sink = DigestWriter::new(io::sink());
     let made = compressor.gzip(&mut stream, sink, |_| Ok(()), comparison_error);
     Some(made.ok()?.finish().1)
 }
 
-/// What nobody sees: a blob that cannot be compared is not taken.
+/// An error that is never shown: a blob that cannot be compared is not taken.
 fn comparison_error(source: io::Error) -> Error {
     Error::Scratch {
         directory: std::path::PathBuf::new(),
@@ -266,13 +252,13 @@ fn comparison_error(source: io::Error) -> Error {
     }
 }
 
-/// Returns whether a blob begins as ours would: compresses the first blocks of
-/// the tar and compares.
+/// Returns whether a blob starts with the bytes that this build would make:
+/// compresses the first blocks of the tar and compares.
 ///
 /// The same tar compressed by another program, at another level or by another
 /// version has another digest. Its content would be right, but the image would
 /// not be the one that a build without it makes.
-fn is_begun_by_us(
+fn starts_the_same(
     blob: impl Read + Send,
     most: u64,
     is_whole: bool,
@@ -293,7 +279,7 @@ fn is_begun_by_us(
     is_equal && (!is_whole || matches!(comparison.blob.read(&mut more), Ok(0)))
 }
 
-/// Takes bytes as long as they are those of a blob.
+/// A sink that takes bytes as long as they are those of a blob.
 struct Comparison<R> {
     blob: R,
     rest: u64,
