@@ -65,7 +65,7 @@ impl Processor {
         }
         let target = self.target;
         let library = format!("rustc --print target-libdir --target {target}");
-        match succeeds(&["sh", "-c", &format!("test -d \"$({library})\"")]) {
+        match succeeds(&["/bin/sh", "-c", &format!("test -d \"$({library})\"")]) {
             true => Ok(()),
             false => {
                 Err(format!("no standard library for it (`rustup target add {target}`)").into())

@@ -125,7 +125,7 @@ impl Reader {
     /// Returns what the reader said, if it failed.
     fn read(&self, archive: &Path, layout: &Path) -> Result<Option<String>> {
         let scratch = tempfile::tempdir()?;
-        let mut shell = Command::new("sh");
+        let mut shell = Command::new("/bin/sh");
         shell.args(["-c", self.script]).stdin(Stdio::null());
         shell
             .env("ARCHIVE", archive)

@@ -32,9 +32,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run every check that a change must pass, and stop at the first failure
+    /// Run every check but the tests, and stop at the first failure
     Ci,
-    /// Check the rules of the house that no compiler knows
+    /// Check the rules of this project that no compiler knows, and print its measures
     Tidy,
     /// Accept snapshots, write the command-line reference, and print which digests changed
     Bless,

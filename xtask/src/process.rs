@@ -1,4 +1,4 @@
-//! Starting programs, and where the workspace lies.
+//! Runs other programs in the workspace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,22 +22,22 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Runs a program that says itself what is wrong.
+/// Runs a program that prints its own errors.
 pub(crate) fn run(command: &mut Command) -> Result {
     let status = start(command, Command::status)?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{} failed: {status}", shown(command)).into()),
+    if !status.success() {
+        return Err(format!("{} failed: {status}", shown(command)).into());
     }
+    Ok(())
 }
 
 /// Runs a program and returns what it printed on standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = start(command.stderr(Stdio::inherit()), Command::output)?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(format!("{} failed: {}", shown(command), output.status).into()),
+    if !output.status.success() {
+        return Err(format!("{} failed: {}", shown(command), output.status).into());
     }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn start<T>(
@@ -54,13 +54,13 @@ pub(crate) fn shown(command: &Command) -> String {
     format!("`{}`", words.join(" "))
 }
 
-/// Returns whether a program of this name is on the search path.
+/// Returns `true` if a program of this name is on `PATH`.
 pub(crate) fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 
-/// Returns whether a program ends well; what it prints is dropped.
+/// Returns `true` if a program succeeds; its output is dropped.
 pub(crate) fn succeeds(words: &[&str]) -> bool {
     let mut command = command(words);
     command
@@ -81,8 +81,9 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_command() {
-        let error = run(&mut command(&["false", "x"])).unwrap_err().to_string();
-        assert!(error.starts_with("`false x` failed"), "{error}");
+        let error = run(&mut command(&["/bin/sh", "-c", "exit 3"]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("`/bin/sh -c exit 3` failed"), "{error}");
         let error = run(&mut command(&["no-such-program"]))
             .unwrap_err()
             .to_string();
@@ -90,12 +91,13 @@ mod tests {
             error.starts_with("cannot start `no-such-program`"),
             "{error}"
         );
-        assert_eq!(output(&mut command(&["echo", "hello"])).unwrap(), "hello\n");
+        let mut echo = command(&["/bin/sh", "-c", "echo hello"]);
+        assert_eq!(output(&mut echo).unwrap(), "hello\n");
     }
 
     #[test]
-    fn programs_are_found_on_the_search_path() {
-        assert!(is_installed("sh"));
+    fn programs_are_found_on_path() {
+        assert!(is_installed("cargo"));
         assert!(!is_installed("no-such-program"));
     }
 }

@@ -66,7 +66,7 @@ impl Place {
     }
 
     fn shell(&self, script: &str) -> Result<Command> {
-        let mut shell = Command::new("sh");
+        let mut shell = Command::new("/bin/sh");
         shell
             .args(["-e", "-u", "-c", script])
             .current_dir(&self.directory);
@@ -126,7 +126,7 @@ mod tests {
     fn a_run_is_measured_with_what_it_wrote() {
         let scratch = tempfile::tempdir().unwrap();
         let place = place(scratch.path());
-        let script = "test \"$TREE\" = / && head -c 5000 /dev/zero > \"$OUT/file\"";
+        let script = "test \"$TREE\" = / && printf %5000s > \"$OUT/file\"";
         let measurement = place.measure(script, false).unwrap();
         assert_eq!(measurement.output, 5000);
         assert!(measurement.wall > Duration::ZERO);

@@ -538,7 +538,7 @@ mod tests {
                     subject.last,
                 ] {
                     assert!(
-                        succeeds(&["sh", "-n", "-c", script]),
+                        succeeds(&["/bin/sh", "-n", "-c", script]),
                         "{}: {script}",
                         subject.name
                     );
