@@ -6,7 +6,7 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::base::Base;
 use crate::contents::{Contents, End, first_bytes, is_executable};
-use crate::elf::{Elf, Kind as ElfKind};
+use crate::elf::{Elf, ElfKind};
 use crate::error::{Error, Result};
 use crate::release::{Direct, Kind, MixRelease, Release};
 

@@ -6,12 +6,12 @@
 //! bounded, and no content makes this panic.
 
 mod architecture;
+mod block_reader;
 mod debug;
 mod dynamic;
-mod header;
 mod import;
 mod note;
-mod source;
+mod tables;
 mod version;
 
 #[cfg(test)]
@@ -20,16 +20,16 @@ pub(crate) mod fixture;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 
-use object::elf;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::FileHeader;
 use serde::Serialize;
 
 pub use architecture::Architecture;
+use block_reader::BlockReader;
 pub(crate) use debug::debug_information;
-use dynamic::Dynamic;
-use header::{Encoding, Header, Segment};
-use source::Source;
-use version::Versions;
+use tables::{ElfTables, identify};
 
 /// The longest path of an interpreter, as for the kernel (`PATH_MAX`).
 const MAX_INTERPRETER_BYTES: u64 = 4096;
@@ -99,9 +99,9 @@ pub enum Endianness {
     Big,
 }
 
-/// What a file is for.
+/// The use of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Kind {
+pub enum ElfKind {
     /// A program that a dynamic loader starts.
     Program,
     /// A program that the kernel starts alone, position-independent or not.
@@ -158,7 +158,7 @@ pub struct Elf {
     /// The operating system's ABI (`EI_OSABI`).
     pub os_abi: u8,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: ElfKind,
     /// The loader's path (`PT_INTERP`).
     pub interpreter: Option<String>,
     /// The name under which others need it (`DT_SONAME`).
@@ -192,38 +192,30 @@ impl Elf {
     /// Fails when the file cannot be read, or starts as an ELF file and
     /// contradicts itself.
     pub fn read<R: ReadAt + ?Sized>(file: &R) -> Result<Option<Self>, ElfError> {
-        let mut source = Source::new(file);
-        let Some(header) = Header::read(&mut source)? else {
+        let mut reader = BlockReader::new(file);
+        let Some((class, endianness)) = identify(&mut reader)? else {
             return Ok(None);
         };
-        let mut file = Self::new(&header);
-        if !matches!(header.file_type, elf::ET_EXEC | elf::ET_DYN) {
-            return Ok(Some(file));
+        let mut file = Self::new(class, endianness);
+        match class {
+            Class::Bits32 => {
+                file.fill(ElfTables::<_, FileHeader32<_>>::open(reader, endianness)?)?;
+            }
+            Class::Bits64 => {
+                file.fill(ElfTables::<_, FileHeader64<_>>::open(reader, endianness)?)?;
+            }
         }
-        let segments = header.segments(&mut source)?;
-        file.interpreter = interpreter(&mut source, &segments)?;
-        let dynamic = segments
-            .iter()
-            .find(|segment| segment.kind == elf::PT_DYNAMIC)
-            .map(|segment| Dynamic::read(&mut source, header.encoding, segment))
-            .transpose()?
-            .unwrap_or_default();
-        file.read_dynamic(&mut source, header.encoding, (&dynamic, &segments))?;
-        file.kind = kind(&header, &dynamic, &file);
-        // Neither decides whether the file runs, so neither can refuse it.
-        file.isa_level = note::isa_level(&mut source, &header, &segments).unwrap_or_default();
-        file.arm_cpu = note::arm_cpu(&mut source, &header).unwrap_or_default();
         Ok(Some(file))
     }
 
-    fn new(header: &Header) -> Self {
+    fn new(class: Class, endianness: Endianness) -> Self {
         Self {
-            class: header.encoding.class,
-            endianness: header.encoding.endianness,
-            machine: header.machine,
-            flags: header.flags,
-            os_abi: header.os_abi,
-            kind: Kind::Other,
+            class,
+            endianness,
+            machine: 0,
+            flags: 0,
+            os_abi: 0,
+            kind: ElfKind::Other,
             interpreter: None,
             soname: None,
             needed: Vec::new(),
@@ -238,24 +230,55 @@ impl Elf {
         }
     }
 
-    fn read_dynamic<R: ReadAt + ?Sized>(
-        &mut self,
-        source: &mut Source<'_, R>,
-        encoding: Encoding,
-        (dynamic, segments): (&Dynamic, &[Segment]),
-    ) -> Result<(), ElfError> {
-        let strings = dynamic.strings(segments)?;
-        dynamic.read_names(source, strings, self)?;
-        self.ignores_default_directories = dynamic.has_flag(elf::DF_1_NODEFLIB);
-        let versions = Versions {
-            encoding,
-            segments,
-            strings,
+    fn fill<R, H>(&mut self, mut tables: ElfTables<'_, R, H>) -> Result<(), ElfError>
+    where
+        R: ReadAt + ?Sized,
+        H: FileHeader<Endian = object::Endianness>,
+    {
+        let (header, endian) = (tables.header, tables.endian);
+        let file_type = header.e_type(endian);
+        self.machine = header.e_machine(endian).0;
+        self.flags = header.e_flags(endian).0;
+        self.os_abi = header.e_ident().os_abi.0;
+        if !matches!(file_type, elf::ET_EXEC | elf::ET_DYN) {
+            return Ok(());
+        }
+
+        tables.read_segments()?;
+        // A file of debug information has the segment without content.
+        let interpreter = tables.segments(elf::PT_INTERP).find(|it| !it.is_empty());
+        if let Some(Range { start, end }) = interpreter {
+            let end = end.min(start.saturating_add(MAX_INTERPRETER_BYTES));
+            self.interpreter = Some(tables.reader.string(start..end)?);
+        }
+
+        let dynamic = tables.dynamic()?;
+        for at in &dynamic.needed {
+            self.needed.push(tables.string(&dynamic, *at)?);
+        }
+        self.soname = tables.optional_string(&dynamic, dynamic.soname)?;
+        self.rpath = tables.optional_string(&dynamic, dynamic.rpath)?;
+        self.runpath = tables.optional_string(&dynamic, dynamic.runpath)?;
+        self.ignores_default_directories = dynamic.flags_1.contains(elf::DF_1_NODEFLIB);
+        self.needed_versions = tables.needed_versions(&dynamic)?;
+        self.defined_versions = tables.defined_versions(&dynamic)?;
+
+        // A position-independent program looks like a library. Linkers mark it
+        // (`DF_1_PIE`) since binutils 2.26; before, only the interpreter is a
+        // sign, which some libraries have as well, but not without a name.
+        let is_program = file_type == elf::ET_EXEC
+            || dynamic.flags_1.contains(elf::DF_1_PIE)
+            || (self.interpreter.is_some() && self.soname.is_none());
+        self.kind = match &self.interpreter {
+            _ if !is_program => ElfKind::SharedObject,
+            Some(_) => ElfKind::Program,
+            None => ElfKind::StaticProgram,
         };
-        self.needed_versions = versions.needed(source, dynamic)?;
-        self.defined_versions = versions.defined(source, dynamic)?;
-        self.imports =
-            import::imports(source, encoding, (dynamic, strings), segments).unwrap_or_default();
+
+        // None of these decides whether the file runs, so none can refuse it.
+        self.imports = tables.imports(&dynamic).unwrap_or_default();
+        self.isa_level = tables.isa_level().unwrap_or_default();
+        self.arm_cpu = tables.arm_cpu().unwrap_or_default();
         Ok(())
     }
 
@@ -273,36 +296,5 @@ impl Elf {
             elf::OsAbi(self.os_abi),
             elf::ELFOSABI_SYSV | elf::ELFOSABI_GNU | elf::ELFOSABI_ARM
         )
-    }
-}
-
-fn interpreter<R: ReadAt + ?Sized>(
-    source: &mut Source<'_, R>,
-    segments: &[Segment],
-) -> Result<Option<String>, ElfError> {
-    let Some(segment) = segments
-        .iter()
-        .find(|segment| segment.kind == elf::PT_INTERP && segment.file_bytes > 0)
-    else {
-        // A file of debug information has the header without the content.
-        return Ok(None);
-    };
-    let end = segment
-        .offset
-        .saturating_add(segment.file_bytes.min(MAX_INTERPRETER_BYTES));
-    source.string(segment.offset, end).map(Some)
-}
-
-/// A position-independent program looks like a library. Linkers mark it
-/// (`DF_1_PIE`) since binutils 2.26; before, only the interpreter tells, which
-/// some libraries have as well, but not without a name of their own.
-fn kind(header: &Header, dynamic: &Dynamic, file: &Elf) -> Kind {
-    let is_program = header.file_type == elf::ET_EXEC
-        || dynamic.has_flag(elf::DF_1_PIE)
-        || (file.interpreter.is_some() && file.soname.is_none());
-    match (is_program, &file.interpreter) {
-        (true, Some(_)) => Kind::Program,
-        (true, None) => Kind::StaticProgram,
-        (false, _) => Kind::SharedObject,
     }
 }

@@ -71,7 +71,7 @@ use std::sync::Arc;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
-use crate::elf::{Architecture, Elf, Kind};
+use crate::elf::{Architecture, Elf, ElfKind};
 pub use loader::Flavor;
 pub use outcome::{
     MissingLibrary, ModuleProblem, ModuleWarning, SearchedDirectory, UnsatisfiedVersion,
@@ -210,7 +210,7 @@ impl Runtime {
         check_directories(options)?;
         let mut sorted: Vec<&Object> = objects
             .iter()
-            .filter(|object| object.elf.kind != Kind::Other)
+            .filter(|object| object.elf.kind != ElfKind::Other)
             .collect();
         sorted.sort_by(|a, b| a.image.cmp(&b.image));
         let mut resolver = Resolver::new(objects, present, options);

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild_oci::path::ImagePath;
-use imgbuild_release::elf::{Elf, Kind};
+use imgbuild_release::elf::{Elf, ElfKind};
 use imgbuild_release::runtime::{Node, Object, Role, Runtime, RuntimeOptions};
 
 /// Programs with anything from one library to dozens; those that are not
@@ -111,7 +111,7 @@ fn programs_of_this_machine_find_what_its_loader_finds() {
         if !interpreter.contains("/ld-linux") {
             continue;
         }
-        assert_eq!(elf.kind, Kind::Program, "{program:?}");
+        assert_eq!(elf.kind, ElfKind::Program, "{program:?}");
         let runtime = resolve(&program, elf);
         assert_eq!(runtime.missing, [], "{program:?}");
         assert_eq!(runtime.unsatisfied, [], "{program:?}");

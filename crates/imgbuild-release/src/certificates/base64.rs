@@ -71,7 +71,7 @@ fn explain(text: &[u8], error: &DecodeError) -> (usize, Base64Error) {
 
 /// Returns whether the group of four before `offset` is the last one.
 fn follows_padding(text: &[u8], offset: usize) -> bool {
-    offset > 0 && offset % 4 == 0 && text[offset - 1] == b'='
+    offset > 0 && offset.is_multiple_of(4) && text[offset - 1] == b'='
 }
 
 /// Returns the number of the line with the byte at `offset`, or of the last.

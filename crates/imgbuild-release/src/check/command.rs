@@ -8,7 +8,7 @@ use super::identity::{EXECUTE, READ};
 use super::subject::Subject;
 use crate::closure::{runs_on, wrong_architecture};
 use crate::contents::{End, first_bytes, is_executable};
-use crate::elf::{Elf, Kind};
+use crate::elf::{Elf, ElfKind};
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::{carriage_return, interpreter_missing};
 use crate::script::{MAX_LINE, Shebang};
@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
     }
 
     fn load_elf(&mut self, path: &ImagePath, elf: &Elf) {
-        if elf.kind == Kind::Other {
+        if elf.kind == ElfKind::Other {
             let reason = format!("`{path}` is an ELF file, but no program");
             return self.error(Rule::CommandFormat, Some(path), &reason);
         }

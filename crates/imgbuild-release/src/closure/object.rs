@@ -10,7 +10,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::{NoteKey, Store};
 
 use crate::contents::is_executable;
-use crate::elf::{Elf, Kind as ElfKind};
+use crate::elf::{Elf, ElfKind};
 use crate::runtime::{Object, Role};
 use crate::warning::Warning;
 

@@ -1,131 +1,96 @@
-//! The dynamic section: what the dynamic loader is told.
+//! The dynamic section: the instructions to the dynamic loader.
+
+use std::ops::Range;
 
 use object::elf;
+use object::read::elf::{Dyn as _, FileHeader};
 
-use super::header::{Encoding, Segment, offset_of};
-use super::source::Source;
-use super::{Elf, ElfError, ReadAt};
+use super::tables::ElfTables;
+use super::{ElfError, ReadAt};
 
 /// More entries than any linker makes.
-const MAX_ENTRIES: usize = 1 << 16;
+const MAX_ENTRIES: u64 = 1 << 16;
 
-/// The tags of the dynamic section that say where something is. Of repeated
-/// ones the last counts, as for glibc's loader.
+/// The entries of the dynamic section that matter here: offsets into the
+/// strings, addresses of tables, and counts. Of repeated tags the last counts,
+/// as for glibc's loader.
 #[derive(Default)]
-pub(super) struct Dynamic {
-    needed: Vec<u64>,
-    soname: Option<u64>,
-    rpath: Option<u64>,
-    runpath: Option<u64>,
-    flags_1: u64,
-    strings: Option<u64>,
-    strings_bytes: u64,
+pub(super) struct DynamicSection {
+    pub(super) needed: Vec<u64>,
+    pub(super) soname: Option<u64>,
+    pub(super) rpath: Option<u64>,
+    pub(super) runpath: Option<u64>,
+    pub(super) flags_1: elf::DynamicFlags1,
     pub(super) symbols: Option<u64>,
     pub(super) gnu_hash: Option<u64>,
     pub(super) needed_versions: Option<u64>,
     pub(super) needed_versions_count: u64,
     pub(super) defined_versions: Option<u64>,
     pub(super) defined_versions_count: u64,
+    /// The string table, as a part of the file.
+    pub(super) strings: Range<u64>,
 }
 
-/// The string table of the dynamic section, as a range of the file.
-#[derive(Clone, Copy)]
-pub(super) struct Strings {
-    pub(super) start: u64,
-    pub(super) end: u64,
-}
-
-impl Strings {
-    pub(super) fn read<R: ReadAt + ?Sized>(
-        self,
-        source: &mut Source<'_, R>,
-        at: u64,
-    ) -> Result<String, ElfError> {
-        let start = self.start.saturating_add(at);
-        source.string(start, self.end)
-    }
-}
-
-impl Dynamic {
-    /// Reads the dynamic section that lies in `segment`.
-    pub(super) fn read<R: ReadAt + ?Sized>(
-        source: &mut Source<'_, R>,
-        encoding: Encoding,
-        segment: &Segment,
-    ) -> Result<Self, ElfError> {
-        let entry_bytes = 2 * encoding.word_bytes();
-        let entries = usize::try_from(segment.file_bytes)
-            .unwrap_or(usize::MAX)
-            .min(MAX_ENTRIES * entry_bytes)
-            / entry_bytes;
-        let mut dynamic = Self::default();
-        let mut entry = [0; 16];
-        let mut offset = segment.offset;
-        for _ in 0..entries {
-            source.fill(offset, &mut entry[..entry_bytes])?;
-            let tag = elf::DynamicTag(encoding.word(&entry, 0).cast_signed());
-            if tag == elf::DT_NULL {
-                break;
+impl<R, H> ElfTables<'_, R, H>
+where
+    R: ReadAt + ?Sized,
+    H: FileHeader<Endian = object::Endianness>,
+{
+    /// Reads the dynamic section; an empty one when the file has none.
+    pub(super) fn dynamic(&mut self) -> Result<DynamicSection, ElfError> {
+        let mut dynamic = DynamicSection::default();
+        let Some(section) = self.segments(elf::PT_DYNAMIC).next() else {
+            return Ok(dynamic);
+        };
+        let entry_bytes = size_of::<H::Dyn>() as u64;
+        let entries = ((section.end - section.start) / entry_bytes).min(MAX_ENTRIES);
+        let (mut strings, mut strings_bytes) = (None, 0);
+        for index in 0..entries {
+            let entry: H::Dyn = self
+                .reader
+                .structure(section.start.saturating_add(index * entry_bytes))?;
+            let value: u64 = entry.d_val(self.endian).into();
+            match entry.d_tag(self.endian) {
+                elf::DT_NULL => break,
+                elf::DT_NEEDED => dynamic.needed.push(value),
+                elf::DT_SONAME => dynamic.soname = Some(value),
+                elf::DT_RPATH => dynamic.rpath = Some(value),
+                elf::DT_RUNPATH => dynamic.runpath = Some(value),
+                elf::DT_FLAGS_1 => dynamic.flags_1 = elf::DynamicFlags1(value),
+                elf::DT_STRTAB => strings = Some(value),
+                elf::DT_STRSZ => strings_bytes = value,
+                elf::DT_SYMTAB => dynamic.symbols = Some(value),
+                elf::DT_GNU_HASH => dynamic.gnu_hash = Some(value),
+                elf::DT_VERNEED => dynamic.needed_versions = Some(value),
+                elf::DT_VERNEEDNUM => dynamic.needed_versions_count = value,
+                elf::DT_VERDEF => dynamic.defined_versions = Some(value),
+                elf::DT_VERDEFNUM => dynamic.defined_versions_count = value,
+                // The rest concerns relocation and initialization.
+                _ => {}
             }
-            dynamic.set(tag, encoding.word(&entry, 1));
-            offset = offset.saturating_add(entry_bytes as u64);
+        }
+        if let Some(address) = strings {
+            let range = self.file_range(address).ok_or(ElfError::Malformed(
+                "its strings lie outside of its segments",
+            ))?;
+            let end = range.start.saturating_add(strings_bytes).min(range.end);
+            dynamic.strings = range.start..end;
         }
         Ok(dynamic)
     }
 
-    fn set(&mut self, tag: elf::DynamicTag, value: u64) {
-        match tag {
-            elf::DT_NEEDED => self.needed.push(value),
-            elf::DT_SONAME => self.soname = Some(value),
-            elf::DT_RPATH => self.rpath = Some(value),
-            elf::DT_RUNPATH => self.runpath = Some(value),
-            elf::DT_FLAGS_1 => self.flags_1 = value,
-            elf::DT_STRTAB => self.strings = Some(value),
-            elf::DT_STRSZ => self.strings_bytes = value,
-            elf::DT_SYMTAB => self.symbols = Some(value),
-            elf::DT_GNU_HASH => self.gnu_hash = Some(value),
-            elf::DT_VERNEED => self.needed_versions = Some(value),
-            elf::DT_VERNEEDNUM => self.needed_versions_count = value,
-            elf::DT_VERDEF => self.defined_versions = Some(value),
-            elf::DT_VERDEFNUM => self.defined_versions_count = value,
-            // The rest concerns relocation and initialization.
-            _ => {}
-        }
+    /// Reads the string at an offset into the strings of the dynamic section.
+    pub(super) fn string(&mut self, dynamic: &DynamicSection, at: u64) -> Result<String, ElfError> {
+        let start = dynamic.strings.start.saturating_add(at);
+        self.reader.string(start..dynamic.strings.end)
     }
 
-    pub(super) fn has_flag(&self, flag: elf::DynamicFlags1) -> bool {
-        self.flags_1 & flag.0 != 0
-    }
-
-    /// Returns the string table; an empty one when there is none.
-    pub(super) fn strings(&self, segments: &[Segment]) -> Result<Strings, ElfError> {
-        let Some(address) = self.strings else {
-            return Ok(Strings { start: 0, end: 0 });
-        };
-        let (start, segment_end) = offset_of(segments, address).ok_or(ElfError::Malformed(
-            "its strings lie outside of its segments",
-        ))?;
-        let end = start.saturating_add(self.strings_bytes).min(segment_end);
-        Ok(Strings { start, end })
-    }
-
-    /// Reads the names of libraries and the search paths into `file`.
-    pub(super) fn read_names<R: ReadAt + ?Sized>(
-        &self,
-        source: &mut Source<'_, R>,
-        strings: Strings,
-        file: &mut Elf,
-    ) -> Result<(), ElfError> {
-        for at in &self.needed {
-            file.needed.push(strings.read(source, *at)?);
-        }
-        for (at, text) in [
-            (self.soname, &mut file.soname),
-            (self.rpath, &mut file.rpath),
-            (self.runpath, &mut file.runpath),
-        ] {
-            *text = at.map(|at| strings.read(source, at)).transpose()?;
-        }
-        Ok(())
+    /// Reads the string of an optional entry.
+    pub(super) fn optional_string(
+        &mut self,
+        dynamic: &DynamicSection,
+        at: Option<u64>,
+    ) -> Result<Option<String>, ElfError> {
+        at.map(|at| self.string(dynamic, at)).transpose()
     }
 }

@@ -97,18 +97,18 @@ fn the_kind_is_told_by_type_flag_interpreter_and_name() {
     const PIE: u64 = 0x0800_0000;
     let interpreter = |fixture: Fixture| fixture.interpreter("/lib/ld.so");
     for (fixture, expected) in [
-        (Fixture::new().file_type(2), Kind::StaticProgram),
-        (interpreter(Fixture::new().file_type(2)), Kind::Program),
-        (Fixture::new().flags_1(PIE), Kind::StaticProgram),
-        (interpreter(Fixture::new().flags_1(PIE)), Kind::Program),
-        (interpreter(Fixture::new()), Kind::Program),
-        (Fixture::new(), Kind::SharedObject),
+        (Fixture::new().file_type(2), ElfKind::StaticProgram),
+        (interpreter(Fixture::new().file_type(2)), ElfKind::Program),
+        (Fixture::new().flags_1(PIE), ElfKind::StaticProgram),
+        (interpreter(Fixture::new().flags_1(PIE)), ElfKind::Program),
+        (interpreter(Fixture::new()), ElfKind::Program),
+        (Fixture::new(), ElfKind::SharedObject),
         (
             interpreter(Fixture::new().soname("libc.so.6")),
-            Kind::SharedObject,
+            ElfKind::SharedObject,
         ),
-        (Fixture::new().file_type(1), Kind::Other),
-        (Fixture::new().file_type(4), Kind::Other),
+        (Fixture::new().file_type(1), ElfKind::Other),
+        (Fixture::new().file_type(4), ElfKind::Other),
     ] {
         assert_eq!(fixture.elf().kind, expected);
     }
@@ -145,7 +145,7 @@ fn machines_have_the_names_of_platforms() {
 #[test]
 fn arm_attributes_tell_the_variant() {
     let attributes = |cpu: u8| {
-        let mut bytes = b"A\x20\0\0\0aeabi\0\x01\x16\0\0\0".to_vec();
+        let mut bytes = b"A\x1f\0\0\0aeabi\0\x01\x15\0\0\0".to_vec();
         // A name, Tag_compatibility, then the processor.
         bytes.extend(b"\x05cortex\0\x20\x01gnu\0\x06");
         bytes.push(cpu);

@@ -2,105 +2,104 @@
 //!
 //! [GNU version sections]: https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html
 
-use object::elf;
+use object::elf::{self, Verdaux, Verdef, Vernaux, Verneed};
+use object::read::elf::FileHeader;
 
-use super::dynamic::{Dynamic, Strings};
-use super::header::{Encoding, Segment, offset_of};
-use super::source::Source;
+use super::dynamic::DynamicSection;
+use super::tables::ElfTables;
 use super::{ElfError, NeededVersion, NeededVersions, ReadAt};
 
-const OUTSIDE: ElfError = ElfError::Malformed("its symbol versions lie outside of its segments");
-
-/// One file's version tables. Their offsets are relative to each entry.
-pub(super) struct Versions<'a> {
-    pub(super) encoding: Encoding,
-    pub(super) segments: &'a [Segment],
-    pub(super) strings: Strings,
-}
-
-impl Versions<'_> {
+/// Both tables are chains: each entry has the distance to the next one, which
+/// is 0 in the last.
+impl<R, H> ElfTables<'_, R, H>
+where
+    R: ReadAt + ?Sized,
+    H: FileHeader<Endian = object::Endianness>,
+{
     /// Reads the versions that the file needs, by library.
-    pub(super) fn needed<R: ReadAt + ?Sized>(
-        &self,
-        source: &mut Source<'_, R>,
-        dynamic: &Dynamic,
+    pub(super) fn needed_versions(
+        &mut self,
+        dynamic: &DynamicSection,
     ) -> Result<Vec<NeededVersions>, ElfError> {
-        let Some(address) = dynamic.needed_versions else {
-            return Ok(Vec::new());
-        };
-        let (mut offset, _) = offset_of(self.segments, address).ok_or(OUTSIDE)?;
         let mut libraries = Vec::new();
+        let mut next = self.version_table(dynamic.needed_versions)?;
         for _ in 0..dynamic.needed_versions_count {
-            let entry: [u8; 16] = source.array(offset)?;
-            let library = u64::from(self.encoding.u32(&entry, 4));
+            let Some(at) = next else { break };
+            let entry: Verneed<object::Endianness> = self.reader.structure(at)?;
+            let library = entry.vn_file.get(self.endian);
+            let first = at.saturating_add(entry.vn_aux.get(self.endian).into());
             libraries.push(NeededVersions {
-                library: self.strings.read(source, library)?,
-                versions: self.needed_of_one(source, offset, &entry)?,
+                library: self.string(dynamic, library.into())?,
+                versions: self.needed_of_one(
+                    dynamic,
+                    first,
+                    entry.vn_cnt.get(self.endian).into(),
+                )?,
             });
-            let next = u64::from(self.encoding.u32(&entry, 12));
-            if next == 0 {
-                break;
-            }
-            offset = offset.saturating_add(next);
+            next = following(at, entry.vn_next.get(self.endian));
         }
         Ok(libraries)
     }
 
-    fn needed_of_one<R: ReadAt + ?Sized>(
-        &self,
-        source: &mut Source<'_, R>,
-        start: u64,
-        entry: &[u8; 16],
+    /// Reads the versions of one library.
+    fn needed_of_one(
+        &mut self,
+        dynamic: &DynamicSection,
+        first: u64,
+        count: usize,
     ) -> Result<Vec<NeededVersion>, ElfError> {
-        let mut offset = start.saturating_add(u64::from(self.encoding.u32(entry, 8)));
         let mut versions = Vec::new();
-        for _ in 0..self.encoding.u16(entry, 2) {
-            let version: [u8; 16] = source.array(offset)?;
-            let flags = self.encoding.u16(&version, 4);
-            let name = u64::from(self.encoding.u32(&version, 8));
+        let mut next = Some(first);
+        for _ in 0..count {
+            let Some(at) = next else { break };
+            let version: Vernaux<object::Endianness> = self.reader.structure(at)?;
+            let name = version.vna_name.get(self.endian);
+            let flags = version.vna_flags.get(self.endian);
             versions.push(NeededVersion {
-                name: self.strings.read(source, name)?,
-                is_weak: flags & elf::VER_FLG_WEAK.0 != 0,
+                name: self.string(dynamic, name.into())?,
+                is_weak: flags.contains(elf::VER_FLG_WEAK),
             });
-            let next = u64::from(self.encoding.u32(&version, 12));
-            if next == 0 {
-                break;
-            }
-            offset = offset.saturating_add(next);
+            next = following(at, version.vna_next.get(self.endian));
         }
         Ok(versions)
     }
 
     /// Reads the versions that the file defines, without the one that names
     /// the file itself.
-    pub(super) fn defined<R: ReadAt + ?Sized>(
-        &self,
-        source: &mut Source<'_, R>,
-        dynamic: &Dynamic,
+    pub(super) fn defined_versions(
+        &mut self,
+        dynamic: &DynamicSection,
     ) -> Result<Vec<String>, ElfError> {
-        let Some(address) = dynamic.defined_versions else {
-            return Ok(Vec::new());
-        };
-        let (mut offset, _) = offset_of(self.segments, address).ok_or(OUTSIDE)?;
         let mut versions = Vec::new();
+        let mut next = self.version_table(dynamic.defined_versions)?;
         for _ in 0..dynamic.defined_versions_count {
-            let entry: [u8; 20] = source.array(offset)?;
-            let is_base = self.encoding.u16(&entry, 2) & elf::VER_FLG_BASE.0 != 0;
+            let Some(at) = next else { break };
+            let entry: Verdef<object::Endianness> = self.reader.structure(at)?;
             // The first of the names is the version, the others its parents.
-            let names = offset.saturating_add(u64::from(self.encoding.u32(&entry, 12)));
-            let name: [u8; 8] = source.array(names)?;
-            let name = self
-                .strings
-                .read(source, u64::from(self.encoding.u32(&name, 0)))?;
-            if !is_base {
+            let names = at.saturating_add(entry.vd_aux.get(self.endian).into());
+            let name: Verdaux<object::Endianness> = self.reader.structure(names)?;
+            let name = self.string(dynamic, name.vda_name.get(self.endian).into())?;
+            if !entry.vd_flags.get(self.endian).contains(elf::VER_FLG_BASE) {
                 versions.push(name);
             }
-            let next = u64::from(self.encoding.u32(&entry, 16));
-            if next == 0 {
-                break;
-            }
-            offset = offset.saturating_add(next);
+            next = following(at, entry.vd_next.get(self.endian));
         }
         Ok(versions)
     }
+
+    /// Returns the position of a table's first entry.
+    fn version_table(&self, address: Option<u64>) -> Result<Option<u64>, ElfError> {
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        let range = self.file_range(address).ok_or(ElfError::Malformed(
+            "its symbol versions lie outside of its segments",
+        ))?;
+        Ok(Some(range.start))
+    }
+}
+
+/// Returns the position of the entry at `distance` from another one.
+fn following(at: u64, distance: u32) -> Option<u64> {
+    (distance != 0).then(|| at.saturating_add(distance.into()))
 }

@@ -136,8 +136,12 @@ fn programs(root: &Path) -> Result<(BTreeMap<OsString, Elf>, Vec<(OsString, io::
         if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
             continue;
         }
-        let is_program =
-            |elf: &Elf| matches!(elf.kind, elf::Kind::Program | elf::Kind::StaticProgram);
+        let is_program = |elf: &Elf| {
+            matches!(
+                elf.kind,
+                elf::ElfKind::Program | elf::ElfKind::StaticProgram
+            )
+        };
         let file = match fs::File::open(entry.path()) {
             Ok(file) => file,
             Err(error) => {

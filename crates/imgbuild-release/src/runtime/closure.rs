@@ -4,7 +4,7 @@ use super::loader::{Flavor, Target};
 use super::process::{Loader, Process, Programs};
 use super::resolver::Resolver;
 use super::{ModuleProblem, ModuleWarning, Object, Role};
-use crate::elf::Kind;
+use crate::elf::ElfKind;
 
 /// The release's files by what is done with them.
 struct Parts<'a> {
@@ -40,18 +40,18 @@ impl<'a> Parts<'a> {
             .collect();
         for object in objects.iter().copied() {
             match (object.elf.kind, object.role) {
-                (Kind::StaticProgram | Kind::Other, _) => {}
+                (ElfKind::StaticProgram | ElfKind::Other, _) => {}
                 (_, Role::Program) if object.elf.interpreter.is_some() => {
                     parts.executables.push(object);
                 }
-                (Kind::Program, Role::Module) => match foreign(object, &starters) {
+                (ElfKind::Program, Role::Module) => match foreign(object, &starters) {
                     None => parts.executables.push(object),
                     Some(problem) => parts.refused.push(ModuleWarning {
                         module: object.image.clone(),
                         problem,
                     }),
                 },
-                (Kind::Program | Kind::SharedObject, _) => parts.modules.push(object),
+                (ElfKind::Program | ElfKind::SharedObject, _) => parts.modules.push(object),
             }
         }
         parts.executables.sort_by_key(|object| object.role);
