@@ -51,6 +51,7 @@ mod configuration;
 pub(crate) mod host;
 mod install;
 mod interpreter;
+mod load;
 mod loader;
 mod outcome;
 mod placement;

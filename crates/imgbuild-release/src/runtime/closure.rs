@@ -3,7 +3,7 @@
 use super::loader::{Flavor, Target};
 use super::process::{Loader, Process, Programs};
 use super::resolver::Resolver;
-use super::{ModuleProblem, ModuleWarning, Object, Role};
+use super::{ModuleProblem, ModuleWarning, Object, Role, version};
 use crate::elf::ElfKind;
 
 /// The release's files by what is done with them.
@@ -122,7 +122,7 @@ impl Loaders {
                 process.add(resolver, added);
             }
             process.run_hidden(resolver);
-            resolver.check_versions(&process);
+            resolver.unsatisfied.extend(version::unsatisfied(&process));
             self.programs[number].record(&process);
         }
         if executables.is_empty() {
@@ -151,7 +151,7 @@ impl Loaders {
             let mut process = Process::new(loader, Role::Module, first, programs);
             process.run(resolver);
             process.run_hidden(resolver);
-            resolver.check_versions(&process);
+            resolver.unsatisfied.extend(version::unsatisfied(&process));
         }
     }
 

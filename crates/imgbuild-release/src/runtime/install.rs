@@ -3,10 +3,10 @@
 use imgbuild_oci::path::ImagePath;
 
 use super::host::HostElf;
+use super::outcome::SearchPlace;
 use super::placement::Request;
 use super::process::{Loader, Process};
 use super::resolver::Resolver;
-use super::search::Place;
 use super::{MissingLibrary, RuntimeFileKind};
 
 impl Resolver<'_> {
@@ -15,7 +15,7 @@ impl Resolver<'_> {
     pub(super) fn settle(
         &mut self,
         process: &Process<'_>,
-        (place, name): (&Place, &str),
+        (place, name): (&SearchPlace, &str),
         found: &HostElf,
         missing: &MissingLibrary,
     ) -> Result<(ImagePath, ImagePath), ImagePath> {

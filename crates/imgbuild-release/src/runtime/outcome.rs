@@ -1,8 +1,11 @@
-//! What a resolution found to be wrong.
+//! The findings of a resolution, and the directories that were searched.
+
+use std::fmt;
 
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
+use super::host::HostPath;
 use super::{Flavor, Role};
 use crate::elf::Architecture;
 
@@ -80,4 +83,71 @@ pub struct UnsatisfiedVersion {
     pub available: Option<String>,
     /// Whether a program needs it, or only a module.
     pub role: Role,
+}
+
+/// The reason to search a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SearchOrigin {
+    Rpath(ImagePath),
+    Runpath(ImagePath),
+    /// An extra directory of the options.
+    LibraryPath,
+    /// The image's `LD_LIBRARY_PATH`.
+    Environment,
+    Cache,
+    /// A cache or path file of a base image, which the image's loader reads.
+    Base,
+    Configuration,
+    MuslPath,
+    Default,
+    /// The name itself says where.
+    Name,
+    /// The name was given as a path in the options.
+    Added,
+}
+
+impl SearchOrigin {
+    /// Returns whether the loader in the image will look there as well.
+    pub(super) fn is_in_image(&self) -> bool {
+        match self {
+            Self::Rpath(_)
+            | Self::Runpath(_)
+            | Self::Environment
+            | Self::Base
+            | Self::Default
+            | Self::Name => true,
+            Self::LibraryPath
+            | Self::Cache
+            | Self::Configuration
+            | Self::MuslPath
+            | Self::Added => false,
+        }
+    }
+}
+
+impl fmt::Display for SearchOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
+            Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
+            Self::LibraryPath => formatter.write_str("extra library path"),
+            Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
+            Self::Cache => formatter.write_str("ld.so.cache"),
+            Self::Base => formatter.write_str("where the base image's loader looks"),
+            Self::Configuration => formatter.write_str("ld.so.conf"),
+            Self::MuslPath => formatter.write_str("path file of the musl loader"),
+            Self::Default => formatter.write_str("default directory of the loader"),
+            Self::Name => formatter.write_str("named by the file that needs it"),
+            Self::Added => formatter.write_str("asked for"),
+        }
+    }
+}
+
+/// A directory to search: as the image will know it, as the host does, or
+/// both. `$ORIGIN` makes them differ for files of the release.
+#[derive(Debug, Clone)]
+pub(super) struct SearchPlace {
+    pub(super) image: Vec<u8>,
+    pub(super) host: Option<HostPath>,
+    pub(super) origin: SearchOrigin,
 }

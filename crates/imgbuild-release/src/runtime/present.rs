@@ -8,8 +8,8 @@ use imgbuild_oci::path::ImagePath;
 
 use super::host::HostPath;
 use super::loader::Target;
+use super::outcome::{SearchOrigin, SearchPlace};
 use super::resolver::Resolver;
-use super::search::{Origin, Place};
 use super::view::PresentFile;
 use super::{MissingLibrary, UnusableFile, cache};
 use crate::elf::Elf;
@@ -119,13 +119,13 @@ impl Resolver<'_> {
 
     /// Lists the directories that the loader in the image takes from its own
     /// `ld.so.cache`, which only a base image has.
-    pub(super) fn cached_places(&mut self, name: &str) -> Vec<Place> {
+    pub(super) fn cached_places(&mut self, name: &str) -> Vec<SearchPlace> {
         let cache = self.base_cache();
         let paths = cache.get(name.as_bytes()).into_iter().flatten();
-        let places = paths.map(|path| Place {
+        let places = paths.map(|path| SearchPlace {
             image: super::search::directory_of(path).to_vec(),
             host: None,
-            origin: Origin::Base,
+            origin: SearchOrigin::Base,
         });
         places.collect()
     }

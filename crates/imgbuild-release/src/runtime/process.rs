@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use imgbuild_oci::path::ImagePath;
 
+use super::Role;
 use super::host::HostPath;
 use super::loader::{Defaults, Flavor, Target};
-use super::resolver::Resolver;
-use super::{MissingLibrary, Role, version};
 use crate::elf::Elf;
 
 /// A dynamic loader, as one program names it.
@@ -94,7 +93,8 @@ pub(super) struct Process<'a> {
     /// Those that may have loaded the module that this process is for.
     pub(super) programs: &'a Programs,
     pub(super) names: BTreeMap<String, usize>,
-    next: usize,
+    /// The first of `loaded` whose needs were not looked at yet.
+    pub(super) next: usize,
 }
 
 impl<'a> Process<'a> {
@@ -141,48 +141,6 @@ impl<'a> Process<'a> {
         .chain(&self.programs.mains)
     }
 
-    /// Loads all that is needed by what was loaded and not looked at yet:
-    /// breadth first, as the loaders do.
-    pub(super) fn run(&mut self, resolver: &mut Resolver<'_>) {
-        while self.next < self.loaded.len() {
-            let index = self.next;
-            self.next += 1;
-            if self.loaded[index].is_settled {
-                continue;
-            }
-            let elf = Arc::clone(&self.loaded[index].elf);
-            for name in &elf.needed {
-                if let Err(missing) = self.need(resolver, Need::new(index, name)) {
-                    resolver.report_missing(self.role, &self.loaded[0].file, *missing);
-                }
-            }
-        }
-    }
-
-    /// Finds the file that answers to `name`, loading it if need be.
-    pub(super) fn need(
-        &mut self,
-        resolver: &mut Resolver<'_>,
-        need: Need<'_>,
-    ) -> Result<(), Box<MissingLibrary>> {
-        let Need { requirer, name, .. } = need;
-        let index = match self.known(name) {
-            Known::File(index) => index,
-            // The loader itself is missing, which was reported.
-            Known::PartOfLoader => return Ok(()),
-            Known::Nothing => {
-                let loaded = match resolver.search(self, need) {
-                    Ok(loaded) => loaded,
-                    Err(missing) => self.programs.libraries.get(name).cloned().ok_or(missing)?,
-                };
-                self.admit(loaded)
-            }
-        };
-        self.names.insert(name.to_owned(), index);
-        resolver.bind(&self.loaded[requirer].file, name, &self.loaded[index].file);
-        Ok(())
-    }
-
     /// Adds a file unless it is loaded already under another name.
     pub(super) fn admit(&mut self, file: Loaded) -> usize {
         let known = self
@@ -192,58 +150,17 @@ impl<'a> Process<'a> {
         known.unwrap_or_else(|| self.push(file))
     }
 
-    fn known(&self, name: &str) -> Known {
+    pub(super) fn known(&self, name: &str) -> KnownName {
         if self.loader.target.flavor == Flavor::Musl && is_part_of_musl(name) {
             return match self.names.get(&self.loader.path) {
-                Some(index) => Known::File(*index),
-                None => Known::PartOfLoader,
+                Some(index) => KnownName::File(*index),
+                None => KnownName::PartOfLoader,
             };
         }
         match self.names.get(name) {
-            Some(index) => Known::File(*index),
-            None => Known::Nothing,
+            Some(index) => KnownName::File(*index),
+            None => KnownName::Nothing,
         }
-    }
-
-    /// Brings libraries that were asked for, as if the program needed them.
-    pub(super) fn add(&mut self, resolver: &mut Resolver<'_>, names: &[String]) {
-        for name in names {
-            let added = if name.contains('/') {
-                resolver.search_added(self, name).map(|file| {
-                    self.admit(file);
-                })
-            } else {
-                let mut need = Need::new(0, name);
-                need.is_asked = true;
-                self.need(resolver, need)
-            };
-            if let Err(missing) = added {
-                resolver.report_missing(self.role, &self.loaded[0].file, *missing);
-            }
-        }
-        self.run(resolver);
-    }
-
-    /// Brings what glibc loads without any file saying so.
-    pub(super) fn run_hidden(&mut self, resolver: &mut Resolver<'_>) {
-        if self.loader.target.flavor != Flavor::Glibc {
-            return;
-        }
-        let Some(libc) = self.names.get("libc.so.6").copied() else {
-            return;
-        };
-        let unwinds = self.loaded.iter().any(|file| file.elf.imports.unwinding);
-        let unwinding: &[&str] = if unwinds { &["libgcc_s.so.1"] } else { &[] };
-        let names: &[&str] = if version::has_name_services(&self.loaded[libc].elf) {
-            &[]
-        } else {
-            &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
-        };
-        for name in unwinding.iter().chain(names) {
-            // Each of them does without when there is none.
-            drop(self.need(resolver, Need::new(libc, name)));
-        }
-        self.run(resolver);
     }
 }
 
@@ -258,7 +175,7 @@ pub(super) struct Need<'a> {
 }
 
 impl<'a> Need<'a> {
-    fn new(requirer: usize, name: &'a str) -> Self {
+    pub(super) fn new(requirer: usize, name: &'a str) -> Self {
         Self {
             requirer,
             name,
@@ -268,7 +185,7 @@ impl<'a> Need<'a> {
 }
 
 /// What a process knows about a name before any search.
-enum Known {
+pub(super) enum KnownName {
     File(usize),
     PartOfLoader,
     Nothing,

@@ -8,14 +8,13 @@ use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::host::{Host, HostElf, HostPath, Probe};
 use super::loader::Target;
+use super::outcome::{SearchOrigin, SearchPlace};
 use super::placement::Placement;
 use super::process::{Loaded, Need, Process};
-use super::search::{Origin, Place};
 use super::view::{Lookup, View};
 use super::{
     Bindings, ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role,
     RuntimeOptions, SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
-    version,
 };
 use crate::elf::Elf;
 
@@ -148,8 +147,9 @@ impl<'a> Resolver<'a> {
         let places = self.places(process, requirer, name);
         let file_name = name.rsplit('/').next().unwrap_or(name);
         let target = process.loader.target;
-        let is_in_image = |place: &&Place| self.image_only.is_some() || place.origin.is_in_image();
-        let in_image: Vec<&Place> = places.iter().filter(is_in_image).collect();
+        let is_in_image =
+            |place: &&SearchPlace| self.image_only.is_some() || place.origin.is_in_image();
+        let in_image: Vec<&SearchPlace> = places.iter().filter(is_in_image).collect();
         for place in in_image {
             if let Some(mut file) = self.find_present(place, file_name, target, &mut missing) {
                 file.parent = Some(requirer);
@@ -196,10 +196,10 @@ impl<'a> Resolver<'a> {
             self.host.rooted(path.as_bytes()),
             self.host.plain(Path::new(path)),
         ] {
-            let place = Place {
+            let place = SearchPlace {
                 image: Vec::new(),
                 host: Some(host.directory()),
-                origin: Origin::Added,
+                origin: SearchOrigin::Added,
             };
             self.record_searched(&place, &mut missing);
             let Some(found) = self.usable(&host, process.loader.target, &mut missing) else {
@@ -217,7 +217,7 @@ impl<'a> Resolver<'a> {
 
     fn find_present(
         &mut self,
-        place: &Place,
+        place: &SearchPlace,
         name: &str,
         target: Target,
         missing: &mut MissingLibrary,
@@ -250,7 +250,7 @@ impl<'a> Resolver<'a> {
         None
     }
 
-    fn record_searched(&self, place: &Place, missing: &mut MissingLibrary) {
+    fn record_searched(&self, place: &SearchPlace, missing: &mut MissingLibrary) {
         let directory = match &place.host {
             Some(host) if self.image_only.is_none() => self.host.display(host),
             Some(_) | None => escaped(&place.image),
@@ -322,11 +322,5 @@ impl<'a> Resolver<'a> {
     pub(super) fn bind(&mut self, object: &ImagePath, name: &str, file: &ImagePath) {
         let names = self.bindings.entry(object.clone()).or_default();
         names.entry(name.to_owned()).or_insert_with(|| file.clone());
-    }
-
-    /// Looks at the symbol versions of a finished process.
-    pub(super) fn check_versions(&mut self, process: &Process<'_>) {
-        self.unsatisfied
-            .extend(version::unsatisfied(process, process.role));
     }
 }

@@ -3,81 +3,10 @@
 //! glibc: ld.so(8) and `_dl_map_object` of elf/dl-load.c. musl:
 //! `load_library` of ldso/dynlink.c.
 
-use std::fmt;
-
-use imgbuild_oci::path::ImagePath;
-
-use super::host::HostPath;
 use super::loader::Flavor;
+use super::outcome::{SearchOrigin, SearchPlace};
 use super::process::{Loaded, Process};
 use super::resolver::Resolver;
-
-/// Why a directory is searched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
-    Rpath(ImagePath),
-    Runpath(ImagePath),
-    /// An extra directory of the options.
-    LibraryPath,
-    /// The image's `LD_LIBRARY_PATH`.
-    Environment,
-    Cache,
-    /// A cache or path file of a base image, which the image's loader reads.
-    Base,
-    Configuration,
-    MuslPath,
-    Default,
-    /// The name itself says where.
-    Name,
-    /// The name was given as a path in the options.
-    Added,
-}
-
-impl Origin {
-    /// Returns whether the loader in the image will look there as well.
-    pub(super) fn is_in_image(&self) -> bool {
-        match self {
-            Self::Rpath(_)
-            | Self::Runpath(_)
-            | Self::Environment
-            | Self::Base
-            | Self::Default
-            | Self::Name => true,
-            Self::LibraryPath
-            | Self::Cache
-            | Self::Configuration
-            | Self::MuslPath
-            | Self::Added => false,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
-            Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
-            Self::LibraryPath => formatter.write_str("extra library path"),
-            Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
-            Self::Cache => formatter.write_str("ld.so.cache"),
-            Self::Base => formatter.write_str("where the base image's loader looks"),
-            Self::Configuration => formatter.write_str("ld.so.conf"),
-            Self::MuslPath => formatter.write_str("path file of the musl loader"),
-            Self::Default => formatter.write_str("default directory of the loader"),
-            Self::Name => formatter.write_str("named by the file that needs it"),
-            Self::Added => formatter.write_str("asked for"),
-        }
-    }
-}
-
-/// A directory to search: as the image will know it, as the host does, or
-/// both. `$ORIGIN` makes them differ for files of the release.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) image: Vec<u8>,
-    pub(super) host: Option<HostPath>,
-    pub(super) origin: Origin,
-}
 
 impl Resolver<'_> {
     /// Lists the directories that are searched for `name` when the file at
@@ -87,7 +16,7 @@ impl Resolver<'_> {
         process: &Process<'_>,
         requirer: usize,
         name: &str,
-    ) -> Vec<Place> {
+    ) -> Vec<SearchPlace> {
         if let Some((directory, _)) = name.rsplit_once('/') {
             let place = self.named_place(process, requirer, directory);
             return place.into_iter().collect();
@@ -98,74 +27,79 @@ impl Resolver<'_> {
         }
     }
 
-    fn glibc_places(&mut self, process: &Process<'_>, requirer: usize, name: &str) -> Vec<Place> {
+    fn glibc_places(
+        &mut self,
+        process: &Process<'_>,
+        requirer: usize,
+        name: &str,
+    ) -> Vec<SearchPlace> {
         let file = &process.loaded[requirer];
         let mut places = Vec::new();
         if file.elf.runpath.is_none() {
             for loaded in process.chain(requirer) {
                 // A file with a RUNPATH has no RPATH, says the loader.
                 if loaded.elf.runpath.is_none() {
-                    places.extend(self.path_of(process, loaded, Kind::Rpath));
+                    places.extend(self.path_of(process, loaded, PathTag::Rpath));
                 }
             }
         }
         places.extend(self.library_places());
-        places.extend(self.path_of(process, file, Kind::Runpath));
+        places.extend(self.path_of(process, file, PathTag::Runpath));
         // The cache only counts outside of the default directories for such a
         // file, and only a base image has one.
         if !file.elf.ignores_default_directories {
             places.extend(self.cached_places(name));
             let cached = self.cache.get(name.as_bytes()).into_iter().flatten();
-            places.extend(cached.map(|path| self.rooted(directory_of(path), Origin::Cache)));
+            places.extend(cached.map(|path| self.rooted(directory_of(path), SearchOrigin::Cache)));
             let configured = self.configuration.iter();
-            places.extend(configured.map(|path| self.rooted(path, Origin::Configuration)));
+            places.extend(configured.map(|path| self.rooted(path, SearchOrigin::Configuration)));
             places.extend(self.default_places(process));
         }
         places
     }
 
-    fn musl_places(&self, process: &Process<'_>, requirer: usize) -> Vec<Place> {
-        let mut places: Vec<Place> = self.library_places().collect();
+    fn musl_places(&self, process: &Process<'_>, requirer: usize) -> Vec<SearchPlace> {
+        let mut places: Vec<SearchPlace> = self.library_places().collect();
         for loaded in process.chain(requirer) {
             let kind = match loaded.elf.runpath {
-                Some(_) => Kind::Runpath,
-                None => Kind::Rpath,
+                Some(_) => PathTag::Runpath,
+                None => PathTag::Rpath,
             };
             places.extend(self.path_of(process, loaded, kind));
         }
         let path_file = process.loader.path_file.iter();
         let origin = match process.loader.has_own_path_file {
-            true => Origin::Base,
-            false => Origin::MuslPath,
+            true => SearchOrigin::Base,
+            false => SearchOrigin::MuslPath,
         };
         places.extend(path_file.map(|path| self.rooted(path, origin.clone())));
         places.extend(self.default_places(process));
         places
     }
 
-    fn library_places(&self) -> impl Iterator<Item = Place> {
-        let of_host = self.library_paths.iter().map(|path| Place {
+    fn library_places(&self) -> impl Iterator<Item = SearchPlace> {
+        let of_host = self.library_paths.iter().map(|path| SearchPlace {
             image: Vec::new(),
             host: Some(path.clone()),
-            origin: Origin::LibraryPath,
+            origin: SearchOrigin::LibraryPath,
         });
-        let of_image = self.image_paths.iter().map(|path| Place {
+        let of_image = self.image_paths.iter().map(|path| SearchPlace {
             image: path.as_bytes().to_vec(),
             host: None,
-            origin: Origin::Environment,
+            origin: SearchOrigin::Environment,
         });
         of_host.chain(of_image)
     }
 
-    fn default_places(&self, process: &Process<'_>) -> Vec<Place> {
+    fn default_places(&self, process: &Process<'_>) -> Vec<SearchPlace> {
         let directories = process.loader.defaults.directories.iter();
         directories
-            .map(|path| self.rooted(path, Origin::Default))
+            .map(|path| self.rooted(path, SearchOrigin::Default))
             .collect()
     }
 
-    fn rooted(&self, path: &[u8], origin: Origin) -> Place {
-        Place {
+    fn rooted(&self, path: &[u8], origin: SearchOrigin) -> SearchPlace {
+        SearchPlace {
             image: path.to_vec(),
             host: Some(self.host.rooted(path)),
             origin,
@@ -173,10 +107,10 @@ impl Resolver<'_> {
     }
 
     /// Lists the directories of a file's RPATH or RUNPATH.
-    fn path_of(&self, process: &Process<'_>, file: &Loaded, kind: Kind) -> Vec<Place> {
+    fn path_of(&self, process: &Process<'_>, file: &Loaded, kind: PathTag) -> Vec<SearchPlace> {
         let (text, origin) = match kind {
-            Kind::Rpath => (&file.elf.rpath, Origin::Rpath(file.image.clone())),
-            Kind::Runpath => (&file.elf.runpath, Origin::Runpath(file.image.clone())),
+            PathTag::Rpath => (&file.elf.rpath, SearchOrigin::Rpath(file.image.clone())),
+            PathTag::Runpath => (&file.elf.runpath, SearchOrigin::Runpath(file.image.clone())),
         };
         let Some(text) = text else {
             return Vec::new();
@@ -197,8 +131,8 @@ impl Resolver<'_> {
         process: &Process<'_>,
         file: &Loaded,
         directory: &str,
-        origin: Origin,
-    ) -> Option<Place> {
+        origin: SearchOrigin,
+    ) -> Option<SearchPlace> {
         let parent = file.image.parent()?;
         let (image, has_origin) = expand(process, directory, parent.as_bytes())?;
         if !image.starts_with(b"/") {
@@ -206,7 +140,7 @@ impl Resolver<'_> {
             let start = self.working_directory.as_ref();
             let start = start.filter(|_| self.image_only.is_some())?;
             let image = [start.as_bytes(), b"/", &image].concat();
-            return Some(Place {
+            return Some(SearchPlace {
                 image,
                 host: None,
                 origin,
@@ -218,7 +152,7 @@ impl Resolver<'_> {
         } else {
             self.host.rooted(&image)
         };
-        Some(Place {
+        Some(SearchPlace {
             image,
             host: Some(host),
             origin,
@@ -232,23 +166,23 @@ impl Resolver<'_> {
         process: &Process<'_>,
         requirer: usize,
         directory: &str,
-    ) -> Option<Place> {
+    ) -> Option<SearchPlace> {
         let file = &process.loaded[requirer];
         let absolute = format!("{directory}/");
-        if let Some(place) = self.expanded(process, file, &absolute, Origin::Name) {
+        if let Some(place) = self.expanded(process, file, &absolute, SearchOrigin::Name) {
             return Some(place);
         }
         let working_directory = self.working_directory.as_ref()?;
-        Some(Place {
+        Some(SearchPlace {
             image: [working_directory.as_bytes(), b"/", directory.as_bytes()].concat(),
             host: None,
-            origin: Origin::Name,
+            origin: SearchOrigin::Name,
         })
     }
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum PathTag {
     Rpath,
     Runpath,
 }

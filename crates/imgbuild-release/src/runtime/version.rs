@@ -1,9 +1,9 @@
 //! Symbol versions: does every file find the versions that it needs?
 
+use super::UnsatisfiedVersion;
+use super::loader::Flavor;
 use super::process::Process;
-use super::{Role, UnsatisfiedVersion};
 use crate::elf::Elf;
-use crate::runtime::Flavor;
 
 /// The version whose libc has the name services for files and DNS built in
 /// (glibc 2.34, NEWS: `nss_files`, and `nss_dns` with libresolv moved in).
@@ -24,7 +24,7 @@ pub(super) fn has_name_services(libc: &Elf) -> bool {
 /// As glibc's loader (`_dl_check_map_versions`, elf/dl-version.c): weak ones
 /// do not count, nor does a library that defines no versions at all. musl's
 /// loader does not look at versions.
-pub(super) fn unsatisfied(process: &Process<'_>, role: Role) -> Vec<UnsatisfiedVersion> {
+pub(super) fn unsatisfied(process: &Process<'_>) -> Vec<UnsatisfiedVersion> {
     if process.loader.target.flavor == Flavor::Musl {
         return Vec::new();
     }
@@ -46,7 +46,7 @@ pub(super) fn unsatisfied(process: &Process<'_>, role: Role) -> Vec<UnsatisfiedV
                     library: library.file.clone(),
                     version: version.name.clone(),
                     available: newest(defined, &version.name),
-                    role,
+                    role: process.role,
                 });
             }
         }
