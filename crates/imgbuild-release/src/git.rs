@@ -13,7 +13,6 @@
 mod commit;
 mod configuration;
 mod delta;
-mod difference;
 mod error;
 mod file;
 mod id;
@@ -24,7 +23,6 @@ mod place;
 mod reference;
 mod remote;
 mod state;
-mod tree;
 
 use std::path::Path;
 

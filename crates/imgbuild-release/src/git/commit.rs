@@ -1,7 +1,7 @@
 //! Commits: when they were made, and of which tree.
 
 use super::id::Hash;
-use super::objects::{Kind, Objects};
+use super::objects::Objects;
 use super::{GitError, ObjectId, Result};
 
 /// The latest date that is believed: the end of the year 9999.
@@ -18,7 +18,7 @@ pub struct Commit {
 }
 
 pub(super) fn read(objects: &Objects, id: ObjectId) -> Result<Commit> {
-    let data = objects.read(id, Kind::Commit)?;
+    let data = objects.commit(id)?;
     let parsed = parse(&data, objects.hash());
     let (tree, time) = parsed.ok_or_else(|| {
         GitError::malformed(objects.path(), "a commit in it has no tree or no date")

@@ -1,8 +1,6 @@
 //! Reading files of a repository, none of them without a bound.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use fs_err as fs;
@@ -43,34 +41,6 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-/// A file from some place on.
-pub(super) struct From<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl<'a> From<'a> {
-    pub(super) fn new(file: &'a File, offset: u64) -> Self {
-        Self { file, offset }
-    }
-}
-
-impl Read for From<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(bytes, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-/// Inflates what must be `size` bytes; none if it is not.
-pub(super) fn inflate(from: impl io::BufRead, size: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut inflated = flate2::bufread::ZlibDecoder::new(from).take(size + 1);
-    inflated.read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 == size).then_some(bytes)
 }
 
 /// Bytes that are taken from the front.
@@ -153,18 +123,5 @@ mod tests {
             assert_eq!(Bytes(bytes).size(), size, "{bytes:?}");
             assert_eq!(Bytes(bytes).offset(), offset, "{bytes:?}");
         }
-    }
-
-    #[test]
-    fn more_than_the_size_is_not_inflated() {
-        use std::io::Write as _;
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&[7; 1000]).unwrap();
-        let bytes = encoder.finish().unwrap();
-        assert_eq!(inflate(bytes.as_slice(), 1000), Some(vec![7; 1000]));
-        for size in [0, 999, 1001] {
-            assert_eq!(inflate(bytes.as_slice(), size), None);
-        }
-        assert_eq!(inflate(&bytes[..bytes.len() - 6], 1000), None);
     }
 }

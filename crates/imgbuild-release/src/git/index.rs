@@ -3,15 +3,11 @@
 //!
 //! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
 
-mod cached;
-
 use std::path::Path;
 
 use super::file::Bytes;
 use super::id::Hash;
 use super::{GitError, ObjectId, Result};
-
-pub(super) use cached::CachedTree;
 
 /// The most bytes of an index: some million files.
 pub(super) const MAX_BYTES: u64 = 512 << 20;
@@ -20,14 +16,13 @@ pub(super) const MAX_BYTES: u64 = 512 << 20;
 const MAX_PATH_BYTES: usize = 4096;
 
 const MODE_SUBMODULE: u32 = 0o160_000;
+const MODE_DIRECTORY: u32 = 0o040_000;
 
 /// What git knows of the work tree.
 #[derive(Debug)]
 pub(super) struct Index {
     /// Sorted by path.
     pub(super) entries: Vec<IndexEntry>,
-    /// The trees that the entries make, as far as git remembers them.
-    pub(super) tree: Option<CachedTree>,
 }
 
 /// One file that git knows.
@@ -80,15 +75,55 @@ impl Index {
             let entry = entry(&mut bytes, version, hash, previous);
             entries.push(entry.ok_or_else(|| malformed("an entry is not complete"))?);
         }
-        let tree = extensions(&mut bytes, hash, path)?;
+        check_extensions(&mut bytes, path)?;
         if !entries.iter().all(|entry| is_path(&entry.path)) {
             return Err(malformed("a path leaves the work tree"));
         }
         if !entries.is_sorted_by(|a, b| a.path <= b.path) {
             return Err(malformed("its entries are not in order"));
         }
-        Ok(Self { entries, tree })
+        Ok(Self { entries })
     }
+
+    /// Returns the name of the tree that a commit of this index would have.
+    pub(super) fn tree(&self, hash: Hash) -> ObjectId {
+        tree(&self.entries, 0, hash)
+    }
+}
+
+/// Returns the name of the tree that entries make below a directory whose path,
+/// with its slash, has `prefix` bytes.
+///
+/// A tree is `MODE NAME`, a zero byte and the name of an object, again and
+/// again. Its order is that of the index: directories sort as if their names
+/// ended in a slash.
+fn tree(entries: &[IndexEntry], prefix: usize, hash: Hash) -> ObjectId {
+    let mut data = Vec::new();
+    let mut rest = entries;
+    while let [first, ..] = rest {
+        let path = &first.path[prefix..];
+        let (name, below) = match path.iter().position(|byte| *byte == b'/') {
+            None => (path, &rest[..1]),
+            Some(end) => {
+                let is_below = |entry: &IndexEntry| entry.path[prefix..].starts_with(&path[..=end]);
+                (&path[..end], &rest[..rest.partition_point(is_below)])
+            }
+        };
+        // A directory of a sparse index is an entry itself.
+        let is_whole = name.len() == path.len() || first.mode == MODE_DIRECTORY;
+        let (mode, id) = if is_whole {
+            (first.mode, first.id)
+        } else {
+            let id = tree(below, prefix + name.len() + 1, hash);
+            (MODE_DIRECTORY, id)
+        };
+        data.extend(format!("{mode:o} ").bytes());
+        data.extend(name);
+        data.push(0);
+        data.extend(id.as_bytes());
+        rest = &rest[below.len()..];
+    }
+    hash.of("tree", &data)
 }
 
 fn entry(bytes: &mut Bytes<'_>, version: u32, hash: Hash, previous: &[u8]) -> Option<IndexEntry> {
@@ -147,26 +182,22 @@ fn is_path(path: &[u8]) -> bool {
     path.len() <= MAX_PATH_BYTES && named.split(|byte| *byte == b'/').all(is_name)
 }
 
-/// Reads what comes after the entries: the trees are of use, and what changes
-/// the meaning of the entries must be known.
-fn extensions(bytes: &mut Bytes<'_>, hash: Hash, path: &Path) -> Result<Option<CachedTree>> {
+/// Refuses extensions that change the meaning of the entries.
+fn check_extensions(bytes: &mut Bytes<'_>, path: &Path) -> Result<()> {
     let malformed = || GitError::malformed(path, "an extension is not complete");
-    let mut tree = None;
     while !bytes.0.is_empty() {
         let name = bytes.take(4).ok_or_else(malformed)?;
         let size = bytes.u32().ok_or_else(malformed)?;
         let size = usize::try_from(size).map_err(|_| malformed())?;
-        let content = bytes.take(size).ok_or_else(malformed)?;
+        bytes.take(size).ok_or_else(malformed)?;
         match name {
-            b"TREE" => tree = CachedTree::parse(content, hash),
             b"link" => return Err(GitError::unsupported(path, "a split index")),
-            b"sdir" => {}
-            // What starts with a capital letter may be ignored.
-            [b'A'..=b'Z', ..] => {}
+            // A sparse index; and a capital letter marks what may be ignored.
+            b"sdir" | [b'A'..=b'Z', ..] => {}
             _ => return Err(GitError::unsupported(path, "an unknown extension")),
         }
     }
-    Ok(tree)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -205,6 +236,8 @@ mod tests {
         }
         let empty = b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa";
         let index = Index::parse(empty, Hash::Sha1, Path::new("index")).unwrap();
-        assert!(index.entries.is_empty() && index.tree.is_none());
+        assert!(index.entries.is_empty());
+        let empty_tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+        assert_eq!(index.tree(Hash::Sha1).to_string(), empty_tree);
     }
 }

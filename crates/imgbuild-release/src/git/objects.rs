@@ -1,19 +1,16 @@
 //! Objects by their names: each in a file of its own, or in a pack.
 
 use std::ffi::OsStr;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::ZlibDecoder;
 use fs_err as fs;
 
-use super::file::{Bytes, From};
 use super::id::Hash;
-use super::pack::Pack;
+use super::pack::{KINDS, MAX_OBJECT_BYTES, Pack};
 use super::{GitError, ObjectId, Result, file};
-
-/// The most bytes of an object: a tree of some million files.
-pub(super) const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
 /// The most repositories that borrow objects from each other, as in git itself.
 const MAX_ALTERNATES: usize = 5;
@@ -22,27 +19,7 @@ const MAX_ALTERNATES: usize = 5;
 const MAX_LIST_BYTES: u64 = 1 << 20;
 
 /// The longest start of an object: its kind and size.
-const MAX_HEADER_BYTES: usize = 32;
-
-/// What an object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Commit,
-    Tree,
-    Blob,
-    Tag,
-}
-
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Commit => "commit",
-            Self::Tree => "tree",
-            Self::Blob => "blob",
-            Self::Tag => "tag",
-        }
-    }
-}
+const MAX_HEADER_BYTES: u64 = 32;
 
 /// The objects of a repository, and of those that it borrows from.
 #[derive(Debug)]
@@ -84,29 +61,32 @@ impl Objects {
         &self.directories[0]
     }
 
-    /// Reads an object, which must be of this kind and have this name.
-    pub(super) fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>> {
-        let (found, data) = self.find(id)?;
-        if found != kind {
-            let reason = "an object in it is of another kind than what refers to it says";
-            return Err(GitError::malformed(self.path(), reason));
+    /// Reads the content of a commit, and checks that its name is right.
+    pub(super) fn commit(&self, id: ObjectId) -> Result<Vec<u8>> {
+        let (kind, data) = self.find(id)?;
+        if kind != "commit" {
+            return Err(GitError::malformed(
+                self.path(),
+                "the object of a reference in it is not a commit",
+            ));
         }
-        if self.hash.of(kind.name(), &data) != id {
-            let reason = "an object in it has another content than its name says";
-            return Err(GitError::malformed(self.path(), reason));
+        if self.hash.of(kind, &data) != id {
+            return Err(GitError::malformed(
+                self.path(),
+                "the content of an object in it does not have the object's name",
+            ));
         }
         Ok(data)
     }
 
-    fn find(&self, id: ObjectId) -> Result<(Kind, Vec<u8>)> {
+    fn find(&self, id: ObjectId) -> Result<(&'static str, Vec<u8>)> {
         let text = id.to_string();
         let (first, rest) = text.split_at(2);
         for directory in &self.directories {
             let path = directory.join(first).join(rest);
             if let Some(file) = file::open(&path)? {
-                let object = read_loose(file.file());
-                let reason = "it holds no object";
-                return object.ok_or_else(|| GitError::malformed(&path, reason));
+                return read_loose(&file)
+                    .ok_or_else(|| GitError::malformed(&path, "it is not an object"));
             }
         }
         for pack in &self.packs {
@@ -150,36 +130,16 @@ fn open_packs(directory: &Path, hash: Hash) -> Result<Vec<Pack>> {
 
 /// Reads a file with one object: `KIND SIZE`, a zero byte, and the content, all
 /// deflated.
-fn read_loose(file: &std::fs::File) -> Option<(Kind, Vec<u8>)> {
-    let header = loose_header(file)?;
-    let mut bytes = Bytes(&header);
-    let start = bytes.take_until(0)?;
-    let start_size = start.len() as u64 + 1;
-    let mut words = str::from_utf8(start).ok()?.split(' ');
-    let kind = match words.next()? {
-        "commit" => Kind::Commit,
-        "tree" => Kind::Tree,
-        "blob" => Kind::Blob,
-        "tag" => Kind::Tag,
-        _ => return None,
-    };
-    let size: u64 = words.next()?.parse().ok()?;
-    if size > MAX_OBJECT_BYTES {
-        return None;
-    }
-    let from = BufReader::new(From::new(file, 0));
-    let mut data = file::inflate(from, start_size + size)?;
-    data.drain(..start.len() + 1);
-    Some((kind, data))
-}
-
-/// Inflates the start of an object.
-fn loose_header(file: &std::fs::File) -> Option<Vec<u8>> {
-    use std::io::Read as _;
-    let from = BufReader::new(From::new(file, 0));
-    let inflated = flate2::bufread::ZlibDecoder::new(from);
-    let mut header = Vec::new();
-    let mut inflated = inflated.take(MAX_HEADER_BYTES as u64);
-    inflated.read_to_end(&mut header).ok()?;
-    Some(header)
+fn read_loose(file: &fs::File) -> Option<(&'static str, Vec<u8>)> {
+    let mut data = Vec::new();
+    ZlibDecoder::new(BufReader::new(file))
+        .take(MAX_HEADER_BYTES + MAX_OBJECT_BYTES)
+        .read_to_end(&mut data)
+        .ok()?;
+    let end = data.iter().position(|byte| *byte == 0)?;
+    let (kind, size) = str::from_utf8(&data[..end]).ok()?.split_once(' ')?;
+    let kind = KINDS.into_iter().find(|known| *known == kind)?;
+    let size: u64 = size.parse().ok()?;
+    data.drain(..=end);
+    (data.len() as u64 == size && size <= MAX_OBJECT_BYTES).then_some((kind, data))
 }

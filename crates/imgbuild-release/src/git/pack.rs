@@ -3,29 +3,33 @@
 //!
 //! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
 
-use std::fs::File;
-use std::io::BufReader;
-use std::os::unix::fs::FileExt;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use super::file::{Bytes, From};
+use flate2::bufread::ZlibDecoder;
+use fs_err as fs;
+use fs_err::os::unix::fs::FileExt as _;
+
+use super::file::Bytes;
 use super::id::Hash;
-use super::objects::{Kind, MAX_OBJECT_BYTES};
 use super::{GitError, ObjectId, Result, delta, file};
 
 const SIGNATURE: &[u8] = b"\xfftOc\0\0\0\x02";
 
-/// How many objects have a name that starts with each byte or a lower one.
+/// The kinds of objects, by their numbers in a pack from 1 on.
+pub(super) const KINDS: [&str; 4] = ["commit", "tree", "blob", "tag"];
+
+/// The most bytes of an object.
+pub(super) const MAX_OBJECT_BYTES: u64 = 64 << 20;
+
+/// The table of how many objects have a name that starts with each byte or a
+/// lower one.
 const FANOUT_BYTES: u64 = 256 * 4;
 
 const TABLES: u64 = SIGNATURE.len() as u64 + FANOUT_BYTES;
 
 /// The most deltas between an object and its base; git makes 4095.
 const MAX_DELTAS: usize = 4096;
-
-/// The most bytes before the content of an object: its kind and size, and the
-/// name of its base or the way to it.
-const MAX_HEADER_BYTES: usize = 64;
 
 /// A pack, by its index.
 #[derive(Debug)]
@@ -35,9 +39,9 @@ pub(super) struct Pack {
     hash: Hash,
 }
 
-/// What an object in a pack is made of.
-enum Base {
-    Nothing(Kind),
+/// The base of an object in a pack: none for one that is whole.
+enum DeltaBase {
+    Whole(&'static str),
     Offset(u64),
     Object(ObjectId),
 }
@@ -48,7 +52,7 @@ impl Pack {
         let malformed = |reason| GitError::malformed(&index, reason);
         let file = file.ok_or_else(|| malformed("it is gone"))?;
         let mut start = [0; TABLES as usize];
-        let read = file.file().read_exact_at(&mut start, 0);
+        let read = file.read_exact_at(&mut start, 0);
         read.map_err(|_| malformed("it is too short"))?;
         let mut bytes = Bytes(&start);
         if bytes.take(SIGNATURE.len()) != Some(SIGNATURE) {
@@ -80,15 +84,14 @@ impl Pack {
             return Ok(None);
         }
         let file = file::open(&self.index)?.ok_or_else(|| self.malformed("it is gone"))?;
-        let file = file.file();
         let size = self.hash.size() as u64;
         while low < high {
             let middle = low + (high - low) / 2;
-            let found = self.bytes(file, TABLES + middle * size, self.hash.size())?;
+            let found = self.bytes(&file, TABLES + middle * size, self.hash.size())?;
             match id.as_bytes().cmp(&found) {
                 std::cmp::Ordering::Less => high = middle,
                 std::cmp::Ordering::Greater => low = middle + 1,
-                std::cmp::Ordering::Equal => return self.offset(file, middle).map(Some),
+                std::cmp::Ordering::Equal => return self.offset(&file, middle).map(Some),
             }
         }
         Ok(None)
@@ -96,7 +99,7 @@ impl Pack {
 
     /// Reads where the object of a number lies; beyond 2 GiB, a further table
     /// says so.
-    fn offset(&self, file: &File, number: u64) -> Result<u64> {
+    fn offset(&self, file: &fs::File, number: u64) -> Result<u64> {
         const IS_LARGE: u64 = 1 << 31;
         let count = u64::from(self.fanout[255]);
         // After the names, there is a checksum of four bytes for each object.
@@ -115,7 +118,7 @@ impl Pack {
         ))
     }
 
-    fn bytes(&self, file: &File, offset: u64, count: usize) -> Result<Vec<u8>> {
+    fn bytes(&self, file: &fs::File, offset: u64, count: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         let read = file.read_exact_at(&mut bytes, offset);
         read.map_err(|_| self.malformed("it is too short"))?;
@@ -124,7 +127,7 @@ impl Pack {
 
     /// Reads the object at an offset: back from delta to delta to one that is
     /// whole, and forward again.
-    pub(super) fn object(&self, mut offset: u64) -> Result<(Kind, Vec<u8>)> {
+    pub(super) fn object(&self, mut offset: u64) -> Result<(&'static str, Vec<u8>)> {
         let path = self.index.with_extension("pack");
         let file = file::open(&path)?;
         let file = file.ok_or_else(|| GitError::malformed(&path, "it is gone"))?;
@@ -132,15 +135,15 @@ impl Pack {
         let mut deltas = Vec::new();
         let mut total = 0;
         let (kind, mut data) = loop {
-            let (base, data) = self.entry(file.file(), offset).ok_or_else(malformed)?;
+            let (base, data) = self.entry(&file, offset).ok_or_else(malformed)?;
             total += data.len() as u64;
             if total > MAX_OBJECT_BYTES || deltas.len() > MAX_DELTAS {
                 return Err(malformed());
             }
             offset = match base {
-                Base::Nothing(kind) => break (kind, data),
-                Base::Offset(offset) => offset,
-                Base::Object(id) => self.find(id)?.ok_or_else(malformed)?,
+                DeltaBase::Whole(kind) => break (kind, data),
+                DeltaBase::Offset(offset) => offset,
+                DeltaBase::Object(id) => self.find(id)?.ok_or_else(malformed)?,
             };
             deltas.push(data);
         };
@@ -150,12 +153,14 @@ impl Pack {
         Ok((kind, data))
     }
 
-    /// Reads what lies at an offset: an object, or a delta and its base.
-    fn entry(&self, file: &File, offset: u64) -> Option<(Base, Vec<u8>)> {
-        let mut start = Vec::new();
-        let mut from = std::io::Read::take(From::new(file, offset), MAX_HEADER_BYTES as u64);
-        std::io::Read::read_to_end(&mut from, &mut start).ok()?;
-        let mut header = Bytes(&start);
+    /// Reads the entry at an offset: an object, or a delta and its base.
+    fn entry(&self, mut file: &fs::File, offset: u64) -> Option<(DeltaBase, Vec<u8>)> {
+        file.seek(SeekFrom::Start(offset)).ok()?;
+        let mut content = BufReader::new(file);
+        // The buffer is far larger than what comes before the content: kind and
+        // size, and the name of the base or the distance to it.
+        let start = content.fill_buf().ok()?;
+        let mut header = Bytes(start);
         let first = header.byte()?;
         let mut size = u64::from(first & 0x0f);
         if first & 0x80 != 0 {
@@ -163,19 +168,20 @@ impl Pack {
             size |= rest.checked_mul(16)?;
         }
         let base = match (first >> 4) & 7 {
-            1 => Base::Nothing(Kind::Commit),
-            2 => Base::Nothing(Kind::Tree),
-            3 => Base::Nothing(Kind::Blob),
-            4 => Base::Nothing(Kind::Tag),
-            6 => Base::Offset(offset.checked_sub(header.offset()?.max(1))?),
-            7 => Base::Object(self.hash.id(header.take(self.hash.size())?)?),
+            kind @ 1..=4 => DeltaBase::Whole(KINDS[usize::from(kind) - 1]),
+            6 => DeltaBase::Offset(offset.checked_sub(header.offset()?.max(1))?),
+            7 => DeltaBase::Object(self.hash.id(header.take(self.hash.size())?)?),
             _ => return None,
         };
         if size > MAX_OBJECT_BYTES {
             return None;
         }
-        let header_size = (start.len() - header.0.len()) as u64;
-        let content = BufReader::new(From::new(file, offset + header_size));
-        Some((base, file::inflate(content, size)?))
+        let header_bytes = start.len() - header.0.len();
+        content.consume(header_bytes);
+
+        let mut data = Vec::new();
+        let mut inflated = ZlibDecoder::new(content).take(size + 1);
+        inflated.read_to_end(&mut data).ok()?;
+        (data.len() as u64 == size).then_some((base, data))
     }
 }

@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use super::id::{Hash, Hasher};
 use super::index::{self, Index, IndexEntry};
-use super::{Commit, GitError, ObjectId, Result, WorkTree, difference, file, place};
+use super::{Commit, GitError, ObjectId, Result, WorkTree, file, place};
 
 /// The most submodules in each other.
 const MAX_SUBMODULES: usize = 16;
@@ -33,11 +33,10 @@ impl WorkTree {
             Some(data) => Index::parse(&data, self.objects.hash(), &path)?,
             None => Index {
                 entries: Vec::new(),
-                tree: None,
             },
         };
         if index.entries.iter().any(|entry| entry.is_unmerged)
-            || difference::differs(&self.objects, &index, head.tree)?
+            || index.tree(self.objects.hash()) != head.tree
         {
             return Ok(true);
         }
