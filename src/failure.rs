@@ -163,9 +163,9 @@ impl From<ReleaseError> for Failure {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let error = match error {
-            RegistryError::Content { place, source } => match failure_of_reader(source) {
+            RegistryError::Content { endpoint, source } => match failure_of_reader(source) {
                 Ok(failure) => return failure,
-                Err(source) => RegistryError::Content { place, source },
+                Err(source) => RegistryError::Content { endpoint, source },
             },
             error => error,
         };

@@ -240,7 +240,10 @@ fn damage_is_told_and_nothing_is_left_of_it() {
     let target = format!("docker://{}/me/old:1", registry.name());
     let outcome = sandbox.run(["copy", &source, &target]).exited(1);
     let text = outcome.stderr_text();
-    assert!(text.contains("cannot read what is to be sent to"), "{text}");
+    assert!(
+        text.contains("cannot read the content to upload to"),
+        "{text}"
+    );
     assert!(text.contains("is damaged: expected sha256:"), "{text}");
     assert!(!text.contains("trying again"), "{text}");
     assert!(registry.contents().manifests.is_empty());

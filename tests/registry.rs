@@ -199,7 +199,7 @@ fn a_private_authority_is_trusted_only_when_it_is_named() {
     let refused = push(&sandbox, &[&reference], &[]).exited(1);
     let text = refused.stderr_text();
     assert!(
-        text.contains("its certificate is signed by an authority that is not trusted"),
+        text.contains("the certificate is signed by an unknown authority"),
         "{text}"
     );
     assert!(

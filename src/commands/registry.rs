@@ -22,7 +22,7 @@ use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::pull;
 use imgbuild_registry::repository::Repository;
-use imgbuild_registry::secret::{Credential, CredentialSource};
+use imgbuild_registry::secret::{Credential, CredentialOrigin};
 
 use crate::args::{
     BuildArguments, ImageSource, Output, OutputArguments, RegistryFlags, TRANSPORT, must_exist,
@@ -163,10 +163,10 @@ impl Registries {
                 credentials::find(of, access, &helpers)?
             }
         };
-        let (credential, source) = match (known, &self.given) {
-            (Some((credential, source)), _) => (Some(credential), source),
-            (None, Some((primary, _))) => (None, CredentialSource::Elsewhere(primary.clone())),
-            (None, None) => (None, CredentialSource::Unknown),
+        let (credential, origin) = match (known, &self.given) {
+            (Some((credential, origin)), _) => (Some(credential), origin),
+            (None, Some((primary, _))) => (None, CredentialOrigin::OtherRegistry(primary.clone())),
+            (None, None) => (None, CredentialOrigin::Unknown),
         };
         let is_it = |(name, with, _): &&Known| name == registry && *with == credential;
         let mut known = self.known.lock().expect("no holder of the lock panics");
@@ -176,7 +176,7 @@ impl Registries {
         let proxies = environment::proxies();
         let options = ClientOptions {
             credential: credential.clone(),
-            source,
+            origin,
             secrets: self.ui.secrets.clone(),
             plain_http: self.flags.plain_http,
             certificates: self.certificates.clone(),

@@ -403,10 +403,7 @@ fn what_cannot_be_fetched_for_an_output_is_said_as_it_was_met() {
         );
         let place = format!("at `{}/team/base`", bench.registry.name());
         assert!(text.contains(&place), "{text}");
-        assert!(
-            text.contains("hint: see that registry, repository"),
-            "{text}"
-        );
+        assert!(text.contains("hint: check registry, repository"), "{text}");
         assert!(text.contains("hint: the image needs this layer"), "{text}");
         assert!(!text.contains("caused by: error:"), "{text}");
     }

@@ -83,27 +83,27 @@ fn a_certificate_that_does_not_do_is_told_in_words() {
     let add = "hint: a registry with an authority of its own, or with a self-signed certificate, needs `--ca-file FILE`";
     let other = "hint: the file of `--ca-file` must hold the certificate of the authority that signed the registry's, or the registry's own";
     let renew = "hint: the registry needs a certificate that names this host and is valid now";
-    let past = "its certificate expired at 2024-02-29T12:00:00Z, and it is 20";
+    let past = "the certificate expired at 2024-02-29T12:00:00Z (it is now 20";
     for (certificate, key, trusted, reason, hint) in [
         (
             "own.pem",
             "own.key",
             None,
-            "its certificate is one of an authority, such as a self-signed one, and not trusted",
+            "the certificate is self-signed or an authority's own, and not trusted",
             add,
         ),
         (
             "cert.pem",
             "key.pem",
             Some("own.pem"),
-            "its certificate is signed by an authority that is not trusted",
+            "the certificate is signed by an unknown authority",
             other,
         ),
         (
             "own.pem",
             "own.key",
             Some("ca.pem"),
-            "its certificate is one of an authority, such as a self-signed one, and not trusted",
+            "the certificate is self-signed or an authority's own, and not trusted",
             other,
         ),
         ("past.pem", "key.pem", Some("ca.pem"), past, renew),
@@ -112,14 +112,14 @@ fn a_certificate_that_does_not_do_is_told_in_words() {
             "future.pem",
             "key.pem",
             Some("ca.pem"),
-            "its certificate is valid from 2099-01-01T00:00:00Z on, and it is 20",
+            "the certificate is not valid before 2099-01-01T00:00:00Z (it is now 20",
             renew,
         ),
         (
             "other.pem",
             "key.pem",
             Some("ca.pem"),
-            "its certificate is not for `127.0.0.1`, but for `registry.example`, `192.0.2.7`",
+            "the certificate is not for `127.0.0.1`, but for `registry.example`, `192.0.2.7`",
             renew,
         ),
         // To be given does not make it one for another host.
@@ -127,14 +127,14 @@ fn a_certificate_that_does_not_do_is_told_in_words() {
             "name.pem",
             "name.key",
             Some("name.pem"),
-            "its certificate is not for `127.0.0.1`, but for `registry.example`",
+            "the certificate is not for `127.0.0.1`, but for `registry.example`",
             renew,
         ),
         (
             "one.pem",
             "key.pem",
             Some("ca.pem"),
-            "its certificate is of X.509 version 1, which names no hosts",
+            "the certificate is X.509 version 1, without host names",
             renew,
         ),
     ] {

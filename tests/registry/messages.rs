@@ -58,13 +58,13 @@ fn a_wrong_password_is_told_with_its_user_and_where_it_comes_from() {
     let file = sandbox.path("docker/config.json");
     let refused = "401 Unauthorized to `reader`";
     let from = format!(
-        "the registry does not take this user and password from `{}`",
+        "the registry rejects this user and password from `{}`",
         file.display()
     );
     assert_told(pull(&sandbox, &name), refused, &from);
     sandbox.set("IMGBUILD_REGISTRY_USER", "reader");
     sandbox.set("IMGBUILD_REGISTRY_PASSWORD", "wrong-word");
-    let from = "does not take this user and password from `IMGBUILD_REGISTRY_PASSWORD`";
+    let from = "rejects this user and password from `IMGBUILD_REGISTRY_PASSWORD`";
     let outcome = pull(&sandbox, &name);
     assert!(!outcome.report().contains("wrong-word"));
     assert_told(outcome, refused, from);
@@ -103,7 +103,7 @@ fn who_may_only_read_is_told_so_and_not_to_log_in() {
     assert_told(
         push(&sandbox, &[&reference], &[]),
         "401 Unauthorized to `reader`: UNAUTHORIZED",
-        "may not push there: see that the token has leave to write packages",
+        "may not push there: check that the token has permission to write packages",
     );
 }
 
@@ -117,7 +117,7 @@ fn a_password_for_another_registry_is_told_to_stay_there() {
     let mut command = sandbox.command(words);
     let outcome = sandbox.finish(&mut command, format!("{PASSWORD}\n").as_bytes());
     let hint = format!(
-        "the user and password that were given go to `{}` only: log in with `docker login {}` too",
+        "the user and password of this command are sent to `{}` only: also run `docker login {}`",
         target.name(),
         source.name()
     );
@@ -154,22 +154,22 @@ fn a_proxy_that_does_not_do_is_named_without_its_password() {
         (
             format!("http://me:proxy-word@127.0.0.1:{port}"),
             format!(
-                "cannot find a registry at `registry.test`: the proxy `127.0.0.1:{port}` of `https_proxy`: nobody listens there"
+                "cannot connect to `registry.test`: the proxy `127.0.0.1:{port}` of `https_proxy`: connection refused"
             ),
-            "see that the proxy runs",
+            "check that the proxy runs",
         ),
         (
             format!("socks5://me:proxy-word@127.0.0.1:{port}"),
             format!(
-                "cannot find a registry at `registry.test`: the proxy `127.0.0.1:{port}` of `https_proxy`: it is one for SOCKS, which is not supported"
+                "cannot connect to `registry.test`: the proxy `127.0.0.1:{port}` of `https_proxy`: SOCKS proxies are not supported"
             ),
-            "name a proxy for http",
+            "set an http proxy",
         ),
         (
             "me:proxy-word@::".to_owned(),
-            "cannot use the proxy for `registry.test`: what `https_proxy` has is no address of one"
+            "cannot use the proxy for `registry.test`: the URL in `https_proxy` is invalid"
                 .to_owned(),
-            "see `https_proxy`",
+            "check `https_proxy`",
         ),
     ] {
         sandbox.set("https_proxy", &address);
@@ -204,7 +204,7 @@ fn refusals_of_all_kinds_have_hints_that_fit() {
         let body = format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#);
         Fault::Answer(Answer::new(status).saying(body))
     };
-    let stays = "this tag does not move there: take a new one";
+    let stays = "this tag is immutable: use a new one";
     for (method, part, fault, error, hint) in [
         (
             "PUT",
@@ -225,21 +225,21 @@ fn refusals_of_all_kinds_have_hints_that_fit() {
             "/uploads/",
             said(507, "DENIED", "quota exceeded"),
             "507 Insufficient Storage: DENIED: quota exceeded",
-            "the registry has no room for this",
+            "the registry is full",
         ),
         (
             "PUT",
             "/uploads/",
             said(413, "SIZE", "no"),
             "413 Payload Too Large",
-            "its limit must be raised, to 1 MiB at least",
+            "raise its limit to at least 1 MiB",
         ),
         (
             "GET",
             "/v2/",
             Fault::Answer(Answer::new(429).with("retry-after", "3600")),
-            "cannot begin with `",
-            "the registry limits how often it is asked",
+            "cannot connect to `",
+            "the registry limits the number of requests",
         ),
     ] {
         let registry = FakeRegistry::start(Behavior::default()).unwrap();
@@ -273,6 +273,6 @@ fn a_damaged_blob_is_copied_anew_and_one_that_cannot_be_had_is_told_once() {
     assert_told(
         pull(&sandbox, &registry.name()),
         "cannot read the blob sha256:",
-        "the registry limits how often it is asked",
+        "the registry limits the number of requests",
     );
 }

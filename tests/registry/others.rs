@@ -250,5 +250,5 @@ fn a_tag_that_does_not_move_is_noticed() {
     drop(push(&sandbox, &[&reference], &[]).success());
     let moved = push(&sandbox, &[&reference], &["--label", "a=b"]).exited(1);
     let text = moved.stderr_text();
-    assert!(text.contains("and the registry says that it has"), "{text}");
+    assert!(text.contains("but the registry reports"), "{text}");
 }

@@ -9,7 +9,7 @@ use crate::runs::with_small_release;
 use crate::support::{OLD_PROCESSOR, has_programs};
 
 const LACKS: &str =
-    "this processor lacks the instructions for it (AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2)";
+    "this processor lacks instructions for https (AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2)";
 const HINT: &str = "hint: write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
 
 /// A sandbox on an old processor; none where there is no emulator.
@@ -35,7 +35,7 @@ fn https_is_refused_in_one_sentence() {
         return;
     };
     let copied = sandbox.run(["copy", "docker://registry.example/me/app:1", "oci:x"]);
-    let expected = format!("error: cannot reach `registry.example` by https: {LACKS}\n{HINT}\n");
+    let expected = format!("error: cannot connect to `registry.example`: {LACKS}\n{HINT}\n");
     assert_eq!(copied.stderr_text(), expected);
     assert_told(copied);
     assert!(!sandbox.path("x").exists());

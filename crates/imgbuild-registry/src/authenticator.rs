@@ -1,5 +1,5 @@
-//! Proving to a registry who asks: passwords, and tokens that are kept until
-//! they end.
+//! Authentication to a registry: passwords, and tokens that are kept until they
+//! expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,25 +10,24 @@ use std::time::Duration;
 use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
-use crate::answer::{Answer, bounded};
 use crate::challenge::{Challenge, TokenServer};
-use crate::error::{Error, NetworkError, Place, Problem, Result, Step};
+use crate::error::{Endpoint, Error, ErrorResponse, NetworkError, ProtocolError, Result, Step};
+use crate::error_response::bounded;
 use crate::monitor::Monitor;
-use crate::secret::{Asker, Credential, CredentialSource, Secret, Secrets};
-use crate::transport::{Failure, Request, RequestBody, Response, Transport};
+use crate::secret::{Credential, CredentialOrigin, Identity, Secret, Secrets};
+use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, Origin};
-use crate::words::read_error;
 
-/// How long a token lasts that does not say it.
+/// The lifetime of a token without one, in seconds.
 const DEFAULT_LIFETIME: u64 = 60;
 
-/// The longest answer of a token server.
+/// The maximum size of a response of a token server.
 const MAX_TOKEN_BYTES: u64 = 256 << 10;
 
-/// What token servers are told of the program.
+/// The `client_id` of requests to token servers.
 const CLIENT_ID: &str = "imgbuild";
 
-/// What a token shall allow.
+/// The permissions of a token, by repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Scope(BTreeMap<String, BTreeSet<&'static str>>);
 
@@ -47,7 +46,7 @@ impl Scope {
         )]))
     }
 
-    /// Adds leave to read another repository, which mounting from it needs.
+    /// Adds the permission to read another repository, to mount from it.
     pub(crate) fn and_pull(mut self, repository: &str) -> Self {
         self.0
             .entry(repository.to_owned())
@@ -65,20 +64,20 @@ impl Scope {
     }
 }
 
-/// What one registry has asked for, and what there is to answer with.
+/// The challenge of a registry, and the credential and tokens for it.
 pub(crate) struct Authenticator {
     credential: Option<Credential>,
-    source: CredentialSource,
+    origin: CredentialOrigin,
     secrets: Secrets,
-    state: Mutex<State>,
+    state: Mutex<AuthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct AuthState {
     challenge: Option<Challenge>,
     tokens: BTreeMap<BTreeSet<String>, Token>,
-    /// Scopes that the registry has asked for beside ours.
-    asked: BTreeSet<String>,
+    /// The scopes in challenges of the registry.
+    required: BTreeSet<String>,
 }
 
 struct Token {
@@ -86,36 +85,30 @@ struct Token {
     ends: Duration,
 }
 
-/// What token requests need to know of the client.
-pub(crate) struct Context<'a> {
+/// The client's part of a request to a token server.
+pub(crate) struct TokenContext<'a> {
     pub(crate) transport: &'a Transport,
     pub(crate) monitor: &'a dyn Monitor,
-    pub(crate) place: Place,
+    pub(crate) endpoint: Endpoint,
     pub(crate) registry: Origin,
-    /// Whether http may be spoken with other machines.
+    /// Set if http is allowed on other machines.
     pub(crate) plain_http: bool,
 }
 
-/// The way to a token server.
-struct Errand<'a> {
-    context: &'a Context<'a>,
-    step: Step,
-}
-
-impl Errand<'_> {
-    fn problem(&self, problem: Problem) -> Error {
+impl TokenContext<'_> {
+    fn problem(&self, step: &Step, problem: ProtocolError) -> Error {
         Error::Protocol {
-            place: self.context.place.clone(),
-            step: self.step.clone(),
+            endpoint: self.endpoint.clone(),
+            step: step.clone(),
             problem: Box::new(problem),
         }
     }
 
-    fn failure(&self, reason: NetworkError) -> Error {
+    fn network_error(&self, step: &Step, reason: impl Into<NetworkError>) -> Error {
         Error::Network {
-            place: self.context.place.clone(),
-            step: self.step.clone(),
-            reason: Box::new(reason),
+            endpoint: self.endpoint.clone(),
+            step: step.clone(),
+            reason: Box::new(reason.into()),
         }
     }
 }
@@ -131,7 +124,7 @@ impl fmt::Debug for Authenticator {
 impl Authenticator {
     pub(crate) fn new(
         credential: Option<Credential>,
-        source: CredentialSource,
+        origin: CredentialOrigin,
         secrets: Secrets,
     ) -> Self {
         if let Some(credential) = &credential {
@@ -139,7 +132,7 @@ impl Authenticator {
         }
         Self {
             credential,
-            source,
+            origin,
             secrets,
             state: Mutex::default(),
         }
@@ -153,23 +146,26 @@ impl Authenticator {
         self.credential.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AuthState> {
         self.state.lock().expect("no holder of the lock panics")
     }
 
-    /// Notes what the registry asks for.
-    pub(crate) fn meet(&self, challenge: Challenge) {
+    /// Stores a challenge of the registry.
+    pub(crate) fn set_challenge(&self, challenge: Challenge) {
         let mut state = self.state();
         if let Challenge::Bearer(server) = &challenge {
-            state.asked.extend(server.scopes.iter().cloned());
+            state.required.extend(server.scopes.iter().cloned());
         }
         state.challenge = Some(challenge);
     }
 
-    /// Returns the header for a request, or none if the registry asks for
-    /// none.
-    pub(crate) fn header(&self, scope: &Scope, context: &Context<'_>) -> Result<Option<Secret>> {
-        // Held while a token is fetched: the other threads want the same one.
+    /// Returns the `Authorization` of a request, if the registry requires one.
+    pub(crate) fn header(
+        &self,
+        scope: &Scope,
+        context: &TokenContext<'_>,
+    ) -> Result<Option<Secret>> {
+        // Locked while a token is fetched: other threads need the same one.
         let mut state = self.state();
         let server = match &state.challenge {
             None => return Ok(None),
@@ -179,7 +175,7 @@ impl Authenticator {
         if let Some(Credential::Token(token)) = &self.credential {
             return Ok(Some(Credential::bearer(token)));
         }
-        let scopes = wanted(scope, &state.asked);
+        let scopes = requested(scope, &state.required);
         let now = context.monitor.now();
         if let Some(token) = state.tokens.get(&scopes).filter(|token| token.ends > now) {
             return Ok(Some(Credential::bearer(&token.text)));
@@ -190,26 +186,27 @@ impl Authenticator {
         Ok(Some(header))
     }
 
-    /// Returns as whom was asked, with a token of the token server or without.
-    pub(crate) fn asker(&self, has_token: bool) -> Asker {
+    /// Returns the identity of a request, with a token of the token server or
+    /// without.
+    pub(crate) fn identity(&self, has_token: bool) -> Identity {
         let is_exchanged = matches!(
             self.credential,
             Some(Credential::Basic { .. } | Credential::Identity(_))
         );
-        Asker {
+        Identity {
             user: self.user().map(str::to_owned),
             has_credential: self.credential.is_some(),
-            is_known: has_token && is_exchanged,
-            source: self.source.clone(),
+            is_authenticated: has_token && is_exchanged,
+            origin: self.origin.clone(),
         }
     }
 
-    /// Whether the registry wants tokens.
+    /// Returns whether the registry requires tokens.
     pub(crate) fn uses_tokens(&self) -> bool {
         matches!(self.state().challenge, Some(Challenge::Bearer(_)))
     }
 
-    /// Forgets a token that the registry did not take.
+    /// Removes a token that the registry refused.
     pub(crate) fn forget(&self, header: Option<&Secret>) {
         let is_it = |token: &Token| Some(&Credential::bearer(&token.text)) == header;
         self.state().tokens.retain(|_, token| !is_it(token));
@@ -223,108 +220,109 @@ impl Authenticator {
         }
     }
 
+    /// Requests a token. The caller retries the request that needs it.
     fn fetch(
         &self,
         server: &TokenServer,
         scopes: &BTreeSet<String>,
-        context: &Context<'_>,
+        context: &TokenContext<'_>,
     ) -> Result<Token> {
         let realm = url::parse(&server.realm);
         let name = match &realm {
             Some(realm) => Origin::of(realm).to_string(),
             None => bounded(&server.realm),
         };
-        let errand = Errand {
-            context,
-            step: Step::Token(name),
-        };
-        let realm = realm.ok_or_else(|| errand.problem(Problem::TokenAddress))?;
+        let step = Step::Token(name);
+        let invalid = || context.problem(&step, ProtocolError::TokenUrl);
+        let realm = realm.ok_or_else(invalid)?;
         let origin = Origin::of(&realm);
-        if !context.registry.may_lead_to(&origin, context.plain_http) {
-            return Err(errand.problem(Problem::Downgrade(origin.host)));
+        if !context
+            .registry
+            .may_redirect_to(&origin, context.plain_http)
+        {
+            return Err(context.problem(&step, ProtocolError::Downgrade(origin.host)));
         }
-        // Not tried again here: whoever wants the token tries again.
-        let response = self.ask(server, &realm, scopes, &errand)?;
-        let token = self.read_token(response, &errand)?;
+
+        let form = match &self.credential {
+            Some(Credential::Identity(token)) => Some(refresh_form(server, scopes, token)),
+            _ => None,
+        };
+        let request = match &form {
+            Some(form) => HttpRequest {
+                method: Method::POST,
+                url: realm,
+                headers: vec![(
+                    "content-type",
+                    "application/x-www-form-urlencoded".to_owned(),
+                )],
+                authorization: None,
+                body: Some(RequestBody {
+                    reader: Box::new(form.as_bytes()),
+                    size: form.len() as u64,
+                    on_read: &|_| Ok(()),
+                }),
+                response_bytes: MAX_TOKEN_BYTES,
+            },
+            None => HttpRequest {
+                method: Method::GET,
+                url: token_url(server, &realm, scopes, self.user()).ok_or_else(invalid)?,
+                headers: Vec::new(),
+                authorization: self.basic(),
+                body: None,
+                response_bytes: MAX_TOKEN_BYTES,
+            },
+        };
+        let response = context
+            .transport
+            .send(request)
+            .map_err(|error| match error {
+                RequestError::Network(reason) => context.network_error(&step, reason),
+                RequestError::Content(source) => context.network_error(&step, source),
+            })?;
+        let token = self.read_token(response, &step, context)?;
         self.secrets.add(&token.text);
         Ok(token)
     }
 
-    fn ask(
+    fn read_token(
         &self,
-        server: &TokenServer,
-        realm: &Uri,
-        scopes: &BTreeSet<String>,
-        errand: &Errand<'_>,
-    ) -> Result<Response> {
-        let context = errand.context;
-        let response = match &self.credential {
-            Some(Credential::Identity(token)) => {
-                let form = refresh_form(server, scopes, token);
-                context.transport.send(Request {
-                    method: Method::POST,
-                    url: realm.clone(),
-                    headers: vec![(
-                        "content-type",
-                        "application/x-www-form-urlencoded".to_owned(),
-                    )],
-                    authorization: None,
-                    body: RequestBody::Bytes(form.as_bytes()),
-                    is_commit: false,
-                    answer_bytes: MAX_TOKEN_BYTES,
-                })
-            }
-            _ => context.transport.send(Request {
-                method: Method::GET,
-                url: token_url(server, realm, scopes, self.user())
-                    .ok_or_else(|| errand.problem(Problem::TokenAddress))?,
-                headers: Vec::new(),
-                authorization: self.basic(),
-                body: RequestBody::None,
-                is_commit: false,
-                answer_bytes: MAX_TOKEN_BYTES,
-            }),
-        };
-        let place = context.place.clone();
-        response.map_err(|failure| match failure {
-            Failure::Network(reason) => errand.failure(reason),
-            Failure::Content(source) => Error::Content { place, source },
-        })
-    }
-
-    fn read_token(&self, response: Response, errand: &Errand<'_>) -> Result<Token> {
+        response: Response,
+        step: &Step,
+        context: &TokenContext<'_>,
+    ) -> Result<Token> {
         #[derive(Deserialize)]
-        struct Body {
+        struct TokenBody {
             token: Option<String>,
             access_token: Option<String>,
             expires_in: Option<f64>,
         }
         if response.status != 200 {
             let (status, wait) = (response.status, response.retry_after());
-            let answer = Answer::read(status, wait, response.into_reader(), &self.secrets);
-            let answer = answer.by_another("it").to(self.asker(false));
+            let body = response.into_reader();
+            let mut refused = ErrorResponse::read(status, wait, body, &self.secrets);
+            refused.server = Some("the token server".to_owned());
+            refused.identity = self.identity(false);
             return Err(Error::Refused {
-                place: errand.context.place.clone(),
-                step: errand.step.clone(),
-                answer: Box::new(answer),
+                endpoint: context.endpoint.clone(),
+                step: step.clone(),
+                response: Box::new(refused),
             });
         }
+
         let mut bytes = Vec::new();
-        let read = response
-            .into_reader()
-            .take(MAX_TOKEN_BYTES)
-            .read_to_end(&mut bytes);
-        read.map_err(|error| errand.failure(read_error(error)))?;
-        let no_token = || errand.problem(Problem::NoToken);
-        let body: Body = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
+        let mut body = response.into_reader().take(MAX_TOKEN_BYTES);
+        body.read_to_end(&mut bytes)
+            .map_err(|error| context.network_error(step, error))?;
+        let no_token = || context.problem(step, ProtocolError::NoToken);
+        let body: TokenBody = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
         let mut texts = [body.token, body.access_token].into_iter().flatten();
-        let text = texts.find(|text| is_token(text));
+        let text = texts.find(|text| is_token(text)).ok_or_else(no_token)?;
         let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
         let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
         Ok(Token {
-            text: Secret::new(text.ok_or_else(no_token)?),
-            // A little earlier: the request takes time, and clocks differ.
-            ends: errand.context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
+            text: Secret::new(text),
+            // Earlier than that: the request takes time, and clocks differ.
+            ends: context.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
         })
     }
 
@@ -336,13 +334,13 @@ impl Authenticator {
     }
 }
 
-/// Our scopes, and those that the registry asked for and ours do not cover.
-fn wanted(scope: &Scope, asked: &BTreeSet<String>) -> BTreeSet<String> {
+/// Returns our scopes, and the required ones that these do not cover.
+fn requested(scope: &Scope, required: &BTreeSet<String>) -> BTreeSet<String> {
     let mut scopes = scope.texts();
     let repository = |text: &str| text.rsplit_once(':').map(|(front, _)| front.to_owned());
     let ours: BTreeSet<_> = scopes.iter().filter_map(|text| repository(text)).collect();
-    let others = asked.iter().filter(|text| {
-        // Another repository's is of no use here.
+    let others = required.iter().filter(|text| {
+        // Not those of another repository.
         let is_repository = text.starts_with("repository:");
         !is_repository && repository(text).is_none_or(|front| !ours.contains(&front))
     });
@@ -369,7 +367,7 @@ fn token_url(
     }
 }
 
-/// The [OAuth 2 form] that exchanges an identity token.
+/// Returns the [OAuth 2 form] that exchanges an identity token.
 ///
 /// [OAuth 2 form]: https://distribution.github.io/distribution/spec/auth/oauth/
 fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret) -> String {
@@ -385,7 +383,7 @@ fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret)
     pairs.join("&")
 }
 
-/// What can stand in a header.
+/// Returns whether a text can be the value of a header.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -407,7 +405,7 @@ mod tests {
     #[test]
     fn scopes_of_other_kinds_are_asked_for_too() {
         let asked = BTreeSet::from(["aws".to_owned(), "repository:x:pull".to_owned()]);
-        let scopes: Vec<String> = wanted(&Scope::pull("a"), &asked).into_iter().collect();
+        let scopes: Vec<String> = requested(&Scope::pull("a"), &asked).into_iter().collect();
         assert_eq!(scopes, ["aws", "repository:a:pull"]);
     }
 

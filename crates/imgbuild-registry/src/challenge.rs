@@ -1,43 +1,48 @@
-//! What a `WWW-Authenticate` header asks for.
+//! Challenges in `WWW-Authenticate` headers.
 
 use std::collections::BTreeMap;
 
-/// The longest header that is looked at.
+use ureq::http::HeaderMap;
+
+/// The maximum size of a header that is parsed.
 const MAX_BYTES: usize = 8192;
 
-/// How a client shall prove who it is ([RFC 9110], section 11.6.1).
+/// An authentication scheme ([RFC 9110], section 11.6.1).
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Challenge {
-    /// With a user and a password.
+    /// A user and a password.
     Basic,
-    /// With a token of a token server, as [distribution] describes it.
+    /// A token of a [token server].
     ///
-    /// [distribution]: https://distribution.github.io/distribution/spec/auth/token/
+    /// [token server]: https://distribution.github.io/distribution/spec/auth/token/
     Bearer(TokenServer),
 }
 
-/// Where tokens come from.
+/// A token server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TokenServer {
     pub(crate) realm: String,
     pub(crate) service: Option<String>,
-    /// What a token must allow, if the registry says so.
+    /// The scopes of a token that the registry requires.
     pub(crate) scopes: Vec<String>,
 }
 
-/// Returns the best of the challenges in the values of the headers: `Bearer`
-/// before `Basic`, as Docker chooses.
-pub(crate) fn best<'a>(values: impl Iterator<Item = &'a str>) -> Option<Challenge> {
-    let all: Vec<Challenge> = values.flat_map(parse).collect();
-    let is_bearer = |challenge: &&Challenge| matches!(challenge, Challenge::Bearer(_));
-    let bearer = all.iter().find(is_bearer);
-    bearer.or(all.first()).cloned()
+impl Challenge {
+    /// Returns the best challenge of a response: `Bearer` before `Basic`, as
+    /// Docker chooses.
+    pub(crate) fn best(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all("www-authenticate").iter();
+        let texts = values.filter_map(|value| value.to_str().ok());
+        let all: Vec<Self> = texts.flat_map(parse).collect();
+        let bearer = all.iter().find(|one| matches!(one, Self::Bearer(_)));
+        bearer.or(all.first()).cloned()
+    }
 }
 
-/// Parses one header, which may hold several challenges. What is no challenge
-/// that is known here is left out.
+/// Parses one header, which may have several challenges. Unsupported ones are
+/// left out.
 fn parse(value: &str) -> Vec<Challenge> {
     let mut found = Vec::new();
     let mut rest = value.get(..MAX_BYTES).unwrap_or(value);
@@ -75,7 +80,7 @@ fn next_challenge(text: &str) -> Option<Parsed<'_>> {
             let value = tail.trim_start().strip_prefix('=')?;
             Some((name, value.trim_start()))
         }) else {
-            // What is neither is skipped, so that every round takes something.
+            // Other text is skipped, so that each call makes progress.
             return Some((scheme, parameters, after));
         };
         let (value, tail) = take_value(value);
@@ -168,8 +173,11 @@ mod tests {
 
     #[test]
     fn a_token_is_preferred_to_a_password() {
-        let headers = ["Basic realm=x", "Bearer realm=https://t"];
-        let best = best(headers.into_iter());
+        let mut headers = HeaderMap::new();
+        for value in ["Basic realm=x", "Bearer realm=https://t"] {
+            headers.append("www-authenticate", value.parse().unwrap());
+        }
+        let best = Challenge::best(&headers);
         assert_eq!(best, Some(bearer("https://t", None, &[])));
     }
 

@@ -1,51 +1,43 @@
-//! A client of one registry: finds it, proves who asks, tries again, follows
-//! redirects without telling others the secret.
+//! A client of one registry: connects, authenticates, retries, and follows
+//! redirects without sending credentials to other servers.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
+use imgbuild_oci::blob::BlobContent;
+use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
 
-use imgbuild_oci::parcel::BlobContent;
-use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
-
-use crate::answer::{Answer, bounded};
-use crate::authenticator::{Authenticator, Context, Scope};
-use crate::error::{Error, NetworkError, NetworkKind, Place, Problem, Result, Step};
+use crate::authenticator::{Authenticator, Scope, TokenContext};
+use crate::challenge::Challenge;
+use crate::error::{
+    Endpoint, Error, ErrorResponse, NetworkError, NetworkKind, ProtocolError, Result, Step,
+};
+use crate::error_response::bounded;
 use crate::host;
 use crate::monitor::{Monitor, check};
 use crate::retry::Attempts;
-pub use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::tls;
-use crate::transport::{Failure, Request, RequestBody, Response, Transport};
-pub use crate::transport::{ProxyOptions, Timeouts};
+use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, Origin};
 
 mod options;
-mod signs;
 
+pub use crate::retry::RetryPolicy;
+pub use crate::transport::{ProxyOptions, Timeouts, Traffic};
 pub use options::ClientOptions;
-use signs::{challenge_of, is_page, may_speak_plainly, status_of};
 
-/// How many redirects one request follows.
+/// The maximum number of redirects of one request.
 const MAX_REDIRECTS: usize = 8;
 
-/// How often finding a registry is tried: a wrong name is more likely than a
-/// bad moment.
+/// The maximum number of attempts to connect: a wrong name is more likely than
+/// a temporary failure.
 const PING_ATTEMPTS: u32 = 3;
 
-/// What was sent to a registry so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// How many requests were made, to token servers and redirects too.
-    pub requests: u64,
-    /// How many bytes their bodies had.
-    pub sent: u64,
-}
-
-/// A registry that answers.
+/// A connected client of a registry.
 pub struct Client {
     registry: String,
     base: Uri,
@@ -74,7 +66,7 @@ pub(crate) enum UploadStrategy {
     WholeOnly,
 }
 
-/// One thing that the registry shall do.
+/// A request to the registry.
 pub(crate) struct Call<'a> {
     pub(crate) step: Step,
     pub(crate) repository: Option<&'a str>,
@@ -82,26 +74,28 @@ pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     pub(crate) url: Uri,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: CallBody<'a>,
-    /// The statuses that are no refusal.
+    pub(crate) body: Option<CallBody<'a>>,
+    /// The statuses that are not a refusal.
     pub(crate) accepts: &'a [u16],
-    /// Whether it is tried again when it fails.
+    /// Set if the request is retried after a failure.
     pub(crate) retries: bool,
-    /// The most bytes of the answer, which say how long it may take.
-    pub(crate) answer_bytes: u64,
+    /// The maximum size of the body of the response, from which its timeout
+    /// follows.
+    pub(crate) response_bytes: u64,
 }
 
-/// What is sent along; it can be sent again.
+/// A body that can be sent again: a part of a content.
 #[derive(Clone, Copy)]
-pub(crate) enum CallBody<'a> {
-    None,
-    Bytes(&'a [u8]),
-    /// So many bytes of a content, from a place on; each that is sent is told.
-    Content(&'a dyn BlobContent, u64, u64, &'a dyn Fn(u64)),
+pub(crate) struct CallBody<'a> {
+    pub(crate) content: &'a dyn BlobContent,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// Called with the number of bytes that were sent.
+    pub(crate) on_sent: &'a dyn Fn(u64),
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Client")
             .field("registry", &self.registry)
@@ -110,13 +104,15 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Finds the registry, and learns what it asks for.
+    /// Connects to a registry.
     ///
-    /// On this machine http will do; elsewhere only if the options say so.
+    /// Uses https, or http for a registry on this machine or if the options
+    /// allow it.
     ///
     /// # Errors
     ///
-    /// When it cannot be reached, is no registry, or the options are wrong.
+    /// If the server does not respond or is not a registry, and if the options
+    /// are invalid.
     pub fn connect(
         registry: &str,
         options: &ClientOptions,
@@ -129,21 +125,23 @@ impl Client {
             })?,
             None => Vec::new(),
         };
-        let may_be_plain = options.plain_http || host::is_loopback(registry);
-        let secure = Self::reach(registry, "https", options, &certificates, monitor);
-        let error = match secure {
-            Err(error) if may_be_plain && may_speak_plainly(&error) => error,
-            result => return result,
+        let allows_http = options.plain_http || host::is_loopback(registry);
+        let https = Self::new(registry, "https", options, &certificates, monitor)
+            .and_then(|client| client.ping(!allows_http));
+        let error = match https {
+            Err(error) if allows_http && may_use_http(&error) => error,
+            https => return https,
         };
-        match Self::reach(registry, "http", options, &certificates, monitor) {
-            Ok(client) => Ok(client),
-            // So servers answer http where they speak TLS.
-            Err(plain) if status_of(&plain) == Some(400) => Err(error),
-            Err(plain) => Err(plain),
+        let http = Self::new(registry, "http", options, &certificates, monitor)
+            .and_then(|client| client.ping(true));
+        match http {
+            // Servers with TLS answer 400 to http.
+            Err(http) if http.response().map(ErrorResponse::status) == Some(400) => Err(error),
+            http => http,
         }
     }
 
-    fn reach(
+    fn new(
         registry: &str,
         scheme: &str,
         options: &ClientOptions,
@@ -155,41 +153,38 @@ impl Client {
             let registry = registry.to_owned();
             return Err(Error::Processor { registry, needs });
         }
-        let proxy = match is_secure {
-            true => &options.https_proxy,
-            false => &options.http_proxy,
+        let proxy = if is_secure {
+            &options.https_proxy
+        } else {
+            &options.http_proxy
         };
-        let is_near = host::is_loopback(registry);
         let proxy = proxy
             .as_ref()
-            .filter(|proxy| !is_near && !proxy.spares(registry));
+            .filter(|proxy| !host::is_loopback(registry) && !proxy.is_exception(registry));
         let tls = tls::config(certificates);
-        let user_agent = &options.user_agent;
-        let transport = Transport::new(tls, proxy, options.timeouts, user_agent);
-        let bad_proxy = |_| Error::Proxy {
+        let transport = Transport::new(tls, proxy, options.timeouts, &options.user_agent);
+        let transport = transport.map_err(|_| Error::Proxy {
             registry: registry.to_owned(),
             variable: proxy.map_or_else(String::new, |proxy| proxy.variable.clone()),
-        };
-        let address = host::address(registry);
-        let base = url::parse(&format!("{scheme}://{address}/v2/"));
+        })?;
+        transport.close_on_interrupt(monitor);
+
+        let base = url::parse(&format!("{scheme}://{}/v2/", host::address(registry)));
         let base = base.ok_or_else(|| Error::Network {
-            place: Place {
+            endpoint: Endpoint {
                 registry: registry.into(),
                 repository: None,
             },
             step: Step::Ping,
-            reason: Box::new(NetworkError::new(
-                NetworkKind::Name,
-                "its name is no address",
-            )),
+            reason: Box::new(NetworkError::new(NetworkKind::Name, "invalid host name")),
         })?;
-        let client = Self {
+        Ok(Self {
             registry: registry.to_owned(),
             base,
-            transport: transport.map_err(bad_proxy)?,
+            transport,
             authenticator: Authenticator::new(
                 options.credential.clone(),
-                options.source.clone(),
+                options.origin.clone(),
                 options.secrets.clone(),
             ),
             monitor: Arc::clone(monitor),
@@ -197,14 +192,11 @@ impl Client {
             plain_http: options.plain_http,
             chunk_bytes: options.chunk_bytes.max(1),
             upload_strategy: Mutex::default(),
-        };
-        client.transport.end_with(monitor);
-        client.ping(is_secure && (options.plain_http || host::is_loopback(registry)))?;
-        Ok(client)
+        })
     }
 
-    /// Asks whether there is a registry; `once` if http may do as well.
-    fn ping(&self, once: bool) -> Result<()> {
+    /// Checks that the server is a registry, and stores its challenge.
+    fn ping(self, retries: bool) -> Result<Self> {
         let response = self.call(&Call {
             step: Step::Ping,
             repository: None,
@@ -212,35 +204,36 @@ impl Client {
             method: Method::GET,
             url: self.base.clone(),
             headers: Vec::new(),
-            body: CallBody::None,
+            body: None,
             accepts: &[200, 401, 403, 404],
-            retries: !once,
-            answer_bytes: MAX_DOCUMENT_BYTES,
+            retries,
+            response_bytes: MAX_DOCUMENT_BYTES,
         })?;
-        match response.status {
-            // Whom a registry leads to does not say who gets the password.
-            401 if !self.is_own(&response) => {}
-            401 => match challenge_of(&response) {
-                Some(challenge) => self.authenticator.meet(challenge),
-                None => {
-                    let problem = match response.header("www-authenticate") {
-                        Some(asked) => Problem::Login(bounded(asked)),
-                        None => Problem::NoRegistry(401),
-                    };
-                    return Err(self.problem(&Step::Ping, None, problem));
+        let problem = match response.status {
+            // A server that the registry redirects to does not get the password.
+            401 if !self.is_own(&response) => return Ok(self),
+            401 => match (
+                Challenge::best(&response.headers),
+                response.header("www-authenticate"),
+            ) {
+                (Some(challenge), _) => {
+                    self.authenticator.set_challenge(challenge);
+                    return Ok(self);
                 }
+                (None, Some(scheme)) => ProtocolError::Login(bounded(scheme)),
+                (None, None) => ProtocolError::NoRegistry(401),
             },
             200 | 403 => {
+                let is_own = self.is_own(&response);
                 let server = response.origin();
-                if is_page(response) {
-                    let is_ours = server == Origin::of(&self.base);
-                    let server = (!is_ours).then(|| server.to_string());
-                    return Err(self.problem(&Step::Ping, None, Problem::Page(server)));
+                if !is_page(response) {
+                    return Ok(self);
                 }
+                ProtocolError::Page((!is_own).then(|| server.to_string()))
             }
-            status => return Err(self.problem(&Step::Ping, None, Problem::NoRegistry(status))),
-        }
-        Ok(())
+            status => ProtocolError::NoRegistry(status),
+        };
+        Err(self.problem(&Step::Ping, None, problem))
     }
 
     /// Returns the name of the registry.
@@ -252,11 +245,10 @@ impl Client {
     /// Returns what was sent so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let (requests, sent) = self.transport.traffic();
-        Traffic { requests, sent }
+        self.transport.traffic()
     }
 
-    /// Whether requests carry a credential.
+    /// Returns whether requests have a credential.
     #[must_use]
     pub fn has_credential(&self) -> bool {
         self.authenticator.has_credential()
@@ -283,61 +275,64 @@ impl Client {
         Attempts::new(self.policy)
     }
 
-    /// Of something that has failed so often.
+    /// Returns the attempts of something that failed this many times.
     pub(crate) fn attempts_after(&self, failures: u32) -> Attempts {
         Attempts::after(self.policy, failures)
     }
 
-    /// The address of something in a repository.
-    pub(crate) fn url(&self, repository: &str, rest: &str) -> Uri {
-        format!(
-            "{}{}",
-            self.base,
-            url::sanitize(&format!("{repository}/{rest}"))
-        )
-        .parse()
-        .expect("everything that an address may not hold is encoded")
+    /// Returns the URL of a path in a repository.
+    pub(crate) fn url(&self, repository: &str, path: &str) -> Uri {
+        let path = url::sanitize(&format!("{repository}/{path}"));
+        let url = format!("{}{path}", self.base);
+        url.parse().expect("characters invalid in URLs are encoded")
     }
 
-    pub(crate) fn place(&self, repository: Option<&str>) -> Place {
-        Place {
+    pub(crate) fn endpoint(&self, repository: Option<&str>) -> Endpoint {
+        Endpoint {
             registry: self.registry.as_str().into(),
             repository: repository.map(Into::into),
         }
     }
 
-    pub(crate) fn problem(&self, step: &Step, repository: Option<&str>, problem: Problem) -> Error {
+    pub(crate) fn problem(
+        &self,
+        step: &Step,
+        repository: Option<&str>,
+        problem: ProtocolError,
+    ) -> Error {
         Error::Protocol {
-            place: self.place(repository),
+            endpoint: self.endpoint(repository),
             step: step.clone(),
             problem: Box::new(problem),
         }
     }
 
-    /// Resolves a `Location` of an answer. What leads from https to http is
-    /// refused, and so is http on another machine unless that was allowed.
+    /// Resolves the `Location` of a response; a missing or invalid one is the
+    /// error `invalid`. Refuses a redirect from https to http, and to http on
+    /// another machine unless the options allow it.
     pub(crate) fn follow(
         &self,
         call: &Call<'_>,
-        from: &Uri,
-        location: Option<&str>,
-        none: Problem,
+        response: &Response,
+        invalid: ProtocolError,
     ) -> Result<Uri> {
         let problem = |problem| self.problem(&call.step, call.repository, problem);
-        let next = location.and_then(|location| url::resolve(from, location));
-        let next = next.ok_or_else(|| problem(none))?;
-        let to = Origin::of(&next);
-        match Origin::of(from).may_lead_to(&to, self.plain_http) {
-            true => Ok(next),
-            false => Err(problem(Problem::Downgrade(to.host))),
+        let location = response.header("location");
+        let next = location.and_then(|location| url::resolve(&response.url, location));
+        let next = next.ok_or_else(|| problem(invalid))?;
+        let origin = Origin::of(&next);
+        if response.origin().may_redirect_to(&origin, self.plain_http) {
+            return Ok(next);
         }
+        Err(problem(ProtocolError::Downgrade(origin.host)))
     }
 
-    /// Makes a call until it is answered with one of the statuses it accepts.
+    /// Makes a call, with retries if it allows them, until the status of the
+    /// response is one that it accepts.
     ///
     /// # Errors
     ///
-    /// When it is refused, when there is no answer, or when interrupted.
+    /// If the server refuses or does not respond, and on an interruption.
     pub(crate) fn call(&self, call: &Call<'_>) -> Result<Response> {
         let mut policy = self.policy;
         if call.step == Step::Ping {
@@ -354,173 +349,174 @@ impl Client {
         }
     }
 
-    /// Makes a call once, or twice if the first token was not taken.
+    /// Makes a call once, or twice if the registry refused a cached token.
     fn authenticated(&self, call: &Call<'_>) -> Result<Response> {
         let mut is_renewed = false;
         loop {
-            let header = match call.step {
-                Step::Ping => None,
-                _ => self
-                    .authenticator
-                    .header(&call.scope, &self.context(call))?,
+            let header = if call.step == Step::Ping {
+                None
+            } else {
+                let context = self.token_context(call);
+                self.authenticator.header(&call.scope, &context)?
             };
             let response = self.exchange(call, header.as_ref())?;
             if call.accepts.contains(&response.status) {
                 return Ok(response);
             }
-            let is_ours = self.is_own(&response);
-            if is_ours && response.status == 401 && !is_renewed {
+
+            let has_token = header.is_some() && self.authenticator.uses_tokens();
+            if self.is_own(&response) && response.status == 401 && !is_renewed {
                 is_renewed = true;
-                let has_token = header.is_some() && self.authenticator.uses_tokens();
                 self.authenticator.forget(header.as_ref());
-                let challenge = challenge_of(&response);
-                let is_new = challenge.is_some();
+                let challenge = Challenge::best(&response.headers);
+                let has_challenge = challenge.is_some();
                 if let Some(challenge) = challenge {
-                    self.authenticator.meet(challenge);
+                    self.authenticator.set_challenge(challenge);
                 }
-                // Some say only the first time what they ask for.
-                if is_new || has_token {
+                // Some registries send a challenge with the first response only.
+                if has_challenge || has_token {
                     continue;
                 }
             }
-            return Err(self.refusal(call, response, is_ours, header.is_some()));
+            return Err(self.refusal(call, response, has_token));
         }
     }
 
-    /// Whether it is the registry itself that has answered.
+    /// Returns whether the registry itself responded.
     pub(crate) fn is_own(&self, response: &Response) -> bool {
         response.origin() == Origin::of(&self.base)
     }
 
-    fn context(&self, call: &Call<'_>) -> Context<'_> {
-        Context {
+    fn token_context(&self, call: &Call<'_>) -> TokenContext<'_> {
+        TokenContext {
             transport: &self.transport,
             monitor: self.monitor(),
-            place: self.place(call.repository),
+            endpoint: self.endpoint(call.repository),
             registry: Origin::of(&self.base),
             plain_http: self.plain_http,
         }
     }
 
-    fn refusal(
-        &self,
-        call: &Call<'_>,
-        response: Response,
-        is_ours: bool,
-        has_header: bool,
-    ) -> Error {
+    fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {
+        let is_own = self.is_own(&response);
         let (status, server) = (response.status, response.origin());
         let wait = response.retry_after();
         let secrets = self.authenticator.secrets();
-        let mut answer = Answer::read(status, wait, response.into_reader(), secrets);
-        answer = match is_ours {
-            true => {
-                let has_token = has_header && self.authenticator.uses_tokens();
-                answer.to(self.authenticator.asker(has_token))
-            }
-            false => answer.by_another(format!("`{server}`")),
-        };
+        let mut refused = ErrorResponse::read(status, wait, response.into_reader(), secrets);
+        if is_own {
+            refused.identity = self.authenticator.identity(has_token);
+        } else {
+            refused.server = Some(format!("`{server}`"));
+        }
         Error::Refused {
-            place: self.place(call.repository),
+            endpoint: self.endpoint(call.repository),
             step: call.step.clone(),
-            answer: Box::new(answer),
+            response: Box::new(refused),
         }
     }
 
-    /// Sends a call, and follows where it is redirected to. The secret goes to
-    /// the registry only.
+    /// Sends a call and follows redirects. Only the registry itself gets the
+    /// credential.
     fn exchange(&self, call: &Call<'_>, header: Option<&Secret>) -> Result<Response> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             check(self.monitor())?;
-            let is_ours = Origin::of(&url) == Origin::of(&self.base);
-            let header = header.filter(|_| is_ours).cloned();
-            let response = self.send(call, url.clone(), header)?;
+            let is_own = Origin::of(&url) == Origin::of(&self.base);
+            let header = header.filter(|_| is_own).cloned();
+            let response = self.send(call, url, header)?;
             if !is_redirect(response.status, call) {
                 return Ok(response);
             }
-            url = self.follow(
-                call,
-                &url,
-                response.header("location"),
-                Problem::RedirectAddress,
-            )?;
+            url = self.follow(call, &response, ProtocolError::RedirectUrl)?;
         }
-        let problem = Problem::Redirects(MAX_REDIRECTS);
+        let problem = ProtocolError::Redirects(MAX_REDIRECTS);
         Err(self.problem(&call.step, call.repository, problem))
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
         let server = Origin::of(&url);
-        let is_ours = server == Origin::of(&self.base);
-        let request = |body| Request {
-            method: call.method.clone(),
-            url,
-            headers: call.headers.clone(),
-            authorization,
-            body,
-            is_commit: call.method == Method::PUT || call.method == Method::PATCH,
-            answer_bytes: call.answer_bytes,
+        let on_read = |count| {
+            if self.monitor.is_interrupted() {
+                return Err(io::ErrorKind::Other.into());
+            }
+            if let Some(body) = call.body {
+                (body.on_sent)(count);
+            }
+            Ok(())
         };
-        let sent = match call.body {
-            CallBody::None => self.transport.send(request(RequestBody::None)),
-            CallBody::Bytes(bytes) => self.transport.send(request(RequestBody::Bytes(bytes))),
-            CallBody::Content(content, offset, size, tell) => match content.open(offset) {
-                Ok(reader) => {
-                    let mut reader = Telling {
-                        reader,
-                        tell,
-                        monitor: self.monitor(),
-                    };
-                    self.transport
-                        .send(request(RequestBody::Reader(&mut reader, size)))
-                }
-                Err(error) => Err(Failure::Content(error)),
-            },
+        let body = call.body.map(|body| {
+            Ok(RequestBody {
+                reader: body.content.open(body.offset)?,
+                size: body.size,
+                on_read: &on_read,
+            })
+        });
+        let sent = match body.transpose() {
+            Ok(body) => self.transport.send(HttpRequest {
+                method: call.method.clone(),
+                url,
+                headers: call.headers.clone(),
+                authorization,
+                body,
+                response_bytes: call.response_bytes,
+            }),
+            Err(error) => Err(RequestError::Content(error)),
         };
-        let place = || self.place(call.repository);
-        sent.map_err(|failure| match failure {
-            Failure::Network(reason) => Error::Network {
-                place: place(),
+        sent.map_err(|error| match error {
+            RequestError::Network(reason) => Error::Network {
+                endpoint: self.endpoint(call.repository),
                 step: call.step.clone(),
-                reason: Box::new(match is_ours {
-                    true => reason,
-                    false => reason.at(&server.to_string()),
+                reason: Box::new(if server == Origin::of(&self.base) {
+                    reason
+                } else {
+                    reason.at(&server.to_string())
                 }),
             },
-            Failure::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
-            Failure::Content(source) => Error::Content {
-                place: place(),
+            RequestError::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
+            RequestError::Content(source) => Error::Content {
+                endpoint: self.endpoint(call.repository),
                 source,
             },
         })
     }
 }
 
-/// Whether an answer leads elsewhere. What has a body is sent again only when
-/// the status says so.
+/// Returns whether http may work after https failed with this error.
+fn may_use_http(error: &Error) -> bool {
+    match error {
+        Error::Network { reason, .. } => !matches!(
+            reason.kind,
+            NetworkKind::Certificate
+                | NetworkKind::Authority { .. }
+                | NetworkKind::Name
+                | NetworkKind::Processor
+                | NetworkKind::Proxy
+                | NetworkKind::Socks
+        ),
+        Error::Processor { .. } => true,
+        _ => false,
+    }
+}
+
+/// Returns whether a response is a web page, for example of a login portal or
+/// of a web server at a wrong port.
+fn is_page(response: Response) -> bool {
+    let content_type = response.header("content-type").unwrap_or_default();
+    let may_be = content_type.starts_with("text/html")
+        && response.header("docker-distribution-api-version").is_none();
+    let mut start = Vec::new();
+    if may_be {
+        drop(response.into_reader().take(512).read_to_end(&mut start));
+    }
+    start.trim_ascii_start().starts_with(b"<")
+}
+
+/// Returns whether a response is a redirect to follow. A body is sent again only
+/// if the status requires it.
 fn is_redirect(status: u16, call: &Call<'_>) -> bool {
     match status {
         307 | 308 => true,
         301..=303 => call.method == Method::GET || call.method == Method::HEAD,
         _ => false,
-    }
-}
-
-/// Tells how many bytes go by, and ends when the run should stop.
-struct Telling<'a> {
-    reader: Box<dyn Read + Send + 'a>,
-    tell: &'a dyn Fn(u64),
-    monitor: &'a dyn Monitor,
-}
-
-impl Read for Telling<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.monitor.is_interrupted() {
-            return Err(io::ErrorKind::Other.into());
-        }
-        let count = self.reader.read(buffer)?;
-        (self.tell)(count as u64);
-        Ok(count)
     }
 }

@@ -1,6 +1,5 @@
-//! From a host name to a connection: the parts of [`ureq`], with our own TLS
-//! among them, since it takes no verifier, with connections that notice more,
-//! and with errors that say whether the proxy has failed.
+//! Connectors for [`ureq`]: TLS with our own verifier, TCP connections that can
+//! be interrupted and read early responses, and errors that name the proxy.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -14,18 +13,17 @@ use ureq::unversioned::transport::{
     Transport, TransportAdapter,
 };
 
-use crate::words::network_error;
+use crate::network_error::NetworkError;
 
 pub(crate) mod early;
-mod stop;
+mod interruption;
 mod tcp;
 
 pub(crate) use early::EarlyConnector;
-pub(crate) use stop::{SLICE, Stop, StoppingResolver};
+pub(crate) use interruption::{InterruptibleResolver, Interruption, POLL_INTERVAL};
 pub(crate) use tcp::TcpConnector;
 
-/// Connects to the proxy, where one is to be used. What fails on the way is
-/// the proxy's failure.
+/// Connects to the proxy if there is one, and reports its failures.
 #[derive(Debug, Default)]
 pub(crate) struct ProxyConnector(ConnectProxyConnector);
 
@@ -40,12 +38,12 @@ impl<In: Transport> Connector<In> for ProxyConnector {
         let connected = self.0.connect(details, chained);
         connected.map_err(|error| match error {
             error @ ureq::Error::ConnectProxyFailed(_) => error,
-            error => ureq::Error::ConnectProxyFailed(network_error(error).to_string()),
+            error => ureq::Error::ConnectProxyFailed(NetworkError::from(error).to_string()),
         })
     }
 }
 
-/// Speaks TLS over a connection.
+/// Adds TLS to connections.
 pub(crate) struct TlsConnector {
     /// `None` where there is no implementation for this processor.
     config: Option<Arc<ClientConfig>>,
@@ -83,7 +81,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let host = details.uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|_| ureq::Error::Tls("its name is no host name"))?;
+        let name = name.map_err(|_| ureq::Error::Tls("invalid host name"))?;
         let mut connection = ClientConnection::new(config, name)?;
         let time = Arc::clone(&details.current_time);
         let boxed: Box<dyn Transport> = Box::new(transport);
@@ -103,16 +101,16 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-/// A connection with TLS.
+/// A TLS connection.
 pub(crate) struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, Socket>,
-    /// Whether something came that was not waited for.
+    /// Set if input arrived before a wait for it.
     has_early: bool,
 }
 
-/// What carries TLS. What cannot be written once is not written later either:
-/// reading would try it first, and what has come could not be read.
+/// The connection below TLS. After a failed write, it discards all output:
+/// otherwise reading would first write it again, and fail.
 struct Socket {
     adapter: TransportAdapter,
     is_broken: bool,
@@ -140,8 +138,8 @@ impl Write for Socket {
 }
 
 impl TlsTransport {
-    /// Takes what has come beside what was sent, without waiting.
-    fn look(&mut self) -> io::Result<()> {
+    /// Reads available input without blocking.
+    fn read_available(&mut self) -> io::Result<()> {
         let StreamOwned { conn, sock } = &mut self.stream;
         let socket = sock.adapter.get_mut().buffers();
         while !socket.input().is_empty() {
@@ -184,9 +182,9 @@ impl Transport for TlsTransport {
         self.stream.get_mut().adapter.set_timeout(timeout);
         let output = &self.buffers.output()[..amount];
         let written = self.stream.write_all(output);
-        // What has come may say why it cannot be written.
-        let looked = self.look();
-        Ok(written.and(looked)?)
+        // The input may have the reason of a failed write.
+        let read = self.read_available();
+        Ok(written.and(read)?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {

@@ -9,15 +9,17 @@
 
 #![deny(missing_docs)]
 
-mod answer;
 mod authenticator;
 mod challenge;
 pub mod client;
 mod connector;
 pub mod credentials;
 pub mod error;
+mod error_response;
 mod host;
 pub mod monitor;
+mod network_error;
+mod protocol_error;
 pub mod pull;
 pub mod push;
 pub mod repository;
@@ -27,4 +29,3 @@ mod tls;
 mod transport;
 pub mod update;
 mod url;
-mod words;

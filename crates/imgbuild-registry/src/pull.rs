@@ -9,7 +9,7 @@ use imgbuild_oci::parcel::{Document, Parcel, ParcelBuilder, ParcelError, Platfor
 use imgbuild_oci::platform::Platform;
 use serde::Deserialize;
 
-use crate::error::{Error, Problem, Result, Step};
+use crate::error::{Error, ProtocolError, Result, Step};
 use crate::repository::{Manifest, RemoteBlob, Repository};
 
 /// Reads the documents of what `reference`, a tag or a digest, names; its
@@ -73,7 +73,9 @@ pub fn layers(
     let parcel = match parcel(repository, reference, &platforms) {
         Ok(parcel) => parcel,
         Err(error) if error.is_not_found() => return Ok(None),
-        Err(Error::Protocol { problem, .. }) if matches!(*problem, Problem::Platform { .. }) => {
+        Err(Error::Protocol { problem, .. })
+            if matches!(*problem, ProtocolError::Platform { .. }) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -140,14 +142,16 @@ fn diff_ids(config: &[u8]) -> Option<Vec<DiffId>> {
 
 fn malformed(repository: &Repository, step: &Step, error: ParcelError) -> Error {
     let problem = match error {
-        ParcelError::Platform { wanted, found } => Problem::Platform { wanted, found },
-        ParcelError::TooMany => Problem::TooMany,
+        ParcelError::Platform { wanted, found } => ProtocolError::Platform { wanted, found },
+        ParcelError::TooMany => ProtocolError::TooMany,
         // What fails while it is read says more itself.
         ParcelError::Config { digest, source } => match source.downcast::<Error>() {
             Ok(error) => return error,
-            Err(source) => Problem::Malformed(format!("cannot read the config {digest}: {source}")),
+            Err(source) => {
+                ProtocolError::Malformed(format!("cannot read the config {digest}: {source}"))
+            }
         },
-        other => Problem::Malformed(other.to_string()),
+        other => ProtocolError::Malformed(other.to_string()),
     };
     let place = Some(repository.name());
     repository.client().problem(step, place, problem)

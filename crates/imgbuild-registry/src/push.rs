@@ -184,7 +184,7 @@ impl Job<'_> {
     /// Whether what a registry refuses under its digest may get a tag at once.
     fn will_do_with_tags(&self, error: &Error) -> bool {
         let is_refused = error
-            .answer()
+            .response()
             .is_some_and(|answer| matches!(answer.status(), 400 | 404 | 405 | 501));
         is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
@@ -227,7 +227,7 @@ impl Job<'_> {
 
 /// Whether a manifest was refused because the registry lacks what it names.
 pub(crate) fn lacks_blobs(error: &Error) -> bool {
-    error.answer().is_some_and(|answer| {
+    error.response().is_some_and(|answer| {
         answer.has_code("MANIFEST_BLOB_UNKNOWN") || answer.has_code("BLOB_UNKNOWN")
     })
 }

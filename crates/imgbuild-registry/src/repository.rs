@@ -12,8 +12,8 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
 
 use crate::authenticator::Scope;
-use crate::client::{Call, CallBody, Client};
-use crate::error::{Error, Problem, Step};
+use crate::client::{Call, Client};
+use crate::error::{Error, ProtocolError, Step};
 
 pub use blob::RemoteBlob;
 pub use manifest::Manifest;
@@ -76,10 +76,10 @@ impl Repository {
             method,
             url,
             headers: Vec::new(),
-            body: CallBody::None,
+            body: None,
             accepts,
             retries: true,
-            answer_bytes: MAX_DOCUMENT_BYTES,
+            response_bytes: MAX_DOCUMENT_BYTES,
         }
     }
 
@@ -87,7 +87,7 @@ impl Repository {
         self.client.url(&self.name, &format!("blobs/{digest}"))
     }
 
-    fn problem(&self, step: &Step, problem: Problem) -> Error {
+    fn problem(&self, step: &Step, problem: ProtocolError) -> Error {
         self.client.problem(step, Some(&self.name), problem)
     }
 }

@@ -1,21 +1,20 @@
-//! When to try again, and when to give up.
+//! Retries with exponential backoff.
 
 use std::time::Duration;
 
-use crate::answer::Answer;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorResponse, Result};
 use crate::monitor::{Event, Monitor, check};
 
-/// How often and how long failures are tried again.
+/// A policy for retries.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// How often one thing is tried, at least 1.
+    /// The number of attempts, at least 1.
     pub attempts: u32,
-    /// The wait after the first failure; every further one doubles it.
+    /// The wait after the first failure; each further failure doubles it.
     pub first_wait: Duration,
-    /// The longest wait that we choose.
+    /// The maximum wait.
     pub max_wait: Duration,
-    /// The longest wait that a registry may ask for (`Retry-After`).
+    /// The maximum wait that a registry may ask for (`Retry-After`).
     pub max_asked_wait: Duration,
 }
 
@@ -30,17 +29,16 @@ impl Default for RetryPolicy {
     }
 }
 
-/// How often all attempts may be used up by something that achieves a little
-/// each time: a byte at a time is not how anybody wants to go on.
-const PATIENCE: u32 = 20;
+/// The limit of all failures, as a multiple of the attempts, for a transfer that
+/// makes a little progress between them.
+const MAX_FAILURES_FACTOR: u32 = 20;
 
-/// The failures of one thing so far.
+/// The failures of an operation so far.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     policy: RetryPolicy,
-    /// In a row.
+    /// The failures since the last progress.
     failures: u32,
-    /// Also those between which something was achieved.
     all_failures: u32,
 }
 
@@ -53,7 +51,7 @@ impl Attempts {
         }
     }
 
-    /// The same for a thing that has failed so often already.
+    /// Creates the attempts of an operation that failed this many times.
     pub(crate) fn after(policy: RetryPolicy, failures: u32) -> Self {
         Self {
             failures,
@@ -62,52 +60,52 @@ impl Attempts {
         }
     }
 
-    /// Waits until the thing may be tried again.
+    /// Waits before the next attempt.
     ///
     /// # Errors
     ///
-    /// The failure itself, when it is final or there were enough; and when the
-    /// run should stop.
+    /// The failure itself if it is not transient or there are no more attempts,
+    /// and an error on an interruption.
     pub(crate) fn wait(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
         check(monitor)?;
-        match error.is_transient() {
-            true => self.wait_anyway(monitor, error),
-            false => Err(error),
+        if !error.is_transient() {
+            return Err(error);
         }
+        self.wait_anyway(monitor, error)
     }
 
-    /// As [`Attempts::wait`], for a failure that something else will be done
-    /// about.
+    /// Waits as [`Attempts::wait`] does, also after a failure that is not
+    /// transient: the next attempt is a different one.
     pub(crate) fn wait_anyway(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
-        match self.pause(monitor, &error) {
-            true => check(monitor),
-            false => Err(error),
+        if !self.pause(monitor, &error) {
+            return Err(error);
         }
+        check(monitor)
     }
 
-    /// Waits if there were not enough failures yet; false if there were.
+    /// Waits, or returns false if there are no more attempts.
     pub(crate) fn pause(&mut self, monitor: &dyn Monitor, error: &Error) -> bool {
         self.failures += 1;
         self.all_failures += 1;
-        let most = self.policy.attempts.saturating_mul(PATIENCE);
-        if self.failures >= self.policy.attempts || self.all_failures >= most {
+        let max = self.policy.attempts.saturating_mul(MAX_FAILURES_FACTOR);
+        if self.failures >= self.policy.attempts || self.all_failures >= max {
             return false;
         }
-        let asked = error.answer().and_then(Answer::retry_after);
-        let chosen = self.chosen_wait(monitor.random());
+        let asked = error.response().and_then(ErrorResponse::retry_after);
+        let backoff = self.backoff(monitor.random());
         let after = match asked {
             Some(asked) if asked > self.policy.max_asked_wait => return false,
-            // A little later than asked, for many are asked the same.
-            Some(asked) => asked + chosen / 4,
-            None => chosen,
+            // A little later: other clients got the same `Retry-After`.
+            Some(asked) => asked + backoff / 4,
+            None => backoff,
         };
         monitor.report(Event::Retry { error, after });
         monitor.wait(after);
         true
     }
 
-    /// Between half of the doubled wait and all of it.
-    fn chosen_wait(&self, random: u64) -> Duration {
+    /// Returns a random time between half of the doubled wait and all of it.
+    fn backoff(&self, random: u64) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
         let whole = self.policy.first_wait * (1 << doublings);
         let whole = whole.min(self.policy.max_wait);
@@ -115,12 +113,12 @@ impl Attempts {
         half + half * u32::try_from(random % 1001).unwrap_or_default() / 1000
     }
 
-    /// Returns how many failures there were in a row.
+    /// Returns the number of failures since the last progress.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts from the start again: something was achieved.
+    /// Notes progress, after which failures are counted anew.
     pub(crate) fn progress(&mut self) {
         self.failures = 0;
     }
@@ -135,7 +133,7 @@ mod tests {
         let wait = |failures, random| {
             let mut attempts = Attempts::new(RetryPolicy::default());
             attempts.failures = failures;
-            attempts.chosen_wait(random).as_millis()
+            attempts.backoff(random).as_millis()
         };
         assert_eq!((wait(1, 0), wait(1, 1000)), (250, 500));
         assert_eq!((wait(2, 0), wait(2, 1000)), (500, 1000));

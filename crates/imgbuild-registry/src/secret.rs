@@ -1,4 +1,4 @@
-//! Secrets, and what they prove.
+//! Secrets and credentials.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,18 +11,18 @@ use base64::{Engine, alphabet};
 
 use crate::url;
 
-/// A text that is never shown: not by `Debug`, and there is no `Display`.
+/// A text that is never shown: `Debug` hides it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret.
+    /// Creates a secret from its text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Returns the text, to be sent to whom it is for.
+    /// Returns the text, to be sent to the server that it is for.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -34,28 +34,25 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// All secrets of a run. What others say is shown without them: a server may
-/// repeat what it was sent. Copies know the same.
+/// All secrets of a run, to remove them from text of servers, which may repeat
+/// what they were sent. Clones share the secrets.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
 
-/// The shortest secret that is looked for; what is shorter turns up by chance.
+/// The length of the shortest secret that is removed; a shorter text may match
+/// by chance.
 const MIN_SECRET_BYTES: usize = 4;
 
-/// What is shown in the place of a secret.
+/// The text that replaces a secret.
 const CONCEALED: &str = "[secret]";
 
 impl Secrets {
-    /// Returns a text without the secrets.
-    ///
-    /// # Panics
-    ///
-    /// Never: nothing panics while it is locked.
+    /// Replaces the secrets in a text.
     #[must_use]
     pub fn conceal<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let known = self.known();
         let mut found: Vec<&String> = known.iter().filter(|one| text.contains(*one)).collect();
-        // One may be a part of another.
+        // The longest first: a secret may contain another one.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut shown = Cow::Borrowed(text);
         for secret in found {
@@ -64,7 +61,7 @@ impl Secrets {
         shown
     }
 
-    /// Takes a secret, also as it is written in addresses and in JSON.
+    /// Adds a secret, and its forms in URLs and in JSON.
     pub(crate) fn add(&self, secret: &Secret) {
         let text = secret.reveal();
         let quoted = serde_json::Value::from(text).to_string();
@@ -76,7 +73,7 @@ impl Secrets {
         self.known().extend(forms.map(str::to_owned));
     }
 
-    /// Takes what a credential holds, and what is sent of it.
+    /// Adds the secrets of a credential, and the form in which they are sent.
     pub(crate) fn add_credential(&self, credential: &Credential) {
         match credential {
             Credential::Basic { user, password } => {
@@ -99,24 +96,24 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Who asks, and how that is proved.
+/// A credential for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A user with a password, or with an access token in its place.
+    /// A user with a password or an access token.
     Basic {
         /// The user.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// A refresh token, which a token server exchanges for access tokens.
+    /// An identity token, which a token server exchanges for access tokens.
     Identity(Secret),
     /// An access token, sent as it is.
     Token(Secret),
 }
 
 impl Credential {
-    /// The value of a `Basic` header ([RFC 7617]).
+    /// Returns the value of a `Basic` header ([RFC 7617]).
     ///
     /// [RFC 7617]: https://www.rfc-editor.org/rfc/rfc7617
     pub(crate) fn basic(user: &str, password: &Secret) -> Secret {
@@ -124,7 +121,7 @@ impl Credential {
         Secret(format!("Basic {}", STANDARD.encode(pair)))
     }
 
-    /// The value of a `Bearer` header ([RFC 6750]).
+    /// Returns the value of a `Bearer` header ([RFC 6750]).
     ///
     /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
     pub(crate) fn bearer(token: &Secret) -> Secret {
@@ -132,30 +129,30 @@ impl Credential {
     }
 }
 
-/// Where a credential comes from, for messages.
+/// The origin of a credential, for messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum CredentialSource {
-    /// Nobody says.
+pub enum CredentialOrigin {
+    /// Unknown, or no credential.
     #[default]
     Unknown,
-    /// What is named here: a file, a variable, a flag.
+    /// A file, a variable or a flag of this name.
     Named(String),
-    /// There is none, and the one that was given is for this other registry.
-    Elsewhere(String),
+    /// No credential: the one of the user is for this other registry.
+    OtherRegistry(String),
 }
 
-/// As whom a registry was asked, when it refuses.
+/// The identity that a client used for a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asker {
-    /// The user, if there is a credential that names one.
+pub struct Identity {
+    /// The user, if the credential has one.
     pub user: Option<String>,
-    /// Whether there is a credential.
+    /// Set if there is a credential.
     pub has_credential: bool,
-    /// Whether the token server has taken it: who asks is known, and lacks
-    /// leave.
-    pub is_known: bool,
-    /// Where it comes from.
-    pub source: CredentialSource,
+    /// Set if the token server accepted the credential, so that a refusal is
+    /// about permissions.
+    pub is_authenticated: bool,
+    /// The origin of the credential.
+    pub origin: CredentialOrigin,
 }
 
 /// Standard base64 without padding, as lenient as Docker's client.
@@ -176,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_shown_without_secrets() {
+    fn secrets_are_removed_from_text() {
         let secrets = Secrets::default();
         secrets.add_credential(&Credential::Basic {
             user: "alice".to_owned(),

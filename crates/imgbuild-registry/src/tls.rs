@@ -1,4 +1,4 @@
-//! Which servers are trusted, and with what cryptography.
+//! The configuration of TLS: trusted authorities and cryptography.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use rustls_pki_types::pem::PemObject;
 mod validity;
 mod verifier;
 
-pub(crate) use verifier::Distrust;
 use verifier::Verifier;
 
-/// What the only TLS implementation that compiles no C asks of a processor.
+/// The processor features that graviola needs, the only TLS implementation that
+/// compiles no C.
 #[cfg(target_arch = "x86_64")]
 const NEEDS: &str = "AES, PCLMULQDQ, BMI1, BMI2, ADX and AVX2";
 #[cfg(target_arch = "aarch64")]
@@ -21,8 +21,8 @@ const NEEDS: &str = "NEON, AES, PMULL and SHA2";
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const NEEDS: &str = "x86-64 or AArch64";
 
-/// Returns what this processor lacks for TLS. The implementation itself
-/// would panic.
+/// Returns the needed processor features if one is missing. The implementation
+/// itself would panic.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn missing_instructions() -> Option<&'static str> {
     let has_all = std::arch::is_x86_feature_detected!("aes")
@@ -35,8 +35,8 @@ pub(crate) fn missing_instructions() -> Option<&'static str> {
     (!has_all).then_some(NEEDS)
 }
 
-/// Returns what this processor lacks for TLS. The implementation itself
-/// would panic.
+/// Returns the needed processor features if one is missing. The implementation
+/// itself would panic.
 #[cfg(target_arch = "aarch64")]
 pub(crate) fn missing_instructions() -> Option<&'static str> {
     let has_all = std::arch::is_aarch64_feature_detected!("neon")
@@ -46,34 +46,33 @@ pub(crate) fn missing_instructions() -> Option<&'static str> {
     (!has_all).then_some(NEEDS)
 }
 
-/// Returns what this processor lacks for TLS: there is no implementation.
+/// Returns the needed processor: there is no implementation for this one.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn missing_instructions() -> Option<&'static str> {
     Some(NEEDS)
 }
 
-/// Parses the certificates of a PEM text, each checked to be one that can be
-/// trusted.
+/// Parses the certificates of a PEM text, and checks that each can be trusted.
 ///
 /// # Errors
 ///
-/// A reason.
+/// If the text has no certificate, or an invalid one.
 pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let all = all.map_err(|error| format!("they are no PEM: {error}"))?;
+    let all = all.map_err(|error| format!("invalid PEM: {error}"))?;
     if all.is_empty() {
-        return Err("there is no `CERTIFICATE` in the PEM text".to_owned());
+        return Err("no `CERTIFICATE` in the PEM text".to_owned());
     }
     let mut store = RootCertStore::empty();
     for certificate in &all {
         let added = store.add(certificate.clone());
-        added.map_err(|error| format!("one is malformed: {error}"))?;
+        added.map_err(|error| format!("malformed certificate: {error}"))?;
     }
     Ok(all)
 }
 
-/// Trusts the embedded roots of Mozilla, and what the user adds. `None` where
-/// there is no implementation.
+/// Returns a configuration that trusts the embedded roots of Mozilla and the
+/// added certificates; `None` if there is no implementation.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) fn config(added: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
     if missing_instructions().is_some() {
@@ -95,7 +94,7 @@ pub(crate) fn config(added: &[CertificateDer<'static>]) -> Option<Arc<ClientConf
     Some(Arc::new(config))
 }
 
-/// Without an implementation no secure request is made.
+/// Returns `None`: there is no implementation.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn config(_: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
     None
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_certificate_is_refused() {
+    fn invalid_certificates_are_refused() {
         let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for pem in ["", "hello", not_der] {
             assert!(parse_certificates(pem.as_bytes()).is_err(), "{pem}");

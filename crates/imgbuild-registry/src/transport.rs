@@ -1,4 +1,4 @@
-//! One request over the network, and its answer.
+//! One HTTP request and its response.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -8,43 +8,42 @@ use std::thread;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use ureq::http::{HeaderMap, Method, Request as HttpRequest, Uri};
+use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
-use ureq::{Agent, SendBody};
+use ureq::{Agent, AsSendBody, SendBody};
 
-use crate::answer;
 use crate::connector::{
-    EarlyConnector, ProxyConnector, SLICE, Stop, StoppingResolver, TcpConnector, TlsConnector,
-    early,
+    EarlyConnector, InterruptibleResolver, Interruption, POLL_INTERVAL, ProxyConnector,
+    TcpConnector, TlsConnector, early,
 };
-use crate::error::{NetworkError, NetworkKind};
+use crate::error_response;
 use crate::monitor::Monitor;
+use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::Secret;
 use crate::tls;
 use crate::url::Origin;
-use crate::words::network_error;
 
 mod proxy;
 
 pub use proxy::ProxyOptions;
 use proxy::UsedProxy;
 
-/// The longest head of an answer.
+/// The maximum size of the head of a response.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// The least that a connection must carry per second, over the whole of a
-/// body: one that trickles ends sometime.
+/// The minimum rate of a body as a whole, so that a connection that trickles
+/// ends.
 const MIN_BYTES_PER_SECOND: u64 = 4 << 10;
 
-/// How long things may take.
+/// The timeouts of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// Finding and reaching a host, TLS included.
+    /// The time to resolve a host and connect to it, including TLS.
     pub connect: Duration,
-    /// Without a byte sent or received.
+    /// The time without a byte sent or received.
     pub idle: Duration,
-    /// For the answer to a blob or manifest that was sent: registries hash and
-    /// move it.
+    /// The time until the response to a blob or manifest: registries hash and
+    /// store it.
     pub commit: Duration,
 }
 
@@ -58,40 +57,48 @@ impl Default for Timeouts {
     }
 }
 
-/// Connections to servers, kept and used again.
+/// A pool of connections to servers.
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
-    stop: Stop,
+    interruption: Interruption,
     proxy: Option<UsedProxy>,
     timeouts: Timeouts,
     requests: AtomicU64,
     sent: AtomicU64,
-    /// Held as long as there is anything to end.
-    life: Arc<()>,
+    /// Ends the thread that watches for an interruption when it is dropped.
+    alive: Arc<()>,
 }
 
-/// What is sent.
-pub(crate) struct Request<'a> {
+/// What a client sent so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// The number of requests, including those to token servers and redirects.
+    pub requests: u64,
+    /// The number of bytes of their bodies.
+    pub sent: u64,
+}
+
+/// A request to one server.
+pub(crate) struct HttpRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Uri,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) authorization: Option<Secret>,
-    pub(crate) body: RequestBody<'a>,
-    /// Whether the answer may take as long as the registry's work on the body.
-    pub(crate) is_commit: bool,
-    /// The most bytes of the answer.
-    pub(crate) answer_bytes: u64,
+    pub(crate) body: Option<RequestBody<'a>>,
+    /// The maximum size of the body of the response, in bytes.
+    pub(crate) response_bytes: u64,
 }
 
-/// The bytes that go with a request.
-pub(crate) enum RequestBody<'a> {
-    None,
-    Bytes(&'a [u8]),
-    Reader(&'a mut dyn Read, u64),
+/// The body of a request, and a function that is called with the size of each
+/// part that was read; an error of it ends the request.
+pub(crate) struct RequestBody<'a> {
+    pub(crate) reader: Box<dyn Read + Send + 'a>,
+    pub(crate) size: u64,
+    pub(crate) on_read: &'a dyn Fn(u64) -> io::Result<()>,
 }
 
-/// What came back; the body is read from the connection.
+/// A response; its body is read from the connection.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -99,19 +106,19 @@ pub(crate) struct Response {
     body: ureq::Body,
 }
 
-/// Why there is no answer.
-pub(crate) enum Failure {
+/// A request without a response.
+pub(crate) enum RequestError {
     Network(NetworkError),
-    /// The body could not be read, so nothing whole was sent.
+    /// The body could not be read.
     Content(io::Error),
 }
 
 impl Transport {
-    /// Prepares connections; none is made yet.
+    /// Prepares connections, and connects to nothing yet.
     ///
     /// # Errors
     ///
-    /// When the address of the proxy is none.
+    /// If the URL of the proxy is invalid.
     pub(crate) fn new(
         tls: Option<Arc<ClientConfig>>,
         proxy: Option<&ProxyOptions>,
@@ -121,11 +128,10 @@ impl Transport {
         let proxy = proxy.map(UsedProxy::new).transpose()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Redirects are followed by the client, which knows what may be
-            // sent where.
+            // The client follows redirects, with its rules for credentials.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy.as_ref().map(UsedProxy::address))
+            .proxy(proxy.as_ref().map(UsedProxy::to_ureq))
             .user_agent(user_agent)
             .max_response_header_size(MAX_HEADER_BYTES)
             .timeout_resolve(Some(timeouts.connect))
@@ -133,185 +139,191 @@ impl Transport {
             .timeout_per_read(Some(timeouts.idle))
             .timeout_per_write(Some(timeouts.idle))
             .build();
-        let stop = Stop::default();
+        let interruption = Interruption::default();
         let connector =
             ().chain(ProxyConnector::default())
-                .chain(TcpConnector::new(stop.clone()))
+                .chain(TcpConnector::new(interruption.clone()))
                 .chain(TlsConnector::new(tls))
                 .chain(EarlyConnector::default());
-        let resolver = StoppingResolver::new(stop.clone());
+        let resolver = InterruptibleResolver::new(interruption.clone());
         Ok(Self {
             agent: Agent::with_parts(config, connector, resolver),
-            stop,
+            interruption,
             proxy,
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            life: Arc::new(()),
+            alive: Arc::new(()),
         })
     }
 
-    /// Cuts all connections when the run should stop, and makes no more: a
-    /// server that does not answer would otherwise be waited for.
-    pub(crate) fn end_with(&self, monitor: &Arc<dyn Monitor>) {
+    /// Closes all connections on an interruption, and opens no more: a wait for
+    /// a server that does not respond would go on otherwise.
+    pub(crate) fn close_on_interrupt(&self, monitor: &Arc<dyn Monitor>) {
         let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
-        let stop = self.stop.clone();
-        let life = Arc::downgrade(&self.life);
+        let interruption = self.interruption.clone();
+        let alive = Arc::downgrade(&self.alive);
         thread::spawn(move || {
-            while life.strong_count() > 0 {
+            while alive.strong_count() > 0 {
                 if monitor.is_interrupted() {
-                    stop.stop();
+                    interruption.set();
                     agent.shutdown();
                     return;
                 }
-                thread::sleep(SLICE);
+                thread::sleep(POLL_INTERVAL);
             }
         });
     }
 
-    /// Returns how many requests were made, and how many bytes of bodies were
-    /// sent.
-    pub(crate) fn traffic(&self) -> (u64, u64) {
-        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        (read(&self.requests), read(&self.sent))
+    /// Returns what was sent so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        }
     }
 
-    /// Refuses what the TLS implementation would panic of: also a registry
-    /// without TLS may lead to a server with it.
-    fn check_processor(&self, url: &Uri) -> Result<(), Failure> {
+    /// Refuses https where the TLS implementation would panic. A registry
+    /// without TLS may still redirect to a server with TLS.
+    fn check_processor(&self, url: &Uri) -> Result<(), NetworkError> {
         let has_secure_proxy = self.proxy.as_ref().is_some_and(UsedProxy::is_secure);
         let is_secure = has_secure_proxy || Origin::of(url).is_secure();
-        let Some(needs) = tls::missing_instructions().filter(|_| is_secure) else {
-            return Ok(());
-        };
-        let text =
-            format!("https is needed, and this processor lacks the instructions for it ({needs})");
-        let kind = NetworkKind::Processor;
-        Err(Failure::Network(NetworkError::new(kind, text)))
+        match tls::missing_instructions() {
+            Some(needs) if is_secure => Err(NetworkError::new(
+                NetworkKind::Processor,
+                format!("this processor lacks instructions for https ({needs})"),
+            )),
+            _ => Ok(()),
+        }
     }
 
-    /// Sends one request. Redirects and refusals are answers, too.
-    pub(crate) fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
+    /// Sends a request. Redirects and refusals are responses, too.
+    pub(crate) fn send(&self, request: HttpRequest<'_>) -> Result<Response, RequestError> {
         self.check_processor(&request.url)?;
         if let Some(proxy) = &self.proxy {
-            proxy.check(&request.url).map_err(Failure::Network)?;
+            proxy.check(&request.url)?;
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut http = HttpRequest::builder()
-            .method(request.method)
-            .uri(&request.url);
+
+        let is_commit = request.method == Method::PUT || request.method == Method::PATCH;
+        let mut http = Request::builder().method(request.method).uri(&request.url);
         for (name, value) in &request.headers {
             http = http.header(*name, value);
         }
         if let Some(authorization) = &request.authorization {
             http = http.header("authorization", authorization.reveal());
         }
-        let patience = Patience {
-            read: match request.is_commit {
-                true => self.timeouts.commit,
-                false => self.timeouts.idle,
+        let timeouts = RequestTimeouts {
+            read: if is_commit {
+                self.timeouts.commit
+            } else {
+                self.timeouts.idle
             },
-            answer: body_time(self.timeouts.idle, request.answer_bytes),
+            response: body_timeout(self.timeouts.idle, request.response_bytes),
         };
-        match request.body {
-            RequestBody::None => self.run(http.body(()).map_err(failure)?, patience, 0),
-            RequestBody::Bytes(bytes) => {
-                let size = bytes.len() as u64;
-                let sent = self.run(http.body(bytes).map_err(failure)?, patience, size);
-                self.sent.fetch_add(size, Ordering::Relaxed);
-                sent
-            }
-            RequestBody::Reader(reader, size) => {
-                let problem = Cell::new(None);
-                let mut watched = Watched {
-                    reader,
-                    problem: &problem,
-                    sent: &self.sent,
+
+        let problem = Cell::new(None);
+        let response = match request.body {
+            None => self.run(http.body(()), timeouts, 0),
+            Some(body) => {
+                let size = body.size;
+                let mut reader = BodyReader {
+                    body,
                     rest: size,
+                    sent: &self.sent,
+                    problem: &problem,
                 };
                 let http = http.header("content-length", size);
-                let body = SendBody::from_reader(&mut watched);
-                let sent = self.run(http.body(body).map_err(failure)?, patience, size);
-                match problem.take() {
-                    Some(error) => Err(Failure::Content(error)),
-                    None => sent,
-                }
+                self.run(
+                    http.body(SendBody::from_reader(&mut reader)),
+                    timeouts,
+                    size,
+                )
             }
+        };
+        match problem.take() {
+            Some(error) => Err(RequestError::Content(error)),
+            None => Ok(Response::new(response?, request.url)),
         }
-        .map(|response| Response::new(response, request.url))
     }
 
-    fn run(
+    fn run<B: AsSendBody>(
         &self,
-        request: HttpRequest<impl ureq::AsSendBody>,
-        patience: Patience,
+        request: ureq::http::Result<Request<B>>,
+        timeouts: RequestTimeouts,
         size: u64,
-    ) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+    ) -> Result<ureq::http::Response<ureq::Body>, RequestError> {
         let request = self
             .agent
-            .configure_request(request)
-            .timeout_per_read(Some(patience.read))
-            .timeout_recv_body(Some(patience.answer))
-            .timeout_send_body(Some(body_time(self.timeouts.idle, size)))
-            .timeout_recv_response(Some(patience.read))
+            .configure_request(request.map_err(ureq::Error::from)?)
+            .timeout_per_read(Some(timeouts.read))
+            .timeout_recv_response(Some(timeouts.read))
+            .timeout_recv_body(Some(timeouts.response))
+            .timeout_send_body(Some(body_timeout(self.timeouts.idle, size)))
             .build();
         early::begin();
-        let answered = self.agent.run(request).map_err(failure);
-        // Success cannot be of a body of which a part was not sent.
-        let answered = answered.and_then(|answer| match answer.status().as_u16() {
-            ..300 if early::has_ended() => Err(failure(cut())),
-            _ => Ok(answer),
-        });
-        answered.map_err(|failure| match (failure, &self.proxy) {
-            (Failure::Network(error), Some(proxy)) => Failure::Network(proxy.name(error)),
-            (failure, _) => failure,
+        let response = self.agent.run(request);
+        let response = response.map_err(|error| self.failed(error))?;
+        // A server cannot accept a body that was not sent as a whole.
+        if response.status().as_u16() < 300 && early::has_ended() {
+            return Err(self.failed(io::Error::from(io::ErrorKind::ConnectionAborted)));
+        }
+        Ok(response)
+    }
+
+    fn failed(&self, error: impl Into<NetworkError>) -> RequestError {
+        let error = error.into();
+        RequestError::Network(match &self.proxy {
+            Some(proxy) => proxy.name(error),
+            None => error,
         })
     }
 }
 
-fn failure(error: impl Into<ureq::Error>) -> Failure {
-    Failure::Network(network_error(error.into()))
+impl<E: Into<NetworkError>> From<E> for RequestError {
+    fn from(error: E) -> Self {
+        Self::Network(error.into())
+    }
 }
 
-fn cut() -> ureq::Error {
-    io::Error::from(io::ErrorKind::ConnectionAborted).into()
-}
-
-/// How long an answer may take.
+/// The timeouts of one request.
 #[derive(Clone, Copy)]
-struct Patience {
-    /// Until its head, and between two parts of it.
+struct RequestTimeouts {
+    /// The time until the head of the response, and between two parts of it.
     read: Duration,
-    /// All of its body.
-    answer: Duration,
+    /// The time for the body of the response.
+    response: Duration,
 }
 
-/// How long a body of this size may take.
-fn body_time(idle: Duration, size: u64) -> Duration {
+/// Returns the timeout for a body of this size.
+fn body_timeout(idle: Duration, size: u64) -> Duration {
     idle * 2 + Duration::from_secs(size / MIN_BYTES_PER_SECOND)
 }
 
-/// A body that counts, never gives more than it should, and remembers why it
-/// could not be read.
-struct Watched<'a> {
-    reader: &'a mut dyn Read,
-    problem: &'a Cell<Option<io::Error>>,
-    sent: &'a AtomicU64,
+/// Reads a body, never more than its size, and remembers why it failed.
+struct BodyReader<'a> {
+    body: RequestBody<'a>,
+    /// The number of bytes that are left.
     rest: u64,
+    /// The counter of all bytes that the transport sent.
+    sent: &'a AtomicU64,
+    problem: &'a Cell<Option<io::Error>>,
 }
 
-impl Read for Watched<'_> {
+impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let limit = usize::try_from(self.rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
         if limit == 0 {
             return Ok(0);
         }
         if early::has_ended() {
-            // Nobody sends it, and the answer is read only after the last.
+            // These bytes are not sent: the response is read after the last one.
             self.rest -= limit as u64;
             return Ok(limit);
         }
-        let error = match self.reader.read(&mut buffer[..limit]) {
+        let read = self.body.reader.read(&mut buffer[..limit]);
+        let read = read.and_then(|count| (self.body.on_read)(count as u64).map(|()| count));
+        let error = match read {
             Ok(0) => io::ErrorKind::UnexpectedEof.into(),
             Ok(count) => {
                 self.rest -= count as u64;
@@ -337,26 +349,26 @@ impl Response {
         }
     }
 
-    /// Returns a header that is text.
+    /// Returns a header if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns the number in a header.
+    /// Returns a header if it is a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.header(name)?.trim().parse().ok()
     }
 
-    /// Returns how long to wait, if the server says so.
+    /// Returns the wait that the server asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        answer::retry_after(self.header("retry-after")?, self.header("date"))
+        error_response::retry_after(self.header("retry-after")?, self.header("date"))
     }
 
     pub(crate) fn origin(&self) -> Origin {
         Origin::of(&self.url)
     }
 
-    /// Returns the body, as it comes.
+    /// Returns a reader of the body.
     pub(crate) fn into_reader(self) -> Box<dyn Read + Send> {
         Box::new(self.body.into_reader())
     }
@@ -369,7 +381,7 @@ mod tests {
     #[test]
     fn a_body_gets_time_for_its_size() {
         let idle = Duration::from_secs(60);
-        assert_eq!(body_time(idle, 0).as_secs(), 120);
-        assert_eq!(body_time(idle, 1 << 20).as_secs(), 120 + 256);
+        assert_eq!(body_timeout(idle, 0).as_secs(), 120);
+        assert_eq!(body_timeout(idle, 1 << 20).as_secs(), 120 + 256);
     }
 }

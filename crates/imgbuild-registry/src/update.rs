@@ -32,7 +32,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::source::is_index;
 
-use crate::error::{Error, Problem, Result, Step};
+use crate::error::{Error, ProtocolError, Result, Step};
 use crate::monitor::{Event, Monitor, check};
 use crate::pull;
 use crate::push::lacks_blobs;
@@ -142,7 +142,7 @@ pub fn update_index(
     }
     let step = Step::WriteManifest(tag.to_owned());
     let name = Some(repository.name());
-    let problem = Problem::Contended(ROUNDS);
+    let problem = ProtocolError::Contended(ROUNDS);
     Err(repository.client().problem(&step, name, problem))
 }
 
@@ -255,7 +255,7 @@ impl Update<'_> {
 
     fn malformed(&self, error: &PlatformIndexError) -> Error {
         let step = Step::ReadManifest(self.tag.to_owned());
-        let problem = Problem::Malformed(error.to_string());
+        let problem = ProtocolError::Malformed(error.to_string());
         let name = Some(self.repository.name());
         self.repository.client().problem(&step, name, problem)
     }
@@ -378,7 +378,10 @@ impl Update<'_> {
             return Ok(());
         }
         let step = Step::WriteManifest(self.tag.to_owned());
-        let problem = Problem::Late(taken.as_secs(), PATIENCE.as_secs());
+        let problem = ProtocolError::Late {
+            taken: taken.as_secs(),
+            limit: PATIENCE.as_secs(),
+        };
         let name = Some(self.repository.name());
         Err(self.repository.client().problem(&step, name, problem))
     }

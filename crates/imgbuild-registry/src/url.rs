@@ -31,7 +31,7 @@ impl Origin {
 
     /// Whether this server may name that one: nothing leads from https to http,
     /// and http leaves this machine only where `plain_http` allows it.
-    pub(crate) fn may_lead_to(&self, to: &Self, plain_http: bool) -> bool {
+    pub(crate) fn may_redirect_to(&self, to: &Self, plain_http: bool) -> bool {
         let may_be_plain = plain_http || host::is_loopback(&to.host);
         to.is_secure() || !self.is_secure() && may_be_plain
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use fs_err as fs;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::credentials::{AuthFile, Found};
-use imgbuild_registry::secret::{Credential, CredentialSource, Secret};
+use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
 
 use super::helper::Helpers;
 use super::{Access, environment};
@@ -28,7 +28,7 @@ const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// A credential, and where it comes from.
-pub(super) type Known = (Credential, CredentialSource);
+pub(super) type Known = (Credential, CredentialOrigin);
 
 /// Returns the credential of the command line, or of our own variables.
 pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Known>> {
@@ -47,7 +47,7 @@ pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Known>> {
                 false => format!("`{PASSWORD}`"),
             };
             let credential = Credential::Basic { user, password };
-            Ok(Some((credential, CredentialSource::Named(from))))
+            Ok(Some((credential, CredentialOrigin::Named(from))))
         }
         (None, None) => Ok(None),
         (Some(user), None) => {
@@ -201,5 +201,5 @@ fn resolve(
         }
         Found::Malformed { .. } => return Ok(None),
     };
-    Ok(credential.map(|credential| (credential, CredentialSource::Named(from))))
+    Ok(credential.map(|credential| (credential, CredentialOrigin::Named(from))))
 }

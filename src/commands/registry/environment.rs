@@ -24,9 +24,9 @@ pub(super) fn proxies() -> Proxies {
         .filter(|one| !one.is_empty());
     let exceptions: Vec<String> = exceptions.flat_map(exception).collect();
     let proxy = |names: &[&str]| {
-        let (variable, address) = named(names)?;
+        let (variable, url) = named(names)?;
         Some(ProxyOptions {
-            address: Secret::new(address),
+            url: Secret::new(url),
             exceptions: exceptions.clone(),
             variable: variable.to_owned(),
         })

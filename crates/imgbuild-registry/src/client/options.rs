@@ -1,38 +1,38 @@
-//! How a registry is reached.
+//! The options of a client.
 
 use crate::retry::RetryPolicy;
-use crate::secret::{Credential, CredentialSource, Secrets};
+use crate::secret::{Credential, CredentialOrigin, Secrets};
 use crate::transport::{ProxyOptions, Timeouts};
 
-/// The size of chunks, where a blob cannot be sent in one request.
+/// The default chunk size, in bytes.
 const DEFAULT_CHUNK_BYTES: u64 = 32 << 20;
 
-/// How a registry is reached.
+/// The options of a [`Client`](super::Client).
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Who asks; without it, everybody.
+    /// The credential; anonymous without one.
     pub credential: Option<Credential>,
-    /// Where the credential comes from.
-    pub source: CredentialSource,
-    /// Takes all secrets that become known, so that none is shown.
+    /// The origin of the credential.
+    pub origin: CredentialOrigin,
+    /// The set that all secrets are added to, so that none is shown.
     pub secrets: Secrets,
-    /// Whether http will do on hosts other than this one.
+    /// Set if http is allowed on other hosts than this one.
     pub plain_http: bool,
-    /// Certificates in PEM that are trusted beside Mozilla's roots.
+    /// Certificates in PEM to trust in addition to Mozilla's roots.
     pub certificates: Option<Vec<u8>>,
-    /// The proxy for https, and that for http.
+    /// The proxy for https.
     pub https_proxy: Option<ProxyOptions>,
-    /// See `https_proxy`.
+    /// The proxy for http.
     pub http_proxy: Option<ProxyOptions>,
-    /// How long things may take.
+    /// The timeouts of requests.
     pub timeouts: Timeouts,
-    /// How often they are tried.
+    /// The policy for retries.
     pub retry: RetryPolicy,
-    /// What the registry is told of the program.
+    /// The `User-Agent` of requests.
     pub user_agent: String,
-    /// The size of the first chunk, where a blob cannot be sent in one
-    /// request; later ones are made smaller if need be, and larger if the
-    /// registry asks for it.
+    /// The size of the first chunk of a blob that cannot be sent in one request,
+    /// in bytes. Later chunks may be smaller, or larger if the registry asks for
+    /// it.
     pub chunk_bytes: u64,
 }
 
@@ -40,7 +40,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             credential: None,
-            source: CredentialSource::Unknown,
+            origin: CredentialOrigin::Unknown,
             secrets: Secrets::default(),
             plain_http: false,
             certificates: None,

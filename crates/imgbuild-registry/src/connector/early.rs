@@ -1,10 +1,10 @@
-//! Answers that come before all was sent.
+//! Responses that arrive before the request was sent.
 //!
-//! A server that refuses a blob may say so at once, read no more and close.
-//! Whoever goes on sending sees a connection that was cut, and never learns
-//! why. So sending ends with the first refusal that has come, or when the
-//! connection is broken, and then the answer is read. Nothing pretends that all
-//! was sent: no byte follows, and the connection is not used again.
+//! A server that refuses a blob may respond at once, read no more and close the
+//! connection. A client that goes on sending gets a connection error and never
+//! reads the reason. So sending ends with the first refusal that arrives, or when
+//! the connection breaks, and then the response is read. The connection is not
+//! used again.
 
 use std::cell::Cell;
 use std::io;
@@ -12,22 +12,22 @@ use std::io;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 thread_local! {
-    /// Whether sending has ended early. A request is made by one thread, but
-    /// who gives its body does not know the connection.
+    /// Set if sending ended early. One thread makes a request, but the reader of
+    /// its body has no access to the connection.
     static HAS_ENDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that a request begins.
+/// Resets the state at the start of a request.
 pub(crate) fn begin() {
     HAS_ENDED.set(false);
 }
 
-/// Whether nothing more of the body of this request is sent.
+/// Returns whether sending the body of this request ended early.
 pub(crate) fn has_ended() -> bool {
     HAS_ENDED.get()
 }
 
-/// Stops sending when the answer is there.
+/// Opens connections that stop sending when the response arrives.
 #[derive(Debug, Default)]
 pub(crate) struct EarlyConnector(());
 
@@ -47,13 +47,13 @@ impl<In: Transport> Connector<In> for EarlyConnector {
     }
 }
 
-/// A connection that is written to until there is an answer.
+/// A connection that stops sending when the response arrives.
 #[derive(Debug)]
 pub(crate) struct EarlyTransport<In: Transport> {
     inner: In,
-    /// Whether nothing is sent any more.
+    /// Set if sending ended early.
     has_ended: bool,
-    /// Why, told if there is no answer.
+    /// The error that ended it, reported if there is no response.
     problem: Option<ureq::Error>,
 }
 
@@ -99,7 +99,7 @@ impl<In: Transport> Transport for EarlyTransport<In> {
     }
 }
 
-/// Whether the other side takes nothing more.
+/// Returns whether an error means that the peer reads no more.
 fn is_broken(error: &ureq::Error) -> bool {
     let ureq::Error::Io(error) = error else {
         return false;
@@ -114,8 +114,8 @@ fn is_broken(error: &ureq::Error) -> bool {
     )
 }
 
-/// Returns the status of an answer that is none of success, as far as it has
-/// come. What only says that it goes on (`100 Continue`) is none.
+/// Returns the status of a response to a failed request, from its first bytes.
+/// Skips responses of the kind of `100 Continue`.
 pub(super) fn refusal(mut input: &[u8]) -> Option<u16> {
     loop {
         let rest = input.strip_prefix(b"HTTP/1.")?.get(1..)?;

@@ -1,5 +1,5 @@
-//! Connections over TCP. Those of [`ureq`] notice neither that the run should
-//! stop while they are made, nor an answer that comes before all was sent.
+//! TCP connections. Those of [`ureq`] notice neither an interruption while they
+//! connect, nor a response that arrives before the request was sent.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -14,21 +14,21 @@ use ureq::unversioned::transport::{
 };
 
 use super::early::refusal;
-use super::stop::{SLICE, Stop, timed_out};
+use super::interruption::{Interruption, POLL_INTERVAL, timed_out};
 
-/// Makes connections, until the run should stop.
+/// Opens TCP connections, until an interruption.
 #[derive(Debug)]
 pub(crate) struct TcpConnector {
-    stop: Stop,
+    interruption: Interruption,
 }
 
 impl TcpConnector {
-    pub(crate) fn new(stop: Stop) -> Self {
-        Self { stop }
+    pub(crate) fn new(interruption: Interruption) -> Self {
+        Self { interruption }
     }
 
-    /// Tries one address after the other; each gets half of the time that is
-    /// left, and the last all of it.
+    /// Tries one address after the other. Each has half of the remaining time,
+    /// and the last has all of it.
     fn reach(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, ureq::Error> {
         let mut left = *details.timeout.after;
         let mut failure = None;
@@ -38,7 +38,7 @@ impl TcpConnector {
             left -= time;
             let most = time.max(Duration::from_millis(1));
             let connect = move || TcpStream::connect_timeout(&address, most);
-            let connected = self.stop.wait_for(&mut time, connect);
+            let connected = self.interruption.wait_for(&mut time, connect);
             left += time;
             match connected.and_then(|connected| connected) {
                 Ok(stream) => return Ok(stream),
@@ -51,7 +51,7 @@ impl TcpConnector {
     }
 }
 
-/// Whether another address of the same host may do.
+/// Returns whether another address of the same host may work.
 fn is_of_address(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -93,15 +93,15 @@ impl<In: Transport> Connector<In> for TcpConnector {
     }
 }
 
-/// A connection over TCP.
+/// A TCP connection.
 pub(crate) struct TcpTransport {
     stream: Arc<TcpStream>,
     buffers: LazyBuffers,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-    /// Whether something was sent since an answer was waited for.
+    /// Set if something was sent since the last wait for a response.
     is_sending: bool,
-    /// Whether something came that was not waited for.
+    /// Set if input arrived before a wait for it.
     has_early: bool,
 }
 
@@ -114,8 +114,8 @@ impl fmt::Debug for TcpTransport {
 }
 
 impl TcpTransport {
-    /// Takes what has come, without waiting.
-    fn look(&mut self) -> io::Result<()> {
+    /// Reads available input without blocking.
+    fn read_available(&mut self) -> io::Result<()> {
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
             return Ok(());
@@ -124,19 +124,19 @@ impl TcpTransport {
         let read = (&*self.stream).read(room);
         self.stream.set_nonblocking(false)?;
         match read {
-            // Who ends it will answer no more.
+            // A server that closes the connection will not respond.
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 self.buffers.input_appended(count);
                 self.has_early = true;
                 Ok(())
             }
-            Err(error) if is_nothing(&error) => Ok(()),
+            Err(error) if is_pending(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Writes some of the output; nothing if there is no room for a while.
+    /// Writes a part of the output; returns 0 after a timeout.
     fn write(&mut self, from: usize, to: usize, time: Duration) -> io::Result<usize> {
         if self.write_timeout != Some(time) {
             self.stream.set_write_timeout(Some(time))?;
@@ -145,14 +145,14 @@ impl TcpTransport {
         let output = &self.buffers.output()[from..to];
         match (&*self.stream).write(output) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if is_nothing(&error) => Ok(0),
+            Err(error) if is_pending(&error) => Ok(0),
             written => written,
         }
     }
 }
 
-/// Whether nothing could be done, and nothing is wrong.
-fn is_nothing(error: &io::Error) -> bool {
+/// Returns whether an error means that nothing could be read or written yet.
+fn is_pending(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
@@ -167,24 +167,24 @@ impl Transport for TcpTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = timeout.for_write();
         if mem::replace(&mut self.is_sending, true) {
-            self.look()?;
+            self.read_available()?;
         }
         let mut sent = 0;
         let mut left = *timeout.after;
         while sent < amount {
-            let slice = SLICE.min(left);
-            if slice.is_zero() {
+            let time = POLL_INTERVAL.min(left);
+            if time.is_zero() {
                 return Err(ureq::Error::Timeout(timeout.reason));
             }
-            let count = self.write(sent, amount, slice)?;
+            let count = self.write(sent, amount, time)?;
             sent += count;
             if count > 0 {
                 left = *timeout.after;
                 continue;
             }
-            left -= slice;
-            self.look()?;
-            // It has answered, and reads no more.
+            left -= time;
+            self.read_available()?;
+            // The server responded, and reads no more.
             if refusal(self.buffers.input()).is_some() {
                 return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
             }
@@ -216,8 +216,8 @@ impl Transport for TcpTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        // What was not asked for makes it as useless as an end.
+        // Unexpected input makes a connection as unusable as its end.
         let before = self.buffers.input().len();
-        self.look().is_ok() && self.buffers.input().len() == before
+        self.read_available().is_ok() && self.buffers.input().len() == before
     }
 }

@@ -7,11 +7,10 @@ use imgbuild_oci::parcel::{BlobContent, BlobOrigin};
 use ureq::http::Method;
 
 use super::Repository;
-use crate::error::{Error, Problem, Result, Step};
+use crate::error::{Error, ProtocolError, Result, Step};
 use crate::monitor::{Event, check};
 use crate::retry::Attempts;
 use crate::transport::Response;
-use crate::words::read_error;
 
 /// The bytes that are received at a time.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -91,11 +90,11 @@ impl Repository {
             .read_to_end(&mut bytes);
         let reason = match read {
             Ok(_) => return Ok(Some((bytes, size))),
-            Err(error) => Box::new(read_error(error)),
+            Err(error) => Box::new(error.into()),
         };
-        let place = self.client.place(Some(&self.name));
+        let endpoint = self.client.endpoint(Some(&self.name));
         Err(Error::Network {
-            place,
+            endpoint,
             step,
             reason,
         })
@@ -115,7 +114,7 @@ impl Repository {
                 count => sink
                     .write_all(&buffer[..count])
                     .map_err(|source| Error::Sink {
-                        place: self.client.place(Some(&self.name)),
+                        endpoint: self.client.endpoint(Some(&self.name)),
                         source,
                     })?,
             }
@@ -162,7 +161,7 @@ impl Repository {
 /// Whether an answer says that the method is unknown there.
 fn has_no_head(error: &Error) -> bool {
     error
-        .answer()
+        .response()
         .is_some_and(|answer| matches!(answer.status(), 400 | 405 | 501))
 }
 
@@ -197,7 +196,7 @@ fn is_wrong(error: &Error) -> bool {
     let Error::Protocol { problem, .. } = error else {
         return false;
     };
-    matches!(**problem, Problem::Digest { .. })
+    matches!(**problem, ProtocolError::Digest { .. })
 }
 
 impl BlobReader {
@@ -241,9 +240,9 @@ impl BlobReader {
             }
         };
         let count = read.map_err(|error| Error::Network {
-            place: self.repository.client.place(Some(&self.repository.name)),
+            endpoint: self.repository.client.endpoint(Some(&self.repository.name)),
             step: Step::ReadBlob(self.digest),
-            reason: Box::new(read_error(error)),
+            reason: Box::new(error.into()),
         })?;
         self.take(&buffer[..count])?;
         Ok(count)
@@ -255,7 +254,7 @@ impl BlobReader {
         let (expected, found) = (self.size, self.position + count);
         let is_end = bytes.is_empty();
         if found > expected || (is_end && found < expected) {
-            return Err(self.problem(Problem::Size { expected, found }));
+            return Err(self.problem(ProtocolError::Size { expected, found }));
         }
         self.position = found;
         if let Some(hasher) = &mut self.hasher {
@@ -285,10 +284,10 @@ impl BlobReader {
             return Ok(());
         }
         let expected = self.digest;
-        Err(self.problem(Problem::Digest { expected, found }))
+        Err(self.problem(ProtocolError::Digest { expected, found }))
     }
 
-    fn problem(&self, problem: Problem) -> Error {
+    fn problem(&self, problem: ProtocolError) -> Error {
         self.repository
             .problem(&Step::ReadBlob(self.digest), problem)
     }
@@ -299,7 +298,7 @@ impl BlobReader {
         let mut call = self.repository.call(step, Method::GET, url, &[200, 206]);
         // The loop around this one counts.
         call.retries = false;
-        call.answer_bytes = self.size;
+        call.response_bytes = self.size;
         if self.position > 0 {
             call.headers = vec![("range", format!("bytes={}-", self.position))];
         }
@@ -320,7 +319,7 @@ impl BlobReader {
         let expected = self.size;
         match whole {
             Some(found) if found != expected => {
-                Err(self.problem(Problem::Size { expected, found }))
+                Err(self.problem(ProtocolError::Size { expected, found }))
             }
             _ => Ok(()),
         }
@@ -334,11 +333,11 @@ impl BlobReader {
         let (expected, found) = (skipped, copied.as_ref().copied().unwrap_or_default());
         match copied {
             Ok(count) if count == skipped => Ok(body),
-            Ok(_) => Err(self.problem(Problem::Size { expected, found })),
+            Ok(_) => Err(self.problem(ProtocolError::Size { expected, found })),
             Err(error) => Err(Error::Network {
-                place: self.repository.client.place(Some(&self.repository.name)),
+                endpoint: self.repository.client.endpoint(Some(&self.repository.name)),
                 step: Step::ReadBlob(self.digest),
-                reason: Box::new(read_error(error)),
+                reason: Box::new(error.into()),
             }),
         }
     }

@@ -8,11 +8,10 @@ use serde::Deserialize;
 use ureq::http::Method;
 
 use super::Repository;
-use crate::answer::bounded;
 use crate::client::{Call, CallBody};
-use crate::error::{Error, Problem, Result, Step};
+use crate::error::{Error, ProtocolError, Result, Step};
+use crate::error_response::bounded;
 use crate::transport::Response;
-use crate::words::read_error;
 
 /// What is asked for, the image specification's names first.
 const MEDIA_TYPES: [&str; 4] = [
@@ -89,7 +88,7 @@ impl Repository {
         let asked: Option<Digest> = reference.parse().ok();
         let said = said.and_then(|text| text.parse().ok());
         if let Some(expected) = asked.or(said).filter(|expected| *expected != digest) {
-            let problem = Problem::Digest {
+            let problem = ProtocolError::Digest {
                 expected,
                 found: digest,
             };
@@ -106,7 +105,7 @@ impl Repository {
 
     /// Reads a document that has a limit.
     fn document(&self, step: &Step, response: Response) -> Result<Vec<u8>> {
-        let too_long = || self.problem(step, Problem::TooLong(MAX_DOCUMENT_BYTES));
+        let too_long = || self.problem(step, ProtocolError::TooLong(MAX_DOCUMENT_BYTES));
         let announced = response.number("content-length");
         if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
             return Err(too_long());
@@ -115,9 +114,9 @@ impl Repository {
         let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
         body.read_to_end(&mut bytes)
             .map_err(|error| Error::Network {
-                place: self.client.place(Some(&self.name)),
+                endpoint: self.client.endpoint(Some(&self.name)),
                 step: step.clone(),
-                reason: Box::new(read_error(error)),
+                reason: Box::new(error.into()),
             })?;
         match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             true => Err(too_long()),
@@ -132,7 +131,7 @@ impl Repository {
     /// When it cannot be read, or is not what its digest says.
     pub fn document_blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
         if size > MAX_DOCUMENT_BYTES {
-            let problem = Problem::TooLong(MAX_DOCUMENT_BYTES);
+            let problem = ProtocolError::TooLong(MAX_DOCUMENT_BYTES);
             return Err(self.problem(&Step::ReadBlob(*digest), problem));
         }
         self.read_blob_whole(digest, size, || Ok(Vec::new()))
@@ -222,7 +221,12 @@ impl Repository {
             .url(&self.name, &format!("manifests/{reference}"));
         let mut call = self.call(step, Method::PUT, url, &[200, 201, 202, 204]);
         call.headers = vec![("content-type", manifest.media_type.clone())];
-        call.body = CallBody::Bytes(&manifest.bytes);
+        call.body = Some(CallBody {
+            content: &manifest.bytes,
+            offset: 0,
+            size: manifest.bytes.len() as u64,
+            on_sent: &|_| {},
+        });
         call
     }
 
@@ -230,24 +234,24 @@ impl Repository {
         let expected = manifest.digest;
         match found == expected.to_string() {
             true => Ok(()),
-            false => Err(self.problem(step, Problem::OtherDigest { expected, found })),
+            false => Err(self.problem(step, ProtocolError::OtherDigest { expected, found })),
         }
     }
 }
 
 fn is_forbidden(error: &Error) -> bool {
-    let answer = error.answer();
+    let answer = error.response();
     answer.is_some_and(|answer| answer.status() == 403 && answer.is_of_registry())
 }
 
 fn has_no_head(error: &Error) -> bool {
     error
-        .answer()
+        .response()
         .is_some_and(|answer| matches!(answer.status(), 400 | 405 | 501))
 }
 
 /// Returns what a document is: what it says itself, else what the header says.
-fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<String, Problem> {
+fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<String, ProtocolError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Start {
@@ -259,14 +263,16 @@ fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<Stri
     let start: Start = serde_json::from_slice(bytes).map_err(|error| {
         let is_json = header.is_some_and(|name| MEDIA_TYPES.contains(&name));
         match is_json {
-            true => Problem::Malformed(bounded(&error.to_string())),
-            false => Problem::MediaType(header.unwrap_or("something without a type").to_owned()),
+            true => ProtocolError::Malformed(bounded(&error.to_string())),
+            false => {
+                ProtocolError::MediaType(header.unwrap_or("something without a type").to_owned())
+            }
         }
     })?;
     let named = start.media_type.as_deref().or(header).unwrap_or_default();
     match MEDIA_TYPES.contains(&named) {
         true => Ok(named.to_owned()),
-        false => Err(Problem::MediaType(bounded(named))),
+        false => Err(ProtocolError::MediaType(bounded(named))),
     }
 }
 

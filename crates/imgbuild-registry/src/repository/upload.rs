@@ -11,9 +11,9 @@ use imgbuild_oci::parcel::BlobContent;
 use ureq::http::{Method, Uri};
 
 use super::Repository;
-use crate::answer::bounded;
 use crate::client::{Call, CallBody, UploadStrategy};
-use crate::error::{Error, Problem, Result, Step};
+use crate::error::{Error, ProtocolError, Result, Step};
+use crate::error_response::bounded;
 use crate::monitor::{BlobOutcome, Event, check};
 use crate::retry::Attempts;
 use crate::transport::Response;
@@ -133,7 +133,8 @@ impl Repository {
 
     fn start_upload(&self, blob: OutgoingBlob<'_>) -> Result<UploadSession> {
         let session = self.post_upload(blob, None)?;
-        session.ok_or_else(|| self.problem(&Step::StartUpload(blob.digest), Problem::NoLocation))
+        session
+            .ok_or_else(|| self.problem(&Step::StartUpload(blob.digest), ProtocolError::NoLocation))
     }
 
     /// Opens an upload session; returns `None` if the blob was mounted instead.
@@ -161,12 +162,10 @@ impl Repository {
             self.check_digest(&step, blob.digest, &response)?;
             return Ok(None);
         }
-        let location = response.header("location");
-        let location = self
-            .client
-            .follow(&call, &response.url, location, Problem::NoLocation)?;
         Ok(Some(UploadSession {
-            location,
+            location: self
+                .client
+                .follow(&call, &response, ProtocolError::NoLocation)?,
             offset: 0,
             min_chunk: response.number("oci-chunk-min-length").unwrap_or_default(),
         }))
@@ -183,7 +182,7 @@ impl Repository {
         if found == expected.to_string() || !found.starts_with("sha256:") {
             return Ok(());
         }
-        Err(self.problem(step, Problem::OtherDigest { expected, found }))
+        Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
     }
 }
 
@@ -224,7 +223,7 @@ impl Upload<'_> {
                 }
             }
         }
-        let problem = Problem::Offset {
+        let problem = ProtocolError::Offset {
             sent: self.blob.size,
             found: self.session.offset,
         };
@@ -240,7 +239,7 @@ impl Upload<'_> {
         allows_whole && self.session.offset == 0
     }
 
-    fn problem(&self, problem: Problem) -> Error {
+    fn problem(&self, problem: ProtocolError) -> Error {
         let step = Step::Upload(self.blob.digest);
         self.repository.problem(&step, problem)
     }
@@ -249,7 +248,7 @@ impl Upload<'_> {
     fn put(&self, is_whole: bool) -> Result<Progress> {
         let (repository, digest) = (self.repository, self.blob.digest);
         let url = url::with_parameter(&self.session.location, "digest", &digest.to_string());
-        let url = url.ok_or_else(|| self.problem(Problem::NoLocation))?;
+        let url = url.ok_or_else(|| self.problem(ProtocolError::NoLocation))?;
         let step = if is_whole {
             Step::Upload(digest)
         } else {
@@ -257,10 +256,15 @@ impl Upload<'_> {
         };
         let mut call = repository.call(step.clone(), Method::PUT, url, &[200, 201, 204]);
         call.retries = false;
-        let tell = |bytes| self.count_sent(bytes);
+        let on_sent = |bytes| self.count_sent(bytes);
         if is_whole {
             call.headers = vec![("content-type", "application/octet-stream".to_owned())];
-            call.body = CallBody::Content(self.blob.content, 0, self.blob.size, &tell);
+            call.body = Some(CallBody {
+                content: self.blob.content,
+                offset: 0,
+                size: self.blob.size,
+                on_sent: &on_sent,
+            });
         } else {
             call.headers = vec![("content-length", "0".to_owned())];
         }
@@ -278,7 +282,7 @@ impl Upload<'_> {
             _ => rest,
         };
         let end = start + count;
-        let tell = |bytes| self.count_sent(bytes);
+        let on_sent = |bytes| self.count_sent(bytes);
         let mut call = self.repository.call(
             Step::Upload(self.blob.digest),
             Method::PATCH,
@@ -294,7 +298,12 @@ impl Upload<'_> {
             // The limit may be on the bytes that one connection carries.
             call.headers.push(("connection", "close".to_owned()));
         }
-        call.body = CallBody::Content(self.blob.content, start, count, &tell);
+        call.body = Some(CallBody {
+            content: self.blob.content,
+            offset: start,
+            size: count,
+            on_sent: &on_sent,
+        });
         call.retries = false;
         let response = self.repository.client.call(&call)?;
         self.session.location = self.next_location(&call, &response)?;
@@ -306,7 +315,7 @@ impl Upload<'_> {
         let found = offset_of(&response).filter(|found| !is_end(*found));
         let found = found.unwrap_or(end);
         if found > end || found <= start {
-            return Err(self.problem(Problem::Offset { sent: end, found }));
+            return Err(self.problem(ProtocolError::Offset { sent: end, found }));
         }
         self.session.offset = found;
         Ok(Progress::Moved)
@@ -353,10 +362,10 @@ impl Upload<'_> {
     /// Returns the URL of the next request of the session.
     fn next_location(&self, call: &Call<'_>, response: &Response) -> Result<Uri> {
         let client = &self.repository.client;
-        match response.header("location") {
-            Some(next) => client.follow(call, &response.url, Some(next), Problem::NoLocation),
-            None => Ok(self.session.location.clone()),
+        if response.header("location").is_none() {
+            return Ok(self.session.location.clone());
         }
+        client.follow(call, response, ProtocolError::NoLocation)
     }
 
     fn count_sent(&self, bytes: u64) {

@@ -1,7 +1,7 @@
-//! Whether a server is who it should be, and in words why not.
+//! Verification of the certificates of servers, with readable errors.
 
-use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,84 +11,71 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::validity::{rfc_3339, validity};
-use crate::answer::bounded;
-use crate::error::{NetworkError, NetworkKind};
+use crate::error_response::bounded;
+use crate::network_error::{NetworkError, NetworkKind};
 
-/// How many names of a certificate are listed.
+/// The maximum number of names of a certificate in a message.
 const MAX_NAMES: usize = 10;
 
-/// Trusts what authorities have signed, and the very certificates that the
-/// user gives, as `curl` and Go do: a registry's own self-signed certificate
-/// is what `openssl req -x509` makes.
+/// A verifier that trusts what authorities signed, and the very certificates
+/// that the user added, as `curl` and Go do. A certificate made by
+/// `openssl req -x509` signs itself.
 #[derive(Debug)]
 pub(super) struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,
-    given: Vec<CertificateDer<'static>>,
+    added: Vec<CertificateDer<'static>>,
 }
-
-/// Why a certificate is not trusted.
-#[derive(Debug)]
-pub(crate) struct Distrust(pub(crate) NetworkError);
-
-impl fmt::Display for Distrust {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl std::error::Error for Distrust {}
 
 impl Verifier {
     pub(super) fn new(
         authorities: Arc<WebPkiServerVerifier>,
-        given: &[CertificateDer<'static>],
+        added: &[CertificateDer<'static>],
     ) -> Self {
         Self {
             authorities,
-            given: given.to_vec(),
+            added: added.to_vec(),
         }
     }
 
-    /// Checks everything of a certificate that the user trusts but who has
-    /// signed it.
-    fn check_given(
+    /// Checks an added certificate, except for its signature.
+    fn check_added(
         &self,
         certificate: &CertificateDer<'_>,
         name: &ServerName<'_>,
-        now: UnixTime,
+        time: UnixTime,
     ) -> Result<(), Error> {
         let valid = validity(certificate).ok_or(CertificateError::BadEncoding)?;
-        let time = now;
-        if now.as_secs() < valid.not_before {
-            let not_before =
-                UnixTime::since_unix_epoch(std::time::Duration::from_secs(valid.not_before));
+        let unix_time = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        if time.as_secs() < valid.not_before {
+            let not_before = unix_time(valid.not_before);
             return Err(CertificateError::NotValidYetContext { time, not_before }.into());
         }
-        if now.as_secs() > valid.not_after {
-            let not_after =
-                UnixTime::since_unix_epoch(std::time::Duration::from_secs(valid.not_after));
+        if time.as_secs() > valid.not_after {
+            let not_after = unix_time(valid.not_after);
             return Err(CertificateError::ExpiredContext { time, not_after }.into());
         }
         verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
     }
 
-    /// Puts an error into words that tell a stranger what is wrong.
-    fn in_words(&self, error: &CertificateError, certificate: &CertificateDer<'_>) -> Distrust {
-        let has_given = !self.given.is_empty();
-        let authority = NetworkKind::Authority { has_given };
-        let (kind, text) = match error {
-            CertificateError::UnknownIssuer => (
-                authority,
-                "its certificate is signed by an authority that is not trusted".to_owned(),
-            ),
-            CertificateError::Other(other) if is(other, "CaUsedAsEndEntity") => (
-                authority,
-                "its certificate is one of an authority, such as a self-signed one, and not trusted"
-                    .to_owned(),
-            ),
-            error => (NetworkKind::Certificate, reason(error, certificate)),
+    fn network_error(
+        &self,
+        error: &CertificateError,
+        certificate: &CertificateDer<'_>,
+    ) -> NetworkError {
+        let authority = NetworkKind::Authority {
+            has_added: !self.added.is_empty(),
         };
-        Distrust(NetworkError::new(kind, text))
+        match error {
+            CertificateError::UnknownIssuer => NetworkError::new(
+                authority,
+                "the certificate is signed by an unknown authority",
+            ),
+            CertificateError::Other(other) if is(other, "CaUsedAsEndEntity") => NetworkError::new(
+                authority,
+                "the certificate is self-signed or an authority's own, and not trusted",
+            ),
+            error => NetworkError::new(NetworkKind::Certificate, reason(error, certificate)),
+        }
     }
 }
 
@@ -112,17 +99,17 @@ impl ServerCertVerifier for Verifier {
             Ok(verified) => return Ok(verified),
             Err(error) => error,
         };
-        // Only who has signed it is of no concern then: all other rules hold.
-        if is_of_authority(&error) && self.given.iter().any(|one| one == end_entity) {
-            match self.check_given(end_entity, server_name, now) {
+        // All rules but the signature hold for an added certificate, too.
+        if is_of_authority(&error) && self.added.iter().any(|one| one == end_entity) {
+            match self.check_added(end_entity, server_name, now) {
                 Ok(()) => return Ok(ServerCertVerified::assertion()),
                 Err(other) => error = other,
             }
         }
         Err(match &error {
             Error::InvalidCertificate(reason) => {
-                let distrust = self.in_words(reason, end_entity);
-                CertificateError::Other(OtherError(Arc::new(distrust))).into()
+                let error = self.network_error(reason, end_entity);
+                CertificateError::Other(OtherError(Arc::new(error))).into()
             }
             _ => error,
         })
@@ -153,7 +140,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate is refused for who has signed it.
+/// Returns whether a certificate was refused because of its authority.
 fn is_of_authority(error: &Error) -> bool {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
@@ -162,7 +149,7 @@ fn is_of_authority(error: &Error) -> bool {
     }
 }
 
-/// What rustls knows only by the name that another crate gives it.
+/// Checks the name of an error of `rustls-webpki`, for which rustls has no type.
 fn is(error: &OtherError, name: &str) -> bool {
     error.0.to_string() == name
 }
@@ -172,54 +159,46 @@ fn reason(error: &CertificateError, certificate: &CertificateDer<'_>) -> String 
     let date = |time: &UnixTime| rfc_3339(time.as_secs());
     match error {
         Reason::ExpiredContext { time, not_after } => {
-            let is_its =
+            let is_own =
                 validity(certificate).is_some_and(|valid| valid.not_after == not_after.as_secs());
-            let whose = match is_its {
-                true => "its certificate",
-                false => "a certificate that signed its own",
-            };
-            format!(
-                "{whose} expired at {}, and it is {} now",
-                date(not_after),
-                date(time)
-            )
+            let which = if is_own { "the" } else { "an issuer's" };
+            let (end, now) = (date(not_after), date(time));
+            format!("{which} certificate expired at {end} (it is now {now})")
         }
         Reason::NotValidYetContext { time, not_before } => format!(
-            "its certificate is valid from {} on, and it is {} now",
+            "the certificate is not valid before {} (it is now {})",
             date(not_before),
             date(time)
         ),
-        Reason::Expired => "its certificate has expired".to_owned(),
-        Reason::NotValidYet => "its certificate is not valid yet".to_owned(),
         Reason::NotValidForNameContext {
             expected,
             presented,
         } => other_names(&expected.to_str(), presented),
-        Reason::NotValidForName => "its certificate is for another host".to_owned(),
-        Reason::BadEncoding => "its certificate is malformed".to_owned(),
-        Reason::Revoked => "its certificate is revoked".to_owned(),
-        Reason::BadSignature => {
-            "its certificate is not signed by the authority that it names".to_owned()
-        }
+        Reason::Expired => "the certificate is expired".to_owned(),
+        Reason::NotValidYet => "the certificate is not valid yet".to_owned(),
+        Reason::NotValidForName => "the certificate is for another host".to_owned(),
+        Reason::BadEncoding => "the certificate is malformed".to_owned(),
+        Reason::Revoked => "the certificate is revoked".to_owned(),
+        Reason::BadSignature => "the signature of the certificate is invalid".to_owned(),
         Reason::InvalidPurpose | Reason::InvalidPurposeContext { .. } => {
-            "its certificate is not meant for servers".to_owned()
+            "the certificate is not for servers".to_owned()
         }
         Reason::UnhandledCriticalExtension => {
-            "its certificate has a critical extension that is not known here".to_owned()
+            "the certificate has an unsupported critical extension".to_owned()
         }
         Reason::Other(other) if is(other, "UnsupportedCertVersion") => {
-            "its certificate is of X.509 version 1, which names no hosts: it must be of version 3"
-                .to_owned()
+            "the certificate is X.509 version 1, without host names; version 3 is needed".to_owned()
         }
         Reason::UnsupportedSignatureAlgorithmContext { .. }
         | Reason::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "its certificate is signed in a way that is not accepted here".to_owned()
+            "the certificate has an unsupported signature algorithm".to_owned()
         }
-        _ => "its certificate is none that can be accepted".to_owned(),
+        _ => "the certificate is not acceptable".to_owned(),
     }
 }
 
-/// `presented` has names as `DnsName("a.example")` and `IpAddress(127.0.0.1)`.
+/// Lists the names of a certificate for another host. rustls formats them for
+/// example as `DnsName("a.example")` or `IpAddress(127.0.0.1)`.
 fn other_names(expected: &str, presented: &[String]) -> String {
     let names = presented.iter().filter_map(|name| {
         let (kind, rest) = name.split_once('(')?;
@@ -228,13 +207,11 @@ fn other_names(expected: &str, presented: &[String]) -> String {
         is_host.then(|| format!("`{}`", bounded(name)))
     });
     let names: Vec<String> = names.take(MAX_NAMES).collect();
-    match names.is_empty() {
-        true => format!("its certificate is not for `{expected}`: it names no host"),
-        false => format!(
-            "its certificate is not for `{expected}`, but for {}",
-            names.join(", ")
-        ),
+    if names.is_empty() {
+        return format!("the certificate is not for `{expected}`: it has no host names");
     }
+    let names = names.join(", ");
+    format!("the certificate is not for `{expected}`, but for {names}")
 }
 
 #[cfg(test)]
@@ -251,11 +228,11 @@ mod tests {
         let presented = presented.map(str::to_owned);
         assert_eq!(
             other_names("b.example", &presented),
-            "its certificate is not for `b.example`, but for `a.example`, `127.0.0.1`"
+            "the certificate is not for `b.example`, but for `a.example`, `127.0.0.1`"
         );
         assert_eq!(
             other_names("b.example", &presented[2..]),
-            "its certificate is not for `b.example`: it names no host"
+            "the certificate is not for `b.example`: it has no host names"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The proxy between us and servers.
+//! Proxies for http and https.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,18 +6,19 @@ use std::net::IpAddr;
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
-use crate::error::{NetworkError, NetworkKind};
 use crate::host;
+use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::Secret;
 
-/// A proxy, and for what it is not used.
+/// A proxy, and its exceptions.
 #[derive(Clone)]
 pub struct ProxyOptions {
-    /// Its address, which may hold a password.
-    pub address: Secret,
-    /// Hosts and domains that are reached without it, as `NO_PROXY` lists them.
+    /// The URL of the proxy, which may contain a password.
+    pub url: Secret,
+    /// The hosts, domains and networks to connect to directly, in the form of
+    /// `NO_PROXY`.
     pub exceptions: Vec<String>,
-    /// What gives the address, for messages.
+    /// The variable that has the URL, for messages.
     pub variable: String,
 }
 
@@ -30,10 +31,10 @@ impl fmt::Debug for ProxyOptions {
 }
 
 impl ProxyOptions {
-    /// Whether an exception that is no name alone is for this host, with its
-    /// port if it has one: networks as `10.0.0.0/8`, addresses, and names with a
-    /// port.
-    pub(crate) fn spares(&self, address: &str) -> bool {
+    /// Returns whether an exception matches this host, with its port if it has
+    /// one. Handles networks such as `10.0.0.0/8`, addresses, and names with a
+    /// port; ureq handles names alone.
+    pub(crate) fn is_exception(&self, address: &str) -> bool {
         let (host, port) = host::parts(address);
         let ip = host::ip_address(host);
         let is_for = |exception: &String| {
@@ -47,7 +48,7 @@ impl ProxyOptions {
     }
 }
 
-/// Whether an address is another one, or in a network.
+/// Returns whether an address is equal to another one, or in a network.
 fn is_within(ip: IpAddr, network: &str) -> bool {
     let Some((network, bits)) = network.split_once('/') else {
         return host::ip_address(network) == Some(ip);
@@ -67,9 +68,9 @@ fn is_within(ip: IpAddr, network: &str) -> bool {
     differs.leading_zeros() >= bits
 }
 
-/// Whether a port is a number, if there is one.
-fn has_good_port(address: &str) -> bool {
-    let (_, rest) = address.split_once("://").unwrap_or(("", address));
+/// Returns whether the port of a URL is a number, or absent.
+fn has_valid_port(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let port = host.rsplit_once(':').map(|(_, port)| port);
@@ -77,7 +78,7 @@ fn has_good_port(address: &str) -> bool {
     port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// A proxy that is used.
+/// A proxy in use.
 pub(super) struct UsedProxy {
     proxy: Proxy,
     variable: String,
@@ -91,9 +92,9 @@ impl fmt::Debug for UsedProxy {
 
 impl UsedProxy {
     pub(super) fn new(options: &ProxyOptions) -> Result<Self, ureq::Error> {
-        let address = options.address.reveal();
-        let plain = Proxy::new(address)?;
-        if !has_good_port(address) {
+        let url = options.url.reveal();
+        let plain = Proxy::new(url)?;
+        if !has_valid_port(url) {
             return Err(ureq::Error::InvalidProxyUrl);
         }
         let mut builder = Proxy::builder(plain.protocol())
@@ -114,33 +115,30 @@ impl UsedProxy {
         })
     }
 
-    pub(super) fn address(&self) -> Proxy {
+    pub(super) fn to_ureq(&self) -> Proxy {
         self.proxy.clone()
     }
 
-    /// Whether it is reached by https itself.
+    /// Returns whether the connection to the proxy uses TLS.
     pub(super) fn is_secure(&self) -> bool {
         self.proxy.protocol() == ProxyProtocol::Https
     }
 
-    /// Refuses a proxy that would be passed by in silence.
+    /// Refuses a proxy that ureq would ignore silently.
     pub(super) fn check(&self, url: &Uri) -> Result<(), NetworkError> {
-        let is_known = matches!(
+        let is_supported = matches!(
             self.proxy.protocol(),
             ProxyProtocol::Http | ProxyProtocol::Https
         );
-        if is_known || self.proxy.is_no_proxy(url) {
+        if is_supported || self.proxy.is_no_proxy(url) {
             return Ok(());
         }
-        let error = NetworkError::new(
-            NetworkKind::Socks,
-            "it is one for SOCKS, which is not supported",
-        );
+        let error = NetworkError::new(NetworkKind::Socks, "SOCKS proxies are not supported");
         Err(self.name(error))
     }
 
-    /// Says of a failure of the proxy which one it is. What else its address
-    /// holds may be a password.
+    /// Adds host and port of the proxy to its failures. The other parts of the
+    /// URL may be a password.
     pub(super) fn name(&self, error: NetworkError) -> NetworkError {
         let text = match error.kind {
             NetworkKind::Proxy | NetworkKind::Socks => format!(
@@ -159,9 +157,9 @@ impl UsedProxy {
 mod tests {
     use super::*;
 
-    fn options(address: &str) -> ProxyOptions {
+    fn options(url: &str) -> ProxyOptions {
         ProxyOptions {
-            address: Secret::new(address),
+            url: Secret::new(url),
             exceptions: vec!["ghcr.io".to_owned()],
             variable: "https_proxy".to_owned(),
         }
@@ -173,24 +171,24 @@ mod tests {
         assert!(!format!("{options:?}").contains("hunter2"));
         let used = UsedProxy::new(&options).unwrap();
         assert!(!format!("{used:?}").contains("hunter2"));
-        let proxy = used.address();
+        let proxy = used.to_ureq();
         assert!(proxy.is_no_proxy(&"https://ghcr.io/v2/".parse().unwrap()));
         assert!(!proxy.is_no_proxy(&"https://docker.io/v2/".parse().unwrap()));
         assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));
-        let error = used.name(NetworkError::new(NetworkKind::Proxy, "it does not answer"));
+        let error = used.name(NetworkError::new(NetworkKind::Proxy, "it did not respond"));
         assert_eq!(
             error.to_string(),
-            "the proxy `proxy:3128` of `https_proxy`: it does not answer"
+            "the proxy `proxy:3128` of `https_proxy`: it did not respond"
         );
     }
 
     #[test]
-    fn an_address_that_is_none_is_refused() {
-        for address in ["::", "http://me:hunter2@proxy:31xx", "http://proxy:99999"] {
-            assert!(UsedProxy::new(&options(address)).is_err(), "{address}");
+    fn an_invalid_url_is_refused() {
+        for url in ["::", "http://me:hunter2@proxy:31xx", "http://proxy:99999"] {
+            assert!(UsedProxy::new(&options(url)).is_err(), "{url}");
         }
-        for address in ["http://proxy", "http://[::1]", "http://[::1]:3128/"] {
-            assert!(UsedProxy::new(&options(address)).is_ok(), "{address}");
+        for url in ["http://proxy", "http://[::1]", "http://[::1]:3128/"] {
+            assert!(UsedProxy::new(&options(url)).is_ok(), "{url}");
         }
     }
 
@@ -200,7 +198,7 @@ mod tests {
         let error = used.check(&"https://docker.io/v2/".parse().unwrap());
         assert_eq!(
             error.unwrap_err().to_string(),
-            "the proxy `proxy:1080` of `https_proxy`: it is one for SOCKS, which is not supported"
+            "the proxy `proxy:1080` of `https_proxy`: SOCKS proxies are not supported"
         );
         used.check(&"https://ghcr.io/v2/".parse().unwrap()).unwrap();
     }
@@ -225,11 +223,15 @@ mod tests {
             ("10.0.0.0/8", "r.example", false),
         ] {
             let options = ProxyOptions {
-                address: Secret::new("http://proxy"),
+                url: Secret::new("http://proxy"),
                 exceptions: vec![exception.to_owned()],
                 variable: String::new(),
             };
-            assert_eq!(options.spares(address), expected, "{exception} {address}");
+            assert_eq!(
+                options.is_exception(address),
+                expected,
+                "{exception} {address}"
+            );
         }
     }
 }

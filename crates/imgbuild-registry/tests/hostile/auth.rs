@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_registry::repository::Repository;
-use imgbuild_registry::secret::{Asker, Credential, CredentialSource, Secret};
+use imgbuild_registry::secret::{Credential, CredentialOrigin, Identity, Secret};
 use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
@@ -128,7 +128,7 @@ fn a_registry_without_a_challenge_is_told() {
         .fail(99, "GET", "/v2/", Fault::Answer(Answer::new(401)));
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
     assert!(
-        text.contains("what answers there is no registry (status 401)"),
+        text.contains("the server is not an OCI registry (HTTP status 401)"),
         "{text}"
     );
 }
@@ -138,7 +138,7 @@ fn what_is_no_registry_is_told() {
     for (answer, expected) in [
         (
             Answer::new(404),
-            "what answers there is no registry (status 404)",
+            "the server is not an OCI registry (HTTP status 404)",
         ),
         (
             Answer::new(418).saying("short and stout"),
@@ -159,14 +159,14 @@ fn a_page_for_people_is_no_registry() {
     let page = Answer::new(200)
         .with("content-type", "text/html; charset=utf-8")
         .saying("\n<!DOCTYPE html><title>Sign in</title>");
-    let what = "what answers there is a page for people, and no registry";
+    let what = "the server returned a web page (a login portal?), not a registry response";
     let bench = Bench::new(Behavior::default());
     bench
         .registry
         .fail(99, "GET", "/", Fault::Answer(page.clone()));
     let name = bench.registry.name();
     let text = text_of(&bench.client().unwrap_err());
-    assert_eq!(text, format!("cannot find a registry at `{name}`: {what}"));
+    assert_eq!(text, format!("cannot connect to `{name}`: {what}"));
     assert!(bench.lines().is_empty());
     // Somewhere else.
     let elsewhere = Bench::new(Behavior::default());
@@ -177,7 +177,7 @@ fn a_page_for_people_is_no_registry() {
     bench.registry.fail(99, "GET", "/v2/", Fault::Answer(away));
     let text = text_of(&bench.client().unwrap_err());
     assert!(
-        text.ends_with(&format!(": it leads to `{there}`: {what}")),
+        text.ends_with(&format!(": redirected to `{there}`: {what}")),
         "{text}"
     );
     // Where nobody is.
@@ -186,7 +186,7 @@ fn a_page_for_people_is_no_registry() {
     bench.registry.fail(99, "GET", "/v2/", Fault::Answer(away));
     let text = text_of(&bench.client().unwrap_err());
     assert!(
-        text.ends_with(": it leads to `127.0.0.1:1`: nobody listens there"),
+        text.ends_with(": redirected to `127.0.0.1:1`: connection refused"),
         "{text}"
     );
     // A registry that calls its answer a page.
@@ -201,15 +201,21 @@ fn a_page_for_people_is_no_registry() {
 #[test]
 fn bad_token_servers_are_told() {
     for (answer, expected) in [
-        (Answer::new(200).saying("{}"), ": it sends no token"),
-        (Answer::new(200).saying("not json"), ": it sends no token"),
+        (
+            Answer::new(200).saying("{}"),
+            ": the token server returned no token",
+        ),
+        (
+            Answer::new(200).saying("not json"),
+            ": the token server returned no token",
+        ),
         (
             Answer::new(200).saying(r#"{"token":"a\nb: c"}"#),
-            ": it sends no token",
+            ": the token server returned no token",
         ),
         (
             Answer::new(403).saying(r#"{"message":"no such scope"}"#),
-            ": it answered 403 Forbidden to `somebody`: no such scope",
+            ": the token server answered 403 Forbidden to `somebody`: no such scope",
         ),
     ] {
         let bench = Bench::with_password(bearer(usize::MAX));
@@ -238,27 +244,27 @@ fn a_refusal_says_who_was_refused_and_whether_the_password_was_at_fault() {
             user: USER.to_owned(),
             password: Secret::new("wrong-secret-word"),
         });
-        bench.options.source = CredentialSource::Named("`the file`".to_owned());
+        bench.options.origin = CredentialOrigin::Named("`the file`".to_owned());
         let error = bench.push(&image(3, &[3000])).unwrap_err();
         let text = text_of(&error);
         assert!(text.contains("401 Unauthorized to `somebody`"), "{text}");
-        let asker = error.answer().unwrap().asker().clone();
-        let expected = Asker {
+        let identity = error.response().unwrap().identity().clone();
+        let expected = Identity {
             user: Some(USER.to_owned()),
             has_credential: true,
-            is_known: false,
-            source: CredentialSource::Named("`the file`".to_owned()),
+            is_authenticated: false,
+            origin: CredentialOrigin::Named("`the file`".to_owned()),
         };
-        assert_eq!(asker, expected);
+        assert_eq!(identity, expected);
     }
     // A token that does not do.
     let bench = Bench::with_password(bearer(0));
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert!(error.answer().unwrap().asker().is_known);
+    assert!(error.response().unwrap().identity().is_authenticated);
     // Nobody.
     let bench = Bench::new(basic());
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert_eq!(error.answer().unwrap().asker(), &Asker::default());
+    assert_eq!(error.response().unwrap().identity(), &Identity::default());
 }
 
 /// A registry whose token server is at `realm`.
@@ -301,7 +307,7 @@ fn a_token_server_that_is_down_is_tried_as_often_as_anything_and_named() {
     assert_eq!(
         text,
         format!(
-            "cannot get a token for `{name}/me/app` from its token server `{server}`: nobody listens there"
+            "cannot get a token for `{name}/me/app` from its token server `{server}`: connection refused"
         )
     );
     // One that is there and cannot is not asked more often.
@@ -320,7 +326,9 @@ fn a_token_server_without_an_address_is_told() {
     let bench = bench_with_realm("gopher://x");
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
     assert!(
-        text.ends_with("from its token server `gopher://x`: its address is none"),
+        text.ends_with(
+            "from its token server `gopher://x`: the URL of the token server is invalid"
+        ),
         "{text}"
     );
 }
@@ -330,7 +338,7 @@ fn no_password_goes_to_another_machine_by_http() {
     let bench = bench_with_realm("http://192.0.2.1:9/token");
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
     assert!(
-        text.ends_with("it leads to `192.0.2.1` without https, which is not secure"),
+        text.ends_with("the registry leads to `192.0.2.1` without https, which is not secure"),
         "{text}"
     );
 }
@@ -376,7 +384,7 @@ fn a_login_of_an_unknown_kind_is_told() {
         Some(Fault::Header("www-authenticate", asked))
     });
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
-    let expected = "it wants a login of a kind that is not supported: Negotiate";
+    let expected = "the registry requires an unsupported authentication scheme: Negotiate";
     assert!(text.ends_with(expected), "{text}");
 }
 
@@ -390,7 +398,7 @@ fn an_empty_token_hides_no_other() {
         .fail(99, "GET", "/token", Fault::Answer(answer));
     // It is sent, and not known.
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert_eq!(error.answer().unwrap().status(), 401);
+    assert_eq!(error.response().unwrap().status(), 401);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn success_is_not_believed_before_all_was_sent() {
         bench.push(&IMAGE).unwrap();
         bench.assert_has(&IMAGE);
         let lines = bench.lines();
-        let is_cut = |line: &String| line.ends_with("the connection was cut");
+        let is_cut = |line: &String| line.ends_with("the connection was closed unexpectedly");
         assert!(lines.iter().any(is_cut), "{ending:?}: {lines:?}");
     }
 }
@@ -128,5 +128,8 @@ fn who_ends_the_connection_without_an_answer_has_cut_it() {
         .registry
         .fail(usize::MAX, "PATCH", "/uploads/", Fault::Cut);
     let text = text_of(&bench.push(&IMAGE).unwrap_err());
-    assert!(text.ends_with("the connection was cut"), "{text}");
+    assert!(
+        text.ends_with("the connection was closed unexpectedly"),
+        "{text}"
+    );
 }

@@ -65,7 +65,10 @@ fn a_line_that_is_always_cut_is_told_as_that() {
     forget_uploads(&bench);
     cut_above(&bench, 100);
     let text = text_of(&bench.push(&image(7, &[200_000])).unwrap_err());
-    assert!(text.ends_with("the connection was cut"), "{text}");
+    assert!(
+        text.ends_with("the connection was closed unexpectedly"),
+        "{text}"
+    );
     assert_eq!(bench.tagged(), None);
     let count = bodies(&bench).len();
     assert!(count <= 8, "{count} tries");

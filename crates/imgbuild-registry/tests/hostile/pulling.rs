@@ -195,7 +195,7 @@ fn a_body_without_an_end_is_left() {
         .fail(99, "GET", "/manifests/", Fault::Endless);
     let text = text_of(&pulled(&bench).unwrap_err());
     assert!(
-        text.contains("its answer is longer than 4194304 bytes"),
+        text.contains("the response is larger than 4194304 bytes"),
         "{text}"
     );
     bench.registry.behave(Behavior::default());
@@ -231,20 +231,19 @@ fn what_is_no_manifest_is_told() {
         .with("content-type", "application/vnd.oci.image.manifest.v1+json")
         .saying(r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":5}"#);
     for (answer, expected) in [
-        (page, "it is no image manifest or index, but `text/html`"),
+        (page, "not an image manifest or index, but `text/html`"),
         (
             list,
-            "it is no image manifest or index, but `application/json`",
+            "not an image manifest or index, but `application/json`",
         ),
-        (broken, "its manifest is malformed"),
+        (broken, "malformed manifest"),
     ] {
         let bench = bench_with(&image);
         bench
             .registry
             .fail(99, "GET", "/manifests/", Fault::Answer(answer));
         let text = text_of(&pulled(&bench).unwrap_err());
-        let expected = expected.replace("it is", "what it sends is");
-        assert!(text.contains(&expected), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }
 
@@ -263,7 +262,7 @@ fn a_slow_registry_is_waited_for_and_a_silent_one_is_left() {
         Fault::Slow(Duration::from_millis(1000)),
     );
     let text = text_of(&read_all(&bench, &image).unwrap_err());
-    assert!(text.contains("took too long"), "{text}");
+    assert!(text.contains("timed out"), "{text}");
 }
 
 #[test]
@@ -275,7 +274,10 @@ fn a_registry_that_gives_a_byte_at_a_time_is_left() {
         .fail(usize::MAX, "GET", "/blobs/", Fault::Truncate(1));
     drop(bench.registry.requests());
     let text = text_of(&read_all(&bench, &image).unwrap_err());
-    assert!(text.contains("the connection was cut"), "{text}");
+    assert!(
+        text.contains("the connection was closed unexpectedly"),
+        "{text}"
+    );
     assert!(bench.registry.requests().len() < 100);
 }
 
@@ -339,6 +341,9 @@ fn what_others_do_not_find_is_not_missing_in_the_registry() {
         repository.manifest_digest("1").unwrap_err(),
     ] {
         let text = text_of(&error);
-        assert!(text.contains("it answered 404 Not Found"), "{text}");
+        assert!(
+            text.contains("the token server answered 404 Not Found"),
+            "{text}"
+        );
     }
 }

@@ -77,7 +77,7 @@ fn a_loop_of_redirects_ends() {
         .registry
         .fail(99, "HEAD", "/manifests/", Fault::Answer(round));
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
-    assert!(text.contains("it redirects more than 8 times"), "{text}");
+    assert!(text.contains("more than 8 redirects"), "{text}");
     assert!(bench.registry.requests().len() < 12);
 }
 
@@ -99,7 +99,7 @@ fn a_redirect_to_nowhere_is_told() {
             .fail(99, "HEAD", "/manifests/", Fault::Answer(answer));
         let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
         assert!(
-            text.contains("it redirects to an address that is none"),
+            text.contains("the URL of the redirect is missing or invalid"),
             "{text}"
         );
     }
@@ -115,7 +115,7 @@ fn plain_http_on_another_machine_is_not_followed() {
         .fail(99, "GET", "/manifests/", Fault::Answer(answer));
     let text = text_of(&bench.repository().unwrap().manifest("1").unwrap_err());
     assert!(
-        text.contains("it leads to `203.0.113.1` without https"),
+        text.contains("the registry leads to `203.0.113.1` without https"),
         "{text}"
     );
 }

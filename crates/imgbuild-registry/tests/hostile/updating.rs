@@ -10,7 +10,7 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::parcel::{Document, Parcel, Platforms};
 use imgbuild_oci::platform_index::{Listed, PlatformIndex};
 use imgbuild_registry::client::Client;
-use imgbuild_registry::error::{Error, Problem, Result};
+use imgbuild_registry::error::{Error, ProtocolError, Result};
 use imgbuild_registry::monitor::{Event, Monitor};
 use imgbuild_registry::pull;
 use imgbuild_registry::push::{PushOptions, push};
@@ -282,7 +282,7 @@ fn a_write_that_others_did_not_wait_for_is_told() {
     let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
     let text = text_of(&error);
     assert!(
-        text.contains("it was written 31 s after it was read: others wait for 30 s"),
+        text.contains("the index update took 31 s, but other writers wait only 30 s"),
         "{text}"
     );
 }
@@ -317,7 +317,7 @@ fn a_tag_that_never_keeps_what_is_written_is_given_up() {
     let Error::Protocol { problem, .. } = &error else {
         panic!("{error}");
     };
-    assert!(matches!(**problem, Problem::Contended(_)), "{error}");
+    assert!(matches!(**problem, ProtocolError::Contended(_)), "{error}");
     // Whoever comes next has nobody to wait for.
     let contents = bench.registry.contents();
     let key = (REPOSITORY.to_owned(), place("linux/amd64"));

@@ -6,7 +6,7 @@
 
 use super::{Progress, Upload};
 use crate::client::UploadStrategy;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, ProtocolError, Result};
 use crate::monitor::check;
 
 /// The number of times that the chunk size is halved at most.
@@ -62,29 +62,29 @@ fn classify(error: &Error) -> UploadFailure {
     } else {
         Final
     };
-    let answer = match error {
-        Error::Refused { answer, .. } => answer,
+    let response = match error {
+        Error::Refused { response, .. } => response,
         Error::Network { .. } if error.is_transient() => return Cut,
         Error::Protocol { problem, .. } => {
             return match **problem {
-                Problem::Offset { sent, found } if found < sent => Stuck,
+                ProtocolError::Offset { sent, found } if found < sent => Stuck,
                 _ => otherwise,
             };
         }
         _ => return otherwise,
     };
-    let has = |codes: &[&str]| codes.iter().any(|code| answer.has_code(code));
+    let has = |codes: &[&str]| codes.iter().any(|code| response.has_code(code));
     if has(&["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "NAME_INVALID"]) {
         return Final;
     }
-    match answer.status() {
+    match response.status() {
         413 => TooLarge,
         416 => Range,
         404 if has(&["BLOB_UPLOAD_INVALID"]) => Lost,
         400..=499 if has(&["DIGEST_INVALID", "BLOB_UPLOAD_UNKNOWN"]) => Lost,
         405 | 411 | 415 | 501 => Unsupported,
         400 | 404 => MaybeUnsupported,
-        _ if answer.retry_after().is_some() => otherwise,
+        _ if response.retry_after().is_some() => otherwise,
         500 => ServerError,
         502..=504 | 520..=524 => Gateway,
         _ => otherwise,
@@ -320,20 +320,20 @@ impl Upload<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Answer;
-    use crate::error::{Place, Step};
+    use crate::error::ErrorResponse;
+    use crate::error::{Endpoint, Step};
     use crate::secret::Secrets;
 
     fn refused(status: u16, code: &str) -> Error {
         let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
-        let answer = Answer::read(status, None, body.as_bytes(), &Secrets::default());
+        let response = ErrorResponse::read(status, None, body.as_bytes(), &Secrets::default());
         Error::Refused {
-            place: Place {
+            endpoint: Endpoint {
                 registry: "r".into(),
                 repository: None,
             },
             step: Step::Ping,
-            answer: Box::new(answer),
+            response: Box::new(response),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Work that cannot be ended, and is not waited for when the run should stop.
+//! Blocking calls that an interruption ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long a signal may wait to be noticed by who waits for a server.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
+/// The interval at which a blocking call checks for an interruption.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether the run should stop. Clones are one.
+/// A flag that is set on an interruption. Clones share the flag.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Interruption(Arc<AtomicBool>);
 
-impl Stop {
-    /// Has all who wait give up.
-    pub(crate) fn stop(&self) {
+impl Interruption {
+    /// Ends all waits.
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Does `work` on a thread of its own, which is left to itself when the
-    /// run should stop or the time is over. What passes is taken from `left`.
+    /// Runs `work` on another thread, and abandons the thread on an interruption
+    /// or after the time `left`, from which the elapsed time is subtracted.
     ///
     /// # Errors
     ///
-    /// `TimedOut` when the time is over, `ConnectionAborted` when the run
-    /// should stop, and when there is no thread.
+    /// `TimedOut` after the time, `ConnectionAborted` on an interruption, and an
+    /// error if the thread cannot be started.
     pub(super) fn wait_for<T: Send + 'static>(
         &self,
         left: &mut Duration,
@@ -44,12 +44,12 @@ impl Stop {
             if self.0.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            let slice = SLICE.min(*left);
-            match receiver.recv_timeout(slice) {
+            let time = POLL_INTERVAL.min(*left);
+            match receiver.recv_timeout(time) {
                 Ok(result) => return Ok(result),
-                Err(RecvTimeoutError::Timeout) => *left -= slice,
+                Err(RecvTimeoutError::Timeout) => *left -= time,
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(io::Error::other("the work has ended without a result"));
+                    return Err(io::Error::other("the thread ended without a result"));
                 }
             }
             if left.is_zero() {
@@ -59,19 +59,19 @@ impl Stop {
     }
 }
 
-/// Finds hosts as [`DefaultResolver`] does, until the run should stop.
+/// Resolves hosts as [`DefaultResolver`] does, until an interruption.
 #[derive(Debug)]
-pub(crate) struct StoppingResolver {
-    stop: Stop,
+pub(crate) struct InterruptibleResolver {
+    interruption: Interruption,
 }
 
-impl StoppingResolver {
-    pub(crate) fn new(stop: Stop) -> Self {
-        Self { stop }
+impl InterruptibleResolver {
+    pub(crate) fn new(interruption: Interruption) -> Self {
+        Self { interruption }
     }
 }
 
-impl Resolver for StoppingResolver {
+impl Resolver for InterruptibleResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -80,12 +80,11 @@ impl Resolver for StoppingResolver {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let (uri, config) = (uri.clone(), config.clone());
         let resolve = move || {
-            // This thread may take its time.
             let found = DefaultResolver::default().resolve(&uri, &config, NextTimeout::default());
             found.map(|found| found.iter().copied().collect::<Vec<SocketAddr>>())
         };
         let mut left = *timeout.after;
-        let found = self.stop.wait_for(&mut left, resolve);
+        let found = self.interruption.wait_for(&mut left, resolve);
         let found = found.map_err(|error| timed_out(error, timeout))??;
         let mut addresses = self.empty();
         for address in found {
@@ -95,7 +94,7 @@ impl Resolver for StoppingResolver {
     }
 }
 
-/// Says what has taken too long.
+/// Adds the reason to a timeout.
 pub(super) fn timed_out(error: io::Error, timeout: NextTimeout) -> ureq::Error {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ureq::Error::Timeout(timeout.reason),
@@ -108,28 +107,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_work_when_the_run_should_stop() {
-        let stop = Stop::default();
+    fn an_interruption_ends_a_wait() {
+        let interruption = Interruption::default();
         let (_sender, never) = mpsc::channel::<()>();
-        let stopper = stop.clone();
+        let clone = interruption.clone();
         thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));
-            stopper.stop();
+            clone.set();
         });
         let mut left = Duration::from_secs(3600);
-        let waited = stop.wait_for(&mut left, move || never.recv());
+        let waited = interruption.wait_for(&mut left, move || never.recv());
         assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         assert!(left > Duration::from_secs(3590));
     }
 
     #[test]
-    fn work_has_its_time_and_no_more() {
-        let stop = Stop::default();
+    fn a_wait_has_a_timeout() {
+        let interruption = Interruption::default();
         let (_sender, never) = mpsc::channel::<()>();
         let mut left = Duration::from_millis(150);
-        let waited = stop.wait_for(&mut left, move || never.recv());
+        let waited = interruption.wait_for(&mut left, move || never.recv());
         assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let mut left = Duration::from_secs(60);
-        assert_eq!(stop.wait_for(&mut left, || 7).unwrap(), 7);
+        assert_eq!(interruption.wait_for(&mut left, || 7).unwrap(), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! What a server answered instead of what it should have.
+//! The response of a server that refused a request.
 
 use std::fmt;
 use std::io::Read;
@@ -6,37 +6,38 @@ use std::time::Duration;
 
 use imgbuild_oci::path::escaped;
 use serde::Deserialize;
+use ureq::http::StatusCode;
 
-use crate::secret::{Asker, Secrets};
+use crate::secret::{Identity, Secrets};
 
-/// How much of an answer is read for its reason.
+/// The maximum size of a body that is read for its reason.
 const MAX_BODY_BYTES: u64 = 16 << 10;
 
-/// How much of a reason is shown.
+/// The maximum length of a reason that is shown.
 const MAX_TEXT_BYTES: usize = 400;
 
-/// A refusal: the status, and the server's own words.
+/// A refusal: the status, and the reason in the words of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ErrorResponse {
     status: u16,
     codes: Vec<String>,
     text: String,
     retry_after: Option<Duration>,
-    /// Who answered, if it was not the registry.
-    other: Option<String>,
-    asker: Asker,
+    /// The server that responded, if it was not the registry.
+    pub(crate) server: Option<String>,
+    pub(crate) identity: Identity,
 }
 
-/// The [errors] of a registry.
+/// The [error body] of a registry.
 ///
-/// [errors]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
+/// [error body]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
 #[derive(Deserialize)]
-struct Errors {
-    errors: Vec<OneError>,
+struct RegistryErrors {
+    errors: Vec<RegistryError>,
 }
 
 #[derive(Deserialize)]
-struct OneError {
+struct RegistryError {
     #[serde(default)]
     code: serde_json::Value,
     #[serde(default)]
@@ -45,16 +46,15 @@ struct OneError {
     detail: serde_json::Value,
 }
 
-/// What token servers say, of OAuth 2 and of Docker.
+/// The error body of token servers, those of OAuth 2 and of Docker.
 #[derive(Deserialize)]
-struct Details {
+struct TokenError {
     #[serde(alias = "details", alias = "message", alias = "error")]
     error_description: String,
 }
 
-impl Answer {
-    /// Reads the reason out of a body, as far as it is one, and without secrets
-    /// that it repeats.
+impl ErrorResponse {
+    /// Reads the reason from a body, and removes secrets that it repeats.
     pub(crate) fn read(
         status: u16,
         retry_after: Option<Duration>,
@@ -62,7 +62,7 @@ impl Answer {
         secrets: &Secrets,
     ) -> Self {
         let mut bytes = Vec::new();
-        // The reason is a courtesy: what could be read of it is shown.
+        // An incomplete reason is better than none.
         drop(body.take(MAX_BODY_BYTES).read_to_end(&mut bytes));
         let (codes, text) = reason(secrets.conceal(&String::from_utf8_lossy(&bytes)).as_bytes());
         Self {
@@ -70,35 +70,23 @@ impl Answer {
             codes,
             text,
             retry_after,
-            other: None,
-            asker: Asker::default(),
+            server: None,
+            identity: Identity::default(),
         }
     }
 
-    /// Says that it was not the registry that answered, but who.
-    pub(crate) fn by_another(mut self, other: impl Into<String>) -> Self {
-        self.other = Some(other.into());
-        self
-    }
-
-    /// Whether it is the registry itself that has answered.
+    /// Returns whether the registry itself responded.
     pub(crate) fn is_of_registry(&self) -> bool {
-        self.other.is_none()
+        self.server.is_none()
     }
 
-    /// Says as whom it was asked.
-    pub(crate) fn to(mut self, asker: Asker) -> Self {
-        self.asker = asker;
-        self
-    }
-
-    /// Returns as whom it was asked.
+    /// Returns the identity that made the request.
     #[must_use]
-    pub fn asker(&self) -> &Asker {
-        &self.asker
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    /// Returns the reason in the server's own words, as far as it gives one.
+    /// Returns the reason in the words of the server; it may be empty.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -110,52 +98,50 @@ impl Answer {
         self.status
     }
 
-    /// Returns whether one of the registry's error codes is `code`.
+    /// Returns whether `code` is one of the error codes of the registry.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
-        self.codes.iter().any(|one| one == code)
+        self.codes.iter().any(|found| found == code)
     }
 
-    /// Returns how long to wait, if the server said so.
+    /// Returns the wait that the server asks for.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether another try may be answered otherwise.
+    /// Returns whether another attempt may succeed. Statuses above 504 are
+    /// those of Cloudflare about the server behind it.
     pub(crate) fn is_transient(&self) -> bool {
-        is_transient(self.status)
+        matches!(
+            self.status,
+            408 | 425 | 429 | 500 | 502..=504 | 520..=524 | 530
+        )
     }
 }
 
-/// Whether a status speaks of the moment and not of the request. Those above
-/// 504 are Cloudflare's, of the server behind it.
-pub(crate) fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 520..=524 | 530)
-}
-
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let speaker = self.other.as_deref().unwrap_or("the registry");
-        write!(formatter, "{speaker} answered {}", self.status)?;
-        let status = ureq::http::StatusCode::from_u16(self.status).ok();
+        let server = self.server.as_deref().unwrap_or("the registry");
+        write!(formatter, "{server} answered {}", self.status)?;
+        let status = StatusCode::from_u16(self.status).ok();
         if let Some(reason) = status.and_then(|status| status.canonical_reason()) {
             write!(formatter, " {reason}")?;
         }
-        if let (401 | 403, Some(user)) = (self.status, &self.asker.user) {
+        if let (401 | 403, Some(user)) = (self.status, &self.identity.user) {
             write!(formatter, " to `{}`", escaped(user.as_bytes()))?;
         }
         if let Some(time) = self.retry_after {
-            write!(formatter, ", to be asked again after {} s", time.as_secs())?;
+            write!(formatter, ", retry after {} s", time.as_secs())?;
         }
-        match self.text.as_str() {
-            "" => Ok(()),
-            text => write!(formatter, ": {text}"),
+        if self.text.is_empty() {
+            return Ok(());
         }
+        write!(formatter, ": {}", self.text)
     }
 }
 
-/// Returns the codes, and a text without control characters.
+/// Returns the error codes, and the reason without control characters.
 fn reason(bytes: &[u8]) -> (Vec<String>, String) {
     let text_of = |value: &serde_json::Value| match value {
         serde_json::Value::Null => None,
@@ -163,7 +149,7 @@ fn reason(bytes: &[u8]) -> (Vec<String>, String) {
         serde_json::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
-    if let Ok(all) = serde_json::from_slice::<Errors>(bytes) {
+    if let Ok(all) = serde_json::from_slice::<RegistryErrors>(bytes) {
         let codes = all.errors.iter().filter_map(|one| text_of(&one.code));
         let texts = all.errors.iter().map(|one| {
             let parts = [&one.code, &one.message, &one.detail];
@@ -173,30 +159,26 @@ fn reason(bytes: &[u8]) -> (Vec<String>, String) {
         let text = texts.collect::<Vec<_>>().join("; ");
         return (codes.map(|code| bounded(&code)).collect(), bounded(&text));
     }
-    if let Ok(details) = serde_json::from_slice::<Details>(bytes) {
+    if let Ok(details) = serde_json::from_slice::<TokenError>(bytes) {
         return (Vec::new(), bounded(&details.error_description));
     }
     let text = String::from_utf8_lossy(bytes);
-    // A page for people says nothing that its status does not say.
-    match text.trim_start().starts_with('<') {
-        true => (Vec::new(), String::new()),
-        false => (Vec::new(), bounded(text.trim())),
-    }
+    // A web page has no reason that its status does not have.
+    let is_page = text.trim_start().starts_with('<');
+    let text = if is_page { "" } else { text.trim() };
+    (Vec::new(), bounded(text))
 }
 
-/// Escapes what would disturb a line, and cuts what is too long.
+/// Escapes control characters and shortens a text to one line.
 pub(crate) fn bounded(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_TEXT_BYTES);
-    let more = match end < text.len() {
-        true => "…",
-        false => "",
-    };
+    let more = if end < text.len() { "…" } else { "" };
     let line = text[..end].split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{}{more}", escaped(line.as_bytes()))
 }
 
-/// Parses `Retry-After` ([RFC 9110], section 10.2.3): seconds, or a date,
-/// which needs the `Date` of the same answer since no other clock is known.
+/// Parses `Retry-After` ([RFC 9110], section 10.2.3): seconds, or a date, which
+/// is compared with the `Date` of the same response.
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110
 pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
@@ -213,11 +195,11 @@ mod tests {
     use super::*;
 
     fn shown(status: u16, body: &str) -> String {
-        Answer::read(status, None, body.as_bytes(), &Secrets::default()).to_string()
+        ErrorResponse::read(status, None, body.as_bytes(), &Secrets::default()).to_string()
     }
 
     #[test]
-    fn the_registry_s_own_words_are_shown() {
+    fn the_reason_of_the_registry_is_shown() {
         for (status, body, expected) in [
             (
                 403,
@@ -250,12 +232,15 @@ mod tests {
         let text = shown(400, &format!("a\r\nb\u{1b}[31m{}", "x".repeat(5000)));
         assert!(text.len() < 500 && text.ends_with('…'), "{text}");
         assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text}");
-        let endless = Answer::read(500, None, std::io::repeat(b'x'), &Secrets::default());
+        let endless = ErrorResponse::read(500, None, std::io::repeat(b'x'), &Secrets::default());
         assert!(endless.to_string().len() < 500);
     }
 
     #[test]
-    fn what_a_proxy_says_of_the_server_behind_it_may_pass() {
+    fn statuses_of_proxies_about_the_server_behind_them_are_transient() {
+        let is_transient = |status| {
+            ErrorResponse::read(status, None, std::io::empty(), &Secrets::default()).is_transient()
+        };
         for status in [408, 429, 500, 504, 520, 524, 530] {
             assert!(is_transient(status), "{status}");
         }

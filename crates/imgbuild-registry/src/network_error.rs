@@ -1,0 +1,256 @@
+//! Failures of connections.
+
+use std::io;
+
+use rustls::CertificateError;
+use ureq::Timeout;
+use ureq::http::StatusCode;
+
+use crate::error_response::bounded;
+use crate::protocol_error::redirect;
+
+/// A failure of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{text}", redirect(.server.as_deref()))]
+pub struct NetworkError {
+    /// The kind of failure.
+    pub kind: NetworkKind,
+    text: String,
+    server: Option<String>,
+}
+
+/// A kind of failure of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkKind {
+    /// The host was not found.
+    Name,
+    /// The connection was refused, or there is no route to the host.
+    Refused,
+    /// A timeout.
+    Timeout,
+    /// The certificate of the server is invalid.
+    Certificate,
+    /// The certificate of the server is not signed by a trusted authority.
+    Authority {
+        /// Set if the caller added certificates to trust.
+        has_added: bool,
+    },
+    /// The TLS handshake failed.
+    Tls,
+    /// The server does not use TLS.
+    NoTls,
+    /// The processor lacks instructions that TLS needs.
+    Processor,
+    /// The proxy did not connect.
+    Proxy,
+    /// The proxy is a SOCKS proxy, which is not supported.
+    Socks,
+    /// The connection was closed too early.
+    Cut,
+    /// The response is not HTTP.
+    NotHttp,
+}
+
+impl NetworkError {
+    pub(crate) fn new(kind: NetworkKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+            server: None,
+        }
+    }
+
+    /// Adds the server that a redirect led to.
+    pub(crate) fn at(mut self, server: &str) -> Self {
+        self.server = Some(server.to_owned());
+        self
+    }
+
+    /// Returns the server that failed, if the registry redirected to it.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
+    pub(crate) fn is_transient(&self) -> bool {
+        !matches!(
+            self.kind,
+            NetworkKind::Certificate
+                | NetworkKind::Authority { .. }
+                | NetworkKind::Tls
+                | NetworkKind::NoTls
+                | NetworkKind::NotHttp
+                | NetworkKind::Processor
+                | NetworkKind::Socks
+        )
+    }
+}
+
+impl From<ureq::Error> for NetworkError {
+    fn from(error: ureq::Error) -> Self {
+        use NetworkKind as Kind;
+        match error {
+            ureq::Error::Io(error) => error.into(),
+            ureq::Error::HostNotFound => Self::new(Kind::Name, "host not found"),
+            ureq::Error::Timeout(timeout) => Self::new(Kind::Timeout, timeout_text(timeout)),
+            ureq::Error::ConnectProxyFailed(text) => Self::new(Kind::Proxy, proxy_text(&text)),
+            ureq::Error::Rustls(error) => tls_error(&error),
+            ureq::Error::Tls(text) => Self::new(Kind::Tls, text),
+            ureq::Error::TlsRequired => Self::new(Kind::Tls, "TLS is not available"),
+            ureq::Error::ConnectionFailed => Self::new(Kind::Refused, "connection failed"),
+            ureq::Error::BodyStalled => Self::new(Kind::Cut, CUT),
+            other => {
+                let text = bounded(&other.to_string());
+                Self::new(Kind::NotHttp, format!("the response is not HTTP: {text}"))
+            }
+        }
+    }
+}
+
+impl From<io::Error> for NetworkError {
+    fn from(error: io::Error) -> Self {
+        use NetworkKind as Kind;
+        let error = match error.downcast::<ureq::Error>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        let inner = error.get_ref();
+        if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return tls_error(error);
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::new(Kind::Refused, "connection refused"),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                Self::new(Kind::Timeout, "timed out")
+            }
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Self::new(Kind::Cut, CUT),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Self::new(Kind::Refused, "no route to host")
+            }
+            // The standard library has only a text for a failed lookup.
+            _ => {
+                let text = bounded(&error.to_string());
+                match text.strip_prefix("failed to lookup address information: ") {
+                    Some(why) => Self::new(Kind::Name, format!("cannot resolve the host ({why})")),
+                    None => Self::new(Kind::Cut, text),
+                }
+            }
+        }
+    }
+}
+
+const CUT: &str = "the connection was closed unexpectedly";
+
+fn tls_error(error: &rustls::Error) -> NetworkError {
+    use NetworkKind as Kind;
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            match other.0.downcast_ref::<NetworkError>() {
+                Some(reason) => reason.clone(),
+                None => NetworkError::new(Kind::Certificate, "the certificate is invalid"),
+            }
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            NetworkError::new(Kind::Certificate, "the certificate is invalid")
+        }
+        rustls::Error::NoCertificatesPresented => {
+            NetworkError::new(Kind::Certificate, "the server presented no certificate")
+        }
+        // Another protocol, mostly http.
+        rustls::Error::InvalidMessage(_) => {
+            NetworkError::new(Kind::NoTls, "the server does not use TLS")
+        }
+        rustls::Error::AlertReceived(alert) => {
+            let alert = spaced(&format!("{alert:?}"));
+            NetworkError::new(Kind::Tls, format!("the server refused TLS: {alert}"))
+        }
+        rustls::Error::PeerIncompatible(_) => NetworkError::new(
+            Kind::Tls,
+            "the server supports no secure TLS version or cipher suite",
+        ),
+        other => {
+            let text = bounded(&other.to_string());
+            NetworkError::new(Kind::Tls, format!("TLS handshake failed: {text}"))
+        }
+    }
+}
+
+/// Separates the words of a name, for example of `HandshakeFailure`.
+fn spaced(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push(character.to_ascii_lowercase());
+    }
+    text
+}
+
+/// Translates the text of ureq, for example `proxy server responded 407/407`.
+fn proxy_text(text: &str) -> String {
+    let status = text.strip_prefix("proxy server responded ");
+    let status = status.and_then(|status| status.split('/').next());
+    let status = status.and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok());
+    match status {
+        Some(status) => format!("it answered {status}"),
+        None => bounded(&text.replace("proxy server did not respond", "it did not respond")),
+    }
+}
+
+fn timeout_text(timeout: Timeout) -> &'static str {
+    match timeout {
+        Timeout::Resolve => "resolving the host timed out",
+        Timeout::Connect => "connecting timed out",
+        Timeout::SendRequest | Timeout::SendBody => "sending timed out",
+        Timeout::RecvResponse => "waiting for the response timed out",
+        Timeout::RecvBody => "receiving timed out",
+        _ => "timed out",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_a_proxy_are_readable() {
+        for (text, expected) in [
+            (
+                "proxy server responded 407/407",
+                "it answered 407 Proxy Authentication Required",
+            ),
+            ("proxy server did not respond", "it did not respond"),
+            ("connection refused", "connection refused"),
+        ] {
+            assert_eq!(proxy_text(text), expected);
+        }
+    }
+
+    #[test]
+    fn failures_of_tls_are_readable() {
+        let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
+        let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        for (error, kind, text) in [
+            (
+                refused,
+                NetworkKind::Tls,
+                "the server refused TLS: handshake failure",
+            ),
+            (not_tls, NetworkKind::NoTls, "the server does not use TLS"),
+            (
+                rustls::Error::NoCertificatesPresented,
+                NetworkKind::Certificate,
+                "the server presented no certificate",
+            ),
+        ] {
+            let found = tls_error(&error);
+            assert_eq!((found.kind, found.to_string().as_str()), (kind, text));
+        }
+    }
+}
