@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Change, Error, Result};
 
@@ -151,7 +152,7 @@ pub struct HostFile {
 }
 
 /// What `stat` says of a file; any change of content changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileState {
     /// The size in bytes.
     pub size: u64,
@@ -168,7 +169,7 @@ pub struct FileState {
 }
 
 /// A point in time as the file system keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp {
     /// Unix seconds.
     pub seconds: i64,

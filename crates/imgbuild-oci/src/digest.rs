@@ -27,11 +27,6 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
-    /// Takes the 32 bytes of a hash that was kept.
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// Returns the 64 lower-case hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -10,6 +10,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::{Entry, Member};
 use crate::path::ImagePath;
 use crate::selection::{SelectedImage, SelectedLayer};
@@ -66,7 +68,7 @@ pub struct FileSystem {
 }
 
 /// What was found out about a layer's blob when it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobFacts {
     /// The CRC of its bytes.
     pub crc: u32,

@@ -29,6 +29,7 @@ mod pipeline;
 pub mod platform;
 pub mod platform_images;
 pub mod platform_index;
+mod record;
 pub mod reference;
 pub mod selection;
 pub mod source;

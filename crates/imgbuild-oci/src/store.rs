@@ -1,15 +1,15 @@
 //! A directory that remembers layers from one build to the next.
 //!
 //! ```text
-//! v1/layers/KEY           what stat says of all files of a layer -> its diff ID
-//! v1/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
-//! v1/blobs/sha256/HEX     compressed layers
-//! v1/bases/blobs/sha256/HEX  documents and layers of base images of registries
-//! v1/bases/systems/KEY    what base images hold, so that their layers are read once
-//! v1/systems/KEY          the state and the digest of the file above
-//! v1/outputs/KEY          a file that was written -> what it holds
-//! v1/notes/KEY            what else is known of files in a known state
-//! v1/tmp/                 files that are not complete
+//! v2/layers/KEY           what stat says of all files of a layer -> its diff ID
+//! v2/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
+//! v2/blobs/sha256/HEX     compressed layers
+//! v2/bases/blobs/sha256/HEX  documents and layers of base images of registries
+//! v2/bases/systems/KEY    what base images hold, so that their layers are read once
+//! v2/systems/KEY          the state and the digest of the file above
+//! v2/outputs/KEY          a file that was written -> what it holds
+//! v2/notes/KEY            what else is known of files in a known state
+//! v2/tmp/                 files that are not complete
 //! ```
 //!
 //! Every file appears under its name by a rename, complete. Any of them may be
@@ -26,7 +26,7 @@ mod systems;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,14 +43,14 @@ pub use bases::{Bases, NewBlobFile};
 pub(crate) use key::LayerKey;
 pub use prune::{Pruned, Usage};
 pub(crate) use record::LayerRecord;
-use record::{ContentRecord, OutputRecord, seal, unseal};
+use record::{ContentRecord, NoteRecord, OutputRecord, Record};
 use verify::is_blob;
 
 /// The size to which a store is pruned when nothing is said, in bytes.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
 
 /// The layout of the directory; another one would have another name.
-const VERSION: &str = "v1";
+const VERSION: &str = "v2";
 
 const LAYERS: &str = "layers";
 const CONTENTS: &str = "contents";
@@ -79,8 +79,8 @@ const DIRECTORIES: [&str; 9] = [
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is the cache of imgbuild; it can be removed at any time.\n";
 
-/// The kind of a note, beside those in [`record`].
-const NOTE_KIND: u8 = 4;
+/// The largest record in bytes; nearly all have about a hundred.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// A directory of layers and of what is known of them.
 #[derive(Debug)]
@@ -204,14 +204,11 @@ impl Store {
 
     /// Returns what is known of a layer, and the path of the record.
     pub(crate) fn layer(&self, state: Digest) -> Option<(LayerRecord, PathBuf)> {
-        let path = self.path(LAYERS, &state.hex());
-        let record = LayerRecord::decode(&fs::read(&path).ok()?)?;
-        self.touch(&path);
-        Some((record, path))
+        self.recall(&state.hex())
     }
 
     pub(crate) fn remember_layer(&self, state: Digest, record: LayerRecord) {
-        self.save(LAYERS, &state.hex(), &record.encode());
+        self.save(&state.hex(), &record);
     }
 
     /// Returns whether a layer of this shape has been compressed before.
@@ -239,8 +236,8 @@ impl Store {
     /// over from another machine, is hashed first.
     pub(crate) fn blob(&self, shape: Digest, diff_id: DiffId) -> Option<StoredBlob> {
         let name = content_name(shape, diff_id);
+        let record: ContentRecord = self.load(&name)?;
         let place = self.path(CONTENTS, &name);
-        let record = ContentRecord::decode(&fs::read(&place).ok()?)?;
         let path = self.path(BLOBS, &record.digest.hex());
         let (file, _) = fs::File::open(&path).ok()?.into_parts();
         let state = FileState::of(&file.metadata().ok()?);
@@ -252,7 +249,7 @@ impl Store {
                 return None;
             }
             let record = ContentRecord { state, ..record };
-            self.save(CONTENTS, &name, &record.encode());
+            self.save(&name, &record);
         }
         self.touch(&place);
         Some(StoredBlob {
@@ -322,7 +319,7 @@ impl Store {
                 crc: made.crc,
                 state: FileState::of(&metadata),
             };
-            self.save(CONTENTS, &content_name(shape, diff_id), &record.encode());
+            self.save(&content_name(shape, diff_id), &record);
         }
         stored(file)
     }
@@ -333,17 +330,14 @@ impl Store {
         let Some(key) = output_key(path) else {
             return false;
         };
-        let place = self.path(OUTPUTS, &key.hex());
-        let record = fs::read(&place)
-            .ok()
-            .and_then(|bytes| OutputRecord::decode(&bytes));
+        let record: Option<OutputRecord> = self.load(&key.hex());
         let Some(record) = record.filter(|record| record.identity == identity) else {
             return false;
         };
         let is_same =
             fs::symlink_metadata(path).is_ok_and(|found| FileState::of(&found) == record.state);
         if is_same {
-            self.touch(&place);
+            self.touch(&self.path(OUTPUTS, &key.hex()));
         }
         is_same
     }
@@ -352,7 +346,7 @@ impl Store {
         let key = output_key(path).filter(|_| self.is_local(state.device, path));
         if let Some(key) = key {
             let record = OutputRecord { identity, state };
-            self.save(OUTPUTS, &key.hex(), &record.encode());
+            self.save(&key.hex(), &record);
         }
     }
 
@@ -369,19 +363,14 @@ impl Store {
         if !self.trusts(settled, &devices, now) {
             return None;
         }
-        let path = self.path(NOTES, &key.hex());
-        let bytes = fs::read(&path).ok();
-        let note = bytes.and_then(|bytes| unseal(NOTE_KIND, &bytes).map(<[u8]>::to_vec));
-        if note.is_some() {
-            self.touch(&path);
-        }
-        Some((NoteKey(key), note))
+        let note = self.recall(&key.hex());
+        Some((NoteKey(key), note.map(|(NoteRecord(note), _)| note)))
     }
 
     /// Notes something of files that have been read since their states were
     /// asked for.
     pub fn remember_note(&self, key: NoteKey, note: &[u8]) {
-        self.save(NOTES, &key.0.hex(), &seal(NOTE_KIND, note));
+        self.save(&key.0.hex(), &NoteRecord(note.to_vec()));
     }
 
     /// Returns why something could not be kept, if so.
@@ -416,13 +405,29 @@ impl Store {
         path
     }
 
-    fn save(&self, directory: &str, name: &str, bytes: &[u8]) {
+    /// Returns the record of this name, if it is there and whole.
+    fn load<R: Record>(&self, name: &str) -> Option<R> {
+        let file = fs::File::open(self.path(R::DIRECTORY, name)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).ok()?;
+        crate::record::decode(R::KIND, &bytes)
+    }
+
+    /// As [`Store::load`], marks the record as used, and returns its path.
+    fn recall<R: Record>(&self, name: &str) -> Option<(R, PathBuf)> {
+        let record = self.load(name)?;
+        let path = self.path(R::DIRECTORY, name);
+        self.touch(&path);
+        Some((record, path))
+    }
+
+    fn save<R: Record>(&self, name: &str, record: &R) {
         if !self.is_writable {
             return;
         }
         let written = self.new_temporary().and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.persist(self.path(directory, name))
+            file.write_all(&crate::record::encode(R::KIND, record))?;
+            file.persist(self.path(R::DIRECTORY, name))
                 .map_err(io::Error::from)
         });
         match written {

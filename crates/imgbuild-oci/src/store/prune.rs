@@ -170,8 +170,7 @@ impl Store {
             }
         }
         for found in self.files(CONTENTS)? {
-            let record = fs::read(&found.path).ok();
-            let record = record.and_then(|bytes| ContentRecord::decode(&bytes));
+            let record: Option<ContentRecord> = self.load(&found.name);
             match record.and_then(|record| blobs.get_mut(&record.digest.hex())) {
                 Some(unit) => unit.add_record(found),
                 None => units.push(Unit::of_record(found)),
@@ -200,17 +199,7 @@ impl Store {
 
     fn files(&self, directory: &str) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
-        let entries = match fs::read_dir(self.root.join(directory)) {
-            // A store of an older version has no base images.
-            Err(error)
-                if [BASES, BASE_SYSTEMS, SYSTEMS].contains(&directory)
-                    && error.kind() == io::ErrorKind::NotFound =>
-            {
-                return Ok(files);
-            }
-            entries => entries?,
-        };
-        for entry in entries {
+        for entry in fs::read_dir(self.root.join(directory))? {
             let entry = entry?;
             // It may be gone by now.
             let Ok(metadata) = fs::symlink_metadata(entry.path()) else {

@@ -2,13 +2,13 @@
 //! on the same base, neither is a layer read again nor decompressed.
 //!
 //! ```text
-//! v1/systems/KEY        the state and the digest of the file beside it
-//! v1/bases/systems/KEY  members, and the contents of those that say what runs
+//! v2/systems/KEY        the state and the digest of the file beside it
+//! v2/bases/systems/KEY  members, and the contents of those that say what runs
 //! ```
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use fs_err as fs;
@@ -26,9 +26,6 @@ use crate::source::Source;
 /// Names what is kept and how it is written; it changes with both.
 const FORMAT: &[u8] = b"file system 1";
 
-/// No record is as long.
-const MAX_RECORD_BYTES: u64 = 4096;
-
 impl Store {
     /// Returns what an image with these layers holds, if it is known.
     ///
@@ -39,7 +36,7 @@ impl Store {
         let name = key_of(layers).hex();
         let place = self.path(SYSTEMS, &name);
         let path = self.path(BASE_SYSTEMS, &name);
-        let record = read_record(&place)?;
+        let record = self.load(&name)?;
         let found = self.read_system(&record, &name, &path, layers.len());
         match found {
             Some(_) => self.touch(&place),
@@ -67,7 +64,7 @@ impl Store {
                 return None;
             }
             let record = SystemRecord { state, ..*record };
-            self.save(SYSTEMS, name, &record.encode());
+            self.save(name, &record);
         }
         FileSystem::of_record(file, layers)
     }
@@ -84,9 +81,10 @@ impl Store {
         image: &SelectedImage,
         options: ReadOptions<'_>,
     ) -> Result<FileSystem, FileSystemError> {
-        let place = match self.is_writable {
-            true => self.new_system(),
-            false => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        let place = if self.is_writable {
+            self.new_temporary()
+        } else {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
         };
         let opened = place.and_then(|file| Ok((file.as_file().try_clone()?, file)));
         let (contents, file) = match opened {
@@ -115,17 +113,6 @@ impl Store {
         }
     }
 
-    /// Makes a file for contents. A store of an older version has no place
-    /// for it yet.
-    fn new_system(&self) -> io::Result<NamedTempFile> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        for directory in [SYSTEMS, BASE_SYSTEMS] {
-            builder.create(self.root.join(directory))?;
-        }
-        self.new_temporary()
-    }
-
     fn keep_system(
         &self,
         file: NamedTempFile,
@@ -142,7 +129,7 @@ impl Store {
         let file: File = file.persist(self.path(BASE_SYSTEMS, &name))?;
         let state = FileState::of(&file.metadata()?);
         let record = SystemRecord { digest, state };
-        self.save(SYSTEMS, &name, &record.encode());
+        self.save(&name, &record);
         Ok(())
     }
 }
@@ -155,12 +142,6 @@ fn key_of(layers: &[SelectedLayer]) -> Digest {
         texts.push(layer.diff_id.as_digest().as_bytes());
     }
     key::digest_of(&texts)
-}
-
-fn read_record(path: &Path) -> Option<SystemRecord> {
-    let size = fs::symlink_metadata(path).ok()?.len();
-    let bytes = (size <= MAX_RECORD_BYTES).then(|| fs::read(path).ok())?;
-    SystemRecord::decode(&bytes?)
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl World {
     }
 
     fn names(&self, directory: &str) -> Vec<PathBuf> {
-        let directory = self.path("store/v1").join(directory);
+        let directory = self.path("store/v2").join(directory);
         let entries = fs::read_dir(directory).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
@@ -533,7 +533,7 @@ fn what_killed_builds_have_left_is_removed_after_a_day() {
         ..now
     };
     for (name, hours) in [("old", 25), ("young", 23)] {
-        let path = world.path("store/v1/tmp").join(name);
+        let path = world.path("store/v2/tmp").join(name);
         fs::write(&path, b"half a blob").unwrap();
         set_mtime(&path, hours_ago(hours));
     }

@@ -221,7 +221,7 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         let members = release(root.path());
         assert_eq!(names(&members, Some(&store)), ["/100"]);
-        let before = fs::read_dir(directory.path().join("v1/notes")).unwrap();
+        let before = fs::read_dir(directory.path().join("v2/notes")).unwrap();
         assert_eq!(before.count(), 1);
         // Nobody looks at the scripts any more: these would be found.
         for name in ["000", "199"] {
