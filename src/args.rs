@@ -27,7 +27,6 @@ pub(crate) use configuration::ConfigurationArguments;
 pub(crate) use index::{IndexCommand, IndexCreateArguments};
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};
 pub(crate) use location::{ImageSource, Output, TRANSPORT, missing_hint, reference, source_name};
-pub(crate) use output::OutputArguments;
 pub(crate) use path::{PlatformPath, must_exist};
 pub(crate) use registry::{CopyArguments, RegistryFlags};
 

@@ -19,7 +19,7 @@ use imgbuild_release::warning::Warning;
 
 /// What kind of failure it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// The image could not be built or written: something the user can fix.
     Build,
     /// The command line is wrong.
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 /// A failure on its way to the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FailureKind,
     pub(crate) error: Box<dyn Error + Send + Sync>,
     pub(crate) hints: Vec<String>,
 }
@@ -42,7 +42,7 @@ impl Failure {
     /// A wrong command line.
     pub(crate) fn command_line(message: impl Into<String>) -> Self {
         Self {
-            kind: Kind::CommandLine,
+            kind: FailureKind::CommandLine,
             error: message.into().into(),
             hints: Vec::new(),
         }
@@ -51,7 +51,7 @@ impl Failure {
     /// As [`Failure::command_line`], with an error that has a text of its own.
     pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            kind: Kind::CommandLine,
+            kind: FailureKind::CommandLine,
             ..Self::build(error)
         }
     }
@@ -59,7 +59,7 @@ impl Failure {
     /// A failure that only the program itself knows.
     pub(crate) fn build(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            kind: Kind::Build,
+            kind: FailureKind::Build,
             error: error.into(),
             hints: Vec::new(),
         }
@@ -72,9 +72,9 @@ impl Failure {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
-            Kind::Build => 1,
-            Kind::CommandLine => 2,
-            Kind::Interrupted => 130,
+            FailureKind::Build => 1,
+            FailureKind::CommandLine => 2,
+            FailureKind::Interrupted => 130,
         })
     }
 }
@@ -135,8 +135,8 @@ impl From<ImageError> for Failure {
             error => error,
         };
         let kind = match error {
-            ImageError::Interrupted => Kind::Interrupted,
-            _ => Kind::Build,
+            ImageError::Interrupted => FailureKind::Interrupted,
+            _ => FailureKind::Build,
         };
         let hints = image_hint(&error).into_iter().collect();
         Self {
@@ -152,7 +152,7 @@ impl From<ReleaseError> for Failure {
         match error {
             ReleaseError::Image(error) => error.into(),
             error => Self {
-                kind: Kind::Build,
+                kind: FailureKind::Build,
                 hints: release_hints(&error),
                 error: error.into(),
             },
@@ -170,8 +170,8 @@ impl From<RegistryError> for Failure {
             error => error,
         };
         let kind = match error {
-            RegistryError::Interrupted => Kind::Interrupted,
-            _ => Kind::Build,
+            RegistryError::Interrupted => FailureKind::Interrupted,
+            _ => FailureKind::Build,
         };
         Self {
             kind,

@@ -279,7 +279,7 @@ const REFUSED: [Refused; 12] = [
     (
         &["linux/amd64=amd64", "arm64"],
         &["-t", "x"],
-        "`--release arm64` says no platform, and there are several releases",
+        "`--release arm64` has no platform, and there are several releases",
     ),
     (
         &["linux/amd64=amd64", "linux/arm64=arm64"],
@@ -294,12 +294,12 @@ const REFUSED: [Refused; 12] = [
     (
         &["linux/amd64=amd64", "linux/arm64=arm64"],
         &["-t", "x", "--platform", "linux/amd64"],
-        "both say the platform",
+        "both set the platform",
     ),
     (
         &["linux/amd64=amd64"],
         &["-t", "x", "--platform", "linux/arm64"],
-        "both say the platform",
+        "both set the platform",
     ),
     (
         &["linux/amd46=amd64"],

@@ -531,7 +531,7 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--output", "docker://APP"], "lower case"),
         (&["--output", "oci:x:"], "the tag is empty"),
         (&["--output", "oci:x:1.0+2"], "a tag has letters"),
-        (&["--entrypoint", "[]"], "names no program"),
+        (&["--entrypoint", "[]"], "the array is empty"),
         (&["--bin", "x"], "of the kind `tree`"),
         (
             &["--output", "x.tar", "--digest-file", "x.tar"],

@@ -28,10 +28,6 @@ pub(crate) struct BuildArguments {
     #[arg(id = "release", long = "release", value_name = "[PLATFORM=]DIR", value_parser = PlatformPath::parser(), value_hint = ValueHint::DirPath, help_heading = "Release")]
     pub(crate) releases: Vec<PlatformPath>,
 
-    /// The one of these that a run is about.
-    #[arg(skip)]
-    pub(crate) release: Option<PathBuf>,
-
     /// What made the release; default: recognized
     ///
     /// `cargo` takes the executables that lie directly in the directory, and
@@ -121,10 +117,6 @@ pub(crate) struct BuildArguments {
     /// platform, for its release only (can be repeated)
     #[arg(id = "sysroot", long = "sysroot", value_name = "[PLATFORM=]DIR", value_parser = PlatformPath::parser(), value_hint = ValueHint::DirPath, help_heading = "Contents")]
     pub(crate) sysroots: Vec<PlatformPath>,
-
-    /// The one of these that is for the release.
-    #[arg(skip)]
-    pub(crate) sysroot: Option<PathBuf>,
 
     /// Look for libraries in this directory, too (can be repeated)
     #[arg(long, value_name = "DIR", help_heading = "Contents")]

@@ -1,21 +1,21 @@
 //! `--base`: which image it is, and what of it is not inherited.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
+use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::SourceName;
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
-use imgbuild_release::plan::Field;
 use imgbuild_release::release::Release;
 
 use super::cache;
+use super::options::BuildRequest;
 use super::source::source_must_exist;
-use crate::args::{BaseArguments, BuildArguments, ImageSource};
+use crate::args::{BaseArguments, ImageSource};
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
@@ -63,7 +63,8 @@ pub(crate) fn lock(
 
 /// What asks for the base image.
 pub(crate) struct Request<'a> {
-    pub(crate) arguments: &'a BuildArguments,
+    pub(crate) build: &'a BuildRequest<'a>,
+    pub(crate) platform: Option<&'a Platform>,
     pub(crate) release: &'a Release,
     pub(crate) additions: &'a [Member],
     pub(crate) cache: &'a Cache,
@@ -82,7 +83,7 @@ pub(crate) fn open(
         supply.note_growth();
         return Ok(Some((base, Some(pin))));
     }
-    let base = &request.arguments.base.base;
+    let base = &request.build.flags.base.base;
     let Some(name) = base.as_ref().and_then(ImageSource::here) else {
         return Ok(None);
     };
@@ -91,7 +92,7 @@ pub(crate) fn open(
 }
 
 fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
-    let platform = request.arguments.platform.as_ref();
+    let platform = request.platform;
     let given = format!("--base {}", name.path().display());
     let kinds =
         "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them";
@@ -121,7 +122,7 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
         source: Box::new(source),
     };
     let mut base = opened.map_err(unusable)?;
-    if request.needs_files(&base)? {
+    if request.needs_files(&base) {
         look_into(&mut base, request).map_err(unusable)?;
     }
     Ok(base)
@@ -129,7 +130,7 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
 
 /// Finds out what lies where, at best without the layers.
 fn look_into(base: &mut Base, request: &Request<'_>) -> std::result::Result<(), BaseError> {
-    let store = cache::to_recall(request.cache, request.arguments);
+    let store = cache::to_recall(request.cache, request.build.flags);
     let store = store.as_deref();
     match store.is_some_and(|store| base.recall_files(store)) {
         true => Ok(()),
@@ -153,18 +154,4 @@ fn name_of(source: &SourceName) -> String {
         Some(tag) => format!("{file}:{tag}"),
         None => file.to_owned(),
     }
-}
-
-/// Returns the fields that are not inherited.
-pub(crate) fn cleared(arguments: &BaseArguments) -> BTreeSet<Field> {
-    let fields = [
-        (arguments.no_expose, Field::ExposedPorts),
-        (arguments.no_healthcheck, Field::Healthcheck),
-        (arguments.no_stop_signal, Field::StopSignal),
-        (arguments.no_user, Field::User),
-        (arguments.no_volume, Field::Volumes),
-        (arguments.no_workdir, Field::WorkingDir),
-    ];
-    let cleared = fields.iter().filter(|(is_cleared, _)| *is_cleared);
-    cleared.map(|(_, field)| *field).collect()
 }

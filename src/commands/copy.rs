@@ -1,7 +1,5 @@
 //! `imgbuild copy`: an image or index from one place to others, as it is.
 
-use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -16,9 +14,9 @@ use imgbuild_registry::client::Traffic;
 use imgbuild_registry::pull;
 use serde_json::json;
 
-use super::outputs;
+use super::outputs::{Outputs, raw_standard_output};
 use super::registry::{self, Access, PARALLEL_BLOBS, Push, Registries};
-use crate::args::{CopyArguments, Output, reference};
+use crate::args::{CopyArguments, reference};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::printed;
@@ -50,14 +48,20 @@ impl Found {
 
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let source = reference(&arguments.source)?;
-    let (here, targets) = destinations(&arguments.destinations, arguments.json)?;
-    check_digest_file(&here, arguments.digest_file.as_deref())?;
+    let mut outputs = Outputs {
+        digest_file: arguments.digest_file.clone(),
+        is_json: arguments.json,
+        sync: !arguments.no_sync,
+        ..Outputs::default()
+    };
+    outputs.add(&arguments.destinations)?;
+    outputs.check(false)?;
     let interrupted = interrupt::watch()?;
     // A credential of the command line is for where it writes to, if that is
     // a registry: leave to read is given more freely.
-    let readers: Vec<&Reference> = match targets.is_empty() {
+    let readers: Vec<&Reference> = match outputs.targets.is_empty() {
         true => source.iter().collect(),
-        false => targets.iter().collect(),
+        false => outputs.targets.iter().collect(),
     };
     let primary = registry::primary(&arguments.registry, readers)?;
     let flags = &arguments.registry;
@@ -73,12 +77,10 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     if let Some(platform) = &arguments.platform {
         check_platform(&found, platform)?;
     }
-    let to = (here.as_slice(), targets.as_slice());
-    let sync = !arguments.no_sync;
-    let pushes = deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
+    let pushes = deliver(&found, &outputs, &mut registries, &interrupted, ui)?;
     let result = Copied {
         found: &found,
-        here: &here,
+        here: &outputs.destinations,
         pushes: &pushes,
         traffic: registries.traffic(),
     };
@@ -111,19 +113,19 @@ fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
 /// which have all been spoken to before.
 pub(super) fn deliver(
     found: &Found,
-    (here, targets): (&[Destination], &[Reference]),
-    sync: bool,
-    (registries, interrupted): (&mut Registries, &AtomicBool),
+    outputs: &Outputs,
+    registries: &mut Registries,
+    interrupted: &AtomicBool,
     ui: &mut Ui,
 ) -> Result<Vec<Push>> {
-    registries.reach(targets)?;
+    registries.reach(&outputs.targets)?;
     let (is_remote, size) = (found.is_remote(), found.size());
     let work = if is_remote {
         Work::Copying
     } else {
         Work::Writing
     };
-    if is_remote && !here.is_empty() {
+    if is_remote && !outputs.destinations.is_empty() {
         let count = count_text(found.parcel.blobs().len(), "blob");
         ui.status(&format!("fetching {count}, {}", bytes_text(size)));
     }
@@ -136,57 +138,16 @@ pub(super) fn deliver(
         }
     };
     let monitor = Monitor::new(&follow, interrupted);
-    for destination in here {
+    for destination in &outputs.destinations {
         ui.start_progress(work, size);
-        write(found, destination, sync, monitor, ui)?;
+        write(found, destination, outputs.sync, monitor, ui)?;
     }
-    let pushes = registries.push(&found.parcel, targets, None)?;
+    let pushes = registries.push(&found.parcel, &outputs.targets, None)?;
     ui.finish_progress();
     for push in &pushes {
         push.report(ui);
     }
     Ok(pushes)
-}
-
-/// Divides what was typed, and checks it before anything is read.
-pub(super) fn destinations<'a>(
-    outputs: impl IntoIterator<Item = &'a Output>,
-    is_json: bool,
-) -> Result<(Vec<Destination>, Vec<Reference>)> {
-    let (mut here, mut targets) = (Vec::new(), Vec::new());
-    for output in outputs {
-        here.extend(output.here()?);
-        if let Output::Registry(reference) = output {
-            targets.push(registry::target(reference)?);
-        }
-    }
-    let to_output = here
-        .iter()
-        .filter(|one| **one == Destination::StandardOutput);
-    match to_output.count() {
-        0 => {}
-        1 if is_json => {
-            return Err(Failure::command_line(
-                "`-` and `--json` both write to standard output",
-            ));
-        }
-        1 if io::stdout().is_terminal() => {
-            let failure = Failure::command_line("refusing to write an archive to a terminal");
-            return Err(failure.hint("redirect standard output, or name a file"));
-        }
-        1 => {}
-        _ => return Err(Failure::command_line("`-` is given twice")),
-    }
-    for destination in &here {
-        destination.check()?;
-    }
-    Ok((here, targets))
-}
-
-/// Checks that a digest could be written beside everything else.
-pub(super) fn check_digest_file(here: &[Destination], path: Option<&Path>) -> Result<()> {
-    outputs::check_distinct(here, path)?;
-    outputs::check_files(path)
 }
 
 pub(super) fn from_registry(
@@ -220,7 +181,7 @@ fn write(
         store: None,
         platform: None,
     };
-    let mut output = super::build::raw_standard_output()?;
+    let mut output = raw_standard_output()?;
     let written = write_parcel(&found.parcel, destination, options, &mut output, monitor)?;
     match (written, destination) {
         (Written::Unchanged, _) => ui.status(&format!("unchanged `{destination}`")),

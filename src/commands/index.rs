@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::copy::{self, Found};
 use super::options;
+use super::outputs::{Outputs, check_tags};
 use super::registry::{self, Push, Registries};
 use crate::args::{IndexCommand, IndexCreateArguments, reference};
 use crate::failure::{Failure, Result};
@@ -27,20 +28,28 @@ pub(crate) fn run(command: &IndexCommand, ui: &mut Ui) -> Result<ExitCode> {
 }
 
 fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
-    let outputs = [&arguments.destination].into_iter();
-    let outputs = outputs.chain(&arguments.output);
-    let (here, targets) = copy::destinations(outputs, arguments.json)?;
-    copy::check_digest_file(&here, arguments.digest_file.as_deref())?;
+    let mut outputs = Outputs {
+        digest_file: arguments.digest_file.clone(),
+        is_json: arguments.json,
+        sync: !arguments.no_sync,
+        ..Outputs::default()
+    };
+    outputs.add(
+        [&arguments.destination]
+            .into_iter()
+            .chain(&arguments.output),
+    )?;
+    outputs.check(false)?;
     let annotations = options::pairs("--annotation", &arguments.annotation)?;
-    check_tags(&arguments.tag, &here)?;
+    check_names(&arguments.tag, &outputs)?;
     let interrupted = interrupt::watch()?;
     let mut from = Vec::new();
     for source in &arguments.sources {
         from.push(reference(source)?);
     }
-    let readers: Vec<&Reference> = match targets.is_empty() {
+    let readers: Vec<&Reference> = match outputs.targets.is_empty() {
         true => from.iter().flatten().collect(),
-        false => targets.iter().collect(),
+        false => outputs.targets.iter().collect(),
     };
     let primary = registry::primary(&arguments.registry, readers)?;
     let flags = &arguments.registry;
@@ -64,13 +73,11 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
         parcel: index.to_parcel(&parts).map_err(Failure::build)?,
         names,
     };
-    let to = (here.as_slice(), targets.as_slice());
-    let sync = !arguments.no_sync;
-    let pushes = copy::deliver(&found, to, sync, (&mut registries, &interrupted), ui)?;
+    let pushes = copy::deliver(&found, &outputs, &mut registries, &interrupted, ui)?;
     let created = Created {
         index: &index,
         found: &found,
-        here: &here,
+        here: &outputs.destinations,
         pushes: &pushes,
         traffic: registries.traffic(),
     };
@@ -79,15 +86,11 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses names for what is named by its destination.
-fn check_tags(tags: &[Reference], here: &[Destination]) -> Result<()> {
-    if let Some(tag) = tags.iter().find(|tag| tag.digest().is_some()) {
-        let failure = Failure::command_line(format!(
-            "cannot use `--tag {tag}`: an index cannot be told its digest"
-        ));
-        return Err(failure.hint("leave out what follows `@`"));
-    }
-    if tags.is_empty() || !here.is_empty() {
+/// Refuses names for an index that only goes to registries, where its
+/// destinations name it.
+fn check_names(tags: &[Reference], outputs: &Outputs) -> Result<()> {
+    check_tags(tags)?;
+    if tags.is_empty() || !outputs.destinations.is_empty() {
         return Ok(());
     }
     let failure = Failure::command_line("`--tag` names an index in a layout or archive");

@@ -1,433 +1,153 @@
-//! From what was typed to what the libraries take: texts parsed, defaults
-//! found, the environment and the clock read.
+//! Everything that was asked for, parsed once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::path::PathBuf;
+mod releases;
+mod values;
+
+use std::collections::BTreeMap;
 
 use clap::ArgMatches;
-use fs_err as fs;
-use imgbuild_oci::entry::MAX_ID;
-use imgbuild_oci::image::Healthcheck;
+use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_release::addition::Addition;
-use imgbuild_release::pattern::Pattern;
-use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions};
+use imgbuild_release::error::Error;
+use imgbuild_release::pattern::{Pattern, Patterns};
+use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
 use imgbuild_release::skeleton::UserName;
 
-use crate::args::{BuildArguments, Choice, ConfigurationArguments, must_exist};
-use crate::failure::{Failure, Result};
+use super::time::{self, CreatedBy};
+use crate::args::{BuildArguments, Choice, must_exist};
+use crate::failure::{Failure, FailureKind, Result};
 
-/// The patterns in the order of the command line, which clap keeps by flag.
-pub(crate) fn patterns(matches: &ArgMatches) -> Vec<Pattern> {
-    let with_index = |flag: &str| -> Vec<(usize, String)> {
-        let indices = matches.indices_of(flag).into_iter().flatten();
-        let values = matches.get_many::<String>(flag).into_iter().flatten();
-        indices.zip(values.cloned()).collect()
-    };
-    let excludes = with_index("exclude").into_iter();
-    let excludes = excludes.map(|(index, text)| (index, Pattern::Exclude(text)));
-    let includes = with_index("include").into_iter();
-    let includes = includes.map(|(index, text)| (index, Pattern::Include(text)));
-    let mut patterns: Vec<(usize, Pattern)> = excludes.chain(includes).collect();
-    patterns.sort_by_key(|(index, _)| *index);
-    patterns.into_iter().map(|(_, pattern)| pattern).collect()
+pub(crate) use releases::{ReleaseRequest, host_platform};
+pub(crate) use values::pairs;
+
+/// A build as it was asked for: the flags, and the texts among them parsed.
+#[derive(Debug)]
+pub(crate) struct BuildRequest<'a> {
+    pub(crate) flags: &'a BuildArguments,
+    /// At least one release, sorted by platform.
+    pub(crate) releases: Vec<ReleaseRequest>,
+    pub(crate) patterns: Patterns,
+    /// The modification time of every file, in Unix seconds.
+    pub(crate) mtime: u64,
+    /// The creation time in Unix seconds, unless it follows from the release.
+    pub(crate) created: Option<(u64, CreatedBy)>,
+    pub(crate) additions: Vec<Addition>,
+    pub(crate) programs: Vec<String>,
+    pub(crate) locales: Vec<String>,
+    pub(crate) command: CommandOptions,
+    pub(crate) configuration: ConfigurationOptions,
+    pub(crate) user: Option<UserName>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
-/// Parses `SRC:DST[:MODE]`. SRC may hold colons, DST starts with a slash.
-pub(crate) fn addition(text: &str) -> Result<Addition> {
-    let error = |reason: &str| {
-        Failure::command_line(format!("cannot use `--add {text}`: {reason}"))
-            .hint("the form is `SRC:DST[:MODE]`, with an absolute DST and an octal MODE as `0644`")
-    };
-    let (rest, mode) = match text.rsplit_once(':') {
-        Some((rest, mode)) if is_octal(mode) && rest.contains(":/") => {
-            (rest, u32::from_str_radix(mode, 8).ok())
-        }
-        _ => (text, None),
-    };
-    if mode.is_some_and(|mode| mode > 0o7777) {
-        return Err(error("the mode is larger than 7777"));
+impl<'a> BuildRequest<'a> {
+    /// Parses the flags. `matches` has the order of those that were repeated.
+    ///
+    /// # Errors
+    ///
+    /// When a text is invalid, or a file or directory that it names is missing.
+    pub(crate) fn parse(flags: &'a BuildArguments, matches: &ArgMatches) -> Result<Self> {
+        let releases = releases::parse(flags)?;
+        check_libraries(flags, &releases)?;
+        let mtime = match &flags.mtime {
+            Some(text) => time::time("--mtime", text)?,
+            None => DEFAULT_MTIME,
+        };
+        let user = flags.configuration.user.as_deref();
+
+        Ok(Self {
+            flags,
+            releases,
+            patterns: patterns(matches)?,
+            mtime,
+            created: time::created(flags.created.as_deref())?,
+            additions: additions(&flags.add)?,
+            programs: flags
+                .program
+                .iter()
+                .map(values::program)
+                .collect::<Result<_>>()?,
+            locales: flags
+                .locale
+                .iter()
+                .map(values::locale)
+                .collect::<Result<_>>()?,
+            command: values::command(flags)?,
+            configuration: values::configuration(flags)?,
+            user: user.map(values::user).transpose()?,
+            annotations: pairs("--annotation", &flags.configuration.annotation)?,
+        })
     }
-    let Some((source, destination)) = rest.rsplit_once(':') else {
-        return Err(error("it says no place in the image"));
-    };
-    if source.is_empty() || !destination.starts_with('/') {
-        return Err(error("the place in the image does not start with `/`"));
+
+    /// Returns the value of an environment variable that was asked for.
+    pub(crate) fn variable(&self, wanted: &str) -> Option<String> {
+        let mut variables = self.configuration.env.iter().rev();
+        let (_, value) = variables.find(|(name, _)| name == wanted)?;
+        Some(value.clone())
     }
-    Ok(Addition {
-        source: PathBuf::from(source),
-        destination: destination.to_owned(),
-        mode,
+}
+
+/// Returns the patterns in the order of the command line: clap keeps the values
+/// of each flag by themselves.
+fn patterns(matches: &ArgMatches) -> Result<Patterns> {
+    let of_flag = |flag, pattern: fn(String) -> Pattern| {
+        let indices = matches.indices_of(flag).into_iter().flatten();
+        let texts = matches.get_many::<String>(flag).into_iter().flatten();
+        indices.zip(texts.cloned().map(pattern)).collect()
+    };
+    let mut patterns: Vec<(usize, Pattern)> = of_flag("exclude", Pattern::Exclude);
+    patterns.extend(of_flag("include", Pattern::Include));
+    patterns.sort_by_key(|(index, _)| *index);
+
+    let patterns: Vec<Pattern> = patterns.into_iter().map(|(_, pattern)| pattern).collect();
+    Patterns::new(&patterns).map_err(|error| Failure {
+        kind: FailureKind::CommandLine,
+        ..Failure::from(Error::Pattern(error))
     })
 }
 
-fn is_octal(text: &str) -> bool {
-    (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
-}
-
-/// Checks names and paths of programs.
-pub(crate) fn programs(texts: &[String]) -> Result<Vec<String>> {
-    let is_wrong =
-        |text: &&String| text.is_empty() || (text.contains('/') && !text.starts_with('/'));
-    match texts.iter().find(is_wrong) {
-        Some(text) => {
-            let failure = Failure::command_line(format!("cannot use `--program {text}`"));
-            Err(failure.hint("give the name of a program, as `jq`, or its absolute path"))
-        }
-        None => Ok(texts.to_vec()),
+fn additions(texts: &[String]) -> Result<Vec<Addition>> {
+    let mut additions = Vec::new();
+    for text in texts {
+        let addition = values::addition(text)?;
+        must_exist(&format!("--add {text}"), &addition.source)?;
+        additions.push(addition);
     }
+    Ok(additions)
 }
 
-/// Refuses flags that say where libraries come from when none come along, or
-/// when there is nothing.
-pub(crate) fn check_runtime(arguments: &BuildArguments) -> Result<()> {
-    let sysroot = arguments.sysroot.iter().map(|path| ("--sysroot", path));
-    let libraries = arguments.library_path.iter();
-    let libraries = libraries.map(|path| ("--library-path", path));
-    if let Some((flag, path)) = sysroot.chain(libraries).find(|(_, path)| !path.is_dir()) {
+/// Refuses directories of libraries that do not exist, and flags for libraries
+/// that `--runtime none` leaves out.
+fn check_libraries(flags: &BuildArguments, releases: &[ReleaseRequest]) -> Result<()> {
+    let sysroots = releases.iter().filter_map(|one| one.sysroot.as_ref());
+    let sysroots = sysroots.map(|path| ("--sysroot", path));
+    let libraries = flags
+        .library_path
+        .iter()
+        .map(|path| ("--library-path", path));
+    if let Some((flag, path)) = sysroots.chain(libraries).find(|(_, path)| !path.is_dir()) {
         let path = path.display();
         let message = format!("cannot use `{flag} {path}`: there is no such directory");
         return Err(Failure::command_line(message));
     }
-    let flags = [
-        ("--add-library", arguments.add_library.is_empty()),
-        ("--library-path", arguments.library_path.is_empty()),
-    ];
-    let given = flags.into_iter().find(|(_, is_absent)| !is_absent);
-    match given {
-        Some((flag, _)) if arguments.runtime == Choice::None => Err(Failure::command_line(
-            format!("`{flag}` brings libraries, and `--runtime none` brings none"),
-        )),
-        _ => Ok(()),
-    }
-}
 
-/// Checks names of locales.
-pub(crate) fn locales(names: &[String]) -> Result<Vec<String>> {
-    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.@-".contains(letter);
-    let is_wrong = |name: &&String| {
-        !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.chars().all(is_letter)
+    let given = if !flags.add_library.is_empty() {
+        "--add-library"
+    } else if !flags.library_path.is_empty() {
+        "--library-path"
+    } else {
+        return Ok(());
     };
-    match names.iter().find(is_wrong) {
-        Some(name) => {
-            let failure = Failure::command_line(format!("cannot use `--locale {name}`"));
-            Err(failure.hint("give the name of a locale, as `de_DE.UTF-8`"))
-        }
-        None => Ok(names.to_vec()),
+    if flags.runtime == Choice::None {
+        let message = format!("`{given}` has no effect with `--runtime none`");
+        return Err(Failure::command_line(message));
     }
+    Ok(())
 }
 
-/// Takes the arguments of a command: one JSON array, or as they are.
-fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
-    let [only] = given else {
-        return Ok((!given.is_empty()).then(|| given.to_vec()));
-    };
-    if !only.trim_start().starts_with('[') {
-        return Ok(Some(given.to_vec()));
-    }
-    let parsed: serde_json::Result<Vec<String>> = serde_json::from_str(only);
-    match parsed {
-        Ok(words) if words.is_empty() => Err(Failure::command_line(format!(
-            "cannot use `{flag} {only}`: the array names no program"
-        ))),
-        Ok(words) => Ok(Some(words)),
-        Err(error) => Err(Failure::command_line(format!(
-            "cannot use `{flag} {only}`: it starts as a JSON array of strings and is none: {error}"
-        ))),
-    }
-}
-
-/// Takes the command as it was typed.
-pub(crate) fn command(build: &BuildArguments) -> Result<CommandOptions> {
-    let given = &build.configuration;
-    Ok(CommandOptions {
-        entrypoint: arguments("--entrypoint", &given.entrypoint)?,
-        cmd: arguments("--cmd", &given.cmd)?,
-        no_entrypoint: given.no_entrypoint,
-        no_cmd: build.base.no_cmd,
-    })
-}
-
-/// Takes the rest of the configuration.
-pub(crate) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptions> {
-    let given = &build.configuration;
-    let (labels, removed_labels) = removed(&given.label);
-    let (variables, removed_variables) = removed(&given.env);
-    let mut exposed_ports = BTreeSet::new();
-    for text in &given.expose {
-        exposed_ports.extend(ports(text)?);
-    }
-    Ok(ConfigurationOptions {
-        env: environment(&given.env_file, &variables)?,
-        locale: None,
-        exposed_ports,
-        working_dir: given.workdir.clone(),
-        volumes: given.volume.iter().cloned().collect(),
-        labels: pairs("--label", &labels)?,
-        stop_signal: given.stop_signal.as_deref().map(stop_signal).transpose()?,
-        healthcheck: healthcheck(given)?,
-        cleared: Cleared {
-            env: removed_variables,
-            labels: removed_labels,
-            fields: super::base::cleared(&build.base),
-        },
-    })
-}
-
-/// Divides texts into those that set something and the names in those that
-/// remove it, `NAME-`.
-fn removed(texts: &[String]) -> (Vec<String>, BTreeSet<String>) {
-    let name = |text: &String| match text.strip_suffix('-') {
-        Some(name) if !name.is_empty() && !name.contains('=') => Some(name.to_owned()),
-        _ => None,
-    };
-    let set = texts.iter().filter(|text| name(text).is_none());
-    (
-        set.cloned().collect(),
-        texts.iter().filter_map(name).collect(),
-    )
-}
-
-/// Parses `KEY=VALUE` texts.
-pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
-    let pair = |text: &String| match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: the form is `KEY=VALUE`"
-        ))),
-    };
-    texts.iter().map(pair).collect()
-}
-
-fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
-    let mut variables = Vec::new();
-    for path in files {
-        must_exist(&format!("--env-file {}", path.display()), path)?;
-        let text = fs::read_to_string(path).map_err(|error| {
-            Failure::build(error).hint("`--env-file` names a text file with one `K=V` a line")
-        })?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim_start();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let place = format!("line {} of `{}`", number + 1, path.display());
-            variables.extend(variable(line, &place)?);
-        }
-    }
-    for text in texts {
-        variables.extend(variable(text, &format!("`--env {text}`"))?);
-    }
-    Ok(variables)
-}
-
-/// Parses `K=V`, or takes `K` from the environment; one that is not set there
-/// is left out, as Docker does.
-fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, env::var(text).ok()),
-    };
-    if name.is_empty() || name.contains(char::is_whitespace) || name.contains('\0') {
-        return Err(Failure::command_line(format!(
-            "cannot use {place}: `{name}` is no name of an environment variable"
-        )));
-    }
-    Ok(value.map(|value| (name.to_owned(), value)))
-}
-
-/// Parses a port or a range of ports.
-fn ports(text: &str) -> Result<Vec<String>> {
-    let error = || {
-        Failure::command_line(format!(
-            "cannot use `--expose {text}`: the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`"
-        ))
-    };
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
-        return Err(error());
-    }
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let port = |text: &str| {
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<u16>()
-            .ok()
-            .filter(|port| is_number && *port > 0)
-    };
-    match (port(first), port(last)) {
-        (Some(first), Some(last)) if first <= last => Ok((first..=last)
-            .map(|port| format!("{port}/{protocol}"))
-            .collect()),
-        _ => Err(error()),
-    }
-}
-
-/// Checks a signal against those of Linux ([signal(7)]).
-///
-/// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
-fn stop_signal(text: &str) -> Result<String> {
-    const NAMES: [&str; 34] = [
-        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT",
-        "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM",
-        "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
-    ];
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    let is_real_time = ["RTMIN", "RTMAX"]
-        .contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-'));
-    if NAMES.contains(&name) || is_real_time {
-        return Ok(format!("SIG{name}"));
-    }
-    match text.parse::<u8>() {
-        Ok(1..=64) => Ok(text.to_owned()),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `--stop-signal {text}`: it is no signal of Linux, as `SIGTERM`, `INT` or a number from 1 to 64"
-        ))),
-    }
-}
-
-fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
-    let Some(command) = arguments("--healthcheck", &given.healthcheck)? else {
-        return Ok(None);
-    };
-    let test = match command.as_slice() {
-        [none] if none == "none" => vec!["NONE".to_owned()],
-        _ => ["CMD".to_owned()].into_iter().chain(command).collect(),
-    };
-    Ok(Some(Healthcheck {
-        test,
-        interval: health_time("--health-interval", given.health_interval)?,
-        timeout: health_time("--health-timeout", given.health_timeout)?,
-        start_period: health_time("--health-start-period", given.health_start_period)?,
-        start_interval: 0,
-        retries: given.health_retries.unwrap_or_default(),
-    }))
-}
-
-/// Takes a time that Docker takes: none, or from 1 millisecond to what a
-/// signed number of nanoseconds holds.
-fn health_time(flag: &str, time: Option<humantime::Duration>) -> Result<u64> {
-    let Some(time) = time else {
-        return Ok(0);
-    };
-    let nanoseconds = i64::try_from(time.as_nanos()).ok();
-    match nanoseconds.and_then(|nanoseconds| u64::try_from(nanoseconds).ok()) {
-        Some(nanoseconds) if nanoseconds == 0 || nanoseconds >= 1_000_000 => Ok(nanoseconds),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `{flag} {time}`: Docker takes 1ms to 292 years"
-        ))),
-    }
-}
-
-/// Splits `NAME|UID[:GID]`.
-pub(crate) fn user(text: &str) -> Result<UserName> {
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
-    };
-    if user.is_empty() || group.is_some_and(str::is_empty) {
-        return Err(Failure::command_line(format!(
-            "cannot use `--user {text}`: the form is `NAME|UID[:GID]`"
-        )));
-    }
-    for id in [Some(user), group].into_iter().flatten() {
-        let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number && !id.parse().is_ok_and(|id: u32| id <= MAX_ID) {
-            return Err(Failure::command_line(format!(
-                "cannot use `--user {text}`: `{id}` is larger than {MAX_ID}, the last id that every engine takes"
-            )));
-        }
-    }
-    Ok(UserName {
-        user: user.to_owned(),
-        group: group.map(str::to_owned),
-    })
-}
-
-/// As many threads as asked for, or as there are cores.
+/// Returns the number of threads: the one that was asked for, else one for each
+/// core.
 pub(crate) fn threads(given: Option<u16>) -> usize {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     given.map_or_else(available, usize::from).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn additions_are_split_from_the_right() {
-        for (text, source, destination, mode) in [
-            ("a:/b", "a", "/b", None),
-            ("a:/b:0755", "a", "/b", Some(0o755)),
-            ("c:d:/b/", "c:d", "/b/", None),
-            ("/x/y:/b:640", "/x/y", "/b", Some(0o640)),
-        ] {
-            let addition = addition(text).unwrap();
-            assert_eq!(addition.source, PathBuf::from(source));
-            assert_eq!(addition.destination, destination);
-            assert_eq!(addition.mode, mode);
-        }
-        for text in ["a", "a:b", ":/b", "a:0755", "a:/b:77777"] {
-            assert!(addition(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn ports_are_checked_and_ranges_are_spelled_out() {
-        assert_eq!(ports("80").unwrap(), ["80/tcp"]);
-        assert_eq!(ports("53/udp").unwrap(), ["53/udp"]);
-        assert_eq!(ports("1-3/sctp").unwrap(), ["1/sctp", "2/sctp", "3/sctp"]);
-        for text in ["", "0", "65536", "80/http", "3-1", "+80", "a", "80/", "-"] {
-            assert!(ports(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn signals_are_those_of_linux() {
-        for (text, expected) in [
-            ("SIGTERM", "SIGTERM"),
-            ("INT", "SIGINT"),
-            ("9", "9"),
-            ("SIGRTMIN+3", "SIGRTMIN+3"),
-        ] {
-            assert_eq!(stop_signal(text).unwrap(), expected);
-        }
-        for text in ["", "SIGNOTHING", "0", "65"] {
-            assert!(stop_signal(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn health_times_are_those_that_docker_takes() {
-        let take = |text: &str| health_time("--health-interval", Some(text.parse().unwrap()));
-        assert_eq!(health_time("--health-interval", None).unwrap(), 0);
-        assert_eq!(take("30s").unwrap(), 30_000_000_000);
-        assert_eq!(take("1ms").unwrap(), 1_000_000);
-        for text in ["1ns", "999us", "99999999h"] {
-            assert!(take(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn users_are_names_or_ids_in_range() {
-        for text in ["app", "app:web", "1000", "1000:1000", "0", "2147483647"] {
-            assert!(user(text).is_ok(), "{text}");
-        }
-        for text in ["", ":", "1:", ":1", "2147483648", "1:5000000000"] {
-            assert!(user(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn commands_are_arguments_or_a_json_array() {
-        let take = |given: &[&str]| {
-            let given: Vec<String> = given.iter().map(ToString::to_string).collect();
-            arguments("--cmd", &given)
-        };
-        assert_eq!(take(&[]).unwrap(), None);
-        assert_eq!(take(&["a", "b"]).unwrap().unwrap(), ["a", "b"]);
-        assert_eq!(take(&[r#"["a", "b c"]"#]).unwrap().unwrap(), ["a", "b c"]);
-        assert!(take(&["[1]"]).is_err());
-        assert!(take(&["[]"]).is_err());
-        assert!(take(&["[a"]).is_err());
-    }
 }

@@ -1,44 +1,240 @@
-//! What a command writes: checked before anything is read.
+//! The places that a command writes to, checked before anything is read.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use imgbuild_oci::destination::{Destination, place_of};
+use imgbuild_oci::reference::{Reference, name_from};
 
+use super::registry;
+use crate::args::{BuildArguments, Output};
 use crate::failure::{Failure, Result};
+use crate::ui::Ui;
 
-/// Checks that small files, as one for a digest, could be written: in the end
-/// it is too late.
-pub(crate) fn check_files<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    for path in files {
-        // What an archive needs to be written, any file needs.
-        Destination::Archive(path.to_path_buf(), None).check()?;
-    }
-    Ok(())
+/// Where an image goes, its names, and the small files beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    /// The names of the image, sorted, each once.
+    pub(crate) references: Vec<Reference>,
+    /// The places on this machine.
+    pub(crate) destinations: Vec<Destination>,
+    /// The tags that are pushed.
+    pub(crate) targets: Vec<Reference>,
+    /// The file for the digest of the manifest or index.
+    pub(crate) digest_file: Option<PathBuf>,
+    /// The file for the digest of the index that `--update-index` writes.
+    pub(crate) index_digest_file: Option<PathBuf>,
+    /// The file for the digest of the config.
+    pub(crate) image_id_file: Option<PathBuf>,
+    pub(crate) is_json: bool,
+    /// Whether everything is on the disk before it gets its final name.
+    pub(crate) sync: bool,
+    /// The directory of the cache, which is not part of a release.
+    pub(crate) cache_dir: Option<PathBuf>,
 }
 
-/// Refuses one file for two outputs: the last one would be all there is.
-pub(crate) fn check_distinct<'a>(
-    destinations: &'a [Destination],
-    files: impl IntoIterator<Item = &'a Path>,
-) -> Result<()> {
-    let archives = destinations.iter().filter(|to| !is_layout(to));
-    let mut seen = BTreeSet::new();
-    for path in archives.filter_map(Destination::path).chain(files) {
-        let place = place_of(path);
-        // A device takes everything.
-        let is_special = fs::metadata(&place).is_ok_and(|found| !found.is_file());
-        if !is_special && !seen.insert(place) {
-            return Err(Failure::command_line(format!(
-                "two outputs are one file: `{}`",
-                path.display()
-            )));
+impl Outputs {
+    /// Returns the outputs of a build whose releases have the name `own`.
+    pub(crate) fn of_build(flags: &BuildArguments, own: Result<&str>, ui: &Ui) -> Result<Self> {
+        let output = &flags.output;
+        let references = references(&flags.tag, own)?;
+        let mut outputs = Self {
+            digest_file: output.digest_file.clone(),
+            index_digest_file: output.index_digest_file.clone(),
+            image_id_file: output.iidfile.clone(),
+            is_json: output.json,
+            sync: !output.no_sync,
+            cache_dir: flags.cache.cache_dir.clone(),
+            ..Self::default()
+        };
+        if output.push {
+            outputs.targets.clone_from(&references);
+        }
+        outputs.add(&output.output)?;
+        if output.output.is_empty() && !output.load && !output.push {
+            // The first name that was given, not the first in order.
+            let name = flags.tag.first().unwrap_or(&references[0]).repository();
+            let name = name.rsplit('/').next().unwrap_or(name);
+            let file = PathBuf::from(format!("{name}.tar"));
+            outputs.destinations.push(Destination::Archive(file, None));
+        }
+        if output.update_index {
+            registry::check_update(&outputs.targets)?;
+        }
+        outputs.references = references;
+        outputs.check(output.dry_run)?;
+        outputs.warn_of_names(ui);
+        Ok(outputs)
+    }
+
+    /// Adds what `--output` or an argument names.
+    pub(crate) fn add<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Output>) -> Result<()> {
+        for output in outputs {
+            self.destinations.extend(output.here()?);
+            if let Output::Registry(reference) = output {
+                self.targets.push(registry::target(reference)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that everything can be written; a dry run writes nothing.
+    pub(crate) fn check(&self, is_dry_run: bool) -> Result<()> {
+        self.check_distinct()?;
+        let to_stdout = |one: &&Destination| **one == Destination::StandardOutput;
+        let count = self.destinations.iter().filter(to_stdout).count();
+        if count > 1 {
+            return Err(Failure::command_line("the destination `-` is given twice"));
+        }
+        if is_dry_run {
+            return Ok(());
+        }
+
+        if count > 0 && self.is_json {
+            let message = "the destination `-` and `--json` both write to standard output";
+            return Err(Failure::command_line(message));
+        }
+        if count > 0 && io::stdout().is_terminal() {
+            let failure = Failure::command_line("refusing to write an archive to a terminal");
+            return Err(failure.hint("redirect standard output, or name a file"));
+        }
+        for destination in &self.destinations {
+            destination.check()?;
+        }
+        for path in self.files() {
+            // A file needs what an archive needs.
+            Destination::Archive(path.to_path_buf(), None).check()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses one file for two outputs: only the last one would remain.
+    fn check_distinct(&self) -> Result<()> {
+        let archives = self
+            .destinations
+            .iter()
+            .filter(|destination| !matches!(destination, Destination::Layout(..)))
+            .filter_map(Destination::path);
+        let mut seen = BTreeSet::new();
+        for path in archives.chain(self.files()) {
+            let place = place_of(path);
+            // A device accepts everything.
+            let is_special = fs::metadata(&place).is_ok_and(|found| !found.is_file());
+            if !is_special && !seen.insert(place) {
+                let failure = Failure::command_line(format!(
+                    "two outputs are one file: `{}`",
+                    path.display()
+                ));
+                return Err(failure.hint("give each output a file of its own"));
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [
+            &self.digest_file,
+            &self.image_id_file,
+            &self.index_digest_file,
+        ];
+        files.into_iter().filter_map(|file| file.as_deref())
+    }
+
+    /// Returns all paths that are written to.
+    pub(crate) fn paths(&self) -> Vec<&Path> {
+        let destinations = self.destinations.iter().filter_map(Destination::path);
+        destinations
+            .chain(self.files())
+            .chain(self.cache_dir.as_deref())
+            .collect()
+    }
+
+    /// Returns the directory for temporary files: beside the output, which has
+    /// room for them, while a temporary directory may be in memory.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        let mut files = self.destinations.iter().filter_map(Destination::path);
+        let existing = files.find_map(|path| {
+            let mut parents = path.ancestors().skip(1).map(|path| {
+                if path.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    path
+                }
+            });
+            parents.find(|path| path.is_dir()).map(Path::to_path_buf)
+        });
+        existing.unwrap_or_else(env::temp_dir)
+    }
+
+    /// Returns whether a destination is read or pushed as it is, so that layers
+    /// should be compressed.
+    pub(crate) fn want_compressed_layers(&self) -> bool {
+        let mut destinations = self.destinations.iter();
+        !self.targets.is_empty() || destinations.any(Destination::wants_compressed_layers)
+    }
+
+    /// Warns of names that a destination with a tag of its own does not list.
+    fn warn_of_names(&self, ui: &Ui) {
+        for destination in &self.destinations {
+            let names = destination.names(&self.references);
+            let ([kept], 2..) = (&names[..], self.references.len()) else {
+                continue;
+            };
+            let others = self.references.iter().filter(|name| *name != kept);
+            let others: Vec<String> = others.map(Reference::familiar).collect();
+            let own = if destination.tag().is_some() {
+                "tag"
+            } else {
+                "name"
+            };
+            ui.warning(&format!(
+                "`{destination}` lists the image as `{}` only, without `{}` (leave out its {own} to list all)",
+                kept.familiar(),
+                others.join("`, `")
+            ));
         }
     }
-    Ok(())
 }
 
-fn is_layout(destination: &Destination) -> bool {
-    matches!(destination, Destination::Layout(..))
+/// Returns the names of the image, each once: those that were given, or one made
+/// from the releases' `own`.
+fn references(given: &[Reference], own: Result<&str>) -> Result<Vec<Reference>> {
+    let mut references = given.to_vec();
+    if references.is_empty() {
+        let own = own?;
+        let reference = name_from(own).and_then(|name| name.parse().ok());
+        let Some(reference) = reference else {
+            let failure =
+                Failure::command_line(format!("cannot make the name of an image from `{own}`"));
+            return Err(failure.hint("name the image with `--tag NAME`"));
+        };
+        references.push(reference);
+    }
+    check_tags(&references)?;
+    references.sort();
+    references.dedup();
+    Ok(references)
+}
+
+/// Returns standard output without the buffer that splits it into lines.
+pub(crate) fn raw_standard_output() -> Result<std::fs::File> {
+    let handle = io::stdout().as_fd().try_clone_to_owned();
+    Ok(handle.map_err(Failure::build)?.into())
+}
+
+/// Refuses names with a digest.
+pub(crate) fn check_tags(references: &[Reference]) -> Result<()> {
+    match references.iter().find(|name| name.digest().is_some()) {
+        None => Ok(()),
+        Some(name) => {
+            let failure = Failure::command_line(format!(
+                "cannot use `--tag {name}`: a tag cannot contain a digest, which is computed"
+            ));
+            Err(failure.hint("leave out what follows `@`"))
+        }
+    }
 }

@@ -12,8 +12,8 @@ use imgbuild_release::plan::PlanOptions;
 use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
 use imgbuild_release::release::Release;
 
+use super::options::BuildRequest;
 use super::time::{self, CreatedBy};
-use crate::args::BuildArguments;
 use crate::failure::Result;
 use crate::ui::Ui;
 
@@ -30,9 +30,9 @@ pub(crate) struct Found {
 
 /// Looks at everything that says where the release comes from, as far as it is
 /// asked for.
-pub(crate) fn find(arguments: &BuildArguments, release: &Release, ui: &Ui) -> Result<Found> {
-    let given = time::created(arguments.created.as_deref())?;
-    let wants_labels = !arguments.configuration.no_auto_labels;
+pub(crate) fn find(request: &BuildRequest<'_>, release: &Release, ui: &Ui) -> Result<Found> {
+    let given = request.created;
+    let wants_labels = !request.flags.configuration.no_auto_labels;
     let mut checkout = None;
     let mut date = None;
     if wants_labels || given.is_none() {

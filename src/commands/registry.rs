@@ -24,9 +24,7 @@ use imgbuild_registry::pull;
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, CredentialOrigin};
 
-use crate::args::{
-    BuildArguments, ImageSource, Output, OutputArguments, RegistryFlags, TRANSPORT, must_exist,
-};
+use crate::args::{BuildArguments, ImageSource, RegistryFlags, TRANSPORT, must_exist};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::ui::Ui;
@@ -63,27 +61,6 @@ pub(crate) fn target(reference: &Reference) -> Result<Reference> {
             )))
         }
     }
-}
-
-/// Returns the names that an image is pushed under.
-///
-/// # Errors
-///
-/// As [`target`].
-pub(crate) fn targets(output: &OutputArguments, tags: &[Reference]) -> Result<Vec<Reference>> {
-    let mut targets = match output.push {
-        true => tags.to_vec(),
-        false => Vec::new(),
-    };
-    for output in &output.output {
-        if let Output::Registry(reference) = output {
-            targets.push(target(reference)?);
-        }
-    }
-    if output.update_index {
-        check_update(&targets)?;
-    }
-    Ok(targets)
 }
 
 /// The registries that a command speaks to. Copies of it speak through the

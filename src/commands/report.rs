@@ -117,27 +117,6 @@ impl Result<'_> {
     }
 }
 
-/// Says which names a destination with a tag of its own does not list.
-pub(crate) fn names_left_out(destinations: &[Destination], references: &[Reference], ui: &Ui) {
-    for destination in destinations {
-        let names = destination.names(references);
-        let ([kept], 2..) = (&names[..], references.len()) else {
-            continue;
-        };
-        let others = references.iter().filter(|it| *it != kept);
-        let others: Vec<String> = others.map(Reference::familiar).collect();
-        let own = match destination.tag() {
-            Some(_) => "tag",
-            None => "name",
-        };
-        ui.warning(&format!(
-            "`{destination}` lists the image as `{}` only, without `{}` (leave out its {own} to list all)",
-            kept.familiar(),
-            others.join("`, `")
-        ));
-    }
-}
-
 /// Says what may surprise, each thing once.
 pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &Ui) {
     let references = plans.clone().take(1).flat_map(Plan::references);

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use super::{NOT_IN_A_FILE, directory_of, keys, value};
 use crate::args::{Arguments, must_exist};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, FailureKind, Result};
 
 /// A file of flags is written by people.
 const MAX_BYTES: u64 = 1 << 20;
@@ -59,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
         failure.hint(OTHER_FILE)
     };
     must_exist(&format!("--config {}", path.display()), path).map_err(|error| Failure {
-        kind: Kind::CommandLine,
+        kind: FailureKind::CommandLine,
         ..error.hint(OTHER_FILE)
     })?;
     let found = fs::metadata(path).map_err(failure)?;

@@ -12,8 +12,7 @@ use imgbuild_release::release::Release;
 
 use super::Request;
 use crate::args::{BootChoice, BuildArguments, CheckChoice, Choice};
-use crate::commands::options;
-use crate::failure::Result;
+use crate::commands::options::BuildRequest;
 
 /// The directories of the root that systems have. What lies in another one is
 /// the release's own.
@@ -28,22 +27,18 @@ const FOR_OTHERS: [&str; 3] = ["/opt/", "/srv/", "/usr/local/bin/"];
 
 impl Request<'_> {
     /// Returns whether something depends on the files of the base image.
-    pub(super) fn needs_files(&self, base: &Base) -> Result<bool> {
-        let arguments = self.arguments;
-        let needs_them = asks(arguments)
-            || !self
-                .release
-                .members()
-                .iter()
-                .all(|member| is_beside(&member.entry.path))
-            || !is_user_known(arguments, base.configuration())?
-            || !is_working_dir_known(arguments, self.release)
-            || !is_command_known(arguments, self.release)?;
+    pub(super) fn needs_files(&self, base: &Base) -> bool {
+        let members = self.release.members();
+        let needs_them = asks(self.build.flags)
+            || !members.iter().all(|member| is_beside(&member.entry.path))
+            || !is_user_known(self.build, base.configuration())
+            || !is_working_dir_known(self.build.flags, self.release)
+            || !is_command_known(self.build, self.release);
         if !needs_them {
             self.ui
                 .detail("nobody looks into the base image: nothing depends on its files");
         }
-        Ok(needs_them)
+        needs_them
     }
 }
 
@@ -78,15 +73,14 @@ fn is_beside(path: &ImagePath) -> bool {
 }
 
 /// Whether the user can be told without a passwd file.
-fn is_user_known(arguments: &BuildArguments, base: &Configuration) -> Result<bool> {
+fn is_user_known(build: &BuildRequest<'_>, base: &Configuration) -> bool {
     let is_number = |text: &str| text.parse::<u32>().is_ok();
-    if let Some(text) = &arguments.configuration.user {
-        let user = options::user(text)?;
+    if let Some(user) = &build.user {
         // Without a group, it is the one that the file says.
-        return Ok(is_number(&user.user) && user.group.as_deref().is_some_and(is_number));
+        return is_number(&user.user) && user.group.as_deref().is_some_and(is_number);
     }
-    let inherited = base.user.as_deref().filter(|_| !arguments.base.no_user);
-    Ok(inherited.is_none_or(|text| text.split(':').all(is_number)))
+    let inherited = base.user.as_deref().filter(|_| !build.flags.base.no_user);
+    inherited.is_none_or(|text| text.split(':').all(is_number))
 }
 
 /// Whether the release has the directory that was asked for; what the base
@@ -97,16 +91,16 @@ fn is_working_dir_known(arguments: &BuildArguments, release: &Release) -> bool {
 }
 
 /// Whether the commands that were given are found without the base's `PATH`.
-fn is_command_known(arguments: &BuildArguments, release: &Release) -> Result<bool> {
-    let given = options::command(arguments)?;
-    let check = &arguments.configuration.healthcheck;
+fn is_command_known(build: &BuildRequest<'_>, release: &Release) -> bool {
+    let given = &build.command;
+    let check = &build.flags.configuration.healthcheck;
     let check = Some(check).filter(|words| words.as_slice() != ["none"]);
     let words = [given.entrypoint.as_ref(), given.cmd.as_ref(), check];
     let words = words
         .into_iter()
         .flatten()
         .filter_map(|words| words.first());
-    let is_direct = arguments.boot == BootChoice::Direct;
+    let is_direct = build.flags.boot == BootChoice::Direct;
     let is_known = |word: &String| {
         let places = [word.clone(), format!("bin/{word}")];
         let mut places = places
@@ -114,8 +108,7 @@ fn is_command_known(arguments: &BuildArguments, release: &Release) -> Result<boo
             .filter_map(|place| release.prefix().join(place).ok());
         (word.starts_with('/') && !is_direct) || places.any(|place| has(release, &place, false))
     };
-    let words: Vec<&String> = words.collect();
-    Ok(words.into_iter().all(is_known))
+    words.collect::<Vec<_>>().into_iter().all(is_known)
 }
 
 fn has(release: &Release, path: &ImagePath, is_directory: bool) -> bool {

@@ -92,7 +92,7 @@ impl<'a> Remote<'a> {
             self.request.ui.status(&format!("base: {}", pin.0));
         }
         let root = self.descriptor(digest)?;
-        let mut platform = self.request.arguments.platform.clone();
+        let mut platform = self.request.platform.cloned();
         let mut chosen = self.choose(&root, platform.as_ref())?;
         let is_undecided = matches!(chosen, Err(SelectionError::Several { .. }));
         if is_undecided && platform.is_none() {
@@ -262,7 +262,7 @@ impl<'a> Remote<'a> {
             let blob = || Arc::new(ShelfBlob::new(self.shelf, layer.digest, layer.size));
             Arc::clone(known.entry(layer.digest).or_insert_with(|| blob()))
         });
-        if self.request.needs_files(&base)? {
+        if self.request.needs_files(&base) {
             self.look_into(&mut base)?;
         }
         Ok(base)

@@ -15,7 +15,7 @@ use imgbuild_oci::store::Bases;
 use imgbuild_registry::repository::Repository;
 
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Registries};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, FailureKind, Result};
 use crate::progress::Work;
 use crate::ui::{Ui, bytes_text, count_text};
 
@@ -170,8 +170,8 @@ impl ShelfBlob {
 /// Says why a layer is fetched so late.
 fn with_reason(failure: Failure) -> Failure {
     match failure.kind {
-        Kind::Interrupted => failure,
-        Kind::Build | Kind::CommandLine => failure
+        FailureKind::Interrupted => failure,
+        FailureKind::Build | FailureKind::CommandLine => failure
             .hint("the image needs this layer of its base image, which the cache does not have"),
     }
 }

@@ -1,7 +1,6 @@
 //! From plans to images, and to where they go.
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -14,15 +13,16 @@ use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::parcel::ParcelBlob;
 use imgbuild_oci::platform_images::PlatformImages;
-use imgbuild_oci::reference::Reference;
 use imgbuild_oci::store::Store;
 use imgbuild_registry::push::{self, Sent};
 use imgbuild_release::build::{BuildOptions, build};
 use imgbuild_release::plan::Plan;
 
-use super::{Made, Planned, host_platform, raw_standard_output, scratch};
+use super::{Made, Planned};
 use crate::args::BuildArguments;
 use crate::commands::load::Engine;
+use crate::commands::options::{host_platform, threads};
+use crate::commands::outputs::{Outputs, raw_standard_output};
 use crate::commands::registry::{Access, PARALLEL_BLOBS, Push, Registries};
 use crate::commands::{registry, report};
 use crate::failure::{Failure, Result};
@@ -32,13 +32,10 @@ use crate::ui::Ui;
 
 /// Plans on their way to their destinations.
 pub(super) struct Job<'a> {
-    pub(super) arguments: &'a BuildArguments,
+    pub(super) flags: &'a BuildArguments,
     pub(super) cache: Cache,
-    pub(super) destinations: &'a [Destination],
-    pub(super) references: Vec<Reference>,
-    pub(super) targets: Vec<Reference>,
+    pub(super) outputs: &'a Outputs,
     pub(super) registries: Registries,
-    pub(super) threads: usize,
     pub(super) interrupted: Arc<AtomicBool>,
 }
 
@@ -50,8 +47,8 @@ type Ahead = Option<std::result::Result<Sent, imgbuild_registry::error::Error>>;
 type Take<'a> = &'a (dyn Fn(&Layer) + Sync);
 
 impl Job<'_> {
-    pub(super) fn run(&mut self, plans: Vec<Planned>, ui: &mut Ui) -> Result<ExitCode> {
-        let engine = match self.arguments.output.load {
+    pub(super) fn run(&mut self, plans: Vec<Planned>, ui: &mut Ui) -> Result<()> {
+        let engine = match self.flags.output.load {
             true => Some(Engine::start()?),
             false => None,
         };
@@ -60,7 +57,7 @@ impl Job<'_> {
         ui.start_progress(Work::Layers, bytes);
         self.look_into_registries(&plans)?;
         let (made, sent) = self.make_and_send(plans, ui)?;
-        for destination in self.destinations {
+        for destination in &self.outputs.destinations {
             self.write(&made, destination, ui)?;
         }
         let mut loaded = Vec::new();
@@ -83,15 +80,14 @@ impl Job<'_> {
         self.write_digests(&made, &pushes)?;
         let result = report::Result {
             made: &made,
-            references: &self.references,
-            destinations: self.destinations,
+            references: &self.outputs.references,
+            destinations: &self.outputs.destinations,
             loaded: &loaded,
             pushes: &pushes,
             traffic: self.registries.traffic(),
             summaries: &summaries,
         };
-        self.print(&result, ui)?;
-        Ok(ExitCode::SUCCESS)
+        self.print(&result, ui)
     }
 
     /// Adds what registries have to what may be used again. One that does not
@@ -100,14 +96,15 @@ impl Job<'_> {
         let is_plain = |one: &Planned| one.plan.compression() == Compression::None;
         if plans.iter().all(is_plain) {
             // Plain layers are known by their diff IDs alone.
-            return self.registries.reach(&self.targets);
+            return self.registries.reach(&self.outputs.targets);
         }
-        let by_descriptor = self.destinations.is_empty() && !self.arguments.output.load;
+        let by_descriptor = self.outputs.destinations.is_empty() && !self.flags.output.load;
         for Planned { plan, .. } in plans {
             let platform = &plan.image().platform;
-            let given = &self.arguments.cache.cache_from;
+            let given = &self.flags.cache.cache_from;
             let registries = &mut self.registries;
-            let sources = registries.layers(&self.targets, given, platform, by_descriptor)?;
+            let sources =
+                registries.layers(&self.outputs.targets, given, platform, by_descriptor)?;
             self.cache.add_sources(sources);
         }
         Ok(())
@@ -116,7 +113,7 @@ impl Job<'_> {
     /// Builds everything, and sends each layer to the first repository as
     /// soon as it is finished. Whether that failed is told when it is pushed.
     fn make_and_send(&mut self, plans: Vec<Planned>, ui: &Ui) -> Result<(Made, Ahead)> {
-        let Some(first) = self.targets.first() else {
+        let Some(first) = self.outputs.targets.first() else {
             return Ok((self.make(plans, &|_| {}, ui)?, None));
         };
         let repository = self.registries.repository(first, Access::Push)?;
@@ -136,14 +133,14 @@ impl Job<'_> {
     /// Sends what was made, as far as it is not there, to where it is pushed,
     /// last of all: what is written here can be removed again.
     fn push(&mut self, made: &Made, sent: Ahead) -> Result<Vec<Push>> {
-        let Some(first) = self.targets.first() else {
+        let Some(first) = self.outputs.targets.first() else {
             return Ok(Vec::new());
         };
         let sent = sent.transpose();
         let sent = sent.map_err(|error| registry::failed_at(first, error))?;
         let parcel = made.to_parcel()?;
-        let (targets, sent) = (&self.targets, sent.as_ref());
-        match self.arguments.output.update_index {
+        let (targets, sent) = (&self.outputs.targets, sent.as_ref());
+        match self.flags.output.update_index {
             true => self.registries.add_to_indexes(&parcel, targets, sent),
             false => self.registries.push(&parcel, targets, sent),
         }
@@ -176,8 +173,8 @@ impl Job<'_> {
             take(layer);
         };
         let options = BuildOptions {
-            threads: self.threads,
-            scratch: scratch(self.destinations),
+            threads: threads(self.flags.output.threads),
+            scratch: self.outputs.scratch(),
             cache: self.cache.clone(),
         };
         Ok(build(
@@ -209,9 +206,9 @@ impl Job<'_> {
         ui.start_progress(Work::Writing, made.size_at(destination));
         let follow = |progress: Progress| ui.follow(progress);
         let options = WriteOptions {
-            references: &self.references,
-            threads: self.threads,
-            sync: !self.arguments.output.no_sync,
+            references: &self.outputs.references,
+            threads: threads(self.flags.output.threads),
+            sync: !self.flags.output.no_sync,
             store: self.store_of_outputs(),
             platform: None,
         };
@@ -227,13 +224,13 @@ impl Job<'_> {
 
     /// The digest of the index that the name given first has now.
     fn index_digest(&self, pushes: &[Push]) -> Option<Digest> {
-        let first = self.arguments.tag.first().into_iter();
-        let mut names = first.chain(&self.targets);
+        let first = self.flags.tag.first().into_iter();
+        let mut names = first.chain(&self.outputs.targets);
         names.find_map(|name| pushes.iter().find_map(|push| push.index_of(name)))
     }
 
     fn write_digests(&self, made: &Made, pushes: &[Push]) -> Result<()> {
-        let output = &self.arguments.output;
+        let output = &self.flags.output;
         let monitor = Monitor::new(&|_| {}, &self.interrupted);
         let mut files = vec![(&output.digest_file, made.digest())];
         if let Some(digest) = self.index_digest(pushes) {
@@ -252,12 +249,16 @@ impl Job<'_> {
 
     fn print(&self, result: &report::Result<'_>, ui: &Ui) -> Result<()> {
         report::summary(result, ui);
-        if self.destinations.contains(&Destination::StandardOutput) {
+        if self
+            .outputs
+            .destinations
+            .contains(&Destination::StandardOutput)
+        {
             // Standard output holds the archive.
             ui.status(&result.made.digest().to_string());
             return Ok(());
         }
-        printed(match self.arguments.output.json {
+        printed(match self.flags.output.json {
             true => ui.result(&report::json(result)),
             false => ui.result(&result.made.digest().to_string()),
         })

@@ -12,7 +12,7 @@ use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
 use super::helper::Helpers;
 use super::{Access, environment};
 use crate::args::RegistryFlags;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, FailureKind, Result};
 use crate::ui::Ui;
 
 const USER: &str = "IMGBUILD_REGISTRY_USER";
@@ -187,7 +187,9 @@ fn resolve(
         Found::Credential(credential) => (Some(credential), format!("`{from}`")),
         Found::Helper { name, key } => {
             let credential = match helpers.ask(&name, &key) {
-                Err(failure) if access == Access::Pull && failure.kind != Kind::Interrupted => {
+                Err(failure)
+                    if access == Access::Pull && failure.kind != FailureKind::Interrupted =>
+                {
                     let what = format!("asking for `{key}` without credentials");
                     helpers.ui.warning_of(&what, &failure);
                     None

@@ -12,7 +12,7 @@ use imgbuild_registry::credentials::parse_helper_answer;
 use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::secret::Credential;
 
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, FailureKind, Result};
 use crate::ui::Ui;
 
 /// How long a helper is waited for in silence.
@@ -147,7 +147,7 @@ fn wait(
         }
         if monitor.is_interrupted() {
             return Err(Failure {
-                kind: Kind::Interrupted,
+                kind: FailureKind::Interrupted,
                 ..Failure::build("interrupted")
             });
         }

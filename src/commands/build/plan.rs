@@ -1,0 +1,116 @@
+//! The plan of every image, its provenance and the findings about it.
+
+use std::sync::Arc;
+
+use imgbuild_oci::cache::Cache;
+use imgbuild_oci::compression::Compression;
+use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::store::Store;
+use imgbuild_release::finding::Finding;
+use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
+use imgbuild_release::release::Release;
+
+use super::resolve::Resolver;
+use crate::args::{CheckChoice, Choice};
+use crate::commands::options::host_platform;
+use crate::commands::{base, check, provenance, time};
+use crate::failure::{self, Result};
+use crate::ui::Ui;
+
+/// A planned image, the origin of its date and labels, and the findings of the
+/// check.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) found: provenance::Found,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Makes the plan of each release; returns with them what the base image can be
+/// locked to.
+pub(super) fn plan_all(
+    resolver: &Resolver<'_>,
+    releases: Vec<Release>,
+    mut supply: Option<&mut base::Supply>,
+    ui: &Ui,
+) -> Result<(Vec<Planned>, Option<base::Pin>)> {
+    let request = resolver.request;
+    let mut plans = Vec::new();
+    // An index has the same digest for every platform.
+    let mut pin = None;
+    for (target, release) in request.releases.iter().zip(releases) {
+        // Warnings about this machine are the same for every platform.
+        let quiet = ui.quiet_if(!plans.is_empty());
+        let (ingredients, its_pin) =
+            resolver.resolve(release, target, supply.as_deref_mut(), &quiet)?;
+        pin = its_pin.or(pin);
+        let found = provenance::find(request, &ingredients.release, &quiet)?;
+        let mut options = plan_options(resolver, &ingredients);
+        found.apply(&mut options);
+        let below = failure::release_below(ingredients.release.warnings());
+        let plan = Plan::new(ingredients, &options)
+            .map_err(|error| failure::of_plan(error, below.as_deref()))?;
+        plans.push(Planned {
+            plan,
+            found,
+            findings: Vec::new(),
+        });
+    }
+    Ok((plans, pin))
+}
+
+fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptions {
+    let request = resolver.request;
+    let flags = request.flags;
+    let default_compression = if resolver.outputs.want_compressed_layers() {
+        Compression::Gzip(imgbuild_deflate::Level::DEFAULT)
+    } else {
+        Compression::None
+    };
+    PlanOptions {
+        references: resolver.outputs.references.clone(),
+        command: request.command.clone(),
+        configuration: request.configuration.clone(),
+        user: request.user.clone(),
+        writable: flags.writable.iter().cloned().collect(),
+        has_skeleton: flags.skeleton == Choice::Auto,
+        platform: ingredients
+            .closure
+            .platform
+            .clone()
+            .unwrap_or_else(host_platform),
+        created: time::rfc3339(DEFAULT_MTIME),
+        author: flags.configuration.author.clone(),
+        annotations: request.annotations.clone(),
+        compression: flags.compression.unwrap_or(default_compression),
+        max_layers: usize::from(flags.max_layers),
+        mtime: request.mtime,
+    }
+}
+
+/// Returns the store that recognizes files by what the system reports of them,
+/// if that is allowed.
+pub(super) fn file_store(cache: &Cache) -> Option<&Arc<Store>> {
+    cache.store.as_ref().filter(|_| !cache.reads_contents)
+}
+
+/// Checks every plan and reports the findings.
+pub(super) fn check_all(
+    plans: &mut [Planned],
+    choice: CheckChoice,
+    store: Option<&Arc<Store>>,
+    ui: &Ui,
+) -> Vec<Finding> {
+    let are_several = plans.len() > 1;
+    let mut all = Vec::new();
+    for planned in plans {
+        let findings = check::of_plan(&planned.plan, choice, store.map(Arc::as_ref));
+        if are_several && !findings.is_empty() {
+            let platform = &planned.plan.image().platform;
+            ui.status(&format!("check of the image for {platform}"));
+        }
+        check::tell(&findings, choice, ui);
+        all.extend(findings.iter().cloned());
+        planned.findings = findings;
+    }
+    all
+}

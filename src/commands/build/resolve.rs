@@ -1,0 +1,187 @@
+//! Everything that goes into an image, found on this machine and in registries.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use imgbuild_oci::cache::Cache;
+use imgbuild_oci::entry::Member;
+use imgbuild_release::addition::open_additions;
+use imgbuild_release::certificates::Certificates;
+use imgbuild_release::closure::{self, ClosureOptions};
+use imgbuild_release::error::Error;
+use imgbuild_release::plan::Ingredients;
+use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
+
+use super::plan::file_store;
+use crate::args::{BootChoice, Choice, CookieChoice, EMBEDDED};
+use crate::commands::options::{BuildRequest, ReleaseRequest};
+use crate::commands::outputs::Outputs;
+use crate::commands::{base, certificates};
+use crate::failure::{self, Failure, Result};
+use crate::ui::Ui;
+
+/// Opens all releases.
+pub(super) fn open_releases(request: &BuildRequest<'_>) -> Result<Vec<Release>> {
+    let releases = request.releases.iter();
+    releases
+        .map(|release| open_release(request, &release.root))
+        .collect()
+}
+
+fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
+    let flags = request.flags;
+    let cookie = match (flags.release_cookie, flags.boot) {
+        (Some(CookieChoice::Remove), _) | (None, BootChoice::Direct) => Cookie::Remove,
+        (Some(CookieChoice::Keep), _) | (None, BootChoice::Script) => Cookie::Keep,
+    };
+    let options = ReleaseOptions {
+        kind: flags.kind,
+        prefix: flags.prefix.clone(),
+        binaries: flags.bin.clone(),
+        patterns: request.patterns.clone(),
+        allow_set_id: flags.allow_set_id,
+        cookie,
+        boot: match flags.boot {
+            BootChoice::Direct => Boot::Direct,
+            BootChoice::Script => Boot::Script,
+        },
+        variables: request.configuration.env.clone(),
+        mtime: request.mtime,
+    };
+    let release = Release::open(root, &options)?;
+    check_kind(request, root, release.kind())?;
+    Ok(release)
+}
+
+/// Refuses flags that apply to another kind of release only.
+fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: Kind) -> Result<()> {
+    let root = root.display();
+    if !request.flags.bin.is_empty() && kind != Kind::Cargo {
+        let failure = Failure::command_line(format!(
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
+    }
+    if request.flags.boot == BootChoice::Direct && kind != Kind::Mix {
+        let failure = Failure::command_line(format!(
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+        ));
+        return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
+    }
+    Ok(())
+}
+
+/// Returns the name that all releases have.
+///
+/// # Errors
+///
+/// When they have several.
+pub(super) fn common_name(releases: &[Release]) -> Result<&str> {
+    let names: BTreeSet<&str> = releases.iter().map(Release::name).collect();
+    let mut names = names.into_iter();
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name),
+        (first, second) => {
+            let (first, second) = (first.unwrap_or_default(), second.unwrap_or_default());
+            let failure = Failure::command_line(format!(
+                "the releases have several names: `{first}` and `{second}`"
+            ));
+            Err(failure.hint("name the image with `--tag NAME`"))
+        }
+    }
+}
+
+/// The inputs that all releases of a run share.
+pub(super) struct Resolver<'a> {
+    pub(super) request: &'a BuildRequest<'a>,
+    pub(super) outputs: &'a Outputs,
+    pub(super) cache: &'a Cache,
+    pub(super) scratch: &'a Path,
+}
+
+impl Resolver<'_> {
+    /// Finds everything that goes into the image of one release; returns with it
+    /// what the base image can be locked to.
+    pub(super) fn resolve(
+        &self,
+        release: Release,
+        target: &ReleaseRequest,
+        supply: Option<&mut base::Supply>,
+        ui: &Ui,
+    ) -> Result<(Ingredients, Option<base::Pin>)> {
+        let mut release = release.without_outputs(&self.outputs.paths());
+        let mut additions = self.additions()?;
+        let base_request = base::Request {
+            build: self.request,
+            platform: target.platform.as_ref(),
+            release: &release,
+            additions: &additions,
+            cache: self.cache,
+            scratch: self.scratch,
+            ui,
+        };
+        let (base, pin) = base::open(&base_request, supply)?.unzip();
+        if let Some(base) = &base {
+            release = release.onto(base)?;
+            additions = base.place(additions).map_err(Error::Refused)?;
+        }
+        let certificates = self.certificates(ui)?;
+        let options = self.closure_options(target);
+        let closure = closure::resolve(&release, &additions, base.as_ref(), &options)?;
+
+        let bundles = &self.request.flags.cacert;
+        let ingredients = Ingredients {
+            release,
+            additions,
+            closure,
+            certificates,
+            has_own_certificates: bundles.iter().any(|bundle| bundle != EMBEDDED),
+            base,
+        };
+        Ok((ingredients, pin.flatten()))
+    }
+
+    /// Opens the files and directories of `--add`.
+    fn additions(&self) -> Result<Vec<Member>> {
+        let request = self.request;
+        open_additions(
+            &request.additions,
+            request.flags.allow_set_id,
+            request.mtime,
+        )
+        .map_err(|error| failure::named_by(error, "`--add` names the file"))
+    }
+
+    fn certificates(&self, ui: &Ui) -> Result<Option<Certificates>> {
+        let bundles = &self.request.flags.cacert;
+        if bundles.is_empty() {
+            return Ok(None);
+        }
+        let (certificates, warnings) = certificates::load(bundles)?;
+        for warning in warnings {
+            ui.warning(&warning);
+        }
+        Ok(Some(certificates))
+    }
+
+    fn closure_options(&self, target: &ReleaseRequest) -> ClosureOptions {
+        let request = self.request;
+        let flags = request.flags;
+        ClosureOptions {
+            brings_runtime: flags.runtime == Choice::Auto,
+            sysroot: target.sysroot.clone(),
+            library_paths: flags.library_path.clone(),
+            add_libraries: flags.add_library.clone(),
+            programs: request.programs.clone(),
+            brings_zones: flags.tzdata,
+            locales: request.locales.clone(),
+            command: request.command.clone(),
+            healthcheck: request.configuration.healthcheck.clone(),
+            path: request.variable("PATH"),
+            library_variable: request.variable("LD_LIBRARY_PATH"),
+            platform: target.platform.clone(),
+            mtime: request.mtime,
+            store: file_store(self.cache).cloned(),
+        }
+    }
+}
