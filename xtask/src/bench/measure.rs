@@ -1,4 +1,4 @@
-//! One run of a program, with its time and memory.
+//! Runs a script, and measures its time and memory.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use wait4::Wait4;
 
 use crate::Result;
 
-/// What a run took.
+/// The cost of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Measurement {
     pub(super) wall: Duration,
-    /// User and system time of all processes; of a daemon it cannot be seen.
-    pub(super) processor: Option<Duration>,
+    /// User and system time of all processes.
+    pub(super) processor: Duration,
     /// The peak memory of the largest process, in bytes.
-    pub(super) peak: Option<u64>,
-    /// The bytes of what was written.
+    pub(super) peak: u64,
+    /// The size of all outputs, in bytes.
     pub(super) output: u64,
 }
 
-/// Where a subject runs: `$OUT` is what it writes, `$STATE` what it keeps
-/// between rounds.
+/// The directory of a subject, with `out` (`$OUT`) for its outputs and `state`
+/// (`$STATE`) for what it keeps between rounds.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RunDirectory {
     pub(super) directory: PathBuf,
     pub(super) variables: Vec<(&'static str, OsString)>,
 }
 
-impl Place {
+impl RunDirectory {
     pub(super) fn create(&self) -> Result {
         if self.directory.exists() {
             fs_err::remove_dir_all(&self.directory)?;
@@ -39,7 +39,7 @@ impl Place {
         Ok(())
     }
 
-    /// Runs what is not measured.
+    /// Runs a script that is not measured.
     pub(super) fn run_script(&self, script: &str) -> Result {
         if script.is_empty() {
             return Ok(());
@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// Runs and measures `script`, after the disk has come to rest.
-    pub(super) fn measure(&self, script: &str, is_daemon: bool) -> Result<Measurement> {
+    pub(super) fn measure(&self, script: &str) -> Result<Measurement> {
         rustix::fs::sync();
         let mut shell = self.shell(script)?;
         let start = Instant::now();
@@ -59,8 +59,8 @@ impl Place {
         let usage = ended.rusage;
         Ok(Measurement {
             wall,
-            processor: (!is_daemon).then_some(usage.utime + usage.stime),
-            peak: (!is_daemon).then_some(usage.maxrss),
+            processor: usage.utime + usage.stime,
+            peak: usage.maxrss,
             output: size_below(&self.directory.join("out"))?,
         })
     }
@@ -94,7 +94,7 @@ impl Place {
     }
 }
 
-/// Returns the bytes of all regular files below `path`.
+/// Returns the size of all regular files below `path`, in bytes.
 fn size_below(path: &Path) -> Result<u64> {
     let metadata = fs_err::symlink_metadata(path)?;
     if metadata.is_file() {
@@ -113,33 +113,32 @@ fn size_below(path: &Path) -> Result<u64> {
 mod tests {
     use super::*;
 
-    fn place(directory: &Path) -> Place {
-        let place = Place {
-            directory: directory.join("place"),
+    fn run_directory(directory: &Path) -> RunDirectory {
+        let run = RunDirectory {
+            directory: directory.join("run"),
             variables: vec![("TREE", "/".into())],
         };
-        place.create().unwrap();
-        place
+        run.create().unwrap();
+        run
     }
 
     #[test]
-    fn a_run_is_measured_with_what_it_wrote() {
+    fn a_run_is_measured_with_its_output() {
         let scratch = tempfile::tempdir().unwrap();
-        let place = place(scratch.path());
+        let run = run_directory(scratch.path());
         let script = "test \"$TREE\" = / && printf %5000s > \"$OUT/file\"";
-        let measurement = place.measure(script, false).unwrap();
+        let measurement = run.measure(script).unwrap();
         assert_eq!(measurement.output, 5000);
         assert!(measurement.wall > Duration::ZERO);
-        assert!(measurement.peak.unwrap() > 100_000);
-        assert_eq!(place.measure("true", true).unwrap().peak, None);
+        assert!(measurement.peak > 100_000);
     }
 
     #[test]
-    fn a_failed_run_says_what_the_program_said() {
+    fn the_error_of_a_failed_run_has_the_output_of_the_program() {
         let scratch = tempfile::tempdir().unwrap();
-        let place = place(scratch.path());
-        let error = place.run_script("echo no space >&2; false").unwrap_err();
+        let run = run_directory(scratch.path());
+        let error = run.run_script("echo no space >&2; false").unwrap_err();
         assert!(error.to_string().ends_with("failed: no space"), "{error}");
-        assert!(place.measure("exit 3", false).is_err());
+        assert!(run.measure("exit 3").is_err());
     }
 }

@@ -1,10 +1,18 @@
-//! Pushing to Debian's registry on loopback, which each subject starts for
+//! Pushes to Debian's registry on loopback, which each subject starts for
 //! itself.
 //!
-//! `$OUT/sent` is as large as what the registry has more than before; what the
-//! registry logs counts the requests, which `$STATE/note` tells.
+//! `$OUT/sent` is as large as what the registry has more than before; the
+//! number of requests is counted in its log and written to `$STATE/note`.
 
-use super::subject::{Abilities, Case, Subject, imgbuild};
+use super::subject::{CHANGE, Subject, imgbuild};
+
+/// The state of registry and machine before each round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    EmptyRegistry,
+    FreshMachine,
+    ChangedRelease,
+}
 
 /// Starts a registry that logs every request.
 const START: &str = "port=$((20000 + $$ % 30000)); echo $port > \"$STATE/port\"; mkdir -p \"$STATE/registry\"; \
@@ -15,74 +23,56 @@ const START: &str = "port=$((20000 + $$ % 30000)); echo $port > \"$STATE/port\";
 
 const STOP: &str = "kill \"$(cat \"$STATE/pid\")\" || true";
 
-/// Forgets everything that was pushed, and every cache.
-const EMPTY_REGISTRY: &str = "rm -rf \"$OUT\" \"$STATE/cache\" \"$STATE/registry/docker\"; mkdir -p \"$OUT\"; \
-    : > \"$STATE/log\"; du -sb \"$STATE/registry\" | cut -f1 > \"$STATE/size\"";
+const EMPTY_REGISTRY: &str = "rm -rf \"$STATE/registry/docker\"";
 
-/// A fresh machine, and a registry that has the image.
+/// Removes outputs and caches, and notes the size of the registry.
 const FRESH_MACHINE: &str = "rm -rf \"$OUT\" \"$STATE/cache\"; mkdir -p \"$OUT\"; \
     : > \"$STATE/log\"; du -sb \"$STATE/registry\" | cut -f1 > \"$STATE/size\"";
 
-/// The same after other bytes in one file, the same for every subject.
-const CHANGED_MACHINE: &str = "rm -rf \"$OUT\" \"$STATE/cache\"; mkdir -p \"$OUT\"; \
-    { echo \"round $ROUND\"; head -c 5000000 \"$TREE/lib/changing\"; } | head -c 5000000 > \"$STATE/changed\"; \
-    cp \"$STATE/changed\" \"$TREE/lib/changing\"; \
-    : > \"$STATE/log\"; du -sb \"$STATE/registry\" | cut -f1 > \"$STATE/size\"";
-
-/// Makes what was sent visible.
+/// Writes how much was sent.
 const COUNT: &str = "truncate -s $(($(du -sb \"$STATE/registry\" | cut -f1) - $(cat \"$STATE/size\"))) \"$OUT/sent\"; \
     echo \"$(grep -c HTTP/1 \"$STATE/log\") requests\" > \"$STATE/note\"";
 
-/// Returns imgbuild and what a user would take instead.
-pub(super) fn subjects(case: Case, abilities: &Abilities) -> Vec<Subject> {
-    if !abilities.has("--push") || !abilities.has("docker-registry") {
+/// Returns imgbuild, and each program of `peers` that pushes a layout.
+pub(super) fn subjects(start: Start, peers: &[&str]) -> Vec<Subject> {
+    if !peers.contains(&"docker-registry") {
         return Vec::new();
     }
     let target = "127.0.0.1:$(cat \"$STATE/port\")/bench/image:1";
-    let build = |flags: &str| {
-        // Something follows it.
-        imgbuild(&format!("--no-cache --no-sync {flags}")).replacen("exec ", "", 1)
-    };
-    let push = build(&format!("-o \"docker://{target}\""));
-    let mut all = vec![("imgbuild to registry", push)];
+    let build = |output: &str| imgbuild(&format!("--no-cache --no-sync {output}"));
     let layout = build("--compression gzip -o oci:\"$OUT/layout\"");
-    if abilities.has("skopeo") {
-        let copy = format!(
-            "{layout}; skopeo copy -q --dest-tls-verify=false oci:\"$OUT/layout\":1 \"docker://{target}\"; rm -r \"$OUT/layout\""
-        );
-        all.push(("imgbuild to layout, skopeo copy", copy));
+    let skopeo = format!(
+        "{layout}; skopeo copy -q --dest-tls-verify=false oci:\"$OUT/layout\":1 \"docker://{target}\"; rm -r \"$OUT/layout\""
+    );
+    let crane = format!("{layout}; crane push \"$OUT/layout\" \"{target}\"; rm -r \"$OUT/layout\"");
+
+    let mut subjects = vec![subject(
+        "imgbuild to registry",
+        start,
+        &build(&format!("-o \"docker://{target}\"")),
+    )];
+    if peers.contains(&"skopeo") {
+        subjects.push(subject("a layout, skopeo copy", start, &skopeo));
     }
-    if abilities.has("crane") {
-        let push =
-            format!("{layout}; crane push \"$OUT/layout\" \"{target}\"; rm -r \"$OUT/layout\"");
-        all.push(("imgbuild to layout, crane push", push));
+    if peers.contains(&"crane") {
+        subjects.push(subject("a layout, crane push", start, &crane));
     }
-    if abilities.has("buildah") {
-        let script = format!(
-            "b() {{ buildah --root \"$STATE/root\" --runroot \"$STATE/run\" \"$@\"; }}\n\
-             container=$(b from scratch)\n\
-             b copy -q \"$container\" \"$TREE\" /app\n\
-             b commit -q --rm \"$container\" bench:1\n\
-             b push -q --tls-verify=false bench:1 \"docker://{target}\"\n\
-             b rmi -af >/dev/null"
-        );
-        all.push(("buildah commit, buildah push", script));
-    }
-    let subject = |(name, script): (&str, String)| {
-        let (first, before) = match case {
-            Case::Push => (START.to_owned(), EMPTY_REGISTRY),
-            Case::PushChanged => (format!("{START}\n{script}"), CHANGED_MACHINE),
-            _ => (format!("{START}\n{script}"), FRESH_MACHINE),
-        };
-        let mut subject = Subject::new(name, before, format!("{script}\n{COUNT}"));
-        subject.first = first;
-        subject.last = STOP;
-        subject
-    };
-    let mut subjects: Vec<Subject> = all.into_iter().map(subject).collect();
-    let bound = "exec \"$XTASK\" measured hash \"$TREE\"";
-    subjects.push(Subject::new("lower bound: read, SHA-256", FRESH, bound));
+    subjects.push(Subject::bound("read, SHA-256", "hash", ""));
     subjects
 }
 
-const FRESH: &str = "rm -rf \"$OUT\"; mkdir -p \"$OUT\"";
+fn subject(name: &str, start: Start, script: &str) -> Subject {
+    let before = match start {
+        Start::EmptyRegistry => format!("{EMPTY_REGISTRY}; {FRESH_MACHINE}"),
+        Start::FreshMachine => FRESH_MACHINE.to_owned(),
+        Start::ChangedRelease => format!("{CHANGE}; {FRESH_MACHINE}"),
+    };
+    let mut subject = Subject::new(name, &before, format!("{script}\n{COUNT}"));
+    subject.first = if start == Start::EmptyRegistry {
+        START.to_owned()
+    } else {
+        format!("{START}\n{script}")
+    };
+    subject.last = STOP;
+    subject
+}
