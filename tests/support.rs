@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Support that the tests share.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,10 +16,10 @@ pub(crate) use imgbuild_testing::skip::{has_programs, note, skip, skip_always};
 /// nor instructions for SHA-256, AES and carry-less multiplication.
 pub(crate) const OLD_PROCESSOR: [&str; 3] = ["qemu-x86_64-static", "-cpu", "Nehalem"];
 
-/// A number that no earlier image of this machine has seen.
+/// Returns a number that no earlier image of this machine has.
 ///
-/// An engine takes a layer that it already has without a look at the new one,
-/// so every image that is loaded must differ in its lowest layer.
+/// An engine does not read a layer that it already has, so every image that is
+/// loaded must differ in its lowest layer.
 pub(crate) fn unique() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now()
@@ -29,14 +29,14 @@ pub(crate) fn unique() -> u64 {
     micros + COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The `--mtime` of an image: one that no other image has makes every layer of
-/// it new, while the paths in it stay those that a user gets.
+/// Returns a value of `--mtime` that no other image has: it makes every layer
+/// new without changing a path.
 pub(crate) fn unique_time() -> String {
-    // Between 2001 and 2023: tar warns of times to come.
+    // Between 2001 and 2023, since tar warns of times in the future.
     (1_000_000_000 + unique() % 700_000_000).to_string()
 }
 
-/// A command that is ended after two minutes.
+/// Returns a command that is stopped after two minutes.
 pub(crate) fn limited(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("timeout");
     command

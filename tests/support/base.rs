@@ -1,4 +1,4 @@
-//! Base images made by hand: every byte of theirs is known.
+//! Base images made by the tests, with known bytes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
-/// How the layers of a base are compressed.
+/// The compression of the layers of a base image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
-    /// Gzip of the tar and 5 GiB of zeros behind it.
+    /// Gzip of the tar and 5 GiB of zeros after it.
     Bomb,
 }
 
@@ -73,7 +73,7 @@ impl Layer {
         self
     }
 
-    /// A directory; one with the set-group-ID bit belongs to group 12.
+    /// Adds a directory; one with the set-group-ID bit belongs to group 12.
     pub(crate) fn directory(self, path: &str, mode: u32) -> Self {
         self.entry(EntryType::Directory, &format!("{path}/"), mode, ("", b""))
     }
@@ -86,7 +86,7 @@ impl Layer {
         self.entry(EntryType::Symlink, path, 0o777, (target, b""))
     }
 
-    /// A file of the host, links followed.
+    /// Adds a file of the host; links are followed.
     pub(crate) fn host_file(self, path: &str, host: &Path) -> Self {
         self.file(path, 0o755, fs::read(host).expect("the host has it"))
     }
@@ -100,7 +100,7 @@ impl Layer {
 /// Files by name, in the order in which they are written.
 type Files = Vec<(String, Vec<u8>)>;
 
-/// A base image, before it is written.
+/// A base image that is not written yet.
 #[derive(Debug, Clone)]
 pub(crate) struct BaseImage {
     pub(crate) layers: Vec<Vec<u8>>,
@@ -127,7 +127,8 @@ impl BaseImage {
         self
     }
 
-    /// The names of files in an image layout, and their contents.
+    /// Returns the files of an image layout, the descriptor of the manifest, and the
+    /// names of config and layers.
     fn blobs(&self) -> (Files, Value, Vec<String>) {
         let mut files = Vec::new();
         let mut layers = Vec::new();
@@ -167,7 +168,7 @@ impl BaseImage {
         write_layout(directory, &[(tag, self)])
     }
 
-    /// Writes what `docker save` of old engines writes.
+    /// Writes an archive in the form of `docker save` of old engines.
     pub(crate) fn write_docker_archive(&self, file: &Path, tag: &str) {
         let (mut files, _, names) = self.blobs();
         let manifest = json!([{ "Config": names[0], "RepoTags": [tag], "Layers": names[1..] }]);
@@ -235,7 +236,7 @@ fn descriptor(media_type: &str, blob: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": digest(blob), "size": blob.len() })
 }
 
-/// `sha256:…` of bytes.
+/// Returns `sha256:…` of bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let mut text = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {
@@ -244,7 +245,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// A small system of the host's C library, its links as Debian has them.
+/// Makes a small system with the C library of the host and the links of Debian.
 pub(crate) fn small_debian() -> BaseImage {
     let libraries = "usr/lib/x86_64-linux-gnu";
     let host = Path::new("/lib/x86_64-linux-gnu");

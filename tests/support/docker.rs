@@ -1,4 +1,4 @@
-//! Docker engines: images loaded, containers run, both always removed.
+//! Docker engines. Loaded images and containers are always removed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,18 +12,18 @@ use imgbuild_testing::{Outcome, sandbox::finish};
 
 use super::{limited, note, skip, unique};
 
-/// Names the engine that keeps its images in containerd, if there is one.
+/// The address of an engine with the containerd image store.
 const CONTAINERD_HOST: &str = "IMGBUILD_DOCKER_CONTAINERD_HOST";
 
-/// An engine that answers.
+/// A running engine.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
-    /// None is the engine of the environment.
+    /// The address; `None` for the engine of the environment.
     host: Option<String>,
 }
 
 impl Engine {
-    /// The engine of the environment; a line says if there is none.
+    /// Returns the engine of the environment; skips the test without one.
     pub(crate) fn require() -> Option<Self> {
         let engine = Self { host: None };
         if engine.answers() {
@@ -33,7 +33,7 @@ impl Engine {
         None
     }
 
-    /// The engine with the containerd image store, if the environment names one.
+    /// Returns the engine with the containerd image store, if the environment has one.
     pub(crate) fn containerd() -> Option<Self> {
         let engine = Self {
             host: Some(std::env::var(CONTAINERD_HOST).ok()?),
@@ -45,8 +45,8 @@ impl Engine {
         Some(engine)
     }
 
-    /// Every engine there is; the first is that of the environment. Lines say
-    /// which there is not.
+    /// Returns every engine, that of the environment first; skips the test
+    /// without one.
     pub(crate) fn each() -> Vec<Self> {
         static NOTED: Once = Once::new();
         let Some(engine) = Self::require() else {
@@ -65,13 +65,13 @@ impl Engine {
         command.output().is_ok_and(|output| output.status.success())
     }
 
-    /// Whether published ports can be reached from here.
+    /// Returns `true` if published ports can be reached from here.
     pub(crate) fn publishes_here(&self) -> bool {
-        // The second engine lives in a network of its own.
+        // The second engine has its own network namespace.
         self.host.is_none()
     }
 
-    /// `docker` with these arguments, talking to this engine.
+    /// Returns the command `docker` for this engine.
     pub(crate) fn docker<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = limited("docker");
         if let Some(host) = &self.host {
@@ -81,10 +81,11 @@ impl Engine {
         command
     }
 
-    /// Loads an archive through standard input and checks what `docker load` says.
+    /// Loads an archive through standard input and checks the output of
+    /// `docker load`.
     ///
-    /// The exit code alone means little: with the containerd store it is 0 for
-    /// an image whose layers could not be unpacked.
+    /// The exit code is not enough: with the containerd store it is 0 for an image
+    /// whose layers could not be unpacked.
     pub(crate) fn load(&self, archive: &Path, reference: &str) -> Loaded<'_> {
         let loaded = Loaded {
             engine: self,
@@ -104,7 +105,7 @@ impl Engine {
     }
 }
 
-/// An image that the engine has; removed in the end.
+/// An image in an engine; removed on drop.
 #[derive(Debug)]
 pub(crate) struct Loaded<'a> {
     engine: &'a Engine,
@@ -112,7 +113,7 @@ pub(crate) struct Loaded<'a> {
 }
 
 impl Loaded<'_> {
-    /// An image that something else loaded, to be removed in the end.
+    /// Takes over an image that another program loaded.
     pub(crate) fn adopt<'a>(engine: &'a Engine, reference: &str) -> Loaded<'a> {
         Loaded {
             engine,
@@ -120,12 +121,13 @@ impl Loaded<'_> {
         }
     }
 
-    /// `docker run` without a network, to its end.
+    /// Runs a container without a network to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         self.run_with(&[], arguments, b"")
     }
 
-    /// As [`Loaded::run`], with options of `docker run` and standard input.
+    /// Runs a container as [`Loaded::run`] does, with options of `docker run` and
+    /// standard input.
     pub(crate) fn run_with(&self, options: &[&str], arguments: &[&str], input: &[u8]) -> Outcome {
         let container = Container {
             engine: self.engine,
@@ -143,7 +145,7 @@ impl Loaded<'_> {
             .chain([self.reference.as_str()])
             .chain(arguments.iter().copied());
         let outcome = finish(&mut self.engine.docker(words), input);
-        // Of a platform that is not the host's, for one.
+        // For example of a platform that is not the host's.
         assert!(
             !outcome.stderr_text().contains("WARNING"),
             "{}",
@@ -152,7 +154,7 @@ impl Loaded<'_> {
         outcome
     }
 
-    /// `docker run --detach` with options and no argument.
+    /// Starts a container in the background, with options of `docker run`.
     pub(crate) fn start(&self, options: &[&str]) -> Container<'_> {
         let container = Container {
             engine: self.engine,
@@ -165,7 +167,7 @@ impl Loaded<'_> {
         container
     }
 
-    /// Writes the image to an archive, as the engine would.
+    /// Writes the image to an archive by `docker save`.
     pub(crate) fn save(&self, archive: &Path) {
         let archive = archive.to_str().expect("a sandbox has a plain name");
         let mut command = self
@@ -174,7 +176,7 @@ impl Loaded<'_> {
         drop(finish(&mut command, b"").success());
     }
 
-    /// A field of `docker image inspect`, by its Go template.
+    /// Returns a field of `docker image inspect` by its Go template.
     pub(crate) fn inspect(&self, template: &str) -> String {
         let words = ["image", "inspect", "--format", template, &self.reference];
         finish(&mut self.engine.docker(words), b"")
@@ -188,12 +190,12 @@ impl Loaded<'_> {
 impl Drop for Loaded<'_> {
     fn drop(&mut self) {
         let words = ["image", "rm", "--force", &self.reference];
-        // A failed removal must not hide why the test failed.
+        // A failed removal must not hide the failure of the test.
         drop(self.engine.docker(words).output());
     }
 }
 
-/// A container by its name; removed in the end, its output shown if the test fails.
+/// A container; removed on drop, with its output printed if the test fails.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
     engine: &'a Engine,
@@ -213,7 +215,8 @@ impl Container<'_> {
         finish(&mut self.engine.docker(words), b"")
     }
 
-    /// As [`Container::exec`], again until it succeeds: the program takes a while to start.
+    /// Repeats [`Container::exec`] until it succeeds, since the program needs time to
+    /// start.
     pub(crate) fn exec_until_success(&self, words: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -226,13 +229,13 @@ impl Container<'_> {
         }
     }
 
-    /// As [`Container::exec`] with a terminal, on which `lines` are typed.
+    /// Runs a command on a terminal, where `lines` are typed.
     pub(crate) fn exec_on_terminal(&self, command: &str, lines: &[&str]) -> Outcome {
         let host = self.engine.host.as_ref();
         let host = host.map_or(String::new(), |host| format!("--host {host} "));
         let name = &self.name;
         let line = format!("docker {host}exec --interactive --tty {name} {command}");
-        // What is typed before the program reads is lost to its line editor.
+        // The line editor drops input from before the program reads.
         let typed = "for line; do sleep 4; printf %s \"$line\"; done; sleep 2";
         let script = "timeout 60 script --quiet --command \"$LINE\" /dev/null";
         let mut shell = limited("sh");
@@ -244,23 +247,23 @@ impl Container<'_> {
         finish(&mut shell, b"")
     }
 
-    /// What the program wrote so far.
+    /// Returns the output of the program so far.
     pub(crate) fn logs(&self) -> String {
         let outcome = finish(&mut self.engine.docker(["logs", &self.name]), b"").success();
         let logs = [outcome.stdout, outcome.stderr].concat();
         String::from_utf8_lossy(&logs).into_owned()
     }
 
-    /// `docker stop`: the program ends without an error before the engine would
-    /// kill it, five seconds later.
+    /// Stops the container, and checks that the program ends with 0 before the
+    /// engine would kill it, after five seconds.
     pub(crate) fn stop(&self) {
         let words = ["stop", "--time=5", &self.name];
         drop(finish(&mut self.engine.docker(words), b"").success());
         assert_eq!(self.exit_code(), 0, "{}", self.logs());
     }
 
-    /// Asks the server at the published port 4000 for paths; each is answered by
-    /// a line.
+    /// Checks the answers of the server at the published port 4000: a line for
+    /// each path.
     pub(crate) fn answers(&self, answers: &[(&str, &str)]) {
         let address = self.published("4000/tcp");
         for (path, expected) in answers {
@@ -268,20 +271,20 @@ impl Container<'_> {
         }
     }
 
-    /// `docker restart`: the same container, with what it has written.
+    /// Restarts the same container, with the files that it wrote.
     pub(crate) fn restart(&self) {
         let words = ["restart", &self.name];
         drop(finish(&mut self.engine.docker(words), b"").success());
     }
 
-    /// Waits until the program has ended.
+    /// Waits for the end of the program and returns its exit code.
     pub(crate) fn exit_code(&self) -> i32 {
         let outcome = finish(&mut self.engine.docker(["wait", &self.name]), b"").success();
         let code = outcome.stdout_text().trim_end().parse();
         code.expect("an exit code is a number")
     }
 
-    /// Where a published port can be reached.
+    /// Returns the address of a published port.
     pub(crate) fn published(&self, port: &str) -> String {
         let outcome = finish(&mut self.engine.docker(["port", &self.name, port]), b"").success();
         outcome
@@ -305,7 +308,7 @@ impl Drop for Container<'_> {
                 String::from_utf8_lossy(&logs)
             ));
         }
-        // As with images: cleaning up says nothing.
+        // A failed removal must not hide the failure of the test.
         drop(
             self.engine
                 .docker(["rm", "--force", "--volumes", &self.name])
@@ -314,7 +317,8 @@ impl Drop for Container<'_> {
     }
 }
 
-/// The body of `http://address/path`, asked again until the server has started.
+/// Returns the body of `http://address/path`; repeats the request until the
+/// server has started.
 pub(crate) fn http_get(address: &str, path: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -1,4 +1,4 @@
-//! Images built by the program under test, each unlike any before it.
+//! Images built by the program under test; no two are equal.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,17 +16,17 @@ use super::{unique, unique_time};
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) sandbox: Sandbox,
-    /// The archive that every loader takes.
+    /// The archive, in the form that every engine loads.
     pub(crate) archive: PathBuf,
-    /// The name and tag that it was given.
+    /// Its name and tag.
     pub(crate) reference: String,
-    /// What the program printed, and the archive confirms.
+    /// The digest that the program printed and the archive has.
     pub(crate) digest: String,
-    /// The archive's content.
+    /// The content of the archive.
     pub(crate) image: UnpackedImage,
 }
 
-/// A sandbox for the program under test, with the engine of the environment.
+/// Makes a sandbox for the program under test, with the engine of the environment.
 pub(crate) fn sandbox() -> Sandbox {
     let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_imgbuild")).expect("there is room for it");
     if let Some(host) = std::env::var_os("DOCKER_HOST") {
@@ -39,14 +39,15 @@ pub(crate) fn sandbox() -> Sandbox {
 ///
 /// # Panics
 ///
-/// If the program fails, or what it says is not what the archive holds.
+/// If the program fails, or prints another digest than the archive has.
 pub(crate) fn build(release: &Path, name: &str, arguments: &[&str]) -> Built {
     build_in(sandbox(), release, name, arguments)
 }
 
-/// As [`build`], in a sandbox that holds the release or other inputs.
+/// Builds an image as [`build`] does, in a sandbox with the release or other
+/// inputs.
 pub(crate) fn build_in(sandbox: Sandbox, release: &Path, name: &str, arguments: &[&str]) -> Built {
-    // With a host in front, every tool shows the name as it was given.
+    // Every tool shows a name with a host as it is.
     let reference = format!("localhost/imgbuild-test/{name}:{}", unique());
     let archive = sandbox.path(format!("{name}.tar"));
     let mtime = unique_time();
@@ -71,7 +72,7 @@ pub(crate) fn build_in(sandbox: Sandbox, release: &Path, name: &str, arguments: 
     }
 }
 
-/// The one line of standard output: the manifest digest.
+/// Returns the digest that is the only line of standard output.
 pub(crate) fn result_line(outcome: &Outcome) -> String {
     let output = outcome.stdout_text();
     let line = output.strip_suffix('\n').unwrap_or_default();
@@ -83,7 +84,7 @@ pub(crate) fn result_line(outcome: &Outcome) -> String {
     line.to_owned()
 }
 
-/// Unpacks an archive or layout and checks that it holds the image of `digest`.
+/// Unpacks an archive or layout and checks the digest of its image.
 pub(crate) fn confirmed(source: &Path, digest: &str) -> UnpackedImage {
     let image = unpack(source)
         .unwrap_or_else(|error| panic!("`{}` does not unpack: {error:?}", source.display()));
@@ -98,7 +99,7 @@ pub(crate) fn confirmed(source: &Path, digest: &str) -> UnpackedImage {
         let text = step["created_by"].as_str().unwrap_or_default();
         text.starts_with("imgbuild: ")
     };
-    // What lies below came from a base image.
+    // The layers below are those of a base image.
     let ours = steps.into_iter().flatten().filter(is_ours).count();
     assert!(ours > 0, "no layer is imgbuild's");
     for layer in image.layers.iter().rev().take(ours) {
@@ -107,13 +108,13 @@ pub(crate) fn confirmed(source: &Path, digest: &str) -> UnpackedImage {
     image
 }
 
-/// What engines need of every layer: order, parents, and links that resolve.
+/// Checks what engines need of every layer: order, parents, and links that resolve.
 fn assert_layer_rules(layer: &UnpackedLayer) {
     let mut seen: BTreeMap<&Path, &UnpackedKind> = BTreeMap::new();
     let mut last: &[u8] = b"";
     for (path, found) in &layer.entries {
         let name = path.as_os_str().as_bytes();
-        // A directory is sorted by its name, which the slash is no part of.
+        // A directory is sorted by its name without the slash.
         let sorted_by = name.strip_suffix(b"/").unwrap_or(name);
         assert!(last < sorted_by, "{} is out of order", path.display());
         assert!(
@@ -145,7 +146,7 @@ fn assert_layer_rules(layer: &UnpackedLayer) {
 }
 
 impl Built {
-    /// How many certificates the image has, as text.
+    /// Returns the number of certificates in the image, as text.
     pub(crate) fn roots(&self) -> String {
         let bundle = Path::new("etc/ssl/certs/ca-certificates.crt");
         let bundle = read_file(&self.archive, bundle).expect("the bundle is a file");
@@ -155,19 +156,19 @@ impl Built {
             .to_string()
     }
 
-    /// Whether the image has a path, given without its leading `/`.
+    /// Returns `true` if the image has a path, given without its leading `/`.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.image.files().contains_key(Path::new(path))
     }
 
-    /// The paths that start so, for a look at what came along.
+    /// Returns the paths below a directory.
     pub(crate) fn paths_below(&self, directory: &str) -> Vec<String> {
         let files = self.image.files();
         let below = files.keys().filter(|path| path.starts_with(directory));
         below.map(|path| path.display().to_string()).collect()
     }
 
-    /// A field of the configuration that containers start with.
+    /// Returns a field of the configuration of containers.
     pub(crate) fn config(&self, field: &str) -> &serde_json::Value {
         &self.image.config["config"][field]
     }

@@ -1,4 +1,4 @@
-//! The programs of `fixtures/programs`, built as their users would.
+//! The programs of `fixtures/programs`, built with their usual tools.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use std::sync::Mutex;
 use fs_err as fs;
 use imgbuild_testing::sandbox::finish;
 
-/// The projects that this process has built. Holding the lock while one is
-/// built keeps two tests from building the same.
+/// The projects that this process built. The lock is held during a build, so
+/// that no two tests build the same project.
 static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
-/// The directory of a Cargo project of that name, with its `target/release`.
+/// Builds a Cargo project, and returns its directory with `target/release`.
 pub(crate) fn cargo_project(name: &str) -> PathBuf {
     built(name, name, |project| cargo(project, &["--workspace"], ""))
 }
 
-/// As [`cargo_project`], the packages built one after the other.
+/// Builds the packages of a Cargo project one after the other.
 pub(crate) fn cargo_packages(name: &str, packages: &[&str]) -> PathBuf {
     built(name, name, |project| {
         for package in packages {
@@ -26,12 +26,12 @@ pub(crate) fn cargo_packages(name: &str, packages: &[&str]) -> PathBuf {
     })
 }
 
-/// As [`cargo_project`], with flags for the compiler; `key` tells variants apart.
+/// Builds a Cargo project with flags for the compiler; `key` names the variant.
 pub(crate) fn cargo_variant(name: &str, key: &str, arguments: &[&str], flags: &str) -> PathBuf {
     built(name, key, |project| cargo(project, arguments, flags))
 }
 
-/// A release of one program, `bin/NAME`, compiled from `fixtures/programs/static`.
+/// Compiles `fixtures/programs/static`, and returns a release with `bin/NAME`.
 pub(crate) fn c_release(name: &str, compiler: &[&str]) -> PathBuf {
     let project = built("static", name, |project| {
         let directory = project.join("release/bin");
@@ -47,8 +47,8 @@ pub(crate) fn c_release(name: &str, compiler: &[&str]) -> PathBuf {
     project.join("release")
 }
 
-/// A release of a mix project, below its `_build`; `prepare` may change the
-/// project first.
+/// Builds the release of a mix project, which `prepare` may change first, and
+/// returns its directory below `_build`.
 pub(crate) fn mix_release(name: &str, key: &str, prepare: impl FnOnce(&Path)) -> PathBuf {
     let project = built(name, key, |project| {
         prepare(project);
@@ -57,7 +57,7 @@ pub(crate) fn mix_release(name: &str, key: &str, prepare: impl FnOnce(&Path)) ->
     project.join("_build/prod/rel").join(name)
 }
 
-/// `mix release` without a network or anything of the user's.
+/// Runs `mix release` without a network and without settings of the user.
 pub(crate) fn run_mix(project: &Path) {
     let mut command = Command::new("mix");
     command
@@ -73,23 +73,23 @@ pub(crate) fn run_mix(project: &Path) {
     drop(finish(&mut command, b"").success());
 }
 
-/// The directory of a program that needs no build.
+/// Returns the directory of a program that is not compiled.
 pub(crate) fn sources(name: &str) -> PathBuf {
     built(name, name, |_project| {})
 }
 
-/// A copy of a program, made ready by `build`; `key` tells variants apart.
+/// Copies a program and prepares it by `build`; `key` names the variant.
 pub(crate) fn variant(name: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
     built(name, key, build)
 }
 
-/// A release of Erlang, as rebar3 makes it with relx, without a network.
+/// Builds an Erlang release by rebar3 with relx, without a network.
 pub(crate) fn relx_release(name: &str) -> PathBuf {
     relx_variant(name, name, |_project| {})
 }
 
-/// As [`relx_release`], of a project that `prepare` may change first; `key`
-/// tells variants apart.
+/// Builds an Erlang release of a project that `prepare` may change first; `key`
+/// names the variant.
 pub(crate) fn relx_variant(name: &str, key: &str, prepare: impl FnOnce(&Path)) -> PathBuf {
     let project = built(name, key, |project| {
         prepare(project);
@@ -109,7 +109,7 @@ pub(crate) fn relx_variant(name: &str, key: &str, prepare: impl FnOnce(&Path)) -
 }
 
 fn built(source: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
-    // A test that failed to build its program does not fail the next one.
+    // A failed build must not fail the next test.
     let mut built = BUILT
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -128,28 +128,28 @@ fn built(source: &str, key: &str, build: impl FnOnce(&Path)) -> PathBuf {
     project
 }
 
-/// Copies what differs only, so that Cargo need not build again.
+/// Copies only files that differ, so that Cargo does not build again.
 fn copy_changed(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("the target directory is ours");
     for entry in fs::read_dir(from).expect("fixtures are readable") {
         let entry = entry.expect("fixtures are readable");
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if from.is_dir() {
-            // Somebody may have built a fixture in its place.
+            // Build directories, if a fixture was built in place.
             if entry.file_name() != "target" && entry.file_name() != "_build" {
                 copy_changed(&from, &to);
             }
         } else {
             let content = fs::read(&from).expect("fixtures are readable");
             if fs::read(&to).ok().as_ref() != Some(&content) {
-                // With the mode: a script stays one.
+                // The mode is copied as well: a script must stay executable.
                 fs::copy(&from, &to).expect("the target directory is ours");
             }
         }
     }
 }
 
-/// `cargo build --release` without what the outer Cargo put into the environment.
+/// Runs `cargo build --release` without the variables of the outer Cargo.
 fn cargo(project: &Path, arguments: &[&str], flags: &str) {
     let mut command = Command::new(env!("CARGO"));
     command

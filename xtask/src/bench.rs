@@ -31,7 +31,7 @@ const PEERS: [&str; 4] = ["pigz", "docker-registry", "skopeo", "crane"];
 
 /// The options of a run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct BenchArguments {
     /// Measure this case only (can be repeated)
     #[arg(long = "case", value_enum)]
     cases: Vec<Case>,
@@ -113,7 +113,7 @@ pub(crate) fn run_measured(measured: &Measured) -> Result {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result {
+pub(crate) fn run(arguments: &BenchArguments) -> Result {
     if !(arguments.scale > 0.0 && arguments.scale <= 100.0) || arguments.rounds == 0 {
         return Err("the scale must be above 0 and at most 100, the rounds at least 1".into());
     }
@@ -190,7 +190,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn prepare(arguments: &Arguments) -> Result<Self> {
+    fn prepare(arguments: &BenchArguments) -> Result<Self> {
         let mut build = command(&["cargo", "build", "--release", "--locked", "-p", "xtask"]);
         if arguments.imgbuild.is_none() {
             build.args(["-p", "imgbuild"]);

@@ -1,4 +1,4 @@
-//! Accepting what the tests produce now, after a look at the differences.
+//! Accepts new snapshots and digests, and prints the changed digests.
 
 use crate::Result;
 use crate::process::{self, command, output, succeeds};
@@ -6,18 +6,18 @@ use crate::process::{self, command, output, succeeds};
 const TESTS: [&str; 5] = ["cargo", "test", "--workspace", "--all-targets", "--locked"];
 
 pub(crate) fn run() -> Result {
-    // Snapshots within a source file are written by the tool of insta only;
-    // without it, those in files of their own are.
-    let mut writing = match succeeds(&["cargo", "insta", "--version"]) {
-        true => command(&["cargo", "insta", "test", "--workspace", "--accept"]),
-        false => command(&[&TESTS[..], &["--no-fail-fast"]].concat()),
+    // Only `cargo insta` writes snapshots within source files.
+    let mut writing = if succeeds(&["cargo", "insta", "--version"]) {
+        command(&["cargo", "insta", "test", "--workspace", "--accept"])
+    } else {
+        command(&[&TESTS[..], &["--no-fail-fast"]].concat())
     };
     writing
         .env("INSTA_UPDATE", "always")
         .env("INSTA_FORCE_PASS", "1");
     writing.env("IMGBUILD_BLESS", "1");
     process::run(&mut writing)?;
-    // The first run writes, the second proves that nothing is left to write.
+    // The first run writes, the second checks that nothing is left to write.
     process::run(&mut command(&TESTS)).map_err(|error| {
         format!("{error}; snapshots within source files need `cargo install cargo-insta`")
     })?;
@@ -46,8 +46,7 @@ pub(crate) fn run() -> Result {
     Ok(())
 }
 
-/// The changed lines with a digest or a long number in hexadecimal, under the
-/// name of their file.
+/// Returns the changed lines with a digest, below the name of their file.
 fn digest_changes(difference: &str) -> Vec<String> {
     let mut changes = Vec::new();
     let mut file = None;

@@ -27,7 +27,7 @@ const STEPS: [(&str, &[&str]); 3] = [
 
 pub(crate) fn run() -> Result {
     println!("== tidy");
-    tidy::run()?;
+    tidy::run(&tidy::TidyArguments::default())?;
     run_steps(&STEPS)?;
     if succeeds(&["cargo", "deny", "--version"]) {
         run_steps(&[("deny", &["cargo", "deny", "--workspace", "check"])])?;

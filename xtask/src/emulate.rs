@@ -1,14 +1,14 @@
-//! The golden digests on processors that this machine does not have.
+//! Checks the golden digests on other processors, by emulation.
 
 use crate::Result;
 use crate::process::{self, command, is_installed, succeeds};
 
-/// A processor, and how programs for it are built and started.
+/// A processor, with the target and emulator of its programs.
 struct Processor {
     title: &'static str,
     target: &'static str,
     emulator: &'static str,
-    /// In the environment of cargo, beside the emulator.
+    /// The variable of Cargo for the linker, and its value.
     linker: Option<(&'static str, &'static str)>,
     runner: &'static str,
 }
@@ -25,13 +25,13 @@ const PROCESSORS: [Processor; 2] = [
         title: "aarch64",
         target: "aarch64-unknown-linux-musl",
         emulator: "qemu-aarch64-static",
-        // The toolchain brings it, and musl's start files: no cross compiler is needed.
+        // Part of the toolchain, with the start files of musl: no cross compiler is needed.
         linker: Some(("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld")),
         runner: "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER",
     },
 ];
 
-/// The tests that hold digests: of compressed blocks, and of whole images.
+/// The tests with digests of compressed blocks and of whole images.
 const TESTS: [&[&str]; 2] = [
     &["-p", "imgbuild-deflate", "--test", "golden"],
     &[
@@ -65,12 +65,12 @@ impl Processor {
         }
         let target = self.target;
         let library = format!("rustc --print target-libdir --target {target}");
-        match succeeds(&["/bin/sh", "-c", &format!("test -d \"$({library})\"")]) {
-            true => Ok(()),
-            false => {
-                Err(format!("no standard library for it (`rustup target add {target}`)").into())
-            }
+        let script = format!("test -d \"$({library})\"");
+        if !succeeds(&["/bin/sh", "-c", &script]) {
+            let hint = format!("rustup target add {target}");
+            return Err(format!("no standard library for {target} (`{hint}`)").into());
         }
+        Ok(())
     }
 
     fn test(&self, words: &[&str]) -> std::process::Command {

@@ -3,17 +3,17 @@
 use crate::Result;
 use crate::process::{self, command, succeeds, workspace};
 
-/// What to fuzz.
+/// The options of a fuzz run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct FuzzArguments {
     /// The target, a file of `fuzz/fuzz_targets` without `.rs`
     target: String,
-    /// How long, in seconds
+    /// Time limit in seconds
     #[arg(default_value_t = 60)]
     seconds: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result {
+pub(crate) fn run(arguments: &FuzzArguments) -> Result {
     let targets = targets()?;
     let target = arguments.target.as_str();
     if !targets.iter().any(|known| known == target) {

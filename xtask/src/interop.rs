@@ -1,4 +1,4 @@
-//! Readers that others wrote, over an archive and a layout of ours.
+//! Third-party readers, run on an archive and a layout of imgbuild.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use crate::Result;
 use crate::process::{self, command, is_installed, succeeds, workspace};
 
-/// What to read.
+/// The options of the command.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct InteropArguments {
     /// An archive in the form of `docker save` [default: one is made]
     archive: Option<PathBuf>,
 }
 
-/// A reader: the program it needs, what it does, and the script that does it.
+/// A reader: its program, its title, and its script.
 ///
 /// `$ARCHIVE` is the archive, `$LAYOUT` the same image as a layout with the tag
 /// `1`, `$SCRATCH` an empty directory.
@@ -80,7 +80,7 @@ const READERS: [Reader; 12] = [
         name: "podman: load",
         script: "podman --root \"$SCRATCH/root\" --runroot \"$SCRATCH/run\" --storage-driver vfs load -i \"$ARCHIVE\"",
     },
-    // An engine may print an error and end well.
+    // An engine may print an error and exit with 0.
     Reader {
         program: "docker",
         name: "docker: load",
@@ -90,7 +90,7 @@ const READERS: [Reader; 12] = [
     },
 ];
 
-pub(crate) fn run(arguments: &Arguments) -> Result {
+pub(crate) fn run(arguments: &InteropArguments) -> Result {
     let scratch = tempfile::tempdir()?;
     let (archive, layout) = match &arguments.archive {
         Some(archive) => (
@@ -109,20 +109,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         match reader.read(&archive, &layout)? {
             None => println!("ok             {}", reader.name),
-            Some(said) => {
-                println!("FAILED         {}\n{said}", reader.name);
+            Some(output) => {
+                println!("FAILED         {}\n{output}", reader.name);
                 failures += 1;
             }
         }
     }
-    match failures {
-        0 => Ok(()),
-        _ => Err(format!("{failures} readers did not take the image").into()),
+    if failures > 0 {
+        return Err(format!("{failures} readers failed").into());
     }
+    Ok(())
 }
 
 impl Reader {
-    /// Returns what the reader said, if it failed.
+    /// Returns the output of the reader, if it failed.
     fn read(&self, archive: &Path, layout: &Path) -> Result<Option<String>> {
         let scratch = tempfile::tempdir()?;
         let mut shell = Command::new("/bin/sh");
@@ -135,12 +135,12 @@ impl Reader {
         if output.status.success() {
             return Ok(None);
         }
-        let said = [output.stdout, output.stderr].concat();
-        Ok(Some(String::from_utf8_lossy(&said).into_owned()))
+        let output = [output.stdout, output.stderr].concat();
+        Ok(Some(String::from_utf8_lossy(&output).into_owned()))
     }
 }
 
-/// The archive is a layout in a tar; its tag becomes `1`.
+/// Unpacks the layout in the archive; its tag becomes `1`.
 fn unpack(archive: &Path, scratch: &Path) -> Result<PathBuf> {
     let layout = scratch.join("layout");
     fs_err::create_dir(&layout)?;
@@ -168,7 +168,7 @@ fn with_tag(index: &str) -> String {
     }
 }
 
-/// Builds an image of a release with names and links of all kinds.
+/// Builds an image of a release with unusual names and all kinds of links.
 fn make(scratch: &Path) -> Result<(PathBuf, PathBuf)> {
     let release = scratch.join("release");
     let long = format!("share/{}/{}", "directory".repeat(12), "name".repeat(30));
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_fails_says_why() {
+    fn a_reader_that_fails_returns_its_output() {
         let reader = Reader {
             program: "sh",
             name: "a reader",
             script: "test \"$ARCHIVE\" = /a && test -d \"$SCRATCH\" && echo bad header >&2; exit 1",
         };
-        let said = reader.read(Path::new("/a"), Path::new("/b")).unwrap();
-        assert_eq!(said.as_deref(), Some("bad header\n"));
+        let output = reader.read(Path::new("/a"), Path::new("/b")).unwrap();
+        assert_eq!(output.as_deref(), Some("bad header\n"));
         let reader = Reader {
             script: "true",
             ..reader

@@ -1,9 +1,9 @@
-//! Checks, benchmarks and chores of the workspace: `cargo xtask COMMAND`.
+//! Checks, benchmarks and tools of the workspace: `cargo xtask COMMAND`.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a tool for people at a terminal, not a part of the product"
+    reason = "a tool for the terminal, not a part of the product"
 )]
 
 mod bench;
@@ -19,10 +19,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The result of a chore: what went wrong is a sentence for whoever runs it.
+/// The result of a command; its error is printed.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Checks, benchmarks and chores of the imgbuild workspace
+/// Checks, benchmarks and tools of the imgbuild workspace
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -34,19 +34,19 @@ struct Arguments {
 enum Command {
     /// Run every check but the tests, and stop at the first failure
     Ci,
-    /// Check the rules of this project that no compiler knows, and print its measures
-    Tidy,
+    /// Check the rules of this project that no compiler knows, and measure it
+    Tidy(tidy::TidyArguments),
     /// Accept snapshots, write the command-line reference, and print which digests changed
     Bless,
-    /// Let the installed third-party readers read an archive
-    Interop(interop::Arguments),
+    /// Read an archive with the installed third-party readers
+    Interop(interop::InteropArguments),
     /// Run a fuzz target
-    Fuzz(fuzz::Arguments),
+    Fuzz(fuzz::FuzzArguments),
     /// Compare the golden digests on emulated processors: old x86-64, and aarch64
     Emulate,
-    /// Measure imgbuild beside what a user would pick instead
-    Bench(bench::Arguments),
-    /// What the benchmark runs in processes of its own
+    /// Measure imgbuild beside other programs and lower bounds
+    Bench(bench::BenchArguments),
+    /// Run a part of the benchmark in a process of its own
     #[command(hide = true, subcommand)]
     Measured(bench::Measured),
 }
@@ -54,7 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Ci => ci::run(),
-        Command::Tidy => tidy::run(),
+        Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Bless => bless::run(),
         Command::Interop(arguments) => interop::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

@@ -1,4 +1,4 @@
-//! The rules of the house that neither the compiler nor clippy knows.
+//! The rules of this project that neither the compiler nor clippy checks.
 
 mod circles;
 mod dependencies;
@@ -12,10 +12,18 @@ use std::path::{Path, PathBuf};
 use crate::Result;
 use crate::process::workspace;
 
-/// A rule that is broken: where, and how.
+/// The options of the command.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct TidyArguments {
+    /// Print the figures of all measures, each with its places
+    #[arg(long)]
+    places: bool,
+}
+
+/// A violation of a rule, with its place.
 type Finding = String;
 
-/// One rule of the house, checked over the workspace.
+/// A check of the workspace.
 type Rule = fn(&Path) -> Result<Vec<Finding>>;
 
 const RULES: [(&str, Rule); 7] = [
@@ -28,8 +36,11 @@ const RULES: [(&str, Rule); 7] = [
     ("dependencies", dependencies::check),
 ];
 
-pub(crate) fn run() -> Result {
+pub(crate) fn run(arguments: &TidyArguments) -> Result {
     let root = workspace();
+    if arguments.places {
+        return measures::print(&root);
+    }
     let mut count = 0;
     for (name, check) in RULES {
         for finding in check(&root)? {
@@ -38,7 +49,7 @@ pub(crate) fn run() -> Result {
         }
     }
     if count > 0 {
-        return Err(format!("rules of the house that are broken: {count}").into());
+        return Err(format!("{count} violations of the rules").into());
     }
     Ok(())
 }
@@ -66,7 +77,7 @@ fn files_below(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns a path as findings show it: relative to the workspace.
+/// Returns a path relative to the workspace, for findings.
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root)
         .unwrap_or(path)

@@ -15,17 +15,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! | module | what it offers |
+//! | module | content |
 //! |---|---|
 //! | [`tree`] | [`Tree`]: a release written as lines of text |
 //! | [`sandbox`] | [`Sandbox`] and [`Outcome`]: one program, run in a directory of its own with a known environment |
-//! | [`redact`] | what varies in messages (paths, durations) by a fixed word; never a digest |
-//! | [`registry`] | [`FakeRegistry`]: a registry on loopback that can be told to misbehave |
+//! | [`redact`] | [`Redactions`]: fixed words for paths and durations in messages |
+//! | [`registry`] | [`FakeRegistry`]: a registry on loopback that misbehaves on request |
 //! | [`skip`] | tests that need what this machine lacks: skipped with a line, and counted |
-//! | [`mod@unpack`] | [`unpack()`]: what a standard tar reader finds in an archive or layout, all digests recomputed |
+//! | [`mod@unpack`] | [`unpack()`]: an archive or layout read by a standard tar reader, all digests recomputed |
 //!
-//! It depends on no other crate of the workspace, so that what it finds in an
-//! image is a second opinion.
+//! It depends on no other crate of the workspace, so that its reader of images is
+//! independent.
 
 #![deny(missing_docs)]
 

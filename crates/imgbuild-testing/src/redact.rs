@@ -1,10 +1,10 @@
-//! Replaces what differs from run to run by a fixed word.
+//! Replaces paths and durations, which differ between runs, by fixed words.
 //!
-//! Digests are never redacted: they are what the program is for.
+//! Digests are never redacted.
 
 use std::path::{Path, PathBuf};
 
-/// Which paths to replace, by which word; durations become `[DURATION]`.
+/// The paths to replace, each with its word; durations become `[DURATION]`.
 #[derive(Debug, Clone, Default)]
 pub struct Redactions {
     paths: Vec<(PathBuf, String)>,
@@ -17,17 +17,17 @@ impl Redactions {
         Self::default()
     }
 
-    /// Also writes `word` for `path`, wherever it stands.
+    /// Also replaces `path` by `word`.
     #[must_use]
     pub fn path(mut self, path: &Path, word: &str) -> Self {
         self.paths.push((path.to_owned(), word.to_owned()));
-        // The longest first, or a parent would hide its child.
+        // The longest first: a parent is a prefix of its child.
         self.paths
             .sort_by_key(|(path, _)| std::cmp::Reverse(path.as_os_str().len()));
         self
     }
 
-    /// Replaces everything in `text`.
+    /// Returns `text` with all replacements.
     #[must_use]
     pub fn apply(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -38,7 +38,7 @@ impl Redactions {
     }
 }
 
-/// A number directly followed by a unit of time, as a word of its own.
+/// Returns the length of a number with a unit of time, if `text` starts with one.
 fn redact_durations(text: &str) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut rest = text;

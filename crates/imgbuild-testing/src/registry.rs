@@ -1,8 +1,8 @@
-//! A registry in this process, which can be told to misbehave.
+//! A registry in this process that misbehaves on request.
 //!
-//! It speaks the [OCI distribution protocol] over plain http on loopback, keeps
-//! everything in memory, remembers every request, and asks its faults before
-//! each answer.
+//! It implements the [OCI distribution protocol] over plain HTTP on loopback,
+//! keeps everything in memory, records every request, and applies its rules for
+//! faults before each answer.
 //!
 //! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
@@ -19,64 +19,63 @@ use std::time::Duration;
 
 pub use http::{Answer, Request};
 
-/// How a registry behaves, beside its faults.
+/// The behavior of a registry, apart from its faults.
 #[derive(Debug, Clone, Default)]
 pub struct Behavior {
-    /// Who may do anything.
+    /// The authentication that it requires.
     pub auth: Auth,
-    /// What the `Location` of an upload looks like.
+    /// The form of the `Location` of an upload.
     pub location: Location,
-    /// `OCI-Chunk-Min-Length`; chunks but the last that are smaller are refused.
+    /// `OCI-Chunk-Min-Length`, in bytes; smaller chunks are refused, except the last.
     pub min_chunk: Option<u64>,
-    /// The largest body of one request; larger ones are answered with 413.
+    /// The largest body of one request, in bytes; larger ones get status 413.
     pub max_body: Option<u64>,
-    /// The largest chunk; larger ones are answered with 416, as by GHCR.
+    /// The largest chunk, in bytes; larger ones get status 416, as GHCR does.
     pub max_chunk: Option<u64>,
-    /// The least of a chunk that others follow, which nothing announces; what
-    /// follows a smaller one is refused, as by ECR.
+    /// The smallest chunk that another may follow, in bytes. It is not announced;
+    /// a chunk after a smaller one is refused, as ECR does.
     pub min_part: Option<u64>,
-    /// Whether chunks after the first are taken and not kept, as by ECR.
+    /// Accepts chunks after the first without storing them, as ECR does.
     pub one_chunk: bool,
-    /// Whether nobody is told how far an upload is.
+    /// Does not report the progress of an upload.
     pub no_status: bool,
-    /// Whether uploads in one request are refused.
+    /// Refuses uploads in one request.
     pub chunks_only: bool,
-    /// Whether it knows only what Docker sends: a body with `PUT` is an error of
-    /// the server, `Range` counts bytes, and manifests have tags.
+    /// Supports only the requests of Docker: a body with `PUT` is a server error,
+    /// `Range` counts bytes, and manifests have tags.
     pub minimal: bool,
-    /// Whether `HEAD` is an unknown method.
+    /// Answers `HEAD` with status 405.
     pub no_head: bool,
-    /// Whether mounts are ignored.
+    /// Ignores mounts.
     pub no_mount: bool,
-    /// Whether mounts are said to be made, and are not.
+    /// Confirms mounts without making them.
     pub false_mount: bool,
-    /// Whether `Docker-Content-Digest` is left out.
+    /// Omits `Docker-Content-Digest`.
     pub no_digest: bool,
-    /// Whether `Range` is ignored when blobs are read.
+    /// Ignores `Range` when blobs are read.
     pub no_range: bool,
-    /// Where blobs are read from instead of here.
+    /// The server that requests for blobs are redirected to.
     pub redirect_blobs: Option<String>,
 }
 
-/// Who may do anything.
+/// The authentication that a registry requires.
 #[derive(Debug, Clone, Default)]
 pub enum Auth {
-    /// Everybody.
+    /// None.
     #[default]
     Open,
     /// A user with a password.
     Basic(String, String),
-    /// Who has a token; they are given for a user and password, or for an
-    /// identity token.
+    /// A token, issued for a user and password or for an identity token.
     Bearer {
         /// User, password and identity token.
         users: (String, String, String),
-        /// How often a token is taken before it has ended.
+        /// The number of requests until a token expires.
         uses: usize,
     },
 }
 
-/// What the `Location` of an upload looks like.
+/// The form of the `Location` of an upload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Location {
     /// `/v2/…`
@@ -84,50 +83,49 @@ pub enum Location {
     Path,
     /// `http://host/v2/…`
     Absolute,
-    /// `/v2/…?_state=…`, which must come back.
+    /// `/v2/…?_state=…`, which the client must send back.
     Query,
-    /// There is none.
+    /// No `Location`.
     Missing,
 }
 
-/// What is done instead of the right answer.
+/// A fault in place of the right answer.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// The connection ends before the body is read.
     Cut,
-    /// The connection ends when so many bytes of the body were read, which an
-    /// upload keeps.
+    /// The connection ends after so many bytes of the body, which an upload keeps.
     CutBody(u64),
-    /// The request is done, and the connection ends without an answer.
+    /// The request is executed, and the connection ends without an answer.
     CutAnswer,
     /// The answer is cut after so many bytes of its body.
     Truncate(usize),
-    /// The first byte of the answer's body is another one.
+    /// The first byte of the answer's body is changed.
     Corrupt,
-    /// Another answer; nothing is done.
+    /// Another answer; the request is not executed.
     Answer(Answer),
-    /// The right answer with one header changed, or left out.
+    /// The right answer with one header changed or omitted.
     Header(&'static str, Option<String>),
     /// A body without an end.
     Endless,
-    /// The body comes in small parts with waits between.
+    /// A body in small parts with pauses between them.
     Slow(Duration),
-    /// So many bytes of the body are kept, and the answer says so.
+    /// So many bytes of the body are kept, and the answer reports this number.
     ShortWrite(u64),
-    /// Another answer, before the body is read, and then the connection ends.
+    /// Another answer before the body is read, then the end of the connection.
     Early(Answer, Ending),
-    /// The right answer, after one that asks to go on.
+    /// The right answer after `100 Continue`.
     Continue,
 }
 
-/// How a connection ends of whose request not all was read.
+/// The end of a connection whose request was not read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// What comes is read and thrown away for a while.
+    /// Reads and drops what arrives, for a while.
     Linger,
-    /// At once; what comes is answered with a reset.
+    /// Ends at once; the client gets a reset.
     Reset,
-    /// Not for a while, in which nothing is read.
+    /// Stays open for a while without being read.
     Stall,
 }
 
@@ -148,12 +146,12 @@ struct Shared {
     is_over: AtomicBool,
 }
 
-/// What a registry holds.
+/// The contents of a registry.
 #[derive(Debug, Default, Clone)]
 pub struct Contents {
-    /// By repository and digest.
+    /// The blobs by repository and digest.
     pub blobs: BTreeMap<(String, String), Vec<u8>>,
-    /// By repository and tag or digest: the media type and the bytes.
+    /// The media types and bytes of manifests, by repository and tag or digest.
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
     /// The size of the last chunk of an upload.
@@ -180,7 +178,7 @@ impl FakeRegistry {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When there is no free port.
     pub fn start(behavior: Behavior) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -213,14 +211,13 @@ impl FakeRegistry {
         self.address.to_string()
     }
 
-    /// Adds a rule, asked before every answer; the first that has a fault
-    /// wins.
+    /// Adds a rule that is called before every answer; the first fault wins.
     pub fn when(&self, rule: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
         locked(&self.shared.rules).push(Box::new(rule));
     }
 
-    /// Has `fault` for the first `times` requests with this method, whose
-    /// target holds `part`.
+    /// Applies `fault` to the first `times` requests that have this method and
+    /// whose target contains `part`.
     pub fn fail(&self, times: usize, method: &'static str, part: &'static str, fault: Fault) {
         let mut left = times;
         self.when(move |request| {
@@ -233,25 +230,25 @@ impl FakeRegistry {
         });
     }
 
-    /// Forgets all rules.
+    /// Replaces the behavior and removes all rules.
     pub fn behave(&self, behavior: Behavior) {
         locked(&self.shared.rules).clear();
         *locked(&self.shared.behavior) = behavior;
     }
 
-    /// Returns every request so far, and forgets them.
+    /// Returns every request since the last call.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut *locked(&self.shared.requests))
     }
 
-    /// Returns a copy of what it holds.
+    /// Returns a copy of the contents.
     #[must_use]
     pub fn contents(&self) -> Contents {
         locked(&self.shared.contents).clone()
     }
 
-    /// Lets `change` change what it holds.
+    /// Changes the contents.
     pub fn change(&self, change: impl FnOnce(&mut Contents)) {
         change(&mut locked(&self.shared.contents));
     }
@@ -307,7 +304,7 @@ impl Shared {
         rules.iter_mut().find_map(|rule| rule(request))
     }
 
-    /// Answers one request; false if the connection ends with it.
+    /// Answers one request; returns `false` if the connection ends with it.
     fn answer(
         &self,
         request: &Request,

@@ -18,21 +18,21 @@ use crate::{ParseTreeError, Redactions, Tree};
 pub struct Sandbox {
     directory: tempfile::TempDir,
     root: PathBuf,
-    /// What starts the program, if not the system itself.
+    /// The emulator that starts the program, with its arguments.
     emulator: Vec<OsString>,
     program: PathBuf,
     environment: BTreeMap<OsString, OsString>,
 }
 
-/// How a program ended and what it wrote.
+/// The exit code and output of a program.
 #[derive(Debug, Clone)]
 #[must_use = "assert how the program ended"]
 pub struct Outcome {
-    /// The exit code; none if a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// Everything on standard output.
+    /// Standard output.
     pub stdout: Vec<u8>,
-    /// Everything on standard error.
+    /// Standard error.
     pub stderr: Vec<u8>,
     command: String,
     redactions: Redactions,
@@ -74,13 +74,13 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Where the program starts; empty at first.
+    /// Returns the working directory of the program, which is empty at first.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A path below [`Sandbox::root`].
+    /// Returns a path below [`Sandbox::root`].
     #[must_use]
     pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)
@@ -91,18 +91,18 @@ impl Sandbox {
         self.environment.insert(name.into(), value.into());
     }
 
-    /// Lets another program, an emulator with its arguments, run the program.
+    /// Runs the program by an emulator.
     #[must_use]
     pub fn under(mut self, emulator: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.emulator = emulator.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Writes a tree below [`Sandbox::root`] and returns where.
+    /// Writes a tree below [`Sandbox::root`] and returns its path.
     ///
     /// # Errors
     ///
-    /// A line that does not parse, or the file system's refusal.
+    /// An invalid line, or an error of the file system.
     pub fn tree(&self, relative: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.path(relative);
         let tree = Tree::parse(text).map_err(|error: ParseTreeError| io::Error::other(error))?;
@@ -110,8 +110,8 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// The program with the sandbox's directory and environment, to be changed
-    /// further and given to [`Sandbox::finish`].
+    /// Returns the command with the directory and environment of the sandbox, for
+    /// [`Sandbox::finish`].
     #[expect(
         clippy::disallowed_methods,
         reason = "starting the program is what a sandbox is for"
@@ -176,7 +176,7 @@ pub fn finish(command: &mut Command, input: &[u8]) -> Outcome {
     let pipe = child.stdin.take();
     let output = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // A program that ends early closes its input; its exit code tells.
+            // A program that ends early closes its input. Its exit code is checked.
             pipe.map(|mut pipe| pipe.write_all(input))
         });
         child.wait_with_output()
@@ -222,43 +222,43 @@ impl Outcome {
         self
     }
 
-    /// Standard output, which must be UTF-8.
+    /// Returns standard output.
     ///
     /// # Panics
     ///
-    /// If it is not.
+    /// If it is not UTF-8.
     #[must_use]
     #[track_caller]
     pub fn stdout_text(&self) -> &str {
         str::from_utf8(&self.stdout).expect("standard output is UTF-8")
     }
 
-    /// Standard error, which must be UTF-8.
+    /// Returns standard error.
     ///
     /// # Panics
     ///
-    /// If it is not.
+    /// If it is not UTF-8.
     #[must_use]
     #[track_caller]
     pub fn stderr_text(&self) -> &str {
         str::from_utf8(&self.stderr).expect("standard error is UTF-8")
     }
 
-    /// Standard error with paths and durations redacted, for snapshots.
+    /// Returns standard error with paths and durations redacted, for snapshots.
     #[must_use]
     pub fn stderr_redacted(&self) -> String {
         self.redactions
             .apply(&String::from_utf8_lossy(&self.stderr))
     }
 
-    /// Standard output with paths and durations redacted, for snapshots.
+    /// Returns standard output with paths and durations redacted, for snapshots.
     #[must_use]
     pub fn stdout_redacted(&self) -> String {
         self.redactions
             .apply(&String::from_utf8_lossy(&self.stdout))
     }
 
-    /// The command, how it ended and both outputs, for a failed assertion.
+    /// Returns the command, its exit code and both outputs, for a failed assertion.
     #[must_use]
     pub fn report(&self) -> String {
         let code = self

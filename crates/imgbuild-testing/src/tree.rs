@@ -1,5 +1,5 @@
-//! Releases written as text: git keeps neither empty directories nor any mode
-//! but the executable bit, and a reviewer can read a line.
+//! Directory trees written as text, since git keeps neither empty directories
+//! nor any mode but the executable bit.
 //!
 //! | line | makes |
 //! |---|---|
@@ -8,13 +8,13 @@
 //! | `0644 file data 8G` | a file of that many zero bytes (sparse); `K`, `M`, `G`, `T` are powers of 1024 |
 //! | `link bin/run -> server` | a symbolic link |
 //! | `hard b -> a` | a second name of an earlier file |
-//! | `fifo run/pipe`, `socket run/sock` | what an image cannot hold |
+//! | `fifo run/pipe`, `socket run/sock` | files that an image cannot contain |
 //! | `# …` | nothing |
 //!
 //! Words end at white space unless quoted. In words and in quotes, `\n`, `\r`,
 //! `\t`, `\s` (a space), `\\`, `\"` and `\xNN` stand for one byte, so that names which
-//! are not UTF-8 can be written. Parents that no line names are made with mode
-//! 0755. Modes are set as written, whatever the umask.
+//! are not UTF-8 can be written. Missing parents are made with mode 0755. The
+//! umask does not change modes.
 
 use std::ffi::OsString;
 use std::io;
@@ -29,21 +29,21 @@ mod words;
 
 use words::Word;
 
-/// A directory tree as data; [`Tree::write_to`] makes it real.
+/// A directory tree, which [`Tree::write_to`] writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     nodes: Vec<Node>,
 }
 
-/// A line that is no part of a tree.
+/// The error of a line that does not describe a node.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("line {line} of the tree: {reason}: `{text}`")]
 pub struct ParseTreeError {
-    /// Counted from 1.
+    /// The number of the line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: &'static str,
-    /// The line itself.
+    /// The line.
     pub text: String,
 }
 
@@ -74,7 +74,7 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// The first line that is not of one of the forms.
+    /// The first invalid line.
     pub fn parse(text: &str) -> Result<Self, ParseTreeError> {
         let mut nodes = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -92,11 +92,11 @@ impl Tree {
         Ok(Self { nodes })
     }
 
-    /// Makes the tree inside `directory`, which is created if it is missing.
+    /// Writes the tree into `directory`, which is created if it is missing.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says, with the operation and the path.
+    /// The error of the file system, with the operation and the path.
     pub fn write_to(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         for node in &self.nodes {
@@ -106,7 +106,7 @@ impl Tree {
             }
             node.kind.create(directory, &path)?;
         }
-        // Last and deepest first: a read-only directory must first be filled.
+        // Last and deepest first, since files cannot be added to a read-only directory.
         for node in self.nodes.iter().rev() {
             if let NodeKind::Directory { mode } = node.kind {
                 set_mode(&directory.join(&node.path), mode)?;

@@ -1,7 +1,7 @@
-//! What a standard tar reader finds in an image, all digests recomputed.
+//! Reads images with a standard tar reader and recomputes all digests.
 //!
-//! Reads OCI layouts and archives that hold one (plain or gzip as a whole).
-//! Shares no code with the crates it checks.
+//! Sources are OCI layouts, and archives that contain one, plain or compressed
+//! with gzip as a whole. It shares no code with the crates that it checks.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ mod layer;
 
 use blobs::Blobs;
 
-/// An image as found.
+/// An image that was read.
 #[derive(Debug, Clone)]
 pub struct UnpackedImage {
     /// `sha256:…` of the manifest's bytes, as the index names it.
@@ -31,21 +31,21 @@ pub struct UnpackedImage {
     pub layers: Vec<UnpackedLayer>,
 }
 
-/// A layer as found.
+/// A layer that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpackedLayer {
     /// `sha256:…` of the blob.
     pub digest: String,
     /// `sha256:…` of the tar in it.
     pub diff_id: String,
-    /// Its paths, in the order of the tar; one listed twice is here twice.
+    /// The paths in the order of the tar, with duplicates.
     pub entries: Vec<(PathBuf, UnpackedPath)>,
 }
 
-/// What stands at a path.
+/// A path of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpackedPath {
-    /// What it is, with its content.
+    /// The kind, with the content.
     pub kind: UnpackedKind,
     /// The permission bits, set-id and sticky included.
     pub mode: u32,
@@ -53,7 +53,7 @@ pub struct UnpackedPath {
     pub uid: u64,
     /// The group's number.
     pub gid: u64,
-    /// Seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub mtime: u64,
 }
 
@@ -64,14 +64,14 @@ pub enum UnpackedKind {
     Directory,
     /// A regular file.
     File {
-        /// In bytes.
+        /// The size in bytes.
         size: u64,
         /// `sha256:…` of its content.
         digest: String,
     },
     /// A symbolic link.
     Symlink {
-        /// As written.
+        /// The target as written.
         target: PathBuf,
     },
     /// A second name of a file in the same layer.
@@ -81,7 +81,7 @@ pub enum UnpackedKind {
     },
 }
 
-/// Why an image could not be unpacked.
+/// The reason that an image could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnpackError {
@@ -92,18 +92,18 @@ pub enum UnpackError {
         source_path: PathBuf,
         /// The name inside it.
         name: String,
-        /// What the system or the tar reader says.
+        /// The error of the system or of the tar reader.
         source: io::Error,
     },
-    /// A document is no JSON.
+    /// A document is not JSON.
     #[error("`{name}` is not JSON")]
     Json {
         /// The name inside the layout.
         name: String,
-        /// What the parser says.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// A document lacks what the format requires.
+    /// A document lacks a field that the format requires.
     #[error("`{name}` has no `{field}`")]
     Missing {
         /// The name inside the layout.
@@ -111,29 +111,29 @@ pub enum UnpackError {
         /// The field, as a JSON pointer.
         field: String,
     },
-    /// Bytes are not those of their digest or size.
+    /// Bytes do not match their digest or size.
     #[error("{what}: expected {expected}, found {found}")]
     Mismatch {
-        /// Of which document or layer, and which property.
+        /// The document or layer, and its property.
         what: String,
-        /// What is written.
+        /// The value that a document states.
         expected: String,
-        /// What is there.
+        /// The value that was computed.
         found: String,
     },
-    /// A layer holds what a layer of this project never holds.
+    /// A layer has an entry that imgbuild never writes.
     #[error("`{}` of layer {layer} is of tar type `{kind}`", path.display())]
     Kind {
-        /// Counted from 0.
+        /// The number of the layer, counted from 0.
         layer: usize,
-        /// The entry.
+        /// The path of the entry.
         path: PathBuf,
         /// Its type flag.
         kind: char,
     },
 }
 
-/// Reads the image that `source`, a layout directory or an archive, holds.
+/// Reads the image in `source`, a layout or an archive.
 ///
 /// # Errors
 ///
@@ -162,9 +162,10 @@ pub fn unpack(source: &Path) -> Result<UnpackedImage, UnpackError> {
         )?;
         layers.push(layer);
     }
-    let docker_manifest = match blobs.has("manifest.json") {
-        true => Some(blobs.json("manifest.json")?),
-        false => None,
+    let docker_manifest = if blobs.has("manifest.json") {
+        Some(blobs.json("manifest.json")?)
+    } else {
+        None
     };
     Ok(UnpackedImage {
         manifest_digest,
@@ -176,12 +177,12 @@ pub fn unpack(source: &Path) -> Result<UnpackedImage, UnpackError> {
     })
 }
 
-/// The content of one file of the image that `source` holds.
+/// Returns the content of one file of the image in `source`.
 ///
 /// # Errors
 ///
-/// As [`unpack`]; also if no layer has a regular file of that name (without a
-/// leading `/`).
+/// Those of [`unpack`], and an error if no layer has a regular file of that
+/// name (without a leading `/`).
 pub fn read_file(source: &Path, path: &Path) -> Result<Vec<u8>, UnpackError> {
     let blobs = Blobs::open(source)?;
     let manifest = descriptor_target(&blobs, &blobs.json("index.json")?, "index.json", 0)?.1;
@@ -194,7 +195,7 @@ pub fn read_file(source: &Path, path: &Path) -> Result<Vec<u8>, UnpackError> {
 }
 
 impl UnpackedImage {
-    /// What a container sees: the layers merged, whiteouts applied.
+    /// Returns the merged layers, with whiteouts applied.
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, UnpackedPath> {
         let mut files = BTreeMap::new();
@@ -216,7 +217,7 @@ impl UnpackedImage {
         files
     }
 
-    /// The names that the index gives the image, fully normalized.
+    /// Returns the names of the image in the index, fully normalized.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let descriptors = self.index["manifests"]
@@ -229,7 +230,7 @@ impl UnpackedImage {
     }
 }
 
-/// The name that a whiteout hides, or nothing for an opaque directory.
+/// Returns the name that a whiteout hides; `None` for an opaque directory.
 fn whiteout(path: &Path) -> Option<Option<&str>> {
     let hidden = path.file_name()?.to_str()?.strip_prefix(".wh.")?;
     Some((hidden != ".wh..opq").then_some(hidden))
@@ -261,7 +262,7 @@ fn descriptor_target(
     document(blobs, descriptor, "manifest")
 }
 
-/// The JSON document that a descriptor points at, size and digest checked.
+/// Returns the JSON document of a descriptor, with checked size and digest.
 fn document(blobs: &Blobs, descriptor: &Value, name: &str) -> Result<(String, Value), UnpackError> {
     let digest = text(field(descriptor, name, "/digest")?).to_owned();
     let size = field(descriptor, name, "/size")?;

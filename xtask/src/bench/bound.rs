@@ -1,5 +1,5 @@
-//! What this machine could do at best: the same reads, hashes and writes on
-//! all cores, and nothing else.
+//! Lower bounds of this machine: only the same reads, hashes and writes, on all
+//! cores.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,11 +15,11 @@ use crate::Result;
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// A file up to this size is read once, by one thread; a larger one is hashed
-/// by one and copied by others.
+/// The largest file that one thread hashes and copies, in bytes; a larger one is
+/// copied by several.
 const MAX_WHOLE_BYTES: u64 = 16 << 20;
 
-/// Looks at every path of `tree` on all cores.
+/// Calls `stat` for every path of `tree` on all cores.
 pub(super) fn stat(tree: &Path) -> Result {
     list(tree).map(|_| ())
 }
@@ -101,7 +101,7 @@ pub(super) fn copy(tree: &Path, file: &Path) -> Result {
         }
         total += size;
     }
-    // The long chains first, so that none is left alone at the end.
+    // The longest first, so that all threads end together.
     jobs.sort_by_key(|job| std::cmp::Reverse(job.end - job.start));
     let file = reserve(file, total)?;
     on_all_cores(jobs.len(), |turn, buffer| jobs[turn].run(&file, buffer))
@@ -169,7 +169,7 @@ fn read_range(
 fn on_all_cores(count: usize, work: impl Fn(usize, &mut [u8]) -> io::Result<()> + Sync) -> Result {
     let next = AtomicUsize::new(0);
     let run = || -> io::Result<()> {
-        // Some processors copy from the kernel much slower into a buffer that
+        // Some processors copy from the kernel more slowly into a buffer that
         // starts at a page, or a few bytes after it.
         let mut memory = vec![0; CHUNK_BYTES + 4096 + 64];
         let start = memory.as_ptr().align_offset(4096) + 64;
@@ -193,7 +193,7 @@ fn on_all_cores(count: usize, work: impl Fn(usize, &mut [u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// What the threads of a walk share.
+/// The state that the threads of a walk share.
 #[derive(Default)]
 struct Walk {
     directories: Vec<PathBuf>,

@@ -7,13 +7,13 @@ use fs_err::File;
 
 use crate::Result;
 
-/// Where programs, libraries and texts are on every distribution.
+/// The directories of programs, libraries and texts on every distribution.
 const PLACES: [&str; 4] = ["/usr/bin", "/usr/lib", "/usr/share", "/usr/local"];
 
-/// Enough of a class, so that repetitions lie far apart, in bytes.
+/// The size at which a class is complete, in bytes: repetitions are far apart.
 const ENOUGH_BYTES: u64 = 600 << 20;
 
-/// A file that is looked at must be one that has a typical content.
+/// The size below which a file has no typical content, in bytes.
 const MIN_FILE_BYTES: u64 = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Class {
     Compressed,
 }
 
-/// The files of each class, as endless streams.
+/// The files of each class as endless streams.
 #[derive(Debug)]
 pub(super) struct Corpus {
     elf: Endless,
@@ -42,15 +42,15 @@ struct Endless {
 }
 
 impl Corpus {
-    /// Looks at this machine's files until each class has what a workload of
-    /// `total` bytes needs.
+    /// Collects files of this machine until each class suffices for a workload of
+    /// `total` bytes.
     pub(super) fn open(total: u64) -> Result<Self> {
         let places: Vec<&Path> = PLACES.iter().map(Path::new).collect();
         let corpus = Self::of(&places, total.min(ENOUGH_BYTES));
-        match corpus.elf.files.is_empty() || corpus.text.files.is_empty() {
-            true => Err("the machine has no programs or texts below `/usr`".into()),
-            false => Ok(corpus),
+        if corpus.elf.files.is_empty() || corpus.text.files.is_empty() {
+            return Err("no programs or texts below `/usr`".into());
         }
+        Ok(corpus)
     }
 
     pub(super) fn of(places: &[&Path], enough: u64) -> Self {
@@ -64,7 +64,7 @@ impl Corpus {
         while !corpus.is_complete()
             && let Some(directory) = directories.pop()
         {
-            // What cannot be read is no part of the corpus.
+            // Files that cannot be read are left out.
             let Ok(entries) = fs_err::read_dir(directory) else {
                 continue;
             };
@@ -113,7 +113,7 @@ impl Corpus {
 
     /// Returns a reader that never ends.
     pub(super) fn reader(&mut self, class: Class) -> &mut impl Read {
-        // A machine without manual pages and pictures may have none.
+        // A machine without manual pages and pictures may have no compressed files.
         let class = match class {
             Class::Compressed if self.compressed.files.is_empty() => Class::Elf,
             class => class,

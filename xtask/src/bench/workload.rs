@@ -1,5 +1,5 @@
-//! The releases that the benchmark packages: the same on every run, made of
-//! this machine's bytes.
+//! The releases that the benchmark packages, made of files of this machine; they
+//! are the same in every run.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -36,24 +36,19 @@ impl Workload {
     }
 }
 
-/// Makes `workload` at `directory`, which appears when it is complete.
+/// Writes `workload` to `directory`, which appears when it is complete.
 pub(super) fn make(workload: Workload, scale: f64, directory: &Path) -> Result {
     let scaled = |count: f64| scaled(count, scale);
     let total = match workload {
         Workload::Tree | Workload::One => scaled(1e9),
         Workload::Small => scaled(205e6),
-        // A small program is small at every scale.
+        // The same at every scale.
         Workload::Binary => 10_000_000,
     };
-    make_of(Corpus::open(total)?, workload, (scale, total), directory)
+    make_of(Corpus::open(total)?, workload, scale, total, directory)
 }
 
-fn make_of(
-    corpus: Corpus,
-    workload: Workload,
-    (scale, total): (f64, u64),
-    directory: &Path,
-) -> Result {
+fn make_of(corpus: Corpus, workload: Workload, scale: f64, total: u64, directory: &Path) -> Result {
     let mut maker = Maker {
         corpus,
         random: Random(0x1234_5678_9abc_def1),
@@ -122,7 +117,7 @@ impl Maker {
         Ok(())
     }
 
-    /// A file like an archive of assets: all classes in turn.
+    /// Writes a file like an archive of assets, with all classes in turn.
     fn one(&mut self, root: &Path, total: u64) -> Result {
         let mut file = File::create(root.join("data"))?;
         let mut rest = total;
@@ -185,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn workloads_have_the_size_that_they_say() {
+    fn workloads_have_their_size() {
         let scratch = tempfile::tempdir().unwrap();
-        for (workload, scale, files, bytes) in [
+        for (workload, (scale, total), files, bytes) in [
             (
                 Workload::Tree,
                 (0.01, 10_000_000),
@@ -205,11 +200,11 @@ mod tests {
         ] {
             let tree = scratch.path().join(workload.name());
             let corpus = corpus(&scratch.path().join("corpus"));
-            make_of(corpus, workload, scale, &tree).unwrap();
+            make_of(corpus, workload, scale, total, &tree).unwrap();
             let list = list(&tree).unwrap();
-            let total: u64 = list.iter().map(|(_, size)| size).sum();
+            let size: u64 = list.iter().map(|(_, size)| size).sum();
             assert_eq!(list.len(), files, "{workload:?}");
-            assert!(bytes.contains(&total), "{workload:?}: {total}");
+            assert!(bytes.contains(&size), "{workload:?}: {size}");
         }
     }
 
@@ -219,7 +214,7 @@ mod tests {
         let make = |name| {
             let tree = scratch.path().join(name);
             let corpus = corpus(&scratch.path().join("corpus"));
-            make_of(corpus, Workload::Small, (0.0001, 20_500), &tree).unwrap();
+            make_of(corpus, Workload::Small, 0.0001, 20_500, &tree).unwrap();
             fs_err::read(tree.join("modules/000/module-3")).unwrap()
         };
         assert_eq!(make("a"), make("b"));

@@ -10,7 +10,7 @@ const ARCHITECTURE: &str = "docs/architecture.md";
 const GLOSSARY: &str = "docs/glossary.md";
 const DECISIONS: &str = "docs/decisions";
 
-/// Every decision note is listed, has a number of its own, and is there when
+/// Checks that every decision note is listed, has a unique number, and exists if
 /// a source file or a document names it.
 pub(super) fn check_decisions(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn check_decisions(root: &Path) -> Result<Vec<Finding>> {
     }
     for ending in [".rs", ".md"] {
         let files = files_below(root, ending)?;
-        // The tests of this program name notes that are not there.
+        // The tests of this program name notes that do not exist.
         let is_own = |file: &PathBuf| file.starts_with(root.join("xtask"));
         for file in files.into_iter().filter(|file| !is_own(file)) {
             let text = fs_err::read_to_string(&file)?;
@@ -41,7 +41,7 @@ pub(super) fn check_decisions(root: &Path) -> Result<Vec<Finding>> {
                 if !root.join(DECISIONS).join(&name).is_file() {
                     let file = shown(root, &file);
                     findings.push(format!(
-                        "{file} names the note `{name}`, which is not there"
+                        "{file} names the note `{name}`, which does not exist"
                     ));
                 }
             }
@@ -50,7 +50,7 @@ pub(super) fn check_decisions(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The names after `decisions/` that look like a note's.
+/// Returns the names after `decisions/` that have the form of a note's.
 fn named_notes(text: &str) -> BTreeSet<String> {
     let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let after = text.split("decisions/").skip(1);
@@ -65,8 +65,7 @@ fn named_notes(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The newest version of the changelog says what became of digests: people
-/// with caches read that first.
+/// Checks that the newest version of the changelog has a section on digests.
 pub(super) fn check_changelog(root: &Path) -> Result<Vec<Finding>> {
     let path = root.join("CHANGELOG.md");
     if !path.is_file() {
@@ -76,18 +75,16 @@ pub(super) fn check_changelog(root: &Path) -> Result<Vec<Finding>> {
     let Some(newest) = text.split("\n## ").nth(1) else {
         return Ok(vec!["CHANGELOG.md has no version".to_owned()]);
     };
-    match newest.lines().any(|line| line.trim() == "### Digests") {
-        true => Ok(Vec::new()),
-        false => {
-            let version = newest.lines().next().unwrap_or_default();
-            Ok(vec![format!(
-                "CHANGELOG.md has no `### Digests` under `{version}`"
-            )])
-        }
+    if newest.lines().any(|line| line.trim() == "### Digests") {
+        return Ok(Vec::new());
     }
+    let version = newest.lines().next().unwrap_or_default();
+    Ok(vec![format!(
+        "CHANGELOG.md has no `### Digests` under `{version}`"
+    )])
 }
 
-/// Every name in code that the glossary gives is defined in a crate.
+/// Checks that a crate defines every name of the glossary's second column.
 pub(super) fn check_glossary(root: &Path) -> Result<Vec<Finding>> {
     let glossary = fs_err::read_to_string(root.join(GLOSSARY))?;
     let mut defined = BTreeSet::new();
@@ -103,12 +100,12 @@ pub(super) fn check_glossary(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings.collect())
 }
 
-/// The texts between backticks.
+/// Returns the texts between backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The names of types and constants that a source file defines.
+/// Returns the names of types and constants that a source file defines.
 fn definitions(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines() {
@@ -131,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_that_agree_are_fine() {
+    fn consistent_notes_have_no_findings() {
         let root = tree(&[
             (ARCHITECTURE, "[tar](decisions/0001-tar.md)"),
             ("docs/decisions/0001-tar.md", "See [times](0002-times.md)."),
@@ -144,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_that_disagree_are_found() {
+    fn inconsistent_notes_are_found() {
         let root = tree(&[
             (ARCHITECTURE, "[tar](decisions/0001-tar.md)"),
             ("docs/decisions/0001-tar.md", ""),
@@ -159,7 +156,7 @@ mod tests {
                 "docs/decisions/0001-times.md has the number of another note",
                 "docs/architecture.md does not link docs/decisions/layers.md",
                 "docs/decisions/layers.md does not start with four digits",
-                "src/a.rs names the note `0009-gone.md`, which is not there",
+                "src/a.rs names the note `0009-gone.md`, which does not exist",
             ]
         );
     }

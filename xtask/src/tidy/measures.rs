@@ -31,13 +31,13 @@ const LIMITS: [(&str, usize, Measure); 11] = [
     ("limits of links to follow", 6, link_limits),
 ];
 
-/// What a measure looks at.
+/// The input of the measures.
 struct Workspace {
     root: PathBuf,
     sources: Vec<Source>,
 }
 
-/// A figure, and the places that make it up.
+/// A figure, and the places that it counts.
 struct Figure {
     value: usize,
     places: Vec<String>,
@@ -45,32 +45,43 @@ struct Figure {
 
 type Measure = fn(&Workspace) -> Result<Figure>;
 
-/// The most places that a finding names.
-const MAX_PLACES: usize = 30;
-
-/// Prints every figure, and finds those above their limits.
+/// Finds the figures above their limits.
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
-    let workspace = Workspace {
-        root: root.to_owned(),
-        sources: read_all(root)?,
-    };
+    let workspace = Workspace::read(root)?;
     let mut findings = Vec::new();
     for (name, limit, measure) in LIMITS {
         let figure = measure(&workspace)?;
-        println!("{name}: {} (at most {limit})", figure.value);
         if figure.value > limit {
-            let places = figure.places.iter().take(MAX_PLACES);
-            let places: String = places.map(|place| format!("\n  {place}")).collect();
             let value = figure.value;
             findings.push(format!(
-                "{name}: {value} instead of at most {limit}{places}"
+                "{name}: {value} instead of at most {limit} (see `cargo xtask tidy --places`)"
             ));
         }
     }
     Ok(findings)
 }
 
+/// Prints every figure with its places.
+pub(super) fn print(root: &Path) -> Result {
+    let workspace = Workspace::read(root)?;
+    for (name, limit, measure) in LIMITS {
+        let figure = measure(&workspace)?;
+        println!("{name}: {} (at most {limit})", figure.value);
+        for place in figure.places {
+            println!("  {place}");
+        }
+    }
+    Ok(())
+}
+
 impl Workspace {
+    fn read(root: &Path) -> Result<Self> {
+        Ok(Self {
+            root: root.to_owned(),
+            sources: read_all(root)?,
+        })
+    }
+
     fn product(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().filter(|source| source.is_product())
     }
@@ -260,11 +271,11 @@ fn questions(workspace: &Workspace) -> Result<Figure> {
     })
 }
 
-/// An example is one "for example" or "such as", not just "as".
+/// Finds examples that begin with "as" instead of "for example" or "such as".
 fn examples(workspace: &Workspace) -> Result<Figure> {
     let mut places = Vec::new();
     let mut look = |name: &str, index: usize, line: &str| {
-        if line.contains(", as `") {
+        if line.contains(concat!(", as ", "`")) {
             places.push(format!("{name}:{}: {}", index + 1, line.trim()));
         }
     };

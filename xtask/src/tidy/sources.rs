@@ -1,20 +1,20 @@
-//! What must not stand in a source file, and which tests are listed.
+//! Words and attributes that no source file may have, and the list of tests.
 
 use std::path::Path;
 
 use super::{Finding, files_below, shown};
 use crate::Result;
 
-/// What no source file says, and why. Written in two parts, so that this file
-/// does not say it either.
+/// The forbidden words, each with its reason; in two parts, so that this file
+/// does not contain them.
 const WORDS: [(&str, &str, &str); 6] = [
-    ("todo", "!(", "unfinished work does not land"),
-    ("unimple", "mented!(", "unfinished work does not land"),
+    ("todo", "!(", "finish the work first"),
+    ("unimple", "mented!(", "finish the work first"),
     ("#[ign", "ore", "a test runs or is removed"),
     (
         "#[al",
         "low(",
-        "use `#[expect(…, reason = …)]`, which ends with its cause",
+        "use `#[expect(…, reason = …)]`, which fails once it is not needed",
     ),
     ("FIX", "ME", "write an issue"),
     ("XX", "X:", "write an issue"),
@@ -37,7 +37,7 @@ pub(super) fn check_words(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Every file of `tests/` is a module of the one test program.
+/// Checks that every file of `tests/` is a module of the one test program.
 pub(super) fn check_list_of_tests(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let main = root.join("tests/main.rs");
@@ -80,7 +80,7 @@ mod tests {
         let word = ["`", "todo", "!(`"].concat();
         assert_eq!(
             check_words(root.path()).unwrap(),
-            [format!("src/a.rs:2: {word}: unfinished work does not land")]
+            [format!("src/a.rs:2: {word}: finish the work first")]
         );
     }
 

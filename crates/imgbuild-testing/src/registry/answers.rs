@@ -1,4 +1,4 @@
-//! What a registry answers that does what it should.
+//! The answers of a registry without faults.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,8 +7,15 @@ use sha2::{Digest, Sha256};
 use super::http::{Answer, Request, decode};
 use super::{Auth, Behavior, Contents, Location, Shared, locked};
 
-/// What token servers give out: as many different ones as they are asked.
+/// The prefix of tokens; a number follows it.
 const TOKEN: &str = "token-of-the-fake-registry";
+
+/// An upload in a repository.
+#[derive(Debug, Clone, Copy)]
+struct Upload<'a> {
+    name: &'a str,
+    session: &'a str,
+}
 
 pub(super) fn digest_of(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
@@ -57,7 +64,8 @@ impl Shared {
             }
             manifests(&mut contents, request, name, reference)
         } else if let Some((name, session)) = rest.rsplit_once("/blobs/uploads/") {
-            self.uploads(&behavior, &mut contents, request, (name, session))
+            let upload = Upload { name, session };
+            self.uploads(&behavior, &mut contents, request, upload)
         } else if let Some((name, digest)) = rest.rsplit_once("/blobs/") {
             blobs(&behavior, &contents, request, name, digest)
         } else {
@@ -106,20 +114,21 @@ impl Shared {
         behavior: &Behavior,
         contents: &mut Contents,
         request: &Request,
-        (name, session): (&str, &str),
+        upload: Upload<'_>,
     ) -> Answer {
         if request.method == "POST" {
-            if let Some(answer) = mount(behavior, contents, request, name) {
+            if let Some(answer) = mount(behavior, contents, request, upload.name) {
                 return answer;
             }
             contents.next_upload += 1;
             let session = format!("session-{}", contents.next_upload);
             contents.uploads.insert(session.clone(), Vec::new());
-            return self.in_progress(behavior, 202, (name, &session), 0);
+            let session = session.as_str();
+            return self.in_progress(behavior, 202, Upload { session, ..upload }, 0);
         }
         let wrong_state =
             behavior.location == Location::Query && request.parameters("_state") != ["a b"];
-        if wrong_state || !contents.uploads.contains_key(session) {
+        if wrong_state || !contents.uploads.contains_key(upload.session) {
             return error(404, "BLOB_UPLOAD_UNKNOWN");
         }
         if behavior.no_status && request.method == "GET" {
@@ -128,28 +137,28 @@ impl Shared {
         if behavior.minimal && request.method == "GET" {
             return Answer::new(405);
         }
-        let have = contents.uploads[session].len();
+        let have = contents.uploads[upload.session].len();
         match request.method.as_str() {
-            "GET" => self.in_progress(behavior, 204, (name, session), have),
+            "GET" => self.in_progress(behavior, 204, upload, have),
             "PATCH" => {
-                if let Some(refusal) = refuse_chunk(behavior, contents, request, session) {
+                if let Some(refusal) = refuse_chunk(behavior, contents, request, upload.session) {
                     return refusal;
                 }
                 let before = contents
                     .last_chunks
-                    .insert(session.to_owned(), request.body.len() as u64);
+                    .insert(upload.session.to_owned(), request.body.len() as u64);
                 if behavior.one_chunk && before.is_some() {
-                    return self.in_progress(behavior, 201, (name, session), have);
+                    return self.in_progress(behavior, 201, upload, have);
                 }
-                let upload = contents
+                let bytes = contents
                     .uploads
-                    .get_mut(session)
+                    .get_mut(upload.session)
                     .expect("it was found above");
-                upload.extend_from_slice(&request.body);
-                let have = upload.len();
-                self.in_progress(behavior, 202, (name, session), have)
+                bytes.extend_from_slice(&request.body);
+                let have = bytes.len();
+                self.in_progress(behavior, 202, upload, have)
             }
-            "PUT" => finish_upload(behavior, contents, request, (name, session)),
+            "PUT" => finish_upload(behavior, contents, request, upload),
             _ => error(405, "UNSUPPORTED"),
         }
     }
@@ -158,10 +167,10 @@ impl Shared {
         &self,
         behavior: &Behavior,
         status: u16,
-        (name, session): (&str, &str),
+        upload: Upload<'_>,
         have: usize,
     ) -> Answer {
-        let path = format!("/v2/{name}/blobs/uploads/{session}");
+        let path = format!("/v2/{}/blobs/uploads/{}", upload.name, upload.session);
         let last = have.saturating_sub(usize::from(!behavior.minimal));
         let mut answer = Answer::new(status).with("range", format!("0-{last}"));
         match behavior.location {
@@ -178,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// Keeps what came of a body before the connection was cut.
+    /// Keeps the part of a body that arrived before the connection was cut.
     pub(super) fn keep_part(&self, request: &Request) {
         let mut contents = locked(&self.contents);
         let session = request.path().rsplit('/').next().unwrap_or_default();
@@ -237,7 +246,7 @@ fn mount(
     Some(created(name, "blobs", &digest))
 }
 
-/// Says why a chunk is not taken.
+/// Returns the refusal of a chunk.
 fn refuse_chunk(
     behavior: &Behavior,
     contents: &Contents,
@@ -254,7 +263,7 @@ fn refuse_chunk(
     if start.is_some_and(|start| start != have.to_string()) {
         return Some(error(416, "BLOB_UPLOAD_INVALID_RANGE"));
     }
-    // Only the last one may be smaller, so nothing comes after it.
+    // Only the last chunk may be smaller.
     if behavior
         .min_chunk
         .is_some_and(|min| !have.is_multiple_of(min))
@@ -277,7 +286,7 @@ fn finish_upload(
     behavior: &Behavior,
     contents: &mut Contents,
     request: &Request,
-    (name, session): (&str, &str),
+    upload: Upload<'_>,
 ) -> Answer {
     if behavior.chunks_only && !request.body.is_empty() {
         return error(405, "UNSUPPORTED");
@@ -288,15 +297,14 @@ fn finish_upload(
     let Some(digest) = request.parameters("digest").pop() else {
         return error(400, "DIGEST_INVALID");
     };
-    let mut upload = contents.uploads.remove(session).unwrap_or_default();
-    upload.extend_from_slice(&request.body);
-    if digest_of(&upload) != digest {
+    let mut bytes = contents.uploads.remove(upload.session).unwrap_or_default();
+    bytes.extend_from_slice(&request.body);
+    if digest_of(&bytes) != digest {
         return error(400, "DIGEST_INVALID");
     }
-    contents
-        .blobs
-        .insert((name.to_owned(), digest.clone()), upload);
-    created(name, "blobs", &digest)
+    let key = (upload.name.to_owned(), digest.clone());
+    contents.blobs.insert(key, bytes);
+    created(upload.name, "blobs", &digest)
 }
 
 fn blobs(
@@ -365,7 +373,7 @@ fn manifests(contents: &mut Contents, request: &Request, name: &str, reference: 
     }
 }
 
-/// Returns the error of a document that names what is not there.
+/// Returns the error of a document that refers to missing blobs or manifests.
 fn missing(contents: &Contents, name: &str, bytes: &[u8]) -> Option<&'static str> {
     let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let digests = |value: &serde_json::Value| -> Vec<String> {

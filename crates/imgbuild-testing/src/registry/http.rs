@@ -1,4 +1,4 @@
-//! Just enough of HTTP/1.1.
+//! The part of HTTP/1.1 that the registry needs.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use super::Ending;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`, …
+    /// The method, for example `GET`.
     pub method: String,
-    /// Path and query.
+    /// The path and query.
     pub target: String,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, as far as it was read.
+    /// The part of the body that was read.
     pub body: Vec<u8>,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The status.
+    /// The status code.
     pub status: u16,
-    /// Names and values.
+    /// The names and values of the headers.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -61,7 +61,7 @@ impl Request {
     }
 }
 
-/// Undoes percent encoding, and pluses for spaces.
+/// Decodes percent encoding, and `+` as a space.
 pub(super) fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -81,8 +81,8 @@ pub(super) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads everything before the body; `None` at the end, or when it is not
-/// HTTP.
+/// Reads everything before the body. Returns `None` at the end of the
+/// connection, or if it is not HTTP.
 pub(super) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let Some(line) = read_line(reader)? else {
         return Ok(None);
@@ -109,12 +109,11 @@ pub(super) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     reader.take(64 << 10).read_until(b'\n', &mut line)?;
-    match line.is_empty() {
-        true => Ok(None),
-        false => Ok(String::from_utf8(line)
-            .ok()
-            .map(|line| line.trim_end().to_owned())),
+    if line.is_empty() {
+        return Ok(None);
     }
+    let line = String::from_utf8(line).ok();
+    Ok(line.map(|line| line.trim_end().to_owned()))
 }
 
 pub(super) fn read_body(reader: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
@@ -124,7 +123,7 @@ pub(super) fn read_body(reader: &mut impl Read, size: u64) -> io::Result<Vec<u8>
 }
 
 impl Answer {
-    /// An answer without a body.
+    /// Makes an answer without a body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self {
@@ -134,14 +133,14 @@ impl Answer {
         }
     }
 
-    /// The same with a header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The same with a body.
+    /// Sets the body.
     #[must_use]
     pub fn saying(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -190,7 +189,7 @@ impl Answer {
     }
 }
 
-/// Sends a body until nobody takes it any more.
+/// Sends a body until the client closes the connection.
 pub(super) fn write_endless(mut stream: &TcpStream) -> io::Result<bool> {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\
                 content-type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
@@ -203,10 +202,10 @@ pub(super) fn write_endless(mut stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// How long a connection is kept whose body is not read.
+/// The time that a connection stays open whose body is not read.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// Ends a connection of whose request not all was read.
+/// Ends a connection whose request was not read completely.
 pub(super) fn end(mut stream: &TcpStream, ending: Ending) -> io::Result<()> {
     match ending {
         Ending::Linger => {
@@ -214,7 +213,7 @@ pub(super) fn end(mut stream: &TcpStream, ending: Ending) -> io::Result<()> {
             stream.set_read_timeout(Some(LINGER))?;
             io::copy(&mut stream, &mut io::sink())?;
         }
-        // What was not read has the system reset it, once it has come.
+        // The system resets a connection with unread bytes.
         Ending::Reset => thread::sleep(LINGER / 10),
         Ending::Stall => thread::sleep(LINGER * 10),
     }

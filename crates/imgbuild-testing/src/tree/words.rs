@@ -1,6 +1,6 @@
 //! The words of a line, with quotes and escapes resolved.
 
-/// One word, and whether it was in quotes.
+/// A word, perhaps in quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) bytes: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) fn split(line: &str) -> Result<Vec<Word>, &'static str> {
     Ok(words)
 }
 
-/// Takes bytes until the end of the word, and says what follows it.
+/// Takes bytes until the end of the word, and returns the byte after it.
 fn take(text: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), &'static str> {
     let mut bytes = Vec::new();
     let mut at = 0;
@@ -46,7 +46,7 @@ fn take(text: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), &'static str> {
     }
 }
 
-/// The byte that follows a backslash stands for, and how many it takes.
+/// Returns the byte of an escape, and the length of the escape.
 fn escape(text: &[u8]) -> Result<(u8, usize), &'static str> {
     match text.first() {
         Some(b'n') => Ok((b'\n', 1)),

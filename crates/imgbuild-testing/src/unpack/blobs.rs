@@ -1,4 +1,4 @@
-//! The files of a layout, whether a directory or an archive holds it.
+//! The files of a layout in a directory or an archive.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::UnpackError;
 
-/// Where the files are.
+/// The place of the files.
 #[derive(Debug)]
 pub(super) struct Blobs {
     source: PathBuf,
@@ -20,7 +20,7 @@ pub(super) struct Blobs {
 #[derive(Debug)]
 enum Place {
     Directory,
-    /// Position and size of each file in the plain archive.
+    /// The position and size of each file in the plain archive.
     Archive {
         file: std::fs::File,
         members: BTreeMap<String, (u64, u64)>,
@@ -47,7 +47,7 @@ impl Blobs {
         }
     }
 
-    /// Opens a file of the layout; several may be read one after the other only.
+    /// Opens a file of the layout; only one can be read at a time.
     pub(super) fn open_file(&self, name: &str) -> Result<Box<dyn Read + '_>, UnpackError> {
         let opened = match &self.place {
             Place::Directory => {
@@ -100,7 +100,7 @@ fn open_archive(source: &Path) -> io::Result<Place> {
     Ok(Place::Archive { file, members })
 }
 
-/// The file itself, or what it decompresses to.
+/// Returns a reader of the plain or decompressed file.
 fn plain(mut file: std::fs::File) -> io::Result<std::fs::File> {
     let mut magic = [0; 2];
     file.read_exact(&mut magic)?;

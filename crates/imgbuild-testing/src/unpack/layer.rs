@@ -13,7 +13,7 @@ use tar::EntryType;
 
 use super::{Blobs, UnpackError, UnpackedKind, UnpackedLayer, UnpackedPath, field, same, text};
 
-/// Reads the layer that `descriptor` points at.
+/// Reads the layer of a descriptor.
 pub(super) fn read(
     blobs: &Blobs,
     number: usize,
@@ -34,7 +34,7 @@ pub(super) fn read(
     };
     let mut tar = Hashed::new(plain);
     let entries = entries(&mut tar, number, unreadable)?;
-    // A tar reader stops at the end mark; the digest covers what follows, too.
+    // A tar reader stops at the end mark; the digest also covers what follows.
     io::copy(&mut tar, &mut io::sink()).map_err(unreadable)?;
     let diff_id = tar.finish();
     io::copy(&mut blob, &mut io::sink()).map_err(unreadable)?;
@@ -52,7 +52,7 @@ pub(super) fn read(
     })
 }
 
-/// The content of a regular file, if the layer has one at `path`.
+/// Returns the content of a regular file, if the layer has one at `path`.
 pub(super) fn content_of(
     blobs: &Blobs,
     descriptor: &Value,
@@ -144,7 +144,7 @@ fn target(entry: &tar::Entry<'_, impl Read>) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(&bytes))
 }
 
-/// Hashes and counts what is read through it.
+/// A reader that hashes and counts its bytes.
 struct Hashed<R> {
     inner: R,
     hasher: Sha256,
@@ -174,7 +174,7 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// `sha256:…` of bytes in memory.
+/// Returns `sha256:…` of bytes in memory.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
     print(&Sha256::digest(bytes))
 }
