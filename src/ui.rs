@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Progress;
-use imgbuild_oci::parcel::Parcel;
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -106,13 +106,13 @@ impl Ui {
 
     /// Shows what is left to be sent to a repository. It has got ahead what
     /// was told of before, unless it is the next one.
-    pub(crate) fn start_sending(&self, parcel: &Parcel, is_next: bool) {
+    pub(crate) fn start_sending(&self, image: &Image, is_next: bool) {
         let mut following = self.following();
         following.work = Some(Work::Sending);
         if is_next {
             following.ledger.begin_repository();
         }
-        for blob in parcel.blobs() {
+        for blob in image.blobs() {
             following.ledger.plan(blob.digest, blob.size);
         }
         let (position, total) = following.ledger.sums();

@@ -1,7 +1,6 @@
 //! `imgbuild --release DIR`: resolve, plan, check, build, deliver.
 
 mod job;
-mod made;
 mod plan;
 mod resolve;
 
@@ -19,7 +18,6 @@ use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::Ui;
 use job::Job;
-pub(crate) use made::Made;
 pub(crate) use plan::Planned;
 
 pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {

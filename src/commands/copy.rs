@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_parcel, write_text};
+use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::monitor::{Monitor, Progress};
-use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_oci::platform::Platform;
-use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::runs_on;
 use imgbuild_registry::client::Traffic;
@@ -29,20 +28,20 @@ pub(super) use source::from_source;
 
 /// What is copied, and what it is called.
 pub(super) struct Found {
-    pub(super) parcel: Parcel,
+    pub(super) image: Image,
     pub(super) names: Vec<Reference>,
 }
 
 impl Found {
     /// Returns how many bytes all blobs have.
     pub(super) fn size(&self) -> u64 {
-        self.parcel.blobs().iter().map(|blob| blob.size).sum()
+        self.image.size()
     }
 
     /// Whether bytes of it have to be fetched.
     fn is_remote(&self) -> bool {
-        let mut blobs = self.parcel.blobs().iter();
-        blobs.any(|blob| blob.content.origin().is_some())
+        let mut blobs = self.image.blobs().iter();
+        blobs.any(|blob| blob.content().origin().is_some())
     }
 }
 
@@ -92,10 +91,10 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
 /// Refuses an image that stands alone and is for another platform; of an index
 /// only the right one was taken.
 fn check_platform(found: &Found, wanted: &Platform) -> Result<()> {
-    let index = match PlatformIndex::of_parcel(&found.parcel) {
+    let index = match PlatformIndex::of_image(&found.image) {
         Ok(index) => index,
         // What says none of itself, as an artifact, is left alone.
-        Err(PlatformIndexError::NoPlatform(_)) => return Ok(()),
+        Err(ImageError::NoPlatform(_)) => return Ok(()),
         Err(error) => return Err(Failure::build(error)),
     };
     let platforms = index.platforms();
@@ -126,10 +125,10 @@ pub(super) fn deliver(
         Work::Writing
     };
     if is_remote && !outputs.destinations.is_empty() {
-        let count = count_text(found.parcel.blobs().len(), "blob");
+        let count = count_text(found.image.blobs().len(), "blob");
         ui.status(&format!("fetching {count}, {}", bytes_text(size)));
     }
-    for blob in found.parcel.blobs() {
+    for blob in found.image.blobs() {
         ui.expect_received(blob.digest, blob.size);
     }
     let follow = |progress: Progress| {
@@ -142,7 +141,7 @@ pub(super) fn deliver(
         ui.start_progress(work, size);
         write(found, destination, outputs.sync, monitor, ui)?;
     }
-    let pushes = registries.push(&found.parcel, &outputs.targets, None)?;
+    let pushes = registries.push(&found.image, &outputs.targets, None)?;
     ui.finish_progress();
     for push in &pushes {
         push.report(ui);
@@ -158,11 +157,11 @@ pub(super) fn from_registry(
     let repository = registries.repository(reference, Access::Pull)?;
     let digest = reference.digest().map(ToString::to_string);
     let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
-    let parcel = pull::parcel(&repository, wanted, platforms)
+    let image = pull::image(&repository, wanted, platforms)
         .map_err(|error| registry::failed_at(reference, error))?;
     let name = reference.tag().and_then(|tag| reference.with_tag(tag));
     Ok(Found {
-        parcel,
+        image,
         names: name.into_iter().collect(),
     })
 }
@@ -179,10 +178,9 @@ fn write(
         threads: PARALLEL_BLOBS,
         sync,
         store: None,
-        platform: None,
     };
     let mut output = raw_standard_output()?;
-    let written = write_parcel(&found.parcel, destination, options, &mut output, monitor)?;
+    let written = destination::write(&found.image, destination, options, &mut output, monitor)?;
     match (written, destination) {
         (Written::Unchanged, _) => ui.status(&format!("unchanged `{destination}`")),
         (_, Destination::StandardOutput) => ui.status("wrote the archive to standard output"),
@@ -201,7 +199,7 @@ struct Copied<'a> {
 
 impl Copied<'_> {
     fn report(&self, arguments: &CopyArguments, monitor: Monitor<'_>, ui: &Ui) -> Result<()> {
-        let root = self.found.parcel.root();
+        let root = self.found.image.root();
         if let Some(path) = &arguments.digest_file {
             write_text(path, &root.digest.to_string(), !arguments.no_sync, monitor)?;
         }
@@ -217,13 +215,13 @@ impl Copied<'_> {
     }
 
     fn json(&self, arguments: &CopyArguments) -> serde_json::Value {
-        let parcel = &self.found.parcel;
+        let image = &self.found.image;
         json!({
-            "mediaType": parcel.root().media_type,
-            "digest": parcel.root().digest,
-            "size": parcel.root().bytes.len(),
-            "manifests": parcel.documents().len(),
-            "blobs": parcel.blobs().len(),
+            "mediaType": image.root().media_type,
+            "digest": image.root().digest,
+            "size": image.root().bytes.len(),
+            "manifests": image.documents().len(),
+            "blobs": image.blobs().len(),
             "source": arguments.source,
             "destinations": self.here,
             "pushed": self.pushes.iter().flat_map(Push::json).collect::<Vec<_>>(),

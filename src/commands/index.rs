@@ -4,9 +4,8 @@ use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::destination::{Destination, write_text};
+use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::monitor::Monitor;
-use imgbuild_oci::parcel::{Parcel, Platforms};
-use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
 use serde_json::{Value, json};
@@ -66,11 +65,11 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
         false => arguments.tag.clone(),
     };
     let mut index = merge(&arguments.sources, &found)?;
-    let parts: Vec<Parcel> = found.into_iter().map(|one| one.parcel).collect();
+    let parts: Vec<Image> = found.into_iter().map(|one| one.image).collect();
     index.annotate_as_images(&parts).map_err(Failure::build)?;
     index.annotations.extend(annotations);
     let found = Found {
-        parcel: index.to_parcel(&parts).map_err(Failure::build)?,
+        image: index.to_image(&parts).map_err(Failure::build)?,
         names,
     };
     let pushes = copy::deliver(&found, &outputs, &mut registries, &interrupted, ui)?;
@@ -113,14 +112,14 @@ fn common_names(found: &[Found]) -> Vec<Reference> {
 fn merge(sources: &[String], found: &[Found]) -> Result<PlatformIndex> {
     let mut index = PlatformIndex::default();
     for (source, one) in sources.iter().zip(found) {
-        let listed = PlatformIndex::of_parcel(&one.parcel);
+        let listed = PlatformIndex::of_image(&one.image);
         let merged = listed.and_then(|listed| index.merge(listed));
         merged.map_err(|error| {
             let hint = match error {
-                PlatformIndexError::TwoImages { .. } => {
+                ImageError::TwoImages { .. } => {
                     Some("an index has one image for each platform: leave one of the sources out")
                 }
-                PlatformIndexError::NoPlatform(_) => {
+                ImageError::NoPlatform(_) => {
                     Some("only images can be part of an index, not what else a registry holds")
                 }
                 _ => None,
@@ -139,7 +138,7 @@ fn merge(sources: &[String], found: &[Found]) -> Result<PlatformIndex> {
 #[derive(Debug)]
 struct SourceError {
     name: String,
-    error: PlatformIndexError,
+    error: ImageError,
 }
 
 impl fmt::Display for SourceError {
@@ -173,7 +172,7 @@ impl Created<'_> {
         let platforms = self.index.platforms().into_iter();
         let platforms: Vec<String> = platforms.map(ToString::to_string).collect();
         ui.status(&format!("index for {}", platforms.join(", ")));
-        let digest = self.found.parcel.root().digest.to_string();
+        let digest = self.found.image.root().digest.to_string();
         if let Some(path) = &arguments.digest_file {
             write_text(path, &digest, !arguments.no_sync, monitor)?;
         }
@@ -189,8 +188,8 @@ impl Created<'_> {
     }
 
     fn json(&self, arguments: &IndexCreateArguments) -> Value {
-        let root = self.found.parcel.root();
-        let manifests = self.index.listed().into_iter().map(|listed| {
+        let root = self.found.image.root();
+        let manifests = self.index.entries().into_iter().map(|listed| {
             json!({
                 "mediaType": listed.media_type(),
                 "digest": listed.digest(),
@@ -202,7 +201,7 @@ impl Created<'_> {
             "digest": root.digest,
             "size": root.bytes.len(),
             "manifests": manifests.collect::<Vec<_>>(),
-            "blobs": self.found.parcel.blobs().len(),
+            "blobs": self.found.image.blobs().len(),
             "sources": arguments.sources,
             "references": self.found.names,
             "destinations": self.here,

@@ -7,17 +7,18 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::destination::Destination;
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Image;
+use imgbuild_oci::media_type;
 use imgbuild_oci::path::escaped;
-use imgbuild_oci::platform_index::INDEX_MEDIA_TYPE;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::Traffic;
+use imgbuild_release::build::BuiltImage;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
 use imgbuild_release::warning::Warning;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::build::{Made, Planned};
+use super::build::Planned;
 use super::origin::Origins;
 use super::registry::Push;
 use super::time::CreatedBy;
@@ -76,7 +77,10 @@ impl Summary {
 /// What was made.
 #[derive(Debug)]
 pub(crate) struct Result<'a> {
-    pub(crate) made: &'a Made,
+    /// The only image, or the index of all.
+    pub(crate) root: &'a Image,
+    /// By platform.
+    pub(crate) images: &'a [BuiltImage],
     pub(crate) references: &'a [Reference],
     pub(crate) destinations: &'a [Destination],
     pub(crate) loaded: &'a [String],
@@ -100,20 +104,16 @@ impl Result<'_> {
     }
 
     /// Returns every image with its summary.
-    fn images(&self) -> Vec<(&Image, &Summary)> {
-        match self.made {
-            Made::Image(image) => self.summaries.iter().map(|one| (image, one)).collect(),
-            Made::Images(images) => {
-                let of = |platform: &str| {
-                    let mut summaries = self.summaries.iter();
-                    summaries.find(|summary| summary.platform == platform)
-                };
-                let images = images.images().iter();
-                images
-                    .filter_map(|(platform, image)| Some((image, of(&platform.to_string())?)))
-                    .collect()
-            }
-        }
+    fn images(&self) -> impl Iterator<Item = (&BuiltImage, &Summary)> {
+        self.images.iter().filter_map(|image| {
+            let platform = image.platform.to_string();
+            let mut summaries = self.summaries.iter();
+            Some((image, summaries.find(|one| one.platform == platform)?))
+        })
+    }
+
+    fn is_index(&self) -> bool {
+        self.images.len() > 1
     }
 }
 
@@ -156,21 +156,21 @@ pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
         for line in &summary.left_out {
             ui.detail(line);
         }
-        let layers = image.layers().iter();
+        let layers = image.layers.iter();
         let size: u64 = layers.map(imgbuild_oci::layer::Layer::size).sum();
         ui.status(&format!(
             "image `{names}` for {}, created {} ({}): {} with {}, {}{}",
             summary.platform,
             summary.created,
             summary.created_by,
-            count_text(image.layers().len(), "layer"),
+            count_text(image.layers.len(), "layer"),
             count_text(summary.files, "file"),
             bytes_text(size),
             left_out_text(summary.left_out.len(), ui),
         ));
     }
-    if let Made::Images(images) = result.made {
-        let count = count_text(images.images().len(), "image");
+    if result.is_index() {
+        let count = count_text(result.images.len(), "image");
         // What the names have then is an index of more.
         let is_added_to = result.pushes.iter().any(Push::is_added_to_indexes);
         ui.status(&match is_added_to {
@@ -193,22 +193,18 @@ fn left_out_text(count: usize, ui: &Ui) -> String {
 
 /// The result as one JSON object, with the specification's field names.
 pub(crate) fn json(result: &Result<'_>) -> String {
-    let mut value = match result.made {
-        Made::Image(_) => {
-            let images = result.images().into_iter();
-            let mut images = images.map(|(image, summary)| image_json(image, summary));
-            images.next().unwrap_or_default()
-        }
-        Made::Images(images) => {
-            let children = result.images().into_iter();
-            let children = children.map(|(image, summary)| image_json(image, summary));
-            json!({
-                "mediaType": INDEX_MEDIA_TYPE,
-                "digest": images.document().digest,
-                "size": images.document().bytes.len(),
-                "manifests": children.collect::<Vec<_>>(),
-            })
-        }
+    let images = result.images();
+    let mut images = images.map(|(image, summary)| image_json(image, summary));
+    let mut value = if result.is_index() {
+        let root = result.root.root();
+        json!({
+            "mediaType": root.media_type,
+            "digest": root.digest,
+            "size": root.bytes.len(),
+            "manifests": images.collect::<Vec<_>>(),
+        })
+    } else {
+        images.next().unwrap_or_default()
     };
     value["references"] = json!(result.references);
     value["destinations"] = json!(result.destinations);
@@ -220,9 +216,11 @@ pub(crate) fn json(result: &Result<'_>) -> String {
 }
 
 /// What is to be said of one image.
-fn image_json(image: &Image, summary: &Summary) -> Value {
-    let layers: Vec<_> = image
-        .layers()
+fn image_json(built: &BuiltImage, summary: &Summary) -> Value {
+    let manifest = built.image.root();
+    let config = built.image.config();
+    let layers: Vec<_> = built
+        .layers
         .iter()
         .map(|layer| {
             json!({
@@ -236,12 +234,12 @@ fn image_json(image: &Image, summary: &Summary) -> Value {
         })
         .collect();
     json!({
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "digest": image.manifest().digest(),
-        "size": image.manifest().bytes().len(),
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.bytes.len(),
         "config": {
-            "digest": image.config().digest(),
-            "size": image.config().bytes().len(),
+            "digest": config.map(|config| config.digest),
+            "size": config.map(|config| config.size),
         },
         "layers": layers,
         "platform": summary.platform,
@@ -273,7 +271,7 @@ pub(crate) fn plans(plans: &[Planned], given: &Given, is_json: bool, ui: &Ui) ->
     }
     if is_json {
         let manifests = serde_json::to_value(all).map_err(io::Error::other)?;
-        let index = json!({"mediaType": INDEX_MEDIA_TYPE, "manifests": manifests});
+        let index = json!({"mediaType": media_type::INDEX, "manifests": manifests});
         return ui.result(&index.to_string());
     }
     all.iter().try_for_each(|one| plan(one, false, ui))

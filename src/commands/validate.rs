@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 
+use imgbuild_oci::document::{CONTAINERD_NAME, REF_NAME};
 use imgbuild_oci::selection::is_called;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
@@ -47,10 +48,7 @@ fn check_tag(name: &SourceName, source: &Source) -> Result<()> {
         return Ok(());
     };
     let manifests = source.manifests().map_err(Failure::build)?;
-    let keys = [
-        "org.opencontainers.image.ref.name",
-        "io.containerd.image.name",
-    ];
+    let keys = [REF_NAME, CONTAINERD_NAME];
     let annotated = manifests
         .iter()
         .flat_map(|one| keys.iter().filter_map(|key| one.annotations.get(*key)));

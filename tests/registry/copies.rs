@@ -77,7 +77,7 @@ fn an_image_whose_platform_cannot_be_read_is_not_copied_for_one() {
     fs::write(blob(config), "{}").unwrap();
     let outcome = sandbox.run(["copy", "--platform", "linux/amd64", "oci:from:1", "oci:to"]);
     let outcome = outcome.exited(1);
-    let expected = format!("error: cannot read the config {config}");
+    let expected = format!("is damaged: expected {config}");
     assert!(
         outcome.stderr_text().contains(&expected),
         "{}",

@@ -4,7 +4,7 @@
 //! `docs/decisions/0002-archive.md`. Every loader takes it, the
 //! `docker-archive` and `oci-archive` readers of containers/image included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
@@ -12,16 +12,14 @@ use std::sync::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::AlignedBuffer;
-use crate::delivery::Delivery;
 use crate::digest::Digest;
+use crate::document::{Document, blob_name};
 use crate::error::{Error, Result};
-use crate::image::Image;
-use crate::index::{OCI_LAYOUT, RootIndex, blob_name, docker_manifest};
-use crate::layer::{self, CHUNK_BYTES, Layer, Piece};
+use crate::image::{Blob, Image};
+use crate::layer::{self, CHUNK_BYTES, Piece};
+use crate::layout::{OCI_LAYOUT, RootIndex, docker_manifest};
 use crate::monitor::Monitor;
 use crate::parallel;
-use crate::parcel::{ParcelBlob, copy_together};
-use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::tar_writer::{BLOCK_BYTES, Ustar, ustar_header};
 
@@ -39,82 +37,57 @@ pub(crate) struct Archive<'a> {
 #[derive(Debug)]
 enum Part<'a> {
     Bytes(Vec<u8>),
-    Layer(&'a Layer),
-    Blob(&'a ParcelBlob),
+    Blob(&'a Blob),
 }
 
 impl Part<'_> {
     fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Layer(layer) => layer.size(),
             Self::Blob(blob) => blob.size,
         }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Blob<'a> {
-    Bytes(&'a [u8]),
-    Layer(&'a Layer),
-    Other(&'a ParcelBlob),
-}
-
-/// Everything of an image or index by its digest.
-fn blobs(delivery: Delivery<'_>) -> BTreeMap<Digest, Blob<'_>> {
-    let mut blobs = BTreeMap::new();
-    match delivery {
-        Delivery::Image(image) => add_image(image, &mut blobs),
-        Delivery::Images(images) => {
-            for (_, image) in images.images() {
-                add_image(image, &mut blobs);
-            }
-            let index = images.document();
-            blobs.insert(index.digest, Blob::Bytes(&index.bytes));
-        }
-        Delivery::Parcel(parcel) => {
-            let documents = parcel.documents().iter();
-            blobs.extend(documents.map(|one| (one.digest, Blob::Bytes(&one.bytes))));
-            let others = parcel.blobs().iter();
-            blobs.extend(others.map(|blob| (blob.digest, Blob::Other(blob))));
-        }
-    }
-    blobs
-}
-
-fn add_image<'a>(image: &'a Image, blobs: &mut BTreeMap<Digest, Blob<'a>>) {
-    for document in [image.config(), image.manifest()] {
-        blobs.insert(document.digest(), Blob::Bytes(document.bytes()));
-    }
-    let layers = image.layers().iter();
-    blobs.extend(layers.map(|layer| (layer.digest(), Blob::Layer(layer))));
+/// A part of an archive that one thread writes by itself.
+struct Job<'a> {
+    blob: &'a Blob,
+    /// The place of the blob in the archive.
+    offset: u64,
+    /// A piece of the blob, or the whole.
+    piece: Option<Piece<'a>>,
 }
 
 impl<'a> Archive<'a> {
-    /// Lays out an archive; of an index, an engine that knows none loads the
-    /// image for `platform`.
-    pub(crate) fn new(
-        delivery: Delivery<'a>,
-        references: &[Reference],
-        platform: Option<&Platform>,
-    ) -> Self {
+    /// Lays out an archive of an image.
+    pub(crate) fn new(image: &'a Image, references: &[Reference]) -> Self {
         let mut index = RootIndex::new();
-        index.insert(&delivery.root(), references, None);
+        index.insert(image.root(), references, None);
         let mut archive = Self {
             parts: Vec::new(),
             size: 0,
         };
         archive.push_directory("blobs/");
         archive.push_directory("blobs/sha256/");
-        for (digest, blob) in blobs(delivery) {
-            match blob {
-                Blob::Bytes(bytes) => archive.push_file(&blob_name(digest), 0o444, bytes),
-                Blob::Layer(layer) => archive.push_blob(digest, Part::Layer(layer)),
-                Blob::Other(blob) => archive.push_blob(digest, Part::Blob(blob)),
+        let documents: BTreeMap<Digest, &Document> = image
+            .documents()
+            .iter()
+            .map(|one| (one.digest, one))
+            .collect();
+        let blobs: BTreeMap<Digest, &Blob> =
+            image.blobs().iter().map(|one| (one.digest, one)).collect();
+        let digests: BTreeSet<&Digest> = documents.keys().chain(blobs.keys()).collect();
+        for digest in digests {
+            match (documents.get(digest), blobs.get(digest)) {
+                (_, Some(blob)) => archive.push_blob(blob),
+                (Some(document), None) => {
+                    archive.push_file(&blob_name(digest), 0o444, &document.bytes);
+                }
+                (None, None) => {}
             }
         }
         archive.push_file("index.json", 0o644, &index.to_bytes());
-        let manifest = docker_manifest(delivery.docker_image(platform), references);
+        let manifest = docker_manifest(image.docker_image(), references);
         archive.push_file("manifest.json", 0o644, &manifest);
         archive.push_file("oci-layout", 0o444, OCI_LAYOUT);
         archive.push(Part::Bytes(vec![0; 2 * BLOCK_BYTES]));
@@ -128,7 +101,6 @@ impl<'a> Archive<'a> {
         for part in &self.parts {
             match part {
                 Part::Bytes(bytes) => sha.update(bytes),
-                Part::Layer(layer) => sha.update(layer.digest().as_bytes()),
                 Part::Blob(blob) => sha.update(blob.digest.as_bytes()),
             }
         }
@@ -162,20 +134,20 @@ impl<'a> Archive<'a> {
         self.push(Part::Bytes(part));
     }
 
-    fn push_blob(&mut self, digest: Digest, part: Part<'a>) {
-        let size = part.size();
-        self.push(Part::Bytes(file_header(&blob_name(digest), 0o444, size)));
-        self.push(part);
-        let padded = size.next_multiple_of(BLOCK_BYTES as u64);
-        let padding = usize::try_from(padded - size).expect("less than a block");
+    fn push_blob(&mut self, blob: &'a Blob) {
+        let header = file_header(&blob_name(&blob.digest), 0o444, blob.size);
+        self.push(Part::Bytes(header));
+        self.push(Part::Blob(blob));
+        let padded = blob.size.next_multiple_of(BLOCK_BYTES as u64);
+        let padding = usize::try_from(padded - blob.size).expect("less than a block");
         self.push(Part::Bytes(vec![0; padding]));
     }
 
-    /// Gets what is elsewhere near, all at once rather than where it stands.
-    fn bring(&self) -> Result<()> {
+    /// Fetches the layers that are elsewhere, several at a time.
+    fn fetch_layers(&self) -> Result<()> {
         let layers = self.parts.iter().filter_map(|part| match part {
-            Part::Layer(layer) => Some(*layer),
-            Part::Bytes(_) | Part::Blob(_) => None,
+            Part::Blob(blob) => blob.layer(),
+            Part::Bytes(_) => None,
         });
         layer::bring(layers)
     }
@@ -192,11 +164,10 @@ impl<'a> Archive<'a> {
         sink_error: &dyn Fn(io::Error) -> Error,
         monitor: Monitor<'_>,
     ) -> Result<()> {
-        self.bring()?;
+        self.fetch_layers()?;
         for part in &self.parts {
             match part {
                 Part::Bytes(bytes) => sink.write_all(bytes).map_err(sink_error)?,
-                Part::Layer(layer) => layer.write_to(sink, sink_error, monitor)?,
                 Part::Blob(blob) => blob.copy_to(sink, sink_error, monitor)?,
             }
         }
@@ -215,53 +186,72 @@ impl<'a> Archive<'a> {
         sink_error: &(dyn Fn(io::Error) -> Error + Sync),
         monitor: Monitor<'_>,
     ) -> Result<()> {
-        self.bring()?;
-        let mut pieces: Vec<(u64, usize, Piece<'_>)> = Vec::new();
-        let mut layers: Vec<&Layer> = Vec::new();
-        let (mut blobs, mut places) = (Vec::new(), Vec::new());
+        self.fetch_layers()?;
+        let mut jobs = Vec::new();
         let mut offset = 0;
         for part in &self.parts {
             match part {
                 Part::Bytes(bytes) => file.write_all_at(bytes, offset).map_err(sink_error)?,
-                Part::Layer(layer) => {
-                    let all = layer.pieces().into_iter();
-                    pieces.extend(all.map(|piece| (offset, layers.len(), piece)));
-                    layers.push(layer);
-                }
-                Part::Blob(blob) => {
-                    blobs.push(*blob);
-                    places.push(offset);
-                }
+                Part::Blob(blob) => jobs.extend(jobs_of(blob, offset)),
             }
             offset += part.size();
         }
-        copy_together(&blobs, threads, monitor, &|turn, blob, monitor| {
-            let offset = places[turn];
-            blob.until_whole(&|| blob.copy_to(&mut At { file, offset }, sink_error, monitor))
-        })?;
-        let crcs = Mutex::new(vec![None; pieces.len()]);
-        parallel::for_each(threads, 0..pieces.len(), |turn, _| {
-            let (start, _, piece) = &pieces[turn];
+
+        let crcs = Mutex::new(vec![None; jobs.len()]);
+        parallel::for_each(threads, jobs.iter().enumerate(), |(number, job), queue| {
+            let monitor = monitor.unless(queue.stopped());
+            monitor.check()?;
+            let Job {
+                blob,
+                offset,
+                piece,
+            } = job;
+            let Some(piece) = piece else {
+                return blob.until_whole(&|| {
+                    let mut sink = At {
+                        file,
+                        offset: *offset,
+                    };
+                    blob.copy_to(&mut sink, sink_error, monitor)
+                });
+            };
+            let mut sink = At {
+                file,
+                offset: offset + piece.offset,
+            };
             let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
-            let mut position = start + piece.offset;
             let crc = piece.copy(&mut buffer, monitor, &mut |bytes| {
-                file.write_all_at(bytes, position).map_err(sink_error)?;
-                position += bytes.len() as u64;
-                Ok(())
+                sink.write_all(bytes).map_err(sink_error)
             })?;
-            crcs.lock().expect("no holder of the lock panics")[turn] = Some(crc);
+            crcs.lock().expect("no holder of the lock panics")[number] = Some(crc);
             Ok(())
         })?;
+
         let crcs = crcs.into_inner().expect("no holder of the lock panics");
-        for (index, layer) in layers.iter().enumerate() {
-            let of_layer = pieces
-                .iter()
-                .zip(&crcs)
-                .filter(|((_, of, _), _)| *of == index);
-            let of_layer: Vec<_> = of_layer.filter_map(|(_, crc)| crc.clone()).collect();
-            layer.check_crc(&of_layer)?;
+        let mut done = jobs.iter().zip(crcs).peekable();
+        while let Some((Job { blob, .. }, first)) = done.next() {
+            let mut crcs: Vec<_> = first.into_iter().collect();
+            while let Some((_, crc)) = done.next_if(|(job, _)| job.blob.digest == blob.digest) {
+                crcs.extend(crc);
+            }
+            if let Some(layer) = blob.layer() {
+                layer.check_crc(&crcs)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Cuts a blob at `offset` of the archive into what single threads write.
+fn jobs_of(blob: &Blob, offset: u64) -> Vec<Job<'_>> {
+    let job = |piece| Job {
+        blob,
+        offset,
+        piece,
+    };
+    match blob.layer() {
+        Some(layer) => layer.pieces().into_iter().map(Some).map(job).collect(),
+        None => vec![job(None)],
     }
 }
 

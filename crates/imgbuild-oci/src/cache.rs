@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::{DiffId, Digest};
-use crate::source::document::{Config, Document};
+use crate::document::{RawConfig, RawDocument};
+use crate::media_type::is_gzip_layer;
 use crate::source::{Source, SourceError, SourceName};
 use crate::store::Store;
 
@@ -245,12 +246,12 @@ fn layers_of(
     source: &Source,
     manifest: Digest,
 ) -> Result<Vec<(DiffId, LayerCandidate)>, SourceError> {
-    let document: Document = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
-    let config = document.config.and_then(|config| config.digest);
-    let Some(config) = config.and_then(|digest| digest.parse::<Digest>().ok()) else {
+    let document: RawDocument = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
+    let config = document.config.as_ref();
+    let Some(config) = config.and_then(|config| config.digest().ok()) else {
         return Ok(Vec::new());
     };
-    let config: Config = parse(&config.to_string(), &source.read_blob(&config)?)?;
+    let config: RawConfig = parse(&config.to_string(), &source.read_blob(&config)?)?;
     let diff_ids = config.rootfs.and_then(|rootfs| rootfs.diff_ids);
     let diff_ids = diff_ids.unwrap_or_default();
     let layers = document.layers.unwrap_or_default();
@@ -261,8 +262,8 @@ fn layers_of(
     Ok(pairs
         .filter_map(|(diff_id, layer)| {
             let media_type = layer.media_type.as_deref()?;
-            let digest: Digest = layer.digest.as_deref()?.parse().ok()?;
-            let is_gzip = media_type.ends_with("+gzip") || media_type.ends_with(".tar.gzip");
+            let digest = layer.digest().ok()?;
+            let is_gzip = is_gzip_layer(media_type);
             let blob = is_gzip.then(|| source.blob(&digest).ok())??;
             let candidate = LayerCandidate {
                 digest,

@@ -12,16 +12,12 @@ use fs_err as fs;
 use serde::{Serialize, Serializer};
 
 use crate::archive::Archive;
-use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layout::{Manner, Names, check_layout, write_layout};
 use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
-use crate::parcel::Parcel;
 use crate::pipeline::{Stream, with_compressor};
-use crate::platform::Platform;
-use crate::platform_images::PlatformImages;
 use crate::reference::{self, Reference};
 use crate::store::{self, Store};
 use imgbuild_deflate::Level;
@@ -314,8 +310,6 @@ pub struct WriteOptions<'a> {
     pub sync: bool,
     /// What remembers the archives that were written.
     pub store: Option<&'a Store>,
-    /// The image of an index that engines without indexes load.
-    pub platform: Option<&'a Platform>,
 }
 
 /// What became of a destination.
@@ -327,75 +321,25 @@ pub enum Written {
     Unchanged,
 }
 
-/// Writes `image` to `destination`; an archive for standard output goes to
-/// `standard_output`.
+/// Writes an image or index to `destination`; an archive for standard output
+/// goes to `standard_output`.
 ///
 /// What is there already is left as it is: a layout with the image, or an
-/// archive of it that, by the store, nobody has touched since.
+/// archive of it that, by the store, was not changed since.
 ///
 /// # Errors
 ///
-/// When the destination cannot be written or the layers cannot be read again
-/// as they were. Then what was there before is there still.
-pub fn write_image(
+/// When the destination cannot be written, or when a blob cannot be read or is
+/// not what its digest says. Then what was there before is there still.
+pub fn write(
     image: &Image,
     destination: &Destination,
     options: WriteOptions<'_>,
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
 ) -> Result<Written> {
-    let delivery = Delivery::Image(image);
-    write(delivery, destination, options, standard_output, monitor)
-}
-
-/// Writes an index and its images to `destination`, as [`write_image`] does
-/// one image.
-///
-/// Of an archive, engines that know no index load the image for
-/// `options.platform`: by default that for linux/amd64, or else the first.
-///
-/// # Errors
-///
-/// As [`write_image`].
-pub fn write_images(
-    images: &PlatformImages,
-    destination: &Destination,
-    options: WriteOptions<'_>,
-    standard_output: &mut (dyn Write + Send),
-    monitor: Monitor<'_>,
-) -> Result<Written> {
-    let delivery = Delivery::Images(images);
-    write(delivery, destination, options, standard_output, monitor)
-}
-
-/// Copies what came from elsewhere to `destination`, its digests kept.
-///
-/// Of an index in an archive, engines that know none load the image for
-/// `options.platform`, by default as [`write_images`].
-///
-/// # Errors
-///
-/// As [`write_image`], and when a blob cannot be read or is damaged.
-pub fn write_parcel(
-    parcel: &Parcel,
-    destination: &Destination,
-    options: WriteOptions<'_>,
-    standard_output: &mut (dyn Write + Send),
-    monitor: Monitor<'_>,
-) -> Result<Written> {
-    let delivery = Delivery::Parcel(parcel);
-    write(delivery, destination, options, standard_output, monitor)
-}
-
-fn write(
-    delivery: Delivery<'_>,
-    destination: &Destination,
-    options: WriteOptions<'_>,
-    standard_output: &mut (dyn Write + Send),
-    monitor: Monitor<'_>,
-) -> Result<Written> {
     let references = destination.names(options.references);
-    let archive = || Archive::new(delivery, &references, options.platform);
+    let archive = || Archive::new(image, &references);
     match destination {
         Destination::Layout(path, tag) => {
             let names = Names {
@@ -406,7 +350,7 @@ fn write(
                 sync: options.sync,
                 threads: options.threads,
             };
-            let is_new = write_layout(path, delivery, names, manner, monitor)?;
+            let is_new = write_layout(path, image, names, manner, monitor)?;
             Ok(if is_new {
                 Written::New
             } else {

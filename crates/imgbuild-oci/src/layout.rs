@@ -8,16 +8,18 @@ use std::sync::Mutex;
 
 use fs_err as fs;
 
-use crate::delivery::Delivery;
-use crate::digest::Digest;
+use crate::document::{Document, blob_name};
 use crate::error::{Error, Result};
-use crate::image::Image;
-use crate::index::{OCI_LAYOUT, RootIndex, blob_name};
-use crate::layer::{self, Layer};
+use crate::image::{Blob, Image};
+use crate::layer;
 use crate::monitor::{Monitor, Progress};
 use crate::new_file::{NewFile, parent_of, target_of, write_error};
-use crate::parcel::{ParcelBlob, copy_together};
+use crate::parallel;
 use crate::reference::Reference;
+
+mod root_index;
+
+pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 
 /// Checks that a layout can be written at `path`: nothing is there, or an
 /// empty directory, or an image layout.
@@ -53,7 +55,7 @@ pub(crate) struct Manner {
 /// whether anything was written: an image that is there stays as it is.
 pub(crate) fn write_layout(
     path: &Path,
-    delivery: Delivery<'_>,
+    image: &Image,
     names: Names<'_>,
     manner: Manner,
     monitor: Monitor<'_>,
@@ -61,7 +63,7 @@ pub(crate) fn write_layout(
     let path = &target_of(path)?;
     loop {
         if is_present(path)? {
-            return update_layout(path, delivery, names, manner, monitor);
+            return update_layout(path, image, names, manner, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
@@ -70,7 +72,7 @@ pub(crate) fn write_layout(
             .permissions(std::fs::Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(|source| write_error(path, source))?;
-        update_layout(fresh.path(), delivery, names, manner, monitor)?;
+        update_layout(fresh.path(), image, names, manner, monitor)?;
         // Succeeds over nothing and over an empty directory only.
         match fs::rename(fresh.path(), path) {
             Ok(()) => {
@@ -166,7 +168,7 @@ struct Update<'a> {
 
 fn update_layout(
     path: &Path,
-    delivery: Delivery<'_>,
+    image: &Image,
     names: Names<'_>,
     manner: Manner,
     monitor: Monitor<'_>,
@@ -190,8 +192,8 @@ fn update_layout(
         added: Vec::new(),
         _lock: lock,
     };
-    update.add(delivery, monitor)?;
-    index.insert(&delivery.root(), names.references, names.tag);
+    update.add(image, monitor)?;
+    index.insert(image.root(), names.references, names.tag);
     let index = index.to_bytes();
     let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {
@@ -202,104 +204,60 @@ fn update_layout(
 }
 
 impl Update<'_> {
-    fn add(&mut self, delivery: Delivery<'_>, monitor: Monitor<'_>) -> Result<()> {
-        match delivery {
-            Delivery::Image(image) => self.add_image(image, monitor),
-            Delivery::Images(images) => {
-                for (_, image) in images.images() {
-                    self.add_image(image, monitor)?;
-                }
-                let index = images.document();
-                self.add_document(index.digest, &index.bytes)
-            }
-            Delivery::Parcel(parcel) => {
-                self.add_blobs(parcel.blobs(), monitor)?;
-                for document in parcel.documents() {
-                    self.add_document(document.digest, &document.bytes)?;
-                }
-                Ok(())
-            }
+    /// Adds the blobs, several at a time, and then the documents that name them.
+    fn add(&mut self, image: &Image, monitor: Monitor<'_>) -> Result<()> {
+        let path = |blob: &Blob| self.path.join(blob_name(&blob.digest));
+        let is_missing = |blob: &&Blob| !has_size(&path(blob), blob.size);
+        let (missing, present): (Vec<_>, Vec<_>) = image.blobs().iter().partition(is_missing);
+        for blob in present {
+            monitor.report(Progress::Written { bytes: blob.size });
         }
-    }
+        layer::bring(missing.iter().filter_map(|blob| blob.layer()))?;
 
-    fn add_image(&mut self, image: &Image, monitor: Monitor<'_>) -> Result<()> {
-        let path = |layer: &Layer| self.path.join(blob_name(layer.digest()));
-        let layers = image.layers().iter();
-        layer::bring(layers.filter(|layer| !has_size(&path(layer), layer.size())))?;
-        for layer in image.layers() {
-            self.add_layer(layer, monitor)?;
-        }
-        self.add_document(image.config().digest(), image.config().bytes())?;
-        self.add_document(image.manifest().digest(), image.manifest().bytes())
-    }
-
-    fn add_document(&mut self, digest: Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.path;
-        self.add_blob(digest, bytes.len() as u64, |file| {
-            file.write_all(bytes)
-                .map_err(|source| write_error(path, source))
-        })
-        .map(drop)
-    }
-
-    /// Adds the blob of a layer: under a name of the file that it lies in, if
-    /// that has none yet, and otherwise as a copy.
-    fn add_layer(&mut self, layer: &Layer, monitor: Monitor<'_>) -> Result<()> {
-        let path = self.path.join(blob_name(layer.digest()));
-        if !has_size(&path, layer.size()) && layer.link_at(&path, self.manner.sync, monitor)? {
-            self.added.push(path);
-            return Ok(());
-        }
-        let sink_error = |source| write_error(&path, source);
-        let is_added = self.add_blob(layer.digest(), layer.size(), |file| {
-            layer.write_to(file, &sink_error, monitor)
-        })?;
-        report_unless(is_added, layer.size(), monitor);
-        Ok(())
-    }
-
-    /// Adds the blobs that are not there, several at a time.
-    fn add_blobs(&mut self, blobs: &[ParcelBlob], monitor: Monitor<'_>) -> Result<()> {
-        let path = |blob: &ParcelBlob| self.path.join(blob_name(blob.digest));
-        let is_missing = |blob: &&ParcelBlob| !has_size(&path(blob), blob.size);
-        let (missing, found): (Vec<_>, Vec<_>) = blobs.iter().partition(is_missing);
-        for blob in found {
-            report_unless(false, blob.size, monitor);
-        }
         let added = Mutex::new(Vec::new());
         let threads = self.manner.threads;
-        let copied = copy_together(&missing, threads, monitor, &|_, blob, monitor| {
+        let copied = parallel::for_each(threads, missing, |blob, queue| {
+            let monitor = monitor.unless(queue.stopped());
+            monitor.check()?;
             let path = path(blob);
-            let sink_error = |source| write_error(self.path, source);
-            blob.until_whole(&|| {
-                self.replace(&path, |file| blob.copy_to(file, &sink_error, monitor))
-            })?;
-            added
-                .lock()
-                .expect("no holder of the lock panics")
-                .push(path);
+            self.add_blob(blob, &path, monitor)?;
+            let mut added = added.lock().expect("no holder of the lock panics");
+            added.push(path);
             Ok(())
         });
         let added = added.into_inner().expect("no holder of the lock panics");
         self.added.extend(added);
-        copied
+        copied?;
+        image
+            .documents()
+            .iter()
+            .try_for_each(|document| self.add_document(document))
     }
 
-    /// Adds a blob unless one of its name and size is there; returns whether
-    /// it has.
-    fn add_blob(
-        &mut self,
-        digest: Digest,
-        size: u64,
-        write: impl FnOnce(&mut std::fs::File) -> Result<()>,
-    ) -> Result<bool> {
-        let path = self.path.join(blob_name(digest));
-        if has_size(&path, size) {
-            return Ok(false);
+    /// Adds a blob: under a name of the file that it is in, if that has none
+    /// yet, and otherwise as a copy.
+    fn add_blob(&self, blob: &Blob, path: &Path, monitor: Monitor<'_>) -> Result<()> {
+        if let Some(layer) = blob.layer()
+            && layer.link_at(path, self.manner.sync, monitor)?
+        {
+            return Ok(());
         }
-        self.replace(&path, write)?;
+        let sink_error = |source| write_error(path, source);
+        blob.until_whole(&|| self.replace(path, |file| blob.copy_to(file, &sink_error, monitor)))
+    }
+
+    /// Adds a document, unless a file of its name and size is there.
+    fn add_document(&mut self, document: &Document) -> Result<()> {
+        let path = self.path.join(blob_name(&document.digest));
+        if has_size(&path, document.bytes.len() as u64) {
+            return Ok(());
+        }
+        self.replace(&path, |file| {
+            let written = file.write_all(&document.bytes);
+            written.map_err(|source| write_error(self.path, source))
+        })?;
         self.added.push(path);
-        Ok(true)
+        Ok(())
     }
 
     /// Writes a file beside its final name, then renames it.
@@ -327,13 +285,6 @@ impl Update<'_> {
         })?;
         self.added.clear();
         sync_directory(self.path, self.manner.sync)
-    }
-}
-
-/// Counts what was there already.
-fn report_unless(is_added: bool, bytes: u64, monitor: Monitor<'_>) {
-    if !is_added {
-        monitor.report(Progress::Written { bytes });
     }
 }
 

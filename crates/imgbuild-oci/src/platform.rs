@@ -113,33 +113,81 @@ fn normalize(architecture: &str, variant: &str) -> (String, Option<String>) {
     (architecture.to_owned(), variant)
 }
 
-/// What an image is for, as an index or its configuration says it.
+/// The platform of an image that already exists: all that tells it from the
+/// other images of an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Purpose {
-    /// The platform.
-    pub platform: Platform,
-    /// Whether it asks for more than its platform has: a level of amd64.
-    pub asks_for_more: bool,
+pub struct ImagePlatform {
+    platform: Platform,
+    /// The level of amd64, the version and the features of the operating
+    /// system, as far as there are any.
+    details: String,
+    has_level: bool,
 }
 
-impl Purpose {
-    /// Takes the three fields of an image; none if they name no platform.
-    pub(crate) fn from_fields(
-        os: Option<&str>,
-        architecture: Option<&str>,
-        variant: Option<&str>,
-    ) -> Option<Self> {
-        let os = os.filter(|text| !text.is_empty())?;
-        let architecture = architecture.filter(|text| !text.is_empty())?;
+impl ImagePlatform {
+    /// Takes the fields of a descriptor or a configuration. `details` are
+    /// version and features of the operating system.
+    pub(crate) fn new<'a>(
+        os: &str,
+        architecture: &str,
+        variant: Option<&'a str>,
+        details: impl Iterator<Item = &'a String>,
+    ) -> Self {
         let platform = Platform::from_parts(os, architecture, variant);
-        Some(Self {
-            asks_for_more: level_of(&platform, variant).is_some(),
+        let level = level_of(&platform, variant);
+        let details: Vec<&str> = level
+            .into_iter()
+            .chain(details.map(String::as_str))
+            .collect();
+        Self {
+            has_level: level.is_some(),
+            details: details.join(", "),
             platform,
-        })
+        }
+    }
+
+    /// Returns the platform.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// Returns true if the image needs more than every machine of its platform
+    /// has: a level of amd64 above the first.
+    #[must_use]
+    pub fn has_level(&self) -> bool {
+        self.has_level
+    }
+
+    /// Returns true for the platform of what `BuildKit` attaches to images,
+    /// such as provenance.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.platform.os == "unknown"
     }
 }
 
-/// Returns the level of amd64 that a variant is, if it is more than the first:
+impl From<&Platform> for ImagePlatform {
+    fn from(platform: &Platform) -> Self {
+        Self {
+            platform: platform.clone(),
+            details: String::new(),
+            has_level: false,
+        }
+    }
+}
+
+impl fmt::Display for ImagePlatform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.platform.fmt(formatter)?;
+        if self.details.is_empty() {
+            return Ok(());
+        }
+        write!(formatter, " ({})", escaped(self.details.as_bytes()))
+    }
+}
+
+/// Returns the level of amd64 that a variant names, if it is above the first:
 /// the normal form leaves it out.
 pub(crate) fn level_of<'a>(platform: &Platform, variant: Option<&'a str>) -> Option<&'a str> {
     let is_first = |level: &str| matches!(level.to_ascii_lowercase().as_str(), "" | "v1" | "1");

@@ -1,39 +1,43 @@
-//! Which image of a source is meant, and the documents that describe it.
+//! The choice of one image among several, and its documents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use oci_spec::image::MediaType;
 use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
-use crate::platform::{Platform, Purpose};
+use crate::document::{
+    CONTAINERD_NAME, Descriptor, DockerManifest, Document, REF_NAME, RawPlatform, blob_name,
+    manifests_below,
+};
+use crate::media_type::is_manifest;
+use crate::platform::{ImagePlatform, Platform};
 use crate::reference::Reference;
-use crate::source::document::Document;
-use crate::source::{DockerManifest, ManifestDescriptor, Source, blob_name};
+use crate::source::Source;
 
 mod document;
 mod error;
 mod fit;
 
-use document::{Layers, check_name, descriptor, diff_ids, parse, purpose_of, read_sized};
+use document::{Layers, check_name, diff_ids, parse, platform_of_image};
 pub use error::SelectionError;
-pub(crate) use fit::keep_best;
+use fit::keep_best;
 pub use fit::runs_on;
 
 /// The most layers of an image that can run: Docker's graph drivers stack as
 /// many (`maxDepth` of overlay2 is 128, the container's own layer counted).
 pub const MAX_IMAGE_LAYERS: usize = 127;
 
-/// The tag, in an index.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The full name, in an index.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Reads the document of a descriptor, and checks its digest. A document that
+/// is not there is an error of the kind [`io::ErrorKind::NotFound`].
+pub type ReadDocument<'a> = dyn FnMut(&Descriptor) -> io::Result<Vec<u8>> + 'a;
 
-/// One image of a source. Its documents have the digests that their
-/// descriptors say; its layers have not been read.
+/// One image of a source. Its documents have the digests of their descriptors;
+/// its layers have not been read.
 #[derive(Debug, Clone)]
 pub struct SelectedImage {
-    /// Its name as the source says it, if it says more than a tag.
+    /// The name in the source, if it is more than a tag.
     pub name: Option<String>,
     /// The digest of the manifest; a Docker archive need not have one.
     pub manifest: Option<Digest>,
@@ -41,9 +45,9 @@ pub struct SelectedImage {
     pub config_digest: Digest,
     /// The name of the configuration in the source.
     pub config_name: String,
-    /// The configuration, with every field that somebody put into it.
+    /// The configuration, with every field that it has.
     pub config: Value,
-    /// What the configuration says that it runs on.
+    /// The platform in the configuration.
     pub platform: Platform,
     /// The layers, lowest first; at most [`MAX_IMAGE_LAYERS`].
     pub layers: Vec<SelectedLayer>,
@@ -55,7 +59,7 @@ pub struct SelectedLayer {
     /// The name of its blob in the source.
     pub name: String,
     /// The OCI media type; Docker's are replaced by the ones that mean the
-    /// same, as an OCI manifest wants them.
+    /// same, as an OCI manifest needs them.
     pub media_type: MediaType,
     /// The digest of the blob.
     pub digest: Digest,
@@ -67,126 +71,93 @@ pub struct SelectedLayer {
     pub annotations: BTreeMap<String, String>,
 }
 
-impl SelectedImage {
-    /// Finds the one image that is meant: the one with this tag, or full
-    /// name, for this platform. Both may be left out where there is only one.
-    ///
-    /// A platform with a variant takes an older variant when its own is not
-    /// there, as engines do.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or more than one; the error names what there is.
-    /// When a document is missing, damaged or malformed.
-    pub fn select(
-        source: &Source,
-        tag: Option<&str>,
-        platform: Option<&Platform>,
-    ) -> Result<Self, SelectionError> {
-        let mut candidates = oci_candidates(source)?;
-        if candidates.is_empty() {
-            candidates = docker_candidates(source)?;
-        }
-        let chosen = choose(source, candidates, tag, platform)?;
-        let image = chosen.read(source)?;
-        match platform {
-            Some(wanted) if !runs_on(&image.platform, wanted) => Err(SelectionError::Platform {
-                wanted: wanted.to_string(),
-                known: vec![image.platform.to_string()],
-            }),
-            Some(_) | None => Ok(image),
-        }
-    }
+/// An image or index that may be chosen, with its document of the type `D`.
+#[derive(Debug, Clone)]
+pub struct ImageCandidate<D = Descriptor> {
+    /// The document that leads to everything else.
+    pub document: D,
+    /// The names that lead to it.
+    pub names: BTreeSet<String>,
+    /// The platform, as far as it is known.
+    pub platform: Option<ImagePlatform>,
 }
 
-/// Finds the one manifest that is meant, as [`SelectedImage::select`] does,
-/// and reads no more than that needs.
+/// Chooses the one image among those that `roots` lead to: the one with this
+/// tag, or full name, for this platform. Both may be `None` where there is only
+/// one image.
+///
+/// A platform with a variant takes an older variant if there is none of its
+/// own, as engines do. The platform of the only image is not checked.
 ///
 /// # Errors
 ///
-/// As [`SelectedImage::select`].
-pub fn select_manifest(
-    source: &Source,
-    platform: Option<&Platform>,
-) -> Result<ManifestDescriptor, SelectionError> {
-    let candidates = oci_candidates(source)?;
-    match choose(source, candidates, None, platform)?.document {
-        CandidateDocument::Manifest(manifest) => Ok(manifest),
-        CandidateDocument::Docker(_) => Err(SelectionError::NoImage),
-    }
-}
-
-/// An image that could be meant.
-#[derive(Debug, Clone)]
-struct Candidate {
-    names: BTreeSet<String>,
-    purpose: Option<Purpose>,
-    document: CandidateDocument,
-}
-
-#[derive(Debug, Clone)]
-enum CandidateDocument {
-    Manifest(ManifestDescriptor),
-    Docker(DockerManifest),
-}
-
-/// Lists the images of the indexes, each once.
-fn oci_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> {
-    let mut found: BTreeMap<Digest, Candidate> = BTreeMap::new();
-    for manifest in source.manifests()? {
-        if !is_image(&manifest.media_type, manifest.purpose.as_ref()) {
-            continue;
-        }
-        let names = [CONTAINERD_NAME, REF_NAME].iter();
-        let names = names.filter_map(|key| manifest.annotations.get(*key).cloned());
-        let candidate = found.entry(manifest.digest).or_insert_with(|| Candidate {
-            names: BTreeSet::new(),
-            purpose: manifest.purpose.clone(),
-            document: CandidateDocument::Manifest(manifest.clone()),
-        });
-        candidate.names.extend(names);
-    }
-    Ok(found.into_values().collect())
-}
-
-fn docker_candidates(source: &Source) -> Result<Vec<Candidate>, SelectionError> {
-    let images = source.docker_manifests()?.into_iter();
-    Ok(images
-        .map(|image| Candidate {
-            names: image.repo_tags.iter().flatten().cloned().collect(),
-            purpose: None,
-            document: CandidateDocument::Docker(image),
-        })
-        .collect())
-}
-
-/// Whether a descriptor is that of an image.
-pub(crate) fn is_image(media_type: &str, purpose: Option<&Purpose>) -> bool {
-    let is_manifest = matches!(
-        media_type,
-        "application/vnd.oci.image.manifest.v1+json"
-            | "application/vnd.docker.distribution.manifest.v2+json"
-    );
-    // What BuildKit attaches to an image, such as its provenance.
-    is_manifest && purpose.is_none_or(|purpose| purpose.platform.os() != "unknown")
-}
-
-/// Narrows the candidates to one.
-fn choose(
-    source: &Source,
-    mut candidates: Vec<Candidate>,
+/// When there is no such image, or more than one; the error lists them. When a
+/// document is missing, damaged or malformed.
+pub fn select(
+    roots: Vec<Descriptor>,
     tag: Option<&str>,
     platform: Option<&Platform>,
-) -> Result<Candidate, SelectionError> {
+    read: &mut ReadDocument<'_>,
+) -> Result<ImageCandidate, SelectionError> {
+    let mut bytes =
+        |one: &Descriptor| read(one).map_err(|error| SelectionError::of_read(one.digest, error));
+    let mut manifests = manifests_below(roots, &mut bytes)?;
+    manifests.retain(|one| {
+        let is_attached = one.platform.as_ref().is_some_and(ImagePlatform::is_unknown);
+        is_manifest(&one.media_type) && !is_attached
+    });
+    choose(by_digest(manifests), tag, platform, &mut |manifest| {
+        Ok(read_platform(manifest, read)?.parse())
+    })
+}
+
+/// Chooses the one image or index among `roots` themselves, by its tag or full
+/// name.
+///
+/// # Errors
+///
+/// As [`select`].
+pub fn select_root(
+    roots: Vec<Descriptor>,
+    tag: Option<&str>,
+) -> Result<ImageCandidate, SelectionError> {
+    choose(by_digest(roots), tag, None, &mut |_| Ok(None))
+}
+
+/// Returns each image or index once, with all its names.
+fn by_digest(descriptors: Vec<Descriptor>) -> Vec<ImageCandidate> {
+    let mut found: BTreeMap<Digest, ImageCandidate> = BTreeMap::new();
+    for document in descriptors {
+        let names = [CONTAINERD_NAME, REF_NAME].iter();
+        let names = names.filter_map(|key| document.annotations.get(*key).cloned());
+        let names: BTreeSet<String> = names.collect();
+        let candidate = found
+            .entry(document.digest)
+            .or_insert_with(|| ImageCandidate {
+                names: BTreeSet::new(),
+                platform: document.platform.clone(),
+                document,
+            });
+        candidate.names.extend(names);
+    }
+    found.into_values().collect()
+}
+
+/// Narrows the candidates to one. Their platforms are completed by
+/// `platform_of`, unless there is only one of them.
+fn choose<D>(
+    mut candidates: Vec<ImageCandidate<D>>,
+    tag: Option<&str>,
+    platform: Option<&Platform>,
+    platform_of: &mut dyn FnMut(&D) -> Result<Option<ImagePlatform>, SelectionError>,
+) -> Result<ImageCandidate<D>, SelectionError> {
     if candidates.is_empty() {
         return Err(SelectionError::NoImage);
     }
     if let Some(tag) = tag {
-        let known: BTreeSet<String> = candidates
-            .iter()
-            .flat_map(|candidate| candidate.names.clone())
-            .collect();
-        candidates.retain(|candidate| candidate.names.iter().any(|name| is_called(name, tag)));
+        let known = candidates.iter().flat_map(|one| one.names.clone());
+        let known: BTreeSet<String> = known.collect();
+        candidates.retain(|one| one.names.iter().any(|name| is_called(name, tag)));
         if candidates.is_empty() {
             return Err(SelectionError::Tag {
                 tag: tag.to_owned(),
@@ -196,27 +167,34 @@ fn choose(
     }
     if candidates.len() > 1 {
         for candidate in &mut candidates {
-            candidate.tell_platform(source)?;
+            if candidate.platform.is_none() {
+                candidate.platform = platform_of(&candidate.document)?;
+            }
         }
-        candidates = narrow(candidates, platform)?;
+        if let Some(wanted) = platform {
+            candidates = keep_best(candidates, |one| one.platform.as_ref(), wanted)
+                .map_err(|known| SelectionError::no_platform(wanted, known))?;
+        }
     }
     match candidates.len() {
         1 => Ok(candidates.remove(0)),
         _ => Err(SelectionError::Several {
-            images: candidates.iter().map(Candidate::describe).collect(),
+            images: candidates.iter().map(ImageCandidate::describe).collect(),
             differ_by_platform: differ_by_platform(&candidates),
         }),
     }
 }
 
-/// Returns the name that is more than a tag.
-fn full_name(names: &BTreeSet<String>) -> Option<String> {
-    let mut full = names.iter().filter(|name| name.contains([':', '/']));
-    full.next().cloned()
+fn differ_by_platform<D>(candidates: &[ImageCandidate<D>]) -> bool {
+    let platforms = candidates.iter().map(|one| {
+        let platform = one.platform.as_ref();
+        platform.map(|one| (one.platform(), one.has_level()))
+    });
+    platforms.collect::<BTreeSet<_>>().len() == candidates.len()
 }
 
-/// Whether a name in an index or archive is the tag or the name that the user
-/// says; `app:1` is `docker.io/library/app:1`.
+/// Returns true if a name in an index or archive is the tag or the full name
+/// that the user gave; `app:1` is `docker.io/library/app:1`.
 #[must_use]
 pub fn is_called(name: &str, wanted: &str) -> bool {
     let tag = name.rsplit_once(':').map(|(_, tag)| tag);
@@ -226,83 +204,131 @@ pub fn is_called(name: &str, wanted: &str) -> bool {
         || full(name).is_some_and(|name| full(wanted) == Some(name))
 }
 
-/// Keeps the candidates that fit the platform best.
-fn narrow(
-    candidates: Vec<Candidate>,
-    platform: Option<&Platform>,
-) -> Result<Vec<Candidate>, SelectionError> {
-    let Some(wanted) = platform else {
-        return Ok(candidates);
+/// Reads the platform in the configuration of a manifest.
+fn read_platform(
+    manifest: &Descriptor,
+    read: &mut ReadDocument<'_>,
+) -> Result<RawPlatform, SelectionError> {
+    let bytes = read(manifest);
+    let manifest = Document {
+        media_type: manifest.media_type.clone(),
+        digest: manifest.digest,
+        bytes: bytes.map_err(|error| SelectionError::of_read(manifest.digest, error))?,
     };
-    keep_best(candidates, |one| one.purpose.as_ref(), wanted).map_err(|known| {
-        SelectionError::Platform {
-            wanted: wanted.to_string(),
-            known,
-        }
-    })
+    platform_in_config(&manifest, read)
 }
 
-fn differ_by_platform(candidates: &[Candidate]) -> bool {
-    let platforms: BTreeSet<_> = candidates.iter().map(|one| &one.purpose).collect();
-    platforms.len() == candidates.len()
+/// Reads the platform in the configuration of a manifest.
+pub(crate) fn platform_in_config(
+    manifest: &Document,
+    read: &mut ReadDocument<'_>,
+) -> Result<RawPlatform, SelectionError> {
+    let Some(mut config) = manifest.parse()?.config else {
+        return Ok(RawPlatform::default());
+    };
+    config.media_type.get_or_insert_default();
+    let config = manifest.complete(config)?;
+    let bytes = read(&config).map_err(|error| SelectionError::of_read(config.digest, error))?;
+    Ok(RawPlatform::of_config(&bytes))
 }
 
-impl Candidate {
+impl<D> ImageCandidate<D> {
     fn describe(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let platform = self.purpose.as_ref().map(|one| one.platform.to_string());
-        let platform = platform.unwrap_or_else(|| "an unknown platform".to_owned());
-        match names.is_empty() {
-            true => platform,
-            false => format!("{} for {platform}", names.join(" = ")),
+        let names = names.join(" = ");
+        match &self.platform {
+            Some(platform) if names.is_empty() => platform.platform().to_string(),
+            Some(platform) => format!("{names} for {}", platform.platform()),
+            None if names.is_empty() => "an unknown platform".to_owned(),
+            None => names,
         }
     }
 
-    /// Looks the platform up in the configuration when no index says it.
-    fn tell_platform(&mut self, source: &Source) -> Result<(), SelectionError> {
-        if self.purpose.is_none() {
-            let (_, _, config) = self.documents(source)?;
-            self.purpose = Some(purpose_of(&config)?);
-        }
-        Ok(())
+    /// Returns the name that is more than a tag.
+    fn full_name(&self) -> Option<String> {
+        let mut full = self.names.iter().filter(|name| name.contains([':', '/']));
+        full.next().cloned()
     }
+}
 
-    /// Returns the layers' descriptors or names, and the configuration.
-    fn documents(&self, source: &Source) -> Result<(Layers, Digest, Vec<u8>), SelectionError> {
-        match &self.document {
-            CandidateDocument::Manifest(manifest) => {
-                let document: Document = parse(
-                    &blob_name(&manifest.digest),
-                    &read_sized(source, &manifest.digest, manifest.size)?,
-                )?;
-                let name = blob_name(&manifest.digest);
-                let config = document.config.unwrap_or_default();
-                let (digest, size) = descriptor(&name, &config)?;
-                let bytes = read_sized(source, &digest, size)?;
-                let layers = document.layers.unwrap_or_default();
-                Ok((Layers::Descriptors(name, layers), digest, bytes))
+impl ImageCandidate {
+    /// Checks that the image runs on a platform; its configuration is read if
+    /// no index has its platform.
+    ///
+    /// # Errors
+    ///
+    /// [`SelectionError::Platform`], or when a document cannot be read.
+    pub(crate) fn check_runs_on(
+        &self,
+        wanted: &Platform,
+        read: &mut ReadDocument<'_>,
+    ) -> Result<(), SelectionError> {
+        let platform = match &self.platform {
+            Some(platform) => Some(platform.clone()),
+            None => read_platform(&self.document, read)?.parse(),
+        };
+        match platform {
+            Some(platform) if runs_on(platform.platform(), wanted) => Ok(()),
+            other => {
+                let known = other.iter().map(|one| one.platform().to_string());
+                Err(SelectionError::no_platform(wanted, known.collect()))
             }
-            CandidateDocument::Docker(image) => {
-                let name = image.config.clone().unwrap_or_default();
-                let bytes = source.document(&name)?;
-                let digest = check_name(&name, &bytes)?;
-                let layers = image.layers.clone().unwrap_or_default();
-                Ok((Layers::Names(layers), digest, bytes))
+        }
+    }
+}
+
+impl SelectedImage {
+    /// Chooses the one image that is meant, as [`select`], also from an archive
+    /// that only `manifest.json` describes, and reads its documents.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`], and when the only image does not run on the platform, or
+    /// when no engine can run it.
+    pub fn select(
+        source: &Source,
+        tag: Option<&str>,
+        platform: Option<&Platform>,
+    ) -> Result<Self, SelectionError> {
+        let read =
+            &mut |one: &Descriptor| document::read_sized(source, one).map_err(io::Error::other);
+        let image = match select(source.roots()?, tag, platform, read) {
+            Err(SelectionError::NoImage) => {
+                let images = docker_candidates(source)?;
+                let chosen = choose(images, tag, platform, &mut |image| {
+                    let (_, config) = read_config(image, source)?;
+                    Ok(RawPlatform::of_config(&config).parse())
+                })?;
+                chosen.read(source)?
             }
+            chosen => chosen?.read(source)?,
+        };
+        match platform {
+            Some(wanted) if !runs_on(&image.platform, wanted) => {
+                let known = vec![image.platform.to_string()];
+                Err(SelectionError::no_platform(wanted, known))
+            }
+            Some(_) | None => Ok(image),
         }
     }
 
-    fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
-        let (layers, config_digest, bytes) = self.documents(source)?;
+    /// Puts together what the documents of an image have in common.
+    fn new(
+        config_name: String,
+        config_digest: Digest,
+        config: &[u8],
+        layers: &Layers,
+        source: &Source,
+    ) -> Result<Self, SelectionError> {
         let name = blob_name(&config_digest);
-        let config: Value = parse(&name, &bytes)?;
-        if !config.is_object() {
+        let value: Value = parse(&name, config)?;
+        if !value.is_object() {
             return Err(SelectionError::Config {
                 name,
-                reason: "it is no object",
+                reason: "it is not an object",
             });
         }
-        let diff_ids = diff_ids(&name, &bytes)?;
+        let diff_ids = diff_ids(&name, config)?;
         if layers.len() > MAX_IMAGE_LAYERS {
             return Err(SelectionError::TooManyLayers {
                 count: layers.len(),
@@ -314,21 +340,74 @@ impl Candidate {
                 found: diff_ids.len(),
             });
         }
-        Ok(SelectedImage {
-            name: full_name(&self.names),
-            manifest: match &self.document {
-                CandidateDocument::Manifest(manifest) => Some(manifest.digest),
-                CandidateDocument::Docker(_) => None,
-            },
+        Ok(Self {
+            name: None,
+            manifest: None,
             config_digest,
-            config_name: match self.document {
-                CandidateDocument::Manifest(_) => name,
-                CandidateDocument::Docker(image) => image.config.unwrap_or_default(),
-            },
-            platform: purpose_of(&bytes)?.platform,
-            config,
+            config_name,
+            platform: platform_of_image(&name, config)?,
+            config: value,
             layers: layers.read(source, diff_ids)?,
         })
+    }
+}
+
+impl ImageCandidate {
+    fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
+        let manifest = Document {
+            bytes: document::read_sized(source, &self.document)?,
+            media_type: self.document.media_type.clone(),
+            digest: self.document.digest,
+        };
+        let raw = manifest.parse()?;
+        let mut config = raw.config.unwrap_or_default();
+        config.media_type.get_or_insert_default();
+        let config = manifest.complete(config)?;
+        let bytes = document::read_sized(source, &config)?;
+        let layers = raw.layers.unwrap_or_default();
+        let name = blob_name(&config.digest);
+        let layers = Layers::Descriptors(&manifest, layers);
+        let image = SelectedImage::new(name, config.digest, &bytes, &layers, source)?;
+        Ok(SelectedImage {
+            name: self.full_name(),
+            manifest: Some(manifest.digest),
+            ..image
+        })
+    }
+}
+
+/// Lists the images of `manifest.json`.
+fn docker_candidates(
+    source: &Source,
+) -> Result<Vec<ImageCandidate<DockerManifest>>, SelectionError> {
+    let images = source.docker_manifests()?.into_iter();
+    Ok(images
+        .map(|image| ImageCandidate {
+            names: image.repo_tags.iter().flatten().cloned().collect(),
+            platform: None,
+            document: image,
+        })
+        .collect())
+}
+
+/// Returns the digest and the bytes of a configuration.
+fn read_config(
+    image: &DockerManifest,
+    source: &Source,
+) -> Result<(Digest, Vec<u8>), SelectionError> {
+    let name = image.config.as_deref().unwrap_or_default();
+    let bytes = source.document(name)?;
+    Ok((check_name(name, &bytes)?, bytes))
+}
+
+impl ImageCandidate<DockerManifest> {
+    fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
+        let (digest, config) = read_config(&self.document, source)?;
+        let name = self.full_name();
+        let config_name = self.document.config.unwrap_or_default();
+        let layers = Layers::Names(self.document.layers.unwrap_or_default());
+        let image = SelectedImage::new(config_name, digest, &config, &layers, source)?;
+        Ok(SelectedImage { name, ..image })
     }
 }
 

@@ -5,19 +5,19 @@
 //! and blobs are checked against their digest when they are read whole.
 //! Nothing is unpacked to disk.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::blob::BlobOrigin;
 use crate::digest::Digest;
-use crate::platform::Purpose;
+use crate::document::{
+    Descriptor, DockerManifest, DocumentError, MAX_DOCUMENT_BYTES, MAX_MANIFESTS, RawDescriptor,
+    RawDocument, blob_name, manifests_below,
+};
 
 mod archive;
 mod blob;
 mod compression;
-pub(crate) mod document;
 mod error;
 mod layout;
 mod name;
@@ -25,29 +25,13 @@ mod name;
 pub use archive::ArchiveSource;
 pub use blob::BlobReader;
 pub use compression::{
-    Compression, Decompressor, ExpansionError, TrailingBytesError, UnsupportedCompressionError,
+    Decompressor, ExpansionError, StreamFormat, TrailingBytesError, UnsupportedCompressionError,
 };
-pub use document::DockerManifest;
 pub use error::SourceError;
 pub use layout::LayoutSource;
 pub use name::{ParseSourceNameError, SourceName};
 
-use document::{Document, RawDescriptor};
 use layout::Known;
-
-/// The largest JSON document that is read: indexes, manifests, configurations.
-///
-/// Other readers have the same limit, and registries refuse larger ones.
-pub const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
-
-/// How deep indexes may lie in each other, `index.json` counted.
-pub const MAX_INDEX_DEPTH: usize = 4;
-
-/// How many manifests a source may have, names of the same one counted.
-pub const MAX_MANIFESTS: usize = 16_384;
-
-/// How many indexes below `index.json` are read.
-const MAX_INDEXES: usize = 1024;
 
 /// Something that images are read from.
 #[derive(Debug)]
@@ -56,22 +40,6 @@ pub enum Source {
     Layout(LayoutSource),
     /// A tar file.
     Archive(ArchiveSource),
-}
-
-/// A manifest that the index of a source leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestDescriptor {
-    /// What kind of document it is.
-    pub media_type: String,
-    /// The digest of its bytes.
-    pub digest: Digest,
-    /// The number of its bytes.
-    pub size: u64,
-    /// The annotations of its descriptor in `index.json`, or of the one that
-    /// leads to it from there: its names are among them.
-    pub annotations: Arc<BTreeMap<String, String>>,
-    /// The platform that its descriptor says, if it says one.
-    pub purpose: Option<Purpose>,
 }
 
 impl Source {
@@ -113,7 +81,7 @@ impl Source {
     /// Takes a directory with `blobs/sha256` as if its index had `root` alone.
     /// Its blobs came from `origin`, where they are still.
     #[must_use]
-    pub fn of_blobs(path: &Path, root: ManifestDescriptor, origin: Option<BlobOrigin>) -> Self {
+    pub fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
         Self::Layout(LayoutSource::of_known(path, Known { root, origin }))
     }
 
@@ -194,81 +162,42 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Returns what `index.json` itself lists, indexes as well as manifests;
-    /// none if there is no `index.json`.
+    /// Returns the descriptors of `index.json`, of indexes as well as of
+    /// manifests; an empty list if there is no `index.json`.
     ///
     /// # Errors
     ///
     /// When it is damaged or malformed, or lists too much.
-    pub fn roots(&self) -> Result<Vec<ManifestDescriptor>, SourceError> {
+    pub fn roots(&self) -> Result<Vec<Descriptor>, SourceError> {
         if let Some(known) = self.known() {
             return Ok(vec![known.root.clone()]);
         }
-        let mut found = Vec::new();
-        if let Some(blob) = self.member("index.json")? {
-            let bytes = read_document("index.json", blob)?;
-            self.add_manifests("index.json", &bytes, None, &mut found)?;
+        let name = "index.json";
+        let Some(blob) = self.member(name)? else {
+            return Ok(Vec::new());
+        };
+        let index: RawDocument = parse_document(name, &read_document(name, blob)?)?;
+        let manifests = index.manifests.unwrap_or_default();
+        if manifests.len() > MAX_MANIFESTS {
+            return Err(SourceError::Document(DocumentError::TooManyManifests));
         }
-        Ok(found)
+        let complete = |raw: RawDescriptor| {
+            raw.complete().map_err(|field| SourceError::Descriptor {
+                name: name.to_owned(),
+                field,
+            })
+        };
+        manifests.into_iter().map(complete).collect()
     }
 
     /// Returns the manifests that `index.json` and the indexes below it lead
-    /// to, in their order; none if there is no `index.json`.
+    /// to, in their order; an empty list if there is no `index.json`.
     ///
     /// # Errors
     ///
     /// When an index is missing, damaged or malformed, or leads to too many.
-    pub fn manifests(&self) -> Result<Vec<ManifestDescriptor>, SourceError> {
-        let mut found = self.roots()?;
-        for _ in 1..MAX_INDEX_DEPTH {
-            found = self.expand_indexes(found)?;
-        }
-        if found.iter().any(|one| is_index(&one.media_type)) {
-            return Err(SourceError::TooDeep);
-        }
-        Ok(found)
-    }
-
-    /// Puts what the indexes among `manifests` lead to in their place.
-    fn expand_indexes(
-        &self,
-        manifests: Vec<ManifestDescriptor>,
-    ) -> Result<Vec<ManifestDescriptor>, SourceError> {
-        let indexes = manifests.iter().filter(|one| is_index(&one.media_type));
-        if indexes.count() > MAX_INDEXES {
-            return Err(SourceError::TooManyManifests);
-        }
-        let mut found = Vec::with_capacity(manifests.len());
-        for one in manifests {
-            if is_index(&one.media_type) {
-                let bytes = self.read_blob(&one.digest)?;
-                self.add_manifests(&blob_name(&one.digest), &bytes, Some(&one), &mut found)?;
-            } else {
-                found.push(one);
-            }
-        }
-        Ok(found)
-    }
-
-    fn add_manifests(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        parent: Option<&ManifestDescriptor>,
-        found: &mut Vec<ManifestDescriptor>,
-    ) -> Result<(), SourceError> {
-        let index: Document = parse_document(name, bytes)?;
-        for raw in index.manifests.unwrap_or_default() {
-            let mut one = manifest_descriptor(name, raw)?;
-            if let Some(parent) = parent {
-                one.annotations = parent.annotations.clone();
-            }
-            found.push(one);
-            if found.len() > MAX_MANIFESTS {
-                return Err(SourceError::TooManyManifests);
-            }
-        }
-        Ok(())
+    pub fn manifests(&self) -> Result<Vec<Descriptor>, SourceError> {
+        manifests_below(self.roots()?, &mut |index| self.read_blob(&index.digest))
     }
 
     /// Returns the images that an archive's `manifest.json` lists; none if
@@ -293,21 +222,6 @@ impl Source {
             Self::Archive(archive) => Ok(archive.blob_names()),
         }
     }
-}
-
-/// Returns where a blob lies in a layout.
-pub(crate) fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
-}
-
-/// Whether a media type is that of an index, by OCI's or Docker's name.
-#[must_use]
-pub fn is_index(media_type: &str) -> bool {
-    matches!(
-        media_type,
-        "application/vnd.oci.image.index.v1+json"
-            | "application/vnd.docker.distribution.manifest.list.v2+json"
-    )
 }
 
 /// Reads at most [`MAX_DOCUMENT_BYTES`].
@@ -335,23 +249,6 @@ fn parse_document<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(bytes).map_err(|source| SourceError::Json {
         name: name.to_owned(),
         source,
-    })
-}
-
-fn manifest_descriptor(name: &str, raw: RawDescriptor) -> Result<ManifestDescriptor, SourceError> {
-    let error = |field| SourceError::Descriptor {
-        name: name.to_owned(),
-        field,
-    };
-    let digest = raw.digest.and_then(|text| text.parse().ok());
-    let size = raw.size.and_then(|size| u64::try_from(size).ok());
-    let purpose = raw.platform.and_then(|platform| platform.purpose());
-    Ok(ManifestDescriptor {
-        media_type: raw.media_type.ok_or_else(|| error("media type"))?,
-        digest: digest.ok_or_else(|| error("digest"))?,
-        size: size.ok_or_else(|| error("size"))?,
-        annotations: Arc::new(raw.annotations.unwrap_or_default()),
-        purpose,
     })
 }
 

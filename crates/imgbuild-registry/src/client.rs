@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use imgbuild_oci::blob::BlobContent;
-use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
+use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
 

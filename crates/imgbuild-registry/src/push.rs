@@ -1,16 +1,17 @@
-//! Sending a parcel to a repository: blobs, then configs, then manifests, then
+//! Sending an image to a repository: blobs, then configs, then manifests, then
 //! indexes, then tags.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::document::Document;
+use imgbuild_oci::image::{Blob, Image};
 use imgbuild_oci::parallel;
-use imgbuild_oci::parcel::{Document, Parcel, ParcelBlob};
 
 use crate::error::{Error, Result};
 use crate::monitor::{BlobOutcome, check};
-use crate::repository::{Manifest, Repository};
+use crate::repository::Repository;
 
 mod ahead;
 mod blobs;
@@ -18,7 +19,7 @@ mod blobs;
 pub use ahead::{Ahead, Sent, send_ahead};
 use blobs::Blobs;
 
-/// How a parcel is sent.
+/// How an image is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct PushOptions<'a> {
     /// The tags that it gets; without any it is found by its digest only.
@@ -27,11 +28,11 @@ pub struct PushOptions<'a> {
     pub parallel: usize,
     /// Repositories of the same registry that may have the blobs already.
     pub mount_from: &'a [String],
-    /// What was sent to this repository before the parcel was complete.
+    /// What was sent to this repository before the image was complete.
     pub sent: Option<&'a Sent>,
 }
 
-/// What became of a parcel.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// The digest of the manifest or index.
@@ -48,7 +49,7 @@ pub struct Pushed {
     pub present: usize,
 }
 
-/// Sends a parcel, and gives it its tags when everything of it is there.
+/// Sends an image or index, and gives it its tags when everything of it is there.
 ///
 /// What the repository has is not sent again: a tag that has the digest
 /// already stays as it is, and the blobs of a manifest that is there are not
@@ -59,11 +60,11 @@ pub struct Pushed {
 ///
 /// When the registry refuses or cannot be reached, or when a blob cannot be
 /// read. Then no tag has been changed, unless giving the tags itself failed.
-pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) -> Result<Pushed> {
-    let root = parcel.root();
+pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) -> Result<Pushed> {
+    let root = image.root();
     let job = Job {
         repository,
-        parcel,
+        image,
         options,
         blobs: Blobs::new(repository, options.mount_from),
     };
@@ -79,9 +80,8 @@ pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) 
     } else {
         job.send_everything()?;
     }
-    let manifest = manifest_of(root);
     for tag in options.tags.iter().filter(|tag| !unchanged.contains(tag)) {
-        repository.put_manifest(tag, &manifest)?;
+        repository.put_manifest(tag, root)?;
     }
     let before = options.sent.map(|sent| sent.counts).unwrap_or_default();
     let counts = job.blobs.counts().and(before);
@@ -95,24 +95,16 @@ pub fn push(repository: &Repository, parcel: &Parcel, options: PushOptions<'_>) 
     })
 }
 
-fn manifest_of(document: &Document) -> Manifest {
-    Manifest {
-        media_type: document.media_type.clone(),
-        digest: document.digest,
-        bytes: document.bytes.clone(),
-    }
-}
-
 struct Job<'a> {
     repository: &'a Repository,
-    parcel: &'a Parcel,
+    image: &'a Image,
     options: PushOptions<'a>,
     blobs: Blobs<'a>,
 }
 
 impl Job<'_> {
     fn report_all_present(&self) {
-        for blob in self.parcel.blobs() {
+        for blob in self.image.blobs() {
             if !self.was_sent(blob) {
                 self.blobs.report(blob, BlobOutcome::Present);
             }
@@ -126,8 +118,8 @@ impl Job<'_> {
 
     /// Returns whether everything is there that an index names.
     fn has_parts(&self) -> Result<bool> {
-        let root = self.parcel.root().digest;
-        let documents = self.parcel.documents().iter();
+        let root = self.image.root().digest;
+        let documents = self.image.documents().iter();
         for part in documents.filter(|document| document.digest != root) {
             if !self.has_document(part)? {
                 return Ok(false);
@@ -136,13 +128,13 @@ impl Job<'_> {
         Ok(true)
     }
 
-    fn was_sent(&self, blob: &ParcelBlob) -> bool {
+    fn was_sent(&self, blob: &Blob) -> bool {
         let sent = self.options.sent;
         sent.is_some_and(|sent| sent.digests.contains(&blob.digest))
     }
 
     fn send_everything(&self) -> Result<()> {
-        let all: Vec<&ParcelBlob> = self.parcel.blobs().iter().collect();
+        let all: Vec<&Blob> = self.image.blobs().iter().collect();
         let left = all.iter().copied().filter(|blob| !self.was_sent(blob));
         match self.send_once(&left.collect::<Vec<_>>()) {
             // A registry may forget a blob between two requests: what it
@@ -155,24 +147,21 @@ impl Job<'_> {
         }
     }
 
-    fn send_once(&self, blobs: &[&ParcelBlob]) -> Result<()> {
+    fn send_once(&self, blobs: &[&Blob]) -> Result<()> {
         let missing = self.missing(blobs)?;
         let (configs, layers): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|blob| blob.is_config);
         for stage in [layers, configs] {
             self.in_parallel(&stage, |blob| self.blobs.upload(blob))?;
         }
-        for document in self.parcel.documents() {
+        for document in self.image.documents() {
             let reference = document.digest.to_string();
             // Of an index, images may be there; that of the root is known.
-            let is_root = document.digest == self.parcel.root().digest;
+            let is_root = document.digest == self.image.root().digest;
             if !is_root && self.has_document(document)? {
                 continue;
             }
-            match self
-                .repository
-                .put_manifest(&reference, &manifest_of(document))
-            {
+            match self.repository.put_manifest(&reference, document) {
                 // Its tags will do, and tell if something else is wrong.
                 Err(error) if is_root && self.will_do_with_tags(&error) => {}
                 result => result?,
@@ -190,7 +179,7 @@ impl Job<'_> {
     }
 
     /// Asks for every blob before any is sent.
-    fn missing<'b>(&self, blobs: &[&'b ParcelBlob]) -> Result<Vec<&'b ParcelBlob>> {
+    fn missing<'b>(&self, blobs: &[&'b Blob]) -> Result<Vec<&'b Blob>> {
         let missing = Mutex::new(BTreeSet::new());
         self.in_parallel(blobs, |blob| {
             match self.blobs.is_there(blob)? {
@@ -215,8 +204,8 @@ impl Job<'_> {
     /// them all.
     fn in_parallel(
         &self,
-        blobs: &[&ParcelBlob],
-        work: impl Fn(&ParcelBlob) -> Result<()> + Sync,
+        blobs: &[&Blob],
+        work: impl Fn(&Blob) -> Result<()> + Sync,
     ) -> Result<()> {
         parallel::for_each(self.options.parallel, blobs, |blob, _| {
             check(self.repository.client().monitor())?;

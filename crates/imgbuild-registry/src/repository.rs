@@ -9,14 +9,13 @@ use std::sync::Arc;
 use ureq::http::{Method, Uri};
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
+use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 
 use crate::authenticator::Scope;
 use crate::client::{Call, Client};
 use crate::error::{Error, ProtocolError, Step};
 
 pub use blob::RemoteBlob;
-pub use manifest::Manifest;
 pub(crate) use upload::OutgoingBlob;
 
 /// A repository, for reading or also for writing.

@@ -27,16 +27,17 @@ use std::thread;
 use std::time::Duration;
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::{Document, Parcel, Platforms};
+use imgbuild_oci::document::Document;
+use imgbuild_oci::image::{Image, Platforms};
+use imgbuild_oci::image::{ImageError, PlatformIndex};
+use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::platform::Platform;
-use imgbuild_oci::platform_index::{PlatformIndex, PlatformIndexError};
-use imgbuild_oci::source::is_index;
 
 use crate::error::{Error, ProtocolError, Result, Step};
 use crate::monitor::{Event, Monitor, check};
 use crate::pull;
 use crate::push::lacks_blobs;
-use crate::repository::{Manifest, Repository};
+use crate::repository::Repository;
 
 /// What an announcement says of itself.
 const ANNOUNCEMENT: &str = "dev.imgbuild.index.update";
@@ -91,7 +92,7 @@ pub fn platform_tag(tag: &str, platform: &Platform) -> Option<String> {
     (name.len() <= MAX_TAG_BYTES).then_some(name)
 }
 
-/// Adds the images of a parcel, which the repository must have, to the index
+/// Adds the images of `image`, which the repository must have, to the index
 /// that `tag` names; an image for the same platform is replaced, everything
 /// else stays. An image that is no index becomes part of one.
 ///
@@ -108,13 +109,13 @@ pub fn update_index(
     repository: &Repository,
     tag: &str,
     own: &PlatformIndex,
-    parcel: &Parcel,
+    image: &Image,
 ) -> Result<Updated> {
     let update = Update {
         repository,
         tag,
         own,
-        places: places(tag, own, parcel),
+        places: places(tag, own, image),
     };
     if update.find_own()?.is_some() {
         // One of an earlier run, which may not have waited for all who had read
@@ -154,16 +155,12 @@ fn wait_after(round: u32, random: u64) -> Duration {
 }
 
 /// Returns the tag of each image of an index, with the image.
-fn places<'a>(
-    tag: &str,
-    own: &PlatformIndex,
-    parcel: &'a Parcel,
-) -> BTreeMap<String, &'a Document> {
+fn places<'a>(tag: &str, own: &PlatformIndex, image: &'a Image) -> BTreeMap<String, &'a Document> {
     let document = |digest: Digest| {
-        let mut documents = parcel.documents().iter().chain([parcel.root()]);
+        let mut documents = image.documents().iter().chain([image.root()]);
         documents.find(|one| one.digest == digest)
     };
-    let listed = own.listed().into_iter();
+    let listed = own.entries().into_iter();
     let places = listed.filter_map(|listed| {
         let place = platform_tag(tag, listed.platform()?.platform())?;
         Some((place, document(listed.digest())?))
@@ -227,33 +224,28 @@ impl Update<'_> {
         let Some((manifest, mark)) = self.repository.tagged(self.tag)? else {
             return Ok(None);
         };
-        let digest = manifest.digest;
-        let document = Document {
-            media_type: manifest.media_type.clone(),
-            digest,
-            bytes: manifest.bytes.clone(),
-        };
-        let index = match PlatformIndex::of_document(&document) {
+        let (digest, is_index) = (manifest.digest, is_index(&manifest.media_type));
+        let index = match PlatformIndex::of_document(&manifest) {
             // It does not say everything itself.
-            Err(PlatformIndexError::Missing(_)) => {
-                let parcel = pull::parcel_of(self.repository, manifest, &Platforms::All)?;
-                self.index_of(&parcel)?
+            Err(ImageError::Missing(_)) => {
+                let image = pull::image_of(self.repository, manifest, &Platforms::All)?;
+                self.index_of(&image)?
             }
             index => index.map_err(|error| self.malformed(&error))?,
         };
         Ok(Some(Found {
             digest,
             mark,
-            is_index: is_index(&document.media_type),
+            is_index,
             index,
         }))
     }
 
-    fn index_of(&self, parcel: &Parcel) -> Result<PlatformIndex> {
-        PlatformIndex::of_parcel(parcel).map_err(|error| self.malformed(&error))
+    fn index_of(&self, image: &Image) -> Result<PlatformIndex> {
+        PlatformIndex::of_image(image).map_err(|error| self.malformed(&error))
     }
 
-    fn malformed(&self, error: &PlatformIndexError) -> Error {
+    fn malformed(&self, error: &ImageError) -> Error {
         let step = Step::ReadManifest(self.tag.to_owned());
         let problem = ProtocolError::Malformed(error.to_string());
         let name = Some(self.repository.name());
@@ -318,7 +310,7 @@ impl Update<'_> {
     fn put(&self, tag: &str, document: &Document) -> Result<()> {
         let mut attempts = self.repository.client().attempts();
         loop {
-            match self.repository.put_manifest(tag, &manifest(document)) {
+            match self.repository.put_manifest(tag, document) {
                 Err(error) if lacks_blobs(&error) => {
                     attempts.wait_anyway(self.monitor(), error)?;
                 }
@@ -353,9 +345,9 @@ impl Update<'_> {
             // registry understands as we do.
             let is_condition = refused != Some(before);
             let condition = condition(found.as_ref()).filter(|_| is_condition);
-            let written =
-                self.repository
-                    .put_manifest_once(self.tag, &manifest(&document), condition);
+            let written = self
+                .repository
+                .put_manifest_once(self.tag, &document, condition);
             match written {
                 Ok(true) => return self.check_time(start),
                 Ok(false) => refused = Some(before),
@@ -450,13 +442,8 @@ impl Update<'_> {
         let Some(manifest) = self.repository.manifest(place)? else {
             return Ok(None);
         };
-        let document = Document {
-            media_type: manifest.media_type,
-            digest: manifest.digest,
-            bytes: manifest.bytes,
-        };
         // Under such a tag there may be anything, but an announcement can be read.
-        let index = PlatformIndex::of_document(&document).ok();
+        let index = PlatformIndex::of_document(&manifest).ok();
         let is_one = index.is_some_and(|index| index.annotations.contains_key(ANNOUNCEMENT));
         Ok(is_one.then_some(manifest.digest))
     }
@@ -473,14 +460,6 @@ fn condition(found: Option<&Found>) -> Option<(&'static str, String)> {
     let mark = found.mark.as_ref()?;
     let is_strong = mark.len() > 2 && mark.starts_with('"') && mark.ends_with('"');
     is_strong.then(|| ("if-match", mark.clone()))
-}
-
-fn manifest(document: &Document) -> Manifest {
-    Manifest {
-        media_type: document.media_type.clone(),
-        digest: document.digest,
-        bytes: document.bytes.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::{Layer, LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
+use imgbuild_oci::platform::Platform;
 
 use crate::error::Result;
 use crate::plan::Plan;
@@ -19,6 +20,17 @@ pub struct BuildOptions {
     pub cache: Cache,
 }
 
+/// An image that was built.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// The image.
+    pub image: Image,
+    /// The platform that it is for.
+    pub platform: Platform,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
 /// Makes the layers and assembles the image. Hands each layer that is made to
 /// `finished` as soon as its digest is known, from several threads.
 ///
@@ -30,7 +42,7 @@ pub fn build(
     options: &BuildOptions,
     finished: &(dyn Fn(&Layer) + Sync),
     monitor: Monitor<'_>,
-) -> Result<Image> {
+) -> Result<BuiltImage> {
     let layer_options = LayerOptions {
         compression: plan.compression(),
         threads: options.threads,
@@ -45,5 +57,9 @@ pub fn build(
     let changesets = plan.into_changesets();
     let built = build_layers(changesets, &layer_options, finished, monitor)?;
     layers.extend(built);
-    Ok(Image::new(&image_options, layers))
+    Ok(BuiltImage {
+        image: Image::assemble(&image_options, &layers),
+        platform: image_options.platform,
+        layers,
+    })
 }

@@ -1,22 +1,23 @@
 //! A base image of a registry: fetched once, then found by its digest.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::document::{Descriptor, Document, RawDocument};
+use imgbuild_oci::media_type::{self, is_index, is_manifest};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::selection::{SelectedLayer, SelectionError, select_manifest};
-use imgbuild_oci::source::{ManifestDescriptor, Source};
+use imgbuild_oci::selection::{ImageCandidate, SelectedLayer, SelectionError, select};
+use imgbuild_oci::source::Source;
 use imgbuild_oci::store::Store;
-use imgbuild_registry::repository::{Manifest, Repository};
+use imgbuild_registry::repository::Repository;
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
-use serde::Deserialize;
 
 use super::Request;
 use super::shelf::{Shelf, ShelfBlob};
@@ -24,14 +25,8 @@ use crate::args::TRANSPORT;
 use crate::commands::registry::failed_at;
 use crate::failure::{Failure, Result};
 
-const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// How deep indexes may lie in each other.
-const MAX_INDEX_DEPTH: usize = 3;
-
-/// How many documents below an index are looked at: for their platform, where
-/// the index does not say it.
+/// The number of indexes and configurations below an index that are read:
+/// configurations for their platform, where the index does not have it.
 const MAX_DOCUMENTS: usize = 64;
 
 /// A base image by name and digest.
@@ -44,30 +39,6 @@ pub(crate) struct Remote<'a> {
     store: Option<&'a Store>,
     named: &'a mut Option<Digest>,
     request: &'a Request<'a>,
-}
-
-/// What an index says of something below it.
-#[derive(Deserialize)]
-struct Child {
-    #[serde(rename = "mediaType", default)]
-    media_type: String,
-    digest: Digest,
-    platform: Option<serde_json::Value>,
-}
-
-/// What a manifest or an index begins with.
-#[derive(Deserialize)]
-struct Start {
-    #[serde(rename = "mediaType")]
-    media_type: Option<String>,
-    manifests: Option<Vec<Child>>,
-    config: Option<Config>,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    digest: Digest,
-    size: u64,
 }
 
 impl<'a> Remote<'a> {
@@ -108,7 +79,7 @@ impl<'a> Remote<'a> {
             platform,
             name: self.name(),
         };
-        let base = self.open_image(manifest.digest, &options)?;
+        let base = self.open_image(manifest.document.digest, &options)?;
         Ok((base, pin))
     }
 
@@ -129,7 +100,7 @@ impl<'a> Remote<'a> {
         Ok(found.digest)
     }
 
-    fn read(&self, name: &str) -> Result<Manifest> {
+    fn read(&self, name: &str) -> Result<Document> {
         let found = self.repository()?.existing_manifest(name);
         found.map_err(|error| failed_at(self.reference(), error))
     }
@@ -174,81 +145,84 @@ impl<'a> Remote<'a> {
         Ok(found.bytes)
     }
 
-    fn start(&mut self, digest: Digest) -> Result<(Start, u64)> {
+    /// Reads a manifest or an index; also returns its size in bytes.
+    fn parsed(&mut self, digest: Digest) -> Result<(RawDocument, u64)> {
         let bytes = self.document(digest)?;
-        let start = serde_json::from_slice(&bytes).map_err(|error| {
+        let parsed = serde_json::from_slice(&bytes).map_err(|error| {
             Failure::build(format!(
-                "the document {digest} of `{TRANSPORT}{}` is no manifest: {error}",
+                "the document {digest} of `{TRANSPORT}{}` is not a manifest: {error}",
                 self.reference()
             ))
         })?;
-        Ok((start, bytes.len() as u64))
+        Ok((parsed, bytes.len() as u64))
     }
 
-    fn descriptor(&mut self, digest: Digest) -> Result<ManifestDescriptor> {
-        let (start, size) = self.start(digest)?;
-        let default = match start.manifests {
-            Some(_) => INDEX_MEDIA_TYPE,
-            None => MANIFEST_MEDIA_TYPE,
+    fn descriptor(&mut self, digest: Digest) -> Result<Descriptor> {
+        let (document, size) = self.parsed(digest)?;
+        let default = match document.manifests {
+            Some(_) => media_type::INDEX,
+            None => media_type::MANIFEST,
         };
-        Ok(ManifestDescriptor {
-            media_type: start.media_type.unwrap_or_else(|| default.to_owned()),
+        Ok(Descriptor {
+            media_type: document.media_type.unwrap_or_else(|| default.to_owned()),
             digest,
             size,
-            annotations: std::sync::Arc::default(),
-            purpose: None,
+            annotations: Arc::default(),
+            platform: None,
         })
     }
 
-    fn source(&self, root: &ManifestDescriptor) -> Source {
+    fn source(&self, root: &Descriptor) -> Source {
         let origin = self.shelf.origin();
         self.shelf.bases.source(root.clone(), origin)
     }
 
-    /// Finds the image that is meant, as in a layout.
+    /// Chooses the image for a platform, as in a layout.
     fn choose(
         &mut self,
-        root: &ManifestDescriptor,
+        root: &Descriptor,
         platform: Option<&Platform>,
-    ) -> Result<std::result::Result<ManifestDescriptor, SelectionError>> {
-        let mut left = MAX_DOCUMENTS;
-        self.fetch_below(root.digest, MAX_INDEX_DEPTH, &mut left)?;
-        Ok(select_manifest(&self.source(root), platform))
+    ) -> Result<std::result::Result<ImageCandidate, SelectionError>> {
+        // The root is one of them, and was read before.
+        let mut left = MAX_DOCUMENTS + 1;
+        let chosen = select(vec![root.clone()], None, platform, &mut |descriptor| {
+            let is_manifest = is_manifest(&descriptor.media_type);
+            if !is_manifest {
+                left = left.checked_sub(1).ok_or(io::ErrorKind::NotFound)?;
+            }
+            let bytes = if is_manifest || is_index(&descriptor.media_type) {
+                self.document(descriptor.digest)
+            } else {
+                self.config(descriptor.digest, descriptor.size)
+            };
+            bytes.map_err(io::Error::other)
+        });
+        match chosen {
+            Err(SelectionError::Read { digest, source }) => match source.downcast::<Failure>() {
+                Ok(failure) => Err(failure),
+                Err(source) => Ok(Err(SelectionError::Read { digest, source })),
+            },
+            chosen => Ok(chosen),
+        }
     }
 
-    /// Fetches what is needed to choose from an index: indexes below it, and
-    /// what is of a platform that no index says.
-    fn fetch_below(&mut self, digest: Digest, depth: usize, left: &mut usize) -> Result<()> {
-        let (start, _) = self.start(digest)?;
-        let children = start.manifests.unwrap_or_default();
-        let is_only_one = children.len() == 1;
-        for child in children {
-            let is_index = child.media_type.contains("index") || child.media_type.contains("list");
-            let is_silent = child.platform.is_none() && !is_only_one;
-            if !(is_index || is_silent) || depth == 0 || *left == 0 {
-                continue;
-            }
-            *left -= 1;
-            match is_index {
-                true => self.fetch_below(child.digest, depth - 1, left)?,
-                false => self.fetch_config(child.digest)?,
-            }
+    /// Reads a configuration, from here or from there.
+    fn config(&mut self, digest: Digest, size: u64) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.shelf.bases.document(&digest) {
+            return Ok(bytes);
         }
-        Ok(())
+        let bytes = self.repository()?.document_blob(&digest, size)?;
+        self.keep(&digest, &bytes)?;
+        Ok(bytes)
     }
 
     /// Fetches the configuration of a manifest.
     fn fetch_config(&mut self, manifest: Digest) -> Result<()> {
-        let Some(config) = self.start(manifest)?.0.config else {
-            return Ok(());
-        };
-        if self.shelf.bases.document(&config.digest).is_some() {
-            return Ok(());
+        let config = self.parsed(manifest)?.0.config.unwrap_or_default();
+        if let (Ok(digest), Ok(size)) = (config.digest(), config.size()) {
+            self.config(digest, size)?;
         }
-        let bytes = self
-            .repository()?
-            .document_blob(&config.digest, config.size)?;
-        self.keep(&config.digest, &bytes)
+        Ok(())
     }
 
     /// Opens the image of a manifest.

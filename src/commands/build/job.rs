@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::image::Image;
+use imgbuild_oci::image::{Blob, Image};
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::{Monitor, Progress};
-use imgbuild_oci::parcel::ParcelBlob;
-use imgbuild_oci::platform_images::PlatformImages;
+use imgbuild_oci::platform::Platform;
 use imgbuild_oci::store::Store;
 use imgbuild_registry::push::{self, Sent};
-use imgbuild_release::build::{BuildOptions, build};
+use imgbuild_release::build::{BuildOptions, BuiltImage, build};
 use imgbuild_release::plan::Plan;
 
-use super::{Made, Planned};
+use super::Planned;
 use crate::args::BuildArguments;
 use crate::commands::load::Engine;
 use crate::commands::options::{host_platform, threads};
@@ -37,6 +36,22 @@ pub(super) struct Job<'a> {
     pub(super) outputs: &'a Outputs,
     pub(super) registries: Registries,
     pub(super) interrupted: Arc<AtomicBool>,
+}
+
+/// The images of a run, and the one of them or their index.
+struct Built {
+    root: Image,
+    /// By platform, as the index lists them.
+    images: Vec<BuiltImage>,
+}
+
+impl Built {
+    /// Returns the image that an engine on `host` loads.
+    fn for_engine(&self, host: &Platform) -> &Image {
+        let mut images = self.images.iter();
+        let own = images.find(|one| one.platform == *host);
+        own.map_or(&self.root, |one| &one.image)
+    }
 }
 
 /// What was sent before the push, or why that failed; `None` if nothing is
@@ -58,14 +73,14 @@ impl Job<'_> {
         self.look_into_registries(&plans)?;
         let (made, sent) = self.make_and_send(plans, ui)?;
         for destination in &self.outputs.destinations {
-            self.write(&made, destination, ui)?;
+            self.write(&made.root, destination, ui)?;
         }
         let mut loaded = Vec::new();
         if let Some(engine) = engine {
-            let image = Made::Image(made.for_engine(&host_platform()).clone());
+            let image = made.for_engine(&host_platform());
             loaded = engine.load(|input| {
                 let standard_output = Destination::StandardOutput;
-                self.write_to(&image, &standard_output, input, ui)?;
+                self.write_to(image, &standard_output, input, ui)?;
                 Ok(())
             })?;
         }
@@ -79,7 +94,8 @@ impl Job<'_> {
         }
         self.write_digests(&made, &pushes)?;
         let result = report::Result {
-            made: &made,
+            root: &made.root,
+            images: &made.images,
             references: &self.outputs.references,
             destinations: &self.outputs.destinations,
             loaded: &loaded,
@@ -112,7 +128,7 @@ impl Job<'_> {
 
     /// Builds everything, and sends each layer to the first repository as
     /// soon as it is finished. Whether that failed is told when it is pushed.
-    fn make_and_send(&mut self, plans: Vec<Planned>, ui: &Ui) -> Result<(Made, Ahead)> {
+    fn make_and_send(&mut self, plans: Vec<Planned>, ui: &Ui) -> Result<(Built, Ahead)> {
         let Some(first) = self.outputs.targets.first() else {
             return Ok((self.make(plans, &|_| {}, ui)?, None));
         };
@@ -120,51 +136,54 @@ impl Job<'_> {
         let (made, sent) = push::send_ahead(&repository, PARALLEL_BLOBS, |ahead| {
             let send = |layer: &Layer| {
                 ui.expect_sent(layer.digest(), layer.size());
-                ahead.send(ParcelBlob::of_layer(layer));
+                ahead.send(Blob::of_layer(layer));
             };
             let made = self.make(plans, &send, ui)?;
             // What has not gone by now is what is waited for.
-            ui.start_sending(&made.to_parcel()?, false);
-            Ok::<Made, Failure>(made)
+            ui.start_sending(&made.root, false);
+            Ok::<Built, Failure>(made)
         });
         Ok((made?, Some(sent)))
     }
 
     /// Sends what was made, as far as it is not there, to where it is pushed,
     /// last of all: what is written here can be removed again.
-    fn push(&mut self, made: &Made, sent: Ahead) -> Result<Vec<Push>> {
+    fn push(&mut self, made: &Built, sent: Ahead) -> Result<Vec<Push>> {
         let Some(first) = self.outputs.targets.first() else {
             return Ok(Vec::new());
         };
         let sent = sent.transpose();
         let sent = sent.map_err(|error| registry::failed_at(first, error))?;
-        let parcel = made.to_parcel()?;
         let (targets, sent) = (&self.outputs.targets, sent.as_ref());
         match self.flags.output.update_index {
-            true => self.registries.add_to_indexes(&parcel, targets, sent),
-            false => self.registries.push(&parcel, targets, sent),
+            true => self.registries.add_to_indexes(&made.root, targets, sent),
+            false => self.registries.push(&made.root, targets, sent),
         }
     }
 
     /// Builds every image, and the index if there are several; `take` gets
     /// every layer that is finished.
-    fn make(&self, mut plans: Vec<Planned>, take: Take<'_>, ui: &Ui) -> Result<Made> {
-        if plans.len() == 1
-            && let Some(planned) = plans.pop()
-        {
-            return Ok(Made::Image(self.build(planned.plan, take, ui)?));
-        }
+    fn make(&self, plans: Vec<Planned>, take: Take<'_>, ui: &Ui) -> Result<Built> {
+        let are_several = plans.len() > 1;
         let mut images = Vec::new();
         for Planned { plan, .. } in plans {
-            let platform = plan.image().platform.clone();
-            ui.status(&format!("image for {platform}"));
-            images.push((platform, self.build(plan, take, ui)?));
+            if are_several {
+                ui.status(&format!("image for {}", plan.image().platform));
+            }
+            images.push(self.build(plan, take, ui)?);
         }
-        let images = PlatformImages::new(images).map_err(Failure::build)?;
-        Ok(Made::Images(images))
+        images.sort_by(|first, second| first.platform.cmp(&second.platform));
+        let root = match &images[..] {
+            [only] => only.image.clone(),
+            several => {
+                let images = several.iter().map(|one| (&one.platform, &one.image));
+                Image::index_of(images).map_err(Failure::build)?
+            }
+        };
+        Ok(Built { root, images })
     }
 
-    fn build(&self, plan: Plan, take: Take<'_>, ui: &Ui) -> Result<Image> {
+    fn build(&self, plan: Plan, take: Take<'_>, ui: &Ui) -> Result<BuiltImage> {
         let total = plan.layers().len();
         let done = AtomicUsize::new(0);
         let follow = |progress: Progress| ui.follow(progress);
@@ -185,9 +204,9 @@ impl Job<'_> {
         )?)
     }
 
-    fn write(&self, made: &Made, destination: &Destination, ui: &Ui) -> Result<()> {
+    fn write(&self, image: &Image, destination: &Destination, ui: &Ui) -> Result<()> {
         let mut output = raw_standard_output()?;
-        let written = self.write_to(made, destination, &mut output, ui)?;
+        let written = self.write_to(image, destination, &mut output, ui)?;
         match destination {
             _ if written == Written::Unchanged => ui.status(&format!("unchanged `{destination}`")),
             Destination::StandardOutput => ui.status("wrote the archive to standard output"),
@@ -198,22 +217,27 @@ impl Job<'_> {
 
     fn write_to(
         &self,
-        made: &Made,
+        image: &Image,
         destination: &Destination,
         output: &mut (dyn Write + Send),
         ui: &Ui,
     ) -> Result<Written> {
-        ui.start_progress(Work::Writing, made.size_at(destination));
+        ui.start_progress(Work::Writing, image.size());
         let follow = |progress: Progress| ui.follow(progress);
         let options = WriteOptions {
             references: &self.outputs.references,
             threads: threads(self.flags.output.threads),
             sync: !self.flags.output.no_sync,
             store: self.store_of_outputs(),
-            platform: None,
         };
         let monitor = Monitor::new(&follow, &self.interrupted);
-        made.write(destination, options, output, monitor)
+        Ok(destination::write(
+            image,
+            destination,
+            options,
+            output,
+            monitor,
+        )?)
     }
 
     /// An archive is recognized by what the system says of it, or not at all.
@@ -229,15 +253,16 @@ impl Job<'_> {
         names.find_map(|name| pushes.iter().find_map(|push| push.index_of(name)))
     }
 
-    fn write_digests(&self, made: &Made, pushes: &[Push]) -> Result<()> {
+    fn write_digests(&self, made: &Built, pushes: &[Push]) -> Result<()> {
         let output = &self.flags.output;
         let monitor = Monitor::new(&|_| {}, &self.interrupted);
-        let mut files = vec![(&output.digest_file, made.digest())];
+        let mut files = vec![(&output.digest_file, made.root.root().digest)];
         if let Some(digest) = self.index_digest(pushes) {
             files.push((&output.index_digest_file, digest));
         }
-        if let Made::Image(image) = made {
-            files.push((&output.iidfile, image.config().digest()));
+        // It is refused for several images.
+        if let Some(config) = made.root.config() {
+            files.push((&output.iidfile, config.digest));
         }
         for (file, digest) in files {
             if let Some(path) = file {
@@ -255,12 +280,12 @@ impl Job<'_> {
             .contains(&Destination::StandardOutput)
         {
             // Standard output holds the archive.
-            ui.status(&result.made.digest().to_string());
+            ui.status(&result.root.root().digest.to_string());
             return Ok(());
         }
         printed(match self.flags.output.json {
             true => ui.result(&report::json(result)),
-            false => ui.result(&result.made.digest().to_string()),
+            false => ui.result(&result.root.root().digest.to_string()),
         })
     }
 }

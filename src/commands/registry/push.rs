@@ -1,8 +1,7 @@
-//! Sending a parcel to all its names, and what became of it.
+//! Sending an image to all its names, and what became of it.
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::Parcel;
-use imgbuild_oci::platform_index::PlatformIndex;
+use imgbuild_oci::image::{Image, PlatformIndex};
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
 use imgbuild_registry::update::{Updated, update_index};
@@ -24,40 +23,40 @@ enum Tagging<'a> {
 /// What is sent to every repository.
 #[derive(Clone, Copy)]
 struct Sending<'a> {
-    parcel: &'a Parcel,
+    image: &'a Image,
     /// What the first has got ahead.
     sent: Option<&'a Sent>,
     tagging: Tagging<'a>,
 }
 
 impl Registries {
-    /// Sends a parcel to everything that `references` name, one repository
+    /// Sends an image to everything that `references` name, one repository
     /// after the other; the first has got ahead what `sent` says.
     pub(crate) fn push(
         &mut self,
-        parcel: &Parcel,
+        image: &Image,
         references: &[Reference],
         sent: Option<&Sent>,
     ) -> Result<Vec<Push>> {
         let sending = Sending {
-            parcel,
+            image,
             sent,
             tagging: Tagging::Whole,
         };
         self.send(sending, references)
     }
 
-    /// Sends a parcel to every repository, and adds its images to the index
+    /// Sends an image to every repository, and adds its images to the index
     /// that each tag names.
     pub(crate) fn add_to_indexes(
         &mut self,
-        parcel: &Parcel,
+        image: &Image,
         references: &[Reference],
         sent: Option<&Sent>,
     ) -> Result<Vec<Push>> {
-        let own = PlatformIndex::of_parcel(parcel).map_err(Failure::build)?;
+        let own = PlatformIndex::of_image(image).map_err(Failure::build)?;
         let sending = Sending {
-            parcel,
+            image,
             sent,
             tagging: Tagging::Part(&own),
         };
@@ -78,7 +77,7 @@ impl Registries {
         Ok(pushes)
     }
 
-    /// Sends a parcel to the repository of these references, and adds to
+    /// Sends an image to the repository of these references, and adds to
     /// `pushes` what was done, also before a failure.
     fn send_to(
         &mut self,
@@ -86,9 +85,7 @@ impl Registries {
         sending: Sending<'_>,
         pushes: &mut Vec<Push>,
     ) -> Result<()> {
-        let Sending {
-            parcel, tagging, ..
-        } = sending;
+        let Sending { image, tagging, .. } = sending;
         let sent = sending.sent.filter(|_| pushes.is_empty());
         let of_group = |error| failed_at(&group[0], error);
         let repository = self.repository(&group[0], Access::Push)?;
@@ -107,13 +104,13 @@ impl Registries {
             mount_from: &near,
             sent,
         };
-        self.ui.start_sending(parcel, sent.is_none());
-        let pushed = push(&repository, parcel, options).map_err(of_group)?;
+        self.ui.start_sending(image, sent.is_none());
+        let pushed = push(&repository, image, options).map_err(of_group)?;
         let mut updated = Vec::new();
         let result = match tagging {
             Tagging::Whole => Ok(()),
             Tagging::Part(own) => tags.iter().try_for_each(|tag| {
-                updated.push(update_index(&repository, tag, own, parcel)?);
+                updated.push(update_index(&repository, tag, own, image)?);
                 Ok(())
             }),
         };

@@ -118,7 +118,6 @@ fn write_text_with(
         threads: 1,
         sync,
         store: None,
-        platform: None,
     };
     let identity = Digest::of(text.as_bytes());
     let written = write_file(path, options, identity, monitor, |file, is_plain| {

@@ -303,7 +303,7 @@ fn layers_that_are_not_what_they_should_be_are_refused() {
     let good = || image(vec![layer(&[(Regular, "a", "x")])]);
     let blob_of = |fixture: &Fixture| {
         let blob = (fixture.layers[0].compress)(&fixture.layers[0].tar);
-        crate::source::blob_name(&crate::digest::Digest::of(&blob))
+        crate::document::blob_name(&crate::digest::Digest::of(&blob))
     };
     let edited = |edit: fn(&mut Vec<u8>)| {
         let mut fixture = good();

@@ -7,17 +7,20 @@ use oci_spec::image::MediaType;
 
 use super::{SelectedLayer, SelectionError};
 use crate::digest::{DiffId, Digest, DigestReader};
-use crate::platform::Purpose;
-use crate::source::document::{Config, RawDescriptor};
-use crate::source::{Compression, Source, SourceError, blob_name};
+use crate::document::{Descriptor, Document, RawConfig, RawDescriptor, RawPlatform, blob_name};
+use crate::media_type::{is_index, is_of_docker};
+use crate::platform::Platform;
+use crate::source::{Source, SourceError, StreamFormat};
 
 /// The layers of an image as its documents list them.
-pub(super) enum Layers {
-    Descriptors(String, Vec<RawDescriptor>),
+pub(super) enum Layers<'a> {
+    /// Of a manifest.
+    Descriptors(&'a Document, Vec<RawDescriptor>),
+    /// Of a Docker archive: names in the archive.
     Names(Vec<String>),
 }
 
-impl Layers {
+impl Layers<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Descriptors(_, layers) => layers.len(),
@@ -26,18 +29,18 @@ impl Layers {
     }
 
     pub(super) fn read(
-        self,
+        &self,
         source: &Source,
         diff_ids: Vec<DiffId>,
     ) -> Result<Vec<SelectedLayer>, SelectionError> {
         match self {
             Self::Descriptors(manifest, layers) => layers
-                .into_iter()
+                .iter()
                 .zip(diff_ids)
-                .map(|(layer, diff_id)| described_layer(&manifest, layer, diff_id))
+                .map(|(layer, diff_id)| described_layer(manifest, layer, diff_id))
                 .collect(),
             Self::Names(layers) => layers
-                .into_iter()
+                .iter()
                 .zip(diff_ids)
                 .map(|(name, diff_id)| named_layer(source, name, diff_id))
                 .collect(),
@@ -46,49 +49,55 @@ impl Layers {
 }
 
 fn described_layer(
-    manifest: &str,
-    layer: RawDescriptor,
+    manifest: &Document,
+    layer: &RawDescriptor,
     diff_id: DiffId,
 ) -> Result<SelectedLayer, SelectionError> {
-    let (digest, size) = descriptor(manifest, &layer)?;
-    let media_type = layer.media_type.unwrap_or_default();
-    let Some(compression) = Compression::of_layer(&media_type) else {
+    let incomplete = |field| manifest.incomplete_descriptor(field);
+    let (digest, size) = (
+        layer.digest().map_err(incomplete)?,
+        layer.size().map_err(incomplete)?,
+    );
+    let media_type = layer.media_type.clone().unwrap_or_default();
+    let Some(format) = StreamFormat::of_media_type(&media_type) else {
         return Err(SelectionError::LayerMediaType { media_type });
     };
-    let is_docker = media_type.starts_with("application/vnd.docker.");
     Ok(SelectedLayer {
         name: blob_name(&digest),
-        media_type: match is_docker {
-            true => layer_media_type(compression),
-            false => MediaType::from(media_type.as_str()),
+        media_type: if is_of_docker(&media_type) {
+            oci_media_type(format)
+        } else {
+            MediaType::from(media_type.as_str())
         },
         digest,
         size,
         diff_id,
-        annotations: layer.annotations.unwrap_or_default(),
+        annotations: layer.annotations.clone().unwrap_or_default(),
     })
 }
 
-/// A layer of a Docker archive, which says nothing of its blob.
+/// Describes a layer of a Docker archive, which has no descriptor of its blob.
 fn named_layer(
     source: &Source,
-    name: String,
+    name: &str,
     diff_id: DiffId,
 ) -> Result<SelectedLayer, SelectionError> {
-    let missing = || SourceError::Missing { name: name.clone() };
+    let missing = || SourceError::Missing {
+        name: name.to_owned(),
+    };
     let read_error = |source| SourceError::Read {
-        name: name.clone(),
+        name: name.to_owned(),
         source,
     };
-    let blob = source.member(&name)?.ok_or_else(missing)?;
+    let blob = source.member(name)?.ok_or_else(missing)?;
     let size = blob.size();
     let mut start = Vec::new();
     let head = io::Read::take(blob.clone(), 8);
     io::Read::read_to_end(&mut { head }, &mut start).map_err(read_error)?;
-    let compression = Compression::detect(&start);
-    let digest = match compression {
-        // Whether it is, shows when the layer is read.
-        Compression::None => *diff_id.as_digest(),
+    let format = StreamFormat::detect(&start);
+    let digest = match format {
+        // The digest is compared when the layer is read.
+        StreamFormat::Plain => *diff_id.as_digest(),
         _ => {
             let mut hashed = DigestReader::new(blob);
             io::copy(&mut hashed, &mut io::sink()).map_err(read_error)?;
@@ -96,8 +105,8 @@ fn named_layer(
         }
     };
     Ok(SelectedLayer {
-        media_type: layer_media_type(compression),
-        name,
+        media_type: oci_media_type(format),
+        name: name.to_owned(),
         digest,
         size,
         diff_id,
@@ -105,46 +114,30 @@ fn named_layer(
     })
 }
 
-fn layer_media_type(compression: Compression) -> MediaType {
-    match compression {
-        Compression::Gzip => MediaType::ImageLayerGzip,
-        Compression::Zstd => MediaType::ImageLayerZstd,
-        Compression::None | Compression::Xz | Compression::Bzip2 => MediaType::ImageLayer,
+fn oci_media_type(format: StreamFormat) -> MediaType {
+    match format {
+        StreamFormat::Gzip => MediaType::ImageLayerGzip,
+        StreamFormat::Zstd => MediaType::ImageLayerZstd,
+        StreamFormat::Plain | StreamFormat::Xz | StreamFormat::Bzip2 => MediaType::ImageLayer,
     }
 }
 
-pub(super) fn descriptor(
-    document: &str,
-    raw: &RawDescriptor,
-) -> Result<(Digest, u64), SelectionError> {
-    let error = |field| SourceError::Descriptor {
-        name: document.to_owned(),
-        field,
-    };
-    let digest = raw.digest.as_ref().and_then(|text| text.parse().ok());
-    let size = raw.size.and_then(|size| u64::try_from(size).ok());
-    Ok((
-        digest.ok_or_else(|| error("digest"))?,
-        size.ok_or_else(|| error("size"))?,
-    ))
-}
-
-/// Reads a document that must have the size that a descriptor says.
+/// Reads a document, which must have the size of its descriptor; that of an
+/// index is left to its reader.
 pub(super) fn read_sized(
     source: &Source,
-    digest: &Digest,
-    size: u64,
+    descriptor: &Descriptor,
 ) -> Result<Vec<u8>, SelectionError> {
-    let bytes = source.read_blob(digest)?;
+    let bytes = source.read_blob(&descriptor.digest)?;
     let found = bytes.len() as u64;
-    match found == size {
-        true => Ok(bytes),
-        false => Err(SelectionError::Size {
-            name: blob_name(digest),
-            expected: size,
-            found,
-        }),
+    if found == descriptor.size || is_index(&descriptor.media_type) {
+        return Ok(bytes);
     }
+    Err(SelectionError::Size {
+        name: blob_name(&descriptor.digest),
+        expected: descriptor.size,
+        found,
+    })
 }
 
 /// Compares a configuration with the digest that its name says: `HEX.json`,
@@ -175,22 +168,22 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
     })
 }
 
-pub(super) fn purpose_of(config: &[u8]) -> Result<Purpose, SelectionError> {
-    let name = || blob_name(&Digest::of(config));
-    let document: Config = parse(&name(), config)?;
-    document.purpose().ok_or_else(|| SelectionError::Config {
-        name: name(),
-        reason: "it does not say for which platform it is",
-    })
+pub(super) fn platform_of_image(name: &str, config: &[u8]) -> Result<Platform, SelectionError> {
+    let platform = RawPlatform::of_config(config).parse();
+    let platform = platform.ok_or_else(|| SelectionError::Config {
+        name: name.to_owned(),
+        reason: "it has no platform",
+    })?;
+    Ok(platform.platform().clone())
 }
 
 pub(super) fn diff_ids(name: &str, config: &[u8]) -> Result<Vec<DiffId>, SelectionError> {
-    let document: Config = parse(name, config)?;
+    let document: RawConfig = parse(name, config)?;
     let texts = document.rootfs.unwrap_or_default().diff_ids;
     let parse = |text: &String| text.parse().ok().map(DiffId::from_tar_digest);
     let parsed: Option<Vec<DiffId>> = texts.unwrap_or_default().iter().map(parse).collect();
     parsed.ok_or_else(|| SelectionError::Config {
         name: name.to_owned(),
-        reason: "one of its diff IDs is no `sha256:` digest",
+        reason: "one of its diff IDs is not a `sha256:` digest",
     })
 }

@@ -1,23 +1,41 @@
-//! Why there is no image to be read.
+//! Errors of choosing and reading one image.
 
-use crate::source::SourceError;
+use std::io;
 
 use super::MAX_IMAGE_LAYERS;
+use crate::digest::Digest;
+use crate::document::DocumentError;
+use crate::platform::Platform;
+use crate::source::SourceError;
 
-/// A source in which the image that is meant cannot be told or read.
+/// An image that cannot be chosen or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectionError {
-    /// A document cannot be read.
+    /// A source cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A document is malformed, or leads to too much.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A document that another one names does not exist.
+    #[error("`{0}` is named by an index and missing")]
+    Missing(Digest),
+    /// A document could not be read.
+    #[error("cannot read the document {digest}")]
+    Read {
+        /// The document.
+        digest: Digest,
+        /// The cause.
+        source: io::Error,
+    },
     /// There is no image in the source.
     #[error("there is no image in it")]
     NoImage,
     /// No image has the tag.
     #[error("no image in it has the tag `{tag}` (it has: {})", list(known))]
     Tag {
-        /// What was asked for.
+        /// The tag or name that was looked for.
         tag: String,
         /// The names that there are.
         known: Vec<String>,
@@ -25,43 +43,43 @@ pub enum SelectionError {
     /// No image is for the platform.
     #[error("no image in it is for {wanted} (it has: {})", list(known))]
     Platform {
-        /// What was asked for.
+        /// The platform that was looked for.
         wanted: String,
         /// The platforms that there are.
         known: Vec<String>,
     },
-    /// Nobody can tell which image is meant.
+    /// Several images fit.
     #[error("it has {} images: {}", images.len(), list(images))]
     Several {
         /// Each one by its names and platform.
         images: Vec<String>,
-        /// Whether a platform tells them apart.
+        /// True if a platform would tell them apart.
         differ_by_platform: bool,
     },
-    /// A document has another size than its descriptor says.
+    /// A document does not have the size of its descriptor.
     #[error("`{name}` is damaged: expected {expected} bytes, found {found}")]
     Size {
         /// The name in the source.
         name: String,
-        /// What the descriptor says.
+        /// The size in the descriptor, in bytes.
         expected: u64,
-        /// What was found.
+        /// The size that it has, in bytes.
         found: u64,
     },
-    /// The configuration lacks what every image says.
-    #[error("`{name}` is no image configuration: {reason}")]
+    /// The configuration lacks what every image has.
+    #[error("`{name}` is not an image configuration: {reason}")]
     Config {
         /// The name in the source.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A layer is no tar.
+    /// A layer is not a tar.
     #[error(
-        "one of its layers is of the media type `{media_type}`, which is no tar that can be read"
+        "one of its layers has the media type `{media_type}`, which is not a tar that can be read"
     )]
     LayerMediaType {
-        /// What its descriptor says.
+        /// The media type in its descriptor.
         media_type: String,
     },
     /// The documents do not agree about the layers.
@@ -75,9 +93,29 @@ pub enum SelectionError {
     /// No engine can run so many layers.
     #[error("it has {count} layers; no engine runs more than {MAX_IMAGE_LAYERS}")]
     TooManyLayers {
-        /// How many.
+        /// The number of layers.
         count: usize,
     },
+}
+
+impl SelectionError {
+    /// Takes the failure of a function that reads documents.
+    pub(crate) fn of_read(digest: Digest, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound && error.get_ref().is_none() {
+            return Self::Missing(digest);
+        }
+        let unwrapped = error
+            .downcast::<Self>()
+            .or_else(|error| error.downcast::<SourceError>().map(Self::Source));
+        unwrapped.unwrap_or_else(|source| Self::Read { digest, source })
+    }
+
+    pub(crate) fn no_platform(wanted: &Platform, known: Vec<String>) -> Self {
+        Self::Platform {
+            wanted: wanted.to_string(),
+            known,
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {

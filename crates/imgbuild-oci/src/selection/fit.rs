@@ -1,35 +1,36 @@
-//! Which of several images is meant for a platform.
+//! The image that suits a platform best.
 
 use std::collections::BTreeSet;
 
-use crate::platform::{Platform, Purpose};
+use crate::platform::{ImagePlatform, Platform};
 
-/// How well an image suits a platform; more is better.
+/// A measure of how well an image suits a platform; more is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Fit {
+struct Fit<'a> {
     is_exact: bool,
-    is_for_all: bool,
-    older_variant: Option<String>,
+    runs_everywhere: bool,
+    older_variant: Option<&'a str>,
 }
 
-fn fit(purpose: &Purpose, wanted: &Platform) -> Option<Fit> {
-    let (is_exact, older_variant) = variants_fit(&purpose.platform, wanted)?;
+fn fit<'a>(image: &'a ImagePlatform, wanted: &Platform) -> Option<Fit<'a>> {
+    let (is_exact, older_variant) = compare_variants(image.platform(), wanted)?;
     Some(Fit {
         is_exact,
-        is_for_all: !purpose.asks_for_more,
-        older_variant: older_variant.map(str::to_owned),
+        runs_everywhere: !image.has_level(),
+        older_variant,
     })
 }
 
-/// Whether an image for one platform runs on another. 32-bit ARM runs what was
-/// built for older ones.
+/// Returns true if an image for one platform runs on another. 32-bit ARM runs
+/// images for older variants.
 #[must_use]
 pub fn runs_on(image: &Platform, wanted: &Platform) -> bool {
-    variants_fit(image, wanted).is_some()
+    compare_variants(image, wanted).is_some()
 }
 
-/// Whether the variants are the same, and else the older one.
-fn variants_fit<'a>(image: &'a Platform, wanted: &Platform) -> Option<(bool, Option<&'a str>)> {
+/// Returns true if the variants are the same, and else the older one; `None`
+/// if the image does not run.
+fn compare_variants<'a>(image: &'a Platform, wanted: &Platform) -> Option<(bool, Option<&'a str>)> {
     if (image.os(), image.architecture()) != (wanted.os(), wanted.architecture()) {
         return None;
     }
@@ -45,24 +46,28 @@ fn variants_fit<'a>(image: &'a Platform, wanted: &Platform) -> Option<(bool, Opt
     }
 }
 
-/// Keeps those that suit a platform best.
+/// Keeps the candidates that suit a platform best.
 ///
 /// # Errors
 ///
-/// The platforms that there are, if none does.
-pub(crate) fn keep_best<T>(
+/// The platforms of the candidates, if none of them suits.
+pub(super) fn keep_best<T>(
     candidates: Vec<T>,
-    purpose: impl Fn(&T) -> Option<&Purpose>,
+    platform_of: impl Fn(&T) -> Option<&ImagePlatform>,
     wanted: &Platform,
 ) -> Result<Vec<T>, Vec<String>> {
-    let fit_of = |candidate: &T| fit(purpose(candidate)?, wanted);
-    let Some(best) = candidates.iter().filter_map(fit_of).max() else {
-        let known = candidates.iter().filter_map(&purpose);
-        let known: BTreeSet<String> = known.map(|one| one.platform.to_string()).collect();
+    let fits: Vec<_> = candidates
+        .iter()
+        .map(|candidate| fit(platform_of(candidate)?, wanted))
+        .collect();
+    let Some(best) = fits.iter().flatten().max() else {
+        let known = candidates.iter().filter_map(platform_of);
+        let known: BTreeSet<String> = known.map(|one| one.platform().to_string()).collect();
         return Err(known.into_iter().collect());
     };
-    let kept = candidates.into_iter();
+    let is_best: Vec<bool> = fits.iter().map(|fit| fit.as_ref() == Some(best)).collect();
+    let kept = candidates.into_iter().zip(is_best);
     Ok(kept
-        .filter(|candidate| fit_of(candidate).as_ref() == Some(&best))
+        .filter_map(|(candidate, is_best)| is_best.then_some(candidate))
         .collect())
 }

@@ -160,7 +160,7 @@ fn images_that_no_engine_runs_are_refused() {
         ),
         (
             |fixture| fixture.edit_config(|config| config["os"] = "".into()),
-            "it does not say for which platform it is",
+            "it has no platform",
         ),
         (
             |fixture| {
@@ -168,7 +168,7 @@ fn images_that_no_engine_runs_are_refused() {
                     manifest["layers"][0]["mediaType"] = "text/plain".into();
                 });
             },
-            "one of its layers is of the media type `text/plain`",
+            "one of its layers has the media type `text/plain`",
         ),
         (
             |fixture| {

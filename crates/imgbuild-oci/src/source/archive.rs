@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fs_err::File;
 
-use super::{BlobReader, Compression, Decompressor, SourceError};
+use super::{BlobReader, Decompressor, SourceError, StreamFormat};
 use crate::path::escaped;
 use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
 
@@ -30,7 +30,7 @@ const MAX_LINKS: usize = 16;
 pub struct ArchiveSource {
     path: PathBuf,
     file: Arc<File>,
-    compression: Compression,
+    compression: StreamFormat,
     members: BTreeMap<Vec<u8>, Member>,
     absolute_names: Vec<String>,
     damage: Option<ReadTarError>,
@@ -73,7 +73,7 @@ impl ArchiveSource {
 
     /// Returns how the archive is compressed as a whole.
     #[must_use]
-    pub fn compression(&self) -> Compression {
+    pub fn compression(&self) -> StreamFormat {
         self.compression
     }
 
@@ -182,7 +182,7 @@ fn from_directory_of(link: &[u8], target: &[u8]) -> Vec<u8> {
 }
 
 /// Returns a plain tar, in a scratch file if `file` is compressed.
-fn decompressed(file: File, scratch: &Path) -> Result<(File, Compression), SourceError> {
+fn decompressed(file: File, scratch: &Path) -> Result<(File, StreamFormat), SourceError> {
     let path = file.path().to_owned();
     let read_error = |source| SourceError::Decompress {
         path: path.clone(),
@@ -193,8 +193,8 @@ fn decompressed(file: File, scratch: &Path) -> Result<(File, Compression), Sourc
         .take(8)
         .read_to_end(&mut start)
         .map_err(SourceError::File)?;
-    let compression = Compression::detect(&start);
-    if compression == Compression::None {
+    let compression = StreamFormat::detect(&start);
+    if compression == StreamFormat::Plain {
         return Ok((file, compression));
     }
     io::Seek::rewind(&mut (&file)).map_err(SourceError::File)?;

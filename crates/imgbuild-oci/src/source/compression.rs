@@ -1,4 +1,4 @@
-//! Decompression by what the bytes say they are.
+//! Decompression of a format that is detected from the first bytes.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,15 +6,15 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use serde::Serialize;
 
-/// How the bytes of a layer or an archive are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+use crate::media_type::layer_suffix;
+
+/// The format of the bytes of a layer or an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    None,
+pub enum StreamFormat {
+    /// Not compressed.
+    Plain,
     /// RFC 1952.
     Gzip,
     /// RFC 8878.
@@ -25,10 +25,10 @@ pub enum Compression {
     Bzip2,
 }
 
-impl fmt::Display for Compression {
+impl fmt::Display for StreamFormat {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::None => "none",
+            Self::Plain => "none",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
@@ -37,8 +37,8 @@ impl fmt::Display for Compression {
     }
 }
 
-impl Compression {
-    /// Tells the compression from the first bytes, which are none of a tar's.
+impl StreamFormat {
+    /// Detects the format from the first bytes; no tar begins with those of another format.
     #[must_use]
     pub fn detect(start: &[u8]) -> Self {
         let magics: [(&[u8], Self); 5] = [
@@ -53,24 +53,14 @@ impl Compression {
             return Self::Zstd;
         }
         let found = magics.iter().find(|(magic, _)| start.starts_with(magic));
-        found.map_or(Self::None, |(_, compression)| *compression)
+        found.map_or(Self::Plain, |(_, compression)| *compression)
     }
 
-    /// Tells the compression from a layer's media type, OCI's or Docker's;
-    /// `None` for what is no tar.
-    #[must_use]
-    pub fn of_layer(media_type: &str) -> Option<Self> {
-        const STARTS: [&str; 4] = [
-            "application/vnd.oci.image.layer.v1.tar",
-            "application/vnd.oci.image.layer.nondistributable.v1.tar",
-            "application/vnd.docker.image.rootfs.diff.tar",
-            "application/vnd.docker.image.rootfs.foreign.diff.tar",
-        ];
-        let rest = STARTS
-            .iter()
-            .find_map(|start| media_type.strip_prefix(start))?;
-        match rest {
-            "" => Some(Self::None),
+    /// Returns the format by a layer's media type, OCI's or Docker's; `None` for
+    /// a layer that is not a tar.
+    pub(crate) fn of_media_type(media_type: &str) -> Option<Self> {
+        match layer_suffix(media_type)? {
+            "" => Some(Self::Plain),
             "+gzip" | ".gzip" => Some(Self::Gzip),
             "+zstd" | ".zstd" => Some(Self::Zstd),
             _ => None,
@@ -93,7 +83,7 @@ pub struct TrailingBytesError;
 /// The compression is known, but cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` compression cannot be read (known: none, gzip, zstd)")]
-pub struct UnsupportedCompressionError(pub Compression);
+pub struct UnsupportedCompressionError(pub StreamFormat);
 
 /// What deflate can gain at most, so that gzip is never refused.
 const MAX_EXPANSION: u64 = 1032;
@@ -111,7 +101,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Decompressor<R> {
     stream: Stream<R>,
-    compression: Compression,
+    compression: StreamFormat,
     limit: u64,
     left: u64,
 }
@@ -131,11 +121,11 @@ impl<R: Read> Decompressor<R> {
     /// When they cannot be read, or with [`UnsupportedCompressionError`] inside.
     pub fn new(compressed: R, size: u64) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, compressed);
-        let compression = Compression::detect(fill(&mut reader)?);
+        let compression = StreamFormat::detect(fill(&mut reader)?);
         let stream = match compression {
-            Compression::None => Stream::Plain(reader),
-            Compression::Gzip => Stream::Gzip(GzipStream::new(reader)),
-            Compression::Zstd => Stream::Zstd(Box::new(ZstdStream::new(reader))),
+            StreamFormat::Plain => Stream::Plain(reader),
+            StreamFormat::Gzip => Stream::Gzip(GzipStream::new(reader)),
+            StreamFormat::Zstd => Stream::Zstd(Box::new(ZstdStream::new(reader))),
             other => {
                 let error = UnsupportedCompressionError(other);
                 return Err(io::Error::new(io::ErrorKind::Unsupported, error));
@@ -143,7 +133,7 @@ impl<R: Read> Decompressor<R> {
         };
         let limit = size.saturating_mul(MAX_EXPANSION).max(MIN_EXPANDED_BYTES);
         let limit = match compression {
-            Compression::None => u64::MAX,
+            StreamFormat::Plain => u64::MAX,
             _ => limit,
         };
         Ok(Self {
@@ -156,7 +146,7 @@ impl<R: Read> Decompressor<R> {
 
     /// Returns how the bytes are compressed.
     #[must_use]
-    pub fn compression(&self) -> Compression {
+    pub fn compression(&self) -> StreamFormat {
         self.compression
     }
 
@@ -224,9 +214,9 @@ impl<R: BufRead> GzipStream<R> {
             return Ok(());
         };
         let mut source = decoder.into_inner();
-        let start = fill(&mut source).map(|start| (start.is_empty(), Compression::detect(start)));
+        let start = fill(&mut source).map(|start| (start.is_empty(), StreamFormat::detect(start)));
         match start {
-            Ok((false, Compression::Gzip)) => *self = Self::new(source),
+            Ok((false, StreamFormat::Gzip)) => *self = Self::new(source),
             Ok((is_end, _)) => {
                 *self = Self::End(Some(source));
                 if !is_end {

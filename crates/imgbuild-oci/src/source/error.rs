@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{MAX_DOCUMENT_BYTES, MAX_INDEX_DEPTH, MAX_MANIFESTS};
 use crate::digest::Digest;
+use crate::document::{DocumentError, MAX_DOCUMENT_BYTES};
 use crate::tar_reader::ReadTarError;
 
 /// A source that cannot be read.
@@ -134,10 +134,7 @@ pub enum SourceError {
         /// What is missing.
         field: &'static str,
     },
-    /// Indexes lie in each other more than [`MAX_INDEX_DEPTH`] deep.
-    #[error("indexes lie in each other more than {MAX_INDEX_DEPTH} deep")]
-    TooDeep,
-    /// There are more than [`MAX_MANIFESTS`] manifests.
-    #[error("there are more than {MAX_MANIFESTS} manifests")]
-    TooManyManifests,
+    /// A document is malformed, or leads to too much.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
 }

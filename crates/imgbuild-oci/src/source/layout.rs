@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use fs_err::File;
 
-use super::{BlobReader, ManifestDescriptor, SourceError};
+use super::{BlobReader, SourceError};
 use crate::blob::BlobOrigin;
+use crate::document::Descriptor;
 
 /// A directory in the form of an OCI image layout.
 ///
@@ -21,7 +22,7 @@ pub struct LayoutSource {
 /// What is known of blobs that have no index.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) root: ManifestDescriptor,
+    pub(super) root: Descriptor,
     pub(super) origin: Option<BlobOrigin>,
 }
 

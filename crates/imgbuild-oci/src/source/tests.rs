@@ -6,6 +6,7 @@ use super::fixture::{
     Files, Fixture, Opened, add_blob, all, archive, descriptor, end, entry, gzip, zstd,
 };
 use super::*;
+use crate::document::MAX_INDEX_DEPTH;
 use crate::json::to_canonical;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -93,12 +94,15 @@ fn manifests_in_nested_indexes_keep_the_name_of_the_root() {
             "1"
         );
         assert_eq!(
-            manifests[0].purpose.as_ref().unwrap().platform.to_string(),
+            manifests[0].platform.as_ref().unwrap().to_string(),
             "linux/amd64"
         );
     }
     let too_deep = nested(MAX_INDEX_DEPTH).archive().source().manifests();
-    assert!(matches!(too_deep, Err(SourceError::TooDeep)));
+    assert!(matches!(
+        too_deep,
+        Err(SourceError::Document(DocumentError::TooDeep))
+    ));
 }
 
 #[test]
@@ -117,7 +121,10 @@ fn an_index_that_multiplies_is_cut_short() {
     });
     let manifests = fixture.archive().source().manifests();
     assert!(
-        matches!(manifests, Err(SourceError::TooManyManifests)),
+        matches!(
+            manifests,
+            Err(SourceError::Document(DocumentError::TooManyManifests))
+        ),
         "{manifests:?}"
     );
 }

@@ -12,7 +12,8 @@ use super::verify::hash;
 use super::{BASES, Store, TEMPORARY, mark_used};
 use crate::blob::BlobOrigin;
 use crate::digest::Digest;
-use crate::source::{MAX_DOCUMENT_BYTES, ManifestDescriptor, Source, blob_name};
+use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, blob_name};
+use crate::source::Source;
 
 /// The part of [`BASES`] that is a directory of blobs.
 const ROOT: &str = "bases";
@@ -135,7 +136,7 @@ impl Bases {
     /// Returns the images that `root` leads to, as far as they are there. They
     /// came from `origin`.
     #[must_use]
-    pub fn source(&self, root: ManifestDescriptor, origin: BlobOrigin) -> Source {
+    pub fn source(&self, root: Descriptor, origin: BlobOrigin) -> Source {
         Source::of_blobs(&self.root, root, Some(origin))
     }
 

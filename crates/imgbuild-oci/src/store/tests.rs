@@ -12,7 +12,7 @@ use crate::cache::{Cache, CacheSource};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::{Content, HostFile};
-use crate::destination::{Destination, WriteOptions, Written, write_image};
+use crate::destination::{Destination, WriteOptions, Written, write};
 use crate::entry::Member;
 use crate::error::Error;
 use crate::image::{Configuration, Image, ImageOptions};
@@ -156,7 +156,7 @@ impl World {
             base_history: Vec::new(),
             base_layers: 0,
         };
-        Image::new(&options, vec![layer])
+        Image::assemble(&options, &[layer])
     }
 
     fn write_image(&self, store: Option<&Store>, destination: &str) -> Result<Written, Error> {
@@ -176,9 +176,8 @@ impl World {
             threads: 2,
             sync,
             store,
-            platform: None,
         };
-        write_image(
+        write(
             &image,
             &destination,
             options,

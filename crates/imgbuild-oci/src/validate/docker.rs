@@ -8,9 +8,9 @@ use super::image::{OciHalf, OciImage};
 use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
+use crate::document::{DockerManifest, RawConfig, blob_name};
 use crate::reference::Reference;
-use crate::source::document::Config;
-use crate::source::{ArchiveSource, DockerManifest, Source, blob_name};
+use crate::source::{ArchiveSource, Source};
 
 const NAME: &str = "manifest.json";
 
@@ -267,7 +267,7 @@ fn read_config(
     {
         return None;
     }
-    let config: Config = document::parse(&name, &bytes, report)?;
+    let config: RawConfig = document::parse(&name, &bytes, report)?;
     Some((found, check_config(&name, &config, layers, report)))
 }
 

@@ -4,16 +4,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
-use crate::source::document::{Config, RawDescriptor};
-use crate::source::{MAX_DOCUMENT_BYTES, Source, SourceError, read_document};
-
-/// A descriptor with everything that a descriptor must have.
-#[derive(Debug, Clone)]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-}
+use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
+use crate::source::{Source, SourceError, read_document};
 
 /// Reads a file whole; `None`, and a violation, if that cannot be done.
 pub(super) fn read(source: &Source, name: &str, report: &mut Report) -> Option<Vec<u8>> {
@@ -64,28 +56,22 @@ pub(super) fn check_descriptor(
         violation.found = found;
         report.add(violation);
     };
-    let media_type = raw.media_type.clone().filter(|text| !text.is_empty());
-    if media_type.is_none() {
+    let has_media_type = raw.media_type.as_ref().is_some_and(|text| !text.is_empty());
+    if !has_media_type {
         add(ViolationKind::DescriptorMediaType, report, None);
     }
-    let digest: Option<Digest> = raw.digest.as_ref().and_then(|text| text.parse().ok());
-    if digest.is_none() {
+    if raw.digest().is_err() {
         let found = raw
             .digest
             .as_ref()
             .map(|text| crate::path::escaped(text.as_bytes()));
         add(ViolationKind::DescriptorDigest, report, found);
     }
-    let size = raw.size.and_then(|size| u64::try_from(size).ok());
-    if size.is_none() {
+    if raw.size().is_err() {
         let found = raw.size.map(|size| size.to_string());
         add(ViolationKind::DescriptorSize, report, found);
     }
-    Some(Descriptor {
-        media_type: media_type?,
-        digest: digest?,
-        size: size?,
-    })
+    raw.clone().complete().ok().filter(|_| has_media_type)
 }
 
 /// Reads the blob of a descriptor whole and compares size and digest; `None`,
@@ -134,23 +120,19 @@ pub(super) fn check_digest(
 /// returns its diff IDs; those that are malformed are `None`.
 pub(super) fn check_config(
     name: &str,
-    config: &Config,
+    config: &RawConfig,
     layers: usize,
     report: &mut Report,
 ) -> Vec<Option<Digest>> {
-    let os = config.os.as_deref().unwrap_or_default();
+    let os = config.platform.os.as_deref().unwrap_or_default();
     if os.is_empty() || os.bytes().any(|byte| byte.is_ascii_uppercase()) {
         // Older engines crash on `Linux`.
         let mut violation = Violation::new(ViolationKind::ConfigOs, name);
-        violation.found = config.os.clone();
+        violation.found = config.platform.os.clone();
         report.add(violation);
     }
-    if config
-        .architecture
-        .as_deref()
-        .unwrap_or_default()
-        .is_empty()
-    {
+    let architecture = config.platform.architecture.as_deref();
+    if architecture.unwrap_or_default().is_empty() {
         report.add(Violation::new(ViolationKind::ConfigArchitecture, name));
     }
     let rootfs = config.rootfs.as_ref();
@@ -164,7 +146,7 @@ pub(super) fn check_config(
     check_diff_ids(name, diff_ids.unwrap_or_default(), layers, report)
 }
 
-fn check_history(name: &str, config: &Config, layers: usize, report: &mut Report) {
+fn check_history(name: &str, config: &RawConfig, layers: usize, report: &mut Report) {
     let history = config.history.iter().flatten();
     let steps = history
         .filter(|step| step.empty_layer != Some(true))

@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{self, Descriptor, check_config, check_descriptor, check_size};
+use super::document::{self, check_config, check_descriptor, check_size};
 use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
+use crate::document::{
+    CONTAINERD_NAME, Descriptor, MAX_INDEX_DEPTH, MAX_MANIFESTS, RawConfig, RawDescriptor,
+    RawDocument, RawLayoutMark, RawPlatform, blob_name,
+};
+use crate::media_type::{self, is_config, is_index, is_manifest};
 use crate::platform::Platform;
-use crate::source::document::{Config, Document, LayoutMark, RawDescriptor, RawPlatform};
-use crate::source::{MAX_INDEX_DEPTH, MAX_MANIFESTS, Source, blob_name, is_index};
+use crate::source::Source;
 
 /// The version that all readers want, and the only one there is.
 const LAYOUT_VERSION: &str = "1.0.0";
-
-const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-
-/// The annotation that containerd and Docker read the name of an image from.
-const NAME_ANNOTATION: &str = "io.containerd.image.name";
 
 /// What `index.json` leads to.
 #[derive(Debug, Default)]
@@ -70,22 +69,6 @@ impl OciHalf {
     }
 }
 
-fn is_image_manifest(media_type: &str) -> bool {
-    matches!(
-        media_type,
-        "application/vnd.oci.image.manifest.v1+json"
-            | "application/vnd.docker.distribution.manifest.v2+json"
-    )
-}
-
-fn is_image_config(media_type: &str) -> bool {
-    matches!(
-        media_type,
-        "application/vnd.oci.image.config.v1+json"
-            | "application/vnd.docker.container.image.v1+json"
-    )
-}
-
 /// Reads the OCI half, if the source has one.
 pub(super) fn walk(source: &Source, report: &mut Report) -> OciHalf {
     let has = |name| !matches!(source.member(name), Ok(None));
@@ -110,7 +93,7 @@ fn check_layout_mark(source: &Source, report: &mut Report) {
     let Some(bytes) = document::read(source, name, report) else {
         return;
     };
-    let Some(mark) = document::parse::<LayoutMark>(name, &bytes, report) else {
+    let Some(mark) = document::parse::<RawLayoutMark>(name, &bytes, report) else {
         return;
     };
     let version = mark.image_layout_version.unwrap_or_default();
@@ -135,7 +118,7 @@ impl Walk<'_> {
     fn read_root(&mut self, report: &mut Report) {
         let name = "index.json";
         let index = document::read(self.source, name, report)
-            .and_then(|bytes| self.parse(name, &bytes, INDEX_MEDIA_TYPE, report));
+            .and_then(|bytes| self.parse(name, &bytes, media_type::INDEX, report));
         let Some(index) = index else {
             self.half.is_complete = false;
             return;
@@ -144,7 +127,7 @@ impl Walk<'_> {
             let subject = format!("{name} manifests[{place}]");
             let annotations = raw.annotations.as_ref();
             let name = annotations
-                .and_then(|all| all.get(NAME_ANNOTATION))
+                .and_then(|all| all.get(CONTAINERD_NAME))
                 .cloned();
             let images = self.visit(&subject, raw, 1, report);
             self.half.roots.push(Root { name, images });
@@ -185,7 +168,7 @@ impl Walk<'_> {
         report: &mut Report,
     ) -> Option<BTreeSet<Digest>> {
         let name = blob_name(&descriptor.digest);
-        let is_manifest = is_image_manifest(&descriptor.media_type);
+        let is_manifest = is_manifest(&descriptor.media_type);
         if is_manifest && self.half.images.contains_key(&descriptor.digest) {
             let size = self.source.member(&name).ok().flatten()?.size();
             check_size(&name, descriptor.size, size, report);
@@ -228,8 +211,8 @@ impl Walk<'_> {
         bytes: &[u8],
         media_type: &str,
         report: &mut Report,
-    ) -> Option<Document> {
-        let document: Document = document::parse(name, bytes, report)?;
+    ) -> Option<RawDocument> {
+        let document: RawDocument = document::parse(name, bytes, report)?;
         if document.schema_version != Some(2) {
             let violation = Violation::new(ViolationKind::DocumentVersion, name).expected(2);
             let found = document.schema_version;
@@ -252,7 +235,7 @@ impl Walk<'_> {
     fn read_image(
         &self,
         name: &str,
-        manifest: Document,
+        manifest: RawDocument,
         platform: Option<&RawPlatform>,
         report: &mut Report,
     ) -> Option<OciImage> {
@@ -264,10 +247,10 @@ impl Walk<'_> {
         let diff_ids = config.as_ref().and_then(|config| {
             let config_name = blob_name(&config.digest);
             let bytes = document::read_blob(self.source, &config_name, config, report)?;
-            if !is_image_config(&config.media_type) {
+            if !is_config(&config.media_type) {
                 return None;
             }
-            let config: Config = document::parse(&config_name, &bytes, report)?;
+            let config: RawConfig = document::parse(&config_name, &bytes, report)?;
             check_platform(&config_name, &config, platform, report);
             Some(check_config(&config_name, &config, layers.len(), report))
         });
@@ -301,7 +284,7 @@ fn is_foreign(raw: &RawDescriptor) -> bool {
 
 fn check_platform(
     name: &str,
-    config: &Config,
+    config: &RawConfig,
     platform: Option<&RawPlatform>,
     report: &mut Report,
 ) {
@@ -311,11 +294,16 @@ fn check_platform(
     let (Some(os), Some(architecture)) = (&platform.os, &platform.architecture) else {
         return;
     };
-    let (Some(config_os), Some(config_architecture)) = (&config.os, &config.architecture) else {
+    let (Some(config_os), Some(config_architecture)) =
+        (&config.platform.os, &config.platform.architecture)
+    else {
         return;
     };
     // Many configs leave the variant out; only two that differ disagree.
-    let variants = platform.variant.as_deref().zip(config.variant.as_deref());
+    let variants = platform
+        .variant
+        .as_deref()
+        .zip(config.platform.variant.as_deref());
     let expected = Platform::from_parts(os, architecture, variants.map(|both| both.0));
     let found = Platform::from_parts(config_os, config_architecture, variants.map(|both| both.1));
     if expected != found {

@@ -9,7 +9,7 @@ use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind, document};
 use crate::digest::{Digest, DigestReader};
 use crate::parallel;
-use crate::source::{BlobReader, Compression, Decompressor, Source, TrailingBytesError};
+use crate::source::{BlobReader, Decompressor, Source, StreamFormat, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 
 /// A blob to be read.
@@ -26,7 +26,7 @@ pub(super) struct Inspection {
     pub(super) size: u64,
     pub(super) digest: Digest,
     /// How a layer is compressed.
-    pub(super) compression: Option<Compression>,
+    pub(super) compression: Option<StreamFormat>,
     /// The digest of a layer's tar, if it could be read to its end.
     pub(super) diff_id: Option<Digest>,
     /// What is wrong with a layer.

@@ -1,10 +1,11 @@
 //! What an image says about a layer, against what the layer is.
 
-use super::document::{Descriptor, check_size};
+use super::document::check_size;
 use super::inspection::{Inspection, Inspections};
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
-use crate::source::Compression;
+use crate::document::Descriptor;
+use crate::source::StreamFormat;
 
 /// A layer as an image refers to it.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ impl LayerUse {
     }
 
     /// Returns the compression that the media type says.
-    fn compression(&self) -> Option<Compression> {
-        Compression::of_layer(&self.descriptor.as_ref()?.media_type)
+    fn compression(&self) -> Option<StreamFormat> {
+        StreamFormat::of_media_type(&self.descriptor.as_ref()?.media_type)
     }
 
     pub(super) fn check(&self, inspections: &Inspections, report: &mut Report) {

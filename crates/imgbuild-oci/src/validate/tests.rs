@@ -344,7 +344,7 @@ const DOCKER_BREAKS: &[(&str, Kind, Break)] = &[
     }),
 ];
 
-const MAX_DEPTH: usize = crate::source::MAX_INDEX_DEPTH;
+const MAX_DEPTH: usize = crate::document::MAX_INDEX_DEPTH;
 
 fn index_of(files: &Files) -> Value {
     serde_json::from_slice(&files["index.json"]).unwrap()

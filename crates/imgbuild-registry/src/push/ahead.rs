@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::image::Blob;
 use imgbuild_oci::parallel::{self, Queue};
-use imgbuild_oci::parcel::ParcelBlob;
 
 use super::blobs::{Blobs, Counts};
 use crate::error::Result;
@@ -20,12 +20,12 @@ use crate::repository::Repository;
 /// Takes blobs that are ready.
 #[derive(Debug)]
 pub struct Ahead<'a> {
-    queue: &'a Queue<ParcelBlob>,
+    queue: &'a Queue<Blob>,
 }
 
 impl Ahead<'_> {
     /// Has a blob sent; returns at once.
-    pub fn send(&self, blob: ParcelBlob) {
+    pub fn send(&self, blob: Blob) {
         self.queue.add(blob);
     }
 }
@@ -50,7 +50,7 @@ pub fn send_ahead<T, E>(
     let blobs = Blobs::new(repository, &[]);
     // Without a failure each of them has been sent at the end.
     let taken = Mutex::new(BTreeSet::new());
-    let send = |blob: ParcelBlob, _: &Queue<ParcelBlob>| {
+    let send = |blob: Blob, _: &Queue<Blob>| {
         let mut taken = taken.lock().expect("no holder of the lock panics");
         let is_new = taken.insert(blob.digest);
         drop(taken);
@@ -75,7 +75,7 @@ pub fn send_ahead<T, E>(
     (outcome, sent)
 }
 
-fn send(blobs: &Blobs<'_>, repository: &Repository, blob: &ParcelBlob) -> Result<()> {
+fn send(blobs: &Blobs<'_>, repository: &Repository, blob: &Blob) -> Result<()> {
     check(repository.client().monitor())?;
     if blobs.is_there(blob)? {
         blobs.report(blob, BlobOutcome::Present);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imgbuild_oci::parcel::ParcelBlob;
+use imgbuild_oci::image::Blob;
 
 use crate::error::Result;
 use crate::monitor::{BlobOutcome, Event};
@@ -60,7 +60,7 @@ impl<'a> Blobs<'a> {
     }
 
     /// Returns whether the repository has a blob.
-    pub(super) fn is_there(&self, blob: &ParcelBlob) -> Result<bool> {
+    pub(super) fn is_there(&self, blob: &Blob) -> Result<bool> {
         let is_trusted = !self.is_forgetful.load(Ordering::Relaxed);
         Ok(is_trusted && self.is_from_here(blob)
             || self.repository.has_blob(&blob.digest, blob.size)?)
@@ -68,8 +68,8 @@ impl<'a> Blobs<'a> {
 
     /// Whether a blob was named by a manifest of this very repository, which
     /// took it only with its blobs.
-    fn is_from_here(&self, blob: &ParcelBlob) -> bool {
-        let origin = blob.content.origin();
+    fn is_from_here(&self, blob: &Blob) -> bool {
+        let origin = blob.content().origin();
         origin.is_some_and(|origin| {
             origin.registry == self.repository.client().registry()
                 && origin.repository == self.repository.name()
@@ -77,12 +77,12 @@ impl<'a> Blobs<'a> {
     }
 
     /// Mounts or sends a blob that is not there.
-    pub(super) fn upload(&self, blob: &ParcelBlob) -> Result<()> {
+    pub(super) fn upload(&self, blob: &Blob) -> Result<()> {
         let mounts = self.mounts(blob);
         let outgoing = OutgoingBlob {
             digest: blob.digest,
             size: blob.size,
-            content: &*blob.content,
+            content: blob.content(),
         };
         let outcome = self.repository.upload(outgoing, &mounts)?;
         self.report(blob, outcome);
@@ -91,13 +91,13 @@ impl<'a> Blobs<'a> {
 
     /// Repositories that may have a blob: where it comes from, if that is the
     /// same registry, and those that the caller names.
-    fn mounts(&self, blob: &ParcelBlob) -> Vec<String> {
+    fn mounts(&self, blob: &Blob) -> Vec<String> {
         if self.is_forgetful.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let registry = self.repository.client().registry();
         let origin = blob
-            .content
+            .content()
             .origin()
             .filter(|origin| origin.registry == registry);
         let origin = origin.map(|origin| origin.repository.clone());
@@ -109,7 +109,7 @@ impl<'a> Blobs<'a> {
     }
 
     /// Counts a blob that is where it should be, and tells of it.
-    pub(super) fn report(&self, blob: &ParcelBlob, outcome: BlobOutcome<'_>) {
+    pub(super) fn report(&self, blob: &Blob, outcome: BlobOutcome<'_>) {
         let mut counts = self.counts.lock().expect("no holder of the lock panics");
         match outcome {
             BlobOutcome::Present => counts.present += 1,

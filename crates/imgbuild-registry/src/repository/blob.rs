@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use imgbuild_oci::blob::{BlobContent, BlobOrigin};
 use imgbuild_oci::digest::{Digest, DigestWriter};
-use imgbuild_oci::parcel::{BlobContent, BlobOrigin};
 use ureq::http::Method;
 
 use super::Repository;
@@ -355,7 +355,7 @@ impl Read for BlobReader {
     }
 }
 
-/// A blob of a repository as the content of a parcel: read when it is needed.
+/// A blob of a repository as the content of an image: read when it is needed.
 #[derive(Debug, Clone)]
 pub struct RemoteBlob {
     repository: Repository,

@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::source::MAX_DOCUMENT_BYTES;
+use imgbuild_oci::document::{Document, MAX_DOCUMENT_BYTES};
+use imgbuild_oci::media_type;
 use serde::Deserialize;
 use ureq::http::Method;
 
@@ -15,22 +16,11 @@ use crate::transport::Response;
 
 /// What is asked for, the image specification's names first.
 const MEDIA_TYPES: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
+    media_type::INDEX,
+    media_type::MANIFEST,
+    media_type::DOCKER_MANIFEST_LIST,
+    media_type::DOCKER_MANIFEST,
 ];
-
-/// A manifest or index: its exact bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manifest {
-    /// What kind of document it is.
-    pub media_type: String,
-    /// The digest of the bytes.
-    pub digest: Digest,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
 
 impl Repository {
     /// Reads what a tag or digest names; `None` if there is no such thing.
@@ -38,12 +28,12 @@ impl Repository {
     /// # Errors
     ///
     /// When the registry refuses, or sends something else.
-    pub fn manifest(&self, reference: &str) -> Result<Option<Manifest>> {
+    pub fn manifest(&self, reference: &str) -> Result<Option<Document>> {
         Ok(self.tagged(reference)?.map(|(manifest, _)| manifest))
     }
 
     /// As [`Repository::manifest`], with the `ETag` of the answer if it has one.
-    pub(crate) fn tagged(&self, reference: &str) -> Result<Option<(Manifest, Option<String>)>> {
+    pub(crate) fn tagged(&self, reference: &str) -> Result<Option<(Document, Option<String>)>> {
         match self.read_manifest(reference) {
             Err(error) if error.is_not_found() => Ok(None),
             found => found.map(Some),
@@ -56,11 +46,11 @@ impl Repository {
     ///
     /// As [`Repository::manifest`], and when there is no such thing
     /// ([`Error::is_not_found`]).
-    pub fn existing_manifest(&self, reference: &str) -> Result<Manifest> {
+    pub fn existing_manifest(&self, reference: &str) -> Result<Document> {
         Ok(self.read_manifest(reference)?.0)
     }
 
-    fn read_manifest(&self, reference: &str) -> Result<(Manifest, Option<String>)> {
+    fn read_manifest(&self, reference: &str) -> Result<(Document, Option<String>)> {
         let mut attempts = self.client.attempts();
         loop {
             match self.manifest_once(reference) {
@@ -70,7 +60,7 @@ impl Repository {
         }
     }
 
-    fn manifest_once(&self, reference: &str) -> Result<(Manifest, Option<String>)> {
+    fn manifest_once(&self, reference: &str) -> Result<(Document, Option<String>)> {
         let step = Step::ReadManifest(reference.to_owned());
         let url = self
             .client
@@ -95,7 +85,7 @@ impl Repository {
             return Err(self.problem(&step, problem));
         }
         let media_type = media_type_of(&bytes, content_type.as_deref());
-        let manifest = Manifest {
+        let manifest = Document {
             media_type: media_type.map_err(|problem| self.problem(&step, problem))?,
             digest,
             bytes,
@@ -173,7 +163,7 @@ impl Repository {
     /// # Errors
     ///
     /// When the registry refuses, or has something else than was sent.
-    pub fn put_manifest(&self, reference: &str, manifest: &Manifest) -> Result<()> {
+    pub fn put_manifest(&self, reference: &str, manifest: &Document) -> Result<()> {
         let step = Step::WriteManifest(reference.to_owned());
         let call = self.write_call(reference, manifest);
         let response = self.client.call(&call)?;
@@ -196,7 +186,7 @@ impl Repository {
     pub(crate) fn put_manifest_once(
         &self,
         tag: &str,
-        manifest: &Manifest,
+        manifest: &Document,
         condition: Option<(&'static str, String)>,
     ) -> Result<bool> {
         let mut call = self.write_call(tag, manifest);
@@ -214,7 +204,7 @@ impl Repository {
         Ok(true)
     }
 
-    fn write_call<'a>(&'a self, reference: &str, manifest: &'a Manifest) -> Call<'a> {
+    fn write_call<'a>(&'a self, reference: &str, manifest: &'a Document) -> Call<'a> {
         let step = Step::WriteManifest(reference.to_owned());
         let url = self
             .client
@@ -230,7 +220,7 @@ impl Repository {
         call
     }
 
-    fn check_written(&self, step: &Step, manifest: &Manifest, found: String) -> Result<()> {
+    fn check_written(&self, step: &Step, manifest: &Document, found: String) -> Result<()> {
         let expected = manifest.digest;
         match found == expected.to_string() {
             true => Ok(()),

@@ -6,8 +6,8 @@ mod strategy;
 
 use std::cell::Cell;
 
+use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::BlobContent;
 use ureq::http::{Method, Uri};
 
 use super::Repository;

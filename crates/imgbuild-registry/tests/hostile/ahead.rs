@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use imgbuild_oci::parcel::Parcel;
+use imgbuild_oci::image::Image;
 use imgbuild_registry::error::Result;
 use imgbuild_registry::push::{PushOptions, Pushed, Sent, push, send_ahead};
 use imgbuild_registry::repository::Repository;
@@ -21,7 +21,7 @@ fn to_push(bench: &Bench) -> Repository {
 fn hand_out(
     bench: &Bench,
     repository: &Repository,
-    image: &Parcel,
+    image: &Image,
     wanted: usize,
 ) -> (std::result::Result<(), String>, Result<Sent>) {
     send_ahead(repository, 2, |ahead| {
@@ -40,7 +40,7 @@ fn hand_out(
     })
 }
 
-fn finish(repository: &Repository, image: &Parcel, sent: &Sent) -> Result<Pushed> {
+fn finish(repository: &Repository, image: &Image, sent: &Sent) -> Result<Pushed> {
     let tags = TAGS.map(str::to_owned);
     let options = PushOptions {
         tags: &tags,

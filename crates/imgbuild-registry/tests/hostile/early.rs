@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use imgbuild_oci::parcel::Parcel;
+use imgbuild_oci::image::Image;
 use imgbuild_testing::registry::{Answer, Behavior, Ending, Fault};
 
 use crate::support::{Bench, image, text_of};
@@ -14,7 +14,7 @@ const ENDINGS: [Ending; 3] = [Ending::Linger, Ending::Reset, Ending::Stall];
 /// More than the system takes from us and keeps for who does not read.
 const SIZE: usize = 16 << 20;
 
-static IMAGE: LazyLock<Parcel> = LazyLock::new(|| image(7, &[SIZE]));
+static IMAGE: LazyLock<Image> = LazyLock::new(|| image(7, &[SIZE]));
 
 /// With time for the other side to read and hash so much.
 fn patient_bench() -> Bench {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use imgbuild_oci::parcel::Parcel;
+use imgbuild_oci::image::Image;
 use imgbuild_registry::error::{Error, Result};
 use imgbuild_registry::push::{PushOptions, Pushed, push};
 use imgbuild_registry::repository::Repository;
@@ -14,7 +14,7 @@ use crate::support::{Bench, IDENTITY, PASSWORD, REPOSITORY, USER, image, text_of
 const OTHER: &str = "other/app";
 
 /// Pushes what the first repository has to the other one.
-fn push_on(bench: &Bench, image: &Parcel) -> Result<Pushed> {
+fn push_on(bench: &Bench, image: &Image) -> Result<Pushed> {
     let repository = Repository::to_push(bench.client().unwrap(), OTHER);
     let options = PushOptions {
         tags: &["1".to_owned()],
@@ -26,7 +26,7 @@ fn push_on(bench: &Bench, image: &Parcel) -> Result<Pushed> {
 }
 
 #[track_caller]
-fn assert_other_has(bench: &Bench, image: &Parcel) {
+fn assert_other_has(bench: &Bench, image: &Image) {
     let contents = bench.registry.contents();
     let key = (OTHER.to_owned(), "1".to_owned());
     let tagged = contents.manifests.get(&key).map(|(_, bytes)| bytes);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use imgbuild_oci::destination::{Destination, WriteOptions, write_parcel};
+use imgbuild_oci::destination::{Destination, WriteOptions, write};
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::image::{Image, Platforms};
 use imgbuild_oci::monitor::Monitor;
-use imgbuild_oci::parcel::{Parcel, Platforms};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::Result;
 use imgbuild_registry::pull;
@@ -16,14 +16,14 @@ use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
 use crate::support::{Bench, PASSWORD, REPOSITORY, USER, image, index, text_of};
 
-fn pulled(bench: &Bench) -> Result<Parcel> {
-    pull::parcel(&bench.repository()?, "1", &Platforms::All)
+fn pulled(bench: &Bench) -> Result<Image> {
+    pull::image(&bench.repository()?, "1", &Platforms::All)
 }
 
 /// Reads every blob, as a copy to a layout does.
-fn read_all(bench: &Bench, parcel: &Parcel) -> Result<()> {
+fn read_all(bench: &Bench, image: &Image) -> Result<()> {
     let repository = bench.repository()?;
-    for blob in parcel.blobs() {
+    for blob in image.blobs() {
         let mut bytes = Vec::new();
         repository.read_blob(&blob.digest, blob.size, &mut bytes)?;
         assert_eq!(Digest::of(&bytes), blob.digest);
@@ -31,9 +31,9 @@ fn read_all(bench: &Bench, parcel: &Parcel) -> Result<()> {
     Ok(())
 }
 
-fn bench_with(parcel: &Parcel) -> Bench {
+fn bench_with(image: &Image) -> Bench {
     let bench = Bench::new(Behavior::default());
-    bench.push(parcel).unwrap();
+    bench.push(image).unwrap();
     bench
 }
 
@@ -45,9 +45,9 @@ fn what_was_pushed_is_pulled() {
     assert_eq!(found.documents(), index.documents());
     read_all(&bench, &found).unwrap();
     let one = Platforms::One("linux/arm64".parse().unwrap());
-    let found = pull::parcel(&bench.repository().unwrap(), "1", &one).unwrap();
+    let found = pull::image(&bench.repository().unwrap(), "1", &one).unwrap();
     assert_eq!(found.root(), &index.documents()[1]);
-    let none = pull::parcel(&bench.repository().unwrap(), "2", &one).unwrap_err();
+    let none = pull::image(&bench.repository().unwrap(), "2", &one).unwrap_err();
     assert!(none.is_not_found(), "{none}");
 }
 
@@ -88,7 +88,7 @@ fn a_blob_as_content_is_read_from_any_place_and_on() {
     let blob = &found.blobs()[0];
     for offset in [0, 1, 299_999, 300_000] {
         let mut bytes = Vec::new();
-        blob.content
+        blob.content()
             .open(offset)
             .unwrap()
             .read_to_end(&mut bytes)
@@ -97,7 +97,7 @@ fn a_blob_as_content_is_read_from_any_place_and_on() {
         let whole = &contents.blobs[&(REPOSITORY.to_owned(), blob.digest.to_string())];
         assert_eq!(bytes, whole[usize::try_from(offset).unwrap()..]);
     }
-    assert_eq!(blob.content.origin().unwrap().repository, REPOSITORY);
+    assert_eq!(blob.content().origin().unwrap().repository, REPOSITORY);
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn a_damaged_blob_is_refused() {
     );
 }
 
-/// Writes a parcel to a layout, as a copy does.
-fn written(parcel: &Parcel, archive: bool) -> std::result::Result<(), String> {
+/// Writes an image to a layout, as a copy does.
+fn written(image: &Image, archive: bool) -> std::result::Result<(), String> {
     let directory = imgbuild_testing::Sandbox::new("none").unwrap();
     let path = directory.path("written");
     let destination = match archive {
@@ -122,15 +122,14 @@ fn written(parcel: &Parcel, archive: bool) -> std::result::Result<(), String> {
     };
     let interrupted = AtomicBool::new(false);
     let monitor = Monitor::new(&|_| {}, &interrupted);
-    let written = write_parcel(
-        parcel,
+    let written = write(
+        image,
         &destination,
         WriteOptions {
             references: &[],
             threads: 2,
             sync: false,
             store: None,
-            platform: None,
         },
         &mut std::io::sink(),
         monitor,

@@ -2,12 +2,15 @@
 //! image to carry.
 
 use std::error::Error as _;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::{BlobContent, Document, Parcel, ParcelBuilder, Platforms};
+use imgbuild_oci::document::{Descriptor, Document};
+use imgbuild_oci::image::{Image, Platforms};
 use imgbuild_registry::client::{Client, ClientOptions, RetryPolicy, Timeouts};
 use imgbuild_registry::error::{Error, Result};
 use imgbuild_registry::monitor::{Event, Monitor};
@@ -129,7 +132,7 @@ impl Bench {
         Client::connect(&self.registry.name(), &self.options, &monitor).map(Arc::new)
     }
 
-    pub(crate) fn push_as(&self, parcel: &Parcel, tags: &[&str]) -> Result<Pushed> {
+    pub(crate) fn push_as(&self, image: &Image, tags: &[&str]) -> Result<Pushed> {
         let repository = Repository::to_push(self.client()?, REPOSITORY);
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
         let options = PushOptions {
@@ -138,11 +141,11 @@ impl Bench {
             mount_from: &[],
             sent: None,
         };
-        push(&repository, parcel, options)
+        push(&repository, image, options)
     }
 
-    pub(crate) fn push(&self, parcel: &Parcel) -> Result<Pushed> {
-        self.push_as(parcel, &["1"])
+    pub(crate) fn push(&self, image: &Image) -> Result<Pushed> {
+        self.push_as(image, &["1"])
     }
 
     pub(crate) fn repository(&self) -> Result<Repository> {
@@ -156,12 +159,12 @@ impl Bench {
         contents.manifests.get(&key).map(|(_, bytes)| bytes.clone())
     }
 
-    /// Asserts that the registry has the whole parcel under the tag `1`.
+    /// Asserts that the registry has the whole image under the tag `1`.
     #[track_caller]
-    pub(crate) fn assert_has(&self, parcel: &Parcel) {
-        assert_eq!(self.tagged().as_ref(), Some(&parcel.root().bytes));
+    pub(crate) fn assert_has(&self, image: &Image) {
+        assert_eq!(self.tagged().as_ref(), Some(&image.root().bytes));
         let contents = self.registry.contents();
-        for blob in parcel.blobs() {
+        for blob in image.blobs() {
             let key = (REPOSITORY.to_owned(), blob.digest.to_string());
             let bytes = contents.blobs.get(&key).expect("the blob was sent");
             assert_eq!(Digest::of(bytes), blob.digest);
@@ -186,7 +189,7 @@ pub(crate) fn noise(seed: u32, size: usize) -> Vec<u8> {
 }
 
 /// A manifest with a config and layers of these sizes.
-pub(crate) fn image(seed: u32, sizes: &[usize]) -> Parcel {
+pub(crate) fn image(seed: u32, sizes: &[usize]) -> Image {
     let config = format!(r#"{{"seed":{seed}}}"#).into_bytes();
     let layers: Vec<Vec<u8>> = sizes
         .iter()
@@ -207,44 +210,41 @@ pub(crate) fn image(seed: u32, sizes: &[usize]) -> Parcel {
         listed.join(",")
     );
     let all: Vec<Vec<u8>> = layers.into_iter().chain([config]).collect();
-    parcel(manifest, &[], &all)
+    image_of(manifest, &[], &all)
 }
 
-/// A parcel of a document, those below it, and blobs.
-pub(crate) fn parcel(root: String, below: &[&Parcel], blobs: &[Vec<u8>]) -> Parcel {
+/// An image of a document, those below it, and blobs.
+pub(crate) fn image_of(root: String, below: &[&Image], blobs: &[Vec<u8>]) -> Image {
     let media_type = match below.is_empty() {
         true => "application/vnd.oci.image.manifest.v1+json",
         false => "application/vnd.oci.image.index.v1+json",
     };
-    let root = Document {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(root.as_bytes()),
-        bytes: root.into_bytes(),
-    };
+    let root = Document::new(media_type, root.into_bytes());
     let documents: Vec<&Document> = below.iter().flat_map(|one| one.documents()).collect();
-    let read = |digest: &Digest| {
-        let found = documents.iter().find(|one| one.digest == *digest);
-        found.map(|one| one.bytes.clone())
+    let read = &mut |descriptor: &Descriptor| {
+        let found = documents.iter().find(|one| one.digest == descriptor.digest);
+        Ok(found.ok_or(io::ErrorKind::NotFound)?.bytes.clone())
     };
     let open = |digest: Digest, _| {
         let own = blobs.iter().find(|bytes| Digest::of(bytes) == digest);
-        let own = own.map(|bytes| Arc::new(bytes.clone()) as Arc<dyn BlobContent>);
-        let mut others = below.iter().flat_map(|one| one.blobs());
-        own.or_else(|| {
-            others
-                .find(|one| one.digest == digest)
-                .map(|one| one.content.clone())
-        })
+        let bytes = own.cloned().unwrap_or_else(|| {
+            let mut blobs = below.iter().flat_map(|one| one.blobs());
+            let blob = blobs.find(|one| one.digest == digest).unwrap();
+            let mut bytes = Vec::new();
+            let mut reader = blob.content().open(0).unwrap();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let content: Arc<dyn BlobContent> = Arc::new(bytes);
+        content
     };
-    ParcelBuilder::new(read, open)
-        .build(root, &Platforms::All)
-        .unwrap()
+    Image::read(root, &Platforms::All, read, &open).unwrap()
 }
 
 /// An index of two images.
-pub(crate) fn index() -> Parcel {
+pub(crate) fn index() -> Image {
     let children = [image(1, &[1000, 50_000]), image(2, &[1000, 3000])];
-    let entry = |child: &Parcel, architecture: &str| {
+    let entry = |child: &Image, architecture: &str| {
         let root = child.root();
         format!(
             r#"{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#,
@@ -258,5 +258,5 @@ pub(crate) fn index() -> Parcel {
         entry(&children[0], "amd64"),
         entry(&children[1], "arm64")
     );
-    parcel(root, &[&children[0], &children[1]], &[])
+    image_of(root, &[&children[0], &children[1]], &[])
 }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::parcel::{Document, Parcel, Platforms};
-use imgbuild_oci::platform_index::{Listed, PlatformIndex};
+use imgbuild_oci::document::Document;
+use imgbuild_oci::image::{Image, Platforms};
+use imgbuild_oci::image::{IndexEntry, PlatformIndex};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::{Error, ProtocolError, Result};
 use imgbuild_registry::monitor::{Event, Monitor};
@@ -26,16 +27,16 @@ const TAG: &str = "1";
 
 /// An image and what an index of it says.
 struct Own {
-    parcel: Parcel,
+    image: Image,
     index: PlatformIndex,
 }
 
 fn own(seed: u32, platform: &str) -> Own {
-    let parcel = image(seed, &[500]);
+    let image = image(seed, &[500]);
     let mut index = PlatformIndex::default();
-    let listed = Listed::new(parcel.root(), &platform.parse().unwrap());
+    let listed = IndexEntry::new(image.root(), &platform.parse().unwrap());
     index.add(listed).unwrap();
-    Own { parcel, index }
+    Own { image, index }
 }
 
 const WITHOUT_TAGS: PushOptions<'_> = PushOptions {
@@ -46,8 +47,8 @@ const WITHOUT_TAGS: PushOptions<'_> = PushOptions {
 };
 
 fn update(repository: &Repository, own: &Own) -> Result<Updated> {
-    push(repository, &own.parcel, WITHOUT_TAGS)?;
-    update_index(repository, TAG, &own.index, &own.parcel)
+    push(repository, &own.image, WITHOUT_TAGS)?;
+    update_index(repository, TAG, &own.index, &own.image)
 }
 
 impl Bench {
@@ -58,8 +59,8 @@ impl Bench {
     /// The index that the tag names.
     fn index(&self) -> PlatformIndex {
         let repository = self.repository().unwrap();
-        let parcel = pull::parcel(&repository, TAG, &Platforms::All).unwrap();
-        PlatformIndex::of_parcel(&parcel).unwrap()
+        let image = pull::image(&repository, TAG, &Platforms::All).unwrap();
+        PlatformIndex::of_image(&image).unwrap()
     }
 
     /// Asserts that the index ends with both if `other`, which has announced
@@ -77,7 +78,7 @@ impl Bench {
             // A while later the other run takes our image away.
             thread::sleep(Duration::from_millis(300));
             self.put(TAG, &other.index.to_document());
-            self.put(&place("linux/arm64"), other.parcel.root());
+            self.put(&place("linux/arm64"), other.image.root());
             run.join().unwrap()
         });
         let platforms = updated.unwrap().platforms;
@@ -142,7 +143,7 @@ fn images_are_added_replaced_and_left_alone() {
     let contents = bench.registry.contents();
     for (platform, own) in [("linux/amd64", &amd), ("linux/arm64", &newer)] {
         let key = (REPOSITORY.to_owned(), place(platform));
-        assert_eq!(contents.manifests[&key].1, own.parcel.root().bytes);
+        assert_eq!(contents.manifests[&key].1, own.image.root().bytes);
     }
 }
 
@@ -154,17 +155,17 @@ fn several_images_are_announced_and_put_each_under_its_platform() {
     bench.update(&other).unwrap();
     let mut index = amd.index.clone();
     index.merge(arm.index.clone()).unwrap();
-    let parts = [&amd, &arm].map(|own| own.parcel.clone());
-    let parcel = index.to_parcel(&parts).unwrap();
+    let parts = [&amd, &arm].map(|own| own.image.clone());
+    let image = index.to_image(&parts).unwrap();
     drop(bench.registry.requests());
-    let both = Own { parcel, index };
+    let both = Own { image, index };
     let updated = bench.update(&both).unwrap();
     let expected = ["linux/amd64", "linux/arm64", "linux/s390x"];
     assert_eq!(updated.platforms, expected);
     let contents = bench.registry.contents();
     for (platform, own) in [("linux/amd64", &amd), ("linux/arm64", &arm)] {
         let key = (REPOSITORY.to_owned(), place(platform));
-        assert_eq!(contents.manifests[&key].1, own.parcel.root().bytes);
+        assert_eq!(contents.manifests[&key].1, own.image.root().bytes);
     }
     // Both announced before the index is written.
     let requests = bench.registry.requests();
@@ -189,7 +190,7 @@ fn an_image_without_an_index_becomes_part_of_one() {
         Digest::of(&config),
         config.len()
     );
-    let old = crate::support::parcel(manifest, &[], &[config]);
+    let old = crate::support::image_of(manifest, &[], &[config]);
     bench.push_as(&old, &[TAG]).unwrap();
     let amd = own(1, "linux/amd64");
     let updated = bench.update(&amd).unwrap();
@@ -201,9 +202,9 @@ fn an_image_without_an_index_becomes_part_of_one() {
     bench.push_as(&old, &[TAG]).unwrap();
     let mut index = PlatformIndex::default();
     let arm = "linux/arm64".parse().unwrap();
-    index.add(Listed::new(old.root(), &arm)).unwrap();
+    index.add(IndexEntry::new(old.root(), &arm)).unwrap();
     let expected = index.to_document();
-    let updated = bench.update(&Own { parcel: old, index }).unwrap();
+    let updated = bench.update(&Own { image: old, index }).unwrap();
     assert!(!updated.is_unchanged);
     assert_eq!(bench.tagged(), Some(expected.bytes));
 }
@@ -215,7 +216,7 @@ fn what_is_no_image_is_not_touched() {
     bench.push_as(&old, &[TAG]).unwrap();
     let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("says no platform"), "{text}");
+    assert!(text.contains("has no platform"), "{text}");
     assert_eq!(bench.tagged(), Some(old.root().bytes.clone()));
 }
 
@@ -225,7 +226,7 @@ fn a_run_waits_for_another_one_and_finds_out_that_it_was_overwritten() {
     let (amd, arm) = (own(1, "linux/amd64"), own(10, "linux/arm64"));
     // The other run has announced itself and read the index, which is not there.
     let other = patient_repository(&bench);
-    push(&other, &arm.parcel, WITHOUT_TAGS).unwrap();
+    push(&other, &arm.image, WITHOUT_TAGS).unwrap();
     bench.put(&place("linux/arm64"), &announcement(&arm));
     bench.assert_survives(&amd, &arm);
 }
@@ -237,8 +238,8 @@ fn a_run_that_finds_its_image_there_waits_for_others_all_the_same() {
     // The other run has read the index before an earlier run, which was killed
     // then, has put our image there.
     let other = patient_repository(&bench);
-    push(&other, &arm.parcel, WITHOUT_TAGS).unwrap();
-    push(&other, &amd.parcel, WITHOUT_TAGS).unwrap();
+    push(&other, &arm.image, WITHOUT_TAGS).unwrap();
+    push(&other, &amd.image, WITHOUT_TAGS).unwrap();
     bench.put(&place("linux/arm64"), &announcement(&arm));
     bench.put(TAG, &amd.index.to_document());
     bench.assert_survives(&amd, &arm);
@@ -254,7 +255,7 @@ fn what_a_killed_run_has_left_is_put_right_by_the_next() {
     assert!(bench.update(&amd).unwrap().is_unchanged);
     let contents = bench.registry.contents();
     let key = (REPOSITORY.to_owned(), place("linux/amd64"));
-    assert_eq!(contents.manifests[&key].1, amd.parcel.root().bytes);
+    assert_eq!(contents.manifests[&key].1, amd.image.root().bytes);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::destination::{Destination, WriteOptions, write_image};
+use imgbuild_oci::destination::{Destination, WriteOptions, write};
 use imgbuild_oci::image::{Image, ImageOptions};
 use imgbuild_oci::layer::{LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
@@ -47,7 +47,7 @@ fn base(members: Vec<Member>) -> (tempfile::TempDir, Base) {
         base_history: Vec::new(),
         base_layers: 0,
     };
-    let image = Image::new(&options, layers);
+    let image = Image::assemble(&options, &layers);
     let layout = directory.path().join("layout");
     let destination = Destination::Layout(layout.clone(), None);
     let write_options = WriteOptions {
@@ -55,11 +55,10 @@ fn base(members: Vec<Member>) -> (tempfile::TempDir, Base) {
         threads: 1,
         sync: false,
         store: None,
-        platform: None,
     };
     let mut sink = std::io::sink();
     let monitor = Monitor::silent();
-    write_image(&image, &destination, write_options, &mut sink, monitor).unwrap();
+    write(&image, &destination, write_options, &mut sink, monitor).unwrap();
     let source = Source::open(&layout, directory.path()).unwrap();
     let options = BaseOptions {
         name: "base".to_owned(),

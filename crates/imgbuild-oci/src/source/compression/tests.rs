@@ -16,16 +16,16 @@ fn sample() -> Vec<u8> {
 #[test]
 fn the_first_bytes_tell_the_compression() {
     for (start, expected) in [
-        (&b""[..], Compression::None),
-        (b"\x1f", Compression::None),
-        (b"\x1f\x8b\x08", Compression::Gzip),
-        (b"\x28\xb5\x2f\xfd", Compression::Zstd),
-        (b"\x50\x2a\x4d\x18", Compression::Zstd),
-        (b"\xfd7zXZ\0", Compression::Xz),
-        (b"BZh9", Compression::Bzip2),
-        (b"blobs/", Compression::None),
+        (&b""[..], StreamFormat::Plain),
+        (b"\x1f", StreamFormat::Plain),
+        (b"\x1f\x8b\x08", StreamFormat::Gzip),
+        (b"\x28\xb5\x2f\xfd", StreamFormat::Zstd),
+        (b"\x50\x2a\x4d\x18", StreamFormat::Zstd),
+        (b"\xfd7zXZ\0", StreamFormat::Xz),
+        (b"BZh9", StreamFormat::Bzip2),
+        (b"blobs/", StreamFormat::Plain),
     ] {
-        assert_eq!(Compression::detect(start), expected, "{start:?}");
+        assert_eq!(StreamFormat::detect(start), expected, "{start:?}");
     }
 }
 

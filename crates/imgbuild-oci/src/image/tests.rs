@@ -1,8 +1,12 @@
-use super::*;
-use crate::source::MAX_INDEX_DEPTH;
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
-const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+use super::*;
+use crate::blob::BlobContent;
+use crate::document::{Descriptor, DocumentError, MAX_INDEX_DEPTH};
+use crate::media_type::{CONFIG, INDEX, MANIFEST};
+use crate::selection::SelectionError;
 
 /// Documents by their digest, as a registry has them.
 #[derive(Default)]
@@ -23,13 +27,13 @@ impl Documents {
     fn manifest(&mut self, layer: &str) -> Document {
         let blob = |text: &str, media_type: &str| serde_json::json!({"mediaType": media_type, "digest": Digest::of(text.as_bytes()), "size": text.len()});
         let json = serde_json::json!({
-            "config": blob(&format!("config of {layer}"), CONFIG_MEDIA_TYPE),
+            "config": blob(&format!("config of {layer}"), CONFIG),
             "layers": [blob("shared", "layer"), blob(layer, "layer"), {
                 "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
                 "digest": "sha512:abc", "size": 1, "urls": ["https://elsewhere"],
             }],
         });
-        self.add(MANIFEST_MEDIA_TYPE, &json)
+        self.add(MANIFEST, &json)
     }
 
     fn index(&mut self, children: &[(&Document, Option<&str>)]) -> Document {
@@ -45,20 +49,19 @@ impl Documents {
                 one
             })
             .collect();
-        self.add(
-            INDEX_MEDIA_TYPE,
-            &serde_json::json!({"manifests": manifests}),
-        )
+        self.add(INDEX, &serde_json::json!({"manifests": manifests}))
     }
 
-    fn build(&self, root: &Document, platforms: &Platforms) -> Result<Parcel, ParcelError> {
-        let read = |digest: &Digest| self.0.get(digest).cloned();
-        let open = |digest: Digest, _| {
-            let bytes = self.0.get(&digest).cloned().unwrap_or_default();
-            let content: Arc<dyn BlobContent> = Arc::new(bytes);
-            Some(content)
+    fn build(&self, root: &Document, platforms: &Platforms) -> Result<Image, ImageError> {
+        let read = &mut |descriptor: &Descriptor| {
+            let found = self.0.get(&descriptor.digest);
+            found.cloned().ok_or(io::ErrorKind::NotFound.into())
         };
-        ParcelBuilder::new(read, open).build(root.clone(), platforms)
+        Image::read(root.clone(), platforms, read, &|digest, _| {
+            let content: Arc<dyn BlobContent> =
+                Arc::new(self.0.get(&digest).cloned().unwrap_or_default());
+            content
+        })
     }
 }
 
@@ -68,14 +71,14 @@ fn what_a_document_names_comes_before_it_and_once() {
     let (amd, arm) = (documents.manifest("a"), documents.manifest("b"));
     let inner = documents.index(&[(&arm, Some("arm64"))]);
     let root = documents.index(&[(&amd, Some("amd64")), (&inner, None), (&amd, None)]);
-    let parcel = documents.build(&root, &Platforms::All).unwrap();
-    let order: Vec<Digest> = parcel.documents().iter().map(|one| one.digest).collect();
+    let image = documents.build(&root, &Platforms::All).unwrap();
+    let order: Vec<Digest> = image.documents().iter().map(|one| one.digest).collect();
     assert_eq!(order, [amd.digest, arm.digest, inner.digest, root.digest]);
-    assert_eq!(parcel.root(), &root);
+    assert_eq!(image.root(), &root);
     // The shared layer once, two own layers, two configs; no foreign layer.
-    assert_eq!(parcel.blobs().len(), 5);
+    assert_eq!(image.blobs().len(), 5);
     assert_eq!(
-        parcel.blobs().iter().filter(|blob| blob.is_config).count(),
+        image.blobs().iter().filter(|blob| blob.is_config).count(),
         2
     );
 }
@@ -87,12 +90,18 @@ fn one_platform_is_found_in_nested_indexes() {
     let inner = documents.index(&[(&arm, Some("arm64"))]);
     let root = documents.index(&[(&amd, Some("amd64")), (&inner, None)]);
     let one = |text: &str| Platforms::One(text.parse().unwrap());
-    let parcel = documents.build(&root, &one("linux/arm64")).unwrap();
-    assert_eq!(parcel.documents(), [arm]);
-    let parcel = documents.build(&root, &one("linux/amd64")).unwrap();
-    assert_eq!(parcel.documents(), [amd]);
+    let image = documents.build(&root, &one("linux/arm64")).unwrap();
+    assert_eq!(image.documents(), [arm]);
+    let image = documents.build(&root, &one("linux/amd64")).unwrap();
+    assert_eq!(image.documents(), [amd]);
     let error = documents.build(&root, &one("linux/riscv64")).unwrap_err();
-    assert!(matches!(error, ParcelError::Platform { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ImageError::Selection(SelectionError::Platform { .. })
+        ),
+        "{error}"
+    );
 }
 
 /// Documents with an image for each of the platforms, which its config says.
@@ -102,10 +111,11 @@ fn with_images(platforms: &[&str]) -> (Documents, Vec<Document>) {
         let mut parts = platform.split('/');
         let mut next = || parts.next().unwrap_or_default().to_owned();
         let config = serde_json::json!({"os": next(), "architecture": next(), "variant": next()});
-        let config = documents.add(CONFIG_MEDIA_TYPE, &config);
+        let config = documents.add(CONFIG, &config);
         let size = config.bytes.len();
-        let config = serde_json::json!({"mediaType": CONFIG_MEDIA_TYPE, "digest": config.digest, "size": size});
-        documents.add(MANIFEST_MEDIA_TYPE, &serde_json::json!({"config": config}))
+        let config =
+            serde_json::json!({"mediaType": CONFIG, "digest": config.digest, "size": size});
+        documents.add(MANIFEST, &serde_json::json!({"config": config}))
     };
     let images = platforms.iter().map(one).collect();
     (documents, images)
@@ -136,13 +146,13 @@ fn a_config_says_the_platform_that_no_index_says() {
         (&root, "linux/arm/v7", arm),
         (&root, "linux/arm/v5", old_arm),
     ] {
-        let parcel = documents.build(index, &one(platform)).unwrap();
-        assert_eq!(parcel.root(), expected, "{platform}");
+        let image = documents.build(index, &one(platform)).unwrap();
+        assert_eq!(image.root(), expected, "{platform}");
     }
     let error = documents.build(&root, &one("linux/arm64")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no image for linux/arm64 (there is: linux/amd64, linux/arm/v5, linux/arm/v6)"
+        "no image in it is for linux/arm64 (it has: `linux/amd64`, `linux/arm/v5`, `linux/arm/v6`)"
     );
 }
 
@@ -152,12 +162,14 @@ fn what_says_no_platform_or_the_same_twice_is_refused() {
     let amd = Platforms::One("linux/amd64".parse().unwrap());
     let silent = documents.index(&[(&images[0], None)]);
     let error = documents.build(&silent, &amd).unwrap_err();
-    let expected =
-        "there is no image for linux/amd64 (there is: none, the index names no platforms)";
+    let expected = "no image in it is for linux/amd64 (it has: none)";
     assert_eq!(error.to_string(), expected);
     let twice = documents.index(&[(&images[1], None), (&images[2], None)]);
     let error = documents.build(&twice, &amd).unwrap_err();
-    assert!(matches!(error, ParcelError::Several { .. }), "{error}");
+    assert!(
+        matches!(error, ImageError::Selection(SelectionError::Several { .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -167,24 +179,30 @@ fn what_is_missing_malformed_or_too_deep_is_refused() {
     let other = documents.add("text/plain", &serde_json::json!({}));
     let strange = documents.index(&[(&other, None)]);
     let error = documents.build(&strange, &Platforms::All).unwrap_err();
-    assert!(matches!(error, ParcelError::Kind { .. }), "{error}");
+    assert!(matches!(error, ImageError::Kind { .. }), "{error}");
     let mut deep = documents.index(&[(&manifest, None)]);
     for _ in 0..MAX_INDEX_DEPTH {
         deep = documents.index(&[(&deep, None)]);
     }
     let error = documents.build(&deep, &Platforms::All).unwrap_err();
-    assert!(matches!(error, ParcelError::TooMany), "{error}");
+    assert!(matches!(error, ImageError::TooMany), "{error}");
     let root = documents.index(&[(&manifest, None)]);
     documents.0.remove(&manifest.digest);
     let error = documents.build(&root, &Platforms::All).unwrap_err();
-    assert!(matches!(error, ParcelError::Missing(_)), "{error}");
+    assert!(matches!(error, ImageError::Missing(_)), "{error}");
     for json in [
         serde_json::json!({"layers": [{"digest": "sha256:x", "size": 1, "mediaType": "l"}]}),
         serde_json::json!({"layers": [{"digest": manifest.digest, "size": -1, "mediaType": "l"}]}),
         serde_json::json!({"layers": [{"digest": manifest.digest, "size": 1}]}),
     ] {
-        let broken = documents.add(MANIFEST_MEDIA_TYPE, &json);
+        let broken = documents.add(MANIFEST, &json);
         let error = documents.build(&broken, &Platforms::All).unwrap_err();
-        assert!(matches!(error, ParcelError::Descriptor { .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                ImageError::Document(DocumentError::Descriptor { .. })
+            ),
+            "{error}"
+        );
     }
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use fs_err as fs;
 
 use crate::blob::BlobContent;
-use crate::destination::{Destination, WriteOptions, write_parcel};
+use crate::destination::{Destination, WriteOptions, write};
 use crate::digest::Digest;
+use crate::document::Document;
 use crate::error::Result;
+use crate::image::{Blob, Image};
+use crate::media_type;
 use crate::monitor::Monitor;
-use crate::parcel::{Document, Parcel, ParcelBlob};
 
 /// Counts who is inside at once; whoever enters waits until `wanted` are.
 #[derive(Debug)]
@@ -81,41 +83,28 @@ impl BlobContent for Endless {
     }
 }
 
-fn blob(bytes: &[u8], content: Arc<dyn BlobContent>) -> ParcelBlob {
-    ParcelBlob {
-        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        is_config: false,
-        content,
+fn blob(bytes: &[u8], content: Arc<dyn BlobContent>) -> Blob {
+    let media_type = "application/vnd.oci.image.layer.v1.tar";
+    Blob::new(media_type, Digest::of(bytes), bytes.len() as u64, content)
+}
+
+fn image(blobs: Vec<Blob>) -> Image {
+    Image {
+        documents: vec![Document::new(media_type::MANIFEST, b"{}".to_vec())],
+        blobs,
     }
 }
 
-fn parcel(blobs: Vec<ParcelBlob>) -> Parcel {
-    let mut parcel = Parcel::default();
-    for blob in blobs {
-        parcel.push_blob(blob);
-    }
-    let bytes = b"{}".to_vec();
-    parcel.push_document(Document {
-        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
-        digest: Digest::of(&bytes),
-        bytes,
-    });
-    parcel
-}
-
-fn written(parcel: &Parcel, destination: &str, threads: usize) -> Result<()> {
+fn written(image: &Image, destination: &str, threads: usize) -> Result<()> {
     let options = WriteOptions {
         references: &[],
         threads,
         sync: false,
         store: None,
-        platform: None,
     };
     let destination: Destination = destination.parse().unwrap();
     let monitor = Monitor::silent();
-    write_parcel(parcel, &destination, options, &mut io::sink(), monitor).map(drop)
+    write(image, &destination, options, &mut io::sink(), monitor).map(drop)
 }
 
 /// Destinations in a directory whose parts can be written in any order.
@@ -135,8 +124,8 @@ fn as_many_blobs_as_threads_are_read_at_once() {
             let bytes = vec![number; 1000];
             blob(&bytes, Arc::new(Shared(Arc::clone(&room), bytes.clone())))
         };
-        let parcel = parcel((0..8).map(one).collect());
-        written(&parcel, &destination, 3).unwrap();
+        let image = image((0..8).map(one).collect());
+        written(&image, &destination, 3).unwrap();
         assert_eq!(room.most(), 3, "{destination}");
     }
     let blobs = directory.path().join("layout/blobs/sha256");
@@ -153,7 +142,7 @@ fn the_first_failure_stops_the_others_and_leaves_nothing() {
             blob(b"failing", Arc::new(Failing(Arc::clone(&room)))),
             blob(b"never", Arc::new(Failing(room))),
         ];
-        let error = written(&parcel(blobs), &destination, 2).unwrap_err();
+        let error = written(&image(blobs), &destination, 2).unwrap_err();
         let expected = format!("cannot read the blob {}", Digest::of(b"failing"));
         assert_eq!(error.to_string(), expected, "{destination}");
     }

@@ -2,28 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::digest::Digest;
-use crate::json;
-use crate::parcel::Document;
+use crate::document::{CONTAINERD_NAME, Document, REF_NAME, RawDescriptor, RawDocument, blob_name};
 use crate::reference::Reference;
+use crate::{json, media_type};
 
 /// The content of `oci-layout`. Every reader wants exactly this version, also
 /// those of newer specifications.
 pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// The tag, in an index: what `oci:DIR:TAG` selects.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The full name, in an index: what containerd calls the image.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-
-const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-
 /// The [`index.json`] of a layout or an archive, with its keys in Docker's
-/// order. What others put into it is kept as it is.
+/// order. What other tools put into it stays as it is.
 ///
 /// [`index.json`]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md#indexjson-file
 #[derive(Debug, Serialize)]
@@ -39,7 +32,7 @@ pub(crate) struct RootIndex {
 /// A descriptor of a manifest or index, with its keys in Docker's order.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ManifestDescriptor<'a> {
+struct RootDescriptor<'a> {
     media_type: &'a str,
     digest: String,
     size: usize,
@@ -47,19 +40,15 @@ struct ManifestDescriptor<'a> {
     annotations: BTreeMap<&'static str, String>,
 }
 
-/// What a descriptor in an index is told apart by.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-struct Identity {
-    digest: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-impl Identity {
-    fn is_replaced_by(&self, new: &ManifestDescriptor<'_>) -> bool {
-        match new.annotations.get(REF_NAME) {
-            Some(tag) => self.annotations.get(REF_NAME) == Some(tag),
-            None => self.annotations.is_empty() && self.digest == new.digest,
+impl RootDescriptor<'_> {
+    /// Returns true if this descriptor takes the tag of an older one, or lists
+    /// the same image without a name.
+    fn replaces(&self, old: &RawDescriptor) -> bool {
+        let no_annotations = BTreeMap::new();
+        let old_annotations = old.annotations.as_ref().unwrap_or(&no_annotations);
+        match self.annotations.get(REF_NAME) {
+            Some(tag) => old_annotations.get(REF_NAME) == Some(tag),
+            None => old_annotations.is_empty() && old.digest.as_ref() == Some(&self.digest),
         }
     }
 }
@@ -68,7 +57,7 @@ impl RootIndex {
     pub(crate) fn new() -> Self {
         Self {
             schema_version: 2,
-            media_type: INDEX_MEDIA_TYPE,
+            media_type: media_type::INDEX,
             manifests: Vec::new(),
             rest: BTreeMap::new(),
         }
@@ -78,28 +67,24 @@ impl RootIndex {
     ///
     /// # Errors
     ///
-    /// A reason, when it is no index of schema version 2.
+    /// The reason why it is not an index of schema version 2.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Known {
-            schema_version: u32,
-            #[serde(default)]
-            manifests: Vec<Box<RawValue>>,
-        }
         let reason =
-            |error: serde_json::Error| format!("its `index.json` is no image index: {error}");
-        let known: Known = serde_json::from_slice(bytes).map_err(reason)?;
-        if known.schema_version != 2 {
-            let version = known.schema_version;
-            return Err(format!(
-                "its `index.json` has schema version {version}, not 2"
-            ));
+            |error: serde_json::Error| format!("its `index.json` is not an image index: {error}");
+        let index: RawDocument<Box<RawValue>> = serde_json::from_slice(bytes).map_err(reason)?;
+        match index.schema_version {
+            Some(2) => {}
+            Some(version) => {
+                return Err(format!(
+                    "its `index.json` has schema version {version}, not 2"
+                ));
+            }
+            None => return Err("its `index.json` has no schema version".to_owned()),
         }
         let mut rest: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(reason)?;
         rest.retain(|key, _| !["schemaVersion", "mediaType", "manifests"].contains(&key.as_str()));
         Ok(Self {
-            manifests: known.manifests,
+            manifests: index.manifests.unwrap_or_default(),
             rest,
             ..Self::new()
         })
@@ -116,9 +101,9 @@ impl RootIndex {
             }
             references => references.iter().map(annotations).collect(),
         };
-        let added: Vec<ManifestDescriptor<'_>> = names
+        let added: Vec<RootDescriptor<'_>> = names
             .into_iter()
-            .map(|annotations| ManifestDescriptor {
+            .map(|annotations| RootDescriptor {
                 media_type: &root.media_type,
                 digest: root.digest.to_string(),
                 size: root.bytes.len(),
@@ -127,8 +112,8 @@ impl RootIndex {
             .collect();
         // All old ones first: two new names may well have the same tag.
         self.manifests.retain(|raw| {
-            let old: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
-            !added.iter().any(|new| old.is_replaced_by(new))
+            let old: RawDescriptor = serde_json::from_str(raw.get()).unwrap_or_default();
+            !added.iter().any(|new| new.replaces(&old))
         });
         self.manifests.extend(
             added
@@ -165,14 +150,9 @@ pub(crate) fn docker_manifest(
     }
     let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
     let items = image.map(|(config, layers)| Item {
-        config: blob_name(config),
+        config: blob_name(&config),
         repo_tags: (!tags.is_empty()).then_some(tags),
-        layers: layers.into_iter().map(blob_name).collect(),
+        layers: layers.iter().map(blob_name).collect(),
     });
     json::to_field_order(&items.as_slice())
-}
-
-/// The name of a blob in a layout: `blobs/sha256/<hex>`.
-pub(crate) fn blob_name(digest: crate::digest::Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }

@@ -1,11 +1,11 @@
+use std::io;
 use std::sync::Arc;
 
 use super::*;
 use crate::blob::BlobContent;
-use crate::parcel::{ParcelBuilder, ParcelError, Platforms};
-use crate::platform::Platform;
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+use crate::document::{Descriptor, DocumentError};
+use crate::image::Platforms;
+use crate::media_type::{INDEX, MANIFEST};
 
 /// Documents and configs by their digest, as a registry has them.
 #[derive(Default)]
@@ -39,22 +39,24 @@ impl Store {
     }
 
     fn index(&mut self, manifests: &[Value]) -> Document {
-        self.add(INDEX_MEDIA_TYPE, &json!({"manifests": manifests}))
+        self.add(INDEX, &json!({"manifests": manifests}))
     }
 
-    fn parcel(&self, root: &Document) -> Parcel {
-        let read = |digest: &Digest| self.0.get(digest).cloned();
-        let open = |digest: Digest, _| {
-            let bytes = self.0.get(&digest).cloned().unwrap_or_default();
-            let content: Arc<dyn BlobContent> = Arc::new(bytes);
-            Some(content)
+    fn image_of(&self, root: &Document) -> Image {
+        let read = &mut |descriptor: &Descriptor| {
+            let found = self.0.get(&descriptor.digest);
+            found.cloned().ok_or(io::ErrorKind::NotFound.into())
         };
-        let builder = ParcelBuilder::new(read, open);
-        builder.build(root.clone(), &Platforms::All).unwrap()
+        let image = Image::read(root.clone(), &Platforms::All, read, &|digest, _| {
+            let content: Arc<dyn BlobContent> =
+                Arc::new(self.0.get(&digest).cloned().unwrap_or_default());
+            content
+        });
+        image.unwrap()
     }
 
-    fn read(&self, root: &Document) -> Result<PlatformIndex, PlatformIndexError> {
-        PlatformIndex::of_parcel(&self.parcel(root))
+    fn read(&self, root: &Document) -> Result<PlatformIndex, ImageError> {
+        PlatformIndex::of_image(&self.image_of(root))
     }
 }
 
@@ -82,7 +84,7 @@ fn attestation(of: &Document, manifest: &Document) -> Value {
 }
 
 fn digests(index: &PlatformIndex) -> Vec<Digest> {
-    index.listed().iter().map(|one| one.digest()).collect()
+    index.entries().iter().map(|one| one.digest()).collect()
 }
 
 fn names(index: &PlatformIndex) -> Vec<String> {
@@ -102,13 +104,13 @@ fn images_make_the_same_index_wherever_they_come_from() {
     let mut built = PlatformIndex::default();
     for (manifest, platform) in [(&arm, "linux/arm64"), (&amd, "linux/amd64")] {
         built
-            .add(Listed::new(manifest, &platform.parse().unwrap()))
+            .add(IndexEntry::new(manifest, &platform.parse().unwrap()))
             .unwrap();
     }
     assert_eq!(alone.to_document(), nested.to_document());
     assert_eq!(alone.to_document(), built.to_document());
     let text = format!(
-        r#"{{"manifests":[{{"digest":"{}","mediaType":"{MANIFEST}","platform":{{"architecture":"amd64","os":"linux"}},"size":{}}},{{"digest":"{}","mediaType":"{MANIFEST}","platform":{{"architecture":"arm64","os":"linux"}},"size":{}}}],"mediaType":"{INDEX_MEDIA_TYPE}","schemaVersion":2}}"#,
+        r#"{{"manifests":[{{"digest":"{}","mediaType":"{MANIFEST}","platform":{{"architecture":"amd64","os":"linux"}},"size":{}}},{{"digest":"{}","mediaType":"{MANIFEST}","platform":{{"architecture":"arm64","os":"linux"}},"size":{}}}],"mediaType":"{INDEX}","schemaVersion":2}}"#,
         amd.digest,
         amd.bytes.len(),
         arm.digest,
@@ -223,9 +225,9 @@ fn what_belongs_to_an_image_stays_with_it_and_goes_with_it() {
     ]);
     let mut index = store.read(&root).unwrap();
     assert_eq!(digests(&index)[..2], [amd.digest, arm.digest]);
-    assert_eq!(index.listed().len(), 4);
+    assert_eq!(index.entries().len(), 4);
     assert_eq!(names(&index), ["linux/amd64", "linux/arm64"]);
-    let kept = index.listed()[2].descriptor().clone();
+    let kept = index.entries()[2].descriptor().clone();
     assert!(kept["annotations"].is_object(), "{kept:?}");
 
     let new = store.linux("new", "amd64");
@@ -234,16 +236,16 @@ fn what_belongs_to_an_image_stays_with_it_and_goes_with_it() {
         digests(&index),
         [new.digest, arm.digest, other_proof.digest]
     );
-    let parts = [store.parcel(&root), store.parcel(&new)];
-    let parcel = index.to_parcel(&parts).unwrap();
-    let documents: Vec<Digest> = parcel.documents().iter().map(|one| one.digest).collect();
+    let parts = [store.image_of(&root), store.image_of(&new)];
+    let image = index.to_image(&parts).unwrap();
+    let documents: Vec<Digest> = image.documents().iter().map(|one| one.digest).collect();
     assert_eq!(documents[..3], digests(&index)[..]);
-    assert_eq!(parcel.root(), &index.to_document());
+    assert_eq!(image.root(), &index.to_document());
     let layer = |name: &str| Digest::of(name.as_bytes());
-    let has = |name: &str| parcel.blobs().iter().any(|blob| blob.digest == layer(name));
+    let has = |name: &str| image.blobs().iter().any(|blob| blob.digest == layer(name));
     assert!(has("new") && has("b") && has("other") && !has("a") && !has("proof"));
-    let error = index.to_parcel(&parts[..1]).unwrap_err();
-    assert!(matches!(error, ParcelError::Missing(digest) if digest == new.digest));
+    let error = index.to_image(&parts[..1]).unwrap_err();
+    assert!(matches!(error, ImageError::Missing(digest) if digest == new.digest));
 }
 
 #[test]
@@ -258,7 +260,7 @@ fn an_index_is_read_alone_when_it_says_everything() {
     let nested = store.index(&[descriptor(&whole)]);
     for document in [&partial, &nested, &image] {
         let error = PlatformIndex::of_document(document).unwrap_err();
-        assert!(matches!(error, PlatformIndexError::Missing(_)), "{error}");
+        assert!(matches!(error, ImageError::Missing(_)), "{error}");
         assert_eq!(digests(&store.read(document).unwrap()), [image.digest]);
     }
 }
@@ -268,7 +270,7 @@ fn annotations_of_an_index_stay_and_are_added_to() {
     let mut store = Store::default();
     let image = store.linux("a", "amd64");
     let root = json!({"manifests": [descriptor(&image)], "annotations": {"a": "1", "b": "1"}});
-    let root = store.add(INDEX_MEDIA_TYPE, &root);
+    let root = store.add(INDEX, &root);
     let mut index = store.read(&root).unwrap();
     let mut own = store.read(&image).unwrap();
     own.annotations.insert("b".to_owned(), "2".to_owned());
@@ -283,10 +285,7 @@ fn what_is_malformed_or_says_no_platform_is_refused() {
     let image = store.linux("a", "amd64");
     let artifact = store.image("b", &json!({}));
     let error = store.read(&artifact).unwrap_err();
-    assert!(
-        matches!(error, PlatformIndexError::NoPlatform(_)),
-        "{error}"
-    );
+    assert!(matches!(error, ImageError::NoPlatform(_)), "{error}");
     for broken in [
         with(&image, "platform", json!("linux")),
         with(&image, "platform", json!({"os": 1})),
@@ -297,7 +296,10 @@ fn what_is_malformed_or_says_no_platform_is_refused() {
         let root = store.index(&[broken]);
         let error = PlatformIndex::of_document(&root).unwrap_err();
         assert!(
-            matches!(error, PlatformIndexError::Descriptor { .. }),
+            matches!(
+                error,
+                ImageError::Document(DocumentError::Descriptor { .. })
+            ),
             "{error}"
         );
     }
@@ -305,12 +307,18 @@ fn what_is_malformed_or_says_no_platform_is_refused() {
     let root = store.index(&[with(&image, "size", json!(1))]);
     let error = store.read(&root).unwrap_err();
     assert!(
-        matches!(error, PlatformIndexError::Descriptor { field: "size", .. }),
+        matches!(
+            error,
+            ImageError::Document(DocumentError::Descriptor { field: "size", .. })
+        ),
         "{error}"
     );
-    let root = store.add(INDEX_MEDIA_TYPE, &json!({"manifests": {}}));
+    let root = store.add(INDEX, &json!({"manifests": {}}));
     let error = PlatformIndex::of_document(&root).unwrap_err();
-    assert!(matches!(error, PlatformIndexError::Json { .. }), "{error}");
+    assert!(
+        matches!(error, ImageError::Document(DocumentError::Json { .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -323,12 +331,9 @@ fn a_config_that_is_damaged_is_no_config() {
         .find(|bytes| bytes.starts_with(b"{\"arch"));
     config.unwrap().push(b' ');
     let error = store.read(&image).unwrap_err();
-    assert!(
-        matches!(error, PlatformIndexError::Config { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ImageError::Read { .. }), "{error}");
     let platform: Platform = "linux/amd64".parse().unwrap();
-    assert_eq!(Listed::new(&image, &platform).digest(), image.digest);
+    assert_eq!(IndexEntry::new(&image, &platform).digest(), image.digest);
 }
 
 #[test]
@@ -342,8 +347,8 @@ fn what_all_images_say_the_index_says() {
     };
     let one = annotated("a", "amd64", &json!({"same": "1", "other": "1"}));
     let two = annotated("b", "arm64", &json!({"same": "1", "other": "2"}));
-    let parts = [store.parcel(&one), store.parcel(&two)];
-    let mut index = PlatformIndex::of_parcel(&parts[0]).unwrap();
+    let parts = [store.image_of(&one), store.image_of(&two)];
+    let mut index = PlatformIndex::of_image(&parts[0]).unwrap();
     assert_eq!(index.annotations["other"], "1");
     index.merge(store.read(&two).unwrap()).unwrap();
     index.annotate_as_images(&parts).unwrap();

@@ -7,64 +7,81 @@
 
 use std::sync::Arc;
 
+use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
 use super::source_blob::SourceBlob;
-use super::{CONFIG_MEDIA_TYPE, Document, MANIFEST_MEDIA_TYPE, Parcel, ParcelBlob, ParcelError};
+use super::{Blob, Image, ImageError, Platforms};
 use crate::digest::Digest;
+use crate::document::Document;
 use crate::json::to_canonical;
+use crate::media_type;
+use crate::reference::Reference;
 use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;
-use oci_spec::image::MediaType;
 
-impl Parcel {
-    /// Takes an image that was selected in `source` and has no manifest there.
+impl Image {
+    /// Reads the image of an archive that only `manifest.json` describes, and
+    /// its names there.
+    pub(super) fn of_docker_archive(
+        source: &Arc<Source>,
+        tag: Option<&str>,
+        platforms: &Platforms,
+    ) -> Result<(Self, Vec<Reference>), ImageError> {
+        let platform = match platforms {
+            Platforms::All => None,
+            Platforms::One(platform) => Some(platform),
+        };
+        let selected = SelectedImage::select(source, tag, platform)?;
+        let config = Some(&selected.config_name);
+        let mut names = Vec::new();
+        for listed in source.docker_manifests()? {
+            if listed.config.as_ref() == config {
+                let tags = listed.repo_tags.iter().flatten();
+                names.extend(tags.filter_map(|name| name.parse::<Reference>().ok()));
+            }
+        }
+        Ok((Self::without_manifest(source, &selected)?, names))
+    }
+
+    /// Takes an image that has no manifest in `source`.
     ///
     /// # Errors
     ///
-    /// When its config cannot be read, or a layer is compressed in a way that
-    /// no media type names.
-    pub fn of_image_without_manifest(
+    /// When its config cannot be read, or when no media type names the
+    /// compression of a layer.
+    fn without_manifest(
         source: &Arc<Source>,
-        image: &SelectedImage,
-    ) -> Result<Self, ParcelError> {
-        let blob = |name: &str, digest, size, media_type: &str, is_config| ParcelBlob {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-            is_config,
-            content: Arc::new(SourceBlob::named(source, name.to_owned(), digest)),
+        selected: &SelectedImage,
+    ) -> Result<Self, ImageError> {
+        let content = |name: &str, digest| {
+            let name = name.to_owned();
+            Arc::new(SourceBlob::named(source, name, digest))
         };
-        let mut parcel = Self::default();
+        let mut image = Self::empty();
         let mut layers = Vec::new();
-        for layer in &image.layers {
+        for layer in &selected.layers {
             let media_type = media_type_of(layer)?.to_string();
             layers.push(descriptor(&media_type, &layer.digest, layer.size));
-            parcel.push_blob(blob(
-                &layer.name,
-                layer.digest,
-                layer.size,
-                &media_type,
-                false,
-            ));
+            let content = content(&layer.name, layer.digest);
+            image.push_blob(Blob::new(&media_type, layer.digest, layer.size, content));
         }
-        let name = &image.config_name;
-        let config = source.document(name).map_err(ParcelError::Source)?;
-        let size = config.len() as u64;
-        let digest = image.config_digest;
-        parcel.push_blob(blob(name, digest, size, CONFIG_MEDIA_TYPE, true));
-        let bytes = to_canonical(&json!({
+
+        let name = &selected.config_name;
+        let digest = selected.config_digest;
+        let size = source.document(name)?.len() as u64;
+        let config = Blob::new(media_type::CONFIG, digest, size, content(name, digest));
+        image.push_blob(config.into_config());
+
+        let manifest = to_canonical(&json!({
             "schemaVersion": 2,
-            "mediaType": MANIFEST_MEDIA_TYPE,
-            "config": descriptor(CONFIG_MEDIA_TYPE, &digest, size),
+            "mediaType": media_type::MANIFEST,
+            "config": descriptor(media_type::CONFIG, &digest, size),
             "layers": layers,
         }));
-        parcel.push_document(Document {
-            media_type: MANIFEST_MEDIA_TYPE.to_owned(),
-            digest: Digest::of(&bytes),
-            bytes,
-        });
-        Ok(parcel)
+        let manifest = Document::new(media_type::MANIFEST, manifest);
+        image.documents.push(manifest);
+        Ok(image)
     }
 }
 
@@ -72,15 +89,16 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": digest, "size": size})
 }
 
-/// What is no plain tar has another digest than its tar.
-fn media_type_of(layer: &SelectedLayer) -> Result<&MediaType, ParcelError> {
+/// Returns the media type of a layer. One that is not a plain tar has another
+/// digest than its tar.
+fn media_type_of(layer: &SelectedLayer) -> Result<&MediaType, ImageError> {
     let is_plain = layer.digest == *layer.diff_id.as_digest();
-    match layer.media_type == MediaType::ImageLayer && !is_plain {
-        true => Err(ParcelError::Compression {
+    if layer.media_type == MediaType::ImageLayer && !is_plain {
+        return Err(ImageError::Compression {
             name: layer.name.clone(),
-        }),
-        false => Ok(&layer.media_type),
+        });
     }
+    Ok(&layer.media_type)
 }
 
 #[cfg(test)]
@@ -105,31 +123,31 @@ mod tests {
         fixture
     }
 
-    fn parcel(fixture: &Fixture) -> Result<(Parcel, Vec<Vec<u8>>), ParcelError> {
+    fn read_archive(fixture: &Fixture) -> Result<(Image, Vec<Vec<u8>>), ImageError> {
         let opened = fixture.archive();
         let source = Arc::new(opened.source());
-        let image = SelectedImage::select(&source, None, None).unwrap();
-        let parcel = Parcel::of_image_without_manifest(&source, &image)?;
-        let read = |blob: &ParcelBlob| fixture::all(blob.content.open(0).unwrap());
-        let bytes = parcel.blobs().iter().map(read).collect();
-        Ok((parcel, bytes))
+        let selected = SelectedImage::select(&source, None, None).unwrap();
+        let image = Image::without_manifest(&source, &selected)?;
+        let read = |blob: &Blob| fixture::all(blob.content().open(0).unwrap());
+        let bytes = image.blobs().iter().map(read).collect();
+        Ok((image, bytes))
     }
 
     #[test]
     fn layers_stay_as_they_are_and_the_manifest_says_what_they_are() {
         let fixture = archive(&[plain, gzip, zstd, plain]);
-        let (parcel, bytes) = parcel(&fixture).unwrap();
+        let (image, bytes) = read_archive(&fixture).unwrap();
         let tar = layer_tar(&["a/", "a/b"]);
         // The tar that is there twice is one blob; the config comes last.
         assert_eq!(bytes[..3], [tar.clone(), gzip(&tar), zstd(&tar)]);
         assert_eq!(bytes.len(), 4);
-        for (blob, bytes) in parcel.blobs().iter().zip(&bytes) {
+        for (blob, bytes) in image.blobs().iter().zip(&bytes) {
             assert_eq!(
                 (blob.digest, blob.size),
                 (Digest::of(bytes), bytes.len() as u64)
             );
         }
-        let manifest: Value = serde_json::from_slice(&parcel.root().bytes).unwrap();
+        let manifest: Value = serde_json::from_slice(&image.root().bytes).unwrap();
         let types: Vec<&str> = manifest["layers"]
             .as_array()
             .unwrap()
@@ -145,14 +163,16 @@ mod tests {
             manifest["config"]["digest"],
             Digest::of(&bytes[3]).to_string()
         );
-        assert_eq!(parcel.root().bytes, to_canonical(&manifest));
-        assert_eq!(parcel.root().digest, Digest::of(&parcel.root().bytes));
+        assert_eq!(image.root().bytes, to_canonical(&manifest));
+        assert_eq!(image.root().digest, Digest::of(&image.root().bytes));
     }
 
     #[test]
     fn what_no_media_type_names_is_refused() {
         let xz = |_: &[u8]| b"\xfd7zXZ\0and so on".to_vec();
-        let error = parcel(&archive(&[plain, xz])).unwrap_err().to_string();
+        let error = read_archive(&archive(&[plain, xz]))
+            .unwrap_err()
+            .to_string();
         assert!(
             error.ends_with("is neither a plain tar nor compressed with gzip or zstd"),
             "{error}"
@@ -163,7 +183,7 @@ mod tests {
     fn a_layer_that_is_not_what_the_config_says_is_never_read_to_its_end() {
         let mut fixture = archive(&[plain]);
         let tar = layer_tar(&["a/", "a/b"]);
-        let name = crate::source::blob_name(&Digest::of(&tar));
+        let name = crate::document::blob_name(&Digest::of(&tar));
         fixture.edit_files(move |files| {
             if let Some(byte) = files.get_mut(&name).and_then(|tar| tar.first_mut()) {
                 *byte ^= 1;
@@ -171,9 +191,9 @@ mod tests {
         });
         let opened = fixture.archive();
         let source = Arc::new(opened.source());
-        let image = SelectedImage::select(&source, None, None).unwrap();
-        let parcel = Parcel::of_image_without_manifest(&source, &image).unwrap();
-        let mut reader = parcel.blobs()[0].content.open(0).unwrap();
+        let selected = SelectedImage::select(&source, None, None).unwrap();
+        let image = Image::without_manifest(&source, &selected).unwrap();
+        let mut reader = image.blobs()[0].content().open(0).unwrap();
         let error = reader.read_to_end(&mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("is damaged: expected sha256:"), "{error}");
     }

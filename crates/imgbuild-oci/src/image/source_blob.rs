@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::blob::BlobContent;
 use crate::digest::{Digest, DigestWriter};
-use crate::source::{BlobReader, Source, SourceError, blob_name};
+use crate::document::blob_name;
+use crate::source::{BlobReader, Source, SourceError};
 
 /// A blob of a layout or archive.
 #[derive(Debug)]

@@ -1,0 +1,401 @@
+//! The JSON documents of images, as any tool may have written them.
+//!
+//! Every field of the `Raw` types is optional, so that a document that lacks
+//! one can still be examined. Unknown fields are ignored, as the specification
+//! asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::media_type::is_index;
+use crate::platform::ImagePlatform;
+
+/// The largest JSON document that is read: indexes, manifests, configurations.
+///
+/// Other readers have the same limit, and registries refuse larger ones.
+pub const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// The depth of nested indexes that is followed, the outermost one counted.
+pub const MAX_INDEX_DEPTH: usize = 4;
+
+/// The number of manifests that are followed, repeated ones counted.
+pub const MAX_MANIFESTS: usize = 16_384;
+
+/// The number of nested indexes that are read.
+const MAX_INDEXES: usize = 1024;
+
+/// The annotation of a descriptor with the tag of its image: the one that
+/// `oci:DIR:TAG` selects.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The annotation of a descriptor with the full name of its image, as
+/// containerd and Docker write and read it.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// A manifest or an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The media type.
+    pub media_type: String,
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A document that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// It is not JSON of the expected form.
+    #[error("the document {digest} is malformed")]
+    Json {
+        /// The document.
+        digest: Digest,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// One of its descriptors lacks a field.
+    #[error("the document {digest} has a descriptor without a valid {field}")]
+    Descriptor {
+        /// The document.
+        digest: Digest,
+        /// The field.
+        field: &'static str,
+    },
+    /// Indexes are nested more than [`MAX_INDEX_DEPTH`] deep.
+    #[error("indexes are nested more than {MAX_INDEX_DEPTH} deep")]
+    TooDeep,
+    /// There are more than [`MAX_MANIFESTS`] manifests.
+    #[error("there are more than {MAX_MANIFESTS} manifests")]
+    TooManyManifests,
+}
+
+/// A descriptor that has everything that a descriptor must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The media type of the blob.
+    pub media_type: String,
+    /// The digest of the blob.
+    pub digest: Digest,
+    /// The size of the blob in bytes.
+    pub size: u64,
+    /// The annotations of the descriptor or, below an index that is listed in
+    /// `index.json`, of that one: the names of an image are among them.
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// The platform of the image, if the descriptor has one.
+    pub platform: Option<ImagePlatform>,
+}
+
+/// A [descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawDescriptor {
+    /// The media type of the blob.
+    pub media_type: Option<String>,
+    /// The digest of the blob.
+    pub digest: Option<String>,
+    /// The size of the blob in bytes.
+    pub size: Option<i64>,
+    /// The places to download the blob from.
+    pub urls: Option<Vec<String>>,
+    /// The annotations.
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// The platform of the image.
+    pub platform: Option<RawPlatform>,
+}
+
+/// The platform of an image in a descriptor or in a configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RawPlatform {
+    /// The operating system.
+    pub os: Option<String>,
+    /// The architecture, by Go's name.
+    pub architecture: Option<String>,
+    /// The variant of the architecture.
+    pub variant: Option<String>,
+    /// The version of the operating system.
+    #[serde(rename = "os.version")]
+    pub os_version: Option<String>,
+    /// The features that the operating system must have.
+    #[serde(rename = "os.features")]
+    pub os_features: Option<Vec<String>>,
+}
+
+/// An index or a manifest: its media type, or that of the descriptor that
+/// names it, tells which. `D` is the type that descriptors of an index are
+/// read as.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawDocument<D = RawDescriptor> {
+    /// The version of the schema: 2.
+    pub schema_version: Option<i64>,
+    /// The media type.
+    pub media_type: Option<String>,
+    /// The images and indexes of an index.
+    pub manifests: Option<Vec<D>>,
+    /// The configuration of an image.
+    pub config: Option<RawDescriptor>,
+    /// The layers of an image, lowest first.
+    pub layers: Option<Vec<RawDescriptor>>,
+    /// The annotations of the document.
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// An image configuration.
+#[derive(Debug, Default, Deserialize)]
+pub struct RawConfig {
+    /// The platform of the image.
+    #[serde(flatten)]
+    pub platform: RawPlatform,
+    /// The root file system.
+    pub rootfs: Option<RawRootFs>,
+    /// The steps that made the image.
+    pub history: Option<Vec<RawHistory>>,
+}
+
+/// The root file system of an image.
+#[derive(Debug, Default, Deserialize)]
+pub struct RawRootFs {
+    /// The kind: `layers`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The digests of the layers' uncompressed tars, lowest first.
+    pub diff_ids: Option<Vec<String>>,
+}
+
+/// A step that made an image.
+#[derive(Debug, Default, Deserialize)]
+pub struct RawHistory {
+    /// True for a step without a layer.
+    pub empty_layer: Option<bool>,
+}
+
+/// The file `oci-layout`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RawLayoutMark {
+    pub(crate) image_layout_version: Option<String>,
+}
+
+/// One image of a Docker archive's `manifest.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[non_exhaustive]
+pub struct DockerManifest {
+    /// The name of the configuration in the archive.
+    pub config: Option<String>,
+    /// The names of the image; there may be none.
+    pub repo_tags: Option<Vec<String>>,
+    /// The names of the layers in the archive, lowest first.
+    pub layers: Option<Vec<String>>,
+}
+
+impl Document {
+    /// Computes the digest of a document.
+    #[must_use]
+    pub fn new(media_type: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest: Digest::of(&bytes),
+            bytes,
+        }
+    }
+
+    /// Parses the document.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError::Json`].
+    pub fn parse(&self) -> Result<RawDocument, DocumentError> {
+        self.parse_as()
+    }
+
+    /// Parses the document, the descriptors of an index as `D`.
+    pub(crate) fn parse_as<'a, D>(&'a self) -> Result<RawDocument<D>, DocumentError>
+    where
+        D: Deserialize<'a>,
+    {
+        serde_json::from_slice(&self.bytes).map_err(|source| DocumentError::Json {
+            digest: self.digest,
+            source,
+        })
+    }
+
+    /// Returns the descriptors of an index.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed.
+    pub fn children(&self) -> Result<Vec<Descriptor>, DocumentError> {
+        let manifests = self.parse()?.manifests.unwrap_or_default();
+        let complete = |raw| self.complete(raw);
+        manifests.into_iter().map(complete).collect()
+    }
+
+    /// Returns the layers, then the config of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed.
+    pub(crate) fn blobs(&self) -> Result<Vec<RawDescriptor>, DocumentError> {
+        let raw = self.parse()?;
+        let layers = raw.layers.unwrap_or_default();
+        Ok(layers.into_iter().chain(raw.config).collect())
+    }
+
+    /// Returns a descriptor of this document with all its fields.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError::Descriptor`].
+    pub(crate) fn complete(&self, raw: RawDescriptor) -> Result<Descriptor, DocumentError> {
+        raw.complete()
+            .map_err(|field| self.incomplete_descriptor(field))
+    }
+
+    pub(crate) fn incomplete_descriptor(&self, field: &'static str) -> DocumentError {
+        DocumentError::Descriptor {
+            digest: self.digest,
+            field,
+        }
+    }
+}
+
+impl RawDescriptor {
+    /// Returns the digest.
+    ///
+    /// # Errors
+    ///
+    /// The name of the field, if it is missing or not valid.
+    pub fn digest(&self) -> Result<Digest, &'static str> {
+        let digest = self.digest.as_ref().and_then(|text| text.parse().ok());
+        digest.ok_or("digest")
+    }
+
+    /// Returns the size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The name of the field, if it is missing or not valid.
+    pub fn size(&self) -> Result<u64, &'static str> {
+        let size = self.size.and_then(|size| u64::try_from(size).ok());
+        size.ok_or("size")
+    }
+
+    /// Returns the descriptor with all its fields.
+    ///
+    /// # Errors
+    ///
+    /// The name of a field that is missing or not valid.
+    pub fn complete(self) -> Result<Descriptor, &'static str> {
+        let (digest, size) = (self.digest(), self.size());
+        let platform = self.platform.and_then(|platform| platform.parse());
+        Ok(Descriptor {
+            media_type: self.media_type.ok_or("media type")?,
+            digest: digest?,
+            size: size?,
+            annotations: Arc::new(self.annotations.unwrap_or_default()),
+            platform,
+        })
+    }
+
+    /// Returns true for a layer that must not be distributed: its `urls` tell
+    /// where it is.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let media_type = self.media_type.as_deref().unwrap_or_default();
+        let has_urls = self.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+        has_urls && (media_type.contains("nondistributable") || media_type.contains("foreign"))
+    }
+}
+
+impl RawPlatform {
+    /// Reads the platform of a configuration; it has none if it is not JSON,
+    /// such as the empty configuration of an artifact.
+    pub(crate) fn of_config(config: &[u8]) -> Self {
+        serde_json::from_slice(config).unwrap_or_default()
+    }
+
+    /// Returns the platform, if operating system and architecture are there.
+    #[must_use]
+    pub fn parse(&self) -> Option<ImagePlatform> {
+        let os = self.os.as_deref().filter(|text| !text.is_empty())?;
+        let architecture = self.architecture.as_deref();
+        let architecture = architecture.filter(|text| !text.is_empty())?;
+        let os_version = self.os_version.iter().filter(|text| !text.is_empty());
+        let details = os_version.chain(self.os_features.iter().flatten());
+        Some(ImagePlatform::new(
+            os,
+            architecture,
+            self.variant.as_deref(),
+            details,
+        ))
+    }
+}
+
+/// Returns the path of a blob in a layout: `blobs/sha256/HEX`.
+#[must_use]
+pub fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// Replaces every index in `roots` by the manifests that it leads to, in their
+/// order. `roots` are the descriptors of an outermost index, which counts for
+/// [`MAX_INDEX_DEPTH`].
+///
+/// # Errors
+///
+/// When an index cannot be read or is malformed, or leads to too much.
+pub fn manifests_below<E: From<DocumentError>>(
+    roots: Vec<Descriptor>,
+    read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
+) -> Result<Vec<Descriptor>, E> {
+    let mut walk = IndexWalk {
+        read,
+        indexes: 0,
+        found: Vec::new(),
+    };
+    for root in roots {
+        walk.visit(root, 1)?;
+    }
+    Ok(walk.found)
+}
+
+struct IndexWalk<'a, E> {
+    read: &'a mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
+    indexes: usize,
+    found: Vec<Descriptor>,
+}
+
+impl<E: From<DocumentError>> IndexWalk<'_, E> {
+    fn visit(&mut self, descriptor: Descriptor, depth: usize) -> Result<(), E> {
+        if !is_index(&descriptor.media_type) {
+            self.found.push(descriptor);
+            if self.found.len() > MAX_MANIFESTS {
+                return Err(DocumentError::TooManyManifests.into());
+            }
+            return Ok(());
+        }
+
+        self.indexes += 1;
+        if depth >= MAX_INDEX_DEPTH {
+            return Err(DocumentError::TooDeep.into());
+        }
+        if self.indexes > MAX_INDEXES {
+            return Err(DocumentError::TooManyManifests.into());
+        }
+        let index = Document {
+            bytes: (self.read)(&descriptor)?,
+            media_type: descriptor.media_type,
+            digest: descriptor.digest,
+        };
+        for mut child in index.children()? {
+            child.annotations = Arc::clone(&descriptor.annotations);
+            self.visit(child, depth + 1)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! One entry of an index: an image for a platform, or what belongs to one.
+
+use std::io;
+use std::slice::from_ref;
+
+use serde_json::{Map, Value, json};
+
+use super::super::{Image, ImageError};
+use super::find_document;
+use crate::digest::Digest;
+use crate::document::{Document, RawPlatform};
+use crate::media_type::is_index;
+use crate::platform::{ImagePlatform, Platform, level_of};
+use crate::selection::platform_in_config;
+
+/// The annotation by which [`BuildKit`] attaches manifests to an image.
+///
+/// [`BuildKit`]: https://github.com/moby/buildkit/blob/v0.12.0/docs/attestations/attestation-storage.md
+const ATTACHED_TO: &str = "vnd.docker.reference.digest";
+
+/// The place of an entry in an index; also the order in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// An image for a platform.
+    Image(ImagePlatform),
+    /// Something about an image of the index.
+    Attached(Digest),
+    /// Something for no platform.
+    Other,
+}
+
+/// An image of an index, or something that belongs to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    rank: Rank,
+    digest: Digest,
+    media_type: String,
+    /// The descriptor in the index, with all that other tools wrote there.
+    descriptor: Map<String, Value>,
+}
+
+/// Returns a platform as an index contains it.
+fn to_json(raw: &RawPlatform, platform: &Platform) -> Value {
+    let mut value = json!({"os": platform.os(), "architecture": platform.architecture()});
+    let level = level_of(platform, raw.variant.as_deref());
+    if let Some(variant) = platform.variant().or(level) {
+        value["variant"] = variant.into();
+    }
+    if let Some(version) = &raw.os_version {
+        value["os.version"] = version.as_str().into();
+    }
+    if let Some(features) = &raw.os_features {
+        value["os.features"] = features.as_slice().into();
+    }
+    value
+}
+
+impl IndexEntry {
+    /// Lists a manifest for a platform.
+    #[must_use]
+    pub fn new(manifest: &Document, platform: &Platform) -> Self {
+        let raw = RawPlatform::default();
+        Self::for_platform(manifest, Map::new(), &raw, platform.into())
+    }
+
+    fn for_platform(
+        manifest: &Document,
+        mut descriptor: Map<String, Value>,
+        raw: &RawPlatform,
+        platform: ImagePlatform,
+    ) -> Self {
+        descriptor.insert("mediaType".to_owned(), manifest.media_type.as_str().into());
+        descriptor.insert("digest".to_owned(), json!(manifest.digest));
+        descriptor.insert("size".to_owned(), manifest.bytes.len().into());
+        descriptor.insert("platform".to_owned(), to_json(raw, platform.platform()));
+        Self {
+            rank: Rank::Image(platform),
+            digest: manifest.digest,
+            media_type: manifest.media_type.clone(),
+            descriptor,
+        }
+    }
+
+    /// Lists a manifest for the platform in its config.
+    pub(super) fn of_manifest(
+        manifest: &Document,
+        descriptor: Map<String, Value>,
+        image: &Image,
+    ) -> Result<Self, ImageError> {
+        let raw = platform_in_config(manifest, &mut |config| {
+            let blob = image.blob(config.digest);
+            blob.ok_or(io::ErrorKind::NotFound)?.read_document()
+        })?;
+        let platform = raw.parse();
+        let platform = platform.ok_or(ImageError::NoPlatform(manifest.digest))?;
+        Ok(Self::for_platform(manifest, descriptor, &raw, platform))
+    }
+
+    /// Lists what a descriptor in `index` names; what the descriptor lacks is
+    /// looked for in `image`.
+    pub(super) fn of_descriptor(
+        index: &Document,
+        descriptor: Map<String, Value>,
+        image: Option<&Image>,
+    ) -> Result<Self, ImageError> {
+        let error = |field| ImageError::from(index.incomplete_descriptor(field));
+        let text = |name: &str| descriptor.get(name).and_then(Value::as_str);
+        let digest = text("digest").and_then(|text| text.parse().ok());
+        let digest: Digest = digest.ok_or_else(|| error("digest"))?;
+        let media_type = text("mediaType").ok_or_else(|| error("media type"))?;
+        let media_type = media_type.to_owned();
+        let size = descriptor.get("size").and_then(Value::as_u64);
+        let size = size.ok_or_else(|| error("size"))?;
+        if let Some(image) = image
+            && find_document(from_ref(image), digest)?.bytes.len() as u64 != size
+        {
+            return Err(error("size"));
+        }
+
+        let platform = descriptor.get("platform").filter(|one| !one.is_null());
+        let raw: Option<RawPlatform> = platform
+            .map(|platform| serde_json::from_value(platform.clone()))
+            .transpose()
+            .map_err(|_| error("platform"))?;
+        let annotations = descriptor.get("annotations");
+        let attached_to = annotations.and_then(|all| all.get(ATTACHED_TO)?.as_str()?.parse().ok());
+        let rank = match (attached_to, raw.as_ref().and_then(RawPlatform::parse)) {
+            (Some(image), _) => Rank::Attached(image),
+            (None, Some(platform)) if !platform.is_unknown() => Rank::Image(platform),
+            (None, Some(_)) => Rank::Other,
+            (None, None) if is_index(&media_type) => Rank::Other,
+            (None, None) => {
+                let image = image.ok_or(ImageError::Missing(digest))?;
+                let manifest = find_document(from_ref(image), digest)?;
+                return Self::of_manifest(manifest, descriptor, image);
+            }
+        };
+        Ok(Self {
+            rank,
+            digest,
+            media_type,
+            descriptor,
+        })
+    }
+
+    pub(super) fn rank(&self) -> &Rank {
+        &self.rank
+    }
+
+    /// Returns the platform; `None` if the entry is not an image.
+    #[must_use]
+    pub fn platform(&self) -> Option<&ImagePlatform> {
+        match &self.rank {
+            Rank::Image(platform) => Some(platform),
+            Rank::Attached(_) | Rank::Other => None,
+        }
+    }
+
+    /// Returns the digest of the manifest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns the media type of the manifest.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// Returns the descriptor, as the index has it.
+    #[must_use]
+    pub fn descriptor(&self) -> &Map<String, Value> {
+        &self.descriptor
+    }
+}

@@ -1,0 +1,178 @@
+//! Images from documents, wherever these are read from.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use super::source_blob::SourceBlob;
+use super::{Blob, Image, ImageError};
+use crate::blob::BlobContent;
+use crate::digest::Digest;
+use crate::document::{
+    CONTAINERD_NAME, Descriptor, Document, DocumentError, MAX_INDEX_DEPTH, MAX_MANIFESTS,
+};
+use crate::media_type::{is_index, is_manifest};
+use crate::path::escaped;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::selection::{ReadDocument, SelectionError, select, select_root};
+use crate::source::Source;
+
+/// The images of an index that are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platforms {
+    /// All of them, and the index itself.
+    All,
+    /// The one for a platform, without the index.
+    One(Platform),
+}
+
+/// Opens a blob of a digest and a size in bytes; nothing needs to be read.
+type OpenBlob<'a> = dyn Fn(Digest, u64) -> Arc<dyn BlobContent> + 'a;
+
+impl Image {
+    /// Reads what `root` leads to. `read` reads manifests and indexes, and
+    /// `open` opens configs and layers.
+    ///
+    /// # Errors
+    ///
+    /// When a document is missing, damaged or malformed, or when there is no
+    /// image for the platform.
+    pub fn read(
+        root: Document,
+        platforms: &Platforms,
+        read: &mut ReadDocument<'_>,
+        open: &OpenBlob<'_>,
+    ) -> Result<Self, ImageError> {
+        let mut reader = ImageReader {
+            read,
+            open,
+            image: Self::empty(),
+            seen: BTreeSet::new(),
+        };
+        let root = match platforms {
+            Platforms::One(platform) if is_index(&root.media_type) => {
+                reader.choose(&root, platform)?
+            }
+            Platforms::One(_) | Platforms::All => root,
+        };
+        reader.add(root, 0)?;
+        Ok(reader.image)
+    }
+
+    /// Reads the image or index of a layout or archive that `tag`, a tag or a
+    /// full name, names: the only one without it. Returns it with all its
+    /// full names there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::read`], and when there is no such image, or more than one.
+    pub fn of_source(
+        source: &Arc<Source>,
+        tag: Option<&str>,
+        platforms: &Platforms,
+    ) -> Result<(Self, Vec<Reference>), ImageError> {
+        let roots = source.roots()?;
+        if roots.is_empty() {
+            return Self::of_docker_archive(source, tag, platforms);
+        }
+        let chosen = select_root(roots.clone(), tag)?.document;
+        let root = Document {
+            bytes: source.read_blob(&chosen.digest)?,
+            media_type: chosen.media_type,
+            digest: chosen.digest,
+        };
+        let read = &mut |one: &Descriptor| source.read_blob(&one.digest).map_err(io::Error::other);
+        let image = Self::read(root, platforms, read, &|digest, _| {
+            Arc::new(SourceBlob::new(source, digest))
+        })?;
+        let same = roots.iter().filter(|one| one.digest == chosen.digest);
+        let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());
+        Ok((image, names.collect()))
+    }
+}
+
+struct ImageReader<'a> {
+    read: &'a mut ReadDocument<'a>,
+    open: &'a OpenBlob<'a>,
+    image: Image,
+    seen: BTreeSet<Digest>,
+}
+
+impl ImageReader<'_> {
+    /// Returns the manifest for a platform, by the rules of [`select`].
+    fn choose(&mut self, index: &Document, wanted: &Platform) -> Result<Document, ImageError> {
+        let (read, open) = (&mut *self.read, self.open);
+        let mut read_any = |one: &Descriptor| {
+            if is_index(&one.media_type) || is_manifest(&one.media_type) {
+                read(one)
+            } else {
+                blob(one, true, open).read_document()
+            }
+        };
+        let chosen = select(index.children()?, None, Some(wanted), &mut read_any);
+        let chosen = chosen.map_err(|error| match error {
+            // An index without images has none for the platform.
+            SelectionError::NoImage => SelectionError::no_platform(wanted, Vec::new()),
+            error => error,
+        })?;
+        chosen.check_runs_on(wanted, &mut read_any)?;
+        self.document(&chosen.document)
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Document, ImageError> {
+        let digest = descriptor.digest;
+        let bytes = (self.read)(descriptor);
+        Ok(Document {
+            media_type: descriptor.media_type.clone(),
+            digest,
+            bytes: bytes.map_err(|error| SelectionError::of_read(digest, error))?,
+        })
+    }
+
+    fn add(&mut self, document: Document, depth: usize) -> Result<(), ImageError> {
+        if !self.seen.insert(document.digest) {
+            return Ok(());
+        }
+        if depth >= MAX_INDEX_DEPTH || self.seen.len() > MAX_MANIFESTS {
+            return Err(ImageError::TooMany);
+        }
+        if is_index(&document.media_type) {
+            for child in document.children()? {
+                if !is_index(&child.media_type) && !is_manifest(&child.media_type) {
+                    return Err(ImageError::Kind {
+                        digest: document.digest,
+                        media_type: escaped(child.media_type.as_bytes()),
+                    });
+                }
+                let child = self.document(&child)?;
+                self.add(child, depth + 1)?;
+            }
+        } else {
+            self.add_blobs(&document)?;
+        }
+        self.image.documents.push(document);
+        Ok(())
+    }
+
+    fn add_blobs(&mut self, manifest: &Document) -> Result<(), DocumentError> {
+        let raw = manifest.parse()?;
+        let layers = raw.layers.into_iter().flatten();
+        let layers = layers.map(|layer| (layer, false));
+        let config = raw.config.into_iter().map(|config| (config, true));
+        for (descriptor, is_config) in layers.chain(config) {
+            if !descriptor.is_foreign() {
+                let descriptor = manifest.complete(descriptor)?;
+                self.image
+                    .push_blob(blob(&descriptor, is_config, self.open));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn blob(descriptor: &Descriptor, is_config: bool, open: &OpenBlob<'_>) -> Blob {
+    let (digest, size) = (descriptor.digest, descriptor.size);
+    let blob = Blob::new(&descriptor.media_type, digest, size, open(digest, size));
+    if is_config { blob.into_config() } else { blob }
+}
