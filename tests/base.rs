@@ -410,7 +410,7 @@ fn a_base_that_is_too_old_for_the_release_is_refused() {
         "{found}"
     );
     assert!(
-        found.contains("hint: take a base image at least as new"),
+        found.contains("hint: use a base image at least as new"),
         "{found}"
     );
     drop(build(&sandbox, &["--base=oci:base", "--check=off"]).success());

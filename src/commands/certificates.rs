@@ -16,9 +16,10 @@ use crate::ui::Ui;
 
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
     let is_embedded = arguments.bundles.is_empty();
-    let (loaded, warnings) = match is_embedded {
-        true => load(&[EMBEDDED.to_owned()])?,
-        false => load_named("", &arguments.bundles)?,
+    let (loaded, warnings) = if is_embedded {
+        load(&[EMBEDDED.to_owned()])?
+    } else {
+        load_named("", &arguments.bundles)?
     };
     for warning in warnings {
         ui.warning(&warning);
@@ -27,9 +28,10 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
         printed(io::stdout().write_all(&loaded.to_pem()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lines = vec![match is_embedded {
-        true => certificates::edition(),
-        false => crate::ui::count_text(loaded.len(), "certificate"),
+    let mut lines = vec![if is_embedded {
+        certificates::edition()
+    } else {
+        crate::ui::count_text(loaded.len(), "certificate")
     }];
     if !is_embedded || ui.verbosity > 0 {
         lines.extend(loaded.iter().map(|certificate| {

@@ -23,12 +23,13 @@ const MAX_SHOWN: usize = 10;
 /// What can be checked.
 const KINDS: &str = "`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
-const BASE_TOO_OLD: &str = "take a base image at least as new as the system that the release was built on, or build the release on the system of the base image";
+const COOKIE: &str = "exclude it with `--release-cookie remove`";
 
-const BASE_FOR_OTHERS: &str =
-    "take a base image for the platform of the release, or build the release for that of the base";
+const BASE_TOO_OLD: &str = "use a base image at least as new as the system where the release was built, or build the release on the system of the base image";
 
-const ONE_STRING: &str = "give each argument by itself, as `--cmd python3 --cmd app.py`, or all as a JSON array, as `--cmd '[\"python3\", \"app.py\"]'`";
+const BASE_FOR_OTHERS: &str = "use a base image for the platform of the release, or build the release for the platform of the base image";
+
+const ONE_STRING: &str = "give each argument separately, for example `--cmd python3 --cmd app.py`, or all of them as a JSON array: `--cmd '[\"python3\", \"app.py\"]'`";
 
 /// Checks an image that is there.
 pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
@@ -81,22 +82,30 @@ pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -
     }
     let mut findings = check_plan(plan, store);
     for finding in &mut findings {
-        let is_cookie = |path: &ImagePath| path.as_bytes().ends_with(b"/releases/COOKIE");
-        if finding.path.as_ref().is_some_and(is_cookie) {
-            "leave it out with `--release-cookie remove`".clone_into(&mut finding.remedy);
-        } else if finding.rule == Rule::SymbolVersionMissing && plan.base().is_some() {
-            BASE_TOO_OLD.clone_into(&mut finding.remedy);
-        } else if finding.rule == Rule::WrongArchitecture && plan.base().is_some() {
-            BASE_FOR_OTHERS.clone_into(&mut finding.remedy);
-        } else if finding.rule == Rule::EnvironmentUnused {
-            finding.remedy = environment_first(finding, plan);
-        } else if is_command(finding.rule) && has_space(finding) {
-            ONE_STRING.clone_into(&mut finding.remedy);
-        } else if let Some(flags) = flags(finding.rule) {
-            flags.clone_into(&mut finding.remedy);
-        }
+        finding.remedy = build_remedy(finding, plan);
     }
     findings
+}
+
+/// Returns the remedy for an image that is being built.
+fn build_remedy(finding: &Finding, plan: &Plan) -> String {
+    let is_cookie = |path: &ImagePath| path.as_bytes().ends_with(b"/releases/COOKIE");
+    let has_space = |command: &String| command.contains(' ');
+    let remedy = match finding.rule {
+        Rule::SecretFile if finding.path.as_ref().is_some_and(is_cookie) => COOKIE,
+        Rule::SymbolVersionMissing if plan.base().is_some() => BASE_TOO_OLD,
+        // Its own remedy names the file and the version.
+        Rule::SymbolVersionMissing => return finding.remedy.clone(),
+        Rule::WrongArchitecture if plan.base().is_some() => BASE_FOR_OTHERS,
+        Rule::EnvironmentUnused => return environment_first(finding, plan),
+        Rule::CommandMissing | Rule::CommandNotInPath | Rule::HealthcheckBroken
+            if finding.command.as_ref().is_some_and(has_space) =>
+        {
+            ONE_STRING
+        }
+        rule => rule.info().build_remedy,
+    };
+    remedy.to_owned()
 }
 
 /// How to have a virtual environment found first.
@@ -121,23 +130,6 @@ pub(crate) fn refusal(findings: &[Finding], choice: CheckChoice) -> Option<Failu
     })
 }
 
-/// Whether a command was looked for and is not there.
-fn is_command(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::CommandMissing | Rule::CommandNotInPath | Rule::HealthcheckBroken
-    )
-}
-
-/// Whether the name of what is not there has a space, as a whole command line
-/// in one argument has.
-fn has_space(finding: &Finding) -> bool {
-    let path = finding.path.as_ref();
-    let quoted = finding.reason.split('`').nth(1);
-    path.is_some_and(|path| path.as_bytes().contains(&b' '))
-        || quoted.is_some_and(|name| name.contains(' '))
-}
-
 pub(crate) fn errors(findings: &[Finding]) -> usize {
     let is_error = |finding: &&Finding| finding.severity == Severity::Error;
     findings.iter().filter(is_error).count()
@@ -156,9 +148,12 @@ fn tell_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
         return;
     };
     let is_error = first.severity == Severity::Error && choice == CheckChoice::Error;
-    let say = |text: &str| match is_error {
-        true => ui.say(text),
-        false => ui.status(text),
+    let say = |text: &str| {
+        if is_error {
+            ui.say(text)
+        } else {
+            ui.status(text)
+        }
     };
     let label = if is_error { "error" } else { "warning" };
     let (shown, rest) = group.split_at(group.len().min(MAX_SHOWN));
@@ -176,59 +171,4 @@ fn tell_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
             say(&format!("hint: {}", finding.remedy));
         }
     }
-}
-
-/// What to do about a finding in an image that is being built, in terms of
-/// the command line; what the rule itself says where no flag helps.
-fn flags(rule: Rule) -> Option<&'static str> {
-    Some(match rule {
-        Rule::CommandMissing | Rule::CommandDangling | Rule::CommandNotInPath => {
-            "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run` lists what the image has"
-        }
-        Rule::CommandDirectory | Rule::CommandFormat => {
-            "name a program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`"
-        }
-        Rule::InterpreterMissing => {
-            "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`; `--runtime none` brings no interpreter"
-        }
-        Rule::InterpreterMoved => {
-            "let the release land where it was made with `--prefix`, or name the interpreter in the command, as `--cmd bin/python --cmd bin/NAME`"
-        }
-        Rule::LibraryMissing | Rule::LibraryUnusable => {
-            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none"
-        }
-        Rule::WrongArchitecture => {
-            "say what the image is for with `--platform`, and leave the other programs out with `--exclude` or `--bin`"
-        }
-        Rule::ErlangMissing => {
-            "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or bring an Erlang of that version: this machine's with `--program erl`, or that of a base image with `--base`"
-        }
-        Rule::ReleaseIncomplete => {
-            "take it out of `--exclude`, put it in with `--add`, or name another one with `--env`, as `RELEASE_VM_ARGS=/app/other.args`; what lies outside of the release can be mounted"
-        }
-        Rule::ProgramMissing => "bring them with `--program`, if the script gets there",
-        Rule::ModuleUnusable => "leave it out with `--exclude` if nothing loads it",
-        Rule::CommandForbidden | Rule::ReleaseForbidden => {
-            "give others the right to read and execute it (`--add SRC:DST:MODE`), or run as another user with `--user`"
-        }
-        Rule::WorkdirInvalid | Rule::WorkdirForbidden => {
-            "name a directory that the user may enter with `--workdir`"
-        }
-        Rule::PortPrivileged => {
-            "listen on a port from 1024 on, `--expose` it, and publish it as the lower one"
-        }
-        Rule::HealthcheckBroken => {
-            "name a program that is in the image with `--healthcheck`, or bring it with `--program`"
-        }
-        Rule::CertificatesMissing => "bring CA certificates with `--cacert`",
-        Rule::SecretFile => {
-            "leave it out with `--exclude`, and mount it into containers when they run"
-        }
-        Rule::SecretVariable => "leave it out of `--env`, and set it when containers run",
-        Rule::LinkDangling => {
-            "put its target into the image with `--add`, or leave the link out with `--exclude`"
-        }
-        Rule::BuildLeftover => "leave it out with `--exclude`",
-        _ => return None,
-    })
 }

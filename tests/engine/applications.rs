@@ -215,7 +215,7 @@ fn a_script_of_a_virtual_environment_that_moves_is_refused() {
         "{text}"
     );
     assert!(
-        text.contains("hint: let the release land where it was made with `--prefix`"),
+        text.contains("hint: place the release at the path where it was built with `--prefix`"),
         "{text}"
     );
 }

@@ -100,176 +100,133 @@ pub enum Rule {
     DebugInformation,
 }
 
-impl Rule {
-    /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 39] = [
-        Self::CommandMissing,
-        Self::CommandDangling,
-        Self::CommandNotInPath,
-        Self::CommandDirectory,
-        Self::CommandNotExecutable,
-        Self::CommandFormat,
-        Self::CommandForbidden,
-        Self::InterpreterMissing,
-        Self::InterpreterMoved,
-        Self::ScriptCarriageReturn,
-        Self::WrongArchitecture,
-        Self::LibraryUnusable,
-        Self::LibraryMissing,
-        Self::SymbolVersionMissing,
-        Self::LibraryForbidden,
-        Self::ErlangMissing,
-        Self::ReleaseIncomplete,
-        Self::ProgramMissing,
-        Self::EnvironmentUnused,
-        Self::ModuleUnusable,
-        Self::UserUnknown,
-        Self::WorkdirInvalid,
-        Self::WorkdirForbidden,
-        Self::ReleaseForbidden,
-        Self::VolumeInvalid,
-        Self::PortInvalid,
-        Self::PortPrivileged,
-        Self::HealthcheckBroken,
-        Self::NewProcessor,
-        Self::CertificatesMissing,
-        Self::SecretFile,
-        Self::SecretVariable,
-        Self::LinkDangling,
-        Self::SetId,
-        Self::WorldWritable,
-        Self::CaseCollision,
-        Self::DuplicateContent,
-        Self::BuildLeftover,
-        Self::DebugInformation,
-    ];
+/// The row of a rule in [`RULES`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RuleInfo {
+    /// The rule.
+    pub rule: Rule,
+    /// The name in messages and in JSON.
+    pub name: &'static str,
+    /// The remedy for any image.
+    pub remedy: &'static str,
+    /// The remedy for an image that is being built, in flags of the command
+    /// line where one helps.
+    pub build_remedy: &'static str,
+}
 
-    /// Returns the name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CommandMissing => "command-missing",
-            Self::CommandDangling => "command-dangling",
-            Self::CommandNotInPath => "command-not-in-path",
-            Self::CommandDirectory => "command-directory",
-            Self::CommandNotExecutable => "command-not-executable",
-            Self::CommandFormat => "command-format",
-            Self::CommandForbidden => "command-forbidden",
-            Self::InterpreterMissing => "interpreter-missing",
-            Self::InterpreterMoved => "interpreter-moved",
-            Self::ScriptCarriageReturn => "script-carriage-return",
-            Self::WrongArchitecture => "wrong-architecture",
-            Self::LibraryUnusable => "library-unusable",
-            Self::LibraryMissing => "library-missing",
-            Self::SymbolVersionMissing => "symbol-version-missing",
-            Self::LibraryForbidden => "library-forbidden",
-            Self::ErlangMissing => "erlang-missing",
-            Self::ReleaseIncomplete => "release-incomplete",
-            Self::ProgramMissing => "program-missing",
-            Self::EnvironmentUnused => "environment-unused",
-            Self::ModuleUnusable => "module-unusable",
-            Self::UserUnknown => "user-unknown",
-            Self::WorkdirInvalid => "workdir-invalid",
-            Self::WorkdirForbidden => "workdir-forbidden",
-            Self::ReleaseForbidden => "release-forbidden",
-            Self::VolumeInvalid => "volume-invalid",
-            Self::PortInvalid => "port-invalid",
-            Self::PortPrivileged => "port-privileged",
-            Self::HealthcheckBroken => "healthcheck-broken",
-            Self::NewProcessor => "new-processor",
-            Self::CertificatesMissing => "certificates-missing",
-            Self::SecretFile => "secret-file",
-            Self::SecretVariable => "secret-variable",
-            Self::LinkDangling => "link-dangling",
-            Self::SetId => "set-id",
-            Self::WorldWritable => "world-writable",
-            Self::CaseCollision => "case-collision",
-            Self::DuplicateContent => "duplicate-content",
-            Self::BuildLeftover => "build-leftover",
-            Self::DebugInformation => "debug-information",
-        }
+const fn row(rule: Rule, name: &'static str, remedy: &'static str) -> RuleInfo {
+    RuleInfo {
+        rule,
+        name,
+        remedy,
+        build_remedy: remedy,
     }
+}
 
-    /// Returns what to do about it, whoever made the image.
+impl RuleInfo {
+    const fn in_flags(mut self, remedy: &'static str) -> Self {
+        self.build_remedy = remedy;
+        self
+    }
+}
+
+const PUT_PROGRAM: &str =
+    "put the program into the image, or give the absolute path of one that is in it";
+const ADD_PROGRAM: &str = "add a program of this machine with `--program`; a relative path is taken from the release; `--dry-run` lists the files of the image";
+const NAME_PROGRAM: &str =
+    "name a program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`";
+const GRANT: &str = "make it readable and executable for other users, or run as another user";
+const GRANT_IN_FLAGS: &str = "make it readable and executable for other users (`--add SRC:DST:MODE`), or run as another user with `--user`";
+const FIND_LIBRARY: &str = "install the package of the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries";
+const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--workdir`";
+
+/// All rules, in the order of their findings.
+#[rustfmt::skip]
+pub static RULES: [RuleInfo; 39] = [
+    row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
+        .in_flags(ADD_PROGRAM),
+    row(Rule::CommandDangling, "command-dangling", PUT_PROGRAM)
+        .in_flags(ADD_PROGRAM),
+    row(Rule::CommandNotInPath, "command-not-in-path", PUT_PROGRAM)
+        .in_flags(ADD_PROGRAM),
+    row(Rule::CommandDirectory, "command-directory", "name a program in the directory")
+        .in_flags(NAME_PROGRAM),
+    row(Rule::CommandNotExecutable, "command-not-executable", "make the file executable"),
+    row(Rule::CommandFormat, "command-format", "name a program, or begin the script with a shebang line, for example `#!/bin/sh`")
+        .in_flags(NAME_PROGRAM),
+    row(Rule::CommandForbidden, "command-forbidden", GRANT)
+        .in_flags(GRANT_IN_FLAGS),
+    row(Rule::InterpreterMissing, "interpreter-missing", "put the interpreter into the image at exactly that path, or build a static program")
+        .in_flags("install the interpreter on this machine, take it from another root with `--sysroot`, or add it with `--add`; `--runtime none` includes no interpreter"),
+    row(Rule::InterpreterMoved, "interpreter-moved", "change the shebang line to the path in the image, or put the interpreter into the command")
+        .in_flags("place the release at the path where it was built with `--prefix`, or put the interpreter into the command, for example `--cmd bin/python --cmd bin/NAME`"),
+    row(Rule::ScriptCarriageReturn, "script-carriage-return", "convert the script to Unix line endings, for example with `sed -i 's/\\r$//'`"),
+    row(Rule::WrongArchitecture, "wrong-architecture", "build the program for the platform of the image")
+        .in_flags("set the platform of the image with `--platform`, and exclude other programs with `--exclude` or `--bin`"),
+    row(Rule::LibraryUnusable, "library-unusable", "put a library into the image that is built for the processor and C library of the program")
+        .in_flags(FIND_LIBRARY),
+    row(Rule::LibraryMissing, "library-missing", "put the library into a directory of the image that the loader searches")
+        .in_flags(FIND_LIBRARY),
+    row(Rule::SymbolVersionMissing, "symbol-version-missing", "build against the older library, or put the newer one into the image"),
+    row(Rule::LibraryForbidden, "library-forbidden", GRANT),
+    row(Rule::ErlangMissing, "erlang-missing", "include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`")
+        .in_flags("include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or add an Erlang of that version: from this machine with `--program erl`, or from a base image with `--base`"),
+    row(Rule::ReleaseIncomplete, "release-incomplete", "put the file into the image, or name another file in a variable")
+        .in_flags("remove it from `--exclude`, add it with `--add`, or name another file with `--env`, for example `RELEASE_VM_ARGS=/app/other.args`; a file outside of the release can be mounted"),
+    row(Rule::ProgramMissing, "program-missing", "put the programs into the image if the script reaches these lines")
+        .in_flags("add the programs with `--program` if the script reaches these lines"),
+    row(Rule::EnvironmentUnused, "environment-unused", "put its `bin` first in `PATH`, or run its own interpreter"),
+    row(Rule::ModuleUnusable, "module-unusable", "remove it if no program loads it")
+        .in_flags("exclude it with `--exclude` if no program loads it"),
+    row(Rule::UserUnknown, "user-unknown", "use the numeric user ID, or add the user to the image's passwd file"),
+    row(Rule::WorkdirInvalid, "workdir-invalid", "give the absolute path of a directory")
+        .in_flags(OTHER_DIRECTORY),
+    row(Rule::WorkdirForbidden, "workdir-forbidden", "make the directory accessible to other users, or run as another user")
+        .in_flags(OTHER_DIRECTORY),
+    row(Rule::ReleaseForbidden, "release-forbidden", GRANT)
+        .in_flags(GRANT_IN_FLAGS),
+    row(Rule::VolumeInvalid, "volume-invalid", "give an absolute path"),
+    row(Rule::PortInvalid, "port-invalid", "write `PORT/PROTOCOL` with a port from 1 to 65535"),
+    row(Rule::PortPrivileged, "port-privileged", "listen on a port from 1024 on, and publish it as the lower port")
+        .in_flags("listen on a port from 1024 on, expose it with `--expose`, and publish it as the lower port"),
+    row(Rule::HealthcheckBroken, "healthcheck-broken", "name a program that is in the image")
+        .in_flags("name a program that is in the image with `--healthcheck`, or add one with `--program`"),
+    row(Rule::NewProcessor, "new-processor", "build for an older level if the image must run on older machines"),
+    row(Rule::CertificatesMissing, "certificates-missing", "put a bundle of CA certificates into the image")
+        .in_flags("add CA certificates with `--cacert`"),
+    row(Rule::SecretFile, "secret-file", "remove it, and mount it when the container runs")
+        .in_flags("exclude it with `--exclude`, and mount it when the container runs"),
+    row(Rule::SecretVariable, "secret-variable", "set it when the container runs")
+        .in_flags("remove it from `--env`, and set it when the container runs"),
+    row(Rule::LinkDangling, "link-dangling", "put its target into the image, or remove the link")
+        .in_flags("add its target with `--add`, or exclude the link with `--exclude`"),
+    row(Rule::SetId, "set-id", "clear the bit unless the program needs it"),
+    row(Rule::WorldWritable, "world-writable", "remove write permission for other users"),
+    row(Rule::CaseCollision, "case-collision", "rename one of them: on case-insensitive file systems one hides the other"),
+    row(Rule::DuplicateContent, "duplicate-content", "keep one of them, and make the other a link"),
+    row(Rule::BuildLeftover, "build-leftover", "remove it: no program needs it at run time")
+        .in_flags("exclude it with `--exclude`"),
+    row(Rule::DebugInformation, "debug-information", "strip it, for example with `strip --strip-debug`"),
+];
+
+impl Rule {
+    /// Returns the row of the rule.
     #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::CommandMissing | Self::CommandDangling | Self::CommandNotInPath => {
-                "put the program into the image, or name the one that is there by its absolute path"
-            }
-            Self::CommandDirectory => "name the program in the directory",
-            Self::CommandNotExecutable => "make the file executable",
-            Self::CommandFormat => {
-                "name a program, or give the script a first line that says what runs it, as `#!/bin/sh`"
-            }
-            Self::CommandForbidden | Self::ReleaseForbidden | Self::LibraryForbidden => {
-                "give others the right to read and execute it, or run as another user"
-            }
-            Self::InterpreterMissing => {
-                "put the interpreter into the image at exactly that path, or build without one"
-            }
-            Self::InterpreterMoved => {
-                "let the script name the path in the image, or name the interpreter in the command"
-            }
-            Self::ScriptCarriageReturn => {
-                "give the script Unix line ends, as with `sed -i 's/\\r$//'`"
-            }
-            Self::WrongArchitecture => "build the program for the platform of the image",
-            Self::LibraryUnusable => {
-                "put a file into the image that is for the same processor and C library as the program"
-            }
-            Self::LibraryMissing => "put the library into the image, where the loader looks for it",
-            Self::SymbolVersionMissing => {
-                "build against the older library, or put the newer one into the image"
-            }
-            Self::ErlangMissing => {
-                "include the runtime in the release, as `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`"
-            }
-            Self::ReleaseIncomplete => {
-                "put the file into the image, or name another one where a variable does"
-            }
-            Self::ProgramMissing => "put them into the image, if the script gets there",
-            Self::EnvironmentUnused => "put its `bin` first in `PATH`, or run its own interpreter",
-            Self::ModuleUnusable => "leave it out if nothing loads it",
-            Self::UserUnknown => {
-                "name the user by its number, or add it to the image's passwd file"
-            }
-            Self::WorkdirInvalid => "name an absolute path of a directory",
-            Self::WorkdirForbidden => {
-                "give others the right to enter the directory, or run as another user"
-            }
-            Self::VolumeInvalid => "name an absolute path",
-            Self::PortInvalid => "write `PORT/PROTOCOL` with a port from 1 to 65535",
-            Self::PortPrivileged => {
-                "listen on a port from 1024 on, and publish it as the lower one"
-            }
-            Self::HealthcheckBroken => "name a program that is in the image",
-            Self::NewProcessor => "build for an older level if it must run on older machines",
-            Self::CertificatesMissing => "put a bundle of CA certificates into the image",
-            Self::SecretFile => "leave it out, and mount it into containers when they run",
-            Self::SecretVariable => "set it when containers run",
-            Self::LinkDangling => "put its target into the image, or leave the link out",
-            Self::SetId => "take the bit away unless the program is known to need it",
-            Self::WorldWritable => "take the right to write away from others",
-            Self::CaseCollision => {
-                "rename one of them: where names have no case, one hides the other"
-            }
-            Self::DuplicateContent => "keep one of them, and make the other a link",
-            Self::BuildLeftover => "leave it out: the programs run without it",
-            Self::DebugInformation => "strip it, as with `strip --strip-debug`",
-        }
+    pub fn info(self) -> &'static RuleInfo {
+        &RULES[self as usize]
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        formatter.write_str(self.info().name)
     }
 }
 
 impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+        serializer.serialize_str(self.info().name)
     }
 }
 
@@ -287,6 +244,10 @@ pub struct Finding {
     pub reason: String,
     /// What to do.
     pub remedy: String,
+    /// The word of the configuration that could not be run, if this is what
+    /// the finding is about.
+    #[serde(skip)]
+    pub command: Option<String>,
 }
 
 impl Finding {
@@ -310,7 +271,8 @@ impl Finding {
             severity,
             path: path.cloned(),
             reason,
-            remedy: rule.remedy().to_owned(),
+            remedy: rule.info().remedy.to_owned(),
+            command: None,
         }
     }
 }
@@ -325,20 +287,19 @@ pub(crate) fn sort(findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn every_rule_is_listed_once_under_its_own_name() {
-        let mut names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-        assert!(Rule::ALL.is_sorted());
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Rule::ALL.len());
-        let is_kebab = |name: &&str| {
-            name.bytes()
-                .all(|byte| byte == b'-' || byte.is_ascii_lowercase())
-        };
-        assert!(names.iter().all(is_kebab));
+    fn every_rule_has_the_row_of_its_number_and_its_own_name() {
+        let mut names = BTreeSet::new();
+        for row in &RULES {
+            assert_eq!(row.rule.info().rule, row.rule);
+            assert!(names.insert(row.name), "{}", row.name);
+            let is_kebab = |byte: u8| byte == b'-' || byte.is_ascii_lowercase();
+            assert!(row.name.bytes().all(is_kebab), "{}", row.name);
+        }
     }
 
     #[test]

@@ -112,17 +112,19 @@ fn normalize(name: &str) -> String {
     };
     let letters = set.chars().filter(char::is_ascii_alphanumeric);
     let set: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
-    let prefix = match set.bytes().all(|letter| letter.is_ascii_digit()) {
-        true => "iso",
-        false => "",
+    let prefix = if set.bytes().all(|letter| letter.is_ascii_digit()) {
+        "iso"
+    } else {
+        ""
     };
     format!("{language}.{prefix}{set}{modifier}")
 }
 
 fn known_text(known: &[String]) -> String {
-    match known.is_empty() {
-        true => ", which has none".to_owned(),
-        false => format!(" (it has: `{}`)", known.join("`, `")),
+    if known.is_empty() {
+        ", which has none".to_owned()
+    } else {
+        format!(" (it has: `{}`)", known.join("`, `"))
     }
 }
 

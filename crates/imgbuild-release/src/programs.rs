@@ -130,9 +130,10 @@ impl<'a> Programs<'a> {
 
     /// Brings a program that the user asks for, by name or absolute path.
     pub(crate) fn ask(&mut self, name: &str) {
-        let is_there = match name.contains('/') {
-            true => self.bring(name, 0),
-            false => self.bring_named(name, 0),
+        let is_there = if name.contains('/') {
+            self.bring(name, 0)
+        } else {
+            self.bring_named(name, 0)
         };
         if !is_there {
             self.problems.push(if name.contains('/') {
@@ -157,9 +158,10 @@ impl<'a> Programs<'a> {
 
     /// Brings a program by its name, if there is one.
     pub(crate) fn bring_if_there(&mut self, name: &str) -> bool {
-        match name.starts_with('/') {
-            true => self.bring(name, 0),
-            false => self.bring_named(name, 0),
+        if name.starts_with('/') {
+            self.bring(name, 0)
+        } else {
+            self.bring_named(name, 0)
         }
     }
 
@@ -382,16 +384,16 @@ impl<'a> Programs<'a> {
         }
         self.warn_of_libraries(script, interpreter);
         if let Some(name) = shebang.looked_up() {
-            let is_there = match name.contains('/') {
-                true => self.bring(&name, depth + 1),
-                false => self.bring_named(&name, depth + 1),
+            let is_there = if name.contains('/') {
+                self.bring(&name, depth + 1)
+            } else {
+                self.bring_named(&name, depth + 1)
             };
-            match is_there {
-                true => self.warn_of_libraries(script, &name),
-                false => {
-                    let finding = interpreter_missing(script, &shebang, &name);
-                    self.findings.push(finding);
-                }
+            if is_there {
+                self.warn_of_libraries(script, &name)
+            } else {
+                let finding = interpreter_missing(script, &shebang, &name);
+                self.findings.push(finding);
             }
         }
     }
@@ -454,9 +456,10 @@ impl<'a> Programs<'a> {
 /// A script that names a program which is not there.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
     let line = &shebang.line;
-    let nothing = match name.contains('/') {
-        true => "nothing is at",
-        false => "no directory of `PATH` has",
+    let nothing = if name.contains('/') {
+        "nothing is at"
+    } else {
+        "no directory of `PATH` has"
     };
     let reason = format!("{nothing} `{name}`, by which `{script}` runs: line 1 is `{line}`");
     Finding::error(Rule::InterpreterMissing, Some(script), reason)

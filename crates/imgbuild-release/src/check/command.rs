@@ -60,7 +60,7 @@ fn as_healthcheck(mut finding: Finding) -> Finding {
     finding.reason = format!("the health check cannot run: {}", finding.reason);
     finding.rule = Rule::HealthcheckBroken;
     finding.severity = Severity::Warning;
-    finding.remedy = Rule::HealthcheckBroken.remedy().to_owned();
+    finding.remedy = Rule::HealthcheckBroken.info().remedy.to_owned();
     finding
 }
 
@@ -97,9 +97,10 @@ impl<'a> Walk<'a> {
 
     /// Takes a path as the kernel does; one with `..` is not followed.
     fn absolute(&self, text: &str) -> Option<ImagePath> {
-        match text.starts_with('/') {
-            true => ImagePath::parse(text).ok(),
-            false => self.subject.working_directory().join(text).ok(),
+        if text.starts_with('/') {
+            ImagePath::parse(text).ok()
+        } else {
+            self.subject.working_directory().join(text).ok()
         }
     }
 
@@ -129,7 +130,8 @@ impl<'a> Walk<'a> {
     fn error(&mut self, rule: Rule, path: Option<&ImagePath>, reason: &str) {
         let command = self.command;
         let reason = format!("the command `{command}` cannot run: {reason}");
-        let finding = Finding::error(rule, path, reason);
+        let mut finding = Finding::error(rule, path, reason);
+        finding.command = Some(command.to_owned());
         self.started.findings.push(finding);
     }
 
@@ -246,9 +248,10 @@ impl<'a> Walk<'a> {
         let Some(name) = shebang.looked_up() else {
             return;
         };
-        let path = match name.contains('/') {
-            true => Some(name.clone()),
-            false => self.in_path(&name).ok().map(|path| path.to_string()),
+        let path = if name.contains('/') {
+            Some(name.clone())
+        } else {
+            self.in_path(&name).ok().map(|path| path.to_string())
         };
         if !path.is_some_and(|path| self.interpret(&path, depth)) {
             let finding = interpreter_missing(script, shebang, &name);

@@ -104,9 +104,10 @@ fn runtime(subject: &Subject<'_>, release: &Release<'_>) -> Option<Finding> {
             format!("`{erl}` starts `{missing}`, where nothing is")
         }
     };
-    let severity = match release.script.is_some() && !is_elsewhere(subject) {
-        true => Severity::Error,
-        false => Severity::Warning,
+    let severity = if release.script.is_some() && !is_elsewhere(subject) {
+        Severity::Error
+    } else {
+        Severity::Warning
     };
     let reason =
         format!("the release at `{root}` has no Erlang runtime (ERTS {version}), and {reason}");
@@ -179,9 +180,10 @@ fn machine(text: &str) -> Option<String> {
 /// starts it.
 fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<Script> {
     let (command, arguments) = words.split_first()?;
-    let path = match command.starts_with('/') {
-        true => ImagePath::parse(command),
-        false => subject.working_directory().join(command),
+    let path = if command.starts_with('/') {
+        ImagePath::parse(command)
+    } else {
+        subject.working_directory().join(command)
     };
     let path = path.ok()?;
     let verb = arguments.first();

@@ -47,9 +47,10 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
     let objects: Vec<Object> = subject
         .objects()
         .map(|object| Object {
-            role: match started.contains(&object.image) && !has_layer(subject, object) {
-                true => Role::Program,
-                false => Role::Module,
+            role: if started.contains(&object.image) && !has_layer(subject, object) {
+                Role::Program
+            } else {
+                Role::Module
             },
             ..object.clone()
         })

@@ -182,9 +182,10 @@ fn secret_in(content: &Content) -> u8 {
     if has(b"PRIVATE KEY-----") || bytes.starts_with(b"PuTTY-User-Key-File") {
         return 1;
     }
-    match has(b"_authToken=") || has(b"_password=") || has(b"_auth=") {
-        true => 2,
-        false => 0,
+    if has(b"_authToken=") || has(b"_password=") || has(b"_auth=") {
+        2
+    } else {
+        0
     }
 }
 

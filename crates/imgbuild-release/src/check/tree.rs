@@ -145,9 +145,10 @@ impl<'a> Cases<'a> {
             self.directory = (parent, hash(HASH_START, parent));
         }
         let hashed = (hash(self.directory.1, name), path);
-        match name.iter().any(u8::is_ascii_uppercase) {
-            true => self.capital.push(hashed),
-            false => self.small.push(hashed),
+        if name.iter().any(u8::is_ascii_uppercase) {
+            self.capital.push(hashed)
+        } else {
+            self.small.push(hashed)
         }
     }
 

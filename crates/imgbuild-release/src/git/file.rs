@@ -29,9 +29,10 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut file = file.take(limit + 1);
     file.read_to_end(&mut bytes).map_err(GitError::File)?;
-    match bytes.len() as u64 > limit {
-        true => Err(GitError::malformed(path, "it is too large")),
-        false => Ok(Some(bytes)),
+    if bytes.len() as u64 > limit {
+        Err(GitError::malformed(path, "it is too large"))
+    } else {
+        Ok(Some(bytes))
     }
 }
 

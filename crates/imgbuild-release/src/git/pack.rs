@@ -60,13 +60,14 @@ impl Pack {
         }
         let counts = std::iter::from_fn(|| bytes.u32());
         let fanout: Vec<u32> = counts.collect();
-        match fanout.is_sorted() {
-            true => Ok(Self {
+        if fanout.is_sorted() {
+            Ok(Self {
                 index,
                 fanout,
                 hash,
-            }),
-            false => Err(malformed("its counts do not grow")),
+            })
+        } else {
+            Err(malformed("its counts do not grow"))
         }
     }
 

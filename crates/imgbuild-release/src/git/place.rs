@@ -61,12 +61,13 @@ fn named(dot: &Path, root: &Path) -> Result<PathBuf> {
         return Err(GitError::malformed(dot, "it does not say `gitdir: `"));
     };
     let git = root.join(OsStr::from_bytes(name));
-    match git.is_dir() {
-        true => Ok(git),
-        false => Err(GitError::malformed(
+    if git.is_dir() {
+        Ok(git)
+    } else {
+        Err(GitError::malformed(
             dot,
             "the directory that it names is not there",
-        )),
+        ))
     }
 }
 
@@ -77,9 +78,10 @@ fn common(git: &Path) -> Result<PathBuf> {
         return Ok(git.to_path_buf());
     };
     let name = text.trim_ascii_end();
-    match is_name(name) {
-        true => Ok(git.join(OsStr::from_bytes(name))),
-        false => Err(GitError::malformed(&path, "it names no directory")),
+    if is_name(name) {
+        Ok(git.join(OsStr::from_bytes(name)))
+    } else {
+        Err(GitError::malformed(&path, "it names no directory"))
     }
 }
 

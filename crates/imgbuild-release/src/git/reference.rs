@@ -60,9 +60,10 @@ fn parse(path: &Path, hash: Hash, text: &[u8]) -> Result<Target> {
     let text = text.trim_ascii_end();
     if let Some(name) = text.strip_prefix(b"ref:") {
         let name = name.trim_ascii();
-        return match is_name(name) {
-            true => Ok(Target::Reference(name.to_vec())),
-            false => Err(GitError::malformed(path, "it names no reference")),
+        return if is_name(name) {
+            Ok(Target::Reference(name.to_vec()))
+        } else {
+            Err(GitError::malformed(path, "it names no reference"))
         };
     }
     match hash.parse(text) {

@@ -500,9 +500,10 @@ fn read_all(path: &Path) -> Result<bool> {
 fn files_below(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files_below(&path, files),
-            false => files.push(path),
+        if path.is_dir() {
+            files_below(&path, files)
+        } else {
+            files.push(path)
         }
     }
 }

@@ -147,9 +147,10 @@ impl Archive {
         let end = end.ok_or(ArchiveError::Damaged("a name in it has no end"))?;
         let name = String::from_utf8(bytes[..end].to_vec());
         let name = name.map_err(|_| ArchiveError::Damaged("a name in it is no text"))?;
-        match name.is_empty() || name.contains('/') || name.starts_with('.') {
-            true => Err(ArchiveError::Damaged("a name in it is none of a locale")),
-            false => Ok(name),
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            Err(ArchiveError::Damaged("a name in it is none of a locale"))
+        } else {
+            Ok(name)
         }
     }
 
@@ -169,9 +170,10 @@ impl Archive {
         seek.map_err(ArchiveError::File)?;
         let mut bytes = Vec::new();
         let read = (&mut self.file).take(length).read_to_end(&mut bytes);
-        match read.map_err(ArchiveError::File)? as u64 == length {
-            true => Ok(bytes),
-            false => Err(ArchiveError::Damaged("it has become shorter")),
+        if read.map_err(ArchiveError::File)? as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(ArchiveError::Damaged("it has become shorter"))
         }
     }
 }

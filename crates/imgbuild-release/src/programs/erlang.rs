@@ -110,9 +110,10 @@ impl Programs<'_> {
         let all = self.placed.keys().map(ToString::to_string);
         let files: Vec<String> = all.filter(|path| path.starts_with(&start)).collect();
         for path in files {
-            let role = match path.starts_with(&machine) {
-                true => Role::Program,
-                false => Role::Module,
+            let role = if path.starts_with(&machine) {
+                Role::Program
+            } else {
+                Role::Module
             };
             let may_be = path.ends_with(".so") || path.contains("/bin/");
             if let (true, Some(real), Ok(at)) =

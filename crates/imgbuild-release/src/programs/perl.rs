@@ -31,9 +31,10 @@ fn is_unwanted(name: &[u8]) -> bool {
 /// it starts with and of which it names no more than two numbers, for the
 /// third is behind a link.
 fn is_meant(name: &str, wanted: &str) -> bool {
-    match wanted.ends_with('.') {
-        true => name.starts_with(wanted) && name.matches('.').count() == 1,
-        false => name == wanted,
+    if wanted.ends_with('.') {
+        name.starts_with(wanted) && name.matches('.').count() == 1
+    } else {
+        name == wanted
     }
 }
 

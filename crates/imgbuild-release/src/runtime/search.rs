@@ -68,9 +68,10 @@ impl Resolver<'_> {
             places.extend(self.path_of(process, loaded, kind));
         }
         let path_file = process.loader.path_file.iter();
-        let origin = match process.loader.has_own_path_file {
-            true => SearchOrigin::Base,
-            false => SearchOrigin::MuslPath,
+        let origin = if process.loader.has_own_path_file {
+            SearchOrigin::Base
+        } else {
+            SearchOrigin::MuslPath
         };
         places.extend(path_file.map(|path| self.rooted(path, origin.clone())));
         places.extend(self.default_places(process));

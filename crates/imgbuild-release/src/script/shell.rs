@@ -208,9 +208,10 @@ impl Scanner {
         let is_name = |character: char| character.is_alphanumeric() || character == '_';
         let end = name.find(|character| !is_name(character));
         let after = &name[end.unwrap_or(name.len())..];
-        match rest.starts_with("${") {
-            true => after.trim_start_matches([':', '-', '+', '=', '?', '#', '%', '}']),
-            false => after,
+        if rest.starts_with("${") {
+            after.trim_start_matches([':', '-', '+', '=', '?', '#', '%', '}'])
+        } else {
+            after
         }
     }
 

@@ -66,9 +66,10 @@ pub(super) fn of_script(subject: &Subject<'_>, release: &Release<'_>) -> Vec<Fin
         true => of_relx(subject, release, &script.name, script.verb.as_deref()),
         false if script.text.contains("RELEASE_VM_ARGS") => {
             let starts = script.verb.as_deref().is_none_or(|verb| verb == "start");
-            match starts {
-                true => of_mix(subject, release, &script.wrapper),
-                false => Vec::new(),
+            if starts {
+                of_mix(subject, release, &script.wrapper)
+            } else {
+                Vec::new()
             }
         }
         false => Vec::new(),
@@ -154,9 +155,10 @@ fn missing(subject: &Subject<'_>, root: &ImagePath, paths: &[String]) -> Option<
         return None;
     }
     let reason = format!("the release at `{root}` starts with `{path}`, where nothing is");
-    let severity = match path.starts_with(root) {
-        true => Severity::Error,
-        false => Severity::Warning,
+    let severity = if path.starts_with(root) {
+        Severity::Error
+    } else {
+        Severity::Warning
     };
     let rule = Rule::ReleaseIncomplete;
     Some(Finding::new(rule, severity, Some(&path), reason))

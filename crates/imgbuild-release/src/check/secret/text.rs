@@ -90,9 +90,10 @@ fn secret_in(path: &ImagePath, content: &Content) -> Secret {
         return Secret::PrivateKey;
     }
     let is_json = path.file_name().ends_with(b".json");
-    match is_json && is_service_account(&bytes) {
-        true => Secret::ServiceAccount,
-        false => Secret::None,
+    if is_json && is_service_account(&bytes) {
+        Secret::ServiceAccount
+    } else {
+        Secret::None
     }
 }
 
