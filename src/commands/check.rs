@@ -17,10 +17,10 @@ use crate::failure::{Failure, Result};
 use crate::printed;
 use crate::ui::{Ui, count_text};
 
-/// How many findings of one rule are said.
+/// The number of findings of one rule that are printed.
 const MAX_SHOWN: usize = 10;
 
-/// What can be checked.
+/// The forms of a source that can be checked.
 const KINDS: &str = "`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
 const COOKIE: &str = "exclude it with `--release-cookie remove`";
@@ -108,7 +108,7 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
     remedy.to_owned()
 }
 
-/// How to have a virtual environment found first.
+/// Returns the remedy that puts a virtual environment first.
 fn environment_first(finding: &Finding, plan: &Plan) -> String {
     let environment = finding.path.as_ref().map(ImagePath::to_string);
     let variables = plan.image().config.env.iter();

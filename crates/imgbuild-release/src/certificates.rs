@@ -37,8 +37,8 @@ pub use self::x509::Certificate;
 
 use self::collect::Collector;
 
-/// Where the bundle lies in an image: the path of Debian, and the first that
-/// Go, rustls-native-certs and Erlang/OTP try.
+/// The path of the bundle in an image: that of Debian, and the first that Go,
+/// rustls-native-certs and Erlang/OTP try.
 pub const BUNDLE_PATH: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Symbolic links to the bundle, as path and target, for programs that were
@@ -79,9 +79,9 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("/usr/local/ssl/cert.pem", BUNDLE_PATH),
 ];
 
-/// Where systems keep their bundle, the one to prefer first: the order of
-/// openssl-probe, then NixOS's older path. macOS and the BSDs have
-/// `/etc/ssl/cert.pem` too.
+/// The bundles of systems, the preferred one first: the order of openssl-probe,
+/// then the older path of NixOS. macOS and the BSDs have `/etc/ssl/cert.pem`
+/// too.
 pub const SYSTEM_BUNDLES: &[&str] = &[
     BUNDLE_PATH,
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -96,7 +96,7 @@ pub const SYSTEM_BUNDLES: &[&str] = &[
 /// `Cargo.lock`.
 pub const EMBEDDED_EDITION: &str = "webpki-root-certs 1.0.11";
 
-/// Where certificates come from.
+/// A source of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateSource {
     /// Mozilla's roots for TLS servers, as they are part of the program: the

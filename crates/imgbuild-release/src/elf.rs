@@ -73,7 +73,7 @@ pub enum ElfError {
     /// The file cannot be read.
     #[error("cannot read the ELF file")]
     Read {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The content contradicts itself.
@@ -81,7 +81,7 @@ pub enum ElfError {
     Malformed(&'static str),
 }
 
-/// Whether addresses have 32 or 64 bits.
+/// The size of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Class {
     /// 32 bits.
@@ -127,11 +127,11 @@ pub struct NeededVersions {
 pub struct NeededVersion {
     /// The version: `GLIBC_2.34`.
     pub name: String,
-    /// Whether the loader goes on without it.
+    /// Set if the loader continues without it.
     pub is_weak: bool,
 }
 
-/// What the imported symbols say about libraries that are loaded later.
+/// The imported functions that load libraries at run time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Imports {
     /// `dlopen`: it may load libraries that no file names as needed.
@@ -141,7 +141,7 @@ pub struct Imports {
     pub unwinding: bool,
 }
 
-/// What an ELF file says about itself.
+/// The properties of an ELF file that matter for running it.
 ///
 /// Names are text: bytes that are not UTF-8 are replaced, and such a name is
 /// then found nowhere.
@@ -157,7 +157,7 @@ pub struct Elf {
     pub flags: u32,
     /// The operating system's ABI (`EI_OSABI`).
     pub os_abi: u8,
-    /// What it is for.
+    /// The use of the file.
     pub kind: ElfKind,
     /// The loader's path (`PT_INTERP`).
     pub interpreter: Option<String>,
@@ -165,18 +165,18 @@ pub struct Elf {
     pub soname: Option<String>,
     /// The libraries that it needs, in order (`DT_NEEDED`).
     pub needed: Vec<String>,
-    /// Where it and what it needs look for libraries (`DT_RPATH`).
+    /// The directories in which it and its libraries search (`DT_RPATH`).
     pub rpath: Option<String>,
-    /// Where it looks for libraries (`DT_RUNPATH`).
+    /// The directories in which it searches (`DT_RUNPATH`).
     pub runpath: Option<String>,
-    /// Whether the loader's default directories are not for it
+    /// Set if the loader must not search its default directories
     /// (`DF_1_NODEFLIB`).
     pub ignores_default_directories: bool,
     /// The symbol versions that it needs.
     pub needed_versions: Vec<NeededVersions>,
     /// The symbol versions that it defines.
     pub defined_versions: Vec<String>,
-    /// What it imports that loads more.
+    /// The imported functions that load more libraries.
     pub imports: Imports,
     /// The x86-64 level that it needs, 1 to 4.
     pub isa_level: Option<u8>,

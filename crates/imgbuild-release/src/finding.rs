@@ -1,11 +1,11 @@
-//! What a check found: an image that would not start, or that would surprise.
+//! Findings of the check: problems of an image.
 
 use std::fmt;
 
 use imgbuild_oci::path::ImagePath;
 use serde::{Serialize, Serializer};
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -15,8 +15,8 @@ pub enum Severity {
     Warning,
 }
 
-/// What is looked for. Names are part of the program's interface: they do not
-/// change.
+/// A rule of the check. Names are part of the interface of the program and do
+/// not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rule {
@@ -34,9 +34,10 @@ pub enum Rule {
     CommandFormat,
     /// The image's user may not execute the command.
     CommandForbidden,
-    /// What runs a program or script is not there.
+    /// The interpreter of a program or script is missing.
     InterpreterMissing,
-    /// What runs a script lies elsewhere in the image than the script says.
+    /// The interpreter of a script is at another path in the image than the
+    /// script names.
     InterpreterMoved,
     /// The first line of a script ends as on Windows.
     ScriptCarriageReturn,
@@ -94,7 +95,7 @@ pub enum Rule {
     CaseCollision,
     /// The same content twice.
     DuplicateContent,
-    /// What a build left behind.
+    /// Files that a build left behind.
     BuildLeftover,
     /// More debug information than code.
     DebugInformation,
@@ -233,16 +234,16 @@ impl Serialize for Rule {
 /// One thing that a rule found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which rule.
+    /// The rule.
     pub rule: Rule,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Where in the image, if it has a place.
+    /// The path in the image, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<ImagePath>,
-    /// What is wrong, and why; a fragment without a period.
+    /// The problem and its cause; a fragment without a period.
     pub reason: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
     /// The word of the configuration that could not be run, if this is what
     /// the finding is about.

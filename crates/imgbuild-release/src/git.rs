@@ -1,5 +1,5 @@
-//! What a git repository says of the work tree that holds a release: its
-//! commit, the date of it, where it comes from, and whether files differ.
+//! The git repository of the work tree that holds a release: its commit, the
+//! commit date, the origin, and whether files differ.
 //!
 //! Only files are read. No program is started, and nothing that a repository
 //! configures is run, so that it does not matter who owns it. The formats are

@@ -18,13 +18,13 @@ use archive::{Archive, LocaleFiles};
 
 pub use archive::ArchiveError;
 
-/// Where the C library has its locales.
+/// The directory of locales.
 const DIRECTORY: &str = "/usr/lib/locale";
 
 /// Locales that are part of every C library.
 const BUILT_IN: [&str; 2] = ["C", "POSIX"];
 
-/// Why an image cannot get a locale.
+/// A failure to add a locale.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocaleError {
@@ -33,7 +33,7 @@ pub enum LocaleError {
     Unknown {
         /// The name as given.
         name: String,
-        /// What there is.
+        /// The locales of this machine.
         known: Vec<String>,
     },
     /// The archive cannot be used.
@@ -41,7 +41,7 @@ pub enum LocaleError {
     Archive {
         /// The archive.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         cause: ArchiveError,
     },

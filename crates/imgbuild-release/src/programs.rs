@@ -30,17 +30,17 @@ use crate::runtime::{Object, Role};
 use crate::script::{MAX_LINE, Shebang};
 use crate::warning::Warning;
 
-/// Where the C library looks for time zones ([tzset(3)]).
+/// The directory of time zones ([tzset(3)]).
 ///
 /// [tzset(3)]: https://man7.org/linux/man-pages/man3/tzset.3.html
 const ZONES: &str = "/usr/share/zoneinfo";
 
-/// What lies there beside the zones: all of them once more, with and without
-/// leap seconds, and the zone of the building machine.
+/// Other entries in it: the zones once more, with and without leap seconds, and
+/// the zone of the build machine.
 const NO_ZONES: [&[u8]; 3] = [b"posix", b"right", b"localtime"];
 
-/// How many interpreters may be scripts themselves, as for Linux
-/// ([execve(2)]: the limit is one of the kernel's since 2.6.28).
+/// The number of interpreters that may be scripts themselves on Linux
+/// ([execve(2)]: the limit is one of the kernel since 2.6.28).
 ///
 /// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
 const MAX_DEPTH: usize = 4;
@@ -73,7 +73,7 @@ pub(crate) struct Programs<'a> {
     /// The directories of the image's `PATH`.
     search: Vec<String>,
     mtime: u64,
-    /// Where the release lies on the host, and in the image.
+    /// The directory of the release on the host, and in the image.
     release: Option<(PathBuf, ImagePath)>,
     /// The interpreters of [`WITH_LIBRARIES`] that came with them.
     with_libraries: BTreeSet<&'static str>,
@@ -85,16 +85,16 @@ pub(crate) struct Programs<'a> {
     warnings: Vec<Warning>,
 }
 
-/// What an image gets from the host.
+/// The files that are added from the host.
 #[derive(Debug, Default)]
 pub(crate) struct Brought {
     /// Programs and links to them, sorted by path.
     pub(crate) members: Vec<Member>,
     /// Those of them that are ELF files.
     pub(crate) objects: Vec<Object>,
-    /// What may surprise.
+    /// Warnings about them.
     pub(crate) warnings: Vec<Warning>,
-    /// What scripts need and is nowhere.
+    /// Findings about scripts whose interpreters are missing.
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -275,7 +275,7 @@ impl<'a> Programs<'a> {
         })
     }
 
-    /// What was brought so far.
+    /// Returns the members that were added so far.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.placed.values()
     }

@@ -81,7 +81,7 @@ pub use outcome::{
 use resolver::Resolver;
 pub use view::{Lookup, Node};
 
-/// What the image expects of an ELF file.
+/// The expectation of an ELF file in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -94,17 +94,17 @@ pub enum Role {
 /// An ELF file of the release.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// Where it lies in the image; no part of the path is a link.
+    /// Its path in the image; no part of it is a link.
     pub image: ImagePath,
-    /// Where it comes from.
+    /// The file of the host.
     pub host: PathBuf,
-    /// What is expected of it.
+    /// The expectation.
     pub role: Role,
-    /// What it says about itself.
+    /// Its properties.
     pub elf: Arc<Elf>,
 }
 
-/// Where libraries come from.
+/// The sources of libraries.
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeOptions {
     /// Another root to take everything from; this machine's when `None`.
@@ -115,14 +115,15 @@ pub struct RuntimeOptions {
     pub add_libraries: Vec<String>,
     /// The directories of the image's `LD_LIBRARY_PATH`.
     pub image_paths: Vec<ImagePath>,
-    /// Where programs start, for needed libraries with a relative path.
+    /// The working directory of programs, for needed libraries with a relative
+    /// path.
     pub working_directory: Option<ImagePath>,
     /// Set when nothing is brought, and only what the image has counts. Then
     /// no file is read: what is no object of the image is no ELF file.
     pub image_only: Option<ImageOnly>,
 }
 
-/// What an image itself tells its loaders.
+/// The files of an image that configure its loaders.
 #[derive(Debug, Clone, Default)]
 pub struct ImageOnly {
     /// Its `/etc/ld.so.cache`.
@@ -141,9 +142,11 @@ pub struct Runtime {
     pub files: Vec<RuntimeFile>,
     /// Links to make: the path, and the absolute path that it leads to.
     pub links: Vec<(ImagePath, ImagePath)>,
-    /// What programs need and nothing has: they cannot start.
+    /// Libraries that programs need and that were not found: the programs
+    /// cannot start.
     pub missing: Vec<MissingLibrary>,
-    /// What modules need and nothing has, and modules that nothing can load.
+    /// Libraries that modules need and that were not found, and modules that
+    /// nothing can load.
     pub warnings: Vec<ModuleWarning>,
     /// Symbol versions that are needed and not defined.
     pub unsatisfied: Vec<UnsatisfiedVersion>,
@@ -160,19 +163,19 @@ pub struct Runtime {
 /// A file to bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeFile {
-    /// Where it lands.
+    /// Its path in the image.
     pub path: ImagePath,
     /// The regular file of the host that it comes from.
     pub host: PathBuf,
     /// Its permissions.
     pub mode: u32,
-    /// What it is.
+    /// Its kind.
     pub kind: RuntimeFileKind,
     /// The first file that needs it; `None` when it was asked for.
     pub needed_by: Option<ImagePath>,
 }
 
-/// What a file of the closure is.
+/// The kind of a file of the closure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeFileKind {

@@ -4,7 +4,7 @@ mod shell;
 
 pub(crate) use shell::called_programs;
 
-/// How much of a file the kernel reads to find out what runs it
+/// The bytes of a file that the kernel reads to find its interpreter
 /// (`BINPRM_BUF_SIZE`, include/uapi/linux/binfmts.h).
 pub(crate) const MAX_LINE: u64 = 256;
 
@@ -19,8 +19,8 @@ pub(crate) struct Shebang {
     pub(crate) argument: Option<String>,
     /// The line, to be shown.
     pub(crate) line: String,
-    /// Whether the line ends as those of Windows do: the kernel takes the
-    /// carriage return as a part of the name.
+    /// Set if the line ends in a carriage return, which the kernel takes as a
+    /// part of the name.
     pub(crate) ends_with_carriage_return: bool,
 }
 

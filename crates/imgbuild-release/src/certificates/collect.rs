@@ -12,7 +12,7 @@ use super::report::{
 };
 use super::x509::Certificate;
 
-/// What the sources gave so far.
+/// The certificates, problems and warnings of the sources so far.
 #[derive(Debug)]
 pub(super) struct Collector {
     certificates: Certificates,

@@ -37,7 +37,7 @@ pub(super) const fn implicit(number: u8) -> u8 {
     0x80 | number
 }
 
-/// Why bytes are not the DER of an X.509 certificate.
+/// A fault of bytes that should be the DER of an X.509 certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DerError {
@@ -54,9 +54,9 @@ pub enum DerError {
     /// A part holds more than it should.
     #[error("{bytes} bytes follow its {part}")]
     Trailing {
-        /// What should have ended.
+        /// The part that should have ended.
         part: &'static str,
-        /// How many bytes are left over.
+        /// The number of bytes that are left over.
         bytes: usize,
     },
 }

@@ -32,17 +32,17 @@ const MARKER_FRAGMENTS: [&str; 5] = [
 pub(super) struct Block<'a> {
     /// The number of its `BEGIN` line, from 1.
     pub(super) line: usize,
-    /// What it says it holds.
+    /// The label of its `BEGIN` line.
     pub(super) label: &'a [u8],
     body: Vec<(usize, &'a [u8])>,
 }
 
-/// What a text holds.
+/// The blocks of a text, and the faults of the rest.
 #[derive(Debug, Default)]
 pub(super) struct Blocks<'a> {
     /// The complete blocks.
     pub(super) blocks: Vec<Block<'a>>,
-    /// What is wrong between them, with the line.
+    /// The problems between them, each with its line.
     pub(super) problems: Vec<(usize, ProblemReason)>,
     /// The first line of text outside of blocks that is not a `#` comment.
     pub(super) first_text: Option<usize>,

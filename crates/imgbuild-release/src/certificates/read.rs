@@ -20,7 +20,7 @@ pub(super) struct Listing {
     /// Those named like certificates, in bytewise order, but names that
     /// `openssl rehash` made come last: a message shall name the file itself.
     pub(super) files: Vec<PathBuf>,
-    /// What else is in it.
+    /// Warnings about the other files.
     pub(super) warnings: Vec<CertificateWarning>,
 }
 

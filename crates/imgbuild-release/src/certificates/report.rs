@@ -1,4 +1,4 @@
-//! What is wrong with certificate files, and what is worth knowing of them.
+//! Problems of certificate files, and warnings about them.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use super::base64::Base64Error;
 use super::der::DerError;
 use super::time::Time;
 
-/// How many problems an error shows; the rest is counted.
+/// The number of problems that an error lists; the others are counted.
 const MAX_SHOWN_PROBLEMS: usize = 20;
 
 /// The longest label of a block that is shown.
 const MAX_LABEL_BYTES: usize = 40;
 
-/// Why certificates could not be loaded.
+/// A failure to load certificates.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
@@ -26,7 +26,7 @@ pub enum CertificateError {
     /// None of the places where a system keeps its bundle has one.
     #[error("this system has no bundle of certificates (looked for {})", listed(.looked_for))]
     NoSystemBundle {
-        /// Where it was looked for.
+        /// The paths that were tried.
         looked_for: Vec<PathBuf>,
     },
     /// Files that cannot be taken as they are: all problems of all sources.
@@ -59,7 +59,7 @@ impl fmt::Display for ProblemList<'_> {
     }
 }
 
-/// Where a problem or warning is.
+/// The location of a problem or warning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// In the set that is part of the program.
@@ -103,13 +103,13 @@ fn quoted(path: &Path) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {reason}")]
 pub struct CertificateProblem {
-    /// Where it is.
+    /// The location.
     pub location: Location,
     /// What it is.
     pub reason: ProblemReason,
 }
 
-/// What makes a file unfit for a bundle.
+/// A reason to refuse a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProblemReason {
@@ -143,19 +143,19 @@ pub enum ProblemReason {
     /// A block without its `END` line.
     #[error("the block `{label}` is not ended")]
     NotEnded {
-        /// What the block says it holds.
+        /// The label of the block.
         label: String,
     },
     /// An `END` line without a block.
     #[error("`END {label}` ends no block")]
     NotBegun {
-        /// What the line says it ends.
+        /// The label of the line.
         label: String,
     },
     /// An `END` line of another kind than the block's `BEGIN` line.
     #[error("`END {label}` is not how the block of line {begun_in} ends")]
     WrongEnd {
-        /// What the line says it ends.
+        /// The label of the line.
         label: String,
         /// The line in which the block begins.
         begun_in: usize,
@@ -197,7 +197,7 @@ impl ProblemReason {
 /// Something that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateWarning {
-    /// Where it is.
+    /// The location.
     pub location: Location,
     /// What it is.
     pub finding: CertificateFinding,
@@ -209,20 +209,20 @@ impl fmt::Display for CertificateWarning {
     }
 }
 
-/// What is worth knowing of a source.
+/// Something unusual in a source that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFinding {
     /// A certificate's time is over. It stays in.
     Expired {
-        /// What it calls itself.
+        /// The subject of the certificate.
         subject: String,
         /// Its last valid second.
         not_after: Time,
     },
     /// A certificate's time is to come. It stays in.
     NotYetValid {
-        /// What it calls itself.
+        /// The subject of the certificate.
         subject: String,
         /// Its first valid second.
         not_before: Time,
@@ -230,7 +230,7 @@ pub enum CertificateFinding {
     /// A certificate may not sign others. It stays in: some readers trust it
     /// as the server's own.
     NotAnAuthority {
-        /// What it calls itself.
+        /// The subject of the certificate.
         subject: String,
     },
     /// Text outside of blocks, from this line on. It is dropped.
@@ -238,7 +238,7 @@ pub enum CertificateFinding {
     /// A block that is no certificate. It is dropped: a revocation list, for
     /// example, keeps Erlang from reading the whole bundle.
     DroppedBlock {
-        /// What it says it holds.
+        /// The label of the block.
         label: String,
     },
     /// A byte order mark, which costs Go, rustls and Erlang the certificate
@@ -246,12 +246,11 @@ pub enum CertificateFinding {
     ByteOrderMark,
     /// Lines that end in carriage returns. They are dropped.
     CarriageReturns,
-    /// What a directory holds beside certificates. Directories in it are not
-    /// searched.
+    /// Other files of a directory. Directories in it are not searched.
     Ignored {
-        /// How many files and other things that are no directories.
+        /// The number of files and other entries that are not directories.
         files: usize,
-        /// How many directories.
+        /// The number of directories.
         directories: usize,
     },
     /// A symbolic link in a directory that leads nowhere.

@@ -1,4 +1,4 @@
-//! What the bundle needs to know of a certificate ([RFC 5280 §4.1]).
+//! The parts of a certificate that the bundle needs ([RFC 5280 §4.1]).
 //!
 //! The structure is walked to its end, so that no reader stumbles over a
 //! block later. Signatures and keys are not checked: a root is trusted because

@@ -40,7 +40,7 @@ const HEAD_BYTES: usize = 4096;
 /// The bytes of a tar header that are its name.
 const NAME_BYTES: usize = 100;
 
-/// What is found while the members go by.
+/// The archives and layouts among the members.
 #[derive(Debug, Default)]
 pub(super) struct Archives<'a> {
     findings: Vec<Finding>,

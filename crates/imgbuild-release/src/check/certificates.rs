@@ -26,12 +26,12 @@ const OWN_BUNDLES: [&[u8]; 4] = [
     b"ca-certificates.crt",
 ];
 
-/// What says something of certificates by its name alone.
+/// The files whose names alone are evidence about certificates.
 #[derive(Debug, Default)]
 pub(super) struct Roots<'a> {
     /// The application of Erlang/OTP that speaks TLS.
     erlang: Option<&'a ImagePath>,
-    /// Whether an application brings a bundle of its own.
+    /// Set if an application has a bundle of its own.
     has_own: bool,
 }
 

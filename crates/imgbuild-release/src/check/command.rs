@@ -13,15 +13,15 @@ use crate::finding::{Finding, Rule, Severity};
 use crate::programs::{carriage_return, interpreter_missing};
 use crate::script::{MAX_LINE, Shebang};
 
-/// How many interpreters may be scripts themselves ([execve(2)]).
+/// The number of interpreters that may be scripts themselves ([execve(2)]).
 ///
 /// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
 const MAX_DEPTH: usize = 4;
 
-/// What an engine puts over an image in every container.
+/// The directories that an engine mounts over the image in every container.
 const OF_ENGINES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// What starts with a container for certain.
+/// The programs that start with every container, and findings about them.
 #[derive(Debug, Default)]
 pub(super) struct Started {
     pub(super) findings: Vec<Finding>,
@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
         self.load(member, depth);
     }
 
-    /// What the kernel does with a file that it may execute.
+    /// Loads a file that may be executed, as the kernel does.
     fn load(&mut self, member: &'a Member, depth: usize) {
         let path = &member.entry.path;
         if let Some(elf) = self.subject.elf(path) {

@@ -7,7 +7,7 @@ use imgbuild_oci::store::Store;
 
 use crate::elf::ReadAt;
 
-/// How much is read at a time.
+/// The bytes that are read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// As few files are looked at again each time, if the look is a short one.
@@ -52,13 +52,13 @@ impl ReadAt for Opened<'_> {
     }
 }
 
-/// How an answer is remembered.
+/// The place where the answers to a question are remembered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory<'a> {
     pub(super) store: Option<&'a Store>,
-    /// What was asked; another question has another name.
+    /// The name of the question; answers to other questions have other names.
     pub(super) question: &'static str,
-    /// Whether one content is worth to be remembered.
+    /// Set if even the answer for one content is worth remembering.
     pub(super) is_long: bool,
 }
 

@@ -24,7 +24,7 @@ pub(super) const START: &[u8] = b"start_erl.data";
 /// The program that starts a release without a runtime of its own.
 const ERL: &str = "erl";
 
-/// What `erl` and relx's scripts start.
+/// The program that `erl` and the scripts of relx start.
 const ERLEXEC: &str = "erlexec";
 
 /// A release of the image that has a file of its versions.
@@ -33,7 +33,7 @@ struct Release<'a> {
     /// The version of ERTS that it wants.
     erts: String,
     version: String,
-    /// How containers start it, if they do.
+    /// The script by which containers start it, if they do.
     script: Option<Script>,
 }
 
@@ -41,7 +41,7 @@ struct Release<'a> {
 struct Script {
     name: String,
     text: String,
-    /// What it is told to do; none when another script tells it.
+    /// The command that it is given; `None` when another script gives it.
     verb: Option<String>,
     /// The text of that one.
     wrapper: String,

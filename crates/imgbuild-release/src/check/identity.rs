@@ -1,4 +1,4 @@
-//! Whom containers run as, and what they may do.
+//! The user of a container, and its rights.
 
 use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::ImagePath;

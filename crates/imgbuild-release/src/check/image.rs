@@ -61,9 +61,9 @@ impl ReadImage {
     }
 }
 
-/// What rules look into beside programs and scripts: files that are named as
-/// keys, small ones that can be executed, and what says which Erlang a release
-/// wants.
+/// Returns whether the rules read the content of a file: one that is named like
+/// a key, a small one that can be executed, or the one with the Erlang version
+/// of a release.
 fn keeps(entry: &Entry) -> bool {
     let size = entry.content_size();
     let name = entry.path.file_name();

@@ -1,4 +1,4 @@
-//! What makes an image larger than it needs to be.
+//! Files that make an image larger than it needs to be.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ const DIRECTORIES: [&[u8]; 6] = [
     b"CMakeFiles",
 ];
 
-/// What bundlers of JavaScript keep for their next run.
+/// The cache of JavaScript bundlers.
 const NODE_CACHE: &[u8] = b"/node_modules/.cache";
 
 /// Ends of the names of files that only a linker or compiler reads.
 const ENDINGS: [&[u8]; 4] = [b".o", b".rlib", b".rmeta", b".obj"];
 
-/// What is left behind under one name, or with one end of names.
+/// The leftovers of one name, or of one file extension.
 #[derive(Debug)]
 struct Left<'a> {
     first: &'a ImagePath,

@@ -52,7 +52,7 @@ fn has_python(subject: &Subject<'_>, environment: &ImagePath) -> bool {
         .any(|end| subject.has_file(&format!("{path}{end}")))
 }
 
-/// Whether a variable says where packages are.
+/// Returns whether a variable names the directories of packages.
 fn is_told(subject: &Subject<'_>) -> bool {
     let variables = ["PYTHONPATH", "PYTHONHOME"];
     variables
@@ -60,7 +60,7 @@ fn is_told(subject: &Subject<'_>) -> bool {
         .any(|name| subject.variable(name).is_some())
 }
 
-/// What containers run by a Python.
+/// A program that containers run with Python.
 struct Run {
     program: ImagePath,
     /// By which path it is called.

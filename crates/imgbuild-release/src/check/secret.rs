@@ -13,8 +13,8 @@ use crate::contents::first_bytes;
 use crate::finding::{Finding, Rule};
 use text::Texts;
 
-/// How much of a file that is named as a key is read; keys come first, or
-/// after the certificates of a chain.
+/// The bytes that are read of a file with a name like a key: a key comes first,
+/// or after the certificates of a chain.
 pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// Ends of paths, and what lies there.
@@ -67,7 +67,7 @@ const EXAMPLES: [&[u8]; 7] = [
     b".schema",
 ];
 
-/// What is found while the members go by.
+/// The secrets among the members, and the files to be searched for some.
 #[derive(Debug, Default)]
 pub(super) struct Secrets<'a> {
     findings: Vec<Finding>,

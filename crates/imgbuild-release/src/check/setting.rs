@@ -30,7 +30,7 @@ const SECRET_WORDS: [&str; 10] = [
     "TOKEN",
 ];
 
-/// What makes a key a secret one.
+/// The words before `KEY` in the name of a secret key.
 const SECRET_KEYS: [&str; 6] = [
     "ACCESS",
     "API",
@@ -196,7 +196,7 @@ fn is_secret_value(value: &str) -> bool {
     !SWITCHES.contains(&value.to_ascii_lowercase().as_str()) && !value.starts_with('/')
 }
 
-/// Whether a value is as `scheme://user:password@host`.
+/// Returns whether a value has the form `scheme://user:password@host`.
 fn has_password(value: &str) -> bool {
     let Some((_, rest)) = value.split_once("://") else {
         return false;
@@ -208,7 +208,7 @@ fn has_password(value: &str) -> bool {
     password.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
 }
 
-/// Whether an engine puts something else there.
+/// Returns whether an engine mounts something at this path.
 pub(super) fn is_of_engines(path: &ImagePath) -> bool {
     const PLACES: [&str; 7] = [
         "/dev",

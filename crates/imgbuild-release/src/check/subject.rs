@@ -1,4 +1,4 @@
-//! What the rules look at.
+//! The image that the rules examine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ const DEFAULT_PATH: &str = crate::command::SYSTEM_PATH;
 pub struct Subject<'a> {
     pub(super) config: &'a Configuration,
     pub(super) platform: &'a Platform,
-    /// What lies in each layer, sorted by path, lowest first.
+    /// The members of each layer, sorted by path, the lowest layer first.
     pub(super) layers: Vec<&'a [Member]>,
     /// The same by path, the highest layer first.
     pub(super) contents: Contents<'a>,
     /// The ELF files that are known, at paths without links.
     objects: BTreeMap<&'a ImagePath, &'a Object>,
-    /// Whom containers run as; `None` if the image does not know the user.
+    /// The user of containers; `None` if the image has no such user.
     pub(super) identity: Option<Identity>,
-    /// Which file answers to which name, if libraries were searched for when
-    /// the plan was made.
+    /// The library that each needed name resolves to, if libraries were
+    /// searched for when the plan was made.
     pub(super) bindings: Option<&'a Bindings>,
 }
 

@@ -1,4 +1,4 @@
-//! What lies where: links, rights, names.
+//! The file tree: links, rights, names.
 
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
@@ -10,7 +10,7 @@ use super::subject::Subject;
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
 
-/// Where packages have what people read.
+/// The directories of documentation.
 const DOCUMENTATION: [&str; 4] = [
     "/usr/share/man",
     "/usr/share/doc",
@@ -18,7 +18,7 @@ const DOCUMENTATION: [&str; 4] = [
     "/usr/share/locale",
 ];
 
-/// Whether only the owner of a file in a directory may remove it.
+/// The mode bit of a directory whose files only their owners may remove.
 const STICKY: u32 = 0o1000;
 
 /// Judges one member by itself and by where it leads.

@@ -2,7 +2,7 @@
 
 use super::{Class, Elf, Endianness};
 
-/// What the file will say.
+/// The content of the file to be made.
 #[derive(Clone)]
 pub(crate) struct Fixture {
     class: Class,

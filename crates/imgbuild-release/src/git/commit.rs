@@ -12,7 +12,7 @@ const MAX_TIME: u64 = 253_402_300_799;
 pub struct Commit {
     /// Its name.
     pub id: ObjectId,
-    /// When it was committed, in Unix seconds; 0 for a date before 1970.
+    /// The commit date in Unix seconds; 0 for a date before 1970.
     pub time: u64,
     pub(super) tree: ObjectId,
 }

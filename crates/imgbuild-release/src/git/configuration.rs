@@ -13,7 +13,7 @@ use super::{GitError, Result, file};
 
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a configuration file sets, in its order.
+/// The settings of a configuration file, in its order.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     path: PathBuf,
@@ -65,7 +65,7 @@ impl Configuration {
         self.is("core", "bare", false)
     }
 
-    /// Whether the executable bit of files means something.
+    /// Returns whether the executable bit of files counts.
     pub(super) fn has_file_modes(&self) -> bool {
         self.is("core", "filemode", true)
     }

@@ -1,11 +1,11 @@
-//! What can be wrong with a repository.
+//! Errors in reading a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ObjectId;
 
-/// Why a repository cannot be read.
+/// A failure to read a repository.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
@@ -17,7 +17,7 @@ pub enum GitError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: &'static str,
     },
     /// An object that something refers to is not there.
@@ -33,12 +33,12 @@ pub enum GitError {
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What it uses.
+        /// The feature.
         feature: &'static str,
     },
 }
 
-/// What reading a repository gives.
+/// The result of reading a repository.
 pub type Result<T> = std::result::Result<T, GitError>;
 
 impl GitError {

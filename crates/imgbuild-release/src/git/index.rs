@@ -18,7 +18,7 @@ const MAX_PATH_BYTES: usize = 4096;
 const MODE_SUBMODULE: u32 = 0o160_000;
 const MODE_DIRECTORY: u32 = 0o040_000;
 
-/// What git knows of the work tree.
+/// The tracked files of the work tree.
 #[derive(Debug)]
 pub(super) struct Index {
     /// Sorted by path.
@@ -32,14 +32,14 @@ pub(super) struct IndexEntry {
     pub(super) mode: u32,
     pub(super) id: ObjectId,
     pub(super) state: FileState,
-    /// Whether it is one side of a conflict.
+    /// Set for one side of a conflict.
     pub(super) is_unmerged: bool,
-    /// Whether git was told not to look at the file, or not to have it.
+    /// Set for a file that git does not compare, or that is not checked out.
     pub(super) is_skipped: bool,
 }
 
-/// What the system said of a file: seconds and nanoseconds of its times, and
-/// its size, of all of which git keeps 32 bits.
+/// The state of a file when git last looked: seconds and nanoseconds of its
+/// times, and its size, of all of which git keeps 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileState {
     pub(super) changed: (u32, u32),

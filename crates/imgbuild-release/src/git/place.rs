@@ -1,5 +1,5 @@
-//! Where a repository lies: a directory `.git`, or a file that names another
-//! directory, as in linked work trees and submodules.
+//! The directories of a repository: `.git`, or one that a file `.git` names, as
+//! in linked work trees and submodules.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,9 +17,10 @@ const MAX_NAME_BYTES: u64 = 64 * 1024;
 pub(super) struct Place {
     /// The work tree.
     pub(super) root: PathBuf,
-    /// What belongs to this work tree: `HEAD` and `index`.
+    /// The directory of this work tree: `HEAD` and `index`.
     pub(super) git: PathBuf,
-    /// What all work trees share: objects, references, the configuration.
+    /// The directory that all work trees share: objects, references, the
+    /// configuration.
     pub(super) common: PathBuf,
 }
 

@@ -18,7 +18,7 @@ const MAX_REFERENCE_BYTES: u64 = 64 * 1024;
 /// The most bytes of `packed-refs`: some ten million references.
 const MAX_PACKED_BYTES: u64 = 1 << 30;
 
-/// What a reference says.
+/// The target of a reference.
 enum Target {
     Object(ObjectId),
     Reference(Vec<u8>),

@@ -1,4 +1,4 @@
-//! Whether a work tree differs from its commit.
+//! Differences between a work tree and its commit.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -69,7 +69,7 @@ impl WorkTree {
         Ok(id? != Some(entry.id))
     }
 
-    /// Whether a file has become a link, or executable, or the reverse.
+    /// Returns whether a file became a link, or executable, or the reverse.
     fn has_other_mode(&self, expected: u32, found: u32) -> bool {
         let kind = |mode: u32| mode & MODE_FILE_TYPE;
         if kind(expected) != kind(found) {

@@ -107,7 +107,7 @@ impl Repository {
         assert_eq!((head.id.to_string(), head.time), (id, TIME));
     }
 
-    /// Whether the work tree is dirty, and that git says the same.
+    /// Returns whether the work tree is dirty, and checks it against git.
     #[track_caller]
     fn is_dirty(&self) -> bool {
         // Asked first: git writes the index anew when it looks.
@@ -283,7 +283,7 @@ fn a_clean_work_tree_is_clean_in_every_form_of_the_index() {
     assert!(!repository.is_dirty());
 }
 
-/// What happens to a clean work tree, and whether it is dirty then.
+/// A name, a change of a clean work tree, and whether it is dirty then.
 type Change = (&'static str, fn(&Repository), bool);
 
 const CHANGES: [Change; 15] = [

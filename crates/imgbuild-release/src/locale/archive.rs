@@ -14,7 +14,7 @@ use fs_err as fs;
 /// The first number (`AR_MAGIC`).
 const MAGIC: u32 = 0xde02_0109;
 
-/// How many numbers the header has.
+/// The number of integers in the header.
 const HEADER_NUMBERS: usize = 14;
 
 /// The most places that the table of names may have: there are some 500
@@ -48,7 +48,7 @@ const CATEGORIES: [Option<&str>; 13] = [
     Some("LC_IDENTIFICATION"),
 ];
 
-/// Why an archive of locales cannot be used.
+/// A failure to read an archive of locales.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {

@@ -19,8 +19,8 @@ use crate::host_file::file_member;
 use crate::runtime::Role;
 use crate::script::{MAX_LINE, called_programs};
 
-/// What no program needs to run: sources, documentation, what others are
-/// compiled with.
+/// Directories that no program needs at run time: sources, documentation, files
+/// for compiling.
 const UNWANTED: [&[u8]; 8] = [
     b"c_src",
     b"doc",
@@ -36,7 +36,7 @@ const UNWANTED: [&[u8]; 8] = [
 /// else together, and a container has no screen.
 const WINDOWS: &[u8] = b"wx-";
 
-/// What scripts of installations call, in one version or another.
+/// Programs that the scripts of some versions call.
 const CALLED: [&str; 4] = ["basename", "dirname", "readlink", "realpath"];
 
 /// The directory of an installation that `erl` belongs to.

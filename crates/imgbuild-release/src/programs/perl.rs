@@ -20,7 +20,7 @@ const DIRECTORIES: [[&str; 2]; 5] = [
     ["/usr/share/perl5", "core_perl"],
 ];
 
-/// What of them no program needs: headers and documentation.
+/// Directories in them that no program needs: headers and documentation.
 const UNWANTED: [&[u8]; 2] = [b"CORE", b"pod"];
 
 fn is_unwanted(name: &[u8]) -> bool {

@@ -15,8 +15,8 @@ use crate::contents::{Contents, End};
 use crate::host_file::file_member;
 use crate::runtime::Role;
 
-/// What of the library no program needs: tests, tools to develop with, what
-/// was compiled for files of another time, and what others have installed.
+/// Directories of the library that no program needs: tests, development tools,
+/// caches of compiled files, and packages of other installers.
 const UNWANTED: [&str; 10] = [
     "__pycache__",
     "config",

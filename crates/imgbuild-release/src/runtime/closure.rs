@@ -8,10 +8,10 @@ use crate::elf::ElfKind;
 
 /// The release's files by what is done with them.
 struct Parts<'a> {
-    /// What has its own loader: first what must start, then the modules that
-    /// are programs, as those that a program starts.
+    /// Programs with a loader: first those that must start, then the modules
+    /// that are programs.
     executables: Vec<&'a Object>,
-    /// What is loaded into a process.
+    /// Files that are loaded into a process.
     modules: Vec<&'a Object>,
     /// Modules that are programs, for something else than what must start.
     refused: Vec<ModuleWarning>,

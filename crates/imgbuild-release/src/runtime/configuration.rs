@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::host::{Host, HostPath};
 
-/// How deep files may include each other.
+/// The depth to which files may include each other.
 const MAX_DEPTH: usize = 8;
 
-/// How many files are read.
+/// The number of files that are read at most.
 const MAX_FILES: usize = 1000;
 
 /// The largest file that is read.

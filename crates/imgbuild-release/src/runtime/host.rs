@@ -12,7 +12,8 @@ use imgbuild_oci::path::escaped;
 
 use crate::elf::{Elf, ElfError};
 
-/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
+/// The number of links that one path may lead through, as for Linux
+/// (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
 /// A path on the building machine.
@@ -76,7 +77,7 @@ pub(super) struct HostElf {
     pub(super) elf: Arc<Elf>,
 }
 
-/// What lies at a path.
+/// The file at a path.
 #[derive(Debug, Clone)]
 pub(super) enum Probe {
     /// No file.
@@ -90,7 +91,7 @@ pub(super) enum Probe {
 #[derive(Debug)]
 pub(crate) struct Host {
     root: Option<PathBuf>,
-    /// Whether no path of a root leads anywhere.
+    /// Set if no path of a root exists.
     is_nowhere: bool,
     probes: BTreeMap<HostPath, Probe>,
     files: BTreeMap<FileId, Probe>,

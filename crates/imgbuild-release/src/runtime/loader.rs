@@ -67,7 +67,7 @@ impl Flavor {
     }
 }
 
-/// What all files of one process have in common.
+/// The properties that all files of one process share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) flavor: Flavor,
@@ -124,14 +124,14 @@ fn arm_float(file: &Elf) -> Option<bool> {
     (is_hard != is_soft).then_some(is_hard)
 }
 
-/// Where a loader looks when nothing else is said.
+/// The defaults of a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Defaults {
     /// The directories, without a slash at the end.
     pub(super) directories: Vec<Vec<u8>>,
-    /// What `$LIB` stands for.
+    /// The value of `$LIB`.
     pub(super) lib: Vec<u8>,
-    /// What `$PLATFORM` stands for.
+    /// The value of `$PLATFORM`.
     pub(super) platform: Option<&'static str>,
 }
 
@@ -242,8 +242,8 @@ fn lib_token(directory: &[u8]) -> Vec<u8> {
     inside[start.map_or(0, |at| at + 1)..].to_vec()
 }
 
-/// What the kernel says (`ELF_PLATFORM`), where it says the same on every
-/// machine of an architecture.
+/// Returns the platform name of the kernel (`ELF_PLATFORM`), if it is the same
+/// on every machine of an architecture.
 fn platform(program: &Elf) -> Option<&'static str> {
     match program.architecture()?.name {
         "amd64" => Some("x86_64"),

@@ -14,7 +14,7 @@ use crate::elf::Architecture;
 pub struct MissingLibrary {
     /// The name by which it is needed; the path of a loader.
     pub name: String,
-    /// Whether it is a program's loader.
+    /// Set for the loader of a program.
     pub is_interpreter: bool,
     /// The file that needs it; `None` when it was asked for.
     pub needed_by: Option<ImagePath>,
@@ -31,7 +31,7 @@ pub struct MissingLibrary {
 pub struct SearchedDirectory {
     /// The directory, as this machine names it.
     pub directory: String,
-    /// Why it was looked in: ``RUNPATH of `/app/bin/server` ``.
+    /// The reason to search it: ``RUNPATH of `/app/bin/server` ``.
     pub reason: String,
 }
 
@@ -40,7 +40,7 @@ pub struct SearchedDirectory {
 pub struct UnusableFile {
     /// The file, as this machine names it.
     pub path: String,
-    /// What is wrong: `it is for arm64`.
+    /// The reason: `it is for arm64`.
     pub reason: String,
 }
 
@@ -49,11 +49,11 @@ pub struct UnusableFile {
 pub struct ModuleWarning {
     /// The module.
     pub module: ImagePath,
-    /// What is wrong.
+    /// The problem.
     pub problem: ModuleProblem,
 }
 
-/// Why a module may not work.
+/// A reason why a module may not work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModuleProblem {
@@ -81,7 +81,7 @@ pub struct UnsatisfiedVersion {
     pub version: String,
     /// The newest of the kind that the library defines: `GLIBC_2.36`.
     pub available: Option<String>,
-    /// Whether a program needs it, or only a module.
+    /// The role of the file that needs it.
     pub role: Role,
 }
 

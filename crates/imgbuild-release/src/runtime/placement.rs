@@ -1,4 +1,4 @@
-//! Where the files of the closure land in the image.
+//! The paths in the image of the files of the closure.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Placement {
     links: BTreeMap<ImagePath, ImagePath>,
 }
 
-/// Who asked for a file, and as what.
+/// The kind of a requested file, and the file that needs it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) kind: RuntimeFileKind,

@@ -26,11 +26,11 @@ pub(super) struct Present {
     pub(super) file: ImagePath,
     /// The directory on the host that corresponds to the file's.
     pub(super) directory: HostPath,
-    /// Where its bytes are.
+    /// The place of its content.
     pub(super) bytes: PresentBytes,
 }
 
-/// Where the bytes of a file are.
+/// The place of the content of a file.
 pub(super) enum PresentBytes {
     Host(HostPath),
     Base(FileRange),

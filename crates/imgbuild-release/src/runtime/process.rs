@@ -19,7 +19,8 @@ pub(super) struct Loader {
     pub(super) defaults: Defaults,
     /// The directories of musl's path file, on the host or in a base image.
     pub(super) path_file: Vec<Vec<u8>>,
-    /// Whether it is a base image's, so that the loader reads it there.
+    /// Set if the path file is one of the base image, so that the loader reads
+    /// it there.
     pub(super) has_own_path_file: bool,
     /// The file, where there is one.
     pub(super) file: Option<Loaded>,
@@ -37,7 +38,7 @@ pub(super) struct Loaded {
     pub(super) directory: HostPath,
     /// The file that needed it first.
     pub(super) parent: Option<usize>,
-    /// Whether its own needs were met elsewhere.
+    /// Set if its own needs were resolved elsewhere.
     pub(super) is_settled: bool,
 }
 
@@ -65,7 +66,7 @@ impl Loaded {
 pub(super) struct Programs {
     /// The programs themselves.
     pub(super) mains: Vec<Loaded>,
-    /// What they have loaded, by name.
+    /// The libraries that they loaded, by name.
     pub(super) libraries: BTreeMap<String, Loaded>,
 }
 
@@ -170,7 +171,7 @@ pub(super) struct Need<'a> {
     /// The file that needs it.
     pub(super) requirer: usize,
     pub(super) name: &'a str,
-    /// Whether nothing but the user says so.
+    /// Set if only the user asked for it.
     pub(super) is_asked: bool,
 }
 
@@ -184,7 +185,7 @@ impl<'a> Need<'a> {
     }
 }
 
-/// What a process knows about a name before any search.
+/// The library of a name before any search.
 pub(super) enum KnownName {
     File(usize),
     PartOfLoader,

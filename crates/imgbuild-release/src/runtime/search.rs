@@ -1,4 +1,5 @@
-//! Where one library is looked for: the orders of glibc and of musl.
+//! The directories in which a library is searched, in the orders of glibc and
+//! of musl.
 //!
 //! glibc: ld.so(8) and `_dl_map_object` of elf/dl-load.c. musl:
 //! `load_library` of ldso/dynlink.c.

@@ -1,4 +1,5 @@
-//! What the image already has: the release's own files, or a base's.
+//! The files of the image before the closure: those of the release or of a base
+//! image.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::host::components;
 
-/// What lies at a path of the image before the runtime closure comes.
+/// The entry at a path of the image before the closure is added.
 #[derive(Debug, Clone)]
 pub enum Node {
     /// A regular file, with the host's file that it comes from.
@@ -35,7 +36,8 @@ pub(super) enum PresentFile {
     Base(Option<FileRange>),
 }
 
-/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
+/// The number of links that one path may lead through, as for Linux
+/// (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
 /// Walks the image as the kernel will.

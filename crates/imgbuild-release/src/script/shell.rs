@@ -1,4 +1,4 @@
-//! Which programs a shell script calls: the words where a command stands.
+//! The programs that a shell script calls: the words in command position.
 //!
 //! What a script runs cannot be read off in general; this finds the plain
 //! cases. Too many words do no harm, since only those count that are
@@ -50,7 +50,7 @@ fn heredoc_end(line: &str) -> Option<String> {
     is_word.then(|| word.to_owned())
 }
 
-/// Where the scanner is.
+/// The context of the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Between words; the flag says whether a command may follow.
@@ -63,7 +63,7 @@ enum Mode {
 struct Scanner {
     words: BTreeSet<String>,
     functions: BTreeSet<String>,
-    /// What is open at the end of a line, outermost first.
+    /// The contexts that are open at the end of a line, outermost first.
     open: Vec<Mode>,
     is_in_single: bool,
     is_continued: bool,

@@ -11,7 +11,7 @@ use super::{ERLEXEC, Release};
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::script_text;
 
-/// What precedes the arguments of a program in those of the virtual machine.
+/// The flags after which the arguments of the virtual machine end.
 const ENDS: [&str; 2] = ["-extra", "--"];
 
 /// The commands of relx's script that start the release in a container.

@@ -16,7 +16,7 @@ use crate::contents::first_bytes;
 /// The smallest keys, of elliptic curves, are larger.
 const MIN_KEY_BYTES: u64 = 100;
 
-/// How many files have one answer.
+/// The number of files whose answers are remembered together.
 const GROUP: usize = 512;
 
 /// Ends of the names of files that are no text, or none that has keys: they
@@ -27,7 +27,7 @@ const OTHERS: [&[u8]; 30] = [
     b".so", b".svg", b".ttf", b".wasm", b".webp", b".whl", b".woff", b".woff2", b".xz", b".zip",
 ];
 
-/// What a text holds.
+/// The secret in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Secret {
@@ -112,14 +112,15 @@ fn has_private_key(bytes: &[u8]) -> bool {
     false
 }
 
-/// Whether a line is what follows the first one of a key: its bytes, or, of
-/// old formats, how it is encrypted.
+/// Returns whether a line can follow the first one of a key: it is base64, or,
+/// in old formats, names the encryption.
 fn is_of_key(line: &[u8]) -> bool {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     line.starts_with(b"Proc-Type:") || (line.len() >= 32 && line.iter().all(is_base64))
 }
 
-/// What [Google Cloud] gives to those who ask for a key.
+/// Returns whether a file is the key of a service account, as [Google Cloud]
+/// issues it.
 ///
 /// [Google Cloud]: https://cloud.google.com/iam/docs/keys-create-delete
 fn is_service_account(bytes: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Where glibc's loader looks.
+//! The search order of glibc.
 
 use super::world::{LOADER, World, library, names, path, program};
 use crate::elf::fixture::Fixture;

@@ -1,4 +1,4 @@
-//! Where files land in the image.
+//! The paths of files in the image.
 
 use super::world::{LOADER, World, library, names, path, program};
 use crate::runtime::{RuntimeError, RuntimeFileKind};

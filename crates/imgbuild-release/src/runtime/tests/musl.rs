@@ -1,4 +1,4 @@
-//! Where musl's loader looks.
+//! The search order of musl.
 
 use super::world::{MUSL_LOADER, World, library, names, path, program};
 use crate::elf::fixture::Fixture;
