@@ -10,17 +10,17 @@ use base64::{DecodeError, Engine as _};
 #[non_exhaustive]
 pub enum Base64Error {
     /// A byte outside of the alphabet.
-    #[error("byte {} cannot stand there", shown(*.0))]
+    #[error("unexpected byte {}", shown(*.0))]
     Byte(u8),
     /// Something after the final `=`.
-    #[error("something follows the final `=`")]
+    #[error("data follows the final `=`")]
     AfterPadding,
     /// The end comes in the middle of a group of four.
     #[error("its last group of four characters is not complete")]
     Incomplete,
     /// The last character holds bits that belong to no byte, so another text
     /// would decode to the same bytes.
-    #[error("its last character holds more bits than it should")]
+    #[error("its last character has unused bits that are not zero")]
     SpareBits,
 }
 

@@ -8,7 +8,7 @@ use super::pem::{self, Block};
 use super::read;
 use super::report::{
     CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
-    ProblemReason,
+    ProblemReason, shown_label,
 };
 use super::x509::Certificate;
 
@@ -155,7 +155,13 @@ impl Collector {
                 false
             }
             label => {
-                self.warn(path, line, CertificateFinding::dropped_block(label));
+                self.warn(
+                    path,
+                    line,
+                    CertificateFinding::DroppedBlock {
+                        label: shown_label(label),
+                    },
+                );
                 false
             }
         }

@@ -46,7 +46,7 @@ pub enum DerError {
     Truncated,
     /// A length that DER does not allow: indefinite, or not in its shortest
     /// form.
-    #[error("an element's length is not written as DER demands")]
+    #[error("the length of an element is not valid DER")]
     Length,
     /// Something else than the structure of a certificate.
     #[error("its {0} is not that of a certificate")]

@@ -9,7 +9,7 @@ use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 
 use super::base64::{self, Base64Error};
-use super::report::ProblemReason;
+use super::report::{ProblemReason, shown_label};
 
 /// The width of the lines that [`write_certificate`] writes (RFC 7468 §2).
 const LINE_BYTES: usize = 64;
@@ -98,9 +98,7 @@ pub(super) fn parse(text: &[u8]) -> Blocks<'_> {
         };
     }
     if let State::Inside(block) = state {
-        found
-            .problems
-            .push((block.line, ProblemReason::not_ended(block.label)));
+        found.problems.push(block.not_ended());
     }
     found
 }
@@ -110,8 +108,7 @@ impl<'a> Blocks<'a> {
         match (marker, state) {
             (Marker::Begin(label), state) => {
                 if let State::Inside(block) = state {
-                    self.problems
-                        .push((block.line, ProblemReason::not_ended(block.label)));
+                    self.problems.push(block.not_ended());
                 }
                 let body = Vec::new();
                 State::Inside(Block { line, label, body })
@@ -121,12 +118,16 @@ impl<'a> Blocks<'a> {
                 State::Outside
             }
             (Marker::End(label), State::Inside(block)) => {
-                let reason = ProblemReason::wrong_end(label, block.line);
-                self.problems.push((line, reason));
+                let label = shown_label(label);
+                let begun_in = block.line;
+                self.problems
+                    .push((line, ProblemReason::WrongEnd { label, begun_in }));
                 State::Outside
             }
             (Marker::End(label), State::Outside) => {
-                self.problems.push((line, ProblemReason::not_begun(label)));
+                let label = shown_label(label);
+                self.problems
+                    .push((line, ProblemReason::NotBegun { label }));
                 State::Outside
             }
             (Marker::End(_), State::Lost) => State::Outside,
@@ -139,6 +140,11 @@ impl<'a> Blocks<'a> {
 }
 
 impl Block<'_> {
+    fn not_ended(&self) -> (usize, ProblemReason) {
+        let label = shown_label(self.label);
+        (self.line, ProblemReason::NotEnded { label })
+    }
+
     /// Decodes the block's content. An error has the line that it is about.
     pub(super) fn decode(&self) -> Result<Vec<u8>, (usize, Base64Error)> {
         base64::decode(self.line, &self.body)

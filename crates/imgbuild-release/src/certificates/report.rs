@@ -24,7 +24,7 @@ pub enum CertificateError {
     #[error(transparent)]
     File(io::Error),
     /// None of the places where a system keeps its bundle has one.
-    #[error("this system has no bundle of certificates (looked for {})", listed(.looked_for))]
+    #[error("this system has no bundle of CA certificates (tried {})", listed(.looked_for))]
     NoSystemBundle {
         /// The paths that were tried.
         looked_for: Vec<PathBuf>,
@@ -114,7 +114,7 @@ pub struct CertificateProblem {
 #[non_exhaustive]
 pub enum ProblemReason {
     /// A file without any certificate.
-    #[error("there is no certificate in it")]
+    #[error("it contains no certificate")]
     NoCertificate,
     /// A directory without any file that is named like a certificate.
     #[error(
@@ -122,7 +122,7 @@ pub enum ProblemReason {
     )]
     NoCertificateFile,
     /// A private key, which must never get into an image by accident.
-    #[error("there is a private key in it")]
+    #[error("it contains a private key")]
     PrivateKey,
     /// OpenSSL's `TRUSTED CERTIFICATE`: its trust settings can say that the
     /// certificate is *not* trusted, and no other reader knows them.
@@ -141,19 +141,19 @@ pub enum ProblemReason {
     #[error("the certificate is broken: {0}")]
     Der(DerError),
     /// A block without its `END` line.
-    #[error("the block `{label}` is not ended")]
+    #[error("the block `{label}` has no `END` line")]
     NotEnded {
         /// The label of the block.
         label: String,
     },
     /// An `END` line without a block.
-    #[error("`END {label}` ends no block")]
+    #[error("`END {label}` has no `BEGIN` line")]
     NotBegun {
         /// The label of the line.
         label: String,
     },
     /// An `END` line of another kind than the block's `BEGIN` line.
-    #[error("`END {label}` is not how the block of line {begun_in} ends")]
+    #[error("`END {label}` does not match the `BEGIN` of line {begun_in}")]
     WrongEnd {
         /// The label of the line.
         label: String,
@@ -161,7 +161,7 @@ pub enum ProblemReason {
         begun_in: usize,
     },
     /// A line that has a part of a `BEGIN` or `END` line but is none.
-    #[error("a `BEGIN` or `END` line is damaged, or does not stand alone on its line")]
+    #[error("a `BEGIN` or `END` line is damaged, or shares its line with other text")]
     DamagedMarker,
     /// Text in UTF-16.
     #[error("it is UTF-16; certificates are ASCII")]
@@ -177,25 +177,9 @@ pub enum ProblemReason {
     },
 }
 
-impl ProblemReason {
-    pub(super) fn not_ended(label: &[u8]) -> Self {
-        let label = shown_label(label);
-        Self::NotEnded { label }
-    }
-
-    pub(super) fn not_begun(label: &[u8]) -> Self {
-        let label = shown_label(label);
-        Self::NotBegun { label }
-    }
-
-    pub(super) fn wrong_end(label: &[u8], begun_in: usize) -> Self {
-        let label = shown_label(label);
-        Self::WrongEnd { label, begun_in }
-    }
-}
-
 /// Something that does not stop the build.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{location}: {finding}")]
 pub struct CertificateWarning {
     /// The location.
     pub location: Location,
@@ -203,17 +187,12 @@ pub struct CertificateWarning {
     pub finding: CertificateFinding,
 }
 
-impl fmt::Display for CertificateWarning {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.location, self.finding)
-    }
-}
-
 /// Something unusual in a source that does not stop the build.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateFinding {
     /// A certificate's time is over. It stays in.
+    #[error("`{subject}` expired at {not_after}")]
     Expired {
         /// The subject of the certificate.
         subject: String,
@@ -221,6 +200,7 @@ pub enum CertificateFinding {
         not_after: Time,
     },
     /// A certificate's time is to come. It stays in.
+    #[error("`{subject}` is not valid before {not_before}")]
     NotYetValid {
         /// The subject of the certificate.
         subject: String,
@@ -229,24 +209,30 @@ pub enum CertificateFinding {
     },
     /// A certificate may not sign others. It stays in: some readers trust it
     /// as the server's own.
+    #[error("`{subject}` is not a CA: it may not sign other certificates")]
     NotAnAuthority {
         /// The subject of the certificate.
         subject: String,
     },
     /// Text outside of blocks, from this line on. It is dropped.
+    #[error("text between the certificates is dropped")]
     Text,
     /// A block that is no certificate. It is dropped: a revocation list, for
     /// example, keeps Erlang from reading the whole bundle.
+    #[error("the block `{label}` is dropped: it is not a certificate")]
     DroppedBlock {
         /// The label of the block.
         label: String,
     },
     /// A byte order mark, which costs Go, rustls and Erlang the certificate
     /// that follows. It is dropped.
+    #[error("a byte order mark is dropped")]
     ByteOrderMark,
     /// Lines that end in carriage returns. They are dropped.
+    #[error("carriage returns at line ends are dropped")]
     CarriageReturns,
     /// Other files of a directory. Directories in it are not searched.
+    #[error("ignored: {}", ignored(*files, *directories))]
     Ignored {
         /// The number of files and other entries that are not directories.
         files: usize,
@@ -254,57 +240,16 @@ pub enum CertificateFinding {
         directories: usize,
     },
     /// A symbolic link in a directory that leads nowhere.
+    #[error("the symlink is dangling and is ignored")]
     DanglingLink,
 }
 
-impl CertificateFinding {
-    pub(super) fn dropped_block(label: &[u8]) -> Self {
-        let label = shown_label(label);
-        Self::DroppedBlock { label }
-    }
-}
-
-impl fmt::Display for CertificateFinding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired { subject, not_after } => {
-                write!(formatter, "`{subject}` expired at {not_after}")
-            }
-            Self::NotYetValid {
-                subject,
-                not_before,
-            } => {
-                write!(formatter, "`{subject}` is not valid before {not_before}")
-            }
-            Self::NotAnAuthority { subject } => {
-                write!(
-                    formatter,
-                    "`{subject}` is not a CA: it may not sign other certificates"
-                )
-            }
-            Self::Text => formatter.write_str("text between the certificates is dropped"),
-            Self::DroppedBlock { label } => {
-                write!(
-                    formatter,
-                    "the block `{label}` is dropped: it is not a certificate"
-                )
-            }
-            Self::ByteOrderMark => formatter.write_str("a byte order mark is dropped"),
-            Self::CarriageReturns => {
-                formatter.write_str("carriage returns at line ends are dropped")
-            }
-            Self::Ignored { files, directories } => {
-                let named = [
-                    counted(*files, "file", "files")
-                        .map(|text| text + " not named like a certificate"),
-                    counted(*directories, "directory", "directories"),
-                ];
-                let shown: Vec<String> = named.into_iter().flatten().collect();
-                write!(formatter, "ignored: {}", shown.join(", "))
-            }
-            Self::DanglingLink => formatter.write_str("the link leads nowhere; it is ignored"),
-        }
-    }
+fn ignored(files: usize, directories: usize) -> String {
+    let named = [
+        counted(files, "file", "files").map(|text| text + " not named like a certificate"),
+        counted(directories, "directory", "directories"),
+    ];
+    named.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Returns nothing for zero.
@@ -313,7 +258,8 @@ fn counted(number: usize, one: &str, many: &str) -> Option<String> {
     (number > 0).then(|| format!("{number} {noun}"))
 }
 
-fn shown_label(label: &[u8]) -> String {
+/// Returns a label for messages: escaped and not too long.
+pub(super) fn shown_label(label: &[u8]) -> String {
     match label.get(..MAX_LABEL_BYTES) {
         Some(start) => format!("{}…", escaped(start)),
         None => escaped(label),

@@ -146,14 +146,14 @@ fn what_is_worth_knowing_is_said_with_its_line() {
 #[test]
 fn a_file_of_something_else_is_refused() {
     for (name, expected) in [
-        ("empty.pem", "`empty.pem`: there is no certificate in it"),
+        ("empty.pem", "`empty.pem`: it contains no certificate"),
         (
             "no-certificate.pem",
-            "`no-certificate.pem`: there is no certificate in it",
+            "`no-certificate.pem`: it contains no certificate",
         ),
         (
             "request.pem",
-            "`request.pem`: there is no certificate in it",
+            "`request.pem`: it contains no certificate",
         ),
         ("binary.pem", "`binary.pem`: it is neither PEM nor DER"),
         (
@@ -178,7 +178,7 @@ fn a_file_of_something_else_is_refused() {
         ),
         (
             "private-key.pem",
-            "`private-key.pem` line 12: there is a private key in it",
+            "`private-key.pem` line 12: it contains a private key",
         ),
         (
             "trusted.pem",
@@ -194,11 +194,11 @@ fn broken_content_is_refused_with_its_line() {
     for (name, expected) in [
         (
             "broken-base64.pem",
-            "`broken-base64.pem` line 3: the base64 is broken: byte `*` cannot stand there",
+            "`broken-base64.pem` line 3: the base64 is broken: unexpected byte `*`",
         ),
         (
             "inner-blank.pem",
-            "`inner-blank.pem` line 3: the base64 is broken: byte 0x20 cannot stand there",
+            "`inner-blank.pem` line 3: the base64 is broken: unexpected byte 0x20",
         ),
         (
             "unpadded.pem",
@@ -226,27 +226,27 @@ fn damaged_blocks_are_refused_with_their_line() {
     for (name, expected) in [
         (
             "not-ended.pem",
-            "`not-ended.pem` line 1: the block `CERTIFICATE` is not ended",
+            "`not-ended.pem` line 1: the block `CERTIFICATE` has no `END` line",
         ),
         (
             "nested.pem",
-            "`nested.pem` line 1: the block `CERTIFICATE` is not ended",
+            "`nested.pem` line 1: the block `CERTIFICATE` has no `END` line",
         ),
         (
             "wrong-end.pem",
-            "`wrong-end.pem` line 11: `END X509 CRL` is not how the block of line 1 ends",
+            "`wrong-end.pem` line 11: `END X509 CRL` does not match the `BEGIN` of line 1",
         ),
         (
             "not-begun.pem",
-            "`not-begun.pem` line 10: `END CERTIFICATE` ends no block",
+            "`not-begun.pem` line 10: `END CERTIFICATE` has no `BEGIN` line",
         ),
         (
             "joined.pem",
-            "`joined.pem` line 11: a `BEGIN` or `END` line is damaged, or does not stand alone on its line",
+            "`joined.pem` line 11: a `BEGIN` or `END` line is damaged, or shares its line with other text",
         ),
         (
             "damaged-begin.pem",
-            "`damaged-begin.pem` line 1: a `BEGIN` or `END` line is damaged, or does not stand alone on its line",
+            "`damaged-begin.pem` line 1: a `BEGIN` or `END` line is damaged, or shares its line with other text",
         ),
     ] {
         assert_eq!(problems(&[name]), [expected], "{name}");
@@ -258,8 +258,8 @@ fn all_problems_of_a_file_come_in_the_order_of_its_lines() {
     assert_eq!(
         problems(&["two-problems.pem"]),
         [
-            "`two-problems.pem` line 2: the base64 is broken: byte `!` cannot stand there",
-            "`two-problems.pem` line 12: there is a private key in it",
+            "`two-problems.pem` line 2: the base64 is broken: unexpected byte `!`",
+            "`two-problems.pem` line 12: it contains a private key",
         ]
     );
 }
@@ -416,7 +416,7 @@ fn the_problems_of_all_sources_are_reported_together() {
     let shown = load(&["empty.pem"]).unwrap_err().to_string();
     assert_eq!(
         relative(&shown, &fixtures()),
-        "1 problem in certificate files\n`empty.pem`: there is no certificate in it"
+        "1 problem in certificate files\n`empty.pem`: it contains no certificate"
     );
     let shown = load(&["empty.pem"; 25]).unwrap_err().to_string();
     assert_eq!(shown.lines().count(), 22);
@@ -464,8 +464,8 @@ fn a_directory_gives_the_files_that_are_named_like_certificates() {
     assert_eq!(
         shown,
         [
-            format!("`{name}/circle.pem`: the link leads nowhere; it is ignored"),
-            format!("`{name}/dangling.pem`: the link leads nowhere; it is ignored"),
+            format!("`{name}/circle.pem`: the symlink is dangling and is ignored"),
+            format!("`{name}/dangling.pem`: the symlink is dangling and is ignored"),
             format!("`{name}`: ignored: 4 files not named like a certificate, 1 directory"),
         ]
     );
@@ -515,7 +515,7 @@ fn the_first_bundle_of_the_system_that_exists_is_taken() {
     let error = Certificates::load(&[CertificateSource::System(candidates)], None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "this system has no bundle of certificates (looked for `/missing/a`, `/missing/b`)"
+        "this system has no bundle of CA certificates (tried `/missing/a`, `/missing/b`)"
     );
 }
 

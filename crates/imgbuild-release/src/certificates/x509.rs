@@ -46,16 +46,41 @@ impl Certificate {
         let mut outer = Reader::new(der);
         let mut certificate = outer.sequence("outer structure")?;
         outer.finish("end")?;
-        let fields = signed_fields(certificate.sequence("signed part")?)?;
+
+        // `TBSCertificate`.
+        let mut signed = certificate.sequence("signed part")?;
+        let version = version(&mut signed)?;
+        signed.element(INTEGER, "serial number")?;
+        algorithm(&mut signed, "signature algorithm")?;
+        name(signed.sequence("issuer")?)?;
+        let mut validity = signed.sequence("validity")?;
+        let not_before = Time::read(&mut validity)?;
+        let not_after = Time::read(&mut validity)?;
+        validity.finish("validity")?;
+        let subject = name(signed.sequence("subject")?)?;
+        let mut key = signed.sequence("public key")?;
+        algorithm(&mut key, "public key")?;
+        bit_string(&mut key, "public key")?;
+        key.finish("public key")?;
+        // The unique identifiers of issuer and subject, then the extensions.
+        signed.optional(der::implicit(1))?;
+        signed.optional(der::implicit(2))?;
+        let extensions = signed.optional(der::explicit(3))?;
+        signed.finish("signed part")?;
+        let is_authority = extensions
+            .map(|content| has_authority(Reader::new(content)))
+            .transpose()?
+            .flatten();
+
         algorithm(&mut certificate, "signature algorithm")?;
         bit_string(&mut certificate, "signature")?;
         certificate.finish("signature")?;
         Ok(Self {
             der: der.to_vec(),
-            subject: fields.subject,
-            not_before: fields.not_before,
-            not_after: fields.not_after,
-            is_authority: fields.is_authority,
+            subject,
+            not_before,
+            not_after,
+            is_authority: is_authority.unwrap_or(version < 2),
         })
     }
 
@@ -91,44 +116,6 @@ impl Certificate {
     pub fn is_authority(&self) -> bool {
         self.is_authority
     }
-}
-
-struct Fields {
-    subject: String,
-    not_before: Time,
-    not_after: Time,
-    is_authority: bool,
-}
-
-/// Walks `TBSCertificate`.
-fn signed_fields(mut signed: Reader<'_>) -> Result<Fields, DerError> {
-    let version = version(&mut signed)?;
-    signed.element(INTEGER, "serial number")?;
-    algorithm(&mut signed, "signature algorithm")?;
-    name(signed.sequence("issuer")?)?;
-    let mut validity = signed.sequence("validity")?;
-    let not_before = Time::read(&mut validity)?;
-    let not_after = Time::read(&mut validity)?;
-    validity.finish("validity")?;
-    let subject = name(signed.sequence("subject")?)?;
-    let mut key = signed.sequence("public key")?;
-    algorithm(&mut key, "public key")?;
-    bit_string(&mut key, "public key")?;
-    key.finish("public key")?;
-    signed.optional(der::implicit(1))?;
-    signed.optional(der::implicit(2))?;
-    let extensions = signed.optional(der::explicit(3))?;
-    signed.finish("signed part")?;
-    let is_authority = match extensions {
-        Some(content) => has_authority(Reader::new(content))?.unwrap_or(version < 2),
-        None => version < 2,
-    };
-    Ok(Fields {
-        subject,
-        not_before,
-        not_after,
-        is_authority,
-    })
 }
 
 /// Reads the version: 0, 1 or 2 for v1, v2 and v3.
