@@ -390,7 +390,7 @@ impl<'a> Programs<'a> {
                 self.bring_named(&name, depth + 1)
             };
             if is_there {
-                self.warn_of_libraries(script, &name)
+                self.warn_of_libraries(script, &name);
             } else {
                 let finding = interpreter_missing(script, &shebang, &name);
                 self.findings.push(finding);

@@ -151,10 +151,7 @@ fn a_file_of_something_else_is_refused() {
             "no-certificate.pem",
             "`no-certificate.pem`: it contains no certificate",
         ),
-        (
-            "request.pem",
-            "`request.pem`: it contains no certificate",
-        ),
+        ("request.pem", "`request.pem`: it contains no certificate"),
         ("binary.pem", "`binary.pem`: it is neither PEM nor DER"),
         (
             "utf16.pem",

@@ -72,14 +72,12 @@ impl<'a> Archives<'a> {
             question: "archive of an image",
             is_long: false,
         };
-        let found = memory.recall(&contents, &|| {
-            let answers = contents.iter().map(|content| is_of_image(content));
-            answers.map(u8::from).collect()
-        });
-        let archives = self.archives.iter().zip(found);
-        let images = archives.filter(|(_, answer)| *answer == 1);
-        let images = images.map(|((path, _), _)| image_within(path, "archive"));
-        self.findings.extend(images);
+        let found = memory.each(&contents, |content| is_of_image(content).into());
+        for ((path, _), answer) in self.archives.iter().zip(found) {
+            if answer == 1 {
+                self.findings.push(image_within(path, "archive"));
+            }
+        }
         self.findings
     }
 }

@@ -110,10 +110,7 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
         question: "names a bundle",
         is_long: true,
     };
-    let found = memory.recall(&contents, &|| {
-        let answers = contents.iter().map(|content| names_any(content, &texts));
-        answers.map(u8::from).collect()
-    });
+    let found = memory.each(&contents, |content| names_any(content, &texts).into());
     let index = found.iter().position(|byte| *byte != 0)?;
     Some((
         paths[index].clone(),

@@ -278,31 +278,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Says what the image's user may not do with a file, or on the way to it.
-    fn check_rights(&mut self, path: &ImagePath, member: &Member, bits: u32) {
+    fn check_rights(&mut self, path: &ImagePath, member: &'a Member, bits: u32) {
         let Some(identity) = &self.subject.identity else {
             return;
         };
-        let stopped = identity.stopped_at(&self.subject.contents, path);
-        let may = if bits == READ { "read" } else { "execute" };
-        let closed = match stopped {
-            Some(directory) => Some((directory, "enter")),
-            None => (!identity.may(&member.entry, bits)).then_some((member, may)),
-        };
-        if let Some((closed, what)) = closed {
-            let reason = forbidden(identity.uid, &closed.entry, what);
-            let at = closed.entry.path.clone();
-            self.error(Rule::CommandForbidden, Some(&at), &reason);
+        let refusal = identity.refusal(&self.subject.contents, path, member, bits);
+        if let Some((entry, reason)) = refusal {
+            self.error(Rule::CommandForbidden, Some(&entry.path), &reason);
         }
     }
-}
-
-/// Says who may not do what with a file.
-pub(super) fn forbidden(uid: u32, entry: &imgbuild_oci::entry::Entry, what: &str) -> String {
-    let (path, mode, owner) = (&entry.path, entry.mode, entry.owner);
-    format!(
-        "user {uid} may not {what} `{path}`, which has the mode {mode:04o} and belongs to {}:{}",
-        owner.uid, owner.gid
-    )
 }
 
 pub(super) fn is_below(path: &ImagePath, top: &str) -> bool {

@@ -63,6 +63,13 @@ pub(super) struct Memory<'a> {
 }
 
 impl Memory<'_> {
+    /// Returns the answer for each content: a byte that depends on it alone.
+    pub(super) fn each(self, contents: &[&Content], answer: impl Fn(&Content) -> u8) -> Vec<u8> {
+        self.recall(contents, &|| {
+            contents.iter().map(|content| answer(content)).collect()
+        })
+    }
+
     /// Returns a byte for each content: what the store remembers of files in
     /// this state, or what `find` says.
     pub(super) fn recall(self, contents: &[&Content], find: &dyn Fn() -> Vec<u8>) -> Vec<u8> {

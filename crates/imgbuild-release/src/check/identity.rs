@@ -1,6 +1,6 @@
 //! The user of a container, and its rights.
 
-use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::{Contents, first_bytes};
@@ -68,7 +68,7 @@ impl Identity {
 
     /// Returns whether the user may do all of `bits` with a file.
     ///
-    /// Root may do everything, but execute only what somebody may
+    /// Root may do everything, but execute only files with an execute bit
     /// ([path_resolution(7)], [capabilities(7)]).
     ///
     /// [path_resolution(7)]: https://man7.org/linux/man-pages/man7/path_resolution.7.html
@@ -76,7 +76,7 @@ impl Identity {
     pub(super) fn may(&self, entry: &Entry, bits: u32) -> bool {
         let mode = entry.mode;
         if self.uid == 0 {
-            let is_directory = entry.kind == imgbuild_oci::entry::EntryKind::Directory;
+            let is_directory = entry.kind == EntryKind::Directory;
             return is_directory || bits & EXECUTE == 0 || mode & 0o111 != 0;
         }
         let granted = if entry.owner.uid == self.uid {
@@ -89,13 +89,37 @@ impl Identity {
         granted & bits == bits
     }
 
-    /// Returns the first directory on the way to `path` that the user may not
-    /// pass.
-    pub(super) fn stopped_at<'a>(
+    /// Returns why the user may not do all of `bits` with `member`, which is at
+    /// `path`, and the entry that keeps it from that: the member or a directory
+    /// above it.
+    pub(super) fn refusal<'a>(
         &self,
         contents: &Contents<'a>,
         path: &ImagePath,
-    ) -> Option<&'a Member> {
+        member: &'a Member,
+        bits: u32,
+    ) -> Option<(&'a Entry, String)> {
+        let (closed, action) = match self.stopped_at(contents, path) {
+            Some(directory) => (directory, "enter"),
+            None if self.may(&member.entry, bits) => return None,
+            None if member.entry.kind == EntryKind::Directory => (member, "enter"),
+            None if bits == READ => (member, "read"),
+            None => (member, "execute"),
+        };
+        Some((&closed.entry, self.forbidden(&closed.entry, action)))
+    }
+
+    /// Describes an action that the user may not do with an entry.
+    pub(super) fn forbidden(&self, entry: &Entry, action: &str) -> String {
+        let (path, mode, owner) = (&entry.path, entry.mode, entry.owner);
+        format!(
+            "user {} may not {action} `{path}`, which has the mode {mode:04o} and belongs to {}:{}",
+            self.uid, owner.uid, owner.gid
+        )
+    }
+
+    /// Returns the first directory above `path` that the user may not enter.
+    fn stopped_at<'a>(&self, contents: &Contents<'a>, path: &ImagePath) -> Option<&'a Member> {
         let mut stopped = None;
         contents.walk(path, &mut |directory| {
             let member = contents.get(directory);

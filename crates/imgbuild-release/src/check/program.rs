@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 
-use super::command::forbidden;
 use super::identity::READ;
 use super::subject::Subject;
 use crate::closure::{finding, image_only, library_directories};
@@ -112,19 +111,10 @@ fn unreadable(subject: &Subject<'_>, bindings: &Bindings, started: &[ImagePath])
             let Some(member) = subject.contents.get(library) else {
                 continue;
             };
-            let stopped = identity.stopped_at(&subject.contents, library);
-            let closed = match stopped {
-                Some(directory) => Some((directory, "enter")),
-                None => (!identity.may(&member.entry, READ)).then_some((member, "read")),
-            };
-            if let Some((closed, what)) = closed {
-                let text = forbidden(identity.uid, &closed.entry, what);
-                let reason = format!("`{path}` cannot load `{library}`: {text}");
-                findings.push(Finding::error(
-                    Rule::LibraryForbidden,
-                    Some(library),
-                    reason,
-                ));
+            if let Some((_, reason)) = identity.refusal(&subject.contents, library, member, READ) {
+                let reason = format!("`{path}` cannot load `{library}`: {reason}");
+                let rule = Rule::LibraryForbidden;
+                findings.push(Finding::error(rule, Some(library), reason));
             }
         }
     }

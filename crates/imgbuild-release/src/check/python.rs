@@ -79,10 +79,12 @@ impl Run {
         if is_python(&called) {
             let mut files = arguments.iter().filter(|word| word.ends_with(".py"));
             let file = files.next().map_or(".", String::as_str);
-            let program = match file.starts_with('/') {
-                true => ImagePath::parse(file).ok()?,
-                false if file == "." => subject.working_directory(),
-                false => subject.working_directory().join(file).ok()?,
+            let program = if file == "." {
+                subject.working_directory()
+            } else if file.starts_with('/') {
+                ImagePath::parse(file).ok()?
+            } else {
+                subject.working_directory().join(file).ok()?
             };
             let python = called;
             return Some(Self { program, python });

@@ -71,7 +71,7 @@ const EXAMPLES: [&[u8]; 7] = [
 #[derive(Debug, Default)]
 pub(super) struct Secrets<'a> {
     findings: Vec<Finding>,
-    keys: Vec<(&'a ImagePath, &'a Content)>,
+    keys: Vec<File<'a>>,
     texts: Texts<'a>,
 }
 
@@ -110,31 +110,62 @@ impl<'a> Secrets<'a> {
         self.findings.push(finding);
     }
 
-    /// Looks into the files that are named as keys, and into texts.
+    /// Searches the files with names like keys, and small texts.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
-        let contents: Vec<&Content> = self.keys.iter().map(|(_, content)| *content).collect();
-        let memory = Memory {
-            store,
-            question: "private key",
-            is_long: false,
-        };
-        let found = memory.recall(&contents, &|| {
-            let answers = contents.iter().map(|content| secret_in(content));
-            answers.collect()
+        let mut found = search(&self.keys, "private key", store, |_, content| {
+            secret_in(content)
         });
-        let keys = std::mem::take(&mut self.keys);
-        for ((path, _), answer) in keys.iter().zip(found) {
-            match answer {
-                0 => {}
-                1 => self.find(path, "a private key"),
-                _ => self.find(path, "a token for a package registry"),
-            }
-        }
-        for (path, what) in self.texts.finish(store) {
+        found.extend(self.texts.finish(store));
+        for (path, what) in found {
             self.find(path, what);
         }
         self.findings
     }
+}
+
+/// A file with its content.
+type File<'a> = (&'a ImagePath, &'a Content);
+
+/// The number of files whose answers are remembered together: a rebuild reads
+/// those again in whose group a file changed.
+const GROUP: usize = 512;
+
+/// The secrets that a content can hold, by their numbers in answers from 1 on.
+const KINDS: [&str; 3] = [PRIVATE_KEY, TOKEN, SERVICE_ACCOUNT];
+const PRIVATE_KEY: &str = "a private key";
+const TOKEN: &str = "a token for a package registry";
+const SERVICE_ACCOUNT: &str = "the key of a service account of Google Cloud";
+
+/// Returns the files that hold one of [`KINDS`], each with its kind.
+fn search<'a>(
+    files: &[File<'a>],
+    question: &'static str,
+    store: Option<&Store>,
+    answer: fn(&ImagePath, &Content) -> Option<&'static str>,
+) -> Vec<(&'a ImagePath, &'static str)> {
+    let memory = Memory {
+        store,
+        question,
+        is_long: false,
+    };
+    let number = |kind| KINDS.iter().position(|known| *known == kind);
+    let mut found = Vec::new();
+    for group in files.chunks(GROUP) {
+        let contents: Vec<&Content> = group.iter().map(|(_, content)| *content).collect();
+        let answers = memory.recall(&contents, &|| {
+            let kinds = group.iter().map(|(path, content)| answer(path, content));
+            kinds
+                .map(|kind| kind.and_then(number).map_or(0, |number| number as u8 + 1))
+                .collect()
+        });
+        for ((path, _), answer) in group.iter().zip(answers) {
+            let kind = usize::from(answer).checked_sub(1);
+            if let Some(kind) = kind.and_then(|kind| KINDS.get(kind)) {
+                found.push((*path, *kind));
+            }
+        }
+    }
+    found
 }
 
 /// The cookie of a release is not only likely a secret.
@@ -157,7 +188,7 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
         return Some("the key to the credentials of a Rails application");
     }
     if name.ends_with(b".p12") || name.ends_with(b".pfx") {
-        return Some("a private key");
+        return Some(PRIVATE_KEY);
     }
     // Few names start as those below do.
     if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
@@ -175,18 +206,14 @@ pub(super) fn is_named_as_key(name: &[u8]) -> bool {
     NAMES.contains(&name) || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
-/// Returns 1 for a private key, 2 for a token of npm's, else 0.
-fn secret_in(content: &Content) -> u8 {
+fn secret_in(content: &Content) -> Option<&'static str> {
     let bytes = first_bytes(content, MAX_KEY_BYTES);
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     if has(b"PRIVATE KEY-----") || bytes.starts_with(b"PuTTY-User-Key-File") {
-        return 1;
+        return Some(PRIVATE_KEY);
     }
-    if has(b"_authToken=") || has(b"_password=") || has(b"_auth=") {
-        2
-    } else {
-        0
-    }
+    // The file is one of npm.
+    (has(b"_authToken=") || has(b"_password=") || has(b"_auth=")).then_some(TOKEN)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 
-use super::command::{forbidden, is_below};
+use super::command::is_below;
 use super::identity::EXECUTE;
 use super::subject::Subject;
 use crate::contents::End;
@@ -91,15 +91,10 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
         return Some(Finding::error(Rule::WorkdirInvalid, Some(&path), reason));
     }
     let identity = subject.identity.as_ref()?;
-    let stopped = identity.stopped_at(&subject.contents, &end);
-    let closed = stopped.or((!identity.may(&member.entry, EXECUTE)).then_some(member))?;
-    let reason = forbidden(identity.uid, &closed.entry, "enter");
+    let (_, reason) = identity.refusal(&subject.contents, &end, member, EXECUTE)?;
     let reason = format!("containers start in `{path}`: {reason}");
-    Some(Finding::warning(
-        Rule::WorkdirForbidden,
-        Some(&path),
-        reason,
-    ))
+    let rule = Rule::WorkdirForbidden;
+    Some(Finding::warning(rule, Some(&path), reason))
 }
 
 /// Docker takes a relative path for one below the root; others do not.

@@ -3,7 +3,7 @@
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
-use super::command::{forbidden, is_below};
+use super::command::is_below;
 use super::identity::{EXECUTE, READ};
 use super::setting::is_of_engines;
 use super::subject::Subject;
@@ -111,7 +111,7 @@ impl<'a> Reach<'a> {
         }
         let mut places = self.places.iter();
         places.any(|place| entry.path.starts_with(place)).then(|| {
-            let reason = forbidden(identity.uid, entry, "read");
+            let reason = identity.forbidden(entry, "read");
             Finding::warning(Rule::ReleaseForbidden, Some(&entry.path), reason)
         })
     }
@@ -146,9 +146,9 @@ impl<'a> Cases<'a> {
         }
         let hashed = (hash(self.directory.1, name), path);
         if name.iter().any(u8::is_ascii_uppercase) {
-            self.capital.push(hashed)
+            self.capital.push(hashed);
         } else {
-            self.small.push(hashed)
+            self.small.push(hashed);
         }
     }
 

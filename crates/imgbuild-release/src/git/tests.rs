@@ -501,9 +501,9 @@ fn files_below(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files_below(&path, files)
+            files_below(&path, files);
         } else {
-            files.push(path)
+            files.push(path);
         }
     }
 }

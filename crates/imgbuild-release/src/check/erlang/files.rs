@@ -62,17 +62,13 @@ pub(super) fn of_script(subject: &Subject<'_>, release: &Release<'_>) -> Vec<Fin
     let Some(script) = &release.script else {
         return Vec::new();
     };
-    let candidates = match script.text.contains("VMARGS_PATH") {
-        true => of_relx(subject, release, &script.name, script.verb.as_deref()),
-        false if script.text.contains("RELEASE_VM_ARGS") => {
-            let starts = script.verb.as_deref().is_none_or(|verb| verb == "start");
-            if starts {
-                of_mix(subject, release, &script.wrapper)
-            } else {
-                Vec::new()
-            }
-        }
-        false => Vec::new(),
+    let starts = || script.verb.as_deref().is_none_or(|verb| verb == "start");
+    let candidates = if script.text.contains("VMARGS_PATH") {
+        of_relx(subject, release, &script.name, script.verb.as_deref())
+    } else if script.text.contains("RELEASE_VM_ARGS") && starts() {
+        of_mix(subject, release, &script.wrapper)
+    } else {
+        Vec::new()
     };
     candidates
         .iter()

@@ -1,23 +1,18 @@
 //! Secrets that texts of any name hold.
 //!
-//! Every small file may be a key. All of them are read once, in groups whose
-//! answers are remembered: a rebuild reads those again in whose group a file
-//! has changed.
+//! Every small file may be a key. All of them are read once, and the answers
+//! are remembered.
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::super::content::Memory;
-use super::MAX_KEY_BYTES;
+use super::{File, MAX_KEY_BYTES, PRIVATE_KEY, SERVICE_ACCOUNT, search};
 use crate::contents::first_bytes;
 
 /// The smallest keys, of elliptic curves, are larger.
 const MIN_KEY_BYTES: u64 = 100;
-
-/// The number of files whose answers are remembered together.
-const GROUP: usize = 512;
 
 /// Ends of the names of files that are no text, or none that has keys: they
 /// are most of what releases have.
@@ -27,19 +22,10 @@ const OTHERS: [&[u8]; 30] = [
     b".so", b".svg", b".ttf", b".wasm", b".webp", b".whl", b".woff", b".woff2", b".xz", b".zip",
 ];
 
-/// The secret in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Secret {
-    None,
-    PrivateKey,
-    ServiceAccount,
-}
-
 /// Small files of any name.
 #[derive(Debug, Default)]
 pub(super) struct Texts<'a> {
-    texts: Vec<(&'a ImagePath, &'a Content)>,
+    texts: Vec<File<'a>>,
 }
 
 impl<'a> Texts<'a> {
@@ -55,27 +41,7 @@ impl<'a> Texts<'a> {
 
     /// Returns the texts with secrets, and what these are.
     pub(super) fn finish(&self, store: Option<&Store>) -> Vec<(&'a ImagePath, &'static str)> {
-        let mut found = Vec::new();
-        for group in self.texts.chunks(GROUP) {
-            let contents: Vec<&Content> = group.iter().map(|(_, content)| *content).collect();
-            let memory = Memory {
-                store,
-                question: "secret in a text",
-                is_long: false,
-            };
-            let answers = memory.recall(&contents, &|| {
-                let answers = group.iter().map(|(path, content)| secret_in(path, content));
-                answers.map(|secret| secret as u8).collect()
-            });
-            for ((path, _), answer) in group.iter().zip(answers) {
-                match answer {
-                    0 => {}
-                    1 => found.push((*path, "a private key")),
-                    _ => found.push((*path, "the key of a service account of Google Cloud")),
-                }
-            }
-        }
-        found
+        search(&self.texts, "secret in a text", store, secret_in)
     }
 }
 
@@ -84,17 +50,13 @@ fn is_other(name: &[u8]) -> bool {
     end.is_some_and(|end| OTHERS.binary_search(&&name[end..]).is_ok())
 }
 
-fn secret_in(path: &ImagePath, content: &Content) -> Secret {
+fn secret_in(path: &ImagePath, content: &Content) -> Option<&'static str> {
     let bytes = first_bytes(content, MAX_KEY_BYTES);
     if has_private_key(&bytes) {
-        return Secret::PrivateKey;
+        return Some(PRIVATE_KEY);
     }
     let is_json = path.file_name().ends_with(b".json");
-    if is_json && is_service_account(&bytes) {
-        Secret::ServiceAccount
-    } else {
-        Secret::None
-    }
+    (is_json && is_service_account(&bytes)).then_some(SERVICE_ACCOUNT)
 }
 
 /// Looks for a private key as [RFC 7468] writes it, with its content: a
