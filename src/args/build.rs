@@ -34,8 +34,8 @@ pub(crate) struct BuildArguments {
     /// those of its own shared libraries that they need. `tree` takes
     /// everything. `mix` takes a release of `mix release` or relx, and brings
     /// what its scripts call.
-    #[arg(long, value_name = "cargo|mix|tree", help_heading = "Release")]
-    pub(crate) kind: Option<Kind>,
+    #[arg(long, value_name = "cargo|mix|tree", value_parser = Kind::parse, help_heading = "Release")]
+    pub(crate) kind: Option<&'static Kind>,
 
     /// Take this executable of a Cargo release (can be repeated); default: all
     #[arg(long, value_name = "NAME", help_heading = "Release")]

@@ -10,7 +10,8 @@ use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::{Pattern, Patterns};
-use imgbuild_release::plan::{CommandOptions, ConfigurationOptions};
+use imgbuild_release::plan::ConfigurationOptions;
+use imgbuild_release::release::CommandOptions;
 use imgbuild_release::skeleton::UserName;
 
 use super::time::{self, CreatedBy};
@@ -77,13 +78,6 @@ impl<'a> BuildRequest<'a> {
             user: user.map(values::user).transpose()?,
             annotations: pairs("--annotation", &flags.configuration.annotation)?,
         })
-    }
-
-    /// Returns the value of an environment variable that was asked for.
-    pub(crate) fn variable(&self, wanted: &str) -> Option<String> {
-        let mut variables = self.configuration.env.iter().rev();
-        let (_, value) = variables.find(|(name, _)| name == wanted)?;
-        Some(value.clone())
     }
 }
 

@@ -121,7 +121,6 @@ fn origin_text(label: &Label) -> &'static str {
     match label.origin {
         provenance::Origin::Environment => "environment",
         provenance::Origin::Git => "git",
-        provenance::Origin::Cargo => "`Cargo.toml`",
-        provenance::Origin::Mix => "mix release",
+        provenance::Origin::Package(source) => source.file,
     }
 }

@@ -7,7 +7,6 @@ use std::error::Error;
 
 use imgbuild_oci::entry::DEFAULT_MTIME;
 use imgbuild_release::git::{Commit, GitError, WorkTree};
-use imgbuild_release::package::Package;
 use imgbuild_release::plan::PlanOptions;
 use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
 use imgbuild_release::release::Release;
@@ -50,7 +49,7 @@ pub(crate) fn find(request: &BuildRequest<'_>, release: &Release, ui: &Ui) -> Re
         let provenance = Provenance {
             service: build_service(),
             checkout,
-            package: Package::of(release),
+            package: release.package(),
         };
         if let Some((service, git)) = provenance.revisions_that_differ() {
             ui.warning(&format!(

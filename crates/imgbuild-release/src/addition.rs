@@ -1,5 +1,6 @@
 //! Further files and directories that the user puts into an image.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use fs_err as fs;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
+use crate::contents::{Contents, real_place, source};
 use crate::error::Result;
 use crate::host_file::{found_member, image_path};
 use crate::refusal::{Refusal, Refusals};
@@ -99,6 +101,59 @@ fn open_addition(
         }
     }
     Ok(members)
+}
+
+/// Moves additions to where the links of the release lead.
+///
+/// # Errors
+///
+/// With every path that the release has too, or that is above one of its
+/// files.
+pub fn place_additions(
+    release: &[Member],
+    additions: Vec<Member>,
+) -> Result<Vec<Member>, Refusals> {
+    let contents = Contents::new(release);
+    let mut refusals = Vec::new();
+    let mut placed: BTreeMap<ImagePath, Member> = BTreeMap::new();
+    for mut member in additions {
+        let path = match real_place(&contents, &member.entry.path) {
+            Ok(path) => path,
+            Err(refusal) => {
+                refusals.push(refusal);
+                continue;
+            }
+        };
+        member.entry.path = path.clone();
+        let is_directory = member.entry.kind == EntryKind::Directory;
+        if let Some(other) = contents.get(&path).or_else(|| placed.get(&path)) {
+            if !is_directory || other.entry.kind != EntryKind::Directory {
+                let sources = [source(other), source(&member)];
+                refusals.push(Refusal::TwoSources { path, sources });
+                continue;
+            }
+        } else if !is_directory && let Some(below) = first_below(release, &path) {
+            refusals.push(Refusal::BelowAFile {
+                path: below.clone(),
+                parent: path,
+            });
+            continue;
+        }
+        placed.insert(path, member);
+    }
+    Refusals::check(refusals)?;
+    Ok(placed.into_values().collect())
+}
+
+/// Returns the first of the members, sorted by path, that lies below `path`.
+fn first_below<'a>(members: &'a [Member], path: &ImagePath) -> Option<&'a ImagePath> {
+    let is_before = |member: &Member| member.entry.path.as_bytes() <= path.as_bytes();
+    let after = members.partition_point(is_before);
+    let later = members[after..].iter().map(|member| &member.entry.path);
+    // Between a path and those below it come paths that only begin like it.
+    later
+        .take_while(|later| later.as_bytes().starts_with(path.as_bytes()))
+        .find(|later| later.starts_with(path))
 }
 
 #[cfg(test)]
@@ -210,5 +265,52 @@ mod tests {
         assert_eq!(is_taken, owner == 0, "root's own may go in");
         let members = open(tool, "/tool", Some(0o4755)).unwrap();
         assert_eq!(shown(&members), ["4755 /tool"]);
+    }
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::parse(text).unwrap()
+    }
+
+    fn made(at: &str) -> Member {
+        Member::file(path(at), 0o644, b"x".to_vec())
+    }
+
+    fn directory(at: &str) -> Member {
+        Entry::directory(path(at)).into()
+    }
+
+    fn link(at: &str, to: &str) -> Member {
+        Entry::symlink(path(at), to).into()
+    }
+
+    #[test]
+    fn additions_go_where_the_links_of_the_release_lead() {
+        let release = [
+            directory("/app/d"),
+            made("/app/d/f"),
+            link("/app/lib", "/usr/lib"),
+        ];
+        let additions = vec![made("/app/lib/x"), directory("/app/d"), made("/app/d/g")];
+        let placed = place_additions(&release, additions).unwrap();
+        let paths: Vec<String> = placed
+            .iter()
+            .map(|member| member.entry.path.to_string())
+            .collect();
+        assert_eq!(paths, ["/app/d", "/app/d/g", "/usr/lib/x"]);
+    }
+
+    #[test]
+    fn all_additions_at_a_path_of_the_release_are_refused_at_once() {
+        let release = [made("/app/a"), directory("/app/d"), link("/app/l", "l")];
+        let additions = vec![
+            made("/app/a"),
+            made("/app/d"),
+            made("/app/a/b"),
+            made("/app/l/x"),
+            made("/x"),
+            made("/x"),
+        ];
+        let refusals = place_additions(&release, additions).unwrap_err();
+        assert_eq!(refusals.0.len(), 5);
     }
 }

@@ -2,7 +2,6 @@
 //! its layers.
 
 pub(crate) mod finding;
-mod mix;
 mod object;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::store::Store;
 
 use crate::base::Base;
-use crate::command::{self, CommandOptions};
+use crate::command::{self, default_path};
 use crate::contents::{Contents, first_bytes};
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
@@ -24,16 +23,18 @@ use crate::finding::{Finding, Rule};
 use crate::host_file::file_member;
 use crate::locale;
 use crate::programs::{Brought, Programs};
-use crate::release::{Kind, Release};
+use crate::release::command::{Command, CommandRequest, resolve as resolve_command, started_file};
+use crate::release::{CommandOptions, Release};
 use crate::runtime::{
     Bindings, ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
 };
+use crate::skeleton::Accounts;
 use crate::warning::Warning;
 
-/// Which platform and libraries the image gets.
+/// The wishes of the user for programs, libraries and the command.
 #[derive(Debug, Clone, Default)]
 pub struct ClosureOptions {
-    /// Whether libraries come along at all.
+    /// Libraries of the host are included.
     pub brings_runtime: bool,
     /// Another root to take them from.
     pub sysroot: Option<PathBuf>,
@@ -41,53 +42,56 @@ pub struct ClosureOptions {
     pub library_paths: Vec<PathBuf>,
     /// Further libraries.
     pub add_libraries: Vec<String>,
-    /// Programs of the host to bring, by name or absolute path.
+    /// Programs of the host to include, by name or absolute path.
     pub programs: Vec<String>,
-    /// Whether the host's time zones come along.
+    /// The time zones of the host are included.
     pub brings_zones: bool,
-    /// Locales of the host to bring, by name.
+    /// Locales of the host to include, by name.
     pub locales: Vec<String>,
     /// The command, which may be a script.
     pub command: CommandOptions,
     /// The health check, whose command may be a script.
     pub healthcheck: Option<Healthcheck>,
-    /// The `PATH` of containers, if the user gave one.
-    pub path: Option<String>,
-    /// The `LD_LIBRARY_PATH` of containers, if the user gave one.
-    pub library_variable: Option<String>,
+    /// The environment variables that the user gives to containers; a later
+    /// one of a name wins.
+    pub variables: Vec<(String, String)>,
     /// The platform that the user asked for.
     pub platform: Option<Platform>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
-    /// What remembers which files are none of interest.
+    /// The store that remembers which files are not ELF files.
     pub store: Option<Arc<Store>>,
 }
 
-/// What comes along with a release.
+/// Everything that a release needs beside its own files, and the facts that
+/// were read from files for the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Closure {
     /// Programs, loaders, libraries and links to them.
-    pub members: Vec<Member>,
-    /// What may surprise.
-    pub warnings: Vec<Warning>,
-    /// What the programs are for; `None` without one that says it.
+    pub(crate) members: Vec<Member>,
+    pub(crate) warnings: Vec<Warning>,
+    /// The platform of the programs; `None` without one that has it.
     pub platform: Option<Platform>,
-    /// What would keep programs from starting.
-    pub findings: Vec<Finding>,
-    /// The ELF files of the release, the additions and the programs that come
-    /// along.
-    pub objects: Vec<Object>,
-    /// By file and needed name: the file of the image that answers.
-    pub bindings: Bindings,
+    /// The command; its program is an absolute path.
+    pub(crate) command: Command,
+    /// The accounts of the image's own passwd and group files; `None` without
+    /// such files.
+    pub(crate) accounts: Option<Accounts>,
+    /// The reasons why programs would not start.
+    pub(crate) findings: Vec<Finding>,
+    /// The ELF files of the release, the additions and the included programs.
+    pub(crate) objects: Vec<Object>,
+    /// The file of the image for each needed name of each file.
+    pub(crate) bindings: Bindings,
 }
 
-/// Reads every ELF file of the release and the additions, and finds what
-/// they need.
+/// Decides the command, reads every ELF file of the release and the additions,
+/// and finds what they need.
 ///
 /// # Errors
 ///
-/// When something is nowhere that was asked for. What else is missing is a
-/// part of the result.
+/// When there is no command, and when something that was asked for does not
+/// exist. What else is missing is a part of the result.
 pub fn resolve(
     release: &Release,
     additions: &[Member],
@@ -99,30 +103,35 @@ pub fn resolve(
     if let Some(base) = base {
         contents = base.under(contents);
     }
-    let brought = programs(release, (&contents, base), options)?;
+    let accounts = Accounts::read(&contents);
+    let (brought, command) = include_programs(release, &contents, base, options)?;
+    contents.add(&brought.members);
+    let command = command.resolved(release.prefix(), &contents)?;
+    let started: Vec<ImagePath> = started_file(&contents, command.words())
+        .into_iter()
+        .collect();
+
     let mut warnings = brought.warnings;
     let all = release.members().iter().chain(additions);
     let mut objects = object::find(all, options.store.as_deref(), &mut warnings);
-    if let Some(mix) = release.mix() {
-        mix::set_roles(release, mix, &mut objects);
-    }
+    release.behavior().set_roles(release, &mut objects);
     objects.extend(brought.objects);
-    contents.add(&brought.members);
-    let commands = command::files(release, &contents, &options.command, (None, base));
     let wanted = base.map(Base::platform).or(options.platform.as_ref());
-    let platform = platform(&objects, &commands, wanted);
-    if release.kind() == Kind::Tree {
-        set_roles(&mut objects, &commands, platform.as_ref());
+    let platform = platform(&objects, &started, wanted);
+    let may_not_start = release.kind().is_any_directory;
+    if may_not_start {
+        set_roles(&mut objects, &started, platform.as_ref());
     }
-    let mut findings = brought.findings;
-    findings.extend(wrong_architectures(&objects, platform.as_ref()));
-    let runtime = runtime(release, &contents, &objects, options)?;
+
+    let runtime = find_libraries(release, &contents, &objects, options)?;
     let mut of_runtime = finding::of_runtime(&runtime);
     let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
-    if release.kind() == Kind::Tree && commands.iter().any(is_program) {
-        finding::soften(&mut of_runtime, &commands, &runtime.bindings);
+    if may_not_start && started.iter().any(is_program) {
+        finding::soften(&mut of_runtime, &started, &runtime.bindings);
     }
-    finding::soften_elsewhere(&mut of_runtime, &runtime, &commands);
+    finding::soften_elsewhere(&mut of_runtime, &runtime, &started);
+    let mut findings = brought.findings;
+    findings.extend(wrong_architectures(&objects, platform.as_ref()));
     findings.extend(of_runtime);
     let mut members = members(&runtime, options.mtime)?;
     members.extend(brought.members);
@@ -130,38 +139,42 @@ pub fn resolve(
         members,
         warnings,
         platform,
+        command,
+        accounts,
         findings,
         objects,
         bindings: runtime.bindings,
     })
 }
 
-/// Returns what most programs of the release and the additions are for; `None`
-/// without one that says it.
+/// Returns the platform of most programs of the release and the additions;
+/// `None` without one that has it.
 #[must_use]
 pub fn release_platform(release: &Release, additions: &[Member]) -> Option<Platform> {
     let all = release.members().iter().chain(additions);
     let mut objects = object::find(all, None, &mut Vec::new());
-    if let Some(mix) = release.mix() {
-        mix::set_roles(release, mix, &mut objects);
-    }
+    release.behavior().set_roles(release, &mut objects);
     platform(&objects, &[], None)
 }
 
-/// Brings programs of the host: those asked for, and what scripts need.
-fn programs(
+/// Includes programs of the host: those asked for, and those that scripts
+/// need. Decides the command on the way: it may be one of the programs asked
+/// for, and if it is a script, it needs others.
+fn include_programs(
     release: &Release,
-    (contents, base): (&Contents<'_>, Option<&Base>),
+    contents: &Contents<'_>,
+    base: Option<&Base>,
     options: &ClosureOptions,
-) -> Result<Brought> {
-    let path = match &options.path {
-        Some(path) => path.clone(),
-        None => command::default_path(release, contents)?,
+) -> Result<(Brought, Command)> {
+    let path = match options.variable("PATH") {
+        Some(path) => path.to_owned(),
+        None => default_path(release, contents)?,
     };
     let search = path
         .split(':')
-        .filter(|directory| directory.starts_with('/'));
-    let search = search.map(str::to_owned).collect();
+        .filter(|directory| directory.starts_with('/'))
+        .map(str::to_owned)
+        .collect();
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
     for name in &options.programs {
         programs.ask(name);
@@ -175,32 +188,59 @@ fn programs(
     if options.brings_runtime {
         programs.set_release(release.root(), release.prefix());
         programs.bring_environments(contents, release.members());
-        let commands = {
-            let mut everything = contents.clone();
-            everything.add(programs.members());
-            command::files(
-                release,
-                &everything,
-                &options.command,
-                (options.healthcheck.as_ref(), base),
-            )
-        };
-        for path in &commands {
+    }
+
+    let mut everything = contents.clone();
+    everything.add(programs.members());
+    let request = CommandRequest {
+        options: &options.command,
+        variables: &options.variables,
+        contents: &everything,
+        base,
+    };
+    let command = command::decide(release, &request)?;
+    if options.brings_runtime {
+        let started = started_files(release, &everything, &command, options);
+        for path in &started {
             programs.bring_interpreter_of(path);
         }
-        match release.mix() {
-            Some(mix) => mix::bring(release, mix, &mut programs)?,
-            None => {
-                for member in commands.iter().filter_map(|path| contents.own(path)) {
-                    mix::name_missing_calls(member, &mut programs);
-                }
-            }
-        }
+        let scripts: Vec<&Member> = started
+            .iter()
+            .filter_map(|path| contents.own(path))
+            .collect();
+        let behavior = release.behavior();
+        behavior.include_programs(release, &scripts, &mut programs)?;
     }
-    Ok(programs.finish()?)
+    Ok((programs.finish()?, command))
 }
 
-fn runtime(
+/// Returns the files that the command and the health check start, as far as
+/// `contents` has them.
+fn started_files(
+    release: &Release,
+    contents: &Contents<'_>,
+    command: &Command,
+    options: &ClosureOptions,
+) -> Vec<ImagePath> {
+    let prefix = release.prefix();
+    let command = command.clone().resolved(prefix, contents);
+    let command = command.map(|command| command.words().to_vec());
+    let check = options
+        .healthcheck
+        .as_ref()
+        .map(|check| check.test.as_slice());
+    let check = match check {
+        Some([kind, check @ ..]) if kind == "CMD" => resolve_command(prefix, contents, check).ok(),
+        _ => None,
+    };
+    [command.ok(), check]
+        .into_iter()
+        .flatten()
+        .filter_map(|words| started_file(contents, &words))
+        .collect()
+}
+
+fn find_libraries(
     release: &Release,
     contents: &Contents<'_>,
     objects: &[Object],
@@ -209,32 +249,44 @@ fn runtime(
     let lookup = |path: &ImagePath| node(contents, path);
     let lookup: &Lookup<'_> = &lookup;
     let mut library_paths = options.library_paths.clone();
-    if release.kind() == Kind::Cargo {
-        let own = [release.root().to_path_buf(), release.root().join("deps")];
-        library_paths.extend(own.into_iter().filter(|path| path.is_dir()));
-    }
+    library_paths.extend(release.behavior().library_directories(release.root()));
+    let image_paths = options.variable("LD_LIBRARY_PATH");
+    let add_libraries = if options.brings_runtime {
+        options.add_libraries.clone()
+    } else {
+        Vec::new()
+    };
+    let starts_in_release = release.kind().has_own_directory;
     let runtime_options = RuntimeOptions {
         sysroot: options.sysroot.clone(),
         library_paths,
-        image_paths: options
-            .library_variable
-            .as_deref()
-            .map_or_else(Vec::new, |variable| {
-                library_directories(variable, release.prefix())
-            }),
-        add_libraries: match options.brings_runtime {
-            true => options.add_libraries.clone(),
-            false => Vec::new(),
-        },
-        working_directory: (release.kind() != Kind::Cargo).then(|| release.prefix().clone()),
+        image_paths: image_paths.map_or_else(Vec::new, |variable| {
+            library_directories(variable, release.prefix())
+        }),
+        add_libraries,
+        working_directory: starts_in_release.then(|| release.prefix().clone()),
         image_only: (!options.brings_runtime).then(|| image_only(contents)),
     };
     let runtime = Runtime::resolve(objects, lookup, &runtime_options)?;
-    let is_asked = |library: &&MissingLibrary| library.needed_by.is_none();
-    let asked: Vec<String> = runtime.missing.iter().filter(is_asked).map(asked).collect();
-    match asked.is_empty() {
-        true => Ok(runtime),
-        false => Err(Error::MissingLibraries { missing: asked }),
+    let missing: Vec<String> = runtime
+        .missing
+        .iter()
+        .filter(|library| library.needed_by.is_none())
+        .map(asked)
+        .collect();
+    if missing.is_empty() {
+        Ok(runtime)
+    } else {
+        Err(Error::MissingLibraries { missing })
+    }
+}
+
+impl ClosureOptions {
+    /// Returns the value of a variable that the user gives to containers.
+    fn variable(&self, name: &str) -> Option<&str> {
+        let mut variables = self.variables.iter().rev();
+        let found = variables.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
 

@@ -96,6 +96,15 @@ impl<'a> Contents<'a> {
         self.walk(path, &mut |_| {})
     }
 
+    /// Returns the path at which `path` ends, whether something is there or
+    /// not; `None` for a loop of links.
+    pub(crate) fn end_of(&self, path: &ImagePath) -> Option<ImagePath> {
+        match self.resolve(path) {
+            End::There(end) | End::Nothing(end) => Some(end),
+            End::Loop => None,
+        }
+    }
+
     /// As [`Contents::resolve`], and tells every directory that is passed.
     pub(crate) fn walk(&self, path: &ImagePath, pass: &mut dyn FnMut(&ImagePath)) -> End {
         let mut rest = components(path.as_bytes());

@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use imgbuild_oci::entry::Member;
+
 /// A directory up to this size stays together, in bytes.
 const MAX_UNIT_BYTES: u64 = 32 << 20;
 
@@ -25,7 +27,15 @@ const MIN_PLACE_BYTES: u64 = 1 << 20;
 /// In how many groups what is smaller comes.
 const PLACE_GROUPS: u64 = 4;
 
-/// A path of the release with the bytes that it brings.
+/// The members of a layer before directories above them are added.
+#[derive(Debug)]
+pub(crate) struct LayerDraft {
+    /// The name, for the history and for messages.
+    pub(crate) name: String,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A path of the release and its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Weight<'a> {
     /// The path relative to the release, without a leading slash.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod finding;
 pub mod git;
 mod host_file;
+pub mod kind;
 pub mod layering;
 pub mod locale;
 pub mod package;

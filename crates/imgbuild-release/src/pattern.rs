@@ -47,6 +47,15 @@ pub struct PatternError {
     source: ignore::Error,
 }
 
+impl Default for Patterns {
+    fn default() -> Self {
+        Self {
+            matcher: Gitignore::empty(),
+            single: Vec::new(),
+        }
+    }
+}
+
 impl Patterns {
     /// Compiles patterns in the order given.
     ///

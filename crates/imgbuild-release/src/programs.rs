@@ -6,6 +6,7 @@
 //! second name of one file is a link to the first, which keeps what decides
 //! by its name, as BusyBox, small and working.
 
+pub(crate) mod calls;
 mod erlang;
 mod perl;
 mod python;

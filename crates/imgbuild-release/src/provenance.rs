@@ -5,23 +5,30 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::git::web_address;
-use crate::package::{Package, PackageKind};
+use crate::package::{Package, PackageSource};
 
 /// Where a value was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The variables that a build service sets.
     Environment,
     /// The repository.
     Git,
-    /// `Cargo.toml`.
-    Cargo,
-    /// The mix release.
-    Mix,
+    /// The manifest of the package.
+    Package(PackageSource),
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Environment => "environment",
+            Self::Git => "git",
+            Self::Package(source) => source.kind,
+        })
+    }
 }
 
 /// What a repository says of the work tree that holds the release.
@@ -101,10 +108,7 @@ impl Provenance {
 }
 
 fn add_package(labels: &mut BTreeMap<String, Label>, package: &Package) {
-    let origin = match package.kind {
-        PackageKind::Cargo => Origin::Cargo,
-        PackageKind::Mix => Origin::Mix,
-    };
+    let origin = Origin::Package(package.source);
     let authors = package.authors.join(", ");
     let source = package.repository.as_deref().and_then(web_address);
     let url = package.homepage.clone().filter(|url| is_web(url));
@@ -149,7 +153,10 @@ mod tests {
 
     fn package() -> Package {
         Package {
-            kind: PackageKind::Cargo,
+            source: PackageSource {
+                kind: "cargo",
+                file: "`Cargo.toml`",
+            },
             name: "app".to_owned(),
             version: Some("1.0.0".to_owned()),
             license: Some("MIT".to_owned()),
@@ -173,7 +180,8 @@ mod tests {
         labels
             .map(|(key, label)| {
                 let name = key.rsplit('.').next().unwrap().to_owned();
-                format!("{name}={} {:?}", label.value, label.origin)
+                let origin = serde_json::to_value(label.origin).unwrap();
+                format!("{name}={} {}", label.value, origin.as_str().unwrap())
             })
             .collect()
     }
@@ -187,12 +195,12 @@ mod tests {
         assert_eq!(
             shown(&provenance),
             [
-                "authors=A, B Cargo",
-                "licenses=MIT Cargo",
-                "source=https://example.com/package Cargo",
-                "title=app Cargo",
-                "url=https://example.com Cargo",
-                "version=1.0.0 Cargo",
+                "authors=A, B cargo",
+                "licenses=MIT cargo",
+                "source=https://example.com/package cargo",
+                "title=app cargo",
+                "url=https://example.com cargo",
+                "version=1.0.0 cargo",
             ]
         );
         assert!(shown(&Provenance::default()).is_empty());
@@ -207,17 +215,17 @@ mod tests {
         };
         let labels = shown(&provenance);
         assert!(
-            labels.contains(&format!("revision={FIRST}-dirty Git")),
+            labels.contains(&format!("revision={FIRST}-dirty git")),
             "{labels:?}"
         );
-        assert!(labels.contains(&"source=https://example.com/git Git".to_owned()));
+        assert!(labels.contains(&"source=https://example.com/git git".to_owned()));
         provenance.service = BuildService {
             revision: Some(SECOND.to_owned()),
             source: Some("https://me:token@example.com/service".to_owned()),
         };
         let labels = shown(&provenance);
-        assert!(labels.contains(&format!("revision={SECOND}-dirty Environment")));
-        assert!(labels.contains(&"source=https://example.com/service Environment".to_owned()));
+        assert!(labels.contains(&format!("revision={SECOND}-dirty environment")));
+        assert!(labels.contains(&"source=https://example.com/service environment".to_owned()));
         assert_eq!(provenance.revisions_that_differ(), Some((SECOND, FIRST)));
         provenance.checkout = None;
         assert_eq!(provenance.revisions_that_differ(), None);
@@ -236,7 +244,7 @@ mod tests {
                 ..Provenance::default()
             };
             let labels = shown(&provenance);
-            assert!(labels.contains(&format!("revision={FIRST} Git")), "{text}");
+            assert!(labels.contains(&format!("revision={FIRST} git")), "{text}");
             assert_eq!(provenance.revisions_that_differ(), None, "{text}");
         }
     }

@@ -1,65 +1,87 @@
 //! A finished build: what it is, and which of its files go into an image.
 
-mod cargo;
-mod kind;
-mod level;
-mod mix;
-mod selection;
+pub(crate) mod command;
+pub(crate) mod kind;
+pub(crate) mod selection;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_oci::entry::Member;
-use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::content::Content;
+use imgbuild_oci::entry::{EntryKind, Member};
+use imgbuild_oci::path::{ImagePath, escaped};
 use serde::Serialize;
 
 use crate::base::Base;
 use crate::error::{Error, Result};
-use crate::pattern::{Patterns, Verdict};
+use crate::layering::{LayerDraft, Weight};
+use crate::package::Package;
+use crate::pattern::Patterns;
+use crate::refusal::Refusals;
 use crate::warning::Warning;
 
-pub use kind::{Kind, ParseKindError};
-use level::Level;
-pub(crate) use mix::Direct;
-pub use mix::{Boot, BootProblem, Cookie, MixRelease};
-use selection::Selection;
+pub use command::CommandOptions;
+pub use kind::Kind;
+use kind::{Behavior, Selected};
+use selection::{Selection, directory_name};
 
-/// What to take of a release.
-#[derive(Debug, Clone)]
+/// The wishes of the user for a release.
+#[derive(Debug, Clone, Default)]
 pub struct ReleaseOptions {
-    /// The kind; recognized when not given.
-    pub kind: Option<Kind>,
-    /// Where the release lands; by its kind when not given.
+    /// The kind; detected when not given.
+    pub kind: Option<&'static Kind>,
+    /// The directory of the release in the image; that of its kind when not
+    /// given.
     pub prefix: Option<ImagePath>,
     /// The executables to take of a Cargo release; all when empty.
     pub binaries: Vec<String>,
-    /// What else to leave out or take.
+    /// Further files to include or to leave out.
     pub patterns: Patterns,
-    /// Whether set-id files of other users than root may go in as root's.
+    /// Set-id files of other users than root may be included as root's.
     pub allow_set_id: bool,
-    /// Whether the cookie of a mix release goes in.
+    /// The cookie of a mix release is included or not.
     pub cookie: Cookie,
-    /// What starts a mix release.
+    /// The program that starts a mix release.
     pub boot: Boot,
-    /// The environment variables that the user gives to containers, which a
-    /// start without a shell depends on.
+    /// The environment variables that the user gives to containers; a start
+    /// without a shell depends on them.
     pub variables: Vec<(String, String)>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
 }
 
-/// A release that has been looked at; nothing but metadata has been read.
+/// The handling of the cookie of a mix release, which its nodes share as a
+/// secret.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cookie {
+    /// The image has it, and starts as it is.
+    #[default]
+    Keep,
+    /// The image does not have it; containers get one of their own.
+    Remove,
+}
+
+/// The program that starts a mix release in a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Boot {
+    /// Its own script, with the shell and the programs that this needs.
+    #[default]
+    Script,
+    /// `erlexec`: the image has neither a shell nor programs for it.
+    Direct,
+}
+
+/// A release: its files and its kind. Only metadata of the files was read.
 #[derive(Debug)]
 pub struct Release {
     root: PathBuf,
-    kind: Kind,
+    kind: &'static Kind,
     prefix: ImagePath,
     name: String,
-    mix: Option<MixRelease>,
-    direct: Option<Direct>,
+    behavior: Box<dyn Behavior>,
     members: Vec<Member>,
     linked: BTreeSet<(u64, u64)>,
     left_out: Vec<LeftOut>,
@@ -76,69 +98,41 @@ pub struct LeftOut {
 }
 
 impl Release {
-    /// Looks at the release at `root`.
+    /// Makes a release of selected files.
     ///
     /// # Errors
     ///
-    /// When there is no such directory, when nothing of it would go in, and
-    /// with every path at once that cannot go into an image.
-    pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
-        let metadata = match fs::metadata(root) {
-            Ok(metadata) => metadata,
-            Err(error) if is_absent(&error) => {
-                let path = root.to_path_buf();
-                return Err(Error::Missing { path });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if !metadata.is_dir() {
-            let path = root.to_path_buf();
-            return Err(Error::NotADirectory { path });
-        }
-        let recognized = recognize(root);
-        let kind = options.kind.unwrap_or(recognized);
-        let is_asked_for =
-            options.kind == Some(Kind::Tree) || kind == recognized && kind != Kind::Tree;
-        let level = (!is_asked_for).then(|| level::find(root)).flatten();
-        let level = level.filter(|level| options.kind.is_none_or(|kind| kind == level.kind));
-        if let Some(Level {
-            kind,
-            places,
-            is_certain: true,
-        }) = level
-        {
-            return Err(Error::WrongLevel {
-                path: root.to_path_buf(),
-                kind: kind.name(),
-                places,
+    /// With every path that cannot go into an image, and when no file is
+    /// selected.
+    pub(crate) fn new(
+        mut selection: Selection<'_>,
+        kind: &'static Kind,
+        selected: Selected,
+    ) -> Result<Self> {
+        Refusals::check(std::mem::take(&mut selection.refusals))?;
+        if selection.members.is_empty() {
+            return Err(Error::Empty {
+                path: selection.root.to_path_buf(),
+                left_out: selection.left_out.len(),
             });
         }
-        let prefix = match &options.prefix {
-            Some(prefix) => prefix.clone(),
-            None => ImagePath::parse(kind.default_prefix())?,
-        };
-        let mix = (kind == Kind::Mix)
-            .then(|| mix::describe(root))
-            .transpose()?;
-        let mut selection = Selection::new(root, &prefix, options);
-        match (kind, &mix) {
-            (Kind::Cargo, _) => cargo::select(&mut selection)?,
-            (_, Some(mix)) => selection.direct = mix::select(&mut selection, mix)?,
-            (_, None) => selection.take_tree(&|_, _| None)?,
-        }
-        let name = match kind {
-            Kind::Cargo => cargo::package_name(root),
-            Kind::Mix => mix.as_ref().map(|mix| mix.name.clone()),
-            Kind::Tree => None,
-        };
-        let name = name.unwrap_or_else(|| directory_name(root));
-        if let Some(level) = level {
-            let (kind, places) = (level.kind.to_string(), level.places);
-            selection
-                .warnings
-                .push(Warning::ReleaseBelow { kind, places });
-        }
-        selection.finish(kind, name, mix)
+        selection.warn_of_unmatched();
+        selection
+            .members
+            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        selection.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        let name = selected.name;
+        Ok(Self {
+            root: selection.root.to_path_buf(),
+            kind,
+            prefix: selection.prefix.clone(),
+            name: name.unwrap_or_else(|| directory_name(selection.root)),
+            behavior: selected.behavior,
+            members: selection.members,
+            linked: selection.linked,
+            left_out: selection.left_out,
+            warnings: selection.warnings,
+        })
     }
 
     /// Returns the directory on the host, as it was given.
@@ -147,9 +141,9 @@ impl Release {
         &self.root
     }
 
-    /// Returns what made the release.
+    /// Returns the kind.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> &'static Kind {
         self.kind
     }
 
@@ -165,15 +159,15 @@ impl Release {
         &self.name
     }
 
-    /// Returns what a mix release says about itself.
-    #[must_use]
-    pub fn mix(&self) -> Option<&MixRelease> {
-        self.mix.as_ref()
+    /// Returns the decisions that depend on the kind.
+    pub(crate) fn behavior(&self) -> &dyn Behavior {
+        self.behavior.as_ref()
     }
 
-    /// Returns how a mix release starts without a shell, if it is to do so.
-    pub(crate) fn direct(&self) -> Option<&Direct> {
-        self.direct.as_ref()
+    /// Returns the package that the release was made of.
+    #[must_use]
+    pub fn package(&self) -> Option<Package> {
+        self.behavior.package(self)
     }
 
     /// Returns what goes in, sorted by path; without the directories above.
@@ -192,12 +186,6 @@ impl Release {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
-    }
-
-    /// Returns the device and inode numbers of files with several names.
-    #[must_use]
-    pub fn linked(&self) -> &BTreeSet<(u64, u64)> {
-        &self.linked
     }
 
     /// Leaves out what lies at `outputs`, files or directories on the host:
@@ -237,40 +225,79 @@ impl Release {
     /// # Errors
     ///
     /// As [`Base::place`].
-    pub fn onto(mut self, base: &Base) -> Result<Self> {
+    pub fn onto(mut self, base: &Base) -> Result<Self, Refusals> {
         self.members = base.place(self.members)?;
         self.prefix = base.directory_place(&self.prefix);
         Ok(self)
     }
 
+    /// Divides the members into at most `limit` layers, each with its name.
+    /// Further names of a file in one layer become hard links to its first.
+    pub(crate) fn into_layers(self, limit: usize) -> Vec<LayerDraft> {
+        let depth = if self.prefix.is_root() {
+            1
+        } else {
+            self.prefix.as_bytes().len() + 1
+        };
+        let weights: Vec<Weight<'_>> = self
+            .members
+            .iter()
+            .map(|member| Weight {
+                path: member
+                    .entry
+                    .path
+                    .as_bytes()
+                    .get(depth..)
+                    .unwrap_or_default(),
+                bytes: member.entry.content_size(),
+            })
+            .collect();
+        let units = self.behavior.divide(&weights, limit);
+
+        let mut members: Vec<Option<Member>> = self.members.into_iter().map(Some).collect();
+        units
+            .into_iter()
+            .map(|unit| {
+                let name = if unit.name.is_empty() {
+                    "release".to_owned()
+                } else {
+                    format!("release: {}", escaped(&unit.name))
+                };
+                let taken = unit.paths.iter().filter_map(|index| members[*index].take());
+                let mut taken: Vec<Member> = taken.collect();
+                link_again(&mut taken, &self.linked);
+                LayerDraft {
+                    name,
+                    members: taken,
+                }
+            })
+            .collect()
+    }
+
+    /// Takes the list of files that are not included.
     pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
         std::mem::take(&mut self.left_out)
     }
+}
 
-    /// Gives up the members, to be planned.
-    #[must_use]
-    pub fn into_members(self) -> Vec<Member> {
-        self.members
+/// Makes further names of a file hard links to its first.
+fn link_again(members: &mut [Member], linked: &BTreeSet<(u64, u64)>) {
+    let mut first_names: BTreeMap<(u64, u64), ImagePath> = BTreeMap::new();
+    for member in members {
+        let Some(Content::File(file)) = &member.content else {
+            continue;
+        };
+        let identity = (file.state.device, file.state.inode);
+        if !linked.contains(&identity) {
+            continue;
+        }
+        if let Some(first) = first_names.get(&identity) {
+            member.entry.kind = EntryKind::Hardlink {
+                target: first.clone(),
+            };
+            member.content = None;
+        } else {
+            first_names.insert(identity, member.entry.path.clone());
+        }
     }
-}
-
-fn is_absent(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-fn recognize(root: &Path) -> Kind {
-    if cargo::is_profile_directory(root) {
-        Kind::Cargo
-    } else if mix::is_release(root) {
-        Kind::Mix
-    } else {
-        Kind::Tree
-    }
-}
-
-fn directory_name(root: &Path) -> String {
-    let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-    let name = absolute.file_name().unwrap_or(OsStr::new("image"));
-    name.to_string_lossy().into_owned()
 }

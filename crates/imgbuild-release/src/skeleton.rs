@@ -6,12 +6,17 @@ use imgbuild_oci::entry::{Entry, MAX_ID, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
+use crate::contents::{Contents, first_bytes};
 use crate::refusal::quoted;
 
 /// The unprivileged user that images run as when none is asked for.
 pub const NONROOT: u32 = 65532;
 
-/// Whom a container runs as, as the user said it: `NAME|UID[:NAME|GID]`.
+/// The largest passwd or group file that is read, in bytes; the rest of a
+/// larger one is ignored.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The user of a container, as it is given: `NAME|UID[:NAME|GID]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserName {
     /// A name or a number.
@@ -20,7 +25,22 @@ pub struct UserName {
     pub group: Option<String>,
 }
 
-/// Whom a container runs as, in numbers.
+impl UserName {
+    /// Splits `USER[:GROUP]`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group.to_owned())),
+            None => (text, None),
+        };
+        Self {
+            user: user.to_owned(),
+            group,
+        }
+    }
+}
+
+/// The user of a container, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The user id.
@@ -62,7 +82,7 @@ struct Account {
 }
 
 /// The accounts and groups of an image.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts {
     accounts: Vec<Account>,
     groups: Vec<(String, u32)>,
@@ -109,6 +129,24 @@ impl Accounts {
             accounts: passwd.lines().filter_map(account).collect(),
             groups: group.lines().filter_map(group_entry).collect(),
         }
+    }
+
+    /// Reads the passwd and group files of an image; `None` if it has neither.
+    pub(crate) fn read(contents: &Contents<'_>) -> Option<Self> {
+        let text = |path: &str| {
+            let path = ImagePath::parse(path).ok()?;
+            let content = contents.file(&path)?.content.as_ref()?;
+            let bytes = first_bytes(content, MAX_FILE_BYTES);
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (passwd, group) = (text("/etc/passwd"), text("/etc/group"));
+        if passwd.is_none() && group.is_none() {
+            return None;
+        }
+        Some(Self::parse(
+            &passwd.unwrap_or_default(),
+            &group.unwrap_or_default(),
+        ))
     }
 
     /// Finds the numbers of a user.
@@ -240,12 +278,7 @@ mod tests {
     use super::*;
 
     fn find(accounts: &Accounts, text: &str) -> Result<User, UnknownUser> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group.to_owned())),
-            None => (text, None),
-        };
-        let user = user.to_owned();
-        accounts.find(&UserName { user, group })
+        accounts.find(&UserName::parse(text))
     }
 
     #[test]

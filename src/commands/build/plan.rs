@@ -14,7 +14,7 @@ use super::resolve::Resolver;
 use crate::args::{CheckChoice, Choice};
 use crate::commands::options::host_platform;
 use crate::commands::{base, check, provenance, time};
-use crate::failure::{self, Result};
+use crate::failure::Result;
 use crate::ui::Ui;
 
 /// A planned image, the origin of its date and labels, and the findings of the
@@ -46,9 +46,7 @@ pub(super) fn plan_all(
         let found = provenance::find(request, &ingredients.release, &quiet)?;
         let mut options = plan_options(resolver, &ingredients);
         found.apply(&mut options);
-        let below = failure::release_below(ingredients.release.warnings());
-        let plan = Plan::new(ingredients, &options)
-            .map_err(|error| failure::of_plan(error, below.as_deref()))?;
+        let plan = Plan::new(ingredients, &options)?;
         plans.push(Planned {
             plan,
             found,
@@ -68,7 +66,6 @@ fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptio
     };
     PlanOptions {
         references: resolver.outputs.references.clone(),
-        command: request.command.clone(),
         configuration: request.configuration.clone(),
         user: request.user.clone(),
         writable: flags.writable.iter().cloned().collect(),

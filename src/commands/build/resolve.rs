@@ -5,10 +5,11 @@ use std::path::Path;
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
-use imgbuild_release::addition::open_additions;
+use imgbuild_release::addition::{open_additions, place_additions};
 use imgbuild_release::certificates::Certificates;
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
+use imgbuild_release::kind::{CARGO, MIX};
 use imgbuild_release::plan::Ingredients;
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
@@ -54,15 +55,15 @@ fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
 }
 
 /// Refuses flags that apply to another kind of release only.
-fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: Kind) -> Result<()> {
+fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: &Kind) -> Result<()> {
     let root = root.display();
-    if !request.flags.bin.is_empty() && kind != Kind::Cargo {
+    if !request.flags.bin.is_empty() && *kind != CARGO {
         let failure = Failure::command_line(format!(
             "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
         ));
         return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
     }
-    if request.flags.boot == BootChoice::Direct && kind != Kind::Mix {
+    if request.flags.boot == BootChoice::Direct && *kind != MIX {
         let failure = Failure::command_line(format!(
             "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
         ));
@@ -122,12 +123,15 @@ impl Resolver<'_> {
         };
         let (base, pin) = base::open(&base_request, supply)?.unzip();
         if let Some(base) = &base {
-            release = release.onto(base)?;
+            release = release.onto(base).map_err(Error::Refused)?;
             additions = base.place(additions).map_err(Error::Refused)?;
         }
         let certificates = self.certificates(ui)?;
         let options = self.closure_options(target);
-        let closure = closure::resolve(&release, &additions, base.as_ref(), &options)?;
+        additions = place_additions(release.members(), additions).map_err(Error::Refused)?;
+        let below = failure::release_below(release.warnings());
+        let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
+            .map_err(|error| failure::of_plan(error, below.as_deref()))?;
 
         let bundles = &self.request.flags.cacert;
         let ingredients = Ingredients {
@@ -177,8 +181,7 @@ impl Resolver<'_> {
             locales: request.locales.clone(),
             command: request.command.clone(),
             healthcheck: request.configuration.healthcheck.clone(),
-            path: request.variable("PATH"),
-            library_variable: request.variable("LD_LIBRARY_PATH"),
+            variables: request.configuration.env.clone(),
             platform: target.platform.clone(),
             mtime: request.mtime,
             store: file_store(self.cache).cloned(),

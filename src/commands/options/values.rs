@@ -8,7 +8,8 @@ use fs_err as fs;
 use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
-use imgbuild_release::plan::{Cleared, CommandOptions, ConfigurationOptions, Field};
+use imgbuild_release::plan::{Cleared, ConfigurationOptions, Field};
+use imgbuild_release::release::CommandOptions;
 use imgbuild_release::skeleton::UserName;
 
 use crate::args::{BaseArguments, BuildArguments, ConfigurationArguments, must_exist};

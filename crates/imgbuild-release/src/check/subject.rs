@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::runtime::{Bindings, Object};
 
 /// Docker's default `PATH`.
-const DEFAULT_PATH: &str = crate::command::SYSTEM_PATH;
+const DEFAULT_PATH: &str = crate::release::command::SYSTEM_PATH;
 
 /// An image, planned or made, as the rules see it.
 #[derive(Debug)]

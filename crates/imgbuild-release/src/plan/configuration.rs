@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use imgbuild_oci::image::{Configuration, Healthcheck};
 use imgbuild_oci::path::ImagePath;
 
-use super::PlanOptions;
+use super::Context;
 use crate::base::Base;
 use crate::certificates::BUNDLE_PATH;
-use crate::command::{Command, default_path, resolve};
+use crate::command::default_path;
 use crate::contents::{Contents, End};
 use crate::error::Result;
-use crate::release::{Kind, Release};
+use crate::release::Release;
+use crate::release::command::{Command, Inherited, resolve};
 
 /// The fields of the configuration that the user gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,47 +66,23 @@ pub enum Field {
     WorkingDir,
 }
 
-/// What of the image's contents the environment depends on.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Environment<'a> {
-    /// The base image.
-    pub(crate) base: Option<&'a Base>,
-    /// The image has a CA bundle.
-    pub(crate) has_bundle: bool,
-    /// The bundle is not only Mozilla's, and Node.js is in the image.
-    pub(crate) tells_node: bool,
-}
-
-/// Puts the configuration together: what the base image has, then what the
-/// release needs, then what the user gives.
-pub(crate) fn configuration(
-    release: &Release,
-    contents: &Contents<'_>,
-    options: &PlanOptions,
-    (command, user): (Command, Option<String>),
-    environment: Environment<'_>,
-) -> Result<Configuration> {
-    let given = &options.configuration;
+/// Puts the configuration together: that of the base image, then what the
+/// release needs, then what the user gives. `user` is the text of its user.
+pub(super) fn configuration(context: &Context<'_>, user: Option<String>) -> Result<Configuration> {
+    let release = context.release();
+    let given = &context.options.configuration;
+    let command = &context.ingredients.closure.command;
     let nothing = Configuration::default();
-    let base = environment.base.map_or(&nothing, Base::configuration);
+    let base = context.base().map_or(&nothing, Base::configuration);
     let keeps = |field| !given.cleared.fields.contains(&field);
-    let is_all_base = command.is_inherited && options.command.cmd.is_none();
-    let is_base =
-        environment.base.is_some() && (is_all_base || runs_base(release, contents, &command));
-    let working_dir = match (&given.working_dir, release.kind()) {
-        (Some(path), _) => Some(path.to_string()),
-        (None, _) if !keeps(Field::WorkingDir) => None,
-        (None, Kind::Mix | Kind::Tree) if !is_base || base.working_dir.is_none() => {
-            Some(release.prefix().to_string())
+    let inherited = |set: &BTreeSet<String>, field| {
+        if keeps(field) {
+            set.clone()
+        } else {
+            BTreeSet::new()
         }
-        (None, Kind::Mix | Kind::Tree | Kind::Cargo) => base.working_dir.clone(),
     };
-    let check = given.healthcheck.as_ref();
-    let check = check.map(|check| healthcheck(release, contents, check));
-    let inherited = |set: &BTreeSet<String>, field| match keeps(field) {
-        true => set.clone(),
-        false => BTreeSet::new(),
-    };
+
     let mut labels = base.labels.clone();
     labels.retain(|key, _| !given.cleared.labels.contains(key));
     labels.extend(given.labels.clone());
@@ -113,30 +90,51 @@ pub(crate) fn configuration(
     exposed_ports.extend(given.exposed_ports.iter().cloned());
     let mut volumes = inherited(&base.volumes, Field::Volumes);
     volumes.extend(given.volumes.iter().map(ImagePath::to_string));
-    let base_check = base.healthcheck.clone();
-    let base_signal = base.stop_signal.clone();
-    let of_command = OfCommand {
-        wanted: command.environment,
-        decided: command.decided,
-    };
-    Ok(Configuration {
-        cmd: command.cmd,
-        entrypoint: command.entrypoint,
-        env: env(release, contents, given, (environment, &of_command))?,
-        exposed_ports,
-        healthcheck: check
-            .transpose()?
-            .or(base_check.filter(|_| keeps(Field::Healthcheck))),
-        labels,
-        stop_signal: given
-            .stop_signal
+    let healthcheck = match &given.healthcheck {
+        Some(check) => Some(healthcheck(release, &context.everything, check)?),
+        None => base
+            .healthcheck
             .clone()
-            .or(base_signal.filter(|_| keeps(Field::StopSignal))),
+            .filter(|_| keeps(Field::Healthcheck)),
+    };
+    let base_signal = base.stop_signal.clone();
+    let base_signal = base_signal.filter(|_| keeps(Field::StopSignal));
+    Ok(Configuration {
+        cmd: command.cmd.clone(),
+        entrypoint: command.entrypoint.clone(),
+        env: env(context)?,
+        exposed_ports,
+        healthcheck,
+        labels,
+        stop_signal: given.stop_signal.clone().or(base_signal),
         user,
         volumes,
-        working_dir,
+        working_dir: working_dir(context, base, keeps(Field::WorkingDir)),
         others: base.others.clone(),
     })
+}
+
+/// Returns the working directory: that of the user, else the release's own
+/// directory, else that of the base image. A program of the base image keeps
+/// its own.
+fn working_dir(context: &Context<'_>, base: &Configuration, keeps_base: bool) -> Option<String> {
+    let options = context.options;
+    if let Some(path) = &options.configuration.working_dir {
+        return Some(path.to_string());
+    }
+    if !keeps_base {
+        return None;
+    }
+    let release = context.release();
+    let command = &context.ingredients.closure.command;
+    let is_base = context.base().is_some()
+        && (command.inherited == Inherited::Everything
+            || runs_base(release, &context.everything, command));
+    if release.kind().has_own_directory && (!is_base || base.working_dir.is_none()) {
+        Some(release.prefix().to_string())
+    } else {
+        base.working_dir.clone()
+    }
 }
 
 /// Returns whether containers run a program of the base image that nothing
@@ -163,57 +161,39 @@ fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> b
     !is_release && !arguments.iter().any(names_own)
 }
 
-fn env(
-    release: &Release,
-    contents: &Contents<'_>,
-    given: &ConfigurationOptions,
-    (environment, of_command): (Environment<'_>, &OfCommand),
-) -> Result<Vec<String>> {
-    let mut variables = Variables::of(environment.base);
-    variables.set("PATH", default_path(release, contents)?);
-    if let Some(mix) = release.mix() {
-        let writable = match mix.is_relx {
-            true => "RELX_OUT_FILE_PATH",
-            false => "RELEASE_TMP",
-        };
-        let locale = given.locale.as_deref().unwrap_or("C.UTF-8");
-        variables.set("LANG", locale.to_owned());
-        variables.set(writable, "/tmp".to_owned());
-    } else if let Some(locale) = &given.locale {
-        variables.set("LANG", locale.clone());
+fn env(context: &Context<'_>) -> Result<Vec<String>> {
+    let given = &context.options.configuration;
+    let ingredients = context.ingredients;
+    let release = context.release();
+    let command = &ingredients.closure.command;
+    let mut variables = Variables::of(context.base());
+    variables.set("PATH", default_path(release, &context.everything)?);
+    for (name, value) in release.behavior().environment(given.locale.as_deref()) {
+        variables.set(name, value);
     }
-    if environment.has_bundle {
+    if ingredients.certificates.is_some() {
         variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
+        if ingredients.has_own_certificates && context.has_program(b"node") {
+            variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
+        }
     }
-    if environment.tells_node {
-        variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
-    }
-    for (name, value) in &of_command.wanted {
+    for (name, value) in &command.environment {
         variables.set(name, value.clone());
     }
-    let mut variables = variables.0;
-    variables.retain(|(name, _)| !given.cleared.env.contains(name));
-    let mut variables = Variables(variables);
+    variables
+        .0
+        .retain(|(name, _)| !given.cleared.env.contains(name));
     for (name, value) in &given.env {
         variables.set(name, value.clone());
     }
     let is_given = |name: &String| given.env.iter().any(|(given, _)| given == name);
-    for (name, value) in of_command.decided.iter().filter(|(name, _)| is_given(name)) {
+    for (name, value) in command.overrides.iter().filter(|(name, _)| is_given(name)) {
         variables.set(name, value.clone());
     }
-    let variables = variables.0;
-    let texts = variables
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    Ok(texts.collect())
-}
-
-/// What the command wants in the environment.
-struct OfCommand {
-    /// Unless the user says something else.
-    wanted: Vec<(String, String)>,
-    /// Whatever the user says.
-    decided: Vec<(String, String)>,
+    let texts = variables.0.into_iter();
+    Ok(texts
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect())
 }
 
 /// Variables in their order; one that is set again stays where it is.

@@ -1,63 +1,148 @@
-//! What made a release.
+//! The interface between a release and its kind: what a kind of release has
+//! to decide.
 
 use std::fmt;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use imgbuild_oci::entry::Member;
 
-/// What made a release, which decides what of it goes in and where it lands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A profile directory of Cargo's: `target/release`.
-    Cargo,
-    /// What `mix release` or relx make of Elixir and Erlang.
-    Mix,
-    /// A directory that goes in as it is.
-    Tree,
+use super::Release;
+use super::command::{Command, CommandRequest};
+use super::selection::Selection;
+use crate::contents::Contents;
+use crate::error::Result;
+use crate::layering::{Unit, Weight, divide};
+use crate::package::Package;
+use crate::programs::Programs;
+use crate::runtime::Object;
+
+/// A kind of release. `kind.rs` has the table of all kinds.
+pub struct Kind {
+    pub(crate) name: &'static str,
+    /// The default directory of the release in the image.
+    pub(crate) prefix: &'static str,
+    /// The release has that directory for itself: containers start in it and
+    /// find programs in its `bin`.
+    pub(crate) has_own_directory: bool,
+    /// The release can be anything: it may hold programs that never run, some
+    /// of them for other processors.
+    pub(crate) is_any_directory: bool,
+    /// Returns whether a directory is a release of this kind.
+    pub(crate) recognize: fn(&Path) -> bool,
+    /// Finds releases of this kind below a directory that is made to hold
+    /// them.
+    pub(crate) find_below: fn(&Path) -> Option<ReleasesBelow>,
+    /// Selects the files that are included.
+    pub(crate) select: fn(&mut Selection<'_>) -> Result<Selected>,
+}
+
+/// Releases below a directory that is not one itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReleasesBelow {
+    /// Their directories, the most likely one first.
+    pub(crate) places: Vec<PathBuf>,
+    /// The directory itself cannot be meant; a project may well be packed as
+    /// a whole.
+    pub(crate) is_certain: bool,
+}
+
+/// The properties of a release that only its kind knows.
+pub(crate) struct Selected {
+    /// The name; that of the directory if the kind has no better one.
+    pub(crate) name: Option<String>,
+    pub(crate) behavior: Box<dyn Behavior>,
+}
+
+/// The decisions about one release that depend on its kind. The defaults are
+/// those of a directory that is copied as it is.
+pub(crate) trait Behavior: fmt::Debug + Send + Sync {
+    /// Decides the command whatever the base image has; `None` leaves it to
+    /// the rules for all kinds.
+    ///
+    /// # Errors
+    ///
+    /// When the command of the user cannot run.
+    fn decide(&self, _: &Release, _: &CommandRequest<'_>) -> Result<Option<Command>> {
+        Ok(None)
+    }
+
+    /// Returns the command of a release whose user gives none; `None` takes
+    /// the only executable as the entrypoint.
+    ///
+    /// # Errors
+    ///
+    /// When the release has none of the programs that could be it.
+    fn default_command(&self, _: &Release, _: &Contents<'_>) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+
+    /// Returns the variables that containers get unless the user sets them.
+    fn environment(&self, locale: Option<&str>) -> Vec<(&'static str, String)> {
+        let locale = locale.map(|locale| ("LANG", locale.to_owned()));
+        locale.into_iter().collect()
+    }
+
+    /// Divides the files into at most `limit` units, a layer each.
+    fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
+        divide(files, limit)
+    }
+
+    /// Returns the package that the release was made of.
+    fn package(&self, _: &Release) -> Option<Package> {
+        None
+    }
+
+    /// Returns directories of the host with libraries of the release.
+    fn library_directories(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Corrects the roles of programs that never start in this image.
+    fn set_roles(&self, _: &Release, _: &mut [Object]) {}
+
+    /// Includes the programs of the host that scripts of the release call;
+    /// `commands` are the files that containers start.
+    ///
+    /// # Errors
+    ///
+    /// When a file of the host cannot be read.
+    fn include_programs(
+        &self,
+        _: &Release,
+        commands: &[&Member],
+        programs: &mut Programs<'_>,
+    ) -> Result<()> {
+        for member in commands {
+            programs.warn_of_missing_calls(member);
+        }
+        Ok(())
+    }
 }
 
 impl Kind {
     /// Returns the name, as users write it.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cargo => "cargo",
-            Self::Mix => "mix",
-            Self::Tree => "tree",
-        }
+    pub fn name(&self) -> &'static str {
+        self.name
     }
+}
 
-    /// Returns where a release of this kind lands.
-    #[must_use]
-    pub fn default_prefix(self) -> &'static str {
-        match self {
-            Self::Cargo => "/usr/local/bin",
-            Self::Mix | Self::Tree => "/app",
-        }
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Kind {}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-/// A text that names no kind of release.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{0}` (known: `cargo`, `mix`, `tree`)")]
-pub struct ParseKindError(String);
-
-impl FromStr for Kind {
-    type Err = ParseKindError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text {
-            "cargo" => Ok(Self::Cargo),
-            "mix" => Ok(Self::Mix),
-            "tree" => Ok(Self::Tree),
-            _ => Err(ParseKindError(text.to_owned())),
-        }
+        formatter.write_str(self.name)
     }
 }

@@ -1,38 +1,39 @@
 //! What of a release goes into an image, and what does not.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use fs_err as fs;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use super::{Direct, Kind, LeftOut, MixRelease, Release, ReleaseOptions};
-use crate::error::{Error, Result};
+use super::{LeftOut, ReleaseOptions};
+use crate::error::Result;
 use crate::host_file::{found_member, image_path};
 use crate::pattern::Verdict;
-use crate::refusal::{Refusal, Refusals};
+use crate::refusal::Refusal;
 use crate::walk::{Found, walk};
 use crate::warning::Warning;
 
 /// Gathers what goes in and what does not.
-pub(super) struct Selection<'a> {
-    pub(super) root: &'a Path,
-    pub(super) prefix: &'a ImagePath,
-    pub(super) options: &'a ReleaseOptions,
-    pub(super) members: Vec<Member>,
-    pub(super) linked: BTreeSet<(u64, u64)>,
-    pub(super) left_out: Vec<LeftOut>,
-    pub(super) refusals: Vec<Refusal>,
+pub(crate) struct Selection<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) prefix: &'a ImagePath,
+    pub(crate) options: &'a ReleaseOptions,
+    pub(crate) members: Vec<Member>,
+    pub(crate) linked: BTreeSet<(u64, u64)>,
+    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) refusals: Vec<Refusal>,
     /// The patterns that have matched nothing so far.
     unmatched: Vec<usize>,
-    pub(super) warnings: Vec<Warning>,
-    pub(super) direct: Option<Direct>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl<'a> Selection<'a> {
-    pub(super) fn new(root: &'a Path, prefix: &'a ImagePath, options: &'a ReleaseOptions) -> Self {
+    pub(crate) fn new(root: &'a Path, prefix: &'a ImagePath, options: &'a ReleaseOptions) -> Self {
         Self {
             root,
             prefix,
@@ -43,12 +44,11 @@ impl<'a> Selection<'a> {
             refusals: Vec::new(),
             unmatched: options.patterns.numbers().collect(),
             warnings: Vec::new(),
-            direct: None,
         }
     }
 
     /// Says what the patterns say of a path.
-    pub(super) fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
+    pub(crate) fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
         let patterns = &self.options.patterns;
         self.unmatched
             .retain(|number| !patterns.matches(*number, relative, is_directory));
@@ -57,7 +57,7 @@ impl<'a> Selection<'a> {
 
     /// Takes everything that the patterns do not exclude and for which
     /// `unwanted`, told what they say, gives no reason.
-    pub(super) fn take_tree(
+    pub(crate) fn take_tree(
         &mut self,
         unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
     ) -> Result<()> {
@@ -79,7 +79,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Names a path as left out, unless a directory above it is already.
-    pub(super) fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
+    pub(crate) fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
         let below_last = self.left_out.last().is_some_and(|last| {
             last.reason == reason
                 && is_directory_name(&last.path)
@@ -96,7 +96,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes one path, or refuses it.
-    pub(super) fn take(&mut self, relative: &Path, found: io::Result<Found>) {
+    pub(crate) fn take(&mut self, relative: &Path, found: io::Result<Found>) {
         match image_path(self.prefix, relative) {
             Ok(path) => self.take_at(path, relative, found),
             Err(reason) => {
@@ -107,7 +107,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes what lies at `relative` under another path of the image.
-    pub(super) fn take_at(&mut self, path: ImagePath, relative: &Path, found: io::Result<Found>) {
+    pub(crate) fn take_at(&mut self, path: ImagePath, relative: &Path, found: io::Result<Found>) {
         if let Ok(Found::File {
             state,
             is_linked: true,
@@ -123,48 +123,30 @@ impl<'a> Selection<'a> {
         }
     }
 
-    pub(super) fn push(&mut self, mut member: Member) {
+    pub(crate) fn push(&mut self, mut member: Member) {
         member.entry.mtime = self.options.mtime;
         self.members.push(member);
     }
 
-    pub(super) fn finish(
-        mut self,
-        kind: Kind,
-        name: String,
-        mix: Option<MixRelease>,
-    ) -> Result<Release> {
-        Refusals::check(self.refusals)?;
-        if self.members.is_empty() {
-            return Err(Error::Empty {
-                path: self.root.to_path_buf(),
-                left_out: self.left_out.len(),
-            });
-        }
-        self.members
-            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        self.left_out.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut warnings = self.warnings;
+    /// Warns of the patterns that matched nothing.
+    pub(super) fn warn_of_unmatched(&mut self) {
+        let patterns = &self.options.patterns;
         let unmatched = self.unmatched.iter();
-        warnings.extend(unmatched.map(|number| Warning::PatternWithoutMatch {
-            pattern: self.options.patterns.text(*number).to_owned(),
-        }));
-        Ok(Release {
-            root: self.root.to_path_buf(),
-            kind,
-            prefix: self.prefix.clone(),
-            name,
-            mix,
-            direct: self.direct,
-            members: self.members,
-            linked: self.linked,
-            left_out: self.left_out,
-            warnings,
-        })
+        self.warnings
+            .extend(unmatched.map(|number| Warning::PatternWithoutMatch {
+                pattern: patterns.text(*number).to_owned(),
+            }));
     }
 }
 
-/// As [`Path::join`], with one allocation.
+/// Returns the name of a directory, links followed.
+pub(crate) fn directory_name(root: &Path) -> String {
+    let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    let name = absolute.file_name().unwrap_or(OsStr::new("image"));
+    name.to_string_lossy().into_owned()
+}
+
+/// Joins paths as [`Path::join`] does, with one allocation.
 fn join(root: &Path, relative: &Path) -> PathBuf {
     let length = root.as_os_str().len() + 1 + relative.as_os_str().len();
     let mut path = PathBuf::with_capacity(length);

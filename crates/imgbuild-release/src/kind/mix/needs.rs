@@ -18,14 +18,15 @@ use std::collections::BTreeSet;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use crate::contents::is_executable;
-use crate::error::Result;
-use crate::finding::{Finding, Rule};
-use crate::programs::{Programs, script_text};
-use crate::release::{MixRelease, Release};
+use super::MixRelease;
+use crate::contents::first_bytes;
+use crate::programs::calls::calls_of;
+use crate::programs::{Programs, ProgramsError};
+use crate::release::Release;
 use crate::runtime::{Object, Role};
-use crate::script::called_programs;
 use crate::warning::Warning;
+
+type Result<T> = std::result::Result<T, ProgramsError>;
 
 /// Programs that generated scripts call, in one version or another.
 const UTILITIES: [&str; 37] = [
@@ -33,12 +34,6 @@ const UTILITIES: [&str; 37] = [
     "getent", "grep", "head", "hexdump", "hostname", "id", "ls", "mkdir", "mktemp", "mv", "od",
     "openssl", "ps", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sleep", "sort", "tail",
     "touch", "tr", "uname", "wc",
-];
-
-/// Shell words that are programs as well, and work without them.
-const BUILTINS: [&str; 17] = [
-    "[", "cd", "command", "echo", "eval", "exec", "exit", "export", "false", "kill", "printf",
-    "pwd", "read", "set", "test", "true", "type",
 ];
 
 /// What else of a host may be called in a script as an option of many:
@@ -79,19 +74,19 @@ const TERMINALS: [&str; 10] = [
 /// The directory of the locale `C.UTF-8` of glibc.
 const LOCALE: &str = "/usr/lib/locale/C.utf8";
 
-/// Brings everything, and names what is not there.
-pub(super) fn bring(
+/// Includes everything, and warns of what the host does not have.
+pub(super) fn include(
     release: &Release,
     mix: &MixRelease,
     programs: &mut Programs<'_>,
 ) -> Result<()> {
-    if release.direct().is_some() {
+    if mix.direct.is_some() {
         return bring_locale(release, programs);
     }
-    let mut scripts: Vec<Script> = scripts(release);
+    let scripts = scripts(release);
     let mut missing = BTreeSet::new();
     for script in &scripts {
-        programs.bring_interpreter_of(&script.path);
+        programs.bring_interpreter_of(script.path);
         if !script.is_generated {
             continue;
         }
@@ -118,12 +113,10 @@ pub(super) fn bring(
     }
     bring_terminals(programs)?;
     bring_locale(release, programs)?;
-    for script in &mut scripts {
-        if script.is_generated {
-            let is_expected = |name: &String| UTILITIES.contains(&name.as_str());
-            script.calls.retain(|name| !is_expected(name));
-        }
-        name_what_is_missing(script, programs);
+    for script in &scripts {
+        let calls = script.calls.iter().map(String::as_str);
+        let is_expected = |name: &str| script.is_generated && UTILITIES.contains(&name);
+        programs.warn_of_missing(script.path, calls.filter(|name| !is_expected(name)));
     }
     Ok(())
 }
@@ -143,8 +136,8 @@ fn warn(programs: &mut Programs<'_>, name: &str, purpose: &str) {
 
 /// Takes programs of packages for another processor than the virtual
 /// machine's as what they are: prebuilt, and never started here.
-pub(super) fn set_roles(release: &Release, mix: &MixRelease, objects: &mut [Object]) {
-    let machine = format!("erts-{}/bin/beam.smp", mix.erts);
+pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
+    let machine = format!("erts-{erts}/bin/beam.smp");
     let machine = release.prefix().join(machine).ok();
     let is_machine = |object: &&Object| Some(&object.image) == machine.as_ref();
     let Some(machine) = objects.iter().find(is_machine) else {
@@ -155,32 +148,6 @@ pub(super) fn set_roles(release: &Release, mix: &MixRelease, objects: &mut [Obje
         if object.elf.architecture() != architecture {
             object.role = Role::Module;
         }
-    }
-}
-
-/// Names the programs that a script seems to call, that the host has and the
-/// image does not.
-pub(super) fn name_missing_calls(member: &Member, programs: &mut Programs<'_>) {
-    if let Some(script) = script(member, false) {
-        name_what_is_missing(&script, programs);
-    }
-}
-
-fn name_what_is_missing(script: &Script, programs: &mut Programs<'_>) {
-    let called = script.calls.iter();
-    let missing: Vec<String> = called
-        .filter(|name| !BUILTINS.contains(&name.as_str()))
-        .filter(|name| !programs.is_in_image(name) && programs.is_on_host(name))
-        .cloned()
-        .collect();
-    if !missing.is_empty() {
-        let reason = format!(
-            "`{}` seems to call programs that the image does not have: `{}`",
-            script.path,
-            missing.join("`, `")
-        );
-        let path = Some(&script.path);
-        programs.find(Finding::warning(Rule::ProgramMissing, path, reason));
     }
 }
 
@@ -197,42 +164,37 @@ fn bring_terminals(programs: &mut Programs<'_>) -> Result<()> {
 }
 
 /// A script that is meant to be run.
-struct Script {
-    path: ImagePath,
+struct Script<'a> {
+    path: &'a ImagePath,
     calls: BTreeSet<String>,
-    /// Whether `mix release`, Phoenix or relx writes one of this name.
+    /// `mix release`, Phoenix or relx writes one of this name.
     is_generated: bool,
 }
 
-fn scripts(release: &Release) -> Vec<Script> {
+fn scripts(release: &Release) -> Vec<Script<'_>> {
     let depth = release.prefix().as_bytes().len();
-    let name = release.name();
-    release
-        .members()
-        .iter()
+    let script = |member: &'_ Member| {
+        let path = member.entry.path.as_bytes().get(depth..)?;
+        let path = String::from_utf8_lossy(path);
+        let is_generated = is_generated(path.trim_start_matches('/'), release.name())?;
+        Some((calls_of(member)?, is_generated))
+    };
+    let members = release.members().iter();
+    members
         .filter_map(|member| {
-            let path = member.entry.path.as_bytes().get(depth..)?;
-            let path = String::from_utf8_lossy(path);
-            let is_generated = is_generated(path.trim_start_matches('/'), name)?;
-            script(member, is_generated)
+            let (calls, is_generated) = script(member)?;
+            let path = &member.entry.path;
+            Some(Script {
+                path,
+                calls,
+                is_generated,
+            })
         })
         .collect()
 }
 
-fn script(member: &Member, is_generated: bool) -> Option<Script> {
-    if !is_executable(&member.entry) && !member.entry.path.file_name().ends_with(b".sh") {
-        return None;
-    }
-    let text = script_text(member.content.as_ref()?)?;
-    Some(Script {
-        path: member.entry.path.clone(),
-        calls: called_programs(&text),
-        is_generated,
-    })
-}
-
-/// Tells whether a script is one that the tools write; `None` for what nobody
-/// starts by hand, as the templates in `lib`.
+/// Returns whether the tools write a script of this name; `None` for files
+/// that are not started by hand, such as the templates in `lib`.
 fn is_generated(path: &str, name: &str) -> Option<bool> {
     let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
     let is_script_of_release = [name, "server", "migrate", "install_upgrade.escript"];
@@ -264,7 +226,7 @@ fn uses_musl(release: &Release) -> bool {
     let machine = release.members().iter().find(is_machine);
     let content = machine.and_then(|member| member.content.as_ref());
     content.is_some_and(|content| {
-        let head = crate::contents::first_bytes(content, 4096);
+        let head = first_bytes(content, 4096);
         head.windows(8).any(|window| window == b"ld-musl-")
     })
 }
@@ -275,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_lists_are_sorted() {
-        assert!(UTILITIES.is_sorted() && BUILTINS.is_sorted() && OPTIONAL.is_sorted());
+        assert!(UTILITIES.is_sorted() && OPTIONAL.is_sorted());
         assert!(OPTIONAL.iter().all(|name| UTILITIES.contains(name)));
     }
 

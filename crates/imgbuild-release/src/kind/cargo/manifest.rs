@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use toml::{Table, Value};
 
-use super::{Package, PackageKind};
+use crate::package::{Package, PackageSource};
+
+const SOURCE: PackageSource = PackageSource {
+    kind: "cargo",
+    file: "`Cargo.toml`",
+};
 
 /// A manifest is written by people.
 const MAX_BYTES: u64 = 4 << 20;
@@ -110,7 +115,7 @@ impl Manifest {
             homepage: fields.text("homepage"),
             authors: fields.list("authors"),
             description: fields.text("description"),
-            ..Package::named(PackageKind::Cargo, self.name()?)
+            ..Package::named(SOURCE, self.name()?)
         })
     }
 }

@@ -10,12 +10,12 @@ const NODE: [&str; 3] = ["-name", "-sname", "-setcookie"];
 
 /// A `vm.args`, line by line.
 #[derive(Debug)]
-pub(crate) struct VmArguments<'a> {
+pub(in crate::kind::mix) struct VmArguments<'a> {
     lines: Vec<(&'a str, Vec<&'a str>)>,
 }
 
 impl<'a> VmArguments<'a> {
-    pub(crate) fn parse(text: &'a str) -> Self {
+    pub(in crate::kind::mix) fn parse(text: &'a str) -> Self {
         let words = |line: &'a str| {
             let code = line.split('#').next().unwrap_or_default();
             code.split_whitespace().collect()
@@ -27,7 +27,7 @@ impl<'a> VmArguments<'a> {
     }
 
     /// Returns whether the secret of the node is among them.
-    pub(crate) fn has_cookie(&self) -> bool {
+    pub(in crate::kind::mix) fn has_cookie(&self) -> bool {
         self.words().any(|word| word == "-setcookie")
     }
 

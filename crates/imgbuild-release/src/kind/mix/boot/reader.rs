@@ -9,18 +9,10 @@ use super::arguments::VmArguments;
 use super::term::{self, FileCall};
 use super::{BootProblem, Direct, VM_ARGUMENTS, script, temporary};
 use crate::error::{Error, Result};
-use crate::release::mix::MixRelease;
+use crate::kind::mix::MixRelease;
+use crate::pattern::Verdict;
+use crate::release::selection::Selection;
 use crate::warning::Warning;
-
-/// What the user says of a release.
-pub(in crate::release::mix) struct Wishes<'a> {
-    /// Where it lands in the image.
-    pub(in crate::release::mix) prefix: &'a ImagePath,
-    /// The variables that containers get.
-    pub(in crate::release::mix) variables: &'a [(String, String)],
-    /// What of it is not wanted, which then counts for nothing.
-    pub(in crate::release::mix) is_left_out: &'a dyn Fn(&str) -> bool,
-}
 
 /// Variables that the scripts read, and nothing else does.
 const OF_SCRIPT: [&str; 2] = ["ELIXIR_ERL_OPTIONS", "RELEASE_VSN"];
@@ -38,15 +30,13 @@ const OF_SCRIPT_OF_RELX: [&str; 4] = [
 /// # Errors
 ///
 /// With everything at once that only a shell could do.
-pub(in crate::release::mix) fn read(
-    root: &Path,
+pub(in crate::kind::mix) fn read(
+    selection: &Selection<'_>,
     mix: &MixRelease,
-    wishes: &Wishes<'_>,
 ) -> Result<(Direct, Vec<Warning>)> {
     let mut reader = Reader {
-        root,
+        selection,
         mix,
-        wishes,
         variables: Vec::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
@@ -61,9 +51,8 @@ pub(in crate::release::mix) fn read(
 }
 
 struct Reader<'a> {
-    root: &'a Path,
+    selection: &'a Selection<'a>,
     mix: &'a MixRelease,
-    wishes: &'a Wishes<'a>,
     /// What `env.sh` sets.
     variables: Vec<(String, String)>,
     problems: Vec<BootProblem>,
@@ -104,7 +93,7 @@ impl Reader<'_> {
         if self.mix.is_relx {
             return None;
         }
-        let given = self.wishes.variables.iter().rev();
+        let given = self.selection.options.variables.iter().rev();
         let mut all = given.chain(self.variables.iter().rev());
         let found = all.find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
@@ -120,16 +109,22 @@ impl Reader<'_> {
         let path = ImagePath::parse(format!("{named}{ending}")).ok()?;
         let below = path
             .as_bytes()
-            .strip_prefix(self.wishes.prefix.as_bytes())?;
-        let below = match self.wishes.prefix.is_root() {
+            .strip_prefix(self.selection.prefix.as_bytes())?;
+        let below = match self.selection.prefix.is_root() {
             true => below,
             false => below.strip_prefix(b"/")?,
         };
         String::from_utf8(below.to_vec()).ok()
     }
 
+    /// Returns whether the user leaves a file out: it has no effect then.
+    fn is_left_out(&self, path: &str) -> bool {
+        let patterns = &self.selection.options.patterns;
+        patterns.decide(Path::new(path), false) == Verdict::Excluded
+    }
+
     fn miss(&mut self, path: String) {
-        let is_left_out = self.root.join(&path).exists() && (self.wishes.is_left_out)(&path);
+        let is_left_out = self.selection.root.join(&path).exists() && self.is_left_out(&path);
         self.problems.push(match is_left_out {
             true => BootProblem::LeftOut { path },
             false => BootProblem::Missing { path },
@@ -213,7 +208,7 @@ impl Reader<'_> {
         {
             self.problems.push(BootProblem::Hooks { path: name });
         }
-        let boot_file = match self.root.join(own).is_file() {
+        let boot_file = match self.selection.root.join(own).is_file() {
             true => self.mix.name.clone(),
             false => "start".to_owned(),
         };
@@ -290,7 +285,7 @@ impl Reader<'_> {
             let path = Some(self.version_path("env.sh"));
             warnings.push(Warning::NoDistribution { path });
         }
-        let given = self.wishes.variables;
+        let given = &self.selection.options.variables;
         let is_given = |wanted: &&str| {
             let is_it = |(name, value): &(String, String)| {
                 name == wanted && (*wanted != "RELEASE_VSN" || *value != self.mix.version)
@@ -315,7 +310,9 @@ impl Reader<'_> {
     }
 
     fn has_os_mon(&self) -> bool {
-        let entries = fs::read_dir(self.root.join("lib")).into_iter().flatten();
+        let entries = fs::read_dir(self.selection.root.join("lib"))
+            .into_iter()
+            .flatten();
         let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.any(|name| name.starts_with("os_mon-"))
     }
@@ -330,9 +327,9 @@ impl Reader<'_> {
     }
 
     fn bytes(&self, path: &str) -> Option<Vec<u8>> {
-        match (self.wishes.is_left_out)(path) {
+        match self.is_left_out(path) {
             true => None,
-            false => fs::read(self.root.join(path)).ok(),
+            false => fs::read(self.selection.root.join(path)).ok(),
         }
     }
 }

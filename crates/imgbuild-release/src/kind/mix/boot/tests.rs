@@ -1,5 +1,9 @@
 use super::*;
 use crate::error::Result;
+use crate::pattern::{Pattern, Patterns};
+use crate::release::ReleaseOptions;
+use crate::release::selection::Selection;
+use crate::warning::Warning;
 
 const ELIXIR: &str = "#!/bin/sh\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
     set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
@@ -54,14 +58,26 @@ fn read_with(
     given: &[(&str, &str)],
 ) -> Result<(Direct, MixRelease, Vec<String>)> {
     let mix = super::super::describe(directory.path())?;
-    let wishes = Wishes {
-        prefix: &ImagePath::parse("/app").unwrap(),
-        variables: &owned(given),
-        is_left_out: &|path| path.ends_with("left.config"),
-    };
-    let (direct, warnings) = read(directory.path(), &mix, &wishes)?;
+    let (direct, warnings) = read_without("left.config", directory, &mix, given)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();
     Ok((direct, mix, warnings))
+}
+
+/// Reads a release from which the user leaves files out.
+fn read_without(
+    excluded: &str,
+    directory: &tempfile::TempDir,
+    mix: &MixRelease,
+    given: &[(&str, &str)],
+) -> Result<(Direct, Vec<Warning>)> {
+    let options = ReleaseOptions {
+        patterns: Patterns::new(&[Pattern::Exclude(excluded.to_owned())]).unwrap(),
+        variables: owned(given),
+        ..ReleaseOptions::default()
+    };
+    let prefix = ImagePath::parse("/app").unwrap();
+    let selection = Selection::new(directory.path(), &prefix, &options);
+    read(&selection, mix)
 }
 
 fn start_of(files: &[(&str, &str)], as_server: bool, given: &[(&str, &str)]) -> Start {
@@ -260,15 +276,15 @@ fn what_the_user_names_is_read_in_the_place_of_the_usual() {
         assert!(command.contains(expected), "{command}");
     }
     assert_eq!(
-        start.decided,
+        start.overrides,
         owned(&[
             ("RELEASE_BOOT_SCRIPT", "direct"),
             ("RELEASE_SYS_CONFIG", "/tmp/shop-1.0.runtime"),
             ("RELEASE_VM_ARGS", "/app/releases/1.0/direct.vm.args"),
         ])
     );
-    for (name, decided) in &start.decided {
-        assert_eq!(value(&start, name), Some(decided.as_str()));
+    for (name, expected) in &start.overrides {
+        assert_eq!(value(&start, name), Some(expected.as_str()));
     }
 }
 
@@ -287,19 +303,14 @@ fn what_the_user_names_outside_of_the_release_is_taken_as_it_is() {
     ] {
         assert!(command.contains(expected), "{command}");
     }
-    assert!(start.decided.is_empty());
+    assert!(start.overrides.is_empty());
 }
 
 #[test]
 fn what_is_left_out_is_not_called_missing() {
     let directory = release(&[("releases/1.0/left.config", "[].\n")]);
     let mix = super::super::describe(directory.path()).unwrap();
-    let wishes = Wishes {
-        prefix: &ImagePath::parse("/app").unwrap(),
-        variables: &[],
-        is_left_out: &|path| path.ends_with("/vm.args"),
-    };
-    let error = read(directory.path(), &mix, &wishes).unwrap_err();
+    let error = read_without("vm.args", &directory, &mix, &[]).unwrap_err();
     let expected = "`releases/1.0/vm.args` is left out, and the virtual machine starts with it";
     assert!(error.to_string().contains(expected), "{error}");
 }

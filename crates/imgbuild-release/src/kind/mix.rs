@@ -10,84 +10,196 @@
 
 mod applications;
 mod boot;
+mod needs;
 
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use serde::Serialize;
-
 use imgbuild_oci::entry::Member;
+use imgbuild_oci::path::ImagePath;
 
-use super::Selection;
+use super::expand;
+use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
-use crate::layering::Place;
+use crate::layering::{Place, Unit, Weight, divide_by_place};
+use crate::package::{Package, PackageSource};
 use crate::pattern::Verdict;
+use crate::programs::Programs;
+use crate::release::command::{Command, CommandOptions, CommandRequest, resolve};
+use crate::release::kind::{Behavior, ReleasesBelow, Selected};
+use crate::release::selection::{Selection, directory_name};
+use crate::release::{Boot, Cookie, Kind, Release};
+use crate::runtime::Object;
 use crate::warning::Warning;
+use boot::Direct;
 
-pub(crate) use boot::Direct;
-pub use boot::{Boot, BootProblem};
+/// Releases of `mix release` and relx, with the programs that their scripts
+/// call.
+pub static MIX: Kind = Kind {
+    name: "mix",
+    prefix: "/app",
+    has_own_directory: true,
+    is_any_directory: false,
+    recognize: is_release,
+    find_below,
+    select,
+};
 
-/// What a node's peers and tools have to know to talk to it.
+const SOURCE: PackageSource = PackageSource {
+    kind: "mix",
+    file: "mix release",
+};
+
+/// The secret that a node shares with its peers and tools.
 const COOKIE: &str = "releases/COOKIE";
 
-/// The file that says which version of the release starts.
+/// The file with the versions of ERTS and of the release.
 const START: &str = "releases/start_erl.data";
 
-/// How variables of the scripts of relx start.
+/// The start of the names of variables in scripts of relx.
 const RELX: &[u8] = b"RELX_";
 
-/// What the release itself leaves behind when it runs where it was built.
+/// Files that a release writes when it runs in the directory where it was
+/// built.
 const LEFT_BY_RUNS: [&str; 2] = ["tmp", "erl_crash.dump"];
 
-/// Whether the cookie of a release goes into its image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Cookie {
-    /// It does, so that the image starts as it is.
-    #[default]
-    Keep,
-    /// It does not; containers get one of their own.
-    Remove,
+/// Files that make a directory a project that releases are built from.
+const PROJECTS: [&str; 3] = ["mix.exs", "rebar.config", "relx.config"];
+
+/// The description of a release in its own files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MixRelease {
+    /// The name: that of `bin/NAME`.
+    name: String,
+    version: String,
+    /// The version of the Erlang runtime system that it needs.
+    erts: String,
+    /// That runtime is a part of it.
+    has_erts: bool,
+    /// Relx wrote its script, which has other commands than that of
+    /// `mix release`.
+    is_relx: bool,
+    /// The applications that `NAME.rel` lists.
+    applications: Vec<String>,
+    /// The start without a shell, if that is asked for.
+    direct: Option<Direct>,
 }
 
-/// What a release says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MixRelease {
-    /// Its name: that of `bin/NAME`.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The version of the Erlang runtime that it wants.
-    pub erts: String,
-    /// Whether that runtime is a part of it.
-    pub has_erts: bool,
-    /// Whether relx wrote its script, which knows other commands than that
-    /// of `mix release`.
-    pub is_relx: bool,
-    /// Its applications as `NAME.rel` lists them.
-    applications: Vec<String>,
+impl Behavior for MixRelease {
+    fn decide(&self, release: &Release, request: &CommandRequest<'_>) -> Result<Option<Command>> {
+        let direct = self.direct.as_ref();
+        direct
+            .map(|direct| self.decide_direct(direct, release, request))
+            .transpose()
+    }
+
+    /// Returns `bin/server`, as Phoenix makes it, else the release's own
+    /// script. It is not an entrypoint, so that a container can run another
+    /// script of the release.
+    fn default_command(
+        &self,
+        release: &Release,
+        contents: &Contents<'_>,
+    ) -> Result<Option<Vec<String>>> {
+        let can_run = |path: &ImagePath| {
+            let file = contents.file(path);
+            file.is_some_and(|file| is_executable(&file.entry))
+        };
+        let server = release.prefix().join("bin/server")?;
+        if can_run(&server) {
+            return Ok(Some(vec![server.to_string()]));
+        }
+        let own = release.prefix().join(format!("bin/{}", self.name))?;
+        if !can_run(&own) {
+            let candidates = Vec::new();
+            return Err(Error::NoCommand { candidates });
+        }
+        Ok(Some(vec![own.to_string(), self.start_verb().to_owned()]))
+    }
+
+    fn environment(&self, locale: Option<&str>) -> Vec<(&'static str, String)> {
+        let writable = if self.is_relx {
+            "RELX_OUT_FILE_PATH"
+        } else {
+            "RELEASE_TMP"
+        };
+        vec![
+            ("LANG", locale.unwrap_or("C.UTF-8").to_owned()),
+            (writable, "/tmp".to_owned()),
+        ]
+    }
+
+    fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
+        divide_by_place(files, |path| self.place(path), limit)
+    }
+
+    fn package(&self, _: &Release) -> Option<Package> {
+        Some(Package {
+            version: Some(self.version.clone()),
+            ..Package::named(SOURCE, &self.name)
+        })
+    }
+
+    fn set_roles(&self, release: &Release, objects: &mut [Object]) {
+        needs::set_roles(release, &self.erts, objects);
+    }
+
+    fn include_programs(
+        &self,
+        release: &Release,
+        _: &[&Member],
+        programs: &mut Programs<'_>,
+    ) -> Result<()> {
+        needs::include(release, self, programs)?;
+        Ok(())
+    }
 }
 
 /// Returns whether `mix release` or relx made this directory.
-pub(super) fn is_release(root: &Path) -> bool {
+fn is_release(root: &Path) -> bool {
     let Some((_, version)) = start_data(root) else {
         return false;
     };
     root.join("lib").is_dir() && root.join("releases").join(version).is_dir()
 }
 
-/// The versions of ERTS and of the release.
+fn find_below(root: &Path) -> Option<ReleasesBelow> {
+    let name = directory_name(root);
+    let is_project = PROJECTS.iter().any(|name| root.join(name).is_file());
+    let patterns: &[&[&str]] = match name.as_str() {
+        _ if is_project => &[&["_build", "*", "rel", "*"], &["_rel", "*"]],
+        "_build" => &[&["*", "rel", "*"]],
+        "rel" | "_rel" => &[&["*"]],
+        // `_build/prod`, and directories like it elsewhere.
+        _ => &[&["rel", "*"]],
+    };
+    let mut places: Vec<PathBuf> = patterns
+        .iter()
+        .flat_map(|pattern| expand(root, pattern))
+        .collect();
+    places.retain(|place| is_release(place));
+    // A release for production comes first.
+    let is_other = |place: &PathBuf| !place.iter().any(|name| name == "prod");
+    places.sort_by_key(|place| (is_other(place), place.clone()));
+    (!places.is_empty()).then_some(ReleasesBelow {
+        places,
+        is_certain: true,
+    })
+}
+
+/// Reads the versions of ERTS and of the release.
 fn start_data(root: &Path) -> Option<(String, String)> {
     let text = fs::read_to_string(root.join(START)).ok()?;
     let mut words = text.split_whitespace().map(str::to_owned);
     Some((words.next()?, words.next()?))
 }
 
-/// Reads what the release says about itself.
+/// Reads the description of a release.
 ///
 /// # Errors
 ///
-/// When nothing says which version of it starts.
-pub(super) fn describe(root: &Path) -> Result<MixRelease> {
+/// When no file has the version that starts.
+fn describe(root: &Path) -> Result<MixRelease> {
     let Some((erts, version)) = start_data(root) else {
         let path = root.to_path_buf();
         return Err(Error::NoStartData { path });
@@ -100,7 +212,7 @@ pub(super) fn describe(root: &Path) -> Result<MixRelease> {
     let candidates = [named.clone(), stem.clone()];
     let name = candidates.into_iter().flatten().find(has_script);
     let name = name.or(named).or(stem);
-    let name = name.unwrap_or_else(|| super::directory_name(root));
+    let name = name.unwrap_or_else(|| directory_name(root));
     let script = fs::read(root.join("bin").join(&name)).unwrap_or_default();
     Ok(MixRelease {
         name,
@@ -109,6 +221,7 @@ pub(super) fn describe(root: &Path) -> Result<MixRelease> {
         version,
         erts,
         applications: parsed.map(|(_, names)| names).unwrap_or_default(),
+        direct: None,
     })
 }
 
@@ -151,63 +264,67 @@ fn parse(text: &str) -> Option<(String, Vec<String>)> {
     Some((name.to_owned(), applications.collect()))
 }
 
-/// Takes the release but its cookie, if that is not wanted, and what earlier
-/// runs of it wrote; and, when it is to start without a shell, without what
-/// only a shell could run.
+/// Selects the release without its cookie, if that is not wanted, and without
+/// files of earlier runs; for a start without a shell, also without what only
+/// a shell could run.
 ///
 /// # Errors
 ///
-/// When it is to start without a shell, and with everything at once that
-/// only a shell could do.
-pub(super) fn select(selection: &mut Selection<'_>, mix: &MixRelease) -> Result<Option<Direct>> {
+/// With everything that only a shell could do, when the release is to start
+/// without one.
+fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
-    let keeps_cookie = selection.options.cookie == Cookie::Keep;
-    let mut direct = None;
+    let mut mix = describe(root)?;
     if selection.options.boot == Boot::Direct {
-        let patterns = &selection.options.patterns;
-        let is_left_out = |path: &str| patterns.decide(Path::new(path), false) == Verdict::Excluded;
-        let wishes = boot::Wishes {
-            prefix: selection.prefix,
-            variables: &selection.options.variables,
-            is_left_out: &is_left_out,
-        };
-        let (found, warnings) = boot::read(root, mix, &wishes)?;
+        let (direct, warnings) = boot::read(selection, &mix)?;
         selection.warnings.extend(warnings);
-        direct = Some(found);
+        mix.direct = Some(direct);
     }
-    let replaced = direct.as_ref().and_then(Direct::replaced_arguments);
-    let replaced = replaced.map(str::to_owned);
+
+    let direct = mix.direct.as_ref();
+    let keeps_cookie = selection.options.cookie == Cookie::Keep;
+    let replaced = direct.and_then(Direct::replaced_arguments).map(Path::new);
     selection.take_tree(&|relative, verdict| {
-        let first = relative.iter().next().unwrap_or_default();
-        let is_left = LEFT_BY_RUNS.iter().any(|name| first == *name);
         if relative == Path::new(COOKIE) && !keeps_cookie {
-            return Some(match direct.is_some() {
-                true => "a node without a name needs no cookie",
-                false => "containers get their own cookie",
+            return Some(if direct.is_some() {
+                "a node without a name needs no cookie"
+            } else {
+                "containers get their own cookie"
             });
         }
+        let first = relative.iter().next().unwrap_or_default();
         let is_undecided = verdict == Verdict::Undecided;
-        if is_left && is_undecided {
+        if is_undecided && LEFT_BY_RUNS.iter().any(|name| first == *name) {
             return Some("written when the release ran");
         }
-        if replaced.as_deref().map(Path::new) == Some(relative) {
+        if replaced == Some(relative) {
             return Some("replaced by arguments that need no shell");
         }
-        match direct.is_some() && is_undecided {
-            true => boot::unwanted(root, relative),
-            false => None,
+        if direct.is_some() && is_undecided {
+            return boot::unwanted(root, relative);
         }
+        None
     })?;
-    for (path, bytes) in direct.iter().flat_map(|direct| direct.files(mix)) {
+
+    for (path, bytes) in direct.iter().flat_map(|direct| direct.files(&mix)) {
         let path = selection.prefix.join(path)?;
         selection.push(Member::file(path, 0o644, bytes));
     }
-    let vm_arguments = format!("releases/{}/vm.args", mix.version);
-    warn_of_cookie(selection, &vm_arguments)?;
-    Ok(direct)
+    let is_cookie_left_out = selection
+        .left_out
+        .iter()
+        .any(|left| left.path == Path::new(COOKIE));
+    if direct.is_none() && is_cookie_left_out {
+        selection.warnings.push(Warning::CookieLeftOut);
+    }
+    warn_of_cookie(selection, &format!("releases/{}/vm.args", mix.version))?;
+    Ok(Selected {
+        name: Some(mix.name.clone()),
+        behavior: Box::new(mix),
+    })
 }
 
-/// Names a secret among the arguments of the virtual machine.
+/// Warns of the cookie among the arguments of the virtual machine.
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
     let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
     if boot::VmArguments::parse(&text).has_cookie() {
@@ -224,18 +341,66 @@ fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
 }
 
 impl MixRelease {
-    /// Returns where the cookie lies in the release.
-    pub(crate) fn cookie() -> &'static str {
-        COOKIE
+    /// Starts the virtual machine itself, as the scripts of the release would,
+    /// or another program that needs no shell.
+    fn decide_direct(
+        &self,
+        direct: &Direct,
+        release: &Release,
+        request: &CommandRequest<'_>,
+    ) -> Result<Command> {
+        let options = request.options;
+        let words = [&options.entrypoint, &options.cmd].map(Option::as_deref);
+        let words = words.map(Option::unwrap_or_default).concat();
+        if words.is_empty() && options.no_entrypoint {
+            return Ok(Command::default());
+        }
+
+        let (prefix, name, verb) = (release.prefix(), release.name(), self.start_verb());
+        let is = |word: &str, name: &str| {
+            let path = prefix.join(format!("bin/{name}"));
+            path.is_ok_and(|path| path.to_string() == word)
+                || word == name
+                || word.strip_prefix("bin/") == Some(name)
+        };
+        let as_server = match words.as_slice() {
+            [] => Some(direct.has_server()),
+            [word] if direct.has_server() && is(word, "server") => Some(true),
+            [word, command] if command == verb && is(word, name) => Some(false),
+            _ => None,
+        };
+        let start = direct.start(prefix, self, as_server == Some(true), request.variables);
+        let command = if as_server.is_some() {
+            Command::own(Some(start.arguments), None)
+        } else {
+            check_binary(prefix, request).ok_or_else(|| Error::Command {
+                command: words.first().cloned().unwrap_or_default(),
+                reason: format!(
+                    "without a shell, only programs can, and the release by `bin/server` or `bin/{name} {verb}`"
+                ),
+            })?;
+            Command::own(options.entrypoint.clone(), options.cmd.clone())
+        };
+        Ok(Command {
+            environment: start.environment,
+            overrides: start.overrides,
+            ..command
+        })
+    }
+
+    /// Returns the argument with which the release's script starts it in the
+    /// foreground.
+    fn start_verb(&self) -> &'static str {
+        if self.is_relx { "foreground" } else { "start" }
     }
 
     /// Returns whether `NAME.rel` lists an application.
-    pub(crate) fn lists(&self, name: &str) -> bool {
+    fn lists(&self, name: &str) -> bool {
         self.applications.iter().any(|known| known == name)
     }
 
-    /// Returns with what a path of the release changes, most stable first.
-    pub(crate) fn place(&self, path: &[u8]) -> Place {
+    /// Returns the unit of a path, the most stable ones first.
+    fn place(&self, path: &[u8]) -> Place {
         let text = String::from_utf8_lossy(path);
         let mut names = text.split('/');
         let (first, second) = (names.next().unwrap_or_default(), names.next());
@@ -274,6 +439,18 @@ impl MixRelease {
         let mut others = self.applications.iter().filter(|name| !is_brought(name));
         others.next().is_some_and(|first| first == name)
     }
+}
+
+/// Checks that the command of the user is machine code.
+fn check_binary(prefix: &ImagePath, request: &CommandRequest<'_>) -> Option<()> {
+    let CommandOptions {
+        entrypoint, cmd, ..
+    } = request.options;
+    let words = entrypoint.as_ref().or(cmd.as_ref())?;
+    let words = resolve(prefix, request.contents, words).ok()?;
+    let path = ImagePath::parse(words.first()?).ok()?;
+    let content = request.contents.file(&path)?.content.as_ref()?;
+    (first_bytes(content, 4) == b"\x7fELF").then_some(())
 }
 
 /// Returns the name of `NAME-VSN`.

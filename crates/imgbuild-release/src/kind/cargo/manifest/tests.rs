@@ -18,7 +18,7 @@ fn found(tree: &str, executables: &[&str]) -> Option<Package> {
 fn a_manifest_says_what_a_package_is() {
     let tree = r#"0644 file Cargo.toml "[package]\nname = 'app'\nversion = '1.2.3'\nlicense = 'MIT/Apache-2.0'\nrepository = 'https://example.com/r'\nhomepage = 'https://example.com'\nauthors = ['A <a@b.c>', 'D']\ndescription = '''\n  Two\n  lines.\n'''\n""#;
     let expected = Package {
-        kind: PackageKind::Cargo,
+        source: SOURCE,
         name: "app".to_owned(),
         version: Some("1.2.3".to_owned()),
         license: Some("MIT OR Apache-2.0".to_owned()),

@@ -4,8 +4,7 @@ use std::fmt;
 
 /// Something that only a shell could do; paths are relative to the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BootProblem {
+pub(super) enum BootProblem {
     /// There is no virtual machine to be started.
     NoRuntime {
         /// The version of ERTS that the release wants.

@@ -1,5 +1,7 @@
 //! Cargo's profile directories: `target/release`, `target/TRIPLE/release`, ….
 
+mod manifest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,25 +11,102 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
 
-use super::{Selection, Verdict};
+use super::expand;
+use crate::contents::is_executable;
 use crate::elf::{self, Elf};
 use crate::error::{Error, Result};
+use crate::layering::{Unit, Weight, divide};
+use crate::package::Package;
+use crate::pattern::Verdict;
 use crate::refusal::Refusal;
+use crate::release::kind::{Behavior, ReleasesBelow, Selected};
+use crate::release::selection::Selection;
+use crate::release::{Kind, Release};
 use crate::walk::{Found, look_at, walk, walk_flat};
+
+/// The executables of a profile directory of Cargo's, and those of its
+/// libraries that they need.
+pub static CARGO: Kind = Kind {
+    name: "cargo",
+    prefix: "/usr/local/bin",
+    has_own_directory: false,
+    is_any_directory: false,
+    recognize: is_profile_directory,
+    find_below,
+    select,
+};
 
 const LEFT_BY_CARGO: &str = "Cargo's intermediate files";
 const NOT_PICKED: &str = "not picked with `--bin`";
 
+/// The file that Cargo writes to the top of `target` ([the build cache]).
+///
+/// [the build cache]: https://doc.rust-lang.org/cargo/reference/build-cache.html
+const TARGET_MARK: &str = ".rustc_info.json";
+
+#[derive(Debug)]
+struct CargoRelease;
+
+impl Behavior for CargoRelease {
+    fn divide(&self, files: &[Weight<'_>], _: usize) -> Vec<Unit> {
+        divide(files, 1)
+    }
+
+    /// Reads the `Cargo.toml` beside `target/` or, in a workspace, that of the
+    /// member that makes the only executable which is included. A manifest
+    /// that cannot be read has no package.
+    fn package(&self, release: &Release) -> Option<Package> {
+        let entries = release.members().iter().map(|member| &member.entry);
+        let executables: Vec<String> = entries
+            .filter(|entry| {
+                entry.path.parent().as_ref() == Some(release.prefix()) && is_executable(entry)
+            })
+            .map(|entry| String::from_utf8_lossy(entry.path.file_name()).into_owned())
+            .collect();
+        manifest::package(release.root(), &executables)
+    }
+
+    fn library_directories(&self, root: &Path) -> Vec<PathBuf> {
+        let directories = [root.to_path_buf(), root.join("deps")];
+        directories
+            .into_iter()
+            .filter(|path| path.is_dir())
+            .collect()
+    }
+}
+
 /// Returns whether Cargo wrote this directory.
-pub(super) fn is_profile_directory(root: &Path) -> bool {
+fn is_profile_directory(root: &Path) -> bool {
     let has = |name: &str| root.join(name).exists();
     has(".fingerprint")
         || has(".cargo-lock")
         || (has("deps") && (has("build") || has("incremental")))
 }
 
+fn find_below(root: &Path) -> Option<ReleasesBelow> {
+    let is_project = root.join("Cargo.toml").is_file();
+    let is_target = |directory: &Path| directory.join(TARGET_MARK).is_file();
+    let absolute = fs::canonicalize(root).ok()?;
+    let patterns: &[&[&str]] = if is_project {
+        &[&["target", "release"], &["target", "*", "release"]]
+    } else if is_target(root) || absolute.parent().is_some_and(is_target) {
+        &[&["release"], &["*", "release"]]
+    } else {
+        return None;
+    };
+    let mut places: Vec<PathBuf> = patterns
+        .iter()
+        .flat_map(|pattern| expand(root, pattern))
+        .collect();
+    places.retain(|place| is_profile_directory(place) && has_program(place));
+    (!places.is_empty()).then_some(ReleasesBelow {
+        places,
+        is_certain: !is_project,
+    })
+}
+
 /// Reads the package's name from the `Cargo.toml` above the directory.
-pub(super) fn package_name(root: &Path) -> Option<String> {
+fn package_name(root: &Path) -> Option<String> {
     let root = fs::canonicalize(root).ok()?;
     let manifest = root
         .ancestors()
@@ -47,12 +126,12 @@ pub(super) fn package_name(root: &Path) -> Option<String> {
 
 /// Takes the executables, and of the release's own libraries those that they
 /// need.
-pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
+fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
     let (programs, closed) = programs(root)?;
     refuse_closed(selection, closed);
     if !selection.refusals.is_empty() {
-        return Ok(());
+        return Ok(selected(root));
     }
     let picked = pick(&programs, &selection.options.binaries)?;
     if picked.is_empty() {
@@ -92,7 +171,14 @@ pub(super) fn select(selection: &mut Selection<'_>) -> Result<()> {
         let path = directory.join(name)?;
         selection.take_at(path, relative, found);
     }
-    Ok(())
+    Ok(selected(root))
+}
+
+fn selected(root: &Path) -> Selected {
+    Selected {
+        name: package_name(root),
+        behavior: Box::new(CargoRelease),
+    }
 }
 
 /// Where the release's own libraries land: `lib` beside a `bin`, else below
@@ -120,7 +206,7 @@ fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error
 }
 
 /// Returns whether there is something to make an image of.
-pub(super) fn has_program(root: &Path) -> bool {
+fn has_program(root: &Path) -> bool {
     programs(root).is_ok_and(|(programs, _)| !programs.is_empty())
 }
 

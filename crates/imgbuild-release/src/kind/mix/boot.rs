@@ -22,18 +22,8 @@ use imgbuild_oci::path::ImagePath;
 use super::MixRelease;
 
 pub(super) use arguments::VmArguments;
-pub use problem::BootProblem;
-pub(super) use reader::{Wishes, read};
-
-/// What starts the release in a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Boot {
-    /// Its own script, with the shell and the programs that this needs.
-    #[default]
-    Script,
-    /// `erlexec`: the image has neither a shell nor what a shell would run.
-    Direct,
-}
+use problem::BootProblem;
+pub(super) use reader::read;
 
 /// The arguments of the virtual machine.
 const VM_ARGUMENTS: &str = "vm.args";
@@ -55,7 +45,7 @@ const SUPERVISORS: [&str; 3] = ["start_cpu_sup", "start_disksup", "start_memsup"
 
 /// How a release starts without its scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Direct {
+pub(super) struct Direct {
     /// The first arguments of `erlexec`, with `$RELEASE_MODE` in them.
     flags: Vec<String>,
     /// The variable of the boot file that names the directory of libraries.
@@ -79,12 +69,12 @@ pub(crate) struct Direct {
 
 /// The command and the environment that start a release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Start {
-    pub(crate) arguments: Vec<String>,
-    pub(crate) environment: Vec<(String, String)>,
+pub(super) struct Start {
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
     /// Those of them whose value names a file that takes the place of the one
     /// that the user named.
-    pub(crate) decided: Vec<(String, String)>,
+    pub(super) overrides: Vec<(String, String)>,
 }
 
 /// Returns why a path of the release is not in an image without a shell.
@@ -113,7 +103,7 @@ fn starts_as_script(path: &Path) -> bool {
 
 impl Direct {
     /// Returns whether the release has a `bin/server` that starts it.
-    pub(crate) fn has_server(&self) -> bool {
+    pub(super) fn has_server(&self) -> bool {
         self.server.is_some()
     }
 
@@ -135,7 +125,7 @@ impl Direct {
 
     /// Returns what starts the release below `prefix`, as `bin/server` would
     /// or as its own script would; `given` is what the user sets.
-    pub(crate) fn start(
+    pub(super) fn start(
         &self,
         prefix: &ImagePath,
         mix: &MixRelease,
@@ -159,22 +149,23 @@ impl Direct {
                 value.clone_from(given);
             }
         }
-        let decided = self.decided(&place);
+        let overrides = self.overrides(&place);
         for (name, value) in &mut environment {
-            if let Some((_, decided)) = decided.iter().find(|(decided, _)| decided == name) {
-                value.clone_from(decided);
+            if let Some((_, overrides)) = overrides.iter().find(|(overrides, _)| overrides == name)
+            {
+                value.clone_from(overrides);
             }
         }
         let arguments = self.command(&place, &environment);
         Start {
             arguments,
             environment,
-            decided,
+            overrides,
         }
     }
 
     /// The variables that name files which take the place of others.
-    fn decided(&self, place: &Place<'_>) -> Vec<(String, String)> {
+    fn overrides(&self, place: &Place<'_>) -> Vec<(String, String)> {
         if place.mix.is_relx {
             return Vec::new();
         }

@@ -1,0 +1,247 @@
+//! The kinds of release: the table of all, and how the kind of a directory is
+//! found.
+//!
+//! A new kind is a folder here and a row in [`KINDS`]; `docs/extending.md`
+//! has the steps.
+
+pub(crate) mod cargo;
+pub(crate) mod mix;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_oci::path::ImagePath;
+
+use crate::error::{Error, Result};
+use crate::release::kind::ReleasesBelow;
+use crate::release::selection::Selection;
+use crate::release::{Kind, Release, ReleaseOptions};
+use crate::warning::Warning;
+
+pub use cargo::CARGO;
+pub use mix::MIX;
+pub use tree::TREE;
+
+/// All kinds, in the order in which they are tried; the last one fits all
+/// directories.
+pub static KINDS: [&Kind; 3] = [&MIX, &CARGO, &TREE];
+
+/// A text that names no kind of release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind `{name}` (known: {})", known())]
+pub struct ParseKindError {
+    name: String,
+}
+
+impl Kind {
+    /// Finds a kind by its name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such kind.
+    pub fn parse(name: &str) -> std::result::Result<&'static Self, ParseKindError> {
+        let found = KINDS.into_iter().find(|kind| kind.name == name);
+        found.ok_or_else(|| ParseKindError {
+            name: name.to_owned(),
+        })
+    }
+}
+
+fn known() -> String {
+    let mut names = KINDS.map(Kind::name);
+    names.sort_unstable();
+    format!("`{}`", names.join("`, `"))
+}
+
+impl Release {
+    /// Opens the release at `root`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such directory, when nothing of it would be included,
+    /// and with every path at once that cannot go into an image.
+    pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
+        check_directory(root)?;
+        let mut kinds = KINDS.into_iter();
+        let detected = kinds.find(|kind| (kind.recognize)(root)).unwrap_or(&TREE);
+        let kind = options.kind.unwrap_or(detected);
+
+        let mut below = None;
+        let is_meant = match options.kind {
+            Some(asked) => asked.is_any_directory || asked == detected,
+            None => !detected.is_any_directory,
+        };
+        if !is_meant {
+            below = find_below(root, options.kind);
+        }
+        if let Some((kind, below)) = &below
+            && below.is_certain
+        {
+            return Err(Error::WrongLevel {
+                path: root.to_path_buf(),
+                kind: kind.name,
+                places: below.places.clone(),
+            });
+        }
+
+        let prefix = match &options.prefix {
+            Some(prefix) => prefix.clone(),
+            None => ImagePath::parse(kind.prefix)?,
+        };
+        let mut selection = Selection::new(root, &prefix, options);
+        let selected = (kind.select)(&mut selection)?;
+        if let Some((kind, below)) = below {
+            selection.warnings.push(Warning::ReleaseBelow {
+                kind: kind.to_string(),
+                places: below.places,
+            });
+        }
+        Self::new(selection, kind, selected)
+    }
+}
+
+fn check_directory(root: &Path) -> Result<()> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let path = root.to_path_buf();
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Error::NotADirectory { path }),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            Err(Error::Missing { path })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Finds the releases below a directory that is made to hold them: a project,
+/// or the directory in which its tool builds.
+///
+/// ```text
+/// PROJECT/_build/ENVIRONMENT/rel/NAME     mix, rebar3
+/// PROJECT/_rel/NAME                       erlang.mk
+/// PROJECT/target/[TRIPLE/]release         Cargo
+/// ```
+///
+/// Only a handful of names are tried, whatever the directory is.
+fn find_below(root: &Path, asked: Option<&'static Kind>) -> Option<(&'static Kind, ReleasesBelow)> {
+    KINDS
+        .into_iter()
+        .filter(|kind| asked.is_none_or(|asked| asked == *kind))
+        .find_map(|kind| Some((kind, (kind.find_below)(root)?)))
+}
+
+/// Returns the directories below `root` whose names fit the pattern, in which
+/// `*` stands for any.
+fn expand(root: &Path, pattern: &[&str]) -> Vec<PathBuf> {
+    let Some((first, rest)) = pattern.split_first() else {
+        return vec![root.to_path_buf()];
+    };
+    let join = |name: &std::ffi::OsStr| {
+        if root == Path::new(".") {
+            PathBuf::from(name)
+        } else {
+            root.join(name)
+        }
+    };
+    let mut next: Vec<PathBuf> = if *first == "*" {
+        let entries = fs::read_dir(root).into_iter().flatten();
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        names.map(|name| join(&name)).collect()
+    } else {
+        vec![join(first.as_ref())]
+    };
+    next.retain(|path| path.is_dir());
+    next.sort();
+    next.iter().flat_map(|path| expand(path, rest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(tree: &str, at: &str) -> Option<(Vec<String>, bool)> {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().join("top");
+        imgbuild_testing::Tree::parse(tree)
+            .unwrap()
+            .write_to(&top)
+            .unwrap();
+        let root = if at.is_empty() { top } else { top.join(at) };
+        let (_, below) = find_below(&root, None)?;
+        let relative = |path: &PathBuf| {
+            let path = path.strip_prefix(&root).unwrap();
+            path.display().to_string()
+        };
+        Some((
+            below.places.iter().map(relative).collect(),
+            below.is_certain,
+        ))
+    }
+
+    /// What makes a directory a release of mix.
+    fn release(at: &str) -> String {
+        format!(
+            "0644 file {at}/releases/start_erl.data \"13.1 1.0\"\n\
+             0644 file {at}/releases/1.0/x.rel \"\"\n0755 dir {at}/lib\n"
+        )
+    }
+
+    #[test]
+    fn the_release_of_a_mix_project_is_found_at_every_level() {
+        let project = [
+            "0644 file mix.exs \"\"\n0755 dir _build/prod/lib\n0755 dir rel/overlays\n",
+            &release("_build/prod/rel/shop"),
+        ]
+        .concat();
+        for (at, expected) in [
+            ("", "_build/prod/rel/shop"),
+            ("_build", "prod/rel/shop"),
+            ("_build/prod", "rel/shop"),
+            ("_build/prod/rel", "shop"),
+        ] {
+            let expected = (vec![expected.to_owned()], true);
+            assert_eq!(found(&project, at), Some(expected), "{at}");
+        }
+        assert_eq!(found(&project, "_build/prod/lib"), None);
+        let several = project.clone() + &release("_build/dev/rel/shop");
+        let expected = ["_build/prod/rel/shop", "_build/dev/rel/shop"];
+        assert_eq!(found(&several, "").unwrap().0, expected);
+    }
+
+    #[test]
+    fn a_tree_that_is_none_of_a_tool_is_left_alone() {
+        assert_eq!(found(&release("services/shop"), ""), None);
+        assert_eq!(found(&release("shop"), ""), None);
+        assert_eq!(found("0644 file mix.exs \"\"\n", ""), None);
+        assert_eq!(found("0755 dir rel/x/lib\n", "rel"), None);
+        assert_eq!(found("0755 dir release\n", ""), None);
+    }
+
+    #[test]
+    fn the_release_of_a_cargo_project_is_found() {
+        use crate::elf::fixture::Fixture;
+        let directory = tempfile::tempdir().unwrap();
+        let project = directory.path();
+        let profile = project.join("target/x86_64-unknown-linux-musl/release");
+        fs::create_dir_all(profile.join(".fingerprint")).unwrap();
+        fs::write(project.join("Cargo.toml"), "").unwrap();
+        fs::write(project.join("target/.rustc_info.json"), "").unwrap();
+        assert_eq!(find_below(project, None), None, "nothing was built");
+        let program = profile.join("app");
+        fs::write(&program, Fixture::new().file_type(2).bytes()).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&program, mode).unwrap();
+        for (root, is_certain) in [
+            (project.to_path_buf(), false),
+            (project.join("target"), true),
+            (profile.parent().unwrap().to_path_buf(), true),
+        ] {
+            let (kind, below) = find_below(&root, None).unwrap();
+            assert_eq!(below.places, std::slice::from_ref(&profile));
+            assert_eq!((kind, below.is_certain), (&CARGO, is_certain));
+        }
+        assert_eq!(find_below(&profile, None), None);
+    }
+}

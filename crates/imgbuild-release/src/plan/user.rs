@@ -1,0 +1,59 @@
+//! The user of the containers of an image.
+
+use super::{Context, Field};
+use crate::base::Base;
+use crate::error::{Error, Result};
+use crate::skeleton::{Accounts, User, UserName};
+
+/// The user, in numbers and as the configuration has it.
+pub(super) struct ImageUser {
+    pub(super) user: User,
+    pub(super) text: Option<String>,
+}
+
+/// Finds the numbers of the user in the passwd file that the image will have.
+///
+/// Without a user of the command line, it is that of the base image. Where the
+/// base has none, a program of the base runs as root, as it does there, and
+/// one of the release as the user `nonroot`.
+pub(super) fn find(context: &Context<'_>) -> Result<ImageUser> {
+    let options = context.options;
+    let closure = &context.ingredients.closure;
+    let accounts = || match &closure.accounts {
+        Some(accounts) => accounts.clone(),
+        None if options.has_skeleton => Accounts::of_skeleton(),
+        None => Accounts::default(),
+    };
+    let in_numbers = |user: User| ImageUser {
+        user,
+        text: Some(format!("{}:{}", user.uid, user.gid)),
+    };
+
+    if let Some(name) = &options.user {
+        return Ok(in_numbers(accounts().find(name)?));
+    }
+    let base_user = context
+        .base()
+        .map(Base::configuration)
+        .and_then(|base| base.user.as_ref());
+    if options.configuration.cleared.fields.contains(&Field::User) {
+        let (user, text) = (User::ROOT, None);
+        return Ok(ImageUser { user, text });
+    }
+    match base_user {
+        Some(text) => {
+            let found = accounts().find(&UserName::parse(text));
+            let user = found.map_err(|unknown| Error::UnknownBaseUser {
+                user: text.clone(),
+                unknown,
+            })?;
+            let text = Some(text.clone());
+            Ok(ImageUser { user, text })
+        }
+        None if closure.command.is_inherited() => Ok(ImageUser {
+            user: User::ROOT,
+            text: None,
+        }),
+        None => Ok(in_numbers(User::NONROOT)),
+    }
+}
