@@ -668,7 +668,8 @@ fn what_is_neither_true_nor_false_is_an_error() {
             let given = [("release", "dist"), ("tags", "a/b"), (input, value)];
             let outcome = runner.run_action(&inputs(&given), None).exited(1);
             let said = outcome.stdout_text();
-            let expected = format!("::error::the input '{input}' of imgbuild must be 'true' or 'false'");
+            let expected =
+                format!("::error::the input '{input}' of imgbuild must be 'true' or 'false'");
             assert!(said.starts_with(&expected), "{said}");
             assert_eq!(said.lines().count(), 1, "{said}");
         }
