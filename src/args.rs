@@ -1,4 +1,5 @@
-//! The command line: what was typed, nothing resolved.
+//! The command line: flags, arguments and the parsers of their values. Nothing
+//! is read from the system here.
 
 mod base;
 mod build;
@@ -33,12 +34,12 @@ pub(crate) use registry::{CopyArguments, RegistryFlags};
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile
 ///
-/// The image holds the release, the shared libraries and loaders that its
-/// programs need, CA certificates if asked for, and nothing else. The same
+/// The image contains the release, the shared libraries and loaders that its
+/// programs need, CA certificates on request, and nothing else. The same
 /// release gives the same bytes on every machine.
 ///
-/// Standard output is one line, the digest of the manifest or index; everything
-/// else is on standard error.
+/// Standard output is one line: the digest of the manifest or index. Everything
+/// else goes to standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "imgbuild",
@@ -55,34 +56,35 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) build: BuildArguments,
 
-    /// Print the version; with `-v` also the edition of the embedded roots
+    /// Print the version; with `-v` also the edition of the embedded CA
+    /// certificates
     #[arg(short = 'V', long, help_heading = None)]
     pub(crate) version: bool,
 
     /// Read flags from this file; default: `imgbuild.toml` in the current
-    /// directory, if it is there
+    /// directory, if it exists
     ///
-    /// Every flag of a build is a key, as `tag = ["app:1"]`. What is given on
-    /// the command line wins.
+    /// Every flag of a build is a key, for example `tag = ["app:1"]`. Flags on
+    /// the command line take precedence.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Read no file of flags
+    /// Do not read a configuration file
     #[arg(long, conflicts_with = "config", help_heading = None)]
     pub(crate) no_config: bool,
 
-    /// Say more: what was left out, every source (can be repeated)
+    /// Print more: paths that are left out, every source (can be repeated)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = None)]
     pub(crate) verbose: u8,
 
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = None)]
     pub(crate) quiet: bool,
 }
 
-/// Puts flags that hold for every command behind it: `imgbuild -v copy …` is
-/// what many type, and `args_conflicts_with_subcommands` refuses it.
-pub(crate) fn arrange(mut words: Vec<OsString>) -> Vec<OsString> {
+/// Moves flags of all commands behind the name of the command: many users type
+/// `imgbuild -v copy …`, which `args_conflicts_with_subcommands` refuses.
+pub(crate) fn normalize(mut words: Vec<OsString>) -> Vec<OsString> {
     let is_general = |word: &OsString| {
         let text = word.to_str().unwrap_or_default();
         let letters = text.strip_prefix('-').filter(|rest| !rest.is_empty());
@@ -108,11 +110,11 @@ pub(crate) fn arrange(mut words: Vec<OsString>) -> Vec<OsString> {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    done
-  1    the image could not be built or written, `check` found that it would
-       not start, or `validate` found a disagreement
-  2    the command line or the configuration file is wrong
-  70   internal error, please report
+  0    success
+  1    the image could not be built or written, `check` found that it cannot
+       start, or `validate` found a violation
+  2    the command line or the configuration file is invalid
+  70   internal error, please report it
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
 
 Examples:
@@ -121,33 +123,34 @@ Examples:
   imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar
   imgbuild --release linux/amd64=out/amd64 --release linux/arm64=out/arm64 -t app";
 
-/// The bundle that is part of this program.
+/// The name of the CA certificates that are part of this program.
 pub(crate) const EMBEDDED: &str = "embedded";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Look for what would keep an image from starting, or would surprise
+    /// Check whether an image can start, and warn about likely mistakes
     Check(CheckArguments),
     /// Recompute every size, digest and diff ID of a layout or archive
     Validate(ValidateArguments),
-    /// Copy an image or index to other places, its digests kept
+    /// Copy an image or index to other destinations without changing its
+    /// digests
     ///
-    /// The cache of builds is not used: what a destination lacks is read from
-    /// the source every time.
+    /// The build cache is not used: content that a destination lacks is read
+    /// from the source every time.
     Copy(CopyArguments),
-    /// Work with indexes: images for several platforms under one name
+    /// Create indexes (multi-platform images)
     Index {
         #[command(subcommand)]
         command: IndexCommand,
     },
-    /// Show the certificates that `--cacert` brings
+    /// Show the CA certificates that `--cacert` adds
     Certificates(CertificatesArguments),
-    /// Look after the cache that makes rebuilds fast
+    /// Show, prune or clear the build cache
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
     },
-    /// Print a script that completes the command line in a shell
+    /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -176,7 +179,7 @@ mod tests {
         ] {
             let words = typed.split(' ').map(OsString::from).collect();
             let expected: Vec<OsString> = expected.split(' ').map(OsString::from).collect();
-            assert_eq!(arrange(words), expected, "{typed}");
+            assert_eq!(normalize(words), expected, "{typed}");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::ui::Ui;
 const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
-    let given = match configuration_file::parse(args::arrange(env::args_os().collect())) {
+    let given = match configuration_file::parse(args::normalize(env::args_os().collect())) {
         Ok(given) => given,
         Err(mistake) => return refuse(mistake),
     };

@@ -1,4 +1,4 @@
-//! What is said of the image that another one is built on.
+//! Flags for the base image.
 
 use clap::{Args, ValueHint};
 use imgbuild_oci::reference::Reference;
@@ -8,23 +8,24 @@ use super::location::ImageSource;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Base image")]
 pub(crate) struct BaseArguments {
-    /// Build on this image: its layers come first, byte for byte, and its
-    /// configuration is inherited as by `FROM`
+    /// Build on this image: its layers come first, unchanged, and its
+    /// configuration is inherited as with `FROM`
     ///
-    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]` or a path, whose content decides. What comes from
-    /// a registry is kept in the cache. Of several platforms, `--platform` picks one, else
-    /// the programs of the release. What the base has in a version that fits is
-    /// not brought again; its users, its directories and their owners stay as
-    /// they are.
+    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`,
+    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
+    /// kind is detected. Images from a registry are cached. Of a multi-platform
+    /// image, the one for `--platform` is used, else the one for the platform
+    /// of the release's programs. Libraries that the base image has in a
+    /// suitable version are not added again; its users and its directories with
+    /// their owners are kept.
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) base: Option<ImageSource>,
 
-    /// Write the digest of the base image into the configuration file, as
-    /// `base = "docker://REFERENCE@DIGEST"`
+    /// Write the digest of the base image into the configuration file, as `base
+    /// = "docker://REFERENCE@DIGEST"`
     ///
-    /// Every other byte of the file stays as it is. With a digest, nothing is
-    /// asked of a registry while the cache has the image.
+    /// Every other byte of the file is kept. With a digest, no registry is
+    /// contacted while the image is in the cache.
     #[arg(long, requires = "base")]
     pub(crate) lock: bool,
 
@@ -44,7 +45,7 @@ pub(crate) struct BaseArguments {
     #[arg(long, requires = "base", conflicts_with = "stop_signal")]
     pub(crate) no_stop_signal: bool,
 
-    /// Run as root, whomever the base image runs as
+    /// Run as root, whatever user the base image sets
     #[arg(long, requires = "base", conflicts_with = "user")]
     pub(crate) no_user: bool,
 
@@ -52,7 +53,7 @@ pub(crate) struct BaseArguments {
     #[arg(long, requires = "base")]
     pub(crate) no_volume: bool,
 
-    /// Start in the root directory, wherever the base image starts
+    /// Start in the root directory, whatever directory the base image sets
     #[arg(long, requires = "base", conflicts_with = "workdir")]
     pub(crate) no_workdir: bool,
 }

@@ -2,40 +2,40 @@
 
 use clap::ValueEnum;
 
-/// Whether something comes along by itself.
+/// An automatic part of the image, included or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choice {
-    /// What is needed
+    /// Include it where it is needed
     Auto,
-    /// Nothing
+    /// Leave it out
     None,
 }
 
-/// What becomes of an image that would not start.
+/// The reaction to an image that cannot start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CheckChoice {
-    /// It is not made
+    /// Stop the build
     Error,
-    /// It is made, and what is wrong is said
+    /// Warn only
     Warn,
-    /// Nobody looks
+    /// Skip the check
     Off,
 }
 
-/// Whether a secret of the release goes in.
+/// The treatment of the cookie of a mix release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CookieChoice {
-    /// It does
+    /// Keep the cookie
     Keep,
-    /// It does not
+    /// Leave the cookie out
     Remove,
 }
 
-/// What starts a mix release.
+/// The program that starts a mix release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BootChoice {
-    /// The virtual machine itself
+    /// The virtual machine
     Direct,
-    /// Its script
+    /// The script of the release
     Script,
 }

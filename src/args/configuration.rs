@@ -1,4 +1,4 @@
-//! What containers start with.
+//! Flags for the image configuration.
 
 use std::path::PathBuf;
 
@@ -10,74 +10,74 @@ use super::path::image_path;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image configuration")]
 pub(crate) struct ConfigurationArguments {
-    /// The program that containers run: one argument after the other, or one
-    /// JSON array (can be repeated)
+    /// The program that containers run: one argument per flag, or one JSON
+    /// array (can be repeated)
     ///
-    /// A relative program lies in the release. Without `--entrypoint` and
-    /// `--cmd`: the one executable of the release, or of several the one named
-    /// like the package or the directory; of a mix release `bin/server`, else
-    /// `bin/NAME start`, as the command.
+    /// A relative path is a program of the release. Without `--entrypoint` and
+    /// `--cmd`: the only executable of the release, or of several the one with
+    /// the name of the package or directory; for a mix release `bin/server`,
+    /// else `bin/NAME start`, as the command.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) entrypoint: Vec<String>,
 
-    /// The arguments after the entrypoint, or the program if there is none; as
-    /// `--entrypoint` (can be repeated)
+    /// The arguments of the entrypoint, or the program if there is no
+    /// entrypoint; in the form of `--entrypoint` (can be repeated)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) cmd: Vec<String>,
 
-    /// Make an image without an entrypoint; of a base image, the command goes
-    /// with it
+    /// Set no entrypoint; the command of a base image is removed as well
     #[arg(long, conflicts_with = "entrypoint")]
     pub(crate) no_entrypoint: bool,
 
-    /// Set an environment variable; K alone takes it from the environment of
-    /// imgbuild, `K-` removes what the base image or imgbuild sets (can be
-    /// repeated)
+    /// Set an environment variable; K alone takes its value from the
+    /// environment of imgbuild, `K-` removes a variable that the base image or
+    /// imgbuild sets (can be repeated)
     #[arg(short, long, value_name = "K[=V]")]
     pub(crate) env: Vec<String>,
 
-    /// Read environment variables from a file, one `K=V` or `K` a line; what
-    /// `--env` says comes later and wins (can be repeated)
+    /// Read environment variables from a file, one `K=V` or `K` per line;
+    /// `--env` takes precedence (can be repeated)
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
 
-    /// Declare a port, or a range of ports (can be repeated)
+    /// Declare a port or a range of ports (can be repeated)
     #[arg(long, value_name = "PORT[-PORT][/tcp|udp|sctp]")]
     pub(crate) expose: Vec<String>,
 
-    /// Whom containers run as; default: whom the base image says, else
-    /// 65532:65532 (`nonroot`)
+    /// The user that containers run as; default: the user of the base image,
+    /// else 65532:65532 (`nonroot`)
     ///
-    /// A name must be in the passwd file of the image; numbers are always
-    /// written.
+    /// A name must be in the passwd file of the image; the image contains
+    /// numbers only.
     #[arg(long, value_name = "NAME|UID[:GID]")]
     pub(crate) user: Option<String>,
 
-    /// The directory that the program starts in; default: where a tree lands, and
-    /// for a program of the base image where that says
+    /// The directory that the program starts in; default: the directory of the
+    /// release (for a tree), and for a program of the base image the directory
+    /// that it sets
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) workdir: Option<ImagePath>,
 
-    /// Declare a volume; the directory is made and belongs to the user (can be
-    /// repeated)
+    /// Declare a volume; its directory is created and belongs to the user (can
+    /// be repeated)
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) volume: Vec<ImagePath>,
 
-    /// Set a label; `K-` removes the base image's (can be repeated)
+    /// Set a label; `K-` removes a label of the base image (can be repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) label: Vec<String>,
 
-    /// Set an annotation of the manifest, and of the index of several (can be
-    /// repeated)
+    /// Set an annotation of the manifest, and of the index of a multi-platform
+    /// image (can be repeated)
     #[arg(long, value_name = "K=V")]
     pub(crate) annotation: Vec<String>,
 
-    /// Set no labels and annotations but those that are asked for
+    /// Set only the labels and annotations that are given
     ///
-    /// Without it, `org.opencontainers.image.title`, `version`, `licenses`,
+    /// By default, `org.opencontainers.image.title`, `version`, `licenses`,
     /// `source`, `revision`, `url`, `authors` and `description` are set from
-    /// `Cargo.toml` or the mix release, the git repository that holds the
-    /// release, and the variables of build services.
+    /// `Cargo.toml` or the mix release, the git repository that contains the
+    /// release, and the variables of CI services.
     #[arg(long)]
     pub(crate) no_auto_labels: bool,
 
@@ -85,19 +85,20 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "SIGNAL")]
     pub(crate) stop_signal: Option<String>,
 
-    /// The command that checks a container's health, as `--entrypoint`; or
-    /// `none` (can be repeated)
+    /// The command that checks the health of a container, in the form of
+    /// `--entrypoint`; or `none` (can be repeated)
     ///
-    /// A field of Docker's: engines that follow the OCI specification to the
-    /// letter, as Podman, ignore it. It runs without a shell.
+    /// A field of Docker's image configuration: engines that follow the OCI
+    /// specification strictly, for example Podman, ignore it. It runs without a
+    /// shell.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) healthcheck: Vec<String>,
 
-    /// The time between two health checks, as `30s`
+    /// The time between two health checks, for example `30s`
     #[arg(long, value_name = "TIME", requires = "healthcheck")]
     pub(crate) health_interval: Option<humantime::Duration>,
 
-    /// The time that a health check may take
+    /// The time limit of a health check
     #[arg(long, value_name = "TIME", requires = "healthcheck")]
     pub(crate) health_timeout: Option<humantime::Duration>,
 
@@ -105,11 +106,11 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "TIME", requires = "healthcheck")]
     pub(crate) health_start_period: Option<humantime::Duration>,
 
-    /// The failures in a row that make a container unhealthy
+    /// The number of consecutive failures that make a container unhealthy
     #[arg(long, value_name = "N", requires = "healthcheck")]
     pub(crate) health_retries: Option<u64>,
 
-    /// Who made the image
+    /// The author of the image
     #[arg(long, value_name = "TEXT")]
     pub(crate) author: Option<String>,
 }

@@ -10,27 +10,26 @@ use super::location::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexCommand {
-    /// Make one index of images for several platforms
+    /// Create one index of images for several platforms
     ///
-    /// The images keep their digests; indexes give all their images. The same
-    /// images make the same index, in whatever order and from wherever they
-    /// come.
+    /// The images keep their digests; of indexes, all images are included. The
+    /// same images make the same index, in any order and from any source.
     Create(IndexCreateArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct IndexCreateArguments {
-    /// Where the index goes, with all its images: `docker://REFERENCE`, or as
-    /// `--output` of a build takes it
+    /// The destination of the index and all its images: `docker://REFERENCE`,
+    /// or in the form of `--output` of a build
     pub(crate) destination: Output,
 
     /// The images and indexes: `docker://REFERENCE`, `oci:DIR[:TAG]`,
     /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is recognized
+    /// kind is detected
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
 
-    /// A further place for the index (can be repeated)
+    /// Another destination of the index (can be repeated)
     #[arg(short, long, value_name = "DESTINATION")]
     pub(crate) output: Vec<Output>,
 
@@ -51,7 +50,7 @@ pub(crate) struct IndexCreateArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) digest_file: Option<PathBuf>,
 
-    /// Do not wait until everything is on the disk
+    /// Do not wait until everything is written to the disk
     #[arg(long)]
     pub(crate) no_sync: bool,
 

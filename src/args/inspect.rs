@@ -1,4 +1,4 @@
-//! What looks at images and bundles.
+//! Arguments of the commands that inspect images and certificates.
 
 use clap::Args;
 use imgbuild_oci::platform::Platform;
@@ -6,14 +6,14 @@ use imgbuild_oci::platform::Platform;
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]`, or a path whose kind is recognized
+    /// `docker-archive:FILE[:NAME]`, or a path whose kind is detected
     pub(crate) source: String,
 
-    /// The name or tag of the image, if the source has several
+    /// The name or tag of the image, if the source has several images
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub(crate) tag: Option<String>,
 
-    /// The platform, if the source has the image for several
+    /// The platform, if the source has a multi-platform image
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
@@ -24,23 +24,23 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArguments {
-    /// The image: `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`, or a
-    /// path whose kind is recognized
+    /// The image: `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`, or a path
+    /// whose kind is detected
     pub(crate) source: String,
 
-    /// Print the disagreements as one JSON array on standard output
+    /// Print the violations as one JSON array on standard output
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// How many threads hash at a time; default: as many as there are cores
+    /// The number of hashing threads; default: one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CertificatesArguments {
-    /// A bundle as `--cacert` takes it (can be repeated); default: the
-    /// embedded roots
+    /// A bundle in the form of `--cacert` (can be repeated); default: the
+    /// embedded CA certificates
     #[arg(value_name = "BUNDLE")]
     pub(crate) bundles: Vec<String>,
 

@@ -1,4 +1,4 @@
-//! Where an image goes, and what is said of it.
+//! Flags for the destinations of an image and for reports about it.
 
 use std::path::PathBuf;
 
@@ -10,43 +10,43 @@ use super::location::Output;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
-    /// Where the image goes (can be repeated); default: NAME.tar in the current
-    /// directory
+    /// The destination of the image (can be repeated); default: NAME.tar in the
+    /// current directory
     ///
-    /// `FILE.tar`: the archive that every loader takes. `FILE.tar.gz`: the
-    /// same, compressed as a whole. `docker-archive:FILE[:NAME]`,
-    /// `oci-archive:FILE[:TAG]`: the same under the names of other tools; the
-    /// name stands in the place of every `--tag`. A directory, or
-    /// `oci:DIR[:TAG]`: an OCI image layout, which keeps what it has. `-`: the
-    /// archive on standard output. `docker://REFERENCE`: a registry.
+    /// `FILE.tar`: an archive that every engine loads. `FILE.tar.gz`: the same,
+    /// compressed as a whole. `docker-archive:FILE[:NAME]`,
+    /// `oci-archive:FILE[:TAG]`: the same by the names of other tools; the name
+    /// replaces every `--tag`. A directory, or `oci:DIR[:TAG]`: an OCI image
+    /// layout, which keeps its other images. `-`: the archive on standard
+    /// output. `docker://REFERENCE`: a registry.
     #[arg(short, long, value_name = "DESTINATION", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Vec<Output>,
 
     /// Push the image to the registries of all its names
     ///
-    /// What a registry has is neither compressed nor sent again.
+    /// Blobs that a registry has are neither compressed nor sent again.
     #[arg(long, requires = "tag")]
     pub(crate) push: bool,
 
-    /// Add what is pushed to the index that the tag names, for other jobs that
-    /// push other platforms
+    /// Add the pushed image to the index that the tag names, for other jobs
+    /// that push other platforms
     ///
-    /// An image for the same platform is replaced, everything else stays. The
-    /// image alone gets a tag that ends with its platform, as
-    /// `1.2.3-linux-amd64`. Many jobs can do it at once, one for each platform.
+    /// An image for the same platform is replaced, all others are kept. The
+    /// image itself gets a tag that ends with its platform, for example
+    /// `1.2.3-linux-amd64`. Many jobs can run at once, one for each platform.
     #[arg(long)]
     pub(crate) update_index: bool,
 
-    /// Load the image into the local engine: `docker load`, else `podman load`;
-    /// of several, the one for this machine
+    /// Load the image into the local engine with `docker load`, else `podman
+    /// load`; of a multi-platform image, the one for this machine
     #[arg(long)]
     pub(crate) load: bool,
 
-    /// What becomes of an image that would not start: with `error` it is not
-    /// made, with `warn` it is, with `off` nobody looks
+    /// What to do if the image cannot start: `error` stops the build, `warn`
+    /// only warns, `off` skips the check
     ///
-    /// The check finds programs, interpreters and libraries that are missing
-    /// or do not fit, and warns of what may surprise, as files that are likely
+    /// The check finds programs, interpreters and libraries that are missing or
+    /// do not fit, and warns of likely mistakes, for example files that may be
     /// secrets. `imgbuild check` does the same for any image.
     #[arg(long, value_enum, default_value_t = CheckChoice::Error, hide_possible_values = true, value_name = "error|warn|off")]
     pub(crate) check: CheckChoice,
@@ -59,26 +59,26 @@ pub(crate) struct OutputArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Write the digest of the manifest, or of the index, to a file
+    /// Write the digest of the manifest or index to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) digest_file: Option<PathBuf>,
 
-    /// Write the digest of the index that the first name has after
-    /// `--update-index` to a file
+    /// Write the digest of the index that `--update-index` writes for the first
+    /// name to a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "update_index")]
     pub(crate) index_digest_file: Option<PathBuf>,
 
-    /// Write the image ID, the digest of the configuration, to a file
+    /// Write the image ID (the digest of the config) to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
 
-    /// How many threads work at a time; default: as many as there are cores
+    /// The number of threads; default: one per core
     ///
     /// No byte depends on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// Do not wait until everything is on the disk
+    /// Do not wait until everything is written to the disk
     #[arg(long)]
     pub(crate) no_sync: bool,
 }

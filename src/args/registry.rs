@@ -1,4 +1,4 @@
-//! What is typed about registries, and to copy images.
+//! Flags for registries, and the arguments of `copy`.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,18 @@ use super::location::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
-    /// What is copied: `docker://REFERENCE`, `oci:DIR[:TAG]`,
+    /// The image to copy: `docker://REFERENCE`, `oci:DIR[:TAG]`,
     /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is recognized
+    /// kind is detected
     pub(crate) source: String,
 
-    /// Where it goes: `docker://REFERENCE`, or as `--output` of a build takes it
+    /// The destination: `docker://REFERENCE`, or in the form of `--output` of a
+    /// build
     #[arg(required = true, value_name = "DESTINATION")]
     pub(crate) destinations: Vec<Output>,
 
-    /// Take the one image of an index that is for this platform; default: the
-    /// index with all its images
+    /// Copy only the image of an index for this platform; default: the index
+    /// with all its images
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
@@ -31,7 +32,7 @@ pub(crate) struct CopyArguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) digest_file: Option<PathBuf>,
 
-    /// Do not wait until everything is on the disk
+    /// Do not wait until everything is written to the disk
     #[arg(long)]
     pub(crate) no_sync: bool,
 
@@ -39,40 +40,42 @@ pub(crate) struct CopyArguments {
     pub(crate) registry: RegistryFlags,
 }
 
-/// How registries are reached.
+/// Flags for the connection to registries.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryFlags {
-    /// Who asks; default: `IMGBUILD_REGISTRY_USER`, else what `docker login` or
-    /// `podman login` has kept
+    /// The user at the registry; default: `IMGBUILD_REGISTRY_USER`, else the
+    /// credentials of `docker login` or `podman login`
     ///
-    /// For the registry that `IMGBUILD_REGISTRY` names, as `ghcr.io`; else for
-    /// the one that is pushed to or, if there is none, for that of the base image
-    /// or of what is copied; and for no other. What is kept is looked for in
-    /// `DOCKER_AUTH_CONFIG`, in the file `REGISTRY_AUTH_FILE`, in `config.json` of
-    /// `DOCKER_CONFIG` or `~/.docker`, and in `containers/auth.json` of
-    /// `XDG_RUNTIME_DIR` (else `/run/containers/UID/auth.json`) and
-    /// `XDG_CONFIG_HOME`; helpers that are named there are run.
+    /// The credentials are sent to one registry only: the one in
+    /// `IMGBUILD_REGISTRY` (for example `ghcr.io`), else the one that is pushed
+    /// to, else that of the base image or of the source of a copy. Stored
+    /// credentials are read from `DOCKER_AUTH_CONFIG`, the file
+    /// `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`,
+    /// and `containers/auth.json` in `XDG_RUNTIME_DIR` (else
+    /// `/run/containers/UID/auth.json`) and `XDG_CONFIG_HOME`; credential
+    /// helpers that are named there are run.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
 
-    /// Read the password, or a token in its place, from standard input;
+    /// Read the password, or a token instead of it, from standard input;
     /// default: `IMGBUILD_REGISTRY_PASSWORD`
     #[arg(long)]
     pub(crate) password_stdin: bool,
 
-    /// Speak http with registries on other machines, too
+    /// Use http for registries on other machines, too
     ///
-    /// On this machine it is tried when there is no https. Proxies are those of
-    /// `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`; registries on
-    /// this machine are reached without one.
+    /// For registries on this machine, http is tried if there is no https.
+    /// Proxies are taken from `https_proxy`, `http_proxy`, `all_proxy` and
+    /// `no_proxy`; registries on this machine are reached without a proxy.
     #[arg(long)]
     pub(crate) plain_http: bool,
 
-    /// Trust the certificates of this PEM file, too
+    /// Trust the certificates in this PEM file, too
     ///
-    /// Beside Mozilla's roots, which are part of this program. The system's
-    /// roots, `SSL_CERT_FILE` and Docker's `certs.d` are not used.
+    /// In addition to Mozilla's root certificates, which are part of this
+    /// program. The root certificates of the system, `SSL_CERT_FILE` and
+    /// Docker's `certs.d` are not used.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 }
