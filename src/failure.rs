@@ -83,14 +83,19 @@ impl Failure {
     /// Returns the error with its causes in one line, for a warning; what to
     /// do about it is another one.
     pub(crate) fn reason(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        text
+        error_chain(&*self.error)
     }
+}
+
+/// Returns an error with its causes in one line.
+pub(crate) fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 impl fmt::Display for Failure {

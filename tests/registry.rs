@@ -203,7 +203,7 @@ fn a_private_authority_is_trusted_only_when_it_is_named() {
         "{text}"
     );
     assert!(
-        text.contains("hint: a registry with an authority of its own, or with a self-signed certificate, needs `--ca-file FILE`"),
+        text.contains("hint: for a registry with its own authority or a self-signed certificate, use `--ca-file FILE`"),
         "{text}"
     );
     let authority = sandbox.path("tls/ca.pem").display().to_string();

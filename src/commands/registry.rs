@@ -71,11 +71,11 @@ pub(crate) struct Registries {
     certificates: Option<Vec<u8>>,
     /// What the command line or the environment says, and the only registry
     /// that it is sent to.
-    given: Option<(String, credentials::Known)>,
+    given: Option<(String, credentials::FoundCredential)>,
     monitor: Arc<dyn Monitor>,
     ui: Ui,
     known: Arc<Mutex<Vec<Known>>>,
-    answers: Arc<Mutex<helper::Answers>>,
+    helper_cache: Arc<Mutex<helper::HelperCache>>,
 }
 
 /// A client by its registry, and by whom that takes it for.
@@ -102,17 +102,17 @@ impl Registries {
         }
         let certificates = flags.ca_file.as_deref().map(read_certificates);
         let given = match primary {
-            Some(_) => credentials::given(flags)?,
+            Some(_) => credentials::explicit(flags)?,
             None => None,
         };
         Ok(Self {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
             given: primary.map(str::to_owned).zip(given),
-            monitor: Arc::new(monitor::Watcher::new(ui.clone(), Arc::clone(interrupted))),
+            monitor: Arc::new(monitor::UiMonitor::new(ui.clone(), Arc::clone(interrupted))),
             ui: ui.clone(),
             known: Arc::default(),
-            answers: Arc::default(),
+            helper_cache: Arc::default(),
         })
     }
 
@@ -133,7 +133,7 @@ impl Registries {
                 // What is wrong with the files is said once for a registry.
                 let is_known = self.is_reached(registry);
                 let helpers = helper::Helpers {
-                    answers: &self.answers,
+                    cache: &self.helper_cache,
                     ui: &self.ui.quiet_if(is_known),
                     monitor: &*self.monitor,
                 };
@@ -378,7 +378,7 @@ pub(crate) fn primary<'a>(
     flags: &RegistryFlags,
     references: impl IntoIterator<Item = &'a Reference>,
 ) -> Result<Option<String>> {
-    if let Some(registry) = credentials::registry()? {
+    if let Some(registry) = credentials::explicit_registry()? {
         return Ok(Some(registry));
     }
     let mut registries: Vec<&str> = references.into_iter().map(Reference::registry).collect();
@@ -387,7 +387,7 @@ pub(crate) fn primary<'a>(
     match registries[..] {
         [] => Ok(None),
         [one] => Ok(Some(one.to_owned())),
-        _ if credentials::are_given(flags) => {
+        _ if credentials::has_explicit(flags) => {
             let names = registries.join("`, `");
             let failure = Failure::command_line(format!(
                 "a user and password are for one registry, and there are several: `{names}`"

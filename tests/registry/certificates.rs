@@ -80,9 +80,9 @@ fn a_certificate_that_does_not_do_is_told_in_words() {
     }
     let sandbox = image::sandbox();
     prepare(&sandbox);
-    let add = "hint: a registry with an authority of its own, or with a self-signed certificate, needs `--ca-file FILE`";
-    let other = "hint: the file of `--ca-file` must hold the certificate of the authority that signed the registry's, or the registry's own";
-    let renew = "hint: the registry needs a certificate that names this host and is valid now";
+    let add = "hint: for a registry with its own authority or a self-signed certificate, use `--ca-file FILE`";
+    let other = "hint: the file of `--ca-file` must contain the certificate of the authority that signed the registry's, or the registry's own";
+    let renew = "hint: the registry needs a valid certificate for this host";
     let past = "the certificate expired at 2024-02-29T12:00:00Z (it is now 20";
     for (certificate, key, trusted, reason, hint) in [
         (

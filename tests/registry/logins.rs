@@ -64,7 +64,7 @@ fn the_registry_of_a_password_can_be_named() {
     assert!(
         refused
             .stderr_text()
-            .contains("`IMGBUILD_REGISTRY` is `https://ghcr.io/`, which is no registry"),
+            .contains("`IMGBUILD_REGISTRY` is `https://ghcr.io/`, which is not a registry"),
         "{}",
         refused.report()
     );

@@ -1,7 +1,6 @@
-//! Credentials as Docker and Podman keep them in files.
+//! Files of credentials of Docker and Podman.
 //!
-//! The files and the programs that they name are read and run by the caller;
-//! here is what they mean.
+//! The caller reads the files and runs the programs that they name.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +8,24 @@ use serde::Deserialize;
 
 use crate::secret::{Credential, Secret, decode_base64};
 
-/// The name under which Docker keeps the credentials of Docker Hub.
+/// Docker's key for the credentials of Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// The user that stands for an identity token in the answer of a helper.
+/// The user in the output of a helper that marks an identity token.
 const TOKEN_USER: &str = "<token>";
 
 /// A `config.json` of Docker, or an `auth.json` of Podman.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthFile {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, RawAuthEntry>,
     creds_store: Option<String>,
     cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(rename_all = "lowercase", default)]
-struct Entry {
+struct RawAuthEntry {
     auth: Option<Secret>,
     username: Option<String>,
     password: Option<Secret>,
@@ -40,35 +39,34 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// What a file says of a registry.
+/// The entry of a file for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// The credential itself.
+pub enum AuthEntry {
+    /// A credential.
     Credential(Credential),
-    /// The program `docker-credential-NAME` knows it, under this key.
+    /// A helper program that has the credential.
     Helper {
-        /// What follows `docker-credential-`.
+        /// The name after `docker-credential-`.
         name: String,
-        /// What it is asked for.
+        /// The key to ask the helper for.
         key: String,
     },
-    /// The entry of this key is no credential.
+    /// An entry that is not a credential.
     Malformed {
-        /// The key.
+        /// The key of the entry.
         key: String,
     },
 }
 
-/// The answer of a helper is not what it should be. Its words are not shown:
-/// they may hold a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("its answer is no JSON object with `Username` and `Secret`")]
-pub struct HelperAnswerError;
-
-/// The file is not what it should be. Its words are not shown: they may hold a
+/// An error of the output of a helper, which is not shown: it may contain a
 /// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is malformed at line {line}, column {column}")]
+#[error("its output is not a JSON object with `Username` and `Secret`")]
+pub struct HelperOutputError;
+
+/// An error of a file, whose content is not shown: it may contain a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed at line {line}, column {column}")]
 pub struct AuthFileError {
     line: usize,
     column: usize,
@@ -79,7 +77,7 @@ impl AuthFile {
     ///
     /// # Errors
     ///
-    /// Where it is malformed.
+    /// If it is malformed.
     pub fn parse(bytes: &[u8]) -> Result<Self, AuthFileError> {
         serde_json::from_slice(bytes).map_err(|error| AuthFileError {
             line: error.line(),
@@ -87,14 +85,14 @@ impl AuthFile {
         })
     }
 
-    /// Finds what there is for a repository of a registry.
+    /// Finds the entry for a repository of a registry.
     ///
-    /// As Podman does, the key with the longest path wins (`ghcr.io/me/app`,
-    /// `ghcr.io/me`, `ghcr.io`). A helper of the registry wins over what the
-    /// file says, and that over the store of all registries: who has a store
-    /// has only empty entries.
+    /// The key with the longest path wins, as for Podman: `ghcr.io/me/app`, then
+    /// `ghcr.io/me`, then `ghcr.io`. A helper of the registry wins over the
+    /// entries of the file, and these win over the helper of all registries,
+    /// beside which all entries are empty.
     #[must_use]
-    pub fn find(&self, registry: &str, repository: &str) -> Option<Found> {
+    pub fn find(&self, registry: &str, repository: &str) -> Option<AuthEntry> {
         let keys = keys(registry, repository);
         let server = match registry {
             "docker.io" => HUB_KEY,
@@ -102,14 +100,11 @@ impl AuthFile {
         };
         let helper = keys.iter().find_map(|key| {
             let name = self.cred_helpers.get(key)?;
-            // Helpers know whole registries, by the names that users give them.
-            let asked = match key.contains('/') && key != HUB_KEY {
-                true => server,
-                false => key,
-            };
-            Some((name, asked))
+            // Helpers have credentials of whole registries only.
+            let is_path = key.contains('/') && key != HUB_KEY;
+            Some((name, if is_path { server } else { key }))
         });
-        let ask = |name: &str, key: &str| Found::Helper {
+        let ask = |name: &str, key: &str| AuthEntry::Helper {
             name: name.to_owned(),
             key: key.to_owned(),
         };
@@ -120,9 +115,9 @@ impl AuthFile {
         own.or_else(|| Some(ask(self.creds_store.as_ref()?, server)))
     }
 
-    /// Returns what the entries of a key say themselves. Empty ones say nothing;
-    /// several are the same registry under older names.
-    fn own(&self, key: &str) -> Option<Found> {
+    /// Returns the credential in the entries of a key, which older programs wrote
+    /// in several forms. Empty entries are skipped.
+    fn own(&self, key: &str) -> Option<AuthEntry> {
         let wanted = plain_key(key);
         let entries = self
             .auths
@@ -131,16 +126,16 @@ impl AuthFile {
         let mut malformed = None;
         for (name, entry) in entries {
             match entry.credential() {
-                Some(credential) => return Some(Found::Credential(credential)),
+                Some(credential) => return Some(AuthEntry::Credential(credential)),
                 None if entry.has_auth() => malformed = Some(name.clone()),
                 None => {}
             }
         }
-        malformed.map(|key| Found::Malformed { key })
+        malformed.map(|key| AuthEntry::Malformed { key })
     }
 }
 
-/// The keys under which credentials may be kept, the most exact first.
+/// Returns the possible keys of a repository, the longest first.
 fn keys(registry: &str, repository: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut path = repository;
@@ -156,22 +151,22 @@ fn keys(registry: &str, repository: &str) -> Vec<String> {
     keys
 }
 
-/// Takes off what older programs put around the name of a registry.
+/// Removes what older programs added to the name of a registry.
 fn plain_key(key: &str) -> &str {
     let key = key
         .strip_prefix("https://")
         .or(key.strip_prefix("http://"))
         .unwrap_or(key);
     let key = key.trim_end_matches('/');
-    // Further on, it is a part of a repository.
+    // Elsewhere, it is a part of a repository.
     match key.split_once('/') {
         Some((registry, "v1" | "v2")) => registry,
         _ => key,
     }
 }
 
-impl Entry {
-    /// Whether there is something that should be user and password.
+impl RawAuthEntry {
+    /// Returns whether the entry has a user and password, valid or not.
     fn has_auth(&self) -> bool {
         let auth = self.auth.as_ref();
         auth.is_some_and(|auth| !auth.reveal().is_empty())
@@ -190,7 +185,7 @@ impl Entry {
             .as_ref()
             .filter(has_text)
             .and_then(user_and_password);
-        // `auth` wins, as with Docker.
+        // `auth` wins, as for Docker.
         pair.or_else(|| {
             let user = self.username.clone().filter(|user| !user.is_empty())?;
             let password = self.password.clone()?;
@@ -199,7 +194,7 @@ impl Entry {
     }
 }
 
-/// Reads the base64 of `USER:PASSWORD`.
+/// Decodes the base64 of `USER:PASSWORD`.
 fn user_and_password(auth: &Secret) -> Option<Credential> {
     let pair = String::from_utf8(decode_base64(auth.reveal())?).ok()?;
     let (user, password) = pair.split_once(':')?;
@@ -209,26 +204,26 @@ fn user_and_password(auth: &Secret) -> Option<Credential> {
     })
 }
 
-/// Reads what `docker-credential-NAME get` prints.
+/// Parses the output of `docker-credential-NAME get`.
 ///
 /// # Errors
 ///
-/// When it is something else.
-pub fn parse_helper_answer(bytes: &[u8]) -> Result<Credential, HelperAnswerError> {
+/// If it is malformed.
+pub fn parse_helper_output(bytes: &[u8]) -> Result<Credential, HelperOutputError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct HelperOutput {
         #[serde(default)]
         username: String,
         secret: Secret,
     }
-    let answer: Answer = serde_json::from_slice(bytes).map_err(|_| HelperAnswerError)?;
-    Ok(match answer.username.as_str() {
-        TOKEN_USER => Credential::Identity(answer.secret),
-        _ => Credential::Basic {
-            user: answer.username,
-            password: answer.secret,
-        },
+    let output: HelperOutput = serde_json::from_slice(bytes).map_err(|_| HelperOutputError)?;
+    if output.username == TOKEN_USER {
+        return Ok(Credential::Identity(output.secret));
+    }
+    Ok(Credential::Basic {
+        user: output.username,
+        password: output.secret,
     })
 }
 
@@ -236,14 +231,14 @@ pub fn parse_helper_answer(bytes: &[u8]) -> Result<Credential, HelperAnswerError
 mod tests {
     use super::*;
 
-    fn basic(user: &str, password: &str) -> Found {
-        Found::Credential(Credential::Basic {
+    fn basic(user: &str, password: &str) -> AuthEntry {
+        AuthEntry::Credential(Credential::Basic {
             user: user.to_owned(),
             password: Secret::new(password),
         })
     }
 
-    fn find(file: &str, registry: &str, repository: &str) -> Option<Found> {
+    fn find(file: &str, registry: &str, repository: &str) -> Option<AuthEntry> {
         AuthFile::parse(file.as_bytes())
             .unwrap()
             .find(registry, repository)
@@ -280,17 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_credential_is_told() {
+    fn a_malformed_entry_is_found() {
         // Not base64, and no user in it.
         for auth in ["!!", "bWU="] {
             let file = format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}},"credsStore":"x"}}"#);
             let key = "r".to_owned();
-            assert_eq!(find(&file, "r", "a"), Some(Found::Malformed { key }));
+            assert_eq!(find(&file, "r", "a"), Some(AuthEntry::Malformed { key }));
         }
     }
 
     #[test]
-    fn empty_entries_hide_no_others() {
+    fn empty_entries_are_skipped() {
         let entry = r#"{"auth":"YTph"}"#;
         for (file, registry) in [
             (format!(r#"{{"r":{entry},"https://r":{{}}}}"#), "r"),
@@ -315,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_the_protocol_stands_after_the_registry_only() {
+    fn a_version_is_removed_after_the_registry_only() {
         let file = r#"{"auths":{"r/team/v1":{"auth":"YTph"},"r/team":{"auth":"Yjpi"}}}"#;
         assert_eq!(find(file, "r", "team/v1"), Some(basic("a", "a")));
         assert_eq!(find(file, "r", "team/other"), Some(basic("b", "b")));
@@ -330,7 +325,7 @@ mod tests {
             ("docker.io/team", "docker.io", HUB_KEY),
         ] {
             let file = format!(r#"{{"credHelpers":{{"{key}":"pass"}}}}"#);
-            let found = Found::Helper {
+            let found = AuthEntry::Helper {
                 name: "pass".to_owned(),
                 key: asked.to_owned(),
             };
@@ -359,7 +354,7 @@ mod tests {
     fn helpers_are_named_and_tokens_are_told_apart() {
         let helper = |name: &str, key: &str| {
             let (name, key) = (name.to_owned(), key.to_owned());
-            Some(Found::Helper { name, key })
+            Some(AuthEntry::Helper { name, key })
         };
         let file = r#"{"auths":{"r":{},"s":{"auth":"YTph"},"t":{"identitytoken":"x"},"u":{"registrytoken":"y","auth":""}},
             "credsStore":"desktop","credHelpers":{"gcr.io":"gcloud"}}"#;
@@ -371,23 +366,23 @@ mod tests {
         );
         assert_eq!(find(file, "s", "a"), Some(basic("a", "a")));
         let token = Credential::Identity(Secret::new("x"));
-        assert_eq!(find(file, "t", "a"), Some(Found::Credential(token)));
+        assert_eq!(find(file, "t", "a"), Some(AuthEntry::Credential(token)));
         let token = Credential::Token(Secret::new("y"));
-        assert_eq!(find(file, "u", "a"), Some(Found::Credential(token)));
+        assert_eq!(find(file, "u", "a"), Some(AuthEntry::Credential(token)));
     }
 
     #[test]
-    fn answers_of_helpers_are_read_and_never_shown() {
-        let answer = parse_helper_answer(br#"{"ServerURL":"r","Username":"<token>","Secret":"s"}"#);
+    fn the_output_of_helpers_is_parsed_and_never_shown() {
+        let answer = parse_helper_output(br#"{"ServerURL":"r","Username":"<token>","Secret":"s"}"#);
         assert_eq!(answer, Ok(Credential::Identity(Secret::new("s"))));
-        let error = parse_helper_answer(b"hunter2 {").unwrap_err();
+        let error = parse_helper_output(b"hunter2 {").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
 
     #[test]
     fn a_malformed_file_is_not_shown() {
         let error = AuthFile::parse(br#"{"auths": {"r": {"auth": hunter2}}}"#).unwrap_err();
-        assert_eq!(error.to_string(), "it is malformed at line 1, column 26");
+        assert_eq!(error.to_string(), "malformed at line 1, column 26");
         assert!(AuthFile::parse(b"{}").unwrap().find("r", "a").is_none());
     }
 }

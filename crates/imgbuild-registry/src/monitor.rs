@@ -1,5 +1,5 @@
-//! What the library asks of its caller: time, chance, whether to go on; and
-//! what it tells.
+//! The interface to the caller: the clock, random numbers and interruption, and
+//! the events that are reported.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use imgbuild_oci::digest::Digest;
 
 use crate::error::{Error, Result};
 
-/// The caller of a long run. Called from several threads at once.
+/// The caller of a long operation. Several threads call it at once.
 pub trait Monitor: Send + Sync {
-    /// The time since some fixed moment; never runs backwards.
+    /// Returns the time since a fixed moment; it never decreases.
     fn now(&self) -> Duration;
 
-    /// Waits; returns early when the run should stop.
+    /// Waits; returns early on an interruption.
     fn wait(&self, time: Duration);
 
-    /// A random number, so that many clients do not come back at once.
+    /// Returns a random number, so that many clients do not retry at once.
     fn random(&self) -> u64;
 
-    /// Whether the run should stop.
+    /// Returns whether the operation should stop.
     fn is_interrupted(&self) -> bool;
 
-    /// Takes note of one step.
+    /// Receives an event.
     fn report(&self, event: Event<'_>);
 }
 
-/// One step of a run.
+/// An event of an operation.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -33,59 +33,59 @@ pub enum Event<'a> {
     Sent {
         /// The blob.
         digest: Digest,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
     /// Bytes of a blob were received.
     Received {
         /// The blob.
         digest: Digest,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// A blob is where it should be.
+    /// A repository has a blob now.
     Blob {
         /// The blob.
         digest: Digest,
         /// Its size.
         size: u64,
-        /// How it got there.
+        /// The way in which it got there.
         outcome: BlobOutcome<'a>,
     },
-    /// Another run is adding to the same index, and has to end before this one.
+    /// This run waits for another one that adds to the same index.
     Waiting {
-        /// The tag under which it has announced itself.
-        place: &'a str,
-        /// How long it is waited for at most.
-        most: Duration,
+        /// The tag of the announcement of the other run.
+        tag: &'a str,
+        /// The maximum time that this run waits.
+        timeout: Duration,
     },
-    /// Something failed that may succeed later.
+    /// An attempt failed.
     Retry {
-        /// What failed.
+        /// The failure.
         error: &'a Error,
-        /// How long it waits until it tries again.
+        /// The wait until the next attempt.
         after: Duration,
     },
 }
 
-/// How a blob got into a repository.
+/// The way in which a blob got into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobOutcome<'a> {
-    /// It was there.
+    /// The repository had it.
     Present,
-    /// It was in another repository of the same registry.
+    /// It was mounted from another repository of the same registry.
     Mounted {
-        /// That repository.
+        /// The other repository.
         from: &'a str,
     },
-    /// It was sent.
+    /// It was uploaded.
     Uploaded,
 }
 
-/// Fails when the run should stop.
+/// Returns an error if the operation should stop.
 pub(crate) fn check(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.is_interrupted() {
-        true => Err(Error::Interrupted),
-        false => Ok(()),
+    if monitor.is_interrupted() {
+        return Err(Error::Interrupted);
     }
+    Ok(())
 }

@@ -394,8 +394,10 @@ impl Update<'_> {
             self.monitor().wait(LOOK_AGAIN);
             check(self.monitor())?;
             if let Some((place, _)) = pending.first().filter(|_| !has_told) {
-                let most = PATIENCE;
-                self.monitor().report(Event::Waiting { place, most });
+                self.monitor().report(Event::Waiting {
+                    tag: place,
+                    timeout: PATIENCE,
+                });
                 has_told = true;
             }
             let mut still = Vec::new();

@@ -1,12 +1,12 @@
-//! Who the user is to a registry: the command line, the environment, and the
-//! files and helpers of Docker and Podman.
+//! Credentials: from the command line, the environment, and the files and helpers
+//! of Docker and Podman.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use fs_err as fs;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::credentials::{AuthFile, Found};
+use imgbuild_registry::credentials::{AuthEntry, AuthFile};
 use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
 
 use super::helper::Helpers;
@@ -18,74 +18,80 @@ use crate::ui::Ui;
 const USER: &str = "IMGBUILD_REGISTRY_USER";
 const PASSWORD: &str = "IMGBUILD_REGISTRY_PASSWORD";
 
-/// The registry that both are for, whatever else is spoken to.
+/// The only registry that both are sent to.
 const REGISTRY: &str = "IMGBUILD_REGISTRY";
 
-/// A whole file of credentials in a variable, as GitLab's runner has it.
+/// The variable with the content of a file of credentials, of GitLab's runner.
 const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 
-/// The longest password that is read.
+/// The maximum size of a password, in bytes.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
-/// A credential, and where it comes from.
-pub(super) type Known = (Credential, CredentialOrigin);
+/// A credential and its origin.
+pub(super) type FoundCredential = (Credential, CredentialOrigin);
 
-/// Returns the credential of the command line, or of our own variables.
-pub(super) fn given(flags: &RegistryFlags) -> Result<Option<Known>> {
+/// Returns the credential of the command line or of our own variables.
+pub(super) fn explicit(flags: &RegistryFlags) -> Result<Option<FoundCredential>> {
     let user = flags
         .username
         .clone()
         .or_else(|| environment::text(&[USER]));
-    let password = match flags.password_stdin {
-        true => Some(read_password()?),
-        false => environment::secret(PASSWORD),
+    let password = if flags.password_stdin {
+        Some(read_password()?)
+    } else {
+        environment::secret(PASSWORD)
     };
     match (user, password) {
         (Some(user), Some(password)) => {
-            let from = match flags.password_stdin {
-                true => "`--password-stdin`".to_owned(),
-                false => format!("`{PASSWORD}`"),
+            let from = if flags.password_stdin {
+                "--password-stdin"
+            } else {
+                PASSWORD
             };
+            let origin = CredentialOrigin::Named(format!("`{from}`"));
             let credential = Credential::Basic { user, password };
-            Ok(Some((credential, CredentialOrigin::Named(from))))
+            Ok(Some((credential, origin)))
         }
         (None, None) => Ok(None),
         (Some(user), None) => {
             let failure = Failure::command_line(format!("there is no password for `{user}`"));
             Err(failure.hint(format!(
-                "give it with `--password-stdin`, or in `{PASSWORD}`"
+                "set it with `--password-stdin`, or in `{PASSWORD}`"
             )))
         }
         (None, Some(_)) => {
-            let failure = Failure::command_line("there is a password for the registry and no user");
-            Err(failure.hint(format!("name the user with `--username`, or in `{USER}`")))
+            let failure =
+                Failure::command_line("there is a password for the registry, but no user");
+            Err(failure.hint(format!("set the user with `--username`, or in `{USER}`")))
         }
     }
 }
 
-/// Whether the command line or our own variables say anything.
-pub(super) fn are_given(flags: &RegistryFlags) -> bool {
+/// Returns whether the command line or our own variables have a user or a
+/// password.
+pub(super) fn has_explicit(flags: &RegistryFlags) -> bool {
     let is_set = environment::text(&[USER, PASSWORD]).is_some();
     flags.username.is_some() || flags.password_stdin || is_set
 }
 
-/// Returns the registry that the environment says they are for.
+/// Returns the registry in the environment that user and password are for.
 ///
 /// # Errors
 ///
-/// When it is no name of one.
-pub(super) fn registry() -> Result<Option<String>> {
+/// If it is not a valid name.
+pub(super) fn explicit_registry() -> Result<Option<String>> {
     let Some(name) = environment::text(&[REGISTRY]) else {
         return Ok(None);
     };
-    // A name without a dot would be that of a repository.
+    // The parser takes a name without a dot for a part of the repository.
     let reference = format!("{name}/x").parse::<Reference>().ok();
     match reference.filter(|reference| reference.repository() == "x") {
         Some(reference) => Ok(Some(reference.registry().to_owned())),
         None => {
             let failure =
-                Failure::command_line(format!("`{REGISTRY}` is `{name}`, which is no registry"));
-            Err(failure.hint("it takes the name alone, as `ghcr.io` or `registry.example:5000`"))
+                Failure::command_line(format!("`{REGISTRY}` is `{name}`, which is not a registry"));
+            Err(failure
+                .hint("set it to the name alone, for example `ghcr.io` or `registry.example:5000`"))
         }
     }
 }
@@ -96,7 +102,7 @@ fn read_password() -> Result<Secret> {
             "`--password-stdin` does not read from a terminal, which would show the password",
         );
         return Err(failure.hint(
-            "send it through a pipe, as `pass show registry | imgbuild …`, or log in with `docker login`",
+            "use a pipe, for example `pass show registry | imgbuild …`, or log in with `docker login`",
         ));
     }
     let mut text = String::new();
@@ -105,17 +111,21 @@ fn read_password() -> Result<Secret> {
         .read_to_string(&mut text);
     read.map_err(Failure::build)?;
     let password = text.trim_end_matches(['\n', '\r']);
-    match password.is_empty() {
-        true => Err(Failure::command_line(
+    if password.is_empty() {
+        return Err(Failure::command_line(
             "`--password-stdin` found no password on standard input",
-        )),
-        false => Ok(Secret::new(password)),
+        ));
     }
+    Ok(Secret::new(password))
 }
 
-/// Finds what Docker or Podman would send to the registry of a reference: the
-/// first that knows it wins.
-pub(super) fn find(of: &Reference, access: Access, helpers: &Helpers<'_>) -> Result<Option<Known>> {
+/// Finds the credential that Docker or Podman would use for the registry of a
+/// reference: the first file that has one wins.
+pub(super) fn find(
+    of: &Reference,
+    access: Access,
+    helpers: &Helpers<'_>,
+) -> Result<Option<FoundCredential>> {
     let ui = helpers.ui;
     let variable = environment::text(&[AUTH_CONFIG]).map(String::into_bytes);
     let variable = variable.map(|bytes| (format!("${AUTH_CONFIG}"), bytes));
@@ -129,10 +139,10 @@ pub(super) fn find(of: &Reference, access: Access, helpers: &Helpers<'_>) -> Res
     let files = named.into_iter().chain(environment::auth_files());
     let files = files.filter_map(|path| Some((path.display().to_string(), read(&path, ui)?)));
     for (name, bytes) in variable.into_iter().chain(files) {
-        let Some(found) = look_into(&bytes, &name, of, ui) else {
+        let Some(found) = find_entry(&bytes, &name, of, ui) else {
             continue;
         };
-        if let Some(known) = resolve(found, &name, access, helpers)? {
+        if let Some(known) = credential_of(found, &name, access, helpers)? {
             ui.detail(&format!(
                 "credentials for `{}` from `{name}`",
                 of.registry()
@@ -143,8 +153,8 @@ pub(super) fn find(of: &Reference, access: Access, helpers: &Helpers<'_>) -> Res
     Ok(None)
 }
 
-/// Reads a file of credentials. One that cannot be read is no reason to fail:
-/// a public image needs none.
+/// Reads a file of credentials. A file that cannot be read is only a warning:
+/// public images need no credential.
 fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
     match fs::read(path) {
         Ok(bytes) => Some(bytes),
@@ -157,10 +167,10 @@ fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
     }
 }
 
-fn look_into(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<Found> {
+fn find_entry(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<AuthEntry> {
     match AuthFile::parse(bytes) {
         Ok(file) => match file.find(of.registry(), of.repository()) {
-            Some(Found::Malformed { key }) => {
+            Some(AuthEntry::Malformed { key }) => {
                 ui.warning(&format!(
                     "cannot use the credentials in `{name}`: the `auth` of `{key}` is not the base64 of a user, a colon and a password"
                 ));
@@ -175,22 +185,22 @@ fn look_into(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<Found>
     }
 }
 
-/// `from` is where it was found. A helper that fails is no reason not to read:
-/// a public image needs none.
-fn resolve(
-    found: Found,
+/// Returns the credential of an entry of the file `from`. A helper that fails
+/// does not prevent a pull: public images need no credential.
+fn credential_of(
+    found: AuthEntry,
     from: &str,
     access: Access,
     helpers: &Helpers<'_>,
-) -> Result<Option<Known>> {
+) -> Result<Option<FoundCredential>> {
     let (credential, from) = match found {
-        Found::Credential(credential) => (Some(credential), format!("`{from}`")),
-        Found::Helper { name, key } => {
-            let credential = match helpers.ask(&name, &key) {
+        AuthEntry::Credential(credential) => (Some(credential), format!("`{from}`")),
+        AuthEntry::Helper { name, key } => {
+            let credential = match helpers.get(&name, &key) {
                 Err(failure)
                     if access == Access::Pull && failure.kind != FailureKind::Interrupted =>
                 {
-                    let what = format!("asking for `{key}` without credentials");
+                    let what = format!("continuing without credentials for `{key}`");
                     helpers.ui.warning_of(&what, &failure);
                     None
                 }
@@ -201,7 +211,7 @@ fn resolve(
             let from = format!("`docker-credential-{name}`, which `{from}` names");
             (credential, from)
         }
-        Found::Malformed { .. } => return Ok(None),
+        AuthEntry::Malformed { .. } => return Ok(None),
     };
     Ok(credential.map(|credential| (credential, CredentialOrigin::Named(from))))
 }

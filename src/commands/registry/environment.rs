@@ -1,4 +1,4 @@
-//! What the environment says of registries.
+//! Environment variables for registries.
 
 use std::env;
 use std::os::unix::fs::MetadataExt;
@@ -8,14 +8,14 @@ use fs_err as fs;
 use imgbuild_registry::client::ProxyOptions;
 use imgbuild_registry::secret::Secret;
 
-/// The proxies for the two kinds of address.
+/// The proxies for https and http.
 pub(super) struct Proxies {
     pub(super) https: Option<ProxyOptions>,
     pub(super) http: Option<ProxyOptions>,
 }
 
-/// Reads the usual variables. `HTTP_PROXY` in upper case is not read: servers
-/// that run programs for requests set it from a header of the request.
+/// Reads the usual variables. `HTTP_PROXY` in upper case is not read: CGI servers
+/// set it from a header of the request.
 pub(super) fn proxies() -> Proxies {
     let exceptions = text(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
     let exceptions = exceptions
@@ -37,7 +37,8 @@ pub(super) fn proxies() -> Proxies {
     }
 }
 
-/// Most programs take `example.com` for its subdomains, too.
+/// Returns the forms of an exception: most programs apply `example.com` to its
+/// subdomains, too.
 fn exception(text: &str) -> Vec<String> {
     let domain = text.trim_start_matches("*.").trim_start_matches('.');
     match text {
@@ -46,20 +47,20 @@ fn exception(text: &str) -> Vec<String> {
     }
 }
 
-/// Returns the first of these variables that says something.
+/// Returns the value of the first of these variables that is not empty.
 pub(super) fn text(names: &[&str]) -> Option<String> {
     named(names).map(|(_, text)| text)
 }
 
-/// Returns a variable that is a secret: blanks may be a part of it, the end of
-/// a line is none.
+/// Returns the value of a variable with a secret: spaces may be a part of it,
+/// line ends may not.
 pub(super) fn secret(name: &str) -> Option<Secret> {
     let value = env::var(name).ok()?;
     let text = value.trim_end_matches(['\n', '\r']);
     (!text.trim().is_empty()).then(|| Secret::new(text))
 }
 
-/// Returns the first of these variables that says something, and its name.
+/// Returns name and value of the first of these variables that is not empty.
 fn named<'a>(names: &[&'a str]) -> Option<(&'a str, String)> {
     let values = names.iter().map(|name| (*name, env::var(name)));
     let texts = values.filter_map(|(name, text)| Some((name, text.ok()?.trim().to_owned())));
@@ -67,7 +68,7 @@ fn named<'a>(names: &[&'a str]) -> Option<(&'a str, String)> {
     texts.next()
 }
 
-/// The variable that names a file of credentials, as Podman has it.
+/// Podman's variable for a file of credentials.
 pub(super) const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 
 fn path(name: &str) -> Option<PathBuf> {
@@ -75,12 +76,13 @@ fn path(name: &str) -> Option<PathBuf> {
     value.map(PathBuf::from)
 }
 
-/// Returns the file of credentials that the user names.
+/// Returns the file of credentials in [`AUTH_FILE`].
 pub(super) fn named_auth_file() -> Option<PathBuf> {
     path(AUTH_FILE)
 }
 
-/// Returns where Docker and Podman keep credentials, the most exact first.
+/// Returns the files of credentials of Docker and Podman, in the order in which
+/// they are searched.
 pub(super) fn auth_files() -> Vec<PathBuf> {
     let home = path("HOME");
     let docker = path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
@@ -96,8 +98,8 @@ pub(super) fn auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Where Podman keeps credentials if no session says where to, as for root and
-/// in containers (containers-auth.json(5)).
+/// Returns Podman's file of credentials without a session, for example for root
+/// and in containers (containers-auth.json(5)).
 fn podman_of_user() -> Option<PathBuf> {
     let user = fs::metadata("/proc/self").ok()?.uid();
     Some(PathBuf::from(format!("/run/containers/{user}/auth.json")))
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exception_holds_for_subdomains() {
+    fn an_exception_applies_to_subdomains() {
         assert_eq!(exception("example.com"), ["example.com", ".example.com"]);
         assert_eq!(exception(".example.com"), ["example.com", ".example.com"]);
         assert_eq!(exception("*"), ["*"]);

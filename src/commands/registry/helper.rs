@@ -1,4 +1,4 @@
-//! Credential helpers: programs of others that know passwords.
+//! Credential helpers, the programs `docker-credential-NAME`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -8,63 +8,61 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use imgbuild_registry::credentials::parse_helper_answer;
+use imgbuild_registry::credentials::parse_helper_output;
 use imgbuild_registry::monitor::Monitor;
 use imgbuild_registry::secret::Credential;
 
 use crate::failure::{Failure, FailureKind, Result};
 use crate::ui::Ui;
 
-/// How long a helper is waited for in silence.
-const QUIET: Duration = Duration::from_secs(3);
+/// The time after which a wait for a helper is reported.
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a helper is waited for: some ask the user something, and in CI
-/// nobody answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a helper: some ask the user, which is futile in CI.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether there is something to say.
-const SLICE: Duration = Duration::from_millis(50);
+/// The interval between two checks whether a helper ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The longest answer of a helper.
-const MAX_ANSWER_BYTES: u64 = 1 << 20;
+/// The maximum size of the output of a helper, in bytes.
+const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 
-/// What helpers have answered: each is asked once for a key. It may ask the
-/// user, and what it gives may be new every time.
-pub(super) type Answers = BTreeMap<(String, String), Option<Credential>>;
+/// The credentials of helpers by name and key. Each helper runs once for a key:
+/// it may ask the user, and may create a new credential each time.
+pub(super) type HelperCache = BTreeMap<(String, String), Option<Credential>>;
 
-/// Helpers, and those who have to know of them.
+/// The credential helpers of a command.
 pub(super) struct Helpers<'a> {
-    pub(super) answers: &'a Mutex<Answers>,
+    pub(super) cache: &'a Mutex<HelperCache>,
     pub(super) ui: &'a Ui,
     pub(super) monitor: &'a dyn Monitor,
 }
 
 impl Helpers<'_> {
-    /// Returns what a helper knows of a key.
-    pub(super) fn ask(&self, name: &str, key: &str) -> Result<Option<Credential>> {
-        let mut answers = self.answers.lock().expect("no holder of the lock panics");
-        let asked = (name.to_owned(), key.to_owned());
-        if let Some(answer) = answers.get(&asked) {
-            return Ok(answer.clone());
+    /// Returns the credential that a helper has for a key.
+    pub(super) fn get(&self, name: &str, key: &str) -> Result<Option<Credential>> {
+        let mut cache = self.cache.lock().expect("no holder of the lock panics");
+        let entry = (name.to_owned(), key.to_owned());
+        if let Some(credential) = cache.get(&entry) {
+            return Ok(credential.clone());
         }
-        let answer = ask(name, key, self.ui, self.monitor)?;
-        answers.insert(asked, answer.clone());
-        Ok(answer)
+        let credential = run(name, key, self.ui, self.monitor)?;
+        cache.insert(entry, credential.clone());
+        Ok(credential)
     }
 }
 
-/// Runs `docker-credential-NAME get` ([its protocol]). What it prints is never
-/// shown.
+/// Runs `docker-credential-NAME get` ([protocol]). Its output is never shown.
 ///
-/// [its protocol]: https://github.com/docker/docker-credential-helpers#development
-fn ask(name: &str, key: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Credential>> {
+/// [protocol]: https://github.com/docker/docker-credential-helpers#development
+fn run(name: &str, key: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Credential>> {
     let program = format!("docker-credential-{name}");
     let is_name = name
         .chars()
         .all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character));
     if !is_name {
         return Err(Failure::build(format!(
-            "`{program}` is no name of a credential helper"
+            "`{program}` is not a valid name of a credential helper"
         )));
     }
     let failed = |reason: &str| failure(&program, reason);
@@ -79,23 +77,22 @@ fn ask(name: &str, key: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<C
         _ => failed("cannot be started"),
     })?;
     if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read says so by what it answers.
+        // A helper that does not read its input still prints a result.
         drop(input.write_all(key.as_bytes()));
     }
     let output = read_output(&mut child);
     let (status, output) = wait(&mut child, &output, &program, ui, monitor)?;
     if status.success() {
-        let credential = parse_helper_answer(&output);
+        let credential = parse_helper_output(&output);
         return credential
             .map(Some)
-            .map_err(|error| failed(&format!("is of no use: {error}")));
+            .map_err(|error| failed(&format!("failed: {error}")));
     }
-    // The words that all helpers say when there is nothing.
-    let said = String::from_utf8_lossy(&output);
-    match said.contains("credentials not found") {
-        true => Ok(None),
-        false => Err(failed(&format!("failed for `{key}` ({status})"))),
+    // All helpers print this if they have no credential.
+    if String::from_utf8_lossy(&output).contains("credentials not found") {
+        return Ok(None);
     }
+    Err(failed(&format!("failed for `{key}` ({status})")))
 }
 
 fn failure(program: &str, reason: &str) -> Failure {
@@ -103,23 +100,23 @@ fn failure(program: &str, reason: &str) -> Failure {
     failure.hint("log in again with `docker login`, or give `--username` and `--password-stdin`")
 }
 
-/// Reads what a helper prints, on a thread of its own: a helper may leave
-/// others behind that hold the pipe open.
+/// Reads the output of a helper on another thread: a helper may leave a process
+/// behind that keeps the pipe open.
 fn read_output(child: &mut Child) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     let output = child.stdout.take();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(output) = output {
-            // What is cut is no answer, which its reader says.
-            drop(output.take(MAX_ANSWER_BYTES).read_to_end(&mut bytes));
+            // Incomplete output is rejected when it is parsed.
+            drop(output.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes));
         }
         drop(sender.send(bytes));
     });
     receiver
 }
 
-/// Waits for a helper to end, and says so if it takes long.
+/// Waits for a helper to end, and reports a long wait.
 fn wait(
     child: &mut Child,
     output: &Receiver<Vec<u8>>,
@@ -128,20 +125,18 @@ fn wait(
     monitor: &dyn Monitor,
 ) -> Result<(ExitStatus, Vec<u8>)> {
     let start = monitor.now();
-    let mut is_quiet = true;
+    let mut is_reported = false;
     loop {
         let ended = child.try_wait().map_err(Failure::build)?;
         let waited = monitor.now().saturating_sub(start);
         if let Some(status) = ended {
-            let bytes = output.recv_timeout(PATIENCE.saturating_sub(waited));
-            return match bytes {
-                Ok(bytes) => Ok((status, bytes)),
-                Err(_) => Err(failure(program, "does not end its answer")),
-            };
+            let bytes = output.recv_timeout(TIMEOUT.saturating_sub(waited));
+            let bytes = bytes.map_err(|_| failure(program, "does not close its output"))?;
+            return Ok((status, bytes));
         }
-        let is_over = waited >= PATIENCE;
-        if is_over || monitor.is_interrupted() {
-            // Whether or not it can be ended, it is left.
+
+        if waited >= TIMEOUT || monitor.is_interrupted() {
+            // A helper that cannot be killed is abandoned.
             drop(child.kill());
             drop(child.wait());
         }
@@ -151,18 +146,17 @@ fn wait(
                 ..Failure::build("interrupted")
             });
         }
-        if is_over {
-            let reason = format!("has not answered for {} s", PATIENCE.as_secs());
-            return Err(failure(program, &reason));
+        let timeout = TIMEOUT.as_secs();
+        if waited >= TIMEOUT {
+            return Err(failure(program, &format!("timed out after {timeout} s")));
         }
-        if is_quiet && waited >= QUIET {
-            is_quiet = false;
+        if !is_reported && waited >= NOTICE_AFTER {
+            is_reported = true;
             ui.status(&format!(
-                "waiting for the credential helper `{program}`, at most {} s",
-                PATIENCE.as_secs()
+                "waiting for the credential helper `{program}`, at most {timeout} s"
             ));
         }
-        monitor.wait(SLICE);
+        monitor.wait(POLL_INTERVAL);
     }
 }
 
@@ -174,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock that only waiting moves, ten seconds at a time.
+    /// A clock that each wait advances by ten seconds.
     #[derive(Default)]
     struct FastClock(AtomicU64);
 
@@ -199,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_never_answers_is_ended() {
+    fn a_helper_that_does_not_end_is_killed() {
         let mut child = Command::new("sleep")
             .arg("1000")
             .stdout(Stdio::piped())
@@ -216,7 +210,7 @@ mod tests {
         );
         assert_eq!(
             waited.unwrap_err().error.to_string(),
-            "the credential helper `docker-credential-x` has not answered for 60 s"
+            "the credential helper `docker-credential-x` timed out after 60 s"
         );
         assert!(child.try_wait().unwrap().is_some());
     }

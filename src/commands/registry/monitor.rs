@@ -1,5 +1,5 @@
-//! What the library of registries asks for: the clock, chance, patience; and
-//! lines for what it tells.
+//! The monitor of the registry client: the clock, random numbers and signals,
+//! and lines for its events.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -9,20 +9,21 @@ use std::time::{Duration, Instant};
 
 use imgbuild_registry::monitor::{BlobOutcome, Event, Monitor};
 
+use crate::failure::error_chain;
 use crate::ui::{Ui, bytes_text};
 
-/// How long a signal may wait to be noticed.
-const SLICE: Duration = Duration::from_millis(50);
+/// The interval between two checks for a signal.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Watches a run for the user.
+/// A monitor that reports to the user.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(super) struct UiMonitor {
     start: Instant,
     ui: Ui,
     interrupted: Arc<AtomicBool>,
 }
 
-impl Watcher {
+impl UiMonitor {
     pub(super) fn new(ui: Ui, interrupted: Arc<AtomicBool>) -> Self {
         Self {
             start: Instant::now(),
@@ -32,7 +33,7 @@ impl Watcher {
     }
 }
 
-impl Monitor for Watcher {
+impl Monitor for UiMonitor {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -44,12 +45,12 @@ impl Monitor for Watcher {
             if left.is_zero() {
                 return;
             }
-            thread::sleep(left.min(SLICE));
+            thread::sleep(left.min(POLL_INTERVAL));
         }
     }
 
     fn random(&self) -> u64 {
-        // Every hasher of the standard library starts elsewhere.
+        // The standard library seeds each hasher at random.
         RandomState::new().hash_one(0)
     }
 
@@ -61,8 +62,13 @@ impl Monitor for Watcher {
         match event {
             Event::Sent { digest, bytes } => self.ui.sent(digest, bytes, self.now()),
             Event::Received { digest, bytes } => self.ui.received(digest, bytes, self.now()),
-            Event::Blob { digest, size, outcome } => {
-                self.ui.settled(digest, size, outcome == BlobOutcome::Uploaded);
+            Event::Blob {
+                digest,
+                size,
+                outcome,
+            } => {
+                self.ui
+                    .settled(digest, size, outcome == BlobOutcome::Uploaded);
                 let size = bytes_text(size);
                 match outcome {
                     BlobOutcome::Present => self.ui.detail(&format!("present {digest} {size}")),
@@ -73,20 +79,15 @@ impl Monitor for Watcher {
                     BlobOutcome::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
                 }
             }
-            Event::Waiting { place, most } => self.ui.status(&format!(
-                "waiting for another run that adds to this index and has announced itself as `{place}`; {} s at most",
-                most.as_secs()
+            Event::Waiting { tag, timeout } => self.ui.status(&format!(
+                "waiting up to {} s for another run that adds to this index (announced as `{tag}`)",
+                timeout.as_secs()
             )),
             Event::Retry { error, after } => {
-                let mut text = error.to_string();
-                let mut cause = std::error::Error::source(error);
-                while let Some(error) = cause {
-                    text.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                let seconds = after.as_millis() / 100;
-                let wait = format!("{}.{} s", seconds / 10, seconds % 10);
-                self.ui.warning(&format!("{text}; trying again in {wait}"));
+                let text = error_chain(error);
+                let seconds = after.as_secs_f64();
+                self.ui
+                    .warning(&format!("{text}; trying again in {seconds:.1} s"));
             }
             _ => {}
         }

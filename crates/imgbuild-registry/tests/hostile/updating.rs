@@ -304,7 +304,7 @@ fn an_announcement_that_nobody_takes_back_is_waited_for_half_a_minute() {
         .iter()
         .filter(|line| line.starts_with("Waiting"))
         .collect();
-    assert_eq!(said, [r#"Waiting { place: "1-linux-arm64", most: 30s }"#]);
+    assert_eq!(said, [r#"Waiting { tag: "1-linux-arm64", timeout: 30s }"#]);
 }
 
 #[test]
