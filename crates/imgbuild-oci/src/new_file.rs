@@ -15,11 +15,9 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
+use crate::path::MAX_LINKS;
 
 const PREFIX: &str = ".imgbuild-";
-
-/// How many links are followed in a row, as the kernel does (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// A file on its way to the directory where it will be.
 #[derive(Debug)]

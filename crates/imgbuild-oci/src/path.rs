@@ -4,6 +4,10 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
+mod links;
+
+pub use links::{MAX_LINKS, ResolveError, resolve_links};
+
 /// The longest path that Linux takes in one call, without its final NUL
 /// (`PATH_MAX`, linux/limits.h).
 pub const MAX_PATH_BYTES: usize = 4095;

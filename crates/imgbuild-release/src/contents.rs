@@ -1,16 +1,13 @@
 //! What an image will hold, by path: links are followed as the kernel does.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
-use imgbuild_oci::path::{ImagePath, escaped};
+use imgbuild_oci::path::{ImagePath, ResolveError, escaped, resolve_links};
 
 use crate::refusal::Refusal;
-
-/// How many links are followed before they count as a loop: the kernel's own
-/// limit (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// Members by their path, from several sorted or unsorted lists.
 #[derive(Debug, Default, Clone)]
@@ -107,33 +104,20 @@ impl<'a> Contents<'a> {
 
     /// As [`Contents::resolve`], and tells every directory that is passed.
     pub(crate) fn walk(&self, path: &ImagePath, pass: &mut dyn FnMut(&ImagePath)) -> End {
-        let mut rest = components(path.as_bytes());
-        let mut at = ImagePath::root();
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            if name == b".." {
-                at = at.parent().unwrap_or(at);
-                continue;
+        let resolved = resolve_links(path.as_bytes(), |next, _| {
+            if let Some(directory) = next.parent() {
+                pass(&directory);
             }
-            let Ok(next) = at.join(&name) else {
-                return End::Nothing(at);
-            };
-            pass(&at);
-            let Some(EntryKind::Symlink { target }) =
-                self.get(&next).map(|member| &member.entry.kind)
-            else {
-                at = next;
-                continue;
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return End::Loop;
-            }
-            if target.starts_with(b"/") {
-                at = ImagePath::root();
-            }
-            rest.extend(components(target));
-        }
+            Ok::<_, Infallible>(match self.get(next).map(|member| &member.entry.kind) {
+                Some(EntryKind::Symlink { target }) => Some(target),
+                _ => None,
+            })
+        });
+        let at = match resolved {
+            Ok(at) => at,
+            Err(ResolveError::Loop(_)) => return End::Loop,
+            Err(ResolveError::Name { directory, .. }) => return End::Nothing(directory),
+        };
         match at.is_root() || self.get(&at).is_some() {
             true => End::There(at),
             false => End::Nothing(at),
@@ -157,15 +141,6 @@ impl<'a> Contents<'a> {
 fn find<'a>(sorted: &'a [Member], path: &ImagePath) -> Option<&'a Member> {
     let found = sorted.binary_search_by(|member| member.entry.path.cmp(path));
     found.ok().map(|index| &sorted[index])
-}
-
-/// The names of a path, last first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
-        .rev()
-        .collect()
 }
 
 /// Returns the first bytes of a file, at most `limit`; of one that cannot be

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::LayerError;
 use crate::content::Content;
 use crate::entry::{Entry, EntryKind, Member};
-use crate::path::{ImagePath, escaped};
+use crate::path::{ImagePath, ResolveError, escaped, resolve_links};
 use crate::tar_reader::{TarEntry, TarKind, clean_path};
 
 /// How many entries all layers may have. A distribution with a desktop has
@@ -19,9 +19,6 @@ const MAX_NAME_BYTES: u64 = 512 << 20;
 /// How many looks at the tree links and whiteouts may cost beyond one for
 /// each entry.
 const MAX_WORK: u64 = 20_000_000;
-
-/// How many links one path may lead through, as for Linux (`MAXSYMLINKS`).
-const MAX_LINKS: usize = 40;
 
 /// The tree so far. What is in it always lies in directories of it.
 #[derive(Debug)]
@@ -104,38 +101,32 @@ impl Tree {
     /// Follows all links of a directory; directories that are not there are
     /// taken as such.
     fn resolve(&mut self, path: &ImagePath, directory: &[u8]) -> Result<ImagePath, LayerError> {
-        let mut at = ImagePath::root();
-        let mut rest = components(directory);
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
+        let below_a_file = |parent: &ImagePath| LayerError::BelowAFile {
+            path: path.to_string(),
+            parent: parent.clone(),
+        };
+        let resolved = resolve_links(directory, |next, _| {
             self.spend(1)?;
-            if name == b".." {
-                at = at.parent().unwrap_or_else(ImagePath::root);
-                continue;
-            }
-            let next = at.join(&name)?;
-            let node = self.nodes.get(&next);
-            let target = node.and_then(Node::link_target);
-            links += usize::from(target.is_some());
-            let below_a_file = || LayerError::BelowAFile {
-                path: path.to_string(),
-                parent: next.clone(),
+            let Some(node) = self.nodes.get(next) else {
+                return Ok(None);
             };
-            if links > MAX_LINKS {
-                return Err(below_a_file());
+            if let Some(target) = node.link_target() {
+                let target = target.to_vec();
+                let names = target.split(|byte| *byte == b'/');
+                self.spend(names.filter(|name| *name == b"..").count() as u64)?;
+                return Ok(Some(target));
             }
-            match (node, target) {
-                (_, Some(target)) => {
-                    if target.starts_with(b"/") {
-                        at = ImagePath::root();
-                    }
-                    rest.extend(components(target));
-                }
-                (Some(node), None) if !node.is_directory() => return Err(below_a_file()),
-                (_, None) => at = next,
+            if node.is_directory() {
+                Ok(None)
+            } else {
+                Err(below_a_file(next))
             }
-        }
-        Ok(at)
+        });
+        resolved.map_err(|error| match error {
+            ResolveError::Loop(link) => below_a_file(&link),
+            ResolveError::Name { source, .. } => source.into(),
+            ResolveError::LookUp(error) => error,
+        })
     }
 
     /// Puts an entry where [`Tree::place_of`] says.
@@ -296,13 +287,4 @@ impl Tree {
 /// byte smaller than 1.
 fn first_below(path: &ImagePath) -> Option<ImagePath> {
     path.join(b"\x01").ok()
-}
-
-/// The names of a path, last first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
-        .rev()
-        .collect()
 }

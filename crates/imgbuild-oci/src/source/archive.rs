@@ -1,6 +1,7 @@
 //! An image in one tar file.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use fs_err::File;
 
 use super::{BlobReader, Decompressor, SourceError, StreamFormat};
-use crate::path::escaped;
+use crate::path::{ResolveError, escaped, resolve_links};
 use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
 
 /// The largest number of files in an archive. An image has at most a few
@@ -17,9 +18,6 @@ const MAX_MEMBERS: usize = 65_536;
 
 /// The longest name that is remembered: nothing in an image is named longer.
 const MAX_MEMBER_NAME_BYTES: usize = 1024;
-
-/// How many links may lead to a file.
-const MAX_LINKS: usize = 16;
 
 /// A layout, a `docker save` tree or both, in one tar file.
 ///
@@ -95,19 +93,28 @@ impl ArchiveSource {
 
     /// Opens a file by its name, following links within the archive.
     pub(super) fn member(&self, name: &str) -> Result<Option<BlobReader>, SourceError> {
-        let mut path = clean_path(name.as_bytes());
-        for _ in 0..MAX_LINKS {
-            path = match self.members.get(&path) {
-                None => return Ok(None),
-                Some(Member::File { offset, size }) => {
-                    return Ok(Some(BlobReader::new(self.file.clone(), *offset, *size)));
-                }
-                Some(Member::Symlink { target }) => from_directory_of(&path, target),
-                Some(Member::Hardlink { target }) => clean_path(target),
-            };
-        }
-        Err(SourceError::TooManyLinks {
-            name: escaped(name.as_bytes()),
+        let resolved = resolve_links(name.as_bytes(), |path, _| {
+            Ok::<_, Infallible>(match self.members.get(path.as_bytes()) {
+                Some(Member::Symlink { target }) => Some(target.clone()),
+                // The target of a hard link is relative to the root.
+                Some(Member::Hardlink { target }) => Some([b"/", target.as_slice()].concat()),
+                Some(Member::File { .. }) | None => None,
+            })
+        });
+        let path = match resolved {
+            Ok(path) => path,
+            Err(ResolveError::Name { .. }) => return Ok(None),
+            Err(ResolveError::Loop(_)) => {
+                return Err(SourceError::TooManyLinks {
+                    name: escaped(name.as_bytes()),
+                });
+            }
+        };
+        Ok(match self.members.get(path.as_bytes()) {
+            Some(Member::File { offset, size }) => {
+                Some(BlobReader::new(self.file.clone(), *offset, *size))
+            }
+            Some(Member::Symlink { .. } | Member::Hardlink { .. }) | None => None,
         })
     }
 
@@ -171,14 +178,6 @@ impl ArchiveSource {
         }
         Ok(())
     }
-}
-
-/// Resolves a symbolic link: relative to the directory that it lies in.
-fn from_directory_of(link: &[u8], target: &[u8]) -> Vec<u8> {
-    if target.starts_with(b"/") {
-        return clean_path(target);
-    }
-    clean_path(&[link, b"/../", target].concat())
 }
 
 /// Returns a plain tar, in a scratch file if `file` is compressed.

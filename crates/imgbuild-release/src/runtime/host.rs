@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgbuild_oci::path::escaped;
+use imgbuild_oci::path::{ImagePath, escaped, resolve_links};
 
 use crate::elf::{Elf, ElfError};
-
-/// The number of links that one path may lead through, as for Linux
-/// (`MAXSYMLINKS`).
-const MAX_LINKS: usize = 40;
 
 /// A path on the building machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -267,44 +263,16 @@ fn read_elf(path: &Path) -> Result<Elf, String> {
 
 /// Walks an absolute path below `root`, as the kernel does after `chroot`.
 fn inside(root: &Path, path: &[u8]) -> Option<PathBuf> {
-    let mut real = PathBuf::new();
-    let mut rest: Vec<Vec<u8>> = components(path);
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        if name == b".." {
-            real.pop();
-            continue;
+    let on_host = |path: &ImagePath| root.join(OsStr::from_bytes(path.relative()));
+    let resolved = resolve_links(path, |next, _| {
+        let path = on_host(next);
+        if fs_err::symlink_metadata(&path)?.is_symlink() {
+            fs_err::read_link(&path).map(|target| Some(target.into_os_string().into_vec()))
+        } else {
+            Ok::<_, io::Error>(None)
         }
-        let next = real.join(OsStr::from_bytes(&name));
-        let on_host = root.join(&next);
-        let metadata = fs_err::symlink_metadata(&on_host).ok()?;
-        if !metadata.is_symlink() {
-            real = next;
-            continue;
-        }
-        links += 1;
-        if links > MAX_LINKS {
-            return None;
-        }
-        let target = fs_err::read_link(&on_host)
-            .ok()?
-            .into_os_string()
-            .into_vec();
-        if target.starts_with(b"/") {
-            real = PathBuf::new();
-        }
-        rest.extend(components(&target));
-    }
-    Some(root.join(real))
-}
-
-/// Splits a path into its names, last first; `.` and nothing are no names.
-pub(super) fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .rev()
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
-        .collect()
+    });
+    resolved.ok().map(|path| on_host(&path))
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use imgbuild_oci::content::FileRange;
-use imgbuild_oci::path::ImagePath;
-
-use super::host::components;
+use imgbuild_oci::path::{ImagePath, resolve_links};
 
 /// The entry at a path of the image before the closure is added.
 #[derive(Debug, Clone)]
@@ -35,10 +33,6 @@ pub(super) enum PresentFile {
     /// It is a base image's.
     Base(Option<FileRange>),
 }
-
-/// The number of links that one path may lead through, as for Linux
-/// (`MAXSYMLINKS`).
-const MAX_LINKS: usize = 40;
 
 /// Walks the image as the kernel will.
 pub(super) struct View<'a> {
@@ -69,31 +63,12 @@ impl<'a> View<'a> {
     }
 
     fn walk(&self, path: &[u8]) -> Option<ImagePath> {
-        let mut real = ImagePath::root();
-        let mut rest = components(path);
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            if name == b".." {
-                real = real.parent().unwrap_or_else(ImagePath::root);
-                continue;
-            }
-            let next = real.join(&name).ok()?;
-            match (self.lookup)(&next) {
-                Some(Node::Symlink(target)) => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return None;
-                    }
-                    if target.starts_with(b"/") {
-                        real = ImagePath::root();
-                    }
-                    rest.extend(components(&target));
-                }
-                Some(Node::File(_) | Node::Base(_)) if !rest.is_empty() => return None,
-                Some(Node::File(_) | Node::Base(_) | Node::Directory) | None => real = next,
-            }
-        }
-        Some(real)
+        let resolved = resolve_links(path, |next, is_last| match (self.lookup)(next) {
+            Some(Node::Symlink(target)) => Ok(Some(target)),
+            Some(Node::File(_) | Node::Base(_)) if !is_last => Err(()),
+            Some(Node::File(_) | Node::Base(_) | Node::Directory) | None => Ok(None),
+        });
+        resolved.ok()
     }
 
     /// Returns the regular file that an absolute path leads to.
