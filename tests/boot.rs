@@ -127,7 +127,7 @@ fn what_the_user_names_must_be_there() {
         let outcome = run(&sandbox, &["--env", variable]).exited(1);
         let said = outcome.stderr_text();
         let expected = format!(
-            "error: the release at `/app` starts with `{path}`, where nothing is [release-incomplete]"
+            "error: the release at `/app` starts with `{path}`, which does not exist [release-incomplete]"
         );
         assert!(said.contains(&expected), "{said}");
     }
@@ -144,7 +144,7 @@ fn what_the_user_names_must_be_there() {
     assert!(command.contains(" -args_file /app/own.args "), "{command}");
     let said = outcome.stderr_text();
     for expected in [
-        "warning: the release at `/app` starts with `/run/sys.config`, where nothing is",
+        "warning: the release at `/app` starts with `/run/sys.config`, which does not exist",
         "sets `RELEASE_VSN`, which only the start script reads",
     ] {
         assert!(said.contains(expected), "{said}");

@@ -241,7 +241,7 @@ fn a_release_that_is_none_is_refused() {
     hint: name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`
 
     $ imgbuild --release full --cmd nothing
-    error: the command `/app/nothing` cannot run: nothing is at `/app/nothing` in the image [command-missing]
+    error: the command `/app/nothing` cannot run: `/app/nothing` does not exist in the image [command-missing]
     hint: add a program of this machine with `--program`; a relative path is taken from the release; `--dry-run` lists the files of the image
     error: the check found 1 error, and nothing was written
     hint: `--check=warn` makes the image all the same

@@ -211,7 +211,7 @@ fn a_script_of_a_virtual_environment_that_moves_is_refused() {
     let outcome = directory.run(words).exited(1);
     let text = outcome.stderr_text();
     assert!(
-        text.contains("is a part of the release and lands at `/app/bin/python`"),
+        text.contains("is a file of the release, which is at `/app/bin/python` in the image"),
         "{text}"
     );
     assert!(

@@ -320,7 +320,7 @@ fn what_the_user_names_starts_the_release_or_is_refused() {
     let outcome = sandbox().run([&words[..], &gone].concat()).exited(1);
     let said = outcome.stderr_text();
     assert!(
-        said.contains("/gone.boot`, where nothing is [release-incomplete]"),
+        said.contains("/gone.boot`, which does not exist [release-incomplete]"),
         "{said}"
     );
     let built = build(

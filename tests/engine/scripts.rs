@@ -118,9 +118,9 @@ fn what_is_nowhere_stops_the_build() {
     for (line, expected) in [
         (
             "#!/nowhere/sh",
-            "`/nowhere/sh`, by which `/app/bin/service` runs: line 1 is `#!/nowhere/sh`",
+            "`/nowhere/sh` of `/app/bin/service` does not exist in the image: line 1 is `#!/nowhere/sh`",
         ),
-        ("#!/usr/bin/env no-such-shell", "`no-such-shell`, by which"),
+        ("#!/usr/bin/env no-such-shell", "`no-such-shell` of"),
         ("#!/bin/sh\r", "ends with a carriage return"),
     ] {
         let sandbox = sandbox();
@@ -147,7 +147,7 @@ fn what_is_nowhere_stops_the_build() {
     assert!(
         outcome
             .stderr_text()
-            .contains("`no-such-program`, asked for; looked in"),
+            .contains("`no-such-program` is not in"),
         "{}",
         outcome.report()
     );

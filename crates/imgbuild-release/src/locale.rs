@@ -122,7 +122,7 @@ fn normalize(name: &str) -> String {
 
 fn known_text(known: &[String]) -> String {
     if known.is_empty() {
-        ", which has none".to_owned()
+        ", which has no locales".to_owned()
     } else {
         format!(" (it has: `{}`)", known.join("`, `"))
     }
@@ -185,7 +185,7 @@ mod tests {
         let error = brought(root.path(), "xx_YY.UTF-8").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the locale `xx_YY.UTF-8` is not on this machine, which has none"
+            "the locale `xx_YY.UTF-8` is not on this machine, which has no locales"
         );
         fs::create_dir_all(root.path().join("usr/lib/locale/C.utf8")).unwrap();
         let error = brought(root.path(), "xx_YY.UTF-8").unwrap_err().to_string();

@@ -138,9 +138,9 @@ impl<'a> Programs<'a> {
         };
         if !is_there {
             self.problems.push(if name.contains('/') {
-                format!("`{name}`, asked for, is no executable file")
+                format!("`{name}` is not an executable file")
             } else {
-                format!("`{name}`, asked for; looked in {}", quoted(&self.search))
+                format!("`{name}` is not in {}", quoted(&self.search))
             });
         }
     }
@@ -151,7 +151,7 @@ impl<'a> Programs<'a> {
             directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
         };
         if !self.bring_data_but(ZONES, &is_unwanted)? {
-            let problem = format!("`{ZONES}`, asked for, is not there");
+            let problem = format!("`{ZONES}` does not exist");
             self.problems.push(problem);
         }
         Ok(())
@@ -457,12 +457,12 @@ impl<'a> Programs<'a> {
 /// A script that names a program which is not there.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
     let line = &shebang.line;
-    let nothing = if name.contains('/') {
-        "nothing is at"
+    let fault = if name.contains('/') {
+        "does not exist in the image"
     } else {
-        "no directory of `PATH` has"
+        "is not in `PATH`"
     };
-    let reason = format!("{nothing} `{name}`, by which `{script}` runs: line 1 is `{line}`");
+    let reason = format!("the interpreter `{name}` of `{script}` {fault}: line 1 is `{line}`");
     Finding::error(Rule::InterpreterMissing, Some(script), reason)
 }
 
@@ -471,7 +471,7 @@ pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &
 fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -> Finding {
     let (name, line) = (&shebang.interpreter, &shebang.line);
     let reason = format!(
-        "`{name}`, by which `{script}` runs, is a part of the release and lands at `{place}`: line 1 is `{line}`"
+        "the interpreter `{name}` of `{script}` is a file of the release, which is at `{place}` in the image: line 1 is `{line}`"
     );
     Finding::error(Rule::InterpreterMoved, Some(script), reason)
 }
@@ -480,7 +480,7 @@ fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -
 pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding {
     let line = &shebang.line;
     let reason = format!(
-        "line 1 of `{script}`, `{line}`, ends with a carriage return, which counts as a part of the name"
+        "line 1 of `{script}`, `{line}`, ends with a carriage return, which is taken as a part of the name"
     );
     Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
 }
@@ -606,9 +606,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "`none`, asked for; looked in `/nowhere`, `/usr/bin`",
-                "`data`, asked for; looked in `/nowhere`, `/usr/bin`",
-                "`/usr/bin`, asked for, is no executable file",
+                "`none` is not in `/nowhere`, `/usr/bin`",
+                "`data` is not in `/nowhere`, `/usr/bin`",
+                "`/usr/bin` is not an executable file",
             ]
         );
     }
@@ -626,8 +626,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "line 1 of `/usr/bin/windows`, `#!/bin/shell`, ends with a carriage return, which counts as a part of the name",
-                "no directory of `PATH` has `nothing`, by which `/usr/bin/lost` runs: line 1 is `#!/usr/bin/env nothing`",
+                "line 1 of `/usr/bin/windows`, `#!/bin/shell`, ends with a carriage return, which is taken as a part of the name",
+                "the interpreter `nothing` of `/usr/bin/lost` is not in `PATH`: line 1 is `#!/usr/bin/env nothing`",
             ]
         );
     }

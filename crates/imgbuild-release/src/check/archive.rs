@@ -83,9 +83,7 @@ impl<'a> Archives<'a> {
 }
 
 fn image_within(path: &ImagePath, what: &str) -> Finding {
-    let reason = format!(
-        "`{path}` is an {what} of a container image, as an earlier run may have written it"
-    );
+    let reason = format!("`{path}` is an {what} of a container image, probably of an earlier run");
     Finding::warning(Rule::BuildLeftover, Some(path), reason)
 }
 

@@ -55,7 +55,7 @@ impl<'a> Roots<'a> {
         let speaker = linked(subject).or_else(erlang);
         let (path, evidence) = speaker.or_else(|| named(subject, store))?;
         let reason = format!(
-            "`{path}` {evidence}, and the image has no CA certificates: connections to servers whose certificates are to be checked fail"
+            "`{path}` {evidence}, and the image has no CA certificates: TLS connections fail when the certificate of the server is verified"
         );
         Some(Finding::warning(
             Rule::CertificatesMissing,

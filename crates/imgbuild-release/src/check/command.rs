@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         }
         let names: Vec<String> = directories.iter().map(|path| format!("`{path}`")).collect();
         Err(match found {
-            Some(path) => format!("`{name}` is not executable where `PATH` has it, at `{path}`"),
+            Some(path) => format!("`{path}`, the only `{name}` in `PATH`, is not executable"),
             None => format!("no directory of `PATH` has `{name}`: {}", names.join(", ")),
         })
     }
@@ -160,15 +160,15 @@ impl<'a> Walk<'a> {
         match (link, end) {
             (Some(EntryKind::Symlink { target }), End::Nothing(_)) => {
                 let target = escaped(target);
-                let reason = format!("`{path}` is a link to `{target}`, where nothing is");
+                let reason = format!("`{path}` is a dangling symlink to `{target}`");
                 self.error(Rule::CommandDangling, Some(path), &reason);
             }
             (_, End::Loop) => {
-                let reason = format!("the links of `{path}` go round");
+                let reason = format!("`{path}` is a symlink loop");
                 self.error(Rule::CommandDangling, Some(path), &reason);
             }
             _ => {
-                let reason = format!("nothing is at `{path}` in the image");
+                let reason = format!("`{path}` does not exist in the image");
                 self.error(Rule::CommandMissing, Some(path), &reason);
             }
         }
@@ -203,9 +203,8 @@ impl<'a> Walk<'a> {
             Some(shebang) => self.load_script(member, &shebang, depth),
             None if head.starts_with(b"\x7fELF") => {}
             None => {
-                let reason = format!(
-                    "`{path}` is neither a program nor a script with a first line that says what runs it"
-                );
+                let reason =
+                    format!("`{path}` is neither a program nor a script with a shebang line");
                 self.error(Rule::CommandFormat, Some(path), &reason);
             }
         }
@@ -213,7 +212,7 @@ impl<'a> Walk<'a> {
 
     fn load_elf(&mut self, path: &ImagePath, elf: &Elf) {
         if elf.kind == ElfKind::Other {
-            let reason = format!("`{path}` is an ELF file, but no program");
+            let reason = format!("`{path}` is an ELF file, but not a program");
             return self.error(Rule::CommandFormat, Some(path), &reason);
         }
         self.started.programs.push(path.clone());

@@ -101,7 +101,7 @@ fn runtime(subject: &Subject<'_>, release: &Release<'_>) -> Option<Finding> {
         None => "no directory of `PATH` has `erl`".to_owned(),
         Some((erl, member)) => {
             let missing = missing_machine(subject, member)?;
-            format!("`{erl}` starts `{missing}`, where nothing is")
+            format!("`{erl}` starts `{missing}`, which does not exist")
         }
     };
     let severity = if release.script.is_some() && !is_elsewhere(subject) {

@@ -33,7 +33,7 @@ fn levels(subject: &Subject<'_>) -> Vec<Finding> {
         .filter_map(|object| {
             let level = object.elf.isa_level.filter(|level| *level >= NEW_LEVEL)?;
             let path = &object.image;
-            let reason = format!("`{path}` needs a processor of the level x86-64-v{level}, and every machine of linux/amd64 may run the image");
+            let reason = format!("`{path}` needs a processor of level x86-64-v{level}, but any linux/amd64 machine may run the image");
             Some(Finding::warning(Rule::NewProcessor, Some(path), reason))
         })
         .collect()

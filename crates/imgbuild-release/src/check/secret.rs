@@ -102,9 +102,9 @@ impl<'a> Secrets<'a> {
     fn find(&mut self, path: &ImagePath, what: &str) {
         let reason = match what {
             COOKIE => format!(
-                "`{path}` is a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node; `RELEASE_COOKIE` in a container's environment takes its place"
+                "`{path}` is a secret that anyone with the image can read: it gives control of a node to anyone who reaches its ports; set `RELEASE_COOKIE` in the environment of the container instead"
             ),
-            _ => format!("`{path}` is likely {what}: everybody who has the image can read it"),
+            _ => format!("`{path}` is likely {what}: anyone with the image can read it"),
         };
         let finding = Finding::warning(Rule::SecretFile, Some(path), reason);
         self.findings.push(finding);

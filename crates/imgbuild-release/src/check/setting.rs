@@ -66,7 +66,7 @@ fn user(subject: &Subject<'_>) -> Option<Finding> {
     }
     let user = subject.config.user.as_deref().unwrap_or_default();
     let reason = format!(
-        "containers run as `{user}`, and the passwd and group files of the image do not have that name"
+        "containers run as `{user}`, and the passwd and group files of the image do not contain that name"
     );
     Some(Finding::error(Rule::UserUnknown, None, reason))
 }
@@ -101,7 +101,7 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
 fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     let rule = Rule::VolumeInvalid;
     let Some(path) = ImagePath::root().join(text).ok() else {
-        let reason = format!("the volume `{text}` is no path");
+        let reason = format!("the volume `{text}` is not a valid path");
         return Some(Finding::error(rule, None, reason));
     };
     if path.is_root() {
@@ -114,23 +114,23 @@ fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     }
     let is_relative = !text.starts_with('/');
     is_relative.then(|| {
-        let reason = format!(
-            "the volume `{text}` is not an absolute path, and engines differ in what they make of it"
-        );
+        let reason =
+            format!("the volume `{text}` is not an absolute path, which engines treat differently");
         Finding::warning(rule, Some(&path), reason)
     })
 }
 
 fn port(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     let Some(first) = first_port(text) else {
-        let reason = format!("the exposed port `{text}` is none, and is not published");
+        let reason =
+            format!("the exposed port `{text}` is not a valid port, so it is not published");
         return Some(Finding::warning(Rule::PortInvalid, None, reason));
     };
     let identity = subject.identity.as_ref()?;
     let is_privileged = first < FIRST_FREE_PORT && identity.uid != 0;
     is_privileged.then(|| {
         let uid = identity.uid;
-        let reason = format!("port {text} is for privileged users, and containers run as user {uid}: Docker before 20.10 and some other engines do not let it listen there");
+        let reason = format!("port {text} is privileged, and containers run as user {uid}: Docker before 20.10 and some other engines do not allow this user to listen on it");
         Finding::warning(Rule::PortPrivileged, None, reason)
     })
 }
@@ -158,12 +158,12 @@ fn secret(variable: &str) -> Option<Finding> {
     let reason = match () {
         () if is_secret_name(name) && is_secret_value(value) => {
             format!(
-                "the variable `{name}` has a value in the image, and its name says that it is a secret: everybody who has the image can read it"
+                "the variable `{name}` is likely a secret by its name: anyone with the image can read its value"
             )
         }
         () if has_password(value) => {
             format!(
-                "the variable `{name}` holds an address with a password: everybody who has the image can read it"
+                "the variable `{name}` contains a URL with a password: anyone with the image can read it"
             )
         }
         () => return None,

@@ -29,7 +29,7 @@ pub(super) fn judge(subject: &Subject<'_>, member: &Member) -> Option<Finding> {
         EntryKind::Symlink { target } => return dangling(subject, path, target),
         EntryKind::Directory => {
             let is_open = entry.mode & 0o002 != 0 && entry.mode & STICKY == 0;
-            let text = "is a directory in which everybody may replace files";
+            let text = "is a directory in which any user may replace files";
             return is_open.then(|| by_mode(Rule::WorldWritable, entry, text));
         }
         EntryKind::File { .. } | EntryKind::Hardlink { .. } => {}
@@ -42,7 +42,7 @@ pub(super) fn judge(subject: &Subject<'_>, member: &Member) -> Option<Finding> {
         return Some(by_mode(Rule::SetId, entry, &text));
     }
     let is_open = entry.mode & 0o002 != 0;
-    is_open.then(|| by_mode(Rule::WorldWritable, entry, "may be changed by everybody"))
+    is_open.then(|| by_mode(Rule::WorldWritable, entry, "is writable for any user"))
 }
 
 fn by_mode(rule: Rule, entry: &Entry, text: &str) -> Finding {
@@ -59,10 +59,10 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
         End::Nothing(end) if DOCUMENTATION.iter().any(|place| is_below(&end, place)) => {
             return None;
         }
-        End::Nothing(_) => "where the image has nothing",
-        End::Loop => "and so on without end",
+        End::Nothing(_) => "which does not exist in the image",
+        End::Loop => "a symlink loop",
     };
-    let reason = format!("`{path}` is a link to `{}`, {nothing}", escaped(target));
+    let reason = format!("`{path}` is a symlink to `{}`, {nothing}", escaped(target));
     Some(Finding::warning(Rule::LinkDangling, Some(path), reason))
 }
 

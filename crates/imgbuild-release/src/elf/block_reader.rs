@@ -89,7 +89,7 @@ impl<'a, R: ReadAt + ?Sized> BlockReader<'a, R> {
             let available = self.available(advance(range.start, string.len())?)?;
             let available = &available[..available.len().min(limit - string.len())];
             if available.is_empty() {
-                return Err(ElfError::Malformed("a string has no end"));
+                return Err(ElfError::Malformed("a string is not terminated"));
             }
             let nul = available.iter().position(|byte| *byte == 0);
             string.extend_from_slice(&available[..nul.unwrap_or(available.len())]);
@@ -99,7 +99,7 @@ impl<'a, R: ReadAt + ?Sized> BlockReader<'a, R> {
         }
         self.string_bytes += string.len() + STRING_OVERHEAD_BYTES;
         if self.string_bytes > MAX_STRINGS_BYTES {
-            return Err(ElfError::Malformed("it names too many strings"));
+            return Err(ElfError::Malformed("it has too many strings"));
         }
         Ok(String::from_utf8_lossy(&string).into_owned())
     }

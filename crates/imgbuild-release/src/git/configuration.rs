@@ -34,7 +34,7 @@ impl Configuration {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = file::read(path, MAX_BYTES)?.unwrap_or_default();
         let settings = parse(&String::from_utf8_lossy(&text));
-        let malformed = || GitError::malformed(path, "it has a line that sets nothing");
+        let malformed = || GitError::malformed(path, "it has an invalid line");
         Ok(Self {
             path: path.to_path_buf(),
             settings: settings.ok_or_else(malformed)?,

@@ -13,7 +13,7 @@ pub enum GitError {
     #[error(transparent)]
     File(io::Error),
     /// A file of the repository is not what git writes.
-    #[error("`{path}` is no file that git writes: {reason}")]
+    #[error("`{path}` is not a valid file of git: {reason}")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum GitError {
         path: PathBuf,
     },
     /// The repository uses what is not known here.
-    #[error("`{path}` uses {feature}, which imgbuild does not read")]
+    #[error("`{path}` uses {feature}, which is not supported")]
     Unsupported {
         /// The file.
         path: PathBuf,

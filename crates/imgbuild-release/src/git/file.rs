@@ -16,7 +16,7 @@ pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
     };
     // A pipe would be waited for.
     if !found.is_file() {
-        return Err(GitError::malformed(path, "it is no regular file"));
+        return Err(GitError::malformed(path, "it is not a regular file"));
     }
     fs::File::open(path).map(Some).map_err(GitError::File)
 }

@@ -57,12 +57,12 @@ impl Index {
     /// Reads an index; `path` is for messages.
     pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> Result<Self> {
         let malformed = |reason| GitError::malformed(path, reason);
-        let short = || malformed("it is shorter than it says");
+        let short = || malformed("it is truncated");
         // The checksum at the end is not checked: git may leave it out.
         let end = data.len().checked_sub(hash.size()).ok_or_else(short)?;
         let mut bytes = Bytes(&data[..end]);
         if bytes.take(4) != Some(b"DIRC") {
-            return Err(malformed("it does not start as an index"));
+            return Err(malformed("it does not begin like an index"));
         }
         let version = bytes.u32().ok_or_else(short)?;
         if !(2..=4).contains(&version) {
@@ -73,7 +73,7 @@ impl Index {
         for _ in 0..count {
             let previous = entries.last().map_or(&[][..], |entry| &entry.path);
             let entry = entry(&mut bytes, version, hash, previous);
-            entries.push(entry.ok_or_else(|| malformed("an entry is not complete"))?);
+            entries.push(entry.ok_or_else(|| malformed("an entry is truncated"))?);
         }
         check_extensions(&mut bytes, path)?;
         if !entries.iter().all(|entry| is_path(&entry.path)) {
@@ -184,7 +184,7 @@ fn is_path(path: &[u8]) -> bool {
 
 /// Refuses extensions that change the meaning of the entries.
 fn check_extensions(bytes: &mut Bytes<'_>, path: &Path) -> Result<()> {
-    let malformed = || GitError::malformed(path, "an extension is not complete");
+    let malformed = || GitError::malformed(path, "an extension is truncated");
     while !bytes.0.is_empty() {
         let name = bytes.take(4).ok_or_else(malformed)?;
         let size = bytes.u32().ok_or_else(malformed)?;

@@ -50,7 +50,7 @@ impl Pack {
     pub(super) fn open(index: PathBuf, hash: Hash) -> Result<Self> {
         let file = file::open(&index)?;
         let malformed = |reason| GitError::malformed(&index, reason);
-        let file = file.ok_or_else(|| malformed("it is gone"))?;
+        let file = file.ok_or_else(|| malformed("it vanished"))?;
         let mut start = [0; TABLES as usize];
         let read = file.read_exact_at(&mut start, 0);
         read.map_err(|_| malformed("it is too short"))?;
@@ -67,7 +67,7 @@ impl Pack {
                 hash,
             })
         } else {
-            Err(malformed("its counts do not grow"))
+            Err(malformed("its counts are not sorted"))
         }
     }
 
@@ -84,7 +84,7 @@ impl Pack {
         if low == high {
             return Ok(None);
         }
-        let file = file::open(&self.index)?.ok_or_else(|| self.malformed("it is gone"))?;
+        let file = file::open(&self.index)?.ok_or_else(|| self.malformed("it vanished"))?;
         let size = self.hash.size() as u64;
         while low < high {
             let middle = low + (high - low) / 2;
@@ -131,7 +131,7 @@ impl Pack {
     pub(super) fn object(&self, mut offset: u64) -> Result<(&'static str, Vec<u8>)> {
         let path = self.index.with_extension("pack");
         let file = file::open(&path)?;
-        let file = file.ok_or_else(|| GitError::malformed(&path, "it is gone"))?;
+        let file = file.ok_or_else(|| GitError::malformed(&path, "it vanished"))?;
         let malformed = || GitError::malformed(&path, "an object in it cannot be read");
         let mut deltas = Vec::new();
         let mut total = 0;

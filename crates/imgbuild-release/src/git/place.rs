@@ -59,7 +59,10 @@ fn named(dot: &Path, root: &Path) -> Result<PathBuf> {
     let text = file::read(dot, MAX_NAME_BYTES)?.unwrap_or_default();
     let name = text.strip_prefix(b"gitdir: ");
     let Some(name) = name.map(<[u8]>::trim_ascii_end).filter(|it| is_name(it)) else {
-        return Err(GitError::malformed(dot, "it does not say `gitdir: `"));
+        return Err(GitError::malformed(
+            dot,
+            "it does not begin with `gitdir: `",
+        ));
     };
     let git = root.join(OsStr::from_bytes(name));
     if git.is_dir() {
@@ -67,7 +70,7 @@ fn named(dot: &Path, root: &Path) -> Result<PathBuf> {
     } else {
         Err(GitError::malformed(
             dot,
-            "the directory that it names is not there",
+            "the directory that it names does not exist",
         ))
     }
 }

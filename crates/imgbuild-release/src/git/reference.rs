@@ -37,7 +37,7 @@ pub(super) fn head(place: &Place, hash: Hash) -> Result<Option<ObjectId>> {
     let path = place.git.join("HEAD");
     Err(GitError::malformed(
         &path,
-        "it leads through too many references",
+        "it is a chain of too many references",
     ))
 }
 
@@ -108,7 +108,7 @@ fn packed(place: &Place, hash: Hash, name: &[u8]) -> Result<Option<ObjectId>> {
         if line.get(digits) == Some(&b' ') && line.get(digits + 1..) == Some(name) {
             let id = hash.parse(&line[..digits]);
             return id.map(Some).ok_or_else(|| {
-                GitError::malformed(&path, "a line does not start with the name of an object")
+                GitError::malformed(&path, "a line does not begin with the name of an object")
             });
         }
     }

@@ -552,15 +552,15 @@ fn what_is_damaged_is_named() {
         (
             "HEAD",
             "ref: refs/heads/a\n",
-            "it leads through too many references",
+            "it is a chain of too many references",
         ),
         (
             "HEAD",
             "0123456789012345678901234567890123456789",
             "is not in",
         ),
-        ("config", "[core", "it has a line that sets nothing"),
-        ("index", "x", "it is shorter than it says"),
+        ("config", "[core", "it has an invalid line"),
+        ("index", "x", "it is truncated"),
         ("commondir", "", "it names no directory"),
     ] {
         let Some(repository) = Repository::new() else {

@@ -56,7 +56,7 @@ pub enum ArchiveError {
     #[error(transparent)]
     File(io::Error),
     /// It does not start as one.
-    #[error("it does not start as an archive of locales for this processor does")]
+    #[error("it is not an archive of locales for this processor")]
     NotAnArchive,
     /// It says what cannot be.
     #[error("it is damaged: {0}")]
@@ -146,9 +146,11 @@ impl Archive {
         let end = bytes.iter().position(|byte| *byte == 0);
         let end = end.ok_or(ArchiveError::Damaged("a name in it has no end"))?;
         let name = String::from_utf8(bytes[..end].to_vec());
-        let name = name.map_err(|_| ArchiveError::Damaged("a name in it is no text"))?;
+        let name = name.map_err(|_| ArchiveError::Damaged("a name in it is not UTF-8"))?;
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            Err(ArchiveError::Damaged("a name in it is none of a locale"))
+            Err(ArchiveError::Damaged(
+                "a name in it is not the name of a locale",
+            ))
         } else {
             Ok(name)
         }
@@ -164,7 +166,7 @@ impl Archive {
     fn bytes(&mut self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.size) {
-            return Err(ArchiveError::Damaged("it points behind its end"));
+            return Err(ArchiveError::Damaged("an offset is beyond its end"));
         }
         let seek = self.file.seek(SeekFrom::Start(offset));
         seek.map_err(ArchiveError::File)?;
@@ -173,7 +175,7 @@ impl Archive {
         if read.map_err(ArchiveError::File)? as u64 == length {
             Ok(bytes)
         } else {
-            Err(ArchiveError::Damaged("it has become shorter"))
+            Err(ArchiveError::Damaged("it was truncated"))
         }
     }
 }

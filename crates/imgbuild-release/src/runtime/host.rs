@@ -255,7 +255,7 @@ fn read_elf(path: &Path) -> Result<Elf, String> {
     let file = fs_err::File::open(path).map_err(|error| unreadable(&error))?;
     match Elf::read(&file) {
         Ok(Some(elf)) => Ok(elf),
-        Ok(None) => Err("it is no ELF file".to_owned()),
+        Ok(None) => Err("it is not an ELF file".to_owned()),
         Err(ElfError::Read { source }) => Err(unreadable(&source)),
         Err(error @ ElfError::Malformed(_)) => Err(error.to_string()),
     }

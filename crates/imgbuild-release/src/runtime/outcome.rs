@@ -133,12 +133,12 @@ impl fmt::Display for SearchOrigin {
             Self::LibraryPath => formatter.write_str("extra library path"),
             Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
             Self::Cache => formatter.write_str("ld.so.cache"),
-            Self::Base => formatter.write_str("where the base image's loader looks"),
+            Self::Base => formatter.write_str("search path of the base image's loader"),
             Self::Configuration => formatter.write_str("ld.so.conf"),
             Self::MuslPath => formatter.write_str("path file of the musl loader"),
             Self::Default => formatter.write_str("default directory of the loader"),
             Self::Name => formatter.write_str("named by the file that needs it"),
-            Self::Added => formatter.write_str("asked for"),
+            Self::Added => formatter.write_str("requested"),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::elf::Elf;
 /// The largest file of a base image that is searched as a whole.
 const MAX_BYTES: u64 = 64 << 20;
 
-const NO_ELF: &str = "it is no ELF file";
+const NO_ELF: &str = "it is not an ELF file";
 
 /// A file that the image has, for a process that can load it.
 pub(super) struct Present {

@@ -150,7 +150,7 @@ fn missing(subject: &Subject<'_>, root: &ImagePath, paths: &[String]) -> Option<
     if subject.contents.file(&path).is_some() {
         return None;
     }
-    let reason = format!("the release at `{root}` starts with `{path}`, where nothing is");
+    let reason = format!("the release at `{root}` starts with `{path}`, which does not exist");
     let severity = if path.starts_with(root) {
         Severity::Error
     } else {

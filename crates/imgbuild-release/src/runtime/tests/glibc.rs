@@ -184,7 +184,7 @@ fn a_text_for_the_linker_is_no_library() {
         .host_bytes("/lib/liba.so", b"/* GNU ld script */")
         .program("/p", &program(&["liba.so"]));
     let missing = &world.resolve().missing[0];
-    assert_eq!(missing.unusable[0].reason, "it is no ELF file");
+    assert_eq!(missing.unusable[0].reason, "it is not an ELF file");
 }
 
 #[test]
