@@ -149,7 +149,7 @@ impl<'a> Archive<'a> {
             Part::Blob(blob) => blob.layer(),
             Part::Bytes(_) => None,
         });
-        layer::bring(layers)
+        layer::fetch_all(layers)
     }
 
     /// Writes the archive in order.

@@ -7,7 +7,7 @@ use imgbuild_deflate::{BLOCK_BYTES, HISTORY_BYTES};
 
 const PAGE_BYTES: usize = 4096;
 
-/// Where in a page a buffer starts.
+/// The offset in a page at which a buffer starts, in bytes.
 ///
 /// Some processors copy from the kernel four times slower into a buffer that
 /// starts at the first bytes of a page, as every large allocation does, and
@@ -42,7 +42,7 @@ impl AlignedBuffer {
     }
 }
 
-/// One block on its way: what was read, and what it was compressed to.
+/// One block: its input, and its compressed output.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     /// Room for the history, then the block.
@@ -52,54 +52,55 @@ pub(crate) struct Buffers {
 
 /// A fixed number of [`Buffers`], lent and given back.
 ///
-/// It bounds the memory of a run: whoever reads waits here until a block has
-/// been written.
+/// It bounds the memory of a run: a reader waits here until a block was
+/// written.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    shelf: Mutex<Shelf>,
-    home: Sender<Buffers>,
+    free: Mutex<FreeBuffers>,
+    returns: Sender<Buffers>,
 }
 
 #[derive(Debug)]
-struct Shelf {
+struct FreeBuffers {
     returned: Receiver<Buffers>,
-    unmade: usize,
+    /// The number of buffers that may still be allocated.
+    unallocated: usize,
 }
 
 /// Buffers on loan; they return to their pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Loan {
     buffers: Option<Buffers>,
-    home: Sender<Buffers>,
+    returns: Sender<Buffers>,
 }
 
 impl Pool {
     pub(crate) fn new(count: usize) -> Self {
-        let (home, returned) = mpsc::channel();
-        let shelf = Mutex::new(Shelf {
+        let (returns, returned) = mpsc::channel();
+        let free = Mutex::new(FreeBuffers {
             returned,
-            unmade: count,
+            unallocated: count,
         });
-        Self { shelf, home }
+        Self { free, returns }
     }
 
     /// Takes buffers, waiting until there are some.
     pub(crate) fn take(&self) -> Loan {
-        let mut shelf = self.shelf.lock().expect("no holder of the lock panics");
-        let buffers = match shelf.returned.try_recv() {
+        let mut free = self.free.lock().expect("no holder of the lock panics");
+        let buffers = match free.returned.try_recv() {
             Ok(buffers) => buffers,
-            Err(_) if shelf.unmade > 0 => {
-                shelf.unmade -= 1;
+            Err(_) if free.unallocated > 0 => {
+                free.unallocated -= 1;
                 Buffers {
                     input: AlignedBuffer::new(HISTORY_BYTES + BLOCK_BYTES),
                     output: Vec::new(),
                 }
             }
-            Err(_) => shelf.returned.recv().expect("the pool keeps a sender"),
+            Err(_) => free.returned.recv().expect("the pool keeps a sender"),
         };
         Loan {
             buffers: Some(buffers),
-            home: self.home.clone(),
+            returns: self.returns.clone(),
         }
     }
 }
@@ -117,8 +118,8 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(buffers) = self.buffers.take() {
-            // The pool is gone when the run is over; then nobody waits.
-            drop(self.home.send(buffers));
+            // The pool is gone when the run is over; then no reader waits.
+            drop(self.returns.send(buffers));
         }
     }
 }

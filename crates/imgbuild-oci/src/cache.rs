@@ -1,5 +1,5 @@
-//! What was made before and may be used again: a store, and images or stores
-//! that the user names.
+//! Layers that may be used again: a store of earlier builds, and images or
+//! stores that the user names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,15 +18,16 @@ mod remote;
 use remote::RemoteImage;
 pub use remote::{RemoteLayer, RemoteLayers};
 
-/// What may be used again instead of being made.
+/// Everything that may be used again instead of being made.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
-    /// What earlier builds have left on this machine.
+    /// The store of earlier builds on this machine.
     pub store: Option<Arc<Store>>,
-    /// What was carried over, in the order in which it is looked through.
+    /// Images and stores that the user named, in the order in which they are
+    /// searched.
     pub sources: Vec<Arc<CacheSource>>,
-    /// Whether a layer is recognized by its bytes only, never by what `stat`
-    /// says of its files.
+    /// True if a layer is recognized by its bytes only, never by the states of
+    /// its files.
     pub reads_contents: bool,
 }
 
@@ -45,35 +46,35 @@ enum CacheKind {
     Remote(RemoteImage),
 }
 
-/// How much of a blob of unknown origin on this machine is compared with what
-/// we would write.
+/// The number of bytes of a blob on this machine that are compared with what
+/// this build would write.
 const COMPARED_BYTES: u64 = 256 << 10;
 
-/// A compressed layer of an image, of which nothing is known but what the
-/// image says.
+/// A compressed layer of an image, as the image describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerCandidate {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    /// The CRC-32 of the tar and its size modulo 2^32, as the end of a gzip
-    /// member says them (RFC 1952, section 2.3.1).
+    /// The CRC-32 of the tar and its size modulo 2^32, from the end of the gzip
+    /// member (RFC 1952, section 2.3.1).
     pub(crate) trailer: [u8; 8],
 }
 
 impl Cache {
-    /// Adds what was found later, to be looked through last.
+    /// Adds sources, to be searched last.
     pub fn add_sources(&mut self, sources: Vec<CacheSource>) {
         self.sources.extend(sources.into_iter().map(Arc::new));
     }
 }
 
 impl CacheSource {
-    /// Opens a layout, an archive, a directory with blobs of images, or a store. An archive that is compressed as
-    /// a whole is decompressed to a file without a name in `scratch`.
+    /// Opens a layout, an archive, a directory of blobs, or a store. An archive
+    /// that is compressed as a whole is decompressed to a file without a name in
+    /// `scratch`.
     ///
     /// # Errors
     ///
-    /// When it is none of these, or cannot be read.
+    /// When `name` is not one of these, or cannot be read.
     pub fn open(name: &SourceName, scratch: &Path) -> Result<Self, SourceError> {
         let shown = name.path().display().to_string();
         if let (SourceName::Path(path), Some(store)) = (name, Store::open_read_only(name.path())) {
@@ -89,7 +90,7 @@ impl CacheSource {
         };
         let mut layers = BTreeMap::new();
         for manifest in manifests(&source)? {
-            // What cannot be read keeps nobody from the others.
+            // A manifest that cannot be read does not hide the others.
             if let Ok(found) = layers_of(&source, manifest) {
                 for (diff_id, candidate) in found {
                     add(&mut layers, diff_id, candidate);
@@ -100,16 +101,16 @@ impl CacheSource {
         Ok(Self { name: shown, kind })
     }
 
-    /// Takes the layers of an image in a registry; `by_descriptor` if the new
-    /// image goes to registries only, so that their bytes need not come here.
+    /// Takes the layers of an image in a registry. `by_descriptor` is true if the
+    /// new image goes to registries only, so that their bytes are not needed.
     #[must_use]
     pub fn of_layers(name: String, layers: RemoteLayers, by_descriptor: bool) -> Self {
         let kind = CacheKind::Remote(RemoteImage::new(layers, by_descriptor));
         Self { name, kind }
     }
 
-    /// Returns how many compressed layers there are to choose from; of a
-    /// store nobody knows before it is asked.
+    /// Returns the number of compressed layers; `None` for a store, which is not
+    /// searched before it is needed.
     #[must_use]
     pub fn layers(&self) -> Option<usize> {
         match &self.kind {
@@ -139,7 +140,7 @@ impl CacheSource {
         }
     }
 
-    /// Returns what an image has for a tar with this diff ID, size and CRC.
+    /// Returns the blobs of an image for a tar with this diff ID, size and CRC.
     pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<LayerCandidate> {
         let layers = match &self.kind {
             CacheKind::Image { layers, .. } => layers,
@@ -168,8 +169,8 @@ impl CacheSource {
         }
     }
 
-    /// Opens the start of a candidate, which nobody has checked, and returns
-    /// how much of it is compared.
+    /// Opens the start of a candidate, unchecked, and returns the number of
+    /// bytes to compare.
     pub(crate) fn open_start(
         &self,
         candidate: &LayerCandidate,
@@ -180,7 +181,7 @@ impl CacheSource {
         }
     }
 
-    /// Opens the bytes of a candidate, which nobody has checked.
+    /// Opens the bytes of a candidate, unchecked.
     pub(crate) fn open_candidate(
         &self,
         candidate: &LayerCandidate,
@@ -191,9 +192,10 @@ impl CacheSource {
             CacheKind::Store(_) => return Err(io::ErrorKind::NotFound.into()),
         };
         let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
-        match blob.size() == candidate.size {
-            true => Ok(Box::new(blob)),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        if blob.size() == candidate.size {
+            Ok(Box::new(blob))
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
 }
@@ -230,7 +232,8 @@ fn add(
     }
 }
 
-/// Returns what the index leads to; without one, every blob may be a manifest.
+/// Returns the manifests of the index; without one, every blob may be a
+/// manifest.
 fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
     let listed = source.manifests()?;
     if !listed.is_empty() {

@@ -1,4 +1,4 @@
-//! What a layer holds, in the order of its tar.
+//! The entries of a layer that is to be made, in the order of its tar.
 
 use crate::entry::{Entry, EntryKind, MAX_ID, Member};
 use crate::error::{Error, Result};
@@ -18,11 +18,11 @@ impl Changeset {
     ///
     /// # Errors
     ///
-    /// Refuses what some consumer of layers does not take: a path twice, a
-    /// path without its parent directories, an entry of the root, a name that
-    /// starts with `.wh.`, a mode over 0o7777, an owner over [`MAX_ID`], a
-    /// symbolic link to nothing, a hard link to a path that is no earlier file of the
-    /// same layer or has another mode, owner or time; and a file whose
+    /// When some consumer of layers does not take them: for a path twice, a path
+    /// without its parent directories, an entry for the root, a name that starts
+    /// with `.wh.`, a mode over 0o7777, an owner over [`MAX_ID`], a symbolic link
+    /// with an empty target, a hard link to a path that is not an earlier file of
+    /// the same layer or has another mode, owner or time; and for a file whose
     /// content is missing or of another size.
     pub fn new(name: impl Into<String>, mut members: Vec<Member>) -> Result<Self> {
         members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
@@ -85,19 +85,19 @@ fn check_alone(member: &Member) -> Option<&'static str> {
     match (&entry.kind, &member.content) {
         (EntryKind::Symlink { target }, _) if target.is_empty() => Some("the link has no target"),
         (EntryKind::Symlink { target }, _) if target.contains(&0) => {
-            Some("the link's target holds a NUL byte")
+            Some("the target of the link contains a NUL byte")
         }
         (EntryKind::File { size }, Some(content)) if content.size() == *size => None,
-        (EntryKind::File { .. }, _) => Some("its content is not of its size"),
+        (EntryKind::File { .. }, _) => Some("its content has another size"),
         (_, Some(_)) => Some("only a regular file has content"),
         (_, None) => None,
     }
 }
 
-/// Checks members against those before them, which are sorted.
+/// The check of each member against those before it, which are sorted.
 struct Checks<'a> {
     members: &'a [Member],
-    /// The last directory that was found: mostly the next one's, too.
+    /// The parent that was found last; mostly it is that of the next member too.
     directory: &'a [u8],
 }
 
@@ -108,7 +108,7 @@ impl<'a> Checks<'a> {
             .checked_sub(1)
             .map(|before| &self.members[before].entry);
         if before.is_some_and(|before| before.path == entry.path) {
-            return Some("it is there twice");
+            return Some("the path occurs twice");
         }
         let parent = entry.path.parent_bytes();
         if parent != b"/" && parent != self.directory {
@@ -127,12 +127,14 @@ impl<'a> Checks<'a> {
         let same = (file.mode, file.owner, file.mtime) == (entry.mode, entry.owner, entry.mtime);
         match file.kind {
             EntryKind::File { .. } if same => None,
-            EntryKind::File { .. } => Some("a hard link has the mode, owner and time of its file"),
+            EntryKind::File { .. } => {
+                Some("a hard link must have the mode, owner and time of its file")
+            }
             _ => Some("a hard link needs a regular file"),
         }
     }
 
-    /// Finds what lies at `path` among the members before `index`.
+    /// Finds the entry at `path` among the members before `index`.
     fn earlier(&self, index: usize, path: &[u8]) -> Option<&'a Entry> {
         let earlier = &self.members[..index];
         let found = earlier.binary_search_by(|member| member.entry.path.as_bytes().cmp(path));

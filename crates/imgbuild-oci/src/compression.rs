@@ -1,4 +1,4 @@
-//! How layers are compressed.
+//! The compression of layers.
 
 use std::fmt;
 use std::str::FromStr;

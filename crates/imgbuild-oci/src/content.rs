@@ -1,4 +1,4 @@
-//! Where the bytes of a layer's files come from.
+//! The bytes of a layer's files.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -13,7 +13,7 @@ use crate::error::{Change, Error, Result};
 /// The bytes of one regular file of a layer.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Bytes that imgbuild made itself.
+    /// Bytes that imgbuild made.
     Bytes(Arc<[u8]>),
     /// A file of the host.
     File(HostFile),
@@ -61,8 +61,7 @@ impl From<Vec<u8>> for Content {
     }
 }
 
-/// A run of bytes within an open file, which has no name or is nobody's to
-/// change.
+/// A run of bytes within an open file that no other program changes.
 #[derive(Debug, Clone)]
 pub struct FileRange {
     file: Arc<std::fs::File>,
@@ -71,7 +70,7 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// Takes `size` bytes of `file` from `start` on.
+    /// Makes a range of `size` bytes of `file`, from `start` on.
     #[must_use]
     pub fn new(file: Arc<std::fs::File>, start: u64, size: u64) -> Self {
         Self { file, start, size }
@@ -88,7 +87,7 @@ impl FileRange {
         Ok(bytes)
     }
 
-    /// Reads it from `offset` on.
+    /// Returns a reader of the bytes from `offset` on.
     pub fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
         RangeReader {
             range: self,
@@ -101,7 +100,7 @@ impl FileRange {
         &self.file
     }
 
-    /// Returns where in its file it starts, and its size.
+    /// Returns the offset at which it starts in its file, and its size.
     pub(crate) fn place(&self) -> (u64, u64) {
         (self.start, self.size)
     }
@@ -128,7 +127,7 @@ impl FileRange {
     }
 }
 
-/// Reads a range from its beginning.
+/// A reader of a range.
 struct RangeReader<'a> {
     range: &'a FileRange,
     position: u64,
@@ -147,11 +146,11 @@ impl Read for RangeReader<'_> {
 pub struct HostFile {
     /// The path to open, as the user gave its start.
     pub path: PathBuf,
-    /// What `stat` said when the plan was made.
+    /// The state when the plan was made.
     pub state: FileState,
 }
 
-/// What `stat` says of a file; any change of content changes it.
+/// The metadata of a file that changes with any change of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileState {
     /// The size in bytes.
@@ -168,7 +167,7 @@ pub struct FileState {
     pub mode: u32,
 }
 
-/// A point in time as the file system keeps it.
+/// A point in time, as file systems record it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp {
     /// Unix seconds.
@@ -205,7 +204,7 @@ impl FileState {
 }
 
 impl HostFile {
-    /// Describes the file at `path`, following links.
+    /// Returns the file at `path`, following links.
     ///
     /// # Errors
     ///
@@ -230,8 +229,7 @@ impl HostFile {
     }
 }
 
-/// Reads a [`Content`] to its planned end, and sees to it that it is the one
-/// that was planned.
+/// A reader of a [`Content`] that makes sure that it is the planned one.
 #[derive(Debug)]
 pub(crate) enum ContentReader<'a> {
     Bytes(&'a [u8]),

@@ -203,6 +203,46 @@ impl<R: Read> Read for DigestReader<R> {
     }
 }
 
+/// A reader that compares the digest of all bytes before it hands out the last
+/// of them; `error` makes the error for another digest.
+pub(crate) struct CheckedReader<R, F> {
+    /// `None` after the end.
+    inner: Option<DigestReader<R>>,
+    left: u64,
+    expected: Digest,
+    error: F,
+}
+
+impl<R: Read, F: Fn(Digest) -> io::Error> CheckedReader<R, F> {
+    /// Reads a blob of `size` bytes.
+    pub(crate) fn new(inner: R, size: u64, expected: Digest, error: F) -> Self {
+        Self {
+            inner: Some(DigestReader::new(inner)),
+            left: size,
+            expected,
+            error,
+        }
+    }
+}
+
+impl<R: Read, F: Fn(Digest) -> io::Error> Read for CheckedReader<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(inner) = &mut self.inner else {
+            return Ok(0);
+        };
+        let count = inner.read(buffer)?;
+        self.left = self.left.saturating_sub(count as u64);
+        let is_end = self.left == 0 || (count == 0 && !buffer.is_empty());
+        if let Some(inner) = self.inner.take_if(|_| is_end) {
+            let (_, found, _) = inner.finish();
+            if found != self.expected {
+                return Err((self.error)(found));
+            }
+        }
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

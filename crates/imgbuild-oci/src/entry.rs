@@ -1,4 +1,4 @@
-//! One path of a layer, as the layer's tar will say it.
+//! One path of a layer, as it is in the tar of the layer.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::path::ImagePath;
 /// The modification time of every entry unless asked otherwise:
 /// 1970-01-01T00:00:01Z, in Unix seconds.
 ///
-/// Not 0, which some tools take for "no time".
+/// Not 0, which some tools read as "no time".
 pub const DEFAULT_MTIME: u64 = 1;
 
 /// The largest user or group id that every engine takes.
@@ -17,9 +17,9 @@ pub const MAX_ID: u32 = i32::MAX as u32;
 /// One file, directory or link of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Where it lies in the image. Never the root.
+    /// The path in the image. Never the root.
     pub path: ImagePath,
-    /// What it is.
+    /// The type, with what depends on it.
     pub kind: EntryKind,
     /// The permission bits, with set-user-ID, set-group-ID and sticky: at
     /// most `0o7777`. Links always have `0o777`.
@@ -30,7 +30,7 @@ pub struct Entry {
     pub mtime: u64,
 }
 
-/// What an [`Entry`] is.
+/// The type of an [`Entry`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "type")]
 pub enum EntryKind {
@@ -41,9 +41,9 @@ pub enum EntryKind {
         /// The exact number of bytes.
         size: u64,
     },
-    /// A symbolic link; its target is kept to the byte.
+    /// A symbolic link; its target is kept byte for byte.
     Symlink {
-        /// What the link says; never empty.
+        /// The target, never empty.
         #[serde(serialize_with = "serialize_escaped")]
         target: Vec<u8>,
     },
@@ -58,7 +58,7 @@ fn serialize_escaped<S: serde::Serializer>(target: &[u8], to: S) -> Result<S::Ok
     to.serialize_str(&crate::path::escaped(target))
 }
 
-/// The owner of an entry. Names are never written: an image has its own.
+/// The owner of an entry. Names are never written: an image has its own users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Owner {
     /// The user id, at most [`MAX_ID`].
@@ -73,19 +73,19 @@ impl Owner {
 }
 
 impl Entry {
-    /// A directory of root with mode 0755.
+    /// Makes a directory of root with mode 0755.
     #[must_use]
     pub fn directory(path: ImagePath) -> Self {
         Self::new(path, EntryKind::Directory, 0o755)
     }
 
-    /// A file of root.
+    /// Makes a file of root.
     #[must_use]
     pub fn file(path: ImagePath, size: u64, mode: u32) -> Self {
         Self::new(path, EntryKind::File { size }, mode)
     }
 
-    /// A symbolic link of root.
+    /// Makes a symbolic link of root.
     #[must_use]
     pub fn symlink(path: ImagePath, target: impl Into<Vec<u8>>) -> Self {
         let target = target.into();
@@ -116,14 +116,14 @@ impl Entry {
 /// One entry, with its bytes when it is a file.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// What the tar says.
+    /// The metadata.
     pub entry: Entry,
     /// The bytes of a file; `None` for everything else.
     pub content: Option<Content>,
 }
 
 impl Member {
-    /// A file with its content; its size is the content's.
+    /// Makes a file with its content, which has the size of the content.
     #[must_use]
     pub fn file(path: ImagePath, mode: u32, content: impl Into<Content>) -> Self {
         let content = content.into();
@@ -135,7 +135,7 @@ impl Member {
 }
 
 impl From<Entry> for Member {
-    /// A directory or a link.
+    /// Makes a directory or a link.
     fn from(entry: Entry) -> Self {
         Self {
             entry,

@@ -1,4 +1,4 @@
-//! Finished layers: their digests are known, their bytes can be written.
+//! Finished layers: their digests are known, and their bytes can be written.
 
 mod base;
 mod blob_file;
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::new_file;
 
-pub(crate) use base::bring;
+pub(crate) use base::fetch_all;
 pub use build::build_layers;
 pub(crate) use read::Piece;
 
@@ -110,17 +110,18 @@ impl BlobLocation {
     }
 }
 
-/// How layers are made.
+/// The options of [`build_layers`].
 #[derive(Debug, Clone)]
 pub struct LayerOptions {
     /// The compression of every layer.
     pub compression: Compression,
-    /// How many threads work at a time; at least 1. Never changes a byte.
+    /// The number of threads that work at a time; at least 1. It changes no
+    /// byte.
     pub threads: usize,
     /// The directory for compressed bytes until they are written.
     pub scratch: PathBuf,
-    /// What may be used again. Never changes a byte, unless its sources hold
-    /// layers that another program has compressed.
+    /// The layers that may be used again. They change no byte, unless a source
+    /// was forged.
     pub cache: Cache,
 }
 
@@ -161,29 +162,27 @@ impl Layer {
         self.diff_id
     }
 
-    /// Returns the size of the uncompressed tar in bytes; that of a layer that
-    /// nobody has looked into is not known.
+    /// Returns the size of the uncompressed tar in bytes; `None` for a layer of
+    /// a base image that was not read.
     #[must_use]
     pub fn tar_size(&self) -> Option<u64> {
         self.tar_size
     }
 
-    /// Returns how many entries the tar has, as far as it is known.
+    /// Returns the number of entries of the tar, if it is known.
     #[must_use]
     pub fn entries(&self) -> Option<usize> {
         self.entries
     }
-}
 
-impl Layer {
-    /// Returns whether an earlier build has made it.
+    /// Returns whether an earlier build made it.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// Returns whether it is only known by what a registry says of it, which
-    /// has its bytes.
+    /// Returns whether only its descriptor is here, and a registry has its
+    /// bytes.
     #[must_use]
     pub fn is_remote(&self) -> bool {
         matches!(self.blob.bytes, LayerBytes::Remote(_))
@@ -239,8 +238,7 @@ impl Layer {
 
     /// Checks the CRC of all pieces together against the first read.
     ///
-    /// What was remembered of a layer that fails is forgotten, so that the
-    /// next run makes it anew.
+    /// The cache forgets a layer that fails, so that the next run makes it anew.
     pub(crate) fn check_crc(&self, pieces: &[crc32fast::Hasher]) -> Result<()> {
         let mut whole = crc32fast::Hasher::new();
         for piece in pieces {
@@ -311,7 +309,7 @@ impl Layer {
         Ok(is_linked)
     }
 
-    /// Writes the blob in order to `sink`.
+    /// Writes the blob to `sink`, in order.
     ///
     /// # Errors
     ///

@@ -212,7 +212,7 @@ impl Update<'_> {
         for blob in present {
             monitor.report(Progress::Written { bytes: blob.size });
         }
-        layer::bring(missing.iter().filter_map(|blob| blob.layer()))?;
+        layer::fetch_all(missing.iter().filter_map(|blob| blob.layer()))?;
 
         let added = Mutex::new(Vec::new());
         let threads = self.manner.threads;

@@ -1,4 +1,4 @@
-//! What the caller of a long run sees of it, and how it stops it.
+//! Progress of a long run for its caller, and the way to stop it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub struct Monitor<'a> {
     progress: &'a (dyn Fn(Progress) + Sync),
     interrupted: &'a AtomicBool,
-    /// Another reason to stop: others have failed.
+    /// True when another thread failed.
     abandoned: Option<&'a AtomicBool>,
 }
 
@@ -21,12 +21,12 @@ pub struct Monitor<'a> {
 pub enum Progress {
     /// Bytes of a layer's tar were read.
     Read {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
     /// Bytes were written to a destination, or found there.
     Written {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
 }
@@ -42,7 +42,8 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// The same run, which also stops when `abandoned` becomes true.
+    /// Returns a monitor of the same run, which also stops when `abandoned`
+    /// becomes true.
     pub(crate) fn unless(self, abandoned: &'a AtomicBool) -> Self {
         Self {
             abandoned: Some(abandoned),
@@ -56,20 +57,19 @@ impl<'a> Monitor<'a> {
 
     /// Fails when the run should stop.
     pub(crate) fn check(&self) -> Result<()> {
-        let flags = [Some(self.interrupted), self.abandoned];
-        match flags
-            .iter()
-            .flatten()
-            .any(|flag| flag.load(Ordering::Relaxed))
-        {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
+        let mut flags = [Some(self.interrupted), self.abandoned]
+            .into_iter()
+            .flatten();
+        if flags.any(|flag| flag.load(Ordering::Relaxed)) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
         }
     }
 }
 
 impl Monitor<'static> {
-    /// Reports to nobody and never stops.
+    /// Returns a monitor that reports nothing and never stops.
     #[must_use]
     pub fn silent() -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);

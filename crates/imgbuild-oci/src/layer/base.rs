@@ -1,4 +1,4 @@
-//! Layers that others have made, taken over byte for byte.
+//! Layers of base images, taken over byte for byte.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 use super::{BlobLocation, Layer, LayerBlob, LayerBytes};
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::content::FileRange;
-use crate::digest::{Digest, DigestReader};
+use crate::digest::{CheckedReader, Digest};
 use crate::error::{Error, Result};
 use crate::filesystem::BlobFacts;
 use crate::parallel;
 use crate::selection::SelectedLayer;
 use crate::source::{Source, SourceError};
 
-/// How many layers are fetched at a time.
+/// The number of layers that are fetched at a time.
 const PARALLEL_LAYERS: usize = 4;
 
 impl Layer {
-    /// Takes a layer of another image as it is, from where it lies. `facts`
-    /// say what it was when it was read; without them, its digest is compared
+    /// Takes a layer of another image as it is, out of its layout or archive.
+    /// `facts` are from when it was read; without them, its digest is compared
     /// when it is written.
     ///
     /// # Errors
@@ -98,23 +98,23 @@ impl Layer {
     }
 }
 
-/// Gets the bytes of layers near that are elsewhere, several at a time.
+/// Fetches the bytes of layers that are elsewhere, several at a time.
 ///
 /// # Errors
 ///
-/// When one cannot be had.
-pub(crate) fn bring<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
-    let far = layers.filter_map(|layer| match &layer.blob.bytes {
+/// When a layer cannot be fetched.
+pub(crate) fn fetch_all<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
+    let remote = layers.filter_map(|layer| match &layer.blob.bytes {
         LayerBytes::Remote(content) => Some((content, layer.digest())),
         LayerBytes::Tar { .. } | LayerBytes::Blob { .. } => None,
     });
-    parallel::for_each(PARALLEL_LAYERS, far, |(content, digest), _| {
+    parallel::for_each(PARALLEL_LAYERS, remote, |(content, digest), _| {
         let prepared = content.prepare();
         prepared.map_err(|source| Error::Blob { digest, source })
     })
 }
 
-/// A blob of a layout or archive that nobody has looked into.
+/// A blob of a layout or archive that was not read yet.
 #[derive(Debug)]
 struct UnreadBlob {
     range: FileRange,
@@ -128,41 +128,18 @@ impl BlobContent for UnreadBlob {
         if offset > 0 {
             return Ok(Box::new(self.range.reader_from(offset)));
         }
-        Ok(Box::new(CheckedReader {
-            blob: self,
-            left: self.range.place().1,
-            reader: Some(DigestReader::new(self.range.reader_from(0))),
-        }))
+        let error = |_| {
+            let path = self.path.clone();
+            io::Error::other(Error::BaseChanged { path })
+        };
+        let reader = self.range.reader_from(0);
+        let size = self.range.place().1;
+        let checked = CheckedReader::new(reader, size, self.digest, error);
+        Ok(Box::new(checked))
     }
 
     fn origin(&self) -> Option<&BlobOrigin> {
         self.origin.as_deref()
-    }
-}
-
-/// Compares the digest before the last bytes are handed out.
-struct CheckedReader<'a, R> {
-    blob: &'a UnreadBlob,
-    left: u64,
-    reader: Option<DigestReader<R>>,
-}
-
-impl<R: Read> Read for CheckedReader<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(reader) = &mut self.reader else {
-            return Ok(0);
-        };
-        let count = reader.read(buffer)?;
-        self.left -= count as u64;
-        let is_end = self.left == 0 || (count == 0 && !buffer.is_empty());
-        if is_end && let Some(reader) = self.reader.take() {
-            let (_, found, _) = reader.finish();
-            if found != self.blob.digest {
-                let path = self.blob.path.clone();
-                return Err(io::Error::other(Error::BaseChanged { path }));
-            }
-        }
-        Ok(count)
     }
 }
 
