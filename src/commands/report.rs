@@ -224,7 +224,7 @@ fn image_json(built: &BuiltImage, summary: &Summary) -> Value {
         .iter()
         .map(|layer| {
             json!({
-                "mediaType": layer.media_type().to_string(),
+                "mediaType": layer.media_type(),
                 "digest": layer.digest(),
                 "size": layer.size(),
                 "diffId": layer.diff_id(),

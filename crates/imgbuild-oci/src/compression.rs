@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::image::MediaType;
 use serde::{Serialize, Serializer};
 
+use crate::media_type;
 use imgbuild_deflate::Level;
 
 /// The compression of an image's layers; all layers of an image share it.
@@ -22,10 +22,10 @@ impl Compression {
     ///
     /// [OCI image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/media-types.md
     #[must_use]
-    pub fn media_type(self) -> MediaType {
+    pub fn media_type(self) -> &'static str {
         match self {
-            Self::None => MediaType::ImageLayer,
-            Self::Gzip(_) => MediaType::ImageLayerGzip,
+            Self::None => media_type::LAYER,
+            Self::Gzip(_) => media_type::LAYER_GZIP,
         }
     }
 }

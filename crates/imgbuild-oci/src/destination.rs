@@ -1,6 +1,7 @@
 //! Where an image is written to.
 
 mod file;
+pub(crate) mod options;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,15 +15,16 @@ use serde::{Serialize, Serializer};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::layout::{Manner, Names, check_layout, write_layout};
+use crate::layout::{check_layout, write_layout};
 use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
 use crate::pipeline::{Stream, with_compressor};
 use crate::reference::{self, Reference};
-use crate::store::{self, Store};
+use crate::store;
 use imgbuild_deflate::Level;
 
 pub use file::{place_of, rewrite_text, write_text};
+pub use options::{WriteOptions, Written};
 
 use file::{reserve, write_file};
 
@@ -299,28 +301,6 @@ impl Serialize for Destination {
     }
 }
 
-/// How images are written.
-#[derive(Debug, Clone, Copy)]
-pub struct WriteOptions<'a> {
-    /// The names of the image; without any it can be found by digest only.
-    pub references: &'a [Reference],
-    /// How many threads work at a time; never changes a byte.
-    pub threads: usize,
-    /// Whether everything is on the disk before it gets its final name.
-    pub sync: bool,
-    /// What remembers the archives that were written.
-    pub store: Option<&'a Store>,
-}
-
-/// What became of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// The image was written there.
-    New,
-    /// It was there already, and nothing was touched.
-    Unchanged,
-}
-
 /// Writes an image or index to `destination`; an archive for standard output
 /// goes to `standard_output`.
 ///
@@ -342,15 +322,11 @@ pub fn write(
     let archive = || Archive::new(image, &references);
     match destination {
         Destination::Layout(path, tag) => {
-            let names = Names {
+            let options = WriteOptions {
                 references: &references,
-                tag: tag.as_deref(),
+                ..options
             };
-            let manner = Manner {
-                sync: options.sync,
-                threads: options.threads,
-            };
-            let is_new = write_layout(path, image, names, manner, monitor)?;
+            let is_new = write_layout(path, image, tag.as_deref(), options, monitor)?;
             Ok(if is_new {
                 Written::New
             } else {

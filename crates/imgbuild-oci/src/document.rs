@@ -19,10 +19,10 @@ use crate::platform::ImagePlatform;
 pub const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 
 /// The depth of nested indexes that is followed, the outermost one counted.
-pub const MAX_INDEX_DEPTH: usize = 4;
+pub(crate) const MAX_INDEX_DEPTH: usize = 4;
 
 /// The number of manifests that are followed, repeated ones counted.
-pub const MAX_MANIFESTS: usize = 16_384;
+pub(crate) const MAX_MANIFESTS: usize = 16_384;
 
 /// The number of nested indexes that are read.
 const MAX_INDEXES: usize = 1024;
@@ -338,7 +338,7 @@ impl RawPlatform {
 
 /// Returns the path of a blob in a layout: `blobs/sha256/HEX`.
 #[must_use]
-pub fn blob_name(digest: &Digest) -> String {
+pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
@@ -349,7 +349,7 @@ pub fn blob_name(digest: &Digest) -> String {
 /// # Errors
 ///
 /// When an index cannot be read or is malformed, or leads to too much.
-pub fn manifests_below<E: From<DocumentError>>(
+pub(crate) fn manifests_below<E: From<DocumentError>>(
     roots: Vec<Descriptor>,
     read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
 ) -> Result<Vec<Descriptor>, E> {

@@ -142,9 +142,9 @@ impl FileSystem {
         self.index(path).map(|index| &self.members[index])
     }
 
-    /// Returns which layer has the path, counted from the lowest, 0.
-    #[must_use]
-    pub fn layer_of(&self, path: &ImagePath) -> Option<usize> {
+    /// Returns the number of the layer that has the path; the lowest is 0.
+    #[cfg(test)]
+    pub(crate) fn layer_of(&self, path: &ImagePath) -> Option<usize> {
         self.index(path).map(|index| self.layers[index])
     }
 

@@ -13,8 +13,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_spec::image::MediaType;
-
 use crate::blob::{BlobContent, BlobOrigin};
 use crate::buffer::AlignedBuffer;
 use crate::cache::Cache;
@@ -41,7 +39,7 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct Layer {
     name: String,
-    media_type: MediaType,
+    media_type: String,
     annotations: BTreeMap<String, String>,
     diff_id: DiffId,
     tar_size: Option<u64>,
@@ -134,8 +132,8 @@ impl Layer {
 
     /// Returns the media type of the blob.
     #[must_use]
-    pub fn media_type(&self) -> MediaType {
-        self.media_type.clone()
+    pub fn media_type(&self) -> &str {
+        &self.media_type
     }
 
     /// Returns the annotations of its descriptor; layers made here have none.
@@ -197,7 +195,7 @@ impl Layer {
     ) -> Self {
         Self {
             name: changeset.name().to_owned(),
-            media_type: compression.media_type(),
+            media_type: compression.media_type().to_owned(),
             annotations: BTreeMap::new(),
             diff_id,
             tar_size: Some(changeset.tar_size()),

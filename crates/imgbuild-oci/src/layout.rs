@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use fs_err as fs;
 
+use crate::destination::options::WriteOptions;
 use crate::document::{Document, blob_name};
 use crate::error::{Error, Result};
 use crate::image::{Blob, Image};
@@ -15,7 +16,6 @@ use crate::layer;
 use crate::monitor::{Monitor, Progress};
 use crate::new_file::{NewFile, parent_of, target_of, write_error};
 use crate::parallel;
-use crate::reference::Reference;
 
 mod root_index;
 
@@ -27,28 +27,12 @@ pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 /// # Errors
 ///
 /// [`Error::NotALayout`], or when it cannot be read.
-pub fn check_layout(path: &Path) -> Result<()> {
+pub(crate) fn check_layout(path: &Path) -> Result<()> {
     read_root_index(path).map(|_| ())
 }
 
-/// What an image is called in a layout.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Names<'a> {
-    pub(crate) references: &'a [Reference],
-    /// The tag of what has no reference.
-    pub(crate) tag: Option<&'a str>,
-}
-
-/// How a layout is written, whatever it holds in the end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Manner {
-    /// Whether everything is on the disk before it gets its final name.
-    pub(crate) sync: bool,
-    /// How many blobs from elsewhere are written at a time.
-    pub(crate) threads: usize,
-}
-
-/// Writes an image or index into the layout at `path`, under its names.
+/// Writes an image or index into the layout at `path`, under the references of
+/// `options` or, without any, under `tag`.
 ///
 /// What else is in the layout stays; another image of the same tag loses it.
 /// Two writers wait for each other. A new layout appears as a whole. Returns
@@ -56,14 +40,14 @@ pub(crate) struct Manner {
 pub(crate) fn write_layout(
     path: &Path,
     image: &Image,
-    names: Names<'_>,
-    manner: Manner,
+    tag: Option<&str>,
+    options: WriteOptions<'_>,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
     let path = &target_of(path)?;
     loop {
         if is_present(path)? {
-            return update_layout(path, image, names, manner, monitor);
+            return update_layout(path, image, tag, options, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
@@ -72,13 +56,13 @@ pub(crate) fn write_layout(
             .permissions(std::fs::Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(|source| write_error(path, source))?;
-        update_layout(fresh.path(), image, names, manner, monitor)?;
+        update_layout(fresh.path(), image, tag, options, monitor)?;
         // Succeeds over nothing and over an empty directory only.
         match fs::rename(fresh.path(), path) {
             Ok(()) => {
                 // The directory has its final name: there is nothing to remove.
                 let _kept = fresh.keep();
-                sync_directory(parent, manner.sync)?;
+                sync_directory(parent, options.sync)?;
                 return Ok(true);
             }
             Err(_) if is_present(path)? => {}
@@ -161,7 +145,7 @@ fn read_root_index(path: &Path) -> Result<RootIndex> {
 struct Update<'a> {
     path: &'a Path,
     blobs: PathBuf,
-    manner: Manner,
+    options: WriteOptions<'a>,
     added: Vec<PathBuf>,
     _lock: fs::File,
 }
@@ -169,8 +153,8 @@ struct Update<'a> {
 fn update_layout(
     path: &Path,
     image: &Image,
-    names: Names<'_>,
-    manner: Manner,
+    tag: Option<&str>,
+    options: WriteOptions<'_>,
     monitor: Monitor<'_>,
 ) -> Result<bool> {
     let lock = fs::File::open(path).map_err(Error::File)?;
@@ -188,12 +172,12 @@ fn update_layout(
     let mut update = Update {
         path,
         blobs,
-        manner,
+        options,
         added: Vec::new(),
         _lock: lock,
     };
     update.add(image, monitor)?;
-    index.insert(image.root(), names.references, names.tag);
+    index.insert(image.root(), options.references, tag);
     let index = index.to_bytes();
     let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {
@@ -215,7 +199,7 @@ impl Update<'_> {
         layer::fetch_all(missing.iter().filter_map(|blob| blob.layer()))?;
 
         let added = Mutex::new(Vec::new());
-        let threads = self.manner.threads;
+        let threads = self.options.threads;
         let copied = parallel::for_each(threads, missing, |blob, queue| {
             let monitor = monitor.unless(queue.stopped());
             monitor.check()?;
@@ -238,7 +222,7 @@ impl Update<'_> {
     /// yet, and otherwise as a copy.
     fn add_blob(&self, blob: &Blob, path: &Path, monitor: Monitor<'_>) -> Result<()> {
         if let Some(layer) = blob.layer()
-            && layer.link_at(path, self.manner.sync, monitor)?
+            && layer.link_at(path, self.options.sync, monitor)?
         {
             return Ok(());
         }
@@ -268,12 +252,12 @@ impl Update<'_> {
     ) -> Result<()> {
         let mut file = NewFile::beside(path)?;
         write(file.file())?;
-        file.persist(path, self.manner.sync).map(drop)
+        file.persist(path, self.options.sync).map(drop)
     }
 
     fn finish(mut self, index: &[u8]) -> Result<()> {
         let sink_error = |source| write_error(self.path, source);
-        sync_directory(&self.blobs, self.manner.sync)?;
+        sync_directory(&self.blobs, self.options.sync)?;
         let marker = self.path.join("oci-layout");
         if !marker.exists() {
             self.replace(&marker, |file| {
@@ -284,7 +268,7 @@ impl Update<'_> {
             file.write_all(index).map_err(sink_error)
         })?;
         self.added.clear();
-        sync_directory(self.path, self.manner.sync)
+        sync_directory(self.path, self.options.sync)
     }
 }
 

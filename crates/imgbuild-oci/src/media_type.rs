@@ -11,11 +11,18 @@ pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.mani
 /// Docker's image manifest.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's image configuration.
-pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// A layer that is a plain tar.
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer that is compressed with gzip.
+pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A layer that is compressed with zstd.
+pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// The media types of layers without the suffix of their compression.
 const LAYERS: [&str; 4] = [
-    "application/vnd.oci.image.layer.v1.tar",
+    LAYER,
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -35,7 +42,7 @@ pub fn is_manifest(media_type: &str) -> bool {
 
 /// Returns true for the media type of an image configuration.
 #[must_use]
-pub fn is_config(media_type: &str) -> bool {
+pub(crate) fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
 }
 
@@ -54,6 +61,6 @@ pub(crate) fn layer_suffix(media_type: &str) -> Option<&str> {
 
 /// Returns true for a layer compressed with gzip.
 #[must_use]
-pub fn is_gzip_layer(media_type: &str) -> bool {
+pub(crate) fn is_gzip_layer(media_type: &str) -> bool {
     matches!(layer_suffix(media_type), Some("+gzip" | ".gzip"))
 }

@@ -155,7 +155,7 @@ impl ImagePlatform {
     /// Returns true if the image needs more than every machine of its platform
     /// has: a level of amd64 above the first.
     #[must_use]
-    pub fn has_level(&self) -> bool {
+    pub(crate) fn has_level(&self) -> bool {
         self.has_level
     }
 

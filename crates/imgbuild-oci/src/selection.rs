@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use oci_spec::image::MediaType;
 use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
@@ -27,7 +26,7 @@ pub use fit::runs_on;
 
 /// The most layers of an image that can run: Docker's graph drivers stack as
 /// many (`maxDepth` of overlay2 is 128, the container's own layer counted).
-pub const MAX_IMAGE_LAYERS: usize = 127;
+pub(crate) const MAX_IMAGE_LAYERS: usize = 127;
 
 /// Reads the document of a descriptor, and checks its digest. A document that
 /// is not there is an error of the kind [`io::ErrorKind::NotFound`].
@@ -60,7 +59,7 @@ pub struct SelectedLayer {
     pub name: String,
     /// The OCI media type; Docker's are replaced by the ones that mean the
     /// same, as an OCI manifest needs them.
-    pub media_type: MediaType,
+    pub media_type: String,
     /// The digest of the blob.
     pub digest: Digest,
     /// The size of the blob in bytes.
@@ -117,7 +116,7 @@ pub fn select(
 /// # Errors
 ///
 /// As [`select`].
-pub fn select_root(
+pub(crate) fn select_root(
     roots: Vec<Descriptor>,
     tag: Option<&str>,
 ) -> Result<ImageCandidate, SelectionError> {

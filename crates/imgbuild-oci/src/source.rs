@@ -24,9 +24,7 @@ mod name;
 
 pub use archive::ArchiveSource;
 pub use blob::BlobReader;
-pub use compression::{
-    Decompressor, ExpansionError, StreamFormat, TrailingBytesError, UnsupportedCompressionError,
-};
+pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
 pub use name::{ParseSourceNameError, SourceName};
@@ -81,7 +79,7 @@ impl Source {
     /// Takes a directory with `blobs/sha256` as if its index had `root` alone.
     /// Its blobs came from `origin`, where they are still.
     #[must_use]
-    pub fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
+    pub(crate) fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
         Self::Layout(LayoutSource::of_known(path, Known { root, origin }))
     }
 

@@ -11,22 +11,22 @@ mod error;
 mod header;
 mod pax;
 
-pub use entry::{TarEntry, TarKind, Whiteout, clean_path};
-pub use error::ReadTarError;
+pub(crate) use entry::{TarEntry, TarKind, Whiteout, clean_path};
+pub(crate) use error::ReadTarError;
 
 use header::{BLOCK_BYTES, Block, RawHeader};
 use pax::PaxRecords;
 
 /// The largest PAX or GNU extension header that is read, the limit that Go's
 /// `archive/tar` also has.
-pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
 /// Reads a tar entry by entry.
 ///
 /// Does not look at what follows the end mark: whoever needs those bytes
 /// reads on with [`TarReader::into_inner`].
 #[derive(Debug)]
-pub struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     inner: R,
     skip: fn(&mut R, u64) -> io::Result<u64>,
     offset: u64,
@@ -38,7 +38,7 @@ pub struct TarReader<R> {
 impl<R: Read> TarReader<R> {
     /// Starts at the beginning of a tar; contents that are not asked for are
     /// read and dropped.
-    pub fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self::with_skip(inner, skip_by_reading)
     }
 
@@ -54,14 +54,14 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Returns the reader below, wherever it stands.
-    pub fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.inner
     }
 
     /// Returns how many bytes of the tar were read or skipped. Right after an
     /// entry was returned, that is where its contents start.
     #[must_use]
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
@@ -71,7 +71,7 @@ impl<R: Read> TarReader<R> {
     /// # Errors
     ///
     /// See [`ReadTarError`]. After an error, the tar counts as ended.
-    pub fn next_entry(&mut self) -> Result<Option<TarEntry>, ReadTarError> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<TarEntry>, ReadTarError> {
         if self.ended {
             return Ok(None);
         }
@@ -81,7 +81,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Returns a reader of the current entry's contents.
-    pub fn contents(&mut self) -> TarContents<'_, R> {
+    pub(crate) fn contents(&mut self) -> TarContents<'_, R> {
         TarContents { tar: self }
     }
 
@@ -233,7 +233,7 @@ impl<R: Read> TarReader<R> {
 impl<R: Read + Seek> TarReader<R> {
     /// As [`TarReader::new`], but contents that are not asked for are not
     /// even read.
-    pub fn seekable(inner: R) -> Self {
+    pub(crate) fn seekable(inner: R) -> Self {
         Self::with_skip(inner, skip_by_seeking)
     }
 }
@@ -267,7 +267,7 @@ fn skip_by_seeking<R: Read + Seek>(reader: &mut R, count: u64) -> io::Result<u64
 ///
 /// Fails with [`io::ErrorKind::UnexpectedEof`] when the tar ends within them.
 #[derive(Debug)]
-pub struct TarContents<'a, R> {
+pub(crate) struct TarContents<'a, R> {
     tar: &'a mut TarReader<R>,
 }
 

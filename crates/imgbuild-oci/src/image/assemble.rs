@@ -2,21 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci_spec::image::{
-    Descriptor, History, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder,
-    MediaType, RootFsBuilder,
-};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Blob, Image};
+use super::{Blob, Image, main_platform};
 use crate::digest::Digest;
 use crate::document::Document;
+use crate::json::to_canonical;
 use crate::layer::Layer;
+use crate::media_type;
 use crate::platform::Platform;
-use crate::{json, media_type};
 
-/// What a container of the image runs, and how: the `config` object of the
+/// The settings of containers of an image: the `config` object of the
 /// [image configuration], with Docker's health check.
 ///
 /// [image configuration]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
@@ -53,14 +50,14 @@ pub struct Configuration {
     /// The directory that the command starts in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// Further fields that Docker's base images have, by their names.
+    /// Other fields of Docker's base images, by their names.
     #[serde(flatten)]
     pub others: BTreeMap<String, Value>,
 }
 
-/// Writes a set as Go writes one: an object with empty objects for values.
+/// Writes a set as Go does: an object with empty objects for values.
 fn as_map<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(set.iter().map(|key| (key, serde_json::json!({}))))
+    serializer.collect_map(set.iter().map(|key| (key, json!({}))))
 }
 
 /// [Docker's health check]; an engine that follows the OCI specification to
@@ -97,25 +94,40 @@ fn is_zero(value: &u64) -> bool {
 /// Everything of an image but its layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageOptions {
-    /// What the image runs on.
+    /// The platform that the image is for.
     pub platform: Platform,
     /// The creation time in RFC 3339.
     pub created: String,
-    /// Who made the image.
+    /// The author of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
-    /// What a container runs.
+    /// The settings of containers.
     pub config: Configuration,
     /// The annotations of the manifest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// How the lowest layers, those of a base image, came to be: as its
-    /// configuration says it. The steps for the layers above follow.
+    /// The history in the configuration of a base image, for the lowest
+    /// layers. The steps for the layers above follow.
     #[serde(rename = "baseHistory", skip_serializing_if = "Vec::is_empty")]
     pub base_history: Vec<Value>,
-    /// How many of the layers are the base image's.
+    /// The number of layers that are the base image's.
     #[serde(skip)]
     pub base_layers: usize,
+}
+
+impl Default for ImageOptions {
+    /// An image for linux/amd64, created one second after the epoch.
+    fn default() -> Self {
+        Self {
+            platform: main_platform(),
+            created: "1970-01-01T00:00:01Z".to_owned(),
+            author: None,
+            config: Configuration::default(),
+            annotations: BTreeMap::new(),
+            base_history: Vec::new(),
+            base_layers: 0,
+        }
+    }
 }
 
 impl Image {
@@ -136,22 +148,22 @@ impl Image {
     }
 }
 
-/// What the steps of our own layers begin with.
+/// The beginning of the history entries of our own layers.
 const CREATED_BY: &str = "imgbuild: ";
 
-/// The annotation that an image on a base has.
+/// The annotation of an image with a base image.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
-/// Returns whether a manifest and its config show that imgbuild has made the
-/// whole image: they are byte for byte in our form, every layer is a step of
-/// ours, and no base is named. Since layers are only used again when they are
-/// as the same run would make them, all of them were compressed by the same
-/// encoder at the same level.
+/// Returns true if a manifest and its config show that imgbuild made the whole
+/// image: they are byte for byte in our form, every layer has a history entry
+/// of ours, and no base image is named. Since layers are only used again if the
+/// same run would make the same ones, one encoder at one level compressed all
+/// of them.
 #[must_use]
 pub fn is_all_ours(manifest: &[u8], config: &[u8]) -> bool {
     let canonical = |bytes: &[u8]| {
         let value: Value = serde_json::from_slice(bytes).ok()?;
-        (json::to_canonical(&value) == bytes).then_some(value)
+        (to_canonical(&value) == bytes).then_some(value)
     };
     let (Some(manifest), Some(config)) = (canonical(manifest), canonical(config)) else {
         return false;
@@ -168,90 +180,58 @@ pub fn is_all_ours(manifest: &[u8], config: &[u8]) -> bool {
 }
 
 fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers
-        .iter()
-        .map(|layer| layer.diff_id().to_string())
-        .collect();
-    let root = RootFsBuilder::default()
-        .typ("layers")
-        .diff_ids(diff_ids)
-        .build()
-        .expect("all fields are set");
-    let history: Vec<History> = layers
-        .iter()
-        .skip(options.base_layers)
-        .map(|layer| {
-            HistoryBuilder::default()
-                .created(options.created.clone())
-                .created_by(format!("{CREATED_BY}{}", layer.name()))
-                .build()
-                .expect("all fields are optional")
-        })
-        .collect();
-    let mut builder = ImageConfigurationBuilder::default()
-        .architecture(options.platform.architecture())
-        .os(options.platform.os())
-        .created(options.created.clone())
-        .rootfs(root)
-        .history(history);
+    let mut history = options.base_history.clone();
+    let own = layers.iter().skip(options.base_layers);
+    history.extend(own.map(|layer| {
+        let created_by = format!("{CREATED_BY}{}", layer.name());
+        json!({"created": options.created, "created_by": created_by})
+    }));
+    let diff_ids: Vec<_> = layers.iter().map(Layer::diff_id).collect();
+    let mut config = json!({
+        "architecture": options.platform.architecture(),
+        "os": options.platform.os(),
+        "created": options.created,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": history,
+        "config": options.config,
+    });
     if let Some(author) = &options.author {
-        builder = builder.author(author.clone());
+        config["author"] = author.as_str().into();
     }
-    let configuration = builder.build().expect("all fields are set");
-    let mut value = serde_json::to_value(&configuration).expect("every map key is a string");
     if let Some(variant) = options.platform.variant() {
-        value["variant"] = variant.into();
+        config["variant"] = variant.into();
     }
-    if let Some(Value::Array(history)) = value.get_mut("history") {
-        history.splice(0..0, options.base_history.iter().cloned());
-    }
-    // oci-spec knows no health check, so the object is ours.
-    value["config"] = serde_json::to_value(&options.config).expect("every map key is a string");
-    json::to_canonical(&value)
+    to_canonical(&config)
 }
 
 fn manifest_bytes(options: &ImageOptions, config: &Blob, layers: &[Layer]) -> Vec<u8> {
-    let layers: Vec<Descriptor> = layers
-        .iter()
-        .map(|layer| {
-            let mut one = descriptor(layer.media_type(), layer.size(), layer.digest());
-            if !layer.annotations().is_empty() {
-                let annotations = layer.annotations().clone();
-                one.set_annotations(Some(annotations.into_iter().collect()));
-            }
-            one
-        })
-        .collect();
-    let mut manifest = ImageManifestBuilder::default()
-        .schema_version(2_u32)
-        .media_type(MediaType::ImageManifest)
-        .config(descriptor(
-            MediaType::ImageConfig,
-            config.size,
-            config.digest,
-        ))
-        .layers(layers)
-        .build()
-        .expect("all fields are set");
+    let layers = layers.iter().map(|layer| {
+        let mut descriptor = descriptor(layer.media_type(), layer.digest(), layer.size());
+        if !layer.annotations().is_empty() {
+            descriptor["annotations"] = json!(layer.annotations());
+        }
+        descriptor
+    });
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::MANIFEST,
+        "config": descriptor(media_type::CONFIG, config.digest, config.size),
+        "layers": layers.collect::<Vec<_>>(),
+    });
     if !options.annotations.is_empty() {
-        let annotations = options.annotations.clone();
-        manifest.set_annotations(Some(annotations.into_iter().collect()));
+        manifest["annotations"] = json!(options.annotations);
     }
-    json::to_canonical(&manifest)
+    to_canonical(&manifest)
 }
 
-fn descriptor(media_type: MediaType, size: u64, digest: Digest) -> Descriptor {
-    let digest: oci_spec::image::Digest = digest
-        .to_string()
-        .parse()
-        .expect("a digest prints what the specification allows");
-    Descriptor::new(media_type, size, digest)
+/// Returns a descriptor as JSON.
+pub(super) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Value {
+    json!({"mediaType": media_type, "digest": digest, "size": size})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn documents(steps: &[&str], annotations: &Value) -> (Vec<u8>, Vec<u8>) {
         let step = |by: &&str| json!({ "created_by": by });
@@ -259,7 +239,7 @@ mod tests {
         let layers = json!([{ "digest": "sha256:1" }, { "digest": "sha256:2" }]);
         let manifest = json!({ "layers": layers, "annotations": annotations });
         let config = json!({ "history": history, "os": "linux" });
-        (json::to_canonical(&manifest), json::to_canonical(&config))
+        (to_canonical(&manifest), to_canonical(&config))
     }
 
     #[test]

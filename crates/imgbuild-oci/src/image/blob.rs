@@ -65,7 +65,7 @@ impl Blob {
     #[must_use]
     pub fn of_layer(layer: &Layer) -> Self {
         Self {
-            media_type: layer.media_type().to_string(),
+            media_type: layer.media_type().to_owned(),
             digest: layer.digest(),
             size: layer.size(),
             is_config: false,

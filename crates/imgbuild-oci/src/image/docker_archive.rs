@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 
-use oci_spec::image::MediaType;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::assemble::descriptor;
 use super::source_blob::SourceBlob;
 use super::{Blob, Image, ImageError, Platforms};
-use crate::digest::Digest;
 use crate::document::Document;
 use crate::json::to_canonical;
 use crate::media_type;
@@ -61,10 +60,10 @@ impl Image {
         let mut image = Self::empty();
         let mut layers = Vec::new();
         for layer in &selected.layers {
-            let media_type = media_type_of(layer)?.to_string();
-            layers.push(descriptor(&media_type, &layer.digest, layer.size));
+            let media_type = media_type_of(layer)?;
+            layers.push(descriptor(media_type, layer.digest, layer.size));
             let content = content(&layer.name, layer.digest);
-            image.push_blob(Blob::new(&media_type, layer.digest, layer.size, content));
+            image.push_blob(Blob::new(media_type, layer.digest, layer.size, content));
         }
 
         let name = &selected.config_name;
@@ -76,7 +75,7 @@ impl Image {
         let manifest = to_canonical(&json!({
             "schemaVersion": 2,
             "mediaType": media_type::MANIFEST,
-            "config": descriptor(media_type::CONFIG, &digest, size),
+            "config": descriptor(media_type::CONFIG, digest, size),
             "layers": layers,
         }));
         let manifest = Document::new(media_type::MANIFEST, manifest);
@@ -85,15 +84,11 @@ impl Image {
     }
 }
 
-fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
-    json!({"mediaType": media_type, "digest": digest, "size": size})
-}
-
 /// Returns the media type of a layer. One that is not a plain tar has another
 /// digest than its tar.
-fn media_type_of(layer: &SelectedLayer) -> Result<&MediaType, ImageError> {
+fn media_type_of(layer: &SelectedLayer) -> Result<&str, ImageError> {
     let is_plain = layer.digest == *layer.diff_id.as_digest();
-    if layer.media_type == MediaType::ImageLayer && !is_plain {
+    if layer.media_type == media_type::LAYER && !is_plain {
         return Err(ImageError::Compression {
             name: layer.name.clone(),
         });
@@ -105,7 +100,10 @@ fn media_type_of(layer: &SelectedLayer) -> Result<&MediaType, ImageError> {
 mod tests {
     use std::io::Read;
 
+    use serde_json::Value;
+
     use super::*;
+    use crate::digest::Digest;
     use crate::source::fixture::{self, Fixture, Layer, TAR, gzip, layer_tar, plain, zstd};
 
     type Compress = fn(&[u8]) -> Vec<u8>;

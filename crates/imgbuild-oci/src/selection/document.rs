@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use oci_spec::image::MediaType;
-
 use super::{SelectedLayer, SelectionError};
 use crate::digest::{DiffId, Digest, DigestReader};
 use crate::document::{Descriptor, Document, RawConfig, RawDescriptor, RawPlatform, blob_name};
-use crate::media_type::{is_index, is_of_docker};
+use crate::media_type::{self, is_index, is_of_docker};
 use crate::platform::Platform;
 use crate::source::{Source, SourceError, StreamFormat};
 
@@ -67,7 +65,7 @@ fn described_layer(
         media_type: if is_of_docker(&media_type) {
             oci_media_type(format)
         } else {
-            MediaType::from(media_type.as_str())
+            media_type
         },
         digest,
         size,
@@ -114,12 +112,13 @@ fn named_layer(
     })
 }
 
-fn oci_media_type(format: StreamFormat) -> MediaType {
-    match format {
-        StreamFormat::Gzip => MediaType::ImageLayerGzip,
-        StreamFormat::Zstd => MediaType::ImageLayerZstd,
-        StreamFormat::Plain | StreamFormat::Xz | StreamFormat::Bzip2 => MediaType::ImageLayer,
-    }
+fn oci_media_type(format: StreamFormat) -> String {
+    let name = match format {
+        StreamFormat::Gzip => media_type::LAYER_GZIP,
+        StreamFormat::Zstd => media_type::LAYER_ZSTD,
+        StreamFormat::Plain | StreamFormat::Xz | StreamFormat::Bzip2 => media_type::LAYER,
+    };
+    name.to_owned()
 }
 
 /// Reads a document, which must have the size of its descriptor; that of an

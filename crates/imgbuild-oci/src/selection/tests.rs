@@ -145,8 +145,8 @@ fn docker_media_types_become_those_of_oci() {
         manifest["layers"][1]["annotations"] = json!({ "a": "b" });
     });
     let image = SelectedImage::select(&fixture.archive().source(), None, None).unwrap();
-    let types: Vec<&MediaType> = image.layers.iter().map(|layer| &layer.media_type).collect();
-    assert_eq!(types, [&MediaType::ImageLayerGzip; 2]);
+    let types: Vec<&String> = image.layers.iter().map(|layer| &layer.media_type).collect();
+    assert_eq!(types, [crate::media_type::LAYER_GZIP; 2]);
     assert_eq!(image.layers[1].annotations["a"], "b");
 }
 

@@ -28,7 +28,6 @@ const MAX_MEMBER_NAME_BYTES: usize = 1024;
 pub struct ArchiveSource {
     path: PathBuf,
     file: Arc<File>,
-    compression: StreamFormat,
     members: BTreeMap<Vec<u8>, Member>,
     absolute_names: Vec<String>,
     damage: Option<ReadTarError>,
@@ -44,11 +43,9 @@ enum Member {
 impl ArchiveSource {
     pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(SourceError::File)?;
-        let (file, compression) = decompressed(file, scratch)?;
         let mut archive = Self {
             path: path.to_owned(),
-            file: Arc::new(file),
-            compression,
+            file: Arc::new(decompressed(file, scratch)?),
             members: BTreeMap::new(),
             absolute_names: Vec::new(),
             damage: None,
@@ -67,12 +64,6 @@ impl ArchiveSource {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Returns how the archive is compressed as a whole.
-    #[must_use]
-    pub fn compression(&self) -> StreamFormat {
-        self.compression
     }
 
     /// Returns why the rest of the tar could not be read, if so.
@@ -181,7 +172,7 @@ impl ArchiveSource {
 }
 
 /// Returns a plain tar, in a scratch file if `file` is compressed.
-fn decompressed(file: File, scratch: &Path) -> Result<(File, StreamFormat), SourceError> {
+fn decompressed(file: File, scratch: &Path) -> Result<File, SourceError> {
     let path = file.path().to_owned();
     let read_error = |source| SourceError::Decompress {
         path: path.clone(),
@@ -192,9 +183,8 @@ fn decompressed(file: File, scratch: &Path) -> Result<(File, StreamFormat), Sour
         .take(8)
         .read_to_end(&mut start)
         .map_err(SourceError::File)?;
-    let compression = StreamFormat::detect(&start);
-    if compression == StreamFormat::Plain {
-        return Ok((file, compression));
+    if StreamFormat::detect(&start) == StreamFormat::Plain {
+        return Ok(file);
     }
     io::Seek::rewind(&mut (&file)).map_err(SourceError::File)?;
     let size = file.metadata().map_err(SourceError::File)?.len();
@@ -205,5 +195,5 @@ fn decompressed(file: File, scratch: &Path) -> Result<(File, StreamFormat), Sour
     })?;
     let mut plain = File::from_parts(plain, scratch.join("scratch"));
     io::copy(&mut tar, &mut plain).map_err(read_error)?;
-    Ok((plain, compression))
+    Ok(plain)
 }

@@ -12,7 +12,7 @@ use crate::media_type::layer_suffix;
 /// The format of the bytes of a layer or an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum StreamFormat {
+pub(crate) enum StreamFormat {
     /// Not compressed.
     Plain,
     /// RFC 1952.
@@ -40,7 +40,7 @@ impl fmt::Display for StreamFormat {
 impl StreamFormat {
     /// Detects the format from the first bytes; no tar begins with those of another format.
     #[must_use]
-    pub fn detect(start: &[u8]) -> Self {
+    pub(crate) fn detect(start: &[u8]) -> Self {
         let magics: [(&[u8], Self); 5] = [
             (&[0x1f, 0x8b], Self::Gzip),
             (&[0x28, 0xb5, 0x2f, 0xfd], Self::Zstd),
@@ -71,19 +71,19 @@ impl StreamFormat {
 /// More bytes come out of a compressed stream than can be honest.
 #[derive(Debug, thiserror::Error)]
 #[error("it decompresses to more than {0} bytes")]
-pub struct ExpansionError(pub u64);
+pub(crate) struct ExpansionError(pub u64);
 
 /// Bytes follow the end of a compressed stream, and are no part of it.
 ///
 /// Podman refuses such layers, Docker ignores the bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("other bytes follow the end of the compressed stream")]
-pub struct TrailingBytesError;
+pub(crate) struct TrailingBytesError;
 
 /// The compression is known, but cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` compression cannot be read (known: none, gzip, zstd)")]
-pub struct UnsupportedCompressionError(pub StreamFormat);
+pub(crate) struct UnsupportedCompressionError(pub StreamFormat);
 
 /// What deflate can gain at most, so that gzip is never refused.
 const MAX_EXPANSION: u64 = 1032;
@@ -99,7 +99,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// The end of the output is only reached if nothing follows the compressed
 /// stream. Several gzip members or zstd frames in a row are one stream.
 #[derive(Debug)]
-pub struct Decompressor<R> {
+pub(crate) struct Decompressor<R> {
     stream: Stream<R>,
     compression: StreamFormat,
     limit: u64,
@@ -119,7 +119,7 @@ impl<R: Read> Decompressor<R> {
     /// # Errors
     ///
     /// When they cannot be read, or with [`UnsupportedCompressionError`] inside.
-    pub fn new(compressed: R, size: u64) -> io::Result<Self> {
+    pub(crate) fn new(compressed: R, size: u64) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, compressed);
         let compression = StreamFormat::detect(fill(&mut reader)?);
         let stream = match compression {
@@ -146,12 +146,12 @@ impl<R: Read> Decompressor<R> {
 
     /// Returns how the bytes are compressed.
     #[must_use]
-    pub fn compression(&self) -> StreamFormat {
+    pub(crate) fn compression(&self) -> StreamFormat {
         self.compression
     }
 
     /// Returns the reader below, without what was read ahead.
-    pub fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         match self.stream {
             Stream::Plain(reader) => reader.into_inner(),
             Stream::Gzip(stream) => stream.into_inner().into_inner(),

@@ -35,9 +35,7 @@ pub(crate) struct Layer {
     pub(crate) compress: fn(&[u8]) -> Vec<u8>,
 }
 
-pub(crate) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
-pub(crate) const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-pub(crate) const TAR_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+pub(crate) use crate::media_type::{LAYER as TAR, LAYER_GZIP as TAR_GZIP, LAYER_ZSTD as TAR_ZSTD};
 
 pub(crate) fn plain(tar: &[u8]) -> Vec<u8> {
     tar.to_vec()

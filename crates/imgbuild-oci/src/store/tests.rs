@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -15,11 +14,10 @@ use crate::content::{Content, HostFile};
 use crate::destination::{Destination, WriteOptions, Written, write};
 use crate::entry::Member;
 use crate::error::Error;
-use crate::image::{Configuration, Image, ImageOptions};
+use crate::image::{Image, ImageOptions};
 use crate::layer::{Layer, LayerOptions, build_layers};
 use crate::monitor::{Monitor, Progress};
 use crate::path::ImagePath;
-use crate::platform::Platform;
 use crate::source::SourceName;
 
 const GZIP: &str = "gzip:1";
@@ -147,16 +145,7 @@ impl World {
     }
 
     fn image(&self, layer: Layer) -> Image {
-        let options = ImageOptions {
-            platform: Platform::from_parts("linux", "amd64", None),
-            created: "1970-01-01T00:00:01Z".to_owned(),
-            author: None,
-            config: Configuration::default(),
-            annotations: BTreeMap::new(),
-            base_history: Vec::new(),
-            base_layers: 0,
-        };
-        Image::assemble(&options, &[layer])
+        Image::assemble(&ImageOptions::default(), &[layer])
     }
 
     fn write_image(&self, store: Option<&Store>, destination: &str) -> Result<Written, Error> {

@@ -5,28 +5,28 @@
 /// Nothing is normalized or checked beyond what reading needs: the path may
 /// be absolute, empty or full of `..`, see [`clean_path`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TarEntry {
+pub(crate) struct TarEntry {
     /// The path, to the byte.
-    pub path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// What it is.
-    pub kind: TarKind,
+    pub(crate) kind: TarKind,
     /// The mode; usually at most `0o7777`, but file type bits may be there.
-    pub mode: u64,
+    pub(crate) mode: u64,
     /// The owner. Engines keep 32 bits of it.
-    pub uid: u64,
+    pub(crate) uid: u64,
     /// The group. Engines keep 32 bits of it.
-    pub gid: u64,
+    pub(crate) gid: u64,
     /// The modification time in whole Unix seconds, rounded down.
-    pub mtime: i64,
+    pub(crate) mtime: i64,
     /// How many bytes the entry has once it is unpacked.
-    pub size: u64,
+    pub(crate) size: u64,
     /// The number of extended attributes.
-    pub xattrs: usize,
+    pub(crate) xattrs: usize,
 }
 
 /// What a [`TarEntry`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TarKind {
+pub(crate) enum TarKind {
     /// A regular file; whiteouts are regular files too, see
     /// [`TarEntry::whiteout`].
     File,
@@ -72,7 +72,7 @@ pub enum TarKind {
 ///
 /// See [whiteouts](https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md#whiteouts).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whiteout {
+pub(crate) enum Whiteout {
     /// The path that is hidden, cleaned.
     Path(Vec<u8>),
     /// The directory whose earlier contents are hidden, cleaned.
@@ -82,7 +82,7 @@ pub enum Whiteout {
 impl TarEntry {
     /// Returns what the entry hides, if its name begins with `.wh.`.
     #[must_use]
-    pub fn whiteout(&self) -> Option<Whiteout> {
+    pub(crate) fn whiteout(&self) -> Option<Whiteout> {
         let mut path = clean_path(&self.path);
         let start = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0) + 1;
         let hidden = path.get(start..)?.strip_prefix(b".wh.")?.to_vec();
@@ -103,7 +103,7 @@ impl TarEntry {
 /// Unlike [`ImagePath::parse`](crate::path::ImagePath::parse) it takes
 /// everything.
 #[must_use]
-pub fn clean_path(path: &[u8]) -> Vec<u8> {
+pub(crate) fn clean_path(path: &[u8]) -> Vec<u8> {
     let mut cleaned = Vec::with_capacity(path.len() + 1);
     for component in path.split(|byte| *byte == b'/') {
         match component {

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::compression::Compression;
@@ -38,16 +36,7 @@ fn base(members: Vec<Member>) -> (tempfile::TempDir, Base) {
         cache: Cache::default(),
     };
     let layers = build_layers(vec![changeset], &options, &|_| {}, Monitor::silent()).unwrap();
-    let options = ImageOptions {
-        platform: Platform::from_parts("linux", "amd64", None),
-        created: "1970-01-01T00:00:01Z".to_owned(),
-        author: None,
-        config: Configuration::default(),
-        annotations: BTreeMap::new(),
-        base_history: Vec::new(),
-        base_layers: 0,
-    };
-    let image = Image::assemble(&options, &layers);
+    let image = Image::assemble(&ImageOptions::default(), &layers);
     let layout = directory.path().join("layout");
     let destination = Destination::Layout(layout.clone(), None);
     let write_options = WriteOptions {

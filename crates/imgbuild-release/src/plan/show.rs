@@ -45,7 +45,7 @@ impl Serialize for PlannedLayer {
 fn base_value(base: &Base) -> Value {
     let layers = base.layers().iter().map(|layer| {
         json!({
-            "mediaType": layer.media_type.to_string(),
+            "mediaType": layer.media_type,
             "digest": layer.digest,
             "size": layer.size,
             "diffId": layer.diff_id,
