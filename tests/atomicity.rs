@@ -1,5 +1,5 @@
-//! Output appears only when it is complete, and what was there before stays
-//! until then: at signals, full disks, closed pipes, and with two writers.
+//! Output appears only when it is complete, and older output stays until then:
+//! on signals, full disks, closed pipes, and with two writers.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -14,8 +14,8 @@ use crate::runs;
 use crate::support::image::result_line;
 use crate::support::skip_always;
 
-/// A sandbox with a release of `mebibytes` zeros, and an `output` directory
-/// with something precious in it.
+/// Makes a sandbox with a release of `mebibytes` zeros, and an `output` directory
+/// with files that must stay.
 fn with_large_release(mebibytes: u64) -> Sandbox {
     let sandbox = runs::sandbox();
     sandbox
@@ -57,7 +57,7 @@ fn a_signal_while_files_are_read_leaves_everything_as_it_was() {
             &["--output=oci:output/layout"],
             &["--output=oci:output/new/deep/layout", "--compression=none"],
         ] {
-            // A terabyte of nothing: nobody waits for the end of this build.
+            // A terabyte of zeros: this build is never finished.
             let sandbox = with_large_release(1 << 20);
             let child = start(&sandbox, more);
             assert!(runs::becomes(|| runs::handles_signals(&child)));
@@ -70,8 +70,8 @@ fn a_signal_while_files_are_read_leaves_everything_as_it_was() {
     }
 }
 
-/// Whether a process has a new file in a directory, which needs no name yet,
-/// or a new directory.
+/// Returns `true` if a process has a new file, perhaps without a name, or a new
+/// directory in a directory.
 fn is_writing(child: &Child, directory: &Path) -> bool {
     let names = runs::names(directory);
     let files = fs::read_dir(format!("/proc/{}/fd", child.id()));
@@ -84,8 +84,8 @@ fn is_writing(child: &Child, directory: &Path) -> bool {
         || open.into_iter().any(|target| target.starts_with(&nameless))
 }
 
-/// Starts builds of ever larger releases until one could be stopped by a
-/// signal while its temporary file was there; returns how it ended.
+/// Starts builds of ever larger releases until a signal stops one during its
+/// writing; returns its status.
 fn stopped_while_written(
     name: &str,
     more: &[&str],
@@ -146,7 +146,7 @@ fn a_kill_leaves_no_layout_that_is_not_whole() {
     assert_eq!(status.signal(), Some(9));
 }
 
-/// A layout that others have written to, with an image that is not ours.
+/// Makes a layout with an image of another tool.
 fn with_layout() -> Sandbox {
     let sandbox = runs::with_small_release();
     drop(runs::build(&sandbox, &["--output=oci:layout", "--tag=app:old"]).success());
@@ -178,7 +178,7 @@ fn index(layout: &Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap()
 }
 
-/// The tags in a layout with the digests that they name, sorted.
+/// Returns the tags in a layout with their digests, sorted.
 fn tags(layout: &Path) -> Vec<(String, String)> {
     let index = index(layout);
     let manifests = index["manifests"].as_array().unwrap();
@@ -352,7 +352,7 @@ fn several_writers_wait_for_each_other() {
 fn a_closed_pipe_is_a_failure() {
     for flag in ["--compression=none", "--compression=gzip:1"] {
         let sandbox = runs::sandbox();
-        // What does not compress: a pipe must fill up.
+        // Incompressible data, so that the pipe fills up.
         sandbox.tree("release", "0644 file a 4M").unwrap();
         let noise = runs::noise(1 << 20);
         fs::write(sandbox.path("release/noise"), noise).unwrap();
@@ -379,7 +379,7 @@ fn a_closed_pipe_ends_the_digest_quietly() {
     assert!(sandbox.path("image.tar").exists());
 }
 
-/// A script that runs a build where files end at 1 MiB.
+/// A script that runs a build with a file size limit of 1 MiB.
 const LIMITED: &str = "ulimit -f 2048; \"$@\"";
 
 #[test]
@@ -432,7 +432,7 @@ fn a_full_device_is_a_failure() {
 
 #[test]
 fn a_full_file_system_leaves_everything_as_it_was() {
-    // A mount that only this process sees and that goes with it.
+    // A mount in a namespace of this process.
     let script = "
         mkdir full && mount -t tmpfs -o size=1m tmpfs full || exit 99
         cp output/image.tar full/

@@ -1,4 +1,4 @@
-//! Rebuilds: what is found again, what is not, and that no byte depends on it.
+//! Rebuilds: layers that are reused or not, and bytes that do not depend on it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,8 +10,8 @@ use imgbuild_testing::{Outcome, Sandbox};
 
 use crate::runs::{BARE, digest_of, listing, sandbox};
 
-/// A sandbox with a release of two directories, each of which is large enough
-/// for layers of its own.
+/// Makes a sandbox with a release of two directories, each large enough for its
+/// own layers.
 fn with_release() -> Sandbox {
     let sandbox = sandbox();
     let mut text = String::new();
@@ -34,7 +34,7 @@ fn with_release() -> Sandbox {
     sandbox
 }
 
-/// Waits until the files are older than the grain of the clock.
+/// Waits until the files are older than the resolution of file times.
 fn settle() {
     thread::sleep(Duration::from_millis(60));
 }
@@ -85,7 +85,7 @@ fn store(sandbox: &Sandbox) -> PathBuf {
         .join(".cache/imgbuild/v1")
 }
 
-/// The blobs of the store with the time at which each was made.
+/// Returns the blobs of the store with their modification times.
 fn blobs(sandbox: &Sandbox) -> Vec<(PathBuf, SystemTime)> {
     let entries = fs::read_dir(store(sandbox).join("blobs/sha256")).unwrap();
     let mut blobs: Vec<_> = entries
@@ -125,7 +125,7 @@ fn nothing_is_read_again() {
     let sandbox = with_release();
     let outputs = ["-o", "oci:layout", "-o", "image.tar"];
     make(&sandbox, &outputs);
-    // A file that is not opened is read at no time.
+    // An access time in the past shows a read.
     let times = |sandbox: &Sandbox| {
         let path = sandbox.path("release/one/3");
         fs::metadata(path).unwrap().accessed().unwrap()
@@ -136,7 +136,7 @@ fn nothing_is_read_again() {
         .set_times(std::fs::FileTimes::new().set_accessed(long_ago))
         .unwrap();
     settle();
-    // The access time is not part of the state, the change of it is.
+    // The access time is not part of the state, but the change time of setting it is.
     make(&sandbox, &outputs);
     let read = times(&sandbox);
     make(&sandbox, &outputs);
@@ -180,7 +180,7 @@ fn the_directory_is_the_one_that_was_asked_for() {
     sandbox.set("XDG_CACHE_HOME", &place);
     make(&sandbox, &["-o", "oci:layout"]);
     assert!(place.join("imgbuild/v1/layers").is_dir());
-    // A relative one is to be ignored.
+    // A relative path is ignored.
     sandbox.set("XDG_CACHE_HOME", "relative");
     make(&sandbox, &["-o", "oci:layout"]);
     assert!(store(&sandbox).join("layers").is_dir());
@@ -259,7 +259,7 @@ fn a_killed_build_leaves_a_cache_that_is_right() {
         while Instant::now() < end && child.try_wait().unwrap().is_none() {
             thread::sleep(Duration::from_millis(1));
         }
-        // It may have ended by itself.
+        // The process may be finished.
         drop(child.kill());
         child.wait().unwrap();
         fs::write(sandbox.path("release/one/3"), milliseconds.to_string()).unwrap();
@@ -321,7 +321,7 @@ fn layers_are_carried_over() {
         &["-o", "oci:layout", "-o", "oci-archive:image.tar"],
     );
     fs::rename(store(&sandbox).parent().unwrap(), sandbox.path("carried")).unwrap();
-    // As a fresh checkout: nothing is known of any file.
+    // As in a fresh checkout, the cache has no state of any file.
     let copy = sandbox.path("copy");
     fs::create_dir(&copy).unwrap();
     for name in ["one", "two"] {

@@ -1,5 +1,5 @@
-//! The action and the scripts of `docs/ci.md`: every line that a shell would
-//! run is run here, against a registry on loopback.
+//! The action and the scripts of `docs/ci.md`: all their shell scripts run here
+//! against a registry on loopback.
 
 mod runner;
 mod workflow;
@@ -19,7 +19,7 @@ use workflow::{blocks, list, pairs, parse, steps, text};
 
 const TOOLS: [&str; 2] = ["docker-registry", "bash"];
 
-/// What every runner has of these documents.
+/// The programs that these tests need of a runner.
 const ACTION: &str = "imgbuild/imgbuild";
 
 fn document(name: &str) -> String {
@@ -27,7 +27,7 @@ fn document(name: &str) -> String {
     fs::read_to_string(path).expect("it is in the repository")
 }
 
-/// The workflow with this name in `docs/ci.md`, its registry another one.
+/// Returns a workflow of `docs/ci.md` by its name, with another registry.
 fn documented(name: &str, registry: &str) -> Yaml {
     let texts = blocks(&document("docs/ci.md"), "yaml");
     let all = texts
@@ -39,7 +39,7 @@ fn documented(name: &str, registry: &str) -> Yaml {
         .unwrap_or_else(|| panic!("no workflow `{name}`"))
 }
 
-/// A runner for which a registry is that of GitHub.
+/// Makes a runner that uses a registry in place of GitHub's.
 fn runner_at(registry: &Registry, sandbox: &Sandbox, name: &str, machine: &str) -> Runner {
     let mut runner = Runner::new(sandbox, name, machine);
     runner.registry = registry.name();
@@ -51,7 +51,7 @@ fn inputs(given: &[(&str, &str)]) -> Vec<(String, String)> {
     given.iter().map(owned).collect()
 }
 
-/// The platforms of the index that a tag names.
+/// Returns the platforms of the index of a tag.
 fn platforms(sandbox: &Sandbox, reference: &str) -> Vec<String> {
     let source = format!("docker://{reference}");
     let words = [
@@ -88,7 +88,7 @@ fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
     let workflow = documented("image", &registry.name());
     let mut runner = runner_at(&registry, &sandbox, "runner", "x86_64");
     let job = steps(&workflow["jobs"]["image"]);
-    // An owner and a branch whose names cannot be those of images.
+    // An owner and a branch whose names are not valid in image names.
     let mut other = runner_at(&registry, &sandbox, "other", "x86_64");
     for (key, value) in [("repository", "Me/Other"), ("ref_name", "feature/x+y")] {
         let key = format!("github.{key}");
@@ -106,7 +106,7 @@ fn the_workflow_for_one_image_pushes_it_and_passes_its_digest_on() {
     let expected = format!("pushed {name}@{digest}\n");
     assert_eq!(outcome.stdout_text(), expected);
     assert_eq!(digest_at(&sandbox, &format!("{name}:latest")), digest);
-    // The same again sends nothing.
+    // The same run again sends nothing.
     drop(runner.run(&job).success());
     let json: Value = serde_json::from_str(&runner.context["steps.image.outputs.json"]).unwrap();
     assert_eq!(json["digest"], digest.as_str());
@@ -150,7 +150,7 @@ fn jobs_for_several_platforms_end_in_one_index() {
         ended.collect::<Vec<String>>()
     });
     let name = format!("{}/me/app", registry.name());
-    // Each job names an index, and the one that ended last the whole one.
+    // Each job names an index, the last one the complete index.
     let whole = digest_at(&sandbox, &format!("{name}:v1.2.3"));
     references.retain(|reference| *reference == format!("{name}@{whole}"));
     assert!(!references.is_empty());
@@ -177,7 +177,7 @@ fn jobs_for_several_platforms_end_in_one_index() {
     assert_eq!(digest_at(&sandbox, &format!("{name}:v1.2.3-cross")), one);
 }
 
-/// What GitLab takes for something else than the name of a job.
+/// The keywords of GitLab, which cannot be names of jobs.
 const GITLAB_KEYWORDS: [&str; 17] = [
     "after_script",
     "before_script",
@@ -198,7 +198,7 @@ const GITLAB_KEYWORDS: [&str; 17] = [
     "workflow",
 ];
 
-/// The first of what the texts in `docs/ci.md` name that is as wanted.
+/// Returns the first entry of the YAML texts in `docs/ci.md` that fits.
 fn named(is_wanted: impl Fn(&str, &Yaml) -> bool) -> (String, Yaml) {
     let texts = blocks(&document("docs/ci.md"), "yaml");
     let all: Vec<Yaml> = texts.iter().map(|text| parse(text)).collect();
@@ -208,7 +208,7 @@ fn named(is_wanted: impl Fn(&str, &Yaml) -> bool) -> (String, Yaml) {
     (name, value.clone())
 }
 
-/// The job for GitLab, and its name.
+/// Returns the name of the GitLab job, and the job.
 fn gitlab_job() -> (String, Yaml) {
     named(|_, job| job["script"].is_array())
 }
@@ -219,8 +219,8 @@ fn the_name_of_the_job_for_gitlab_is_no_keyword() {
     assert!(!GITLAB_KEYWORDS.contains(&name.as_str()), "{name}");
 }
 
-/// What `docs/ci.md` tells the program of GitLab's dependency proxy, with another
-/// registry in its place.
+/// Returns the variable of `docs/ci.md` for GitLab's dependency proxy, with
+/// another registry in its place.
 fn dependency_proxy(registry: &str) -> String {
     let (_, variables) = named(|name, _| name == "variables");
     let config = text(&variables["DOCKER_AUTH_CONFIG"]).expect("it is a text");
@@ -320,7 +320,7 @@ fn the_lines_for_anywhere_else_run() {
     assert_eq!(platforms(&sandbox, &name), ["linux/amd64"]);
 }
 
-/// The key of the program on a system where `cat /etc/os-release` is this.
+/// Returns the cache key of the program on a system with this `/etc/os-release`.
 fn key_on(cat: &str, image: Option<&str>) -> String {
     let [program, ..] = keys(|runner| {
         let script = format!("#!/bin/sh\n{cat}\n");
@@ -350,7 +350,7 @@ fn a_program_of_one_system_is_not_found_on_another() {
     }
 }
 
-/// In the place of imgbuild: writes down what it is told.
+/// Replaces imgbuild: records its arguments.
 const WITNESS: &str = r#"#!/bin/sh
 {
     echo "registry=$IMGBUILD_REGISTRY"
@@ -368,7 +368,7 @@ done
 echo '{}'
 "#;
 
-/// A runner whose imgbuild is a witness.
+/// Makes a runner whose imgbuild records its arguments.
 fn with_witness(sandbox: &Sandbox) -> Runner {
     let mut runner = Runner::new(sandbox, "runner", "x86_64");
     let witness = runner.root.join("witness");
@@ -389,7 +389,7 @@ fn witnessed(sandbox: &Sandbox, given: &[(&str, &str)]) -> (Runner, Vec<String>)
     (runner, words)
 }
 
-/// The keys that an action in a job asks the cache of GitHub for.
+/// Returns the cache keys that the action uses in a job.
 fn keys(change: impl FnOnce(&mut Runner)) -> [String; 3] {
     let sandbox = sandbox();
     let mut runner = with_witness(&sandbox);
@@ -452,7 +452,7 @@ fn the_token_of_the_job_goes_to_github_only() {
     let elsewhere = "--base=docker://quay.io/me/base\n--output=docker://registry.example/a/b";
     let more = [("push", "false"), ("arguments", elsewhere)];
     assert_eq!(with("ghcr.io/me/app", &more)[..4], expected);
-    // A registry alone does not lead the token there.
+    // The input `registry` alone does not send the token there.
     assert_eq!(
         with("ghcr.io/me/app", &[("registry", "quay.io")])[..4],
         expected
@@ -577,7 +577,7 @@ fn inputs_are_arguments_and_never_commands() {
     assert!(!runner.root.join("work/pwned").exists());
     assert_eq!(runner.output("tags"), evil);
     assert_eq!(runner.output("digest"), "sha256:0123");
-    // The index, not what one job has built.
+    // The index, not the image of one job.
     assert!(runner.output("reference").ends_with("@sha256:4567"));
     let (runner, _) = witnessed(&sandbox, &[("release", "d"), ("tags", "x:5000/a/b:1\nc")]);
     assert_eq!(runner.output("reference"), "x:5000/a/b@sha256:0123");

@@ -1,7 +1,7 @@
-//! Every consumer takes it: the readers that Debian packages, each asked for
-//! content that only an image read right can give.
+//! Readers of images that Debian packages. Each must return content of the image,
+//! so that a reader that ignores an error is noticed.
 //!
-//! Stores are private to a test and live in its sandbox.
+//! Each test has its own stores in its sandbox.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ mod containerd;
 mod indexes;
 mod podman;
 
-/// One image, written to every transport at once.
+/// One image, written to every transport by one build.
 struct Everywhere {
     built: Built,
     hybrid: PathBuf,
@@ -60,7 +60,7 @@ fn everywhere(name: &str) -> Everywhere {
     }
 }
 
-/// `program` with these words, to its end within two minutes.
+/// Runs a program to its end, for at most two minutes.
 fn run(program: &str, words: &[&str]) -> Outcome {
     finish(limited(program).args(words), b"")
 }
@@ -69,10 +69,10 @@ fn json(outcome: &Outcome) -> Value {
     serde_json::from_slice(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()))
 }
 
-/// What the program inside prints when it runs as the image says.
+/// The output of the program with the configuration of the image.
 const GREETING: &str = "hello, user 65532\n";
 
-/// The program inside the image, in an unpacked root directory.
+/// Returns the program of the image in an unpacked root directory.
 fn assert_is_the_program(unpacked: &Path) {
     let release = program::c_release("hello", &["gcc"]);
     let expected = fs::read(release.join("bin/hello")).expect("the program was built");
@@ -208,7 +208,7 @@ fn skopeo_inspects_every_transport() {
         let config = json(&run("skopeo", &["inspect", "--config", "--raw", source]).success());
         assert_eq!(config, images.built.image.config, "{source}");
     }
-    // A docker-archive has no manifest of its own: its reader makes one up.
+    // A docker-archive has no OCI manifest: its reader generates one.
     for archive in [&images.docker_archive, &images.hybrid] {
         let source = format!("docker-archive:{}", archive.display());
         let found = json(&run("skopeo", &["inspect", &source]).success());

@@ -1,4 +1,4 @@
-//! Same input, same bytes: whatever else differs between two builds.
+//! Same input, same bytes, in builds that differ in everything else.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use imgbuild_testing::{Sandbox, Tree};
 use crate::runs;
 use crate::support::{has_programs, skip_always};
 
-/// Two layers' worth of directories, blocks of compressed data, links.
+/// Directories, compressed data and links, enough for two layers.
 const RELEASE: &str = r##"
     0755 file bin/server "#!/bin/sh\n"
     0644 file lib/first/data 18M
@@ -27,7 +27,7 @@ const RELEASE: &str = r##"
     hard etc/same -> etc/app.toml
 "##;
 
-/// As [`RELEASE`], written in another order, over files that were deleted.
+/// The same tree as [`RELEASE`] in another order, written after deleted files.
 const REVERSED: &str = r##"
     0644 file etc/same "port = 80\n"
     hard etc/app.toml -> etc/same
@@ -41,11 +41,11 @@ const REVERSED: &str = r##"
     0755 file bin/server "#!/bin/sh\n"
 "##;
 
-/// What one build wrote: every destination's bytes, by their digest.
+/// The digests of the outputs of one build.
 type Written = BTreeMap<String, String>;
 
-/// Builds `release` to every kind of destination with `command`, which gets
-/// the words of the build.
+/// Builds `release` for every kind of destination with `command`, which receives
+/// the arguments of the build.
 fn written(
     sandbox: &Sandbox,
     release: impl Into<OsString>,
@@ -84,7 +84,7 @@ fn written(
     written
 }
 
-/// What `release` gives with nothing special about the build.
+/// Returns the outputs of a build in the usual environment.
 fn plainly(sandbox: &Sandbox, release: impl Into<OsString>, more: &[&str]) -> Written {
     written(sandbox, release, more, |words| sandbox.command(words))
 }
@@ -195,7 +195,7 @@ fn the_environment_changes_nothing() {
             });
             assert_eq!(second, first, "{flag} {name}={value}");
             if flag == BOTH[1] {
-                // One compressed build with all of it says as much as fourteen.
+                // One compressed build with all variables suffices.
                 break;
             }
         }

@@ -1,5 +1,5 @@
-//! Does it run? Everything here is built from source, put into an image by one
-//! command, loaded into every engine there is, and run.
+//! Programs that are built from source, packaged by one command, loaded into
+//! every engine, and run.
 
 mod applications;
 mod base;

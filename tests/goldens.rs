@@ -1,9 +1,9 @@
-//! The digests of images that must not change without a word in CHANGELOG.md.
+//! The digests of images, which must not change without an entry in CHANGELOG.md.
 //!
 //! `fixtures/releases/*.tree` are built and compared with the digests beside
-//! them. Plain and compressed images have lists of their own: the bytes of
-//! compressed layers also depend on our encoder. `IMGBUILD_BLESS=1` (what
-//! `cargo xtask bless` sets) writes the lists anew.
+//! them. Plain and compressed images have separate lists, since the bytes of
+//! compressed layers also depend on our encoder. With `IMGBUILD_BLESS=1`, which
+//! `cargo xtask bless` sets, the lists are written.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::runs;
 use crate::support::image::{confirmed, result_line};
 use crate::support::{OLD_PROCESSOR, has_programs};
 
-/// Each release with what else its image is made of. All say their platform:
-/// without a program, this machine's would be taken.
+/// The releases, with further arguments. All have a platform: without a program,
+/// it would be that of this machine.
 const IMAGES: [(&str, &[&str]); 10] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
@@ -74,8 +74,8 @@ fn compressed_images_have_the_digests_of_the_list() {
     check_list("gzip", "gzip.digests");
 }
 
-/// Words that start the program on another processor, as `cargo xtask emulate`
-/// sets them.
+/// The command that starts the program on another processor; `cargo xtask emulate`
+/// sets it.
 const EMULATOR: &str = "IMGBUILD_EMULATOR";
 
 #[test]
@@ -205,7 +205,7 @@ fn the_manifest_of_an_image_is_spelled_like_this() {
     "#);
 }
 
-/// The diff IDs of the mix fixture, in which one file may say something else.
+/// Returns the diff IDs of the mix fixture, in which one file may differ.
 fn diff_ids_of_mix(changed: Option<&str>, more: &[&str]) -> Vec<String> {
     let sandbox = with_release(emulated(), "mix");
     if let Some(path) = changed {
@@ -265,13 +265,13 @@ fn releases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/releases")
 }
 
-/// A sandbox for the program, on the processor that the environment names.
+/// Makes a sandbox for the program, on the processor of the environment.
 fn emulated() -> Sandbox {
     let words = std::env::var(EMULATOR).unwrap_or_default();
     runs::sandbox().under(words.split_whitespace())
 }
 
-/// Puts the release of a fixture into a directory of its name.
+/// Writes the release of a fixture into a directory of its name.
 fn with_release(sandbox: Sandbox, name: &str) -> Sandbox {
     let text = fs::read_to_string(releases().join(format!("{name}.tree"))).unwrap();
     let tree = Tree::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -289,8 +289,8 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
         "--compression",
         compression,
     ];
-    // Nothing of this machine may be in the image: a script would bring its
-    // interpreter, a repository its commit. So none of these images starts.
+    // Nothing of this machine may be in the image: a script would include its
+    // interpreter, a repository its commit. So these images cannot start.
     let constant = [
         "--platform",
         "linux/amd64",
@@ -307,7 +307,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
     (result_line(&outcome), sandbox.path(&archive))
 }
 
-/// Builds all images in sandboxes that `sandbox` makes.
+/// Builds all images, each in a new sandbox of `sandbox`.
 fn list_of(compression: &str, sandbox: impl Fn() -> Sandbox) -> String {
     let mut list = String::new();
     for (name, more) in IMAGES {

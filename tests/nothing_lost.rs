@@ -1,5 +1,5 @@
-//! Nothing is lost: what GNU tar unpacks from an image is what was in the
-//! release, path for path, byte for byte, link for link.
+//! Nothing is lost: GNU tar unpacks from an image every path, byte and link of the
+//! release.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,13 +17,13 @@ use proptest::prelude::*;
 use crate::runs;
 use crate::support::has_programs;
 
-/// What lies at a path, in the words of an image.
+/// A node of a tree, with the modes of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Directory {
         mode: u32,
     },
-    /// With the first path, in bytewise order, that is the same file.
+    /// A regular file, with the first path of the same file in bytewise order.
     File {
         mode: u32,
         content: String,
@@ -36,7 +36,7 @@ enum Node {
 
 type Nodes = BTreeMap<PathBuf, Node>;
 
-/// Everything below `root`; for the release, with the modes that an image gives.
+/// Returns everything below `root`; for the release, with the modes of an image.
 fn nodes(root: &Path, mode: fn(bool, u32) -> u32) -> Nodes {
     let mut found = Nodes::new();
     let mut paths = vec![root.to_owned()];
@@ -85,7 +85,7 @@ fn as_they_are(_: bool, mode: u32) -> u32 {
     mode
 }
 
-/// The umask of the builder never shows; the special bits do.
+/// Returns the mode in the image: special bits stay, the umask has no effect.
 fn as_in_an_image(is_directory: bool, mode: u32) -> u32 {
     let is_executable = is_directory || mode & 0o111 != 0;
     (if is_executable { 0o755 } else { 0o644 }) | mode & 0o7000
@@ -112,7 +112,7 @@ fn untar(sandbox: &Sandbox, layout: &Path) -> PathBuf {
     root
 }
 
-/// The names of the blobs of the layers.
+/// Returns the names of the blobs of the layers.
 fn unpack_lists(layout: &Path) -> Vec<String> {
     let json = |path: &Path| -> serde_json::Value {
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -138,7 +138,8 @@ fn unpack_lists(layout: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Builds `release`, unpacks it and compares; returns what the build said.
+/// Builds `release`, unpacks the image and compares; returns the messages of the
+/// build.
 fn assert_nothing_is_lost(sandbox: &Sandbox, release: &Path, compression: &str) -> String {
     let layout = sandbox.path("layout");
     let compression = format!("--compression={compression}");
@@ -162,17 +163,17 @@ fn assert_nothing_is_lost(sandbox: &Sandbox, release: &Path, compression: &str) 
     outcome.stderr_redacted()
 }
 
-/// What a random tree is made of, in the order of making.
+/// A node of a random tree; nodes are made in order.
 #[derive(Debug, Clone)]
 enum Make {
     Directory(Vec<OsString>, u32),
     File(Vec<OsString>, u32, Vec<u8>),
     Symlink(Vec<OsString>, OsString),
-    /// A further name of a file made before; its number is taken modulo.
+    /// A further name of an earlier file, by its number modulo the count.
     Hardlink(Vec<OsString>, usize),
 }
 
-/// Bytes that may stand in a name: no NUL, no slash.
+/// Generates the bytes of a name: neither NUL nor slash.
 fn name() -> impl Strategy<Value = OsString> {
     let name_bytes = |bytes: Vec<u8>| {
         let mut bytes: Vec<u8> = bytes
@@ -185,7 +186,7 @@ fn name() -> impl Strategy<Value = OsString> {
         OsString::from_vec(if is_bad { b"x".to_vec() } else { bytes })
     };
     prop_oneof![
-        // Few, so that trees have branches and names meet.
+        // Few names, so that paths share directories.
         4 => "[ab]".prop_map(OsString::from),
         2 => "[ -.0-~]{1,12}".prop_map(String::into_bytes).prop_map(name_bytes),
         2 => "\\PC{1,60}".prop_map(String::into_bytes).prop_map(name_bytes),
@@ -229,7 +230,7 @@ impl ConcatAll for [&OsStr; 2] {
 }
 
 fn mode() -> impl Strategy<Value = u32> {
-    // Readable by its owner: what is not is refused.
+    // Readable by the owner, since other files are refused.
     (0..0o7777u32).prop_map(|mode| mode | 0o400)
 }
 
@@ -251,7 +252,7 @@ fn make() -> impl Strategy<Value = Make> {
     ]
 }
 
-/// Makes what can be made: a name may be taken, or lie below a file or link.
+/// Makes the nodes that can be made: a name may exist, or be below a file or link.
 fn make_tree(root: &Path, makes: &[Make]) {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
@@ -358,8 +359,8 @@ fn a_hard_link_is_stored_once() {
     assert!((1 << 20..5 << 18).contains(&size), "{size}");
 }
 
-/// Makes a tree whose deepest path has `length` bytes: longer than one call
-/// to the system takes from outside, so it is made in parts and joined.
+/// Makes a tree whose deepest path has `length` bytes. This is longer than a
+/// system call accepts, so the tree is made in parts that are moved together.
 fn deep_tree(sandbox: &Sandbox, length: usize) -> PathBuf {
     let release = sandbox.path("release");
     fs::create_dir(&release).unwrap();
@@ -381,7 +382,7 @@ fn deep_tree(sandbox: &Sandbox, length: usize) -> PathBuf {
     release
 }
 
-/// The paths of the image that are longer than 4,000 bytes, by their length.
+/// Returns the lengths of the paths in the image above 4,000 bytes.
 fn long_paths(source: &Path) -> Vec<usize> {
     let image = unpack(source).unwrap();
     let lengths = image
@@ -417,7 +418,7 @@ fn longer_paths_are_refused_by_name() {
     assert!(!sandbox.path("image.tar").exists());
 }
 
-/// Takes what is read and keeps nothing of it but its length and its end.
+/// A writer that keeps only the length and the end of its input.
 #[derive(Default)]
 struct Tail {
     length: u64,

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::runs::{digest_of, sandbox};
 use crate::support::program;
 
-/// What keeps everything but the release out of an image, for any platform.
+/// The flags that keep everything but the release out of an image, for any
+/// platform.
 const BARE: [&str; 7] = [
     "--runtime",
     "none",
@@ -20,7 +21,7 @@ const BARE: [&str; 7] = [
     "--no-cache",
 ];
 
-/// A sandbox with a release for each of three platforms, without programs.
+/// Makes a sandbox with a release without programs for each of three platforms.
 fn with_releases() -> Sandbox {
     let sandbox = sandbox();
     for platform in ["amd64", "arm64", "armv7"] {
@@ -142,7 +143,7 @@ fn neither_order_nor_destination_nor_cache_changes_an_index() {
         "{}",
         again.report()
     );
-    // An archive holds the index, and for engines that know none one image.
+    // An archive has the index, and one image for engines without support for it.
     let outcome = sandbox.run(["validate", "first.tar"]).success();
     assert!(outcome.stderr_text().contains("is valid"));
     let file = fs::File::open(sandbox.path("first.tar")).unwrap();
@@ -195,14 +196,14 @@ fn merged_images_make_the_index_of_one_run() {
     }
     drop(sandbox.run(["validate", "merged"]).success());
     drop(sandbox.run(["validate", "again.tar"]).success());
-    // The name that all have is kept.
+    // The name that all images have is kept.
     assert_eq!(
         names(&sandbox, "merged"),
         ["docker.io/x/y:1", "docker.io/x/y:other"]
     );
 }
 
-/// The full names in a layout.
+/// Returns the full names in a layout.
 fn names(sandbox: &Sandbox, layout: &str) -> Vec<String> {
     let index = json_of(&fs::read(sandbox.path(layout).join("index.json")).unwrap());
     let manifests = index["manifests"].as_array().unwrap().iter();
@@ -258,7 +259,7 @@ fn an_index_without_a_name_gets_the_tag_of_its_layout() {
     drop(sandbox.run(["copy", "oci:layout:v1", "c.tar"]).success());
 }
 
-/// Releases, further words, and what is said of them.
+/// Releases, further arguments, and the expected error.
 type Refused = (
     &'static [&'static str],
     &'static [&'static str],

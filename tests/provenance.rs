@@ -1,4 +1,4 @@
-//! Where an image comes from: its date and its labels.
+//! The origin of an image: its date and its labels.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,7 +24,7 @@ const MANIFEST: &str = r#"
     authors = ["A <a@example.com>"]
 "#;
 
-/// Runs git in a directory of the sandbox, with nothing of the user's.
+/// Runs git in a directory of the sandbox, without settings of the user.
 fn git(sandbox: &Sandbox, directory: &str, words: &[&str]) -> String {
     let mut command = Command::new("git");
     command.args(words).current_dir(sandbox.path(directory));
@@ -44,7 +44,7 @@ fn git(sandbox: &Sandbox, directory: &str, words: &[&str]) -> String {
     outcome.stdout_text().trim_end().to_owned()
 }
 
-/// A Cargo project in `work`, with a finished build that git ignores, and one
+/// Makes a Cargo project in `work` with a finished build that git ignores and one
 /// commit of 2023-11-14T22:13:20Z.
 fn project() -> Option<Sandbox> {
     if !has_programs(&["git"]) {
@@ -77,7 +77,7 @@ fn head(sandbox: &Sandbox) -> String {
     git(sandbox, "work", &["rev-parse", "HEAD"])
 }
 
-/// Builds `work/target/release` and whatever else is said.
+/// Builds `work/target/release` with further arguments.
 fn run(sandbox: &Sandbox, environment: &[(&str, &str)], more: &[&str]) -> Outcome {
     let fixed = [
         "--release=work/target/release",
@@ -101,8 +101,8 @@ fn built(sandbox: &Sandbox, environment: &[(&str, &str)], more: &[&str]) -> Unpa
     image(sandbox, &outcome)
 }
 
-/// The labels of an image by what comes after `org.opencontainers.image.`,
-/// which the annotations must repeat.
+/// Returns the labels of an image by the part after `org.opencontainers.image.`,
+/// and checks that the annotations equal them.
 fn labels(image: &UnpackedImage) -> BTreeMap<String, String> {
     let labels = image.config["config"]["Labels"].clone();
     assert_eq!(labels, image.manifest["annotations"]);
@@ -194,7 +194,7 @@ fn labels_say_what_the_manifest_and_the_repository_say() {
         ("version", "1.2.3"),
     ]);
     assert_eq!(labels(&image), all);
-    // Without a repository, the manifest says where the source is.
+    // Without a repository, the source comes from the package manifest.
     fs::remove_dir_all(sandbox.path("work/.git")).unwrap();
     let labels = labels(&built(&sandbox, &[], &[]));
     assert_eq!(labels["source"], "https://example.com/not/this/one");
@@ -305,7 +305,7 @@ fn clones_of_a_project_make_the_same_image() {
     git(&sandbox, "work", &["gc", "--quiet"]);
     add_build(&sandbox, "work");
     assert_eq!(result_line(&run(&sandbox, &[], &[])), first);
-    // A linked work tree and one that is copied.
+    // A linked work tree and a copied one.
     git(
         &sandbox,
         "first",
@@ -408,7 +408,7 @@ fn what_is_no_repository_says_nothing() {
     for name in ["release/.git", ".git"] {
         let path = sandbox.path(name);
         fs::create_dir_all(&path).unwrap();
-        // The check names such a directory, whatever is in it.
+        // The check names such a directory in any case.
         let more = ["--output=image.tar", "--check=off"];
         let outcome = runs::build(&sandbox, &more).success();
         let text = outcome.stderr_text();

@@ -1,4 +1,4 @@
-//! Short ways to run the program where no engine is needed.
+//! Helpers that run the program without an engine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +12,8 @@ use fs_err as fs;
 use imgbuild_testing::{Outcome, Sandbox};
 use sha2::{Digest, Sha256};
 
-/// What keeps everything but the release out of an image, earlier builds out of
-/// this one, and the disk quiet.
+/// The flags that keep everything but the release out of an image, use no cache,
+/// and do not wait for the disk.
 pub(crate) const BARE: [&str; 9] = [
     "--no-cache",
     "--runtime",
@@ -26,15 +26,15 @@ pub(crate) const BARE: [&str; 9] = [
     "linux/amd64",
 ];
 
-/// The longest that any state of another process is waited for.
+/// The timeout for a state of another process.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A sandbox for the program under test.
+/// Makes a sandbox for the program under test.
 pub(crate) fn sandbox() -> Sandbox {
     Sandbox::new(env!("CARGO_BIN_EXE_imgbuild")).expect("there is room for it")
 }
 
-/// A sandbox with a release that has a script, data and a link.
+/// Makes a sandbox with a release of a script, data and a link.
 pub(crate) fn with_small_release() -> Sandbox {
     let sandbox = sandbox();
     let release = r##"
@@ -46,7 +46,7 @@ pub(crate) fn with_small_release() -> Sandbox {
     sandbox
 }
 
-/// The words of a build of `release` with [`BARE`] and `more`.
+/// Returns the arguments of a build of `release` with [`BARE`] and `more`.
 pub(crate) fn words(release: impl Into<OsString>, more: &[&str]) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["--release".into(), release.into()];
     words.extend(BARE.iter().chain(more).map(Into::into));
@@ -58,8 +58,7 @@ pub(crate) fn build(sandbox: &Sandbox, more: &[&str]) -> Outcome {
     sandbox.run(words("release", more))
 }
 
-/// A build that another program starts: `before` ends where a command line
-/// can follow.
+/// Returns a build that another program starts: its command line follows `before`.
 pub(crate) fn wrapped(sandbox: &Sandbox, before: &[&str], words: &[OsString]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_imgbuild"));
     wrapped_program(sandbox, before, program, words)
@@ -81,12 +80,13 @@ fn wrapped_program(
     command
 }
 
-/// `sh -c SCRIPT`, where `"$@"` is the build.
+/// Returns `sh -c SCRIPT`, where `"$@"` is the build.
 pub(crate) fn scripted(sandbox: &Sandbox, script: &str, words: &[OsString]) -> Command {
     wrapped(sandbox, &["/bin/sh", "-c", script, "sh"], words)
 }
 
-/// Everything below a directory: names and kinds, content by its digest.
+/// Returns the paths below a directory, with their kinds and the digests of their
+/// contents.
 pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     list_into(directory, directory, &mut found);
@@ -113,7 +113,7 @@ fn list_into(root: &Path, directory: &Path, found: &mut BTreeMap<PathBuf, String
     }
 }
 
-/// `sha256:…` of a file.
+/// Returns `sha256:…` of a file.
 pub(crate) fn digest_of(path: &Path) -> String {
     let mut hasher = Sha256::new();
     let mut file = fs::File::open(path).expect("it is readable");
@@ -139,7 +139,7 @@ impl io::Write for Hashing<'_> {
     }
 }
 
-/// Bytes that no encoder makes smaller, the same every time.
+/// Returns incompressible bytes, the same every time.
 pub(crate) fn noise(count: usize) -> Vec<u8> {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let next = || {
@@ -151,7 +151,7 @@ pub(crate) fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// The names in a directory.
+/// Returns the names in a directory.
 pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("the directory is readable");
     let mut names: Vec<String> = entries
@@ -162,13 +162,13 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Whether the tests may do what only root may.
+/// Returns `true` if the tests run as root.
 pub(crate) fn is_root() -> bool {
     let own = fs::metadata("/proc/self").expect("Linux has it");
     own.uid() == 0
 }
 
-/// Lets every user reach what is in the sandbox.
+/// Makes the sandbox accessible for every user.
 pub(crate) fn open_to_all(sandbox: &Sandbox) {
     let above = sandbox.root().parent().expect("it is a temporary one");
     for directory in [above, &above.join("tmp"), sandbox.root()] {
@@ -177,8 +177,8 @@ pub(crate) fn open_to_all(sandbox: &Sandbox) {
     }
 }
 
-/// The program, copied to where every user can start it, and started by one
-/// who is not root.
+/// Returns a build by a user who is not root, with a copy of the program that every
+/// user can start.
 pub(crate) fn as_somebody(sandbox: &Sandbox, words: &[OsString]) -> Command {
     if !is_root() {
         return sandbox.command(words);
@@ -206,14 +206,14 @@ pub(crate) fn start(command: &mut Command) -> Child {
     command.spawn().expect("the program is there")
 }
 
-/// Sends a signal, as `INT`, to a process.
+/// Sends a signal, for example `INT`, to a process.
 pub(crate) fn signal(child: &Child, name: &str) {
     let script = format!("kill -{name} {}", child.id());
     let status = Command::new("/bin/sh").args(["-c", &script]).status();
     assert!(status.expect("every system has a shell").success());
 }
 
-/// Looks again and again until something is so; whether it came to be.
+/// Waits for a condition; returns `false` after a timeout.
 pub(crate) fn becomes(mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -225,7 +225,8 @@ pub(crate) fn becomes(mut is_so: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// Whether a process has said what to do at SIGINT: it has begun to build.
+/// Returns `true` if a process handles SIGINT, which it does from the start of the
+/// build.
 pub(crate) fn handles_signals(child: &Child) -> bool {
     const SIGINT_BIT: u64 = 1 << 1;
     let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
@@ -235,7 +236,7 @@ pub(crate) fn handles_signals(child: &Child) -> bool {
     mask.is_some_and(|mask| mask & SIGINT_BIT != 0)
 }
 
-/// Whether a process waits for a lock on a file.
+/// Returns `true` if a process waits for a lock on a file.
 pub(crate) fn waits_for_lock(child: &Child) -> bool {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let id = child.id().to_string();
@@ -245,7 +246,7 @@ pub(crate) fn waits_for_lock(child: &Child) -> bool {
         .any(|words| words.contains(&"->") && words.contains(&id.as_str()))
 }
 
-/// How a started program ended, and what it said on standard error.
+/// Waits for a started program; returns its status and standard error.
 pub(crate) fn end(child: Child) -> (std::process::ExitStatus, String) {
     let output = child.wait_with_output().expect("it was started here");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

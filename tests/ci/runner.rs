@@ -1,5 +1,5 @@
 //! A machine that runs a job as a CI service does, with fakes of the tools that
-//! would fetch or compile something.
+//! would fetch or compile.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::workflow::{Context, Step, evaluate, holds, pairs, parse, steps, text}
 use super::{ACTION, document};
 use crate::support::limited;
 
-/// A program without libraries for a machine, by its number in ELF headers.
+/// Makes a program without libraries for a machine, given by its ELF number.
 fn program(machine: u16) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(16, 0);
@@ -35,9 +35,9 @@ fn program(machine: u16) -> Vec<u8> {
     bytes
 }
 
-/// In the place of Cargo: `install` brings the program under test, `build`
-/// makes a program for the machine of the job, or for a target. What Cargo and
-/// rustup would refuse is refused.
+/// Replaces Cargo: `install` installs the program under test, `build` makes a
+/// program for the machine of the job or for a target. It fails where Cargo and
+/// rustup would.
 const CARGO: &str = r#"#!/bin/sh
 set -e
 fail() {
@@ -96,14 +96,14 @@ build)
 esac
 "#;
 
-/// In the place of rustup: remembers the targets that were added.
+/// Replaces rustup: records the added targets.
 const RUSTUP: &str = r#"#!/bin/sh
 [ "$1 $2" = "target add" ] || exit 64
 shift 2
 printf '%s\n' "$@" >>"$HOME/targets"
 "#;
 
-/// Where the programs of every system are.
+/// The directories of programs on every system.
 const SYSTEM: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A machine of a CI service, with one job on it.
@@ -111,13 +111,13 @@ pub(super) struct Runner {
     pub(super) root: PathBuf,
     pub(super) context: Context,
     environment: Vec<(String, String)>,
-    /// What the steps have put before the path.
+    /// The directories that steps put before `PATH`.
     pub(super) path: Vec<String>,
-    /// What is in the place of GitHub's registry.
+    /// The registry in place of GitHub's.
     pub(super) registry: String,
-    /// Where the programs of the system are.
+    /// The directories of the system's programs.
     system: String,
-    /// The keys of caches that were asked for, with the names of their inputs.
+    /// The requested cache keys, with the names of their inputs.
     pub(super) keys: Vec<(String, String)>,
 }
 
@@ -184,13 +184,13 @@ impl Runner {
         }
     }
 
-    /// Gives a variable of the job another value.
+    /// Sets a variable of the job.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Takes all programs away but these.
+    /// Removes all programs but these.
     pub(super) fn keep_only(&mut self, programs: &[&str]) {
         let kept = self.root.join("system");
         fs::create_dir(&kept).unwrap();
@@ -208,7 +208,7 @@ impl Runner {
         self.path.clear();
     }
 
-    /// Brings a project, which has a Rust of its own.
+    /// Checks out a project that has its own Rust version.
     pub(super) fn check_out(&self) {
         let work = self.root.join("work");
         let manifest = "[package]\nname = \"app\"\nversion = \"1.0.0\"\n";
@@ -327,7 +327,7 @@ impl Runner {
         outcome
     }
 
-    /// Reads what a step has written to `$GITHUB_OUTPUT`.
+    /// Reads the outputs that a step wrote to `$GITHUB_OUTPUT`.
     fn take_outputs(&mut self, id: Option<&str>) {
         let file = self.root.join("output");
         let Ok(written) = fs::read_to_string(&file) else {

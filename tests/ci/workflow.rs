@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Values of expressions, by their name.
+/// The values of expressions by their names.
 pub(super) type Context = BTreeMap<String, String>;
 
 /// A step of a job or of an action.
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Yaml {
     documents.remove(0)
 }
 
-/// The value of a scalar as its text.
+/// Returns a scalar as text.
 pub(super) fn text(yaml: &Yaml) -> Option<String> {
     match yaml {
         Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
@@ -36,7 +36,7 @@ pub(super) fn text(yaml: &Yaml) -> Option<String> {
     }
 }
 
-/// The pairs of a map, in their order.
+/// Returns the pairs of a map in their order.
 pub(super) fn pairs(yaml: &Yaml) -> Vec<(String, &Yaml)> {
     let Some(map) = yaml.as_hash() else {
         return Vec::new();
@@ -53,7 +53,7 @@ fn texts(yaml: &Yaml) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The texts of a list.
+/// Returns the texts of a list.
 pub(super) fn list(yaml: &Yaml) -> Vec<String> {
     let list = yaml.as_vec().expect("it is a list");
     list.iter()
@@ -61,7 +61,7 @@ pub(super) fn list(yaml: &Yaml) -> Vec<String> {
         .collect()
 }
 
-/// The steps of a job, or those of an action.
+/// Returns the steps of a job or an action.
 pub(super) fn steps(yaml: &Yaml) -> Vec<Step> {
     let steps = yaml["steps"].as_vec().expect("it has steps");
     steps
@@ -77,7 +77,7 @@ pub(super) fn steps(yaml: &Yaml) -> Vec<Step> {
         .collect()
 }
 
-/// Puts values in the place of `${{ NAME }}`.
+/// Replaces `${{ NAME }}` by values.
 pub(super) fn evaluate(text: &str, context: &Context) -> String {
     let mut result = String::new();
     let mut rest = text;
@@ -92,14 +92,14 @@ pub(super) fn evaluate(text: &str, context: &Context) -> String {
     result + rest
 }
 
-/// Whether a step runs: `NAME == 'value'`.
+/// Evaluates the condition of a step: `NAME == 'value'`.
 pub(super) fn holds(condition: &str, context: &Context) -> bool {
     let (name, value) = condition.split_once(" == ").expect("it compares");
     let value = value.trim_matches('\'');
     context[name] == value
 }
 
-/// The code blocks of a Markdown text in a language.
+/// Returns the code blocks of a Markdown text in a language.
 pub(super) fn blocks(text: &str, language: &str) -> Vec<String> {
     let start = format!("\n```{language}\n");
     let blocks = text.split(&start).skip(1);

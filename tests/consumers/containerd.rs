@@ -10,7 +10,7 @@ use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, command_in, everywhere};
 use crate::support::{has_programs, unique};
 
-/// A private daemon, stopped in the end.
+/// A private daemon, stopped on drop.
 struct Containerd<'a> {
     sandbox: &'a Sandbox,
     process: Child,
@@ -71,8 +71,8 @@ impl<'a> Containerd<'a> {
 
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
-        // It unmounts what it mounted only if it is asked to stop. The shell
-        // has `kill` where no package brings it.
+        // It unmounts its file systems only on SIGTERM. `kill` is built into the
+        // shell, and its package may be missing.
         let ask = format!("kill {}", self.process.id());
         drop(Command::new("sh").args(["-c", &ask]).status());
         drop(self.process.wait());

@@ -1,4 +1,4 @@
-//! Archives and layouts that hold images for two platforms.
+//! Archives and layouts with images for two platforms.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::support::{has_programs, program, unique, unique_time};
 /// The machine in an ELF header: 64-bit ARM.
 const ARM64: [u8; 2] = [183, 0];
 
-/// An index of an image that runs here and one for another machine.
+/// An index of an image that runs here and an image for another machine.
 pub(super) struct Indexed {
     pub(super) sandbox: Sandbox,
     pub(super) archive: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Indexed {
     pub(super) here: String,
 }
 
-/// A release like another one, its program for another machine.
+/// Copies a release, with its program for another machine.
 fn foreign_release(sandbox: &Sandbox, release: &std::path::Path) -> PathBuf {
     let foreign = sandbox.path("foreign");
     fs::create_dir_all(foreign.join("bin")).expect("the sandbox is ours");
@@ -79,7 +79,7 @@ pub(super) fn indexed(name: &str, more: &[&str]) -> Indexed {
     }
 }
 
-/// The images run on one kind of machine only.
+/// Returns `true` if the images run on this machine.
 pub(super) fn is_for_this_machine() -> bool {
     cfg!(target_arch = "x86_64") && has_programs(&["musl-gcc"])
 }

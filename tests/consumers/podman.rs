@@ -8,7 +8,7 @@ use super::indexes::{indexed, is_for_this_machine};
 use super::{GREETING, assert_is_the_program, command_in, everywhere, json};
 use crate::support::has_programs;
 
-/// A private store; the options that name it stand before every command.
+/// A private store; its options precede every command.
 struct Store<'a> {
     sandbox: &'a Sandbox,
     options: Vec<String>,
@@ -25,7 +25,7 @@ impl<'a> Store<'a> {
     }
 
     fn podman(&self, words: &[&str]) -> Outcome {
-        // crun refuses a machine that mounts both versions of control groups.
+        // crun refuses machines that mount both versions of control groups.
         self.run(
             "podman",
             &["--runtime=runc", "--cgroup-manager=cgroupfs"],
@@ -119,7 +119,7 @@ fn podman_loads_the_image_of_an_index_for_its_machine() {
             .success(),
     );
     assert_eq!(found[0]["Architecture"], "amd64");
-    // It knows both: the index that was loaded, and the image that it took.
+    // It lists both: the loaded index, and the chosen image.
     assert_eq!(found[0]["Digest"], images.digest.as_str());
     let digests = found[0]["RepoDigests"].to_string();
     assert!(digests.contains(&images.here), "{digests}");
@@ -145,7 +145,7 @@ fn buildah_starts_from_every_transport() {
         format!("oci-archive:{}", images.oci_archive.display()),
         format!("oci-archive:{}", images.hybrid.display()),
         format!("docker-archive:{}", images.docker_archive.display()),
-        // buildah makes a name of the path, so it must be in lower case: a relative one is.
+        // buildah makes a name of the path, so the path must be in lower case.
         format!("oci:layout:{}", images.tag),
     ];
     for source in &sources {

@@ -1,4 +1,4 @@
-//! Applications in other languages, each as little privileged as it can be.
+//! Applications in other languages, in containers with the fewest privileges.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::docker::{Container, Engine};
 use crate::support::image::{Built, build, build_in, sandbox};
 use crate::support::{has_programs, program, skip};
 
-/// As little as a container can have.
+/// The fewest privileges that a container can have.
 const CONFINED: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
@@ -19,7 +19,7 @@ const CONFINED: [&str; 4] = [
     "--publish=127.0.0.1::4000",
 ];
 
-/// The Python that images find; a shim of the same name may come first here.
+/// The Python of images; on this machine, a shim may come first on `PATH`.
 const PYTHON: &str = "/usr/bin/python3";
 
 fn check(container: &Container<'_>, answers: &[(&str, &str)]) {
@@ -56,8 +56,8 @@ fn a_node_application_serves_confined() {
     );
 }
 
-/// Packages of the index with a module of machine code, and what asks for
-/// them; installed once.
+/// Packages of PyPI with native modules, and a program that imports them;
+/// installed once.
 fn python_release(name: &str, install: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
     if !Path::new(PYTHON).exists() {
         skip("`/usr/bin/python3`");
@@ -132,7 +132,7 @@ fn a_python_application_with_its_packages_beside_it_serves_confined() {
     check_python(&engine, &built, "/usr");
 }
 
-/// A script that says nothing of the environment beside it.
+/// A script that does not refer to the virtual environment beside it.
 #[test]
 fn a_virtual_environment_is_used_when_it_comes_first_in_path() {
     let Some(engine) = Engine::require() else {

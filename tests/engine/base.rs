@@ -1,4 +1,4 @@
-//! Images on bases, run.
+//! Images on base images, run by the engines.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ fn a_dynamic_program_runs_with_the_libraries_of_the_base() {
         return;
     }
     let built = on(&small_debian(), &release, "base-glibc", &[]);
-    // Neither the loader nor the C library comes again.
+    // Neither the loader nor the C library is added again.
     let own: Vec<_> = built.image.layers[2..]
         .iter()
         .flat_map(|layer| &layer.entries)
@@ -86,7 +86,7 @@ fn a_program_runs_on_a_base_that_nobody_looked_into() {
         let image = engine.load(&sandbox.path("image.tar"), &reference);
         let outcome = image.run(&[]).success();
         assert_eq!(outcome.stdout_text(), "hello, user 65532\n");
-        // Its links and directories are what they were.
+        // Its links and directories are unchanged.
         let options = ["--entrypoint=/bin/stat"];
         let words = ["-c", "%a %F %n", "/bin", "/tmp", "/var/spool"];
         let outcome = image.run_with(&options, &words, b"").success();
@@ -185,7 +185,7 @@ fn a_program_for_glibc_runs_on_a_base_of_musl() {
     }
 }
 
-/// `docker build` with what has no effect left out of the comparison.
+/// Runs `docker build`; fields without an effect are removed.
 fn docker_build(engine: &Engine, from: &str, lines: &str) -> Value {
     let reference = format!("localhost/imgbuild-test/from:{}", unique());
     let mut command = engine.docker(["build", "--quiet", "--tag", &reference, "-"]);
@@ -200,7 +200,7 @@ fn fields(image: &Loaded<'_>) -> Value {
     let text = image.inspect("{{json .Config}}");
     let mut config: Value = serde_json::from_str(&text).unwrap();
     let fields = config.as_object_mut().unwrap();
-    // Of old engines: what the container of a build was.
+    // Old engines record the container of the build.
     for name in ["Hostname", "Domainname", "Image"] {
         fields.remove(name);
     }
@@ -211,7 +211,7 @@ fn fields(image: &Loaded<'_>) -> Value {
     config
 }
 
-/// A base that sets everything that is inherited.
+/// A base image that sets every inherited field.
 fn with_every_field() -> BaseImage {
     let layer = Layer::default().file("etc/passwd", 0o644, "web:x:5:6::/:/x\n");
     BaseImage::new(vec![layer]).with_config(json!({
@@ -220,8 +220,8 @@ fn with_every_field() -> BaseImage {
         "WorkingDir": "/srv", "Labels": { "a": "1", "b": "2" },
         "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
         "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"],
-        // The classic builder takes times that are not given from the base,
-        // BuildKit does not.
+        // The classic builder inherits missing times from the base, BuildKit does
+        // not.
         "Healthcheck": { "Test": ["CMD", "x"] },
     }))
 }
@@ -289,7 +289,7 @@ fn the_configuration_is_inherited_as_docker_does() {
         ];
         all.extend(words);
         if words[0].contains("entrypoint") {
-            // A program of the release starts where it lies.
+            // A program of the release starts in its own directory.
             all.push("--workdir=/srv");
         }
         let outcome: Outcome = sandbox.run(all).success();

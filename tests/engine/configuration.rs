@@ -1,4 +1,4 @@
-//! What the flags promise about the image, as the engine sees it.
+//! The effect of flags on an image, as the engine reports it.
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use crate::support::docker::Engine;
 use crate::support::image::{Built, build, sandbox};
 use crate::support::{has_programs, program};
 
-/// As little as a container can have: no place to write to at all.
+/// The fewest privileges that a container can have, without a writable directory.
 const CONFINED: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
@@ -17,13 +17,12 @@ const CONFINED: [&str; 4] = [
     "--publish=127.0.0.1::4000",
 ];
 
-/// A release of which a copy may be changed.
+/// Builds a release; tests change copies of it.
 fn release() -> Option<PathBuf> {
     has_programs(&["mix", "erl"]).then(|| program::mix_release("mix_app", "mix_app", |_project| {}))
 }
 
-/// Programs and scripts of an image, without versions; libraries have a mode
-/// of their own.
+/// Returns the programs and scripts of an image without their versions.
 fn executables(built: &Built) -> Vec<String> {
     let files = built.image.files().into_iter();
     let programs = files.filter(|(path, entry)| {
@@ -38,7 +37,7 @@ fn executables(built: &Built) -> Vec<String> {
     shown.collect()
 }
 
-/// Where the release's version of ERTS has its programs.
+/// Returns the directory of programs of the release's ERTS.
 fn erlexec(built: &Built) -> String {
     let entrypoint = built.config("Entrypoint")[0].as_str();
     entrypoint.expect("it is a text").to_owned()
@@ -65,7 +64,7 @@ fn a_release_serves_without_a_shell() {
     );
     assert!(!built.has("bin/sh") && !built.has("app/releases/COOKIE"));
     let image = engine.load(&built.archive, &built.reference);
-    // `runtime.exs` sees the environment of the container.
+    // `runtime.exs` reads the environment of the container.
     let options = ["--env=SECRET_KEY_BASE=something", "--env=PORT=4000"];
     for tmpfs in [&[][..], &["--tmpfs=/tmp"]] {
         let container = image.start(&[&CONFINED, &options[..], tmpfs].concat());
@@ -108,7 +107,7 @@ fn without_its_secret_a_release_says_so_and_ends() {
     );
 }
 
-/// The way that the documentation gives for migrations.
+/// The command of the documentation for migrations.
 #[test]
 fn an_expression_is_evaluated_without_a_start_of_the_application() {
     let Some(engine) = Engine::require() else {
@@ -144,7 +143,7 @@ fn an_expression_is_evaluated_without_a_start_of_the_application() {
     assert_eq!(outcome.success().stdout_text(), "\"something\"\n");
 }
 
-/// Both without `epmd`, as the documentation has it.
+/// Both without `epmd`, as documented.
 #[test]
 fn a_node_with_a_name_evaluates_what_a_second_one_sends() {
     let Some(engine) = Engine::require() else {
@@ -174,8 +173,8 @@ fn a_node_with_a_name_evaluates_what_a_second_one_sends() {
     );
 }
 
-/// With `reboot_system_after_config`, the start script has the shell copy the
-/// configuration to a place where it can be written again.
+/// With `reboot_system_after_config`, the start script copies the configuration
+/// to a writable directory.
 #[test]
 fn a_release_that_restarts_after_its_configuration_serves() {
     let Some(engine) = Engine::require() else {
@@ -205,7 +204,7 @@ fn a_release_that_restarts_after_its_configuration_serves() {
     assert!(built.has("app/releases/0.1.0/direct.boot"));
     let image = engine.load(&built.archive, &built.reference);
     let secret = "--env=SECRET_KEY_BASE=something";
-    // With a file system in memory, and with one that a second start finds.
+    // With a file system in memory, and with one that remains for a second start.
     for options in [&["--read-only", "--tmpfs=/tmp"][..], &[]] {
         let container = image.start(&[options, &CONFINED[1..], &[secret]].concat());
         for _ in 0..2 {
@@ -217,7 +216,7 @@ fn a_release_that_restarts_after_its_configuration_serves() {
     }
 }
 
-/// Runs imgbuild on a copy of the release in which some files are others.
+/// Runs imgbuild on a copy of the release with some files replaced.
 fn refused(key: &str, files: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
     if !has_programs(&["mix", "erl"]) {
         return None;
@@ -288,7 +287,7 @@ fn only_a_release_of_mix_starts_directly() {
     );
 }
 
-/// Files of its own, named by variables.
+/// Variables name the boot script, the configuration and the arguments.
 #[test]
 fn what_the_user_names_starts_the_release_or_is_refused() {
     let Some(engine) = Engine::require() else {

@@ -9,11 +9,11 @@ use crate::support::docker::Engine;
 use crate::support::image::{Built, build_in, sandbox};
 use crate::support::{has_programs, program};
 
-/// A release of either kind, and what an engine without Erlang says of it.
+/// A release of mix or rebar3, with its error in an image without Erlang.
 struct Release {
     name: &'static str,
     path: PathBuf,
-    /// What is said without a runtime.
+    /// The error without the Erlang runtime.
     engine: &'static str,
 }
 
@@ -26,7 +26,7 @@ fn change(path: &Path, from: &str, to: &str) {
     }
 }
 
-/// Both releases with the option that leaves the runtime out.
+/// Builds both releases without the Erlang runtime.
 fn releases() -> Vec<Release> {
     if !has_programs(&["mix", "rebar3", "erl"]) {
         return Vec::new();
@@ -45,7 +45,7 @@ fn releases() -> Vec<Release> {
             path: mix,
             engine: "exec: erl: not found",
         },
-        // relx's script is silent about it.
+        // The script of relx prints no error.
         Release {
             name: "relx",
             path: relx,
@@ -54,7 +54,7 @@ fn releases() -> Vec<Release> {
     ]
 }
 
-/// The directory of the Erlang that the host has installed.
+/// Returns the directory of the host's Erlang.
 fn installed() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut programs = std::env::split_paths(&path).map(|directory| directory.join("erl"));
@@ -64,7 +64,7 @@ fn installed() -> PathBuf {
     root.to_path_buf()
 }
 
-/// A base image with the host's Erlang.
+/// Makes a base image with the host's Erlang.
 fn erlang_base(sandbox: &Sandbox) -> String {
     let root = installed();
     let root = root.to_str().expect("a system has plain names");

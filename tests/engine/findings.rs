@@ -1,5 +1,5 @@
-//! The table of `docs/findings.md`: each image that an error is about really
-//! fails in the engine in that way, and is not made while the check is on.
+//! The errors of `docs/findings.md`: each image fails in the engine as stated, and
+//! is not built while the check is on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,12 +13,12 @@ use crate::support::docker::Engine;
 use crate::support::image::{Built, build_in, member, sandbox};
 use crate::support::{has_programs, program};
 
-/// A release, and how an image is made of it that cannot run.
+/// A release whose image cannot run.
 pub(crate) struct Row {
     pub(crate) rule: &'static str,
     /// Makes the release in a sandbox, and returns further flags.
     prepare: fn(&Sandbox, &Path) -> Vec<String>,
-    /// What the engine says.
+    /// The error of the engine.
     pub(crate) engine: &'static str,
 }
 
@@ -39,7 +39,7 @@ fn script(release: &Path, text: &str) {
     fs::set_permissions(&path, mode).expect("it is ours");
 }
 
-/// The program that says hello, as `app` of the release.
+/// Adds the program `hello` as `app` to the release.
 pub(crate) fn hello(release: &Path) -> PathBuf {
     let built = program::c_release("hello", &["gcc"]).join("bin/hello");
     let path = release.join("app");
@@ -52,7 +52,7 @@ pub(crate) fn compile(release: &Path, source: &str, arguments: &[&str]) {
     fs::write(release.join("source.c"), source).expect("there is room for it");
     let mut command = Command::new("gcc");
     command.args(arguments).arg("source.c").current_dir(release);
-    // The libraries come behind what needs them.
+    // Libraries follow the objects that need them.
     command.args(["-L.", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed"]);
     let is_program = !arguments.contains(&"-shared");
     command.args(is_program.then_some("-lown"));
@@ -60,7 +60,7 @@ pub(crate) fn compile(release: &Path, source: &str, arguments: &[&str]) {
     fs::remove_file(release.join("source.c")).expect("it was written");
 }
 
-/// A program and its own library.
+/// Adds a program and its own library to the release.
 pub(crate) fn with_library(release: &Path) {
     let library = ["-shared", "-fPIC", "-o", "libown.so"];
     compile(release, "int own(void) { return 0; }", &library);
@@ -256,7 +256,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// Makes the release one of Erlang, whose script ends with `start`.
+/// Writes a release of Erlang whose script ends with `start`.
 fn with_erlang_release(sandbox: &Sandbox, start: &str, more: &str) {
     let script = format!(
         "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\nread -r ERTS VSN < releases/start_erl.data\n{start}\n"
@@ -269,7 +269,7 @@ fn with_erlang_release(sandbox: &Sandbox, start: &str, more: &str) {
     drop(made.expect("there is room for it"));
 }
 
-/// A sandbox with a release that has one file that does nothing.
+/// Makes a sandbox with a release, and prepares the row in it.
 fn prepared(row: &Row) -> (Sandbox, PathBuf, Vec<String>) {
     let sandbox = sandbox();
     let tree = "0644 file data/file \"x\"";
@@ -318,10 +318,10 @@ fn images_that_are_made_all_the_same_fail_as_they_should() {
         flags.push("--check=off".to_owned());
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let built = build_in(sandbox, &release, row.rule, &flags);
-        // What is found when it is there is what is found before.
+        // The check of the image finds the same as the check before the build.
         let archive = built.archive.to_str().expect("a sandbox has a plain name");
         let checked = built.sandbox.run(["check", archive]).exited(1);
-        // Only the building machine knows where an interpreter was before.
+        // Only the building machine has the original path of an interpreter.
         let mark = match row.rule {
             "interpreter-moved" => "[interpreter-missing]".to_owned(),
             rule => format!("[{rule}]"),
@@ -333,7 +333,7 @@ fn images_that_are_made_all_the_same_fail_as_they_should() {
         );
         for engine in &engines {
             let image = engine.load(&built.archive, &built.reference);
-            // Some engines keep their powers until the program has started.
+            // Some engines keep their capabilities until the program starts.
             let outcome = image.run_with(&["--cap-drop=ALL"], &[], b"");
             assert_ne!(outcome.code, Some(0), "{}: {}", row.rule, outcome.report());
             assert!(
@@ -346,7 +346,7 @@ fn images_that_are_made_all_the_same_fail_as_they_should() {
     }
 }
 
-/// A configuration that imgbuild itself does not write.
+/// A configuration that imgbuild does not write.
 pub(crate) struct Foreign {
     pub(crate) rule: &'static str,
     change: fn(&mut Value),
@@ -376,8 +376,8 @@ pub(crate) const FOREIGN: &[Foreign] = &[
     },
 ];
 
-/// Writes the image again, as Docker's archives were before OCI, with another
-/// configuration.
+/// Writes the image with another configuration, in the form of Docker's archives
+/// before OCI.
 pub(crate) fn rewritten(built: &Built, change: fn(&mut Value)) -> PathBuf {
     let mut config = built.image.config.clone();
     change(&mut config["config"]);

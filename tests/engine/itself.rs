@@ -1,4 +1,4 @@
-//! The program makes its own image, as the README says.
+//! The program builds its own image, as the README shows.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::support::docker::{Engine, Loaded};
 use crate::support::image::{build, confirmed, result_line, sandbox};
 use crate::support::note;
 
-/// The profile's directory of this very workspace, with everything Cargo leaves in it.
+/// Returns the directory of this workspace's profile, with all files of Cargo.
 fn profile_directory() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_imgbuild"))
         .parent()
@@ -46,7 +46,7 @@ fn the_three_lines_of_the_readme_work_as_they_stand() {
 
     let mut inspect = engine.docker(["image", "inspect", "imgbuild:latest"]);
     if finish(&mut inspect, b"").code == Some(0) {
-        // Loading would take the name from somebody's own image.
+        // Loading would take the name away from another image.
         note("not loading imgbuild:latest: this engine has one");
         return;
     }

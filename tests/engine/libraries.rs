@@ -1,10 +1,10 @@
-//! Programs that need libraries: the system's, their own, and one at run time.
+//! Programs that need libraries: of the system, their own, and one loaded at run time.
 
 use crate::support::docker::Engine;
 use crate::support::image::build;
 use crate::support::program;
 
-/// What the program prints where it was built.
+/// Returns the output of the program on the machine that built it.
 fn on_this_machine(project: &std::path::Path, name: &str) -> String {
     let mut command = std::process::Command::new(project.join("target/release").join(name));
     imgbuild_testing::sandbox::finish(&mut command, b"")

@@ -1,4 +1,4 @@
-//! `--load`: the image handed to the engine by the program itself.
+//! `--load`: images that the program itself loads into the engine.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -21,7 +21,7 @@ fn load(sandbox: &Sandbox, reference: &str) -> Outcome {
     sandbox.run(words.into_iter().chain([release.as_os_str()]))
 }
 
-/// Leaves one program on the search path: a script, or a link to an installed one.
+/// Leaves one program on `PATH`: a script, or a link to an installed program.
 fn only_program(sandbox: &mut Sandbox, name: &str, make: impl FnOnce(&std::path::Path)) {
     let directory = sandbox.path("only");
     fs::create_dir(&directory).expect("the sandbox is ours");
@@ -102,7 +102,7 @@ fn without_docker_the_image_is_handed_to_podman() {
 #[test]
 fn an_engine_that_says_loaded_but_could_not_unpack_is_a_failure() {
     let mut sandbox = sandbox();
-    // What Docker with the containerd store says of a broken image, with exit code 0.
+    // Output of Docker with the containerd store for a broken image, with exit code 0.
     let text =
         "cat > /dev/null\necho 'Loaded image: a:1'\necho 'Error unpacking image a:1: no' >&2";
     only_program(

@@ -1,4 +1,4 @@
-//! Locales of the host, in programs that speak them.
+//! Locales of the host, in programs that use them.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,13 +10,13 @@ use crate::support::docker::Engine;
 use crate::support::image::{build_in, sandbox};
 use crate::support::{has_programs, skip};
 
-/// A release that is data only: what runs is a program of the host.
+/// Makes a release that is data only; the command is a program of the host.
 fn data(sandbox: &Sandbox) -> std::path::PathBuf {
     let tree = sandbox.tree("data", "0644 file words \"a\\n\"");
     tree.expect("there is room for it")
 }
 
-/// Another root with one program and the libraries that it needs.
+/// Makes another root with one program and the libraries that it needs.
 fn root_with(sandbox: &Sandbox, program: &str) -> std::path::PathBuf {
     let root = sandbox.path("root");
     let outcome = finish(Command::new("ldd").arg(program), b"").success();
@@ -83,7 +83,7 @@ fn a_locale_of_the_archive_speaks_its_language() {
     }
 }
 
-/// The archive's files are those that `localedef` writes one by one.
+/// The files of the archive equal those that `localedef` writes without it.
 #[test]
 fn a_locale_of_the_archive_is_the_one_of_its_directory() {
     if !has_locale_sources() {

@@ -1,4 +1,4 @@
-//! Releases of Elixir: built by mix, run without Elixir, shell scripts and all.
+//! Releases of Elixir: built by mix, run without Elixir by their shell scripts.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::support::docker::{Container, Engine, Loaded};
 use crate::support::image::{Built, build};
 use crate::support::{has_programs, program};
 
-/// As little as a container can have.
+/// The fewest privileges that a container can have.
 const CONFINED: [&str; 6] = [
     "--read-only",
     "--tmpfs=/tmp",

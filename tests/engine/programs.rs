@@ -1,10 +1,10 @@
-//! Programs that need no more than a C library, or not even that.
+//! Programs that need the C library or no library at all.
 
 use crate::support::docker::Engine;
 use crate::support::image::{Built, build};
 use crate::support::{has_programs, program};
 
-/// What no image of a Cargo project may contain.
+/// The paths that no image of a Cargo project may contain.
 const BUILD_LEFTOVERS: [&str; 6] = [
     "deps",
     "build",
@@ -74,7 +74,7 @@ fn a_program_linked_with_the_toolchain_s_shared_standard_library_runs() {
     if engines.is_empty() {
         return;
     }
-    // The run path leads from the program to the toolchain, far outside the image.
+    // The run path leads from the program to the toolchain, outside the image.
     let flags = "-C prefer-dynamic -C rpath";
     let project = program::cargo_variant("search", "search-dynamic", &[], flags);
     let built = build(&project.join("target/release"), "search-dynamic", &[]);

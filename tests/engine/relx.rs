@@ -6,7 +6,7 @@ use crate::support::docker::Engine;
 use crate::support::image::{build, sandbox};
 use crate::support::{has_programs, program};
 
-/// As little as a container can have.
+/// The fewest privileges that a container can have.
 const CONFINED: [&str; 5] = [
     "--read-only",
     "--tmpfs=/tmp",

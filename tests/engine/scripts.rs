@@ -1,4 +1,4 @@
-//! Commands that are scripts, and programs of the host that come along.
+//! Commands that are scripts, and programs of the host that are included.
 
 use imgbuild_testing::Sandbox;
 

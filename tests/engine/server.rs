@@ -1,4 +1,4 @@
-//! A web server that speaks TLS: a real request through a published port.
+//! A web server with TLS, and a request through a published port.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A workspace of three binaries, one of them called like the package.
+//! A workspace of three binaries, one with the name of the package.
 
 use fs_err as fs;
 
@@ -82,7 +82,7 @@ fn a_chosen_entrypoint_and_an_image_without_one_both_run() {
     let image = engine.load(&bare.archive, &bare.reference);
     let named = image.run(&["/usr/local/bin/second"]).success();
     assert_eq!(named.stdout_text(), "second speaking\n");
-    // The default search path of the image finds the programs, too.
+    // The programs are on the default `PATH` of the image as well.
     assert_eq!(
         image.run(&["third"]).success().stdout_text(),
         "third speaking\n"
