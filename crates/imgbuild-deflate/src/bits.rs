@@ -2,7 +2,7 @@
 //!
 //! [RFC 1951, section 3.1.1]: https://www.rfc-editor.org/rfc/rfc1951#section-3.1.1
 
-/// What a write may touch beyond the bits it holds: whole words are stored.
+/// The bytes that a write may touch beyond its bits: whole words are stored.
 pub(super) const SLACK_BYTES: usize = 8;
 
 /// Appends bits to a buffer whose size the caller has bounded beforehand.
@@ -58,7 +58,7 @@ impl<'a> BitWriter<'a> {
         self.position += bytes.len() as u32;
     }
 
-    /// Returns how many bits of the current byte are taken, 0 to 7.
+    /// Returns the number of bits of the current byte that are taken, 0 to 7.
     pub(super) fn pending(&self) -> u32 {
         self.count
     }

@@ -14,18 +14,19 @@ use crate::window::first_four;
 /// Four literals of this length and the 7 bits that may wait fit in 63 bits.
 const LITLEN_LIMIT: usize = 14;
 const DISTANCE_LIMIT: usize = 15;
-/// The most that one stored block holds.
+/// The largest size of a stored block in bytes.
 const MAX_STORED_BYTES: usize = 65_535;
 /// A stored block's length and its complement.
 const STORED_HEADER_BYTES: usize = 4;
 
-/// How many bytes `data_bytes` of input can at most become, with slack.
+/// Returns the largest size in bytes of the output for `data_bytes` of input,
+/// with slack.
 pub(super) fn bound(data_bytes: usize, blocks: usize) -> usize {
     let stored = data_bytes / MAX_STORED_BYTES + 1 + blocks;
     data_bytes + stored * (STORED_HEADER_BYTES + 1) + 2 * super::bits::SLACK_BYTES
 }
 
-/// A part of the input and what a parser made of it.
+/// A part of the input, and the sequences of its parser.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Content<'a> {
     pub(super) data: &'a [u8],
@@ -91,7 +92,7 @@ fn write_stored_block(output: &mut BitWriter<'_>, data: &[u8], last: bool) {
 
 fn stored_bits(bytes: usize, pending: u32) -> u64 {
     let blocks = bytes.div_ceil(MAX_STORED_BYTES) as u64;
-    // The first block is padded from where the output stands, the others from
+    // The first block is padded from the end of the output, the others from
     // their own three bits.
     let first = u64::from((pending + 3).next_multiple_of(8) - pending);
     let others = blocks.saturating_sub(1) * 8;
@@ -142,7 +143,7 @@ impl Code {
     }
 
     fn write_body(&self, output: &mut BitWriter<'_>, content: Content<'_>) {
-        // The loop wants the writer in registers, so it gets it by value.
+        // By value, so that the loop keeps the writer in registers.
         let taken = std::mem::replace(output, BitWriter::new(&mut []));
         *output = Words::new(self).write(taken, content);
     }

@@ -1,22 +1,21 @@
 //! The fast parser: the best match that starts at one of four positions.
 //!
-//! On real input a branch that asks "is there a match here?" is mispredicted
-//! every other time, and that, not arithmetic, is what limits a greedy parser.
-//! So four neighbouring positions are looked up without a branch, as is the
-//! choice among what is found; that choice is also most of what a lazy parser
-//! gains.
+//! On real input a branch on "is there a match here?" is mispredicted every
+//! other time, and that, not arithmetic, limits a greedy parser. So four
+//! neighbouring positions are searched without a branch, and the best match is
+//! chosen without one; that choice is also most of the gain of a lazy parser.
 
 use crate::Parser;
 use crate::sequence::Sequence;
 use crate::window::{MAX_DISTANCE, match_length, sixteen, word};
 
-/// How many positions are looked at together.
+/// The number of positions that are searched together.
 const LANES: usize = 4;
-/// What one position of delay costs, in bits (of 8 a byte) of the match.
+/// The cost of one position of delay, in bits (of 8 a byte) of the match.
 const DELAY_BITS: u32 = 6;
 /// Added to every score, so that none becomes negative.
 const ALL_DELAY_BITS: u32 = DELAY_BITS * LANES as u32;
-/// Matched bits are multiples of 8, so a score modulo 8 tells its lane: it is
+/// Matched bits are multiples of 8, so a score modulo 8 gives its lane: it is
 /// -6 times the lane, which is twice the lane.
 const LANE_UNIT: u32 = 2;
 /// Match lengths are compared up to here; all that is longer is equal.
@@ -25,7 +24,7 @@ const COMPARED_BYTES: usize = 7;
 const PATIENCE_BYTES: u32 = 128;
 /// The step does not grow further than this.
 const MAX_STEP: u32 = 64;
-/// Bytes that must follow a position for it to be looked at.
+/// The number of bytes that must follow a position that is searched.
 const LOOKAHEAD_BYTES: usize = 16;
 
 /// The last position of every hash: of five bytes in `LONG` entries and of
@@ -73,8 +72,8 @@ impl<const LONG: usize, const SHORT: usize> Parser for Greedy<LONG, SHORT> {
             position = found + length as u32;
             literals_from = position;
             self.matched_until = position;
-            // What the last bytes of a match start is worth remembering; the
-            // rest is mostly found through the place it was copied from.
+            // The positions at the end of a match are worth remembering; the
+            // others are mostly found through the place it was copied from.
             let tail = word(window, position - 2);
             self.exchange(position - 2, tail);
             self.exchange(position - 1, tail >> 8);
@@ -118,8 +117,8 @@ impl<const LONG: usize, const SHORT: usize> Greedy<LONG, SHORT> {
         [long, short].map(|stored| position.wrapping_sub(u32::from(stored)) & 0xffff)
     }
 
-    /// Finds the best match at `position` or up to three bytes later: how much
-    /// later, its distance, and its length up to [`COMPARED_BYTES`].
+    /// Finds the best match at `position` or up to three bytes later: the number
+    /// of bytes, its distance, and its length up to [`COMPARED_BYTES`].
     #[inline(always)]
     fn look(&mut self, window: &[u8], position: u32) -> Option<(u32, u32, usize)> {
         let bytes = sixteen(window, position)?;
@@ -137,7 +136,7 @@ impl<const LONG: usize, const SHORT: usize> Greedy<LONG, SHORT> {
 
     /// Returns the score of the best match at `position + lane`, and below it
     /// the complement of its distance, so that the nearer of two equals wins;
-    /// 0 when there is none.
+    /// 0 without a match.
     #[inline(always)]
     fn candidate(&mut self, window: &[u8], position: u32, lane: u32, bytes: u128) -> u32 {
         let here = (bytes >> (8 * lane)) as u64;

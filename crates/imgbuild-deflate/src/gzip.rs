@@ -10,7 +10,7 @@ use crate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 /// [RFC 1952, section 2.3.1]: https://www.rfc-editor.org/rfc/rfc1952#section-2.3.1
 pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// Returns what follows the compressed data: the CRC-32 of the uncompressed
+/// Returns the bytes after the compressed data: the CRC-32 of the uncompressed
 /// bytes and their number modulo 2^32.
 #[must_use]
 pub fn trailer(crc: u32, size: u64) -> [u8; 8] {

@@ -81,7 +81,7 @@ impl Header {
         5 + 5 + 4 + 3 * self.code_count as u64 + u64::from(items)
     }
 
-    /// Writes what follows the three bits that start every block.
+    /// Writes everything after the three bits that start every block.
     pub(super) fn write(&self, output: &mut BitWriter<'_>) {
         output.put((self.litlen_count - FIRST_LENGTH) as u64, 5);
         output.put((self.distance_count - 1) as u64, 5);
@@ -140,7 +140,7 @@ impl Header {
     }
 }
 
-/// Returns how many lengths are left when the zeros at the end are cut off.
+/// Returns the number of lengths without the zeros at the end.
 fn used(lengths: &[u8]) -> usize {
     lengths
         .iter()

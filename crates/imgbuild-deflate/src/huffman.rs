@@ -106,7 +106,7 @@ fn limited_counts(depths: &[u32], limit: usize) -> [u32; 16] {
 }
 
 /// Returns the canonical code words ([RFC 1951, section 3.2.2]), with the bits
-/// reversed as the stream wants them.
+/// reversed, as they are in the stream.
 ///
 /// [RFC 1951, section 3.2.2]: https://www.rfc-editor.org/rfc/rfc1951#section-3.2.2
 pub(super) fn code_words<const N: usize>(lengths: &[u8; N]) -> [u16; N] {

@@ -1,5 +1,5 @@
-//! The thorough parser: hash chains, and a look at the next positions before a
-//! match is taken.
+//! The thorough parser: hash chains, and a search at the next positions before
+//! a match is taken.
 
 use crate::Parser;
 use crate::sequence::Sequence;
@@ -15,15 +15,15 @@ const PATIENCE_BYTES: u32 = 256;
 const MAX_STEP: u32 = 64;
 /// A match of this length makes the search for a better one a short one.
 const GOOD_LENGTH: usize = 6;
-/// Bytes that must follow a position for it to be looked at.
+/// The number of bytes that must follow a position that is searched.
 const LOOKAHEAD_BYTES: usize = 8;
 
-/// How thoroughly to search.
+/// The effort of a search.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
-    /// How many candidates to compare at most.
+    /// The largest number of candidates to compare.
     pub(super) depth: u32,
-    /// A match of this length is taken without looking further.
+    /// The length of a match that is taken without a further search.
     pub(super) enough: usize,
 }
 
@@ -195,8 +195,8 @@ impl Lazy {
     }
 }
 
-/// Whether a match is worth the literal before it: a byte more is, or the same
-/// length from a much smaller distance.
+/// Returns whether a match is worth the literal before it: a longer one is, or
+/// one of the same length from a much smaller distance.
 #[inline(always)]
 fn is_better(next: Match, found: Match) -> bool {
     let score =

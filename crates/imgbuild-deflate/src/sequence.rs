@@ -1,4 +1,4 @@
-//! What a parser makes of the input: literal runs and matches, and how often
+//! The output of a parser: literal runs and matches, and the frequency with which
 //! each symbol occurs in them.
 
 use crate::symbol::{
@@ -9,7 +9,7 @@ use crate::window::first_four;
 /// A run of literals, then a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sequence {
-    /// How many bytes of the input stand for themselves.
+    /// The number of literal bytes.
     pub(super) literals: u32,
     /// The length of the match less 3, or [`NO_MATCH`].
     pub(super) length_less_3: u16,
@@ -51,7 +51,7 @@ impl Sequence {
     }
 }
 
-/// How often each symbol occurs.
+/// The frequency of each symbol.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {
     /// Literals, the end of the block and lengths.

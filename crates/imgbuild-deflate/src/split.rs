@@ -1,4 +1,4 @@
-//! Where to end one block and start the next.
+//! The division of the input into blocks.
 //!
 //! New codes cost a header and pay when the statistics change. The input is
 //! parsed in short segments, which are then joined over estimated sizes: the
@@ -11,9 +11,9 @@ use crate::symbol::{DISTANCE_EXTRA_BITS, FIRST_LENGTH, LENGTH_EXTRA_BITS};
 /// One parsed segment.
 #[derive(Debug)]
 pub(super) struct Segment {
-    /// How many sequences it has.
+    /// The number of its sequences.
     pub(super) sequences: usize,
-    /// How many bytes of the input it covers.
+    /// The number of its bytes of the input.
     pub(super) bytes: usize,
     /// Its symbols, without the end of a block.
     pub(super) counts: Box<Histogram>,
@@ -21,9 +21,9 @@ pub(super) struct Segment {
 
 /// Sizes are estimated in 1/256 of a bit.
 const BIT: u64 = 256;
-/// What a block costs beyond its body and its code lengths.
+/// The cost of a block beyond its body and its code lengths.
 const BLOCK_BITS: u64 = 60;
-/// About what the header spends on each symbol in use.
+/// The approximate cost of each used symbol in the header.
 const SYMBOL_BITS: u64 = 3;
 
 /// Joins neighbours for as long as that makes the whole smaller, best first.

@@ -1,5 +1,5 @@
-//! The alphabets of [RFC 1951, section 3.2.5]: which symbol a length or a
-//! distance has, and how many extra bits follow it.
+//! The alphabets of [RFC 1951, section 3.2.5]: the symbol of each length and
+//! distance, and the number of its extra bits.
 //!
 //! [RFC 1951, section 3.2.5]: https://www.rfc-editor.org/rfc/rfc1951#section-3.2.5
 
@@ -11,7 +11,7 @@ pub(super) const DISTANCE_SYMBOLS: usize = 30;
 pub(super) const END_OF_BLOCK: usize = 256;
 /// The first symbol that stands for a length.
 pub(super) const FIRST_LENGTH: usize = 257;
-/// How many symbols stand for lengths.
+/// The number of symbols that stand for lengths.
 pub(super) const LENGTH_SYMBOLS: usize = 29;
 /// The shortest match that can be written.
 pub(super) const MIN_MATCH: usize = 3;

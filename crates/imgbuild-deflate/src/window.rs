@@ -1,4 +1,4 @@
-//! Reading words of the input, and how far two places agree.
+//! Words of the input, and the length of matches.
 
 use crate::symbol::MAX_MATCH;
 
@@ -40,7 +40,7 @@ pub(super) fn first_four(data: &[u8], position: u32) -> Option<[u8; 4]> {
     Some(bytes.try_into().expect("the range has 4 bytes"))
 }
 
-/// Returns how many bytes at `position` equal those at `candidate`, which is
+/// Returns the number of bytes at `position` that equal those at `candidate`, which is
 /// earlier; at most [`MAX_MATCH`]. The first `known` are known to be equal.
 #[inline(always)]
 pub(super) fn match_length(window: &[u8], candidate: u32, position: u32, known: usize) -> usize {

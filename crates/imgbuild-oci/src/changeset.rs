@@ -188,7 +188,7 @@ mod tests {
             ("not a directory", vec![file("/d"), file("/d/f")]),
             ("for `/`", vec![directory("/")]),
             ("`.wh.`", vec![file("/.wh.f")]),
-            ("not of its size", vec![wrong_size]),
+            ("another size", vec![wrong_size]),
             ("07777", vec![wrong_mode]),
             ("no target", vec![Entry::symlink(path("/l"), "").into()]),
             ("before it", vec![hardlink("/a", "/b", 0o644), file("/b")]),

@@ -1,4 +1,4 @@
-//! Why an image could not be made or written.
+//! The errors of making and writing images.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::path::ImagePath;
 use crate::source::SourceError;
 
-/// What can fail while layers are built and images are written.
+/// A failure while layers are built or images are written.
 ///
 /// A message names its subject and never repeats its cause, which is the
 /// error's source.
@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     File(io::Error),
 
-    /// A file is not what it was when the plan was made.
+    /// A file changed after the plan was made.
     #[error("`{}` changed while it was being packaged", path.display())]
     Changed {
         /// The file on the host.
@@ -27,7 +27,7 @@ pub enum Error {
         source: Change,
     },
 
-    /// A layer gave other bytes when it was read a second time.
+    /// A layer had other bytes when it was read a second time.
     #[error("the files of layer `{layer}` changed while the image was being written")]
     LayerChanged {
         /// The layer's name.
@@ -57,13 +57,13 @@ pub enum Error {
     Parent {
         /// The file.
         path: PathBuf,
-        /// What should be its directory.
+        /// The path that is not its directory.
         parent: PathBuf,
-        /// What is wrong with that.
+        /// The reason.
         problem: &'static str,
     },
 
-    /// Bytes that were set aside could not be read or written.
+    /// A scratch file could not be read or written.
     #[error("cannot keep a layer's bytes in the scratch directory `{}`", directory.display())]
     Scratch {
         /// The scratch directory.
@@ -81,7 +81,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A compressed layer is not what it was when it was made.
+    /// The bytes of a compressed layer changed after it was made.
     #[error("the bytes of layer `{layer}` in `{}` are damaged", path.display())]
     Damaged {
         /// The layer's name.
@@ -113,7 +113,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A blob that is copied is not what its name says.
+    /// A blob that is copied has another digest.
     #[error("a blob is damaged: expected {expected}, found {found}")]
     BlobDigest {
         /// The digest that it should have.
@@ -122,20 +122,20 @@ pub enum Error {
         found: Digest,
     },
 
-    /// A layer of the base image is not what it was when it was first read, or
-    /// what its digest says.
+    /// A layer of the base image changed since it was first read, or has another
+    /// digest.
     #[error("the base image `{}` is damaged, or changed while it was being used", path.display())]
     BaseChanged {
         /// The layout or archive.
         path: PathBuf,
     },
 
-    /// A directory that holds something else than an image layout.
+    /// A directory that is not an image layout.
     #[error("`{}` is not an image layout: {reason}", path.display())]
     NotALayout {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 
@@ -144,7 +144,7 @@ pub enum Error {
     Interrupted,
 }
 
-/// How a file differs from the plan.
+/// The difference between a file and the plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Change {
     /// Another size, in bytes.
@@ -165,5 +165,5 @@ pub enum Change {
     },
 }
 
-/// The result of everything in this crate that can fail as [`Error`] says.
+/// The result of a function that fails with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

@@ -17,7 +17,7 @@ pub const MAX_NAME_BYTES: usize = 255;
 
 /// An absolute, normalized path inside an image: `/app/bin/server`.
 ///
-/// It holds bytes, since file names on Linux are bytes. There are no empty,
+/// It consists of bytes, since file names on Linux are bytes. It has no empty,
 /// `.` or `..` components, no NUL and no trailing slash; the root is `/`.
 /// Paths compare as their bytes do, so a parent sorts before what is below it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,8 +42,8 @@ impl ImagePath {
     ///
     /// # Errors
     ///
-    /// Refuses relative paths, `..`, NUL, a component over
-    /// [`MAX_NAME_BYTES`] and a path over [`MAX_PATH_BYTES`].
+    /// When the path is relative or has a `..`, a NUL, a component over
+    /// [`MAX_NAME_BYTES`] or more than [`MAX_PATH_BYTES`].
     pub fn parse(path: impl AsRef<[u8]>) -> Result<Self, ParseImagePathError> {
         let path = path.as_ref();
         if !path.starts_with(b"/") {
@@ -67,7 +67,7 @@ impl ImagePath {
             match component {
                 b"" | b"." => continue,
                 b".." => return Err(error(relative, "`..` could leave its directory")),
-                name if name.contains(&0) => return Err(error(relative, "it holds a NUL byte")),
+                name if name.contains(&0) => return Err(error(relative, "it contains a NUL byte")),
                 name if name.len() > MAX_NAME_BYTES => {
                     return Err(error(relative, "one of its names is longer than 255 bytes"));
                 }
@@ -98,7 +98,8 @@ impl ImagePath {
         &self.0
     }
 
-    /// Returns the path as a layer's tar names it: without the leading slash.
+    /// Returns the path as it is in the tar of a layer: without the leading
+    /// slash.
     #[must_use]
     pub fn relative(&self) -> &[u8] {
         &self.0[1..]
@@ -178,8 +179,8 @@ pub fn escaped(path: &[u8]) -> String {
     text
 }
 
-/// Whether a character that is no control character ends a line (Unicode's `Zl`
-/// and `Zp`), or changes the order in which others are shown (`Bidi_Control`).
+/// Returns whether a character ends a line (`Zl` and `Zp` of Unicode) or
+/// changes the direction of a text (`Bidi_Control`).
 fn rearranges_text(character: char) -> bool {
     matches!(
         character,

@@ -1,5 +1,5 @@
-//! Streams compressed block by block on all threads, with bytes that depend
-//! on the stream and the level only.
+//! Compression of streams, block by block on all threads, to bytes that depend
+//! only on the stream and the level.
 //!
 //! ```text
 //! caller: read a block, with the history before it ─► jobs ─► workers: deflate, CRC
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Blocks are cut at fixed places of the stream, each is compressed by an
-//! encoder that knows its history and nothing else, and all are joined to one
+//! encoder that has its history and nothing else, and all are joined to one
 //! gzip member.
 
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ pub(crate) trait Stream {
     fn read(&mut self, buffer: &mut [u8]) -> Result<()>;
 }
 
-/// Threads that compress blocks, shared by everything compressed at a time.
+/// Threads that compress blocks, shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Compressor {
     jobs: Sender<Job>,
@@ -75,7 +75,7 @@ pub(crate) fn with_compressor<T>(
     })
 }
 
-/// Compresses blocks until nobody can send more.
+/// Compresses blocks until all senders are gone.
 fn run_worker(queue: &Mutex<Receiver<Job>>, level: Level) {
     let mut encoder = Encoder::new(level);
     loop {
@@ -89,7 +89,7 @@ fn run_worker(queue: &Mutex<Receiver<Job>>, level: Level) {
         block.crc.update(&input[history..]);
         buffers.output.clear();
         encoder.compress_block(input, history, block.is_last, &mut buffers.output);
-        // Nobody waits for it when the run has failed elsewhere.
+        // It has no receiver when the run failed elsewhere.
         drop(done.send(block));
     }
 }
@@ -100,7 +100,8 @@ impl Compressor {
     ///
     /// # Errors
     ///
-    /// Whatever reading gives, or the sink, as `sink_error` wraps it.
+    /// When the stream cannot be read, or when the sink fails, as `sink_error`
+    /// wraps it.
     pub(crate) fn gzip<S: Stream, W: Write + Send>(
         &self,
         stream: &mut S,
@@ -114,8 +115,8 @@ impl Compressor {
             let read = self.read_blocks(stream, &tickets, &mut see);
             drop(tickets);
             let written = writer.join().expect("the writer does not panic");
-            // A failed read leaves the member without its end, which the
-            // writer cannot know: the read's error comes first.
+            // After a failed read the member has no end, and the writer does not
+            // notice: the error of the read comes first.
             read?;
             written.map_err(sink_error)
         })
@@ -157,7 +158,7 @@ impl Compressor {
             let job = Job { block, done };
             self.jobs.send(job).expect("the workers outlive the work");
             if tickets.send(ticket).is_err() {
-                // The writer has failed and says why.
+                // The writer failed, and returns its error.
                 break;
             }
         }
@@ -176,7 +177,7 @@ fn write_member<W: Write>(mut sink: W, in_order: &Receiver<Receiver<Block>>) -> 
     sink.write_all(&gzip::HEADER)?;
     let mut crc = crc32fast::Hasher::new();
     let mut size = 0;
-    // A ticket without a block: the run has failed, and the reader says why.
+    // A ticket without a block: the run failed, and the reader has the error.
     while let Ok(block) = in_order.recv().and_then(|ticket| ticket.recv()) {
         sink.write_all(&block.loan.get().output)?;
         crc.combine(&block.crc);

@@ -1,15 +1,15 @@
 //! A directory that remembers layers from one build to the next.
 //!
 //! ```text
-//! v2/layers/KEY           what stat says of all files of a layer -> its diff ID
+//! v2/layers/KEY           the states of all files of a layer -> its diff ID
 //! v2/contents/SHAPE-DIFF  a tar to be compressed -> its blob's digest
 //! v2/blobs/sha256/HEX     compressed layers
 //! v2/bases/blobs/sha256/HEX  documents and layers of base images of registries
-//! v2/bases/systems/KEY    what base images hold, so that their layers are read once
+//! v2/bases/systems/KEY    file systems of base images, so that layers are read once
 //! v2/systems/KEY          the state and the digest of the file above
-//! v2/outputs/KEY          a file that was written -> what it holds
-//! v2/notes/KEY            what else is known of files in a known state
-//! v2/tmp/                 files that are not complete
+//! v2/outputs/KEY          a file that was written -> the digest of its contents
+//! v2/notes/KEY            other facts about files in a known state
+//! v2/tmp/                 incomplete files
 //! ```
 //!
 //! Every file appears under its name by a rename, complete. Any of them may be
@@ -46,10 +46,11 @@ pub(crate) use record::LayerRecord;
 use record::{ContentRecord, NoteRecord, OutputRecord, Record};
 use verify::is_blob;
 
-/// The size to which a store is pruned when nothing is said, in bytes.
+/// The size in bytes to which a store is pruned by default.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
 
-/// The layout of the directory; another one would have another name.
+/// The version of the layout and of the records. Another version is another
+/// directory.
 const VERSION: &str = "v2";
 
 const LAYERS: &str = "layers";
@@ -74,7 +75,7 @@ const DIRECTORIES: [&str; 9] = [
     TEMPORARY,
 ];
 
-/// Tells backup programs to leave the directory out
+/// The file by which backup programs leave the directory out
 /// (<https://bford.info/cachedir/>).
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is the cache of imgbuild; it can be removed at any time.\n";
@@ -82,21 +83,21 @@ const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 /// The largest record in bytes; nearly all have about a hundred.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
-/// A directory of layers and of what is known of them.
+/// A directory of layers and of records about them.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     is_writable: bool,
-    /// The names in `contents` when they were first asked for.
+    /// The names in `contents`, when they were first needed.
     contents: OnceLock<BTreeSet<String>>,
-    /// Which devices can be trusted.
+    /// The devices of files, with true for those that can be trusted.
     devices: Mutex<BTreeMap<u64, bool>>,
     problem: Mutex<Option<String>>,
     has_grown: AtomicBool,
-    has_given_up: AtomicBool,
+    is_disabled: AtomicBool,
 }
 
-/// A compressed layer of a store, held open: nobody can take it away.
+/// A compressed layer of a store, held open so that pruning does not remove it.
 #[derive(Debug)]
 pub(crate) struct StoredBlob {
     pub(crate) file: std::fs::File,
@@ -106,7 +107,7 @@ pub(crate) struct StoredBlob {
     pub(crate) crc: u32,
 }
 
-/// A blob that has just been made: what its bytes are.
+/// The identity of a blob that was just made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewBlob {
     pub(crate) digest: Digest,
@@ -119,7 +120,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When nothing can be written there.
+    /// When the directory cannot be written.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let store = Self::at(directory, true);
         if store.new_temporary().is_err() {
@@ -129,8 +130,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the store in `directory` to read from it only; `None` if there
-    /// is none.
+    /// Opens the store in `directory` for reading only; `None` if it is missing.
     #[must_use]
     pub fn open_read_only(directory: &Path) -> Option<Self> {
         let store = Self::at(directory, false);
@@ -145,28 +145,19 @@ impl Store {
             devices: Mutex::default(),
             problem: Mutex::default(),
             has_grown: AtomicBool::new(false),
-            has_given_up: AtomicBool::new(false),
+            is_disabled: AtomicBool::new(false),
         }
     }
 
     fn create(&self, directory: &Path) -> io::Result<()> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        let make = |path: &Path| {
-            let made = builder.create(path);
-            made.map_err(|error| {
-                io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
-            })
-        };
-        make(directory)?;
+        make_directory(directory)?;
         let tag = directory.join("CACHEDIR.TAG");
         if !tag.exists() {
             fs::write(tag, CACHE_TAG)?;
         }
-        for name in DIRECTORIES {
-            make(&self.root.join(name))?;
-        }
-        Ok(())
+        DIRECTORIES
+            .iter()
+            .try_for_each(|name| make_directory(&self.root.join(name)))
     }
 
     /// Returns the time of the file system's clock.
@@ -181,9 +172,9 @@ impl Store {
         }
     }
 
-    /// Returns whether the states of all files in `key` tell any change that
-    /// follows: no file is younger than the clock's grain at the time `now`,
-    /// or from the future, and all lie where times mean that.
+    /// Returns whether any later change of the files would show in their states:
+    /// at the time `now` none is younger than the grain of the clock, and all are
+    /// on `devices` whose times are reliable.
     pub(crate) fn trusts(
         &self,
         settled: Timestamp,
@@ -202,7 +193,7 @@ impl Store {
         *devices.entry(device).or_insert_with(find)
     }
 
-    /// Returns what is known of a layer, and the path of the record.
+    /// Returns the record of a layer, and its path.
     pub(crate) fn layer(&self, state: Digest) -> Option<(LayerRecord, PathBuf)> {
         self.recall(&state.hex())
     }
@@ -232,8 +223,8 @@ impl Store {
 
     /// Returns the blob of a layer whose tar is known.
     ///
-    /// One whose file is not as it was left, as in a store that was carried
-    /// over from another machine, is hashed first.
+    /// If the state of its file changed, for example in a store that was copied
+    /// to another machine, it is hashed first.
     pub(crate) fn blob(&self, shape: Digest, diff_id: DiffId) -> Option<StoredBlob> {
         let name = content_name(shape, diff_id);
         let record: ContentRecord = self.load(&name)?;
@@ -261,9 +252,9 @@ impl Store {
         })
     }
 
-    /// Makes a file for a blob, unless the store cannot take any.
+    /// Makes a file for a blob; `None` if the store cannot be written.
     pub(crate) fn new_blob(&self) -> Option<NamedTempFile> {
-        if self.has_given_up.load(Ordering::Relaxed) {
+        if self.is_disabled.load(Ordering::Relaxed) {
             return None;
         }
         match self.new_temporary() {
@@ -275,9 +266,9 @@ impl Store {
         }
     }
 
-    /// Takes no more blobs in this run.
+    /// Takes no more blobs in this run, because of `error`.
     pub(crate) fn give_up(&self, error: &io::Error) {
-        self.has_given_up.store(true, Ordering::Relaxed);
+        self.is_disabled.store(true, Ordering::Relaxed);
         self.note_problem(error);
     }
 
@@ -302,7 +293,7 @@ impl Store {
             crc: made.crc,
         };
         let read_only = std::fs::Permissions::from_mode(0o444);
-        // Of no use but as a hint to whoever looks at it.
+        // Only a hint to people.
         drop(blob.as_file().set_permissions(read_only));
         let file = match blob.persist(&path) {
             Ok(file) => file,
@@ -324,8 +315,8 @@ impl Store {
         stored(file)
     }
 
-    /// Returns whether the file at `path` is as it was left when `identity`
-    /// was written to it.
+    /// Returns whether the file at `path` is unchanged since `identity` was
+    /// written to it.
     pub(crate) fn has_output(&self, path: &Path, identity: Digest) -> bool {
         let Some(key) = output_key(path) else {
             return false;
@@ -350,9 +341,8 @@ impl Store {
         }
     }
 
-    /// Returns what was noted, as `kind`, of files that are in the same state
-    /// now; and under which key it can be noted. There is no key if their
-    /// states do not tell.
+    /// Returns the note of this `kind` about files that are in the same state
+    /// now, and the key for a new one. Without reliable states there is no key.
     pub fn note<'a>(
         &self,
         kind: &str,
@@ -367,13 +357,12 @@ impl Store {
         Some((NoteKey(key), note.map(|(NoteRecord(note), _)| note)))
     }
 
-    /// Notes something of files that have been read since their states were
-    /// asked for.
+    /// Keeps a note about files that were read after [`Store::note`].
     pub fn remember_note(&self, key: NoteKey, note: &[u8]) {
         self.save(&key.0.hex(), &NoteRecord(note.to_vec()));
     }
 
-    /// Returns why something could not be kept, if so.
+    /// Returns the first failure to write to the store.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem
@@ -388,12 +377,12 @@ impl Store {
         self.has_grown.load(Ordering::Relaxed)
     }
 
-    /// Says that something was added by other means.
+    /// Records that something was added by other means.
     pub fn note_growth(&self) {
         self.has_grown.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that something could not be kept; the build goes on without.
+    /// Records a failure to write; the build goes on without.
     pub(crate) fn note_problem(&self, error: &io::Error) {
         let mut problem = self.problem.lock().expect("no holder of the lock panics");
         problem.get_or_insert_with(|| error.to_string());
@@ -436,15 +425,14 @@ impl Store {
         }
     }
 
-    /// Marks a record as used now; of one that cannot be, nothing is lost but
-    /// its place in the order of eviction.
+    /// Marks a record as used now, for the order of eviction.
     fn touch(&self, path: &Path) {
         if self.is_writable {
             mark_used(path);
         }
     }
 
-    /// Removes a file; somebody else may have done it.
+    /// Removes a file, which another program may have removed already.
     fn forget(&self, path: &Path) {
         if self.is_writable {
             drop(fs::remove_file(path));
@@ -452,7 +440,19 @@ impl Store {
     }
 }
 
-/// Under which a note is kept.
+/// Makes a directory that only this user can read, and those above it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(|error| at_path(path, &error))
+}
+
+/// Adds the path to an error.
+fn at_path(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+}
+
+/// The key of a note.
 #[derive(Debug, Clone, Copy)]
 pub struct NoteKey(Digest);
 
@@ -472,7 +472,7 @@ fn content_name(shape: Digest, diff_id: DiffId) -> String {
     format!("{}-{}", shape.hex(), diff_id.as_digest().hex())
 }
 
-/// The key of an output is its place, however it was named.
+/// Returns the key of an output: its path without links.
 fn output_key(path: &Path) -> Option<Digest> {
     use std::os::unix::ffi::OsStrExt;
     let place = fs::canonicalize(path).ok()?;
@@ -486,7 +486,7 @@ pub(crate) fn compressed_identity(archive: Digest) -> Digest {
     key::digest_of(&[b"compressed archive", format, version, archive.as_bytes()])
 }
 
-/// Returns the identity of what lasts no longer than the machine runs.
+/// Returns the identity of an output that may be lost when the machine stops.
 pub(crate) fn identity_of_boot(identity: Digest, boot: &[u8]) -> Digest {
     key::digest_of(&[b"not synced", boot, identity.as_bytes()])
 }

@@ -1,8 +1,8 @@
-//! Entries as POSIX tar: `ustar` headers, with PAX records only for what
-//! `ustar` cannot say.
+//! Entries as POSIX tar: `ustar` headers, with PAX records only for values that
+//! do not fit in them.
 //!
-//! The dialect is fixed by `docs/decisions/0001-tar-dialect.md`; what it rests
-//! on is [POSIX pax, "ustar Interchange Format"][pax].
+//! The dialect is fixed by `docs/decisions/0001-tar-dialect.md`; its source is
+//! [POSIX pax, "ustar Interchange Format"][pax].
 //!
 //! [pax]: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 
@@ -24,8 +24,8 @@ const MAX_OCTAL_7: u64 = 0o777_7777;
 
 /// A file of at least this many bytes starts a segment of its own.
 ///
-/// A segment is compressed without a look at what came before it, so its
-/// compressed bytes depend on the file alone and can be found again when
+/// A segment is compressed without the bytes before it, so its compressed
+/// bytes depend on the file alone and can be found again when
 /// other files of the layer change.
 pub(crate) const SEGMENT_FILE_BYTES: u64 = 1 << 20;
 
@@ -87,7 +87,8 @@ fn pad(output: &mut Vec<u8>) {
     output.resize(output.len().next_multiple_of(BLOCK_BYTES), 0);
 }
 
-/// The path as the tar names it: relative, a directory with a final slash.
+/// Returns the path as it is in the tar: relative, a directory with a final
+/// slash.
 fn tar_name(entry: &Entry) -> Vec<u8> {
     let mut name = entry.path.relative().to_vec();
     if entry.kind == EntryKind::Directory {
@@ -96,7 +97,7 @@ fn tar_name(entry: &Entry) -> Vec<u8> {
     name
 }
 
-/// The PAX records of an entry, sorted by key; mostly there are none.
+/// Returns the PAX records of an entry, sorted by key; most have none.
 fn pax_records(entry: &Entry) -> Vec<u8> {
     let mut records = Vec::new();
     let mut record = |key: &str, value: &[u8]| append_record(&mut records, key, value);
@@ -154,8 +155,8 @@ pub(crate) struct Ustar<'a> {
     pub(crate) link: &'a [u8],
 }
 
-/// Writes one header block. What does not fit is cut, or 0 for a number: a
-/// PAX record before it then says the full value.
+/// Returns one header block. A text that does not fit is cut, and a number is
+/// 0: a PAX record before it then has the full value.
 pub(crate) fn ustar_header(fields: &Ustar<'_>) -> [u8; BLOCK_BYTES] {
     let mut header = [0; BLOCK_BYTES];
     put_name(&mut header[0..100], fields.name);
@@ -210,14 +211,13 @@ pub(crate) fn segment_starts(members: &[Member]) -> Vec<u64> {
     starts
 }
 
-/// The tar of a run of members, handed out piece by piece.
-///
-/// Bytes are read from the host as they are asked for; nothing is kept.
+/// A reader of the tar of some members. Files are read when their bytes are
+/// asked for.
 #[derive(Debug)]
 pub(crate) struct TarStream<'a> {
     members: std::slice::Iter<'a, Member>,
     has_end: bool,
-    /// Headers, padding or the end: bytes that are not a file's.
+    /// Headers, padding or the end: all bytes that are not from a file.
     pending: Vec<u8>,
     pending_start: usize,
     content: Option<OpenContent<'a>>,
@@ -245,8 +245,8 @@ impl<'a> TarStream<'a> {
         }
     }
 
-    /// Returns whether every file that has been read had the planned state
-    /// after it, to the last field.
+    /// Returns whether every file had its planned state, in all fields, after it
+    /// was read.
     pub(crate) fn is_steady(&self) -> bool {
         self.is_steady
     }

@@ -1,15 +1,14 @@
-//! What is kept of base images that came from registries: documents and layers
-//! under their digests, shared by all images that have them.
+//! Documents and layers of base images from registries, by their digests,
+//! shared by all images that have them.
 
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::verify::hash;
-use super::{BASES, Store, TEMPORARY, mark_used};
+use super::{BASES, Store, TEMPORARY, at_path, make_directory, mark_used};
 use crate::blob::BlobOrigin;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, blob_name};
@@ -26,7 +25,7 @@ pub struct Bases {
     _unless_kept: Option<TempDir>,
 }
 
-/// A blob that is not complete; it is gone unless it is kept.
+/// An incomplete blob, which is removed unless it is kept.
 #[derive(Debug)]
 pub struct NewBlobFile {
     file: NamedTempFile,
@@ -38,18 +37,18 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When there is no place for them.
+    /// When their directory cannot be made.
     pub fn bases(&self) -> io::Result<Bases> {
         Bases::at(&self.root, None)
     }
 }
 
 impl Bases {
-    /// Makes a place below `directory` that is removed in the end.
+    /// Makes a directory below `directory` that is removed in the end.
     ///
     /// # Errors
     ///
-    /// When nothing can be written there.
+    /// When `directory` cannot be written.
     pub fn new_temporary(directory: &Path) -> io::Result<Self> {
         let made = tempfile::Builder::new()
             .prefix(".imgbuild-base-")
@@ -59,12 +58,9 @@ impl Bases {
     }
 
     fn at(directory: &Path, made: Option<TempDir>) -> io::Result<Self> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
         let temporary = directory.join(TEMPORARY);
-        for path in [&temporary, &directory.join(BASES)] {
-            builder.create(path).map_err(|error| named(path, &error))?;
-        }
+        make_directory(&temporary)?;
+        make_directory(&directory.join(BASES))?;
         Ok(Self {
             root: directory.join(ROOT),
             temporary,
@@ -72,7 +68,7 @@ impl Bases {
         })
     }
 
-    /// Returns whether a blob of this size is there, and marks it as used.
+    /// Returns whether a blob exists with this size, and marks it as used.
     #[must_use]
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
         let path = self.path(digest);
@@ -84,8 +80,7 @@ impl Bases {
         is_there
     }
 
-    /// Opens a blob, if it is there and is what its digest says; a damaged one
-    /// is forgotten.
+    /// Opens a blob, if it exists and has this digest; a damaged one is removed.
     #[must_use]
     pub fn open(&self, digest: &Digest, size: u64) -> Option<std::fs::File> {
         if !self.has(digest, size) {
@@ -99,7 +94,7 @@ impl Bases {
         is_right.then_some(file)
     }
 
-    /// Returns a document, if it is there and is what its digest says.
+    /// Returns a document, if it exists and has this digest.
     #[must_use]
     pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         let path = self.path(digest);
@@ -123,18 +118,18 @@ impl Bases {
     pub fn new_file(&self, digest: &Digest) -> io::Result<NewBlobFile> {
         let file = NamedTempFile::new_in(&self.temporary);
         Ok(NewBlobFile {
-            file: file.map_err(|error| named(&self.temporary, &error))?,
+            file: file.map_err(|error| at_path(&self.temporary, &error))?,
             path: self.path(digest),
         })
     }
 
-    /// Forgets a blob that is damaged; somebody else may have done it.
+    /// Removes a damaged blob, which another program may have removed already.
     pub fn forget(&self, digest: &Digest) {
         drop(fs::remove_file(self.path(digest)));
     }
 
-    /// Returns the images that `root` leads to, as far as they are there. They
-    /// came from `origin`.
+    /// Returns a source of the images below `root`, which came from `origin`; it
+    /// may be incomplete.
     #[must_use]
     pub fn source(&self, root: Descriptor, origin: BlobOrigin) -> Source {
         Source::of_blobs(&self.root, root, Some(origin))
@@ -146,16 +141,16 @@ impl Bases {
 }
 
 impl NewBlobFile {
-    /// Gives the blob its name: it is complete, and has been checked. Returns
-    /// the open file, which nobody can take away.
+    /// Gives the blob its name: it is complete, and was checked. Returns the open
+    /// file, which stays readable when the name is removed.
     ///
     /// # Errors
     ///
-    /// When it cannot have the name.
+    /// When the file cannot be renamed.
     pub fn keep(self) -> io::Result<std::fs::File> {
         let Self { file, path } = self;
         let kept = file.persist(&path);
-        kept.map_err(|error| named(&path, &error.error))
+        kept.map_err(|error| at_path(&path, &error.error))
     }
 }
 
@@ -167,11 +162,6 @@ impl Write for NewBlobFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// Says which path could not be written.
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 #[cfg(test)]

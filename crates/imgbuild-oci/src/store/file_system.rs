@@ -5,7 +5,7 @@ use std::path::Path;
 /// The types ([statfs(2)]) whose times come from the clock of this kernel and
 /// change with every change of a file.
 ///
-/// Not among them: network and FUSE file systems, where another machine may
+/// Not included are network and FUSE file systems, where another machine may
 /// change a file, by its own clock, while this one still shows its old state;
 /// and FAT, whose files have no time of change.
 ///
@@ -36,7 +36,7 @@ pub(super) fn is_local(path: &Path) -> bool {
     })
 }
 
-/// Elsewhere nobody has looked: contents are read.
+/// Returns false: elsewhere contents are read.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_local(_: &Path) -> bool {
     false

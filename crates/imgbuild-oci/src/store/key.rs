@@ -1,4 +1,4 @@
-//! What a layer is recognized by, before any of its bytes is read.
+//! The keys by which layers are recognized before any of their bytes is read.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -12,12 +12,12 @@ use crate::content::{Content, FileState, HostFile, Timestamp};
 use crate::digest::Digest;
 use crate::entry::{EntryKind, Member};
 
-/// Names the bytes that this program makes of a changeset: the digest of
-/// layers that a test makes at every compression.
+/// The digest of layers that a test makes at every compression: it stands for
+/// the bytes that this program makes of a changeset.
 ///
-/// It is a part of every key, so that nothing made by a program whose tar or
-/// compressed bytes are others is ever taken for ours. The test fails, and
-/// says the new value, when any of these bytes change.
+/// It is a part of every key, so that layers of a version with other tar or
+/// compressed bytes are never used. The test fails, and prints the new value,
+/// when any of these bytes change.
 pub(crate) const LAYER_FORMAT: &str =
     "sha256:ac7279e50362fc335962f7603ef5821ad49bae6ce4ac436f694b3454ccd05797";
 
@@ -32,13 +32,13 @@ const COARSE_GRAIN_SECONDS: i64 = 2;
 /// Bytes are hashed in runs of this length.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The identity of a layer to be made, in two steps.
+/// The key of a layer that is to be made, in two steps.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerKey<'a> {
-    /// Of everything but the contents of files: layers of another shape have
-    /// another diff ID.
+    /// The digest of everything but the contents of files: layers of another
+    /// shape have another diff ID.
     pub(crate) shape: Digest,
-    /// Of the shape, and of what `stat` said of every file.
+    /// The digest of the shape and of the state of every file.
     pub(crate) state: Digest,
     /// The first moment at which no file can change any more without a
     /// change of its state.
@@ -70,7 +70,7 @@ impl<'a> LayerKey<'a> {
     }
 }
 
-/// Feeds a hash with values that cannot run into each other.
+/// A hash over values, each of a fixed length or after its length.
 struct Feed {
     hasher: Sha256,
     buffer: Vec<u8>,
@@ -96,7 +96,7 @@ impl Feed {
         self.bytes(&number.to_le_bytes());
     }
 
-    /// Adds bytes of any length, which come first.
+    /// Adds bytes of any length, after their length.
     fn text(&mut self, text: &[u8]) {
         self.number(text.len() as u64);
         self.bytes(text);
@@ -108,7 +108,7 @@ impl Feed {
     }
 }
 
-/// Adds everything that the tar's headers say.
+/// Adds everything in the headers of the tar.
 fn add_entry(feed: &mut Feed, member: &Member) {
     let entry = &member.entry;
     let (kind, text, size) = match &entry.kind {
@@ -154,8 +154,8 @@ impl<'a> States<'a> {
                 self.feed.bytes(Digest::of(bytes).as_bytes());
             }
             Some(Content::File(file)) => self.add_file(file),
-            // What it was taken out of has no state that could be known
-            // again: such a layer is never recognized without being read.
+            // The layer that it was taken from has no state: such a layer is
+            // never recognized without being read.
             Some(Content::Range(_)) => {
                 self.feed.number(3);
                 self.settled.seconds = i64::MAX;
@@ -204,8 +204,7 @@ fn settled(state: &FileState) -> Timestamp {
     }
 }
 
-/// Returns the digest of one file's path and state, and of whatever `kind`
-/// and `text` say.
+/// Returns the digest of some texts.
 pub(super) fn digest_of(texts: &[&[u8]]) -> Digest {
     let mut feed = Feed::new();
     for text in texts {
@@ -214,7 +213,8 @@ pub(super) fn digest_of(texts: &[&[u8]]) -> Digest {
     feed.finish()
 }
 
-/// A set of host files, by what `stat` says of them.
+/// Returns the key of a set of host files, the moment from which on it can be
+/// trusted, and the devices of the files.
 pub(super) fn key_of_files<'a>(
     kind: &str,
     files: impl Iterator<Item = &'a HostFile>,

@@ -1,4 +1,4 @@
-//! How large a store is, and how it becomes smaller.
+//! The size of a store, and its pruning.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,45 +13,45 @@ use super::{
 };
 use crate::content::{FileState, Timestamp};
 
-/// What a small file takes on a disk, in bytes.
+/// The size of a small file on a disk, in bytes.
 const RECORD_BYTES: u64 = 4096;
 
 /// More records than this only make it slow to look through them.
 const MAX_RECORDS: usize = 20_000;
 
-/// A file that no build has completed in a day never will be.
+/// The age in seconds after which an incomplete file was left by a killed
+/// build: a day.
 const STALE_SECONDS: i64 = 24 * 60 * 60;
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// How many compressed layers there are.
+    /// The number of compressed layers.
     pub blobs: usize,
-    /// Their bytes.
+    /// The size of the compressed layers in bytes.
     pub blob_bytes: u64,
-    /// The bytes of documents and layers of base images, and of what is known
-    /// of their files.
+    /// The size in bytes of documents, layers and file systems of base images.
     pub base_bytes: u64,
-    /// How many of these files there are.
+    /// The number of files of base images.
     pub bases: usize,
-    /// How many records there are.
+    /// The number of records.
     pub records: usize,
-    /// The bytes of everything, small files as the disk counts them.
+    /// The size of everything in bytes, of small files as on a disk.
     pub bytes: u64,
 }
 
-/// What was removed from a store.
+/// The files that were removed from a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many files.
+    /// The number of files.
     pub files: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
-/// Files that go together, with the time when they were last of use.
+/// Files that are removed together, with the time of their last use.
 #[derive(Debug)]
-struct Unit {
+struct PruneUnit {
     used: Timestamp,
     bytes: u64,
     paths: Vec<PathBuf>,
@@ -59,14 +59,14 @@ struct Unit {
 
 /// One file of a store.
 #[derive(Debug)]
-struct Found {
+struct StoreFile {
     name: String,
     path: PathBuf,
     state: FileState,
 }
 
 impl Store {
-    /// Counts what is there.
+    /// Returns the contents of the store.
     ///
     /// # Errors
     ///
@@ -91,10 +91,10 @@ impl Store {
         Ok(usage)
     }
 
-    /// Removes what was not used for the longest time, until everything takes
-    /// at most `limit` bytes; and what killed builds have left.
+    /// Removes the least recently used files until all take at most `limit`
+    /// bytes, and the files of killed builds.
     ///
-    /// Safe beside running builds: they hold open what they have found.
+    /// Safe while builds run: they hold open what they use.
     ///
     /// # Errors
     ///
@@ -120,12 +120,12 @@ impl Store {
         Ok(pruned)
     }
 
-    /// Removes everything, also what running builds are about to complete:
-    /// they go on without.
+    /// Removes everything, also the incomplete files of running builds, which go
+    /// on without.
     ///
     /// # Errors
     ///
-    /// When something cannot be removed.
+    /// When a file cannot be removed.
     pub fn clear(&self) -> io::Result<Pruned> {
         let usage = self.usage()?;
         for directory in DIRECTORIES {
@@ -157,27 +157,27 @@ impl Store {
         Ok(())
     }
 
-    /// A blob goes with the records that lead to it, and so does what is
-    /// known of a base image's files; every other record by itself.
-    fn units(&self) -> io::Result<Vec<Unit>> {
+    /// Returns the units: a blob with the records that lead to it, a file system
+    /// of a base image with its record, and every other record by itself.
+    fn units(&self) -> io::Result<Vec<PruneUnit>> {
         let mut blobs = self.units_by_name(BLOBS)?;
         let mut systems = self.units_by_name(BASE_SYSTEMS)?;
         let mut units = Vec::new();
         for found in self.files(SYSTEMS)? {
             match systems.get_mut(&found.name) {
                 Some(unit) => unit.add_record(found),
-                None => units.push(Unit::of_record(found)),
+                None => units.push(PruneUnit::of_record(found)),
             }
         }
         for found in self.files(CONTENTS)? {
             let record: Option<ContentRecord> = self.load(&found.name);
             match record.and_then(|record| blobs.get_mut(&record.digest.hex())) {
                 Some(unit) => unit.add_record(found),
-                None => units.push(Unit::of_record(found)),
+                None => units.push(PruneUnit::of_record(found)),
             }
         }
         for directory in [LAYERS, OUTPUTS, NOTES] {
-            units.extend(self.files(directory)?.into_iter().map(Unit::of_record));
+            units.extend(self.files(directory)?.into_iter().map(PruneUnit::of_record));
         }
         units.extend(blobs.into_values());
         units.extend(systems.into_values());
@@ -185,9 +185,9 @@ impl Store {
         Ok(units)
     }
 
-    fn units_by_name(&self, directory: &str) -> io::Result<BTreeMap<String, Unit>> {
+    fn units_by_name(&self, directory: &str) -> io::Result<BTreeMap<String, PruneUnit>> {
         let units = self.files(directory)?.into_iter().map(|found| {
-            let unit = Unit {
+            let unit = PruneUnit {
                 used: found.state.mtime,
                 bytes: found.state.size,
                 paths: vec![found.path],
@@ -197,7 +197,7 @@ impl Store {
         Ok(units.collect())
     }
 
-    fn files(&self, directory: &str) -> io::Result<Vec<Found>> {
+    fn files(&self, directory: &str) -> io::Result<Vec<StoreFile>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(self.root.join(directory))? {
             let entry = entry?;
@@ -206,7 +206,7 @@ impl Store {
                 continue;
             };
             if metadata.is_file() {
-                files.push(Found {
+                files.push(StoreFile {
                     name: entry.file_name().to_string_lossy().into_owned(),
                     path: entry.path(),
                     state: FileState::of(&metadata),
@@ -217,8 +217,8 @@ impl Store {
     }
 }
 
-impl Unit {
-    fn of_record(found: Found) -> Self {
+impl PruneUnit {
+    fn of_record(found: StoreFile) -> Self {
         Self {
             used: found.state.mtime,
             bytes: RECORD_BYTES,
@@ -226,10 +226,10 @@ impl Unit {
         }
     }
 
-    fn add_record(&mut self, found: Found) {
+    fn add_record(&mut self, found: StoreFile) {
         self.used = self.used.max(found.state.mtime);
         self.bytes += RECORD_BYTES;
-        // The record first: it must not lead to nothing.
+        // The record first: it must not lead to a missing file.
         self.paths.insert(0, found.path);
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct ContentRecord {
     pub(super) state: FileState,
 }
 
-/// What was written to a destination.
+/// The identity of a file that was written to a destination.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct OutputRecord {
     pub(super) identity: Digest,

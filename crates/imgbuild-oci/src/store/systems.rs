@@ -1,9 +1,9 @@
-//! What base images hold, by the digests of their layers: for the next image
-//! on the same base, neither is a layer read again nor decompressed.
+//! The file systems of base images, by the digests of their layers: the next
+//! image on the same base reads none of them again.
 //!
 //! ```text
 //! v2/systems/KEY        the state and the digest of the file beside it
-//! v2/bases/systems/KEY  members, and the contents of those that say what runs
+//! v2/bases/systems/KEY  members, and the contents that the check needs
 //! ```
 
 use std::fs::File;
@@ -23,14 +23,13 @@ use crate::filesystem::{FileSystem, FileSystemError, ReadOptions};
 use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;
 
-/// Names what is kept and how it is written; it changes with both.
+/// The name of the format, and of the choice of contents; it changes with both.
 const FORMAT: &[u8] = b"file system 1";
 
 impl Store {
-    /// Returns what an image with these layers holds, if it is known.
+    /// Returns the file system of an image with these layers, if it is known.
     ///
-    /// A file that is not as it was left is hashed first. What is damaged is
-    /// forgotten.
+    /// A file whose state changed is hashed first; a damaged one is removed.
     #[must_use]
     pub fn file_system(&self, layers: &[SelectedLayer]) -> Option<FileSystem> {
         let name = key_of(layers).hex();
@@ -69,8 +68,8 @@ impl Store {
         FileSystem::of_record(file, layers)
     }
 
-    /// Reads the layers of an image, and remembers what they hold. A store
-    /// that cannot take it is no reason to fail.
+    /// Reads the layers of an image, and stores their file system. A failure to
+    /// store it is not an error.
     ///
     /// # Errors
     ///
@@ -103,7 +102,7 @@ impl Store {
                 }
                 Ok(found)
             }
-            // The store has no room; the scratch directory may have.
+            // The store is full; the scratch directory may not be.
             Err(error) if error.is_of_scratch() => {
                 drop(file);
                 self.note_problem(&io::Error::other(error));
@@ -123,7 +122,7 @@ impl Store {
         found.write_record(file.as_file(), kept)?;
         let (digest, _) = hash(file.as_file())?;
         let read_only = std::fs::Permissions::from_mode(0o444);
-        // Of no use but as a hint to whoever looks at it.
+        // Only a hint to people.
         drop(file.as_file().set_permissions(read_only));
         let name = key_of(layers).hex();
         let file: File = file.persist(self.path(BASE_SYSTEMS, &name))?;
@@ -134,7 +133,7 @@ impl Store {
     }
 }
 
-/// What is found in layers depends on nothing else.
+/// Returns the key of layers; their file system depends on nothing else.
 fn key_of(layers: &[SelectedLayer]) -> Digest {
     let mut texts: Vec<&[u8]> = vec![FORMAT, env!("CARGO_PKG_VERSION").as_bytes()];
     for layer in layers {

@@ -1,4 +1,4 @@
-//! Whether a file of a store is still what was put there.
+//! Checks of the files of a store against their records.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 use super::record::ContentRecord;
 use crate::digest::Digest;
 
+/// Returns whether a file has the bytes of its record.
 pub(super) fn is_blob(file: &std::fs::File, record: &ContentRecord) -> bool {
     hash(file).is_ok_and(|found| found == (record.digest, record.crc))
 }
 
-/// Reads a file from its beginning, wherever it stands.
+/// Returns the digest and the CRC of a file, from its beginning.
 pub(super) fn hash(file: &std::fs::File) -> io::Result<(Digest, u32)> {
     let mut buffer = vec![0; 256 * 1024];
     let (mut sha, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
