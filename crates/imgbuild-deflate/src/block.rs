@@ -28,7 +28,7 @@ pub(super) fn bound(data_bytes: usize, blocks: usize) -> usize {
 
 /// A part of the input, and the sequences of its parser.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Content<'a> {
+pub(super) struct BlockContent<'a> {
     pub(super) data: &'a [u8],
     pub(super) sequences: &'a [Sequence],
 }
@@ -37,7 +37,7 @@ pub(super) struct Content<'a> {
 /// stored blocks.
 pub(super) fn write(
     output: &mut BitWriter<'_>,
-    content: Content<'_>,
+    content: BlockContent<'_>,
     counts: &mut Histogram,
     last: bool,
 ) {
@@ -142,15 +142,15 @@ impl Code {
             + product(&counts.distance, &DISTANCE_EXTRA_BITS)
     }
 
-    fn write_body(&self, output: &mut BitWriter<'_>, content: Content<'_>) {
+    fn write_body(&self, output: &mut BitWriter<'_>, content: BlockContent<'_>) {
         // By value, so that the loop keeps the writer in registers.
         let taken = std::mem::replace(output, BitWriter::new(&mut []));
-        *output = Words::new(self).write(taken, content);
+        *output = CodeWords::new(self).write(taken, content);
     }
 }
 
 /// Ready-made bits of every literal, length and distance.
-struct Words {
+struct CodeWords {
     /// The code in the low 24 bits, its length above.
     literal: [u32; 512],
     /// Code and extra bits in the low 24 bits, their number above.
@@ -161,7 +161,7 @@ struct Words {
     end_of_block: u32,
 }
 
-impl Words {
+impl CodeWords {
     fn new(code: &Code) -> Self {
         let litlen = code_words(&code.litlen);
         let word = |symbol: usize| u32::from(litlen[symbol]) | u32::from(code.litlen[symbol]) << 24;
@@ -185,8 +185,8 @@ impl Words {
         }
     }
 
-    fn write<'a>(&self, mut output: BitWriter<'a>, content: Content<'_>) -> BitWriter<'a> {
-        let Content { data, sequences } = content;
+    fn write<'a>(&self, mut output: BitWriter<'a>, content: BlockContent<'_>) -> BitWriter<'a> {
+        let BlockContent { data, sequences } = content;
         let mut position = 0;
         for sequence in sequences {
             let literals = sequence.literals as usize;

@@ -24,7 +24,7 @@ const MANY_ZEROS: u8 = 18;
 pub(super) struct Header {
     litlen_count: usize,
     distance_count: usize,
-    items: [Item; LITLEN_SYMBOLS + DISTANCE_SYMBOLS],
+    items: [LengthItem; LITLEN_SYMBOLS + DISTANCE_SYMBOLS],
     item_count: usize,
     code: [u8; CODE_LENGTH_SYMBOLS],
     code_count: usize,
@@ -32,12 +32,12 @@ pub(super) struct Header {
 
 /// A symbol of the code length code and the value of its extra bits.
 #[derive(Debug, Clone, Copy, Default)]
-struct Item {
+struct LengthItem {
     symbol: u8,
     extra: u8,
 }
 
-impl Item {
+impl LengthItem {
     fn extra_bits(self) -> u32 {
         match self.symbol {
             REPEAT => 2,
@@ -60,7 +60,7 @@ impl Header {
         let mut header = Self {
             litlen_count,
             distance_count,
-            items: [Item::default(); LITLEN_SYMBOLS + DISTANCE_SYMBOLS],
+            items: [LengthItem::default(); LITLEN_SYMBOLS + DISTANCE_SYMBOLS],
             item_count: 0,
             code: [0; CODE_LENGTH_SYMBOLS],
             code_count: 0,
@@ -118,7 +118,7 @@ impl Header {
     }
 
     fn add(&mut self, symbol: u8, extra: u8) {
-        self.items[self.item_count] = Item { symbol, extra };
+        self.items[self.item_count] = LengthItem { symbol, extra };
         self.item_count += 1;
     }
 

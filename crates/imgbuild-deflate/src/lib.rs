@@ -46,7 +46,7 @@ mod window;
 use std::fmt;
 
 use bits::BitWriter;
-use block::Content;
+use block::BlockContent;
 use greedy::Greedy;
 use lazy::{Effort, Lazy};
 use sequence::{Histogram, Sequence};
@@ -171,7 +171,7 @@ impl Encoder {
         for (segment, number) in self.segments.iter_mut().zip(1..) {
             let (own_data, other_data) = data.split_at(segment.bytes);
             let (own_sequences, other_sequences) = sequences.split_at(segment.sequences);
-            let content = Content {
+            let content = BlockContent {
                 data: own_data,
                 sequences: own_sequences,
             };

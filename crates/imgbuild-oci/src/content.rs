@@ -89,7 +89,7 @@ impl FileRange {
 
     /// Returns a reader of the bytes from `offset` on.
     pub fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
-        RangeReader {
+        FileRangeReader {
             range: self,
             position: offset,
         }
@@ -128,12 +128,12 @@ impl FileRange {
 }
 
 /// A reader of a range.
-struct RangeReader<'a> {
+struct FileRangeReader<'a> {
     range: &'a FileRange,
     position: u64,
 }
 
-impl Read for RangeReader<'_> {
+impl Read for FileRangeReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.range.read_at(buffer, self.position)?;
         self.position += count as u64;
@@ -299,7 +299,7 @@ impl<'a> ContentReader<'a> {
                 *read += filled as u64;
             }
             Self::Range { range, read } => {
-                let mut reader = RangeReader {
+                let mut reader = FileRangeReader {
                     range,
                     position: *read,
                 };

@@ -18,7 +18,7 @@ use crate::image::Image;
 use crate::layout::{check_layout, write_layout};
 use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
-use crate::pipeline::{Stream, with_compressor};
+use crate::pipeline::{SizedStream, with_compressor};
 use crate::reference::{self, Reference};
 use crate::store;
 use imgbuild_deflate::Level;
@@ -384,7 +384,7 @@ struct PipedArchive {
     size: u64,
 }
 
-impl Stream for PipedArchive {
+impl SizedStream for PipedArchive {
     fn size(&self) -> u64 {
         self.size
     }

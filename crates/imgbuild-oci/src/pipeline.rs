@@ -24,7 +24,7 @@ use imgbuild_deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};
 const MAX_THREADS: usize = 32;
 
 /// A stream to compress, whose size is known before it is read.
-pub(crate) trait Stream {
+pub(crate) trait SizedStream {
     /// Returns the number of bytes of the whole stream.
     fn size(&self) -> u64;
     /// Returns the offsets at which a block starts without history, rising.
@@ -36,18 +36,18 @@ pub(crate) trait Stream {
 /// Threads that compress blocks, shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Compressor {
-    jobs: Sender<Job>,
+    jobs: Sender<CompressionJob>,
     pool: Pool,
 }
 
 #[derive(Debug)]
-struct Job {
-    block: Block,
-    done: SyncSender<Block>,
+struct CompressionJob {
+    block: CompressedBlock,
+    done: SyncSender<CompressedBlock>,
 }
 
 #[derive(Debug)]
-struct Block {
+struct CompressedBlock {
     loan: Loan,
     history: usize,
     length: usize,
@@ -76,11 +76,11 @@ pub(crate) fn with_compressor<T>(
 }
 
 /// Compresses blocks until all senders are gone.
-fn run_worker(queue: &Mutex<Receiver<Job>>, level: Level) {
+fn run_worker(queue: &Mutex<Receiver<CompressionJob>>, level: Level) {
     let mut encoder = Encoder::new(level);
     loop {
         let next = queue.lock().expect("no holder of the lock panics").recv();
-        let Ok(Job { mut block, done }) = next else {
+        let Ok(CompressionJob { mut block, done }) = next else {
             return;
         };
         let (history, length) = (block.history, block.length);
@@ -102,7 +102,7 @@ impl Compressor {
     ///
     /// When the stream cannot be read, or when the sink fails, as `sink_error`
     /// wraps it.
-    pub(crate) fn gzip<S: Stream, W: Write + Send>(
+    pub(crate) fn gzip<S: SizedStream, W: Write + Send>(
         &self,
         stream: &mut S,
         sink: W,
@@ -123,10 +123,10 @@ impl Compressor {
     }
 
     /// Cuts the stream into blocks and hands them to the workers.
-    fn read_blocks<S: Stream>(
+    fn read_blocks<S: SizedStream>(
         &self,
         stream: &mut S,
-        tickets: &Sender<Receiver<Block>>,
+        tickets: &Sender<Receiver<CompressedBlock>>,
         see: &mut impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let size = stream.size();
@@ -147,7 +147,7 @@ impl Compressor {
             let history = tail.len();
             keep_tail(&mut tail, &input[HISTORY_BYTES..HISTORY_BYTES + length]);
             offset += length as u64;
-            let block = Block {
+            let block = CompressedBlock {
                 loan,
                 history,
                 length,
@@ -155,7 +155,7 @@ impl Compressor {
                 crc: crc32fast::Hasher::new(),
             };
             let (done, ticket) = mpsc::sync_channel(1);
-            let job = Job { block, done };
+            let job = CompressionJob { block, done };
             self.jobs.send(job).expect("the workers outlive the work");
             if tickets.send(ticket).is_err() {
                 // The writer failed, and returns its error.
@@ -173,7 +173,10 @@ fn keep_tail(tail: &mut Vec<u8>, block: &[u8]) {
     tail.extend_from_slice(&block[block.len().saturating_sub(HISTORY_BYTES)..]);
 }
 
-fn write_member<W: Write>(mut sink: W, in_order: &Receiver<Receiver<Block>>) -> io::Result<W> {
+fn write_member<W: Write>(
+    mut sink: W,
+    in_order: &Receiver<Receiver<CompressedBlock>>,
+) -> io::Result<W> {
     sink.write_all(&gzip::HEADER)?;
     let mut crc = crc32fast::Hasher::new();
     let mut size = 0;

@@ -114,9 +114,10 @@ fn place<R: Read>(
         TarKind::Unknown { .. } => return Ok(()),
     };
     let entry = entry(path, kind, found);
-    let content = match is_whole {
-        true => keeper.take(&entry, &mut tar.contents())?,
-        false => None,
+    let content = if is_whole {
+        keeper.take(&entry, &mut tar.contents())?
+    } else {
+        None
     };
     tree.put(entry, content)
 }

@@ -256,9 +256,10 @@ impl Tree {
 
     fn spend(&mut self, work: u64) -> Result<(), LayerError> {
         self.work = self.work.saturating_add(work);
-        match self.work <= MAX_WORK {
-            true => Ok(()),
-            false => Err(LayerError::TooMuchWork),
+        if self.work <= MAX_WORK {
+            Ok(())
+        } else {
+            Err(LayerError::TooMuchWork)
         }
     }
 

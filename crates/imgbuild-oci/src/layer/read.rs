@@ -260,7 +260,7 @@ impl BlobContent for Layer {
         let crc = (offset == 0).then(crc32fast::Hasher::new);
         Ok(match &self.blob.bytes {
             LayerBytes::Remote(content) => content.open(offset)?,
-            LayerBytes::Blob { range, .. } => Box::new(BlobReader {
+            LayerBytes::Blob { range, .. } => Box::new(FileReader {
                 layer: self,
                 range,
                 position: offset,
@@ -290,7 +290,7 @@ impl BlobContent for Layer {
 }
 
 /// Reads a finished blob.
-struct BlobReader<'a> {
+struct FileReader<'a> {
     layer: &'a Layer,
     range: &'a FileRange,
     position: u64,
@@ -298,7 +298,7 @@ struct BlobReader<'a> {
     crc: Option<crc32fast::Hasher>,
 }
 
-impl Read for BlobReader<'_> {
+impl Read for FileReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let limit = buffer.len().min(CHUNK_BYTES);
         let count = self.range.read_at(&mut buffer[..limit], self.position)?;

@@ -9,7 +9,7 @@ use crate::changeset::Changeset;
 use crate::digest::{DiffId, Digest};
 use crate::error::Result;
 use crate::monitor::Monitor;
-use crate::pipeline::Stream;
+use crate::pipeline::SizedStream;
 use crate::tar_writer::{self, TarStream};
 
 /// The identity of a tar whose files were read to their ends.
@@ -76,7 +76,7 @@ impl<'a> LayerStream<'a> {
     }
 }
 
-impl Stream for LayerStream<'_> {
+impl SizedStream for LayerStream<'_> {
     fn size(&self) -> u64 {
         self.changeset.tar_size()
     }
