@@ -1,31 +1,31 @@
-//! Which file of a release belongs to which layer.
+//! The division of a release into layers.
 //!
 //! A release that is one tree is cut along its directories, so that parts
-//! that change at different times lie in different layers, and large releases
-//! are read, sent and unpacked in parallel. The rule looks at paths and sizes
-//! only. A change inside one directory moves nothing between layers unless
-//! the directory crosses a limit.
+//! that change at different times are in different layers, and large releases
+//! are read, sent and unpacked in parallel. The rule depends on paths and
+//! sizes only. A change inside one directory moves nothing between layers
+//! unless the directory crosses a limit.
 //!
-//! Where the kind of a release tells what changes with what, as for mix
-//! releases, that decides instead (`divide_by_place`).
+//! Where the kind of a release knows what changes together, for example for
+//! mix releases, that decides instead ([`divide_by_group`]).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use imgbuild_oci::entry::Member;
 
-/// A directory up to this size stays together, in bytes.
+/// The size up to which a directory stays together, in bytes.
 const MAX_UNIT_BYTES: u64 = 32 << 20;
 
-/// A directory from this part of the largest unit on is a unit of its own,
-/// when what it lies in is too large for one.
+/// The part of the largest unit from which on a directory is a unit of its
+/// own, when its parent is too large for one.
 const OWN_UNIT_DIVISOR: u64 = 4;
 
-/// What changes by itself is a unit of its own from this size on, in bytes.
-const MIN_PLACE_BYTES: u64 = 1 << 20;
+/// The size from which on a member of a group is a unit of its own, in bytes.
+const MIN_MEMBER_BYTES: u64 = 1 << 20;
 
-/// In how many groups what is smaller comes.
-const PLACE_GROUPS: u64 = 4;
+/// The number of units for smaller members.
+const MEMBER_UNITS: u64 = 4;
 
 /// The members of a layer before directories above them are added.
 #[derive(Debug)]
@@ -37,30 +37,29 @@ pub(crate) struct LayerDraft {
 
 /// A path of the release and its size.
 #[derive(Debug, Clone, Copy)]
-pub struct Weight<'a> {
+pub(crate) struct Weight<'a> {
     /// The path relative to the release, without a leading slash.
-    pub path: &'a [u8],
+    pub(crate) path: &'a [u8],
     /// The bytes of its content.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A part of a release that changes as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
-    /// The directory or file that it is; empty for the whole release.
-    pub name: Vec<u8>,
-    /// Which of the paths belong to it, rising.
-    pub paths: Vec<usize>,
+pub(crate) struct Unit {
+    /// The directory or file; empty for the whole release.
+    pub(crate) name: Vec<u8>,
+    /// The indexes of its paths, ascending.
+    pub(crate) paths: Vec<usize>,
     bytes: u64,
 }
 
 /// Divides `paths`, which are sorted by their bytes, into at most `limit`
 /// units, each path into one.
 ///
-/// Units double in size until there are few enough of them, so that they stay
-/// alike and most of them stay what they were when a file changes.
-#[must_use]
-pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
+/// Units double in size until there are few enough of them, so that most of
+/// them stay the same when a file changes.
+pub(crate) fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
     let mut max_bytes = MAX_UNIT_BYTES;
     loop {
         let whole = Unit::new(paths, Vec::new(), (0..paths.len()).collect());
@@ -75,60 +74,58 @@ pub fn divide(paths: &[Weight<'_>], limit: usize) -> Vec<Unit> {
     }
 }
 
-/// With what a path of a release changes.
+/// The part of a release that a path changes with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    /// Lower is more stable.
+pub(crate) struct Group {
+    /// The rank; lower is more stable.
     pub(crate) rank: u8,
-    /// The name of all with this rank.
+    /// The name of everything with this rank.
     pub(crate) name: &'static str,
-    /// Which of the rank it is; a large one is a unit of its own.
-    one: String,
+    /// The member of the rank, if its members change independently; a large
+    /// one is a unit of its own.
+    member: String,
 }
 
-impl Place {
-    /// All of a rank change together.
+impl Group {
+    /// Returns a rank that changes as one.
     pub(crate) fn whole(rank: u8, name: &'static str) -> Self {
-        let one = String::new();
-        Self { rank, name, one }
+        Self::member(rank, name, "")
     }
 
-    /// Each of a rank changes by itself.
-    pub(crate) fn one_of(rank: u8, name: &'static str, one: &str) -> Self {
-        let one = one.to_owned();
-        Self { rank, name, one }
+    /// Returns a member of a rank whose members change independently.
+    pub(crate) fn member(rank: u8, name: &'static str, member: &str) -> Self {
+        let member = member.to_owned();
+        Self { rank, name, member }
     }
 }
 
-/// Divides `paths` by their places into at most `limit` units, most stable
+/// Divides `paths` by their groups into at most `limit` units, most stable
 /// first.
 ///
-/// Of a rank whose members change by themselves, those below
-/// [`MIN_PLACE_BYTES`] come together in groups by a hash of their name, for
-/// which the version does not count.
-pub(crate) fn divide_by_place(
+/// Members below [`MIN_MEMBER_BYTES`] are put together by a hash of their
+/// name, which has no version.
+pub(crate) fn divide_by_group(
     paths: &[Weight<'_>],
-    place: impl Fn(&[u8]) -> Place,
+    group: impl Fn(&[u8]) -> Group,
     limit: usize,
 ) -> Vec<Unit> {
-    let mut by_place: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    let mut by_group: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
     for (index, weight) in paths.iter().enumerate() {
-        by_place.entry(place(weight.path)).or_default().push(index);
+        by_group.entry(group(weight.path)).or_default().push(index);
     }
     let mut units: BTreeMap<(u8, Vec<u8>, u64), Unit> = BTreeMap::new();
-    for (place, members) in by_place {
-        let unit = Unit::new(paths, place.name.as_bytes().to_vec(), members);
-        let is_alone = !place.one.is_empty() && unit.bytes >= MIN_PLACE_BYTES;
-        let group = match is_alone || place.one.is_empty() {
-            true => 0,
-            false => u64::from(name_hash(place.one.as_bytes())) % PLACE_GROUPS,
-        };
-        let name = match is_alone {
-            true => place.one.into_bytes(),
-            false => unit.name.clone(),
-        };
-        match units.entry((place.rank, name.clone(), group)) {
-            Entry::Vacant(vacant) => drop(vacant.insert(Unit { name, ..unit })),
+    for (group, members) in by_group {
+        let mut unit = Unit::new(paths, group.name.as_bytes().to_vec(), members);
+        let mut number = 0;
+        if !group.member.is_empty() {
+            if unit.bytes >= MIN_MEMBER_BYTES {
+                unit.name = group.member.into_bytes();
+            } else {
+                number = u64::from(name_hash(group.member.as_bytes())) % MEMBER_UNITS;
+            }
+        }
+        match units.entry((group.rank, unit.name.clone(), number)) {
+            Entry::Vacant(vacant) => drop(vacant.insert(unit)),
             Entry::Occupied(mut occupied) => occupied.get_mut().extend(unit),
         }
     }
@@ -152,7 +149,7 @@ fn merge_neighbors(units: &mut Vec<Unit>, limit: usize) {
 }
 
 impl Unit {
-    /// Takes another unit in; both names are of both then.
+    /// Merges another unit into this one, with its name.
     fn extend(&mut self, other: Self) {
         if self.name != other.name && !other.name.is_empty() {
             if !self.name.is_empty() {
@@ -187,7 +184,7 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
     let mut children: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
     for index in unit.paths {
         let path = paths[index].path;
-        // The directory itself goes with its first small child.
+        // The directory itself belongs to its first small child.
         let below = path.get(depth..).unwrap_or_default();
         let end = below
             .iter()
@@ -203,16 +200,17 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
         }
         path.extend_from_slice(name);
         let child = Unit::new(paths, path, members);
-        match child.bytes >= max_bytes / OWN_UNIT_DIVISOR {
-            true => split(paths, child, max_bytes, units),
-            false => small.push((name, child)),
+        if child.bytes >= max_bytes / OWN_UNIT_DIVISOR {
+            split(paths, child, max_bytes, units);
+        } else {
+            small.push((name, child));
         }
     }
     units.extend(group_small(paths, &unit.name, small, max_bytes));
 }
 
-/// Groups small children of a directory by a hash of their name: which group
-/// one is in does not depend on the others' sizes.
+/// Groups small children of a directory by a hash of their name: the group of
+/// a child does not depend on the sizes of the other children.
 fn group_small(
     paths: &[Weight<'_>],
     directory: &[u8],
@@ -319,11 +317,11 @@ mod tests {
             })
             .collect();
         let place = |path: &[u8]| match str::from_utf8(path).unwrap().split_once('/') {
-            Some(("stable", _)) => Place::whole(0, "stable"),
-            Some((name, _)) => Place::one_of(1, "others", name),
-            None => Place::whole(2, ""),
+            Some(("stable", _)) => Group::whole(0, "stable"),
+            Some((name, _)) => Group::member(1, "others", name),
+            None => Group::whole(2, ""),
         };
-        let units = divide_by_place(&weights, place, limit);
+        let units = divide_by_group(&weights, place, limit);
         let mut all: Vec<usize> = units.iter().flat_map(|unit| unit.paths.clone()).collect();
         all.sort_unstable();
         assert_eq!(all, (0..paths.len()).collect::<Vec<_>>());
@@ -333,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn places_become_units_in_their_order() {
+    fn groups_become_units_in_their_order() {
         let unit = |name: &str, count| (name.to_owned(), count);
         let paths = [
             ("large/x", 3),

@@ -30,7 +30,7 @@ pub struct Patterns {
 
 /// What the patterns say of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// No pattern matches.
     Undecided,
     /// Left out.
@@ -107,13 +107,13 @@ impl Patterns {
 
     /// Returns whether there are no patterns, so that nothing needs matching.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.matcher.is_empty()
     }
 
     /// Decides on a path relative to the release.
     #[must_use]
-    pub fn decide(&self, path: &Path, is_directory: bool) -> Verdict {
+    pub(crate) fn decide(&self, path: &Path, is_directory: bool) -> Verdict {
         if self.is_empty() {
             return Verdict::Undecided;
         }

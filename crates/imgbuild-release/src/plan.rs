@@ -105,6 +105,22 @@ pub struct Ingredients {
     pub base: Option<Base>,
 }
 
+impl Ingredients {
+    /// Returns the ingredients of an image without additions, certificates and
+    /// a base.
+    #[must_use]
+    pub fn new(release: Release, closure: Closure) -> Self {
+        Self {
+            release,
+            additions: Vec::new(),
+            closure,
+            certificates: None,
+            has_own_certificates: false,
+            base: None,
+        }
+    }
+}
+
 /// Everything that will be written. `build` decides nothing more.
 #[derive(Debug)]
 pub struct Plan {

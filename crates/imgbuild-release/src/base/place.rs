@@ -47,7 +47,7 @@ impl Base {
 
     /// Returns where a directory lies: links are followed.
     #[must_use]
-    pub fn directory_place(&self, path: &ImagePath) -> ImagePath {
+    pub(crate) fn directory_place(&self, path: &ImagePath) -> ImagePath {
         let contents = self.under(Contents::new(&[]));
         match contents.resolve(path) {
             End::There(end) | End::Nothing(end) => end,

@@ -21,7 +21,7 @@ use imgbuild_oci::path::ImagePath;
 use super::expand;
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::error::{Error, Result};
-use crate::layering::{Place, Unit, Weight, divide_by_place};
+use crate::layering::{Group, Unit, Weight, divide_by_group};
 use crate::package::{Package, PackageSource};
 use crate::pattern::Verdict;
 use crate::programs::Programs;
@@ -130,7 +130,7 @@ impl Behavior for MixRelease {
     }
 
     fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
-        divide_by_place(files, |path| self.place(path), limit)
+        divide_by_group(files, |path| self.group(path), limit)
     }
 
     fn package(&self, _: &Release) -> Option<Package> {
@@ -400,25 +400,25 @@ impl MixRelease {
     }
 
     /// Returns the unit of a path, the most stable ones first.
-    fn place(&self, path: &[u8]) -> Place {
+    fn group(&self, path: &[u8]) -> Group {
         let text = String::from_utf8_lossy(path);
         let mut names = text.split('/');
         let (first, second) = (names.next().unwrap_or_default(), names.next());
         match second {
-            _ if first.starts_with("erts-") => Place::whole(0, "erts"),
+            _ if first.starts_with("erts-") => Group::whole(0, "erts"),
             Some(directory) if first == "lib" => {
                 let name = application_name(directory);
                 if applications::is_of_otp(name) {
-                    Place::whole(1, "otp")
+                    Group::whole(1, "otp")
                 } else if applications::is_of_elixir(name) {
-                    Place::whole(2, "elixir")
+                    Group::whole(2, "elixir")
                 } else if self.is_own(name) {
-                    Place::whole(4, "application")
+                    Group::whole(4, "application")
                 } else {
-                    Place::one_of(3, "dependencies", name)
+                    Group::member(3, "dependencies", name)
                 }
             }
-            _ => Place::whole(5, ""),
+            _ => Group::whole(5, ""),
         }
     }
 
@@ -540,8 +540,8 @@ mod tests {
             ("bin/shop", 5, ""),
             ("lib", 5, ""),
         ] {
-            let place = found.place(path.as_bytes());
-            assert_eq!((place.rank, place.name), (rank, name), "{path}");
+            let group = found.group(path.as_bytes());
+            assert_eq!((group.rank, group.name), (rank, name), "{path}");
         }
     }
 

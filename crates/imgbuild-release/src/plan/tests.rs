@@ -52,18 +52,16 @@ fn ingredients() -> Ingredients {
         behavior: Box::new(Plain),
     };
     let entrypoint = Some(vec!["/app/bin/server".to_owned()]);
+    let closure = Closure {
+        members: vec![absent_file("/lib/libc.so.6", 0o755)],
+        command: Command::own(entrypoint, None),
+        accounts: Some(Accounts::parse("web:x:33:34::/srv:/bin/sh", "")),
+        ..Closure::default()
+    };
+    let release = Release::new(selection, &TREE, selected).unwrap();
     Ingredients {
-        release: Release::new(selection, &TREE, selected).unwrap(),
         additions: vec![absent_file("/etc/passwd", 0o644)],
-        closure: Closure {
-            members: vec![absent_file("/lib/libc.so.6", 0o755)],
-            command: Command::own(entrypoint, None),
-            accounts: Some(Accounts::parse("web:x:33:34::/srv:/bin/sh", "")),
-            ..Closure::default()
-        },
-        certificates: None,
-        has_own_certificates: false,
-        base: None,
+        ..Ingredients::new(release, closure)
     }
 }
 
