@@ -266,7 +266,7 @@ fn a_user_that_only_the_base_names_is_the_bases() {
         let sandbox = with_base(&system().with_config(json!({ "User": user })));
         let said = refused(&sandbox, &["--base=oci:base:1"]);
         let expected = format!(
-            "error: the base image runs as `{user}`, and its passwd and group files have no `{unknown}` (known: `root`, `web`)\n\
+            "error: the base image runs as `{user}`, but `{unknown}` is not in its passwd and group files (known: `root`, `web`)\n\
              hint: run as another user with `--user`,"
         );
         assert!(said.contains(&expected), "{said}");
@@ -337,7 +337,7 @@ fn what_does_not_fit_onto_the_base_is_refused() {
     ");
     let words = ["--base=oci:base", "--max-layers=2"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
-    error: the base image has 2 layers, and the image may have 2
+    error: the base image has 2 layers; the limit is 2
     hint: allow more with `--max-layers`, or take a base image with fewer
     ");
     let words = ["--base=oci:base", "--platform=linux/arm64"];

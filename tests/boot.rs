@@ -81,7 +81,7 @@ fn another_command_is_machine_code() {
         let outcome = run(&sandbox, &[more]).exited(1);
         let text = outcome.stderr_text();
         assert!(
-            text.contains("cannot run: without a shell, only programs can"),
+            text.contains("cannot run: without a shell the command must be a binary"),
             "{text}"
         );
     }
@@ -205,8 +205,8 @@ fn what_no_shell_will_do_is_said() {
     let outcome = run(&sandbox, &[]).success();
     let text = outcome.stderr_text();
     for expected in [
-        "`releases/1.2.0/env.sh` sets `RELEASE_DISTRIBUTION`, which starts nothing without a shell",
-        "`releases/1.2.0/vm.args` has arguments that work with a shell only, and the image goes without them: `-name`, `-setcookie`",
+        "`releases/1.2.0/env.sh` sets `RELEASE_DISTRIBUTION`, which has no effect without a shell",
+        "`releases/1.2.0/vm.args` has arguments that need a shell and are left out: `-name`, `-setcookie`",
     ] {
         assert!(text.contains(expected), "{text}");
     }

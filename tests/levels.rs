@@ -86,7 +86,7 @@ fn the_release_of_a_cargo_project_is_named() {
     let whole = [&["--release", "app"], &PLAN[..]].concat();
     let outcome = sandbox.run(whole.clone()).success();
     let said = outcome.stderr_text();
-    let expected = "the whole project goes into the image, and it has a release of the kind `cargo`: `app/target/release`";
+    let expected = "the whole project is packaged, although it has a release of the kind `cargo`: `app/target/release`";
     assert!(said.contains(expected), "{said}");
     let outcome = sandbox
         .run([&whole[..], &["--kind=tree"]].concat())

@@ -237,7 +237,7 @@ fn a_release_that_is_none_is_refused() {
     hint: run `cargo build --release` first, or take the directory as it is with `--kind tree`
 
     $ imgbuild --release full
-    error: cannot tell what the image should run: it has no executable at its top or in its `bin` directory
+    error: cannot determine the command of the image: it has no executable at its top or in its `bin` directory
     hint: name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`
 
     $ imgbuild --release full --cmd nothing

@@ -248,8 +248,8 @@ fn what_only_a_shell_could_do_is_refused() {
     };
     for expected in [
         "error: the release cannot start without a shell\n",
-        "line 2 of `releases/0.1.0/env.sh` does more than give a variable a plain value",
-        "line 2 of `bin/server` does more than give a variable a plain value",
+        "line 2 of `releases/0.1.0/env.sh` does more than set a variable to a plain value",
+        "line 2 of `bin/server` does more than set a variable to a plain value",
         "hint: start the release by its script with `--boot script`",
     ] {
         assert!(text.contains(expected), "{text}");
@@ -267,7 +267,8 @@ fn a_command_of_another_kind_is_refused() {
     let Some(text) = refused("mix_app_command", &[], &["--cmd=bin/migrate"]) else {
         return;
     };
-    let expected = "the command `bin/migrate` cannot run: without a shell, only programs can";
+    let expected =
+        "the command `bin/migrate` cannot run: without a shell the command must be a binary";
     assert!(text.contains(expected), "{text}");
 }
 

@@ -150,7 +150,7 @@ fn the_cookie_is_named_and_can_be_left_out() {
     assert!(
         outcome
             .stderr_text()
-            .contains("the release's cookie is not in the image"),
+            .contains("the release cookie is not in the image"),
         "{}",
         outcome.report()
     );

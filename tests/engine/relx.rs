@@ -67,7 +67,7 @@ fn the_cookie_among_the_arguments_is_named_and_never_shown() {
     for (arguments, expected) in [
         (
             &[][..],
-            "`/app/releases/0.2.0/vm.args` says the cookie of the node (`-setcookie`)",
+            "`/app/releases/0.2.0/vm.args` contains the node cookie (`-setcookie`)",
         ),
         (
             &["--boot=direct"],

@@ -1,8 +1,8 @@
 //! The image that another one is built on: its configuration, its layers, and
-//! its files, if they are of interest.
+//! its files, if they are needed.
 //!
-//! Its layers come first, as they are. What lies above them follows the links
-//! of its directories and leaves their modes and owners as they are.
+//! Its layers come first, unchanged. The layers above follow the links of its
+//! directories and keep their modes and owners.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,8 +26,8 @@ use crate::contents::Contents;
 mod configuration;
 mod place;
 
-/// A base image. Its documents are what their digests say; its layers have
-/// been read only if its files are known.
+/// A base image. Its documents have the digests that name them; its layers are
+/// read only if its files are needed.
 #[derive(Debug)]
 pub struct Base {
     source: Source,
@@ -40,35 +40,35 @@ pub struct Base {
     history: Vec<Value>,
 }
 
-/// Why an image cannot be a base.
+/// A reason why an image cannot be a base.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BaseError {
     /// It cannot be opened.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// There is no such image, or nobody can tell which one is meant.
+    /// There is no such image, or there are several.
     #[error(transparent)]
     Selection(#[from] SelectionError),
     /// Its layers cannot be read.
     #[error(transparent)]
     FileSystem(#[from] FileSystemError),
-    /// It is for another system.
+    /// It is for another operating system.
     #[error("it is for {0}, not for Linux")]
     System(Platform),
-    /// A field of its configuration is not what it should be.
+    /// A field of its configuration is malformed.
     #[error("the field `{0}` of its configuration is malformed")]
     Field(&'static str),
 }
 
-/// Which image of a source is the base.
+/// The choice of one image of a source.
 #[derive(Debug, Clone, Default)]
 pub struct BaseOptions {
     /// The tag, where there are several.
     pub tag: Option<String>,
     /// The platform, where there are several; an only one must be for it.
     pub platform: Option<Platform>,
-    /// What to call the image if the source does not say.
+    /// The name of an image that has none in its source.
     pub name: String,
 }
 
@@ -79,7 +79,7 @@ impl Base {
     ///
     /// When there is no such image, or its documents are not what their
     /// digests say.
-    pub fn open(source: Source, options: &BaseOptions) -> std::result::Result<Self, BaseError> {
+    pub fn open(source: Source, options: &BaseOptions) -> Result<Self, BaseError> {
         let platform = options.platform.as_ref();
         let image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
         if image.platform.os() != "linux" {
@@ -120,13 +120,8 @@ impl Base {
     ///
     /// # Errors
     ///
-    /// When a layer is not what its digests say, or no system can be made of
-    /// all.
-    pub fn read_files(
-        &mut self,
-        store: Option<&Store>,
-        scratch: &Path,
-    ) -> std::result::Result<(), BaseError> {
+    /// When a layer does not have its digest, or the layers do not fit together.
+    pub fn read_files(&mut self, store: Option<&Store>, scratch: &Path) -> Result<(), BaseError> {
         let options = ReadOptions {
             scratch,
             keeps: &|_| false,
@@ -139,8 +134,8 @@ impl Base {
         Ok(())
     }
 
-    /// Returns whether its files are known: what is laid over it follows its
-    /// links then, and repeats its directories as they are.
+    /// Returns whether its files are known: the layers above then follow its
+    /// links and repeat its directories unchanged.
     #[must_use]
     pub fn knows_files(&self) -> bool {
         self.files.is_some()

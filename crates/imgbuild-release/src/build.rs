@@ -1,4 +1,4 @@
-//! Executing a plan.
+//! Building the image of a plan.
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::image::Image;
@@ -9,14 +9,15 @@ use imgbuild_oci::platform::Platform;
 use crate::error::Result;
 use crate::plan::Plan;
 
-/// How a plan is executed; nothing of it changes a byte of the image.
+/// The resources of a build. They do not change a byte of the image.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
-    /// How many threads work at a time.
+    /// The number of threads.
     pub threads: usize,
-    /// The directory for compressed layers until they are written.
+    /// The directory of temporary files, for compressed layers until they are
+    /// written.
     pub scratch: std::path::PathBuf,
-    /// What earlier builds have left.
+    /// The layers of earlier builds.
     pub cache: Cache,
 }
 

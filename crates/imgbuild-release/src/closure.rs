@@ -1,5 +1,5 @@
 //! The runtime closure of everything that goes into an image, as members of
-//! its layers.
+//! its layers, and the command.
 
 pub(crate) mod finding;
 mod object;
@@ -159,7 +159,7 @@ pub fn release_platform(release: &Release, additions: &[Member]) -> Option<Platf
 
 /// Includes programs of the host: those asked for, and those that scripts
 /// need. Decides the command on the way: it may be one of the programs asked
-/// for, and if it is a script, it needs others.
+/// for, and a script needs its interpreter.
 fn include_programs(
     release: &Release,
     contents: &Contents<'_>,
@@ -295,14 +295,17 @@ impl ClosureOptions {
 pub(crate) fn library_directories(variable: &str, start: &ImagePath) -> Vec<ImagePath> {
     let directories = variable.split([':', ';']);
     let directories = directories.filter(|_| !variable.is_empty());
-    let directories = directories.map(|directory| match directory.starts_with('/') {
-        true => ImagePath::parse(directory),
-        false => start.join(directory),
+    let directories = directories.map(|directory| {
+        if directory.starts_with('/') {
+            ImagePath::parse(directory)
+        } else {
+            start.join(directory)
+        }
     });
-    directories.filter_map(std::result::Result::ok).collect()
+    directories.flatten().collect()
 }
 
-/// What an image tells its loaders in files of its own.
+/// Returns the files of an image that configure its loaders.
 pub(crate) fn image_only(contents: &Contents<'_>) -> ImageOnly {
     /// The largest cache that is read; those of desktops have 300 KiB.
     const MAX_CACHE_BYTES: u64 = 64 << 20;
@@ -331,7 +334,7 @@ pub(crate) fn image_only(contents: &Contents<'_>) -> ImageOnly {
 
 fn asked(library: &MissingLibrary) -> String {
     let searched = finding::search_text(library);
-    format!("`{}`, asked for{searched}", library.name)
+    format!("`{}`{searched}", library.name)
 }
 
 pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
@@ -348,8 +351,8 @@ pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
     }
 }
 
-/// Finds what the image is for: what was asked for, else what its command is
-/// for, else what most of its programs are for.
+/// Finds the platform of the image: the one asked for, else that of its
+/// command, else that of most of its programs.
 fn platform(
     objects: &[Object],
     commands: &[ImagePath],
@@ -374,13 +377,13 @@ fn platform(
     let main = found
         .iter()
         .find(|architecture| count(architecture.name) == most)?;
-    // Of variants, the image needs what the most demanding program needs.
+    // Of variants, the image has that of the most demanding program.
     let alike = found.iter().filter(|other| other.name == main.name);
     alike.max().copied().map(platform_of)
 }
 
-/// Takes programs of a tree for another processor than the image's as what
-/// they are: prebuilt for whoever has one, and never started here.
+/// Makes modules of a tree's programs for other processors than the image's:
+/// they are prebuilt for other machines, and never start in the image.
 fn set_roles(objects: &mut [Object], commands: &[ImagePath], platform: Option<&Platform>) {
     for object in objects.iter_mut() {
         let architecture = object.elf.architecture().zip(platform);
@@ -400,7 +403,7 @@ fn platform_of(architecture: Architecture) -> Platform {
     Platform::from_parts("linux", architecture.name, architecture.variant)
 }
 
-/// Names the programs that are for something else than the image.
+/// Finds the programs that are for another platform than the image.
 fn wrong_architectures(objects: &[Object], platform: Option<&Platform>) -> Vec<Finding> {
     let Some(platform) = platform else {
         return Vec::new();
@@ -414,7 +417,7 @@ fn wrong_architectures(objects: &[Object], platform: Option<&Platform>) -> Vec<F
         .collect()
 }
 
-/// A program that machines of the platform do not start.
+/// Makes the finding of a program that does not run on the platform.
 pub(crate) fn wrong_architecture(
     path: &ImagePath,
     architecture: Architecture,
@@ -424,11 +427,11 @@ pub(crate) fn wrong_architecture(
     Finding::error(Rule::WrongArchitecture, Some(path), reason)
 }
 
-/// Returns whether machines of the platform start programs for `architecture`.
+/// Returns whether programs for `architecture` run on the platform.
 ///
-/// Those of 64 bits start the programs of their forerunner with 32, as nearly
-/// all kernels for them are built to. Variants are not compared: what a
-/// program says of its own is a guess.
+/// Machines of 64 bits run the programs of their predecessor with 32, since
+/// nearly all kernels are built for that. Variants are not compared: that of a
+/// program is a guess.
 pub(crate) fn runs_on(architecture: Architecture, platform: &Platform) -> bool {
     let pair = (architecture.name, platform.architecture());
     pair.0 == pair.1 || matches!(pair, ("386", "amd64") | ("arm", "arm64"))

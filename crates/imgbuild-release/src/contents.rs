@@ -1,4 +1,4 @@
-//! What an image will hold, by path: links are followed as the kernel does.
+//! The files of an image by path. Links are followed as the kernel does.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,33 +12,33 @@ use crate::refusal::Refusal;
 /// Members by their path, from several sorted or unsorted lists.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Contents<'a> {
-    /// Sorted lists, too long to be copied into a map; of two members with
-    /// one path, that of the earlier list counts.
+    /// Sorted lists, too long to be copied into a map. Of two members with the
+    /// same path, that of the earlier list counts.
     sorted: Vec<&'a [Member]>,
     others: BTreeMap<&'a ImagePath, &'a Member>,
-    /// A base image's, sorted: what lies there unless something else does.
+    /// The members of a base image, sorted; the others hide them.
     base: &'a [Member],
     base_path: Option<&'a str>,
 }
 
-/// Where a path ends when all its links are followed.
+/// The end of a path when all its links are followed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// At something that is there.
+    /// An existing file, link or directory.
     There(ImagePath),
-    /// At a path where nothing is.
+    /// A path that does not exist.
     Nothing(ImagePath),
-    /// Nowhere: the links go round.
+    /// A loop of links.
     Loop,
 }
 
 impl<'a> Contents<'a> {
-    /// Starts with `sorted`, which is sorted by path.
+    /// Returns the contents of one list, which is sorted by path.
     pub(crate) fn new(sorted: &'a [Member]) -> Self {
         Self::of_layers(vec![sorted])
     }
 
-    /// Takes layers, the highest first, each sorted by path.
+    /// Returns the contents of layers, the highest first, each sorted by path.
     pub(crate) fn of_layers(sorted: Vec<&'a [Member]>) -> Self {
         Self {
             sorted,
@@ -48,7 +48,7 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Puts everything over a base image's members, which are sorted by path.
+    /// Puts everything over the members of a base image, sorted by path.
     pub(crate) fn over(mut self, base: &'a [Member], path: Option<&'a str>) -> Self {
         self.base = base;
         self.base_path = path;
@@ -65,25 +65,25 @@ impl<'a> Contents<'a> {
         self.base
     }
 
-    /// Adds members; one whose path is known stays as it was.
+    /// Adds members; an earlier one with the same path stays.
     pub(crate) fn add(&mut self, members: impl IntoIterator<Item = &'a Member>) {
         for member in members {
             self.others.entry(&member.entry.path).or_insert(member);
         }
     }
 
-    /// Returns what lies at exactly this path.
+    /// Returns the member at exactly this path.
     pub(crate) fn get(&self, path: &ImagePath) -> Option<&'a Member> {
         self.own(path).or_else(|| self.base(path))
     }
 
-    /// Returns what lies at exactly this path and is no base image's.
+    /// Returns the member at exactly this path, unless it is of a base image.
     pub(crate) fn own(&self, path: &ImagePath) -> Option<&'a Member> {
         let found = self.sorted.iter().find_map(|list| find(list, path));
         found.or_else(|| self.others.get(path).copied())
     }
 
-    /// Returns what a base image has at exactly this path.
+    /// Returns the member of a base image at exactly this path.
     pub(crate) fn base(&self, path: &ImagePath) -> Option<&'a Member> {
         find(self.base, path)
     }
@@ -102,7 +102,8 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// As [`Contents::resolve`], and tells every directory that is passed.
+    /// Follows all links as [`Contents::resolve`] does, and calls `pass` with
+    /// every directory on the way.
     pub(crate) fn walk(&self, path: &ImagePath, pass: &mut dyn FnMut(&ImagePath)) -> End {
         let resolved = resolve_links(path.as_bytes(), |next, _| {
             if let Some(directory) = next.parent() {
@@ -118,9 +119,10 @@ impl<'a> Contents<'a> {
             Err(ResolveError::Loop(_)) => return End::Loop,
             Err(ResolveError::Name { directory, .. }) => return End::Nothing(directory),
         };
-        match at.is_root() || self.get(&at).is_some() {
-            true => End::There(at),
-            false => End::Nothing(at),
+        if at.is_root() || self.get(&at).is_some() {
+            End::There(at)
+        } else {
+            End::Nothing(at)
         }
     }
 
@@ -143,17 +145,18 @@ fn find<'a>(sorted: &'a [Member], path: &ImagePath) -> Option<&'a Member> {
     found.ok().map(|index| &sorted[index])
 }
 
-/// Returns the first bytes of a file, at most `limit`; of one that cannot be
-/// read none.
+/// Returns the first bytes of a file, at most `limit`; nothing of one that
+/// cannot be read.
 pub(crate) fn first_bytes(content: &Content, limit: u64) -> Vec<u8> {
     content.first_bytes(limit).unwrap_or_default()
 }
 
 /// Follows the links of the directories above `path`.
-pub(crate) fn real_place(
-    contents: &Contents<'_>,
-    path: &ImagePath,
-) -> std::result::Result<ImagePath, Refusal> {
+///
+/// # Errors
+///
+/// When a directory above it is a file or a loop of links.
+pub(crate) fn real_place(contents: &Contents<'_>, path: &ImagePath) -> Result<ImagePath, Refusal> {
     let Some(parent) = path.parent() else {
         return Ok(path.clone());
     };
@@ -161,26 +164,22 @@ pub(crate) fn real_place(
         path: path.clone(),
         parent,
     };
-    let end = match contents.resolve(&parent) {
-        End::There(end) | End::Nothing(end) => end,
-        End::Loop => return Err(below_a_file(parent)),
+    let Some(end) = contents.end_of(&parent) else {
+        return Err(below_a_file(parent));
     };
     let is_directory = |path: &ImagePath| {
         let member = contents.get(path);
         member.is_none_or(|member| member.entry.kind == EntryKind::Directory)
     };
-    if let Some(file) = [end.clone()]
-        .into_iter()
-        .chain(end.ancestors())
-        .find(|path| !is_directory(path))
-    {
+    let mut directories = [end.clone()].into_iter().chain(end.ancestors());
+    if let Some(file) = directories.find(|path| !is_directory(path)) {
         return Err(below_a_file(file));
     }
     let joined = end.join(path.file_name());
     joined.map_err(|_| below_a_file(end))
 }
 
-/// Says where a member comes from.
+/// Describes the source of a member, for messages.
 pub(crate) fn source(member: &Member) -> String {
     match (&member.content, &member.entry.kind) {
         (Some(Content::File(file)), _) => format!("`{}`", file.path.display()),
@@ -190,7 +189,7 @@ pub(crate) fn source(member: &Member) -> String {
     }
 }
 
-/// Returns whether the system could run the entry, going by its mode.
+/// Returns whether the mode of a file lets the system run it.
 pub(crate) fn is_executable(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { .. }) && entry.mode & 0o111 != 0
 }

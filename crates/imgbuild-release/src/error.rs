@@ -1,4 +1,4 @@
-//! Why there is no plan, or no image.
+//! Failures of a plan or a build.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use crate::certificates::CertificateError;
 use crate::locale::LocaleError;
 use crate::pattern::PatternError;
 use crate::programs::ProgramsError;
-use crate::refusal::{Lines, Refusals, quoted};
+use crate::refusal::{ItemLines, Refusals, quoted};
 use crate::runtime::RuntimeError;
 use crate::skeleton::UnknownUser;
 
-/// What can fail between a release and its image.
+/// A failure between a release and its image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,7 +36,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// What was given holds releases and is none.
+    /// The directory contains releases and is not one itself.
     #[error(
         "`{}` is not a release of the kind `{kind}`, but the directory of {}",
         path.display(),
@@ -45,39 +45,39 @@ pub enum Error {
     WrongLevel {
         /// The path as given.
         path: PathBuf,
-        /// What made them.
+        /// The kind of these releases.
         kind: &'static str,
-        /// Where they lie.
+        /// The directories of these releases.
         places: Vec<PathBuf>,
     },
 
-    /// Nothing of the release is left to be packaged.
+    /// No file of the release is included.
     #[error("the release `{}` has nothing to package", path.display())]
     Empty {
         /// The path as given.
         path: PathBuf,
-        /// How many paths were left out.
+        /// The number of paths that are left out.
         left_out: usize,
     },
 
-    /// A directory of Cargo's without a program.
+    /// A profile directory of Cargo without a program.
     #[error("the Cargo release `{}` has no executable", path.display())]
     NoExecutable {
         /// The path as given.
         path: PathBuf,
     },
 
-    /// A directory of `mix release`'s that does not say what starts.
-    #[error("the mix release `{}` has no `releases/start_erl.data` that names a version", path.display())]
+    /// A mix release whose files name no version to start.
+    #[error("the mix release `{}` has no version: `releases/start_erl.data` is missing or incomplete", path.display())]
     NoStartData {
         /// The path as given.
         path: PathBuf,
     },
 
-    /// A release whose start needs a shell is to start without one.
-    #[error("the release cannot start without a shell{}", Lines(problems))]
+    /// A release that needs a shell is to start without one.
+    #[error("the release cannot start without a shell{}", ItemLines(problems))]
     NoDirectBoot {
-        /// Everything that only a shell could do.
+        /// The steps of its start that need a shell.
         problems: Vec<String>,
     },
 
@@ -89,7 +89,7 @@ pub enum Error {
     UnknownBinary {
         /// The name asked for.
         name: String,
-        /// The executables that are there.
+        /// The executables of the release.
         known: Vec<String>,
     },
 
@@ -97,19 +97,22 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refusals),
 
-    /// Nothing says what a container should run.
-    #[error("cannot tell what the image should run{}", candidates_text(candidates))]
+    /// The release has no program, or several, and the user names none.
+    #[error(
+        "cannot determine the command of the image{}",
+        candidates_text(candidates)
+    )]
     NoCommand {
-        /// The executables that could be meant.
+        /// The executables of the release.
         candidates: Vec<ImagePath>,
     },
 
-    /// What was asked for as the command cannot be one.
+    /// The command of the user cannot run.
     #[error("the command `{command}` cannot run: {reason}")]
     Command {
         /// The command as given.
         command: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 
@@ -119,7 +122,7 @@ pub enum Error {
 
     /// The base image names a user that it does not have.
     #[error(
-        "the base image runs as `{user}`, and its passwd and group files have no `{}` (known: {})",
+        "the base image runs as `{user}`, but `{}` is not in its passwd and group files (known: {})",
         unknown.name,
         quoted(&unknown.known)
     )]
@@ -130,10 +133,10 @@ pub enum Error {
         unknown: UnknownUser,
     },
 
-    /// Libraries that are asked for, and that are nowhere.
-    #[error("libraries that the image needs were not found{}", Lines(missing))]
+    /// Libraries that the user asked for do not exist.
+    #[error("libraries that the image needs were not found{}", ItemLines(missing))]
     MissingLibraries {
-        /// Each library with where it was looked for.
+        /// Each library with the directories that were searched.
         missing: Vec<String>,
     },
 
@@ -141,7 +144,7 @@ pub enum Error {
     #[error(transparent)]
     Programs(#[from] ProgramsError),
 
-    /// A locale that is asked for cannot be brought.
+    /// A locale cannot be included.
     #[error(transparent)]
     Locale(#[from] LocaleError),
 
@@ -149,21 +152,21 @@ pub enum Error {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 
-    /// The base image leaves no room for a layer.
-    #[error("the base image has {base} layers, and the image may have {limit}")]
+    /// The base image leaves no room for another layer.
+    #[error("the base image has {base} layers; the limit is {limit}")]
     TooManyLayers {
         /// The layers of the base.
         base: usize,
-        /// The most that the image may have.
+        /// The maximum for an image.
         limit: usize,
     },
 
     /// The base image cannot be used.
     #[error("cannot use the base image `{}`", path.display())]
     Base {
-        /// The layout or archive, as it was given.
+        /// The layout or archive as given.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: Box<BaseError>,
     },
 
@@ -175,16 +178,16 @@ pub enum Error {
     #[error(transparent)]
     Pattern(#[from] PatternError),
 
-    /// A path cannot be one in an image.
+    /// A path cannot be used in an image.
     #[error(transparent)]
     Path(#[from] ParseImagePathError),
 
-    /// Layers could not be made.
+    /// A layer cannot be made.
     #[error(transparent)]
     Image(#[from] imgbuild_oci::error::Error),
 }
 
-/// The result of everything in this crate that can fail as [`Error`] says.
+/// A result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn shown(paths: &[PathBuf]) -> Vec<String> {
@@ -197,6 +200,6 @@ fn candidates_text(candidates: &[ImagePath]) -> String {
         ": it has no executable at its top or in its `bin` directory".to_owned()
     } else {
         let count = candidates.len();
-        format!(": it has {count} executables{}", Lines(candidates))
+        format!(": it has {count} executables{}", ItemLines(candidates))
     }
 }

@@ -50,14 +50,12 @@ pub enum LocaleError {
     Files(#[from] ProgramsError),
 }
 
-type Result<T> = std::result::Result<T, LocaleError>;
-
 /// Brings a locale by its name.
 ///
 /// # Errors
 ///
 /// When the machine does not have it, and when the archive is damaged.
-pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<()> {
+pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleError> {
     if BUILT_IN.contains(&name) {
         return Ok(());
     }
@@ -90,7 +88,7 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<()> {
     Err(LocaleError::Unknown { name, known })
 }
 
-fn place(name: &str, files: LocaleFiles, programs: &mut Programs<'_>) -> Result<()> {
+fn place(name: &str, files: LocaleFiles, programs: &mut Programs<'_>) -> Result<(), LocaleError> {
     for (file, bytes) in files {
         let path =
             ImagePath::parse(format!("{DIRECTORY}/{name}/{file}")).map_err(ProgramsError::Path)?;
@@ -150,7 +148,7 @@ mod tests {
         }
     }
 
-    fn brought(root: &Path, name: &str) -> Result<Vec<String>> {
+    fn brought(root: &Path, name: &str) -> Result<Vec<String>, LocaleError> {
         let contents = Contents::new(&[]);
         let mut programs = Programs::new(Some(root), &contents, Vec::new(), 1);
         bring(name, &mut programs)?;

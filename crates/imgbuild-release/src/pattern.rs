@@ -1,45 +1,47 @@
-//! Which paths of a release go in: patterns in the manner of `.gitignore`.
+//! Patterns that include and exclude paths of a release, like those of
+//! `.gitignore`.
 
 use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// One pattern, in the order in which the user gave them.
+/// One pattern of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// What matches is left out.
+    /// Leaves matching paths out.
     Exclude(String),
-    /// What matches goes in, although an earlier pattern or the kind of the
-    /// release leaves it out.
+    /// Includes matching paths, although an earlier pattern or the kind of the
+    /// release leaves them out.
     Include(String),
 }
 
-/// Patterns, ready to match; the last one that matches a path decides.
+/// A list of patterns; the last one that matches a path decides.
 ///
-/// A pattern is one of [gitignore]: `*.map`, `/docs`, `logs/`, `a/**/b`. A
-/// path that no pattern matches goes where the nearest directory above it
-/// goes. Unlike git, a file can be included again below an excluded directory.
+/// The syntax is that of [gitignore], for example `*.map`, `/docs`, `logs/` or
+/// `a/**/b`. For a path without a matching pattern, the nearest directory above
+/// it decides. Unlike in git, a file below an excluded directory can be
+/// included.
 ///
 /// [gitignore]: https://git-scm.com/docs/gitignore#_pattern_format
 #[derive(Debug, Clone)]
 pub struct Patterns {
     matcher: Gitignore,
-    /// Each of them alone, to say which ones match nothing.
+    /// Each pattern alone, to find those that match nothing.
     single: Vec<(String, Gitignore)>,
 }
 
-/// What the patterns say of a path.
+/// The decision of the patterns about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// No pattern matches.
     Undecided,
     /// Left out.
     Excluded,
-    /// Goes in.
+    /// Included.
     Included,
 }
 
-/// A text that is no pattern.
+/// A text that is not a pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the pattern `{pattern}`")]
 pub struct PatternError {
@@ -61,7 +63,7 @@ impl Patterns {
     ///
     /// # Errors
     ///
-    /// Names the first text that is no pattern.
+    /// The first text that is not a pattern.
     pub fn new(patterns: &[Pattern]) -> Result<Self, PatternError> {
         let mut builder = GitignoreBuilder::new("");
         let mut single = Vec::new();
@@ -100,7 +102,7 @@ impl Patterns {
         &self.single[number].0
     }
 
-    /// Returns whether one pattern matches a path, whatever the others say.
+    /// Returns whether one pattern matches a path.
     pub(crate) fn matches(&self, number: usize, path: &Path, is_directory: bool) -> bool {
         !self.single[number].1.matched(path, is_directory).is_none()
     }
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_pattern_is_named() {
+    fn a_text_that_is_not_a_pattern_is_named() {
         let error = Patterns::new(&[Pattern::Exclude("a{b".to_owned())]).unwrap_err();
         assert_eq!(error.to_string(), "cannot use the pattern `a{b`");
     }

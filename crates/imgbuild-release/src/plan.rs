@@ -121,7 +121,7 @@ impl Ingredients {
     }
 }
 
-/// Everything that will be written. `build` decides nothing more.
+/// Everything that will be written; `build` decides nothing.
 #[derive(Debug)]
 pub struct Plan {
     release: PathBuf,
@@ -142,7 +142,7 @@ pub struct Plan {
 pub struct PlannedLayer {
     /// The name, for the history and for messages.
     pub name: String,
-    /// What it holds.
+    /// The members.
     pub changeset: Changeset,
 }
 
@@ -224,17 +224,17 @@ impl Plan {
         self.base.as_ref()
     }
 
-    /// Returns what was found to be wrong while it was made.
+    /// Returns the findings of the closure.
     pub(crate) fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Returns the ELF files that were read when it was made.
+    /// Returns the ELF files of the closure.
     pub(crate) fn objects(&self) -> &[Object] {
         &self.objects
     }
 
-    /// Returns which file answers to the name of each needed library.
+    /// Returns the file for the name of each needed library.
     pub(crate) fn bindings(&self) -> &Bindings {
         &self.bindings
     }
@@ -244,13 +244,13 @@ impl Plan {
         layers.map(|layer| layer.changeset).collect()
     }
 
-    /// Returns what of the release does not go in.
+    /// Returns the files of the release that are not included.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Returns what may surprise.
+    /// Returns likely mistakes.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -333,8 +333,8 @@ impl<'a> Context<'a> {
         warnings
     }
 
-    /// Returns the directories that belong to the user of the image, whatever
-    /// a base image has there.
+    /// Returns the directories that belong to the user of the image, even if a
+    /// base image has them.
     fn own_directories(&self) -> BTreeSet<ImagePath> {
         let volumes = &self.options.configuration.volumes;
         let wanted = volumes.union(&self.options.writable);

@@ -25,7 +25,7 @@ use crate::contents::{Contents, End, first_bytes};
 use crate::elf::Elf;
 use crate::finding::{Finding, Rule};
 use crate::host_file::{file_member, image_path};
-use crate::refusal::{Lines, quoted};
+use crate::refusal::{ItemLines, quoted};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
 use crate::script::{MAX_LINE, Shebang};
@@ -60,7 +60,7 @@ pub enum ProgramsError {
     #[error(transparent)]
     Path(#[from] ParseImagePathError),
     /// Programs or files that the user asked for are not on the host.
-    #[error("programs that the image needs were not found{}", Lines(.0))]
+    #[error("programs that the image needs were not found{}", ItemLines(.0))]
     Missing(Vec<String>),
 }
 

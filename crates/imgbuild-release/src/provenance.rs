@@ -1,5 +1,5 @@
-//! What an image says of where it comes from: the [predefined annotation
-//! keys], as labels and annotations.
+//! The origin of an image: the [predefined annotation keys], as labels and
+//! annotations.
 //!
 //! [predefined annotation keys]: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md#pre-defined-annotation-keys
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::git::web_address;
 use crate::package::{Package, PackageSource};
 
-/// Where a value was found.
+/// The place where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The variables that a build service sets.
@@ -31,52 +31,51 @@ impl Serialize for Origin {
     }
 }
 
-/// What a repository says of the work tree that holds the release.
+/// The state of the git work tree that contains the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
     /// The commit, in hexadecimal digits.
     pub revision: String,
-    /// Whether files differ from it.
+    /// Files differ from it.
     pub is_dirty: bool,
-    /// Where the repository was cloned from, without what is private.
+    /// The address from which the repository was cloned, without credentials.
     pub source: Option<String>,
 }
 
-/// What a build service says.
+/// The variables of a build service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildService {
     /// The commit that is built.
     pub revision: Option<String>,
-    /// Where the repository is.
+    /// The address of the repository.
     pub source: Option<String>,
 }
 
-/// A label's value and where it was found.
+/// The value of a label and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Label {
     /// The value.
     pub value: String,
-    /// Where it was found.
+    /// The place where it was found.
     pub origin: Origin,
 }
 
-/// Everything that is known of where an image comes from.
+/// Everything that is known about the origin of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// What a build service says.
+    /// The variables of a build service.
     pub service: BuildService,
-    /// What a repository says.
+    /// The git work tree.
     pub checkout: Option<Checkout>,
-    /// What the package says.
+    /// The package.
     pub package: Option<Package>,
 }
 
 impl Provenance {
-    /// Returns the labels that an image gets by itself.
+    /// Returns the labels that every image gets.
     ///
-    /// What the build service says goes before what the repository says, and
-    /// that before what the package says: the nearer to this very build, the
-    /// better it is known.
+    /// The build service has precedence over the repository, and that over the
+    /// package: the nearer to this very build, the better.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, Label> {
         let mut labels = BTreeMap::new();
@@ -128,12 +127,10 @@ fn set(labels: &mut BTreeMap<String, Label>, name: &str, value: Option<String>, 
     }
 }
 
-/// Marks a revision as `git describe` does when it is told to.
+/// Marks a revision as `git describe --dirty` does.
 fn marked(revision: &str, is_dirty: bool) -> String {
-    match is_dirty {
-        true => format!("{revision}-dirty"),
-        false => revision.to_owned(),
-    }
+    let mark = if is_dirty { "-dirty" } else { "" };
+    format!("{revision}{mark}")
 }
 
 fn is_id(text: &str) -> bool {

@@ -13,7 +13,7 @@ const MAX_SHOWN: usize = 20;
 
 /// All paths of an image that cannot be in it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot package the release{}", Lines(.0))]
+#[error("cannot package the release{}", ItemLines(.0))]
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
@@ -31,7 +31,7 @@ impl Refusals {
     }
 }
 
-/// A path that cannot go into an image, and why.
+/// A path that cannot be in an image, with the reason.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -39,7 +39,7 @@ pub enum Refusal {
     Special {
         /// The path on the host.
         path: PathBuf,
-        /// What it is, with its article.
+        /// The type of the file, with its article.
         what: &'static str,
     },
     /// It cannot be read.
@@ -53,10 +53,10 @@ pub enum Refusal {
     Name {
         /// The path on the host.
         path: PathBuf,
-        /// The rule that it breaks.
+        /// The rule that the name breaks.
         reason: String,
     },
-    /// A set-id file that would become root's.
+    /// A set-id file that would run as root.
     SetId {
         /// The path on the host.
         path: PathBuf,
@@ -67,14 +67,14 @@ pub enum Refusal {
     TwoSources {
         /// The path in the image.
         path: ImagePath,
-        /// Where its content would come from.
+        /// The two sources of its content.
         sources: [String; 2],
     },
     /// A path below something that is not a directory.
     BelowAFile {
         /// The path in the image.
         path: ImagePath,
-        /// What is no directory.
+        /// The file or link above it.
         parent: ImagePath,
     },
 }
@@ -113,23 +113,24 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Shows a path of the host on one line, whatever bytes its name has.
+/// Escapes a path of the host, so that it fits on one line.
 fn shown(path: &Path) -> String {
     escaped(path.as_os_str().as_bytes())
 }
 
-/// Shows a list below its headline, [`MAX_SHOWN`] lines at most.
-pub(crate) struct Lines<'a, T>(pub(crate) &'a [T]);
+/// A list below a headline, with at most [`MAX_SHOWN`] lines.
+pub(crate) struct ItemLines<'a, T>(pub(crate) &'a [T]);
 
-impl<T: fmt::Display> fmt::Display for Lines<'_, T> {
+impl<T: fmt::Display> fmt::Display for ItemLines<'_, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in self.0.iter().take(MAX_SHOWN) {
             write!(formatter, "\n  {item}")?;
         }
-        match self.0.len().saturating_sub(MAX_SHOWN) {
-            0 => Ok(()),
-            rest => write!(formatter, "\n  … and {rest} more"),
+        let rest = self.0.len().saturating_sub(MAX_SHOWN);
+        if rest > 0 {
+            write!(formatter, "\n  … and {rest} more")?;
         }
+        Ok(())
     }
 }
 

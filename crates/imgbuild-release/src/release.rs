@@ -1,4 +1,4 @@
-//! A finished build: what it is, and which of its files go into an image.
+//! A finished build: its kind, and the files that go into an image.
 
 pub(crate) mod command;
 pub(crate) mod kind;
@@ -88,12 +88,12 @@ pub struct Release {
     warnings: Vec<Warning>,
 }
 
-/// A path of the release that does not go in.
+/// A path of the release that is not included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// The path relative to the release; a directory stands for all below.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
@@ -147,7 +147,7 @@ impl Release {
         self.kind
     }
 
-    /// Returns where the release lands.
+    /// Returns the directory of the release in the image.
     #[must_use]
     pub fn prefix(&self) -> &ImagePath {
         &self.prefix
@@ -170,27 +170,28 @@ impl Release {
         self.behavior.package(self)
     }
 
-    /// Returns what goes in, sorted by path; without the directories above.
+    /// Returns the included files, sorted by path, without the directories
+    /// above.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// Returns what does not go in.
+    /// Returns the paths that are not included.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Returns what may surprise in what was asked for.
+    /// Returns likely mistakes of the user.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// Leaves out what lies at `outputs`, files or directories on the host:
-    /// what an earlier run wrote is no part of the release, or each image would
-    /// hold the one before.
+    /// Leaves out the files or directories at `outputs` on the host: output of
+    /// an earlier run is not a part of the release, or each image would contain
+    /// the one before.
     #[must_use]
     pub fn without_outputs(mut self, outputs: &[&Path]) -> Self {
         let root = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
@@ -219,8 +220,7 @@ impl Release {
         self
     }
 
-    /// Puts the release onto a base image, whose links to directories it
-    /// follows.
+    /// Moves the release to where the links of a base image lead.
     ///
     /// # Errors
     ///

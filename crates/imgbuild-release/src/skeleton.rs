@@ -1,4 +1,4 @@
-//! What every image has beside its programs: users, `/tmp`, a home.
+//! The files of every image beside its programs: users, `/tmp`, a home.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::contents::{Contents, first_bytes};
 use crate::refusal::quoted;
 
-/// The unprivileged user that images run as when none is asked for.
+/// The id of the unprivileged user of images without a `--user`.
 pub const NONROOT: u32 = 65532;
 
 /// The largest passwd or group file that is read, in bytes; the rest of a
@@ -89,7 +89,7 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Those that the skeleton brings: root and nonroot.
+    /// Returns the accounts of the skeleton: root and nonroot.
     pub(crate) fn of_skeleton() -> Self {
         let account = |name: &str, id, home: &str| Account {
             name: name.to_owned(),
@@ -105,8 +105,8 @@ impl Accounts {
         }
     }
 
-    /// Those of an image's own files ([passwd(5)], [group(5)]); lines that
-    /// make no sense are skipped, as the C library does.
+    /// Parses passwd and group files ([passwd(5)], [group(5)]). Malformed lines
+    /// are skipped, as the C library does.
     ///
     /// [passwd(5)]: https://man7.org/linux/man-pages/man5/passwd.5.html
     /// [group(5)]: https://man7.org/linux/man-pages/man5/group.5.html
@@ -155,12 +155,6 @@ impl Accounts {
     ///
     /// When a name is not known, or a number is over [`MAX_ID`].
     pub(crate) fn find(&self, name: &UserName) -> Result<User, UnknownUser> {
-        let known = || {
-            self.accounts
-                .iter()
-                .map(|account| account.name.clone())
-                .collect()
-        };
         let account = self
             .accounts
             .iter()
@@ -170,9 +164,10 @@ impl Accounts {
             // Without a group, a number is its own group.
             (None, Some(uid)) => (uid, self.group_of(uid).unwrap_or(uid)),
             (None, None) => {
+                let names = self.accounts.iter().map(|account| account.name.clone());
                 return Err(UnknownUser {
                     name: name.user.clone(),
-                    known: known(),
+                    known: names.collect(),
                 });
             }
         };
@@ -238,8 +233,8 @@ fn parse_id(text: &str) -> Option<u32> {
 
 /// Makes the skeleton of an image that runs as `user`.
 ///
-/// `/etc/nsswitch.conf` has glibc ask DNS and `/etc/hosts` for names, as it
-/// does by itself only in some builds.
+/// With `/etc/nsswitch.conf`, glibc resolves names with `/etc/hosts` and DNS,
+/// which only some of its builds do by default.
 pub(crate) fn skeleton(user: User) -> Vec<Member> {
     let mut accounts = Accounts::of_skeleton();
     accounts.add(user);

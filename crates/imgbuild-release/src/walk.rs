@@ -48,7 +48,7 @@ struct Child {
     found: io::Result<Found>,
 }
 
-type Listing = io::Result<Vec<Child>>;
+type DirectoryListing = io::Result<Vec<Child>>;
 
 /// Calls `see` for everything below `root` with its relative path, parents
 /// first, siblings by the bytes of their names.
@@ -104,9 +104,9 @@ pub(crate) fn look_at(path: &Path) -> io::Result<Found> {
 }
 
 /// Lists all directories of a tree, by their paths relative to the root.
-fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, Listing>> {
+fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
     let listings = Mutex::new(BTreeMap::new());
-    let insert = |directory: PathBuf, listing: Listing| {
+    let insert = |directory: PathBuf, listing: DirectoryListing| {
         let below = subdirectories(&directory, &listing);
         let mut listings = listings.lock().expect("no holder of the lock panics");
         listings.insert(directory, listing);
@@ -130,7 +130,7 @@ fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, Listing>> {
     Ok(listings.expect("no holder of the lock panics"))
 }
 
-fn subdirectories(directory: &Path, listing: &Listing) -> Vec<PathBuf> {
+fn subdirectories(directory: &Path, listing: &DirectoryListing) -> Vec<PathBuf> {
     let children = listing.iter().flatten();
     children
         .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
@@ -139,7 +139,10 @@ fn subdirectories(directory: &Path, listing: &Listing) -> Vec<PathBuf> {
 }
 
 /// Takes the children of a directory; none if it cannot be listed.
-fn take(listings: &mut BTreeMap<PathBuf, Listing>, directory: &Path) -> std::vec::IntoIter<Child> {
+fn take(
+    listings: &mut BTreeMap<PathBuf, DirectoryListing>,
+    directory: &Path,
+) -> std::vec::IntoIter<Child> {
     let listing = listings.remove(directory);
     listing.and_then(Result::ok).unwrap_or_default().into_iter()
 }
@@ -155,7 +158,7 @@ fn threads() -> usize {
 /// # Errors
 ///
 /// When the directory cannot be read; each child has the error of its own.
-fn list(path: &Path, follows_link: bool) -> Listing {
+fn list(path: &Path, follows_link: bool) -> DirectoryListing {
     let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if !follows_link {
         flags |= OFlags::NOFOLLOW;

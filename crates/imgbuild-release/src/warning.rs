@@ -1,4 +1,4 @@
-//! What the user should know, although the image can be built.
+//! Likely mistakes that do not stop a build.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,65 +6,66 @@ use std::path::PathBuf;
 use imgbuild_oci::path::ImagePath;
 use serde::{Serialize, Serializer};
 
-/// Something that may surprise; it never stops a build.
+/// A likely mistake, or something that may surprise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A pattern that decides about nothing.
+    /// A pattern that matches no path of the release.
     PatternWithoutMatch {
         /// The pattern as it was given.
         pattern: String,
     },
-    /// A project is packed as it is, and has a release of its own.
+    /// A project is packaged as a whole, although it has a release.
     ReleaseBelow {
-        /// The kind of it.
+        /// The kind of the release.
         kind: String,
-        /// Where releases lie.
+        /// The directories of its releases.
         places: Vec<PathBuf>,
     },
-    /// A program or module that could not be understood.
+    /// A damaged ELF file.
     UnreadableElf {
         /// The file on the host.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         reason: String,
     },
-    /// An interpreter that needs more than itself.
+    /// An interpreter without its modules.
     InterpreterAlone {
         /// The script in the image.
         script: ImagePath,
         /// The interpreter's name.
         interpreter: String,
     },
-    /// A program that a release's own scripts call, and that is nowhere.
+    /// A program that scripts of the release call is missing.
     NoProgram {
         /// The program.
         name: String,
-        /// What does not work without it.
+        /// The effect for the release.
         purpose: String,
     },
-    /// The secret is not in the image, and nothing works without one.
+    /// The cookie is not in the image, and the release needs one.
     CookieLeftOut,
-    /// The secret is an argument of the virtual machine.
+    /// The cookie is an argument of the virtual machine.
     CookieArgument {
         /// The file in the image that has it.
         path: ImagePath,
     },
-    /// Without a shell, `os_mon` cannot ask the system.
+    /// `os_mon` queries the system with a shell, and there is none.
     OsMonWithoutShell,
-    /// A release names its node, which no other will reach.
+    /// The release names its node, which other nodes cannot reach.
     NoDistribution {
-        /// The file of the release that says it; none when the user does.
+        /// The file of the release that names it; `None` for a variable of the
+        /// user.
         path: Option<String>,
     },
-    /// A variable that only a shell would have read.
+    /// A variable that only the start script reads.
     VariableWithoutShell {
         /// Its name.
         name: &'static str,
     },
-    /// A mode that the virtual machine does not know.
+    /// An unknown mode of the virtual machine.
     UnknownMode {
-        /// What `RELEASE_MODE` says.
+        /// The value of `RELEASE_MODE`.
         mode: String,
     },
     /// Arguments of the virtual machine that need a shell.
@@ -74,9 +75,9 @@ pub enum Warning {
         /// The flags, without their values.
         dropped: Vec<&'static str>,
     },
-    /// What a CA bundle holds that is odd.
+    /// An oddity of a CA bundle.
     Certificates(String),
-    /// A JVM keeps its own list of roots.
+    /// A Java virtual machine has a trust store of its own.
     JavaReadsNoBundle,
 }
 
@@ -90,31 +91,31 @@ impl fmt::Display for Warning {
                 let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
                 write!(
                     formatter,
-                    "the whole project goes into the image, and it has a release of the kind `{kind}`: `{}`",
+                    "the whole project is packaged, although it has a release of the kind `{kind}`: `{}`",
                     places.join("`, `")
                 )
             }
             Self::Certificates(text) => formatter.write_str(text),
             Self::UnreadableElf { path, reason } => {
-                write!(formatter, "`{}` is taken as data: {reason}", path.display())
+                write!(formatter, "`{}` is treated as data: {reason}", path.display())
             }
             Self::InterpreterAlone { script, interpreter } => write!(
                 formatter,
-                "`{script}` is run by `{interpreter}`, of which only the program comes along, not the files that it loads"
+                "the interpreter of `{script}`, `{interpreter}`, is included without the modules that it loads"
             ),
             Self::NoProgram { name, purpose } => write!(
                 formatter,
-                "`{name}` was not found on this machine, and the image goes without: {purpose}"
+                "`{name}` is neither on this machine nor in the image: {purpose}"
             ),
             Self::CookieLeftOut => formatter.write_str(
-                "the release's cookie is not in the image: containers start only with `RELEASE_COOKIE` in their environment",
+                "the release cookie is not in the image: containers need `RELEASE_COOKIE` in their environment to start",
             ),
             Self::CookieArgument { path } => write!(
                 formatter,
-                "`{path}` says the cookie of the node (`-setcookie`), a secret that everybody who has the image can read: with it, whoever reaches a node's ports controls the node"
+                "`{path}` contains the node cookie (`-setcookie`): anyone with the image can read it and control reachable nodes"
             ),
             Self::OsMonWithoutShell => formatter.write_str(
-                "the release has `os_mon`, which asks the system by a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started",
+                "`os_mon` of the release queries the system with a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started",
             ),
             Self::NoDistribution { path } => {
                 match path {
@@ -122,24 +123,24 @@ impl fmt::Display for Warning {
                     None => formatter.write_str("the environment of the image sets")?,
                 }
                 formatter.write_str(
-                    " `RELEASE_DISTRIBUTION`, which starts nothing without a shell: `ERL_FLAGS` in a container's environment can name the node",
+                    " `RELEASE_DISTRIBUTION`, which has no effect without a shell: name the node with `ERL_FLAGS` in a container's environment",
                 )
             }
             Self::VariableWithoutShell { name } => write!(
                 formatter,
-                "the environment of the image sets `{name}`, which only the start script reads: without a shell it changes nothing"
+                "the environment of the image sets `{name}`, which only the start script reads: it has no effect without a shell"
             ),
             Self::UnknownMode { mode } => write!(
                 formatter,
-                "`RELEASE_MODE` is `{mode}`, which the virtual machine takes for `interactive`: it knows `embedded` and `interactive`"
+                "`RELEASE_MODE` is `{mode}`, neither `embedded` nor `interactive`: the virtual machine uses `interactive`"
             ),
             Self::ArgumentsWithoutShell { path, dropped } => write!(
                 formatter,
-                "`{path}` has arguments that work with a shell only, and the image goes without them: `{}`",
+                "`{path}` has arguments that need a shell and are left out: `{}`",
                 dropped.join("`, `")
             ),
             Self::JavaReadsNoBundle => formatter.write_str(
-                "a Java virtual machine reads its own trust store and neither `SSL_CERT_FILE` nor the CA bundle",
+                "a Java virtual machine uses its own trust store, neither `SSL_CERT_FILE` nor the CA bundle",
             ),
         }
     }

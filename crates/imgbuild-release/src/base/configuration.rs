@@ -1,4 +1,4 @@
-//! What an image inherits of its base's configuration, as `FROM` does.
+//! The configuration that an image inherits from its base, like after `FROM`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::BaseError;
 
-/// Fields of [Docker's image configuration] that are handed on as they are.
-/// Those of old engines that describe a container, as `Hostname`, are not,
-/// and `OnBuild` is for builds that run commands.
+/// Fields of [Docker's image configuration] that are inherited unchanged.
+/// Fields of old engines that describe a container, for example `Hostname`, are
+/// not inherited, and `OnBuild` is for builds that run commands.
 ///
 /// [Docker's image configuration]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
 const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
@@ -65,7 +65,7 @@ pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError
     })
 }
 
-/// Go writes an empty list as null.
+/// Removes null fields: Go writes an empty list as null.
 fn without_nulls(value: &Value) -> Value {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
@@ -75,7 +75,8 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// Returns the history with exactly one step for each of `layers`: readers
-/// match steps and layers by their order. What does not match says nothing.
+/// match steps and layers by their order. A history that does not match is
+/// dropped.
 pub(super) fn history(document: &Value, layers: usize) -> Vec<Value> {
     let steps = document.get("history").and_then(Value::as_array);
     let mut steps: Vec<Value> = steps.cloned().unwrap_or_default();

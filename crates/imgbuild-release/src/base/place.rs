@@ -1,4 +1,4 @@
-//! Where members land on a base image.
+//! Members on a base image: the paths to which its links lead.
 
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
@@ -8,13 +8,13 @@ use crate::contents::{Contents, End, real_place, source};
 use crate::refusal::{Refusal, Refusals};
 
 impl Base {
-    /// Puts members where the links of the base's directories lead, sorted by
-    /// path. A directory at a link to one is that one.
+    /// Moves members to where the links of the base's directories lead, and
+    /// sorts them by path. A directory at a link to one is that one.
     ///
     /// # Errors
     ///
-    /// With every member that lies in place of a directory of the base, below
-    /// one of its files, or where another member has come to lie.
+    /// With every member at a directory of the base, below one of its files, or
+    /// at the path of another member.
     pub fn place(&self, members: Vec<Member>) -> Result<Vec<Member>, Refusals> {
         let contents = self.under(Contents::new(&[]));
         let mut refusals = Vec::new();
@@ -45,17 +45,14 @@ impl Base {
         Ok(placed)
     }
 
-    /// Returns where a directory lies: links are followed.
-    #[must_use]
+    /// Returns the path of a directory with all links followed.
     pub(crate) fn directory_place(&self, path: &ImagePath) -> ImagePath {
         let contents = self.under(Contents::new(&[]));
-        match contents.resolve(path) {
-            End::There(end) | End::Nothing(end) => end,
-            End::Loop => path.clone(),
-        }
+        contents.end_of(path).unwrap_or_else(|| path.clone())
     }
 
-    /// Checks what the base has where a member would lie.
+    /// Checks the path of a member against the files of the base, and returns
+    /// the path that it gets.
     fn check(
         &self,
         contents: &Contents<'_>,
@@ -70,12 +67,12 @@ impl Base {
             return Err(Refusal::BelowAFile { path, parent });
         }
         let is_directory = member.entry.kind == EntryKind::Directory;
-        let meets = |what: &str, path| Refusal::TwoSources {
+        let conflict = |what: &str, path| Refusal::TwoSources {
             path,
             sources: [format!("{what} of the base image"), source(member)],
         };
         if is_directory && is_special(&place) {
-            return Err(meets("a device", place));
+            return Err(conflict("a device", place));
         }
         let Some(theirs) = contents.base(&place) else {
             return Ok(place);
@@ -88,11 +85,11 @@ impl Base {
         };
         match (&theirs.entry.kind, is_directory, leads_to) {
             (EntryKind::Directory, true, _) => Ok(place),
-            (EntryKind::Directory, false, _) => Err(meets("a directory", place)),
+            (EntryKind::Directory, false, _) => Err(conflict("a directory", place)),
             (_, true, Some(end)) => Ok(end),
-            (_, true, None) => Err(meets("a file", place)),
+            (_, true, None) => Err(conflict("a file", place)),
             (theirs, false, Some(_)) if *theirs != member.entry.kind => {
-                Err(meets("a link to a directory", place))
+                Err(conflict("a link to a directory", place))
             }
             (_, false, _) => Ok(place),
         }
@@ -103,7 +100,7 @@ fn is_in(path: &ImagePath, directory: &ImagePath) -> bool {
     path.parent_bytes() == directory.as_bytes()
 }
 
-/// Sorts members and joins directories that have come to lie at one place.
+/// Sorts members and merges directories that have the same path now.
 fn unique(mut members: Vec<Member>, refusals: &mut Vec<Refusal>) -> Vec<Member> {
     members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut unique: Vec<Member> = Vec::with_capacity(members.len());

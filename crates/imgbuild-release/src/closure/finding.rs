@@ -1,4 +1,4 @@
-//! What the search for libraries found to be wrong, as findings.
+//! Findings of the search for libraries.
 
 use std::collections::BTreeSet;
 
@@ -9,22 +9,22 @@ use crate::runtime::{
     Bindings, MissingLibrary, ModuleProblem, ModuleWarning, Role, Runtime, UnsatisfiedVersion,
 };
 
-/// Tells everything that a resolution found, but for what was asked for.
+/// Returns everything that a resolution found, except for libraries that the
+/// user asked for.
 pub(crate) fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
-    let missing = runtime.missing.iter();
-    let missing = missing
-        .filter_map(|library| Some(missing_library(library, library.needed_by.as_ref()?, true)));
-    let modules = runtime
-        .warnings
-        .iter()
-        .filter(|warning| !is_nested(warning));
-    let modules = modules.map(module);
+    let missing = runtime.missing.iter().filter_map(|library| {
+        let by = library.needed_by.as_ref()?;
+        Some(missing_library(library, by, Severity::Error))
+    });
+    let modules = runtime.warnings.iter();
+    let modules = modules.filter(|warning| !is_nested(warning)).map(module);
     let versions = runtime.unsatisfied.iter().map(version);
     missing.chain(modules).chain(versions).collect()
 }
 
-/// Whether a module needs what the image has where no loader looks: what loads
-/// the module has loaded that before, as the launcher of a JVM does.
+/// Returns whether a module needs a library outside of the search path: the
+/// program that loads the module has loaded it before, as the launcher of a
+/// Java virtual machine does.
 fn is_nested(warning: &ModuleWarning) -> bool {
     match &warning.problem {
         ModuleProblem::Missing(library) => !library.elsewhere.is_empty(),
@@ -32,32 +32,24 @@ fn is_nested(warning: &ModuleWarning) -> bool {
     }
 }
 
-fn missing_library(library: &MissingLibrary, by: &ImagePath, must_start: bool) -> Finding {
+fn missing_library(library: &MissingLibrary, by: &ImagePath, severity: Severity) -> Finding {
     let name = &library.name;
-    let (rule, mut reason) = match library.is_interpreter {
-        true => (
-            Rule::InterpreterMissing,
-            format!("`{by}` is started by the loader `{name}`, which was not found"),
-        ),
-        false => (
-            Rule::LibraryMissing,
-            format!("`{by}` needs `{name}`, which was not found"),
-        ),
+    let (mut rule, mut reason) = if library.is_interpreter {
+        let reason = format!("`{by}` is started by the loader `{name}`, which was not found");
+        (Rule::InterpreterMissing, reason)
+    } else {
+        let reason = format!("`{by}` needs `{name}`, which was not found");
+        (Rule::LibraryMissing, reason)
     };
-    let rule = match library.unusable.is_empty() {
-        true => rule,
-        false => Rule::LibraryUnusable,
-    };
+    if !library.unusable.is_empty() {
+        rule = Rule::LibraryUnusable;
+    }
     reason.push_str(&search_text(library));
-    let severity = match must_start {
-        true => Severity::Error,
-        false => Severity::Warning,
-    };
     Finding::new(rule, severity, Some(by), reason)
 }
 
-/// Makes warnings of what concerns neither a command nor a library that one
-/// needs: where the command is a program, nothing says that others start.
+/// Makes warnings of findings about neither a command nor a library that one
+/// needs: if the command is a program, other programs may never start.
 pub(super) fn soften(findings: &mut [Finding], commands: &[ImagePath], bindings: &Bindings) {
     let mut certain: BTreeSet<&ImagePath> = BTreeSet::new();
     let mut waiting: Vec<&ImagePath> = commands.iter().collect();
@@ -75,8 +67,8 @@ pub(super) fn soften(findings: &mut [Finding], commands: &[ImagePath], bindings:
     }
 }
 
-/// Makes warnings of libraries that the image has where no loader looks, unless
-/// a command itself needs them: a script may say where they are.
+/// Makes warnings of libraries that the image has outside of the search path,
+/// unless a command itself needs them: a script may set the path.
 pub(super) fn soften_elsewhere(
     findings: &mut [Finding],
     runtime: &Runtime,
@@ -95,7 +87,7 @@ pub(super) fn soften_elsewhere(
     }
 }
 
-/// Says where a library was looked for.
+/// Describes the search for a library.
 pub(crate) fn search_text(library: &MissingLibrary) -> String {
     let mut text = String::new();
     let searched: Vec<String> = library
@@ -120,7 +112,7 @@ fn module(warning: &ModuleWarning) -> Finding {
     let because = match &warning.problem {
         ModuleProblem::Missing(library) => {
             let by = library.needed_by.as_ref().unwrap_or(module);
-            return missing_library(library, by, false);
+            return missing_library(library, by, Severity::Warning);
         }
         ModuleProblem::OtherArchitecture(Some(architecture)) => {
             format!("is for {architecture}: no program of the image can load it")
@@ -142,7 +134,8 @@ fn module(warning: &ModuleWarning) -> Finding {
     Finding::warning(Rule::ModuleUnusable, Some(module), reason)
 }
 
-/// Both ways out are told: which one is right depends on where it was built.
+/// Makes a finding with both remedies: the right one depends on where the
+/// program was built.
 fn version(unsatisfied: &UnsatisfiedVersion) -> Finding {
     let UnsatisfiedVersion {
         object,

@@ -1,4 +1,4 @@
-//! Which files of a release are ELF files, and what these say.
+//! The ELF files of a release.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,42 +14,43 @@ use crate::elf::{Elf, ElfKind};
 use crate::runtime::{Object, Role};
 use crate::warning::Warning;
 
-/// Directories that hold prebuilt modules and programs for many platforms;
-/// what lies there is not the release's own program.
+/// Directories with prebuilt modules and programs for many platforms; they are
+/// not programs of the release.
 const FOREIGN_DIRECTORIES: [&[u8]; 3] = [b"node_modules", b"site-packages", b"dist-packages"];
 
-/// As many files are opened before it is worth to start a thread, or to
-/// remember what they are.
+/// The number of files from which on it is worth to start a thread, or to
+/// remember which of them are ELF files.
 const MANY: usize = 64;
 
-/// The name of the note that says which candidates are ELF files, a byte each.
+/// The name of the note in the store: a byte for each candidate, 0 unless it is
+/// an ELF file.
 const NOTE: &str = "elf";
 
 /// A file that could be an ELF file.
-struct Candidate<'a> {
+struct ElfCandidate<'a> {
     entry: &'a Entry,
     file: &'a HostFile,
 }
 
-/// What a candidate turned out to be.
+/// The content of a candidate.
 enum Outcome {
-    /// No ELF file.
+    /// Not an ELF file.
     Other,
     Elf(Box<Object>),
     Broken(Warning),
 }
 
-/// Reads what could be an ELF file: what can run, and what is named like a
+/// Reads files that could be ELF files: executables, and files named like a
 /// library or a module.
 ///
-/// Most of a large release's candidates are scripts and data whose mode says
-/// nothing. The store remembers which, so that they are not opened again.
+/// Most candidates of a large release are scripts and data with an arbitrary
+/// mode. The store remembers them, so that they are not opened again.
 pub(super) fn find<'a>(
     members: impl Iterator<Item = &'a Member>,
     store: Option<&Store>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<Object> {
-    let mut candidates: Vec<Candidate<'_>> = members.filter_map(candidate).collect();
+    let mut candidates: Vec<ElfCandidate<'_>> = members.filter_map(candidate).collect();
     let store = store.filter(|_| candidates.len() >= MANY);
     let files = || candidates.iter().map(|candidate| candidate.file);
     let (key, note) = store.and_then(|store| store.note(NOTE, files())).unzip();
@@ -79,26 +80,27 @@ fn remember(store: &Store, key: NoteKey, outcomes: &[Outcome]) {
     store.remember_note(key, &note);
 }
 
-fn candidate(member: &Member) -> Option<Candidate<'_>> {
+fn candidate(member: &Member) -> Option<ElfCandidate<'_>> {
     let Some(Content::File(file)) = &member.content else {
         return None;
     };
     let entry = &member.entry;
     let may_be = is_executable(entry) || is_named_like_a_module(entry.path.file_name());
-    may_be.then_some(Candidate { entry, file })
+    may_be.then_some(ElfCandidate { entry, file })
 }
 
-/// Reads all candidates in their order, and says whether each was in the
+/// Reads all candidates in their order, and returns whether each was in the
 /// state in which it was found.
-fn read_all(candidates: &[Candidate<'_>]) -> (Vec<Outcome>, bool) {
+fn read_all(candidates: &[ElfCandidate<'_>]) -> (Vec<Outcome>, bool) {
     let is_steady = AtomicBool::new(true);
-    let read = |part: &[Candidate<'_>]| -> Vec<Outcome> {
+    let read = |part: &[ElfCandidate<'_>]| -> Vec<Outcome> {
         let all = part.iter();
         all.map(|candidate| candidate.read(&is_steady)).collect()
     };
-    let threads = match candidates.len() <= MANY {
-        true => 1,
-        false => thread::available_parallelism().map_or(1, usize::from),
+    let threads = if candidates.len() <= MANY {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, usize::from)
     };
     let share = candidates.len().div_ceil(threads).max(MANY);
     let outcomes = thread::scope(|scope| {
@@ -116,7 +118,7 @@ fn read_all(candidates: &[Candidate<'_>]) -> (Vec<Outcome>, bool) {
     (outcomes, is_steady.into_inner())
 }
 
-impl Candidate<'_> {
+impl ElfCandidate<'_> {
     fn read(&self, is_steady: &AtomicBool) -> Outcome {
         let Ok(opened) = fs_err::File::open(&self.file.path) else {
             is_steady.store(false, Ordering::Relaxed);
@@ -140,9 +142,10 @@ impl Candidate<'_> {
     fn object(&self, elf: Elf) -> Object {
         let is_program = matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram);
         let path = &self.entry.path;
-        let role = match is_program && is_executable(self.entry) && !is_foreign(path) {
-            true => Role::Program,
-            false => Role::Module,
+        let role = if is_program && is_executable(self.entry) && !is_foreign(path) {
+            Role::Program
+        } else {
+            Role::Module
         };
         Object {
             image: path.clone(),
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_elf_file_is_opened_once() {
+    fn other_files_are_opened_once() {
         let root = tempfile::tempdir().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
@@ -223,7 +226,7 @@ mod tests {
         assert_eq!(names(&members, Some(&store)), ["/100"]);
         let before = fs::read_dir(directory.path().join("v2/notes")).unwrap();
         assert_eq!(before.count(), 1);
-        // Nobody looks at the scripts any more: these would be found.
+        // The scripts are not opened any more: these would be found.
         for name in ["000", "199"] {
             fs::copy(root.path().join("100"), root.path().join(name)).unwrap();
         }

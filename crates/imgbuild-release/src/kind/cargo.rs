@@ -181,15 +181,15 @@ fn selected(root: &Path) -> Selected {
     }
 }
 
-/// Where the release's own libraries land: `lib` beside a `bin`, else below
-/// the prefix.
+/// Returns the directory of the release's own libraries: `lib` beside a `bin`,
+/// else below the prefix.
 fn library_directory(prefix: &ImagePath) -> ImagePath {
     let parent = prefix.parent().filter(|_| prefix.file_name() == b"bin");
     let beside = parent.as_ref().unwrap_or(prefix).join("lib");
     beside.unwrap_or_else(|_| prefix.clone())
 }
 
-/// Refuses the executables that cannot be read, unless nobody asks for them.
+/// Refuses executables that cannot be read, unless they are not picked.
 fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error)>) {
     let options = selection.options;
     let is_wanted = |name: &OsStr| {
@@ -205,13 +205,13 @@ fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error
     }
 }
 
-/// Returns whether there is something to make an image of.
+/// Returns whether the directory has a program.
 fn has_program(root: &Path) -> bool {
     programs(root).is_ok_and(|(programs, _)| !programs.is_empty())
 }
 
-/// The programs that lie directly in the directory, by name, and the
-/// executables that cannot be read, so that nobody knows what they are.
+/// Returns the programs directly in the directory, by name, and the executables
+/// that cannot be read.
 #[expect(clippy::type_complexity, reason = "two lists for one caller")]
 fn programs(root: &Path) -> Result<(BTreeMap<OsString, Elf>, Vec<(OsString, io::Error)>)> {
     let mut programs = BTreeMap::new();

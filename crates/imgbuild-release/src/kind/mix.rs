@@ -3,7 +3,7 @@
 //! ```text
 //! bin/NAME            the script that starts it
 //! erts-VSN/bin/       the virtual machine; not in every release
-//! lib/APP-VSN/        applications: Erlang/OTP's, Elixir's, others', its own
+//! lib/APP-VSN/        applications: of Erlang/OTP, of Elixir, dependencies, its own
 //! releases/VSN/       boot scripts, configuration, NAME.rel
 //! releases/start_erl.data, releases/COOKIE
 //! ```
@@ -376,7 +376,7 @@ impl MixRelease {
             check_binary(prefix, request).ok_or_else(|| Error::Command {
                 command: words.first().cloned().unwrap_or_default(),
                 reason: format!(
-                    "without a shell, only programs can, and the release by `bin/server` or `bin/{name} {verb}`"
+                    "without a shell the command must be a binary, `bin/server` or `bin/{name} {verb}`"
                 ),
             })?;
             Command::own(options.entrypoint.clone(), options.cmd.clone())
@@ -422,10 +422,10 @@ impl MixRelease {
         }
     }
 
-    /// Returns whether an application is the release's own: the one that is
-    /// called like it, and those of an umbrella project, which by custom
-    /// have its name in front. Without such a one it is the first of the
-    /// list that neither Erlang/OTP nor Elixir brings.
+    /// Returns whether an application is the release's own: the one with its
+    /// name, and those of an umbrella project, which by convention have its
+    /// name as a prefix. Without such an application it is the first of the
+    /// list that is neither of Erlang/OTP nor of Elixir.
     fn is_own(&self, name: &str) -> bool {
         let is_called_so = |name: &str| {
             let rest = name.strip_prefix(&self.name);

@@ -14,12 +14,12 @@ use crate::error::Result;
 use crate::release::Release;
 use crate::release::command::{Command, Inherited, resolve};
 
-/// The fields of the configuration that the user gave.
+/// The wishes of the user for the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigurationOptions {
     /// Environment variables, in order; a later one of a name wins.
     pub env: Vec<(String, String)>,
-    /// What `LANG` says, unless `env` says it.
+    /// The value of `LANG`, unless `env` sets it.
     pub locale: Option<String>,
     /// `PORT/PROTOCOL`.
     pub exposed_ports: BTreeSet<String>,
@@ -33,12 +33,12 @@ pub struct ConfigurationOptions {
     pub stop_signal: Option<String>,
     /// The health check; its command as an entrypoint's.
     pub healthcheck: Option<Healthcheck>,
-    /// What the image does not get of its base.
+    /// The parts of the base that are not inherited.
     pub cleared: Cleared,
 }
 
-/// What is taken away: of a base image, and of what imgbuild sets by itself.
-/// What the user gives comes after that.
+/// The parts of a base image and of the defaults that an image does not get.
+/// The values of the user are set after that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleared {
     /// Environment variables.
@@ -58,7 +58,7 @@ pub enum Field {
     Healthcheck,
     /// The signal that stops a container.
     StopSignal,
-    /// Whom a container runs as.
+    /// The user of containers.
     User,
     /// The volumes.
     Volumes,
@@ -137,10 +137,9 @@ fn working_dir(context: &Context<'_>, base: &Configuration, keeps_base: bool) ->
     }
 }
 
-/// Returns whether containers run a program of the base image that nothing
-/// of the release is told to: with it goes the base's working directory. One
-/// that is given the name of a file of the release, as `python3 app.py` is,
-/// looks for that where the release lies.
+/// Returns whether containers run a program of the base image without a file
+/// of the release as an argument: it keeps the base's working directory.
+/// `python3 app.py`, for example, needs the directory of the release.
 fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> bool {
     let words = [command.entrypoint.as_deref(), command.cmd.as_deref()];
     let words = words.map(Option::unwrap_or_default).concat();
@@ -196,7 +195,7 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Variables in their order; one that is set again stays where it is.
+/// Variables in order; one that is set again keeps its position.
 struct Variables(Vec<(String, String)>);
 
 impl Variables {

@@ -16,7 +16,7 @@ use crate::release::Release;
 #[derive(Debug, Default)]
 pub(super) struct LayerBase<'a> {
     pub(super) base: Option<&'a Base>,
-    /// Directories that are as the user wants them, whatever the base has.
+    /// Directories of the user, even if the base has them.
     pub(super) own_directories: BTreeSet<ImagePath>,
 }
 

@@ -1,4 +1,4 @@
-//! A plan as data for people and programs.
+//! A plan as JSON.
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member, Owner};
@@ -40,8 +40,8 @@ impl Serialize for PlannedLayer {
     }
 }
 
-/// What a plan says of its base image: its layers by the names that
-/// descriptors use.
+/// Describes the base image of a plan, its layers by the names that descriptors
+/// use.
 fn base_value(base: &Base) -> Value {
     let layers = base.layers().iter().map(|layer| {
         json!({
@@ -84,7 +84,7 @@ impl Serialize for PlannedEntry<'_> {
     }
 }
 
-/// The name of a kind of entry in a plan.
+/// Returns the name of a kind of entry in a plan.
 #[must_use]
 pub fn kind_name(kind: &EntryKind) -> &'static str {
     match kind {

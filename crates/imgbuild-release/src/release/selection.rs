@@ -1,4 +1,4 @@
-//! What of a release goes into an image, and what does not.
+//! The selection of files of a release.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::walk::{Found, walk};
 use crate::warning::Warning;
 
-/// Gathers what goes in and what does not.
+/// Files of a release that are included, left out or refused.
 pub(crate) struct Selection<'a> {
     pub(crate) root: &'a Path,
     pub(crate) prefix: &'a ImagePath,
@@ -27,7 +27,7 @@ pub(crate) struct Selection<'a> {
     pub(crate) linked: BTreeSet<(u64, u64)>,
     pub(crate) left_out: Vec<LeftOut>,
     pub(crate) refusals: Vec<Refusal>,
-    /// The patterns that have matched nothing so far.
+    /// The patterns without a match so far.
     unmatched: Vec<usize>,
     pub(crate) warnings: Vec<Warning>,
 }
@@ -47,7 +47,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Says what the patterns say of a path.
+    /// Returns the decision of the patterns about a path.
     pub(crate) fn decide(&mut self, relative: &Path, is_directory: bool) -> Verdict {
         let patterns = &self.options.patterns;
         self.unmatched
@@ -56,7 +56,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes everything that the patterns do not exclude and for which
-    /// `unwanted`, told what they say, gives no reason.
+    /// `unwanted` returns no reason.
     pub(crate) fn take_tree(
         &mut self,
         unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
@@ -78,7 +78,7 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    /// Names a path as left out, unless a directory above it is already.
+    /// Lists a path as left out, unless a directory above it is listed.
     pub(crate) fn leave_out(&mut self, relative: &Path, is_directory: bool, reason: &'static str) {
         let below_last = self.left_out.last().is_some_and(|last| {
             last.reason == reason
@@ -106,7 +106,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Takes what lies at `relative` under another path of the image.
+    /// Takes the file at `relative` under another path of the image.
     pub(crate) fn take_at(&mut self, path: ImagePath, relative: &Path, found: io::Result<Found>) {
         if let Ok(Found::File {
             state,

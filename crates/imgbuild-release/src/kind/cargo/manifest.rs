@@ -15,10 +15,10 @@ const SOURCE: PackageSource = PackageSource {
     file: "`Cargo.toml`",
 };
 
-/// A manifest is written by people.
+/// The largest manifest that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// The most members of a workspace that are looked at.
+/// The maximum number of members of a workspace that are read.
 const MAX_MEMBERS: usize = 2000;
 
 /// Finds the package that owns the directory `target` which holds `root`.
@@ -60,7 +60,7 @@ impl Manifest {
         self.table.get("workspace")?.as_table()
     }
 
-    /// The workspace that a package is part of, if it is not its own.
+    /// Reads the workspace of a package, unless the package is its root.
     fn workspace_above(&self) -> Option<Self> {
         if self.workspace().is_some() {
             return None;
@@ -77,7 +77,7 @@ impl Manifest {
         self.table.get("package")?.get("name")?.as_str()
     }
 
-    /// Whether the package has a program of this name.
+    /// Returns whether the package has a program of this name.
     fn makes(&self, program: &str) -> bool {
         let Some(name) = self.name() else {
             return false;
@@ -107,7 +107,7 @@ impl Manifest {
     fn package(&self, workspace: Option<&Table>) -> Option<Package> {
         let own = self.table.get("package")?.as_table()?;
         let shared = workspace.and_then(|workspace| workspace.get("package")?.as_table());
-        let fields = Fields { own, shared };
+        let fields = PackageFields { own, shared };
         Some(Package {
             version: fields.text("version"),
             license: fields.text("license").map(|text| expression(&text)),
@@ -121,18 +121,19 @@ impl Manifest {
 }
 
 /// The fields of a package, and those that its workspace shares.
-struct Fields<'a> {
+struct PackageFields<'a> {
     own: &'a Table,
     shared: Option<&'a Table>,
 }
 
-impl Fields<'_> {
+impl PackageFields<'_> {
     fn value(&self, name: &str) -> Option<&Value> {
         let value = self.own.get(name)?;
         let is_inherited = value.get("workspace").and_then(Value::as_bool) == Some(true);
-        match is_inherited {
-            true => self.shared?.get(name),
-            false => Some(value),
+        if is_inherited {
+            self.shared?.get(name)
+        } else {
+            Some(value)
         }
     }
 
@@ -155,20 +156,23 @@ fn one_line(text: &str) -> Option<String> {
     is_plain.then_some(line)
 }
 
-/// Spells out the slash of old manifests, which means `OR`.
+/// Replaces the slash of old manifests by `OR`.
 fn expression(license: &str) -> String {
     let parts: Vec<&str> = license.split('/').map(str::trim).collect();
     parts.join(" OR ")
 }
 
-/// The directories that `members` names: `*` and `?` stand for letters of one
-/// name.
+/// Returns the directories that `members` names. `*` and `?` match letters of
+/// one name.
 fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![root.to_path_buf()];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let next = |directory: PathBuf| match part.contains(['*', '?']) {
-            true => matching(&directory, part),
-            false => vec![directory.join(part)],
+        let next = |directory: PathBuf| {
+            if part.contains(['*', '?']) {
+                matching(&directory, part)
+            } else {
+                vec![directory.join(part)]
+            }
         };
         found = found.into_iter().flat_map(next).take(MAX_MEMBERS).collect();
     }
@@ -190,7 +194,7 @@ fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a name matches, tried from the last star on that could take more.
+/// Returns whether a name matches, with backtracking to the last star.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut taken) = (0, 0);
     let mut star = None;

@@ -28,8 +28,8 @@ pub(super) use reader::read;
 /// The arguments of the virtual machine.
 const VM_ARGUMENTS: &str = "vm.args";
 
-/// The name of the file that takes the place of `vm.args`, when that says
-/// what works with a shell only.
+/// The name of the file that replaces `vm.args`, if that has arguments which
+/// need a shell.
 const DIRECT_ARGUMENTS: &str = "direct.vm.args";
 
 /// The name of the boot file of a system that restarts after its
@@ -43,26 +43,26 @@ const PROGRAMS: [&str; 3] = ["erlexec", "erl_child_setup", "inet_gethost"];
 /// The supervisors of `os_mon` that have a shell run their programs.
 const SUPERVISORS: [&str; 3] = ["start_cpu_sup", "start_disksup", "start_memsup"];
 
-/// How a release starts without its scripts.
+/// The start of a release without its scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Direct {
     /// The first arguments of `erlexec`, with `$RELEASE_MODE` in them.
     flags: Vec<String>,
     /// The variable of the boot file that names the directory of libraries.
     boot_variable: String,
-    /// What follows the arguments of the virtual machine.
+    /// The arguments after those of the virtual machine.
     rest: &'static [&'static str],
-    /// What `env.sh` sets.
+    /// The variables that `env.sh` sets.
     variables: Vec<(String, String)>,
-    /// What `bin/server` sets, if there is one.
+    /// The variables that `bin/server` sets, if there is one.
     server: Option<Vec<(String, String)>>,
     /// The name of the boot file, if the environment names no other.
     boot_file: String,
-    /// The file of the release whose place another one takes, and the text
-    /// of that.
+    /// The file with arguments that is replaced, and the text of its
+    /// replacement.
     arguments: Option<(String, String)>,
-    /// What takes the place of the boot file, when the system restarts after
-    /// its configuration.
+    /// The replacement of the boot file, for a system that restarts after its
+    /// configuration.
     restarting: Option<Vec<u8>>,
     has_os_mon: bool,
 }
@@ -72,12 +72,13 @@ pub(super) struct Direct {
 pub(super) struct Start {
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
-    /// Those of them whose value names a file that takes the place of the one
-    /// that the user named.
+    /// Variables of them that name a replacement of the file that the user
+    /// named.
     pub(super) overrides: Vec<(String, String)>,
 }
 
-/// Returns why a path of the release is not in an image without a shell.
+/// Returns the reason why a path of the release is not in an image without a
+/// shell; `None` if it is.
 pub(super) fn unwanted(root: &Path, relative: &Path) -> Option<&'static str> {
     let text = relative.to_string_lossy();
     if text.starts_with("lib/") || root.join(relative).is_dir() {
@@ -91,7 +92,7 @@ pub(super) fn unwanted(root: &Path, relative: &Path) -> Option<&'static str> {
     let is_script = name.ends_with(".bat")
         || (directory.starts_with("releases/") && name == "env.sh")
         || starts_as_script(&root.join(relative));
-    is_script.then_some("the image has no shell that could run it")
+    is_script.then_some("the image has no shell to run it")
 }
 
 fn starts_as_script(path: &Path) -> bool {
@@ -107,7 +108,7 @@ impl Direct {
         self.server.is_some()
     }
 
-    /// Returns the file with arguments whose place another one takes.
+    /// Returns the file with arguments that is replaced.
     pub(super) fn replaced_arguments(&self) -> Option<&str> {
         self.arguments.as_ref().map(|(path, _)| path.as_str())
     }
@@ -123,8 +124,9 @@ impl Direct {
         files.map(|(name, bytes)| (path(name), bytes)).collect()
     }
 
-    /// Returns what starts the release below `prefix`, as `bin/server` would
-    /// or as its own script would; `given` is what the user sets.
+    /// Returns the command and environment that start the release at `prefix`,
+    /// as `bin/server` or its own script would; `given` are the variables of
+    /// the user.
     pub(super) fn start(
         &self,
         prefix: &ImagePath,
@@ -132,7 +134,7 @@ impl Direct {
         as_server: bool,
         given: &[(String, String)],
     ) -> Start {
-        let place = Place { prefix, mix };
+        let place = PlacedRelease { prefix, mix };
         let mut environment = self.variables.clone();
         if let (Some(server), true) = (&self.server, as_server) {
             environment.extend(server.iter().cloned());
@@ -164,8 +166,8 @@ impl Direct {
         }
     }
 
-    /// The variables that name files which take the place of others.
-    fn overrides(&self, place: &Place<'_>) -> Vec<(String, String)> {
+    /// Returns the variables that name replaced files.
+    fn overrides(&self, place: &PlacedRelease<'_>) -> Vec<(String, String)> {
         if place.mix.is_relx {
             return Vec::new();
         }
@@ -181,8 +183,8 @@ impl Direct {
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The variables that the script sets unless they are set.
-    fn defaults(&self, place: &Place<'_>) -> Vec<(String, String)> {
+    /// Returns the variables that the script sets unless they are set.
+    fn defaults(&self, place: &PlacedRelease<'_>) -> Vec<(String, String)> {
         let (name, version) = (&place.mix.name, &place.mix.version);
         let erlexec = [
             (
@@ -214,29 +216,32 @@ impl Direct {
     }
 
     fn boot_name(&self) -> &str {
-        match self.restarting.is_some() {
-            true => DIRECT_BOOT.trim_end_matches(".boot"),
-            false => &self.boot_file,
+        if self.restarting.is_some() {
+            DIRECT_BOOT.trim_end_matches(".boot")
+        } else {
+            &self.boot_file
         }
     }
 
-    /// The configuration that the virtual machine reads, and the one that the
-    /// providers know; both without `.config`.
-    fn configuration(&self, place: &Place<'_>) -> [String; 2] {
-        match self.restarting.is_some() {
-            true => temporary(place.mix),
-            false => [place.version("sys"), place.version("sys")],
+    /// Returns the configuration that the virtual machine reads, and the one of
+    /// the configuration providers; both without `.config`.
+    fn configuration(&self, place: &PlacedRelease<'_>) -> [String; 2] {
+        if self.restarting.is_some() {
+            temporary(place.mix)
+        } else {
+            [place.version("sys"), place.version("sys")]
         }
     }
 
     fn arguments_name(&self) -> &'static str {
-        match self.arguments.is_some() {
-            true => DIRECT_ARGUMENTS,
-            false => VM_ARGUMENTS,
+        if self.arguments.is_some() {
+            DIRECT_ARGUMENTS
+        } else {
+            VM_ARGUMENTS
         }
     }
 
-    fn command(&self, place: &Place<'_>, environment: &[(String, String)]) -> Vec<String> {
+    fn command(&self, place: &PlacedRelease<'_>, environment: &[(String, String)]) -> Vec<String> {
         let value = |wanted: &str| {
             let found = environment.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.clone())
@@ -273,19 +278,20 @@ impl Direct {
     }
 }
 
-/// Where a system that restarts has its configuration, without `.config`.
+/// Returns the paths of the configuration of a system that restarts, without
+/// `.config`.
 fn temporary(mix: &MixRelease) -> [String; 2] {
     let (name, version) = (&mix.name, &mix.version);
     ["start", "runtime"].map(|kind| format!("/tmp/{name}-{version}.{kind}"))
 }
 
-/// Where the release lies in the image.
-struct Place<'a> {
+/// A release at its directory in the image.
+struct PlacedRelease<'a> {
     prefix: &'a ImagePath,
     mix: &'a MixRelease,
 }
 
-impl Place<'_> {
+impl PlacedRelease<'_> {
     fn below(&self, path: &str) -> String {
         let prefix = self.prefix.to_string();
         format!("{}/{path}", prefix.trim_end_matches('/'))

@@ -1,5 +1,5 @@
-//! What the scripts and the virtual machine of a mix release need beside
-//! libraries.
+//! Programs and files of the host that the scripts and the virtual machine of a
+//! mix release need.
 //!
 //! The list was found by reading the scripts that `mix release` (Elixir 1.9
 //! to 1.18) and relx write, and by tracing them and the virtual machine:
@@ -26,8 +26,6 @@ use crate::release::Release;
 use crate::runtime::{Object, Role};
 use crate::warning::Warning;
 
-type Result<T> = std::result::Result<T, ProgramsError>;
-
 /// Programs that generated scripts call, in one version or another.
 const UTILITIES: [&str; 37] = [
     "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "dirname", "env", "expr",
@@ -36,17 +34,16 @@ const UTILITIES: [&str; 37] = [
     "touch", "tr", "uname", "wc",
 ];
 
-/// What else of a host may be called in a script as an option of many:
-/// never missed.
+/// Programs that a script calls as one option of several: they may be missing.
 const OPTIONAL: [&str; 6] = ["getent", "hexdump", "hostname", "openssl", "ps", "realpath"];
 
-/// What starts every port program, by this path (erl_child_setup.c).
+/// The shell that starts every port program (erl_child_setup.c).
 const SHELL: &str = "/bin/sh";
 
-/// Where `os_mon` of Linux has `df`.
+/// The path of `df` in `os_mon` for Linux.
 const DF: &str = "/bin/df";
 
-/// Where ncurses looks for descriptions of terminals, in this order
+/// The directories of terminal descriptions, in the order of ncurses
 /// ([terminfo(5)]; the first two are Debian's).
 ///
 /// [terminfo(5)]: https://man7.org/linux/man-pages/man5/terminfo.5.html
@@ -57,7 +54,7 @@ const TERMINFO: [&str; 4] = [
     "/usr/lib/terminfo",
 ];
 
-/// The terminals that users have, and what `docker exec` says.
+/// The terminals of users, and that of `docker exec`.
 const TERMINALS: [&str; 10] = [
     "ansi",
     "dumb",
@@ -79,7 +76,7 @@ pub(super) fn include(
     release: &Release,
     mix: &MixRelease,
     programs: &mut Programs<'_>,
-) -> Result<()> {
+) -> Result<(), ProgramsError> {
     if mix.direct.is_some() {
         return bring_locale(release, programs);
     }
@@ -99,7 +96,7 @@ pub(super) fn include(
             }
         }
     }
-    // Every port program is started by it, whatever the scripts say.
+    // It starts every port program.
     if !programs.bring_if_there(SHELL) {
         warn(programs, SHELL, "`os:cmd` and port programs do not work");
     }
@@ -121,7 +118,7 @@ pub(super) fn include(
     Ok(())
 }
 
-fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<()> {
+fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
     if !programs.bring_data(LOCALE)? && !uses_musl(release) {
         let purpose = "the Erlang runtime takes file names as Latin-1";
         warn(programs, LOCALE, purpose);
@@ -134,8 +131,8 @@ fn warn(programs: &mut Programs<'_>, name: &str, purpose: &str) {
     programs.warn(Warning::NoProgram { name, purpose });
 }
 
-/// Takes programs of packages for another processor than the virtual
-/// machine's as what they are: prebuilt, and never started here.
+/// Makes modules of programs for another processor than the virtual machine's:
+/// they are prebuilt parts of packages, and never start in the image.
 pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
     let machine = format!("erts-{erts}/bin/beam.smp");
     let machine = release.prefix().join(machine).ok();
@@ -151,7 +148,7 @@ pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
     }
 }
 
-fn bring_terminals(programs: &mut Programs<'_>) -> Result<()> {
+fn bring_terminals(programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
     for terminal in TERMINALS {
         let first = &terminal[..1];
         for directory in TERMINFO {
@@ -164,14 +161,14 @@ fn bring_terminals(programs: &mut Programs<'_>) -> Result<()> {
 }
 
 /// A script that is meant to be run.
-struct Script<'a> {
+struct ReleaseScript<'a> {
     path: &'a ImagePath,
     calls: BTreeSet<String>,
     /// `mix release`, Phoenix or relx writes one of this name.
     is_generated: bool,
 }
 
-fn scripts(release: &Release) -> Vec<Script<'_>> {
+fn scripts(release: &Release) -> Vec<ReleaseScript<'_>> {
     let depth = release.prefix().as_bytes().len();
     let script = |member: &'_ Member| {
         let path = member.entry.path.as_bytes().get(depth..)?;
@@ -184,7 +181,7 @@ fn scripts(release: &Release) -> Vec<Script<'_>> {
         .filter_map(|member| {
             let (calls, is_generated) = script(member)?;
             let path = &member.entry.path;
-            Some(Script {
+            Some(ReleaseScript {
                 path,
                 calls,
                 is_generated,
@@ -219,8 +216,8 @@ fn has_application(release: &Release, name: &str) -> bool {
     members.any(|member| member.entry.path.as_bytes().starts_with(start.as_bytes()))
 }
 
-/// Whether a loader of musl's is asked for by what starts the machine; the
-/// locale is built into musl.
+/// Returns whether the virtual machine is linked with musl, which has the
+/// locale built in.
 fn uses_musl(release: &Release) -> bool {
     let is_machine = |member: &&Member| member.entry.path.file_name() == b"erlexec";
     let machine = release.members().iter().find(is_machine);

@@ -42,14 +42,16 @@ impl<'a> VmArguments<'a> {
                 if std::mem::take(&mut skips_value) {
                     continue;
                 }
-                match dropped_flags.contains(word) {
-                    true => skips_value = NODE.contains(word),
-                    false => kept.push(*word),
+                if dropped_flags.contains(word) {
+                    skips_value = NODE.contains(word);
+                } else {
+                    kept.push(*word);
                 }
             }
-            match kept.len() == words.len() {
-                true => text.push_str(line),
-                false => text.push_str(&kept.join(" ")),
+            if kept.len() == words.len() {
+                text.push_str(line);
+            } else {
+                text.push_str(&kept.join(" "));
             }
             text.push('\n');
         }

@@ -1,4 +1,4 @@
-//! Why a release cannot start without a shell.
+//! Reasons why a release cannot start without a shell.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub(super) enum BootProblem {
         /// The version of ERTS that the release wants.
         version: String,
     },
-    /// A script is missing, or others than the known tools wrote it.
+    /// A script is missing, or was not written by a known tool.
     Script {
         /// The script.
         path: String,
@@ -22,8 +22,8 @@ pub(super) enum BootProblem {
         /// The line, counted from 1.
         line: usize,
     },
-    /// The release restarts after its configuration, and its boot file is
-    /// none that could be made to.
+    /// The release restarts after its configuration, and its boot file cannot be
+    /// changed to do so.
     Restarts {
         /// The boot file.
         path: String,
@@ -38,12 +38,12 @@ pub(super) enum BootProblem {
         /// The script.
         path: String,
     },
-    /// A file without which nothing starts.
+    /// A required file that is missing.
     Missing {
         /// The file.
         path: String,
     },
-    /// A file without which nothing starts, and that the user leaves out.
+    /// A required file that the user excludes.
     LeftOut {
         /// The file.
         path: String,
@@ -59,27 +59,26 @@ impl fmt::Display for BootProblem {
             ),
             Self::Script { path } => write!(
                 formatter,
-                "`{path}` is not the script that `mix release` or relx writes, so nothing says what it would run"
+                "`{path}` is not a script of `mix release` or relx, so its commands are unknown"
             ),
             Self::Line { path, line } => write!(
                 formatter,
-                "line {line} of `{path}` does more than give a variable a plain value"
+                "line {line} of `{path}` does more than set a variable to a plain value"
             ),
             Self::Restarts { path } => write!(
                 formatter,
-                "`reboot_system_after_config` is set, for which the start script copies the configuration, and `{path}` is no boot file that could do so"
+                "`reboot_system_after_config` is set, for which the start script copies the configuration; `{path}` is not a boot file that can do so"
             ),
-            Self::Replaced { path } => write!(
-                formatter,
-                "the start script would replace variables in `{path}`"
-            ),
+            Self::Replaced { path } => {
+                write!(formatter, "the start script replaces variables in `{path}`")
+            }
             Self::Hooks { path } => {
                 write!(formatter, "`{path}` runs hooks before the virtual machine")
             }
             Self::Missing { path } => write!(formatter, "`{path}` is missing"),
             Self::LeftOut { path } => write!(
                 formatter,
-                "`{path}` is left out, and the virtual machine starts with it"
+                "`{path}` is left out, but the virtual machine needs it to start"
             ),
         }
     }

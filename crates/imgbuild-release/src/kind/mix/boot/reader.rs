@@ -1,4 +1,4 @@
-//! Reads off a release how it starts.
+//! The start of a release, read from its scripts.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(in crate::kind::mix) fn read(
     selection: &Selection<'_>,
     mix: &MixRelease,
 ) -> Result<(Direct, Vec<Warning>)> {
-    let mut reader = Reader {
+    let mut reader = BootReader {
         selection,
         mix,
         variables: Vec::new(),
@@ -50,25 +50,27 @@ pub(in crate::kind::mix) fn read(
     }
 }
 
-struct Reader<'a> {
+struct BootReader<'a> {
     selection: &'a Selection<'a>,
     mix: &'a MixRelease,
-    /// What `env.sh` sets.
+    /// The variables that `env.sh` sets.
     variables: Vec<(String, String)>,
     problems: Vec<BootProblem>,
     warnings: Vec<Warning>,
 }
 
-impl Reader<'_> {
+impl BootReader<'_> {
     fn read(&mut self) -> Option<Direct> {
         if !self.mix.has_erts {
             let version = self.mix.erts.clone();
             self.problems.push(BootProblem::NoRuntime { version });
         }
-        let mut direct = match self.mix.is_relx {
-            true => self.relx(),
-            false => self.mix(),
-        }?;
+        let direct = if self.mix.is_relx {
+            self.relx()
+        } else {
+            self.mix()
+        };
+        let mut direct = direct?;
         direct.arguments = self.vm_arguments();
         direct.has_os_mon = self.has_os_mon();
         if direct.has_os_mon {
@@ -87,8 +89,8 @@ impl Reader<'_> {
         Some(direct)
     }
 
-    /// Returns what a variable of `mix release`'s script says, if it is set:
-    /// by the user, or else by `env.sh`.
+    /// Returns the value of a variable of `mix release`'s script, if it is set:
+    /// by the user, else by `env.sh`.
     fn named(&self, name: &str) -> Option<&str> {
         if self.mix.is_relx {
             return None;
@@ -110,9 +112,10 @@ impl Reader<'_> {
         let below = path
             .as_bytes()
             .strip_prefix(self.selection.prefix.as_bytes())?;
-        let below = match self.selection.prefix.is_root() {
-            true => below,
-            false => below.strip_prefix(b"/")?,
+        let below = if self.selection.prefix.is_root() {
+            below
+        } else {
+            below.strip_prefix(b"/")?
         };
         String::from_utf8(below.to_vec()).ok()
     }
@@ -125,9 +128,10 @@ impl Reader<'_> {
 
     fn miss(&mut self, path: String) {
         let is_left_out = self.selection.root.join(&path).exists() && self.is_left_out(&path);
-        self.problems.push(match is_left_out {
-            true => BootProblem::LeftOut { path },
-            false => BootProblem::Missing { path },
+        self.problems.push(if is_left_out {
+            BootProblem::LeftOut { path }
+        } else {
+            BootProblem::Missing { path }
         });
     }
 
@@ -154,8 +158,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Does what the start script does for a system that restarts after its
-    /// configuration: it starts with a copy that can be written to.
+    /// Prepares a system that restarts after its configuration as the start
+    /// script does: it starts with a writable copy.
     ///
     /// The configuration providers read and write the second file and have
     /// `init` start again, with the same flags: what they have written takes
@@ -208,9 +212,10 @@ impl Reader<'_> {
         {
             self.problems.push(BootProblem::Hooks { path: name });
         }
-        let boot_file = match self.selection.root.join(own).is_file() {
-            true => self.mix.name.clone(),
-            false => "start".to_owned(),
+        let boot_file = if self.selection.root.join(own).is_file() {
+            self.mix.name.clone()
+        } else {
+            "start".to_owned()
         };
         Some(Direct {
             flags: ["-noinput", "+Bd", "-mode", "embedded"]
@@ -253,12 +258,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Drops from `vm.args`, or from the file that the user names in its
-    /// place, what would have a shell started, if it does.
+    /// Removes arguments that need a shell from `vm.args`, or from the file that
+    /// the user names instead.
     fn vm_arguments(&mut self) -> Option<(String, String)> {
         let path = self.file("RELEASE_VM_ARGS", "", VM_ARGUMENTS)?;
         let Some(text) = self.text(&path) else {
-            // One that is named may be an addition: the check will tell.
+            // A file that the user names may be an addition: the check sees it.
             if self.named("RELEASE_VM_ARGS").is_none() {
                 self.miss(path);
             }
@@ -276,7 +281,7 @@ impl Reader<'_> {
         Some((path, kept))
     }
 
-    /// Names the variables that have no effect, or another one than it seems.
+    /// Warns of variables that have no effect or an unexpected one.
     fn warn_of_variables(&mut self) {
         let is_wanted =
             |(name, value): &(String, String)| name == "RELEASE_DISTRIBUTION" && value != "none";
@@ -292,9 +297,10 @@ impl Reader<'_> {
             };
             given.iter().any(is_it)
         };
-        let names = match self.mix.is_relx {
-            true => &OF_SCRIPT_OF_RELX[..],
-            false => &OF_SCRIPT[..],
+        let names = if self.mix.is_relx {
+            &OF_SCRIPT_OF_RELX[..]
+        } else {
+            &OF_SCRIPT[..]
         };
         if !self.mix.is_relx && given.iter().any(is_wanted) {
             warnings.push(Warning::NoDistribution { path: None });
@@ -327,9 +333,9 @@ impl Reader<'_> {
     }
 
     fn bytes(&self, path: &str) -> Option<Vec<u8>> {
-        match self.is_left_out(path) {
-            true => None,
-            false => fs::read(self.selection.root.join(path)).ok(),
+        if self.is_left_out(path) {
+            return None;
         }
+        fs::read(self.selection.root.join(path)).ok()
     }
 }

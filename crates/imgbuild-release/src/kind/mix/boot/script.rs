@@ -1,4 +1,4 @@
-//! What the generated start scripts say, read off their text.
+//! The content of generated start scripts, read from their text.
 //!
 //! Only what the known tools write is understood: `mix release` of Elixir 1.9
 //! and later, `bin/server` of Phoenix, and the extended script of relx.
@@ -118,7 +118,7 @@ pub(super) fn relx_boot_variable(text: &str) -> Option<String> {
     is_name(name).then(|| name.to_owned())
 }
 
-/// Returns whether relx's script runs others before the virtual machine.
+/// Returns whether relx's script runs hooks before the virtual machine.
 pub(super) fn has_hooks(text: &str) -> bool {
     let hooks = |line: &str| {
         line.trim()

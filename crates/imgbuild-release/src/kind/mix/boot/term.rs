@@ -16,7 +16,7 @@ const LIST: u8 = 108;
 const BINARY: u8 = 109;
 const SMALL_ATOM: u8 = 119;
 
-/// How deep terms may lie in each other; boot files have less than ten.
+/// The maximum depth of nested terms; boot files have less than ten.
 const MAX_DEPTH: usize = 64;
 
 /// A call of `prim_file`, which is part of every virtual machine and the one
@@ -36,7 +36,7 @@ pub(super) fn with_calls(
     before: &[FileCall<'_>],
     after: &[FileCall<'_>],
 ) -> Option<Vec<u8>> {
-    let mut reader = Reader { bytes: boot, at: 0 };
+    let mut reader = TermReader { bytes: boot, at: 0 };
     if reader.byte()? != VERSION || reader.byte()? != SMALL_TUPLE || reader.byte()? != 3 {
         return None;
     }
@@ -74,7 +74,7 @@ pub(super) fn with_calls(
 
 /// `{kernelProcess, application_controller, …}`.
 fn starts_controller(term: &[u8]) -> bool {
-    let mut reader = Reader { bytes: term, at: 0 };
+    let mut reader = TermReader { bytes: term, at: 0 };
     let is_triple = reader.byte() == Some(SMALL_TUPLE) && reader.byte() == Some(3);
     is_triple
         && reader.atom() == Some(b"kernelProcess")
@@ -108,7 +108,7 @@ fn atom(name: &'static str) -> Vec<u8> {
     [&[SMALL_ATOM, length], name.as_bytes()].concat()
 }
 
-/// A list of letters below 256; paths have no others here.
+/// A list of letters below 256, as paths are encoded here.
 fn string(text: &str) -> Option<Vec<u8>> {
     let length = u16::try_from(text.len()).ok().filter(|_| text.is_ascii())?;
     Some([&[STRING][..], &length.to_be_bytes(), text.as_bytes()].concat())
@@ -119,12 +119,12 @@ fn binary(bytes: &[u8]) -> Option<Vec<u8>> {
     Some([&[BINARY][..], &length.to_be_bytes(), bytes].concat())
 }
 
-struct Reader<'a> {
+struct TermReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TermReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(count)?;
         let taken = self.bytes.get(self.at..end)?;

@@ -206,9 +206,9 @@ fn everything_that_needs_a_shell_is_named_at_once() {
         lines,
         [
             "it has no Erlang runtime of its own: `erts-13.1` is missing",
-            "line 2 of `releases/1.0/env.sh` does more than give a variable a plain value",
-            "line 2 of `bin/server` does more than give a variable a plain value",
-            "`reboot_system_after_config` is set, for which the start script copies the configuration, and `releases/1.0/start.boot` is no boot file that could do so",
+            "line 2 of `releases/1.0/env.sh` does more than set a variable to a plain value",
+            "line 2 of `bin/server` does more than set a variable to a plain value",
+            "`reboot_system_after_config` is set, for which the start script copies the configuration; `releases/1.0/start.boot` is not a boot file that can do so",
             "`releases/1.0/vm.args` is missing",
         ]
     );
@@ -311,7 +311,7 @@ fn what_is_left_out_is_not_called_missing() {
     let directory = release(&[("releases/1.0/left.config", "[].\n")]);
     let mix = super::super::describe(directory.path()).unwrap();
     let error = read_without("vm.args", &directory, &mix, &[]).unwrap_err();
-    let expected = "`releases/1.0/vm.args` is left out, and the virtual machine starts with it";
+    let expected = "`releases/1.0/vm.args` is left out, but the virtual machine needs it to start";
     assert!(error.to_string().contains(expected), "{error}");
 }
 
@@ -356,7 +356,7 @@ fn scripts_of_others_are_refused() {
             .unwrap_err()
             .to_string();
         assert!(
-            text.contains(&format!("`{path}` is not the script")),
+            text.contains(&format!("`{path}` is not a script")),
             "{text}"
         );
     }
