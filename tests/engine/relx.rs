@@ -71,7 +71,7 @@ fn the_cookie_among_the_arguments_is_named_and_never_shown() {
         ),
         (
             &["--boot=direct"],
-            "the image goes without them: `-sname`, `-setcookie`",
+            "that need a shell and are left out: `-sname`, `-setcookie`",
         ),
     ] {
         let words = ["--release", release, "--dry-run"];

@@ -127,7 +127,7 @@ fn set(labels: &mut BTreeMap<String, Label>, name: &str, value: Option<String>, 
     }
 }
 
-/// Marks a revision as `git describe --dirty` does.
+/// Marks the revision of a changed work tree as `git describe` does.
 fn marked(revision: &str, is_dirty: bool) -> String {
     let mark = if is_dirty { "-dirty" } else { "" };
     format!("{revision}{mark}")
