@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use imgbuild_oci::error::Error as ImageError;
 use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
+use imgbuild_registry::cached::CachedImageError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
 use imgbuild_release::error::Error as ReleaseError;
@@ -127,7 +128,32 @@ fn failure_of_reader(error: io::Error) -> std::result::Result<Failure, io::Error
         Ok(error) => return Ok(error.into()),
         Err(error) => error,
     };
+    let error = match error.downcast::<CachedImageError>() {
+        Ok(error) => return Ok(missing_layer(error.into())),
+        Err(error) => error,
+    };
     error.downcast::<ImageError>().map(Failure::from)
+}
+
+/// Adds the reason why a layer of the base image is downloaded this late.
+fn missing_layer(failure: Failure) -> Failure {
+    if failure.kind == FailureKind::Interrupted {
+        return failure;
+    }
+    failure.hint("the image needs this layer of its base image, which is not in the cache")
+}
+
+impl From<CachedImageError> for Failure {
+    fn from(error: CachedImageError) -> Self {
+        match error {
+            CachedImageError::Registry(error) => error.into(),
+            CachedImageError::Connect(error) => match error.downcast::<Self>() {
+                Ok(failure) => *failure,
+                Err(error) => Self::build(error),
+            },
+            error => Self::build(error),
+        }
+    }
 }
 
 impl From<ImageError> for Failure {

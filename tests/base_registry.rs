@@ -116,7 +116,7 @@ impl Bench {
 
     fn kept(&self) -> Vec<String> {
         let place = self.sandbox.root().with_file_name("home");
-        names(&place.join(".cache/imgbuild/v1/bases/blobs/sha256"))
+        names(&place.join(".cache/imgbuild/v2/bases/blobs/sha256"))
     }
 
     fn targets(&self) -> Vec<String> {
@@ -263,7 +263,7 @@ fn a_damaged_base_is_refused_and_nothing_is_kept_of_it() {
         assert!(text.contains("error: cannot read the blob"), "{text}");
         assert!(!bench.kept().contains(&layer));
         let temporary = bench.sandbox.root().with_file_name("home");
-        assert_eq!(names(&temporary.join(".cache/imgbuild/v1/tmp")).len(), 0);
+        assert_eq!(names(&temporary.join(".cache/imgbuild/v2/tmp")).len(), 0);
     }
 }
 
@@ -315,7 +315,7 @@ fn a_layer_that_rots_in_the_cache_is_fetched_again() {
     let bench = Bench::new(&["amd64"]);
     let (first, _) = bench.built(&bench.pinned(), &[]);
     let home = bench.sandbox.root().with_file_name("home");
-    let place = home.join(".cache/imgbuild/v1/bases/blobs/sha256");
+    let place = home.join(".cache/imgbuild/v2/bases/blobs/sha256");
     let path = place.join(large_layer(&bench));
     let mut bytes = fs::read(&path).unwrap();
     bytes[1000] ^= 1;

@@ -82,7 +82,7 @@ fn store(sandbox: &Sandbox) -> PathBuf {
     sandbox
         .root()
         .with_file_name("home")
-        .join(".cache/imgbuild/v1")
+        .join(".cache/imgbuild/v2")
 }
 
 /// Returns the blobs of the store with their modification times.
@@ -179,7 +179,7 @@ fn the_directory_is_the_one_that_was_asked_for() {
     let place = sandbox.path("xdg");
     sandbox.set("XDG_CACHE_HOME", &place);
     make(&sandbox, &["-o", "oci:layout"]);
-    assert!(place.join("imgbuild/v1/layers").is_dir());
+    assert!(place.join("imgbuild/v2/layers").is_dir());
     // A relative path is ignored.
     sandbox.set("XDG_CACHE_HOME", "relative");
     make(&sandbox, &["-o", "oci:layout"]);

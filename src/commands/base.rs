@@ -22,12 +22,8 @@ use crate::ui::Ui;
 
 mod need;
 mod remote;
-mod shelf;
-mod supply;
 
-pub(crate) use remote::Pin;
-use remote::Remote;
-pub(crate) use supply::Supply;
+pub(crate) use remote::{Pin, RemoteBase};
 
 /// Refuses to lock what has no digest to be locked to, before anything is
 /// read.
@@ -76,11 +72,10 @@ pub(crate) struct Request<'a> {
 /// was asked for counts, else that of the release's programs.
 pub(crate) fn open(
     request: &Request<'_>,
-    supply: Option<&mut Supply>,
+    remote: Option<&RemoteBase>,
 ) -> Result<Option<(Base, Option<Pin>)>> {
-    if let Some(supply) = supply {
-        let (base, pin) = Remote::new(supply.parts(), request).open()?;
-        supply.note_growth();
+    if let Some(remote) = remote {
+        let (base, pin) = remote.open(request)?;
         return Ok(Some((base, Some(pin))));
     }
     let base = &request.build.flags.base.base;

@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use imgbuild_oci::cache::Cache;
 use imgbuild_release::finding::Finding;
 
+use super::base::{self, RemoteBase};
 use super::options::BuildRequest;
 use super::outputs::Outputs;
-use super::{base, cache, check, registry, report};
+use super::{cache, check, registry, report};
 use crate::args::BuildArguments;
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
@@ -32,14 +33,14 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
     } else {
         cache::open(&flags.cache, &scratch, ui)
     };
-    let mut supply = base::Supply::prepare(flags, &outputs.targets, (&cache, &scratch), ui)?;
+    let remote_base = RemoteBase::prepare(flags, &outputs.targets, &cache, &scratch, ui)?;
     let resolver = resolve::Resolver {
         request: &request,
         outputs: &outputs,
         cache: &cache,
         scratch: &scratch,
     };
-    let (mut plans, pin) = plan::plan_all(&resolver, releases, supply.as_mut(), ui)?;
+    let (mut plans, pin) = plan::plan_all(&resolver, releases, remote_base.as_ref(), ui)?;
 
     report::warnings(plans.iter().map(|planned| &planned.plan), ui);
     let findings = plan::check_all(&mut plans, flags.output.check, plan::file_store(&cache), ui);
@@ -52,7 +53,7 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
         return refuse(failure, &findings, flags.output.json, ui);
     }
 
-    let network = supply.as_ref().map(base::Supply::network);
+    let network = remote_base.as_ref().map(RemoteBase::network);
     let connect = || registry::connect(flags, &outputs.targets, ui);
     let (interrupted, registries) = network.map_or_else(connect, Ok)?;
     let mut job = Job {

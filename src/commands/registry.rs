@@ -116,6 +116,11 @@ impl Registries {
         })
     }
 
+    /// Returns the monitor of all clients.
+    pub(crate) fn monitor(&self) -> Arc<dyn Monitor> {
+        Arc::clone(&self.monitor)
+    }
+
     /// Returns the repository of a reference, its registry reached.
     pub(crate) fn repository(&mut self, of: &Reference, access: Access) -> Result<Repository> {
         let client = self.client(of, access)?;

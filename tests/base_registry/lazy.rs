@@ -70,7 +70,7 @@ impl Bench {
 
     fn cache(&self) -> PathBuf {
         let home = self.sandbox.root().with_file_name("home");
-        home.join(".cache/imgbuild/v1")
+        home.join(".cache/imgbuild/v2")
     }
 
     /// Leaves the documents of the base and what is known of it.

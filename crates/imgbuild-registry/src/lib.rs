@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod authenticator;
+pub mod cached;
 mod challenge;
 pub mod client;
 mod connector;

@@ -43,6 +43,11 @@ pub enum Event<'a> {
         /// The number of bytes.
         bytes: u64,
     },
+    /// Blobs of a cached image will be downloaded.
+    Fetching {
+        /// Digests and sizes in bytes.
+        blobs: &'a [(Digest, u64)],
+    },
     /// A repository has a blob now.
     Blob {
         /// The blob.

@@ -1,113 +1,159 @@
-//! A base image of a registry: fetched once, then found by its digest.
+//! A base image of a registry.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::blob::BlobContent;
+use imgbuild_oci::cache::Cache;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::document::{Descriptor, Document, RawDocument};
-use imgbuild_oci::media_type::{self, is_index, is_manifest};
-use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::selection::{ImageCandidate, SelectedLayer, SelectionError, select};
-use imgbuild_oci::source::Source;
+use imgbuild_oci::selection::{SelectedLayer, SelectionError};
 use imgbuild_oci::store::Store;
-use imgbuild_registry::repository::Repository;
+use imgbuild_registry::cached::{CachedImage, CachedImageError};
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
 
 use super::Request;
-use super::shelf::{Shelf, ShelfBlob};
-use crate::args::TRANSPORT;
-use crate::commands::registry::failed_at;
+use crate::args::{BuildArguments, TRANSPORT};
+use crate::commands::cache;
+use crate::commands::registry::{self, Access, Registries, failed_at};
 use crate::failure::{Failure, Result};
+use crate::progress::Work;
+use crate::ui::Ui;
 
-/// The number of indexes and configurations below an index that are read:
-/// configurations for their platform, where the index does not have it.
-const MAX_DOCUMENTS: usize = 64;
-
-/// A base image by name and digest.
+/// The name of a base image with its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pin(pub(crate) String);
 
-/// A base image of a registry, about to be opened.
-pub(crate) struct Remote<'a> {
-    shelf: &'a Arc<Shelf>,
-    store: Option<&'a Store>,
-    named: &'a mut Option<Digest>,
-    request: &'a Request<'a>,
+/// A base image of a registry, and the clients for registries. Without a cache,
+/// its layers are in a temporary directory, which is removed on drop.
+pub(crate) struct RemoteBase {
+    image: Arc<CachedImage>,
+    store: Option<Arc<Store>>,
+    network: (Arc<AtomicBool>, Registries),
 }
 
-impl<'a> Remote<'a> {
-    pub(super) fn new(
-        (shelf, store, named): (&'a Arc<Shelf>, Option<&'a Store>, &'a mut Option<Digest>),
-        request: &'a Request<'a>,
-    ) -> Self {
-        Self {
-            shelf,
+impl RemoteBase {
+    /// Prepares to read the base image; `None` if it is not in a registry.
+    pub(crate) fn prepare(
+        arguments: &BuildArguments,
+        targets: &[Reference],
+        cache: &Cache,
+        scratch: &Path,
+        ui: &Ui,
+    ) -> Result<Option<Self>> {
+        let Some(reference) = arguments.base.reference() else {
+            return Ok(None);
+        };
+        let network = registry::connect(arguments, targets, ui)?;
+        let (bases, store) = cache::open_bases(cache, &arguments.cache, scratch, ui)?;
+        let (registries, name) = (network.1.clone(), reference.clone());
+        let connect = move || Ok(registries.clone().repository(&name, Access::Pull)?);
+        let monitor = network.1.monitor();
+        Ok(Some(Self {
+            image: Arc::new(CachedImage::new(
+                reference,
+                bases,
+                monitor,
+                Box::new(connect),
+            )),
             store,
-            named,
-            request,
-        }
+            network,
+        }))
     }
 
-    /// Fetches what is missing of its documents, and of its layers if somebody
-    /// has to look into them, and opens the image.
-    pub(super) fn open(mut self) -> Result<(Base, Pin)> {
-        let digest = self.resolve()?;
-        let pin = self.pin(digest);
-        if self.reference().digest().is_none() {
-            self.request.ui.status(&format!("base: {}", pin.0));
+    /// Returns the clients for registries. Layers of the base image may still be
+    /// downloaded while the image is written.
+    pub(crate) fn network(&self) -> (Arc<AtomicBool>, Registries) {
+        self.network.clone()
+    }
+
+    /// Downloads the documents of the base image, and its layers if their files
+    /// are needed, and opens it.
+    pub(super) fn open(&self, request: &Request<'_>) -> Result<(Base, Pin)> {
+        let name = self.name();
+        let digest = self.image.digest().map_err(|error| self.failed(error))?;
+        let pin = Pin(format!("{TRANSPORT}{name}@{digest}"));
+        if self.image.reference().digest().is_none() {
+            request.ui.status(&format!("base: {}", pin.0));
         }
-        let root = self.descriptor(digest)?;
-        let mut platform = self.request.platform.cloned();
-        let mut chosen = self.choose(&root, platform.as_ref())?;
-        let is_undecided = matches!(chosen, Err(SelectionError::Several { .. }));
+
+        let mut platform = request.platform.cloned();
+        let mut selected = self.image.select(platform.as_ref());
+        let is_undecided = matches!(
+            selected,
+            Err(CachedImageError::Selection(SelectionError::Several { .. }))
+        );
         if is_undecided && platform.is_none() {
-            let request = self.request;
             platform = closure::release_platform(request.release, request.additions);
             if platform.is_some() {
-                chosen = self.choose(&root, platform.as_ref())?;
+                selected = self.image.select(platform.as_ref());
             }
         }
-        let manifest = chosen.map_err(|error| self.unusable(error.into()))?;
+        let source = selected.and_then(|manifest| self.image.source(manifest));
+        let source = source.map_err(|error| self.failed(error))?;
         let options = BaseOptions {
             tag: None,
             platform,
-            name: self.name(),
+            name,
         };
-        let base = self.open_image(manifest.document.digest, &options)?;
+        let opened = Base::open(source, &options).map_err(|error| self.unusable(error))?;
+
+        let mut blobs: BTreeMap<Digest, Arc<dyn BlobContent>> = BTreeMap::new();
+        let mut base = opened.with_contents(|layer| {
+            let blob = || Arc::new(self.image.blob(layer.digest, layer.size));
+            Arc::clone(blobs.entry(layer.digest).or_insert_with(|| blob()))
+        });
+        if request.needs_files(&base) {
+            self.read_files(&mut base, request)?;
+        }
+        if let Some(store) = &self.store {
+            store.note_growth();
+        }
         Ok((base, pin))
     }
 
-    fn reference(&self) -> &'a Reference {
-        self.shelf.reference()
-    }
-
-    /// Returns the digest of what is named, which a reference without one
-    /// leaves to the registry.
-    fn resolve(&mut self) -> Result<Digest> {
-        if let Some(digest) = self.reference().digest().or(self.named.as_ref()) {
-            return Ok(*digest);
+    /// Reads the file tree of the base image, from the cache or from its layers.
+    /// If a layer in the cache is damaged, all are downloaded again.
+    fn read_files(&self, base: &mut Base, request: &Request<'_>) -> Result<()> {
+        let store = self.store.as_deref();
+        if store.is_some_and(|store| base.recall_files(store)) {
+            return Ok(());
         }
-        let tag = self.reference().tag().unwrap_or_default();
-        let found = self.read(tag)?;
-        self.keep(&found.digest, &found.bytes)?;
-        *self.named = Some(found.digest);
-        Ok(found.digest)
+        let blob = |layer: &SelectedLayer| (layer.digest, layer.size);
+        let blobs: Vec<(Digest, u64)> = base.layers().iter().map(blob).collect();
+        let fetched = self.fetch(&blobs, request.ui)?;
+        let mut read = base.read_files(store, request.scratch);
+        if fetched < blobs.len() && matches!(read, Err(BaseError::FileSystem(_))) {
+            for (digest, _) in &blobs {
+                self.image.forget(digest);
+            }
+            self.fetch(&blobs, request.ui)?;
+            read = base.read_files(store, request.scratch);
+        }
+        read.map_err(|error| self.unusable(error))
     }
 
-    fn read(&self, name: &str) -> Result<Document> {
-        let found = self.repository()?.existing_manifest(name);
-        found.map_err(|error| failed_at(self.reference(), error))
+    /// Downloads the blobs that the cache does not have, and returns their number.
+    fn fetch(&self, blobs: &[(Digest, u64)], ui: &Ui) -> Result<usize> {
+        let missing = self.image.missing(blobs);
+        if missing.is_empty() {
+            return Ok(0);
+        }
+        let bytes = missing.iter().map(|(_, size)| size).sum();
+        ui.start_progress(Work::Fetching, bytes);
+        let fetched = self.image.fetch(&missing);
+        ui.finish_progress();
+        fetched.map_err(|error| self.failed(error))?;
+        Ok(missing.len())
     }
 
-    /// The name without a digest.
+    /// Returns the name without a digest.
     fn name(&self) -> String {
-        let reference = self.reference();
+        let reference = self.image.reference();
         let tagged = reference.tag().and_then(|tag| reference.with_tag(tag));
         match tagged {
             Some(tagged) => tagged.to_string(),
@@ -115,151 +161,17 @@ impl<'a> Remote<'a> {
         }
     }
 
-    fn pin(&self, digest: Digest) -> Pin {
-        Pin(format!("{TRANSPORT}{}@{digest}", self.name()))
+    fn failed(&self, error: CachedImageError) -> Failure {
+        match error {
+            CachedImageError::Registry(error) => failed_at(self.image.reference(), error),
+            CachedImageError::Selection(error) => self.unusable(error.into()),
+            error => error.into(),
+        }
     }
 
     fn unusable(&self, source: BaseError) -> Failure {
-        let path = PathBuf::from(format!("{TRANSPORT}{}", self.reference()));
+        let path = PathBuf::from(format!("{TRANSPORT}{}", self.image.reference()));
         let source = Box::new(source);
         Error::Base { path, source }.into()
-    }
-
-    fn repository(&self) -> Result<Repository> {
-        self.shelf.repository()
-    }
-
-    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let mut file = self.shelf.bases.new_file(digest).map_err(Failure::build)?;
-        file.write_all(bytes).map_err(Failure::build)?;
-        file.keep().map(drop).map_err(Failure::build)
-    }
-
-    /// Reads a manifest or an index, from here or from there.
-    fn document(&mut self, digest: Digest) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.shelf.bases.document(&digest) {
-            return Ok(bytes);
-        }
-        let found = self.read(&digest.to_string())?;
-        self.keep(&digest, &found.bytes)?;
-        Ok(found.bytes)
-    }
-
-    /// Reads a manifest or an index; also returns its size in bytes.
-    fn parsed(&mut self, digest: Digest) -> Result<(RawDocument, u64)> {
-        let bytes = self.document(digest)?;
-        let parsed = serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::build(format!(
-                "the document {digest} of `{TRANSPORT}{}` is not a manifest: {error}",
-                self.reference()
-            ))
-        })?;
-        Ok((parsed, bytes.len() as u64))
-    }
-
-    fn descriptor(&mut self, digest: Digest) -> Result<Descriptor> {
-        let (document, size) = self.parsed(digest)?;
-        let default = match document.manifests {
-            Some(_) => media_type::INDEX,
-            None => media_type::MANIFEST,
-        };
-        Ok(Descriptor {
-            media_type: document.media_type.unwrap_or_else(|| default.to_owned()),
-            digest,
-            size,
-            annotations: Arc::default(),
-            platform: None,
-        })
-    }
-
-    fn source(&self, root: &Descriptor) -> Source {
-        let origin = self.shelf.origin();
-        self.shelf.bases.source(root.clone(), origin)
-    }
-
-    /// Chooses the image for a platform, as in a layout.
-    fn choose(
-        &mut self,
-        root: &Descriptor,
-        platform: Option<&Platform>,
-    ) -> Result<std::result::Result<ImageCandidate, SelectionError>> {
-        // The root is one of them, and was read before.
-        let mut left = MAX_DOCUMENTS + 1;
-        let chosen = select(vec![root.clone()], None, platform, &mut |descriptor| {
-            let is_manifest = is_manifest(&descriptor.media_type);
-            if !is_manifest {
-                left = left.checked_sub(1).ok_or(io::ErrorKind::NotFound)?;
-            }
-            let bytes = if is_manifest || is_index(&descriptor.media_type) {
-                self.document(descriptor.digest)
-            } else {
-                self.config(descriptor.digest, descriptor.size)
-            };
-            bytes.map_err(io::Error::other)
-        });
-        match chosen {
-            Err(SelectionError::Read { digest, source }) => match source.downcast::<Failure>() {
-                Ok(failure) => Err(failure),
-                Err(source) => Ok(Err(SelectionError::Read { digest, source })),
-            },
-            chosen => Ok(chosen),
-        }
-    }
-
-    /// Reads a configuration, from here or from there.
-    fn config(&mut self, digest: Digest, size: u64) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.shelf.bases.document(&digest) {
-            return Ok(bytes);
-        }
-        let bytes = self.repository()?.document_blob(&digest, size)?;
-        self.keep(&digest, &bytes)?;
-        Ok(bytes)
-    }
-
-    /// Fetches the configuration of a manifest.
-    fn fetch_config(&mut self, manifest: Digest) -> Result<()> {
-        let config = self.parsed(manifest)?.0.config.unwrap_or_default();
-        if let (Ok(digest), Ok(size)) = (config.digest(), config.size()) {
-            self.config(digest, size)?;
-        }
-        Ok(())
-    }
-
-    /// Opens the image of a manifest.
-    fn open_image(&mut self, manifest: Digest, options: &BaseOptions) -> Result<Base> {
-        self.fetch_config(manifest)?;
-        let root = self.descriptor(manifest)?;
-        let opened = Base::open(self.source(&root), options);
-        let opened = opened.map_err(|error| self.unusable(error))?;
-        let mut known: BTreeMap<Digest, Arc<dyn BlobContent>> = BTreeMap::new();
-        let mut base = opened.with_contents(|layer| {
-            let blob = || Arc::new(ShelfBlob::new(self.shelf, layer.digest, layer.size));
-            Arc::clone(known.entry(layer.digest).or_insert_with(|| blob()))
-        });
-        if self.request.needs_files(&base) {
-            self.look_into(&mut base)?;
-        }
-        Ok(base)
-    }
-
-    /// Finds out what lies where, at best without the layers. If one that was
-    /// here already is damaged, all are fetched again, once.
-    fn look_into(&self, base: &mut Base) -> Result<()> {
-        if self.store.is_some_and(|store| base.recall_files(store)) {
-            return Ok(());
-        }
-        let blob = |layer: &SelectedLayer| (layer.digest, layer.size);
-        let blobs: Vec<(Digest, u64)> = base.layers().iter().map(blob).collect();
-        let fetched = self.shelf.fetch(&blobs)?;
-        let mut read = base.read_files(self.store, self.request.scratch);
-        let was_here = fetched < blobs.len();
-        if was_here && matches!(read, Err(BaseError::FileSystem(_))) {
-            for (digest, _) in &blobs {
-                self.shelf.bases.forget(digest);
-            }
-            self.shelf.fetch(&blobs)?;
-            read = base.read_files(self.store, self.request.scratch);
-        }
-        read.map_err(|error| self.unusable(error))
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Planned {
 pub(super) fn plan_all(
     resolver: &Resolver<'_>,
     releases: Vec<Release>,
-    mut supply: Option<&mut base::Supply>,
+    remote_base: Option<&base::RemoteBase>,
     ui: &Ui,
 ) -> Result<(Vec<Planned>, Option<base::Pin>)> {
     let request = resolver.request;
@@ -40,8 +40,7 @@ pub(super) fn plan_all(
     for (target, release) in request.releases.iter().zip(releases) {
         // Warnings about this machine are the same for every platform.
         let quiet = ui.quiet_if(!plans.is_empty());
-        let (ingredients, its_pin) =
-            resolver.resolve(release, target, supply.as_deref_mut(), &quiet)?;
+        let (ingredients, its_pin) = resolver.resolve(release, target, remote_base, &quiet)?;
         pin = its_pin.or(pin);
         let found = provenance::find(request, &ingredients.release, &quiet)?;
         let mut options = plan_options(resolver, &ingredients);

@@ -107,7 +107,7 @@ impl Resolver<'_> {
         &self,
         release: Release,
         target: &ReleaseRequest,
-        supply: Option<&mut base::Supply>,
+        remote_base: Option<&base::RemoteBase>,
         ui: &Ui,
     ) -> Result<(Ingredients, Option<base::Pin>)> {
         let mut release = release.without_outputs(&self.outputs.paths());
@@ -121,7 +121,7 @@ impl Resolver<'_> {
             scratch: self.scratch,
             ui,
         };
-        let (base, pin) = base::open(&base_request, supply)?.unzip();
+        let (base, pin) = base::open(&base_request, remote_base)?.unzip();
         if let Some(base) = &base {
             release = release.onto(base).map_err(Error::Refused)?;
             additions = base.place(additions).map_err(Error::Refused)?;

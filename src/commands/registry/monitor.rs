@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use imgbuild_registry::monitor::{BlobOutcome, Event, Monitor};
 
 use crate::failure::error_chain;
-use crate::ui::{Ui, bytes_text};
+use crate::ui::{Ui, bytes_text, count_text};
 
 /// The interval between two checks for a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -77,6 +77,15 @@ impl Monitor for UiMonitor {
                             .status(&format!("mounted {digest} {size} from `{from}`"));
                     }
                     BlobOutcome::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
+                }
+            }
+            Event::Fetching { blobs } => {
+                let layers = count_text(blobs.len(), "layer");
+                let size = bytes_text(blobs.iter().map(|(_, size)| size).sum());
+                self.ui
+                    .status(&format!("fetching {layers} of the base image, {size}"));
+                for (digest, size) in blobs {
+                    self.ui.expect_received(*digest, *size);
                 }
             }
             Event::Waiting { tag, timeout } => self.ui.status(&format!(
