@@ -131,12 +131,7 @@ impl<'a> Programs<'a> {
 
     /// Brings a program that the user asks for, by name or absolute path.
     pub(crate) fn ask(&mut self, name: &str) {
-        let is_there = if name.contains('/') {
-            self.bring(name, 0)
-        } else {
-            self.bring_named(name, 0)
-        };
-        if !is_there {
+        if !self.bring_called(name, 0) {
             self.problems.push(if name.contains('/') {
                 format!("`{name}` is not an executable file")
             } else {
@@ -157,26 +152,21 @@ impl<'a> Programs<'a> {
         Ok(())
     }
 
-    /// Brings a program by its name, if there is one.
+    /// Adds a program by its name or absolute path, if there is one.
     pub(crate) fn bring_if_there(&mut self, name: &str) -> bool {
-        if name.starts_with('/') {
-            self.bring(name, 0)
-        } else {
-            self.bring_named(name, 0)
-        }
+        self.bring_called(name, 0)
     }
 
     /// Returns whether the host has a program of this name.
     pub(crate) fn is_on_host(&self, name: &str) -> bool {
-        let mut directories = self.search.iter();
-        directories.any(|directory| self.program(&format!("{directory}/{name}")).is_some())
+        self.paths_of(name)
+            .any(|path| self.program(&path).is_some())
     }
 
     /// Returns whether the image has a program of this name so far.
     pub(crate) fn is_in_image(&self, name: &str) -> bool {
-        self.search
-            .iter()
-            .filter_map(|directory| ImagePath::parse(format!("{directory}/{name}")).ok())
+        self.paths_of(name)
+            .filter_map(|path| ImagePath::parse(path).ok())
             .any(|path| self.has(&path))
     }
 
@@ -293,15 +283,21 @@ impl<'a> Programs<'a> {
         can_run.then_some(real)
     }
 
-    fn bring_named(&mut self, name: &str, depth: usize) -> bool {
-        if self.is_in_image(name) {
-            return true;
+    /// Adds the program of a name, or at a path, and its interpreter; returns
+    /// whether the image has it then.
+    fn bring_called(&mut self, name: &str, depth: usize) -> bool {
+        if name.contains('/') {
+            return self.bring(name, depth);
         }
-        let directories = self.search.clone();
-        let mut paths = directories
+        let paths: Vec<String> = self.paths_of(name).collect();
+        self.is_in_image(name) || paths.iter().any(|path| self.bring(path, depth))
+    }
+
+    /// Returns the paths that a name may have in the directories of `PATH`.
+    fn paths_of(&self, name: &str) -> impl Iterator<Item = String> {
+        self.search
             .iter()
-            .map(|directory| format!("{directory}/{name}"));
-        paths.any(|path| self.bring(&path, depth))
+            .map(move |directory| format!("{directory}/{name}"))
     }
 
     /// Brings the program at a path; returns whether the image has it then.
@@ -373,28 +369,21 @@ impl<'a> Programs<'a> {
         let missing = |name: &str| interpreter_missing(script, &shebang, name);
         let interpreter = &shebang.interpreter;
         if let Some(place) = self.place_in_release(interpreter) {
-            let finding = interpreter_moved(script, &shebang, &place);
-            self.findings.push(finding);
+            self.findings
+                .push(interpreter_moved(script, &shebang, &place));
             return;
         }
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
         if !is_there || !self.bring(interpreter, depth + 1) {
-            let finding = missing(interpreter);
-            self.findings.push(finding);
+            self.findings.push(missing(interpreter));
             return;
         }
         self.warn_of_libraries(script, interpreter);
         if let Some(name) = shebang.looked_up() {
-            let is_there = if name.contains('/') {
-                self.bring(&name, depth + 1)
-            } else {
-                self.bring_named(&name, depth + 1)
-            };
-            if is_there {
+            if self.bring_called(&name, depth + 1) {
                 self.warn_of_libraries(script, &name);
             } else {
-                let finding = interpreter_missing(script, &shebang, &name);
-                self.findings.push(finding);
+                self.findings.push(missing(&name));
             }
         }
     }
@@ -417,7 +406,7 @@ impl<'a> Programs<'a> {
         known.any(|known| name.starts_with(known))
     }
 
-    /// Brings a directory of an interpreter's libraries, of which some are
+    /// Adds a directory of an interpreter's libraries, of which some are
     /// machine code.
     fn bring_modules(
         &mut self,
@@ -425,27 +414,48 @@ impl<'a> Programs<'a> {
         is_unwanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<()> {
         self.bring_data_but(directory, &|_, name| is_unwanted(name))?;
+        self.take_objects(directory, |path| {
+            path.ends_with(".so").then_some(Role::Module)
+        });
+        Ok(())
+    }
+
+    /// Takes the ELF files among the added files below a directory, each with
+    /// the role that its path gives it.
+    fn take_objects(&mut self, directory: &str, role: impl Fn(&str) -> Option<Role>) {
         let start = format!("{directory}/");
-        let is_module = |path: &&ImagePath| {
-            path.as_bytes().starts_with(start.as_bytes()) && path.file_name().ends_with(b".so")
-        };
-        let modules: Vec<ImagePath> = self.placed.keys().filter(is_module).cloned().collect();
-        for path in modules {
-            if let Some(real) = self.host_file(&path.to_string()) {
-                self.take_object(&path, real, Role::Module);
+        let paths: Vec<ImagePath> = self.placed.keys().cloned().collect();
+        for path in paths {
+            let text = path.to_string();
+            if text.starts_with(&start)
+                && let Some(role) = role(&text)
+                && let Some(real) = self.host_file(&text)
+            {
+                self.take_object(&path, real, role);
             }
         }
-        Ok(())
+    }
+
+    /// Makes the path by which an interpreter is called a link to its own path,
+    /// from which it finds its files.
+    fn link(&mut self, called: &ImagePath, home: &ImagePath) {
+        if called != home && !self.has(called) {
+            let link = Entry::symlink(called.clone(), home.as_bytes());
+            self.place(called.clone(), link.into());
+        }
+    }
+
+    /// Returns the path in the root of a real file.
+    fn home(&self, real: &Path) -> Option<String> {
+        self.host.inside(real)?.to_str().map(str::to_owned)
     }
 
     fn warn_of_libraries(&mut self, script: &ImagePath, interpreter: &str) {
         let name = interpreter.rsplit('/').next().unwrap_or_default();
-        let path = ImagePath::parse(interpreter).ok();
-        let is_release = path.is_some_and(|path| self.contents.file(&path).is_some());
-        if self.has_libraries(name) {
-            return;
-        }
-        if !is_release && WITH_LIBRARIES.iter().any(|known| name.starts_with(known)) {
+        let is_release =
+            ImagePath::parse(interpreter).is_ok_and(|path| self.contents.file(&path).is_some());
+        let needs_libraries = WITH_LIBRARIES.iter().any(|known| name.starts_with(known));
+        if needs_libraries && !is_release && !self.has_libraries(name) {
             self.warn(Warning::InterpreterAlone {
                 script: script.clone(),
                 interpreter: name.to_owned(),

@@ -59,7 +59,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
         .filter_map(|start| Some((root(&start.entry.path)?, &start.entry.path)))
         .collect();
     for (root, start) in &roots {
-        if let Some(release) = release(subject, (root, start), &words) {
+        if let Some(release) = release(subject, root, start, &words) {
             findings.extend(runtime(subject, &release));
             findings.extend(files::of_script(subject, &release));
         }
@@ -69,7 +69,8 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
 
 fn release<'a>(
     subject: &Subject<'_>,
-    (root, start): (&'a ImagePath, &ImagePath),
+    root: &'a ImagePath,
+    start: &ImagePath,
     words: &[String],
 ) -> Option<Release<'a>> {
     let content = subject.contents.file(start)?.content.as_ref()?;

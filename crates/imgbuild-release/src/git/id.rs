@@ -1,6 +1,7 @@
 //! Names of objects, and how they are made.
 
 use std::fmt;
+use std::io;
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -78,7 +79,7 @@ impl Hasher {
         hasher
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha1(hasher) => hasher.update(bytes),
             Self::Sha256(hasher) => hasher.update(bytes),
@@ -91,6 +92,17 @@ impl Hasher {
             Self::Sha256(hasher) => Hash::Sha256.id(&hasher.finalize()),
         };
         id.expect("a hash has as many bytes as its name says")
+    }
+}
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Differences between a work tree and its commit.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -112,17 +112,8 @@ fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> Result<Option<Ob
     }
     let mut hasher = Hasher::new(hash, "blob", size);
     let mut file = fs::File::open(path).map_err(GitError::File)?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut total = 0;
-    loop {
-        let count = file.read(&mut buffer).map_err(GitError::File)?;
-        if count == 0 {
-            break;
-        }
-        total += count as u64;
-        hasher.update(&buffer[..count]);
-    }
-    Ok((total == size).then(|| hasher.finish()))
+    let copied = io::copy(&mut file, &mut hasher).map_err(GitError::File)?;
+    Ok((copied == size).then(|| hasher.finish()))
 }
 
 /// Returns whether a submodule is at another commit, or is changed itself. One

@@ -10,7 +10,6 @@
 
 use std::path::Path;
 
-use imgbuild_oci::entry::Entry;
 use imgbuild_oci::path::ImagePath;
 
 use super::{Programs, Result};
@@ -54,36 +53,40 @@ impl Programs<'_> {
     /// Brings an Erlang, when the file `real` is the `erl` of one; returns
     /// whether it is.
     pub(super) fn bring_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
-        let home = self.host.inside(real);
-        let home = home.and_then(|home| home.to_str().map(str::to_owned));
-        let Some(home) = home else {
+        let Some(home) = self.home(real) else {
             return false;
         };
         let Some(root) = root_of(&home) else {
             return false;
         };
-        let names = self.host_names(root).into_iter();
-        let mut machines = names.filter(|name| name.starts_with("erts-"));
-        let has_machine = |name: &String| {
-            self.host_file(&format!("{root}/{name}/bin/erlexec"))
-                .is_some()
-        };
-        if !machines.any(|name| has_machine(&name)) {
-            return false;
-        }
-        self.place_erlang(called, (&home, root), real).is_ok()
+        let has_machine = self.host_names(root).iter().any(|name| {
+            let machine = format!("{root}/{name}/bin/erlexec");
+            name.starts_with("erts-") && self.host_file(&machine).is_some()
+        });
+        has_machine && self.place_erlang(called, &home, root, real).is_ok()
     }
 
     fn place_erlang(
         &mut self,
         called: &ImagePath,
-        (home, root): (&str, &str),
+        home: &str,
+        root: &str,
         real: &Path,
     ) -> Result<()> {
         let home = ImagePath::parse(home)?;
         if !self.has(&home) {
             self.bring_data_but(root, &|_, name| is_unwanted(name))?;
-            self.take_machine(root);
+            // Few start port programs: they count as modules.
+            let machine = format!("{root}/erts-");
+            self.take_objects(root, |path| {
+                let may_be = path.ends_with(".so") || path.contains("/bin/");
+                may_be.then_some(if path.starts_with(&machine) {
+                    Role::Program
+                } else {
+                    Role::Module
+                })
+            });
+
             let script = file_member(real, home.clone())?;
             let content = script.content.as_ref();
             let text = content.map(|content| first_bytes(content, 1 << 16));
@@ -95,33 +98,8 @@ impl Programs<'_> {
                 self.bring_if_there(name);
             }
         }
-        if *called != home && !self.has(called) {
-            let link = Entry::symlink(called.clone(), home.as_bytes());
-            self.place(called.clone(), link.into());
-        }
+        self.link(called, &home);
         Ok(())
-    }
-
-    /// Finds what the virtual machine and its modules need. Port programs
-    /// are started by few: they count as modules.
-    fn take_machine(&mut self, root: &str) {
-        let machine = format!("{root}/erts-");
-        let start = format!("{root}/");
-        let all = self.placed.keys().map(ToString::to_string);
-        let files: Vec<String> = all.filter(|path| path.starts_with(&start)).collect();
-        for path in files {
-            let role = if path.starts_with(&machine) {
-                Role::Program
-            } else {
-                Role::Module
-            };
-            let may_be = path.ends_with(".so") || path.contains("/bin/");
-            if let (true, Some(real), Ok(at)) =
-                (may_be, self.host_file(&path), ImagePath::parse(&path))
-            {
-                self.take_object(&at, real, role);
-            }
-        }
     }
 }
 

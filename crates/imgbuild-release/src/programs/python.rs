@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use imgbuild_oci::entry::{Entry, EntryKind, Member};
+use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use super::{Programs, Result};
@@ -57,16 +57,16 @@ impl Programs<'_> {
     /// Brings a Python and its standard library, when the file `real` is one;
     /// returns whether it is.
     pub(super) fn bring_python(&mut self, called: &ImagePath, real: &Path) -> bool {
-        let Some(home) = self.host.inside(real) else {
+        let Some(home) = self.home(real) else {
             return false;
         };
-        let Some(library) = home.to_str().and_then(library_of) else {
+        let Some(library) = library_of(&home) else {
             return false;
         };
         if self.host_file(&format!("{library}/{LANDMARK}")).is_none() {
             return false;
         }
-        let brought = self.place_python(called, &home.to_string_lossy(), real);
+        let brought = self.place_python(called, &home, real);
         let brought = brought.and_then(|()| self.bring_library(&library));
         if brought.is_ok() {
             self.with_libraries.insert("python");
@@ -83,10 +83,7 @@ impl Programs<'_> {
             self.by_file.insert(real.to_path_buf(), home.clone());
             self.take_object(&home, real.to_path_buf(), Role::Program);
         }
-        if *called != home && !self.has(called) {
-            let link = Entry::symlink(called.clone(), home.as_bytes());
-            self.place(called.clone(), link.into());
-        }
+        self.link(called, &home);
         Ok(())
     }
 
@@ -128,6 +125,7 @@ impl Programs<'_> {
 #[cfg(test)]
 mod tests {
     use fs_err as fs;
+    use imgbuild_oci::entry::Entry;
 
     use super::*;
 

@@ -1,8 +1,12 @@
 //! `ld.so.conf`: the directories that `ldconfig` reads for its cache.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
-use super::host::{Host, HostPath};
+use globset::{Glob, GlobMatcher};
+
+use super::host::Host;
 
 /// The depth to which files may include each other.
 const MAX_DEPTH: usize = 8;
@@ -19,7 +23,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// `#` starts a comment anywhere, `hwcap` lines are ignored, a directory may
 /// have an old `=TYPE` behind it.
 pub(super) fn directories(host: &Host) -> Vec<Vec<u8>> {
-    let mut reader = Reader {
+    let mut reader = ConfigurationReader {
         host,
         directories: Vec::new(),
         files: BTreeSet::new(),
@@ -28,13 +32,13 @@ pub(super) fn directories(host: &Host) -> Vec<Vec<u8>> {
     reader.directories
 }
 
-struct Reader<'a> {
+struct ConfigurationReader<'a> {
     host: &'a Host,
     directories: Vec<Vec<u8>>,
     files: BTreeSet<Vec<u8>>,
 }
 
-impl Reader<'_> {
+impl ConfigurationReader<'_> {
     fn read(&mut self, path: &[u8], depth: usize) {
         let is_new = self.files.insert(path.to_vec());
         if !is_new || depth > MAX_DEPTH || self.files.len() > MAX_FILES {
@@ -97,20 +101,28 @@ fn expand(host: &Host, pattern: &[u8]) -> Vec<Vec<u8>> {
         .split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty())
     {
+        let has_wildcard = part.iter().any(|byte| b"*?[".contains(byte));
+        let matcher = matcher(part);
+        // A wildcard at the start matches no dot.
+        let is_match = |name: &[u8]| {
+            let is_visible = !name.starts_with(b".") || part.starts_with(b".");
+            is_visible
+                && matcher
+                    .as_ref()
+                    .is_some_and(|matcher| matcher.is_match(OsStr::from_bytes(name)))
+        };
         let mut next = Vec::new();
         for path in &paths {
-            if part.iter().any(|byte| b"*?[".contains(byte)) {
-                let directory: HostPath = host.rooted(if path.is_empty() { b"/" } else { path });
-                let names = host.list(&directory);
-                next.extend(
-                    names
-                        .iter()
-                        .filter(|name| is_visible(part, name) && matches(part, name))
-                        .map(|name| [path, b"/".as_slice(), name].concat()),
-                );
-            } else {
-                next.push([path, b"/".as_slice(), part].concat());
+            let mut names = vec![part.to_vec()];
+            if has_wildcard {
+                names = host.list(&host.rooted(if path.is_empty() { b"/" } else { path }));
+                names.retain(|name| is_match(name));
             }
+            next.extend(
+                names
+                    .iter()
+                    .map(|name| [path, b"/".as_slice(), name].concat()),
+            );
         }
         next.truncate(MAX_FILES);
         paths = next;
@@ -118,63 +130,12 @@ fn expand(host: &Host, pattern: &[u8]) -> Vec<Vec<u8>> {
     paths
 }
 
-/// A wildcard at the start matches no dot (glob(7)).
-fn is_visible(pattern: &[u8], name: &[u8]) -> bool {
-    !name.starts_with(b".") || pattern.starts_with(b".")
-}
-
-/// Matches `*`, `?` and `[…]` of glob(7). Going back to the last `*` only is
-/// enough, and keeps the time quadratic for any pattern.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut on) = (0, 0);
-    let mut star = None;
-    while on < name.len() {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at, on));
-            at += 1;
-        } else if let Some(length) = match_one(&pattern[at..], name[on]) {
-            at += length;
-            on += 1;
-        } else if let Some((star_at, star_on)) = star {
-            at = star_at + 1;
-            on = star_on + 1;
-            star = Some((star_at, on));
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-/// Returns the length of the pattern's first element when it matches.
-fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
-    match pattern.first()? {
-        b'?' => Some(1),
-        b'[' => match_set(pattern, byte),
-        literal => (*literal == byte).then_some(1),
-    }
-}
-
-fn match_set(pattern: &[u8], byte: u8) -> Option<usize> {
-    let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
-    let start = 1 + usize::from(negated);
-    // A bracket right at the start is one of the set.
-    let length = pattern
-        .get(start + 1..)?
-        .iter()
-        .position(|byte| *byte == b']')?;
-    let mut set = &pattern[start..=start + length];
-    let mut found = false;
-    while let [first, rest @ ..] = set {
-        if let [b'-', last, rest @ ..] = rest {
-            found |= (*first..=*last).contains(&byte);
-            set = rest;
-        } else {
-            found |= *first == byte;
-            set = rest;
-        }
-    }
-    (found != negated).then_some(start + length + 2)
+/// Returns a matcher for one name of a path, as of glob(7); `None` for a
+/// pattern that is not valid. Braces have no meaning there.
+fn matcher(pattern: &[u8]) -> Option<GlobMatcher> {
+    let pattern = str::from_utf8(pattern).ok()?;
+    let pattern = pattern.replace('{', "[{]").replace('}', "[}]");
+    Some(Glob::new(&pattern).ok()?.compile_matcher())
 }
 
 #[cfg(test)]
@@ -186,7 +147,7 @@ mod tests {
         for (pattern, name, expected) in [
             ("*.conf", "a.conf", true),
             ("*.conf", "a.config", false),
-            ("*", "", true),
+            ("{a,b}", "a", false),
             ("a*b*c", "a-b-b-c", true),
             ("a*b*c", "a-c-b", false),
             ("?.conf", "a.conf", true),
@@ -197,11 +158,8 @@ mod tests {
             ("[]a]x", "]x", true),
             ("[a", "[a", false),
         ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), name.as_bytes()),
-                expected,
-                "{pattern} {name}"
-            );
+            let is_match = matcher(pattern.as_bytes()).is_some_and(|it| it.is_match(name));
+            assert_eq!(is_match, expected, "{pattern} {name}");
         }
     }
 

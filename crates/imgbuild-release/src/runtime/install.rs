@@ -2,54 +2,46 @@
 
 use imgbuild_oci::path::ImagePath;
 
+use super::RuntimeFileKind;
 use super::host::HostElf;
 use super::outcome::SearchPlace;
 use super::placement::Request;
-use super::process::{Loader, Process};
+use super::process::Loader;
 use super::resolver::Resolver;
-use super::{MissingLibrary, RuntimeFileKind};
 
 impl Resolver<'_> {
     /// Puts a file of the host where the image's loader finds it: the path
-    /// that it opens, and the file behind. Fails with a path that is taken.
+    /// that it opens, and the file behind. Fails with a path that another file has.
     pub(super) fn settle(
         &mut self,
-        process: &Process<'_>,
-        (place, name): (&SearchPlace, &str),
+        loader: &Loader,
+        place: &SearchPlace,
+        name: &str,
         found: &HostElf,
-        missing: &MissingLibrary,
+        needed_by: Option<&ImagePath>,
     ) -> Result<(ImagePath, ImagePath), ImagePath> {
         let request = Request {
             kind: RuntimeFileKind::Library,
-            needed_by: missing.needed_by.as_ref(),
+            needed_by,
         };
         let own = self
             .view
             .resolve(&place.image)
             .filter(|_| !place.image.is_empty())
             .and_then(|directory| directory.join(name).ok());
-        if place.origin.is_in_image() || process.loader.defaults.contains(&place.image) {
-            // A directory that is no path in the image leads nowhere there.
+        if place.origin.is_in_image() || loader.defaults.contains(&place.image) {
+            // The loader of the image finds nothing in a directory that is not a
+            // path of it.
             let own = own.ok_or_else(ImagePath::root)?;
-            let file = self.put(&own, found, request)?;
+            let file = self.placement.put(&self.view, &own, found, request)?;
             return Ok((own, file));
         }
-        let path = self.default_path(process.loader, name, found)?;
+        let path = self.default_path(loader, name, found)?;
         if let Some(own) = own {
-            self.put(&own, found, request)?;
+            self.placement.put(&self.view, &own, found, request)?;
         }
-        let file = self.put(&path, found, request)?;
+        let file = self.placement.put(&self.view, &path, found, request)?;
         Ok((path, file))
-    }
-
-    fn put(
-        &mut self,
-        path: &ImagePath,
-        found: &HostElf,
-        request: Request<'_>,
-    ) -> Result<ImagePath, ImagePath> {
-        let put = self.placement.put(&self.view, path, found, request);
-        put.map_err(|_| path.clone())
     }
 
     /// Chooses the path in a default directory by which a file is found: one

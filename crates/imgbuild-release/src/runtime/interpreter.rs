@@ -81,7 +81,10 @@ impl Resolver<'_> {
                 let file = Loaded::new(found.elf, wanted, file, host.directory());
                 Ok((file, PresentBytes::Host(host)))
             }
-            Err(_) => Err(self.taken(missing, &host, &wanted)),
+            Err(taken) => {
+                missing.unusable.push(self.taken(&host, &taken));
+                Err(missing)
+            }
         }
     }
 

@@ -24,35 +24,32 @@ pub(super) struct Request<'a> {
     pub(super) needed_by: Option<&'a ImagePath>,
 }
 
-/// A path of the image at which something else lies.
-#[derive(Debug)]
-pub(super) struct Taken;
-
 impl Placement {
     /// Records a file that the release has already.
     pub(super) fn record_present(&mut self, id: FileId, path: &ImagePath) {
         self.by_id.entry(id).or_insert_with(|| path.clone());
     }
 
-    /// Makes `file` available at `path`; returns where it really lies.
+    /// Makes `file` available at `path`; returns the path of the file itself.
+    /// Fails with a path that has another file.
     pub(super) fn put(
         &mut self,
         view: &View<'_>,
         path: &ImagePath,
         file: &HostElf,
         request: Request<'_>,
-    ) -> Result<ImagePath, Taken> {
+    ) -> Result<ImagePath, ImagePath> {
         let known = self.by_id.get(&file.id);
         if known == Some(path) {
             return Ok(path.clone());
         }
         match (known, self.links.get(path)) {
             (Some(known), Some(target)) if known == target => return Ok(known.clone()),
-            (_, Some(_)) => return Err(Taken),
+            (_, Some(_)) => return Err(path.clone()),
             (_, None) => {}
         }
         if self.files.contains_key(path) || view.has(path) {
-            return Err(Taken);
+            return Err(path.clone());
         }
         if let Some(known) = known {
             self.links.insert(path.clone(), known.clone());

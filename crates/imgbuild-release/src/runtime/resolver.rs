@@ -162,16 +162,9 @@ impl<'a> Resolver<'a> {
                 continue;
             };
             let host = host.join(file_name.as_bytes());
-            let Some(found) = self.usable(&host, target, &mut missing) else {
-                continue;
-            };
-            match self.settle(process, (place, file_name), &found, &missing) {
-                Ok((image, file)) => {
-                    let mut file = Loaded::new(found.elf, image, file, host.directory());
-                    file.parent = Some(requirer);
-                    return Ok(file);
-                }
-                Err(image) => missing = self.taken(missing, &host, &image),
+            if let Some(mut file) = self.include(process, place, file_name, &host, &mut missing) {
+                file.parent = Some(requirer);
+                return Ok(file);
             }
         }
         missing.elsewhere = self
@@ -202,17 +195,31 @@ impl<'a> Resolver<'a> {
                 origin: SearchOrigin::Added,
             };
             self.record_searched(&place, &mut missing);
-            let Some(found) = self.usable(&host, process.loader.target, &mut missing) else {
-                continue;
-            };
-            match self.settle(process, (&place, name), &found, &missing) {
-                Ok((image, file)) => {
-                    return Ok(Loaded::new(found.elf, image, file, host.directory()));
-                }
-                Err(image) => missing = self.taken(missing, &host, &image),
+            if let Some(file) = self.include(process, &place, name, &host, &mut missing) {
+                return Ok(file);
             }
         }
         Err(missing)
+    }
+
+    /// Includes a file of the host, if a process can load it.
+    fn include(
+        &mut self,
+        process: &Process<'_>,
+        place: &SearchPlace,
+        name: &str,
+        host: &HostPath,
+        missing: &mut MissingLibrary,
+    ) -> Option<Loaded> {
+        let found = self.usable(host, process.loader.target, missing)?;
+        let needed_by = missing.needed_by.as_ref();
+        match self.settle(process.loader, place, name, &found, needed_by) {
+            Ok((image, file)) => Some(Loaded::new(found.elf, image, file, host.directory())),
+            Err(taken) => {
+                missing.unusable.push(self.taken(host, &taken));
+                None
+            }
+        }
     }
 
     fn find_present(
@@ -278,17 +285,12 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    pub(super) fn taken(
-        &self,
-        mut missing: Box<MissingLibrary>,
-        host: &HostPath,
-        at: &ImagePath,
-    ) -> Box<MissingLibrary> {
-        missing.unusable.push(UnusableFile {
+    /// Describes a file whose path in the image has another file.
+    pub(super) fn taken(&self, host: &HostPath, at: &ImagePath) -> UnusableFile {
+        UnusableFile {
             path: self.host.display(host),
             reason: format!("the image has another file at `{at}`"),
-        });
-        missing
+        }
     }
 
     /// Records what a program or module lacks, once per file that needs it.
