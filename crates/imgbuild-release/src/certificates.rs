@@ -1,7 +1,7 @@
 //! CA bundles: parsed, checked, merged, and put where programs look for them.
 //!
-//! A bundle that is copied as it is loses certificates: every reader gives up
-//! at something else (a byte order mark, blanks at line ends, one damaged
+//! A bundle that is copied as it is loses certificates: each reader fails on
+//! something different (a byte order mark, blanks at line ends, one damaged
 //! block, a revocation list). So nothing is copied: each certificate is parsed
 //! and written again as one clean block, or refused by name.
 //!
@@ -122,7 +122,7 @@ pub struct Certificates {
 impl Certificates {
     /// Reads, checks and merges all sources. `validity_at` is the time, in
     /// Unix seconds, at which certificates should be valid; without it
-    /// nothing is said about their times.
+    /// their times are not checked.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Certificates {
     }
 }
 
-/// Says which certificates are embedded, and how many.
+/// Describes the embedded certificates: their number and their version.
 #[must_use]
 pub fn edition() -> String {
     let count = TLS_SERVER_ROOT_CERTS.len();

@@ -1,13 +1,13 @@
-//! The check before the write: what would keep an image from starting, or
-//! would surprise whoever runs it.
+//! The check before the write: problems that keep an image from starting, and
+//! likely mistakes.
 //!
-//! All rules look at a [`Subject`]: a configuration, and what lies at each
-//! path. It is made of a plan, or of an image that is there. An error means
+//! All rules examine a [`Subject`]: a configuration, and the entry at each
+//! path. It is made from a plan, or from an existing image. An error means
 //! that the image does not start as it is; nothing that runs may have one.
 //! What only might be loaded is at most a warning.
 //!
-//! Contents are looked at where a name or a place says that it is worth it:
-//! the first bytes of the command, texts that are named as keys are. ELF files
+//! Contents are read only if a name or a path suggests it: the first bytes of
+//! the command, texts with names like keys. ELF files
 //! were read when the plan was made. Longer looks are remembered in a store.
 
 mod archive;
@@ -41,7 +41,7 @@ pub use subject::Subject;
 #[must_use]
 pub fn check_plan(plan: &Plan, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = check(&Subject::of_plan(plan), store);
-    // That it lies elsewhere says more than that it is not there.
+    // The finding about its other path is more specific.
     let is_moved = |missing: &Finding| {
         let mut known = plan.findings().iter();
         known.any(|known| known.rule == Rule::InterpreterMoved && known.path == missing.path)

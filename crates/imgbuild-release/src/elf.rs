@@ -1,6 +1,6 @@
 //! ELF files: what a program or library needs to run.
 //!
-//! Only what the kernel and the dynamic loader look at is read: headers, the
+//! Only the parts that the kernel and the dynamic loader use are read: headers, the
 //! interpreter, the dynamic section, its strings and symbol versions. Files
 //! may be of any size and may be hostile: what is read, kept and repeated is
 //! bounded, and no content makes this panic.
@@ -66,7 +66,7 @@ impl ReadAt for [u8] {
     }
 }
 
-/// A file that starts as an ELF file and cannot be understood.
+/// A file that begins like an ELF file and cannot be read as one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElfError {
@@ -159,9 +159,9 @@ pub struct Elf {
     pub os_abi: u8,
     /// The use of the file.
     pub kind: ElfKind,
-    /// The loader's path (`PT_INTERP`).
+    /// The path of the loader (`PT_INTERP`).
     pub interpreter: Option<String>,
-    /// The name under which others need it (`DT_SONAME`).
+    /// The name by which other files need it (`DT_SONAME`).
     pub soname: Option<String>,
     /// The libraries that it needs, in order (`DT_NEEDED`).
     pub needed: Vec<String>,
@@ -185,7 +185,7 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Reads what `file` says about itself; `None` when it is no ELF file.
+    /// Reads the properties of an ELF file; `None` for any other file.
     ///
     /// # Errors
     ///
@@ -289,7 +289,7 @@ impl Elf {
         architecture::architecture(self)
     }
 
-    /// Returns whether it is for Linux, or says nothing about the system.
+    /// Returns whether it is for Linux, or for no particular system.
     #[must_use]
     pub fn is_for_linux(&self) -> bool {
         matches!(

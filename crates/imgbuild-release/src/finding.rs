@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The image would not start, or not do what it says.
+    /// The image cannot start, or not work as configured.
     Error,
-    /// It may surprise.
+    /// A likely mistake.
     Warning,
 }
 
@@ -20,15 +20,15 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Nothing is where the command should be.
+    /// The file of the command does not exist.
     CommandMissing,
-    /// The command is a link to nothing, or to itself.
+    /// The command is a dangling symlink, or a symlink loop.
     CommandDangling,
     /// The command is a name that no directory of `PATH` has.
     CommandNotInPath,
     /// The command is a directory.
     CommandDirectory,
-    /// Nobody may execute the command.
+    /// The command has no execute bit.
     CommandNotExecutable,
     /// The command is neither a program nor a script.
     CommandFormat,
@@ -45,7 +45,7 @@ pub enum Rule {
     WrongArchitecture,
     /// A loader or library does not fit what needs it.
     LibraryUnusable,
-    /// A needed library is nowhere.
+    /// A needed library is missing.
     LibraryMissing,
     /// A library does not define a version that is needed.
     SymbolVersionMissing,
@@ -53,9 +53,9 @@ pub enum Rule {
     LibraryForbidden,
     /// A release of Erlang has no Erlang to run on.
     ErlangMissing,
-    /// A file with which a release of Erlang starts is not there.
+    /// A file with which a release of Erlang starts is missing.
     ReleaseIncomplete,
-    /// A script seems to call programs that are not there.
+    /// A script seems to call programs that are missing.
     ProgramMissing,
     /// A virtual environment of Python that the command does not use.
     EnvironmentUnused,
@@ -71,7 +71,7 @@ pub enum Rule {
     ReleaseForbidden,
     /// A volume that no engine makes.
     VolumeInvalid,
-    /// An exposed port that is none.
+    /// An exposed port that is not valid.
     PortInvalid,
     /// A port for privileged users.
     PortPrivileged,
@@ -79,17 +79,17 @@ pub enum Rule {
     HealthcheckBroken,
     /// A program for newer processors only.
     NewProcessor,
-    /// Something speaks TLS and finds no roots.
+    /// A program uses TLS, and the image has no CA certificates.
     CertificatesMissing,
     /// A file that is likely a secret.
     SecretFile,
     /// A variable that is likely a secret.
     SecretVariable,
-    /// A symbolic link to nothing.
+    /// A dangling symlink.
     LinkDangling,
     /// A file that runs as its owner.
     SetId,
-    /// A file that everybody may write to.
+    /// A file that any user may write to.
     WorldWritable,
     /// Names that differ only in case.
     CaseCollision,
@@ -231,7 +231,7 @@ impl Serialize for Rule {
     }
 }
 
-/// One thing that a rule found.
+/// A problem that a rule found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The rule.
@@ -252,19 +252,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Something that keeps the image from starting.
+    /// Returns a finding that keeps the image from starting.
     #[must_use]
     pub fn error(rule: Rule, path: Option<&ImagePath>, reason: impl Into<String>) -> Self {
         Self::new(rule, Severity::Error, path, reason.into())
     }
 
-    /// Something that may surprise.
+    /// Returns a finding about a likely mistake.
     #[must_use]
     pub fn warning(rule: Rule, path: Option<&ImagePath>, reason: impl Into<String>) -> Self {
         Self::new(rule, Severity::Warning, path, reason.into())
     }
 
-    /// The same with a severity that depends.
+    /// Returns a finding of a given severity.
     #[must_use]
     pub fn new(rule: Rule, severity: Severity, path: Option<&ImagePath>, reason: String) -> Self {
         Self {
@@ -278,8 +278,7 @@ impl Finding {
     }
 }
 
-/// Puts findings into the order in which they are told: errors first, then by
-/// rule and path; each once.
+/// Sorts findings: errors first, then by rule and path; each one once.
 pub(crate) fn sort(findings: &mut Vec<Finding>) {
     let key = |finding: &Finding| (finding.severity, finding.rule, finding.path.clone());
     findings.sort_by(|a, b| (key(a), &a.reason).cmp(&(key(b), &b.reason)));

@@ -35,7 +35,7 @@ use configuration::Configuration;
 use objects::Objects;
 use place::Place;
 
-/// A work tree that has a repository which can be read.
+/// A work tree with a repository.
 #[derive(Debug)]
 pub struct WorkTree {
     place: Place,
@@ -47,7 +47,7 @@ impl WorkTree {
     /// Finds the nearest work tree that holds `path`, as git would: the
     /// directories above it are looked at one after the other.
     ///
-    /// A repository that keeps its references in a reftable is none.
+    /// A repository that keeps its references in a reftable is not read.
     ///
     /// # Errors
     ///
@@ -74,13 +74,13 @@ impl WorkTree {
         }))
     }
 
-    /// Returns the directory that the work tree is.
+    /// Returns the directory of the work tree.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.place.root
     }
 
-    /// Reads the commit that is checked out; none in a repository without
+    /// Reads the commit that is checked out; `None` in a repository without
     /// commits.
     ///
     /// # Errors
@@ -97,15 +97,16 @@ impl WorkTree {
         reference::head(&self.place, self.objects.hash())
     }
 
-    /// Returns where the repository was cloned from, as [`web_address`] says
-    /// it: the address of `origin`, or that of the only remote.
+    /// Returns the address from which the repository was cloned, in the form of
+    /// [`web_address`]: that of `origin`, or of the only remote.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         web_address(self.configuration.origin()?)
     }
 
-    /// Returns whether a file that git knows differs from `head`, in the work
-    /// tree or in the index. Files that git does not know do not count.
+    /// Returns whether a tracked file differs from `head`, in the work tree or in
+    /// the index: the meaning of `git describe --dirty`. Untracked files do not
+    /// count.
     ///
     /// Contents are read only of files that changed since git looked at them.
     ///

@@ -1,5 +1,5 @@
-//! Programs of the building machine that an image gets: those that the user
-//! asks for, and what runs its scripts.
+//! Programs of the build machine that an image gets: those that the user names,
+//! and the interpreters of its scripts.
 //!
 //! A program lands at the path by which it is called, as a regular file,
 //! wherever links lead on the host: `/bin/sh` is a file at `/bin/sh`. A
@@ -21,7 +21,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
-use crate::contents::{Contents, End, first_bytes};
+use crate::contents::{Contents, first_bytes, real_place};
 use crate::elf::Elf;
 use crate::finding::{Finding, Rule};
 use crate::host_file::{file_member, image_path};
@@ -122,14 +122,14 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Tells where the release lies: scripts in it may name each other by
+    /// Sets the directory of the release: scripts in it may name each other by
     /// their paths on the host.
     pub(crate) fn set_release(&mut self, root: &Path, prefix: &ImagePath) {
         let root = fs::canonicalize(root).ok();
         self.release = root.map(|root| (root, prefix.clone()));
     }
 
-    /// Brings a program that the user asks for, by name or absolute path.
+    /// Adds a program that the user names, by name or absolute path.
     pub(crate) fn ask(&mut self, name: &str) {
         if !self.bring_called(name, 0) {
             self.problems.push(if name.contains('/') {
@@ -140,7 +140,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Brings the host's time zones.
+    /// Adds the time zones of the host.
     pub(crate) fn ask_for_zones(&mut self) -> Result<()> {
         let is_unwanted = |directory: &ImagePath, name: &[u8]| {
             directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
@@ -170,7 +170,7 @@ impl<'a> Programs<'a> {
             .any(|path| self.has(&path))
     }
 
-    /// Brings what runs the file at `path`, when that is a script.
+    /// Adds the interpreter of the file at `path`, when that is a script.
     pub(crate) fn bring_interpreter_of(&mut self, path: &ImagePath) {
         let content = self
             .contents
@@ -182,7 +182,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Notes what the check will tell.
+    /// Adds a finding for the check.
     pub(crate) fn find(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
@@ -191,14 +191,14 @@ impl<'a> Programs<'a> {
         self.warnings.push(warning);
     }
 
-    /// Takes a file or directory of the host that is no program, under its
-    /// own path; returns whether it is there.
+    /// Adds a file or directory of the host that is not a program, under its own
+    /// path; returns whether it exists.
     pub(crate) fn bring_data(&mut self, path: &str) -> Result<bool> {
         self.bring_data_but(path, &|_, _| false)
     }
 
-    /// As [`Programs::bring_data`], without what `is_unwanted` says of a
-    /// directory and a name in it.
+    /// As [`Programs::bring_data`], without the names in a directory for which
+    /// `is_unwanted` is true.
     fn bring_data_but(
         &mut self,
         path: &str,
@@ -243,8 +243,7 @@ impl<'a> Programs<'a> {
         names.map(std::borrow::Cow::into_owned).collect()
     }
 
-    /// Takes a file that was made of the host's, unless the image has one at
-    /// its path.
+    /// Adds a generated file, unless the image has one at its path.
     pub(crate) fn place_data(&mut self, member: Member) {
         if !self.has(&member.entry.path) {
             self.place(member.entry.path.clone(), member);
@@ -253,7 +252,7 @@ impl<'a> Programs<'a> {
 
     /// # Errors
     ///
-    /// With everything at once that was asked for and is nowhere.
+    /// Fails with all programs that the user named and that were not found.
     pub(crate) fn finish(self) -> Result<Brought> {
         if !self.problems.is_empty() {
             return Err(ProgramsError::Missing(self.problems));
@@ -300,7 +299,7 @@ impl<'a> Programs<'a> {
             .map(move |directory| format!("{directory}/{name}"))
     }
 
-    /// Brings the program at a path; returns whether the image has it then.
+    /// Adds the program at a path; returns whether the image has it then.
     fn bring(&mut self, path: &str, depth: usize) -> bool {
         let Ok(path) = ImagePath::parse(path) else {
             return false;
@@ -311,7 +310,7 @@ impl<'a> Programs<'a> {
         let Some(real) = self.program(&path.to_string()) else {
             return false;
         };
-        let path = real_place(self.contents, path);
+        let path = real_place(self.contents, &path).unwrap_or(path);
         if self.has(&path) {
             return true;
         }
@@ -357,7 +356,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Brings what the first line of a file asks for.
+    /// Adds the interpreter in the shebang line of a file.
     fn bring_for(&mut self, script: &ImagePath, head: &[u8], depth: usize) {
         let Some(shebang) = Shebang::parse(head) else {
             return;
@@ -400,7 +399,7 @@ impl<'a> Programs<'a> {
         (moves && self.contents.get(&place).is_some()).then_some(place)
     }
 
-    /// Returns whether the libraries of an interpreter have come along.
+    /// Returns whether the libraries of an interpreter were added.
     fn has_libraries(&self, name: &str) -> bool {
         let mut known = self.with_libraries.iter();
         known.any(|known| name.starts_with(known))
@@ -464,7 +463,7 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// A script that names a program which is not there.
+/// Returns the finding of a script whose interpreter does not exist.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
     let line = &shebang.line;
     let fault = if name.contains('/') {
@@ -476,8 +475,8 @@ pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &
     Finding::error(Rule::InterpreterMissing, Some(script), reason)
 }
 
-/// A script that names a program of the release by its path on the machine
-/// that built it.
+/// Returns the finding of a script that names a program of the release by its
+/// path on the build machine.
 fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -> Finding {
     let (name, line) = (&shebang.interpreter, &shebang.line);
     let reason = format!(
@@ -486,7 +485,7 @@ fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -
     Finding::error(Rule::InterpreterMoved, Some(script), reason)
 }
 
-/// A script from a machine with Windows.
+/// Returns the finding of a script with Windows line endings.
 pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding {
     let line = &shebang.line;
     let reason = format!(
@@ -495,20 +494,7 @@ pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding 
     Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
 }
 
-/// Follows the links of the directories above `path`, which are the
-/// release's.
-fn real_place(contents: &Contents<'_>, path: ImagePath) -> ImagePath {
-    let Some(parent) = path.parent() else {
-        return path;
-    };
-    let end = match contents.resolve(&parent) {
-        End::There(end) | End::Nothing(end) => end,
-        End::Loop => return path,
-    };
-    end.join(path.file_name()).unwrap_or(path)
-}
-
-/// Reads a script as text; what is no UTF-8 is no part of a command.
+/// Reads a script as text. Bytes that are not UTF-8 are never part of a command.
 pub(crate) fn script_text(content: &Content) -> Option<String> {
     /// Generated scripts have less than 30 KiB.
     const MAX_SCRIPT_BYTES: u64 = 1 << 20;

@@ -33,9 +33,9 @@
 //! - There is no `ld.so.cache` in an image. A library that was only found
 //!   through the cache, through `ld.so.conf` or musl's path file gets a link
 //!   in the last of the loader's default directories.
-//! - What an extra library path or a path given by the user leads to lies in
+//! - What an extra library path or a path given by the user leads to is in
 //!   the last default directory itself, or is a link there when it is a file
-//!   of the release: directories of the building machine are no part of the
+//!   of the release: directories of the build machine are not part of the
 //!   image, or its bytes would depend on where it was built.
 //!
 //! # Beyond what files name
@@ -118,8 +118,8 @@ pub struct RuntimeOptions {
     /// The working directory of programs, for needed libraries with a relative
     /// path.
     pub working_directory: Option<ImagePath>,
-    /// Set when nothing is brought, and only what the image has counts. Then
-    /// no file is read: what is no object of the image is no ELF file.
+    /// Set when no file is added, and only files of the image count. Then no file
+    /// is read: a file that is not an object of the image is not an ELF file.
     pub image_only: Option<ImageOnly>,
 }
 
@@ -138,7 +138,7 @@ pub type Bindings = BTreeMap<ImagePath, BTreeMap<String, ImagePath>>;
 /// The closure of a release, sorted by paths.
 #[derive(Debug, Clone, Default)]
 pub struct Runtime {
-    /// The files to bring.
+    /// The files to add.
     pub files: Vec<RuntimeFile>,
     /// Links to make: the path, and the absolute path that it leads to.
     pub links: Vec<(ImagePath, ImagePath)>,
@@ -160,7 +160,7 @@ pub struct Runtime {
     pub architectures: BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>>,
 }
 
-/// A file to bring.
+/// A file to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeFile {
     /// Its path in the image.
@@ -189,23 +189,23 @@ pub enum RuntimeFileKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The other root is no directory.
+    /// The other root is not a directory.
     #[error("cannot take libraries from the root `{}`: it is not a directory", .0.display())]
     Sysroot(PathBuf),
-    /// A library path is no directory.
+    /// A library path is not a directory.
     #[error("cannot search `{}` for libraries: it is not a directory", .0.display())]
     LibraryPath(PathBuf),
 }
 
 impl Runtime {
-    /// Finds everything that `objects` need. `present` tells what lies in the
-    /// image already: the release with its links, or a base image.
+    /// Finds everything that `objects` need. `present` looks up the entries of the
+    /// image: the release with its links, or a base image.
     ///
     /// What is missing is part of the result, all of it.
     ///
     /// # Errors
     ///
-    /// Fails when a directory of the options is none.
+    /// Fails when a directory of the options is not a directory.
     pub fn resolve(
         objects: &[Object],
         present: &Lookup<'_>,

@@ -1,4 +1,4 @@
-//! Scripts: what their first line asks for, and which programs they call.
+//! Scripts: their shebang lines, and the programs that they call.
 
 mod shell;
 
@@ -26,7 +26,7 @@ pub(crate) struct Shebang {
 
 impl Shebang {
     /// Reads the first line of a file that starts with `head`; `None` when
-    /// it is no script.
+    /// it is not a script.
     pub(crate) fn parse(head: &[u8]) -> Option<Self> {
         let line = head.strip_prefix(b"#!")?;
         let line = line.split(|byte| *byte == b'\n').next()?;

@@ -84,7 +84,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Adds what a file holds, in whatever form.
+    /// Adds the certificates of a file in any form.
     pub(super) fn add_bytes(&mut self, path: &Path, bytes: &[u8]) {
         if is_der(bytes) {
             return self.add_der_file(path, bytes);
@@ -188,8 +188,7 @@ impl Collector {
         }
     }
 
-    /// Adds a certificate, and what is to be said about it: once, where it was
-    /// seen first.
+    /// Adds a certificate, and the warnings about it at its first occurrence.
     fn add_certificate(&mut self, certificate: Certificate, location: &Location) {
         let findings = self.findings(&certificate);
         if self.certificates.insert(certificate) {

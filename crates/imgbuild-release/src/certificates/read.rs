@@ -96,7 +96,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(is_within_limit.then_some(bytes))
 }
 
-/// Reads a file, or says why it cannot be taken.
+/// Reads a file; the inner error is the reason to refuse it.
 pub(super) fn read_limited(
     path: &Path,
 ) -> Result<Result<Vec<u8>, CertificateProblem>, CertificateError> {

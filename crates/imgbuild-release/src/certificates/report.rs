@@ -124,8 +124,8 @@ pub enum ProblemReason {
     /// A private key, which must never get into an image by accident.
     #[error("it contains a private key")]
     PrivateKey,
-    /// OpenSSL's `TRUSTED CERTIFICATE`: its trust settings can say that the
-    /// certificate is *not* trusted, and no other reader knows them.
+    /// OpenSSL's `TRUSTED CERTIFICATE`: its trust settings can state that the
+    /// certificate is *not* trusted, and no other reader supports them.
     #[error("a `TRUSTED CERTIFICATE` has trust settings, which a bundle cannot keep")]
     TrustSettings,
     /// A PKCS #12 store.
@@ -160,7 +160,7 @@ pub enum ProblemReason {
         /// The line in which the block begins.
         begun_in: usize,
     },
-    /// A line that has a part of a `BEGIN` or `END` line but is none.
+    /// A line that contains a part of a `BEGIN` or `END` line but is neither.
     #[error("a `BEGIN` or `END` line is damaged, or shares its line with other text")]
     DamagedMarker,
     /// Text in UTF-16.
@@ -217,7 +217,7 @@ pub enum CertificateFinding {
     /// Text outside of blocks, from this line on. It is dropped.
     #[error("text between the certificates is dropped")]
     Text,
-    /// A block that is no certificate. It is dropped: a revocation list, for
+    /// A block that is not a certificate. It is dropped: a revocation list, for
     /// example, keeps Erlang from reading the whole bundle.
     #[error("the block `{label}` is dropped: it is not a certificate")]
     DroppedBlock {

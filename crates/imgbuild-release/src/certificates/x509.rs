@@ -90,8 +90,8 @@ impl Certificate {
         &self.der
     }
 
-    /// Returns what the certificate calls itself: its common name, else its
-    /// unit, else its organization. It is escaped and at most 100 characters
+    /// Returns the name of its subject: its common name, else its unit, else its
+    /// organization. It is escaped and at most 100 characters
     /// long, for messages only.
     #[must_use]
     pub fn subject(&self) -> &str {
@@ -110,8 +110,8 @@ impl Certificate {
         self.not_after
     }
 
-    /// Returns whether it may sign other certificates: `basicConstraints` says
-    /// so, or its version is too old to have extensions.
+    /// Returns whether it may sign other certificates: by `basicConstraints`, or
+    /// because its version is too old for extensions.
     #[must_use]
     pub fn is_authority(&self) -> bool {
         self.is_authority
@@ -148,7 +148,7 @@ fn bit_string(reader: &mut Reader<'_>, part: &'static str) -> Result<(), DerErro
     }
 }
 
-/// Walks a name and returns the text that stands best for it.
+/// Walks a name and returns its best text for messages.
 fn name(mut parts: Reader<'_>) -> Result<String, DerError> {
     let mut found = [const { None }; NAMING_ATTRIBUTES.len()];
     while !parts.is_empty() {
@@ -193,7 +193,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Walks the extensions and returns what `basicConstraints` says, if present.
+/// Walks the extensions and returns the flag of `basicConstraints`, if present.
 fn has_authority(mut outer: Reader<'_>) -> Result<Option<bool>, DerError> {
     let mut extensions = outer.sequence("extensions")?;
     outer.finish("extensions")?;

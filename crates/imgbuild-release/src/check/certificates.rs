@@ -1,4 +1,4 @@
-//! Does something speak TLS without roots to trust?
+//! Programs that use TLS in an image without CA certificates.
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
@@ -9,7 +9,7 @@ use super::subject::Subject;
 use crate::certificates::{ALIASES, BUNDLE_PATH};
 use crate::finding::{Finding, Rule};
 
-/// Libraries that speak TLS and take their roots from files of the system.
+/// TLS libraries that take their roots from files of the system.
 const LIBRARIES: [&str; 4] = [
     "libssl.so",
     "libgnutls.so",
@@ -17,7 +17,7 @@ const LIBRARIES: [&str; 4] = [
     "libcurl-gnutls.so",
 ];
 
-/// Bundles that applications bring themselves (Python's certifi, Elixir's
+/// Bundles of applications themselves (Python's certifi, Elixir's
 /// castore, Ruby, Perl).
 const OWN_BUNDLES: [&[u8]; 4] = [
     b"cacert.pem",
@@ -29,7 +29,7 @@ const OWN_BUNDLES: [&[u8]; 4] = [
 /// The files whose names alone are evidence about certificates.
 #[derive(Debug, Default)]
 pub(super) struct Roots<'a> {
-    /// The application of Erlang/OTP that speaks TLS.
+    /// The TLS application of Erlang/OTP.
     erlang: Option<&'a ImagePath>,
     /// Set if an application has a bundle of its own.
     has_own: bool,
@@ -43,13 +43,13 @@ impl<'a> Roots<'a> {
         self.has_own |= OWN_BUNDLES.contains(&name);
     }
 
-    /// Names the first file that speaks TLS, if the image has no bundle.
+    /// Names the first file that uses TLS, if the image has no bundle.
     pub(super) fn finish(self, subject: &Subject<'_>, store: Option<&Store>) -> Option<Finding> {
         if self.has_own || has_bundle(subject) {
             return None;
         }
         let erlang = || {
-            let text = "is the application of Erlang/OTP that speaks TLS".to_owned();
+            let text = "is the TLS application of Erlang/OTP".to_owned();
             Some((self.erlang?.clone(), text))
         };
         let speaker = linked(subject).or_else(erlang);

@@ -71,7 +71,7 @@ impl Memory<'_> {
     }
 
     /// Returns a byte for each content: what the store remembers of files in
-    /// this state, or what `find` says.
+    /// this state, or the result of `find`.
     pub(super) fn recall(self, contents: &[&Content], find: &dyn Fn() -> Vec<u8>) -> Vec<u8> {
         let files: Option<Vec<&HostFile>> = contents.iter().map(|one| host_file(one)).collect();
         let is_worth_it = self.is_long || contents.len() > FEW;

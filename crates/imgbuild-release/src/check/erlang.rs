@@ -18,7 +18,7 @@ use crate::contents::is_executable;
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::script_text;
 
-/// The file that says which ERTS and which version of a release start.
+/// The file with the versions of ERTS and of the release that start.
 pub(super) const START: &[u8] = b"start_erl.data";
 
 /// The program that starts a release without a runtime of its own.
@@ -152,7 +152,7 @@ fn is_elsewhere(subject: &Subject<'_>) -> bool {
 }
 
 /// Returns the virtual machine that an installed `erl` starts, when it is not
-/// there. One that says it otherwise than installations do says nothing.
+/// there. The script of another kind of installation is not read.
 fn missing_machine(subject: &Subject<'_>, erl: &Member) -> Option<ImagePath> {
     let text = script_text(erl.content.as_ref()?)?;
     let machine = ImagePath::parse(machine(&text)?).ok()?;
@@ -210,7 +210,7 @@ fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<S
         Some(script(&path, own))
     });
     let own = own.next()?;
-    // Which command it gives is for it to say.
+    // The wrapper decides on the command.
     let starts = text.contains(" start").then_some("start");
     Some(Script {
         verb: starts.map(str::to_owned).or(own.verb),

@@ -1,4 +1,4 @@
-//! One look at every path of the image.
+//! The rules about single paths, in one pass over the image.
 
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
@@ -11,7 +11,7 @@ use super::subject::Subject;
 use super::tree::{Cases, Reach, judge};
 use crate::finding::Finding;
 
-/// Judges every path; `programs` are those that start with a container.
+/// Checks every path; `programs` are those that start with a container.
 pub(super) fn check(
     subject: &Subject<'_>,
     programs: &[ImagePath],
@@ -30,7 +30,7 @@ pub(super) fn check(
         findings.extend(judge(subject, member));
         findings.extend(reach.judge(&member.entry));
         secrets.see(member, name);
-        cases.see(path, name);
+        cases.see(path);
         leftovers.see(member, name);
         roots.see(path, name);
         archives.see(member, name);

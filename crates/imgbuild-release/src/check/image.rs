@@ -19,7 +19,7 @@ use super::subject::Subject;
 use crate::elf::Elf;
 use crate::runtime::{Object, Role};
 
-/// A larger executable is no script that somebody has written.
+/// The size limit of scripts: a larger executable is not written by hand.
 const MAX_SCRIPT_BYTES: u64 = 64 * 1024;
 
 /// An image with its merged layers.
@@ -86,8 +86,7 @@ pub(super) fn object(member: &Member) -> Option<Object> {
     })
 }
 
-/// Takes what a configuration says; what has another type than it should
-/// have says nothing.
+/// Reads a configuration; a value of an unexpected type is left out.
 fn configuration(value: &Value) -> Configuration {
     let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
     let keys = |name: &str| -> BTreeSet<String> {

@@ -129,7 +129,7 @@ fn without_hard_links(files: &mut Vec<(&ImagePath, &Content)>) {
     });
 }
 
-/// Returns the name or the end of the name that tells a leftover.
+/// Returns the name or file extension by which an entry is a leftover.
 fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
     let path = entry.path.as_bytes();
     let find = |known: &[&'static [u8]], is_it: &dyn Fn(&[u8]) -> bool| {

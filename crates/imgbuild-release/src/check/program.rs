@@ -26,7 +26,7 @@ pub(super) fn check(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding
     findings
 }
 
-/// Names what needs a newer processor than the image's platform says.
+/// Names files that need a newer processor than the platform requires.
 fn levels(subject: &Subject<'_>) -> Vec<Finding> {
     subject
         .objects()
@@ -69,7 +69,7 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
         image_only: Some(image_only(&subject.contents)),
         ..RuntimeOptions::default()
     };
-    // Only directories of the host that are none are errors.
+    // Only invalid directories of the host are errors.
     let Ok(runtime) = Runtime::resolve(&objects, &lookup, &options) else {
         return Vec::new();
     };

@@ -105,7 +105,7 @@ fn is_python(path: &ImagePath) -> bool {
     version.is_some_and(|version| version.iter().all(|byte| b".0123456789".contains(byte)))
 }
 
-/// Returns where a program lies that is called by a name or a path.
+/// Returns the path of a program that is called by a name or a path.
 fn locate(subject: &Subject<'_>, name: &str) -> Option<ImagePath> {
     if name.starts_with('/') {
         return ImagePath::parse(name).ok();

@@ -17,7 +17,7 @@ use text::Texts;
 /// or after the certificates of a chain.
 pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 
-/// Ends of paths, and what lies there.
+/// Ends of paths, and the secrets in these files.
 const ENDS: [(&str, &str); 23] = [
     ("/.netrc", "passwords for servers"),
     ("/_netrc", "passwords for servers"),

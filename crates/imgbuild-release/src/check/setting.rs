@@ -1,5 +1,4 @@
-//! The configuration: whom containers run as and where, ports, volumes,
-//! variables.
+//! The configuration: user, working directory, ports, volumes, variables.
 
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
@@ -10,13 +9,13 @@ use super::subject::Subject;
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
 
-/// The first port that everybody may listen on
+/// The first port that any user may listen on
 /// (`net.ipv4.ip_unprivileged_port_start`, [ip(7)]).
 ///
 /// [ip(7)]: https://man7.org/linux/man-pages/man7/ip.7.html
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// Words of a variable's name that say that its value is a secret.
+/// Words in the name of a variable whose value is a secret.
 const SECRET_WORDS: [&str; 10] = [
     "APIKEY",
     "COOKIE",
@@ -59,7 +58,7 @@ fn user(subject: &Subject<'_>) -> Option<Finding> {
         let file = file.and_then(|path| subject.contents.file(&path));
         file.is_some_and(|file| file.content.is_none())
     };
-    // What lies behind a link to another place may not have been read.
+    // The target of a link to another place may not have been read.
     let is_unknown = is_closed("/etc/passwd") || is_closed("/etc/group");
     if subject.identity.is_some() || is_unknown {
         return None;
@@ -71,7 +70,8 @@ fn user(subject: &Subject<'_>) -> Option<Finding> {
     Some(Finding::error(Rule::UserUnknown, None, reason))
 }
 
-/// One that is not there is made by every engine, as root's.
+/// Checks the working directory. A missing one is created by every engine and
+/// owned by root.
 fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
     let text = subject.config.working_dir.as_deref()?;
     if text.is_empty() {
@@ -97,7 +97,8 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
     Some(Finding::warning(rule, Some(&path), reason))
 }
 
-/// Docker takes a relative path for one below the root; others do not.
+/// Checks a volume. Docker resolves a relative path against the root; other
+/// engines do not.
 fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     let rule = Rule::VolumeInvalid;
     let Some(path) = ImagePath::root().join(text).ok() else {
@@ -151,8 +152,8 @@ fn first_port(text: &str) -> Option<u16> {
     (first <= last).then_some(first)
 }
 
-/// Names a variable whose name or form says that it is a secret; its value
-/// is never told.
+/// Names a variable that is a secret by its name or form. The finding does not
+/// contain its value.
 fn secret(variable: &str) -> Option<Finding> {
     let (name, value) = variable.split_once('=')?;
     let reason = match () {
@@ -185,7 +186,7 @@ fn is_secret_name(name: &str) -> bool {
     words.iter().any(|word| SECRET_WORDS.contains(word)) || words.windows(2).any(is_key)
 }
 
-/// Switches and paths are no secrets.
+/// Returns whether a value can be a secret: switches and paths are not.
 fn is_secret_value(value: &str) -> bool {
     const SWITCHES: [&str; 8] = ["", "0", "1", "true", "false", "yes", "no", "none"];
     !SWITCHES.contains(&value.to_ascii_lowercase().as_str()) && !value.starts_with('/')

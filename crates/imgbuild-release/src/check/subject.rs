@@ -18,7 +18,7 @@ use crate::runtime::{Bindings, Object};
 /// Docker's default `PATH`.
 const DEFAULT_PATH: &str = crate::release::command::SYSTEM_PATH;
 
-/// An image, planned or made, as the rules see it.
+/// An image, planned or existing, as the rules examine it.
 #[derive(Debug)]
 pub struct Subject<'a> {
     pub(super) config: &'a Configuration,
@@ -37,8 +37,8 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Takes a plan as the image that it would make. What a base image has
-    /// lies under it; whether that is in order is not the plan's concern.
+    /// Takes a plan as the image that it would make, above the files of its base
+    /// image, which are not checked themselves.
     #[must_use]
     pub fn of_plan(plan: &'a Plan) -> Self {
         let image = plan.image();
@@ -79,12 +79,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Returns everything that lies in the image, layer by layer.
+    /// Returns all members of the image, layer by layer.
     pub(super) fn members(&self) -> impl Iterator<Item = &'a Member> + use<'a, '_> {
         self.layers.iter().copied().flatten()
     }
 
-    /// Returns what the ELF file at a path without links says, if it is one.
+    /// Returns the properties of the ELF file at a path without links, if it is one.
     pub(super) fn elf(&self, path: &ImagePath) -> Option<Arc<Elf>> {
         if let Some(object) = self.objects.get(path) {
             return Some(Arc::clone(&object.elf));
@@ -106,7 +106,7 @@ impl<'a> Subject<'a> {
         path.is_ok_and(|path| self.contents.file(&path).is_some())
     }
 
-    /// Returns the value of a variable, as containers start with.
+    /// Returns the value of a variable when containers start.
     pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
         let variables = self.config.env.iter().rev();
         let mut pairs = variables.filter_map(|variable| variable.split_once('='));
@@ -127,7 +127,7 @@ impl<'a> Subject<'a> {
         path.and_then(Result::ok).unwrap_or_else(ImagePath::root)
     }
 
-    /// Returns what lies at the path itself, once the links of the
+    /// Returns the member at the path itself, once the links of the
     /// directories above are followed.
     pub(super) fn at(&self, path: &ImagePath) -> Option<&'a Member> {
         let parent = path.parent()?;

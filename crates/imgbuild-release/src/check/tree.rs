@@ -1,5 +1,7 @@
 //! The file tree: links, rights, names.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
 
@@ -21,7 +23,7 @@ const DOCUMENTATION: [&str; 4] = [
 /// The mode bit of a directory whose files only their owners may remove.
 const STICKY: u32 = 0o1000;
 
-/// Judges one member by itself and by where it leads.
+/// Checks one member by itself, and the target of a link.
 pub(super) fn judge(subject: &Subject<'_>, member: &Member) -> Option<Finding> {
     let entry = &member.entry;
     let path = &entry.path;
@@ -66,8 +68,8 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
     Some(Finding::warning(Rule::LinkDangling, Some(path), reason))
 }
 
-/// Names what the image's user may not read of what lies beside its command
-/// or in its working directory.
+/// Finds files beside the command or in the working directory that the user of
+/// the image may not read.
 pub(super) struct Reach<'a> {
     subject: &'a Subject<'a>,
     places: Vec<ImagePath>,
@@ -75,7 +77,7 @@ pub(super) struct Reach<'a> {
 
 impl<'a> Reach<'a> {
     pub(super) fn new(subject: &'a Subject<'a>, programs: &[ImagePath]) -> Self {
-        // Others' programs lie there as well.
+        // These directories have unrelated programs as well.
         const SHARED: [&str; 10] = [
             "/",
             "/bin",
@@ -105,7 +107,7 @@ impl<'a> Reach<'a> {
             EntryKind::Symlink { .. } => return None,
         };
         let identity = self.subject.identity.as_ref()?;
-        // Most may be read by everybody.
+        // Most are readable for all users.
         if entry.mode & bits == bits || identity.may(entry, bits) {
             return None;
         }
@@ -117,54 +119,30 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// FNV-1a, 64 bits: good enough to put equal names beside each other.
-fn hash(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash: u64, byte| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
-
 /// Finds names in one directory that differ only in the case of letters.
-///
-/// One of two such names has a capital; most names have none, and are only
-/// compared with those that do.
 #[derive(Debug, Default)]
 pub(super) struct Cases<'a> {
-    capital: Vec<(u64, &'a ImagePath)>,
-    small: Vec<(u64, &'a ImagePath)>,
-    /// The last directory and its hash: mostly the next one's, too.
-    directory: (&'a [u8], u64),
+    /// Every path, after a hash of it in lower case.
+    paths: Vec<(u64, &'a ImagePath)>,
 }
 
 impl<'a> Cases<'a> {
-    pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
-        let parent = path.parent_bytes();
-        if parent != self.directory.0 {
-            self.directory = (parent, hash(HASH_START, parent));
+    pub(super) fn see(&mut self, path: &'a ImagePath) {
+        let mut hasher = DefaultHasher::new();
+        for byte in path.as_bytes() {
+            hasher.write_u8(byte.to_ascii_lowercase());
         }
-        let hashed = (hash(self.directory.1, name), path);
-        if name.iter().any(u8::is_ascii_uppercase) {
-            self.capital.push(hashed);
-        } else {
-            self.small.push(hashed);
-        }
+        self.paths.push((hasher.finish(), path));
     }
 
-    pub(super) fn finish(self) -> Vec<Finding> {
-        let mut names = self.capital;
-        names.sort_unstable();
-        let known: Vec<u64> = names.iter().map(|(hash, _)| *hash).collect();
-        let small = self.small.into_iter();
-        names.extend(small.filter(|(hash, _)| known.binary_search(hash).is_ok()));
-        names.sort_unstable();
-        names.dedup();
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        self.paths.sort_unstable();
+        self.paths.dedup();
         let collide = |first: &ImagePath, second: &ImagePath| {
             first.parent_bytes() == second.parent_bytes()
                 && first.file_name().eq_ignore_ascii_case(second.file_name())
         };
-        let pairs = names.windows(2);
+        let pairs = self.paths.windows(2);
         pairs
             .filter(|pair| pair[0].0 == pair[1].0 && collide(pair[0].1, pair[1].1))
             .map(|pair| {

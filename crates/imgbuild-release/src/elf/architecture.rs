@@ -15,7 +15,7 @@ const MIPS_N32_FLAG: u32 = 0x20;
 pub struct Architecture {
     /// The name: `amd64`, `arm64`, ….
     pub name: &'static str,
-    /// The variant, where engines tell some apart: `v7` of `arm`.
+    /// The variant, if engines distinguish some: `v7` of `arm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<&'static str>,
 }
@@ -31,7 +31,7 @@ impl std::fmt::Display for Architecture {
 }
 
 /// Returns the architecture that runs this file; `None` for machines that
-/// have no name, as the x32 ABI.
+/// have no name, such as the x32 ABI.
 pub(super) fn architecture(file: &Elf) -> Option<Architecture> {
     let wide = file.class == Class::Bits64;
     let little = file.endianness == Endianness::Little;
@@ -68,8 +68,8 @@ fn mips(flags: u32, wide: bool, little: bool) -> &'static str {
     }
 }
 
-/// The build attributes say it exactly. Without them the float ABI of the
-/// header does: distributions with hard floats start at v7, those with soft
+/// Returns the variant of ARM: the exact one of the build attributes, or that
+/// of the float ABI in the header: distributions with hard floats start at v7, those with soft
 /// floats at v5.
 fn arm_variant(file: &Elf) -> Option<&'static str> {
     match file.arm_cpu {

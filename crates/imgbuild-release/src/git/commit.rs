@@ -1,10 +1,10 @@
-//! Commits: when they were made, and of which tree.
+//! Commits: their date and their tree.
 
 use super::id::Hash;
 use super::objects::Objects;
 use super::{GitError, ObjectId, Result};
 
-/// The latest date that is believed: the end of the year 9999.
+/// The latest date that is accepted: the end of the year 9999.
 const MAX_TIME: u64 = 253_402_300_799;
 
 /// A commit.

@@ -1,8 +1,8 @@
-//! The configuration of a repository, as far as it says how to read it
+//! The settings of a repository that are needed to read it
 //! ([git-config(1)]).
 //!
 //! Files that it includes, and those of the user and the system, are not read:
-//! what they say depends on the machine.
+//! their content depends on the machine.
 //!
 //! [git-config(1)]: https://git-scm.com/docs/git-config
 
@@ -41,7 +41,7 @@ impl Configuration {
         })
     }
 
-    /// The last one counts.
+    /// Returns the last setting of a name.
     fn value(&self, section: &str, name: &str) -> Option<&Setting> {
         let mut settings = self.settings.iter().rev();
         settings.find(|it| it.section == section && it.subsection.is_empty() && it.name == name)

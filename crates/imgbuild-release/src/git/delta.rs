@@ -26,8 +26,8 @@ pub(super) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Option<Vec<u8>> {
     (made.len() as u64 == size).then_some(made)
 }
 
-/// The piece of the base that an instruction names: its bits say which bytes
-/// of offset and length follow.
+/// Returns the piece of the base that an instruction copies: its bits select
+/// the bytes of offset and length that follow.
 fn copied<'a>(base: &'a [u8], instruction: u8, delta: &mut Bytes<'_>) -> Option<&'a [u8]> {
     let mut number = |bits: std::ops::Range<u8>| {
         let mut number = 0_usize;

@@ -1,4 +1,4 @@
-//! Reading files of a repository, none of them without a bound.
+//! Bounded reads of the files of a repository.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -7,7 +7,7 @@ use fs_err as fs;
 
 use super::{GitError, Result};
 
-/// Opens a regular file; none if there is none.
+/// Opens a regular file, if it exists.
 pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
@@ -21,7 +21,7 @@ pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
     fs::File::open(path).map(Some).map_err(GitError::File)
 }
 
-/// Reads a file of at most `limit` bytes; none if there is none.
+/// Reads a file of at most `limit` bytes, if it exists.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else {
         return Ok(None);
@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Returns whether an error says that there is no such file.
+/// Returns whether the cause of an error is a missing file.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,5 +1,4 @@
-//! The index: the files that git knows, with what the system said of them when
-//! git last looked ([gitformat-index(5)], versions 2 to 4).
+//! The index: the tracked files, with the state of each when git last looked ([gitformat-index(5)], versions 2 to 4).
 //!
 //! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
 
@@ -25,7 +24,7 @@ pub(super) struct Index {
     pub(super) entries: Vec<IndexEntry>,
 }
 
-/// One file that git knows.
+/// A tracked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct IndexEntry {
     pub(super) path: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Packs: many objects in one file, most of them as deltas, and an index that
-//! says where each one lies ([gitformat-pack(5)], version 2 of the index).
+//! Packs: many objects in one file, most of them as deltas, and an index with
+//! their offsets ([gitformat-pack(5)], version 2 of the index).
 //!
 //! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
 
@@ -75,7 +75,7 @@ impl Pack {
         GitError::malformed(&self.index, reason)
     }
 
-    /// Returns where in the pack an object lies.
+    /// Returns the offset of an object in the pack.
     pub(super) fn find(&self, id: ObjectId) -> Result<Option<u64>> {
         let first = usize::from(id.as_bytes()[0]);
         let count = |of: usize| u64::from(self.fanout[of]);
@@ -98,8 +98,8 @@ impl Pack {
         Ok(None)
     }
 
-    /// Reads where the object of a number lies; beyond 2 GiB, a further table
-    /// says so.
+    /// Reads the offset of the object of a number. Offsets beyond 2 GiB are in a
+    /// table of their own.
     fn offset(&self, file: &fs::File, number: u64) -> Result<u64> {
         const IS_LARGE: u64 = 1 << 31;
         let count = u64::from(self.fanout[255]);

@@ -41,11 +41,11 @@ pub(super) fn at(root: &Path) -> Result<Option<Place>> {
     let git = match fs::metadata(&dot) {
         Ok(metadata) if metadata.is_dir() => dot,
         Ok(metadata) if metadata.is_file() => named(&dot, root)?,
-        // A link to nothing, or what nobody may look at: git goes on, too.
+        // A dangling link, or an unreadable directory: git continues, too.
         Ok(_) | Err(_) => return Ok(None),
     };
     let common = common(&git)?;
-    // An empty directory of that name is no repository.
+    // An empty directory of that name is not a repository.
     let is_repository = common.join("objects").is_dir() && git.join("HEAD").exists();
     Ok(is_repository.then(|| Place {
         root: root.to_path_buf(),

@@ -24,7 +24,7 @@ enum Target {
     Reference(Vec<u8>),
 }
 
-/// Follows `HEAD` to a commit; none if its branch has no commit yet.
+/// Follows `HEAD` to a commit; `None` if its branch has no commit yet.
 pub(super) fn head(place: &Place, hash: Hash) -> Result<Option<ObjectId>> {
     let mut name = b"HEAD".to_vec();
     for _ in 0..=MAX_DEPTH {

@@ -1,8 +1,8 @@
-//! Addresses of repositories, as everybody may read them.
+//! Public addresses of repositories.
 
 /// Turns the address that a repository is cloned from into that of a web page,
-/// without names, passwords, tokens and `.git`; none if it is no address on
-/// the network.
+/// without names, passwords, tokens and `.git`; `None` if it is not an
+/// address on the network.
 ///
 /// `ssh` and its short form `git@host:path` become `https`: hosts of
 /// repositories show them there.

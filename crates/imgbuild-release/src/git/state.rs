@@ -82,10 +82,10 @@ impl WorkTree {
     }
 }
 
-/// Returns whether the system says of a file what it said when git looked.
+/// Returns whether the state of a file is that of git's last look.
 ///
 /// A file that changed as late as the index was written may have changed again
-/// in the same instant: its content must tell.
+/// in the same instant: its content must be compared.
 fn is_unchanged(entry: &IndexEntry, found: &std::fs::Metadata, written: (i64, i64)) -> bool {
     let known = entry.state;
     // Git keeps 32 bits; where it was built without nanoseconds, it keeps none.
@@ -103,8 +103,8 @@ fn is_unchanged(entry: &IndexEntry, found: &std::fs::Metadata, written: (i64, i6
         && nanoseconds(known.changed.1, found.ctime_nsec())
 }
 
-/// Makes the name that git would give to a file, or to what a link says; none
-/// if its size changes meanwhile.
+/// Computes the object name of a file, or of the target of a link; `None` if the
+/// size changes meanwhile.
 fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> Result<Option<ObjectId>> {
     if mode & MODE_FILE_TYPE == MODE_LINK {
         let target = fs::read_link(path).map_err(GitError::File)?;

@@ -1,10 +1,9 @@
 //! The archive of locales that `localedef` of glibc makes
 //! (locale/locarchive.h): a header, a table of names, their texts, and for
-//! each locale where each of its files lies.
+//! each locale the offsets of its files.
 //!
 //! All numbers have four bytes in the order of the machine that made it. They
-//! are taken as hostile: counts and sizes are bounded, and every read lies in
-//! the file.
+//! may be hostile: counts and sizes are bounded, and no read leaves the file.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -31,7 +30,7 @@ const MAX_NAME_BYTES: u64 = 256;
 const MAX_FILE_BYTES: u32 = 32 << 20;
 
 /// The files of a locale by the number of their category (locale.h); the
-/// seventh, `LC_ALL`, is none.
+/// seventh, `LC_ALL`, has no file.
 const CATEGORIES: [Option<&str>; 13] = [
     Some("LC_CTYPE"),
     Some("LC_NUMERIC"),
@@ -58,7 +57,7 @@ pub enum ArchiveError {
     /// It does not start as one.
     #[error("it is not an archive of locales for this processor")]
     NotAnArchive,
-    /// It says what cannot be.
+    /// It contradicts itself.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
 }
@@ -68,12 +67,12 @@ type Result<T> = std::result::Result<T, ArchiveError>;
 /// The files of a locale by their names in its directory.
 pub(super) type LocaleFiles = Vec<(&'static str, Vec<u8>)>;
 
-/// An archive that has been opened, with the names in it.
+/// An open archive, with the names in it.
 #[derive(Debug)]
 pub(super) struct Archive {
     file: fs::File,
     size: u64,
-    /// Each locale with where its record lies.
+    /// Each locale with the offset of its record.
     names: Vec<(String, u64)>,
 }
 

@@ -50,8 +50,8 @@ fn is_unwanted(name: &[u8]) -> bool {
 }
 
 impl Programs<'_> {
-    /// Brings an Erlang, when the file `real` is the `erl` of one; returns
-    /// whether it is.
+    /// Adds an Erlang, when the file `real` is the `erl` of one; returns whether
+    /// it is.
     pub(super) fn bring_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
         let Some(home) = self.home(real) else {
             return false;

@@ -2,7 +2,7 @@
 //!
 //! Where they are is built into the interpreter ([perlvar(1)], `@INC`), and
 //! differs by distribution. Those are known that belong to Perl itself; what
-//! other packages have put beside them is not brought.
+//! other packages installed beside them is not added.
 //!
 //! [perlvar(1)]: https://perldoc.perl.org/perlvar#@INC
 
@@ -39,7 +39,7 @@ fn is_meant(name: &str, wanted: &str) -> bool {
 }
 
 impl Programs<'_> {
-    /// Brings the modules of a Perl when the file `real` is one.
+    /// Adds the modules of a Perl when the file `real` is one.
     pub(super) fn bring_perl(&mut self, real: &Path) {
         let name = real.file_name().unwrap_or_default().to_string_lossy();
         if (name == "perl" || name.starts_with("perl5.")) && !self.has_libraries("perl") {

@@ -54,7 +54,7 @@ fn is_unwanted(name: &[u8]) -> bool {
 }
 
 impl Programs<'_> {
-    /// Brings a Python and its standard library, when the file `real` is one;
+    /// Adds a Python and its standard library, when the file `real` is one;
     /// returns whether it is.
     pub(super) fn bring_python(&mut self, called: &ImagePath, real: &Path) -> bool {
         let Some(home) = self.home(real) else {
@@ -96,8 +96,7 @@ impl Programs<'_> {
         self.bring_modules(library, &is_unwanted)
     }
 
-    /// Brings the interpreters that virtual environments among `members` are
-    /// links to.
+    /// Adds the interpreters that virtual environments among `members` link to.
     pub(crate) fn bring_environments(&mut self, contents: &Contents<'_>, members: &[Member]) {
         let directories = members
             .iter()

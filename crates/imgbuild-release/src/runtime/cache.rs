@@ -3,7 +3,7 @@
 //! Both formats are read (sysdeps/generic/dl-cache.h of glibc): the old one,
 //! the new one, and the new one behind an old one. Entries that only some
 //! processors may use (`glibc-hwcaps` and its predecessors) are left out: an
-//! image runs on machines that nobody has asked.
+//! image runs on machines that are not known here.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const NEW_ENTRY_BYTES: usize = 24;
 /// Every name with the files that have it, in the loader's order.
 pub(super) type Cache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
-/// Reads a cache; what makes no sense is left out, as if it were not there.
+/// Reads a cache; invalid parts are left out.
 pub(super) fn parse(bytes: &[u8]) -> Cache {
     if bytes.starts_with(NEW_MAGIC) {
         return parse_new(bytes).unwrap_or_default();

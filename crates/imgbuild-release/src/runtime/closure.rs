@@ -59,7 +59,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Says why a program that need not start is for something else than those
+/// Returns why a program that need not start is for something else than those
 /// that must; when none must, any may be right.
 fn foreign(module: &Object, starters: &[&Object]) -> Option<ModuleProblem> {
     if !module.elf.is_for_linux() {
@@ -90,7 +90,7 @@ struct Loaders {
 }
 
 impl Loaders {
-    /// Finds all loaders before any library, so that each lies as a file at
+    /// Finds all loaders before any library, so that each is a file at
     /// the path that programs name.
     fn new(resolver: &mut Resolver<'_>, executables: &[&Object]) -> Self {
         let mut loaders: Vec<Loader> = Vec::new();
@@ -155,7 +155,7 @@ impl Loaders {
         }
     }
 
-    /// Says why no loader takes a module.
+    /// Returns why no loader takes a module.
     fn problem(&self, module: &Object) -> ModuleProblem {
         if self.loaders.is_empty() {
             return ModuleProblem::NoProgram;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -15,9 +16,9 @@ use crate::elf::{Elf, ElfError};
 /// A path on the building machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HostPath {
-    /// As the programs of the other root would say it: absolute.
+    /// An absolute path in the other root.
     Rooted(Vec<u8>),
-    /// As this process says it.
+    /// A path of this process.
     Plain(PathBuf),
 }
 
@@ -56,11 +57,20 @@ impl HostPath {
     }
 }
 
-/// A file as the file system knows it, whatever its name.
+/// The identity of a file in the file system, under all of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,
+}
+
+impl FileId {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
 }
 
 /// An ELF file of the host.
@@ -96,7 +106,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(root: Option<&Path>) -> Self {
         Self {
-            // The root of this process is no other root.
+            // The root of this process is not another root.
             root: root.filter(|root| *root != Path::new("/")).map(Into::into),
             is_nowhere: false,
             probes: BTreeMap::new(),
@@ -104,7 +114,7 @@ impl Host {
         }
     }
 
-    /// A root in which nothing is. Paths of this process lead where they do.
+    /// Returns an empty root. Paths of this process are not affected.
     pub(super) fn nowhere() -> Self {
         Self {
             is_nowhere: true,
@@ -112,7 +122,7 @@ impl Host {
         }
     }
 
-    /// Takes an absolute path as the programs of the root say it.
+    /// Returns an absolute path in the root.
     pub(crate) fn rooted(&self, path: &[u8]) -> HostPath {
         match self.root {
             Some(_) => HostPath::Rooted(path.to_vec()),
@@ -121,7 +131,7 @@ impl Host {
         }
     }
 
-    /// Takes a path as this process says it, which may lead into the root.
+    /// Returns a path of this process, which may be in the root.
     pub(super) fn plain(&self, path: &Path) -> HostPath {
         let inside = self.root.as_ref().and_then(|root| {
             if let Ok(inside) = path.strip_prefix(root) {
@@ -159,10 +169,7 @@ impl Host {
         if !metadata.is_file() {
             return Probe::Absent;
         }
-        let id = FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
+        let id = FileId::of(&metadata);
         if let Some(probe) = self.files.get(&id) {
             return probe.clone();
         }
@@ -183,10 +190,7 @@ impl Host {
     /// vanished.
     pub(super) fn remember(&mut self, path: &Path, elf: &Arc<Elf>) -> Option<FileId> {
         let metadata = fs_err::metadata(path).ok()?;
-        let id = FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
+        let id = FileId::of(&metadata);
         let file = HostElf {
             path: path.to_owned(),
             id,
@@ -209,7 +213,7 @@ impl Host {
         escaped(shown.as_os_str().as_bytes())
     }
 
-    /// Reads a small file; `None` when there is none, or it is larger.
+    /// Reads a small file; `None` when it does not exist or is larger.
     pub(super) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
         let file = fs_err::File::open(self.real(path)?).ok()?;
         if !file.metadata().ok()?.is_file() {
@@ -232,7 +236,7 @@ impl Host {
         names
     }
 
-    /// Returns the path of a real file as the programs of the root say it.
+    /// Returns the path in the root of a real file.
     pub(crate) fn inside(&self, real: &Path) -> Option<PathBuf> {
         match &self.root {
             Some(root) => Some(Path::new("/").join(real.strip_prefix(root).ok()?)),

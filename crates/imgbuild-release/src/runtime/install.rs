@@ -2,12 +2,12 @@
 
 use imgbuild_oci::path::ImagePath;
 
-use super::RuntimeFileKind;
 use super::host::HostElf;
 use super::outcome::SearchPlace;
 use super::placement::Request;
 use super::process::Loader;
 use super::resolver::Resolver;
+use super::{MissingLibrary, RuntimeFileKind};
 
 impl Resolver<'_> {
     /// Puts a file of the host where the image's loader finds it: the path
@@ -16,13 +16,13 @@ impl Resolver<'_> {
         &mut self,
         loader: &Loader,
         place: &SearchPlace,
-        name: &str,
         found: &HostElf,
-        needed_by: Option<&ImagePath>,
+        missing: &MissingLibrary,
     ) -> Result<(ImagePath, ImagePath), ImagePath> {
+        let name = missing.file_name();
         let request = Request {
             kind: RuntimeFileKind::Library,
-            needed_by,
+            needed_by: missing.needed_by.as_ref(),
         };
         let own = self
             .view

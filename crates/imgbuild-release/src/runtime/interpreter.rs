@@ -88,7 +88,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reads the directories that musl's loader is told on the host
+    /// Reads the directories of the path file of musl's loader on the host
     /// (`/etc/ld-musl-ARCH.path`), separated by lines or colons.
     ///
     /// A base image that has one of its own decides.

@@ -51,7 +51,7 @@ impl Process<'_> {
         Ok(())
     }
 
-    /// Brings libraries that were asked for, as if the program needed them.
+    /// Adds libraries that the user named, as if the program needed them.
     pub(super) fn add(&mut self, resolver: &mut Resolver<'_>, names: &[String]) {
         for name in names {
             let added = if name.contains('/') {
@@ -70,7 +70,7 @@ impl Process<'_> {
         self.run(resolver);
     }
 
-    /// Brings what glibc loads without any file saying so.
+    /// Adds the libraries that glibc loads although no file needs them.
     pub(super) fn run_hidden(&mut self, resolver: &mut Resolver<'_>) {
         if self.loader.target.flavor != Flavor::Glibc {
             return;
@@ -86,7 +86,7 @@ impl Process<'_> {
             &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
         };
         for name in unwinding.iter().chain(names) {
-            // Each of them does without when there is none.
+            // glibc works without them.
             drop(self.need(resolver, Need::new(libc, name)));
         }
         self.run(resolver);

@@ -12,7 +12,7 @@ use crate::elf::{Class, Elf, Endianness};
 pub enum Flavor {
     /// The GNU C library, and any loader that is not musl's.
     Glibc,
-    /// musl, as of Alpine.
+    /// musl, the C library of Alpine.
     Musl,
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Display for Flavor {
 }
 
 impl Flavor {
-    /// Tells by the loader's path.
+    /// Returns the C library of a loader by its path.
     pub(super) fn of_interpreter(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         if name.starts_with("ld-musl-") {
@@ -36,8 +36,8 @@ impl Flavor {
         }
     }
 
-    /// Tells by a file's loader, name and needs; `None` when it has neither,
-    /// and so works with both.
+    /// Returns the C library by a file's loader, name and needed libraries; `None`
+    /// for a file that works with both.
     pub(crate) fn of(file: &Elf) -> Option<Self> {
         if let Some(interpreter) = &file.interpreter {
             return Some(Self::of_interpreter(interpreter));
@@ -114,7 +114,7 @@ impl Target {
 }
 
 /// Returns whether a file of 32-bit ARM passes floats in float registers;
-/// `None` when it does not say, as it passes none.
+/// `None` when it has no such flag, since it passes no floats.
 fn arm_float(file: &Elf) -> Option<bool> {
     if file.machine != elf::EM_ARM.0 {
         return None;

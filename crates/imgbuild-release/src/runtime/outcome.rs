@@ -9,7 +9,7 @@ use super::host::HostPath;
 use super::{Flavor, Role};
 use crate::elf::Architecture;
 
-/// A library, or a program's loader, that is nowhere.
+/// A library, or the loader of a program, that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MissingLibrary {
     /// The name by which it is needed; the path of a loader.
@@ -18,15 +18,22 @@ pub struct MissingLibrary {
     pub is_interpreter: bool,
     /// The file that needs it; `None` when it was asked for.
     pub needed_by: Option<ImagePath>,
-    /// Every directory that was looked in, in order.
+    /// Every directory that was searched, in order.
     pub searched: Vec<SearchedDirectory>,
     /// Files of that name that cannot be loaded.
     pub unusable: Vec<UnusableFile>,
-    /// Files of the release with that name, where no loader looks.
+    /// Files of the release with that name, which no loader searches.
     pub elsewhere: Vec<ImagePath>,
 }
 
-/// A directory that was looked in.
+impl MissingLibrary {
+    /// Returns the last part of its name.
+    pub(super) fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// A directory that was searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SearchedDirectory {
     /// The directory, as this machine names it.
@@ -66,7 +73,7 @@ pub enum ModuleProblem {
     OtherFlavor(Flavor),
     /// No program of the release has a dynamic loader, so none can load it.
     NoProgram,
-    /// It, or a library that it needs, needs one that is nowhere.
+    /// It, or a library that it needs, needs one that was not found.
     Missing(MissingLibrary),
 }
 
@@ -100,7 +107,7 @@ pub(super) enum SearchOrigin {
     Configuration,
     MuslPath,
     Default,
-    /// The name itself says where.
+    /// The needed name is a path.
     Name,
     /// The name was given as a path in the options.
     Added,

@@ -1,4 +1,4 @@
-//! Finds files, places them in the image and keeps the account.
+//! The state of a resolution: finds files, and places them in the image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -134,8 +134,8 @@ impl<'a> Resolver<'a> {
 
     /// Finds the file that the loader would take for `name`.
     ///
-    /// What the image has already comes first: its loader finds that before
-    /// anything that is brought, wherever the host's loader would look.
+    /// Files of the image come first: its loader finds them before any file that
+    /// is added, independent of the order of the host's loader.
     pub(super) fn search(
         &mut self,
         process: &Process<'_>,
@@ -145,13 +145,13 @@ impl<'a> Resolver<'a> {
         let needed_by = (!need.is_asked).then_some(&process.loaded[requirer].file);
         let mut missing = self.missing(name, needed_by);
         let places = self.places(process, requirer, name);
-        let file_name = name.rsplit('/').next().unwrap_or(name);
+        let file_name = missing.file_name().to_owned();
         let target = process.loader.target;
         let is_in_image =
             |place: &&SearchPlace| self.image_only.is_some() || place.origin.is_in_image();
         let in_image: Vec<&SearchPlace> = places.iter().filter(is_in_image).collect();
         for place in in_image {
-            if let Some(mut file) = self.find_present(place, file_name, target, &mut missing) {
+            if let Some(mut file) = self.find_present(place, &file_name, target, &mut missing) {
                 file.parent = Some(requirer);
                 return Ok(file);
             }
@@ -162,7 +162,7 @@ impl<'a> Resolver<'a> {
                 continue;
             };
             let host = host.join(file_name.as_bytes());
-            if let Some(mut file) = self.include(process, place, file_name, &host, &mut missing) {
+            if let Some(mut file) = self.include(process, place, &host, &mut missing) {
                 file.parent = Some(requirer);
                 return Ok(file);
             }
@@ -184,7 +184,6 @@ impl<'a> Resolver<'a> {
         path: &str,
     ) -> Result<Loaded, Box<MissingLibrary>> {
         let mut missing = self.missing(path, None);
-        let name = path.rsplit('/').next().unwrap_or(path);
         for host in [
             self.host.rooted(path.as_bytes()),
             self.host.plain(Path::new(path)),
@@ -195,7 +194,7 @@ impl<'a> Resolver<'a> {
                 origin: SearchOrigin::Added,
             };
             self.record_searched(&place, &mut missing);
-            if let Some(file) = self.include(process, &place, name, &host, &mut missing) {
+            if let Some(file) = self.include(process, &place, &host, &mut missing) {
                 return Ok(file);
             }
         }
@@ -207,13 +206,11 @@ impl<'a> Resolver<'a> {
         &mut self,
         process: &Process<'_>,
         place: &SearchPlace,
-        name: &str,
         host: &HostPath,
         missing: &mut MissingLibrary,
     ) -> Option<Loaded> {
         let found = self.usable(host, process.loader.target, missing)?;
-        let needed_by = missing.needed_by.as_ref();
-        match self.settle(process.loader, place, name, &found, needed_by) {
+        match self.settle(process.loader, place, &found, missing) {
             Ok((image, file)) => Some(Loaded::new(found.elf, image, file, host.directory())),
             Err(taken) => {
                 missing.unusable.push(self.taken(host, &taken));
@@ -300,7 +297,7 @@ impl<'a> Resolver<'a> {
         first: &ImagePath,
         missing: MissingLibrary,
     ) {
-        // Programs come first, so what they lack is never told as a warning.
+        // Programs come first, so a library that one lacks is never a warning.
         let key = (missing.name.clone(), missing.needed_by.clone());
         if !self.reported.insert(key) {
             return;

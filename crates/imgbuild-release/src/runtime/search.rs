@@ -38,7 +38,7 @@ impl Resolver<'_> {
         let mut places = Vec::new();
         if file.elf.runpath.is_none() {
             for loaded in process.chain(requirer) {
-                // A file with a RUNPATH has no RPATH, says the loader.
+                // The loader ignores the RPATH of a file with a RUNPATH.
                 if loaded.elf.runpath.is_none() {
                     places.extend(self.path_of(process, loaded, PathTag::Rpath));
                 }

@@ -12,17 +12,17 @@ use imgbuild_oci::path::{ImagePath, resolve_links};
 pub enum Node {
     /// A regular file, with the host's file that it comes from.
     File(PathBuf),
-    /// A regular file of a base image, with its content if it has been kept,
-    /// as that of every ELF file is.
+    /// A regular file of a base image, with its content if that was kept,
+    /// which is so for every ELF file.
     Base(Option<FileRange>),
     /// A directory.
     Directory,
-    /// A symbolic link, with what it says.
+    /// A symbolic link, with its target.
     Symlink(Vec<u8>),
 }
 
-/// Tells what lies at a path of the image; `None` when nothing does. The path
-/// is exact: links are followed by this module.
+/// Returns the entry at a path of the image, if there is one. The path is exact:
+/// links are followed by this module.
 pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<Node> + 'a;
 
 /// A regular file that the image has.
@@ -52,7 +52,7 @@ impl<'a> View<'a> {
 
     /// Returns where an absolute path leads once links are followed; what the
     /// image does not have yet is taken as a directory to be made. `None`
-    /// when the path leads through a file, in circles, or is no path.
+    /// when the path leads through a file or a symlink loop, or is not valid.
     pub(super) fn resolve(&mut self, path: &[u8]) -> Option<ImagePath> {
         if let Some(resolved) = self.resolved.get(path) {
             return resolved.clone();

@@ -53,7 +53,7 @@ fn heredoc_end(line: &str) -> Option<String> {
 /// The context of the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Between words; the flag says whether a command may follow.
+    /// Between words; the flag is set where a command may follow.
     Code(bool),
     /// In a text in double quotes.
     Double,

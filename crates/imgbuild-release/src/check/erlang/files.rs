@@ -1,7 +1,7 @@
 //! The files with which a release of Erlang or Elixir starts: the boot file,
 //! the configuration, the arguments of the virtual machine.
 //!
-//! Where they lie is said by the arguments of `erlexec`, or by the scripts
+//! Their paths are in the arguments of `erlexec`, or in the scripts
 //! that `mix release` and relx write, with the variables that change it.
 
 use imgbuild_oci::path::ImagePath;
@@ -32,7 +32,7 @@ pub(super) fn of_command(subject: &Subject<'_>, words: &[String]) -> Vec<Finding
     let Ok(command) = ImagePath::parse(command) else {
         return Vec::new();
     };
-    // It lies in `erts-VSN/bin`.
+    // Its path is in `erts-VSN/bin`.
     let root = command.ancestors().nth(2);
     let Some(root) = root.filter(|_| command.file_name() == ERLEXEC.as_bytes()) else {
         return Vec::new();
@@ -138,7 +138,7 @@ fn of_relx(
 }
 
 /// Says that none of the paths, of which the first is the usual one, is there.
-/// What lies outside of the release may be mounted.
+/// A file outside of the release may be mounted.
 fn missing(subject: &Subject<'_>, root: &ImagePath, paths: &[String]) -> Option<Finding> {
     if paths.iter().any(|path| subject.has_file(path)) {
         return None;

@@ -14,8 +14,8 @@ use crate::contents::first_bytes;
 /// The smallest keys, of elliptic curves, are larger.
 const MIN_KEY_BYTES: u64 = 100;
 
-/// Ends of the names of files that are no text, or none that has keys: they
-/// are most of what releases have.
+/// Extensions of files that are not text, or texts without keys: they are most
+/// files of releases.
 const OTHERS: [&[u8]; 30] = [
     b".a", b".app", b".beam", b".boot", b".bz2", b".class", b".css", b".gif", b".gz", b".html",
     b".ico", b".jar", b".jpeg", b".jpg", b".js", b".map", b".mjs", b".mo", b".png", b".pyc",
