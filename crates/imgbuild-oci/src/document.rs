@@ -66,10 +66,10 @@ pub enum DocumentError {
         /// The field.
         field: &'static str,
     },
-    /// Indexes are nested more than [`MAX_INDEX_DEPTH`] deep.
+    /// Indexes are nested more than `MAX_INDEX_DEPTH` deep.
     #[error("indexes are nested more than {MAX_INDEX_DEPTH} deep")]
     TooDeep,
-    /// There are more than [`MAX_MANIFESTS`] manifests.
+    /// There are more than `MAX_MANIFESTS` manifests.
     #[error("there are more than {MAX_MANIFESTS} manifests")]
     TooManyManifests,
 }

@@ -62,7 +62,7 @@
 //!
 //! # Modules
 //!
-//! - Values: [`digest`], [`path`], [`platform`], [`reference`], [`media_type`].
+//! - Values: [`digest`], [`path`], [`platform`], [`mod@reference`], [`media_type`].
 //! - Layers: [`entry`] and [`content`] are what a layer consists of,
 //!   [`changeset`] is a complete layer before a byte is read, [`compression`]
 //!   and [`layer`] make it; [`cache`] and [`store`] find those of earlier

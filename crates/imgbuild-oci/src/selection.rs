@@ -48,7 +48,7 @@ pub struct SelectedImage {
     pub config: Value,
     /// The platform in the configuration.
     pub platform: Platform,
-    /// The layers, lowest first; at most [`MAX_IMAGE_LAYERS`].
+    /// The layers, lowest first; at most `MAX_IMAGE_LAYERS`.
     pub layers: Vec<SelectedLayer>,
 }
 
