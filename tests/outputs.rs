@@ -91,10 +91,10 @@ fn what_is_no_name_in_a_docker_archive_is_refused() {
     let digest = format!("docker-archive:x.tar:a@sha256:{}", "0".repeat(64));
     for (output, expected) in [
         ("docker-archive:x.tar:", "the name is empty"),
-        ("docker-archive:x.tar:APP", "no name of an image"),
+        ("docker-archive:x.tar:APP", "not an image name"),
         ("docker-archive::app:1", "the path is empty"),
         ("docker-archive:-:app:1", "on standard output"),
-        (&digest, "cannot be told its digest"),
+        (&digest, "a name cannot contain a digest"),
     ] {
         let outcome = runs::build(&sandbox, &[&format!("--output={output}")]).exited(2);
         let text = outcome.stderr_text();
@@ -260,7 +260,7 @@ fn an_archive_in_a_form_that_is_not_written_is_refused() {
         let outcome = runs::build(&sandbox, &[&format!("--output={name}")]);
         assert_eq!(outcome.code, Some(2), "{name}");
         let said = outcome.stderr_text();
-        assert!(said.contains("archives are written plain"), "{said}");
+        assert!(said.contains("archives are plain (`FILE.tar`)"), "{said}");
         assert!(!sandbox.path(name).exists());
     }
     let outcome = runs::build(&sandbox, &["--output=oci:a.zip"]);

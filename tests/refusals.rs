@@ -448,11 +448,11 @@ fn an_output_that_cannot_be_one_is_refused() {
     hint: give `--output` a new directory, or the directory of an image layout
 
     $ --output=future
-    error: `future` is not an image layout: its `oci-layout` does not say version 1.0.0
+    error: `future` is not an image layout: its `oci-layout` does not have version 1.0.0
     hint: give `--output` a new directory, or the directory of an image layout
 
     $ --output=odd
-    error: `odd` is not an image layout: its `index.json` is no image index: invalid length 0, expected struct Known with 2 elements at line 1 column 2
+    error: `odd` is not an image layout: its `index.json` is not an image index: invalid length 0, expected struct RawDocument with 6 elements at line 1 column 2
     hint: give `--output` a new directory, or the directory of an image layout
 
     $ --output=oci:file
@@ -468,7 +468,7 @@ fn an_output_that_cannot_be_one_is_refused() {
     hint: make it first: `mkdir -p nowhere`
 
     $ --output=file/image.tar
-    error: cannot write `file/image.tar`: its directory `file` is none
+    error: cannot write `file/image.tar`: its directory `file` is not a directory
 
     $ --output=oci:file/layout
     error: `file/layout` is not an image layout: it is not a directory

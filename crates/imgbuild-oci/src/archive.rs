@@ -94,8 +94,8 @@ impl<'a> Archive<'a> {
         archive
     }
 
-    /// Returns what tells this archive from every other one: the digest of all
-    /// its bytes, with a layer's digest in place of the layer.
+    /// Returns the identity of the archive: the digest of all its bytes, with
+    /// the digest of a blob in place of the blob.
     pub(crate) fn identity(&self) -> Digest {
         let mut sha = Sha256::new();
         for part in &self.parts {
@@ -273,7 +273,7 @@ impl Write for At<'_> {
     }
 }
 
-/// The header of a file of the archive, as Go's `archive/tar` writes it.
+/// Returns the header of a file of the archive, as Go's `archive/tar` writes it.
 fn file_header(name: &str, mode: u32, size: u64) -> Vec<u8> {
     let mut header = Vec::new();
     if size > MAX_USTAR_SIZE {

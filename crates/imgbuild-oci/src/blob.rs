@@ -1,4 +1,4 @@
-//! The bytes of a blob, wherever they are.
+//! The bytes of a blob, at hand or elsewhere.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -9,12 +9,12 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// When they cannot be read. A reader also fails when they turn out to be
-    /// others than they should, as far as it can tell.
+    /// When they cannot be read. A reader also fails if it detects other bytes
+    /// than it should have.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
 
-    /// Opens all bytes for somebody who compares their digest, so that it need
-    /// not be done twice.
+    /// Opens all bytes for a caller that compares their digest, so that it is
+    /// not done twice.
     ///
     /// # Errors
     ///
@@ -23,36 +23,35 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
         self.open(0)
     }
 
-    /// Opens the first `size` bytes: for a look that costs little where bytes
-    /// come from afar.
+    /// Opens the first `size` bytes, which costs little where bytes come from a
+    /// registry.
     ///
     /// # Errors
     ///
-    /// As [`BlobContent::open`], and when it is known that they are not there.
+    /// As [`BlobContent::open`], and when the source does not have them.
     fn open_start(&self, size: u64) -> io::Result<Box<dyn Read + Send + '_>> {
         Ok(Box::new(self.open(0)?.take(size)))
     }
 
-    /// Gets the bytes near, where they are far and are not read from there.
-    /// It may take long; later calls of [`BlobContent::open`] do not.
+    /// Fetches bytes that are kept on this machine once they were read. It may
+    /// take long; later calls of [`BlobContent::open`] do not.
     ///
     /// # Errors
     ///
-    /// When they cannot be had.
+    /// When they cannot be fetched.
     fn prepare(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether the bytes may come otherwise when they are read once more, after
-    /// they could not be read so many times, the last time for `error`. It may
-    /// wait before it says so.
+    /// Returns true if another attempt to read the bytes may succeed, after so
+    /// many failures, the last one with `error`. It may wait before it returns.
     fn try_again(&self, failures: u32, error: &io::Error) -> bool {
         let _ = (failures, error);
         false
     }
 
-    /// Returns the repository that has the bytes, if one does: another one of
-    /// the same registry can take them from there.
+    /// Returns the repository that has the bytes: another one of the same
+    /// registry can mount them from there.
     fn origin(&self) -> Option<&BlobOrigin> {
         None
     }
@@ -61,13 +60,13 @@ pub trait BlobContent: Send + Sync + fmt::Debug {
 /// A repository that has a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobOrigin {
-    /// The registry, as references name it.
+    /// The registry, by its name in references.
     pub registry: String,
     /// The repository in it.
     pub repository: String,
 }
 
-/// Bytes at hand.
+/// Bytes in memory.
 impl BlobContent for Vec<u8> {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
         let start = usize::try_from(offset).map_or(self.len(), |start| start.min(self.len()));

@@ -1,4 +1,4 @@
-//! Where an image is written to.
+//! Destinations of images on this machine.
 
 mod file;
 pub(crate) mod options;
@@ -28,16 +28,16 @@ pub use options::{WriteOptions, Written};
 
 use file::{reserve, write_file};
 
-/// A place for an image, by the names that the field uses for transports.
+/// A place for an image, by the usual names of transports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// An archive that every loader takes, and the name to use instead of the
+    /// An archive that every engine loads, and the name to use instead of the
     /// references.
     Archive(PathBuf, Option<Reference>),
     /// The same archive, for tools that read it as a layout, and the tag to use
     /// instead of the references'.
     OciArchive(PathBuf, Option<String>),
-    /// The first, compressed as a whole with gzip.
+    /// The archive that every engine loads, compressed as a whole with gzip.
     CompressedArchive(PathBuf, Option<Reference>),
     /// An image layout, and the tag to use instead of the references'.
     Layout(PathBuf, Option<String>),
@@ -45,7 +45,7 @@ pub enum Destination {
     StandardOutput,
 }
 
-/// A text that names no destination.
+/// A text that does not name a destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown destination `{text}`: {reason}")]
 pub struct ParseDestinationError {
@@ -54,10 +54,10 @@ pub struct ParseDestinationError {
 }
 
 /// The reason for transports of other tools.
-const UNKNOWN_TRANSPORT: &str = "no image is written by this transport";
+const UNKNOWN_TRANSPORT: &str = "this transport is not supported";
 
 impl ParseDestinationError {
-    /// Whether the text begins with the transport of another tool.
+    /// Returns true if the text begins with the transport of another tool.
     #[must_use]
     pub fn is_of_transport(&self) -> bool {
         self.reason == UNKNOWN_TRANSPORT
@@ -100,12 +100,13 @@ impl FromStr for Destination {
                 let plain = path(text)?;
                 if is_foreign_archive_name(text) {
                     return Err(error(
-                        "archives are written plain, as `FILE.tar`, or with gzip, as `FILE.tar.gz`; `oci:DIR` writes a directory of any name",
+                        "archives are plain (`FILE.tar`) or compressed with gzip (`FILE.tar.gz`); `oci:DIR` writes a directory of any name",
                     ));
                 }
-                Ok(match is_archive_name(text) {
-                    true => Self::of_archive(plain, None),
-                    false => Self::Layout(plain, None),
+                Ok(if is_archive_name(text) {
+                    Self::of_archive(plain, None)
+                } else {
+                    Self::Layout(plain, None)
                 })
             }
         }
@@ -116,12 +117,15 @@ impl FromStr for Destination {
 fn split_tag(text: &str) -> std::result::Result<(&str, Option<String>), &'static str> {
     match text.rsplit_once(':') {
         Some((_, "")) => Err("the tag is empty"),
-        Some((path, tag)) if !tag.contains('/') => match reference::is_tag(tag) {
-            true => Ok((path, Some(tag.to_owned()))),
-            false => Err(
-                "a tag has letters, digits, `_`, `.` and `-`, up to 128, and starts with none of the last two",
-            ),
-        },
+        Some((path, tag)) if !tag.contains('/') => {
+            if reference::is_tag(tag) {
+                Ok((path, Some(tag.to_owned())))
+            } else {
+                Err(
+                    "a tag has up to 128 letters, digits, `_`, `.` and `-`, and does not start with `.` or `-`",
+                )
+            }
+        }
         _ => Ok((text, None)),
     }
 }
@@ -133,14 +137,17 @@ fn split_name(text: &str) -> std::result::Result<(&str, Option<Reference>), &'st
     };
     match name.parse::<Reference>() {
         _ if name.is_empty() => Err("the name is empty"),
-        _ if file == "-" => Err("on standard output an image has the names that it has elsewhere"),
-        Ok(name) if name.digest().is_some() => Err("an image cannot be told its digest"),
+        _ if file == "-" => Err("an archive on standard output cannot have a name of its own"),
+        Ok(name) if name.digest().is_some() => {
+            Err("a name cannot contain a digest: the digest is computed")
+        }
         Ok(name) => Ok((file, Some(name))),
-        Err(_) => Err("what follows its file is no name of an image"),
+        Err(_) => Err("the text after the file is not an image name"),
     }
 }
 
-/// Transports of other tools, which are no file names that anybody means.
+/// Returns true for the transports of other tools, which are hardly meant as
+/// file names.
 fn is_foreign_transport(text: &str) -> bool {
     const NAMES: [&str; 8] = [
         "docker",
@@ -159,7 +166,8 @@ fn is_archive_name(text: &str) -> bool {
     text.ends_with(".tar") || is_compressed_name(text)
 }
 
-/// Names of archives in forms that are not written: nobody means a directory.
+/// Returns true for names of archives in forms that are not written: they are
+/// hardly meant as directories.
 fn is_foreign_archive_name(text: &str) -> bool {
     const ENDS: [&str; 10] = [
         ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tar.lz4",
@@ -175,14 +183,15 @@ fn is_compressed_name(text: &str) -> bool {
 
 impl Destination {
     fn of_archive(path: PathBuf, name: Option<Reference>) -> Self {
-        match is_compressed_name(&path.to_string_lossy()) {
-            true => Self::CompressedArchive(path, name),
-            false => Self::Archive(path, name),
+        if is_compressed_name(&path.to_string_lossy()) {
+            Self::CompressedArchive(path, name)
+        } else {
+            Self::Archive(path, name)
         }
     }
 
-    /// Returns whether tools read and push what is here as it is, so that its
-    /// layers should be compressed.
+    /// Returns true if tools read and push the written image as it is, so that
+    /// its layers should be compressed.
     #[must_use]
     pub fn wants_compressed_layers(&self) -> bool {
         matches!(self, Self::Layout(..) | Self::OciArchive(..))
@@ -209,7 +218,7 @@ impl Destination {
         }
     }
 
-    /// Returns what an image of these names is called there.
+    /// Returns the names of the image at the destination, given all its names.
     #[must_use]
     pub fn names(&self, references: &[Reference]) -> Vec<Reference> {
         match (self, self.tag()) {
@@ -221,13 +230,12 @@ impl Destination {
         }
     }
 
-    /// Checks, before anything is built, that the destination could be
-    /// written.
+    /// Checks, before anything is built, that the destination can be written.
     ///
     /// # Errors
     ///
-    /// When a layout's directory is something else, an archive's path is a
-    /// directory, or its directory does not exist.
+    /// When a layout's directory is something else, when an archive's path is a
+    /// directory, or when its directory does not exist.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Layout(path, _) => check_layout(path),
@@ -239,7 +247,7 @@ impl Destination {
     }
 }
 
-/// Checks that a file could be written where `path` leads.
+/// Checks that a file can be written at `path`.
 fn check_file(path: &Path) -> Result<()> {
     let target = target_of(path)?;
     let parent = parent_of(&target);
@@ -256,14 +264,14 @@ fn check_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the directory of a file is one that can be read.
+/// Checks that the directory of a file exists and can be read.
 fn check_parent(path: &Path, parent: &Path) -> Result<()> {
     let Err(error) = fs::read_dir(parent) else {
         return Ok(());
     };
     let problem = match error.kind() {
         io::ErrorKind::NotFound => "does not exist",
-        io::ErrorKind::NotADirectory => "is none",
+        io::ErrorKind::NotADirectory => "is not a directory",
         _ => return Err(Error::File(error)),
     };
     Err(Error::Parent {
@@ -369,7 +377,7 @@ pub fn write(
     }
 }
 
-/// The first repository, with another tag.
+/// Returns the first repository with another tag.
 fn retag(references: &[Reference], tag: &str) -> Vec<Reference> {
     let first = references.first();
     first
@@ -378,7 +386,7 @@ fn retag(references: &[Reference], tag: &str) -> Vec<Reference> {
         .collect()
 }
 
-/// An archive as it comes out of a pipe.
+/// An archive that is read from a pipe.
 struct PipedArchive {
     pipe: io::PipeReader,
     size: u64,
@@ -405,7 +413,7 @@ fn pipe_error(source: io::Error) -> Error {
     }
 }
 
-/// Compresses the archive on all threads while another one makes it.
+/// Compresses the archive on all threads while another thread makes it.
 fn compress_archive(
     archive: &Archive<'_>,
     file: &mut std::fs::File,
@@ -427,7 +435,7 @@ fn compress_archive(
         drop(stream);
         let made = made.join().expect("making an archive does not panic");
         match (made, compressed) {
-            // What was not made was not there to be read.
+            // The compressor fails, too, if the archive is not made.
             (Err(error), Err(_)) if !matches!(error, Error::Write { .. }) => Err(error),
             (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
             (Ok(()), Ok(_)) => Ok(()),

@@ -27,20 +27,21 @@ pub use error::{FileSystemError, LayerError};
 use keep::Keeper;
 use tree::Tree;
 
-/// What always may come out of the layers of an image.
+/// The number of decompressed bytes that the layers of an image may always
+/// have.
 const MIN_EXPANDED_BYTES: u64 = 4 << 30;
 
-/// How much more than its layers' blobs an image may hold beyond that. Systems
+/// The expansion of an image's blobs that is allowed beyond that. Systems
 /// are compressed to a third or a quarter; only what was made to does better
 /// than a hundredth.
 const MAX_EXPANSION: u64 = 100;
 
-/// How a file system is read.
+/// Options of reading a file system.
 #[derive(Clone, Copy)]
 pub struct ReadOptions<'a> {
     /// The directory for the scratch file with contents.
     pub scratch: &'a Path,
-    /// Which files' contents to keep beside those that always are.
+    /// The files whose contents are kept, beside those that always are.
     pub keeps: &'a dyn Fn(&Entry) -> bool,
 }
 
@@ -67,14 +68,14 @@ pub struct FileSystem {
     blobs: Vec<BlobFacts>,
 }
 
-/// What was found out about a layer's blob when it was read.
+/// Facts about a layer's blob that reading it gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobFacts {
     /// The CRC of its bytes.
     pub crc: u32,
     /// The size of its tar in bytes.
     pub tar_size: u64,
-    /// How many entries the tar has.
+    /// The number of entries of the tar.
     pub entries: usize,
 }
 

@@ -1,5 +1,4 @@
-//! OCI image layouts: images in a directory, shared with whoever else writes
-//! there.
+//! OCI image layouts: images in a directory that other programs write to, too.
 
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +33,7 @@ pub(crate) fn check_layout(path: &Path) -> Result<()> {
 /// Writes an image or index into the layout at `path`, under the references of
 /// `options` or, without any, under `tag`.
 ///
-/// What else is in the layout stays; another image of the same tag loses it.
+/// Other images in the layout stay; one with the same tag loses it.
 /// Two writers wait for each other. A new layout appears as a whole. Returns
 /// whether anything was written: an image that is there stays as it is.
 pub(crate) fn write_layout(
@@ -71,8 +70,8 @@ pub(crate) fn write_layout(
     }
 }
 
-/// Directories that were made for a layout; those that nothing was put into
-/// are removed again.
+/// Directories that were made for a layout; those that stay empty are removed
+/// on drop.
 struct NewDirectories {
     deepest_first: Vec<PathBuf>,
 }
@@ -92,7 +91,7 @@ impl NewDirectories {
 impl Drop for NewDirectories {
     fn drop(&mut self) {
         for path in &self.deepest_first {
-            // Fails when there is something in it, as it should.
+            // Fails if it is not empty, as it should.
             drop(fs::remove_dir(path));
         }
     }
@@ -108,7 +107,8 @@ fn is_present(path: &Path) -> Result<bool> {
     }
 }
 
-/// Reads the index of a layout; that of a missing or empty one has no images.
+/// Reads the index of a layout; for a missing or empty directory, it has no
+/// images.
 fn read_root_index(path: &Path) -> Result<RootIndex> {
     let not_a_layout = |reason: &str| Error::NotALayout {
         path: path.to_path_buf(),
@@ -129,7 +129,7 @@ fn read_root_index(path: &Path) -> Result<RootIndex> {
     };
     let marker: serde_json::Value = serde_json::from_slice(&marker).unwrap_or_default();
     if marker["imageLayoutVersion"] != "1.0.0" {
-        return Err(not_a_layout("its `oci-layout` does not say version 1.0.0"));
+        return Err(not_a_layout("its `oci-layout` does not have version 1.0.0"));
     }
     match fs::read(path.join("index.json")) {
         Ok(bytes) => RootIndex::parse(&bytes).map_err(|reason| not_a_layout(&reason)),
@@ -140,8 +140,8 @@ fn read_root_index(path: &Path) -> Result<RootIndex> {
     }
 }
 
-/// A layout being written: it is locked, and forgets what it added unless
-/// it is finished.
+/// A layout that is being written and locked. Unless it is finished, the files
+/// that were added are removed on drop.
 struct Update<'a> {
     path: &'a Path,
     blobs: PathBuf,
@@ -280,13 +280,13 @@ fn has_size(path: &Path, size: u64) -> bool {
 impl Drop for Update<'_> {
     fn drop(&mut self) {
         for path in &self.added {
-            // Nothing refers to it, and nobody else can: the lock is still held.
+            // Nothing refers to it, and nothing can: the lock is still held.
             drop(fs::remove_file(path));
         }
     }
 }
 
-/// Makes the names in a directory last.
+/// Syncs the names in a directory to the disk.
 pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
     if !sync {
         return Ok(());

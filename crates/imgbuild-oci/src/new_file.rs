@@ -66,7 +66,7 @@ impl NewFile {
     }
 }
 
-/// Makes a file in a directory that nobody else can reach.
+/// Makes a file in a directory that no other program can open.
 pub(crate) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     // Where the file system cannot, its name is removed at once.
     open_nameless(directory).or_else(|_| tempfile::tempfile_in(directory))
@@ -89,7 +89,7 @@ fn place(file: &std::fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Whether the system shows open files where [`place`] says.
+/// Returns true if the system has the path of [`place`].
 fn can_be_named(file: &std::fs::File) -> bool {
     fs::symlink_metadata(place(file)).is_ok()
 }

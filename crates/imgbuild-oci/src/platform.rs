@@ -10,8 +10,8 @@ use crate::path::escaped;
 /// The only operating system whose images can be built.
 const BUILDABLE_OS: &str = "linux";
 
-/// What a platform is called in lists of known values, by Go's names
-/// (`GOARCH`), which the [image specification] asks for.
+/// Architectures and variants that can be built, by Go's names (`GOARCH`),
+/// which the [image specification] requires.
 ///
 /// [image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md#properties
 const KNOWN: [(&str, Option<&str>); 16] = [
@@ -41,8 +41,8 @@ const KNOWN: [(&str, Option<&str>); 16] = [
 /// `amd64` never has a variant: engines before 29 warn on every run of an
 /// image that has one.
 ///
-/// Parsing takes only what can be built; [`Platform::from_parts`] takes what
-/// images from elsewhere say.
+/// Parsing takes only platforms that can be built; [`Platform::from_parts`]
+/// takes those of any image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     os: String,
@@ -210,7 +210,7 @@ impl Serialize for Platform {
     }
 }
 
-/// A text that is not a platform that can be built.
+/// A text that does not name a platform that can be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown platform `{0}` (known: {known})", known = known_names())]
 pub struct ParsePlatformError(String);
@@ -231,8 +231,8 @@ impl FromStr for Platform {
             [os, architecture] => Self::from_parts(os, architecture, None),
             [os, architecture, variant] if !variant.is_empty() => {
                 let platform = Self::from_parts(os, architecture, Some(variant));
-                // What the name leaves out must mean nothing: `v1` of `amd64`
-                // does, `v3` does not.
+                // A variant that is left out must have no meaning, such as `v1` of
+                // `amd64`; `v3` has one.
                 let is_plain = ["1", "v1", "8", "v8"].contains(&variant.to_lowercase().as_str());
                 if platform.variant.is_none() && !is_plain {
                     return Err(error());

@@ -18,7 +18,7 @@ pub use repair::name_from;
 /// The registry of a name that says none.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Where Docker Hub keeps the repositories that belong to no user.
+/// The namespace of Docker Hub for repositories that do not belong to a user.
 const DEFAULT_NAMESPACE: &str = "library";
 
 /// The tag of a name that says none.
@@ -248,7 +248,7 @@ fn check_registry(registry: &str) -> Result<(), Rule> {
     };
     let is_host = registry.starts_with('[') || host.split('.').all(is_host_label);
     let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    // Zero is the port of nobody.
+    // Port 0 is not valid.
     let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
     match (is_host, port) {
         (true, None) => Ok(()),
@@ -302,7 +302,7 @@ fn is_repository_separator(separator: &[u8]) -> bool {
     matches!(separator, b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-')
 }
 
-/// Whether a tag can be a name in a layout: letters and digits with single
+/// Returns true if a tag can be a name in a layout: letters and digits with single
 /// separators between them, or two dashes.
 fn is_oci_reference_name(tag: &str) -> bool {
     alternates(
@@ -312,7 +312,7 @@ fn is_oci_reference_name(tag: &str) -> bool {
     )
 }
 
-/// Whether runs of `word` bytes alternate with valid separators, beginning
+/// Returns true if runs of `word` bytes alternate with valid separators, beginning
 /// and ending with a word.
 fn alternates(text: &str, word: impl Fn(u8) -> bool, is_separator: impl Fn(&[u8]) -> bool) -> bool {
     let bytes = text.as_bytes();

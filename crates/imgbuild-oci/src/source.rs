@@ -1,4 +1,4 @@
-//! Where an image is read from: an image layout or an archive, anybody's.
+//! Sources of images on this machine: image layouts and archives of any tool.
 //!
 //! Input is never trusted. Documents are bounded in size, number and depth,
 //! names cannot leave the source, links are followed within an archive only,
@@ -31,7 +31,7 @@ pub use name::{ParseSourceNameError, SourceName};
 
 use layout::Known;
 
-/// Something that images are read from.
+/// A source of images.
 #[derive(Debug)]
 pub enum Source {
     /// A directory.
@@ -54,7 +54,7 @@ impl Source {
             let path = path.to_owned();
             match error.kind() {
                 io::ErrorKind::NotFound => SourceError::NotFound { path },
-                // Without the words of the call.
+                // Without the text of the system call.
                 kind => SourceError::Inaccessible {
                     path,
                     source: kind.into(),
@@ -76,14 +76,14 @@ impl Source {
         LayoutSource::open_blobs(path).map(Self::Layout)
     }
 
-    /// Takes a directory with `blobs/sha256` as if its index had `root` alone.
-    /// Its blobs came from `origin`, where they are still.
+    /// Takes a directory with `blobs/sha256` as if its index listed `root` alone.
+    /// The repository `origin` has its blobs, too.
     #[must_use]
     pub(crate) fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
         Self::Layout(LayoutSource::of_known(path, Known { root, origin }))
     }
 
-    /// Returns the repository that its blobs came from, if it is known.
+    /// Returns the repository that has its blobs, too, if one is known.
     #[must_use]
     pub fn origin(&self) -> Option<&BlobOrigin> {
         self.known()?.origin.as_ref()
@@ -96,7 +96,7 @@ impl Source {
         }
     }
 
-    /// Returns what was opened.
+    /// Returns the path that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -106,7 +106,7 @@ impl Source {
     }
 
     /// Opens a file of the source by its name there, such as `index.json`;
-    /// `None` if there is none.
+    /// `None` if it does not exist.
     ///
     /// # Errors
     ///
@@ -198,8 +198,8 @@ impl Source {
         manifests_below(self.roots()?, &mut |index| self.read_blob(&index.digest))
     }
 
-    /// Returns the images that an archive's `manifest.json` lists; none if
-    /// there is no such file, or the source is a directory.
+    /// Returns the images that an archive's `manifest.json` lists; an empty list
+    /// if there is no such file, or the source is a directory.
     ///
     /// # Errors
     ///

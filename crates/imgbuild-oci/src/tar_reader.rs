@@ -1,4 +1,4 @@
-//! Reads layers and archives that somebody else wrote.
+//! Reads layers and archives of any tool.
 //!
 //! The dialects are those that Go's `archive/tar` reads, since engines are
 //! written in Go: POSIX ustar, PAX and GNU. Input is never trusted: memory is
@@ -23,8 +23,8 @@ pub(crate) const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
 /// Reads a tar entry by entry.
 ///
-/// Does not look at what follows the end mark: whoever needs those bytes
-/// reads on with [`TarReader::into_inner`].
+/// Does not read the bytes after the end mark; [`TarReader::into_inner`] gives a
+/// reader that continues there.
 #[derive(Debug)]
 pub(crate) struct TarReader<R> {
     inner: R,
@@ -263,7 +263,7 @@ fn skip_by_seeking<R: Read + Seek>(reader: &mut R, count: u64) -> io::Result<u64
     Ok(end.saturating_sub(start).min(count))
 }
 
-/// What is left of the contents of a [`TarReader`]'s current entry.
+/// The rest of the contents of a [`TarReader`]'s current entry.
 ///
 /// Fails with [`io::ErrorKind::UnexpectedEof`] when the tar ends within them.
 #[derive(Debug)]
@@ -294,7 +294,7 @@ impl<R: Read> Read for TarContents<'_, R> {
     }
 }
 
-/// What extension headers say about the entry that follows them.
+/// The fields of extension headers, for the entry that follows them.
 #[derive(Debug, Default)]
 struct Extensions {
     pax: PaxRecords,

@@ -1,9 +1,9 @@
 //! Recomputes every size, digest and diff ID of a source, and reports all
 //! disagreements.
 //!
-//! What follows from a violation is not reported again: a blob that is not
-//! the one its digest names says nothing about diff IDs or about what lies
-//! below it. Memory is bounded whatever the source claims.
+//! The consequences of a violation are not reported: for a blob with the wrong
+//! digest, neither diff IDs nor the documents below it are checked. Memory is
+//! bounded for every input.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn check_archive(source: &Source, report: &mut Report) {
     }
 }
 
-/// What violations call the archive as a whole: its file name, so that the
+/// Returns the name of the archive in violations: its file name, so that the
 /// report does not depend on where it lies.
 fn archive_name(source: &Source) -> String {
     let name = source.path().file_name().unwrap_or_default();
@@ -109,12 +109,12 @@ struct Report {
     document_bytes: u64,
 }
 
-/// How much of documents is read in total. An image has some ten thousand
+/// The size of all documents that are read, in bytes. An image has some ten thousand
 /// bytes of them, but a hostile index can lead to the same ones many times.
 const MAX_TOTAL_DOCUMENT_BYTES: u64 = 1 << 30;
 
 impl Report {
-    /// Counts the bytes of a document, and says whether there may be so many.
+    /// Counts the bytes of a document, and returns true if there may be so many.
     fn allows(&mut self, bytes: usize) -> bool {
         self.document_bytes = self.document_bytes.saturating_add(bytes as u64);
         self.document_bytes <= MAX_TOTAL_DOCUMENT_BYTES

@@ -182,14 +182,13 @@ impl Job<'_> {
     fn missing<'b>(&self, blobs: &[&'b Blob]) -> Result<Vec<&'b Blob>> {
         let missing = Mutex::new(BTreeSet::new());
         self.in_parallel(blobs, |blob| {
-            match self.blobs.is_there(blob)? {
-                true => self.blobs.report(blob, BlobOutcome::Present),
-                false => {
-                    missing
-                        .lock()
-                        .expect("no holder of the lock panics")
-                        .insert(blob.digest);
-                }
+            if self.blobs.is_there(blob)? {
+                self.blobs.report(blob, BlobOutcome::Present)
+            } else {
+                missing
+                    .lock()
+                    .expect("no holder of the lock panics")
+                    .insert(blob.digest);
             }
             Ok(())
         })?;

@@ -20,9 +20,9 @@ use crate::monitor::Monitor;
 use crate::new_file::{NewFile, parent_of, target_of, write_error};
 use crate::store;
 
-/// Lets `write` fill a new file, which then replaces what is at `path`, unless
-/// that is known to have this identity. A device or pipe is written to
-/// instead; then `write` is told `false`.
+/// Calls `write` to fill a new file, which then replaces the one at `path`,
+/// unless that is known to have this identity. A device or pipe is written to
+/// directly; `write` gets `false` then.
 pub(super) fn write_file(
     path: &Path,
     options: WriteOptions<'_>,
@@ -34,12 +34,11 @@ pub(super) fn write_file(
     if let Ok(metadata) = fs::metadata(&target) {
         let kind = metadata.file_type();
         if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
-            let mut file = match kind.is_fifo() {
-                true => open_pipe(&target, monitor)?,
-                false => {
-                    let opened = fs::OpenOptions::new().write(true).open(&target);
-                    opened.map_err(Error::File)?.into_parts().0
-                }
+            let mut file = if kind.is_fifo() {
+                open_pipe(&target, monitor)?
+            } else {
+                let opened = fs::OpenOptions::new().write(true).open(&target);
+                opened.map_err(Error::File)?.into_parts().0
             };
             write(&mut file, false)?;
             return Ok(Written::New);
@@ -67,10 +66,10 @@ pub(super) fn write_file(
     Ok(Written::New)
 }
 
-/// Waits until somebody reads a named pipe. A call that waits cannot be told to
-/// stop: signals only set what `monitor` looks at.
+/// Waits for a reader of a named pipe. A blocking call cannot be interrupted:
+/// signals only set the flag that `monitor` checks.
 fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
-    const PATIENCE: Duration = Duration::from_millis(20);
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     loop {
         monitor.check()?;
@@ -80,24 +79,24 @@ fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
                 blocks.map_err(|error| write_error(path, error.into()))?;
                 return Ok(opened.into());
             }
-            Err(rustix::io::Errno::NXIO) => thread::sleep(PATIENCE),
+            Err(rustix::io::Errno::NXIO) => thread::sleep(POLL_INTERVAL),
             Err(error) => return Err(write_error(path, error.into())),
         }
     }
 }
 
-/// Writes a short text to a file, as an archive is written: it appears when it
-/// is complete, and a device or pipe is written to.
+/// Writes a short text to a file, which appears when it is complete; a device
+/// or pipe is written to directly.
 ///
 /// # Errors
 ///
-/// When it cannot be written. Then what was there before is there still.
+/// When it cannot be written. Then the old file is still there.
 pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
     write_text_with(path, text, None, (sync, monitor))
 }
 
-/// As [`write_text`], of a file that is there: it keeps its permissions, and
-/// nobody whom they keep out sees the new text.
+/// Writes a short text to an existing file, as [`write_text`]. The file keeps
+/// its permissions, and the new text never has others.
 ///
 /// # Errors
 ///
@@ -131,8 +130,8 @@ fn write_text_with(
     written.map(drop)
 }
 
-/// Returns where a file of this name is, or would be made, by the one path that
-/// has no links: two names of one file have the same.
+/// Returns the canonical path of a file that exists or would be made: two names
+/// of one file have the same.
 #[must_use]
 pub fn place_of(path: &Path) -> PathBuf {
     let target = target_of(path).unwrap_or_else(|_| path.to_path_buf());
@@ -143,11 +142,11 @@ pub fn place_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns under which identities a file may have been written to count as
-/// unchanged; what is written now gets the last one.
+/// Returns the identities by which a written file counts as unchanged; a file
+/// that is written now gets the last one.
 ///
-/// A file that was not synced may have lost its content, and not its state,
-/// when the machine has been started again since.
+/// A file that was not synced may lose its content, and not its state, when the
+/// machine is restarted.
 fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
     let mut identities = vec![identity];
     if !sync {
@@ -162,9 +161,8 @@ fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
 /// A modification time that no write gives a file: one nanosecond after that
 /// of the last write.
 ///
-/// A file that was written a moment ago can be written again within the grain
-/// of the clock and look the same. A marked one cannot: the next write takes
-/// the mark away.
+/// A file can be written twice within the resolution of the clock, and then has
+/// the same state. The next write to a marked file removes the mark.
 struct Mark(Timestamp);
 
 impl Mark {
@@ -195,8 +193,8 @@ impl Mark {
     }
 }
 
-/// Reserves the whole size: a full disk is found at once, and blocks that are
-/// there are written faster. File systems that cannot are left alone.
+/// Reserves the whole size: a full disk is detected at once, and reserved blocks
+/// are written faster. Has no effect where the file system cannot do it.
 pub(super) fn reserve(file: &std::fs::File, size: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),

@@ -1,4 +1,4 @@
-//! Why the file system of an image cannot be read.
+//! Errors of reading the file system of an image.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,21 +17,21 @@ pub enum FileSystemError {
     Layer {
         /// The name of its blob in the source.
         name: String,
-        /// Why.
+        /// The cause.
         source: Box<LayerError>,
     },
-    /// Contents cannot be set aside.
+    /// Contents cannot be written to a scratch file.
     #[error("cannot keep contents in the scratch directory `{}`", directory.display())]
     Scratch {
         /// The directory.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl FileSystemError {
-    /// Whether it is the place for contents that failed, and not the image.
+    /// Returns true if the directory for contents failed, and not the image.
     pub(crate) fn is_of_scratch(&self) -> bool {
         match self {
             Self::Scratch { .. } => true,
@@ -40,7 +40,7 @@ impl FileSystemError {
     }
 }
 
-/// What is wrong with a layer.
+/// A layer that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
@@ -50,31 +50,31 @@ pub enum LayerError {
     /// The blob cannot be read or decompressed.
     #[error("cannot read or decompress it")]
     Read(#[source] io::Error),
-    /// What it decompresses to is no tar.
+    /// Its decompressed bytes are not a tar.
     #[error(transparent)]
     Tar(#[from] ReadTarError),
-    /// The blob has another size than its descriptor says.
+    /// The blob does not have the size of its descriptor.
     #[error("expected {expected} bytes, found {found}")]
     Size {
-        /// What the descriptor says.
+        /// The size in the descriptor, in bytes.
         expected: u64,
-        /// What was found.
+        /// The size of the blob, in bytes.
         found: u64,
     },
-    /// The blob is not the one that its descriptor names.
+    /// The blob does not have the digest of its descriptor.
     #[error("expected the digest {expected}, found {found}")]
     Digest {
-        /// What the descriptor says.
+        /// The digest in the descriptor.
         expected: Digest,
-        /// What was found.
+        /// The digest that was found.
         found: Digest,
     },
-    /// The tar is not the one that the configuration names.
+    /// The tar does not have its diff ID.
     #[error("expected the diff ID {expected}, found {found}")]
     DiffId {
-        /// What the configuration says.
+        /// The diff ID in the configuration.
         expected: Digest,
-        /// What was found.
+        /// The digest that was found.
         found: Digest,
     },
     /// A path that no file system can hold.
@@ -85,18 +85,18 @@ pub enum LayerError {
     BelowAFile {
         /// The path.
         path: String,
-        /// What is no directory.
+        /// The path that is not a directory.
         parent: ImagePath,
     },
     /// A hard link to nothing, or to a directory.
-    #[error("`{path}` is a hard link to `{target}`, which is no file")]
+    #[error("`{path}` is a hard link to `{target}`, which is not a file")]
     Hardlink {
         /// The link.
         path: ImagePath,
-        /// What it says.
+        /// Its target.
         target: String,
     },
-    /// A symbolic link that says nothing.
+    /// A symbolic link without a target.
     #[error("`{0}` is a symbolic link to nothing")]
     EmptyLink(ImagePath),
     /// More entries than any image has.
@@ -108,15 +108,15 @@ pub enum LayerError {
     /// Links and whiteouts that would keep the reader busy without end.
     #[error("its links and whiteouts take too long to follow")]
     TooMuchWork,
-    /// It expands to more than an honest layer does.
+    /// It expands to more bytes than a valid layer can.
     #[error("the layers of the image expand to more than {0} bytes")]
     TooLarge(u64),
-    /// Contents cannot be set aside.
+    /// Contents cannot be written to a scratch file.
     #[error("cannot keep contents in the scratch directory `{}`", directory.display())]
     Scratch {
         /// The directory.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }

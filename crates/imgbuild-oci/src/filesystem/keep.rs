@@ -11,7 +11,7 @@ use crate::entry::{Entry, EntryKind};
 /// The largest file of `/etc` that is kept.
 const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
 
-/// What is looked at to tell what a file is.
+/// The number of bytes by which the kind of a file is detected.
 const HEAD_BYTES: usize = 20;
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -108,7 +108,7 @@ impl<'a> Keeper<'a> {
     }
 }
 
-/// Whether a file is an ELF program or library: object files and the modules
+/// Returns true for an ELF program or library: object files and the modules
 /// of a kernel are only other data here (`e_type`, [elf(5)]).
 ///
 /// [elf(5)]: https://man7.org/linux/man-pages/man5/elf.5.html

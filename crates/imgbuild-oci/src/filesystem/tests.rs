@@ -265,11 +265,11 @@ fn what_no_file_system_holds_is_refused() {
         (chain, "which is not a directory"),
         (
             &[(Link, "a", "none")],
-            "`/a` is a hard link to `none`, which is no file",
+            "`/a` is a hard link to `none`, which is not a file",
         ),
         (
             &[(Directory, "d/", ""), (Link, "a", "../d")],
-            "`/a` is a hard link to `../d`, which is no file",
+            "`/a` is a hard link to `../d`, which is not a file",
         ),
         (nameless, "`/l` is a symbolic link to nothing"),
     ];

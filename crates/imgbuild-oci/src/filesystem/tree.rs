@@ -9,14 +9,14 @@ use crate::entry::{Entry, EntryKind, Member};
 use crate::path::{ImagePath, ResolveError, escaped, resolve_links};
 use crate::tar_reader::{TarEntry, TarKind, clean_path};
 
-/// How many entries all layers may have. A distribution with a desktop has
+/// The number of entries that all layers may have. A distribution with a desktop has
 /// some 400,000.
 const MAX_ENTRIES: u64 = 4_000_000;
 
-/// How many bytes the names and link targets of all entries may have.
+/// The size of the names and link targets of all entries, in bytes.
 const MAX_NAME_BYTES: u64 = 512 << 20;
 
-/// How many looks at the tree links and whiteouts may cost beyond one for
+/// The number of lookups in the tree that links and whiteouts may cost beyond one for
 /// each entry.
 const MAX_WORK: u64 = 20_000_000;
 
@@ -32,7 +32,7 @@ pub(super) struct Tree {
 
 #[derive(Debug, Clone)]
 struct Node {
-    /// What it is; `None` for what is neither file, directory nor link.
+    /// The entry; `None` if it is neither a file, a directory nor a link.
     member: Option<Member>,
     layer: usize,
 }
@@ -67,7 +67,7 @@ impl Tree {
         self.layer = layer;
     }
 
-    /// Counts an entry, whatever it is.
+    /// Counts an entry of any kind.
     pub(super) fn count(&mut self, entry: &TarEntry) -> Result<(), LayerError> {
         let target = match &entry.kind {
             TarKind::Symlink { target } | TarKind::Hardlink { target } => target.len(),
@@ -206,7 +206,7 @@ impl Tree {
         }
     }
 
-    /// What cannot be there need not be hidden.
+    /// A path that cannot exist need not be hidden.
     fn hidden_place(&mut self, path: &[u8]) -> Result<Option<ImagePath>, LayerError> {
         match self.place_of(path) {
             Ok(path) => Ok(Some(path)),
@@ -263,8 +263,8 @@ impl Tree {
         }
     }
 
-    /// Returns the members, sorted, the layer of each, and the paths of what
-    /// is none.
+    /// Returns the members, sorted, the layer of each, and the paths of entries
+    /// that cannot be members.
     pub(super) fn finish(self) -> (Vec<Member>, Vec<usize>, BTreeSet<ImagePath>) {
         let mut members = Vec::with_capacity(self.nodes.len());
         let mut layers = Vec::with_capacity(self.nodes.len());

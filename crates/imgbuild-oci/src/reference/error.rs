@@ -1,4 +1,4 @@
-//! Which rule a name breaks.
+//! Errors of parsing an image name, one for each rule.
 
 /// A text that is not the name of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ impl ParseReferenceError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rule {
-    /// There is no name.
+    /// The name is missing.
     #[error("it is empty")]
     Empty,
     /// It starts like a URL.
@@ -40,7 +40,7 @@ pub enum Rule {
     /// The registry is neither a host name nor an address.
     #[error("its registry must be a host name or an address, with a port if need be")]
     Registry,
-    /// The port of the registry is none.
+    /// The port of the registry is not valid.
     #[error("ports are numbers from 1 to 65535")]
     Port,
     /// The repository has upper-case letters.
@@ -73,7 +73,7 @@ pub enum Rule {
     /// The tag has a character that none may have.
     #[error("tags consist of letters, digits, `_`, `.` and `-`, and do not start with `.` or `-`")]
     Tag,
-    /// What follows the `@` is not a digest.
+    /// The text after the `@` is not a digest.
     #[error("a digest is `sha256:` and 64 lower-case hexadecimal digits")]
     Digest,
 }

@@ -61,7 +61,7 @@ pub(super) fn proposal(text: &str) -> Option<String> {
         components.len() > 1 && parse(&format!("{first}/x")).is_ok_and(|x| x.registry() == *first)
     });
     if !registry && components.len() > 1 && components[0].contains(':') {
-        // A host with a port that is none: no repository is meant.
+        // A host with a wrong port: not a repository.
         return None;
     }
     if registry {

@@ -66,7 +66,7 @@ impl ArchiveSource {
         &self.path
     }
 
-    /// Returns why the rest of the tar could not be read, if so.
+    /// Returns the error after which the rest of the tar could not be read.
     pub(crate) fn damage(&self) -> Option<&ReadTarError> {
         self.damage.as_ref()
     }
@@ -76,7 +76,7 @@ impl ArchiveSource {
         &self.absolute_names
     }
 
-    /// Whether a name leads to its file by a hard link.
+    /// Returns true if a name is a hard link.
     pub(crate) fn is_hard_link(&self, name: &str) -> bool {
         let member = self.members.get(&clean_path(name.as_bytes()));
         matches!(member, Some(Member::Hardlink { .. }))
@@ -159,7 +159,7 @@ impl ArchiveSource {
         if entry.path.starts_with(b"/") {
             self.absolute_names.push(escaped(&entry.path));
         }
-        // The last one wins, as it does for everybody who unpacks the archive.
+        // The last one wins, as it does when the archive is unpacked.
         self.members.insert(clean_path(&entry.path), member);
         if self.members.len().max(self.absolute_names.len()) > MAX_MEMBERS {
             return Err(SourceError::TooManyMembers {

@@ -68,27 +68,27 @@ impl StreamFormat {
     }
 }
 
-/// More bytes come out of a compressed stream than can be honest.
+/// A compressed stream that expands to more bytes than a valid one can.
 #[derive(Debug, thiserror::Error)]
 #[error("it decompresses to more than {0} bytes")]
 pub(crate) struct ExpansionError(pub u64);
 
-/// Bytes follow the end of a compressed stream, and are no part of it.
+/// Bytes after the end of a compressed stream.
 ///
 /// Podman refuses such layers, Docker ignores the bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("other bytes follow the end of the compressed stream")]
 pub(crate) struct TrailingBytesError;
 
-/// The compression is known, but cannot be read.
+/// A compression that is known, but cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` compression cannot be read (known: none, gzip, zstd)")]
 pub(crate) struct UnsupportedCompressionError(pub StreamFormat);
 
-/// What deflate can gain at most, so that gzip is never refused.
+/// The largest expansion of deflate, so that gzip is never refused.
 const MAX_EXPANSION: u64 = 1032;
 
-/// What is always allowed to come out.
+/// The number of decompressed bytes that is always allowed.
 const MIN_EXPANDED_BYTES: u64 = 1 << 30;
 
 const BUFFER_BYTES: usize = 128 << 10;

@@ -1,4 +1,4 @@
-//! Why a source cannot be read.
+//! Errors of reading a source.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,38 +14,38 @@ pub enum SourceError {
     /// A file could not be opened or read.
     #[error(transparent)]
     File(io::Error),
-    /// There is nothing.
+    /// The path does not exist.
     #[error("there is no file or directory `{path}`", path = path.display())]
     NotFound {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
     },
-    /// Nobody can tell what it is.
-    #[error("cannot look at `{path}`", path = path.display())]
+    /// Its metadata cannot be read.
+    #[error("cannot access `{path}`", path = path.display())]
     Inaccessible {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is no layout, and no archive with an image in it.
+    /// It is neither a layout nor an archive with an image in it.
     #[error("`{path}` is neither an image layout nor an image archive", path = path.display())]
     NotAnImage {
-        /// What was opened.
+        /// The path that was opened.
         path: PathBuf,
     },
     /// It is an image, but not of the kind that was asked for.
     #[error("`{path}` is not {expected}", path = path.display())]
     Kind {
-        /// What was opened.
+        /// The path that was opened.
         path: PathBuf,
-        /// What was asked for.
+        /// The expected kind of source.
         expected: &'static str,
     },
     /// A layout has something else where a file should be.
     #[error("`{path}` is not a file", path = path.display())]
     NotAFile {
-        /// What is not a file.
+        /// The path that is not a file.
         path: PathBuf,
     },
     /// The archive is not a tar.
@@ -53,7 +53,7 @@ pub enum SourceError {
     Tar {
         /// The archive.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: ReadTarError,
     },
     /// The archive as a whole cannot be decompressed.
@@ -61,7 +61,7 @@ pub enum SourceError {
     Decompress {
         /// The archive.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// No scratch file could be made.
@@ -69,7 +69,7 @@ pub enum SourceError {
     Scratch {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The archive has more files than any image.
@@ -80,13 +80,13 @@ pub enum SourceError {
         /// The most that are read.
         limit: usize,
     },
-    /// Links in an archive lead to each other.
+    /// Links in an archive form a loop.
     #[error("`{name}` is a link that leads nowhere")]
     TooManyLinks {
         /// The name in the archive.
         name: String,
     },
-    /// A file that another one refers to is not there.
+    /// A file that another file names does not exist.
     #[error("`{name}` is missing")]
     Missing {
         /// The name in the source.
@@ -97,7 +97,7 @@ pub enum SourceError {
     Read {
         /// The name in the source.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A document is larger than [`MAX_DOCUMENT_BYTES`].
@@ -108,7 +108,7 @@ pub enum SourceError {
         /// Its size.
         size: u64,
     },
-    /// A blob is not what its name says.
+    /// A blob does not have the digest of its name.
     #[error("`{name}` is damaged: expected {expected}, found {found}")]
     Digest {
         /// The name in the source.
@@ -118,12 +118,12 @@ pub enum SourceError {
         /// The digest that it has.
         found: Digest,
     },
-    /// A document is not what it should be.
+    /// A document is not JSON of the expected form.
     #[error("`{name}` is malformed")]
     Json {
         /// The name in the source.
         name: String,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
     /// A descriptor lacks its media type, digest or size.
@@ -131,7 +131,7 @@ pub enum SourceError {
     Descriptor {
         /// The document.
         name: String,
-        /// What is missing.
+        /// The field.
         field: &'static str,
     },
     /// A document is malformed, or leads to too much.

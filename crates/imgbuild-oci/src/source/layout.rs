@@ -19,7 +19,7 @@ pub struct LayoutSource {
     known: Option<Known>,
 }
 
-/// What is known of blobs that have no index.
+/// The root and the origin of blobs that have no index.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) root: Descriptor,

@@ -1,4 +1,4 @@
-//! What users call sources: a path, or a transport and a path.
+//! Names of sources: a path, or a transport and a path.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,15 +45,15 @@ const FOREIGN_TRANSPORTS: [&str; 8] = [
     "registry",
 ];
 
-/// A text that names no source.
+/// A text that does not name a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseSourceNameError {
-    /// There is no path.
-    #[error("`{0}` names no path")]
+    /// The path is missing.
+    #[error("`{0}` has no path")]
     NoPath(String),
     /// The transport needs an engine or a network.
-    #[error("no image is read by the transport `{0}`")]
+    #[error("the transport `{0}` is not supported")]
     Transport(String),
 }
 
@@ -90,7 +90,7 @@ impl FromStr for SourceName {
     }
 }
 
-/// Divides at the last colon that no slash follows; a tag has none.
+/// Splits at the last colon, unless a slash follows: a tag has no slash.
 fn split_tag(text: &str) -> Option<(&str, Option<String>)> {
     match text.rsplit_once(':') {
         Some((_, "")) => None,
@@ -99,7 +99,7 @@ fn split_tag(text: &str) -> Option<(&str, Option<String>)> {
     }
 }
 
-/// Divides at the first colon, since a name has colons, too.
+/// Splits at the first colon, since a name can have colons, too.
 fn split_name(text: &str) -> Option<(&str, Option<String>)> {
     match text.split_once(':') {
         Some((_, "")) => None,
@@ -130,7 +130,7 @@ impl SourceName {
         }
     }
 
-    /// Opens the source, which must be what the transport says.
+    /// Opens the source, which must be of the kind of the transport.
     ///
     /// # Errors
     ///
@@ -242,6 +242,6 @@ mod tests {
             .parse::<SourceName>()
             .unwrap_err()
             .to_string();
-        assert_eq!(error, "no image is read by the transport `docker`");
+        assert_eq!(error, "the transport `docker` is not supported");
     }
 }

@@ -1,6 +1,6 @@
 //! One entry of a tar, as its headers say.
 
-/// One entry of a tar that somebody else wrote.
+/// One entry of a tar.
 ///
 /// Nothing is normalized or checked beyond what reading needs: the path may
 /// be absolute, empty or full of `..`, see [`clean_path`].
@@ -8,7 +8,7 @@
 pub(crate) struct TarEntry {
     /// The path, to the byte.
     pub(crate) path: Vec<u8>,
-    /// What it is.
+    /// The kind of the entry.
     pub(crate) kind: TarKind,
     /// The mode; usually at most `0o7777`, but file type bits may be there.
     pub(crate) mode: u64,
@@ -18,13 +18,13 @@ pub(crate) struct TarEntry {
     pub(crate) gid: u64,
     /// The modification time in whole Unix seconds, rounded down.
     pub(crate) mtime: i64,
-    /// How many bytes the entry has once it is unpacked.
+    /// The number of bytes of the unpacked entry.
     pub(crate) size: u64,
     /// The number of extended attributes.
     pub(crate) xattrs: usize,
 }
 
-/// What a [`TarEntry`] is.
+/// The kind of a [`TarEntry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TarKind {
     /// A regular file; whiteouts are regular files too, see
@@ -37,7 +37,7 @@ pub(crate) enum TarKind {
     Directory,
     /// A symbolic link to `target`.
     Symlink {
-        /// What the link says.
+        /// The target as it is in the link.
         target: Vec<u8>,
     },
     /// Another name of the entry with the path `target`.
@@ -63,7 +63,7 @@ pub(crate) enum TarKind {
     Fifo,
     /// Something that engines do not unpack, such as a socket.
     Unknown {
-        /// The type as the header says it.
+        /// The type in the header.
         type_flag: u8,
     },
 }
@@ -80,7 +80,7 @@ pub(crate) enum Whiteout {
 }
 
 impl TarEntry {
-    /// Returns what the entry hides, if its name begins with `.wh.`.
+    /// Returns the paths that the entry hides, if its name begins with `.wh.`.
     #[must_use]
     pub(crate) fn whiteout(&self) -> Option<Whiteout> {
         let mut path = clean_path(&self.path);

@@ -1,4 +1,4 @@
-//! Why a tar cannot be read.
+//! Errors of reading a tar.
 
 use std::io;
 
@@ -11,33 +11,33 @@ pub enum ReadTarError {
     /// The reader below failed.
     #[error("cannot read the tar at byte {offset}")]
     Read {
-        /// Where.
+        /// The offset.
         offset: u64,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The tar ends within a header or a file.
     #[error("the tar ends early, at byte {offset}")]
     Truncated {
-        /// Where.
+        /// The offset.
         offset: u64,
     },
-    /// The sum of a header's bytes is not what the header says.
+    /// The sum of a header's bytes is not the one in the header.
     #[error("the header at byte {offset} is damaged: expected checksum {expected}, found {found}")]
     Checksum {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
-        /// What the header says.
+        /// The sum in the header.
         expected: u64,
-        /// What its bytes add up to.
+        /// The sum of its bytes.
         found: u64,
     },
-    /// A field that should be a number is none, or is out of range.
+    /// A field is not a number, or is out of range.
     #[error("the header at byte {offset} has no valid number in its `{field}` field")]
     Number {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
-        /// Which field.
+        /// The field.
         field: &'static str,
     },
     /// An extension header is larger than [`MAX_EXTENSION_BYTES`].
@@ -45,35 +45,35 @@ pub enum ReadTarError {
         "the extension header at byte {offset} is too large: {size} bytes, at most {MAX_EXTENSION_BYTES}"
     )]
     ExtensionTooLarge {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
-        /// How large it claims to be.
+        /// Its size, in bytes.
         size: u64,
     },
     /// A PAX record is not of the form `LENGTH KEY=VALUE`.
     #[error("the PAX header at byte {offset} is malformed")]
     Pax {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
     },
     /// A path or a link target holds a NUL byte.
     #[error("the header at byte {offset} has a NUL byte in its `{field}` field")]
     Nul {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
-        /// Which field.
+        /// The field.
         field: &'static str,
     },
-    /// One block of zeros is followed by something else.
+    /// Something else follows one block of zeros.
     #[error("half an end mark at byte {offset}: a block of zeros, then something else")]
     EndMark {
-        /// Where the block of zeros starts.
+        /// The offset of the block of zeros.
         offset: u64,
     },
-    /// An extension header is followed by no entry.
+    /// No entry follows an extension header.
     #[error("the extension header at byte {offset} belongs to no entry")]
     LoneExtension {
-        /// Where the header starts.
+        /// The offset of the header.
         offset: u64,
     },
 }

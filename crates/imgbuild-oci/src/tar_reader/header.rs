@@ -10,7 +10,7 @@ pub(super) const BLOCK_BYTES: usize = 512;
 /// One header block, or what is read like one.
 pub(super) type Block = [u8; BLOCK_BYTES];
 
-/// Where the checksum lies in a header; it counts as spaces in its own sum.
+/// The place of the checksum in a header; it counts as spaces in its own sum.
 const CHECKSUM_FIELD: std::ops::Range<usize> = 148..156;
 
 /// A header block with the right checksum.
@@ -26,9 +26,12 @@ impl RawHeader {
         let expected = header.number("chksum", &header.fields().as_old().cksum)?;
         let sum = |value: fn(u8) -> i64| -> i64 {
             let bytes = block.iter().enumerate();
-            let spaced = bytes.map(|(index, byte)| match CHECKSUM_FIELD.contains(&index) {
-                true => value(b' '),
-                false => value(*byte),
+            let spaced = bytes.map(|(index, byte)| {
+                if CHECKSUM_FIELD.contains(&index) {
+                    value(b' ')
+                } else {
+                    value(*byte)
+                }
             });
             spaced.sum()
         };
@@ -58,7 +61,8 @@ impl RawHeader {
         self.number("size", &self.fields().as_old().size)
     }
 
-    /// Whether blocks with more of a sparse file's map follow (GNU format).
+    /// Returns true if blocks with more of a sparse file's map follow (GNU
+    /// format).
     pub(super) fn has_sparse_extension(&self) -> bool {
         let is_extended = |gnu: &tar::GnuHeader| gnu.isextended[0] != 0;
         self.type_flag() == b'S' && self.fields().as_gnu().is_some_and(is_extended)
@@ -207,7 +211,7 @@ impl RawHeader {
     }
 }
 
-/// Whether another block of a sparse file's map follows this one.
+/// Returns true if another block of a sparse file's map follows this one.
 pub(super) fn sparse_extension_continues(block: &Block) -> bool {
     // 21 pairs of an offset and a length, 12 bytes each, come first.
     block[21 * 24] != 0

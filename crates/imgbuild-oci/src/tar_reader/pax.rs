@@ -5,7 +5,7 @@
 
 use super::ReadTarError;
 
-/// What the records of one PAX header say, as far as it matters here.
+/// The records of one PAX header that are of use here.
 #[derive(Debug, Default)]
 pub(super) struct PaxRecords {
     pub(super) path: Option<Vec<u8>>,

@@ -17,7 +17,7 @@ const NAME: &str = "manifest.json";
 /// The largest number of images that `manifest.json` may list.
 const MAX_IMAGES: usize = 1024;
 
-/// What `manifest.json` leads to.
+/// The images that `manifest.json` leads to.
 #[derive(Debug, Default)]
 pub(super) struct DockerHalf {
     images: Vec<DockerImage>,
@@ -233,10 +233,10 @@ fn check_member(
 ) -> bool {
     if !has(source, name) {
         // The OCI half calls it the same.
-        report.add(match plain_name(name).starts_with("blobs/sha256/") {
-            true => Violation::new(ViolationKind::BlobMissing, plain_name(name)),
-            false => Violation::new(ViolationKind::DockerMissing, subject)
-                .expected(format_args!("`{name}`")),
+        report.add(if plain_name(name).starts_with("blobs/sha256/") {
+            Violation::new(ViolationKind::BlobMissing, plain_name(name))
+        } else {
+            Violation::new(ViolationKind::DockerMissing, subject).expected(format_args!("`{name}`"))
         });
         return false;
     }
@@ -283,7 +283,7 @@ fn digest_in_name(name: &str) -> Option<Digest> {
     }
 }
 
-/// Docker wants a tag, and stores the image before it finds that there is none.
+/// Checks for a tag: without one, Docker fails after it has stored the image.
 fn check_tag(subject: &str, tag: &str, report: &mut Report) {
     let reference = tag.parse::<Reference>();
     let is_tagged = reference.is_ok_and(|reference| {

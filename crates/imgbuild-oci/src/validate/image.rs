@@ -17,14 +17,14 @@ use crate::source::Source;
 /// The version that all readers want, and the only one there is.
 const LAYOUT_VERSION: &str = "1.0.0";
 
-/// What `index.json` leads to.
+/// The images that `index.json` leads to.
 #[derive(Debug, Default)]
 pub(super) struct OciHalf {
     /// Every image manifest, once, by its digest.
     pub(super) images: BTreeMap<Digest, OciImage>,
     /// The descriptors of `index.json`.
     pub(super) roots: Vec<Root>,
-    /// Whether there is an index, and everything that it leads to was read.
+    /// True if there is an index, and everything that it leads to was read.
     pub(super) is_complete: bool,
 }
 
@@ -274,7 +274,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a layer may be somewhere else, as those of Windows are.
+/// Returns true for a layer that may be elsewhere, such as those of Windows.
 fn is_foreign(raw: &RawDescriptor) -> bool {
     let media_type = raw.media_type.as_deref().unwrap_or_default();
     raw.urls.as_ref().is_some_and(|urls| !urls.is_empty())

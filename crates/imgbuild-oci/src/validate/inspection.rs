@@ -16,24 +16,24 @@ use crate::tar_reader::{ReadTarError, TarReader};
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) name: String,
-    /// Whether it is a layer, and its tar is to be looked at.
+    /// True for a layer, whose tar is inspected.
     pub(super) is_tar: bool,
 }
 
-/// What a blob was found to be.
+/// The properties of a blob that was read.
 #[derive(Debug)]
 pub(super) struct Inspection {
     pub(super) size: u64,
     pub(super) digest: Digest,
-    /// How a layer is compressed.
+    /// The compression of a layer.
     pub(super) compression: Option<StreamFormat>,
     /// The digest of a layer's tar, if it could be read to its end.
     pub(super) diff_id: Option<Digest>,
-    /// What is wrong with a layer.
+    /// The violations of a layer.
     pub(super) violations: Vec<Violation>,
 }
 
-/// What all blobs were found to be, by their names.
+/// The properties of all blobs, by their names.
 #[derive(Debug, Default)]
 pub(super) struct Inspections {
     by_name: BTreeMap<String, Result<Inspection, Violation>>,
@@ -163,7 +163,7 @@ fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Opti
     }
 }
 
-/// Why a layer could not be decompressed to its proper end.
+/// The error at which decompressing a layer ended.
 enum Failure {
     TrailingBytes,
     Damaged(io::Error),
@@ -199,9 +199,10 @@ impl Read for TarStream {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 let cause = error.get_ref();
                 let is_trailing = cause.is_some_and(|cause| cause.is::<TrailingBytesError>());
-                self.failure = Some(match is_trailing {
-                    true => Failure::TrailingBytes,
-                    false => Failure::Damaged(error),
+                self.failure = Some(if is_trailing {
+                    Failure::TrailingBytes
+                } else {
+                    Failure::Damaged(error)
                 });
                 Ok(0)
             }

@@ -7,14 +7,14 @@ use crate::digest::Digest;
 use crate::path::{MAX_NAME_BYTES, MAX_PATH_BYTES, escaped};
 use crate::tar_reader::{TarEntry, TarKind, Whiteout, clean_path};
 
-/// How many violations of one layer are listed.
+/// The number of violations that are listed for one layer.
 const MAX_LISTED: usize = 100;
 
-/// How many paths of one layer are remembered; a layer of a whole
+/// The number of paths of one layer that are remembered; a layer of a whole
 /// distribution with all its packages has a tenth of that.
 const MAX_PATHS: usize = 4_000_000;
 
-/// Looks at the entries of one layer in their order.
+/// Checks the entries of one layer in their order.
 #[derive(Debug)]
 pub(super) struct LayerRules<'a> {
     layer: &'a str,
@@ -57,7 +57,7 @@ impl<'a> LayerRules<'a> {
                 .push(more.clone().found(format_args!("{} more", self.unlisted)));
         }
         if self.unchecked > 0 {
-            let found = format_args!("{} entries were not looked at", self.unchecked);
+            let found = format_args!("{} entries were not checked", self.unchecked);
             self.violations.push(more.found(found));
         }
         self.violations
@@ -103,7 +103,7 @@ impl<'a> LayerRules<'a> {
         }
     }
 
-    /// Whether a path was seen; when too many were, nobody can tell.
+    /// Returns true if a path was seen, or if there were too many to know.
     fn has(&self, path: &[u8]) -> bool {
         self.unchecked > 0 || self.paths.contains(&fingerprint(path))
     }

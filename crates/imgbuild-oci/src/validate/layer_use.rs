@@ -1,4 +1,4 @@
-//! What an image says about a layer, against what the layer is.
+//! A layer in the documents of an image, compared with its blob.
 
 use super::document::check_size;
 use super::inspection::{Inspection, Inspections};
@@ -14,19 +14,19 @@ pub(super) struct LayerUse {
     pub(super) name: String,
     /// The descriptor; a Docker archive has none.
     pub(super) descriptor: Option<Descriptor>,
-    /// The diff ID that the config says, if it says a valid one.
+    /// The diff ID in the config, if it is valid.
     pub(super) diff_id: Option<Digest>,
-    /// Whether the blob may be somewhere else.
+    /// True if the blob may be elsewhere.
     pub(super) is_foreign: bool,
 }
 
 impl LayerUse {
-    /// Whether the blob is a tar: artifacts have other blobs for layers.
+    /// Returns true if the blob is a tar: artifacts have other blobs for layers.
     pub(super) fn is_tar(&self) -> bool {
         self.compression().is_some() || self.descriptor.is_none()
     }
 
-    /// Returns the compression that the media type says.
+    /// Returns the compression of the media type.
     fn compression(&self) -> Option<StreamFormat> {
         StreamFormat::of_media_type(&self.descriptor.as_ref()?.media_type)
     }
@@ -65,9 +65,10 @@ impl LayerUse {
 
     fn check_diff_id(&self, inspection: &Inspection, report: &mut Report) {
         // What is not a tar is its own "uncompressed" form.
-        let found = match self.is_tar() {
-            true => inspection.diff_id,
-            false => Some(inspection.digest),
+        let found = if self.is_tar() {
+            inspection.diff_id
+        } else {
+            Some(inspection.digest)
         };
         if let (Some(expected), Some(found)) = (self.diff_id, found)
             && expected != found

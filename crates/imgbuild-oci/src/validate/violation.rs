@@ -1,24 +1,24 @@
-//! One disagreement between what a source says and what it holds.
+//! Disagreements between the documents and the contents of a source.
 
 use std::error::Error;
 use std::fmt;
 
 use serde::Serialize;
 
-/// Something in a source that is not as it should be.
+/// A disagreement in a source.
 ///
 /// Prints as one sentence; as data it has a `kind` that does not change from
 /// version to version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Violation {
-    /// Which rule is broken.
+    /// The rule that is broken.
     pub kind: ViolationKind,
-    /// What breaks it: a name in the source, and where in it.
+    /// The name in the source, and the place in it.
     pub subject: String,
-    /// What should be there, where that is known.
+    /// The expected value, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// What is there.
+    /// The value that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
@@ -100,7 +100,7 @@ pub enum ViolationKind {
     Unreadable,
     /// The `imageLayoutVersion` is not `1.0.0`, which all readers want.
     LayoutVersion,
-    /// Indexes lie in each other too deep, or lead to too many documents.
+    /// Indexes are nested too deep, or lead to too many documents.
     TooManyDocuments,
     /// A descriptor has no media type.
     DescriptorMediaType,
@@ -126,16 +126,15 @@ pub enum ViolationKind {
     ConfigPlatform,
     /// The config's `rootfs.type` is not `layers`.
     ConfigRootfs,
-    /// The config has not as many diff IDs as there are layers.
+    /// The config does not have as many diff IDs as there are layers.
     DiffIdCount,
-    /// A diff ID is no digest.
+    /// A diff ID is not a digest.
     DiffIdMalformed,
-    /// The tar of a layer has another digest than the config says.
+    /// The tar of a layer does not have the digest in the config.
     DiffId,
     /// The history has more steps that made a layer than there are layers.
     HistoryCount,
-    /// The bytes of a layer are compressed in another way than its media
-    /// type says.
+    /// The compression of a layer is not that of its media type.
     LayerCompression,
     /// The compressed bytes of a layer are damaged.
     LayerDamaged,
@@ -147,13 +146,13 @@ pub enum ViolationKind {
     LayerDuplicatePath,
     /// A path is longer than Linux allows.
     LayerPathLength,
-    /// The target of a hard link is no earlier entry of the same layer.
+    /// The target of a hard link is not an earlier entry of the same layer.
     LayerHardlink,
     /// A symbolic link has no target.
     LayerSymlink,
     /// An entry is of a type that engines do not unpack.
     LayerEntryType,
-    /// A whiteout hides nothing, or what its own layer has brought.
+    /// A whiteout hides nothing, or an entry of its own layer.
     LayerWhiteout,
     /// An owner does not fit in 32 bits and would become another one.
     LayerOwner,
@@ -169,7 +168,7 @@ pub enum ViolationKind {
     DockerName,
     /// `manifest.json` refers to a file that is not there.
     DockerMissing,
-    /// A name in `manifest.json` is no `repository:tag`.
+    /// A name in `manifest.json` is not a `repository:tag`.
     DockerTag,
     /// `manifest.json` and `index.json` name an image differently.
     DockerTags,
@@ -193,21 +192,21 @@ impl ViolationKind {
             Self::DescriptorMediaType => "has no media type",
             Self::DescriptorDigest => "has no valid digest",
             Self::DescriptorSize => "has no valid size",
-            Self::ManifestIncomplete => "is no complete manifest",
+            Self::ManifestIncomplete => "is not a complete manifest",
             Self::BlobSize => "has the wrong size",
             Self::BlobDigest => "has the wrong digest",
             Self::BlobName => "is not named by a digest",
             Self::ConfigOs => "has no valid `os`",
             Self::ConfigArchitecture => "has no `architecture`",
-            Self::ConfigPlatform => "is for another platform than the index says",
+            Self::ConfigPlatform => "is not for the platform in the index",
             Self::ConfigRootfs => "has the wrong `rootfs.type`",
             Self::DiffIdCount => "has the wrong number of diff IDs",
-            Self::DiffIdMalformed => "has a diff ID that is no digest",
+            Self::DiffIdMalformed => "has a diff ID that is not a digest",
             Self::DiffId => "has the wrong diff ID",
-            Self::HistoryCount => "has a history of more layers than there are",
-            Self::LayerCompression => "is not compressed as its media type says",
+            Self::HistoryCount => "has a history of more layers than it has",
+            Self::LayerCompression => "does not have the compression of its media type",
             Self::LayerDamaged => "cannot be decompressed",
-            Self::LayerTrailingBytes => "goes on after its compressed stream",
+            Self::LayerTrailingBytes => "has bytes after its compressed stream",
             Self::LayerTar => "is not a tar that can be read",
             Self::LayerDuplicatePath => "has a path twice",
             Self::LayerPathLength => "has a path that is too long",
@@ -222,7 +221,7 @@ impl ViolationKind {
             Self::ArchiveHardlink => "is a hard link in the archive",
             Self::DockerName => "refers to a file by another name than the archive's",
             Self::DockerMissing => "refers to a file that is missing",
-            Self::DockerTag => "has a name that is no `repository:tag`",
+            Self::DockerTag => "has a name that is not a `repository:tag`",
             Self::DockerTags => "names an image differently than `index.json`",
             Self::DockerImages => "lists other images than `index.json`",
             Self::DockerLayers => "lists other layers than the manifest",
