@@ -530,7 +530,7 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--output", "docker:app"], "docker-archive:FILE"),
         (&["--output", "docker://APP"], "lower case"),
         (&["--output", "oci:x:"], "the tag is empty"),
-        (&["--output", "oci:x:1.0+2"], "a tag has letters"),
+        (&["--output", "oci:x:1.0+2"], "a tag has up to 128 letters"),
         (&["--entrypoint", "[]"], "the array is empty"),
         (&["--bin", "x"], "of the kind `tree`"),
         (
