@@ -1,22 +1,20 @@
 //! Layers that may be used again: a store of earlier builds, and images or
 //! stores that the user names.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::{DiffId, Digest};
 use crate::document::{RawConfig, RawDocument};
 use crate::media_type::is_gzip_layer;
-use crate::source::{Source, SourceError, SourceName};
+use crate::source::{Source, SourceBlob, SourceError, SourceName};
 use crate::store::Store;
 
-mod remote;
+mod image;
 
-use remote::RemoteImage;
-pub use remote::{RemoteLayer, RemoteLayers};
+pub(crate) use image::{CachedImage, LayerCandidate};
+pub use image::{RemoteLayer, RemoteLayers};
 
 /// Everything that may be used again instead of being made.
 #[derive(Debug, Clone, Default)]
@@ -38,26 +36,8 @@ pub struct CacheSource {
 }
 
 enum CacheKind {
-    Image {
-        source: Source,
-        layers: BTreeMap<DiffId, Vec<LayerCandidate>>,
-    },
+    Image(CachedImage),
     Store(Store),
-    Remote(RemoteImage),
-}
-
-/// The number of bytes of a blob on this machine that are compared with what
-/// this build would write.
-const COMPARED_BYTES: u64 = 256 << 10;
-
-/// A compressed layer of an image, as the image describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LayerCandidate {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    /// The CRC-32 of the tar and its size modulo 2^32, from the end of the gzip
-    /// member (RFC 1952, section 2.3.1).
-    pub(crate) trailer: [u8; 8],
 }
 
 impl Cache {
@@ -88,16 +68,12 @@ impl CacheSource {
             }
             source => source?,
         };
-        let mut layers = BTreeMap::new();
-        for manifest in manifests(&source)? {
-            // A manifest that cannot be read does not hide the others.
-            if let Ok(found) = layers_of(&source, manifest) {
-                for (diff_id, candidate) in found {
-                    add(&mut layers, diff_id, candidate);
-                }
-            }
-        }
-        let kind = CacheKind::Image { source, layers };
+        let source = Arc::new(source);
+        // A manifest that cannot be read does not hide the others.
+        let layers = manifests(&source)?
+            .into_iter()
+            .filter_map(|manifest| layers_of(&source, manifest).ok());
+        let kind = CacheKind::Image(CachedImage::local(layers.flatten()));
         Ok(Self { name: shown, kind })
     }
 
@@ -105,7 +81,7 @@ impl CacheSource {
     /// new image goes to registries only, so that their bytes are not needed.
     #[must_use]
     pub fn of_layers(name: String, layers: RemoteLayers, by_descriptor: bool) -> Self {
-        let kind = CacheKind::Remote(RemoteImage::new(layers, by_descriptor));
+        let kind = CacheKind::Image(CachedImage::remote(layers, by_descriptor));
         Self { name, kind }
     }
 
@@ -114,8 +90,7 @@ impl CacheSource {
     #[must_use]
     pub fn layers(&self) -> Option<usize> {
         match &self.kind {
-            CacheKind::Image { layers, .. } => Some(layers.len()),
-            CacheKind::Remote(remote) => Some(remote.count()),
+            CacheKind::Image(image) => Some(image.count()),
             CacheKind::Store(_) => None,
         }
     }
@@ -123,11 +98,7 @@ impl CacheSource {
     /// Returns whether it is worth the time to hash a tar of this size.
     pub(crate) fn may_have(&self, shape: Digest, tar_size: u64) -> bool {
         match &self.kind {
-            CacheKind::Image { layers, .. } => {
-                let mut candidates = layers.values().flatten();
-                candidates.any(|candidate| candidate.has_size(tar_size))
-            }
-            CacheKind::Remote(remote) => remote.may_have_layers(),
+            CacheKind::Image(image) => image.may_have(tar_size),
             CacheKind::Store(store) => store.knows(shape),
         }
     }
@@ -135,67 +106,16 @@ impl CacheSource {
     /// Returns the store, if it is one.
     pub(crate) fn store(&self) -> Option<&Store> {
         match &self.kind {
-            CacheKind::Image { .. } | CacheKind::Remote(_) => None,
+            CacheKind::Image(_) => None,
             CacheKind::Store(store) => Some(store),
         }
     }
 
-    /// Returns the blobs of an image for a tar with this diff ID, size and CRC.
-    pub(crate) fn candidates(&self, diff_id: DiffId, trailer: [u8; 8]) -> Vec<LayerCandidate> {
-        let layers = match &self.kind {
-            CacheKind::Image { layers, .. } => layers,
-            CacheKind::Remote(remote) => {
-                let found = remote.layer(diff_id).into_iter();
-                return found.map(|layer| layer.candidate(trailer)).collect();
-            }
-            CacheKind::Store(_) => return Vec::new(),
-        };
-        let all = layers.get(&diff_id).into_iter().flatten().copied();
-        all.filter(|candidate| candidate.trailer == trailer)
-            .collect()
-    }
-
-    /// Returns the layer of an image in a registry that is taken by its
-    /// descriptor, its bytes left where they are.
-    pub(crate) fn described(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
-        self.remote()?.described(diff_id)
-    }
-
-    /// Returns the image in a registry, if it is one.
-    pub(crate) fn remote(&self) -> Option<&RemoteImage> {
+    /// Returns the image, if it is one.
+    pub(crate) fn image(&self) -> Option<&CachedImage> {
         match &self.kind {
-            CacheKind::Remote(remote) => Some(remote),
-            _ => None,
-        }
-    }
-
-    /// Opens the start of a candidate, unchecked, and returns the number of
-    /// bytes to compare.
-    pub(crate) fn open_start(
-        &self,
-        candidate: &LayerCandidate,
-    ) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
-        match &self.kind {
-            CacheKind::Remote(remote) => remote.open_start(candidate),
-            _ => Ok((self.open_candidate(candidate)?, COMPARED_BYTES)),
-        }
-    }
-
-    /// Opens the bytes of a candidate, unchecked.
-    pub(crate) fn open_candidate(
-        &self,
-        candidate: &LayerCandidate,
-    ) -> io::Result<Box<dyn Read + Send + '_>> {
-        let source = match &self.kind {
-            CacheKind::Remote(remote) => return remote.open(candidate),
-            CacheKind::Image { source, .. } => source,
-            CacheKind::Store(_) => return Err(io::ErrorKind::NotFound.into()),
-        };
-        let blob = source.blob(&candidate.digest).map_err(io::Error::other)?;
-        if blob.size() == candidate.size {
-            Ok(Box::new(blob))
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+            CacheKind::Image(image) => Some(image),
+            CacheKind::Store(_) => None,
         }
     }
 }
@@ -215,23 +135,6 @@ impl fmt::Display for CacheSource {
     }
 }
 
-impl LayerCandidate {
-    fn has_size(&self, tar_size: u64) -> bool {
-        self.trailer[4..] == (tar_size as u32).to_le_bytes()
-    }
-}
-
-fn add(
-    layers: &mut BTreeMap<DiffId, Vec<LayerCandidate>>,
-    diff_id: DiffId,
-    candidate: LayerCandidate,
-) {
-    let candidates = layers.entry(diff_id).or_default();
-    if !candidates.contains(&candidate) {
-        candidates.push(candidate);
-    }
-}
-
 /// Returns the manifests of the index; without one, every blob may be a
 /// manifest.
 fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
@@ -246,7 +149,7 @@ fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
 
 /// Pairs the layers of a manifest with the diff IDs of its config.
 fn layers_of(
-    source: &Source,
+    source: &Arc<Source>,
     manifest: Digest,
 ) -> Result<Vec<(DiffId, LayerCandidate)>, SourceError> {
     let document: RawDocument = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
@@ -271,7 +174,8 @@ fn layers_of(
             let candidate = LayerCandidate {
                 digest,
                 size: blob.size(),
-                trailer: blob.last_bytes()?,
+                trailer: Some(blob.last_bytes()?),
+                content: Arc::new(SourceBlob::new(source, digest)),
             };
             let diff_id = DiffId::from_tar_digest(diff_id.parse().ok()?);
             Some((diff_id, candidate))

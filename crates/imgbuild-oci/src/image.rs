@@ -10,7 +10,6 @@ mod docker_archive;
 mod error;
 mod index;
 mod read;
-mod source_blob;
 
 pub use assemble::{Configuration, Healthcheck, ImageOptions, is_all_ours};
 pub use blob::Blob;

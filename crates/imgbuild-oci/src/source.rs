@@ -21,6 +21,7 @@ mod compression;
 mod error;
 mod layout;
 mod name;
+mod source_blob;
 
 pub use archive::ArchiveSource;
 pub use blob::BlobReader;
@@ -28,6 +29,7 @@ pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
 pub use name::{ParseSourceNameError, SourceName};
+pub(crate) use source_blob::SourceBlob;
 
 use layout::Known;
 

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::assemble::descriptor;
-use super::source_blob::SourceBlob;
 use super::{Blob, Image, ImageError, Platforms};
 use crate::document::Document;
 use crate::json::to_canonical;
 use crate::media_type;
 use crate::reference::Reference;
 use crate::selection::{SelectedImage, SelectedLayer};
-use crate::source::Source;
+use crate::source::{Source, SourceBlob};
 
 impl Image {
     /// Reads the image of an archive that only `manifest.json` describes, and

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use super::source_blob::SourceBlob;
 use super::{Blob, Image, ImageError};
 use crate::blob::BlobContent;
 use crate::digest::Digest;
@@ -16,7 +15,7 @@ use crate::path::escaped;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::selection::{ReadDocument, SelectionError, select, select_root};
-use crate::source::Source;
+use crate::source::{Source, SourceBlob};
 
 /// The images of an index that are read.
 #[derive(Debug, Clone, PartialEq, Eq)]

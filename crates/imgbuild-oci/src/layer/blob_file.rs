@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{BlobLocation, LayerBlob, LayerBytes};
-use crate::cache::RemoteLayer;
+use crate::cache::LayerCandidate;
 use crate::content::FileRange;
 use crate::digest::{DiffId, Digest, DigestWriter};
 use crate::error::{Error, Result};
@@ -111,8 +111,8 @@ impl From<StoredBlob> for LayerBlob {
     }
 }
 
-impl From<&RemoteLayer> for LayerBlob {
-    fn from(layer: &RemoteLayer) -> Self {
+impl From<&LayerCandidate> for LayerBlob {
+    fn from(layer: &LayerCandidate) -> Self {
         Self {
             digest: layer.digest,
             size: layer.size,

@@ -7,7 +7,7 @@ use super::blob_file::BlobFile;
 use super::tar::{LayerStream, TarSummary};
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CacheSource, LayerCandidate, RemoteLayer};
+use crate::cache::{Cache, CachedImage, LayerCandidate};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -44,9 +44,9 @@ impl CacheKey<'_> {
 /// A blob that another store or an image has.
 pub(super) enum ForeignBlob<'a> {
     Stored(StoredBlob),
-    Listed(&'a CacheSource, LayerCandidate),
+    Listed(&'a LayerCandidate),
     /// A blob of a registry whose bytes are not needed.
-    Described(&'a RemoteLayer),
+    Described(&'a LayerCandidate),
 }
 
 impl<'a> LayerCache<'a> {
@@ -152,27 +152,27 @@ impl<'a> LayerCache<'a> {
             if let Some(store) = source.store() {
                 return store.blob(shape, tar.diff_id).map(ForeignBlob::Stored);
             }
-            let candidate = source
-                .candidates(tar.diff_id, trailer)
-                .into_iter()
-                .find(|candidate| has_same_encoder(source, candidate, changeset, compressor))?;
-            let described = source.described(tar.diff_id);
-            Some(described.map_or(
-                ForeignBlob::Listed(source, candidate),
-                ForeignBlob::Described,
-            ))
+            let image = source.image()?;
+            let mut candidates = image.candidates(tar.diff_id, trailer);
+            let candidate =
+                candidates.find(|one| has_same_encoder(image, one, changeset, compressor))?;
+            Some(if image.by_descriptor {
+                ForeignBlob::Described(candidate)
+            } else {
+                ForeignBlob::Listed(candidate)
+            })
         })
     }
 
     /// Returns whether a layer of this tar size may show if the layers of some
     /// registry's image were made by this encoder.
     pub(super) fn checks_encoder(&self, tar_size: u64) -> bool {
-        let mut remotes = self
+        let mut images = self
             .cache
             .sources
             .iter()
-            .filter_map(|source| source.remote());
-        remotes.any(|remote| remote.is_decided_by(tar_size))
+            .filter_map(|source| source.image());
+        images.any(|image| image.is_decided_by(tar_size))
     }
 }
 
@@ -180,8 +180,7 @@ impl ForeignBlob<'_> {
     pub(super) fn digest(&self) -> Digest {
         match self {
             Self::Stored(blob) => blob.digest,
-            Self::Listed(_, candidate) => candidate.digest,
-            Self::Described(layer) => layer.digest,
+            Self::Listed(candidate) | Self::Described(candidate) => candidate.digest,
         }
     }
 
@@ -198,8 +197,9 @@ impl ForeignBlob<'_> {
                 (&blob.file).rewind().map_err(error)?;
                 Box::new(&blob.file)
             }
-            Self::Listed(source, candidate) => source.open_candidate(candidate).map_err(error)?,
-            Self::Described(layer) => layer.content.open(0).map_err(error)?,
+            Self::Listed(candidate) | Self::Described(candidate) => {
+                candidate.content.open_unchecked().map_err(error)?
+            }
         };
         let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
         loop {
@@ -217,19 +217,17 @@ impl ForeignBlob<'_> {
 /// Returns whether a blob of the same tar has the bytes that this build would
 /// make.
 fn has_same_encoder(
-    source: &CacheSource,
+    image: &CachedImage,
     candidate: &LayerCandidate,
     changeset: &Changeset,
     compressor: &Compressor,
 ) -> bool {
-    if let Some(remote) = source.remote() {
-        let compress = || compressed_digest(changeset, compressor);
-        let decided = remote.has_same_encoder(candidate, changeset.tar_size(), compress);
-        if let Some(is_same) = decided {
-            return is_same;
-        }
+    let compress = || compressed_digest(changeset, compressor);
+    let decided = image.has_same_encoder(candidate, changeset.tar_size(), compress);
+    if let Some(is_same) = decided {
+        return is_same;
     }
-    let start = source.open_start(candidate);
+    let start = image.open_start(candidate);
     start.is_ok_and(|(start, most)| {
         let is_whole = candidate.size <= most;
         starts_the_same(start, most, is_whole, changeset, compressor)

@@ -1,4 +1,4 @@
-//! An image in a registry, whose layers may be used again.
+//! An image whose compressed layers may be used again.
 //!
 //! Which program compressed a blob, in which version and at which level, is
 //! not recorded, and decides its digest. Where the documents show that this
@@ -11,7 +11,6 @@ use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
-use super::LayerCandidate;
 use crate::blob::BlobContent;
 use crate::digest::{DiffId, Digest};
 
@@ -38,34 +37,76 @@ pub struct RemoteLayer {
     pub content: Arc<dyn BlobContent>,
 }
 
-/// The number of bytes of a blob that are compared with what this build would
-/// write.
-const COMPARED_BYTES: u64 = 16 << 10;
+/// The number of bytes of a blob on this machine that are compared with what
+/// this build would write.
+const LOCAL_COMPARED_BYTES: u64 = 256 << 10;
+
+/// The same for a blob of a registry.
+const REMOTE_COMPARED_BYTES: u64 = 16 << 10;
 
 /// The tar size of a layer that is made again to decide for all: enough bytes
 /// to show a difference, and few enough to take no time.
 const DECIDING_BYTES: RangeInclusive<u64> = 256 << 10..=16 << 20;
 
-/// The layers of one image in a registry.
+/// The compressed layers of one image, or of several in one source.
 #[derive(Debug)]
-pub(crate) struct RemoteImage {
-    layers: BTreeMap<DiffId, RemoteLayer>,
+pub(crate) struct CachedImage {
+    layers: BTreeMap<DiffId, Vec<LayerCandidate>>,
+    compared_bytes: u64,
     /// True if a layer is taken without its bytes.
-    by_descriptor: bool,
+    pub(crate) by_descriptor: bool,
     are_alike: bool,
     /// True if this build would compress the layers to the same bytes; empty
     /// until one of them was made again.
     same_encoder: OnceLock<bool>,
 }
 
-impl RemoteImage {
-    pub(super) fn new(image: RemoteLayers, by_descriptor: bool) -> Self {
-        let layers = image.layers.into_iter();
+/// A compressed layer of an image, as the image describes it.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerCandidate {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// The CRC-32 of the tar and its size modulo 2^32, from the end of the gzip
+    /// member (RFC 1952, section 2.3.1); `None` if its bytes are not here.
+    pub(crate) trailer: Option<[u8; 8]>,
+    pub(crate) content: Arc<dyn BlobContent>,
+}
+
+impl CachedImage {
+    /// Takes the layers of images on this machine.
+    pub(super) fn local(layers: impl Iterator<Item = (DiffId, LayerCandidate)>) -> Self {
+        let mut image = Self {
+            layers: BTreeMap::new(),
+            compared_bytes: LOCAL_COMPARED_BYTES,
+            by_descriptor: false,
+            are_alike: false,
+            same_encoder: OnceLock::new(),
+        };
+        for (diff_id, candidate) in layers {
+            let candidates = image.layers.entry(diff_id).or_default();
+            if candidates.iter().all(|one| one.digest != candidate.digest) {
+                candidates.push(candidate);
+            }
+        }
+        image
+    }
+
+    /// Takes the layers of an image in a registry.
+    pub(super) fn remote(image: RemoteLayers, by_descriptor: bool) -> Self {
+        let layers = image.layers.into_iter().map(|layer| {
+            let candidate = LayerCandidate {
+                digest: layer.digest,
+                size: layer.size,
+                trailer: None,
+                content: layer.content,
+            };
+            (layer.diff_id, candidate)
+        });
         Self {
-            layers: layers.map(|layer| (layer.diff_id, layer)).collect(),
+            compared_bytes: REMOTE_COMPARED_BYTES,
             by_descriptor,
             are_alike: image.are_alike,
-            same_encoder: OnceLock::new(),
+            ..Self::local(layers)
         }
     }
 
@@ -73,19 +114,22 @@ impl RemoteImage {
         self.layers.len()
     }
 
-    /// Returns whether any layer may be taken.
-    pub(super) fn may_have_layers(&self) -> bool {
-        !self.layers.is_empty() && self.same_encoder.get() != Some(&false)
+    /// Returns whether any layer may be taken for a tar of this size.
+    pub(super) fn may_have(&self, tar_size: u64) -> bool {
+        let size = (tar_size as u32).to_le_bytes();
+        let mut candidates = self.layers.values().flatten();
+        self.same_encoder.get() != Some(&false)
+            && candidates.any(|one| one.trailer.is_none_or(|trailer| trailer[4..] == size))
     }
 
-    pub(super) fn layer(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
-        self.layers.get(&diff_id)
-    }
-
-    /// Returns the layer that is taken by its descriptor, its bytes left where
-    /// they are.
-    pub(super) fn described(&self, diff_id: DiffId) -> Option<&RemoteLayer> {
-        self.layer(diff_id).filter(|_| self.by_descriptor)
+    /// Returns the blobs for a tar with this diff ID, CRC and size.
+    pub(crate) fn candidates(
+        &self,
+        diff_id: DiffId,
+        trailer: [u8; 8],
+    ) -> impl Iterator<Item = &LayerCandidate> {
+        let all = self.layers.get(&diff_id).into_iter().flatten();
+        all.filter(move |one| one.trailer.is_none_or(|its| its == trailer))
     }
 
     /// Returns whether a layer of this tar size, made again, may decide for
@@ -111,34 +155,14 @@ impl RemoteImage {
         self.same_encoder.get().copied()
     }
 
-    pub(super) fn open_start(
+    /// Opens the start of a candidate, unchecked, and returns the number of
+    /// bytes to compare.
+    pub(crate) fn open_start<'a>(
         &self,
-        candidate: &LayerCandidate,
-    ) -> io::Result<(Box<dyn Read + Send + '_>, u64)> {
-        let start = self.content(candidate)?.open_start(COMPARED_BYTES)?;
-        Ok((start, COMPARED_BYTES))
-    }
-
-    pub(super) fn open(&self, candidate: &LayerCandidate) -> io::Result<Box<dyn Read + Send + '_>> {
-        self.content(candidate)?.open(0)
-    }
-
-    fn content(&self, candidate: &LayerCandidate) -> io::Result<&dyn BlobContent> {
-        let mut layers = self.layers.values();
-        let found = layers.find(|layer| layer.digest == candidate.digest);
-        let layer = found.ok_or(io::ErrorKind::NotFound)?;
-        Ok(&*layer.content)
-    }
-}
-
-impl RemoteLayer {
-    /// Returns the candidate, with the trailer that its bytes must have.
-    pub(super) fn candidate(&self, trailer: [u8; 8]) -> LayerCandidate {
-        LayerCandidate {
-            digest: self.digest,
-            size: self.size,
-            trailer,
-        }
+        candidate: &'a LayerCandidate,
+    ) -> io::Result<(Box<dyn Read + Send + 'a>, u64)> {
+        let start = candidate.content.open_start(self.compared_bytes)?;
+        Ok((start, self.compared_bytes))
     }
 }
 
@@ -152,19 +176,20 @@ mod tests {
     /// The size of a tar that is too large to decide.
     const LARGE: u64 = 20 << 20;
 
-    fn image(are_alike: bool) -> RemoteImage {
+    fn image(are_alike: bool) -> CachedImage {
         let layers = RemoteLayers {
             layers: Vec::new(),
             are_alike,
         };
-        RemoteImage::new(layers, true)
+        CachedImage::remote(layers, true)
     }
 
     fn candidate(size: u64) -> LayerCandidate {
         LayerCandidate {
             digest: Digest::of(b"a layer"),
             size,
-            trailer: [0; 8],
+            trailer: None,
+            content: Arc::new(Vec::new()),
         }
     }
 

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::{BlobReader, Source, SourceError};
 use crate::blob::BlobContent;
 use crate::digest::{CheckedReader, Digest};
 use crate::document::blob_name;
-use crate::source::{BlobReader, Source, SourceError};
 
 /// A blob of a layout or archive.
 #[derive(Debug)]
-pub(super) struct SourceBlob {
+pub(crate) struct SourceBlob {
     source: Arc<Source>,
     name: String,
     digest: Digest,
@@ -18,12 +18,12 @@ pub(super) struct SourceBlob {
 
 impl SourceBlob {
     /// The blob that lies where its digest says.
-    pub(super) fn new(source: &Arc<Source>, digest: Digest) -> Self {
+    pub(crate) fn new(source: &Arc<Source>, digest: Digest) -> Self {
         Self::named(source, blob_name(&digest), digest)
     }
 
     /// A blob that lies elsewhere.
-    pub(super) fn named(source: &Arc<Source>, name: String, digest: Digest) -> Self {
+    pub(crate) fn named(source: &Arc<Source>, name: String, digest: Digest) -> Self {
         Self {
             source: Arc::clone(source),
             name,
