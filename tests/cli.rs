@@ -108,6 +108,7 @@ fn known_flags() -> BTreeSet<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of flags")]
 fn the_flags_of_the_contract_exist() {
     let known = known_flags();
     for flag in [
@@ -460,6 +461,7 @@ fn a_link_to_the_only_program_is_no_second_one() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a snapshot")]
 fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     let sandbox = runs::with_small_release();
     let before = runs::listing(sandbox.root());

@@ -172,6 +172,7 @@ fn names_with_control_characters_stay_on_one_line() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a snapshot")]
 fn a_release_that_is_none_is_refused() {
     let sandbox = runs::sandbox();
     sandbox.tree("empty", "").unwrap();
@@ -395,6 +396,7 @@ fn two_sources_for_one_path_are_refused_together() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a snapshot")]
 fn an_output_that_cannot_be_one_is_refused() {
     let sandbox = runs::with_small_release();
     sandbox.tree("home", "0644 file letter \"dear\"").unwrap();
@@ -491,6 +493,7 @@ fn a_place_for_digests_that_cannot_be_one_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_wrong_command_line_ends_with_2() {
     let sandbox = runs::with_small_release();
     let before = runs::listing(sandbox.root());

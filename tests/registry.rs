@@ -69,6 +69,7 @@ fn what_is_pushed_is_what_every_reader_pulls_and_runs() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one registry for all sources")]
 fn a_password_comes_from_everywhere_that_it_is_kept() {
     if !has_programs(&[TOOLS[0], "sh"]) {
         return;

@@ -144,6 +144,7 @@ fn every_flag_that_takes_a_path_of_this_machine_is_known_to() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn mistakes_are_named_with_their_line() {
     for (text, expected) in [
         (

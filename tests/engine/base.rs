@@ -227,6 +227,7 @@ fn with_every_field() -> BaseImage {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_configuration_is_inherited_as_docker_does() {
     let Some(engine) = Engine::require() else {
         return;

@@ -74,6 +74,7 @@ fn a_certificate_is_trusted_by_its_authority_or_by_itself() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_certificate_that_does_not_do_is_told_in_words() {
     if !has_programs(&[TOOLS[0], "openssl"]) {
         return;

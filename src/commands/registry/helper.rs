@@ -194,8 +194,10 @@ mod tests {
 
     #[test]
     fn a_helper_that_does_not_end_is_killed() {
-        let mut child = Command::new("sleep")
-            .arg("1000")
+        // Waits for a line that never comes.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "read line"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -10,6 +10,7 @@ fn reference(text: &str) -> Reference {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn names_are_completed_as_docker_does() {
     for (text, full, familiar) in [
         ("app", "docker.io/library/app:latest", "app:latest"),

@@ -134,6 +134,7 @@ impl Fixture {
     }
 
     /// Puts the documents together, from the layers up.
+    #[expect(clippy::too_many_lines, reason = "the documents of one image")]
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
         let blobs: Vec<Vec<u8>> = self

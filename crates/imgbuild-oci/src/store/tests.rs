@@ -214,6 +214,7 @@ fn an_unchanged_layer_is_not_read() {
 type NamedChange = (&'static str, fn(&World));
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn no_change_of_a_file_goes_unnoticed() {
     let changes: [NamedChange; 8] = [
         ("another size", |world| world.write("a", b"x")),
