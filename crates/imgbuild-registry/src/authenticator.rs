@@ -142,10 +142,6 @@ impl Authenticator {
         &self.secrets
     }
 
-    pub(crate) fn has_credential(&self) -> bool {
-        self.credential.is_some()
-    }
-
     fn state(&self) -> MutexGuard<'_, AuthState> {
         self.state.lock().expect("no holder of the lock panics")
     }

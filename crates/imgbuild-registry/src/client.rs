@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
@@ -24,10 +23,12 @@ use crate::tls;
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, Origin};
 
+mod call;
 mod options;
 
 pub use crate::retry::RetryPolicy;
 pub use crate::transport::{ProxyOptions, Timeouts, Traffic};
+pub(crate) use call::{Call, CallBody, UploadStrategy};
 pub use options::ClientOptions;
 
 /// The maximum number of redirects of one request.
@@ -49,49 +50,6 @@ pub struct Client {
     chunk_bytes: u64,
     /// The strategy that the next upload starts with.
     upload_strategy: Mutex<UploadStrategy>,
-}
-
-/// The requests that a blob is sent in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum UploadStrategy {
-    /// The `PUT` that ends the upload has the whole blob.
-    #[default]
-    Whole,
-    /// One `PATCH` without a range has the whole blob, as Docker's client
-    /// sends it.
-    Stream,
-    /// Each `PATCH` has this many bytes at most.
-    Chunks(u64),
-    /// As `Whole`, after chunks failed for good.
-    WholeOnly,
-}
-
-/// A request to the registry.
-pub(crate) struct Call<'a> {
-    pub(crate) step: Step,
-    pub(crate) repository: Option<&'a str>,
-    pub(crate) scope: Scope,
-    pub(crate) method: Method,
-    pub(crate) url: Uri,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Option<CallBody<'a>>,
-    /// The statuses that are not a refusal.
-    pub(crate) accepts: &'a [u16],
-    /// Set if the request is retried after a failure.
-    pub(crate) retries: bool,
-    /// The maximum size of the body of the response, from which its timeout
-    /// follows.
-    pub(crate) response_bytes: u64,
-}
-
-/// A body that can be sent again: a part of a content.
-#[derive(Clone, Copy)]
-pub(crate) struct CallBody<'a> {
-    pub(crate) content: &'a dyn BlobContent,
-    pub(crate) offset: u64,
-    pub(crate) size: u64,
-    /// Called with the number of bytes that were sent.
-    pub(crate) on_sent: &'a dyn Fn(u64),
 }
 
 impl fmt::Debug for Client {
@@ -246,12 +204,6 @@ impl Client {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.transport.traffic()
-    }
-
-    /// Returns whether requests have a credential.
-    #[must_use]
-    pub fn has_credential(&self) -> bool {
-        self.authenticator.has_credential()
     }
 
     pub(crate) fn monitor(&self) -> &dyn Monitor {

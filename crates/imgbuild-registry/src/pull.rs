@@ -1,4 +1,4 @@
-//! Reading an image, or an index with all its images.
+//! Pulling: an image, or an index with all its images.
 
 use std::io;
 use std::sync::Arc;
@@ -13,24 +13,23 @@ use imgbuild_oci::selection::SelectionError;
 use crate::error::{Error, ProtocolError, Result, Step};
 use crate::repository::{RemoteBlob, Repository};
 
-/// Reads the documents of what `reference`, a tag or a digest, names; its
-/// blobs are read when they are needed.
+/// Downloads the documents of the image or index that a tag or digest refers to;
+/// its blobs are downloaded when they are read.
 ///
 /// # Errors
 ///
-/// When there is no such thing, when the registry refuses, or when what it sends
-/// is malformed.
+/// If it does not exist or is malformed, and if the registry fails.
 pub fn image(repository: &Repository, reference: &str, platforms: &Platforms) -> Result<Image> {
     let root = repository.existing_manifest(reference)?;
     image_of(repository, root, platforms)
 }
 
-/// Reads what a document leads to, as [`image`].
-///
-/// # Errors
-///
-/// As [`image`].
-pub fn image_of(repository: &Repository, root: Document, platforms: &Platforms) -> Result<Image> {
+/// Downloads the documents below `root`.
+pub(crate) fn image_of(
+    repository: &Repository,
+    root: Document,
+    platforms: &Platforms,
+) -> Result<Image> {
     let step = Step::ReadManifest(root.digest.to_string());
     let read = &mut |descriptor: &Descriptor| {
         let found = repository.manifest(&descriptor.digest.to_string());
@@ -43,13 +42,13 @@ pub fn image_of(repository: &Repository, root: Document, platforms: &Platforms) 
     image.map_err(|error| malformed(repository, &step, error))
 }
 
-/// Pairs the layers of the image that `reference` names with the diff IDs of
-/// its config; `None` if there is no such image, or none for the platform.
-/// Only the documents are read.
+/// Pairs the layers of an image with the diff IDs of its configuration, for which
+/// only documents are downloaded. Returns `None` if there is no image for the
+/// platform.
 ///
 /// # Errors
 ///
-/// When the registry refuses, or what it sends is malformed.
+/// If the registry fails, or the documents are malformed.
 pub fn layers(
     repository: &Repository,
     reference: &str,
@@ -71,7 +70,7 @@ pub fn layers(
     };
     let config = repository.document_blob(&config.digest, config.size)?;
     let diff_ids = diff_ids(&config).unwrap_or_default();
-    // Not the blobs of the image, where a layer that is listed twice is once.
+    // The blobs of an image contain a layer that is listed twice only once.
     let layers = listed_layers(image.root()).unwrap_or_default();
     if diff_ids.len() != layers.len() {
         return Ok(None);
@@ -100,7 +99,7 @@ fn listed_layers(manifest: &Document) -> Option<Vec<Digest>> {
     layers.map(|layer| layer.digest().ok()).collect()
 }
 
-/// Returns the diff IDs of a config.
+/// Returns the diff IDs of a configuration.
 fn diff_ids(config: &[u8]) -> Option<Vec<DiffId>> {
     let config: RawConfig = serde_json::from_slice(config).ok()?;
     let diff_ids = config.rootfs?.diff_ids?.into_iter();
@@ -120,7 +119,7 @@ fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
             ProtocolError::Platform { wanted, found }
         }
         ImageError::TooMany => ProtocolError::TooMany,
-        // A failed request says more itself.
+        // The error of a failed request has more detail.
         ImageError::Read { digest, source } => match source.downcast::<Error>() {
             Ok(error) => return error,
             Err(source) => {
@@ -129,6 +128,5 @@ fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
         },
         other => ProtocolError::Malformed(other.to_string()),
     };
-    let place = Some(repository.name());
-    repository.client().problem(step, place, problem)
+    repository.problem(step, problem)
 }

@@ -1,5 +1,4 @@
-//! Sending an image to a repository: blobs, then configs, then manifests, then
-//! indexes, then tags.
+//! Pushing an image: its layers, then configurations, manifests, indexes and tags.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -17,56 +16,56 @@ mod ahead;
 mod blobs;
 
 pub use ahead::{Ahead, Sent, send_ahead};
-use blobs::Blobs;
+use blobs::BlobUploads;
 
-/// How an image is sent.
+/// The options of a push.
 #[derive(Debug, Clone, Copy)]
 pub struct PushOptions<'a> {
-    /// The tags that it gets; without any it is found by its digest only.
+    /// The tags of the image; without a tag, it has only its digest.
     pub tags: &'a [String],
-    /// How many blobs are sent at a time.
+    /// The number of blobs that are uploaded at a time.
     pub parallel: usize,
-    /// Repositories of the same registry that may have the blobs already.
+    /// Repositories of the same registry to mount blobs from.
     pub mount_from: &'a [String],
-    /// What was sent to this repository before the image was complete.
+    /// The blobs that were uploaded before the image was complete.
     pub sent: Option<&'a Sent>,
 }
 
-/// The outcome of a push.
+/// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// The digest of the manifest or index.
     pub digest: Digest,
-    /// The tags that had it already.
+    /// The tags that had the image before.
     pub unchanged: Vec<String>,
-    /// How many blobs were sent.
+    /// The number of blobs that were uploaded.
     pub uploaded: usize,
-    /// How many bytes they have.
+    /// The number of their bytes.
     pub uploaded_bytes: u64,
-    /// How many blobs were mounted from another repository.
+    /// The number of blobs that were mounted from another repository.
     pub mounted: usize,
-    /// How many blobs were there.
+    /// The number of blobs that the repository had before.
     pub present: usize,
 }
 
-/// Sends an image or index, and gives it its tags when everything of it is there.
+/// Pushes an image or index, and tags it when it is complete.
 ///
-/// What the repository has is not sent again: a tag that has the digest
-/// already stays as it is, and the blobs of a manifest that is there are not
-/// asked for, since a registry takes a manifest only when it has its blobs. The
-/// images of an index are: registries let them be removed, and keep the index.
+/// Nothing is sent that the repository has: neither a tag with the right digest,
+/// nor the blobs of a manifest that exists, since registries accept a manifest
+/// only if they have its blobs. The images of an index are checked, since
+/// registries allow to remove them separately.
 ///
 /// # Errors
 ///
-/// When the registry refuses or cannot be reached, or when a blob cannot be
-/// read. Then no tag has been changed, unless giving the tags itself failed.
+/// If the registry fails, or a blob cannot be read. Then no tag was changed, unless
+/// writing the tags failed.
 pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) -> Result<Pushed> {
     let root = image.root();
-    let job = Job {
+    let job = PushJob {
         repository,
         image,
         options,
-        blobs: Blobs::new(repository, options.mount_from),
+        blobs: BlobUploads::new(repository, options.mount_from),
     };
     let mut unchanged = Vec::new();
     for tag in options.tags {
@@ -84,7 +83,7 @@ pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) ->
         repository.put_manifest(tag, root)?;
     }
     let before = options.sent.map(|sent| sent.counts).unwrap_or_default();
-    let counts = job.blobs.counts().and(before);
+    let counts = job.blobs.counts().plus(before);
     Ok(Pushed {
         digest: root.digest,
         unchanged,
@@ -95,14 +94,14 @@ pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) ->
     })
 }
 
-struct Job<'a> {
+struct PushJob<'a> {
     repository: &'a Repository,
     image: &'a Image,
     options: PushOptions<'a>,
-    blobs: Blobs<'a>,
+    blobs: BlobUploads<'a>,
 }
 
-impl Job<'_> {
+impl PushJob<'_> {
     fn report_all_present(&self) {
         for blob in self.image.blobs() {
             if !self.was_sent(blob) {
@@ -116,7 +115,7 @@ impl Job<'_> {
         Ok(self.repository.manifest_digest(&reference)? == Some(document.digest))
     }
 
-    /// Returns whether everything is there that an index names.
+    /// Returns whether the repository has all documents of an index.
     fn has_parts(&self) -> Result<bool> {
         let root = self.image.root().digest;
         let documents = self.image.documents().iter();
@@ -137,10 +136,10 @@ impl Job<'_> {
         let all: Vec<&Blob> = self.image.blobs().iter().collect();
         let left = all.iter().copied().filter(|blob| !self.was_sent(blob));
         match self.send_once(&left.collect::<Vec<_>>()) {
-            // A registry may forget a blob between two requests: what it
-            // lacks now is sent, once.
+            // A registry may lose a blob between two requests: all blobs are
+            // checked again, once.
             Err(error) if lacks_blobs(&error) => {
-                self.blobs.trust_no_more();
+                self.blobs.set_has_lost_blobs();
                 self.send_once(&all)
             }
             result => result,
@@ -156,51 +155,48 @@ impl Job<'_> {
         }
         for document in self.image.documents() {
             let reference = document.digest.to_string();
-            // Of an index, images may be there; that of the root is known.
+            // The root is known to be missing, or incomplete.
             let is_root = document.digest == self.image.root().digest;
             if !is_root && self.has_document(document)? {
                 continue;
             }
             match self.repository.put_manifest(&reference, document) {
-                // Its tags will do, and tell if something else is wrong.
-                Err(error) if is_root && self.will_do_with_tags(&error) => {}
+                // Some registries accept manifests under tags only.
+                Err(error) if is_root && self.may_need_tag(&error) => {}
                 result => result?,
             }
         }
         Ok(())
     }
 
-    /// Whether what a registry refuses under its digest may get a tag at once.
-    fn will_do_with_tags(&self, error: &Error) -> bool {
-        let is_refused = error
-            .response()
-            .is_some_and(|answer| matches!(answer.status(), 400 | 404 | 405 | 501));
+    /// Returns whether a manifest that was refused under its digest may be accepted
+    /// under a tag.
+    fn may_need_tag(&self, error: &Error) -> bool {
+        let response = error.response();
+        let is_refused =
+            response.is_some_and(|response| matches!(response.status(), 400 | 404 | 405 | 501));
         is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
 
-    /// Asks for every blob before any is sent.
+    /// Checks all blobs, and returns those that the repository does not have.
     fn missing<'b>(&self, blobs: &[&'b Blob]) -> Result<Vec<&'b Blob>> {
         let missing = Mutex::new(BTreeSet::new());
         self.in_parallel(blobs, |blob| {
-            if self.blobs.is_there(blob)? {
-                self.blobs.report(blob, BlobOutcome::Present)
+            if self.blobs.is_present(blob)? {
+                self.blobs.report(blob, BlobOutcome::Present);
             } else {
-                missing
-                    .lock()
-                    .expect("no holder of the lock panics")
-                    .insert(blob.digest);
+                let mut missing = missing.lock().expect("no holder of the lock panics");
+                missing.insert(blob.digest);
             }
             Ok(())
         })?;
         let missing = missing.into_inner().expect("no holder of the lock panics");
         let blobs = blobs.iter().copied();
-        Ok(blobs
-            .filter(|blob| missing.contains(&blob.digest))
-            .collect())
+        let is_missing = |blob: &&Blob| missing.contains(&blob.digest);
+        Ok(blobs.filter(is_missing).collect())
     }
 
-    /// Does `work` for every blob on several threads; the first failure ends
-    /// them all.
+    /// Calls `work` for all blobs on several threads, until the first failure.
     fn in_parallel(
         &self,
         blobs: &[&Blob],
@@ -213,9 +209,9 @@ impl Job<'_> {
     }
 }
 
-/// Whether a manifest was refused because the registry lacks what it names.
+/// Returns whether a manifest was refused because the registry lacks its blobs.
 pub(crate) fn lacks_blobs(error: &Error) -> bool {
-    error.response().is_some_and(|answer| {
-        answer.has_code("MANIFEST_BLOB_UNKNOWN") || answer.has_code("BLOB_UNKNOWN")
-    })
+    let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+    let response = error.response();
+    response.is_some_and(|response| codes.iter().any(|code| response.has_code(code)))
 }

@@ -6,44 +6,42 @@ mod upload;
 
 use std::sync::Arc;
 
-use ureq::http::{Method, Uri};
-
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
+use ureq::http::{Method, Uri};
 
 use crate::authenticator::Scope;
 use crate::client::{Call, Client};
-use crate::error::{Error, ProtocolError, Step};
+use crate::error::{Error, NetworkError, ProtocolError, Step};
 
-pub use blob::RemoteBlob;
+pub(crate) use blob::RemoteBlob;
 pub(crate) use upload::OutgoingBlob;
 
-/// A repository, for reading or also for writing.
+/// A repository to pull from, or also to push to.
 #[derive(Debug, Clone)]
 pub struct Repository {
     client: Arc<Client>,
     name: String,
-    writes: bool,
+    can_push: bool,
 }
 
 impl Repository {
-    /// A repository to read from.
+    /// Creates a repository to pull from.
     #[must_use]
     pub fn to_pull(client: Arc<Client>, name: &str) -> Self {
         Self {
             client,
             name: name.to_owned(),
-            writes: false,
+            can_push: false,
         }
     }
 
-    /// A repository to write to.
+    /// Creates a repository to push to.
     #[must_use]
     pub fn to_push(client: Arc<Client>, name: &str) -> Self {
         Self {
-            client,
-            name: name.to_owned(),
-            writes: true,
+            can_push: true,
+            ..Self::to_pull(client, name)
         }
     }
 
@@ -59,19 +57,17 @@ impl Repository {
         &self.name
     }
 
-    fn scope(&self) -> Scope {
-        match self.writes {
-            true => Scope::push(&self.name),
-            false => Scope::pull(&self.name),
-        }
-    }
-
-    /// A call with nothing but what every one has.
+    /// Returns a call without headers and body, with retries.
     fn call<'a>(&'a self, step: Step, method: Method, url: Uri, accepts: &'a [u16]) -> Call<'a> {
+        let scope = if self.can_push {
+            Scope::push(&self.name)
+        } else {
+            Scope::pull(&self.name)
+        };
         Call {
             step,
             repository: Some(&self.name),
-            scope: self.scope(),
+            scope,
             method,
             url,
             headers: Vec::new(),
@@ -86,7 +82,27 @@ impl Repository {
         self.client.url(&self.name, &format!("blobs/{digest}"))
     }
 
-    fn problem(&self, step: &Step, problem: ProtocolError) -> Error {
+    fn manifest_url(&self, reference: &str) -> Uri {
+        self.client
+            .url(&self.name, &format!("manifests/{reference}"))
+    }
+
+    pub(crate) fn problem(&self, step: &Step, problem: ProtocolError) -> Error {
         self.client.problem(step, Some(&self.name), problem)
     }
+
+    fn network_error(&self, step: &Step, reason: impl Into<NetworkError>) -> Error {
+        Error::Network {
+            endpoint: self.client.endpoint(Some(&self.name)),
+            step: step.clone(),
+            reason: Box::new(reason.into()),
+        }
+    }
+}
+
+/// Returns whether a refusal may mean that the method is not supported: proxies
+/// may know only some methods.
+fn lacks_method(error: &Error) -> bool {
+    let response = error.response();
+    response.is_some_and(|response| matches!(response.status(), 400 | 405 | 501))
 }

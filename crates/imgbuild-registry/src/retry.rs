@@ -92,25 +92,22 @@ impl Attempts {
             return false;
         }
         let asked = error.response().and_then(ErrorResponse::retry_after);
-        let backoff = self.backoff(monitor.random());
+        let RetryPolicy {
+            first_wait,
+            max_wait,
+            max_asked_wait,
+            ..
+        } = self.policy;
+        let wait = backoff(first_wait, max_wait, self.failures - 1, monitor.random());
         let after = match asked {
-            Some(asked) if asked > self.policy.max_asked_wait => return false,
+            Some(asked) if asked > max_asked_wait => return false,
             // A little later: other clients got the same `Retry-After`.
-            Some(asked) => asked + backoff / 4,
-            None => backoff,
+            Some(asked) => asked + wait / 4,
+            None => wait,
         };
         monitor.report(Event::Retry { error, after });
         monitor.wait(after);
         true
-    }
-
-    /// Returns a random time between half of the doubled wait and all of it.
-    fn backoff(&self, random: u64) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        let whole = self.policy.first_wait * (1 << doublings);
-        let whole = whole.min(self.policy.max_wait);
-        let half = whole / 2;
-        half + half * u32::try_from(random % 1001).unwrap_or_default() / 1000
     }
 
     /// Returns the number of failures since the last progress.
@@ -124,19 +121,25 @@ impl Attempts {
     }
 }
 
+/// Returns a random time between half of the doubled wait and all of it.
+pub(crate) fn backoff(first: Duration, max: Duration, doublings: u32, random: u64) -> Duration {
+    let whole = (first * (1 << doublings.min(16))).min(max);
+    let half = whole / 2;
+    half + half * u32::try_from(random % 1001).unwrap_or_default() / 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn waits_double_with_chance_and_have_a_limit() {
-        let wait = |failures, random| {
-            let mut attempts = Attempts::new(RetryPolicy::default());
-            attempts.failures = failures;
-            attempts.backoff(random).as_millis()
+        let wait = |doublings, random| {
+            let (first, max) = (Duration::from_millis(500), Duration::from_secs(20));
+            backoff(first, max, doublings, random).as_millis()
         };
-        assert_eq!((wait(1, 0), wait(1, 1000)), (250, 500));
-        assert_eq!((wait(2, 0), wait(2, 1000)), (500, 1000));
-        assert_eq!((wait(3, 0), wait(30, 1000)), (1000, 20_000));
+        assert_eq!((wait(0, 0), wait(0, 1000)), (250, 500));
+        assert_eq!((wait(1, 0), wait(1, 1000)), (500, 1000));
+        assert_eq!((wait(2, 0), wait(29, 1000)), (1000, 20_000));
     }
 }

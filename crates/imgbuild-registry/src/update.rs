@@ -1,36 +1,34 @@
-//! Adding images to the index that a tag names, while others do the same.
+//! Adding images to the index of a tag while other runs do the same.
 //!
-//! The [OCI distribution protocol] knows no write that depends on what is
-//! there, and most registries ignore `If-Match`: of two runs that read the
-//! index and then write it, one takes the other's image away without a trace.
-//! So every run first says under a tag of its own that it is at it, and ends
-//! only when, after its write, it has seen nobody at it who may have read the
-//! index before.
+//! The [OCI distribution protocol] has no conditional write, and most registries
+//! ignore `If-Match`: if two runs read the index and then write it, the second one
+//! removes the image of the first. So each run announces itself under a tag of its
+//! own before it reads the index, and after its write waits for all runs that may
+//! have read the index before that.
 //!
 //! A run does, in this order:
 //!
-//! 1. write an announcement under `TAG-OS-ARCHITECTURE`, for each image that it
-//!    brings;
-//! 2. read the index, and write it with its own images;
-//! 3. put each of its images in the place of its announcement;
-//! 4. wait until every other announcement that it finds is gone;
-//! 5. read the index again, and start anew if its images are not in it.
+//! 1. write an announcement under `TAG-OS-ARCHITECTURE` for each of its images;
+//! 2. read the index, add its images, and write it;
+//! 3. replace each announcement by the image itself;
+//! 4. wait until the announcements of all other runs are gone;
+//! 5. read the index again, and start again if its images are not in it.
 //!
-//! A write that takes an image away has read the index before the image was
-//! written, so its announcement was there at step 4 of that image's run, which
-//! has waited for it and then found out at step 5.
+//! A write that removes an image is based on an index that was read before that
+//! image was added. So the announcement of the writer existed in step 4 of the run
+//! that added the image, which waited for it and finds the loss in step 5.
 //!
 //! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
 use std::collections::BTreeMap;
-use std::thread;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::Document;
-use imgbuild_oci::image::{Image, Platforms};
-use imgbuild_oci::image::{ImageError, PlatformIndex};
+use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::media_type::is_index;
+use imgbuild_oci::parallel;
 use imgbuild_oci::platform::Platform;
 
 use crate::error::{Error, ProtocolError, Result, Step};
@@ -38,53 +36,54 @@ use crate::monitor::{Event, Monitor, check};
 use crate::pull;
 use crate::push::lacks_blobs;
 use crate::repository::Repository;
+use crate::retry::backoff;
 
-/// What an announcement says of itself.
+/// The annotation of an announcement.
 const ANNOUNCEMENT: &str = "dev.imgbuild.index.update";
 
-/// How long an announcement that stays the same is believed: who has left it
-/// has ended without taking it back.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of an announcement: a run that left it longer was killed.
+const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long what was read may lie before it is written, far below the
-/// patience of the others.
-const FRESH: Duration = Duration::from_secs(5);
+/// The maximum age of the index that was read when it is written back; must stay
+/// well below [`ANNOUNCEMENT_TIMEOUT`].
+const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The wait between two looks at the announcements of others.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The maximum number of attempts to write within [`MAX_AGE`].
+const MAX_STALE_ATTEMPTS: u32 = 3;
 
-/// How often everything is done anew.
-const ROUNDS: u32 = 20;
+/// The interval between two checks of announcements.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The waits before that: the first, which doubles, and the longest.
+/// The maximum number of attempts of an update.
+const MAX_ATTEMPTS: u32 = 20;
+
+/// The wait before the second attempt; each further attempt doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The maximum wait before an attempt.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// How often a registry that is slow is given another chance to be quick.
-const SLOW_ROUNDS: u32 = 3;
-
-/// The longest tag.
+/// The maximum length of a tag, in bytes.
 const MAX_TAG_BYTES: usize = 128;
 
-/// How many tags are looked at at a time.
-const PARALLEL_LOOKS: usize = 4;
+/// The number of tags that are checked at a time.
+const PARALLEL_CHECKS: usize = 4;
 
-/// What became of the index of a tag.
+/// The result of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Updated {
     /// The tag.
     pub tag: String,
-    /// The digest of the index that it names.
+    /// The digest of its index.
     pub digest: Digest,
-    /// The platforms that the index has images for.
+    /// The platforms of the images in the index.
     pub platforms: Vec<String>,
-    /// Whether it had the images already.
+    /// Set if the index had the images before.
     pub is_unchanged: bool,
 }
 
-/// Returns the tag under which a run with an image for `platform` announces
-/// itself, and under which that image can be found afterwards; none if it
-/// would be too long.
+/// Returns the tag for the announcement of a run with an image for `platform`,
+/// and later for that image; `None` if it would be too long.
 #[must_use]
 pub fn platform_tag(tag: &str, platform: &Platform) -> Option<String> {
     let platform = platform.to_string().replace('/', "-");
@@ -92,106 +91,100 @@ pub fn platform_tag(tag: &str, platform: &Platform) -> Option<String> {
     (name.len() <= MAX_TAG_BYTES).then_some(name)
 }
 
-/// Adds the images of `image`, which the repository must have, to the index
-/// that `tag` names; an image for the same platform is replaced, everything
-/// else stays. An image that is no index becomes part of one.
+/// Adds the images of `own`, which the repository has, to the index of a tag.
 ///
-/// When it returns, the images are in the index, and no run of this function
-/// for another platform takes them away, if the registry shows every write to
-/// all who read after it and none of them stops for half a minute between
-/// reading and writing.
+/// Replaces images for the same platforms, and keeps everything else. A tag of an
+/// image becomes a tag of an index with that image.
+///
+/// Afterwards the index has the images, and no other run of this function for
+/// other platforms removes them, provided that the registry shows each write to
+/// all later reads, and no run pauses for 30 seconds between reading and writing.
 ///
 /// # Errors
 ///
-/// When the registry refuses, when what the tag names is no image or index, or
-/// when others write the tag again and again.
+/// If the registry fails, if the tag has something else than an image or index,
+/// and if other writers keep replacing the tag.
 pub fn update_index(
     repository: &Repository,
     tag: &str,
     own: &PlatformIndex,
     image: &Image,
 ) -> Result<Updated> {
-    let update = Update {
+    let update = IndexUpdate {
         repository,
         tag,
         own,
-        places: places(tag, own, image),
+        tags: platform_tags(tag, own, image),
     };
     if update.find_own()?.is_some() {
-        // One of an earlier run, which may not have waited for all who had read
-        // the index before it.
+        // An earlier run added the images, but may not have waited for the others.
         update.wait_for_others()?;
         if let Some(found) = update.find_own()? {
-            update.take_places()?;
+            update.write_tags()?;
             return Ok(update.updated(&found, true));
         }
     }
+
     let monitor = repository.client().monitor();
-    for round in 0..ROUNDS {
-        let announcement = update.announcement_of_own();
+    for attempt in 0..MAX_ATTEMPTS {
+        let announcement = update.announcement();
         update.announce(&announcement)?;
         let written = update.write();
-        // Also after a failure: nobody needs to wait for this run.
+        // Also after a failure, so that no run waits for this one.
         let withdrawn = update.withdraw(announcement.digest);
         written.and(withdrawn)?;
         update.wait_for_others()?;
         if let Some(found) = update.find_own()? {
             return Ok(update.updated(&found, false));
         }
-        monitor.wait(wait_after(round, monitor.random()));
+        monitor.wait(backoff(FIRST_WAIT, MAX_WAIT, attempt, monitor.random()));
         check(monitor)?;
     }
     let step = Step::WriteManifest(tag.to_owned());
-    let name = Some(repository.name());
-    let problem = ProtocolError::Contended(ROUNDS);
-    Err(repository.client().problem(&step, name, problem))
+    Err(repository.problem(&step, ProtocolError::Contended(MAX_ATTEMPTS)))
 }
 
-/// Between half of the doubled wait and all of it.
-fn wait_after(round: u32, random: u64) -> Duration {
-    let whole = (FIRST_WAIT * (1 << round.min(16))).min(MAX_WAIT);
-    let half = whole / 2;
-    half + half * u32::try_from(random % 1001).unwrap_or_default() / 1000
-}
-
-/// Returns the tag of each image of an index, with the image.
-fn places<'a>(tag: &str, own: &PlatformIndex, image: &'a Image) -> BTreeMap<String, &'a Document> {
-    let document = |digest: Digest| {
+/// Returns the images of an index by their tags.
+fn platform_tags<'a>(
+    tag: &str,
+    own: &PlatformIndex,
+    image: &'a Image,
+) -> BTreeMap<String, &'a Document> {
+    let find = |digest: Digest| {
         let mut documents = image.documents().iter().chain([image.root()]);
-        documents.find(|one| one.digest == digest)
+        documents.find(|document| document.digest == digest)
     };
-    let listed = own.entries().into_iter();
-    let places = listed.filter_map(|listed| {
-        let place = platform_tag(tag, listed.platform()?.platform())?;
-        Some((place, document(listed.digest())?))
+    let entries = own.entries().into_iter();
+    let tags = entries.filter_map(|entry| {
+        let tag = platform_tag(tag, entry.platform()?.platform())?;
+        Some((tag, find(entry.digest())?))
     });
-    places.collect()
+    tags.collect()
 }
 
-/// What a tag names now.
-struct Found {
+/// The image or index of a tag.
+struct TaggedIndex {
     digest: Digest,
-    /// The `ETag` of the answer.
-    mark: Option<String>,
-    /// Whether it is an index, and not an image alone.
+    etag: Option<String>,
+    /// Set if it is an index, and not a single image.
     is_index: bool,
     index: PlatformIndex,
 }
 
-struct Update<'a> {
+struct IndexUpdate<'a> {
     repository: &'a Repository,
     tag: &'a str,
     own: &'a PlatformIndex,
-    /// The tags of the announcements, and the images that come there.
-    places: BTreeMap<String, &'a Document>,
+    /// The images of this run by the tags of their announcements.
+    tags: BTreeMap<String, &'a Document>,
 }
 
-impl Update<'_> {
+impl IndexUpdate<'_> {
     fn monitor(&self) -> &dyn Monitor {
         self.repository.client().monitor()
     }
 
-    fn updated(&self, found: &Found, is_unchanged: bool) -> Updated {
+    fn updated(&self, found: &TaggedIndex, is_unchanged: bool) -> Updated {
         let platforms = found.index.platforms().into_iter();
         Updated {
             tag: self.tag.to_owned(),
@@ -202,74 +195,63 @@ impl Update<'_> {
     }
 
     /// Reads the index if it has the images of this run.
-    fn find_own(&self) -> Result<Option<Found>> {
+    fn find_own(&self) -> Result<Option<TaggedIndex>> {
         let found = self.read()?;
         Ok(found.filter(|found| found.is_index && found.index.contains(self.own)))
     }
 
-    /// Reads what the tag names. One that seems not to be there is looked for
-    /// again: on the way to a registry others say so too, when they do not find
-    /// it, and an index that is taken for missing would be lost.
-    fn read_surely(&self) -> Result<Option<Found>> {
-        match self.read()? {
-            None => {
-                self.monitor().wait(LOOK_AGAIN);
-                self.read()
-            }
-            found => Ok(found),
+    /// Reads the index, twice if it does not exist: proxies answer 404 as well,
+    /// and an index that is taken for missing would be lost.
+    fn read_twice(&self) -> Result<Option<TaggedIndex>> {
+        if let Some(found) = self.read()? {
+            return Ok(Some(found));
         }
+        self.monitor().wait(POLL_INTERVAL);
+        self.read()
     }
 
-    fn read(&self) -> Result<Option<Found>> {
-        let Some((manifest, mark)) = self.repository.tagged(self.tag)? else {
+    fn read(&self) -> Result<Option<TaggedIndex>> {
+        let Some((manifest, etag)) = self.repository.tagged(self.tag)? else {
             return Ok(None);
         };
         let (digest, is_index) = (manifest.digest, is_index(&manifest.media_type));
         let index = match PlatformIndex::of_document(&manifest) {
-            // It does not say everything itself.
+            // The documents below it are needed, too.
             Err(ImageError::Missing(_)) => {
                 let image = pull::image_of(self.repository, manifest, &Platforms::All)?;
-                self.index_of(&image)?
+                PlatformIndex::of_image(&image)
             }
-            index => index.map_err(|error| self.malformed(&error))?,
+            index => index,
         };
-        Ok(Some(Found {
+        Ok(Some(TaggedIndex {
             digest,
-            mark,
+            etag,
             is_index,
-            index,
+            index: index.map_err(|error| self.malformed(&error))?,
         }))
-    }
-
-    fn index_of(&self, image: &Image) -> Result<PlatformIndex> {
-        PlatformIndex::of_image(image).map_err(|error| self.malformed(&error))
     }
 
     fn malformed(&self, error: &ImageError) -> Error {
         let step = Step::ReadManifest(self.tag.to_owned());
         let problem = ProtocolError::Malformed(error.to_string());
-        let name = Some(self.repository.name());
-        self.repository.client().problem(&step, name, problem)
+        self.repository.problem(&step, problem)
     }
 
-    /// What this run says of itself.
-    fn announcement_of_own(&self) -> Document {
-        let mut announcement = self.own.clone();
-        // Told apart from every other one, so that it is seen when it goes.
+    /// Returns an announcement with a random number, to tell it from the next one.
+    fn announcement(&self) -> Document {
         let number = format!("{:016x}", self.monitor().random());
+        let mut announcement = self.own.clone();
         announcement
             .annotations
             .insert(ANNOUNCEMENT.to_owned(), number);
         announcement.to_document()
     }
 
-    /// Says that this run is about to write; in all places or, when that
-    /// fails, in none.
+    /// Writes an announcement under all tags, or under none after a failure.
     fn announce(&self, announcement: &Document) -> Result<()> {
-        for (number, place) in self.places.keys().enumerate() {
-            if let Err(error) = self.put(place, announcement) {
+        for (number, tag) in self.tags.keys().enumerate() {
+            if let Err(error) = self.put(tag, announcement) {
                 if number > 0 {
-                    // The first failure is the one to tell.
                     drop(self.withdraw(announcement.digest));
                 }
                 return Err(error);
@@ -278,14 +260,13 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Puts each image itself where the announcement was, unless somebody else
-    /// has put something there. The first failure is told, when all has been
-    /// tried.
+    /// Replaces the announcement under all tags by the images, unless another run
+    /// replaced it. Returns the first failure after all tags.
     fn withdraw(&self, announcement: Digest) -> Result<()> {
         let mut outcome = Ok(());
-        for (place, image) in &self.places {
-            let withdrawn = match self.repository.manifest_digest(place) {
-                Ok(found) if found == Some(announcement) => self.put(place, image),
+        for (tag, image) in &self.tags {
+            let withdrawn = match self.repository.manifest_digest(tag) {
+                Ok(found) if found == Some(announcement) => self.put(tag, image),
                 found => found.map(drop),
             };
             outcome = outcome.and(withdrawn);
@@ -293,15 +274,14 @@ impl Update<'_> {
         outcome
     }
 
-    /// Puts each image under its own tag if it is not there: an earlier run may
-    /// have ended before it did so. Another one that is at it for the same
-    /// platform is waited for.
-    fn take_places(&self) -> Result<()> {
-        let places: Vec<String> = self.places.keys().cloned().collect();
-        self.wait_for(self.announced(&places)?)?;
-        for (place, image) in &self.places {
-            if self.repository.manifest_digest(place)? != Some(image.digest) {
-                self.put(place, image)?;
+    /// Writes the images under their own tags, which an earlier run may have left
+    /// undone. Waits for another run for the same platforms.
+    fn write_tags(&self) -> Result<()> {
+        let tags: Vec<String> = self.tags.keys().cloned().collect();
+        self.wait_for(self.announcements(&tags)?)?;
+        for (tag, image) in &self.tags {
+            if self.repository.manifest_digest(tag)? != Some(image.digest) {
+                self.put(tag, image)?;
             }
         }
         Ok(())
@@ -319,40 +299,39 @@ impl Update<'_> {
         }
     }
 
-    /// Writes the index with this run's images. Whether they are in it is
-    /// found out afterwards.
+    /// Writes the index with the images of this run. A later read shows whether
+    /// they stay in it.
     fn write(&self) -> Result<()> {
         let mut attempts = self.repository.client().attempts();
         let mut refused = None;
-        for round in 0..ROUNDS {
+        for attempt in 0..MAX_ATTEMPTS {
             check(self.monitor())?;
             let start = self.monitor().now();
-            let found = self.read_surely()?;
-            let mut index = found
-                .as_ref()
-                .map_or_else(PlatformIndex::default, |found| found.index.clone());
+            let found = self.read_twice()?;
+            let index = found.as_ref().map(|found| found.index.clone());
+            let mut index = index.unwrap_or_default();
             index.replace(self.own.clone());
             let document = index.to_document();
             let before = found.as_ref().map(|found| found.digest);
             if before == Some(document.digest) {
                 return Ok(());
             }
-            let is_stale = self.monitor().now().saturating_sub(start) > FRESH;
-            if is_stale && round < SLOW_ROUNDS {
+            let is_stale = self.monitor().now().saturating_sub(start) > MAX_AGE;
+            if is_stale && attempt < MAX_STALE_ATTEMPTS {
                 continue;
             }
-            // Refused although nothing has changed: not a condition that this
-            // registry understands as we do.
-            let is_condition = refused != Some(before);
-            let condition = condition(found.as_ref()).filter(|_| is_condition);
+
+            // A condition that was false for an unchanged index means something
+            // else to this registry.
+            let condition = condition(found.as_ref()).filter(|_| refused != Some(before));
             let written = self
                 .repository
                 .put_manifest_once(self.tag, &document, condition);
             match written {
                 Ok(true) => return self.check_time(start),
                 Ok(false) => refused = Some(before),
-                // With what is there then, not with what was there before. An
-                // image may not be found while another run writes it again.
+                // Read the index again, and not only write it. An image may be
+                // missing for a moment while another run writes it.
                 Err(error) if lacks_blobs(&error) => {
                     attempts.wait_anyway(self.monitor(), error)?;
                 }
@@ -362,106 +341,97 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Fails if others may have taken this run for dead between `start`, when it
-    /// read the index, and now, when it has written it.
+    /// Returns an error if other runs may have stopped waiting between `start`, the
+    /// time of reading, and now, after writing.
     fn check_time(&self, start: Duration) -> Result<()> {
         let taken = self.monitor().now().saturating_sub(start);
-        if taken < PATIENCE {
+        if taken < ANNOUNCEMENT_TIMEOUT {
             return Ok(());
         }
         let step = Step::WriteManifest(self.tag.to_owned());
         let problem = ProtocolError::Late {
             taken: taken.as_secs(),
-            limit: PATIENCE.as_secs(),
+            limit: ANNOUNCEMENT_TIMEOUT.as_secs(),
         };
-        let name = Some(self.repository.name());
-        Err(self.repository.client().problem(&step, name, problem))
+        Err(self.repository.problem(&step, problem))
     }
 
-    /// Waits until each announcement that is there now is gone.
+    /// Waits until all announcements of other runs are gone.
     fn wait_for_others(&self) -> Result<()> {
         let others = Platform::known().filter_map(|platform| platform_tag(self.tag, &platform));
-        let others = others.filter(|place| !self.places.contains_key(place));
-        self.wait_for(self.announced(&others.collect::<Vec<_>>())?)
+        let others = others.filter(|tag| !self.tags.contains_key(tag));
+        self.wait_for(self.announcements(&others.collect::<Vec<_>>())?)
     }
 
-    /// Waits until these announcements are gone, or were there for too long.
-    fn wait_for(&self, announcements: Vec<(String, Digest)>) -> Result<()> {
-        let mut pending = announcements;
+    /// Waits until these announcements are gone or timed out.
+    fn wait_for(&self, mut pending: Vec<(String, Digest)>) -> Result<()> {
         let start = self.monitor().now();
-        let mut has_told = false;
-        while !pending.is_empty() && self.monitor().now().saturating_sub(start) < PATIENCE {
-            self.monitor().wait(LOOK_AGAIN);
+        let mut is_reported = false;
+        while !pending.is_empty()
+            && self.monitor().now().saturating_sub(start) < ANNOUNCEMENT_TIMEOUT
+        {
+            self.monitor().wait(POLL_INTERVAL);
             check(self.monitor())?;
-            if let Some((place, _)) = pending.first().filter(|_| !has_told) {
+            if !is_reported {
+                is_reported = true;
                 self.monitor().report(Event::Waiting {
-                    tag: place,
-                    timeout: PATIENCE,
+                    tag: &pending[0].0,
+                    timeout: ANNOUNCEMENT_TIMEOUT,
                 });
-                has_told = true;
             }
-            let mut still = Vec::new();
-            for (place, announcement) in pending {
-                // Another one in its place means that the first has gone.
-                if self.repository.manifest_digest(&place)? == Some(announcement) {
-                    still.push((place, announcement));
+            let mut left = Vec::new();
+            for (tag, announcement) in pending {
+                // Another announcement under the tag means that this one is gone.
+                if self.repository.manifest_digest(&tag)? == Some(announcement) {
+                    left.push((tag, announcement));
                 }
             }
-            pending = still;
+            pending = left;
         }
         Ok(())
     }
 
     /// Returns the announcements under these tags.
-    fn announced(&self, places: &[String]) -> Result<Vec<(String, Digest)>> {
-        let part = places.len().div_ceil(PARALLEL_LOOKS).max(1);
-        let parts: Result<Vec<Vec<_>>> = thread::scope(|scope| {
-            let look = |places: &[String]| -> Result<Vec<_>> {
-                let looks = places.iter().map(|place| {
-                    let digest = self.announcement(place)?;
-                    Ok(digest.map(|digest| (place.clone(), digest)))
-                });
-                let found: Result<Vec<_>> = looks.collect();
-                Ok(found?.into_iter().flatten().collect())
-            };
-            let threads: Vec<_> = places
-                .chunks(part)
-                .map(|places| scope.spawn(move || look(places)))
-                .collect();
-            let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
-            results
-                .map(|result| result.expect("no look panics"))
-                .collect()
-        });
-        Ok(parts?.concat())
+    fn announcements(&self, tags: &[String]) -> Result<Vec<(String, Digest)>> {
+        let found = Mutex::new(Vec::new());
+        parallel::for_each(PARALLEL_CHECKS, tags, |tag, _| {
+            if let Some(digest) = self.announcement_digest(tag)? {
+                let mut found = found.lock().expect("no holder of the lock panics");
+                found.push((tag.clone(), digest));
+            }
+            Ok(())
+        })?;
+        let mut found = found.into_inner().expect("no holder of the lock panics");
+        found.sort();
+        Ok(found)
     }
 
-    fn announcement(&self, place: &str) -> Result<Option<Digest>> {
-        // Mostly there is none, and what is read counts as pulled in some places.
-        if self.repository.manifest_digest(place)?.is_none() {
+    fn announcement_digest(&self, tag: &str) -> Result<Option<Digest>> {
+        // Mostly the tag does not exist, and some registries count downloads.
+        if self.repository.manifest_digest(tag)?.is_none() {
             return Ok(None);
         }
-        let Some(manifest) = self.repository.manifest(place)? else {
+        let Some(manifest) = self.repository.manifest(tag)? else {
             return Ok(None);
         };
-        // Under such a tag there may be anything, but an announcement can be read.
         let index = PlatformIndex::of_document(&manifest).ok();
-        let is_one = index.is_some_and(|index| index.annotations.contains_key(ANNOUNCEMENT));
-        Ok(is_one.then_some(manifest.digest))
+        let is_announcement =
+            index.is_some_and(|index| index.annotations.contains_key(ANNOUNCEMENT));
+        Ok(is_announcement.then_some(manifest.digest))
     }
 }
 
-/// What a write may depend on ([RFC 9110], section 13.1), if the registry says
-/// how it tells versions apart.
+/// Returns the condition of a write ([RFC 9110], section 13.1), if the registry
+/// reported a strong `ETag`.
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-13.1
-fn condition(found: Option<&Found>) -> Option<(&'static str, String)> {
+fn condition(found: Option<&TaggedIndex>) -> Option<(&'static str, String)> {
     let Some(found) = found else {
         return Some(("if-none-match", "*".to_owned()));
     };
-    let mark = found.mark.as_ref()?;
-    let is_strong = mark.len() > 2 && mark.starts_with('"') && mark.ends_with('"');
-    is_strong.then(|| ("if-match", mark.clone()))
+    let etag = found.etag.as_ref()?;
+    let is_strong = etag.len() > 2 && etag.starts_with('"') && etag.ends_with('"');
+    is_strong.then(|| ("if-match", etag.clone()))
 }
 
 #[cfg(test)]
@@ -469,7 +439,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tag_of_a_platform_says_both() {
+    fn the_tag_of_a_platform_has_both() {
         let tag = |tag: &str, platform: &str| platform_tag(tag, &platform.parse().unwrap());
         assert_eq!(tag("1.2", "linux/amd64").unwrap(), "1.2-linux-amd64");
         assert_eq!(tag("1.2", "linux/arm/v7").unwrap(), "1.2-linux-arm-v7");
@@ -477,27 +447,19 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_with_chance_and_have_a_limit() {
-        let wait = |round, random| wait_after(round, random).as_millis();
-        assert_eq!((wait(0, 0), wait(0, 1000)), (50, 100));
-        assert_eq!((wait(2, 0), wait(2, 1000)), (200, 400));
-        assert_eq!((wait(19, 0), wait(19, 1000)), (2500, 5000));
-    }
-
-    #[test]
-    fn only_strong_marks_are_conditions() {
-        let condition_of = |mark: &str| {
-            condition(Some(&Found {
+    fn only_strong_etags_are_conditions() {
+        let condition_of = |etag: &str| {
+            condition(Some(&TaggedIndex {
                 digest: Digest::of(b""),
-                mark: Some(mark.to_owned()),
+                etag: Some(etag.to_owned()),
                 is_index: true,
                 index: PlatformIndex::default(),
             }))
         };
         assert_eq!(condition(None).unwrap().0, "if-none-match");
         assert_eq!(condition_of(r#""a""#).unwrap().1, r#""a""#);
-        for mark in ["", "a", r#"W/"a""#, r#""""#] {
-            assert_eq!(condition_of(mark), None, "{mark}");
+        for etag in ["", "a", r#"W/"a""#, r#""""#] {
+            assert_eq!(condition_of(etag), None, "{etag}");
         }
     }
 }

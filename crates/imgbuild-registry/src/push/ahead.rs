@@ -1,9 +1,7 @@
-//! Sending blobs while their image is still being made.
+//! Uploading blobs while their image is still being built.
 //!
-//! A layer whose digest is known can go, whatever else the image will have: a
-//! registry keeps blobs for some time that no manifest names. So the network
-//! works while other layers are compressed, and what ends last decides the
-//! time, not the sum.
+//! A layer can be uploaded as soon as its digest is known: registries keep blobs
+//! without a manifest for some time. So uploads and compression overlap.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -12,50 +10,50 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Blob;
 use imgbuild_oci::parallel::{self, Queue};
 
-use super::blobs::{Blobs, Counts};
+use super::blobs::{BlobCounts, BlobUploads};
 use crate::error::Result;
 use crate::monitor::{BlobOutcome, check};
 use crate::repository::Repository;
 
-/// Takes blobs that are ready.
+/// A queue of blobs to upload.
 #[derive(Debug)]
 pub struct Ahead<'a> {
     queue: &'a Queue<Blob>,
 }
 
 impl Ahead<'_> {
-    /// Has a blob sent; returns at once.
+    /// Adds a blob; returns at once.
     pub fn send(&self, blob: Blob) {
         self.queue.add(blob);
     }
 }
 
-/// The blobs that a repository has got ahead of their manifest.
+/// The blobs that were uploaded before their manifest.
 #[derive(Debug, Default)]
 pub struct Sent {
     pub(super) digests: BTreeSet<Digest>,
-    pub(super) counts: Counts,
+    pub(super) counts: BlobCounts,
 }
 
-/// Runs `work` and sends meanwhile what it hands out, `parallel` blobs at a
-/// time. Returns when both are done: what `work` returns, and what was sent.
+/// Runs `work`, and uploads the blobs that it adds to the queue meanwhile,
+/// `parallel` at a time. Returns the result of `work` and the uploaded blobs.
 ///
-/// The first failure ends the sending, not the work, whose result may be of
-/// use elsewhere. When the work fails, blobs that wait are not sent.
+/// A failed upload ends the uploads, but not `work`, which may have other outputs.
+/// After a failure of `work`, queued blobs are not uploaded.
 pub fn send_ahead<T, E>(
     repository: &Repository,
     parallel: usize,
     work: impl FnOnce(&Ahead<'_>) -> std::result::Result<T, E>,
 ) -> (std::result::Result<T, E>, Result<Sent>) {
-    let blobs = Blobs::new(repository, &[]);
-    // Without a failure each of them has been sent at the end.
+    let blobs = BlobUploads::new(repository, &[]);
+    // Without a failure, all of these are uploaded at the end.
     let taken = Mutex::new(BTreeSet::new());
     let send = |blob: Blob, _: &Queue<Blob>| {
         let mut taken = taken.lock().expect("no holder of the lock panics");
         let is_new = taken.insert(blob.digest);
         drop(taken);
         if is_new {
-            send(&blobs, repository, &blob)
+            upload(&blobs, repository, &blob)
         } else {
             Ok(())
         }
@@ -75,9 +73,9 @@ pub fn send_ahead<T, E>(
     (outcome, sent)
 }
 
-fn send(blobs: &Blobs<'_>, repository: &Repository, blob: &Blob) -> Result<()> {
+fn upload(blobs: &BlobUploads<'_>, repository: &Repository, blob: &Blob) -> Result<()> {
     check(repository.client().monitor())?;
-    if blobs.is_there(blob)? {
+    if blobs.is_present(blob)? {
         blobs.report(blob, BlobOutcome::Present);
         Ok(())
     } else {

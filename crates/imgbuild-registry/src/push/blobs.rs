@@ -1,4 +1,4 @@
-//! One blob on its way to a repository.
+//! Uploading blobs to a repository, and counting them.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,18 @@ use crate::error::Result;
 use crate::monitor::{BlobOutcome, Event};
 use crate::repository::{OutgoingBlob, Repository};
 
-/// What became of blobs.
+/// The numbers of blobs by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct BlobCounts {
     pub(super) uploaded: usize,
     pub(super) uploaded_bytes: u64,
     pub(super) mounted: usize,
     pub(super) present: usize,
 }
 
-impl Counts {
-    /// Adds both up.
-    pub(super) fn and(self, other: Self) -> Self {
+impl BlobCounts {
+    /// Returns the sums.
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             uploaded: self.uploaded + other.uploaded,
             uploaded_bytes: self.uploaded_bytes + other.uploaded_bytes,
@@ -30,53 +30,47 @@ impl Counts {
     }
 }
 
-/// Sends blobs to one repository, and counts them.
-pub(super) struct Blobs<'a> {
+/// The blobs of a push to one repository.
+pub(super) struct BlobUploads<'a> {
     repository: &'a Repository,
     mount_from: &'a [String],
-    counts: Mutex<Counts>,
-    /// Whether the repository has lost something that it had.
-    is_forgetful: AtomicBool,
+    counts: Mutex<BlobCounts>,
+    /// Set after the repository lost a blob.
+    has_lost_blobs: AtomicBool,
 }
 
-impl<'a> Blobs<'a> {
+impl<'a> BlobUploads<'a> {
     pub(super) fn new(repository: &'a Repository, mount_from: &'a [String]) -> Self {
         Self {
             repository,
             mount_from,
-            counts: Mutex::new(Counts::default()),
-            is_forgetful: AtomicBool::new(false),
+            counts: Mutex::new(BlobCounts::default()),
+            has_lost_blobs: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> BlobCounts {
         *self.counts.lock().expect("no holder of the lock panics")
     }
 
-    /// From now on, asks for what should be there, and sends what is not: what
-    /// a registry has lost it may have said to mount.
-    pub(super) fn trust_no_more(&self) {
-        self.is_forgetful.store(true, Ordering::Relaxed);
+    /// Checks and uploads all blobs from now on: a registry that lost a blob may
+    /// have reported to mount it.
+    pub(super) fn set_has_lost_blobs(&self) {
+        self.has_lost_blobs.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the repository has a blob.
-    pub(super) fn is_there(&self, blob: &Blob) -> Result<bool> {
-        let is_trusted = !self.is_forgetful.load(Ordering::Relaxed);
-        Ok(is_trusted && self.is_from_here(blob)
-            || self.repository.has_blob(&blob.digest, blob.size)?)
-    }
-
-    /// Whether a blob was named by a manifest of this very repository, which
-    /// took it only with its blobs.
-    fn is_from_here(&self, blob: &Blob) -> bool {
-        let origin = blob.content().origin();
-        origin.is_some_and(|origin| {
+    /// Returns whether the repository has a blob. A manifest of the repository
+    /// implies its blobs, without a request.
+    pub(super) fn is_present(&self, blob: &Blob) -> Result<bool> {
+        let is_from_here = blob.content().origin().is_some_and(|origin| {
             origin.registry == self.repository.client().registry()
                 && origin.repository == self.repository.name()
-        })
+        });
+        let is_implied = is_from_here && !self.has_lost_blobs.load(Ordering::Relaxed);
+        Ok(is_implied || self.repository.has_blob(&blob.digest, blob.size)?)
     }
 
-    /// Mounts or sends a blob that is not there.
+    /// Mounts or uploads a blob.
     pub(super) fn upload(&self, blob: &Blob) -> Result<()> {
         let mounts = self.mounts(blob);
         let outgoing = OutgoingBlob {
@@ -89,10 +83,10 @@ impl<'a> Blobs<'a> {
         Ok(())
     }
 
-    /// Repositories that may have a blob: where it comes from, if that is the
-    /// same registry, and those that the caller names.
+    /// Returns the repositories that may have a blob: its origin, if that is in the
+    /// same registry, and those of the caller.
     fn mounts(&self, blob: &Blob) -> Vec<String> {
-        if self.is_forgetful.load(Ordering::Relaxed) {
+        if self.has_lost_blobs.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let registry = self.repository.client().registry();
@@ -108,7 +102,7 @@ impl<'a> Blobs<'a> {
         mounts
     }
 
-    /// Counts a blob that is where it should be, and tells of it.
+    /// BlobCounts a blob that is where it should be, and tells of it.
     pub(super) fn report(&self, blob: &Blob, outcome: BlobOutcome<'_>) {
         let mut counts = self.counts.lock().expect("no holder of the lock panics");
         match outcome {

@@ -1,4 +1,4 @@
-//! Reading blobs, and looking whether they are there.
+//! Downloading blobs, and checking whether they exist.
 
 use std::io::{self, Read, Write};
 
@@ -6,127 +6,92 @@ use imgbuild_oci::blob::{BlobContent, BlobOrigin};
 use imgbuild_oci::digest::{Digest, DigestWriter};
 use ureq::http::Method;
 
-use super::Repository;
+use super::{Repository, lacks_method};
 use crate::error::{Error, ProtocolError, Result, Step};
 use crate::monitor::{Event, check};
 use crate::retry::Attempts;
 use crate::transport::Response;
 
-/// The bytes that are received at a time.
-const CHUNK_BYTES: usize = 128 << 10;
+/// The size of the buffer of a download, in bytes.
+const BUFFER_BYTES: usize = 128 << 10;
 
 impl Repository {
-    /// Returns whether a blob of this size is there.
+    /// Returns whether the repository has a blob of this size.
     ///
     /// # Errors
     ///
-    /// When the registry does not say.
+    /// If the registry fails.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool> {
         self.find_blob(digest, size, true)
     }
 
-    /// As [`Repository::has_blob`], asked only once.
-    pub(super) fn has_blob_now(&self, digest: &Digest, size: u64) -> Result<bool> {
-        self.find_blob(digest, size, false)
-    }
-
-    fn find_blob(&self, digest: &Digest, size: u64, retries: bool) -> Result<bool> {
-        let step = Step::FindBlob(*digest);
+    pub(super) fn find_blob(&self, digest: &Digest, size: u64, retries: bool) -> Result<bool> {
         let url = self.blob_url(digest);
-        let mut call = self.call(step, Method::HEAD, url, &[200, 404]);
+        let step = Step::FindBlob(*digest);
+        let mut call = self.call(step.clone(), Method::HEAD, url, &[200, 404]);
         call.retries = retries;
         let response = match self.client.call(&call) {
             Ok(response) => response,
-            // A server in between may know only some methods.
-            Err(error) if has_no_head(&error) => {
-                return self.find_blob_without_head(digest, size, retries);
+            Err(error) if lacks_method(&error) => {
+                let found = self.blob_range(step, digest, 1, retries)?;
+                return Ok(found.is_some_and(|(_, found)| found.is_none_or(|found| found == size)));
             }
             Err(error) => return Err(error),
         };
-        // One of another size is sent again, and the registry shall decide.
-        let is_right = |found: u64| found == size || found == 0;
-        Ok(response.status == 200 && response.number("content-length").is_none_or(is_right))
+        // A blob of another size is sent again, and the registry decides.
+        let is_equal = |found: u64| found == size || found == 0;
+        Ok(response.status == 200 && response.number("content-length").is_none_or(is_equal))
     }
 
-    fn find_blob_without_head(&self, digest: &Digest, size: u64, retries: bool) -> Result<bool> {
-        let step = Step::FindBlob(*digest);
+    /// Requests the first bytes of a blob. Returns the response with the size of
+    /// the whole blob, or `None` if the blob does not exist.
+    fn blob_range(
+        &self,
+        step: Step,
+        digest: &Digest,
+        count: u64,
+        retries: bool,
+    ) -> Result<Option<(Response, Option<u64>)>> {
         let url = self.blob_url(digest);
         let mut call = self.call(step, Method::GET, url, &[200, 206, 404]);
         call.retries = retries;
-        call.headers = vec![("range", "bytes=0-0".to_owned())];
-        let response = self.client.call(&call)?;
-        let found = match response.status {
-            404 => return Ok(false),
-            206 => total_of_range(response.header("content-range")),
-            _ => response.number("content-length"),
-        };
-        Ok(found.is_none_or(|found| found == size))
-    }
-
-    /// Reads the first bytes of a blob, unchecked, and its size; `None` if it
-    /// is not there.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
-    pub fn blob_prefix(&self, digest: &Digest, most: u64) -> Result<Option<(Vec<u8>, u64)>> {
-        let step = Step::ReadBlob(*digest);
-        let url = self.blob_url(digest);
-        let mut call = self.call(step.clone(), Method::GET, url, &[200, 206, 404]);
-        call.headers = vec![("range", format!("bytes=0-{}", most.saturating_sub(1)))];
+        call.headers = vec![("range", format!("bytes=0-{}", count.saturating_sub(1)))];
         let response = self.client.call(&call)?;
         let size = match response.status {
             404 => return Ok(None),
             206 => total_of_range(response.header("content-range")),
             _ => response.number("content-length"),
         };
-        let Some(size) = size else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        let read = response
-            .into_reader()
-            .take(most.min(size))
-            .read_to_end(&mut bytes);
-        let reason = match read {
-            Ok(_) => return Ok(Some((bytes, size))),
-            Err(error) => Box::new(error.into()),
-        };
-        let endpoint = self.client.endpoint(Some(&self.name));
-        Err(Error::Network {
-            endpoint,
-            step,
-            reason,
-        })
+        Ok(Some((response, size)))
     }
 
-    /// Reads a whole blob into `sink`, checked.
+    /// Downloads a blob into `sink`, and checks size and digest.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, has another size or digest, or `sink` fails.
+    /// If the registry fails, size or digest differ, or `sink` fails.
     pub fn read_blob(&self, digest: &Digest, size: u64, sink: &mut dyn Write) -> Result<()> {
-        let mut reader = self.blob_reader(*digest, size, 0);
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut download = self.download(*digest, size, 0);
+        let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            match reader.read_some(&mut buffer)? {
-                0 => return Ok(()),
-                count => sink
-                    .write_all(&buffer[..count])
-                    .map_err(|source| Error::Sink {
-                        endpoint: self.client.endpoint(Some(&self.name)),
-                        source,
-                    })?,
+            let count = download.read_with_retries(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
             }
+            sink.write_all(&buffer[..count])
+                .map_err(|source| Error::Sink {
+                    endpoint: self.client.endpoint(Some(&self.name)),
+                    source,
+                })?;
         }
     }
 
-    /// Reads a whole blob into what `sink` makes, and into another one if it came
-    /// damaged.
+    /// Downloads a blob into a writer that `sink` creates, and into another one if
+    /// the blob was damaged on its way.
     ///
     /// # Errors
     ///
-    /// As [`Repository::read_blob`], and when there is no sink.
+    /// As [`Repository::read_blob`], and if `sink` fails.
     pub fn read_blob_whole<W: Write, E: From<Error>>(
         &self,
         digest: &Digest,
@@ -138,84 +103,75 @@ impl Repository {
             let mut whole = sink()?;
             match self.read_blob(digest, size, &mut whole) {
                 Ok(()) => return Ok(whole),
-                Err(error) if is_wrong(&error) => attempts.wait(self.client.monitor(), error)?,
+                Err(error) if is_damaged(&error) => attempts.wait(self.client.monitor(), error)?,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    pub(super) fn blob_reader(&self, digest: Digest, size: u64, offset: u64) -> BlobReader {
-        BlobReader {
+    fn download(&self, digest: Digest, size: u64, offset: u64) -> Download {
+        Download {
             repository: self.clone(),
             digest,
             size,
             position: offset,
             hasher: (offset == 0).then(|| DigestWriter::new(io::sink())),
             body: None,
-            is_wrong: false,
+            is_damaged: false,
             attempts: self.client.attempts(),
         }
     }
 }
 
-/// Whether an answer says that the method is unknown there.
-fn has_no_head(error: &Error) -> bool {
-    error
-        .response()
-        .is_some_and(|answer| matches!(answer.status(), 400 | 405 | 501))
-}
-
-/// Returns the size of the whole out of `bytes 0-9/SIZE` ([RFC 9110],
-/// section 14.4).
+/// Returns the size of a whole blob from `bytes 0-9/SIZE` ([RFC 9110], section
+/// 14.4).
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110
 fn total_of_range(header: Option<&str>) -> Option<u64> {
     header?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
-/// Returns the first byte out of `bytes FIRST-LAST/SIZE`.
+/// Returns the first position from `bytes FIRST-LAST/SIZE`.
 fn start_of_range(header: Option<&str>) -> Option<u64> {
     let range = header?.trim().strip_prefix("bytes")?.trim_start();
     range.split_once('-')?.0.trim().parse().ok()
 }
 
-/// Reads a blob; a connection that is cut is made again where it ended.
-pub(super) struct BlobReader {
-    repository: Repository,
-    digest: Digest,
-    size: u64,
-    position: u64,
-    /// Of a blob that is read from its start.
-    hasher: Option<DigestWriter<io::Sink>>,
-    body: Option<Box<dyn Read + Send>>,
-    is_wrong: bool,
-    attempts: Attempts,
-}
-
-fn is_wrong(error: &Error) -> bool {
+/// Returns whether the bytes of a blob have another digest.
+fn is_damaged(error: &Error) -> bool {
     let Error::Protocol { problem, .. } = error else {
         return false;
     };
     matches!(**problem, ProtocolError::Digest { .. })
 }
 
-impl BlobReader {
-    /// Reads as [`Read::read`], and says what went wrong.
-    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
+/// A reader of a blob, which resumes after a broken connection.
+struct Download {
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+    position: u64,
+    /// The hasher of a blob that is read from its start.
+    hasher: Option<DigestWriter<io::Sink>>,
+    body: Option<Box<dyn Read + Send>>,
+    is_damaged: bool,
+    attempts: Attempts,
+}
+
+impl Download {
+    fn read_with_retries(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let client = self.repository.client.clone();
         loop {
-            let monitor = self.repository.client.monitor();
-            check(monitor)?;
+            check(client.monitor())?;
             match self.read_once(buffer) {
                 Ok(count) => return Ok(count),
-                // What was handed on is wrong: a second try could not take it
-                // back.
-                Err(error) if is_wrong(&error) => {
-                    self.is_wrong = true;
+                // Damaged bytes were returned before, so a retry is too late.
+                Err(error) if is_damaged(&error) => {
+                    self.is_damaged = true;
                     return Err(error);
                 }
                 Err(error) => {
                     self.body = None;
-                    let client = self.repository.client.clone();
                     self.attempts.wait(client.monitor(), error)?;
                 }
             }
@@ -239,21 +195,16 @@ impl BlobReader {
                 read => break read,
             }
         };
-        let count = read.map_err(|error| Error::Network {
-            endpoint: self.repository.client.endpoint(Some(&self.repository.name)),
-            step: Step::ReadBlob(self.digest),
-            reason: Box::new(error.into()),
-        })?;
-        self.take(&buffer[..count])?;
+        let count = read.map_err(|error| self.network_error(error))?;
+        self.add(&buffer[..count])?;
         Ok(count)
     }
 
-    /// Counts what came; at the end, compares.
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Counts and hashes bytes, and checks size and digest at the end.
+    fn add(&mut self, bytes: &[u8]) -> Result<()> {
         let count = bytes.len() as u64;
         let (expected, found) = (self.size, self.position + count);
-        let is_end = bytes.is_empty();
-        if found > expected || (is_end && found < expected) {
+        if found > expected || (count == 0 && found < expected) {
             return Err(self.problem(ProtocolError::Size { expected, found }));
         }
         self.position = found;
@@ -262,24 +213,16 @@ impl BlobReader {
         }
         if count > 0 {
             self.attempts.progress();
-            let digest = self.digest;
-            let event = Event::Received {
-                digest,
+            self.repository.client.monitor().report(Event::Received {
+                digest: self.digest,
                 bytes: count,
-            };
-            self.repository.client.monitor().report(event);
+            });
         }
-        match found == expected {
-            true => self.finish(),
-            false => Ok(()),
-        }
-    }
 
-    fn finish(&mut self) -> Result<()> {
-        let Some(hasher) = self.hasher.take() else {
+        let hasher = self.hasher.take_if(|_| found == expected);
+        let Some((_, found, _)) = hasher.map(DigestWriter::finish) else {
             return Ok(());
         };
-        let (_, found, _) = hasher.finish();
         if found == self.digest {
             return Ok(());
         }
@@ -287,77 +230,67 @@ impl BlobReader {
         Err(self.problem(ProtocolError::Digest { expected, found }))
     }
 
-    fn problem(&self, problem: ProtocolError) -> Error {
-        self.repository
-            .problem(&Step::ReadBlob(self.digest), problem)
-    }
-
-    fn open(&mut self) -> Result<Box<dyn Read + Send>> {
+    fn open(&self) -> Result<Box<dyn Read + Send>> {
         let step = Step::ReadBlob(self.digest);
         let url = self.repository.blob_url(&self.digest);
         let mut call = self.repository.call(step, Method::GET, url, &[200, 206]);
-        // The loop around this one counts.
+        // The caller retries.
         call.retries = false;
         call.response_bytes = self.size;
         if self.position > 0 {
             call.headers = vec![("range", format!("bytes={}-", self.position))];
         }
         let response = self.repository.client.call(&call)?;
-        let (skipped, rest) = match response.status {
-            206 => match start_of_range(response.header("content-range")) {
-                Some(start) if start <= self.position => (self.position - start, None),
-                _ => (0, None),
-            },
-            _ => (self.position, response.number("content-length")),
-        };
-        self.check_announced(rest)?;
-        self.skip(response, skipped)
-    }
-
-    /// A wrong size that is announced needs no reading.
-    fn check_announced(&self, whole: Option<u64>) -> Result<()> {
-        let expected = self.size;
-        match whole {
-            Some(found) if found != expected => {
-                Err(self.problem(ProtocolError::Size { expected, found }))
+        let skipped = if response.status == 206 {
+            let start = start_of_range(response.header("content-range"));
+            start.map_or(0, |start| self.position.saturating_sub(start))
+        } else {
+            let expected = self.size;
+            match response.number("content-length") {
+                Some(found) if found != expected => {
+                    return Err(self.problem(ProtocolError::Size { expected, found }));
+                }
+                _ => self.position,
             }
-            _ => Ok(()),
+        };
+
+        // Registries without ranges start again.
+        let mut body = response.into_reader();
+        let copied = io::copy(&mut (&mut body).take(skipped), &mut io::sink());
+        let found = copied.map_err(|error| self.network_error(error))?;
+        if found < skipped {
+            let expected = skipped;
+            return Err(self.problem(ProtocolError::Size { expected, found }));
         }
+        Ok(body)
     }
 
-    /// Passes over what is there already, for a registry that starts anew.
-    fn skip(&self, response: Response, skipped: u64) -> Result<Box<dyn Read + Send>> {
-        let mut body = response.into_reader();
-        let mut start = (&mut body).take(skipped);
-        let copied = io::copy(&mut start, &mut io::sink());
-        let (expected, found) = (skipped, copied.as_ref().copied().unwrap_or_default());
-        match copied {
-            Ok(count) if count == skipped => Ok(body),
-            Ok(_) => Err(self.problem(ProtocolError::Size { expected, found })),
-            Err(error) => Err(Error::Network {
-                endpoint: self.repository.client.endpoint(Some(&self.repository.name)),
-                step: Step::ReadBlob(self.digest),
-                reason: Box::new(error.into()),
-            }),
-        }
+    fn problem(&self, problem: ProtocolError) -> Error {
+        let step = Step::ReadBlob(self.digest);
+        self.repository.problem(&step, problem)
+    }
+
+    fn network_error(&self, error: io::Error) -> Error {
+        let step = Step::ReadBlob(self.digest);
+        self.repository.network_error(&step, error)
     }
 }
 
-impl Read for BlobReader {
+impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        if self.is_wrong {
+        if self.is_damaged {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        self.read_some(buffer).map_err(io::Error::other)
+        self.read_with_retries(buffer).map_err(io::Error::other)
     }
 }
 
-/// A blob of a repository as the content of an image: read when it is needed.
+/// A blob of a repository, downloaded when it is read.
 #[derive(Debug, Clone)]
-pub struct RemoteBlob {
+pub(crate) struct RemoteBlob {
     repository: Repository,
     digest: Digest,
     size: u64,
@@ -365,9 +298,8 @@ pub struct RemoteBlob {
 }
 
 impl RemoteBlob {
-    /// Names a blob; nothing is read.
-    #[must_use]
-    pub fn new(repository: &Repository, digest: Digest, size: u64) -> Self {
+    /// Creates a blob without any request.
+    pub(crate) fn new(repository: &Repository, digest: Digest, size: u64) -> Self {
         Self {
             repository: repository.clone(),
             digest,
@@ -382,32 +314,37 @@ impl RemoteBlob {
 
 impl BlobContent for RemoteBlob {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(self.repository.blob_reader(
-            self.digest,
-            self.size,
-            offset,
-        )))
+        let download = self.repository.download(self.digest, self.size, offset);
+        Ok(Box::new(download))
     }
 
     fn open_start(&self, size: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        let count = size.min(self.size);
+        let step = Step::ReadBlob(self.digest);
         let found = self
             .repository
-            .blob_prefix(&self.digest, size.min(self.size));
-        match found.map_err(io::Error::other)? {
-            Some((bytes, whole)) if whole == self.size => Ok(Box::new(io::Cursor::new(bytes))),
-            _ => Err(io::ErrorKind::NotFound.into()),
+            .blob_range(step.clone(), &self.digest, count, true);
+        let Some((response, Some(whole))) = found.map_err(io::Error::other)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if whole != self.size {
+            return Err(io::ErrorKind::NotFound.into());
         }
+        let mut bytes = Vec::new();
+        let read = response.into_reader().take(count).read_to_end(&mut bytes);
+        read.map_err(|error| io::Error::other(self.repository.network_error(&step, error)))?;
+        Ok(Box::new(io::Cursor::new(bytes)))
     }
 
     fn origin(&self) -> Option<&BlobOrigin> {
         Some(&self.origin)
     }
 
-    /// Bytes that were damaged on their way are worth another try.
+    /// Retries a blob that was damaged on its way.
     fn try_again(&self, failures: u32, error: &io::Error) -> bool {
         let inner = error.get_ref();
         let error = inner.and_then(|inner| inner.downcast_ref::<Error>());
-        let Some(error) = error.filter(|error| is_wrong(error)) else {
+        let Some(error) = error.filter(|error| is_damaged(error)) else {
             return false;
         };
         let client = &self.repository.client;
@@ -421,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read() {
+    fn ranges_are_parsed() {
         let header = Some("bytes 5-9/100");
         assert_eq!(
             (start_of_range(header), total_of_range(header)),

@@ -1,4 +1,4 @@
-//! Reading and writing manifests and indexes, as the bytes that they are.
+//! Downloading and uploading manifests and indexes.
 
 use std::io::Read;
 
@@ -8,13 +8,13 @@ use imgbuild_oci::media_type;
 use serde::Deserialize;
 use ureq::http::Method;
 
-use super::Repository;
+use super::{Repository, lacks_method};
 use crate::client::{Call, CallBody};
 use crate::error::{Error, ProtocolError, Result, Step};
 use crate::error_response::bounded;
 use crate::transport::Response;
 
-/// What is asked for, the image specification's names first.
+/// The media types to accept, those of OCI first.
 const MEDIA_TYPES: [&str; 4] = [
     media_type::INDEX,
     media_type::MANIFEST,
@@ -23,16 +23,17 @@ const MEDIA_TYPES: [&str; 4] = [
 ];
 
 impl Repository {
-    /// Reads what a tag or digest names; `None` if there is no such thing.
+    /// Returns the manifest or index that a tag or digest refers to, or `None` if
+    /// it does not exist.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or sends something else.
+    /// If the registry fails, or responds with something else.
     pub fn manifest(&self, reference: &str) -> Result<Option<Document>> {
         Ok(self.tagged(reference)?.map(|(manifest, _)| manifest))
     }
 
-    /// As [`Repository::manifest`], with the `ETag` of the answer if it has one.
+    /// Returns the manifest or index, and the `ETag` of the response.
     pub(crate) fn tagged(&self, reference: &str) -> Result<Option<(Document, Option<String>)>> {
         match self.read_manifest(reference) {
             Err(error) if error.is_not_found() => Ok(None),
@@ -40,11 +41,11 @@ impl Repository {
         }
     }
 
-    /// Reads what a tag or digest names, which must be there.
+    /// Returns the manifest or index that a tag or digest refers to.
     ///
     /// # Errors
     ///
-    /// As [`Repository::manifest`], and when there is no such thing
+    /// As [`Repository::manifest`], and if it does not exist
     /// ([`Error::is_not_found`]).
     pub fn existing_manifest(&self, reference: &str) -> Result<Document> {
         Ok(self.read_manifest(reference)?.0)
@@ -53,48 +54,43 @@ impl Repository {
     fn read_manifest(&self, reference: &str) -> Result<(Document, Option<String>)> {
         let mut attempts = self.client.attempts();
         loop {
-            match self.manifest_once(reference) {
+            match self.read_manifest_once(reference) {
                 Err(error) => attempts.wait(self.client.monitor(), error)?,
                 found => return found,
             }
         }
     }
 
-    fn manifest_once(&self, reference: &str) -> Result<(Document, Option<String>)> {
+    fn read_manifest_once(&self, reference: &str) -> Result<(Document, Option<String>)> {
         let step = Step::ReadManifest(reference.to_owned());
-        let url = self
-            .client
-            .url(&self.name, &format!("manifests/{reference}"));
+        let url = self.manifest_url(reference);
         let mut call = self.call(step.clone(), Method::GET, url, &[200]);
         call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
-        // The loop around this one counts.
+        // The caller retries.
         call.retries = false;
         let response = self.client.call(&call)?;
-        let said = response.header("docker-content-digest").map(bounded);
+        let etag = response.header("etag").map(str::to_owned);
         let content_type = response.header("content-type").map(bounded);
-        let tag = response.header("etag").map(str::to_owned);
-        let bytes = self.document(&step, response)?;
-        let digest = Digest::of(&bytes);
-        let asked: Option<Digest> = reference.parse().ok();
-        let said = said.and_then(|text| text.parse().ok());
-        if let Some(expected) = asked.or(said).filter(|expected| *expected != digest) {
-            let problem = ProtocolError::Digest {
-                expected,
-                found: digest,
-            };
-            return Err(self.problem(&step, problem));
+        let reported = response.header("docker-content-digest");
+        let expected = reference.parse().ok();
+        let expected = expected.or_else(|| reported?.parse().ok());
+        let bytes = self.read_document(&step, response)?;
+
+        let found = Digest::of(&bytes);
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            return Err(self.problem(&step, ProtocolError::Digest { expected, found }));
         }
         let media_type = media_type_of(&bytes, content_type.as_deref());
         let manifest = Document {
             media_type: media_type.map_err(|problem| self.problem(&step, problem))?,
-            digest,
+            digest: found,
             bytes,
         };
-        Ok((manifest, tag))
+        Ok((manifest, etag))
     }
 
-    /// Reads a document that has a limit.
-    fn document(&self, step: &Step, response: Response) -> Result<Vec<u8>> {
+    /// Reads a document of at most [`MAX_DOCUMENT_BYTES`].
+    fn read_document(&self, step: &Step, response: Response) -> Result<Vec<u8>> {
         let too_long = || self.problem(step, ProtocolError::TooLong(MAX_DOCUMENT_BYTES));
         let announced = response.number("content-length");
         if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
@@ -103,22 +99,18 @@ impl Repository {
         let mut bytes = Vec::new();
         let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
         body.read_to_end(&mut bytes)
-            .map_err(|error| Error::Network {
-                endpoint: self.client.endpoint(Some(&self.name)),
-                step: step.clone(),
-                reason: Box::new(error.into()),
-            })?;
-        match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
-            true => Err(too_long()),
-            false => Ok(bytes),
+            .map_err(|error| self.network_error(step, error))?;
+        if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+            return Err(too_long());
         }
+        Ok(bytes)
     }
 
-    /// Reads a small blob, such as a config, checked.
+    /// Downloads a small blob, for example a configuration, and checks it.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not what its digest says.
+    /// As [`Repository::read_blob`], and if it is too large.
     pub fn document_blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
         if size > MAX_DOCUMENT_BYTES {
             let problem = ProtocolError::TooLong(MAX_DOCUMENT_BYTES);
@@ -127,62 +119,59 @@ impl Repository {
         self.read_blob_whole(digest, size, || Ok(Vec::new()))
     }
 
-    /// Returns the digest that a tag has, if it has one; without reading the
-    /// manifest if the registry says it.
+    /// Returns the digest of a tag, if the tag exists. Downloads the manifest only
+    /// if the registry does not report the digest.
     ///
     /// # Errors
     ///
-    /// When the registry refuses.
+    /// If the registry fails.
     pub fn manifest_digest(&self, reference: &str) -> Result<Option<Digest>> {
         let step = Step::FindManifest(reference.to_owned());
-        let url = self
-            .client
-            .url(&self.name, &format!("manifests/{reference}"));
+        let url = self.manifest_url(reference);
         let mut call = self.call(step, Method::HEAD, url, &[200, 404]);
         call.headers = vec![("accept", MEDIA_TYPES.join(", "))];
-        let digest = match self.client.call(&call) {
-            // What others say, on the way, is no answer to this.
-            Ok(response) if response.status == 404 => match self.client.is_own(&response) {
-                true => return Ok(None),
-                false => None,
-            },
+        let reported = match self.client.call(&call) {
+            Ok(response) if response.status == 404 => {
+                if self.client.is_own(&response) {
+                    return Ok(None);
+                }
+                // A 404 of another server on the way does not count.
+                None
+            }
             Ok(response) => response.header("docker-content-digest").map(str::to_owned),
-            // What is forbidden by `HEAD` is so without a word.
-            Err(error) if has_no_head(&error) || is_forbidden(&error) => None,
+            // A response to `HEAD` has no reason, so `GET` fails with one.
+            Err(error) if lacks_method(&error) || is_forbidden(&error) => None,
             Err(error) => return Err(error),
         };
-        match digest.and_then(|text| text.parse().ok()) {
+        match reported.and_then(|text| text.parse().ok()) {
             Some(digest) => Ok(Some(digest)),
             None => Ok(self.manifest(reference)?.map(|manifest| manifest.digest)),
         }
     }
 
-    /// Writes a manifest under a tag or its digest, and checks what the
-    /// registry says that it has.
+    /// Writes a manifest under a tag or its digest, and checks the digest that the
+    /// registry has then.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or has something else than was sent.
+    /// If the registry fails, or has another digest than was sent.
     pub fn put_manifest(&self, reference: &str, manifest: &Document) -> Result<()> {
-        let step = Step::WriteManifest(reference.to_owned());
         let call = self.write_call(reference, manifest);
         let response = self.client.call(&call)?;
-        let said = response.header("docker-content-digest").map(bounded);
+        let reported = response.header("docker-content-digest").map(bounded);
         drop(response);
-        let found = match said {
-            Some(said) => said,
-            // It does not say: so it is asked.
+        let found = match reported {
+            Some(digest) => digest,
             None => match self.manifest_digest(reference)? {
                 Some(digest) => digest.to_string(),
                 None => "nothing".to_owned(),
             },
         };
-        self.check_written(&step, manifest, found)
+        self.check_written(&call.step, manifest, found)
     }
 
-    /// Writes a manifest under a tag that others write, too: once, and, by a
-    /// registry that knows conditions, only if `condition` holds. Returns
-    /// whether it was written.
+    /// Writes a manifest under a tag once, for a tag with several writers. Returns
+    /// false if the registry supports conditions and `condition` is false.
     pub(crate) fn put_manifest_once(
         &self,
         tag: &str,
@@ -197,18 +186,16 @@ impl Repository {
         if response.status == 412 {
             return Ok(false);
         }
-        // Asked now, the tag might name what somebody else has just written.
-        if let Some(said) = response.header("docker-content-digest").map(bounded) {
-            self.check_written(&call.step, manifest, said)?;
+        // Reading the tag now may find the manifest of another writer.
+        if let Some(reported) = response.header("docker-content-digest").map(bounded) {
+            self.check_written(&call.step, manifest, reported)?;
         }
         Ok(true)
     }
 
     fn write_call<'a>(&'a self, reference: &str, manifest: &'a Document) -> Call<'a> {
         let step = Step::WriteManifest(reference.to_owned());
-        let url = self
-            .client
-            .url(&self.name, &format!("manifests/{reference}"));
+        let url = self.manifest_url(reference);
         let mut call = self.call(step, Method::PUT, url, &[200, 201, 202, 204]);
         call.headers = vec![("content-type", manifest.media_type.clone())];
         call.body = Some(CallBody {
@@ -222,48 +209,45 @@ impl Repository {
 
     fn check_written(&self, step: &Step, manifest: &Document, found: String) -> Result<()> {
         let expected = manifest.digest;
-        match found == expected.to_string() {
-            true => Ok(()),
-            false => Err(self.problem(step, ProtocolError::OtherDigest { expected, found })),
+        if found == expected.to_string() {
+            return Ok(());
         }
+        Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
     }
 }
 
 fn is_forbidden(error: &Error) -> bool {
-    let answer = error.response();
-    answer.is_some_and(|answer| answer.status() == 403 && answer.is_of_registry())
+    let response = error.response();
+    response.is_some_and(|response| response.status() == 403 && response.is_of_registry())
 }
 
-fn has_no_head(error: &Error) -> bool {
-    error
-        .response()
-        .is_some_and(|answer| matches!(answer.status(), 400 | 405 | 501))
-}
-
-/// Returns what a document is: what it says itself, else what the header says.
+/// Returns the media type of a document: its own, or that of the header.
 fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<String, ProtocolError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Start {
+    struct TypedDocument {
         media_type: Option<String>,
     }
     let header = header
         .and_then(|text| text.split(';').next())
         .map(str::trim);
-    let start: Start = serde_json::from_slice(bytes).map_err(|error| {
+    let document: TypedDocument = serde_json::from_slice(bytes).map_err(|error| {
         let is_json = header.is_some_and(|name| MEDIA_TYPES.contains(&name));
-        match is_json {
-            true => ProtocolError::Malformed(bounded(&error.to_string())),
-            false => {
-                ProtocolError::MediaType(header.unwrap_or("something without a type").to_owned())
-            }
+        if is_json {
+            ProtocolError::Malformed(bounded(&error.to_string()))
+        } else {
+            ProtocolError::MediaType(header.unwrap_or("no media type").to_owned())
         }
     })?;
-    let named = start.media_type.as_deref().or(header).unwrap_or_default();
-    match MEDIA_TYPES.contains(&named) {
-        true => Ok(named.to_owned()),
-        false => Err(ProtocolError::MediaType(bounded(named))),
+    let named = document
+        .media_type
+        .as_deref()
+        .or(header)
+        .unwrap_or_default();
+    if !MEDIA_TYPES.contains(&named) {
+        return Err(ProtocolError::MediaType(bounded(named)));
     }
+    Ok(named.to_owned())
 }
 
 #[cfg(test)]
@@ -271,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_says_what_it_is() {
+    fn the_media_type_is_that_of_the_document_or_the_header() {
         let [index, manifest, ..] = MEDIA_TYPES;
         let own = format!(r#"{{"mediaType":"{index}"}}"#);
         for (bytes, header, expected) in [

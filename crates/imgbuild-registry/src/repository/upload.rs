@@ -325,7 +325,7 @@ impl Upload<'_> {
     fn find_offset(&mut self) -> Result<Progress> {
         let repository = self.repository;
         // A PUT may have succeeded, and only its response was lost.
-        match repository.has_blob_now(&self.blob.digest, self.blob.size) {
+        match repository.find_blob(&self.blob.digest, self.blob.size, false) {
             Ok(true) => return Ok(Progress::Done),
             Ok(false) => {}
             // A new session shows whether the failure persists.
