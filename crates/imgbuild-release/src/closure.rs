@@ -22,11 +22,11 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Rule};
 use crate::host_file::file_member;
 use crate::locale;
-use crate::programs::{Brought, Programs};
+use crate::programs::{AddedFiles, Programs};
 use crate::release::command::{Command, CommandRequest, resolve as resolve_command, started_file};
 use crate::release::{CommandOptions, Release};
 use crate::runtime::{
-    Bindings, ImageOnly, Lookup, MissingLibrary, Node, Object, Role, Runtime, RuntimeOptions,
+    Bindings, ImageNode, ImageOnly, Lookup, MissingLibrary, Object, Role, Runtime, RuntimeOptions,
 };
 use crate::skeleton::Accounts;
 use crate::warning::Warning;
@@ -165,7 +165,7 @@ fn include_programs(
     contents: &Contents<'_>,
     base: Option<&Base>,
     options: &ClosureOptions,
-) -> Result<(Brought, Command)> {
+) -> Result<(AddedFiles, Command)> {
     let path = match options.variable("PATH") {
         Some(path) => path.to_owned(),
         None => default_path(release, contents)?,
@@ -180,14 +180,14 @@ fn include_programs(
         programs.ask(name);
     }
     if options.brings_zones {
-        programs.ask_for_zones()?;
+        programs.request_zones()?;
     }
     for name in &options.locales {
         locale::bring(name, &mut programs)?;
     }
     if options.brings_runtime {
         programs.set_release(release.root(), release.prefix());
-        programs.bring_environments(contents, release.members());
+        programs.add_environments(contents, release.members());
     }
 
     let mut everything = contents.clone();
@@ -202,7 +202,7 @@ fn include_programs(
     if options.brings_runtime {
         let started = started_files(release, &everything, &command, options);
         for path in &started {
-            programs.bring_interpreter_of(path);
+            programs.add_interpreter_of(path);
         }
         let scripts: Vec<&Member> = started
             .iter()
@@ -337,17 +337,19 @@ fn asked(library: &MissingLibrary) -> String {
     format!("`{}`{searched}", library.name)
 }
 
-pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<Node> {
+pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<ImageNode> {
     let member = contents.get(path)?;
     match (&member.entry.kind, &member.content) {
-        (EntryKind::Directory, _) => Some(Node::Directory),
-        (EntryKind::Symlink { target }, _) => Some(Node::Symlink(target.clone())),
+        (EntryKind::Directory, _) => Some(ImageNode::Directory),
+        (EntryKind::Symlink { target }, _) => Some(ImageNode::Symlink(target.clone())),
         (EntryKind::Hardlink { target }, _) => node(contents, target),
-        (EntryKind::File { .. }, Some(Content::File(file))) => Some(Node::File(file.path.clone())),
-        (EntryKind::File { .. }, Some(Content::Range(range))) => {
-            Some(Node::Base(Some(range.clone())))
+        (EntryKind::File { .. }, Some(Content::File(file))) => {
+            Some(ImageNode::File(file.path.clone()))
         }
-        (EntryKind::File { .. }, _) => Some(Node::Base(None)),
+        (EntryKind::File { .. }, Some(Content::Range(range))) => {
+            Some(ImageNode::Base(Some(range.clone())))
+        }
+        (EntryKind::File { .. }, _) => Some(ImageNode::Base(None)),
     }
 }
 

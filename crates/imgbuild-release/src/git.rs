@@ -27,20 +27,20 @@ mod state;
 use std::path::Path;
 
 pub use commit::Commit;
-pub use error::{GitError, Result};
+pub use error::{GitError, GitResult};
 pub use id::ObjectId;
 pub use remote::web_address;
 
-use configuration::Configuration;
-use objects::Objects;
-use place::Place;
+use configuration::GitConfig;
+use objects::ObjectStore;
+use place::RepositoryPaths;
 
 /// A work tree with a repository.
 #[derive(Debug)]
 pub struct WorkTree {
-    place: Place,
-    configuration: Configuration,
-    objects: Objects,
+    place: RepositoryPaths,
+    configuration: GitConfig,
+    objects: ObjectStore,
 }
 
 impl WorkTree {
@@ -52,21 +52,21 @@ impl WorkTree {
     /// # Errors
     ///
     /// When the repository is malformed.
-    pub fn holding(path: &Path) -> Result<Option<Self>> {
+    pub fn holding(path: &Path) -> GitResult<Option<Self>> {
         match place::find(path)? {
             Some(place) => Self::open(place),
             None => Ok(None),
         }
     }
 
-    fn open(place: Place) -> Result<Option<Self>> {
-        let configuration = Configuration::read(&place.common.join("config"))?;
+    fn open(place: RepositoryPaths) -> GitResult<Option<Self>> {
+        let configuration = GitConfig::read(&place.common.join("config"))?;
         let is_linked = place.git != place.common;
         if configuration.has_reftable() || (configuration.is_bare() && !is_linked) {
             return Ok(None);
         }
         let hash = configuration.hash()?;
-        let objects = Objects::open(&place.common.join("objects"), hash)?;
+        let objects = ObjectStore::open(&place.common.join("objects"), hash)?;
         Ok(Some(Self {
             place,
             configuration,
@@ -86,14 +86,14 @@ impl WorkTree {
     /// # Errors
     ///
     /// When there should be one and it cannot be read.
-    pub fn head(&self) -> Result<Option<Commit>> {
+    pub fn head(&self) -> GitResult<Option<Commit>> {
         match self.head_id()? {
             Some(id) => Ok(Some(commit::read(&self.objects, id)?)),
             None => Ok(None),
         }
     }
 
-    fn head_id(&self) -> Result<Option<ObjectId>> {
+    fn head_id(&self) -> GitResult<Option<ObjectId>> {
         reference::head(&self.place, self.objects.hash())
     }
 
@@ -114,7 +114,7 @@ impl WorkTree {
     ///
     /// When the index or a tree cannot be read, or is of a form that is not
     /// known here.
-    pub fn is_dirty(&self, head: &Commit) -> Result<bool> {
+    pub fn is_dirty(&self, head: &Commit) -> GitResult<bool> {
         self.is_dirty_below(head, 0)
     }
 }

@@ -14,7 +14,7 @@ use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use crate::programs::{Programs, ProgramsError};
-use archive::{Archive, LocaleFiles};
+use archive::{LocaleArchive, LocaleFiles};
 
 pub use archive::ArchiveError;
 
@@ -38,7 +38,7 @@ pub enum LocaleError {
     },
     /// The archive cannot be used.
     #[error("cannot read the archive of locales `{path}`")]
-    Archive {
+    LocaleArchive {
         /// The archive.
         path: String,
         /// The fault.
@@ -64,7 +64,7 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<(), Local
         // Every locale has the file of its characters.
         let characters = format!("{DIRECTORY}/{directory}/LC_CTYPE");
         if programs.host_file(&characters).is_some() {
-            programs.bring_data(&format!("{DIRECTORY}/{directory}"))?;
+            programs.add_data(&format!("{DIRECTORY}/{directory}"))?;
             return Ok(());
         }
     }
@@ -74,9 +74,9 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<(), Local
     if let Some(file) = programs.host_file(&path) {
         let error = |cause| {
             let path = path.clone();
-            LocaleError::Archive { path, cause }
+            LocaleError::LocaleArchive { path, cause }
         };
-        let mut archive = Archive::open(&file).map_err(error)?;
+        let mut archive = LocaleArchive::open(&file).map_err(error)?;
         if let Some(files) = archive.locale(&normalized).map_err(error)? {
             return place(&normalized, files, programs);
         }
@@ -197,7 +197,7 @@ mod tests {
         fs::write(root.path().join("usr/lib/locale/locale-archive"), "x").unwrap();
         assert!(matches!(
             brought(root.path(), "xx_YY.UTF-8"),
-            Err(LocaleError::Archive { .. })
+            Err(LocaleError::LocaleArchive { .. })
         ));
     }
 }

@@ -64,7 +64,7 @@ pub enum ProgramsError {
     Missing(Vec<String>),
 }
 
-type Result<T> = std::result::Result<T, ProgramsError>;
+type ProgramsResult<T> = Result<T, ProgramsError>;
 
 /// Finds programs on the host and places them in the image.
 pub(crate) struct Programs<'a> {
@@ -88,7 +88,7 @@ pub(crate) struct Programs<'a> {
 
 /// The files that are added from the host.
 #[derive(Debug, Default)]
-pub(crate) struct Brought {
+pub(crate) struct AddedFiles {
     /// Programs and links to them, sorted by path.
     pub(crate) members: Vec<Member>,
     /// Those of them that are ELF files.
@@ -131,7 +131,7 @@ impl<'a> Programs<'a> {
 
     /// Adds a program that the user names, by name or absolute path.
     pub(crate) fn ask(&mut self, name: &str) {
-        if !self.bring_called(name, 0) {
+        if !self.add_called(name, 0) {
             self.problems.push(if name.contains('/') {
                 format!("`{name}` is not an executable file")
             } else {
@@ -141,11 +141,11 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds the time zones of the host.
-    pub(crate) fn ask_for_zones(&mut self) -> Result<()> {
+    pub(crate) fn request_zones(&mut self) -> ProgramsResult<()> {
         let is_unwanted = |directory: &ImagePath, name: &[u8]| {
             directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
         };
-        if !self.bring_data_but(ZONES, &is_unwanted)? {
+        if !self.add_data_except(ZONES, &is_unwanted)? {
             let problem = format!("`{ZONES}` does not exist");
             self.problems.push(problem);
         }
@@ -153,8 +153,8 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds a program by its name or absolute path, if there is one.
-    pub(crate) fn bring_if_there(&mut self, name: &str) -> bool {
-        self.bring_called(name, 0)
+    pub(crate) fn add_if_present(&mut self, name: &str) -> bool {
+        self.add_called(name, 0)
     }
 
     /// Returns whether the host has a program of this name.
@@ -171,14 +171,14 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds the interpreter of the file at `path`, when that is a script.
-    pub(crate) fn bring_interpreter_of(&mut self, path: &ImagePath) {
+    pub(crate) fn add_interpreter_of(&mut self, path: &ImagePath) {
         let content = self
             .contents
             .file(path)
             .and_then(|file| file.content.as_ref());
         if let Some(content) = content {
             let head = first_bytes(content, MAX_LINE);
-            self.bring_for(path, &head, 0);
+            self.add_for(path, &head, 0);
         }
     }
 
@@ -193,17 +193,17 @@ impl<'a> Programs<'a> {
 
     /// Adds a file or directory of the host that is not a program, under its own
     /// path; returns whether it exists.
-    pub(crate) fn bring_data(&mut self, path: &str) -> Result<bool> {
-        self.bring_data_but(path, &|_, _| false)
+    pub(crate) fn add_data(&mut self, path: &str) -> ProgramsResult<bool> {
+        self.add_data_except(path, &|_, _| false)
     }
 
-    /// As [`Programs::bring_data`], without the names in a directory for which
+    /// As [`Programs::add_data`], without the names in a directory for which
     /// `is_unwanted` is true.
-    fn bring_data_but(
+    fn add_data_except(
         &mut self,
         path: &str,
         is_unwanted: &dyn Fn(&ImagePath, &[u8]) -> bool,
-    ) -> Result<bool> {
+    ) -> ProgramsResult<bool> {
         let Some(real) = self.host.real(&self.host.rooted(path.as_bytes())) else {
             return Ok(false);
         };
@@ -225,7 +225,7 @@ impl<'a> Programs<'a> {
                 continue;
             }
             let below = at.join(&name)?;
-            self.bring_data_but(&below.to_string(), is_unwanted)?;
+            self.add_data_except(&below.to_string(), is_unwanted)?;
         }
         Ok(real.is_dir())
     }
@@ -253,11 +253,11 @@ impl<'a> Programs<'a> {
     /// # Errors
     ///
     /// Fails with all programs that the user named and that were not found.
-    pub(crate) fn finish(self) -> Result<Brought> {
+    pub(crate) fn finish(self) -> ProgramsResult<AddedFiles> {
         if !self.problems.is_empty() {
             return Err(ProgramsError::Missing(self.problems));
         }
-        Ok(Brought {
+        Ok(AddedFiles {
             findings: self.findings,
             members: self.placed.into_values().collect(),
             objects: self.objects,
@@ -284,7 +284,7 @@ impl<'a> Programs<'a> {
 
     /// Adds the program of a name, or at a path, and its interpreter; returns
     /// whether the image has it then.
-    fn bring_called(&mut self, name: &str, depth: usize) -> bool {
+    fn add_called(&mut self, name: &str, depth: usize) -> bool {
         if name.contains('/') {
             return self.bring(name, depth);
         }
@@ -314,7 +314,7 @@ impl<'a> Programs<'a> {
         if self.has(&path) {
             return true;
         }
-        if self.bring_python(&path, &real) || self.bring_erlang(&path, &real) {
+        if self.add_python(&path, &real) || self.add_erlang(&path, &real) {
             return true;
         }
         if let Some(first) = self.by_file.get(&real) {
@@ -333,9 +333,9 @@ impl<'a> Programs<'a> {
             .map(|content| first_bytes(content, MAX_LINE));
         self.place(path.clone(), member);
         self.by_file.insert(real.clone(), path.clone());
-        self.bring_perl(&real);
+        self.add_perl(&real);
         self.take_object(&path, real, Role::Program);
-        self.bring_for(&path, &head.unwrap_or_default(), depth);
+        self.add_for(&path, &head.unwrap_or_default(), depth);
         true
     }
 
@@ -357,7 +357,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds the interpreter in the shebang line of a file.
-    fn bring_for(&mut self, script: &ImagePath, head: &[u8], depth: usize) {
+    fn add_for(&mut self, script: &ImagePath, head: &[u8], depth: usize) {
         let Some(shebang) = Shebang::parse(head) else {
             return;
         };
@@ -379,7 +379,7 @@ impl<'a> Programs<'a> {
         }
         self.warn_of_libraries(script, interpreter);
         if let Some(name) = shebang.looked_up() {
-            if self.bring_called(&name, depth + 1) {
+            if self.add_called(&name, depth + 1) {
                 self.warn_of_libraries(script, &name);
             } else {
                 self.findings.push(missing(&name));
@@ -407,12 +407,12 @@ impl<'a> Programs<'a> {
 
     /// Adds a directory of an interpreter's libraries, of which some are
     /// machine code.
-    fn bring_modules(
+    fn add_modules(
         &mut self,
         directory: &str,
         is_unwanted: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<()> {
-        self.bring_data_but(directory, &|_, name| is_unwanted(name))?;
+    ) -> ProgramsResult<()> {
+        self.add_data_except(directory, &|_, name| is_unwanted(name))?;
         self.take_objects(directory, |path| {
             path.ends_with(".so").then_some(Role::Module)
         });
@@ -534,7 +534,7 @@ mod tests {
         directory
     }
 
-    fn brought(release: &[Member], names: &[&str]) -> Result<Vec<(String, String)>> {
+    fn brought(release: &[Member], names: &[&str]) -> ProgramsResult<Vec<(String, String)>> {
         let directory = root();
         let contents = Contents::new(release);
         let search = vec!["/nowhere".to_owned(), "/usr/bin".to_owned()];

@@ -78,8 +78,8 @@ pub use outcome::{
     MissingLibrary, ModuleProblem, ModuleWarning, SearchedDirectory, UnsatisfiedVersion,
     UnusableFile,
 };
-use resolver::Resolver;
-pub use view::{Lookup, Node};
+use resolver::LibraryResolver;
+pub use view::{ImageNode, Lookup};
 
 /// The expectation of an ELF file in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -217,7 +217,7 @@ impl Runtime {
             .filter(|object| object.elf.kind != ElfKind::Other)
             .collect();
         sorted.sort_by(|a, b| a.image.cmp(&b.image));
-        let mut resolver = Resolver::new(objects, present, options);
+        let mut resolver = LibraryResolver::new(objects, present, options);
         closure::follow(&mut resolver, &sorted, &options.add_libraries);
         let mut runtime = finish(resolver);
         runtime.flavors = flavors(&sorted);
@@ -259,7 +259,7 @@ fn flavors(objects: &[&Object]) -> BTreeMap<Flavor, Vec<ImagePath>> {
     flavors
 }
 
-fn finish(resolver: Resolver<'_>) -> Runtime {
+fn finish(resolver: LibraryResolver<'_>) -> Runtime {
     let (files, links) = resolver.placement.finish();
     let mut missing = resolver.missing;
     missing.sort_by(|a, b| (&a.needed_by, &a.name).cmp(&(&b.needed_by, &b.name)));

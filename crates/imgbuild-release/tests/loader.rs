@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imgbuild_oci::path::ImagePath;
 use imgbuild_release::elf::{Elf, ElfKind};
-use imgbuild_release::runtime::{Node, Object, Role, Runtime, RuntimeOptions};
+use imgbuild_release::runtime::{ImageNode, Object, Role, Runtime, RuntimeOptions};
 
 /// Programs with anything from one library to dozens; those that are not
 /// there are passed over, but never all of them.
@@ -72,7 +72,7 @@ fn resolve(program: &Path, elf: Elf) -> Runtime {
         elf: Arc::new(elf),
     }];
     let host = program.to_owned();
-    let present = move |path: &ImagePath| (*path == image).then(|| Node::File(host.clone()));
+    let present = move |path: &ImagePath| (*path == image).then(|| ImageNode::File(host.clone()));
     Runtime::resolve(&objects, &present, &RuntimeOptions::default()).unwrap()
 }
 

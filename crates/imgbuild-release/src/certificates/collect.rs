@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Certificates;
-use super::der::{INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE};
-use super::pem::{self, Block};
+use super::der::{DerReader, INTEGER, OBJECT_IDENTIFIER, SEQUENCE};
+use super::pem::{self, PemBlock};
 use super::read;
 use super::report::{
     CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
@@ -135,7 +135,7 @@ impl Collector {
     }
 
     /// Adds a block; returns whether it was a certificate.
-    fn add_block(&mut self, path: &Path, block: &Block<'_>) -> bool {
+    fn add_block(&mut self, path: &Path, block: &PemBlock<'_>) -> bool {
         let line = Some(block.line);
         match block.label {
             // The second is what OpenSSL wrote in its first years.
@@ -167,7 +167,7 @@ impl Collector {
         }
     }
 
-    fn add_certificate_block(&mut self, path: &Path, block: &Block<'_>) -> bool {
+    fn add_certificate_block(&mut self, path: &Path, block: &PemBlock<'_>) -> bool {
         let der = match block.decode() {
             Ok(der) => der,
             Err((line, error)) => {
@@ -263,7 +263,7 @@ fn is_private_key(label: &[u8]) -> bool {
 
 /// Recognizes other structures that come in DER, by how they begin.
 fn known_der(bytes: &[u8]) -> Option<ProblemReason> {
-    let mut outer = Reader::new(bytes).sequence("outer structure").ok()?;
+    let mut outer = DerReader::new(bytes).sequence("outer structure").ok()?;
     match outer.any().ok()? {
         // PKCS #8 and PKCS #1, and SEC 1: 0 or 1, then the key.
         (INTEGER, [0 | 1]) => Some(ProblemReason::PrivateKey),

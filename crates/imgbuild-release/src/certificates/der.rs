@@ -63,11 +63,11 @@ pub enum DerError {
 
 /// Reads element after element of one constructed element's content.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct DerReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     /// Starts before the first element of `bytes`.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn elements_come_one_after_the_other() {
-        let mut reader = Reader::new(&[0x02, 0x01, 0x05, 0x30, 0x02, 0x05, 0x00]);
+        let mut reader = DerReader::new(&[0x02, 0x01, 0x05, 0x30, 0x02, 0x05, 0x00]);
         assert_eq!(reader.element(INTEGER, "number").unwrap(), [5]);
         assert_eq!(reader.optional(INTEGER).unwrap(), None);
         assert!(!reader.sequence("sequence").unwrap().is_empty());
@@ -152,7 +152,7 @@ mod tests {
             (&[0x30, 0x82, 0x00, 0x80], DerError::Length),
             (&[0x30, 0x85, 1, 1, 1, 1, 1], DerError::Length),
         ] {
-            assert_eq!(Reader::new(bytes).any(), Err(error), "{bytes:x?}");
+            assert_eq!(DerReader::new(bytes).any(), Err(error), "{bytes:x?}");
         }
     }
 
@@ -160,7 +160,9 @@ mod tests {
     fn a_long_length_is_read_whole() {
         let mut bytes = vec![0x04, 0x82, 0x01, 0x00];
         bytes.resize(4 + 256, 7);
-        let content = Reader::new(&bytes).element(OCTET_STRING, "string").unwrap();
+        let content = DerReader::new(&bytes)
+            .element(OCTET_STRING, "string")
+            .unwrap();
         assert_eq!(content, [7; 256]);
     }
 }

@@ -29,7 +29,7 @@ const MARKER_FRAGMENTS: [&str; 5] = [
 
 /// A block, from its `BEGIN` line to its `END` line.
 #[derive(Debug)]
-pub(super) struct Block<'a> {
+pub(super) struct PemBlock<'a> {
     /// The number of its `BEGIN` line, from 1.
     pub(super) line: usize,
     /// The label of its `BEGIN` line.
@@ -39,9 +39,9 @@ pub(super) struct Block<'a> {
 
 /// The blocks of a text, and the faults of the rest.
 #[derive(Debug, Default)]
-pub(super) struct Blocks<'a> {
+pub(super) struct PemBlocks<'a> {
     /// The complete blocks.
-    pub(super) blocks: Vec<Block<'a>>,
+    pub(super) blocks: Vec<PemBlock<'a>>,
     /// The problems between them, each with its line.
     pub(super) problems: Vec<(usize, ProblemReason)>,
     /// The first line of text outside of blocks that is not a `#` comment.
@@ -53,24 +53,24 @@ pub(super) struct Blocks<'a> {
     pub(super) first_carriage_return: Option<usize>,
 }
 
-enum Marker<'a> {
+enum PemMarker<'a> {
     Begin(&'a [u8]),
     End(&'a [u8]),
     Damaged,
 }
 
-enum State<'a> {
+enum PemState<'a> {
     Outside,
-    Inside(Block<'a>),
+    Inside(PemBlock<'a>),
     /// After a damaged marker nothing is known until the next sound one.
     Lost,
 }
 
 /// Cuts `text` into blocks.
-pub(super) fn parse(text: &[u8]) -> Blocks<'_> {
-    let mut found = Blocks::default();
-    let mut state = State::Outside;
-    for (line, (content, has_carriage_return)) in (1..).zip(Lines { rest: text }) {
+pub(super) fn parse(text: &[u8]) -> PemBlocks<'_> {
+    let mut found = PemBlocks::default();
+    let mut state = PemState::Outside;
+    for (line, (content, has_carriage_return)) in (1..).zip(PemLines { rest: text }) {
         if has_carriage_return {
             found.first_carriage_return.get_or_insert(line);
         }
@@ -84,62 +84,67 @@ pub(super) fn parse(text: &[u8]) -> Blocks<'_> {
         }
         state = match (marker(content), state) {
             (Some(marker), state) => found.take_marker(line, &marker, state),
-            (None, State::Inside(mut block)) => {
+            (None, PemState::Inside(mut block)) => {
                 block.body.push((line, content));
-                State::Inside(block)
+                PemState::Inside(block)
             }
-            (None, State::Outside) => {
+            (None, PemState::Outside) => {
                 if !content.starts_with(b"#") {
                     found.first_text.get_or_insert(line);
                 }
-                State::Outside
+                PemState::Outside
             }
-            (None, State::Lost) => State::Lost,
+            (None, PemState::Lost) => PemState::Lost,
         };
     }
-    if let State::Inside(block) = state {
+    if let PemState::Inside(block) = state {
         found.problems.push(block.not_ended());
     }
     found
 }
 
-impl<'a> Blocks<'a> {
-    fn take_marker(&mut self, line: usize, marker: &Marker<'a>, state: State<'a>) -> State<'a> {
+impl<'a> PemBlocks<'a> {
+    fn take_marker(
+        &mut self,
+        line: usize,
+        marker: &PemMarker<'a>,
+        state: PemState<'a>,
+    ) -> PemState<'a> {
         match (marker, state) {
-            (Marker::Begin(label), state) => {
-                if let State::Inside(block) = state {
+            (PemMarker::Begin(label), state) => {
+                if let PemState::Inside(block) = state {
                     self.problems.push(block.not_ended());
                 }
                 let body = Vec::new();
-                State::Inside(Block { line, label, body })
+                PemState::Inside(PemBlock { line, label, body })
             }
-            (Marker::End(label), State::Inside(block)) if *label == block.label => {
+            (PemMarker::End(label), PemState::Inside(block)) if *label == block.label => {
                 self.blocks.push(block);
-                State::Outside
+                PemState::Outside
             }
-            (Marker::End(label), State::Inside(block)) => {
+            (PemMarker::End(label), PemState::Inside(block)) => {
                 let label = shown_label(label);
                 let begun_in = block.line;
                 self.problems
                     .push((line, ProblemReason::WrongEnd { label, begun_in }));
-                State::Outside
+                PemState::Outside
             }
-            (Marker::End(label), State::Outside) => {
+            (PemMarker::End(label), PemState::Outside) => {
                 let label = shown_label(label);
                 self.problems
                     .push((line, ProblemReason::NotBegun { label }));
-                State::Outside
+                PemState::Outside
             }
-            (Marker::End(_), State::Lost) => State::Outside,
-            (Marker::Damaged, _) => {
+            (PemMarker::End(_), PemState::Lost) => PemState::Outside,
+            (PemMarker::Damaged, _) => {
                 self.problems.push((line, ProblemReason::DamagedMarker));
-                State::Lost
+                PemState::Lost
             }
         }
     }
 }
 
-impl Block<'_> {
+impl PemBlock<'_> {
     fn not_ended(&self) -> (usize, ProblemReason) {
         let label = shown_label(self.label);
         (self.line, ProblemReason::NotEnded { label })
@@ -151,19 +156,19 @@ impl Block<'_> {
     }
 }
 
-fn marker(line: &[u8]) -> Option<Marker<'_>> {
+fn marker(line: &[u8]) -> Option<PemMarker<'_>> {
     let label = line
         .strip_prefix(b"-----")
         .and_then(|rest| rest.strip_suffix(b"-----"))
         .filter(|label| !label.contains(&b'-') || !contains_fragment(label));
     if let Some(label) = label.and_then(|label| label.strip_prefix(b"BEGIN ")) {
-        return Some(Marker::Begin(label));
+        return Some(PemMarker::Begin(label));
     }
     if let Some(label) = label.and_then(|label| label.strip_prefix(b"END ")) {
-        return Some(Marker::End(label));
+        return Some(PemMarker::End(label));
     }
     let is_comment = line.starts_with(b"#");
-    (!is_comment && contains_fragment(line)).then_some(Marker::Damaged)
+    (!is_comment && contains_fragment(line)).then_some(PemMarker::Damaged)
 }
 
 fn contains_fragment(line: &[u8]) -> bool {
@@ -174,11 +179,11 @@ fn contains_fragment(line: &[u8]) -> bool {
 }
 
 /// Iterates over lines that end in LF, CR LF or CR.
-struct Lines<'a> {
+struct PemLines<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for PemLines<'a> {
     type Item = (&'a [u8], bool);
 
     fn next(&mut self) -> Option<Self::Item> {

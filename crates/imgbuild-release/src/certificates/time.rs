@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::der::{DerError, GENERALIZED_TIME, Reader, UTC_TIME};
+use super::der::{DerError, DerReader, GENERALIZED_TIME, UTC_TIME};
 
 /// The seconds of 2,000 years: five times the period of the Gregorian calendar.
 ///
@@ -20,7 +20,7 @@ pub struct Time {
 impl Time {
     /// Reads the next element. Only the forms with seconds and `Z` are valid
     /// (RFC 5280 §4.1.2.5).
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DerError> {
+    pub(super) fn read(reader: &mut DerReader<'_>) -> Result<Self, DerError> {
         let (tag, text) = reader.any()?;
         let text = str::from_utf8(text).unwrap_or_default();
         let time = match tag {
@@ -88,7 +88,7 @@ mod tests {
     fn time(tag: u8, text: &str) -> Result<Time, DerError> {
         let length = u8::try_from(text.len()).unwrap();
         let bytes = [&[tag, length], text.as_bytes()].concat();
-        Time::read(&mut Reader::new(&bytes))
+        Time::read(&mut DerReader::new(&bytes))
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use imgbuild_oci::path::escaped;
 
 use super::der::{
-    self, BIT_STRING, BOOLEAN, DerError, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SET,
+    self, BIT_STRING, BOOLEAN, DerError, DerReader, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SET,
 };
 use super::time::Time;
 
@@ -43,7 +43,7 @@ impl Certificate {
     /// Refuses everything that is not the strict DER of a certificate, and
     /// bytes that follow it.
     pub fn from_der(der: &[u8]) -> Result<Self, DerError> {
-        let mut outer = Reader::new(der);
+        let mut outer = DerReader::new(der);
         let mut certificate = outer.sequence("outer structure")?;
         outer.finish("end")?;
 
@@ -68,7 +68,7 @@ impl Certificate {
         let extensions = signed.optional(der::explicit(3))?;
         signed.finish("signed part")?;
         let is_authority = extensions
-            .map(|content| has_authority(Reader::new(content)))
+            .map(|content| has_authority(DerReader::new(content)))
             .transpose()?
             .flatten();
 
@@ -119,11 +119,11 @@ impl Certificate {
 }
 
 /// Reads the version: 0, 1 or 2 for v1, v2 and v3.
-fn version(signed: &mut Reader<'_>) -> Result<u8, DerError> {
+fn version(signed: &mut DerReader<'_>) -> Result<u8, DerError> {
     let Some(content) = signed.optional(der::explicit(0))? else {
         return Ok(0);
     };
-    let mut version = Reader::new(content);
+    let mut version = DerReader::new(content);
     let number = version.element(INTEGER, "version")?;
     version.finish("version")?;
     match number {
@@ -132,7 +132,7 @@ fn version(signed: &mut Reader<'_>) -> Result<u8, DerError> {
     }
 }
 
-fn algorithm(reader: &mut Reader<'_>, part: &'static str) -> Result<(), DerError> {
+fn algorithm(reader: &mut DerReader<'_>, part: &'static str) -> Result<(), DerError> {
     let mut algorithm = reader.sequence(part)?;
     algorithm.element(OBJECT_IDENTIFIER, part)?;
     if !algorithm.is_empty() {
@@ -141,7 +141,7 @@ fn algorithm(reader: &mut Reader<'_>, part: &'static str) -> Result<(), DerError
     algorithm.finish(part)
 }
 
-fn bit_string(reader: &mut Reader<'_>, part: &'static str) -> Result<(), DerError> {
+fn bit_string(reader: &mut DerReader<'_>, part: &'static str) -> Result<(), DerError> {
     match reader.element(BIT_STRING, part)? {
         [0..=7, ..] => Ok(()),
         _ => Err(DerError::Unexpected(part)),
@@ -149,10 +149,10 @@ fn bit_string(reader: &mut Reader<'_>, part: &'static str) -> Result<(), DerErro
 }
 
 /// Walks a name and returns its best text for messages.
-fn name(mut parts: Reader<'_>) -> Result<String, DerError> {
+fn name(mut parts: DerReader<'_>) -> Result<String, DerError> {
     let mut found = [const { None }; NAMING_ATTRIBUTES.len()];
     while !parts.is_empty() {
-        let mut attributes = Reader::new(parts.element(SET, "name")?);
+        let mut attributes = DerReader::new(parts.element(SET, "name")?);
         while !attributes.is_empty() {
             let mut attribute = attributes.sequence("name")?;
             let kind = attribute.element(OBJECT_IDENTIFIER, "name")?;
@@ -194,7 +194,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Walks the extensions and returns the flag of `basicConstraints`, if present.
-fn has_authority(mut outer: Reader<'_>) -> Result<Option<bool>, DerError> {
+fn has_authority(mut outer: DerReader<'_>) -> Result<Option<bool>, DerError> {
     let mut extensions = outer.sequence("extensions")?;
     outer.finish("extensions")?;
     let mut authority = None;
@@ -205,7 +205,7 @@ fn has_authority(mut outer: Reader<'_>) -> Result<Option<bool>, DerError> {
         let value = extension.element(OCTET_STRING, "extension")?;
         extension.finish("extension")?;
         if kind == BASIC_CONSTRAINTS {
-            let mut constraints = Reader::new(value).sequence("basic constraints")?;
+            let mut constraints = DerReader::new(value).sequence("basic constraints")?;
             let flag = constraints.optional(BOOLEAN)?;
             constraints.optional(INTEGER)?;
             constraints.finish("basic constraints")?;

@@ -11,7 +11,7 @@ use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{Memory, Opened};
+use super::content::{AnswerCache, ReadableContent};
 use crate::elf::ReadAt;
 use crate::finding::{Finding, Rule};
 
@@ -42,12 +42,12 @@ const NAME_BYTES: usize = 100;
 
 /// The archives and layouts among the members.
 #[derive(Debug, Default)]
-pub(super) struct Archives<'a> {
+pub(super) struct ImageArchives<'a> {
     findings: Vec<Finding>,
     archives: Vec<(&'a ImagePath, &'a Content)>,
 }
 
-impl<'a> Archives<'a> {
+impl<'a> ImageArchives<'a> {
     pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
         let EntryKind::File { size } = member.entry.kind else {
             return;
@@ -67,7 +67,7 @@ impl<'a> Archives<'a> {
     /// Looks at the beginning of the archives.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
         let contents: Vec<&Content> = self.archives.iter().map(|(_, content)| *content).collect();
-        let memory = Memory {
+        let memory = AnswerCache {
             store,
             question: "archive of an image",
             is_long: false,
@@ -90,7 +90,8 @@ fn image_within(path: &ImagePath, what: &str) -> Finding {
 /// Returns whether the first name in an archive is one of an image's.
 fn is_of_image(content: &Content) -> bool {
     let mut head = vec![0; HEAD_BYTES];
-    let Some(count) = Opened::open(content).and_then(|opened| opened.read_at(&mut head, 0).ok())
+    let Some(count) =
+        ReadableContent::open(content).and_then(|opened| opened.read_at(&mut head, 0).ok())
     else {
         return false;
     };
@@ -127,7 +128,7 @@ mod tests {
 
     fn found(path: &str, bytes: Vec<u8>) -> Vec<String> {
         let member = Member::file(ImagePath::parse(path).unwrap(), 0o644, bytes);
-        let mut archives = Archives::default();
+        let mut archives = ImageArchives::default();
         archives.see(&member, member.entry.path.file_name());
         let findings = archives.finish(None).into_iter();
         findings

@@ -4,7 +4,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{Memory, names_any};
+use super::content::{AnswerCache, names_any};
 use super::subject::Subject;
 use crate::certificates::{ALIASES, BUNDLE_PATH};
 use crate::finding::{Finding, Rule};
@@ -28,14 +28,14 @@ const OWN_BUNDLES: [&[u8]; 4] = [
 
 /// The files whose names alone are evidence about certificates.
 #[derive(Debug, Default)]
-pub(super) struct Roots<'a> {
+pub(super) struct TlsEvidence<'a> {
     /// The TLS application of Erlang/OTP.
     erlang: Option<&'a ImagePath>,
     /// Set if an application has a bundle of its own.
     has_own: bool,
 }
 
-impl<'a> Roots<'a> {
+impl<'a> TlsEvidence<'a> {
     pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
         if name == b"ssl.app" {
             self.erlang.get_or_insert(path);
@@ -105,7 +105,7 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
     }
     let mut texts: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
     texts.push(BUNDLE_PATH);
-    let memory = Memory {
+    let memory = AnswerCache {
         store,
         question: "names a bundle",
         is_long: true,

@@ -65,7 +65,7 @@ fn as_healthcheck(mut finding: Finding) -> Finding {
 }
 
 fn follow(subject: &Subject<'_>, command: &str) -> Started {
-    let mut walk = Walk {
+    let mut walk = CommandWalk {
         subject,
         command,
         started: Started::default(),
@@ -74,13 +74,13 @@ fn follow(subject: &Subject<'_>, command: &str) -> Started {
     walk.started
 }
 
-struct Walk<'a> {
+struct CommandWalk<'a> {
     subject: &'a Subject<'a>,
     command: &'a str,
     started: Started,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> CommandWalk<'a> {
     fn start(&mut self) {
         let command = self.command;
         if !command.contains('/') {

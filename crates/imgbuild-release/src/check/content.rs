@@ -14,13 +14,13 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const FEW: usize = 8;
 
 /// A content that can be read from any offset.
-pub(super) enum Opened<'a> {
+pub(super) enum ReadableContent<'a> {
     Bytes(&'a [u8]),
     File(fs_err::File),
     Range(&'a FileRange),
 }
 
-impl<'a> Opened<'a> {
+impl<'a> ReadableContent<'a> {
     pub(super) fn open(content: &'a Content) -> Option<Self> {
         match content {
             Content::Bytes(bytes) => Some(Self::Bytes(bytes)),
@@ -42,7 +42,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-impl ReadAt for Opened<'_> {
+impl ReadAt for ReadableContent<'_> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
             Self::Bytes(bytes) => bytes.read_at(buffer, offset),
@@ -54,7 +54,7 @@ impl ReadAt for Opened<'_> {
 
 /// The place where the answers to a question are remembered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Memory<'a> {
+pub(super) struct AnswerCache<'a> {
     pub(super) store: Option<&'a Store>,
     /// The name of the question; answers to other questions have other names.
     pub(super) question: &'static str,
@@ -62,7 +62,7 @@ pub(super) struct Memory<'a> {
     pub(super) is_long: bool,
 }
 
-impl Memory<'_> {
+impl AnswerCache<'_> {
     /// Returns the answer for each content: a byte that depends on it alone.
     pub(super) fn each(self, contents: &[&Content], answer: impl Fn(&Content) -> u8) -> Vec<u8> {
         self.recall(contents, &|| {
@@ -110,7 +110,7 @@ pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
         .map(|text| text.len())
         .max()
         .unwrap_or_default();
-    let Some(opened) = Opened::open(content) else {
+    let Some(opened) = ReadableContent::open(content) else {
         return false;
     };
     let mut buffer = vec![0; BLOCK_BYTES];
@@ -149,7 +149,8 @@ pub(super) fn are_same(first: &Content, second: &Content) -> bool {
     {
         return true;
     }
-    let (Some(first), Some(second)) = (Opened::open(first), Opened::open(second)) else {
+    let (Some(first), Some(second)) = (ReadableContent::open(first), ReadableContent::open(second))
+    else {
         return false;
     };
     let mut buffers = [vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]];
@@ -204,7 +205,7 @@ mod tests {
         fs_err::write(&path, "x").unwrap();
         std::thread::sleep(std::time::Duration::from_millis(60));
         let store = Store::open(&directory.path().join("store")).unwrap();
-        let memory = Memory {
+        let memory = AnswerCache {
             store: Some(&store),
             question: "test",
             is_long: true,

@@ -28,17 +28,17 @@ const ERL: &str = "erl";
 const ERLEXEC: &str = "erlexec";
 
 /// A release of the image that has a file of its versions.
-struct Release<'a> {
+struct ErlangRelease<'a> {
     root: &'a ImagePath,
     /// The version of ERTS that it wants.
     erts: String,
     version: String,
     /// The script by which containers start it, if they do.
-    script: Option<Script>,
+    script: Option<StartScript>,
 }
 
 /// The start script of a release.
-struct Script {
+struct StartScript {
     name: String,
     text: String,
     /// The command that it is given; `None` when another script gives it.
@@ -72,12 +72,12 @@ fn release<'a>(
     root: &'a ImagePath,
     start: &ImagePath,
     words: &[String],
-) -> Option<Release<'a>> {
+) -> Option<ErlangRelease<'a>> {
     let content = subject.contents.file(start)?.content.as_ref()?;
     let text = content.first_bytes(MAX_START_BYTES).ok()?;
     let text = String::from_utf8(text).ok()?;
     let mut versions = text.split_whitespace().map(str::to_owned);
-    Some(Release {
+    Some(ErlangRelease {
         root,
         erts: versions.next()?,
         version: versions.next()?,
@@ -85,7 +85,7 @@ fn release<'a>(
     })
 }
 
-impl Release<'_> {
+impl ErlangRelease<'_> {
     fn below(&self, path: &str) -> String {
         let root = self.root.to_string();
         format!("{}/{path}", root.trim_end_matches('/'))
@@ -93,7 +93,7 @@ impl Release<'_> {
 }
 
 /// Says that nothing is there which could run it.
-fn runtime(subject: &Subject<'_>, release: &Release<'_>) -> Option<Finding> {
+fn runtime(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Option<Finding> {
     let (root, version) = (release.root, &release.erts);
     if subject.has_file(&release.below(&format!("erts-{version}/bin/{ERLEXEC}"))) {
         return None;
@@ -179,7 +179,7 @@ fn machine(text: &str) -> Option<String> {
 /// Returns the script by which containers start the release at `root`: that
 /// of its `bin` which starts the virtual machine, or another one of `bin` that
 /// starts it.
-fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<Script> {
+fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<StartScript> {
     let (command, arguments) = words.split_first()?;
     let path = if command.starts_with('/') {
         ImagePath::parse(command)
@@ -194,7 +194,7 @@ fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<S
     }
     let bin = root.join("bin").ok()?;
     let text = text(subject, &bin, &path)?;
-    let script = |path: &ImagePath, text: String| Script {
+    let script = |path: &ImagePath, text: String| StartScript {
         name: String::from_utf8_lossy(path.file_name()).into_owned(),
         text,
         verb: verb.cloned(),
@@ -212,7 +212,7 @@ fn script(subject: &Subject<'_>, root: &ImagePath, words: &[String]) -> Option<S
     let own = own.next()?;
     // The wrapper decides on the command.
     let starts = text.contains(" start").then_some("start");
-    Some(Script {
+    Some(StartScript {
         verb: starts.map(str::to_owned).or(own.verb),
         wrapper: text,
         ..own

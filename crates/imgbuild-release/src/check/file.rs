@@ -3,12 +3,12 @@
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::archive::Archives;
-use super::certificates::Roots;
+use super::archive::ImageArchives;
+use super::certificates::TlsEvidence;
 use super::leftover::{self, Leftovers};
-use super::secret::Secrets;
+use super::secret::SecretFiles;
 use super::subject::Subject;
-use super::tree::{Cases, Reach, judge};
+use super::tree::{CaseCollisions, ReadableFiles, judge};
 use crate::finding::Finding;
 
 /// Checks every path; `programs` are those that start with a container.
@@ -18,12 +18,12 @@ pub(super) fn check(
     store: Option<&Store>,
 ) -> Vec<Finding> {
     let mut findings = leftover::debug(subject);
-    let reach = Reach::new(subject, programs);
-    let mut secrets = Secrets::default();
-    let mut cases = Cases::default();
+    let reach = ReadableFiles::new(subject, programs);
+    let mut secrets = SecretFiles::default();
+    let mut cases = CaseCollisions::default();
     let mut leftovers = Leftovers::default();
-    let mut roots = Roots::default();
-    let mut archives = Archives::default();
+    let mut roots = TlsEvidence::default();
+    let mut archives = ImageArchives::default();
     for member in subject.members() {
         let path = &member.entry.path;
         let name = path.file_name();

@@ -16,12 +16,12 @@ pub(super) const READ: u32 = 0o4;
 
 /// A user with its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct ContainerUser {
     pub(super) uid: u32,
     groups: Vec<u32>,
 }
 
-impl Identity {
+impl ContainerUser {
     /// Finds `USER[:GROUP]` as Docker does: names in the image's own files, a
     /// number as itself, and a number that has no account in the group 0.
     pub(super) fn find(text: &str, contents: &Contents<'_>) -> Option<Self> {
@@ -157,7 +157,7 @@ mod tests {
             file("/etc/passwd", "root:x:0:0::/root:\napp:x:1000:1001::/:\n"),
         ];
         let contents = Contents::new(&members);
-        let identity = Identity::find(user, &contents)?;
+        let identity = ContainerUser::find(user, &contents)?;
         Some((identity.uid, identity.groups))
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_first_class_that_fits_decides() {
-        let identity = Identity {
+        let identity = ContainerUser {
             uid: 5,
             groups: vec![6],
         };
@@ -199,7 +199,7 @@ mod tests {
             let entry = entry(mode, uid, gid);
             assert_eq!(identity.may(&entry, EXECUTE), expected, "{mode:o}");
         }
-        let root = Identity {
+        let root = ContainerUser {
             uid: 0,
             groups: vec![],
         };

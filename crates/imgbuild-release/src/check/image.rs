@@ -12,7 +12,7 @@ use imgbuild_oci::selection::SelectedImage;
 use imgbuild_oci::source::Source;
 use serde_json::Value;
 
-use super::content::Opened;
+use super::content::ReadableContent;
 use super::erlang;
 use super::secret::{MAX_KEY_BYTES, is_named_as_key};
 use super::subject::Subject;
@@ -76,7 +76,7 @@ pub(super) fn object(member: &Member) -> Option<Object> {
     let EntryKind::File { size: 1.. } = member.entry.kind else {
         return None;
     };
-    let opened = Opened::open(member.content.as_ref()?)?;
+    let opened = ReadableContent::open(member.content.as_ref()?)?;
     let elf = Elf::read(&opened).ok()??;
     Some(Object {
         image: member.entry.path.clone(),

@@ -7,7 +7,7 @@ use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{Memory, Opened, are_same};
+use super::content::{AnswerCache, ReadableContent, are_same};
 use super::subject::Subject;
 use crate::elf::debug_information;
 use crate::finding::{Finding, Rule};
@@ -148,7 +148,7 @@ fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
 /// Names each file whose content an earlier one has.
 fn duplicates(bytes: u64, files: &[(&ImagePath, &Content)], store: Option<&Store>) -> Vec<Finding> {
     let contents: Vec<&Content> = files.iter().map(|(_, content)| *content).collect();
-    let memory = Memory {
+    let memory = AnswerCache {
         store,
         question: "same content",
         is_long: true,
@@ -194,7 +194,7 @@ pub(super) fn debug(subject: &Subject<'_>) -> Vec<Finding> {
             if member.entry.content_size() < LARGE_BYTES {
                 return None;
             }
-            let opened = Opened::open(member.content.as_ref()?)?;
+            let opened = ReadableContent::open(member.content.as_ref()?)?;
             let sizes = debug_information(&opened)?;
             let is_worth_it = sizes.debug >= LARGE_BYTES && sizes.debug > sizes.code;
             is_worth_it.then(|| {

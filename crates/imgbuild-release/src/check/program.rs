@@ -10,7 +10,7 @@ use super::subject::Subject;
 use crate::closure::{finding, image_only, library_directories};
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
-use crate::runtime::{Bindings, Flavor, Node, Object, Role, Runtime, RuntimeOptions};
+use crate::runtime::{Bindings, Flavor, ImageNode, Object, Role, Runtime, RuntimeOptions};
 
 /// The first level of x86-64 that processors of this century's first decade
 /// do not have all of.
@@ -57,9 +57,9 @@ fn libraries(subject: &Subject<'_>, started: &[ImagePath]) -> Vec<Finding> {
     let lookup = |path: &ImagePath| {
         let member = subject.contents.get(path)?;
         Some(match &member.entry.kind {
-            EntryKind::Directory => Node::Directory,
-            EntryKind::Symlink { target } => Node::Symlink(target.clone()),
-            EntryKind::File { .. } | EntryKind::Hardlink { .. } => Node::File(PathBuf::new()),
+            EntryKind::Directory => ImageNode::Directory,
+            EntryKind::Symlink { target } => ImageNode::Symlink(target.clone()),
+            EntryKind::File { .. } | EntryKind::Hardlink { .. } => ImageNode::File(PathBuf::new()),
         })
     };
     let variable = subject.variable("LD_LIBRARY_PATH").unwrap_or_default();

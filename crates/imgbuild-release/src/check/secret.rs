@@ -8,10 +8,10 @@ use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::Memory;
+use super::content::AnswerCache;
 use crate::contents::first_bytes;
 use crate::finding::{Finding, Rule};
-use text::Texts;
+use text::SmallTexts;
 
 /// The bytes that are read of a file with a name like a key: a key comes first,
 /// or after the certificates of a chain.
@@ -69,13 +69,13 @@ const EXAMPLES: [&[u8]; 7] = [
 
 /// The secrets among the members, and the files to be searched for some.
 #[derive(Debug, Default)]
-pub(super) struct Secrets<'a> {
+pub(super) struct SecretFiles<'a> {
     findings: Vec<Finding>,
     keys: Vec<File<'a>>,
-    texts: Texts<'a>,
+    texts: SmallTexts<'a>,
 }
 
-impl<'a> Secrets<'a> {
+impl<'a> SecretFiles<'a> {
     pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
         let path = &member.entry.path;
         let is_directory = member.entry.kind == EntryKind::Directory;
@@ -143,7 +143,7 @@ fn search<'a>(
     store: Option<&Store>,
     answer: fn(&ImagePath, &Content) -> Option<&'static str>,
 ) -> Vec<(&'a ImagePath, &'static str)> {
-    let memory = Memory {
+    let memory = AnswerCache {
         store,
         question,
         is_long: false,
@@ -223,7 +223,7 @@ mod tests {
     fn found(path: &str, text: &str) -> bool {
         let path = ImagePath::parse(path).unwrap();
         let member = Member::file(path, 0o644, text.as_bytes().to_vec());
-        let mut secrets = Secrets::default();
+        let mut secrets = SecretFiles::default();
         secrets.see(&member, member.entry.path.file_name());
         !secrets.finish(None).is_empty()
     }
@@ -285,7 +285,7 @@ mod tests {
     fn the_history_of_the_source_is_one_finding() {
         let git: Member =
             imgbuild_oci::entry::Entry::directory(ImagePath::parse("/app/.git").unwrap()).into();
-        let mut secrets = Secrets::default();
+        let mut secrets = SecretFiles::default();
         secrets.see(&git, b".git");
         assert_eq!(secrets.finish(None).len(), 1);
     }

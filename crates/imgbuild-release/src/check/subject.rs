@@ -8,8 +8,8 @@ use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 
-use super::content::Opened;
-use super::identity::Identity;
+use super::content::ReadableContent;
+use super::identity::ContainerUser;
 use crate::contents::{Contents, End};
 use crate::elf::Elf;
 use crate::plan::Plan;
@@ -30,7 +30,7 @@ pub struct Subject<'a> {
     /// The ELF files that are known, at paths without links.
     objects: BTreeMap<&'a ImagePath, &'a Object>,
     /// The user of containers; `None` if the image has no such user.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<ContainerUser>,
     /// The library that each needed name resolves to, if libraries were
     /// searched for when the plan was made.
     pub(super) bindings: Option<&'a Bindings>,
@@ -49,7 +49,7 @@ impl<'a> Subject<'a> {
         if let Some(base) = plan.base() {
             subject.contents = base.under(subject.contents);
             let user = image.config.user.as_deref().unwrap_or_default();
-            subject.identity = Identity::find(user, &subject.contents);
+            subject.identity = ContainerUser::find(user, &subject.contents);
         }
         subject
     }
@@ -66,7 +66,7 @@ impl<'a> Subject<'a> {
         let contents = Contents::of_layers(layers.iter().rev().copied().collect());
         let user = config.user.as_deref().unwrap_or_default();
         Self {
-            identity: Identity::find(user, &contents),
+            identity: ContainerUser::find(user, &contents),
             config,
             platform,
             objects: objects
@@ -90,7 +90,7 @@ impl<'a> Subject<'a> {
             return Some(Arc::clone(&object.elf));
         }
         let content = self.contents.file(path)?.content.as_ref()?;
-        let elf = Elf::read(&Opened::open(content)?).ok()?;
+        let elf = Elf::read(&ReadableContent::open(content)?).ok()?;
         elf.map(Arc::new)
     }
 

@@ -70,12 +70,12 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
 
 /// Finds files beside the command or in the working directory that the user of
 /// the image may not read.
-pub(super) struct Reach<'a> {
+pub(super) struct ReadableFiles<'a> {
     subject: &'a Subject<'a>,
     places: Vec<ImagePath>,
 }
 
-impl<'a> Reach<'a> {
+impl<'a> ReadableFiles<'a> {
     pub(super) fn new(subject: &'a Subject<'a>, programs: &[ImagePath]) -> Self {
         // These directories have unrelated programs as well.
         const SHARED: [&str; 10] = [
@@ -121,12 +121,12 @@ impl<'a> Reach<'a> {
 
 /// Finds names in one directory that differ only in the case of letters.
 #[derive(Debug, Default)]
-pub(super) struct Cases<'a> {
+pub(super) struct CaseCollisions<'a> {
     /// Every path, after a hash of it in lower case.
     paths: Vec<(u64, &'a ImagePath)>,
 }
 
-impl<'a> Cases<'a> {
+impl<'a> CaseCollisions<'a> {
     pub(super) fn see(&mut self, path: &'a ImagePath) {
         let mut hasher = DefaultHasher::new();
         for byte in path.as_bytes() {

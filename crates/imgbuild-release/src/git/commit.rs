@@ -1,8 +1,8 @@
 //! Commits: their date and their tree.
 
 use super::id::Hash;
-use super::objects::Objects;
-use super::{GitError, ObjectId, Result};
+use super::objects::ObjectStore;
+use super::{GitError, GitResult, ObjectId};
 
 /// The latest date that is accepted: the end of the year 9999.
 const MAX_TIME: u64 = 253_402_300_799;
@@ -17,7 +17,7 @@ pub struct Commit {
     pub(super) tree: ObjectId,
 }
 
-pub(super) fn read(objects: &Objects, id: ObjectId) -> Result<Commit> {
+pub(super) fn read(objects: &ObjectStore, id: ObjectId) -> GitResult<Commit> {
     let data = objects.commit(id)?;
     let parsed = parse(&data, objects.hash());
     let (tree, time) = parsed.ok_or_else(|| {

@@ -9,19 +9,19 @@
 use std::path::{Path, PathBuf};
 
 use super::id::Hash;
-use super::{GitError, Result, file};
+use super::{GitError, GitResult, file};
 
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The settings of a configuration file, in its order.
 #[derive(Debug, Default)]
-pub(super) struct Configuration {
+pub(super) struct GitConfig {
     path: PathBuf,
-    settings: Vec<Setting>,
+    settings: Vec<GitSetting>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Setting {
+struct GitSetting {
     section: String,
     subsection: String,
     name: String,
@@ -29,9 +29,9 @@ struct Setting {
     value: Option<String>,
 }
 
-impl Configuration {
+impl GitConfig {
     /// Reads a file; without it, nothing is set.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(super) fn read(path: &Path) -> GitResult<Self> {
         let text = file::read(path, MAX_BYTES)?.unwrap_or_default();
         let settings = parse(&String::from_utf8_lossy(&text));
         let malformed = || GitError::malformed(path, "it has an invalid line");
@@ -42,7 +42,7 @@ impl Configuration {
     }
 
     /// Returns the last setting of a name.
-    fn value(&self, section: &str, name: &str) -> Option<&Setting> {
+    fn value(&self, section: &str, name: &str) -> Option<&GitSetting> {
         let mut settings = self.settings.iter().rev();
         settings.find(|it| it.section == section && it.subsection.is_empty() && it.name == name)
     }
@@ -75,7 +75,7 @@ impl Configuration {
     }
 
     /// The hash that names objects.
-    pub(super) fn hash(&self) -> Result<Hash> {
+    pub(super) fn hash(&self) -> GitResult<Hash> {
         match self.text("extensions", "objectformat") {
             None | Some("sha1") => Ok(Hash::Sha1),
             Some("sha256") => Ok(Hash::Sha256),
@@ -101,7 +101,7 @@ impl Configuration {
 }
 
 /// Reads sections and what they set; none if a line is neither.
-fn parse(text: &str) -> Option<Vec<Setting>> {
+fn parse(text: &str) -> Option<Vec<GitSetting>> {
     let mut settings = Vec::new();
     let (mut section, mut subsection) = (String::new(), String::new());
     let mut lines = text.trim_start_matches('\u{feff}').lines();
@@ -127,7 +127,7 @@ fn parse(text: &str) -> Option<Vec<Setting>> {
         {
             return None;
         }
-        settings.push(Setting {
+        settings.push(GitSetting {
             section: section.clone(),
             subsection: subsection.clone(),
             name: name.to_ascii_lowercase(),
@@ -205,8 +205,8 @@ fn value_of<'a>(text: &str, lines: &mut impl Iterator<Item = &'a str>) -> Option
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Configuration {
-        Configuration {
+    fn read(text: &str) -> GitConfig {
+        GitConfig {
             path: PathBuf::new(),
             settings: parse(text).unwrap(),
         }

@@ -1,11 +1,11 @@
 //! Deltas: an object as pieces of another one and bytes between them.
 
-use super::file::Bytes;
+use super::file::ByteReader;
 
 /// Makes an object of at most `limit` bytes from its base; none if the delta is
 /// malformed.
 pub(super) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Option<Vec<u8>> {
-    let mut delta = Bytes(delta);
+    let mut delta = ByteReader(delta);
     let base_size = delta.size()?;
     let size = delta.size().filter(|size| *size <= limit)?;
     if base_size != base.len() as u64 {
@@ -28,7 +28,7 @@ pub(super) fn apply(base: &[u8], delta: &[u8], limit: u64) -> Option<Vec<u8>> {
 
 /// Returns the piece of the base that an instruction copies: its bits select
 /// the bytes of offset and length that follow.
-fn copied<'a>(base: &'a [u8], instruction: u8, delta: &mut Bytes<'_>) -> Option<&'a [u8]> {
+fn copied<'a>(base: &'a [u8], instruction: u8, delta: &mut ByteReader<'_>) -> Option<&'a [u8]> {
     let mut number = |bits: std::ops::Range<u8>| {
         let mut number = 0_usize;
         for (place, bit) in bits.enumerate() {

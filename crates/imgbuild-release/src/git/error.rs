@@ -39,7 +39,7 @@ pub enum GitError {
 }
 
 /// The result of reading a repository.
-pub type Result<T> = std::result::Result<T, GitError>;
+pub type GitResult<T> = Result<T, GitError>;
 
 impl GitError {
     pub(super) fn malformed(path: &Path, reason: &'static str) -> Self {

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use fs_err as fs;
 
-use super::{GitError, Result};
+use super::{GitError, GitResult};
 
 /// Opens a regular file, if it exists.
-pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
+pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if is_absent(&error) => return Ok(None),
@@ -22,7 +22,7 @@ pub(super) fn open(path: &Path) -> Result<Option<fs::File>> {
 }
 
 /// Reads a file of at most `limit` bytes, if it exists.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+pub(super) fn read(path: &Path, limit: u64) -> GitResult<Option<Vec<u8>>> {
     let Some(file) = open(path)? else {
         return Ok(None);
     };
@@ -44,11 +44,11 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Bytes that are taken from the front.
+/// ByteReader that are taken from the front.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -121,8 +121,8 @@ mod tests {
             (&[], None, None),
             (&[0xff; 12], None, None),
         ] {
-            assert_eq!(Bytes(bytes).size(), size, "{bytes:?}");
-            assert_eq!(Bytes(bytes).offset(), offset, "{bytes:?}");
+            assert_eq!(ByteReader(bytes).size(), size, "{bytes:?}");
+            assert_eq!(ByteReader(bytes).offset(), offset, "{bytes:?}");
         }
     }
 }

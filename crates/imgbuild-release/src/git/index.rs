@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use super::file::Bytes;
+use super::file::ByteReader;
 use super::id::Hash;
-use super::{GitError, ObjectId, Result};
+use super::{GitError, GitResult, ObjectId};
 
 /// The most bytes of an index: some million files.
 pub(super) const MAX_BYTES: u64 = 512 << 20;
@@ -19,18 +19,18 @@ const MODE_DIRECTORY: u32 = 0o040_000;
 
 /// The tracked files of the work tree.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct GitIndex {
     /// Sorted by path.
-    pub(super) entries: Vec<IndexEntry>,
+    pub(super) entries: Vec<TrackedFile>,
 }
 
 /// A tracked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct IndexEntry {
+pub(super) struct TrackedFile {
     pub(super) path: Vec<u8>,
     pub(super) mode: u32,
     pub(super) id: ObjectId,
-    pub(super) state: FileState,
+    pub(super) state: TrackedState,
     /// Set for one side of a conflict.
     pub(super) is_unmerged: bool,
     /// Set for a file that git does not compare, or that is not checked out.
@@ -40,26 +40,26 @@ pub(super) struct IndexEntry {
 /// The state of a file when git last looked: seconds and nanoseconds of its
 /// times, and its size, of all of which git keeps 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileState {
+pub(super) struct TrackedState {
     pub(super) changed: (u32, u32),
     pub(super) modified: (u32, u32),
     pub(super) size: u32,
 }
 
-impl IndexEntry {
+impl TrackedFile {
     pub(super) fn is_submodule(&self) -> bool {
         self.mode == MODE_SUBMODULE
     }
 }
 
-impl Index {
+impl GitIndex {
     /// Reads an index; `path` is for messages.
-    pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> Result<Self> {
+    pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Self> {
         let malformed = |reason| GitError::malformed(path, reason);
         let short = || malformed("it is truncated");
         // The checksum at the end is not checked: git may leave it out.
         let end = data.len().checked_sub(hash.size()).ok_or_else(short)?;
-        let mut bytes = Bytes(&data[..end]);
+        let mut bytes = ByteReader(&data[..end]);
         if bytes.take(4) != Some(b"DIRC") {
             return Err(malformed("it does not begin like an index"));
         }
@@ -68,7 +68,7 @@ impl Index {
             return Err(GitError::unsupported(path, "an index of another version"));
         }
         let count = bytes.u32().ok_or_else(short)?;
-        let mut entries: Vec<IndexEntry> = Vec::new();
+        let mut entries: Vec<TrackedFile> = Vec::new();
         for _ in 0..count {
             let previous = entries.last().map_or(&[][..], |entry| &entry.path);
             let entry = entry(&mut bytes, version, hash, previous);
@@ -96,7 +96,7 @@ impl Index {
 /// A tree is `MODE NAME`, a zero byte and the name of an object, again and
 /// again. Its order is that of the index: directories sort as if their names
 /// ended in a slash.
-fn tree(entries: &[IndexEntry], prefix: usize, hash: Hash) -> ObjectId {
+fn tree(entries: &[TrackedFile], prefix: usize, hash: Hash) -> ObjectId {
     let mut data = Vec::new();
     let mut rest = entries;
     while let [first, ..] = rest {
@@ -104,7 +104,8 @@ fn tree(entries: &[IndexEntry], prefix: usize, hash: Hash) -> ObjectId {
         let (name, below) = match path.iter().position(|byte| *byte == b'/') {
             None => (path, &rest[..1]),
             Some(end) => {
-                let is_below = |entry: &IndexEntry| entry.path[prefix..].starts_with(&path[..=end]);
+                let is_below =
+                    |entry: &TrackedFile| entry.path[prefix..].starts_with(&path[..=end]);
                 (&path[..end], &rest[..rest.partition_point(is_below)])
             }
         };
@@ -125,7 +126,12 @@ fn tree(entries: &[IndexEntry], prefix: usize, hash: Hash) -> ObjectId {
     hash.of("tree", &data)
 }
 
-fn entry(bytes: &mut Bytes<'_>, version: u32, hash: Hash, previous: &[u8]) -> Option<IndexEntry> {
+fn entry(
+    bytes: &mut ByteReader<'_>,
+    version: u32,
+    hash: Hash,
+    previous: &[u8],
+) -> Option<TrackedFile> {
     const IS_EXTENDED: u16 = 0x4000;
     const IS_ASSUMED: u16 = 0x8000;
     const STAGE: u16 = 0x3000;
@@ -159,11 +165,11 @@ fn entry(bytes: &mut Bytes<'_>, version: u32, hash: Hash, previous: &[u8]) -> Op
             path
         }
     };
-    Some(IndexEntry {
+    Some(TrackedFile {
         path,
         mode,
         id,
-        state: FileState {
+        state: TrackedState {
             changed,
             modified,
             size,
@@ -182,7 +188,7 @@ fn is_path(path: &[u8]) -> bool {
 }
 
 /// Refuses extensions that change the meaning of the entries.
-fn check_extensions(bytes: &mut Bytes<'_>, path: &Path) -> Result<()> {
+fn check_extensions(bytes: &mut ByteReader<'_>, path: &Path) -> GitResult<()> {
     let malformed = || GitError::malformed(path, "an extension is truncated");
     while !bytes.0.is_empty() {
         let name = bytes.take(4).ok_or_else(malformed)?;
@@ -231,10 +237,10 @@ mod tests {
             b"DIRC\0\0\0\x02\0\0\0\0link\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
             b"DIRC\0\0\0\x02\0\0\0\0TREE\0\0\0\x05aaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert!(Index::parse(data, Hash::Sha1, Path::new("index")).is_err());
+            assert!(GitIndex::parse(data, Hash::Sha1, Path::new("index")).is_err());
         }
         let empty = b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa";
-        let index = Index::parse(empty, Hash::Sha1, Path::new("index")).unwrap();
+        let index = GitIndex::parse(empty, Hash::Sha1, Path::new("index")).unwrap();
         assert!(index.entries.is_empty());
         let empty_tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
         assert_eq!(index.tree(Hash::Sha1).to_string(), empty_tree);

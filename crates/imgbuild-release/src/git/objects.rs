@@ -1,4 +1,4 @@
-//! Objects by their names: each in a file of its own, or in a pack.
+//! ObjectStore by their names: each in a file of its own, or in a pack.
 
 use std::ffi::OsStr;
 use std::io::{BufReader, Read as _};
@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use super::id::Hash;
 use super::pack::{KINDS, MAX_OBJECT_BYTES, Pack};
-use super::{GitError, ObjectId, Result, file};
+use super::{GitError, GitResult, ObjectId, file};
 
 /// The most repositories that borrow objects from each other, as in git itself.
 const MAX_ALTERNATES: usize = 5;
@@ -23,15 +23,15 @@ const MAX_HEADER_BYTES: u64 = 32;
 
 /// The objects of a repository, and of those that it borrows from.
 #[derive(Debug)]
-pub(super) struct Objects {
+pub(super) struct ObjectStore {
     directories: Vec<PathBuf>,
     packs: Vec<Pack>,
     hash: Hash,
 }
 
-impl Objects {
+impl ObjectStore {
     /// Finds the packs of a directory of objects.
-    pub(super) fn open(directory: &Path, hash: Hash) -> Result<Self> {
+    pub(super) fn open(directory: &Path, hash: Hash) -> GitResult<Self> {
         let mut directories = vec![directory.to_path_buf()];
         let mut next = 0;
         while let Some(directory) = directories.get(next) {
@@ -62,7 +62,7 @@ impl Objects {
     }
 
     /// Reads the content of a commit, and checks that its name is right.
-    pub(super) fn commit(&self, id: ObjectId) -> Result<Vec<u8>> {
+    pub(super) fn commit(&self, id: ObjectId) -> GitResult<Vec<u8>> {
         let (kind, data) = self.find(id)?;
         if kind != "commit" {
             return Err(GitError::malformed(
@@ -79,7 +79,7 @@ impl Objects {
         Ok(data)
     }
 
-    fn find(&self, id: ObjectId) -> Result<(&'static str, Vec<u8>)> {
+    fn find(&self, id: ObjectId) -> GitResult<(&'static str, Vec<u8>)> {
         let text = id.to_string();
         let (first, rest) = text.split_at(2);
         for directory in &self.directories {
@@ -100,7 +100,7 @@ impl Objects {
 }
 
 /// The directories that a directory of objects borrows from.
-fn alternates(directory: &Path) -> Result<Vec<PathBuf>> {
+fn alternates(directory: &Path) -> GitResult<Vec<PathBuf>> {
     let path = directory.join("info/alternates");
     let text = file::read(&path, MAX_LIST_BYTES)?.unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
@@ -109,7 +109,7 @@ fn alternates(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
-fn open_packs(directory: &Path, hash: Hash) -> Result<Vec<Pack>> {
+fn open_packs(directory: &Path, hash: Hash) -> GitResult<Vec<Pack>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if file::is_absent(&error) => return Ok(Vec::new()),

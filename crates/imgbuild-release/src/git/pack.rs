@@ -10,9 +10,9 @@ use flate2::bufread::ZlibDecoder;
 use fs_err as fs;
 use fs_err::os::unix::fs::FileExt as _;
 
-use super::file::Bytes;
+use super::file::ByteReader;
 use super::id::Hash;
-use super::{GitError, ObjectId, Result, delta, file};
+use super::{GitError, GitResult, ObjectId, delta, file};
 
 const SIGNATURE: &[u8] = b"\xfftOc\0\0\0\x02";
 
@@ -47,14 +47,14 @@ enum DeltaBase {
 }
 
 impl Pack {
-    pub(super) fn open(index: PathBuf, hash: Hash) -> Result<Self> {
+    pub(super) fn open(index: PathBuf, hash: Hash) -> GitResult<Self> {
         let file = file::open(&index)?;
         let malformed = |reason| GitError::malformed(&index, reason);
         let file = file.ok_or_else(|| malformed("it vanished"))?;
         let mut start = [0; TABLES as usize];
         let read = file.read_exact_at(&mut start, 0);
         read.map_err(|_| malformed("it is too short"))?;
-        let mut bytes = Bytes(&start);
+        let mut bytes = ByteReader(&start);
         if bytes.take(SIGNATURE.len()) != Some(SIGNATURE) {
             return Err(GitError::unsupported(&index, "an index of another version"));
         }
@@ -76,7 +76,7 @@ impl Pack {
     }
 
     /// Returns the offset of an object in the pack.
-    pub(super) fn find(&self, id: ObjectId) -> Result<Option<u64>> {
+    pub(super) fn find(&self, id: ObjectId) -> GitResult<Option<u64>> {
         let first = usize::from(id.as_bytes()[0]);
         let count = |of: usize| u64::from(self.fanout[of]);
         let mut low = first.checked_sub(1).map_or(0, count);
@@ -100,7 +100,7 @@ impl Pack {
 
     /// Reads the offset of the object of a number. Offsets beyond 2 GiB are in a
     /// table of their own.
-    fn offset(&self, file: &fs::File, number: u64) -> Result<u64> {
+    fn offset(&self, file: &fs::File, number: u64) -> GitResult<u64> {
         const IS_LARGE: u64 = 1 << 31;
         let count = u64::from(self.fanout[255]);
         // After the names, there is a checksum of four bytes for each object.
@@ -119,7 +119,7 @@ impl Pack {
         ))
     }
 
-    fn bytes(&self, file: &fs::File, offset: u64, count: usize) -> Result<Vec<u8>> {
+    fn bytes(&self, file: &fs::File, offset: u64, count: usize) -> GitResult<Vec<u8>> {
         let mut bytes = vec![0; count];
         let read = file.read_exact_at(&mut bytes, offset);
         read.map_err(|_| self.malformed("it is too short"))?;
@@ -128,7 +128,7 @@ impl Pack {
 
     /// Reads the object at an offset: back from delta to delta to one that is
     /// whole, and forward again.
-    pub(super) fn object(&self, mut offset: u64) -> Result<(&'static str, Vec<u8>)> {
+    pub(super) fn object(&self, mut offset: u64) -> GitResult<(&'static str, Vec<u8>)> {
         let path = self.index.with_extension("pack");
         let file = file::open(&path)?;
         let file = file.ok_or_else(|| GitError::malformed(&path, "it vanished"))?;
@@ -161,7 +161,7 @@ impl Pack {
         // The buffer is far larger than what comes before the content: kind and
         // size, and the name of the base or the distance to it.
         let start = content.fill_buf().ok()?;
-        let mut header = Bytes(start);
+        let mut header = ByteReader(start);
         let first = header.byte()?;
         let mut size = u64::from(first & 0x0f);
         if first & 0x80 != 0 {

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use super::{GitError, Result, file};
+use super::{GitError, GitResult, file};
 
 /// The most bytes of a file that names a directory.
 const MAX_NAME_BYTES: u64 = 64 * 1024;
 
 /// The directories of a repository.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RepositoryPaths {
     /// The work tree.
     pub(super) root: PathBuf,
     /// The directory of this work tree: `HEAD` and `index`.
@@ -25,7 +25,7 @@ pub(super) struct Place {
 }
 
 /// Finds the nearest repository at or above `path`.
-pub(super) fn find(path: &Path) -> Result<Option<Place>> {
+pub(super) fn find(path: &Path) -> GitResult<Option<RepositoryPaths>> {
     let path = fs::canonicalize(path).map_err(GitError::File)?;
     for root in path.ancestors() {
         if let Some(place) = at(root)? {
@@ -36,7 +36,7 @@ pub(super) fn find(path: &Path) -> Result<Option<Place>> {
 }
 
 /// Looks for a repository whose work tree is `root`.
-pub(super) fn at(root: &Path) -> Result<Option<Place>> {
+pub(super) fn at(root: &Path) -> GitResult<Option<RepositoryPaths>> {
     let dot = root.join(".git");
     let git = match fs::metadata(&dot) {
         Ok(metadata) if metadata.is_dir() => dot,
@@ -47,7 +47,7 @@ pub(super) fn at(root: &Path) -> Result<Option<Place>> {
     let common = common(&git)?;
     // An empty directory of that name is not a repository.
     let is_repository = common.join("objects").is_dir() && git.join("HEAD").exists();
-    Ok(is_repository.then(|| Place {
+    Ok(is_repository.then(|| RepositoryPaths {
         root: root.to_path_buf(),
         git,
         common,
@@ -55,7 +55,7 @@ pub(super) fn at(root: &Path) -> Result<Option<Place>> {
 }
 
 /// The directory that a file `.git` names.
-fn named(dot: &Path, root: &Path) -> Result<PathBuf> {
+fn named(dot: &Path, root: &Path) -> GitResult<PathBuf> {
     let text = file::read(dot, MAX_NAME_BYTES)?.unwrap_or_default();
     let name = text.strip_prefix(b"gitdir: ");
     let Some(name) = name.map(<[u8]>::trim_ascii_end).filter(|it| is_name(it)) else {
@@ -76,7 +76,7 @@ fn named(dot: &Path, root: &Path) -> Result<PathBuf> {
 }
 
 /// The directory that linked work trees share, or `git` itself.
-fn common(git: &Path) -> Result<PathBuf> {
+fn common(git: &Path) -> GitResult<PathBuf> {
     let path = git.join("commondir");
     let Some(text) = file::read(&path, MAX_NAME_BYTES)? else {
         return Ok(git.to_path_buf());

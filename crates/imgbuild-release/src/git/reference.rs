@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::id::{Hash, ObjectId};
-use super::place::Place;
-use super::{GitError, Result, file};
+use super::place::RepositoryPaths;
+use super::{GitError, GitResult, file};
 
 /// The most references that name each other, as in git itself.
 const MAX_DEPTH: usize = 5;
@@ -19,18 +19,18 @@ const MAX_REFERENCE_BYTES: u64 = 64 * 1024;
 const MAX_PACKED_BYTES: u64 = 1 << 30;
 
 /// The target of a reference.
-enum Target {
+enum ReferenceTarget {
     Object(ObjectId),
     Reference(Vec<u8>),
 }
 
 /// Follows `HEAD` to a commit; `None` if its branch has no commit yet.
-pub(super) fn head(place: &Place, hash: Hash) -> Result<Option<ObjectId>> {
+pub(super) fn head(place: &RepositoryPaths, hash: Hash) -> GitResult<Option<ObjectId>> {
     let mut name = b"HEAD".to_vec();
     for _ in 0..=MAX_DEPTH {
         match target(place, hash, &name)? {
-            Some(Target::Object(id)) => return Ok(Some(id)),
-            Some(Target::Reference(next)) => name = next,
+            Some(ReferenceTarget::Object(id)) => return Ok(Some(id)),
+            Some(ReferenceTarget::Reference(next)) => name = next,
             None => return packed(place, hash, &name),
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn head(place: &Place, hash: Hash) -> Result<Option<ObjectId>> {
 
 /// Reads a reference that has a file of its own: one of the work tree, or one
 /// that all work trees share.
-fn target(place: &Place, hash: Hash, name: &[u8]) -> Result<Option<Target>> {
+fn target(place: &RepositoryPaths, hash: Hash, name: &[u8]) -> GitResult<Option<ReferenceTarget>> {
     for directory in [&place.git, &place.common] {
         let path = directory.join(OsStr::from_bytes(name));
         if path.is_dir() {
@@ -56,18 +56,18 @@ fn target(place: &Place, hash: Hash, name: &[u8]) -> Result<Option<Target>> {
     Ok(None)
 }
 
-fn parse(path: &Path, hash: Hash, text: &[u8]) -> Result<Target> {
+fn parse(path: &Path, hash: Hash, text: &[u8]) -> GitResult<ReferenceTarget> {
     let text = text.trim_ascii_end();
     if let Some(name) = text.strip_prefix(b"ref:") {
         let name = name.trim_ascii();
         return if is_name(name) {
-            Ok(Target::Reference(name.to_vec()))
+            Ok(ReferenceTarget::Reference(name.to_vec()))
         } else {
             Err(GitError::malformed(path, "it names no reference"))
         };
     }
     match hash.parse(text) {
-        Some(id) => Ok(Target::Object(id)),
+        Some(id) => Ok(ReferenceTarget::Object(id)),
         None => Err(GitError::malformed(
             path,
             "it names neither a commit nor a reference",
@@ -87,7 +87,7 @@ fn is_name(name: &[u8]) -> bool {
 
 /// Looks a reference up in `packed-refs`: lines of a name of an object and a
 /// name of a reference.
-fn packed(place: &Place, hash: Hash, name: &[u8]) -> Result<Option<ObjectId>> {
+fn packed(place: &RepositoryPaths, hash: Hash, name: &[u8]) -> GitResult<Option<ObjectId>> {
     let path = place.common.join("packed-refs");
     let Some(file) = file::open(&path)? else {
         return Ok(None);

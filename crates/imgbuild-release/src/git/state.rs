@@ -9,8 +9,8 @@ use std::path::Path;
 use fs_err as fs;
 
 use super::id::{Hash, Hasher};
-use super::index::{self, Index, IndexEntry};
-use super::{Commit, GitError, ObjectId, Result, WorkTree, file, place};
+use super::index::{self, GitIndex, TrackedFile};
+use super::{Commit, GitError, GitResult, ObjectId, WorkTree, file, place};
 
 /// The most submodules in each other.
 const MAX_SUBMODULES: usize = 16;
@@ -21,7 +21,7 @@ const MODE_FILE: u32 = 0o100_000;
 const MODE_EXECUTABLE: u32 = 0o100;
 
 impl WorkTree {
-    pub(super) fn is_dirty_below(&self, head: &Commit, depth: usize) -> Result<bool> {
+    pub(super) fn is_dirty_below(&self, head: &Commit, depth: usize) -> GitResult<bool> {
         let path = self.place.git.join("index");
         let written = match fs::metadata(&path) {
             Ok(metadata) => (metadata.mtime(), metadata.mtime_nsec()),
@@ -30,8 +30,8 @@ impl WorkTree {
             Err(error) => return Err(GitError::File(error)),
         };
         let index = match file::read(&path, index::MAX_BYTES)? {
-            Some(data) => Index::parse(&data, self.objects.hash(), &path)?,
-            None => Index {
+            Some(data) => GitIndex::parse(&data, self.objects.hash(), &path)?,
+            None => GitIndex {
                 entries: Vec::new(),
             },
         };
@@ -49,7 +49,12 @@ impl WorkTree {
         Ok(false)
     }
 
-    fn is_changed(&self, entry: &IndexEntry, written: (i64, i64), depth: usize) -> Result<bool> {
+    fn is_changed(
+        &self,
+        entry: &TrackedFile,
+        written: (i64, i64),
+        depth: usize,
+    ) -> GitResult<bool> {
         let path = self.root().join(OsStr::from_bytes(&entry.path));
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
@@ -86,7 +91,7 @@ impl WorkTree {
 ///
 /// A file that changed as late as the index was written may have changed again
 /// in the same instant: its content must be compared.
-fn is_unchanged(entry: &IndexEntry, found: &std::fs::Metadata, written: (i64, i64)) -> bool {
+fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: (i64, i64)) -> bool {
     let known = entry.state;
     // Git keeps 32 bits; where it was built without nanoseconds, it keeps none.
     let seconds = |known: u32, found: i64| i64::from(known) == found & 0xffff_ffff;
@@ -105,7 +110,7 @@ fn is_unchanged(entry: &IndexEntry, found: &std::fs::Metadata, written: (i64, i6
 
 /// Computes the object name of a file, or of the target of a link; `None` if the
 /// size changes meanwhile.
-fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> Result<Option<ObjectId>> {
+fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> GitResult<Option<ObjectId>> {
     if mode & MODE_FILE_TYPE == MODE_LINK {
         let target = fs::read_link(path).map_err(GitError::File)?;
         return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
@@ -118,7 +123,7 @@ fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> Result<Option<Ob
 
 /// Returns whether a submodule is at another commit, or is changed itself. One
 /// that is not checked out is as it should be.
-fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> Result<bool> {
+fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> GitResult<bool> {
     let Some(place) = place::at(path)? else {
         return Ok(false);
     };

@@ -485,7 +485,7 @@ fn the_origin_is_a_web_address() {
 }
 
 /// Reads everything of a repository, as far as it goes.
-fn read_all(path: &Path) -> Result<bool> {
+fn read_all(path: &Path) -> GitResult<bool> {
     let Some(tree) = WorkTree::holding(path)? else {
         return Ok(false);
     };

@@ -62,23 +62,23 @@ pub enum ArchiveError {
     Damaged(&'static str),
 }
 
-type Result<T> = std::result::Result<T, ArchiveError>;
+type ArchiveResult<T> = Result<T, ArchiveError>;
 
 /// The files of a locale by their names in its directory.
 pub(super) type LocaleFiles = Vec<(&'static str, Vec<u8>)>;
 
 /// An open archive, with the names in it.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(super) struct LocaleArchive {
     file: fs::File,
     size: u64,
     /// Each locale with the offset of its record.
     names: Vec<(String, u64)>,
 }
 
-impl Archive {
+impl LocaleArchive {
     /// Opens an archive and reads its table of names.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> ArchiveResult<Self> {
         let file = fs::File::open(path).map_err(ArchiveError::File)?;
         let size = file.metadata().map_err(ArchiveError::File)?.len();
         let mut archive = Self {
@@ -118,7 +118,7 @@ impl Archive {
     }
 
     /// Reads the files of a locale.
-    pub(super) fn locale(&mut self, name: &str) -> Result<Option<LocaleFiles>> {
+    pub(super) fn locale(&mut self, name: &str) -> ArchiveResult<Option<LocaleFiles>> {
         let found = self.names.iter().find(|(known, _)| known == name);
         let Some(record) = found.map(|(_, record)| *record) else {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Archive {
         Ok(Some(files))
     }
 
-    fn name(&mut self, offset: u64) -> Result<String> {
+    fn name(&mut self, offset: u64) -> ArchiveResult<String> {
         let length = self.size.saturating_sub(offset).min(MAX_NAME_BYTES);
         let bytes = self.bytes(offset, length)?;
         let end = bytes.iter().position(|byte| *byte == 0);
@@ -155,14 +155,14 @@ impl Archive {
         }
     }
 
-    fn numbers(&mut self, offset: u64, count: usize) -> Result<Vec<u32>> {
+    fn numbers(&mut self, offset: u64, count: usize) -> ArchiveResult<Vec<u32>> {
         let bytes = self.bytes(offset, count as u64 * 4)?;
         let numbers = bytes.chunks_exact(4);
         let numbers = numbers.filter_map(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
         Ok(numbers.collect())
     }
 
-    fn bytes(&mut self, offset: u64, length: u64) -> Result<Vec<u8>> {
+    fn bytes(&mut self, offset: u64, length: u64) -> ArchiveResult<Vec<u8>> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.size) {
             return Err(ArchiveError::Damaged("an offset is beyond its end"));
@@ -206,10 +206,10 @@ mod tests {
         bytes
     }
 
-    fn opened(bytes: &[u8]) -> Result<Archive> {
+    fn opened(bytes: &[u8]) -> ArchiveResult<LocaleArchive> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
-        Archive::open(file.path())
+        LocaleArchive::open(file.path())
     }
 
     #[test]

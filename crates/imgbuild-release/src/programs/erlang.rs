@@ -12,7 +12,7 @@ use std::path::Path;
 
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, Result};
+use super::{Programs, ProgramsResult};
 use crate::contents::first_bytes;
 use crate::host_file::file_member;
 use crate::runtime::Role;
@@ -52,7 +52,7 @@ fn is_unwanted(name: &[u8]) -> bool {
 impl Programs<'_> {
     /// Adds an Erlang, when the file `real` is the `erl` of one; returns whether
     /// it is.
-    pub(super) fn bring_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
+    pub(super) fn add_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
         let Some(home) = self.home(real) else {
             return false;
         };
@@ -72,10 +72,10 @@ impl Programs<'_> {
         home: &str,
         root: &str,
         real: &Path,
-    ) -> Result<()> {
+    ) -> ProgramsResult<()> {
         let home = ImagePath::parse(home)?;
         if !self.has(&home) {
-            self.bring_data_but(root, &|_, name| is_unwanted(name))?;
+            self.add_data_except(root, &|_, name| is_unwanted(name))?;
             // Few start port programs: they count as modules.
             let machine = format!("{root}/erts-");
             self.take_objects(root, |path| {
@@ -92,10 +92,10 @@ impl Programs<'_> {
             let text = content.map(|content| first_bytes(content, 1 << 16));
             let text = text.unwrap_or_default();
             let head = &text[..text.len().min(MAX_LINE as usize)];
-            self.bring_for(&home, head, 0);
+            self.add_for(&home, head, 0);
             let called = called_programs(&String::from_utf8_lossy(&text));
             for name in CALLED.iter().filter(|name| called.contains(**name)) {
-                self.bring_if_there(name);
+                self.add_if_present(name);
             }
         }
         self.link(called, &home);

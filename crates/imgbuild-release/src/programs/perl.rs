@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::{Programs, Result};
+use super::{Programs, ProgramsResult};
 
 /// Directories that hold Perl's own modules: Debian's three, where `*` is the
 /// processor's and the version's name, and those of Arch and Alpine.
@@ -40,13 +40,13 @@ fn is_meant(name: &str, wanted: &str) -> bool {
 
 impl Programs<'_> {
     /// Adds the modules of a Perl when the file `real` is one.
-    pub(super) fn bring_perl(&mut self, real: &Path) {
+    pub(super) fn add_perl(&mut self, real: &Path) {
         let name = real.file_name().unwrap_or_default().to_string_lossy();
         if (name == "perl" || name.starts_with("perl5.")) && !self.has_libraries("perl") {
             let found = self.perl_directories();
-            let brought: Result<()> = found
+            let brought: ProgramsResult<()> = found
                 .iter()
-                .try_for_each(|directory| self.bring_modules(directory, &is_unwanted));
+                .try_for_each(|directory| self.add_modules(directory, &is_unwanted));
             if brought.is_ok() && !found.is_empty() {
                 self.with_libraries.insert("perl");
             }

@@ -10,7 +10,7 @@ use std::path::Path;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, Result};
+use super::{Programs, ProgramsResult};
 use crate::contents::{Contents, End};
 use crate::host_file::file_member;
 use crate::runtime::Role;
@@ -56,7 +56,7 @@ fn is_unwanted(name: &[u8]) -> bool {
 impl Programs<'_> {
     /// Adds a Python and its standard library, when the file `real` is one;
     /// returns whether it is.
-    pub(super) fn bring_python(&mut self, called: &ImagePath, real: &Path) -> bool {
+    pub(super) fn add_python(&mut self, called: &ImagePath, real: &Path) -> bool {
         let Some(home) = self.home(real) else {
             return false;
         };
@@ -67,14 +67,14 @@ impl Programs<'_> {
             return false;
         }
         let brought = self.place_python(called, &home, real);
-        let brought = brought.and_then(|()| self.bring_library(&library));
+        let brought = brought.and_then(|()| self.add_library(&library));
         if brought.is_ok() {
             self.with_libraries.insert("python");
         }
         brought.is_ok()
     }
 
-    fn place_python(&mut self, called: &ImagePath, home: &str, real: &Path) -> Result<()> {
+    fn place_python(&mut self, called: &ImagePath, home: &str, real: &Path) -> ProgramsResult<()> {
         let home = ImagePath::parse(home)?;
         if !self.has(&home) {
             let mut member = file_member(real, home.clone())?;
@@ -87,17 +87,17 @@ impl Programs<'_> {
         Ok(())
     }
 
-    fn bring_library(&mut self, library: &str) -> Result<()> {
+    fn add_library(&mut self, library: &str) -> ProgramsResult<()> {
         let landmark = ImagePath::parse(format!("{library}/{LANDMARK}"));
         if landmark.is_ok_and(|landmark| self.has(&landmark)) {
             // By an earlier name of the interpreter.
             return Ok(());
         }
-        self.bring_modules(library, &is_unwanted)
+        self.add_modules(library, &is_unwanted)
     }
 
     /// Adds the interpreters that virtual environments among `members` link to.
-    pub(crate) fn bring_environments(&mut self, contents: &Contents<'_>, members: &[Member]) {
+    pub(crate) fn add_environments(&mut self, contents: &Contents<'_>, members: &[Member]) {
         let directories = members
             .iter()
             .filter(|member| member.entry.path.file_name() == ENVIRONMENT)
@@ -115,7 +115,7 @@ impl Programs<'_> {
                 continue;
             }
             if let End::Nothing(end) = contents.resolve(path) {
-                self.bring_if_there(&end.to_string());
+                self.add_if_present(&end.to_string());
             }
         }
     }
@@ -213,7 +213,7 @@ mod tests {
         let root = root();
         let contents = Contents::new(&release);
         let mut programs = Programs::new(Some(root.path()), &contents, Vec::new(), 1);
-        programs.bring_environments(&contents, &release);
+        programs.add_environments(&contents, &release);
         assert_eq!(shown(programs), EXPECTED);
     }
 }

@@ -16,15 +16,15 @@ const NEW_HEADER_BYTES: usize = 48;
 const NEW_ENTRY_BYTES: usize = 24;
 
 /// Every name with the files that have it, in the loader's order.
-pub(super) type Cache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+pub(super) type LoaderCache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
 /// Reads a cache; invalid parts are left out.
-pub(super) fn parse(bytes: &[u8]) -> Cache {
+pub(super) fn parse(bytes: &[u8]) -> LoaderCache {
     if bytes.starts_with(NEW_MAGIC) {
         return parse_new(bytes).unwrap_or_default();
     }
     if !bytes.starts_with(OLD_MAGIC) {
-        return Cache::new();
+        return LoaderCache::new();
     }
     [u32::from_le_bytes, u32::from_be_bytes]
         .iter()
@@ -34,7 +34,7 @@ pub(super) fn parse(bytes: &[u8]) -> Cache {
 
 type Decode = fn([u8; 4]) -> u32;
 
-fn parse_old(bytes: &[u8], decode: Decode) -> Option<Cache> {
+fn parse_old(bytes: &[u8], decode: Decode) -> Option<LoaderCache> {
     let count = number(bytes, 12, decode)?;
     let strings_at = count
         .checked_mul(OLD_ENTRY_BYTES)?
@@ -47,14 +47,14 @@ fn parse_old(bytes: &[u8], decode: Decode) -> Option<Cache> {
     if new.starts_with(NEW_MAGIC) {
         return parse_new(new);
     }
-    let mut cache = Cache::new();
+    let mut cache = LoaderCache::new();
     for entry in bytes[OLD_HEADER_BYTES..strings_at].chunks_exact(OLD_ENTRY_BYTES) {
         insert(&mut cache, strings, entry, decode);
     }
     Some(cache)
 }
 
-fn parse_new(bytes: &[u8]) -> Option<Cache> {
+fn parse_new(bytes: &[u8]) -> Option<LoaderCache> {
     // Bits 0 and 1 of the flags tell the byte order since glibc 2.33:
     // 2 is little, 3 is big. Before, only a count that fits does.
     let decodes: &[Decode] = match bytes.get(28)? & 3 {
@@ -67,7 +67,7 @@ fn parse_new(bytes: &[u8]) -> Option<Cache> {
         let end = count
             .checked_mul(NEW_ENTRY_BYTES)?
             .checked_add(NEW_HEADER_BYTES)?;
-        let mut cache = Cache::new();
+        let mut cache = LoaderCache::new();
         for entry in bytes
             .get(NEW_HEADER_BYTES..end)?
             .chunks_exact(NEW_ENTRY_BYTES)
@@ -80,7 +80,7 @@ fn parse_new(bytes: &[u8]) -> Option<Cache> {
 }
 
 /// Adds an entry of flags, name and path; offsets count from `strings`.
-fn insert(cache: &mut Cache, strings: &[u8], entry: &[u8], decode: Decode) {
+fn insert(cache: &mut LoaderCache, strings: &[u8], entry: &[u8], decode: Decode) {
     let text = |at| string(strings, number(entry, at, decode)?);
     let (Some(name), Some(path)) = (text(4), text(8)) else {
         return;
@@ -154,7 +154,7 @@ mod tests {
         bytes
     }
 
-    fn assert_is_expected(cache: &Cache) {
+    fn assert_is_expected(cache: &LoaderCache) {
         assert_eq!(
             cache[b"libz.so.1".as_slice()],
             [

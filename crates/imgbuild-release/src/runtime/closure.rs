@@ -1,14 +1,14 @@
 //! The closure of all programs, then of the modules that they may load.
 
-use super::loader::{Flavor, Target};
-use super::process::{Loader, Process, Programs};
-use super::resolver::Resolver;
+use super::loader::{Flavor, ProcessTarget};
+use super::process::{LoadedPrograms, Loader, Process};
+use super::resolver::LibraryResolver;
 use super::{ModuleProblem, ModuleWarning, Object, Role, version};
 use crate::elf::ElfKind;
 
 /// The release's files by what is done with them.
 struct Parts<'a> {
-    /// Programs with a loader: first those that must start, then the modules
+    /// LoadedPrograms with a loader: first those that must start, then the modules
     /// that are programs.
     executables: Vec<&'a Object>,
     /// Files that are loaded into a process.
@@ -18,7 +18,7 @@ struct Parts<'a> {
 }
 
 /// Follows all of `objects`, which are sorted by path.
-pub(super) fn follow(resolver: &mut Resolver<'_>, objects: &[&Object], added: &[String]) {
+pub(super) fn follow(resolver: &mut LibraryResolver<'_>, objects: &[&Object], added: &[String]) {
     let parts = Parts::new(objects);
     resolver.warnings.extend(parts.refused);
     let mut loaders = Loaders::new(resolver, &parts.executables);
@@ -66,7 +66,7 @@ fn foreign(module: &Object, starters: &[&Object]) -> Option<ModuleProblem> {
         return Some(ModuleProblem::OtherSystem);
     }
     let flavor = Flavor::of(&module.elf)?;
-    let target = Target::new(flavor, &module.elf);
+    let target = ProcessTarget::new(flavor, &module.elf);
     let mut alike = starters
         .iter()
         .filter(|starter| target.has_machine_of(&starter.elf))
@@ -86,13 +86,13 @@ fn foreign(module: &Object, starters: &[&Object]) -> Option<ModuleProblem> {
 /// The loaders that the release's programs name, and what they load.
 struct Loaders {
     loaders: Vec<Loader>,
-    programs: Vec<Programs>,
+    programs: Vec<LoadedPrograms>,
 }
 
 impl Loaders {
     /// Finds all loaders before any library, so that each is a file at
     /// the path that programs name.
-    fn new(resolver: &mut Resolver<'_>, executables: &[&Object]) -> Self {
+    fn new(resolver: &mut LibraryResolver<'_>, executables: &[&Object]) -> Self {
         let mut loaders: Vec<Loader> = Vec::new();
         for executable in executables {
             let path = executable.elf.interpreter.as_deref().unwrap_or_default();
@@ -101,17 +101,17 @@ impl Loaders {
                 loaders.push(loader);
             }
         }
-        let programs = loaders.iter().map(|_| Programs::default()).collect();
+        let programs = loaders.iter().map(|_| LoadedPrograms::default()).collect();
         Self { loaders, programs }
     }
 
     fn load_executables(
         &mut self,
-        resolver: &mut Resolver<'_>,
+        resolver: &mut LibraryResolver<'_>,
         executables: &[&Object],
         added: &[String],
     ) {
-        let nobody = Programs::default();
+        let nobody = LoadedPrograms::default();
         for (index, executable) in executables.iter().enumerate() {
             let number = find(&self.loaders, executable).expect("it was found before");
             let first = resolver.first(executable);
@@ -132,7 +132,7 @@ impl Loaders {
         }
     }
 
-    fn load_modules(&self, resolver: &mut Resolver<'_>, modules: &[&Object]) {
+    fn load_modules(&self, resolver: &mut LibraryResolver<'_>, modules: &[&Object]) {
         for module in modules {
             let fitting = self
                 .loaders

@@ -4,12 +4,12 @@ use imgbuild_oci::path::ImagePath;
 
 use super::host::HostElf;
 use super::outcome::SearchPlace;
-use super::placement::Request;
+use super::placement::FileRequest;
 use super::process::Loader;
-use super::resolver::Resolver;
+use super::resolver::LibraryResolver;
 use super::{MissingLibrary, RuntimeFileKind};
 
-impl Resolver<'_> {
+impl LibraryResolver<'_> {
     /// Puts a file of the host where the image's loader finds it: the path
     /// that it opens, and the file behind. Fails with a path that another file has.
     pub(super) fn settle(
@@ -20,7 +20,7 @@ impl Resolver<'_> {
         missing: &MissingLibrary,
     ) -> Result<(ImagePath, ImagePath), ImagePath> {
         let name = missing.file_name();
-        let request = Request {
+        let request = FileRequest {
             kind: RuntimeFileKind::Library,
             needed_by: missing.needed_by.as_ref(),
         };

@@ -1,10 +1,10 @@
 //! Finds the loaders that programs name.
 
-use super::loader::{Defaults, Flavor, Target};
-use super::placement::Request;
+use super::loader::{Defaults, Flavor, ProcessTarget};
+use super::placement::FileRequest;
 use super::present::PresentBytes;
-use super::process::{Loaded, Loader};
-use super::resolver::Resolver;
+use super::process::{LoadedFile, Loader};
+use super::resolver::LibraryResolver;
 use super::{MissingLibrary, Object, RuntimeFileKind, SearchedDirectory};
 
 /// The largest loader that is searched for its directories; they have 1 MiB
@@ -14,10 +14,10 @@ const MAX_LOADER_BYTES: u64 = 16 << 20;
 /// The largest path file of musl.
 const MAX_PATH_FILE_BYTES: u64 = 1 << 20;
 
-impl Resolver<'_> {
+impl LibraryResolver<'_> {
     /// Finds the loader of a program and puts it into the image.
     pub(super) fn loader(&mut self, program: &Object, path: &str) -> Loader {
-        let target = Target::new(Flavor::of_interpreter(path), &program.elf);
+        let target = ProcessTarget::new(Flavor::of_interpreter(path), &program.elf);
         let found = self.find_loader(program, path, target);
         let (file, bytes) = match found {
             Ok((file, bytes)) => (Some(file), Some(bytes)),
@@ -46,8 +46,8 @@ impl Resolver<'_> {
         &mut self,
         program: &Object,
         path: &str,
-        target: Target,
-    ) -> Result<(Loaded, PresentBytes), Box<MissingLibrary>> {
+        target: ProcessTarget,
+    ) -> Result<(LoadedFile, PresentBytes), Box<MissingLibrary>> {
         let mut missing = self.missing(path, Some(&program.image));
         missing.is_interpreter = true;
         let Some(wanted) = self
@@ -58,7 +58,7 @@ impl Resolver<'_> {
             return Err(missing);
         };
         if let Some(found) = self.present(&wanted, target, &mut missing) {
-            let file = Loaded::new(found.elf, wanted.clone(), wanted, found.directory);
+            let file = LoadedFile::new(found.elf, wanted.clone(), wanted, found.directory);
             return Ok((file, found.bytes));
         }
         if self.image_only.is_some() {
@@ -72,13 +72,13 @@ impl Resolver<'_> {
         let Some(found) = self.usable(&host, target, &mut missing) else {
             return Err(missing);
         };
-        let request = Request {
+        let request = FileRequest {
             kind: RuntimeFileKind::Interpreter,
             needed_by: Some(&program.image),
         };
         match self.placement.put(&self.view, &wanted, &found, request) {
             Ok(file) => {
-                let file = Loaded::new(found.elf, wanted, file, host.directory());
+                let file = LoadedFile::new(found.elf, wanted, file, host.directory());
                 Ok((file, PresentBytes::Host(host)))
             }
             Err(taken) => {
@@ -92,7 +92,7 @@ impl Resolver<'_> {
     /// (`/etc/ld-musl-ARCH.path`), separated by lines or colons.
     ///
     /// A base image that has one of its own decides.
-    fn musl_path_file(&mut self, path: &str, target: Target) -> (Vec<Vec<u8>>, bool) {
+    fn musl_path_file(&mut self, path: &str, target: ProcessTarget) -> (Vec<Vec<u8>>, bool) {
         let name = path.rsplit('/').next().unwrap_or_default();
         let Some((name, _)) = name
             .split_once(".so")

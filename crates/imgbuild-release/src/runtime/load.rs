@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::loader::Flavor;
-use super::process::{KnownName, Need, Process};
-use super::resolver::Resolver;
+use super::process::{KnownName, NeededLibrary, Process};
+use super::resolver::LibraryResolver;
 use super::{MissingLibrary, version};
 
 impl Process<'_> {
     /// Loads all that is needed by what was loaded and not looked at yet:
     /// breadth first, as the loaders do.
-    pub(super) fn run(&mut self, resolver: &mut Resolver<'_>) {
+    pub(super) fn run(&mut self, resolver: &mut LibraryResolver<'_>) {
         while self.next < self.loaded.len() {
             let index = self.next;
             self.next += 1;
@@ -20,7 +20,7 @@ impl Process<'_> {
             }
             let elf = Arc::clone(&self.loaded[index].elf);
             for name in &elf.needed {
-                if let Err(missing) = self.need(resolver, Need::new(index, name)) {
+                if let Err(missing) = self.need(resolver, NeededLibrary::new(index, name)) {
                     resolver.report_missing(self.role, &self.loaded[0].file, *missing);
                 }
             }
@@ -30,10 +30,10 @@ impl Process<'_> {
     /// Finds the file that answers to `name`, loading it if need be.
     pub(super) fn need(
         &mut self,
-        resolver: &mut Resolver<'_>,
-        need: Need<'_>,
+        resolver: &mut LibraryResolver<'_>,
+        need: NeededLibrary<'_>,
     ) -> Result<(), Box<MissingLibrary>> {
-        let Need { requirer, name, .. } = need;
+        let NeededLibrary { requirer, name, .. } = need;
         let index = match self.known(name) {
             KnownName::File(index) => index,
             // The loader itself is missing, which was reported.
@@ -52,14 +52,14 @@ impl Process<'_> {
     }
 
     /// Adds libraries that the user named, as if the program needed them.
-    pub(super) fn add(&mut self, resolver: &mut Resolver<'_>, names: &[String]) {
+    pub(super) fn add(&mut self, resolver: &mut LibraryResolver<'_>, names: &[String]) {
         for name in names {
             let added = if name.contains('/') {
                 resolver.search_added(self, name).map(|file| {
                     self.admit(file);
                 })
             } else {
-                let mut need = Need::new(0, name);
+                let mut need = NeededLibrary::new(0, name);
                 need.is_asked = true;
                 self.need(resolver, need)
             };
@@ -71,7 +71,7 @@ impl Process<'_> {
     }
 
     /// Adds the libraries that glibc loads although no file needs them.
-    pub(super) fn run_hidden(&mut self, resolver: &mut Resolver<'_>) {
+    pub(super) fn run_hidden(&mut self, resolver: &mut LibraryResolver<'_>) {
         if self.loader.target.flavor != Flavor::Glibc {
             return;
         }
@@ -87,7 +87,7 @@ impl Process<'_> {
         };
         for name in unwinding.iter().chain(names) {
             // glibc works without them.
-            drop(self.need(resolver, Need::new(libc, name)));
+            drop(self.need(resolver, NeededLibrary::new(libc, name)));
         }
         self.run(resolver);
     }

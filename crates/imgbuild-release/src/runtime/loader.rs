@@ -69,7 +69,7 @@ impl Flavor {
 
 /// The properties that all files of one process share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct ProcessTarget {
     pub(super) flavor: Flavor,
     class: Class,
     endianness: Endianness,
@@ -77,7 +77,7 @@ pub(super) struct Target {
     arm_float: Option<bool>,
 }
 
-impl Target {
+impl ProcessTarget {
     pub(super) fn new(flavor: Flavor, file: &Elf) -> Self {
         Self {
             flavor,
@@ -138,7 +138,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Takes them from the loader's own bytes, or else what most
     /// distributions have.
-    pub(super) fn new(target: Target, program: &Elf, loader: Option<&[u8]>) -> Self {
+    pub(super) fn new(target: ProcessTarget, program: &Elf, loader: Option<&[u8]>) -> Self {
         let mut directories = match target.flavor {
             // `sys_path` of musl's ldso/dynlink.c.
             Flavor::Musl => ["/lib", "/usr/local/lib", "/usr/lib"]
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn without_a_loader_the_usual_directories_are_taken() {
         let program = Fixture::new().elf();
-        let target = Target::new(Flavor::Glibc, &program);
+        let target = ProcessTarget::new(Flavor::Glibc, &program);
         let defaults = Defaults::new(target, &program, None);
         assert_eq!(
             texts(&defaults.directories),

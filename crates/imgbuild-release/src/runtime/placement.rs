@@ -19,7 +19,7 @@ pub(super) struct Placement {
 
 /// The kind of a requested file, and the file that needs it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
+pub(super) struct FileRequest<'a> {
     pub(super) kind: RuntimeFileKind,
     pub(super) needed_by: Option<&'a ImagePath>,
 }
@@ -37,7 +37,7 @@ impl Placement {
         view: &View<'_>,
         path: &ImagePath,
         file: &HostElf,
-        request: Request<'_>,
+        request: FileRequest<'_>,
     ) -> Result<ImagePath, ImagePath> {
         let known = self.by_id.get(&file.id);
         if known == Some(path) {
@@ -86,7 +86,7 @@ impl Placement {
     }
 }
 
-fn runtime_file(path: &ImagePath, file: &HostElf, request: Request<'_>) -> RuntimeFile {
+fn runtime_file(path: &ImagePath, file: &HostElf, request: FileRequest<'_>) -> RuntimeFile {
     let is_executable = file.is_executable || request.kind == RuntimeFileKind::Interpreter;
     RuntimeFile {
         path: path.clone(),

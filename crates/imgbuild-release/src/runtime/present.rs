@@ -7,9 +7,9 @@ use imgbuild_oci::content::FileRange;
 use imgbuild_oci::path::ImagePath;
 
 use super::host::HostPath;
-use super::loader::Target;
+use super::loader::ProcessTarget;
 use super::outcome::{SearchOrigin, SearchPlace};
-use super::resolver::Resolver;
+use super::resolver::LibraryResolver;
 use super::view::PresentFile;
 use super::{MissingLibrary, UnusableFile, cache};
 use crate::elf::Elf;
@@ -36,13 +36,13 @@ pub(super) enum PresentBytes {
     Base(FileRange),
 }
 
-impl Resolver<'_> {
+impl LibraryResolver<'_> {
     /// Returns the file that a path of the image leads to if a process can
     /// load it.
     pub(super) fn present(
         &mut self,
         path: &ImagePath,
-        target: Target,
+        target: ProcessTarget,
         missing: &mut MissingLibrary,
     ) -> Option<Present> {
         let found = self.view.file(path.as_bytes())?;
@@ -79,7 +79,7 @@ impl Resolver<'_> {
         &mut self,
         file: ImagePath,
         content: Option<FileRange>,
-        target: Target,
+        target: ProcessTarget,
         missing: &mut MissingLibrary,
     ) -> Option<Present> {
         let shown = match self.image_only {
@@ -130,7 +130,7 @@ impl Resolver<'_> {
         places.collect()
     }
 
-    fn base_cache(&mut self) -> Arc<cache::Cache> {
+    fn base_cache(&mut self) -> Arc<cache::LoaderCache> {
         if let Some(cache) = &self.base_cache {
             return Arc::clone(cache);
         }
@@ -151,7 +151,7 @@ impl Resolver<'_> {
 
 fn fitting(
     elf: Arc<Elf>,
-    target: Target,
+    target: ProcessTarget,
     path: String,
     missing: &mut MissingLibrary,
 ) -> Option<Arc<Elf>> {

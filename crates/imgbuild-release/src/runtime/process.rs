@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::Role;
 use super::host::HostPath;
-use super::loader::{Defaults, Flavor, Target};
+use super::loader::{Defaults, Flavor, ProcessTarget};
 use crate::elf::Elf;
 
 /// A dynamic loader, as one program names it.
@@ -15,7 +15,7 @@ use crate::elf::Elf;
 pub(super) struct Loader {
     /// The path that programs have for it.
     pub(super) path: String,
-    pub(super) target: Target,
+    pub(super) target: ProcessTarget,
     pub(super) defaults: Defaults,
     /// The directories of musl's path file, on the host or in a base image.
     pub(super) path_file: Vec<Vec<u8>>,
@@ -23,12 +23,12 @@ pub(super) struct Loader {
     /// it there.
     pub(super) has_own_path_file: bool,
     /// The file, where there is one.
-    pub(super) file: Option<Loaded>,
+    pub(super) file: Option<LoadedFile>,
 }
 
 /// A file in a process.
 #[derive(Debug, Clone)]
-pub(super) struct Loaded {
+pub(super) struct LoadedFile {
     pub(super) elf: Arc<Elf>,
     /// The path by which the loader in the image opens it: its `$ORIGIN`.
     pub(super) image: ImagePath,
@@ -42,7 +42,7 @@ pub(super) struct Loaded {
     pub(super) is_settled: bool,
 }
 
-impl Loaded {
+impl LoadedFile {
     /// A file that nothing needed yet.
     pub(super) fn new(
         elf: Arc<Elf>,
@@ -63,19 +63,19 @@ impl Loaded {
 
 /// The programs of one loader, as the modules see them that they may load.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
+pub(super) struct LoadedPrograms {
     /// The programs themselves.
-    pub(super) mains: Vec<Loaded>,
+    pub(super) mains: Vec<LoadedFile>,
     /// The libraries that they loaded, by name.
-    pub(super) libraries: BTreeMap<String, Loaded>,
+    pub(super) libraries: BTreeMap<String, LoadedFile>,
 }
 
-impl Programs {
+impl LoadedPrograms {
     /// Records what a program has loaded.
     pub(super) fn record(&mut self, process: &Process<'_>) {
         self.mains.push(process.loaded[0].clone());
         for (name, index) in &process.names {
-            let file = Loaded {
+            let file = LoadedFile {
                 parent: None,
                 is_settled: true,
                 ..process.loaded[*index].clone()
@@ -90,9 +90,9 @@ impl Programs {
 pub(super) struct Process<'a> {
     pub(super) loader: &'a Loader,
     pub(super) role: Role,
-    pub(super) loaded: Vec<Loaded>,
+    pub(super) loaded: Vec<LoadedFile>,
     /// Those that may have loaded the module that this process is for.
-    pub(super) programs: &'a Programs,
+    pub(super) programs: &'a LoadedPrograms,
     pub(super) names: BTreeMap<String, usize>,
     /// The first of `loaded` whose needs were not looked at yet.
     pub(super) next: usize,
@@ -102,8 +102,8 @@ impl<'a> Process<'a> {
     pub(super) fn new(
         loader: &'a Loader,
         role: Role,
-        first: Loaded,
-        programs: &'a Programs,
+        first: LoadedFile,
+        programs: &'a LoadedPrograms,
     ) -> Self {
         let mut process = Self {
             loader,
@@ -124,7 +124,7 @@ impl<'a> Process<'a> {
     }
 
     /// Adds a file; it answers to its own name from now on.
-    pub(super) fn push(&mut self, file: Loaded) -> usize {
+    pub(super) fn push(&mut self, file: LoadedFile) -> usize {
         let index = self.loaded.len();
         if let Some(soname) = &file.elf.soname {
             self.names.entry(soname.clone()).or_insert(index);
@@ -135,7 +135,7 @@ impl<'a> Process<'a> {
 
     /// Returns the file, the one that needed it, and so on up to the program;
     /// for a module then those that may have loaded it.
-    pub(super) fn chain(&self, index: usize) -> impl Iterator<Item = &Loaded> {
+    pub(super) fn chain(&self, index: usize) -> impl Iterator<Item = &LoadedFile> {
         std::iter::successors(Some(&self.loaded[index]), |file| {
             Some(&self.loaded[file.parent?])
         })
@@ -143,7 +143,7 @@ impl<'a> Process<'a> {
     }
 
     /// Adds a file unless it is loaded already under another name.
-    pub(super) fn admit(&mut self, file: Loaded) -> usize {
+    pub(super) fn admit(&mut self, file: LoadedFile) -> usize {
         let known = self
             .loaded
             .iter()
@@ -167,7 +167,7 @@ impl<'a> Process<'a> {
 
 /// A library that a process is to have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Need<'a> {
+pub(super) struct NeededLibrary<'a> {
     /// The file that needs it.
     pub(super) requirer: usize,
     pub(super) name: &'a str,
@@ -175,7 +175,7 @@ pub(super) struct Need<'a> {
     pub(super) is_asked: bool,
 }
 
-impl<'a> Need<'a> {
+impl<'a> NeededLibrary<'a> {
     pub(super) fn new(requirer: usize, name: &'a str) -> Self {
         Self {
             requirer,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::host::{Host, HostElf, HostPath, Probe};
-use super::loader::Target;
+use super::loader::ProcessTarget;
 use super::outcome::{SearchOrigin, SearchPlace};
 use super::placement::Placement;
-use super::process::{Loaded, Need, Process};
+use super::process::{LoadedFile, NeededLibrary, Process};
 use super::view::{Lookup, View};
 use super::{
     Bindings, ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role,
@@ -22,9 +22,9 @@ use crate::elf::Elf;
 const MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// The state of one resolution.
-pub(super) struct Resolver<'a> {
+pub(super) struct LibraryResolver<'a> {
     pub(super) host: Host,
-    pub(super) cache: cache::Cache,
+    pub(super) cache: cache::LoaderCache,
     pub(super) configuration: Vec<Vec<u8>>,
     pub(super) library_paths: Vec<HostPath>,
     pub(super) image_paths: Vec<ImagePath>,
@@ -40,13 +40,13 @@ pub(super) struct Resolver<'a> {
     /// The files of the base image that were looked at.
     pub(super) base_files: BTreeMap<ImagePath, Result<Arc<Elf>, String>>,
     /// The `ld.so.cache` of the base image, once it was asked for.
-    pub(super) base_cache: Option<Arc<cache::Cache>>,
+    pub(super) base_cache: Option<Arc<cache::LoaderCache>>,
     /// The release's libraries by each name that one may need them by.
     released: BTreeMap<String, BTreeSet<ImagePath>>,
     reported: BTreeSet<(String, Option<ImagePath>)>,
 }
 
-impl<'a> Resolver<'a> {
+impl<'a> LibraryResolver<'a> {
     pub(super) fn new(
         objects: &'a [Object],
         lookup: &'a Lookup<'a>,
@@ -108,14 +108,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// Takes a file of the release as the first one of a process.
-    pub(super) fn first(&self, object: &Object) -> Loaded {
+    pub(super) fn first(&self, object: &Object) -> LoadedFile {
         // A program finds itself by its real path, a module by the one that
         // it was loaded by.
         let real = match object.role {
             Role::Program if self.image_only.is_none() => fs_err::canonicalize(&object.host).ok(),
             Role::Program | Role::Module => None,
         };
-        Loaded {
+        LoadedFile {
             elf: Arc::clone(&object.elf),
             image: object.image.clone(),
             file: object.image.clone(),
@@ -139,9 +139,9 @@ impl<'a> Resolver<'a> {
     pub(super) fn search(
         &mut self,
         process: &Process<'_>,
-        need: Need<'_>,
-    ) -> Result<Loaded, Box<MissingLibrary>> {
-        let Need { requirer, name, .. } = need;
+        need: NeededLibrary<'_>,
+    ) -> Result<LoadedFile, Box<MissingLibrary>> {
+        let NeededLibrary { requirer, name, .. } = need;
         let needed_by = (!need.is_asked).then_some(&process.loaded[requirer].file);
         let mut missing = self.missing(name, needed_by);
         let places = self.places(process, requirer, name);
@@ -182,7 +182,7 @@ impl<'a> Resolver<'a> {
         &mut self,
         process: &Process<'_>,
         path: &str,
-    ) -> Result<Loaded, Box<MissingLibrary>> {
+    ) -> Result<LoadedFile, Box<MissingLibrary>> {
         let mut missing = self.missing(path, None);
         for host in [
             self.host.rooted(path.as_bytes()),
@@ -208,10 +208,10 @@ impl<'a> Resolver<'a> {
         place: &SearchPlace,
         host: &HostPath,
         missing: &mut MissingLibrary,
-    ) -> Option<Loaded> {
+    ) -> Option<LoadedFile> {
         let found = self.usable(host, process.loader.target, missing)?;
         match self.settle(process.loader, place, &found, missing) {
-            Ok((image, file)) => Some(Loaded::new(found.elf, image, file, host.directory())),
+            Ok((image, file)) => Some(LoadedFile::new(found.elf, image, file, host.directory())),
             Err(taken) => {
                 missing.unusable.push(self.taken(host, &taken));
                 None
@@ -223,20 +223,20 @@ impl<'a> Resolver<'a> {
         &mut self,
         place: &SearchPlace,
         name: &str,
-        target: Target,
+        target: ProcessTarget,
         missing: &mut MissingLibrary,
-    ) -> Option<Loaded> {
+    ) -> Option<LoadedFile> {
         let image = self.view.resolve(&place.image)?.join(name).ok()?;
         let found = self.present(&image, target, missing)?;
         let (file, directory) = (found.file, found.directory);
-        Some(Loaded::new(found.elf, image, file, directory))
+        Some(LoadedFile::new(found.elf, image, file, directory))
     }
 
     /// Returns the file at a path of the host if a process can load it.
     pub(super) fn usable(
         &mut self,
         path: &HostPath,
-        target: Target,
+        target: ProcessTarget,
         missing: &mut MissingLibrary,
     ) -> Option<HostElf> {
         let reason = match self.host.probe(path) {
@@ -297,7 +297,7 @@ impl<'a> Resolver<'a> {
         first: &ImagePath,
         missing: MissingLibrary,
     ) {
-        // Programs come first, so a library that one lacks is never a warning.
+        // LoadedPrograms come first, so a library that one lacks is never a warning.
         let key = (missing.name.clone(), missing.needed_by.clone());
         if !self.reported.insert(key) {
             return;

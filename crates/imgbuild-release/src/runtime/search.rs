@@ -6,10 +6,10 @@
 
 use super::loader::Flavor;
 use super::outcome::{SearchOrigin, SearchPlace};
-use super::process::{Loaded, Process};
-use super::resolver::Resolver;
+use super::process::{LoadedFile, Process};
+use super::resolver::LibraryResolver;
 
-impl Resolver<'_> {
+impl LibraryResolver<'_> {
     /// Lists the directories that are searched for `name` when the file at
     /// `requirer` needs it, in the loader's order.
     pub(super) fn places(
@@ -109,7 +109,7 @@ impl Resolver<'_> {
     }
 
     /// Lists the directories of a file's RPATH or RUNPATH.
-    fn path_of(&self, process: &Process<'_>, file: &Loaded, kind: PathTag) -> Vec<SearchPlace> {
+    fn path_of(&self, process: &Process<'_>, file: &LoadedFile, kind: PathTag) -> Vec<SearchPlace> {
         let (text, origin) = match kind {
             PathTag::Rpath => (&file.elf.rpath, SearchOrigin::Rpath(file.image.clone())),
             PathTag::Runpath => (&file.elf.runpath, SearchOrigin::Runpath(file.image.clone())),
@@ -131,7 +131,7 @@ impl Resolver<'_> {
     fn expanded(
         &self,
         process: &Process<'_>,
-        file: &Loaded,
+        file: &LoadedFile,
         directory: &str,
         origin: SearchOrigin,
     ) -> Option<SearchPlace> {

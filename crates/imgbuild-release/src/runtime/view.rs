@@ -9,7 +9,7 @@ use imgbuild_oci::path::{ImagePath, resolve_links};
 
 /// The entry at a path of the image before the closure is added.
 #[derive(Debug, Clone)]
-pub enum Node {
+pub enum ImageNode {
     /// A regular file, with the host's file that it comes from.
     File(PathBuf),
     /// A regular file of a base image, with its content if that was kept,
@@ -23,7 +23,7 @@ pub enum Node {
 
 /// Returns the entry at a path of the image, if there is one. The path is exact:
 /// links are followed by this module.
-pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<Node> + 'a;
+pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<ImageNode> + 'a;
 
 /// A regular file that the image has.
 #[derive(Debug, Clone)]
@@ -64,9 +64,9 @@ impl<'a> View<'a> {
 
     fn walk(&self, path: &[u8]) -> Option<ImagePath> {
         let resolved = resolve_links(path, |next, is_last| match (self.lookup)(next) {
-            Some(Node::Symlink(target)) => Ok(Some(target)),
-            Some(Node::File(_) | Node::Base(_)) if !is_last => Err(()),
-            Some(Node::File(_) | Node::Base(_) | Node::Directory) | None => Ok(None),
+            Some(ImageNode::Symlink(target)) => Ok(Some(target)),
+            Some(ImageNode::File(_) | ImageNode::Base(_)) if !is_last => Err(()),
+            Some(ImageNode::File(_) | ImageNode::Base(_) | ImageNode::Directory) | None => Ok(None),
         });
         resolved.ok()
     }
@@ -78,9 +78,9 @@ impl<'a> View<'a> {
         }
         let node = self.walk(path).and_then(|real| (self.lookup)(&real));
         let file = match node {
-            Some(Node::File(host)) => Some(PresentFile::Host(host)),
-            Some(Node::Base(content)) => Some(PresentFile::Base(content)),
-            Some(Node::Directory | Node::Symlink(_)) | None => None,
+            Some(ImageNode::File(host)) => Some(PresentFile::Host(host)),
+            Some(ImageNode::Base(content)) => Some(PresentFile::Base(content)),
+            Some(ImageNode::Directory | ImageNode::Symlink(_)) | None => None,
         };
         self.files.insert(path.to_vec(), file.clone());
         file
@@ -100,14 +100,14 @@ mod tests {
         ImagePath::parse(text).unwrap()
     }
 
-    fn node(at: &ImagePath) -> Option<Node> {
+    fn node(at: &ImagePath) -> Option<ImageNode> {
         match at.to_string().as_str() {
-            "/lib" => Some(Node::Symlink(b"usr/lib".to_vec())),
-            "/app/current" => Some(Node::Symlink(b"../opt/v1".to_vec())),
-            "/loop" => Some(Node::Symlink(b"/loop".to_vec())),
-            "/usr" | "/usr/lib" | "/opt" | "/opt/v1" | "/app" => Some(Node::Directory),
-            "/usr/lib/liba.so" => Some(Node::File("/host/liba.so".into())),
-            "/opt/v1/libb.so" => Some(Node::Symlink(b"/lib/liba.so".to_vec())),
+            "/lib" => Some(ImageNode::Symlink(b"usr/lib".to_vec())),
+            "/app/current" => Some(ImageNode::Symlink(b"../opt/v1".to_vec())),
+            "/loop" => Some(ImageNode::Symlink(b"/loop".to_vec())),
+            "/usr" | "/usr/lib" | "/opt" | "/opt/v1" | "/app" => Some(ImageNode::Directory),
+            "/usr/lib/liba.so" => Some(ImageNode::File("/host/liba.so".into())),
+            "/opt/v1/libb.so" => Some(ImageNode::Symlink(b"/lib/liba.so".to_vec())),
             _ => None,
         }
     }

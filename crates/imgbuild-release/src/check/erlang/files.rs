@@ -7,7 +7,7 @@
 use imgbuild_oci::path::ImagePath;
 
 use super::super::subject::Subject;
-use super::{ERLEXEC, Release};
+use super::{ERLEXEC, ErlangRelease};
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::script_text;
 
@@ -58,7 +58,7 @@ pub(super) fn of_command(subject: &Subject<'_>, words: &[String]) -> Vec<Finding
 }
 
 /// Names what the start script of a release reads, and is not there.
-pub(super) fn of_script(subject: &Subject<'_>, release: &Release<'_>) -> Vec<Finding> {
+pub(super) fn of_script(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Vec<Finding> {
     let Some(script) = &release.script else {
         return Vec::new();
     };
@@ -77,7 +77,7 @@ pub(super) fn of_script(subject: &Subject<'_>, release: &Release<'_>) -> Vec<Fin
 }
 
 /// Each a list of paths, of which one must be there.
-fn of_mix(subject: &Subject<'_>, release: &Release<'_>, wrapper: &str) -> Vec<Vec<String>> {
+fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> Vec<Vec<String>> {
     let version = subject.variable("RELEASE_VSN").unwrap_or(&release.version);
     let below = |name: &str| release.below(&format!("releases/{version}/{name}"));
     let environment = below("env.sh");
@@ -111,7 +111,7 @@ fn of_mix(subject: &Subject<'_>, release: &Release<'_>, wrapper: &str) -> Vec<Ve
 
 fn of_relx(
     subject: &Subject<'_>,
-    release: &Release<'_>,
+    release: &ErlangRelease<'_>,
     name: &str,
     verb: Option<&str>,
 ) -> Vec<Vec<String>> {

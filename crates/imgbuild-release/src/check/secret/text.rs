@@ -1,4 +1,4 @@
-//! Secrets that texts of any name hold.
+//! SecretFiles that texts of any name hold.
 //!
 //! Every small file may be a key. All of them are read once, and the answers
 //! are remembered.
@@ -24,11 +24,11 @@ const OTHERS: [&[u8]; 30] = [
 
 /// Small files of any name.
 #[derive(Debug, Default)]
-pub(super) struct Texts<'a> {
+pub(super) struct SmallTexts<'a> {
     texts: Vec<File<'a>>,
 }
 
-impl<'a> Texts<'a> {
+impl<'a> SmallTexts<'a> {
     pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
         let EntryKind::File { size } = member.entry.kind else {
             return;
@@ -99,7 +99,7 @@ mod tests {
     fn found(name: &str, text: &str) -> Option<&'static str> {
         let path = ImagePath::parse(format!("/app/{name}")).unwrap();
         let member = Member::file(path, 0o644, text.as_bytes().to_vec());
-        let mut texts = Texts::default();
+        let mut texts = SmallTexts::default();
         texts.see(&member, name.as_bytes());
         texts.finish(None).first().map(|(_, what)| *what)
     }

@@ -83,7 +83,7 @@ pub(super) fn include(
     let scripts = scripts(release);
     let mut missing = BTreeSet::new();
     for script in &scripts {
-        programs.bring_interpreter_of(script.path);
+        programs.add_interpreter_of(script.path);
         if !script.is_generated {
             continue;
         }
@@ -91,18 +91,18 @@ pub(super) fn include(
             .iter()
             .filter(|name| script.calls.contains(**name))
         {
-            if !programs.bring_if_there(name) && !OPTIONAL.contains(name) {
+            if !programs.add_if_present(name) && !OPTIONAL.contains(name) {
                 missing.insert(*name);
             }
         }
     }
     // It starts every port program.
-    if !programs.bring_if_there(SHELL) {
+    if !programs.add_if_present(SHELL) {
         warn(programs, SHELL, "`os:cmd` and port programs do not work");
     }
     // Without a runtime, it comes with a base's Erlang.
     let has_os_mon = has_application(release, "os_mon") || mix.lists("os_mon");
-    if has_os_mon && !programs.bring_if_there(DF) {
+    if has_os_mon && !programs.add_if_present(DF) {
         warn(programs, DF, "`os_mon` stops the node");
     }
     for name in missing {
@@ -119,7 +119,7 @@ pub(super) fn include(
 }
 
 fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
-    if !programs.bring_data(LOCALE)? && !uses_musl(release) {
+    if !programs.add_data(LOCALE)? && !uses_musl(release) {
         let purpose = "the Erlang runtime takes file names as Latin-1";
         warn(programs, LOCALE, purpose);
     }
@@ -152,7 +152,7 @@ fn bring_terminals(programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
     for terminal in TERMINALS {
         let first = &terminal[..1];
         for directory in TERMINFO {
-            if programs.bring_data(&format!("{directory}/{first}/{terminal}"))? {
+            if programs.add_data(&format!("{directory}/{first}/{terminal}"))? {
                 break;
             }
         }

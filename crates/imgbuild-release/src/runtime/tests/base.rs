@@ -1,4 +1,4 @@
-//! Programs on a base image.
+//! LoadedPrograms on a base image.
 
 use super::world::{LOADER, MUSL_LOADER, World, library, names, path, program};
 use crate::elf::fixture::Fixture;

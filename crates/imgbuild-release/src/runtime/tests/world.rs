@@ -9,7 +9,7 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::elf::fixture::Fixture;
 use crate::runtime::{
-    MissingLibrary, ModuleProblem, Node, Object, Role, Runtime, RuntimeError, RuntimeOptions,
+    ImageNode, MissingLibrary, ModuleProblem, Object, Role, Runtime, RuntimeError, RuntimeOptions,
 };
 
 pub(super) const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -17,7 +17,7 @@ pub(super) const MUSL_LOADER: &str = "/lib/ld-musl-x86_64.so.1";
 
 pub(super) struct World {
     directory: tempfile::TempDir,
-    nodes: BTreeMap<String, Node>,
+    nodes: BTreeMap<String, ImageNode>,
     pub(super) objects: Vec<Object>,
     pub(super) options: RuntimeOptions,
 }
@@ -121,11 +121,11 @@ impl World {
             let nodes = &mut world.nodes;
             nodes
                 .entry(directory.to_string())
-                .or_insert(Node::Directory);
+                .or_insert(ImageNode::Directory);
         }
         world
             .nodes
-            .insert(image.to_owned(), Node::File(host.clone()));
+            .insert(image.to_owned(), ImageNode::File(host.clone()));
         world.objects.push(Object {
             image: path(image),
             host,
@@ -136,7 +136,7 @@ impl World {
     }
 
     pub(super) fn image_link(mut self, image: &str, target: &str) -> Self {
-        let node = Node::Symlink(target.as_bytes().to_vec());
+        let node = ImageNode::Symlink(target.as_bytes().to_vec());
         self.nodes.insert(image.to_owned(), node);
         self
     }
@@ -154,7 +154,7 @@ impl World {
         fs_err::write(&file, bytes).unwrap();
         let (file, _) = fs_err::File::open(file).unwrap().into_parts();
         let range = FileRange::new(Arc::new(file), 0, bytes.len() as u64);
-        let node = Node::Base(Some(range));
+        let node = ImageNode::Base(Some(range));
         self.nodes.insert(image.to_owned(), node);
         self
     }
