@@ -38,7 +38,7 @@ pub enum LocaleError {
     },
     /// The archive cannot be used.
     #[error("cannot read the archive of locales `{path}`")]
-    LocaleArchive {
+    Archive {
         /// The archive.
         path: String,
         /// The fault.
@@ -74,7 +74,7 @@ pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<(), Local
     if let Some(file) = programs.host_file(&path) {
         let error = |cause| {
             let path = path.clone();
-            LocaleError::LocaleArchive { path, cause }
+            LocaleError::Archive { path, cause }
         };
         let mut archive = LocaleArchive::open(&file).map_err(error)?;
         if let Some(files) = archive.locale(&normalized).map_err(error)? {
@@ -197,7 +197,7 @@ mod tests {
         fs::write(root.path().join("usr/lib/locale/locale-archive"), "x").unwrap();
         assert!(matches!(
             brought(root.path(), "xx_YY.UTF-8"),
-            Err(LocaleError::LocaleArchive { .. })
+            Err(LocaleError::Archive { .. })
         ));
     }
 }
