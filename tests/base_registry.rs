@@ -153,13 +153,14 @@ fn upload(registry: &FakeRegistry, layout: &Path) -> Value {
     for name in names(&layout.join("blobs/sha256")) {
         let bytes = fs::read(layout.join("blobs/sha256").join(&name)).unwrap();
         let digest = format!("sha256:{name}");
-        match root["digest"] == digest.as_str() {
-            true => put(registry, &digest, MANIFEST, &bytes),
-            false => registry.change(|contents| {
-                let key = ("team/base".to_owned(), digest);
-                contents.blobs.insert(key, bytes);
-            }),
+        if root["digest"] == digest.as_str() {
+            put(registry, &digest, MANIFEST, &bytes);
+            continue;
         }
+        registry.change(|contents| {
+            let key = ("team/base".to_owned(), digest);
+            contents.blobs.insert(key, bytes);
+        });
     }
     root
 }

@@ -132,9 +132,10 @@ fn jobs_for_several_platforms_end_in_one_index() {
     let mut references = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for name in &runners {
-            let machine = match name.ends_with("-arm") {
-                true => "aarch64",
-                false => "x86_64",
+            let machine = if name.ends_with("-arm") {
+                "aarch64"
+            } else {
+                "x86_64"
             };
             let mut runner = runner_at(&registry, &sandbox, name, machine);
             runner

@@ -116,9 +116,10 @@ fn a_damaged_blob_is_refused() {
 fn written(image: &Image, archive: bool) -> std::result::Result<(), String> {
     let directory = imgbuild_testing::Sandbox::new("none").unwrap();
     let path = directory.path("written");
-    let destination = match archive {
-        true => Destination::OciArchive(path, None),
-        false => Destination::Layout(path, None),
+    let destination = if archive {
+        Destination::OciArchive(path, None)
+    } else {
+        Destination::Layout(path, None)
     };
     let interrupted = AtomicBool::new(false);
     let monitor = Monitor::new(&|_| {}, &interrupted);

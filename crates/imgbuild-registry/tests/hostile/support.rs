@@ -215,9 +215,10 @@ pub(crate) fn image(seed: u32, sizes: &[usize]) -> Image {
 
 /// An image of a document, those below it, and blobs.
 pub(crate) fn image_of(root: String, below: &[&Image], blobs: &[Vec<u8>]) -> Image {
-    let media_type = match below.is_empty() {
-        true => "application/vnd.oci.image.manifest.v1+json",
-        false => "application/vnd.oci.image.index.v1+json",
+    let media_type = if below.is_empty() {
+        "application/vnd.oci.image.manifest.v1+json"
+    } else {
+        "application/vnd.oci.image.index.v1+json"
     };
     let root = Document::new(media_type, root.into_bytes());
     let documents: Vec<&Document> = below.iter().flat_map(|one| one.documents()).collect();
