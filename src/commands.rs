@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod certificates;
 pub(crate) mod check;
 pub(crate) mod copy;
+pub(crate) mod deliver;
 pub(crate) mod generate;
 pub(crate) mod index;
 pub(crate) mod load;

@@ -11,14 +11,16 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use fs_err as fs;
 
 use crate::args::Arguments;
 use crate::failure::Failure;
+use crate::ui::Ui;
 use file::{ConfigurationFile, Entry};
 
 /// The file that is read when no other is named.
@@ -36,25 +38,58 @@ pub(crate) struct Given {
     lines: BTreeMap<String, Vec<usize>>,
 }
 
-/// Why a command line cannot be taken.
+/// An invalid command line or configuration file.
 #[derive(Debug)]
-pub(crate) enum Mistake {
-    /// As clap says it, and what the file has to do with it.
-    Words(clap::Error, Vec<String>),
-    /// As we say it.
+pub(crate) enum UsageError {
+    /// An error of clap, and hints for it.
+    Clap(clap::Error, Vec<String>),
+    /// An error of the file.
     File(Failure),
 }
 
-impl From<Failure> for Mistake {
+impl UsageError {
+    /// Prints the error and returns its exit code.
+    pub(crate) fn report(self, ui: &Ui) -> ExitCode {
+        match self {
+            Self::Clap(error, hints) if hints.is_empty() => error.exit(),
+            Self::Clap(error, hints) => {
+                // If standard error is closed, nothing can be printed.
+                drop(error.print());
+                for hint in hints {
+                    ui.say(&format!("hint: {hint}"));
+                }
+                ExitCode::from(2)
+            }
+            Self::File(failure) => ui.fail(&failure),
+        }
+    }
+}
+
+impl From<Failure> for UsageError {
     fn from(failure: Failure) -> Self {
         Self::File(failure)
     }
 }
 
 /// Parses a command line, with what the configuration file adds.
-pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
+pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<(Arguments, Given), UsageError> {
+    let given = merge(words)?;
+    match Arguments::from_arg_matches(&given.matches) {
+        Ok(arguments) => Ok((arguments, given)),
+        Err(error) => Err(UsageError::Clap(error, Vec::new())),
+    }
+}
+
+fn merge(words: Vec<OsString>) -> std::result::Result<Given, UsageError> {
     let Some((typed, path)) = find_file(&words)? else {
-        return typed_alone(words);
+        return match Arguments::command().try_get_matches_from(words) {
+            Ok(matches) => Ok(Given {
+                matches,
+                file: None,
+                lines: BTreeMap::new(),
+            }),
+            Err(error) => Err(mistake(error)),
+        };
     };
     let mut command = Arguments::command();
     command.build();
@@ -82,21 +117,21 @@ pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<Given, Mistake>
         Ok(matches) => given.matches = matches,
         Err(error) => {
             let hints = given.hints(&error.render().to_string());
-            return Err(Mistake::Words(error, hints));
+            return Err(UsageError::Clap(error, hints));
         }
     }
     Ok(given)
 }
 
 /// What was typed, and the file to read; none if none is to be read.
-fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, PathBuf)>, Mistake> {
+fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, PathBuf)>, UsageError> {
     let typed = match Arguments::command().try_get_matches_from(words) {
         Ok(typed) => typed,
         // One flag needs another one, which the file may have.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
             let lenient = Arguments::command().ignore_errors(true);
             let typed = lenient.try_get_matches_from(words);
-            typed.map_err(|_| Mistake::Words(error, Vec::new()))?
+            typed.map_err(|_| UsageError::Clap(error, Vec::new()))?
         }
         Err(error) => return Err(mistake(error)),
     };
@@ -122,7 +157,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
 }
 
 /// What is to be said of words that clap does not take.
-fn mistake(error: clap::Error) -> Mistake {
+fn mistake(error: clap::Error) -> UsageError {
     let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word),
@@ -134,7 +169,7 @@ fn mistake(error: clap::Error) -> Mistake {
     });
     let known = word.and_then(|word| advice(word));
     let hints = hint.into_iter().chain(known.map(str::to_owned));
-    Mistake::Words(error, hints.collect())
+    UsageError::Clap(error, hints.collect())
 }
 
 /// What others call by another name, or have no need of here.
@@ -168,17 +203,6 @@ fn advice(word: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-fn typed_alone(words: Vec<OsString>) -> std::result::Result<Given, Mistake> {
-    match Arguments::command().try_get_matches_from(words) {
-        Ok(matches) => Ok(Given {
-            matches,
-            file: None,
-            lines: BTreeMap::new(),
-        }),
-        Err(error) => Err(mistake(error)),
-    }
 }
 
 /// Whether the command line says something else than an entry of the file: the
@@ -229,8 +253,15 @@ impl Given {
         file.display().to_string()
     }
 
-    /// Says which of the flags that a message names come from the file.
-    pub(crate) fn hints(&self, message: &str) -> Vec<String> {
+    /// Adds to a failure which of the flags that it names come from the file.
+    pub(crate) fn explain(&self, mut failure: Failure) -> Failure {
+        let hints = self.hints(&failure.error.to_string());
+        failure.hints.extend(hints);
+        failure
+    }
+
+    /// Returns hints to the lines of the file with flags that a message names.
+    fn hints(&self, message: &str) -> Vec<String> {
         let named = |id: &str| {
             let flag = format!("--{}", id.replace('_', "-"));
             let mut places = message.match_indices(&flag);

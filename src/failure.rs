@@ -81,19 +81,18 @@ impl Failure {
 }
 
 impl Failure {
-    /// Returns the error with its causes in one line, for a warning; what to
-    /// do about it is another one.
+    /// Returns the error with its causes in one line, without hints.
     pub(crate) fn reason(&self) -> String {
-        error_chain(&*self.error)
+        with_causes(self.error.as_ref(), ": ")
     }
 }
 
-/// Returns an error with its causes in one line.
-pub(crate) fn error_chain(error: &dyn Error) -> String {
+/// Returns an error with all its causes, each after `separator`.
+pub(crate) fn with_causes(error: &dyn Error, separator: &str) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        text.push_str(&format!("{separator}{error}"));
         cause = error.source();
     }
     text
@@ -101,12 +100,8 @@ pub(crate) fn error_chain(error: &dyn Error) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "error: {}", self.error)?;
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            write!(formatter, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
+        let chain = with_causes(self.error.as_ref(), "\n  caused by: ");
+        write!(formatter, "error: {chain}")?;
         for hint in &self.hints {
             write!(formatter, "\nhint: {hint}")?;
         }

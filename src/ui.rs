@@ -1,6 +1,8 @@
 //! Standard output is the result; standard error is everything else.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use imgbuild_oci::monitor::Progress;
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 use crate::progress::{Ledger, Moved, Way, Work};
 
 /// What is said, and where.
@@ -56,11 +58,25 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// When standard output is closed or full.
-    pub(crate) fn result(&self, text: &str) -> io::Result<()> {
+    /// When standard output cannot be written.
+    pub(crate) fn result(&self, text: &str) -> Result<()> {
+        self.result_bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints a result as it is. A reader that closed its end, for example
+    /// `head`, has read all that it wanted.
+    ///
+    /// # Errors
+    ///
+    /// When standard output cannot be written.
+    pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut output = io::stdout().lock();
-        writeln!(output, "{text}")?;
-        output.flush()
+        match output.write_all(bytes).and_then(|()| output.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::build(UnprintedError(error)))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Says how it goes, unless asked to be quiet.
@@ -79,6 +95,12 @@ impl Ui {
 
     pub(crate) fn warning(&self, text: &str) {
         self.status(&format!("warning: {text}"));
+    }
+
+    /// Prints the failure that ends the program; returns its exit code.
+    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+        self.say(&failure.to_string());
+        failure.exit_code()
     }
 
     /// Warns of a failure that stops nothing.
@@ -241,6 +263,22 @@ impl Ui {
     pub(crate) fn show_layer(&self, layer: &Layer, total: usize, done: &AtomicUsize) {
         let number = done.fetch_add(1, Ordering::Relaxed) + 1;
         self.status(&layer_line(layer, number, total));
+    }
+}
+
+/// A result that could not be printed.
+#[derive(Debug)]
+struct UnprintedError(io::Error);
+
+impl fmt::Display for UnprintedError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("cannot write the result to standard output")
+    }
+}
+
+impl std::error::Error for UnprintedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
     }
 }
 

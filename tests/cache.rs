@@ -174,7 +174,7 @@ fn no_cache_leaves_nothing_and_uses_nothing() {
 fn the_directory_is_the_one_that_was_asked_for() {
     let mut sandbox = with_release();
     make(&sandbox, &["-o", "oci:layout", "--cache-dir", "here"]);
-    assert!(sandbox.path("here/v1/layers").is_dir());
+    assert!(sandbox.path("here/v2/layers").is_dir());
     assert!(sandbox.path("here/CACHEDIR.TAG").is_file());
     let place = sandbox.path("xdg");
     sandbox.set("XDG_CACHE_HOME", &place);

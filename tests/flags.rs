@@ -163,7 +163,7 @@ fn a_destination_that_lacks_its_transport_is_refused() {
     ] {
         let output = format!("--output={name}");
         let expected = format!(
-            "error: `{name}` reads as a name in a registry, and would become a directory here\n\
+            "error: `{name}` looks like a name in a registry, and would become a directory here\n\
              hint: did you mean `docker://{name}`? A directory of this name is `./{name}`\n"
         );
         assert_eq!(refused(&[&output]), expected);
@@ -234,7 +234,7 @@ fn a_source_that_is_not_there_may_be_in_a_registry() {
             "{text}"
         );
         assert!(
-            text.contains("\nhint: a source here is a directory"),
+            text.contains("\nhint: a source on this machine is a directory"),
             "{text}"
         );
     }
@@ -318,7 +318,7 @@ fn words_of_other_tools_are_answered_with_ours() {
     let digest = format!("docker://x.io/y@sha256:{}", "0".repeat(64));
     let text = refused_command(&["copy", "oci:x", &digest], 2);
     assert!(
-        text.contains("hint: name a tag alone, as `docker://x.io/y:TAG`"),
+        text.contains("hint: name a tag only: `docker://x.io/y:TAG`"),
         "{text}"
     );
 }

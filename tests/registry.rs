@@ -218,7 +218,7 @@ fn a_private_authority_is_trusted_only_when_it_is_named() {
     assert!(
         wrong
             .stderr_text()
-            .contains("cannot use `--ca-file release/etc/app.toml`: there is no"),
+            .contains("cannot use `--ca-file release/etc/app.toml`: no `CERTIFICATE`"),
         "{}",
         wrong.report()
     );
@@ -379,7 +379,7 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
         (vec!["--push"], "--tag"),
         (
             vec!["-o", &format!("docker://r.example/a@{digest}")],
-            "a push gives a tag, and the digest follows",
+            "a push creates a tag, not a digest",
         ),
         (
             vec!["-o", "docker://UPPER/case"],

@@ -14,6 +14,7 @@ use super::base::BaseArguments;
 use super::cache::CacheFlags;
 use super::choice::{BootChoice, Choice, CookieChoice};
 use super::configuration::ConfigurationArguments;
+use super::location::ImageSource;
 use super::output::OutputArguments;
 use super::path::{PlatformPath, image_path};
 use super::registry::RegistryFlags;
@@ -206,4 +207,16 @@ pub(crate) struct BuildArguments {
 
     #[command(flatten)]
     pub(crate) cache: CacheFlags,
+}
+
+impl BuildArguments {
+    /// Returns the images that are read from registries: the base image, else
+    /// those of `--cache-from`.
+    pub(crate) fn sources(&self) -> Vec<&Reference> {
+        if let Some(base) = self.base.reference() {
+            return vec![base];
+        }
+        let caches = self.cache.cache_from.iter();
+        caches.filter_map(ImageSource::reference).collect()
+    }
 }

@@ -6,14 +6,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::str::FromStr;
 
+pub(crate) use imgbuild_oci::destination::REGISTRY_TRANSPORT as TRANSPORT;
 use imgbuild_oci::destination::{Destination, ParseDestinationError};
 use imgbuild_oci::reference::{ParseReferenceError, Reference};
 use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 
 use crate::failure::{Failure, Result};
-
-/// The transport of references, by its usual name.
-pub(crate) const TRANSPORT: &str = "docker://";
 
 /// Everything that a destination can be.
 const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
@@ -21,88 +19,78 @@ const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FIL
 /// Everything that a source can be.
 const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
 
-/// What `--output` takes: a place on this machine, or a registry.
+/// A destination as the user typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Output {
-    Here(Destination),
-    Registry(Reference),
-    /// A directory whose name reads as one in a registry.
-    Unclear(Destination, String),
+pub(crate) struct Output {
+    text: String,
+    destination: Destination,
 }
 
 impl Output {
-    /// Returns the place, if it is on this machine.
+    /// Returns the destination.
     ///
     /// # Errors
     ///
-    /// When it reads as a name in a registry, and nothing of that name is
-    /// here: a build that is thought to be pushed must not end well.
-    pub(crate) fn here(&self) -> Result<Option<Destination>> {
-        match self {
-            Self::Here(destination) => Ok(Some(destination.clone())),
-            Self::Registry(_) => Ok(None),
-            Self::Unclear(destination, text) => {
-                let first = text.split('/').next().unwrap_or(text);
-                if Path::new(first).exists() {
-                    return Ok(Some(destination.clone()));
-                }
-                let failure = Failure::command_line(format!(
-                    "`{text}` reads as a name in a registry, and would become a directory here"
-                ));
-                Err(failure.hint(format!(
-                    "did you mean `{TRANSPORT}{text}`? A directory of this name is `./{text}`"
-                )))
+    /// If a directory has the name of an image in a registry, and does not exist:
+    /// a build that is meant to be pushed must not succeed without a push. And if
+    /// a name in a registry has a digest: a push creates a tag.
+    pub(crate) fn destination(&self) -> Result<Destination> {
+        match &self.destination {
+            Destination::Layout(_, None) if names_registry(&self.text) => {
+                self.check_exists()?;
             }
+            Destination::Registry(reference) => check_pushable(reference)?,
+            _ => {}
         }
+        Ok(self.destination.clone())
+    }
+
+    fn check_exists(&self) -> Result<()> {
+        let text = &self.text;
+        let first = text.split('/').next().unwrap_or(text);
+        if Path::new(first).exists() {
+            return Ok(());
+        }
+        let failure = Failure::command_line(format!(
+            "`{text}` looks like a name in a registry, and would become a directory here"
+        ));
+        Err(failure.hint(format!(
+            "did you mean `{TRANSPORT}{text}`? A directory of this name is `./{text}`"
+        )))
     }
 }
 
-/// A text that names no output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ParseOutputError {
-    Destination(ParseDestinationError),
-    Reference(ParseReferenceError),
-    Transport(String),
-}
-
-impl fmt::Display for ParseOutputError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Destination(error) => error.fmt(formatter),
-            Self::Reference(error) => error.fmt(formatter),
-            Self::Transport(text) => match meant(text) {
-                Some(name) => write!(formatter, "did you mean `{name}`? {OUTPUTS}"),
-                None => write!(formatter, "unknown transport; {OUTPUTS}"),
-            },
-        }
+fn check_pushable(reference: &Reference) -> Result<()> {
+    if reference.digest().is_none() {
+        return Ok(());
     }
+    let tagged = reference.tag().and_then(|tag| reference.with_tag(tag));
+    let name = tagged.map_or_else(
+        || format!("{}/{}:TAG", reference.registry(), reference.repository()),
+        |tagged| tagged.to_string(),
+    );
+    let failure = Failure::command_line(format!(
+        "cannot push to `{TRANSPORT}{reference}`: a push creates a tag, not a digest"
+    ));
+    Err(failure.hint(format!(
+        "name a tag only: `{TRANSPORT}{name}`; a copy keeps the digest"
+    )))
 }
-
-impl std::error::Error for ParseOutputError {}
 
 impl FromStr for Output {
-    type Err = ParseOutputError;
+    type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        if let Some(name) = text.strip_prefix(TRANSPORT) {
-            let reference = name.parse().map(Self::Registry);
-            return reference.map_err(ParseOutputError::Reference);
-        }
-        if text.contains("://") {
-            return Err(ParseOutputError::Transport(text.to_owned()));
-        }
-        let destination =
-            text.parse().map_err(
-                |error: ParseDestinationError| match error.is_of_transport() {
-                    true => ParseOutputError::Transport(text.to_owned()),
-                    false => ParseOutputError::Destination(error),
-                },
-            )?;
-        // Archives are told by their names.
-        let is_layout = matches!(destination, Destination::Layout(_, None));
-        Ok(match is_layout && names_registry(text) {
-            true => Self::Unclear(destination, text.to_owned()),
-            false => Self::Here(destination),
+        let destination = text.parse().map_err(|error| match error {
+            ParseDestinationError::Transport(_) => match meant(text) {
+                Some(name) => format!("did you mean `{name}`? {OUTPUTS}"),
+                None => format!("unknown transport; {OUTPUTS}"),
+            },
+            error => error.to_string(),
+        })?;
+        Ok(Self {
+            text: text.to_owned(),
+            destination,
         })
     }
 }
@@ -257,14 +245,14 @@ mod tests {
     #[test]
     fn outputs_are_places_or_references() {
         let output = "docker://ghcr.io/me/app:1".parse::<Output>().unwrap();
+        let reference = "ghcr.io/me/app:1".parse().unwrap();
         assert_eq!(
-            output,
-            Output::Registry("ghcr.io/me/app:1".parse().unwrap())
+            output.destination().unwrap(),
+            Destination::Registry(reference)
         );
-        assert!(matches!(
-            "a.tar".parse::<Output>().unwrap(),
-            Output::Here(_)
-        ));
+        let output = "a.tar".parse::<Output>().unwrap();
+        let archive = Destination::Archive("a.tar".into(), None);
+        assert_eq!(output.destination().unwrap(), archive);
         assert!("docker://A".parse::<Output>().is_err());
         assert!("docker:a".parse::<Output>().is_err());
     }
@@ -284,8 +272,7 @@ mod tests {
             "[::1]:5000/app",
         ] {
             let output = text.parse::<Output>().unwrap();
-            assert!(matches!(&output, Output::Unclear(..)), "{text}");
-            let text = output.here().unwrap_err().to_string();
+            let text = output.destination().unwrap_err().to_string();
             assert!(text.contains("did you mean `docker://"), "{text}");
         }
         for text in [
@@ -305,15 +292,15 @@ mod tests {
             "localhost",
         ] {
             let output = text.parse::<Output>().unwrap();
-            assert!(output.here().unwrap().is_some(), "{text}");
+            assert!(output.destination().is_ok(), "{text}");
         }
     }
 
     #[test]
     fn what_is_there_is_a_directory_whatever_its_name() {
         // The tests run where the manifest of this package lies.
-        let output = Output::Unclear("src/x:1/y".parse().unwrap(), "src/x:1/y".to_owned());
-        assert!(output.here().unwrap().is_some());
+        let output: Output = "src/x:1/y".parse().unwrap();
+        assert!(output.destination().is_ok());
     }
 
     #[test]
@@ -330,7 +317,7 @@ mod tests {
                 "unknown transport; imgbuild writes `docker://REFERENCE`",
             ),
         ] {
-            let error = text.parse::<Output>().unwrap_err().to_string();
+            let error = text.parse::<Output>().unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
         let error = "docker:debian:12".parse::<ImageSource>().unwrap_err();

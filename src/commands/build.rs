@@ -1,6 +1,6 @@
 //! `imgbuild --release DIR`: resolve, plan, check, build, deliver.
 
-mod job;
+mod images;
 mod plan;
 mod resolve;
 
@@ -10,16 +10,16 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_release::finding::Finding;
 
 use super::base::{self, RemoteBase};
-use super::options::BuildRequest;
+use super::deliver::Deliverer;
+use super::options::{self, BuildRequest};
 use super::outputs::Outputs;
 use super::{cache, check, registry, report};
 use crate::args::BuildArguments;
 use crate::configuration_file::Given;
 use crate::failure::{Failure, Result};
-use crate::printed;
 use crate::ui::Ui;
-use job::Job;
-pub(crate) use plan::Planned;
+use images::ImageBuild;
+use resolve::Resolver;
 
 pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
     let request = BuildRequest::parse(flags, &given.matches)?;
@@ -33,8 +33,9 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
     } else {
         cache::open(&flags.cache, &scratch, ui)
     };
-    let remote_base = RemoteBase::prepare(flags, &outputs.targets, &cache, &scratch, ui)?;
-    let resolver = resolve::Resolver {
+    let targets = outputs.targets();
+    let remote_base = RemoteBase::prepare(flags, &targets, &cache, &scratch, ui)?;
+    let resolver = Resolver {
         request: &request,
         outputs: &outputs,
         cache: &cache,
@@ -43,28 +44,31 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
     let (mut plans, pin) = plan::plan_all(&resolver, releases, remote_base.as_ref(), ui)?;
 
     report::warnings(plans.iter().map(|planned| &planned.plan), ui);
-    let findings = plan::check_all(&mut plans, flags.output.check, plan::file_store(&cache), ui);
+    let findings = plan::check_all(&mut plans, flags.output.check, &cache, ui);
     let refusal = check::refusal(&findings, flags.output.check);
     if flags.output.dry_run {
-        printed(report::plans(&plans, given, flags.output.json, ui))?;
+        let shown: Vec<_> = plans.iter().map(|planned| planned.shown(given)).collect();
+        report::plans(&shown, flags.output.json, ui)?;
         return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     if let Some(failure) = refusal {
         return refuse(failure, &findings, flags.output.json, ui);
     }
 
-    let network = remote_base.as_ref().map(RemoteBase::network);
-    let connect = || registry::connect(flags, &outputs.targets, ui);
-    let (interrupted, registries) = network.map_or_else(connect, Ok)?;
-    let mut job = Job {
+    let (interrupted, registries) = match &remote_base {
+        Some(base) => base.network(),
+        None => registry::connect(&flags.registry, &targets, flags.sources(), ui)?,
+    };
+    let threads = options::threads(flags.output.threads);
+    let mut deliverer = Deliverer::new(&outputs, registries, interrupted, threads)?;
+    deliverer.store = resolve::file_store(&cache).cloned();
+    let mut build = ImageBuild {
         flags,
         cache,
-        outputs: &outputs,
-        registries,
-        interrupted,
+        deliverer,
     };
-    let result = job.run(plans, ui);
-    cache::close(&job.cache, &flags.cache, ui);
+    let result = build.run(plans, ui);
+    cache::close(&build.cache, &flags.cache, ui);
     result?;
     base::lock(&flags.base, given, pin, ui)?;
     Ok(ExitCode::SUCCESS)
@@ -74,7 +78,7 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
 fn refuse(failure: Failure, findings: &[Finding], is_json: bool, ui: &Ui) -> Result<ExitCode> {
     if is_json {
         let text = serde_json::json!({ "findings": findings }).to_string();
-        printed(ui.result(&text))?;
+        ui.result(&text)?;
     }
     Err(failure)
 }

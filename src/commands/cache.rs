@@ -11,7 +11,6 @@ use serde_json::json;
 
 use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
-use crate::printed;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// Runs one of the commands.
@@ -64,7 +63,7 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
             count_text(usage.records, "record"),
         ),
     };
-    printed(ui.result(&text))
+    ui.result(&text)
 }
 
 fn remove(

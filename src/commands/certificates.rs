@@ -1,6 +1,5 @@
 //! `imgbuild certificates`: what `--cacert` would bring.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +10,6 @@ use imgbuild_release::certificates::{
 
 use crate::args::{CertificatesArguments, EMBEDDED, must_exist};
 use crate::failure::{Failure, Result};
-use crate::printed;
 use crate::ui::Ui;
 
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
@@ -25,7 +23,7 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
         ui.warning(&warning);
     }
     if arguments.pem {
-        printed(io::stdout().write_all(&loaded.to_pem()))?;
+        ui.result_bytes(&loaded.to_pem())?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut lines = vec![if is_embedded {
@@ -42,7 +40,7 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
             )
         }));
     }
-    printed(ui.result(&lines.join("\n")))?;
+    ui.result(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

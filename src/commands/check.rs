@@ -14,7 +14,6 @@ use imgbuild_release::plan::Plan;
 use super::source::{NotSelected, open_source};
 use crate::args::{CheckArguments, CheckChoice, source_name};
 use crate::failure::{Failure, Result};
-use crate::printed;
 use crate::ui::{Ui, count_text};
 
 /// The number of findings of one rule that are printed.
@@ -43,7 +42,7 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     let findings = check(&image.subject(), None);
     if arguments.json {
         let text = serde_json::to_string(&findings).map_err(Failure::build)?;
-        printed(ui.result(&text))?;
+        ui.result(&text)?;
     } else {
         tell(&findings, CheckChoice::Error, ui);
     }
@@ -150,9 +149,9 @@ fn tell_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
     let is_error = first.severity == Severity::Error && choice == CheckChoice::Error;
     let say = |text: &str| {
         if is_error {
-            ui.say(text)
+            ui.say(text);
         } else {
-            ui.status(text)
+            ui.status(text);
         }
     };
     let label = if is_error { "error" } else { "warning" };

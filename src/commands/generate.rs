@@ -1,6 +1,5 @@
-//! What the program says about itself: version, completions, manual.
+//! The version, completion scripts and the manual page.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -8,8 +7,7 @@ use clap_complete::Shell;
 use imgbuild_release::certificates;
 
 use crate::args::Arguments;
-use crate::failure::Result;
-use crate::printed;
+use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
 pub(crate) fn version(ui: &Ui) -> Result<ExitCode> {
@@ -17,21 +15,21 @@ pub(crate) fn version(ui: &Ui) -> Result<ExitCode> {
     if ui.verbosity > 0 {
         text.push_str(&format!("\ncertificates: {}", certificates::edition()));
     }
-    printed(ui.result(&text))?;
+    ui.result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
+pub(crate) fn completions(shell: Shell, ui: &Ui) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "imgbuild", &mut script);
-    printed(io::stdout().write_all(&script))?;
+    ui.result_bytes(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn man() -> Result<ExitCode> {
+pub(crate) fn man(ui: &Ui) -> Result<ExitCode> {
     let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);
-    printed(rendered)?;
-    printed(io::stdout().write_all(&page))?;
+    let manual = clap_mangen::Man::new(Arguments::command());
+    manual.render(&mut page).map_err(Failure::build)?;
+    ui.result_bytes(&page)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Where everything that a build was told comes from.
+//! The origin of every option of a build.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +9,15 @@ use imgbuild_oci::path::escaped;
 use imgbuild_release::provenance::{self, Label};
 use serde::Serialize;
 
-use super::provenance::Found;
+use super::provenance::FoundProvenance;
 use super::time::CreatedBy;
 use crate::args::Arguments;
 use crate::configuration_file::Given;
 
-/// Every value, with where it comes from.
+/// Every option and automatic label, with its origin.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Origins {
+pub(crate) struct OptionOrigins {
     pub(crate) created_by: CreatedBy,
     options: Vec<Setting>,
     auto_labels: BTreeMap<String, Label>,
@@ -27,26 +27,26 @@ pub(crate) struct Origins {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Setting {
     name: String,
-    /// None for a flag that takes none.
+    /// `None` for a flag without a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(flatten)]
-    origin: Origin,
+    origin: OptionOrigin,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "origin", rename_all = "lowercase")]
-enum Origin {
+enum OptionOrigin {
     /// The command line.
     Flag,
     /// The configuration file.
     File { file: String, line: usize },
-    /// Nobody said anything else.
+    /// The default.
     Default,
 }
 
-impl Origins {
-    pub(crate) fn new(given: &Given, found: &Found) -> Self {
+impl OptionOrigins {
+    pub(crate) fn new(given: &Given, found: &FoundProvenance) -> Self {
         let mut command = Arguments::command();
         command.build();
         let options = command.get_arguments();
@@ -71,9 +71,9 @@ fn settings(flag: &Arg, given: &Given) -> Vec<Setting> {
     }
     let raw = given.matches.get_raw(id).into_iter().flatten();
     let origin = |number: usize| match given.line(id, number) {
-        _ if is_default => Origin::Default,
-        Some((file, line)) => Origin::File { file, line },
-        None => Origin::Flag,
+        _ if is_default => OptionOrigin::Default,
+        Some((file, line)) => OptionOrigin::File { file, line },
+        None => OptionOrigin::Flag,
     };
     raw.enumerate()
         .map(|(number, value)| Setting {
@@ -84,7 +84,7 @@ fn settings(flag: &Arg, given: &Given) -> Vec<Setting> {
         .collect()
 }
 
-impl fmt::Display for Origins {
+impl fmt::Display for OptionOrigins {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Setting {
             name,
@@ -107,7 +107,7 @@ impl fmt::Display for Origins {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for OptionOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => formatter.write_str("flag"),

@@ -20,12 +20,14 @@ use crate::ui::Ui;
 pub(crate) struct Outputs {
     /// The names of the image, sorted, each once.
     pub(crate) references: Vec<Reference>,
-    /// The places on this machine.
     pub(crate) destinations: Vec<Destination>,
-    /// The tags that are pushed.
-    pub(crate) targets: Vec<Reference>,
     /// The file for the digest of the manifest or index.
     pub(crate) digest_file: Option<PathBuf>,
+    /// Whether images are added to the indexes in registries.
+    pub(crate) update_index: bool,
+    /// The first name that was given: its index has the digest that is written
+    /// to `index_digest_file`.
+    pub(crate) first_name: Option<Reference>,
     /// The file for the digest of the index that `--update-index` writes.
     pub(crate) index_digest_file: Option<PathBuf>,
     /// The file for the digest of the config.
@@ -44,6 +46,8 @@ impl Outputs {
         let references = references(&flags.tag, own)?;
         let mut outputs = Self {
             digest_file: output.digest_file.clone(),
+            update_index: output.update_index,
+            first_name: flags.tag.first().cloned(),
             index_digest_file: output.index_digest_file.clone(),
             image_id_file: output.iidfile.clone(),
             is_json: output.json,
@@ -52,10 +56,14 @@ impl Outputs {
             ..Self::default()
         };
         if output.push {
-            outputs.targets.clone_from(&references);
+            let names = references.iter().cloned();
+            outputs.destinations = names.map(Destination::Registry).collect();
         }
         outputs.add(&output.output)?;
-        if output.output.is_empty() && !output.load && !output.push {
+        if output.load {
+            outputs.destinations.push(Destination::Engine);
+        }
+        if outputs.destinations.is_empty() {
             // The first name that was given, not the first in order.
             let name = flags.tag.first().unwrap_or(&references[0]).repository();
             let name = name.rsplit('/').next().unwrap_or(name);
@@ -63,7 +71,7 @@ impl Outputs {
             outputs.destinations.push(Destination::Archive(file, None));
         }
         if output.update_index {
-            registry::check_update(&outputs.targets)?;
+            registry::check_update(&outputs.targets())?;
         }
         outputs.references = references;
         outputs.check(output.dry_run)?;
@@ -74,10 +82,7 @@ impl Outputs {
     /// Adds what `--output` or an argument names.
     pub(crate) fn add<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Output>) -> Result<()> {
         for output in outputs {
-            self.destinations.extend(output.here()?);
-            if let Output::Registry(reference) = output {
-                self.targets.push(registry::target(reference)?);
-            }
+            self.destinations.push(output.destination()?);
         }
         Ok(())
     }
@@ -144,6 +149,28 @@ impl Outputs {
         files.into_iter().filter_map(|file| file.as_deref())
     }
 
+    /// Returns the names that are pushed.
+    pub(crate) fn targets(&self) -> Vec<Reference> {
+        let targets = self.destinations.iter().filter_map(|one| match one {
+            Destination::Registry(reference) => Some(reference.clone()),
+            _ => None,
+        });
+        targets.collect()
+    }
+
+    /// Returns the destinations that are files, directories or standard output.
+    pub(crate) fn local(&self) -> Vec<&Destination> {
+        let is_local =
+            |one: &&Destination| !matches!(one, Destination::Registry(_) | Destination::Engine);
+        self.destinations.iter().filter(is_local).collect()
+    }
+
+    /// Returns whether the image only goes to registries.
+    pub(crate) fn are_registries(&self) -> bool {
+        let mut destinations = self.destinations.iter();
+        destinations.all(|one| matches!(one, Destination::Registry(_)))
+    }
+
     /// Returns all paths that are written to.
     pub(crate) fn paths(&self) -> Vec<&Path> {
         let destinations = self.destinations.iter().filter_map(Destination::path);
@@ -174,7 +201,7 @@ impl Outputs {
     /// should be compressed.
     pub(crate) fn want_compressed_layers(&self) -> bool {
         let mut destinations = self.destinations.iter();
-        !self.targets.is_empty() || destinations.any(Destination::wants_compressed_layers)
+        destinations.any(Destination::wants_compressed_layers)
     }
 
     /// Warns of names that a destination with a tag of its own does not list.

@@ -3,22 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::error::Error;
 
 use imgbuild_oci::entry::DEFAULT_MTIME;
-use imgbuild_release::git::{Commit, GitError, WorkTree};
+use imgbuild_release::git::{Commit, WorkTree};
 use imgbuild_release::plan::PlanOptions;
 use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
 use imgbuild_release::release::Release;
 
 use super::options::BuildRequest;
 use super::time::{self, CreatedBy};
-use crate::failure::Result;
+use crate::failure::{Result, with_causes};
 use crate::ui::Ui;
 
 /// The date and the labels of an image.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundProvenance {
     /// In Unix seconds.
     created: u64,
     /// What decided it.
@@ -29,7 +28,11 @@ pub(crate) struct Found {
 
 /// Looks at everything that says where the release comes from, as far as it is
 /// asked for.
-pub(crate) fn find(request: &BuildRequest<'_>, release: &Release, ui: &Ui) -> Result<Found> {
+pub(crate) fn find(
+    request: &BuildRequest<'_>,
+    release: &Release,
+    ui: &Ui,
+) -> Result<FoundProvenance> {
     let given = request.created;
     let wants_labels = !request.flags.configuration.no_auto_labels;
     let mut checkout = None;
@@ -58,14 +61,14 @@ pub(crate) fn find(request: &BuildRequest<'_>, release: &Release, ui: &Ui) -> Re
         }
         labels = provenance.labels();
     }
-    Ok(Found {
+    Ok(FoundProvenance {
         created,
         created_by,
         labels,
     })
 }
 
-impl Found {
+impl FoundProvenance {
     /// Puts the date and the labels where the user gave no others. A label that
     /// was given is the annotation, too, and the reverse: the two are to say
     /// the same.
@@ -105,7 +108,7 @@ fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
         Err(error) => {
             ui.warning(&format!(
                 "the git repository of the release cannot be read, and the image goes without its date and revision: {}",
-                chain(&error)
+                with_causes(&error, ": ")
             ));
             return None;
         }
@@ -125,22 +128,11 @@ fn is_dirty(tree: &WorkTree, commit: &Commit, ui: &Ui) -> bool {
             ui.warning(&format!(
                 "whether the work tree `{}` differs from its commit is not known, and the revision is not marked: {}",
                 tree.root().display(),
-                chain(&error)
+                with_causes(&error, ": ")
             ));
             false
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &GitError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// What GitHub's and GitLab's build services say, and those that are like them

@@ -7,7 +7,6 @@ mod helper;
 mod hints;
 mod monitor;
 mod push;
-mod update;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -24,44 +23,19 @@ use imgbuild_registry::pull;
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, CredentialOrigin};
 
-use crate::args::{BuildArguments, ImageSource, RegistryFlags, TRANSPORT, must_exist};
+use crate::args::{ImageSource, RegistryFlags, TRANSPORT, must_exist};
 use crate::failure::{Failure, Result};
 use crate::interrupt;
 use crate::ui::Ui;
 
 pub(crate) use hints::hints;
-pub(crate) use push::Push;
-pub(crate) use update::check_update;
+pub(crate) use push::{Push, check_update};
 
 /// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
 
 /// How many blobs are sent or received at a time.
 pub(crate) const PARALLEL_BLOBS: usize = 4;
-
-/// Returns a reference that something can be pushed to.
-///
-/// # Errors
-///
-/// When it has a digest, which what is pushed has of itself.
-pub(crate) fn target(reference: &Reference) -> Result<Reference> {
-    match reference.digest() {
-        None => Ok(reference.clone()),
-        Some(_) => {
-            let failure = Failure::command_line(format!(
-                "cannot push to `{TRANSPORT}{reference}`: a push gives a tag, and the digest follows from what is pushed"
-            ));
-            let tagged = reference.tag().and_then(|tag| reference.with_tag(tag));
-            let name = tagged.map_or_else(
-                || format!("{}/{}:TAG", reference.registry(), reference.repository()),
-                |tagged| tagged.to_string(),
-            );
-            Err(failure.hint(format!(
-                "name a tag alone, as `{TRANSPORT}{name}`; a copy keeps the digest, which can be pulled by then"
-            )))
-        }
-    }
-}
 
 /// The registries that a command speaks to. Copies of it speak through the
 /// same clients.
@@ -334,27 +308,23 @@ pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
     ))
 }
 
-/// Prepares for the registries of a build, and for signals while they are
-/// waited for.
+/// Returns the registries of a command, and the flag that signals set from now
+/// on. A credential of the command line is for the `targets`, else for the
+/// `sources`: access to read is granted more freely.
 pub(crate) fn connect(
-    arguments: &BuildArguments,
+    flags: &RegistryFlags,
     targets: &[Reference],
+    sources: Vec<&Reference>,
     ui: &Ui,
 ) -> Result<(Arc<AtomicBool>, Registries)> {
     let interrupted = interrupt::watch()?;
-    let readers: Vec<&Reference> = match targets.is_empty() {
-        true => {
-            let base: Vec<&Reference> = arguments.base.reference().into_iter().collect();
-            let caches = arguments.cache.cache_from.iter();
-            match base.is_empty() {
-                true => caches.filter_map(ImageSource::reference).collect(),
-                false => base,
-            }
-        }
-        false => targets.iter().collect(),
+    let readers = if targets.is_empty() {
+        sources
+    } else {
+        targets.iter().collect()
     };
-    let primary = primary(&arguments.registry, readers)?;
-    let registries = Registries::new(&arguments.registry, primary.as_deref(), ui, &interrupted)?;
+    let primary = primary(flags, readers)?;
+    let registries = Registries::new(flags, primary.as_deref(), ui, &interrupted)?;
     Ok((interrupted, registries))
 }
 
@@ -379,7 +349,7 @@ fn by_repository(references: &[Reference]) -> Vec<Vec<Reference>> {
 /// # Errors
 ///
 /// When there is more than one, and such a credential.
-pub(crate) fn primary<'a>(
+fn primary<'a>(
     flags: &RegistryFlags,
     references: impl IntoIterator<Item = &'a Reference>,
 ) -> Result<Option<String>> {

@@ -1,110 +1,93 @@
-//! What a build says: its plan, its summary, its result.
+//! Reports of a build: plans, warnings, summaries and JSON.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 
+use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::content::Content;
-use imgbuild_oci::destination::Destination;
-use imgbuild_oci::entry::EntryKind;
-use imgbuild_oci::image::Image;
+use imgbuild_oci::entry::{EntryKind, Member};
+use imgbuild_oci::layer::Layer;
 use imgbuild_oci::media_type;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::client::Traffic;
 use imgbuild_release::build::BuiltImage;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Plan, kind_name};
+use imgbuild_release::release::LeftOut;
 use imgbuild_release::warning::Warning;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::build::Planned;
-use super::origin::Origins;
+use super::deliver::Delivered;
+use super::origin::OptionOrigins;
+use super::outputs::Outputs;
 use super::registry::Push;
 use super::time::CreatedBy;
-use crate::configuration_file::Given;
+use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
-/// What is counted before a plan is gone.
+/// The numbers of a plan that remain for the report of its image.
 #[derive(Debug)]
-pub(crate) struct Summary {
+pub(crate) struct BuildSummary {
     platform: String,
     created: String,
     created_by: CreatedBy,
     files: usize,
-    /// The bytes of all layers' tars.
+    /// The bytes of the tars of all layers.
     pub(crate) tar_bytes: u64,
     left_out: Vec<String>,
     warnings: Vec<String>,
     findings: Vec<Finding>,
 }
 
-impl Summary {
-    pub(crate) fn of(planned: &Planned) -> Self {
-        let Planned {
-            plan,
-            found,
-            findings,
-        } = planned;
+impl BuildSummary {
+    pub(crate) fn new(plan: &Plan, created_by: CreatedBy, findings: &[Finding]) -> Self {
         let layers = || plan.layers().iter().map(|layer| &layer.changeset);
-        let entries = || {
-            layers()
-                .flat_map(|layer| layer.members())
-                .map(|member| &member.entry)
-        };
-        let is_file = |kind: &EntryKind| !matches!(kind, EntryKind::Directory);
-        let left_out = plan.left_out().iter();
+        let members = layers().flat_map(Changeset::members);
+        let files = members.filter(|member| member.entry.kind != EntryKind::Directory);
         Self {
             platform: plan.image().platform.to_string(),
             created: plan.image().created.clone(),
-            created_by: found.created_by,
-            files: entries().filter(|entry| is_file(&entry.kind)).count(),
-            tar_bytes: layers()
-                .map(imgbuild_oci::changeset::Changeset::tar_size)
-                .sum(),
-            left_out: left_out
-                .map(|left| {
-                    let path = escaped(left.path.as_os_str().as_bytes());
-                    format!("left out `{path}`: {}", left.reason)
-                })
-                .collect(),
+            created_by,
+            files: files.count(),
+            tar_bytes: layers().map(Changeset::tar_size).sum(),
+            left_out: plan.left_out().iter().map(left_out_line).collect(),
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
-            findings: findings.clone(),
+            findings: findings.to_vec(),
         }
     }
 }
 
-/// What was made.
-#[derive(Debug)]
-pub(crate) struct Result<'a> {
-    /// The only image, or the index of all.
-    pub(crate) root: &'a Image,
-    /// By platform.
-    pub(crate) images: &'a [BuiltImage],
-    pub(crate) references: &'a [Reference],
-    pub(crate) destinations: &'a [Destination],
-    pub(crate) loaded: &'a [String],
-    pub(crate) pushes: &'a [Push],
-    pub(crate) traffic: Traffic,
-    /// One for each image, in the order in which they were planned.
-    pub(crate) summaries: &'a [Summary],
+fn left_out_line(left: &LeftOut) -> String {
+    let path = escaped(left.path.as_os_str().as_bytes());
+    format!("left out `{path}`: {}", left.reason)
 }
 
-impl Result<'_> {
-    /// Returns what the image is called where it is: a name that was made from
-    /// the release's own is none in a registry that was given another.
+/// A build that is done.
+#[derive(Debug)]
+pub(crate) struct BuildReport<'a> {
+    /// Sorted by platform.
+    pub(crate) images: &'a [BuiltImage],
+    /// One for each image, in any order.
+    pub(crate) summaries: &'a [BuildSummary],
+    pub(crate) outputs: &'a Outputs,
+    pub(crate) delivered: &'a Delivered,
+}
+
+impl BuildReport<'_> {
+    /// Returns the names of the image at its destinations. A name that was made
+    /// from the release is not the name in a registry if another was given.
     fn names(&self) -> Vec<String> {
-        let is_only_pushed = self.destinations.is_empty() && self.loaded.is_empty();
-        let pushed = self.pushes.iter().flat_map(Push::references);
-        let pushed: Vec<String> = pushed.map(Reference::familiar).collect();
-        match is_only_pushed && !pushed.is_empty() {
-            true => pushed,
-            false => self.references.iter().map(Reference::familiar).collect(),
-        }
+        let pushed = self.delivered.pushes.iter().flat_map(Push::references);
+        let names: Vec<&Reference> = if self.outputs.are_registries() {
+            pushed.collect()
+        } else {
+            self.outputs.references.iter().collect()
+        };
+        names.into_iter().map(Reference::familiar).collect()
     }
 
     /// Returns every image with its summary.
-    fn images(&self) -> impl Iterator<Item = (&BuiltImage, &Summary)> {
+    fn images(&self) -> impl Iterator<Item = (&BuiltImage, &BuildSummary)> {
         self.images.iter().filter_map(|image| {
             let platform = image.platform.to_string();
             let mut summaries = self.summaries.iter();
@@ -112,12 +95,64 @@ impl Result<'_> {
         })
     }
 
-    fn is_index(&self) -> bool {
-        self.images.len() > 1
+    /// Prints one line for each image, and the paths that were left out.
+    pub(crate) fn summarize(&self, ui: &Ui) {
+        let names = self.names().join("`, `");
+        for (image, summary) in self.images() {
+            for line in &summary.left_out {
+                ui.detail(line);
+            }
+            let size = image.layers.iter().map(Layer::size).sum();
+            ui.status(&format!(
+                "image `{names}` for {}, created {} ({}): {} with {}, {}{}",
+                summary.platform,
+                summary.created,
+                summary.created_by,
+                count_text(image.layers.len(), "layer"),
+                count_text(summary.files, "file"),
+                bytes_text(size),
+                left_out_text(summary.left_out.len(), ui),
+            ));
+        }
+        if self.images.len() > 1 {
+            let count = count_text(self.images.len(), "image");
+            // The index of a name may list more images than these.
+            ui.status(&if self.outputs.update_index {
+                format!("{count}, added to the indexes of `{names}`")
+            } else {
+                format!("index `{names}` of {count}")
+            });
+        }
+    }
+
+    /// Returns the fields of a build, with the specification's names.
+    pub(crate) fn json(&self) -> Value {
+        let images = self.images();
+        let mut images = images.map(|(image, summary)| image_json(image, summary));
+        let mut value = if self.images.len() > 1 {
+            json!({ "manifests": images.collect::<Vec<_>>() })
+        } else {
+            images.next().unwrap_or_default()
+        };
+        value["references"] = json!(self.outputs.references);
+        value["loaded"] = json!(self.delivered.loaded);
+        value
     }
 }
 
-/// Says what may surprise, each thing once.
+fn left_out_text(count: usize, ui: &Ui) -> String {
+    let more = if ui.verbosity == 0 {
+        " (`-v` lists them)"
+    } else {
+        ""
+    };
+    match count {
+        0 => String::new(),
+        count => format!("; {} left out{more}", count_text(count, "path")),
+    }
+}
+
+/// Prints the warnings of all plans, each once.
 pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &Ui) {
     let references = plans.clone().take(1).flat_map(Plan::references);
     for warning in references.filter_map(Reference::tag_warning) {
@@ -136,87 +171,21 @@ pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &U
     }
 }
 
-/// What to do about a warning, in terms of the command line.
+/// Returns the flags that help with a warning.
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
         Warning::PatternWithoutMatch { .. } => {
             Some("`--exclude` and `--include` take patterns of paths relative to the release")
         }
         Warning::ReleaseBelow { .. } => Some(
-            "give it with `--release` for an image of that alone; `--kind tree` says that the whole is meant",
+            "give it with `--release` to build only that; `--kind tree` takes the whole directory without this warning",
         ),
         _ => None,
     }
 }
 
-/// Says what was made, in a line for each image, and what was left out.
-pub(crate) fn summary(result: &Result<'_>, ui: &Ui) {
-    let names = result.names().join("`, `");
-    for (image, summary) in result.images() {
-        for line in &summary.left_out {
-            ui.detail(line);
-        }
-        let layers = image.layers.iter();
-        let size: u64 = layers.map(imgbuild_oci::layer::Layer::size).sum();
-        ui.status(&format!(
-            "image `{names}` for {}, created {} ({}): {} with {}, {}{}",
-            summary.platform,
-            summary.created,
-            summary.created_by,
-            count_text(image.layers.len(), "layer"),
-            count_text(summary.files, "file"),
-            bytes_text(size),
-            left_out_text(summary.left_out.len(), ui),
-        ));
-    }
-    if result.is_index() {
-        let count = count_text(result.images.len(), "image");
-        // What the names have then is an index of more.
-        let is_added_to = result.pushes.iter().any(Push::is_added_to_indexes);
-        ui.status(&match is_added_to {
-            true => format!("{count}, added to the indexes of `{names}`"),
-            false => format!("index `{names}` of {count}"),
-        });
-    }
-}
-
-fn left_out_text(count: usize, ui: &Ui) -> String {
-    let more = match ui.verbosity {
-        0 => " (`-v` lists them)",
-        _ => "",
-    };
-    match count {
-        0 => String::new(),
-        count => format!("; {} left out{more}", count_text(count, "path")),
-    }
-}
-
-/// The result as one JSON object, with the specification's field names.
-pub(crate) fn json(result: &Result<'_>) -> String {
-    let images = result.images();
-    let mut images = images.map(|(image, summary)| image_json(image, summary));
-    let mut value = if result.is_index() {
-        let root = result.root.root();
-        json!({
-            "mediaType": root.media_type,
-            "digest": root.digest,
-            "size": root.bytes.len(),
-            "manifests": images.collect::<Vec<_>>(),
-        })
-    } else {
-        images.next().unwrap_or_default()
-    };
-    value["references"] = json!(result.references);
-    value["destinations"] = json!(result.destinations);
-    value["loaded"] = json!(result.loaded);
-    value["pushed"] = result.pushes.iter().flat_map(Push::json).collect();
-    value["requests"] = json!(result.traffic.requests);
-    value["sentBytes"] = json!(result.traffic.sent);
-    value.to_string()
-}
-
-/// What is to be said of one image.
-fn image_json(built: &BuiltImage, summary: &Summary) -> Value {
+/// Returns the fields of one image.
+fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
     let manifest = built.image.root();
     let config = built.image.config();
     let layers: Vec<_> = built
@@ -251,53 +220,40 @@ fn image_json(built: &BuiltImage, summary: &Summary) -> Value {
     })
 }
 
-/// Prints plans, as JSON or for people.
-///
-/// # Errors
-///
-/// As [`plan`].
-pub(crate) fn plans(plans: &[Planned], given: &Given, is_json: bool, ui: &Ui) -> io::Result<()> {
-    let origins = plans.iter().map(|one| Origins::new(given, &one.found));
-    let origins: Vec<Origins> = origins.collect();
-    let shown = plans.iter().zip(&origins);
-    let shown = shown.map(|(planned, origins)| ShownPlan {
-        plan: &planned.plan,
-        origins,
-        findings: &planned.findings,
-    });
-    let all: Vec<ShownPlan<'_>> = shown.collect();
-    if let [only] = &all[..] {
-        return plan(only, is_json, ui);
-    }
-    if is_json {
-        let manifests = serde_json::to_value(all).map_err(io::Error::other)?;
-        let index = json!({"mediaType": media_type::INDEX, "manifests": manifests});
-        return ui.result(&index.to_string());
-    }
-    all.iter().try_for_each(|one| plan(one, false, ui))
-}
-
-/// A plan, where what was asked for comes from, and what the check found.
+/// A plan, the origin of its options, and the findings of the check.
 #[derive(Debug, Serialize)]
 pub(crate) struct ShownPlan<'a> {
     #[serde(flatten)]
     pub(crate) plan: &'a Plan,
     #[serde(flatten)]
-    pub(crate) origins: &'a Origins,
+    pub(crate) origins: OptionOrigins,
     pub(crate) findings: &'a [Finding],
 }
 
-/// Prints the plan, as JSON or for people.
+/// Prints plans, as JSON or as text.
 ///
 /// # Errors
 ///
-/// When standard output is closed or full.
-fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
-    let ShownPlan { plan, origins, .. } = shown;
-    if is_json {
-        let text = serde_json::to_string(shown).map_err(io::Error::other)?;
-        return ui.result(&text);
+/// When standard output cannot be written.
+pub(crate) fn plans(plans: &[ShownPlan<'_>], is_json: bool, ui: &Ui) -> Result<()> {
+    if !is_json {
+        return plans.iter().try_for_each(|plan| {
+            let text = plan_text(plan)?;
+            ui.result(text.trim_end())
+        });
     }
+    let value = match plans {
+        [only] => serde_json::to_string(only),
+        several => {
+            let index = json!({"mediaType": media_type::INDEX, "manifests": several});
+            serde_json::to_string(&index)
+        }
+    };
+    ui.result(&value.map_err(Failure::build)?)
+}
+
+fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {
+    let ShownPlan { plan, origins, .. } = shown;
     let mut text = String::new();
     let names: Vec<String> = plan.references().iter().map(Reference::familiar).collect();
     let image = plan.image();
@@ -312,7 +268,7 @@ fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
         let count = count_text(base.layers().len(), "layer");
         text.push_str(&format!("base `{}`, {count}\n", base.name()));
     }
-    let config = serde_json::to_string_pretty(&image.config).map_err(io::Error::other)?;
+    let config = serde_json::to_string_pretty(&image.config).map_err(Failure::build)?;
     text.push_str(&format!("config {config}\n"));
     for (key, value) in &image.annotations {
         text.push_str(&format!("annotation {key}={value}\n"));
@@ -326,16 +282,12 @@ fn plan(shown: &ShownPlan<'_>, is_json: bool, ui: &Ui) -> io::Result<()> {
         }
     }
     for left in plan.left_out() {
-        text.push_str(&format!(
-            "left out `{}`: {}\n",
-            escaped(left.path.as_os_str().as_bytes()),
-            left.reason
-        ));
+        text.push_str(&format!("{}\n", left_out_line(left)));
     }
-    ui.result(text.trim_end())
+    Ok(text)
 }
 
-fn member_line(member: &imgbuild_oci::entry::Member) -> String {
+fn member_line(member: &Member) -> String {
     let entry = &member.entry;
     let (uid, gid) = (entry.owner.uid, entry.owner.gid);
     let rest = match (&entry.kind, &member.content) {

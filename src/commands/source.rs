@@ -1,15 +1,24 @@
 //! Images to read: opened as the user named them, or refused with the hint that
 //! helps.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
+use imgbuild_oci::image::{Image, ImageError, Platforms};
+use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::{Source, SourceName};
+use imgbuild_registry::pull;
 
-use crate::args::{missing_hint, must_exist};
+use super::registry::{Access, Registries, failed_at};
+use crate::args::{missing_hint, must_exist, source_name};
 use crate::failure::{Failure, Result};
+
+/// The sources on this machine that can be copied.
+const KINDS: &str = "a source on this machine is a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
 /// Opens a place that the user calls `text`; what is no image is told `kinds`.
 ///
@@ -37,6 +46,79 @@ pub(crate) fn source_must_exist(given: &str, name: &SourceName, kinds: &str) -> 
         let text = given.strip_prefix("--base ").unwrap_or(given);
         failure.hint(missing_hint(text).unwrap_or_else(|| kinds.to_owned()))
     })
+}
+
+/// An image to copy or to add to an index, and its names in the source.
+pub(crate) struct NamedImage {
+    pub(crate) image: Image,
+    pub(crate) names: Vec<Reference>,
+}
+
+impl NamedImage {
+    /// Reads the image that the user named `text`, which `reference` is if it is
+    /// in a registry.
+    pub(crate) fn read(
+        text: &str,
+        reference: Option<&Reference>,
+        registries: &mut Registries,
+        platforms: &Platforms,
+    ) -> Result<Self> {
+        match reference {
+            Some(reference) => Self::pull(reference, registries, platforms),
+            None => Self::open(text, platforms),
+        }
+    }
+
+    fn pull(
+        reference: &Reference,
+        registries: &mut Registries,
+        platforms: &Platforms,
+    ) -> Result<Self> {
+        let repository = registries.repository(reference, Access::Pull)?;
+        let digest = reference.digest().map(ToString::to_string);
+        let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();
+        let image = pull::image(&repository, wanted, platforms)
+            .map_err(|error| failed_at(reference, error))?;
+        let name = reference.tag().and_then(|tag| reference.with_tag(tag));
+        let names = name.into_iter().collect();
+        Ok(Self { image, names })
+    }
+
+    fn open(text: &str, platforms: &Platforms) -> Result<Self> {
+        let name = source_name(text)?;
+        let source = Arc::new(open_source(&name, text, &env::temp_dir(), KINDS)?);
+        let read = Image::of_source(&source, name.tag(), platforms);
+        let (image, names) = read.map_err(|error| unreadable(error, text, &name, &source))?;
+        Ok(Self { image, names })
+    }
+}
+
+fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source) -> Failure {
+    let ImageError::Selection(error) = error else {
+        return Failure::build(error);
+    };
+    let hint = match &error {
+        SelectionError::Several { .. } | SelectionError::Tag { .. } => {
+            Some(format!("name one with `{}`", with_tag(name, source)))
+        }
+        SelectionError::Platform { .. } => {
+            Some("choose one of these with `--platform`, or leave it out to copy all".to_owned())
+        }
+        _ => None,
+    };
+    let failure = Failure::build(NotSelected::new("copy", text, error));
+    hint.into_iter().fold(failure, Failure::hint)
+}
+
+/// Returns how one of several images is named.
+fn with_tag(name: &SourceName, source: &Source) -> String {
+    let path = name.path().display();
+    let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
+    match source {
+        Source::Archive(_) if has_index => format!("oci-archive:{path}:TAG"),
+        Source::Archive(_) => format!("docker-archive:{path}:NAME"),
+        Source::Layout(_) => format!("oci:{path}:TAG"),
+    }
 }
 
 /// An image that was not found in its source, and the reason.

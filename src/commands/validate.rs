@@ -13,7 +13,6 @@ use super::options;
 use super::source::open_source;
 use crate::args::{ValidateArguments, source_name};
 use crate::failure::{Failure, Result};
-use crate::printed;
 use crate::ui::{Ui, count_text};
 
 /// What can be validated.
@@ -27,10 +26,10 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     let violations = validate(&source, options::threads(arguments.threads));
     if arguments.json {
         let text = serde_json::to_string(&violations).map_err(Failure::build)?;
-        printed(ui.result(&text))?;
+        ui.result(&text)?;
     } else {
         for violation in &violations {
-            printed(ui.result(&violation.to_string()))?;
+            ui.result(&violation.to_string())?;
         }
     }
     if violations.is_empty() {

@@ -19,7 +19,7 @@ use crate::layout::{check_layout, write_layout};
 use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
 use crate::pipeline::{SizedStream, with_compressor};
-use crate::reference::{self, Reference};
+use crate::reference::{self, ParseReferenceError, Reference};
 use crate::store;
 use imgbuild_deflate::Level;
 
@@ -28,7 +28,8 @@ pub use options::{WriteOptions, Written};
 
 use file::{reserve, write_file};
 
-/// A place for an image, by the usual names of transports.
+/// A place for an image, on this machine or elsewhere, by the usual names of
+/// transports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// An archive that every engine loads, and the name to use instead of the
@@ -43,32 +44,39 @@ pub enum Destination {
     Layout(PathBuf, Option<String>),
     /// The archive on standard output.
     StandardOutput,
+    /// A name in a registry, which a registry client pushes to.
+    Registry(Reference),
+    /// The engine of this machine, which loads an archive.
+    Engine,
 }
+
+/// The transport of registries, by its usual name.
+pub const REGISTRY_TRANSPORT: &str = "docker://";
 
 /// A text that does not name a destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown destination `{text}`: {reason}")]
-pub struct ParseDestinationError {
-    text: String,
-    reason: &'static str,
-}
-
-/// The reason for transports of other tools.
-const UNKNOWN_TRANSPORT: &str = "this transport is not supported";
-
-impl ParseDestinationError {
-    /// Returns true if the text begins with the transport of another tool.
-    #[must_use]
-    pub fn is_of_transport(&self) -> bool {
-        self.reason == UNKNOWN_TRANSPORT
-    }
+pub enum ParseDestinationError {
+    /// A path, name or tag that is not valid.
+    #[error("unknown destination `{text}`: {reason}")]
+    Invalid {
+        /// The text.
+        text: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// A text after `docker://` that is not a reference.
+    #[error(transparent)]
+    Reference(#[from] ParseReferenceError),
+    /// A text with the transport of another tool.
+    #[error("unknown transport in `{0}`")]
+    Transport(String),
 }
 
 impl FromStr for Destination {
     type Err = ParseDestinationError;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let error = |reason| ParseDestinationError {
+        let error = |reason| ParseDestinationError::Invalid {
             text: text.to_owned(),
             reason,
         };
@@ -78,6 +86,9 @@ impl FromStr for Destination {
         };
         if text == "-" {
             return Ok(Self::StandardOutput);
+        }
+        if let Some(name) = text.strip_prefix(REGISTRY_TRANSPORT) {
+            return Ok(Self::Registry(name.parse()?));
         }
         match text.split_once(':') {
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
@@ -93,8 +104,10 @@ impl FromStr for Destination {
                 let (directory, tag) = split_tag(rest).map_err(error)?;
                 Ok(Self::Layout(path(directory)?, tag))
             }
-            Some((transport, _)) if is_foreign_transport(transport) => {
-                Err(error(UNKNOWN_TRANSPORT))
+            Some((transport, rest))
+                if is_foreign_transport(transport) || rest.starts_with("//") =>
+            {
+                Err(ParseDestinationError::Transport(text.to_owned()))
             }
             _ => {
                 let plain = path(text)?;
@@ -194,7 +207,10 @@ impl Destination {
     /// its layers should be compressed.
     #[must_use]
     pub fn wants_compressed_layers(&self) -> bool {
-        matches!(self, Self::Layout(..) | Self::OciArchive(..))
+        matches!(
+            self,
+            Self::Layout(..) | Self::OciArchive(..) | Self::Registry(_)
+        )
     }
 
     /// Returns the file or directory, if it is one.
@@ -205,7 +221,7 @@ impl Destination {
             | Self::OciArchive(path, _)
             | Self::CompressedArchive(path, _)
             | Self::Layout(path, _) => Some(path),
-            Self::StandardOutput => None,
+            Self::StandardOutput | Self::Registry(_) | Self::Engine => None,
         }
     }
 
@@ -214,7 +230,7 @@ impl Destination {
     pub fn tag(&self) -> Option<&str> {
         match self {
             Self::Layout(_, tag) | Self::OciArchive(_, tag) => tag.as_deref(),
-            Self::Archive(..) | Self::CompressedArchive(..) | Self::StandardOutput => None,
+            _ => None,
         }
     }
 
@@ -242,7 +258,7 @@ impl Destination {
             Self::Archive(path, _)
             | Self::OciArchive(path, _)
             | Self::CompressedArchive(path, _) => check_file(path),
-            Self::StandardOutput => Ok(()),
+            Self::StandardOutput | Self::Registry(_) | Self::Engine => Ok(()),
         }
     }
 }
@@ -299,6 +315,8 @@ impl fmt::Display for Destination {
             }
             Self::Layout(path, Some(tag)) => write!(formatter, "oci:{}:{tag}", path.display()),
             Self::StandardOutput => formatter.write_str("-"),
+            Self::Registry(reference) => write!(formatter, "{REGISTRY_TRANSPORT}{reference}"),
+            Self::Engine => formatter.write_str("the engine of this machine"),
         }
     }
 }
@@ -317,7 +335,8 @@ impl Serialize for Destination {
 ///
 /// # Errors
 ///
-/// When the destination cannot be written, or when a blob cannot be read or is
+/// When the destination cannot be written, which this crate never can for a
+/// registry or an engine, or when a blob cannot be read or is
 /// not what its digest says. Then what was there before is there still.
 pub fn write(
     image: &Image,
@@ -366,6 +385,10 @@ pub fn write(
                 },
             )
         }
+        Destination::Registry(_) | Destination::Engine => Err(Error::Write {
+            what: destination.to_string(),
+            source: io::ErrorKind::Unsupported.into(),
+        }),
         Destination::CompressedArchive(path, _) => {
             let archive = archive();
             let identity = store::compressed_identity(archive.identity());

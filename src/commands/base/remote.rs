@@ -48,7 +48,7 @@ impl RemoteBase {
         let Some(reference) = arguments.base.reference() else {
             return Ok(None);
         };
-        let network = registry::connect(arguments, targets, ui)?;
+        let network = registry::connect(&arguments.registry, targets, arguments.sources(), ui)?;
         let (bases, store) = cache::open_bases(cache, &arguments.cache, scratch, ui)?;
         let (registries, name) = (network.1.clone(), reference.clone());
         let connect = move || Ok(registries.clone().repository(&name, Access::Pull)?);

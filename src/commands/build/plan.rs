@@ -5,15 +5,18 @@ use std::sync::Arc;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::entry::DEFAULT_MTIME;
-use imgbuild_oci::store::Store;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::Release;
 
-use super::resolve::Resolver;
+use super::resolve::{Resolver, file_store};
 use crate::args::{CheckChoice, Choice};
 use crate::commands::options::host_platform;
+use crate::commands::origin::OptionOrigins;
+use crate::commands::provenance::FoundProvenance;
+use crate::commands::report::{BuildSummary, ShownPlan};
 use crate::commands::{base, check, provenance, time};
+use crate::configuration_file::Given;
 use crate::failure::Result;
 use crate::ui::Ui;
 
@@ -21,8 +24,23 @@ use crate::ui::Ui;
 /// check.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    pub(crate) found: provenance::Found,
+    pub(crate) found: FoundProvenance,
     pub(crate) findings: Vec<Finding>,
+}
+
+impl Planned {
+    /// Returns the plan with the origin of every option.
+    pub(super) fn shown(&self, given: &Given) -> ShownPlan<'_> {
+        ShownPlan {
+            plan: &self.plan,
+            origins: OptionOrigins::new(given, &self.found),
+            findings: &self.findings,
+        }
+    }
+
+    pub(super) fn summary(&self) -> BuildSummary {
+        BuildSummary::new(&self.plan, self.found.created_by, &self.findings)
+    }
 }
 
 /// Makes the plan of each release; returns with them what the base image can be
@@ -83,23 +101,18 @@ fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptio
     }
 }
 
-/// Returns the store that recognizes files by what the system reports of them,
-/// if that is allowed.
-pub(super) fn file_store(cache: &Cache) -> Option<&Arc<Store>> {
-    cache.store.as_ref().filter(|_| !cache.reads_contents)
-}
-
 /// Checks every plan and reports the findings.
 pub(super) fn check_all(
     plans: &mut [Planned],
     choice: CheckChoice,
-    store: Option<&Arc<Store>>,
+    cache: &Cache,
     ui: &Ui,
 ) -> Vec<Finding> {
+    let store = file_store(cache).map(Arc::as_ref);
     let are_several = plans.len() > 1;
     let mut all = Vec::new();
     for planned in plans {
-        let findings = check::of_plan(&planned.plan, choice, store.map(Arc::as_ref));
+        let findings = check::of_plan(&planned.plan, choice, store);
         if are_several && !findings.is_empty() {
             let platform = &planned.plan.image().platform;
             ui.status(&format!("check of the image for {platform}"));

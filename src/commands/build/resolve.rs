@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
+use imgbuild_oci::store::Store;
 use imgbuild_release::addition::{open_additions, place_additions};
 use imgbuild_release::certificates::Certificates;
 use imgbuild_release::closure::{self, ClosureOptions};
@@ -13,7 +15,6 @@ use imgbuild_release::kind::{CARGO, MIX};
 use imgbuild_release::plan::Ingredients;
 use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
 
-use super::plan::file_store;
 use crate::args::{BootChoice, Choice, CookieChoice, EMBEDDED};
 use crate::commands::options::{BuildRequest, ReleaseRequest};
 use crate::commands::outputs::Outputs;
@@ -187,4 +188,10 @@ impl Resolver<'_> {
             store: file_store(self.cache).cloned(),
         }
     }
+}
+
+/// Returns the store that recognizes files by what the system reports of them,
+/// if that is allowed.
+pub(super) fn file_store(cache: &Cache) -> Option<&Arc<Store>> {
+    cache.store.as_ref().filter(|_| !cache.reads_contents)
 }

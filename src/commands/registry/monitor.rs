@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use imgbuild_registry::monitor::{BlobOutcome, Event, Monitor};
 
-use crate::failure::error_chain;
+use crate::failure::with_causes;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// The interval between two checks for a signal.
@@ -93,7 +93,7 @@ impl Monitor for UiMonitor {
                 timeout.as_secs()
             )),
             Event::Retry { error, after } => {
-                let text = error_chain(error);
+                let text = with_causes(error, ": ");
                 let seconds = after.as_secs_f64();
                 self.ui
                     .warning(&format!("{text}; trying again in {seconds:.1} s"));

@@ -2,14 +2,38 @@
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::{Image, PlatformIndex};
+use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::push::{PushOptions, Pushed, Sent, push};
-use imgbuild_registry::update::{Updated, update_index};
+use imgbuild_registry::update::{Updated, platform_tag, update_index};
 use serde_json::json;
 
-use super::{Access, PARALLEL_BLOBS, Registries, by_repository, failed_at, update};
+use super::{Access, PARALLEL_BLOBS, Registries, by_repository, failed_at};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
+
+/// Refuses what cannot be done before anything is built.
+///
+/// # Errors
+///
+/// When nothing is pushed, or a tag leaves no room for the name of a platform.
+pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
+    if targets.is_empty() {
+        let failure = Failure::command_line("`--update-index` changes what is in a registry");
+        return Err(failure.hint("push with `--push`, or with `--output docker://REFERENCE`"));
+    }
+    for reference in targets {
+        let tag = reference.tag().unwrap_or_default();
+        let has_room = |platform| platform_tag(tag, &platform).is_some();
+        if !Platform::known().all(has_room) {
+            let failure = Failure::command_line(format!(
+                "the tag of `{reference}` is too long for `--update-index`, which puts the platform after it"
+            ));
+            return Err(failure.hint("take a shorter tag"));
+        }
+    }
+    Ok(())
+}
 
 /// What a tag gets.
 #[derive(Clone, Copy)]
@@ -143,7 +167,7 @@ impl Push {
         for reference in &self.references {
             let tag = reference.tag().unwrap_or_default();
             if let Some(updated) = self.updated_tag(tag) {
-                update::report(reference, updated, ui);
+                report_update(reference, updated, ui);
                 continue;
             }
             match pushed.unchanged.iter().any(|one| one == tag) {
@@ -198,11 +222,6 @@ impl Push {
         &self.references
     }
 
-    /// Whether its names have indexes that may hold more.
-    pub(crate) fn is_added_to_indexes(&self) -> bool {
-        !self.updated.is_empty()
-    }
-
     /// Returns the index that a name has now, if it was added to one.
     pub(crate) fn index_of(&self, reference: &Reference) -> Option<Digest> {
         let is_here = self.references.contains(reference);
@@ -213,4 +232,14 @@ impl Push {
     fn updated_tag(&self, tag: &str) -> Option<&Updated> {
         self.updated.iter().find(|one| one.tag == tag)
     }
+}
+
+/// Says what a tag names now.
+fn report_update(reference: &Reference, updated: &Updated, ui: &Ui) {
+    let platforms = updated.platforms.join(", ");
+    let digest = updated.digest;
+    ui.status(&match updated.is_unchanged {
+        true => format!("unchanged `{reference}`: index {digest} for {platforms}"),
+        false => format!("added to `{reference}`: index {digest} for {platforms}"),
+    });
 }

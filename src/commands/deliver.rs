@@ -1,0 +1,244 @@
+//! The delivery of an image: written, loaded, pushed and reported. Every command
+//! that makes or copies one ends here.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::image::Image;
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::store::Store;
+use imgbuild_registry::client::Traffic;
+use imgbuild_registry::push::Sent;
+use serde_json::{Value, json};
+
+use super::load::Engine;
+use super::outputs::{Outputs, raw_standard_output};
+use super::registry::{Push, Registries, failed_at};
+use crate::failure::Result;
+use crate::progress::Work;
+use crate::ui::{Ui, bytes_text, count_text};
+
+/// The result of sending blobs while others were still made; `None` if nothing
+/// was sent before the delivery.
+pub(crate) type SentAhead = Option<std::result::Result<Sent, imgbuild_registry::error::Error>>;
+
+/// The means of a delivery.
+pub(crate) struct Deliverer<'a> {
+    pub(crate) outputs: &'a Outputs,
+    pub(crate) registries: Registries,
+    pub(crate) interrupted: Arc<AtomicBool>,
+    /// How many threads write; no byte depends on it.
+    pub(crate) threads: usize,
+    /// The store that recognizes archives that nothing has changed.
+    pub(crate) store: Option<Arc<Store>>,
+    engine: Option<Engine>,
+}
+
+/// The engine's and the registries' part of a delivery.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// The names that the engine reported.
+    pub(crate) loaded: Vec<String>,
+    pub(crate) pushes: Vec<Push>,
+    traffic: Traffic,
+}
+
+impl<'a> Deliverer<'a> {
+    /// Prepares a delivery. An engine is started, so that one that is missing is
+    /// found before anything is built.
+    pub(crate) fn new(
+        outputs: &'a Outputs,
+        registries: Registries,
+        interrupted: Arc<AtomicBool>,
+        threads: usize,
+    ) -> Result<Self> {
+        let engine = if outputs.destinations.contains(&Destination::Engine) {
+            Some(Engine::start()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            outputs,
+            registries,
+            interrupted,
+            threads,
+            store: None,
+            engine,
+        })
+    }
+
+    /// Delivers an image from elsewhere: checks all registries first, and shows
+    /// what has to be fetched.
+    pub(crate) fn copy(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
+        self.registries.reach(&self.outputs.targets())?;
+        let mut blobs = image.blobs().iter();
+        let is_remote = blobs.any(|blob| blob.content().origin().is_some());
+        if is_remote && !self.outputs.local().is_empty() {
+            let count = count_text(image.blobs().len(), "blob");
+            ui.status(&format!("fetching {count}, {}", bytes_text(image.size())));
+        }
+        for blob in image.blobs() {
+            ui.expect_received(blob.digest, blob.size);
+        }
+        let work = if is_remote {
+            Work::Copying
+        } else {
+            Work::Writing
+        };
+        self.write_all(image, work, ui)?;
+        self.push(image, None, Vec::new(), ui)
+    }
+
+    /// Delivers an image that was built here; the engine loads `for_engine`,
+    /// which is a part of it.
+    ///
+    /// Registries come last, after everything that can be undone.
+    pub(crate) fn deliver(
+        &mut self,
+        image: &Image,
+        for_engine: &Image,
+        sent: SentAhead,
+        ui: &Ui,
+    ) -> Result<Delivered> {
+        self.write_all(image, Work::Writing, ui)?;
+        let mut loaded = Vec::new();
+        if let Some(engine) = self.engine.take() {
+            loaded = engine.load(|input| {
+                let archive = Destination::StandardOutput;
+                ui.start_progress(Work::Writing, for_engine.size());
+                self.write(for_engine, &archive, input, ui)?;
+                Ok(())
+            })?;
+        }
+        self.push(image, sent, loaded, ui)
+    }
+
+    fn write_all(&self, image: &Image, work: Work, ui: &Ui) -> Result<()> {
+        for destination in self.outputs.local() {
+            ui.start_progress(work, image.size());
+            let mut output = raw_standard_output()?;
+            let written = self.write(image, destination, &mut output, ui)?;
+            ui.status(&match (written, destination) {
+                (Written::Unchanged, _) => format!("unchanged `{destination}`"),
+                (Written::New, Destination::StandardOutput) => {
+                    "wrote the archive to standard output".to_owned()
+                }
+                (Written::New, _) => format!("wrote `{destination}`"),
+            });
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        image: &Image,
+        destination: &Destination,
+        output: &mut (dyn Write + Send),
+        ui: &Ui,
+    ) -> Result<Written> {
+        let follow = |progress: Progress| ui.follow(progress);
+        let monitor = Monitor::new(&follow, &self.interrupted);
+        let options = WriteOptions {
+            references: &self.outputs.references,
+            threads: self.threads,
+            sync: self.outputs.sync,
+            store: self.store.as_deref(),
+        };
+        Ok(destination::write(
+            image,
+            destination,
+            options,
+            output,
+            monitor,
+        )?)
+    }
+
+    /// Sends the image to all registries, as far as it is not there yet, and
+    /// reports every name.
+    fn push(
+        &mut self,
+        image: &Image,
+        sent: SentAhead,
+        loaded: Vec<String>,
+        ui: &Ui,
+    ) -> Result<Delivered> {
+        let targets = self.outputs.targets();
+        let mut pushes = Vec::new();
+        if let Some(first) = targets.first() {
+            let sent = sent.transpose().map_err(|error| failed_at(first, error))?;
+            pushes = if self.outputs.update_index {
+                self.registries
+                    .add_to_indexes(image, &targets, sent.as_ref())?
+            } else {
+                self.registries.push(image, &targets, sent.as_ref())?
+            };
+        }
+        ui.finish_progress();
+        for push in &pushes {
+            push.report(ui);
+        }
+        for name in &loaded {
+            ui.status(&format!("loaded `{name}`"));
+        }
+        Ok(Delivered {
+            loaded,
+            pushes,
+            traffic: self.registries.traffic(),
+        })
+    }
+
+    /// Writes the digest files, then prints the digest, or one JSON object with
+    /// `fields` and those of every delivery.
+    pub(crate) fn report(
+        &self,
+        image: &Image,
+        delivered: &Delivered,
+        fields: Value,
+        ui: &Ui,
+    ) -> Result<()> {
+        let outputs = self.outputs;
+        let digest = image.root().digest;
+        let config = image.config().map(|config| config.digest);
+        self.write_digest(outputs.digest_file.as_ref(), Some(digest))?;
+        let index = self.index_digest(&delivered.pushes);
+        self.write_digest(outputs.index_digest_file.as_ref(), index)?;
+        self.write_digest(outputs.image_id_file.as_ref(), config)?;
+
+        if outputs.destinations.contains(&Destination::StandardOutput) {
+            // The archive is on standard output.
+            ui.status(&digest.to_string());
+            return Ok(());
+        }
+        if !outputs.is_json {
+            return ui.result(&digest.to_string());
+        }
+        let mut value = fields;
+        value["mediaType"] = json!(image.root().media_type);
+        value["digest"] = json!(digest);
+        value["size"] = json!(image.root().bytes.len());
+        value["destinations"] = json!(outputs.local());
+        value["pushed"] = delivered.pushes.iter().flat_map(Push::json).collect();
+        value["requests"] = json!(delivered.traffic.requests);
+        value["sentBytes"] = json!(delivered.traffic.sent);
+        ui.result(&value.to_string())
+    }
+
+    fn write_digest(&self, file: Option<&PathBuf>, digest: Option<Digest>) -> Result<()> {
+        if let Some((file, digest)) = file.zip(digest) {
+            let monitor = Monitor::new(&|_| {}, &self.interrupted);
+            write_text(file, &digest.to_string(), self.outputs.sync, monitor)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the digest of the index that the first name has now.
+    fn index_digest(&self, pushes: &[Push]) -> Option<Digest> {
+        let targets = self.outputs.targets();
+        let mut names = self.outputs.first_name.iter().chain(&targets);
+        names.find_map(|name| pushes.iter().find_map(|push| push.index_of(name)))
+    }
+}
