@@ -138,7 +138,7 @@ fn a_kill_leaves_the_old_archive() {
 }
 
 #[test]
-fn a_kill_leaves_no_layout_that_is_not_whole() {
+fn a_kill_leaves_no_incomplete_layout() {
     let more = ["--output=oci:output/layout", "--compression=none"];
     let status = stopped_while_written("KILL", &more, |sandbox| {
         assert!(!sandbox.path("output/layout").exists());
@@ -215,7 +215,7 @@ fn a_signal_while_a_layout_is_locked_leaves_it_as_it_was() {
 }
 
 #[test]
-fn a_layout_keeps_what_it_has() {
+fn a_layout_keeps_its_other_images() {
     let sandbox = with_layout();
     let layout = sandbox.path("layout");
     let before = index(&layout);
@@ -243,7 +243,7 @@ fn a_layout_keeps_what_it_has() {
 }
 
 #[test]
-fn a_layout_gives_a_tag_to_the_latest_image_that_asks() {
+fn a_tag_of_a_layout_moves_to_the_latest_image() {
     let sandbox = with_layout();
     let layout = sandbox.path("layout");
     let blobs = runs::names(&layout.join("blobs/sha256"));
@@ -492,7 +492,7 @@ fn a_link_at_the_destination_is_followed() {
 }
 
 #[test]
-fn a_link_to_where_nothing_is_yet_is_followed() {
+fn a_dangling_link_at_the_destination_is_followed() {
     let sandbox = runs::with_small_release();
     let link = |target: &str, name: &str| {
         std::os::unix::fs::symlink(target, sandbox.path(name)).unwrap();

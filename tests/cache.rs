@@ -101,7 +101,7 @@ fn is_said(outcome: &Outcome, text: &str) -> bool {
 }
 
 #[test]
-fn nothing_is_written_again() {
+fn unchanged_layers_are_not_written_again() {
     let sandbox = with_release();
     let outputs = ["-o", "oci:layout", "-o", "image.tar", "-o", "image.tar.gz"];
     let first = build(&sandbox, &outputs);
@@ -121,7 +121,7 @@ fn nothing_is_written_again() {
 }
 
 #[test]
-fn nothing_is_read_again() {
+fn unchanged_files_are_not_read_again() {
     let sandbox = with_release();
     let outputs = ["-o", "oci:layout", "-o", "image.tar"];
     make(&sandbox, &outputs);
@@ -144,7 +144,7 @@ fn nothing_is_read_again() {
 }
 
 #[test]
-fn one_changed_file_makes_one_layer_anew() {
+fn one_changed_file_rebuilds_one_layer() {
     let sandbox = with_release();
     make(&sandbox, &["-o", "oci:layout"]);
     let before = blobs(&sandbox);
@@ -171,7 +171,7 @@ fn no_cache_leaves_nothing_and_uses_nothing() {
 }
 
 #[test]
-fn the_directory_is_the_one_that_was_asked_for() {
+fn the_cache_directory_is_the_chosen_one() {
     let mut sandbox = with_release();
     make(&sandbox, &["-o", "oci:layout", "--cache-dir", "here"]);
     assert!(sandbox.path("here/v2/layers").is_dir());
@@ -188,7 +188,7 @@ fn the_directory_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn a_cache_inside_the_release_is_no_part_of_the_image() {
+fn a_cache_inside_the_release_is_left_out() {
     let sandbox = with_release();
     let build = || {
         build(
@@ -200,7 +200,7 @@ fn a_cache_inside_the_release_is_no_part_of_the_image() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_none() {
+fn a_cache_that_cannot_be_written_is_not_used() {
     let mut sandbox = with_release();
     fs::write(sandbox.path("file"), b"").unwrap();
     let outcome = build(&sandbox, &["-o", "a.tar", "--cache-dir", "file"]);
@@ -249,7 +249,7 @@ fn builds_at_the_same_time_share_a_cache() {
 }
 
 #[test]
-fn a_killed_build_leaves_a_cache_that_is_right() {
+fn a_killed_build_leaves_a_valid_cache() {
     let sandbox = with_release();
     for milliseconds in (5..160).step_by(12) {
         let mut command = sandbox.command(words(&["-o", "oci:killed", "--threads", "1"]));
@@ -302,7 +302,7 @@ fn the_cache_stays_within_its_size() {
 }
 
 #[test]
-fn a_damaged_layer_is_made_anew() {
+fn a_damaged_layer_is_built_again() {
     let sandbox = with_release();
     make(&sandbox, &["-o", "oci:layout"]);
     for (path, _) in blobs(&sandbox) {
@@ -314,7 +314,7 @@ fn a_damaged_layer_is_made_anew() {
 }
 
 #[test]
-fn layers_are_carried_over() {
+fn layers_are_reused_from_another_machine() {
     let sandbox = with_release();
     let first = build(
         &sandbox,
@@ -346,7 +346,7 @@ fn layers_are_carried_over() {
 }
 
 #[test]
-fn a_source_that_is_not_there_yet_is_no_failure() {
+fn a_missing_cache_source_is_not_an_error() {
     let sandbox = with_release();
     let outcome = build(&sandbox, &["-o", "oci:layout", "--cache-from", "nothing"]);
     assert!(
@@ -357,7 +357,7 @@ fn a_source_that_is_not_there_yet_is_no_failure() {
 }
 
 #[test]
-fn a_plan_alone_makes_no_cache() {
+fn a_dry_run_makes_no_cache() {
     let sandbox = with_release();
     make(&sandbox, &["--dry-run"]);
     assert!(!store(&sandbox).exists());

@@ -215,7 +215,7 @@ fn gitlab_job() -> (String, Yaml) {
 }
 
 #[test]
-fn the_name_of_the_job_for_gitlab_is_no_keyword() {
+fn the_name_of_the_job_for_gitlab_is_not_a_keyword() {
     let (name, _) = gitlab_job();
     assert!(!GITLAB_KEYWORDS.contains(&name.as_str()), "{name}");
 }
@@ -289,7 +289,7 @@ fn the_job_for_gitlab_pushes_with_the_variables_of_gitlab() {
 }
 
 #[test]
-fn the_lines_for_anywhere_else_run() {
+fn the_lines_for_other_services_run() {
     if !has_programs(&TOOLS) {
         return;
     }
@@ -406,7 +406,7 @@ fn keys(change: impl FnOnce(&mut Runner)) -> [String; 3] {
 }
 
 #[test]
-fn any_name_of_a_workflow_gives_keys_that_a_cache_takes() {
+fn any_name_of_a_workflow_gives_valid_cache_keys() {
     if !has_programs(&["bash"]) {
         return;
     }
@@ -461,7 +461,7 @@ fn the_token_of_the_job_goes_to_github_only() {
 }
 
 #[test]
-fn a_password_of_ones_own_goes_to_one_registry() {
+fn a_given_password_is_sent_to_one_registry() {
     if !has_programs(&["bash"]) {
         return;
     }
@@ -490,7 +490,7 @@ fn a_password_of_ones_own_goes_to_one_registry() {
 }
 
 #[test]
-fn a_password_in_the_environment_stays() {
+fn a_password_in_the_environment_precedes_the_token() {
     if !has_programs(&["bash"]) {
         return;
     }
@@ -587,7 +587,7 @@ fn inputs_are_arguments_and_never_commands() {
 }
 
 #[test]
-fn an_action_without_names_or_with_a_failure_ends_with_it() {
+fn an_action_without_names_or_with_a_failed_build_fails() {
     if !has_programs(&["bash"]) {
         return;
     }
@@ -631,7 +631,7 @@ fn imgbuild_is_compiled_by_its_own_rust() {
 }
 
 #[test]
-fn a_runner_without_rust_is_told_what_to_do() {
+fn a_runner_without_rust_gets_an_error_with_a_remedy() {
     if !has_programs(&["bash"]) {
         return;
     }
@@ -658,7 +658,7 @@ fn a_runner_without_rust_is_told_what_to_do() {
 }
 
 #[test]
-fn what_is_neither_true_nor_false_is_an_error() {
+fn inputs_other_than_true_and_false_are_errors() {
     if !has_programs(&["bash"]) {
         return;
     }

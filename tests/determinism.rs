@@ -322,7 +322,7 @@ fn set_times(directory: &Path, time: SystemTime) {
 }
 
 #[test]
-fn what_is_already_at_the_destination_changes_nothing() {
+fn existing_files_at_the_destination_change_nothing() {
     let sandbox = with_release();
     let more = ["--output=image.tar", "--output=oci:layout", "--tag=app"];
     let outcome = runs::build(&sandbox, &more).success();

@@ -508,7 +508,7 @@ fn links_that_lead_out_or_nowhere_are_kept_and_named() {
 }
 
 #[test]
-fn every_path_is_in_the_image_or_in_the_list_of_what_is_not() {
+fn every_path_is_in_the_image_or_in_the_list_of_left_out_paths() {
     let sandbox = runs::sandbox();
     let release = r#"
         0644 file kept/a ""

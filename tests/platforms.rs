@@ -330,7 +330,7 @@ const REFUSED: [Refused; 12] = [
 ];
 
 #[test]
-fn what_makes_no_index_is_refused() {
+fn images_that_cannot_form_an_index_are_refused() {
     let sandbox = with_releases();
     for (releases, more, expected) in REFUSED {
         let outcome = build(&sandbox, releases, more).exited(2);
@@ -400,7 +400,7 @@ fn each_release_is_checked_against_its_platform() {
 }
 
 #[test]
-fn a_plan_of_several_says_each() {
+fn a_dry_run_shows_the_plan_of_each_platform() {
     let sandbox = with_releases();
     let both = ["linux/arm64=arm64", "linux/amd64=amd64"];
     let outcome = build(&sandbox, &both, &["-t", "x", "--dry-run"]).success();

@@ -124,7 +124,7 @@ fn expected(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_date_is_given_or_the_environment_s_or_the_commit_s() {
+fn the_date_is_that_of_the_flag_the_environment_or_the_commit() {
     let Some(sandbox) = project() else { return };
     let epoch = ("SOURCE_DATE_EPOCH", "1600000000");
     let mut diff_ids = Vec::new();
@@ -179,7 +179,7 @@ fn the_date_is_given_or_the_environment_s_or_the_commit_s() {
 }
 
 #[test]
-fn labels_say_what_the_manifest_and_the_repository_say() {
+fn labels_come_from_the_manifest_and_the_repository() {
     let Some(sandbox) = project() else { return };
     let image = built(&sandbox, &[], &[]);
     let revision = head(&sandbox);
@@ -217,7 +217,7 @@ fn a_changed_file_marks_the_revision_and_an_unknown_one_does_not() {
 }
 
 #[test]
-fn build_services_go_before_the_repository() {
+fn build_services_precede_the_repository() {
     let Some(sandbox) = project() else { return };
     let revision = head(&sandbox);
     let github = [
@@ -251,7 +251,7 @@ fn build_services_go_before_the_repository() {
 }
 
 #[test]
-fn what_is_given_goes_before_everything() {
+fn flags_precede_other_sources() {
     let Some(sandbox) = project() else { return };
     let title = "org.opencontainers.image.title";
     let label = format!("--label={title}=Label");
@@ -276,7 +276,7 @@ fn what_is_given_goes_before_everything() {
 }
 
 #[test]
-fn a_secret_of_the_origin_is_nowhere() {
+fn a_secret_in_the_origin_does_not_appear() {
     let Some(sandbox) = project() else { return };
     for more in [
         &["--json"][..],
@@ -358,7 +358,7 @@ fn an_unreadable_index_leaves_the_revision_as_it_is() {
 }
 
 #[test]
-fn a_mix_release_says_its_name_and_version() {
+fn the_name_and_version_of_a_mix_release_become_labels() {
     let sandbox = runs::sandbox();
     let tree = "
         0755 file bin/shop \"#!/bin/sh\"
@@ -373,7 +373,7 @@ fn a_mix_release_says_its_name_and_version() {
 }
 
 #[test]
-fn a_dry_run_says_where_everything_was_found() {
+fn a_dry_run_shows_the_origin_of_every_value() {
     let Some(sandbox) = project() else { return };
     let outcome = run(&sandbox, &[("GITHUB_SHA", "x")], &["--dry-run"]);
     let text = outcome.stdout_text();
@@ -403,7 +403,7 @@ fn a_dry_run_says_where_everything_was_found() {
 }
 
 #[test]
-fn what_is_no_repository_says_nothing() {
+fn a_directory_that_is_not_a_repository_is_ignored() {
     let sandbox = runs::with_small_release();
     for name in ["release/.git", ".git"] {
         let path = sandbox.path(name);

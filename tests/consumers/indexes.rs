@@ -99,7 +99,7 @@ fn every_engine_loads_the_image_for_its_machine() {
 }
 
 #[test]
-fn load_hands_over_the_image_for_this_machine() {
+fn load_takes_the_image_for_this_machine() {
     let Some(engine) = Engine::require().filter(|_| is_for_this_machine()) else {
         return;
     };

@@ -59,7 +59,7 @@ fn a_dynamic_program_runs_with_the_libraries_of_the_base() {
 }
 
 #[test]
-fn a_program_runs_on_a_base_that_nobody_looked_into() {
+fn a_program_runs_on_a_base_that_was_not_read() {
     let engines = can_run();
     let release = program::c_release("hello", &["gcc"]);
     if engines.is_empty() {
@@ -98,7 +98,7 @@ fn a_program_runs_on_a_base_that_nobody_looked_into() {
 }
 
 #[test]
-fn a_library_that_the_base_lacks_is_brought_beside_its_own() {
+fn a_library_that_the_base_lacks_is_added() {
     let engines = can_run();
     if engines.is_empty() || !has_programs(&["openssl"]) {
         return;

@@ -151,7 +151,7 @@ fn the_engine_identifies_the_image_by_our_digests() {
 }
 
 #[test]
-fn docker_save_gives_the_archive_back_byte_for_byte() {
+fn docker_save_returns_the_archive_byte_for_byte() {
     let Some(engine) = Engine::containerd() else {
         return;
     };

@@ -91,7 +91,7 @@ fn a_release_serves_without_a_shell() {
 }
 
 #[test]
-fn without_its_secret_a_release_says_so_and_ends() {
+fn without_its_secret_a_release_fails_with_its_error() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -232,7 +232,7 @@ fn refused(key: &str, files: &[(&str, &str)], arguments: &[&str]) -> Option<Stri
 }
 
 #[test]
-fn what_only_a_shell_could_do_is_refused() {
+fn commands_that_need_a_shell_are_refused() {
     let files = [
         (
             "releases/0.1.0/env.sh",
@@ -290,7 +290,7 @@ fn only_a_release_of_mix_starts_directly() {
 
 /// Variables name the boot script, the configuration and the arguments.
 #[test]
-fn what_the_user_names_starts_the_release_or_is_refused() {
+fn files_named_by_variables_start_the_release_or_are_refused() {
     let Some(engine) = Engine::require() else {
         return;
     };

@@ -85,7 +85,7 @@ fn erlang_base(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn without_a_runtime_a_release_is_not_made_and_does_not_start() {
+fn a_release_without_a_runtime_is_refused_and_cannot_start() {
     let engine = Engine::require();
     for release in releases() {
         let sandbox = sandbox();

@@ -286,7 +286,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 #[test]
-fn images_that_cannot_start_are_not_made() {
+fn images_that_cannot_start_are_not_built() {
     for row in rows() {
         let (sandbox, release, flags) = prepared(row);
         let release = release.to_str().expect("a sandbox has a plain name");
@@ -308,7 +308,7 @@ fn images_that_cannot_start_are_not_made() {
 }
 
 #[test]
-fn images_that_are_made_all_the_same_fail_as_they_should() {
+fn images_built_without_the_check_fail_as_documented() {
     let engines = Engine::each();
     if engines.is_empty() {
         return;

@@ -16,7 +16,7 @@ fn profile_directory() -> &'static Path {
 }
 
 #[test]
-fn imgbuild_in_an_image_of_its_own_making_says_its_version() {
+fn imgbuild_runs_in_its_own_image() {
     let engines = Engine::each();
     if engines.is_empty() {
         return;
@@ -31,7 +31,7 @@ fn imgbuild_in_an_image_of_its_own_making_says_its_version() {
 }
 
 #[test]
-fn the_three_lines_of_the_readme_work_as_they_stand() {
+fn the_lines_of_the_readme_work() {
     let Some(engine) = Engine::require() else {
         return;
     };

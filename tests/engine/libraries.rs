@@ -14,7 +14,7 @@ fn on_this_machine(project: &std::path::Path, name: &str) -> String {
 }
 
 #[test]
-fn libssl_libsqlite3_and_zlib_come_along() {
+fn libssl_libsqlite3_and_zlib_are_included() {
     let engines = Engine::each();
     if engines.is_empty() {
         return;
@@ -30,7 +30,7 @@ fn libssl_libsqlite3_and_zlib_come_along() {
 }
 
 #[test]
-fn a_cdylib_of_the_project_comes_along_with_and_without_a_run_path() {
+fn a_cdylib_of_the_project_is_included_with_and_without_a_run_path() {
     let engines = Engine::each();
     if engines.is_empty() {
         return;

@@ -38,7 +38,7 @@ fn script(text: &str) -> impl FnOnce(&std::path::Path) {
 }
 
 #[test]
-fn the_image_is_handed_to_docker_which_says_its_name() {
+fn docker_loads_the_image_and_prints_its_name() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -61,7 +61,7 @@ fn the_image_is_handed_to_docker_which_says_its_name() {
 }
 
 #[test]
-fn without_docker_the_image_is_handed_to_podman() {
+fn without_docker_podman_loads_the_image() {
     if !has_programs(&["podman"]) {
         return;
     }
@@ -100,7 +100,7 @@ fn without_docker_the_image_is_handed_to_podman() {
 }
 
 #[test]
-fn an_engine_that_says_loaded_but_could_not_unpack_is_a_failure() {
+fn an_engine_that_could_not_unpack_is_a_failure() {
     let mut sandbox = sandbox();
     // Output of Docker with the containerd store for a broken image, with exit code 0.
     let text =
@@ -132,7 +132,7 @@ fn an_engine_that_loads_nothing_is_a_failure() {
 }
 
 #[test]
-fn an_engine_that_cannot_be_reached_is_a_failure_with_its_words() {
+fn an_unreachable_engine_is_a_failure_with_its_message() {
     let mut sandbox = sandbox();
     let text = "echo 'Cannot connect to the Docker daemon' >&2\nexit 1";
     only_program(&mut sandbox, "docker", script(text));

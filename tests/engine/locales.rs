@@ -47,7 +47,7 @@ fn localedef(root: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn a_locale_of_the_archive_speaks_its_language() {
+fn a_locale_of_the_archive_translates_messages() {
     let engines = Engine::each();
     if engines.is_empty() || !has_locale_sources() || !has_programs(&["ldd"]) {
         return;
@@ -85,7 +85,7 @@ fn a_locale_of_the_archive_speaks_its_language() {
 
 /// The files of the archive equal those that `localedef` writes without it.
 #[test]
-fn a_locale_of_the_archive_is_the_one_of_its_directory() {
+fn a_locale_of_the_archive_equals_that_of_a_directory() {
     if !has_locale_sources() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_locale_of_the_archive_is_the_one_of_its_directory() {
 }
 
 #[test]
-fn a_locale_of_a_directory_is_there() {
+fn a_locale_of_a_directory_is_included() {
     let engines = Engine::each();
     let directory = Path::new("/usr/lib/locale/C.utf8");
     if engines.is_empty() || !has_programs(&["locale"]) {
@@ -143,7 +143,7 @@ fn a_locale_of_a_directory_is_there() {
 }
 
 #[test]
-fn a_locale_that_is_nowhere_is_told_how_to_be_made() {
+fn a_missing_locale_has_a_hint() {
     let sandbox = sandbox();
     let release = data(&sandbox);
     let release = release.to_str().expect("it has a plain name");

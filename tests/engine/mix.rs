@@ -114,7 +114,7 @@ fn a_remote_shell_opens_on_a_terminal() {
 }
 
 #[test]
-fn without_its_secret_a_release_says_so_and_ends() {
+fn without_its_secret_a_release_fails_with_its_error() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -131,7 +131,7 @@ fn without_its_secret_a_release_says_so_and_ends() {
 }
 
 #[test]
-fn the_cookie_is_named_and_can_be_left_out() {
+fn the_cookie_is_reported_and_can_be_left_out() {
     let Some(release) = release() else { return };
     let sandbox = crate::support::image::sandbox();
     let release_text = release.to_str().expect("it has a plain name");

@@ -61,7 +61,7 @@ fn a_release_serves_without_a_shell() {
 }
 
 #[test]
-fn the_cookie_among_the_arguments_is_named_and_never_shown() {
+fn the_cookie_among_the_arguments_is_reported_without_its_value() {
     let Some(release) = release() else { return };
     let release = release.to_str().expect("it has a plain name");
     for (arguments, expected) in [

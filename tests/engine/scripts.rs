@@ -78,7 +78,7 @@ fn a_program_can_be_the_command() {
 }
 
 #[test]
-fn time_zones_come_along() {
+fn time_zones_are_included() {
     let engines = Engine::each();
     if engines.is_empty() || !has_programs(&["date"]) {
         return;
@@ -96,7 +96,7 @@ fn time_zones_come_along() {
 }
 
 #[test]
-fn what_a_script_calls_and_the_image_lacks_is_named() {
+fn programs_that_a_script_calls_and_the_image_lacks_are_reported() {
     let sandbox = sandbox();
     let release = service(
         &sandbox,
@@ -114,7 +114,7 @@ fn what_a_script_calls_and_the_image_lacks_is_named() {
 }
 
 #[test]
-fn what_is_nowhere_stops_the_build() {
+fn unusable_interpreters_stop_the_build() {
     for (line, expected) in [
         (
             "#!/nowhere/sh",

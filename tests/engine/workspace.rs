@@ -11,7 +11,7 @@ fn release() -> std::path::PathBuf {
 }
 
 #[test]
-fn of_three_programs_the_one_called_like_the_package_is_the_entrypoint() {
+fn the_program_with_the_name_of_the_package_is_the_entrypoint() {
     let engines = Engine::each();
     if engines.is_empty() {
         return;
@@ -31,7 +31,7 @@ fn of_three_programs_the_one_called_like_the_package_is_the_entrypoint() {
 }
 
 #[test]
-fn one_chosen_program_goes_in_alone_and_is_the_entrypoint() {
+fn one_chosen_program_is_included_alone_and_is_the_entrypoint() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -45,7 +45,7 @@ fn one_chosen_program_goes_in_alone_and_is_the_entrypoint() {
 }
 
 #[test]
-fn two_programs_of_other_names_need_a_choice() {
+fn without_a_program_named_like_the_package_a_choice_is_needed() {
     let sandbox = sandbox();
     let release = release();
     let release = release
