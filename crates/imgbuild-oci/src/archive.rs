@@ -50,7 +50,7 @@ impl Part<'_> {
 }
 
 /// A part of an archive that one thread writes by itself.
-struct Job<'a> {
+struct WriteJob<'a> {
     blob: &'a Blob,
     /// The place of the blob in the archive.
     offset: u64,
@@ -201,7 +201,7 @@ impl<'a> Archive<'a> {
         parallel::for_each(threads, jobs.iter().enumerate(), |(number, job), queue| {
             let monitor = monitor.unless(queue.stopped());
             monitor.check()?;
-            let Job {
+            let WriteJob {
                 blob,
                 offset,
                 piece,
@@ -229,7 +229,7 @@ impl<'a> Archive<'a> {
 
         let crcs = crcs.into_inner().expect("no holder of the lock panics");
         let mut done = jobs.iter().zip(crcs).peekable();
-        while let Some((Job { blob, .. }, first)) = done.next() {
+        while let Some((WriteJob { blob, .. }, first)) = done.next() {
             let mut crcs: Vec<_> = first.into_iter().collect();
             while let Some((_, crc)) = done.next_if(|(job, _)| job.blob.digest == blob.digest) {
                 crcs.extend(crc);
@@ -242,9 +242,9 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// Cuts a blob at `offset` of the archive into what single threads write.
-fn jobs_of(blob: &Blob, offset: u64) -> Vec<Job<'_>> {
-    let job = |piece| Job {
+/// Splits a blob at `offset` of the archive into jobs for single threads.
+fn jobs_of(blob: &Blob, offset: u64) -> Vec<WriteJob<'_>> {
+    let job = |piece| WriteJob {
         blob,
         offset,
         piece,

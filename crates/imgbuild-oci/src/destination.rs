@@ -336,8 +336,8 @@ impl Serialize for Destination {
 /// # Errors
 ///
 /// When the destination cannot be written, which this crate never can for a
-/// registry or an engine, or when a blob cannot be read or is
-/// not what its digest says. Then what was there before is there still.
+/// registry or an engine, or when a blob cannot be read or does not have its
+/// digest. Then the old file or layout is still there.
 pub fn write(
     image: &Image,
     destination: &Destination,

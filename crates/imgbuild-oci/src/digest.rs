@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for Digest {
 pub struct DiffId(Digest);
 
 impl DiffId {
-    /// Takes what the caller has hashed, or read as a diff ID.
+    /// Takes the digest of a tar, or one that was read as a diff ID.
     #[must_use]
     pub fn from_tar_digest(digest: Digest) -> Self {
         Self(digest)
@@ -130,7 +130,7 @@ impl fmt::Display for DiffId {
     }
 }
 
-/// Counts and hashes what passes through to `W`.
+/// A writer that counts and hashes the bytes written to `W`.
 #[derive(Debug)]
 pub struct DigestWriter<W> {
     inner: W,
@@ -139,7 +139,7 @@ pub struct DigestWriter<W> {
 }
 
 impl<W> DigestWriter<W> {
-    /// Wraps `inner`; nothing has passed yet.
+    /// Wraps `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -148,12 +148,12 @@ impl<W> DigestWriter<W> {
         }
     }
 
-    /// Returns the digest of what has passed so far.
+    /// Returns the digest of the bytes so far.
     pub(crate) fn digest(&self) -> Digest {
         Digest::from_hasher(self.hasher.clone())
     }
 
-    /// Returns the writer, the digest and the number of bytes that passed.
+    /// Returns the writer, the digest and the number of bytes.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest::from_hasher(self.hasher), self.size)
     }
@@ -173,7 +173,7 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
-/// Counts and hashes what is read.
+/// A reader that counts and hashes the bytes.
 #[derive(Debug)]
 pub(crate) struct DigestReader<R> {
     inner: R,

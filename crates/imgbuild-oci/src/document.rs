@@ -125,8 +125,8 @@ pub struct RawPlatform {
     pub os_features: Option<Vec<String>>,
 }
 
-/// An index or a manifest: its media type, or that of the descriptor that
-/// names it, tells which. `D` is the type that descriptors of an index are
+/// An index or a manifest, depending on its media type or that of the
+/// descriptor that names it. `D` is the type that descriptors of an index are
 /// read as.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -303,8 +303,8 @@ impl RawDescriptor {
         })
     }
 
-    /// Returns true for a layer that must not be distributed: its `urls` tell
-    /// where it is.
+    /// Returns true for a layer that must not be distributed, but downloaded
+    /// from its `urls`.
     pub(crate) fn is_foreign(&self) -> bool {
         let media_type = self.media_type.as_deref().unwrap_or_default();
         let has_urls = self.urls.as_ref().is_some_and(|urls| !urls.is_empty());

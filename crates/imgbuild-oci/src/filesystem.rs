@@ -1,5 +1,5 @@
 //! The root file system of an image: its layers merged, and the contents of
-//! those files that say what can run.
+//! those files that decide what can run.
 //!
 //! Layers are read once, in order, and nothing is unpacked: names go into a
 //! map, and the contents that may matter into one scratch file without a name.
@@ -32,7 +32,7 @@ use tree::Tree;
 const MIN_EXPANDED_BYTES: u64 = 4 << 30;
 
 /// The expansion of an image's blobs that is allowed beyond that. Systems
-/// are compressed to a third or a quarter; only what was made to does better
+/// are compressed to a third or a quarter; only crafted layers shrink to less
 /// than a hundredth.
 const MAX_EXPANSION: u64 = 100;
 
@@ -58,7 +58,7 @@ impl std::fmt::Debug for ReadOptions<'_> {
 ///
 /// Whiteouts are done, and hard links are files of their own with one content.
 /// A regular file has its content if it is an ELF program or library, begins
-/// with `#!`, lies in `/etc`, is empty, or was asked for; a file without
+/// with `#!`, is in `/etc`, is empty, or was asked for; a file without
 /// content is none of these.
 #[derive(Debug)]
 pub struct FileSystem {
@@ -84,8 +84,8 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// When a layer is missing, is not what its descriptor or its diff ID
-    /// says, or holds what no file system can.
+    /// When a layer is missing, does not have its digest, size or diff ID, or
+    /// contains entries that no file system can.
     pub fn read(
         source: &Source,
         image: &SelectedImage,
@@ -98,8 +98,8 @@ impl FileSystem {
         Self::read_keeping(source, image, options, file).map(|(files, _)| files)
     }
 
-    /// As [`FileSystem::read`], with contents in `file`, which is empty; also
-    /// returns how many bytes that has then.
+    /// Reads the layers as [`FileSystem::read`], with contents in `file`, which is
+    /// empty; also returns the number of bytes in it.
     pub(crate) fn read_keeping(
         source: &Source,
         image: &SelectedImage,
@@ -112,7 +112,7 @@ impl FileSystem {
         let mut blobs = Vec::new();
         for (index, selected) in image.layers.iter().enumerate() {
             tree.start_layer(index);
-            let facts = layer::read(source, selected, (&mut tree, &mut keeper), &mut budget)
+            let facts = layer::read(source, selected, &mut tree, &mut keeper, &mut budget)
                 .map_err(|source| FileSystemError::Layer {
                     name: selected.name.clone(),
                     source: Box::new(source),
@@ -131,13 +131,13 @@ impl FileSystem {
     }
 
     /// Returns every directory, file and symbolic link but the root, sorted by
-    /// path. What lies in a directory always has that directory as a member.
+    /// path. The parent directory of a member is always a member, too.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// Returns what lies at exactly this path; links are not followed.
+    /// Returns the member at exactly this path; links are not followed.
     #[must_use]
     pub fn get(&self, path: &ImagePath) -> Option<&Member> {
         self.index(path).map(|index| &self.members[index])
@@ -149,14 +149,14 @@ impl FileSystem {
         self.index(path).map(|index| self.layers[index])
     }
 
-    /// Returns the paths of devices, named pipes and the like, which no entry
-    /// of ours can say.
+    /// Returns the paths of devices, named pipes and the like, which cannot be
+    /// entries of our layers.
     #[must_use]
     pub fn specials(&self) -> &BTreeSet<ImagePath> {
         &self.specials
     }
 
-    /// Returns what was found out about every layer, lowest first.
+    /// Returns the facts about every layer, lowest first.
     #[must_use]
     pub fn blobs(&self) -> &[BlobFacts] {
         &self.blobs
@@ -170,7 +170,7 @@ impl FileSystem {
     }
 }
 
-/// Returns how many bytes the tars of all layers may have.
+/// Returns the number of bytes that the tars of all layers may have.
 fn expansion_limit(layers: &[SelectedLayer]) -> u64 {
     let compressed = layers
         .iter()

@@ -14,7 +14,7 @@ mod read;
 pub use assemble::{Configuration, Healthcheck, ImageOptions, is_all_ours};
 pub use blob::Blob;
 pub use error::ImageError;
-pub use index::{IndexEntry, PlatformIndex};
+pub use index::{PlatformEntry, PlatformIndex};
 pub use read::Platforms;
 
 use crate::digest::Digest;
@@ -25,7 +25,8 @@ use crate::platform::Platform;
 /// An image or an index, with everything below it.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// What a document names comes before it; the root is the last.
+    /// In an order in which each one follows those that it names; the root is
+    /// the last.
     documents: Vec<Document>,
     blobs: Vec<Blob>,
 }
@@ -55,7 +56,7 @@ impl Image {
         self.documents.last().expect("an image has a document")
     }
 
-    /// Returns manifests and indexes; what a document names comes before it.
+    /// Returns manifests and indexes; each one follows those that it names.
     #[must_use]
     pub fn documents(&self) -> &[Document] {
         &self.documents

@@ -20,8 +20,8 @@ mod root_index;
 
 pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 
-/// Checks that a layout can be written at `path`: nothing is there, or an
-/// empty directory, or an image layout.
+/// Checks that a layout can be written at `path`: it does not exist, is an empty
+/// directory, or is an image layout.
 ///
 /// # Errors
 ///
@@ -142,7 +142,7 @@ fn read_root_index(path: &Path) -> Result<RootIndex> {
 
 /// A layout that is being written and locked. Unless it is finished, the files
 /// that were added are removed on drop.
-struct Update<'a> {
+struct LayoutUpdate<'a> {
     path: &'a Path,
     blobs: PathBuf,
     options: WriteOptions<'a>,
@@ -169,7 +169,7 @@ fn update_layout(
     };
     let blobs = path.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(Error::File)?;
-    let mut update = Update {
+    let mut update = LayoutUpdate {
         path,
         blobs,
         options,
@@ -187,7 +187,7 @@ fn update_layout(
     Ok(true)
 }
 
-impl Update<'_> {
+impl LayoutUpdate<'_> {
     /// Adds the blobs, several at a time, and then the documents that name them.
     fn add(&mut self, image: &Image, monitor: Monitor<'_>) -> Result<()> {
         let path = |blob: &Blob| self.path.join(blob_name(&blob.digest));
@@ -277,7 +277,7 @@ fn has_size(path: &Path, size: u64) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
-impl Drop for Update<'_> {
+impl Drop for LayoutUpdate<'_> {
     fn drop(&mut self) {
         for path in &self.added {
             // Nothing refers to it, and nothing can: the lock is still held.

@@ -72,7 +72,7 @@ pub(crate) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     open_nameless(directory).or_else(|_| tempfile::tempfile_in(directory))
 }
 
-/// Gives a file without a name the name `path`, where nothing is.
+/// Gives a file without a name the name `path`, which must not exist.
 pub(crate) fn link(file: &std::fs::File, path: &Path) -> io::Result<()> {
     let linked = rustix::fs::linkat(CWD, place(file), CWD, path, AtFlags::SYMLINK_FOLLOW);
     Ok(linked?)
@@ -126,7 +126,7 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 }
 
 /// Returns where a file called `path` is, or would be made: a link is followed,
-/// as every program that writes a file does, also to where nothing is yet.
+/// as by every program that writes a file, also a dangling one.
 ///
 /// # Errors
 ///

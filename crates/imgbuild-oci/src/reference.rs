@@ -12,16 +12,16 @@ use crate::path::escaped;
 mod error;
 mod repair;
 
-pub use error::{ParseReferenceError, Rule};
+pub use error::{ParseReferenceError, ReferenceRule};
 pub use repair::name_from;
 
-/// The registry of a name that says none.
+/// The registry of a name without one.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
 /// The namespace of Docker Hub for repositories that do not belong to a user.
 const DEFAULT_NAMESPACE: &str = "library";
 
-/// The tag of a name that says none.
+/// The tag of a name without one.
 const DEFAULT_TAG: &str = "latest";
 
 /// The longest tag (distribution's reference grammar, which Docker uses).
@@ -65,7 +65,7 @@ impl Reference {
         &self.repository
     }
 
-    /// Returns the tag. `latest` if the name said neither tag nor digest.
+    /// Returns the tag: `latest` if the name has neither a tag nor a digest.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -102,18 +102,18 @@ impl Reference {
             .to_owned()
     }
 
-    /// Returns what is wrong with the tag for tools other than the engines.
+    /// Returns a warning if tools other than the engines refuse the tag.
     #[must_use]
     pub fn tag_warning(&self) -> Option<TagWarning> {
         let tag = self.tag.as_deref()?;
         (!is_oci_reference_name(tag)).then(|| TagWarning(tag.to_owned()))
     }
 
-    fn check(self) -> Result<Self, Rule> {
+    fn check(self) -> Result<Self, ReferenceRule> {
         check_registry(&self.registry)?;
         check_repository(&self.repository)?;
         if self.registry.len() + 1 + self.repository.len() > MAX_NAME_BYTES {
-            return Err(Rule::NameTooLong);
+            return Err(ReferenceRule::NameTooLong);
         }
         self.tag.as_deref().map_or(Ok(()), check_tag)?;
         Ok(self)
@@ -151,9 +151,9 @@ impl FromStr for Reference {
         parse(text).map_err(|rule| ParseReferenceError {
             text: escaped(&text.as_bytes()[..text.floor_char_boundary(300)]),
             rule,
-            // Nobody knows which port it should be.
+            // The right port cannot be guessed.
             proposal: match rule {
-                Rule::Port => None,
+                ReferenceRule::Port => None,
                 _ => repair::proposal(text),
             },
         })
@@ -172,15 +172,18 @@ impl FromStr for Reference {
 )]
 pub struct TagWarning(String);
 
-fn parse(text: &str) -> Result<Reference, Rule> {
+fn parse(text: &str) -> Result<Reference, ReferenceRule> {
     if text.is_empty() {
-        return Err(Rule::Empty);
+        return Err(ReferenceRule::Empty);
     }
     if text.contains("://") {
-        return Err(Rule::Scheme);
+        return Err(ReferenceRule::Scheme);
     }
     let (name, digest) = match text.split_once('@') {
-        Some((name, digest)) => (name, Some(digest.parse().map_err(|_| Rule::Digest)?)),
+        Some((name, digest)) => (
+            name,
+            Some(digest.parse().map_err(|_| ReferenceRule::Digest)?),
+        ),
         None => (text, None),
     };
     let (path, tag) = split_tag(name);
@@ -191,7 +194,7 @@ fn parse(text: &str) -> Result<Reference, Rule> {
     let (registry, repository) = split_registry(path);
     if repository.contains(':') {
         // What follows is meant as a tag, and has a slash.
-        return Err(Rule::Tag);
+        return Err(ReferenceRule::Tag);
     }
     Reference {
         registry,
@@ -230,15 +233,15 @@ fn split_registry(path: &str) -> (String, String) {
     (registry.to_owned(), repository)
 }
 
-fn check_registry(registry: &str) -> Result<(), Rule> {
+fn check_registry(registry: &str) -> Result<(), ReferenceRule> {
     let (host, port) = match registry.strip_prefix('[') {
         Some(rest) => {
-            let (address, after) = rest.split_once(']').ok_or(Rule::Registry)?;
-            let _: Ipv6Addr = address.parse().map_err(|_| Rule::Registry)?;
+            let (address, after) = rest.split_once(']').ok_or(ReferenceRule::Registry)?;
+            let _: Ipv6Addr = address.parse().map_err(|_| ReferenceRule::Registry)?;
             match after.strip_prefix(':') {
                 Some(port) => ("", Some(port)),
                 None if after.is_empty() => ("", None),
-                None => return Err(Rule::Registry),
+                None => return Err(ReferenceRule::Registry),
             }
         }
         None => match registry.split_once(':') {
@@ -253,8 +256,8 @@ fn check_registry(registry: &str) -> Result<(), Rule> {
     match (is_host, port) {
         (true, None) => Ok(()),
         (true, Some(port)) if is_number(port) && is_port(port) => Ok(()),
-        (true, Some(port)) if is_number(port) && !port.is_empty() => Err(Rule::Port),
-        _ => Err(Rule::Registry),
+        (true, Some(port)) if is_number(port) && !port.is_empty() => Err(ReferenceRule::Port),
+        _ => Err(ReferenceRule::Registry),
     }
 }
 
@@ -266,21 +269,21 @@ fn is_host_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-fn check_repository(repository: &str) -> Result<(), Rule> {
+fn check_repository(repository: &str) -> Result<(), ReferenceRule> {
     let own_name = repository.strip_prefix("library/").unwrap_or(repository);
     if own_name.is_empty() {
-        return Err(Rule::Empty);
+        return Err(ReferenceRule::Empty);
     }
     if is_image_id(own_name) {
-        return Err(Rule::ImageId);
+        return Err(ReferenceRule::ImageId);
     }
     if own_name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Err(Rule::UpperCase);
+        return Err(ReferenceRule::UpperCase);
     }
     if repository.split('/').all(is_repository_component) {
         Ok(())
     } else {
-        Err(Rule::Repository)
+        Err(ReferenceRule::Repository)
     }
 }
 
@@ -325,21 +328,21 @@ fn alternates(text: &str, word: impl Fn(u8) -> bool, is_separator: impl Fn(&[u8]
             .all(is_separator)
 }
 
-fn check_tag(tag: &str) -> Result<(), Rule> {
+fn check_tag(tag: &str) -> Result<(), ReferenceRule> {
     if tag.is_empty() {
-        return Err(Rule::TagEmpty);
+        return Err(ReferenceRule::TagEmpty);
     }
     if tag.contains(':') {
-        return Err(Rule::TwoTags);
+        return Err(ReferenceRule::TwoTags);
     }
     if tag.contains('+') {
-        return Err(Rule::TagPlus);
+        return Err(ReferenceRule::TagPlus);
     }
     if !tag.bytes().all(is_tag_byte) || tag.starts_with(['.', '-']) {
-        return Err(Rule::Tag);
+        return Err(ReferenceRule::Tag);
     }
     if tag.len() > MAX_TAG_BYTES {
-        return Err(Rule::TagTooLong);
+        return Err(ReferenceRule::TagTooLong);
     }
     Ok(())
 }

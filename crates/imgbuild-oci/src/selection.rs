@@ -311,7 +311,7 @@ impl SelectedImage {
         }
     }
 
-    /// Puts together what the documents of an image have in common.
+    /// Puts together the parts that all images have.
     fn new(
         config_name: String,
         config_digest: Digest,

@@ -24,14 +24,14 @@ mod name;
 mod source_blob;
 
 pub use archive::ArchiveSource;
-pub use blob::BlobReader;
+pub use blob::MemberReader;
 pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
 pub use name::{ParseSourceNameError, SourceName};
 pub(crate) use source_blob::SourceBlob;
 
-use layout::Known;
+use layout::KnownRoot;
 
 /// A source of images.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Source {
     /// The repository `origin` has its blobs, too.
     #[must_use]
     pub(crate) fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
-        Self::Layout(LayoutSource::of_known(path, Known { root, origin }))
+        Self::Layout(LayoutSource::of_known(path, KnownRoot { root, origin }))
     }
 
     /// Returns the repository that has its blobs, too, if one is known.
@@ -91,7 +91,7 @@ impl Source {
         self.known()?.origin.as_ref()
     }
 
-    fn known(&self) -> Option<&Known> {
+    fn known(&self) -> Option<&KnownRoot> {
         match self {
             Self::Layout(layout) => layout.known(),
             Self::Archive(_) => None,
@@ -113,7 +113,7 @@ impl Source {
     /// # Errors
     ///
     /// When it cannot be opened.
-    pub fn member(&self, name: &str) -> Result<Option<BlobReader>, SourceError> {
+    pub fn member(&self, name: &str) -> Result<Option<MemberReader>, SourceError> {
         match self {
             Self::Layout(layout) => layout.member(name),
             Self::Archive(archive) => archive.member(name),
@@ -125,7 +125,7 @@ impl Source {
     /// # Errors
     ///
     /// When it is missing or cannot be opened.
-    pub fn blob(&self, digest: &Digest) -> Result<BlobReader, SourceError> {
+    pub fn blob(&self, digest: &Digest) -> Result<MemberReader, SourceError> {
         let name = blob_name(digest);
         self.member(&name)?.ok_or(SourceError::Missing { name })
     }
@@ -225,7 +225,7 @@ impl Source {
 }
 
 /// Reads at most [`MAX_DOCUMENT_BYTES`].
-pub(crate) fn read_document(name: &str, blob: BlobReader) -> Result<Vec<u8>, SourceError> {
+pub(crate) fn read_document(name: &str, blob: MemberReader) -> Result<Vec<u8>, SourceError> {
     let size = blob.size();
     let name = || name.to_owned();
     if size > MAX_DOCUMENT_BYTES {

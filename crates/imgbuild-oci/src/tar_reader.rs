@@ -14,7 +14,7 @@ mod pax;
 pub(crate) use entry::{TarEntry, TarKind, Whiteout, clean_path};
 pub(crate) use error::ReadTarError;
 
-use header::{BLOCK_BYTES, Block, RawHeader};
+use header::{BLOCK_BYTES, RawHeader, TarBlock};
 use pax::PaxRecords;
 
 /// The largest PAX or GNU extension header that is read, the limit that Go's
@@ -53,7 +53,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// Returns the reader below, wherever it stands.
+    /// Returns the reader below, at its current position.
     pub(crate) fn into_inner(self) -> R {
         self.inner
     }
@@ -158,9 +158,9 @@ impl<R: Read> TarReader<R> {
     ///
     /// An archive without an end mark, or with half of one, is accepted: every
     /// engine does.
-    fn header_block(&mut self) -> Result<Option<Block>, ReadTarError> {
+    fn header_block(&mut self) -> Result<Option<TarBlock>, ReadTarError> {
         let offset = self.offset;
-        let is_zero = |block: &Block| block.iter().all(|byte| *byte == 0);
+        let is_zero = |block: &TarBlock| block.iter().all(|byte| *byte == 0);
         match self.block()? {
             Some(block) if is_zero(&block) => match self.block()? {
                 Some(second) if !is_zero(&second) => Err(ReadTarError::EndMark { offset }),
@@ -170,7 +170,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn block(&mut self) -> Result<Option<Block>, ReadTarError> {
+    fn block(&mut self) -> Result<Option<TarBlock>, ReadTarError> {
         let mut block = [0; BLOCK_BYTES];
         let mut filled = 0;
         while filled < BLOCK_BYTES {

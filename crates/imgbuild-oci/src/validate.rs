@@ -20,7 +20,7 @@ mod violation;
 
 pub use violation::{Violation, ViolationKind};
 
-use inspection::Job;
+use inspection::InspectionJob;
 use layer_use::LayerUse;
 
 /// Checks everything that can be reached from the documents of a source, and
@@ -60,15 +60,15 @@ fn check_archive(source: &Source, report: &mut Report) {
 }
 
 /// Returns the name of the archive in violations: its file name, so that the
-/// report does not depend on where it lies.
+/// report does not depend on its directory.
 fn archive_name(source: &Source) -> String {
     let name = source.path().file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-/// Lists what has to be read: every layer once, and every other blob that no
+/// Lists the blobs to read: every layer once, and every other blob that no
 /// document has led to.
-fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<Job> {
+fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<InspectionJob> {
     let tars = uses.iter().filter(|one| one.is_tar());
     let tars: BTreeSet<String> = tars.map(|one| one.name.clone()).collect();
     let mut names: BTreeSet<String> = uses.iter().map(|one| one.name.clone()).collect();
@@ -84,14 +84,14 @@ fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<Job> {
     }
     names
         .into_iter()
-        .map(|name| Job {
+        .map(|name| InspectionJob {
             is_tar: tars.contains(&name),
             name,
         })
         .collect()
 }
 
-/// Returns where a blob lies, if the file is named by a digest.
+/// Returns the path of a blob in the source, if the file is named by a digest.
 fn checked_blob_name(file_name: &str, report: &mut Report) -> Option<String> {
     let name = format!("blobs/sha256/{file_name}");
     if format!("sha256:{file_name}").parse::<Digest>().is_err() {

@@ -92,7 +92,7 @@ fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
 ///
 /// When it cannot be written. Then the old file is still there.
 pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
-    write_text_with(path, text, None, (sync, monitor))
+    write_text_with(path, text, None, sync, monitor)
 }
 
 /// Writes a short text to an existing file, as [`write_text`]. The file keeps
@@ -103,14 +103,15 @@ pub fn write_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> 
 /// As [`write_text`], and when there is no such file.
 pub fn rewrite_text(path: &Path, text: &str, sync: bool, monitor: Monitor<'_>) -> Result<()> {
     let metadata = fs::metadata(path).map_err(Error::File)?;
-    write_text_with(path, text, Some(metadata.permissions()), (sync, monitor))
+    write_text_with(path, text, Some(metadata.permissions()), sync, monitor)
 }
 
 fn write_text_with(
     path: &Path,
     text: &str,
     permissions: Option<Permissions>,
-    (sync, monitor): (bool, Monitor<'_>),
+    sync: bool,
+    monitor: Monitor<'_>,
 ) -> Result<()> {
     let options = WriteOptions {
         references: &[],

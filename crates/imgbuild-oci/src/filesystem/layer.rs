@@ -12,11 +12,13 @@ use crate::selection::SelectedLayer;
 use crate::source::{Decompressor, Source, SourceError};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
 
-/// Reads a layer to its end and checks that it is what it should be. `budget` is what the tars of all layers may still have.
+/// Reads a layer to its end and checks its size, digest and diff ID. `budget` is
+/// the number of bytes that the tars of all further layers may have.
 pub(super) fn read(
     source: &Source,
     layer: &SelectedLayer,
-    (tree, keeper): (&mut Tree, &mut Keeper<'_>),
+    tree: &mut Tree,
+    keeper: &mut Keeper<'_>,
     budget: &mut u64,
 ) -> Result<BlobFacts, LayerError> {
     let missing = || SourceError::Missing {

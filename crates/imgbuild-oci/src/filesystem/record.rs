@@ -86,7 +86,7 @@ impl FileSystem {
         file.write_all(&kept.to_le_bytes())
     }
 
-    /// Reads what [`FileSystem::write_record`] wrote of an image with this
+    /// Reads the record that [`FileSystem::write_record`] wrote of an image with this
     /// number of layers; `None` for anything else.
     pub(crate) fn of_record(file: File, layers: usize) -> Option<Self> {
         let mut kept = [0; 8];
@@ -205,7 +205,8 @@ fn image_path(bytes: &[u8]) -> Option<ImagePath> {
     (path.as_bytes() == bytes && !path.is_root()).then_some(path)
 }
 
-/// Returns whether a path comes after all `members`, in a directory of them.
+/// Returns true if a path sorts after all `members` and is in a directory of
+/// them.
 fn follows(members: &[Member], path: &ImagePath) -> bool {
     let Some(last) = members.last() else {
         return path.parent().is_some_and(|parent| parent.is_root());

@@ -342,7 +342,8 @@ fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
     let result = layer::read(
         &source,
         &image.layers[0],
-        (&mut tree, &mut keeper),
+        &mut tree,
+        &mut keeper,
         &mut budget,
     );
     let error = result.unwrap_err().to_string();

@@ -20,10 +20,10 @@ const MAX_NAME_BYTES: u64 = 512 << 20;
 /// each entry.
 const MAX_WORK: u64 = 20_000_000;
 
-/// The tree so far. What is in it always lies in directories of it.
+/// The tree so far. The parent directory of an entry is always in it, too.
 #[derive(Debug)]
 pub(super) struct Tree {
-    nodes: BTreeMap<ImagePath, Node>,
+    nodes: BTreeMap<ImagePath, TreeNode>,
     layer: usize,
     entries: u64,
     name_bytes: u64,
@@ -31,13 +31,13 @@ pub(super) struct Tree {
 }
 
 #[derive(Debug, Clone)]
-struct Node {
+struct TreeNode {
     /// The entry; `None` if it is neither a file, a directory nor a link.
     member: Option<Member>,
     layer: usize,
 }
 
-impl Node {
+impl TreeNode {
     fn is_directory(&self) -> bool {
         let kind = self.member.as_ref().map(|member| &member.entry.kind);
         kind == Some(&EntryKind::Directory)
@@ -62,7 +62,7 @@ impl Tree {
         }
     }
 
-    /// Says to which layer what follows belongs.
+    /// Sets the layer of the entries that follow.
     pub(super) fn start_layer(&mut self, layer: usize) {
         self.layer = layer;
     }
@@ -84,13 +84,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Returns where a cleaned path lies once the links of its directories are
+    /// Returns the place of a cleaned path once the links of its directories are
     /// followed, which stay inside.
     pub(super) fn place_of(&mut self, path: &[u8]) -> Result<ImagePath, LayerError> {
         let path = ImagePath::parse(path)?;
         let parent = path.parent().unwrap_or_else(ImagePath::root);
-        // What lies in a directory of the tree is where it says.
-        let is_known = |node: &Node| node.is_directory();
+        // The directories of an existing entry are not links.
+        let is_known = |node: &TreeNode| node.is_directory();
         if parent.is_root() || self.nodes.get(&parent).is_some_and(is_known) {
             return Ok(path);
         }
@@ -129,13 +129,13 @@ impl Tree {
         })
     }
 
-    /// Puts an entry where [`Tree::place_of`] says.
+    /// Puts an entry at a path that [`Tree::place_of`] returned.
     pub(super) fn put(&mut self, entry: Entry, content: Option<Content>) -> Result<(), LayerError> {
         let path = entry.path.clone();
         self.insert(&path, Some(Member { entry, content }))
     }
 
-    /// Puts something that no entry can say.
+    /// Puts something that cannot be an entry.
     pub(super) fn put_special(&mut self, path: &ImagePath) -> Result<(), LayerError> {
         self.insert(path, None)
     }
@@ -157,7 +157,7 @@ impl Tree {
 
     fn insert(&mut self, path: &ImagePath, member: Option<Member>) -> Result<(), LayerError> {
         self.make_parents(path)?;
-        let node = Node {
+        let node = TreeNode {
             member,
             layer: self.layer,
         };
@@ -171,7 +171,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the directories that a layer does not say, as engines do.
+    /// Makes the directories that a layer lacks, as engines do.
     fn make_parents(&mut self, path: &ImagePath) -> Result<(), LayerError> {
         let is_there = |parent: &ImagePath| self.nodes.contains_key(parent);
         let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
@@ -180,12 +180,12 @@ impl Tree {
             self.entries += 1;
             let member = Some(Entry::directory(path.clone()).into());
             let layer = self.layer;
-            self.nodes.insert(path, Node { member, layer });
+            self.nodes.insert(path, TreeNode { member, layer });
         }
         Ok(())
     }
 
-    /// Hides a path of the layers below: what this layer has stays.
+    /// Hides a path of the layers below; entries of this layer stay.
     pub(super) fn hide(&mut self, path: &[u8]) -> Result<(), LayerError> {
         let Some(path) = self.hidden_place(path)? else {
             return Ok(());
@@ -195,7 +195,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Hides what the layers below have in a directory.
+    /// Hides the entries of the layers below in a directory.
     pub(super) fn hide_contents(&mut self, directory: &[u8]) -> Result<(), LayerError> {
         if directory == b"/" {
             return self.hide_below(&ImagePath::root());
@@ -225,7 +225,7 @@ impl Tree {
     }
 
     fn remove_if_hidden(&mut self, path: &ImagePath) {
-        let is_older = |node: &Node| node.layer < self.layer;
+        let is_older = |node: &TreeNode| node.layer < self.layer;
         if self.nodes.get(path).is_some_and(is_older) && !self.has_below(path) {
             self.nodes.remove(path);
         }
@@ -238,7 +238,7 @@ impl Tree {
         next.is_some_and(|(next, _)| next.starts_with(path))
     }
 
-    /// Lists what lies below a path, in order.
+    /// Lists the paths below another one, in order.
     fn below(&mut self, path: &ImagePath) -> Result<Vec<ImagePath>, LayerError> {
         let all: Vec<ImagePath> = match first_below(path) {
             Some(first) => self

@@ -1,5 +1,5 @@
-//! Images of archives that have no manifest: what `docker save` wrote before
-//! Docker 25, and what the `docker-archive` of other tools is.
+//! Images of archives without a manifest, as `docker save` wrote them before
+//! Docker 25, and as other tools write `docker-archive`.
 //!
 //! Such an archive names a config and layers, and no digests but the config's.
 //! The manifest is made here, always the same for the same archive: the config

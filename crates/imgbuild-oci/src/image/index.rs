@@ -13,16 +13,16 @@ use crate::document::{Document, RawDocument};
 use crate::media_type::is_index;
 use crate::platform::{ImagePlatform, Platform};
 use crate::{json, media_type};
-pub use entry::IndexEntry;
+pub use entry::PlatformEntry;
 use entry::Rank;
 
-/// An [image index] in the making: images, each for another platform, and what
-/// belongs to them, such as the attestations of `BuildKit`.
+/// An [image index] in the making: images, each for another platform, and the
+/// manifests attached to them, such as the attestations of `BuildKit`.
 ///
 /// [image index]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-index.md
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlatformIndex {
-    entries: Vec<IndexEntry>,
+    entries: Vec<PlatformEntry>,
     /// The annotations of the index itself.
     pub annotations: BTreeMap<String, String>,
 }
@@ -60,10 +60,10 @@ impl PlatformIndex {
         }
         if !is_index(&document.media_type) {
             let image = image.ok_or(ImageError::Missing(document.digest))?;
-            return self.add(IndexEntry::of_manifest(document, Map::new(), image)?);
+            return self.add(PlatformEntry::of_manifest(document, Map::new(), image)?);
         }
         for descriptor in raw.manifests.unwrap_or_default() {
-            let entry = IndexEntry::of_descriptor(document, descriptor, image)?;
+            let entry = PlatformEntry::of_descriptor(document, descriptor, image)?;
             if !is_index(entry.media_type()) {
                 self.add(entry)?;
                 continue;
@@ -80,7 +80,7 @@ impl PlatformIndex {
     /// # Errors
     ///
     /// When there is another image for its platform.
-    pub fn add(&mut self, entry: IndexEntry) -> Result<(), ImageError> {
+    pub fn add(&mut self, entry: PlatformEntry) -> Result<(), ImageError> {
         if let Some(platform) = entry.platform()
             && let Some(other) = self.entries.iter().find(|one| one.rank() == entry.rank())
             && other.digest() != entry.digest()
@@ -123,7 +123,7 @@ impl PlatformIndex {
         self.annotations.extend(other.annotations);
     }
 
-    /// Returns true if all images of another index are in this one.
+    /// Returns true if all entries of another index are in this one.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         other.entries.iter().all(|entry| self.has(entry))
@@ -149,24 +149,24 @@ impl PlatformIndex {
         Ok(())
     }
 
-    fn has(&self, entry: &IndexEntry) -> bool {
+    fn has(&self, entry: &PlatformEntry) -> bool {
         let is_same =
-            |one: &IndexEntry| one.digest() == entry.digest() && one.rank() == entry.rank();
+            |one: &PlatformEntry| one.digest() == entry.digest() && one.rank() == entry.rank();
         self.entries.iter().any(is_same)
     }
 
     /// Returns the entries in the order of the index: images by their platform,
-    /// then what belongs to them, then the rest. What belongs to an image that
-    /// is not listed is left out.
+    /// then manifests that are attached to them, then the rest. Manifests that
+    /// are attached to an image that is not listed are left out.
     #[must_use]
-    pub fn entries(&self) -> Vec<&IndexEntry> {
+    pub fn entries(&self) -> Vec<&PlatformEntry> {
         let images = self.entries.iter().filter(|one| one.platform().is_some());
-        let images: BTreeSet<Digest> = images.map(IndexEntry::digest).collect();
-        let is_kept = |one: &&IndexEntry| match one.rank() {
+        let images: BTreeSet<Digest> = images.map(PlatformEntry::digest).collect();
+        let is_kept = |one: &&PlatformEntry| match one.rank() {
             Rank::Attached(image) => images.contains(image),
             Rank::Image(_) | Rank::Other => true,
         };
-        let mut entries: Vec<&IndexEntry> = self.entries.iter().filter(is_kept).collect();
+        let mut entries: Vec<&PlatformEntry> = self.entries.iter().filter(is_kept).collect();
         entries.sort_by_key(|one| (one.rank(), one.digest()));
         entries
     }
@@ -175,14 +175,14 @@ impl PlatformIndex {
     #[must_use]
     pub fn platforms(&self) -> Vec<&ImagePlatform> {
         let entries = self.entries().into_iter();
-        entries.filter_map(IndexEntry::platform).collect()
+        entries.filter_map(PlatformEntry::platform).collect()
     }
 
     /// Returns the index as canonical JSON.
     #[must_use]
     pub fn to_document(&self) -> Document {
         let entries = self.entries().into_iter();
-        let manifests: Vec<_> = entries.map(IndexEntry::descriptor).collect();
+        let manifests: Vec<_> = entries.map(PlatformEntry::descriptor).collect();
         let mut index = json!({
             "schemaVersion": 2,
             "mediaType": media_type::INDEX,
@@ -194,7 +194,8 @@ impl PlatformIndex {
         Document::new(media_type::INDEX, json::to_canonical(&index))
     }
 
-    /// Takes what is listed out of `parts`, in order, and the index itself.
+    /// Takes the listed manifests with their blobs out of `parts`, in order, and
+    /// adds the index itself.
     ///
     /// # Errors
     ///
@@ -233,7 +234,7 @@ impl Image {
         let mut index = PlatformIndex::default();
         let mut parts = Vec::new();
         for (platform, image) in images {
-            index.add(IndexEntry::new(image.root(), platform))?;
+            index.add(PlatformEntry::new(image.root(), platform))?;
             parts.push(image.clone());
         }
         index.annotate_as_images(&parts)?;

@@ -30,7 +30,7 @@ pub enum Platforms {
 type OpenBlob<'a> = dyn Fn(Digest, u64) -> Arc<dyn BlobContent> + 'a;
 
 impl Image {
-    /// Reads what `root` leads to. `read` reads manifests and indexes, and
+    /// Reads the image or index `root`. `read` reads manifests and indexes, and
     /// `open` opens configs and layers.
     ///
     /// # Errors

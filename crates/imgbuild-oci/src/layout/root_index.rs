@@ -143,13 +143,13 @@ pub(crate) fn docker_manifest(
 ) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Item {
+    struct DockerManifestItem {
         config: String,
         repo_tags: Option<Vec<String>>,
         layers: Vec<String>,
     }
     let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
-    let items = image.map(|(config, layers)| Item {
+    let items = image.map(|(config, layers)| DockerManifestItem {
         config: blob_name(&config),
         repo_tags: (!tags.is_empty()).then_some(tags),
         layers: layers.iter().map(blob_name).collect(),

@@ -5,7 +5,7 @@
 #[error("`{text}` is not an image name: {rule}{would_do}", would_do = would_do(.proposal.as_deref()))]
 pub struct ParseReferenceError {
     pub(super) text: String,
-    pub(super) rule: Rule,
+    pub(super) rule: ReferenceRule,
     pub(super) proposal: Option<String>,
 }
 
@@ -16,7 +16,7 @@ fn would_do(proposal: Option<&str>) -> String {
 impl ParseReferenceError {
     /// Returns the rule that the name breaks.
     #[must_use]
-    pub fn rule(&self) -> Rule {
+    pub fn rule(&self) -> ReferenceRule {
         self.rule
     }
 
@@ -30,7 +30,7 @@ impl ParseReferenceError {
 /// A rule that image names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum ReferenceRule {
     /// The name is missing.
     #[error("it is empty")]
     Empty,

@@ -9,7 +9,8 @@ use super::{
 const MAX_COMPONENT_BYTES: usize = MAX_NAME_BYTES - "docker.io/library/".len();
 
 /// Turns the name of a package or a directory into one component of a
-/// repository: lower case, and a dash for what no repository may hold.
+/// repository: lower case, and a dash for every other character that it may not
+/// have.
 ///
 /// `None` if no letter or digit remains.
 #[must_use]

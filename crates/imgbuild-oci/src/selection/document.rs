@@ -139,7 +139,7 @@ pub(super) fn read_sized(
     })
 }
 
-/// Compares a configuration with the digest that its name says: `HEX.json`,
+/// Compares a configuration with the digest in its name: `HEX.json`,
 /// or `blobs/sha256/HEX`.
 pub(super) fn check_name(name: &str, bytes: &[u8]) -> Result<Digest, SelectionError> {
     let found = Digest::of(bytes);

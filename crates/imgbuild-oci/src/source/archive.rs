@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fs_err::File;
 
-use super::{BlobReader, Decompressor, SourceError, StreamFormat};
+use super::{Decompressor, MemberReader, SourceError, StreamFormat};
 use crate::path::{ResolveError, escaped, resolve_links};
 use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
 
@@ -21,20 +21,20 @@ const MAX_MEMBER_NAME_BYTES: usize = 1024;
 
 /// A layout, a `docker save` tree or both, in one tar file.
 ///
-/// The tar is read once, headers only, to know where each file lies. Nothing
+/// The tar is read once, headers only, to find the place of each file. Nothing
 /// is unpacked; a tar that is compressed as a whole is decompressed to a
 /// scratch file that has no name.
 #[derive(Debug)]
 pub struct ArchiveSource {
     path: PathBuf,
     file: Arc<File>,
-    members: BTreeMap<Vec<u8>, Member>,
+    members: BTreeMap<Vec<u8>, ArchiveMember>,
     absolute_names: Vec<String>,
     damage: Option<ReadTarError>,
 }
 
 #[derive(Debug)]
-enum Member {
+enum ArchiveMember {
     File { offset: u64, size: u64 },
     Symlink { target: Vec<u8> },
     Hardlink { target: Vec<u8> },
@@ -79,17 +79,19 @@ impl ArchiveSource {
     /// Returns true if a name is a hard link.
     pub(crate) fn is_hard_link(&self, name: &str) -> bool {
         let member = self.members.get(&clean_path(name.as_bytes()));
-        matches!(member, Some(Member::Hardlink { .. }))
+        matches!(member, Some(ArchiveMember::Hardlink { .. }))
     }
 
     /// Opens a file by its name, following links within the archive.
-    pub(super) fn member(&self, name: &str) -> Result<Option<BlobReader>, SourceError> {
+    pub(super) fn member(&self, name: &str) -> Result<Option<MemberReader>, SourceError> {
         let resolved = resolve_links(name.as_bytes(), |path, _| {
             Ok::<_, Infallible>(match self.members.get(path.as_bytes()) {
-                Some(Member::Symlink { target }) => Some(target.clone()),
+                Some(ArchiveMember::Symlink { target }) => Some(target.clone()),
                 // The target of a hard link is relative to the root.
-                Some(Member::Hardlink { target }) => Some([b"/", target.as_slice()].concat()),
-                Some(Member::File { .. }) | None => None,
+                Some(ArchiveMember::Hardlink { target }) => {
+                    Some([b"/", target.as_slice()].concat())
+                }
+                Some(ArchiveMember::File { .. }) | None => None,
             })
         });
         let path = match resolved {
@@ -102,10 +104,10 @@ impl ArchiveSource {
             }
         };
         Ok(match self.members.get(path.as_bytes()) {
-            Some(Member::File { offset, size }) => {
-                Some(BlobReader::new(self.file.clone(), *offset, *size))
+            Some(ArchiveMember::File { offset, size }) => {
+                Some(MemberReader::new(self.file.clone(), *offset, *size))
             }
-            Some(Member::Symlink { .. } | Member::Hardlink { .. }) | None => None,
+            Some(ArchiveMember::Symlink { .. } | ArchiveMember::Hardlink { .. }) | None => None,
         })
     }
 
@@ -144,15 +146,15 @@ impl ArchiveSource {
             return Ok(());
         }
         let member = match entry.kind {
-            TarKind::File => Member::File {
+            TarKind::File => ArchiveMember::File {
                 offset,
                 size: entry.size,
             },
             TarKind::Symlink { target } if target.len() <= MAX_MEMBER_NAME_BYTES => {
-                Member::Symlink { target }
+                ArchiveMember::Symlink { target }
             }
             TarKind::Hardlink { target } if target.len() <= MAX_MEMBER_NAME_BYTES => {
-                Member::Hardlink { target }
+                ArchiveMember::Hardlink { target }
             }
             _ => return Ok(()),
         };

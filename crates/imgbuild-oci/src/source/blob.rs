@@ -10,14 +10,14 @@ use fs_err::os::unix::fs::FileExt;
 ///
 /// Several readers of one archive do not disturb each other.
 #[derive(Debug, Clone)]
-pub struct BlobReader {
+pub struct MemberReader {
     file: Arc<File>,
     start: u64,
     position: u64,
     end: u64,
 }
 
-impl BlobReader {
+impl MemberReader {
     /// Reads `size` bytes of `file` from `start` on.
     pub(super) fn new(file: Arc<File>, start: u64, size: u64) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl BlobReader {
         Some(bytes)
     }
 
-    /// Returns the file that the bytes lie in, and where they start.
+    /// Returns the file that contains the bytes, and the offset of the first.
     pub(crate) fn place(&self) -> io::Result<(std::fs::File, u64)> {
         Ok((self.file.file().try_clone()?, self.start))
     }
@@ -59,7 +59,7 @@ impl BlobReader {
     }
 }
 
-impl Read for BlobReader {
+impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let limit = left.min(buffer.len());

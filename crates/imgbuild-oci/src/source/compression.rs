@@ -93,7 +93,7 @@ const MIN_EXPANDED_BYTES: u64 = 1 << 30;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// Reads what was compressed, whichever way. Memory is bounded, and so is the
+/// Decompresses a stream of any known format. Memory is bounded, and so is the
 /// output: to 1 GiB, or 1,032 times the input, the most that gzip can gain.
 ///
 /// The end of the output is only reached if nothing follows the compressed
@@ -150,7 +150,7 @@ impl<R: Read> Decompressor<R> {
         self.compression
     }
 
-    /// Returns the reader below, without what was read ahead.
+    /// Returns the reader below, without the bytes that were read ahead.
     pub(crate) fn into_inner(self) -> R {
         match self.stream {
             Stream::Plain(reader) => reader.into_inner(),

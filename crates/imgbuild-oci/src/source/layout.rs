@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fs_err::File;
 
-use super::{BlobReader, SourceError};
+use super::{MemberReader, SourceError};
 use crate::blob::BlobOrigin;
 use crate::document::Descriptor;
 
@@ -16,12 +16,12 @@ use crate::document::Descriptor;
 #[derive(Debug)]
 pub struct LayoutSource {
     root: PathBuf,
-    known: Option<Known>,
+    known: Option<KnownRoot>,
 }
 
 /// The root and the origin of blobs that have no index.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownRoot {
     pub(super) root: Descriptor,
     pub(super) origin: Option<BlobOrigin>,
 }
@@ -52,14 +52,14 @@ impl LayoutSource {
     }
 
     /// Takes a directory of blobs, one of which is an image.
-    pub(super) fn of_known(root: &Path, known: Known) -> Self {
+    pub(super) fn of_known(root: &Path, known: KnownRoot) -> Self {
         Self {
             root: root.to_owned(),
             known: Some(known),
         }
     }
 
-    pub(super) fn known(&self) -> Option<&Known> {
+    pub(super) fn known(&self) -> Option<&KnownRoot> {
         self.known.as_ref()
     }
 
@@ -68,7 +68,7 @@ impl LayoutSource {
     }
 
     /// Opens a file below the root; names that could leave it are not there.
-    pub(super) fn member(&self, name: &str) -> Result<Option<BlobReader>, SourceError> {
+    pub(super) fn member(&self, name: &str) -> Result<Option<MemberReader>, SourceError> {
         if !name.split('/').all(is_plain_name) {
             return Ok(None);
         }
@@ -84,7 +84,7 @@ impl LayoutSource {
         }
         let file = File::open(path).map_err(SourceError::File)?;
         let size = file.metadata().map_err(SourceError::File)?.len();
-        Ok(Some(BlobReader::new(Arc::new(file), 0, size)))
+        Ok(Some(MemberReader::new(Arc::new(file), 0, size)))
     }
 
     /// Returns the names of the files in `blobs/sha256`, sorted.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::{BlobReader, Source, SourceError};
+use super::{MemberReader, Source, SourceError};
 use crate::blob::BlobContent;
 use crate::digest::{CheckedReader, Digest};
 use crate::document::blob_name;
@@ -17,12 +17,12 @@ pub(crate) struct SourceBlob {
 }
 
 impl SourceBlob {
-    /// The blob that lies where its digest says.
+    /// Takes the blob at the path of its digest.
     pub(crate) fn new(source: &Arc<Source>, digest: Digest) -> Self {
         Self::named(source, blob_name(&digest), digest)
     }
 
-    /// A blob that lies elsewhere.
+    /// Takes a blob by its name in the source.
     pub(crate) fn named(source: &Arc<Source>, name: String, digest: Digest) -> Self {
         Self {
             source: Arc::clone(source),
@@ -31,7 +31,7 @@ impl SourceBlob {
         }
     }
 
-    fn reader(&self) -> io::Result<BlobReader> {
+    fn reader(&self) -> io::Result<MemberReader> {
         let name = self.name.clone();
         let found = self
             .source

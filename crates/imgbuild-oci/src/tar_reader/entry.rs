@@ -1,4 +1,4 @@
-//! One entry of a tar, as its headers say.
+//! One entry of a tar, as in its headers.
 
 /// One entry of a tar.
 ///

@@ -8,7 +8,7 @@ use super::{Extensions, ReadTarError, TarEntry, TarKind};
 pub(super) const BLOCK_BYTES: usize = 512;
 
 /// One header block, or what is read like one.
-pub(super) type Block = [u8; BLOCK_BYTES];
+pub(super) type TarBlock = [u8; BLOCK_BYTES];
 
 /// The place of the checksum in a header; it counts as spaces in its own sum.
 const CHECKSUM_FIELD: std::ops::Range<usize> = 148..156;
@@ -16,12 +16,12 @@ const CHECKSUM_FIELD: std::ops::Range<usize> = 148..156;
 /// A header block with the right checksum.
 #[derive(Debug)]
 pub(super) struct RawHeader {
-    block: Block,
+    block: TarBlock,
     offset: u64,
 }
 
 impl RawHeader {
-    pub(super) fn parse(block: Block, offset: u64) -> Result<Self, ReadTarError> {
+    pub(super) fn parse(block: TarBlock, offset: u64) -> Result<Self, ReadTarError> {
         let header = Self { block, offset };
         let expected = header.number("chksum", &header.fields().as_old().cksum)?;
         let sum = |value: fn(u8) -> i64| -> i64 {
@@ -144,7 +144,7 @@ impl RawHeader {
     fn kind(&self, path: &[u8], extensions: &Extensions) -> Result<TarKind, ReadTarError> {
         Ok(match self.type_flag() {
             b'0' | 0 if extensions.pax.is_sparse => TarKind::SparseFile,
-            // Before ustar, a slash at the end was how directories were told.
+            // Before ustar, a slash at the end marked directories.
             0 if path.ends_with(b"/") => TarKind::Directory,
             b'0' | 0 => TarKind::File,
             b'S' => TarKind::SparseFile,
@@ -212,7 +212,7 @@ impl RawHeader {
 }
 
 /// Returns true if another block of a sparse file's map follows this one.
-pub(super) fn sparse_extension_continues(block: &Block) -> bool {
+pub(super) fn sparse_extension_continues(block: &TarBlock) -> bool {
     // 21 pairs of an offset and a length, 12 bytes each, come first.
     block[21 * 24] != 0
 }

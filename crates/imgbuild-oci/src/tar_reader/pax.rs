@@ -59,7 +59,7 @@ impl PaxRecords {
     }
 }
 
-/// Splits off the first record: its key, its value and what follows.
+/// Splits off the first record: its key, its value and the rest.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = bytes.iter().position(|byte| *byte == b' ')?;
     let length = usize::try_from(decimal(&bytes[..space]).ok()??).ok()?;
@@ -71,7 +71,7 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     is_valid.then(|| (key, &value[1..], &bytes[length..]))
 }
 
-/// An empty value takes back what was said before.
+/// An empty value removes an earlier one.
 fn text(value: &[u8]) -> Option<Vec<u8>> {
     (!value.is_empty()).then(|| value.to_vec())
 }

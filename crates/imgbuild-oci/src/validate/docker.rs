@@ -251,8 +251,8 @@ fn check_member(
     true
 }
 
-/// Reads the config and returns its digest and its diff IDs; `None` if it is
-/// not what its name says, or malformed.
+/// Reads the config and returns its digest and its diff IDs; `None` if it
+/// does not have the digest of its name, or is malformed.
 fn read_config(
     source: &Source,
     name: &str,

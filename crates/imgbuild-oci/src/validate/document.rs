@@ -1,4 +1,4 @@
-//! Reads documents and reports what is wrong with them as such.
+//! Reads documents, and reports their violations.
 
 use serde::de::DeserializeOwned;
 
@@ -45,7 +45,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     }
 }
 
-/// Checks that a descriptor is complete; `subject` says which one it is.
+/// Checks that a descriptor is complete; `subject` names it in violations.
 pub(super) fn check_descriptor(
     subject: &str,
     raw: &RawDescriptor,

@@ -76,7 +76,7 @@ pub(super) fn walk(source: &Source, report: &mut Report) -> OciHalf {
         return OciHalf::default();
     }
     check_layout_mark(source, report);
-    let mut walk = Walk {
+    let mut walk = ImageWalk {
         source,
         half: OciHalf {
             is_complete: true,
@@ -108,13 +108,13 @@ fn check_layout_mark(source: &Source, report: &mut Report) {
     }
 }
 
-struct Walk<'a> {
+struct ImageWalk<'a> {
     source: &'a Source,
     half: OciHalf,
     visited: usize,
 }
 
-impl Walk<'_> {
+impl ImageWalk<'_> {
     fn read_root(&mut self, report: &mut Report) {
         let name = "index.json";
         let index = document::read(self.source, name, report)

@@ -9,12 +9,12 @@ use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind, document};
 use crate::digest::{Digest, DigestReader};
 use crate::parallel;
-use crate::source::{BlobReader, Decompressor, Source, StreamFormat, TrailingBytesError};
+use crate::source::{Decompressor, MemberReader, Source, StreamFormat, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 
 /// A blob to be read.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct InspectionJob {
     pub(super) name: String,
     /// True for a layer, whose tar is inspected.
     pub(super) is_tar: bool,
@@ -45,7 +45,8 @@ impl Inspections {
         self.by_name.get(name)?.as_ref().ok()
     }
 
-    /// Reports blobs that could not be read or are not what they are called.
+    /// Reports blobs that could not be read or do not have the digest of their
+    /// name.
     pub(super) fn check_names(&self, report: &mut Report) {
         for (name, result) in &self.by_name {
             let inspection = match result {
@@ -66,7 +67,7 @@ impl Inspections {
 }
 
 /// Does all jobs on up to `threads` threads.
-pub(super) fn run(source: &Source, jobs: &[Job], threads: usize) -> Inspections {
+pub(super) fn run(source: &Source, jobs: &[InspectionJob], threads: usize) -> Inspections {
     let by_name = Mutex::new(BTreeMap::new());
     let Ok(()) = parallel::for_each(threads, jobs, |job, _| {
         if let Some(result) = inspect(source, job) {
@@ -81,7 +82,7 @@ pub(super) fn run(source: &Source, jobs: &[Job], threads: usize) -> Inspections 
 }
 
 /// Reads one blob; `None` if it is not there.
-fn inspect(source: &Source, job: &Job) -> Option<Result<Inspection, Violation>> {
+fn inspect(source: &Source, job: &InspectionJob) -> Option<Result<Inspection, Violation>> {
     let unreadable = |error: &dyn std::error::Error| {
         Violation::new(ViolationKind::Unreadable, &job.name).found_error(error)
     };
@@ -97,8 +98,8 @@ fn inspect(source: &Source, job: &Job) -> Option<Result<Inspection, Violation>> 
     Some(result.map_err(|error| unreadable(&error)))
 }
 
-/// Reads what is left of a blob.
-fn inspect_bytes(mut blob: DigestReader<BlobReader>) -> io::Result<Inspection> {
+/// Reads the rest of a blob.
+fn inspect_bytes(mut blob: DigestReader<MemberReader>) -> io::Result<Inspection> {
     io::copy(&mut blob, &mut io::sink())?;
     let (_, digest, size) = blob.finish();
     Ok(Inspection {
@@ -110,7 +111,7 @@ fn inspect_bytes(mut blob: DigestReader<BlobReader>) -> io::Result<Inspection> {
     })
 }
 
-fn inspect_layer(name: &str, blob: BlobReader) -> io::Result<Inspection> {
+fn inspect_layer(name: &str, blob: MemberReader) -> io::Result<Inspection> {
     let size = blob.size();
     let whole = blob.clone();
     let stream = match Decompressor::new(DigestReader::new(blob), size) {
@@ -123,7 +124,7 @@ fn inspect_layer(name: &str, blob: BlobReader) -> io::Result<Inspection> {
         }
     };
     let compression = stream.compression();
-    let mut tar = TarReader::new(TarStream::new(stream));
+    let mut tar = TarReader::new(HashedTar::new(stream));
     let mut rules = LayerRules::new(name);
     let tar_error = read_entries(&mut tar, &mut rules);
     let mut stream = tar.into_inner();
@@ -135,12 +136,12 @@ fn inspect_layer(name: &str, blob: BlobReader) -> io::Result<Inspection> {
     inspection.violations = rules.finish();
     match failure {
         None => inspection.diff_id = Some(tar_digest),
-        Some(Failure::TrailingBytes) => {
+        Some(TarFailure::TrailingBytes) => {
             inspection.diff_id = Some(tar_digest);
             let violation = Violation::new(ViolationKind::LayerTrailingBytes, name);
             inspection.violations.push(violation);
         }
-        Some(Failure::Damaged(error)) => {
+        Some(TarFailure::Damaged(error)) => {
             let violation = Violation::new(ViolationKind::LayerDamaged, name);
             inspection.violations.push(violation.found_error(&error));
             return Ok(inspection);
@@ -164,33 +165,33 @@ fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Opti
 }
 
 /// The error at which decompressing a layer ended.
-enum Failure {
+enum TarFailure {
     TrailingBytes,
     Damaged(io::Error),
 }
 
 /// The tar of a layer: hashed, and at its end when decompression fails, so
 /// that such a failure is told from a damaged tar.
-struct TarStream {
-    inner: DigestReader<Decompressor<DigestReader<BlobReader>>>,
-    failure: Option<Failure>,
+struct HashedTar {
+    inner: DigestReader<Decompressor<DigestReader<MemberReader>>>,
+    failure: Option<TarFailure>,
 }
 
-impl TarStream {
-    fn new(stream: Decompressor<DigestReader<BlobReader>>) -> Self {
+impl HashedTar {
+    fn new(stream: Decompressor<DigestReader<MemberReader>>) -> Self {
         Self {
             inner: DigestReader::new(stream),
             failure: None,
         }
     }
 
-    fn finish(self) -> (DigestReader<BlobReader>, Digest, Option<Failure>) {
+    fn finish(self) -> (DigestReader<MemberReader>, Digest, Option<TarFailure>) {
         let (inner, digest, _) = self.inner.finish();
         (inner.into_inner(), digest, self.failure)
     }
 }
 
-impl Read for TarStream {
+impl Read for HashedTar {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.failure.is_some() {
             return Ok(0);
@@ -200,9 +201,9 @@ impl Read for TarStream {
                 let cause = error.get_ref();
                 let is_trailing = cause.is_some_and(|cause| cause.is::<TrailingBytesError>());
                 self.failure = Some(if is_trailing {
-                    Failure::TrailingBytes
+                    TarFailure::TrailingBytes
                 } else {
-                    Failure::Damaged(error)
+                    TarFailure::Damaged(error)
                 });
                 Ok(0)
             }

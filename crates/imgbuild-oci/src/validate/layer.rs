@@ -1,4 +1,4 @@
-//! Rules for what a layer's tar holds: only those that engines insist on.
+//! Rules for the entries of a layer: only those that engines insist on.
 
 use std::collections::BTreeSet;
 

@@ -94,7 +94,7 @@ pub enum ViolationKind {
     DocumentSize,
     /// The `schemaVersion` is not 2.
     DocumentVersion,
-    /// The `mediaType` is not what refers to the document says.
+    /// The `mediaType` is not that of the descriptor.
     DocumentMediaType,
     /// A file cannot be read.
     Unreadable,
@@ -112,7 +112,7 @@ pub enum ViolationKind {
     ManifestIncomplete,
     /// A blob is not there.
     BlobMissing,
-    /// A blob has another size than its descriptor says.
+    /// A blob does not have the size of its descriptor.
     BlobSize,
     /// The bytes of a blob have another digest than its name.
     BlobDigest,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::Document;
 use imgbuild_oci::image::{Image, Platforms};
-use imgbuild_oci::image::{IndexEntry, PlatformIndex};
+use imgbuild_oci::image::{PlatformEntry, PlatformIndex};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::{Error, ProtocolError, Result};
 use imgbuild_registry::monitor::{Event, Monitor};
@@ -34,7 +34,7 @@ struct Own {
 fn own(seed: u32, platform: &str) -> Own {
     let image = image(seed, &[500]);
     let mut index = PlatformIndex::default();
-    let listed = IndexEntry::new(image.root(), &platform.parse().unwrap());
+    let listed = PlatformEntry::new(image.root(), &platform.parse().unwrap());
     index.add(listed).unwrap();
     Own { image, index }
 }
@@ -202,7 +202,7 @@ fn an_image_without_an_index_becomes_part_of_one() {
     bench.push_as(&old, &[TAG]).unwrap();
     let mut index = PlatformIndex::default();
     let arm = "linux/arm64".parse().unwrap();
-    index.add(IndexEntry::new(old.root(), &arm)).unwrap();
+    index.add(PlatformEntry::new(old.root(), &arm)).unwrap();
     let expected = index.to_document();
     let updated = bench.update(&Own { image: old, index }).unwrap();
     assert!(!updated.is_unchanged);

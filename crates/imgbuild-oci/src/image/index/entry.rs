@@ -1,4 +1,4 @@
-//! One entry of an index: an image for a platform, or what belongs to one.
+//! One entry of an index: an image for a platform, or an attached manifest.
 
 use std::io;
 use std::slice::from_ref;
@@ -23,15 +23,15 @@ const ATTACHED_TO: &str = "vnd.docker.reference.digest";
 pub(super) enum Rank {
     /// An image for a platform.
     Image(ImagePlatform),
-    /// Something about an image of the index.
+    /// A manifest attached to an image of the index.
     Attached(Digest),
-    /// Something for no platform.
+    /// Something without a platform.
     Other,
 }
 
-/// An image of an index, or something that belongs to one.
+/// An image of an index, or a manifest attached to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexEntry {
+pub struct PlatformEntry {
     rank: Rank,
     digest: Digest,
     media_type: String,
@@ -55,8 +55,8 @@ fn to_json(raw: &RawPlatform, platform: &Platform) -> Value {
     value
 }
 
-impl IndexEntry {
-    /// Lists a manifest for a platform.
+impl PlatformEntry {
+    /// Makes the entry of a manifest for a platform.
     #[must_use]
     pub fn new(manifest: &Document, platform: &Platform) -> Self {
         let raw = RawPlatform::default();
@@ -81,7 +81,7 @@ impl IndexEntry {
         }
     }
 
-    /// Lists a manifest for the platform in its config.
+    /// Makes the entry of a manifest, for the platform in its config.
     pub(super) fn of_manifest(
         manifest: &Document,
         descriptor: Map<String, Value>,
@@ -96,8 +96,8 @@ impl IndexEntry {
         Ok(Self::for_platform(manifest, descriptor, &raw, platform))
     }
 
-    /// Lists what a descriptor in `index` names; what the descriptor lacks is
-    /// looked for in `image`.
+    /// Makes the entry of a descriptor in `index`; a platform that the descriptor
+    /// lacks is read from `image`.
     pub(super) fn of_descriptor(
         index: &Document,
         descriptor: Map<String, Value>,

@@ -104,7 +104,7 @@ fn images_make_the_same_index_wherever_they_come_from() {
     let mut built = PlatformIndex::default();
     for (manifest, platform) in [(&arm, "linux/arm64"), (&amd, "linux/amd64")] {
         built
-            .add(IndexEntry::new(manifest, &platform.parse().unwrap()))
+            .add(PlatformEntry::new(manifest, &platform.parse().unwrap()))
             .unwrap();
     }
     assert_eq!(alone.to_document(), nested.to_document());
@@ -333,7 +333,7 @@ fn a_config_that_is_damaged_is_no_config() {
     let error = store.read(&image).unwrap_err();
     assert!(matches!(error, ImageError::Read { .. }), "{error}");
     let platform: Platform = "linux/amd64".parse().unwrap();
-    assert_eq!(IndexEntry::new(&image, &platform).digest(), image.digest);
+    assert_eq!(PlatformEntry::new(&image, &platform).digest(), image.digest);
 }
 
 #[test]
