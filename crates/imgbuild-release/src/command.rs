@@ -5,7 +5,7 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::base::Base;
 use crate::contents::{Contents, End, first_bytes, is_executable};
-use crate::elf::{Elf, ElfKind};
+use crate::elf::Elf;
 use crate::error::{Error, Result};
 use crate::release::Release;
 use crate::release::command::{Command, CommandRequest, Inherited, SYSTEM_PATH};
@@ -136,10 +136,7 @@ fn can_run(content: &Content) -> bool {
             let Content::File(file) = content else {
                 return false;
             };
-            let elf = fs_err::File::open(&file.path)
-                .ok()
-                .and_then(|file| Elf::read(&file).ok().flatten());
-            elf.is_some_and(|elf| matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram))
+            Elf::open(&file.path).is_some_and(|elf| elf.is_program())
         }
         _ => false,
     }

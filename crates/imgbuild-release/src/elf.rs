@@ -21,6 +21,7 @@ mod tests;
 
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::FileHeader;
@@ -185,6 +186,17 @@ pub struct Elf {
 }
 
 impl Elf {
+    /// Opens a file of the host; `None` unless it is an ELF file without errors.
+    pub(crate) fn open(path: &Path) -> Option<Self> {
+        let file = fs_err::File::open(path).ok()?;
+        Self::read(&file).ok()?
+    }
+
+    /// Returns whether the kernel starts the file as a program.
+    pub(crate) fn is_program(&self) -> bool {
+        matches!(self.kind, ElfKind::Program | ElfKind::StaticProgram)
+    }
+
     /// Reads the properties of an ELF file; `None` for any other file.
     ///
     /// # Errors

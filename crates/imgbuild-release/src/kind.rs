@@ -94,7 +94,7 @@ impl Release {
         let selected = (kind.select)(&mut selection)?;
         if let Some((kind, below)) = below {
             selection.warnings.push(Warning::ReleaseBelow {
-                kind: kind.to_string(),
+                kind: kind.name,
                 places: below.places,
             });
         }

@@ -328,7 +328,8 @@ impl<'a> Context<'a> {
         let mut warnings = self.release().warnings().to_vec();
         warnings.extend(self.ingredients.closure.warnings.iter().cloned());
         if self.ingredients.certificates.is_some() && self.has_program(b"java") {
-            warnings.push(Warning::JavaReadsNoBundle);
+            let text = "a Java virtual machine uses its own trust store, neither `SSL_CERT_FILE` nor the CA bundle";
+            warnings.push(Warning::Other(text.to_owned()));
         }
         warnings
     }

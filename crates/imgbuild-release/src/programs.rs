@@ -345,8 +345,7 @@ impl<'a> Programs<'a> {
     }
 
     fn take_object(&mut self, path: &ImagePath, host: PathBuf, role: Role) {
-        let file = fs::File::open(&host).ok();
-        if let Some(elf) = file.and_then(|file| Elf::read(&file).ok().flatten()) {
+        if let Some(elf) = Elf::open(&host) {
             self.objects.push(Object {
                 image: path.clone(),
                 host,
@@ -455,10 +454,10 @@ impl<'a> Programs<'a> {
             ImagePath::parse(interpreter).is_ok_and(|path| self.contents.file(&path).is_some());
         let needs_libraries = WITH_LIBRARIES.iter().any(|known| name.starts_with(known));
         if needs_libraries && !is_release && !self.has_libraries(name) {
-            self.warn(Warning::InterpreterAlone {
-                script: script.clone(),
-                interpreter: name.to_owned(),
-            });
+            let text = format!(
+                "the interpreter of `{script}`, `{name}`, is included without the modules that it loads"
+            );
+            self.warn(text.into());
         }
     }
 }

@@ -10,7 +10,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::{NoteKey, Store};
 
 use crate::contents::is_executable;
-use crate::elf::{Elf, ElfKind};
+use crate::elf::Elf;
 use crate::runtime::{Object, Role};
 use crate::warning::Warning;
 
@@ -132,17 +132,16 @@ impl ElfCandidate<'_> {
         match elf {
             Ok(None) => Outcome::Other,
             Ok(Some(elf)) => Outcome::Elf(Box::new(self.object(elf))),
-            Err(error) => Outcome::Broken(Warning::UnreadableElf {
-                path: self.file.path.clone(),
-                reason: error.to_string(),
-            }),
+            Err(error) => {
+                let path = self.file.path.display();
+                Outcome::Broken(format!("`{path}` is treated as data: {error}").into())
+            }
         }
     }
 
     fn object(&self, elf: Elf) -> Object {
-        let is_program = matches!(elf.kind, ElfKind::Program | ElfKind::StaticProgram);
         let path = &self.entry.path;
-        let role = if is_program && is_executable(self.entry) && !is_foreign(path) {
+        let role = if elf.is_program() && is_executable(self.entry) && !is_foreign(path) {
             Role::Program
         } else {
             Role::Module

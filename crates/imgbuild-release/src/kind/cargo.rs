@@ -2,6 +2,7 @@
 
 mod manifest;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,7 +14,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::expand;
 use crate::contents::is_executable;
-use crate::elf::{self, Elf};
+use crate::elf::Elf;
 use crate::error::{Error, Result};
 use crate::layering::{Unit, Weight, divide};
 use crate::package::Package;
@@ -98,47 +99,29 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
         .iter()
         .flat_map(|pattern| expand(root, pattern))
         .collect();
-    places.retain(|place| is_profile_directory(place) && has_program(place));
+    places.retain(|place| {
+        let executables = || Executables::read(place);
+        is_profile_directory(place) && executables().is_ok_and(|them| !them.programs.is_empty())
+    });
     (!places.is_empty()).then_some(ReleasesBelow {
         places,
         is_certain: !is_project,
     })
 }
 
-/// Reads the package's name from the `Cargo.toml` above the directory.
-fn package_name(root: &Path) -> Option<String> {
-    let root = fs::canonicalize(root).ok()?;
-    let manifest = root
-        .ancestors()
-        .skip(1)
-        .map(|directory| directory.join("Cargo.toml"))
-        .find(|manifest| manifest.is_file())?;
-    let table: toml::Table = fs::read_to_string(&manifest).ok()?.parse().ok()?;
-    match table.get("package").and_then(|package| package.get("name")) {
-        Some(name) => Some(name.as_str()?.to_owned()),
-        // A workspace without a package of its own goes by its directory.
-        None => {
-            let directory = manifest.parent().and_then(Path::file_name);
-            directory.map(|name| name.to_string_lossy().into_owned())
-        }
-    }
-}
-
-/// Takes the executables, and of the release's own libraries those that they
+/// Selects the executables, and of the release's own libraries those that they
 /// need.
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
-    let (programs, closed) = programs(root)?;
-    refuse_closed(selection, closed);
-    if !selection.refusals.is_empty() {
-        return Ok(selected(root));
-    }
-    let picked = pick(&programs, &selection.options.binaries)?;
-    if picked.is_empty() {
+    let executables = Executables::read(root)?;
+    refuse_unreadable(selection, &executables);
+    let picked = executables.pick(&selection.options.binaries)?;
+    if picked.is_empty() && selection.refusals.is_empty() {
         let path = root.to_path_buf();
         return Err(Error::NoExecutable { path });
     }
     let libraries = needed_libraries(root, picked.values());
+
     // Below the directory itself, only a pattern could bring something back.
     let walk = if selection.options.patterns.is_empty() {
         walk_flat
@@ -148,37 +131,28 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     walk(root, &mut |relative, found| {
         let is_directory = matches!(found, Ok(Found::Directory { .. }));
         let name = relative.as_os_str();
-        let verdict = selection.decide(relative, is_directory);
-        let is_wanted = match verdict {
-            Verdict::Included => !is_directory,
-            Verdict::Excluded => false,
-            Verdict::Undecided => picked.contains_key(name),
+        let reason = match selection.decide(relative, is_directory) {
+            Verdict::Included if !is_directory => return selection.take(relative, found),
+            Verdict::Undecided if picked.contains_key(name) => {
+                return selection.take(relative, found);
+            }
+            Verdict::Excluded => "excluded",
+            _ if executables.programs.contains_key(name) => NOT_PICKED,
+            _ => LEFT_BY_CARGO,
         };
-        if is_wanted {
-            selection.take(relative, found);
-        } else if !libraries.values().any(|path| path == relative) {
-            let reason = match verdict {
-                Verdict::Excluded => "excluded",
-                _ if programs.contains_key(name) => NOT_PICKED,
-                _ => LEFT_BY_CARGO,
-            };
+        if !libraries.values().any(|path| path == relative) {
             selection.leave_out(relative, is_directory, reason);
         }
     })?;
     let directory = library_directory(selection.prefix);
     for (name, relative) in &libraries {
         let found = look_at(&root.join(relative));
-        let path = directory.join(name)?;
-        selection.take_at(path, relative, found);
+        selection.take_at(directory.join(name)?, relative, found);
     }
-    Ok(selected(root))
-}
-
-fn selected(root: &Path) -> Selected {
-    Selected {
-        name: package_name(root),
+    Ok(Selected {
+        name: manifest::package_name(root),
         behavior: Box::new(CargoRelease),
-    }
+    })
 }
 
 /// Returns the directory of the release's own libraries: `lib` beside a `bin`,
@@ -189,92 +163,77 @@ fn library_directory(prefix: &ImagePath) -> ImagePath {
     beside.unwrap_or_else(|_| prefix.clone())
 }
 
-/// Refuses executables that cannot be read, unless they are not picked.
-fn refuse_closed(selection: &mut Selection<'_>, closed: Vec<(OsString, io::Error)>) {
+/// Refuses executables that cannot be read, unless they are not wanted.
+fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
     let options = selection.options;
-    let is_wanted = |name: &OsStr| {
-        let is_named = |picked: &String| OsStr::new(picked) == name;
-        (options.binaries.is_empty() || options.binaries.iter().any(is_named))
-            && options.patterns.decide(Path::new(name), false) != Verdict::Excluded
-    };
-    for (name, cause) in closed {
-        if is_wanted(&name) {
-            let path = selection.root.join(name);
-            selection.refusals.push(Refusal::Unreadable { path, cause });
+    for (name, error) in &executables.unreadable {
+        let is_picked = options.binaries.is_empty() || options.binaries.iter().any(|it| it == name);
+        if is_picked && options.patterns.decide(Path::new(name), false) != Verdict::Excluded {
+            selection.refusals.push(Refusal::Unreadable {
+                path: selection.root.join(name),
+                cause: (*error).into(),
+            });
         }
     }
 }
 
-/// Returns whether the directory has a program.
-fn has_program(root: &Path) -> bool {
-    programs(root).is_ok_and(|(programs, _)| !programs.is_empty())
+/// The executables directly in a directory.
+struct Executables {
+    programs: BTreeMap<OsString, Elf>,
+    unreadable: BTreeMap<OsString, io::ErrorKind>,
 }
 
-/// Returns the programs directly in the directory, by name, and the executables
-/// that cannot be read.
-#[expect(clippy::type_complexity, reason = "two lists for one caller")]
-fn programs(root: &Path) -> Result<(BTreeMap<OsString, Elf>, Vec<(OsString, io::Error)>)> {
-    let mut programs = BTreeMap::new();
-    let mut closed = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-            continue;
-        }
-        let is_program = |elf: &Elf| {
-            matches!(
-                elf.kind,
-                elf::ElfKind::Program | elf::ElfKind::StaticProgram
-            )
-        };
-        let file = match fs::File::open(entry.path()) {
-            Ok(file) => file,
-            Err(error) => {
-                closed.push((entry.file_name(), error.kind().into()));
+impl Executables {
+    fn read(root: &Path) -> io::Result<Self> {
+        let mut programs = BTreeMap::new();
+        let mut unreadable = BTreeMap::new();
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
                 continue;
             }
-        };
-        if let Some(elf) = Elf::read(&file).ok().flatten().filter(is_program) {
-            programs.insert(entry.file_name(), elf);
+            match fs::File::open(entry.path()).map(|file| Elf::read(&file)) {
+                Ok(Ok(Some(elf))) if elf.is_program() => {
+                    programs.insert(entry.file_name(), elf);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    unreadable.insert(entry.file_name(), error.kind());
+                }
+            }
         }
+        Ok(Self {
+            programs,
+            unreadable,
+        })
     }
-    closed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok((programs, closed))
-}
 
-fn read_elf(path: &Path) -> Option<Elf> {
-    let file = fs::File::open(path).ok()?;
-    Elf::read(&file).ok().flatten()
-}
-
-fn pick<'a>(
-    programs: &'a BTreeMap<OsString, Elf>,
-    names: &[String],
-) -> Result<BTreeMap<&'a OsStr, &'a Elf>> {
-    let all = programs.iter().map(|(name, elf)| (name.as_os_str(), elf));
-    if names.is_empty() {
-        return Ok(all.collect());
-    }
-    if let Some(name) = names
-        .iter()
-        .find(|name| !programs.contains_key(OsStr::new(name)))
-    {
-        return Err(Error::UnknownBinary {
-            name: name.clone(),
-            known: programs
-                .keys()
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect(),
+    /// Returns the programs with these names; all programs without any.
+    fn pick(&self, names: &[String]) -> Result<BTreeMap<&OsStr, &Elf>> {
+        let all = self.programs.iter();
+        let mut picked: BTreeMap<&OsStr, &Elf> =
+            all.map(|(name, elf)| (name.as_os_str(), elf)).collect();
+        let is_unknown = |name: &&String| {
+            let name = OsStr::new(name);
+            !picked.contains_key(name) && !self.unreadable.contains_key(name)
+        };
+        if let Some(name) = names.iter().find(is_unknown) {
+            let known = picked.keys().map(|name| name.to_string_lossy());
+            return Err(Error::UnknownBinary {
+                name: name.clone(),
+                known: known.map(Cow::into_owned).collect(),
+            });
+        }
+        picked.retain(|name, _| {
+            names.is_empty() || names.iter().any(|wanted| *name == wanted.as_str())
         });
+        Ok(picked)
     }
-    Ok(all
-        .filter(|(name, _)| names.iter().any(|picked| OsStr::new(picked) == *name))
-        .collect())
 }
 
-/// The release's own shared libraries that `programs` need, directly or
-/// through each other: name and path relative to the release.
+/// Finds the release's own shared libraries that `programs` need, directly or
+/// through each other: their names, and their paths relative to the release.
 fn needed_libraries<'a>(
     root: &Path,
     programs: impl Iterator<Item = &'a &'a Elf>,
@@ -286,11 +245,10 @@ fn needed_libraries<'a>(
         if name.contains('/') || !seen.insert(name.clone()) {
             continue;
         }
-        let places = [PathBuf::from(&name), Path::new("deps").join(&name)];
-        for place in places {
-            if let Some(elf) = read_elf(&root.join(&place)) {
+        for path in [PathBuf::from(&name), Path::new("deps").join(&name)] {
+            if let Some(elf) = Elf::open(&root.join(&path)) {
                 queue.extend(elf.needed);
-                libraries.insert(name, place);
+                libraries.insert(name, path);
                 break;
             }
         }

@@ -315,7 +315,8 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         .iter()
         .any(|left| left.path == Path::new(COOKIE));
     if direct.is_none() && is_cookie_left_out {
-        selection.warnings.push(Warning::CookieLeftOut);
+        let text = "the release cookie is not in the image: containers need `RELEASE_COOKIE` in their environment to start";
+        selection.warnings.push(Warning::Other(text.to_owned()));
     }
     warn_of_cookie(selection, &format!("releases/{}/vm.args", mix.version))?;
     Ok(Selected {
@@ -334,7 +335,10 @@ fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
             .iter()
             .any(|member| member.entry.path == path);
         if is_taken {
-            selection.warnings.push(Warning::CookieArgument { path });
+            let text = format!(
+                "`{path}` contains the node cookie (`-setcookie`): anyone with the image can read it and control reachable nodes"
+            );
+            selection.warnings.push(text.into());
         }
     }
     Ok(())

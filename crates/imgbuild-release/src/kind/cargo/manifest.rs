@@ -23,10 +23,7 @@ const MAX_MEMBERS: usize = 2000;
 
 /// Finds the package that owns the directory `target` which holds `root`.
 pub(super) fn package(root: &Path, executables: &[String]) -> Option<Package> {
-    let root = fs::canonicalize(root).ok()?;
-    let mut above = root.ancestors().skip(1);
-    let directory = above.find(|directory| directory.join("Cargo.toml").is_file())?;
-    let manifest = Manifest::read(directory)?;
+    let manifest = Manifest::above(root)?;
     if let [only] = executables
         && !manifest.makes(only)
         && let Some(member) = manifest.member_that_makes(only)
@@ -37,13 +34,35 @@ pub(super) fn package(root: &Path, executables: &[String]) -> Option<Package> {
     manifest.package(workspace.as_ref().unwrap_or(&manifest).workspace())
 }
 
-/// A manifest and where it is.
+/// Returns the name of the package of a profile directory, or that of the
+/// directory of a workspace without a package.
+pub(super) fn package_name(root: &Path) -> Option<String> {
+    let manifest = Manifest::above(root)?;
+    let package = manifest.table.get("package");
+    match package.and_then(|package| package.get("name")) {
+        Some(name) => Some(name.as_str()?.to_owned()),
+        None => {
+            let directory = manifest.directory.file_name()?;
+            Some(directory.to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// A manifest with its directory.
 struct Manifest {
     directory: PathBuf,
     table: Table,
 }
 
 impl Manifest {
+    /// Reads the nearest manifest above a directory.
+    fn above(root: &Path) -> Option<Self> {
+        let root = fs::canonicalize(root).ok()?;
+        let mut above = root.ancestors().skip(1);
+        let directory = above.find(|directory| directory.join("Cargo.toml").is_file())?;
+        Self::read(directory)
+    }
+
     fn read(directory: &Path) -> Option<Self> {
         let path = directory.join("Cargo.toml");
         let found = fs::metadata(&path).ok()?;

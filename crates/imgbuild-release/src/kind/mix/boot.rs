@@ -9,7 +9,6 @@
 //! `ERL_FLAGS`, and needs `BINDIR`, `ROOTDIR`, `EMU` and `PROGNAME` to be set.
 
 mod arguments;
-mod problem;
 mod reader;
 mod script;
 mod term;
@@ -22,7 +21,6 @@ use imgbuild_oci::path::ImagePath;
 use super::MixRelease;
 
 pub(super) use arguments::VmArguments;
-use problem::BootProblem;
 pub(super) use reader::read;
 
 /// The arguments of the virtual machine.

@@ -24,7 +24,6 @@ use crate::programs::calls::calls_of;
 use crate::programs::{Programs, ProgramsError};
 use crate::release::Release;
 use crate::runtime::{Object, Role};
-use crate::warning::Warning;
 
 /// Programs that generated scripts call, in one version or another.
 const UTILITIES: [&str; 37] = [
@@ -126,9 +125,9 @@ fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<(), Pr
     Ok(())
 }
 
-fn warn(programs: &mut Programs<'_>, name: &str, purpose: &str) {
-    let (name, purpose) = (name.to_owned(), purpose.to_owned());
-    programs.warn(Warning::NoProgram { name, purpose });
+fn warn(programs: &mut Programs<'_>, name: &str, effect: &str) {
+    let text = format!("`{name}` is neither on this machine nor in the image: {effect}");
+    programs.warn(text.into());
 }
 
 /// Makes modules of programs for another processor than the virtual machine's:

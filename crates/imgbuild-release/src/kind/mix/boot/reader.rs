@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::arguments::VmArguments;
 use super::term::{self, FileCall};
-use super::{BootProblem, Direct, VM_ARGUMENTS, script, temporary};
+use super::{Direct, VM_ARGUMENTS, script, temporary};
 use crate::error::{Error, Result};
 use crate::kind::mix::MixRelease;
 use crate::pattern::Verdict;
@@ -44,9 +44,7 @@ pub(in crate::kind::mix) fn read(
     let direct = reader.read();
     match (direct, reader.problems) {
         (Some(direct), problems) if problems.is_empty() => Ok((direct, reader.warnings)),
-        (_, problems) => Err(Error::NoDirectBoot {
-            problems: problems.iter().map(ToString::to_string).collect(),
-        }),
+        (_, problems) => Err(Error::NoDirectBoot { problems }),
     }
 }
 
@@ -55,15 +53,17 @@ struct BootReader<'a> {
     mix: &'a MixRelease,
     /// The variables that `env.sh` sets.
     variables: Vec<(String, String)>,
-    problems: Vec<BootProblem>,
+    problems: Vec<String>,
     warnings: Vec<Warning>,
 }
 
 impl BootReader<'_> {
     fn read(&mut self) -> Option<Direct> {
         if !self.mix.has_erts {
-            let version = self.mix.erts.clone();
-            self.problems.push(BootProblem::NoRuntime { version });
+            let version = &self.mix.erts;
+            self.problem(format!(
+                "it has no Erlang runtime of its own: `erts-{version}` is missing"
+            ));
         }
         let direct = if self.mix.is_relx {
             self.relx()
@@ -74,7 +74,7 @@ impl BootReader<'_> {
         direct.arguments = self.vm_arguments();
         direct.has_os_mon = self.has_os_mon();
         if direct.has_os_mon {
-            self.warnings.push(Warning::OsMonWithoutShell);
+            self.warn("`os_mon` of the release queries the system with a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started".to_owned());
         }
         let boot = format!("{}.boot", direct.boot_file);
         let boot = (self.named("RELEASE_BOOT_SCRIPT").is_none()).then_some(boot.as_str());
@@ -128,10 +128,10 @@ impl BootReader<'_> {
 
     fn miss(&mut self, path: String) {
         let is_left_out = self.selection.root.join(&path).exists() && self.is_left_out(&path);
-        self.problems.push(if is_left_out {
-            BootProblem::LeftOut { path }
+        self.problem(if is_left_out {
+            format!("`{path}` is left out, but the virtual machine needs it to start")
         } else {
-            BootProblem::Missing { path }
+            format!("`{path}` is missing")
         });
     }
 
@@ -191,7 +191,9 @@ impl BootReader<'_> {
         ];
         let changed = term::with_calls(&boot, &before, &after);
         if changed.is_none() {
-            self.problems.push(BootProblem::Restarts { path });
+            self.problem(format!(
+                "`reboot_system_after_config` is set, for which the start script copies the configuration; `{path}` is not a boot file that can do so"
+            ));
         }
         changed
     }
@@ -200,7 +202,7 @@ impl BootReader<'_> {
         for name in ["vm.args.src", "sys.config.src"] {
             let path = self.version_path(name);
             if self.text(&path).is_some() {
-                self.problems.push(BootProblem::Replaced { path });
+                self.problem(format!("the start script replaces variables in `{path}`"));
             }
         }
         let name = format!("bin/{}", self.mix.name);
@@ -210,7 +212,7 @@ impl BootReader<'_> {
             .text(&name)
             .is_some_and(|text| script::has_hooks(&text))
         {
-            self.problems.push(BootProblem::Hooks { path: name });
+            self.problem(format!("`{name}` runs hooks before the virtual machine"));
         }
         let boot_file = if self.selection.root.join(own).is_file() {
             self.mix.name.clone()
@@ -236,7 +238,9 @@ impl BootReader<'_> {
     fn parsed<T>(&mut self, path: String, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let found = self.text(&path).and_then(|text| parse(&text));
         if found.is_none() {
-            self.problems.push(BootProblem::Script { path });
+            self.problem(format!(
+                "`{path}` is not a script of `mix release` or relx, so its commands are unknown"
+            ));
         }
         found
     }
@@ -251,8 +255,9 @@ impl BootReader<'_> {
         match parse(&text) {
             Ok(found) => Some(found),
             Err(line) => {
-                let path = path.to_owned();
-                self.problems.push(BootProblem::Line { path, line });
+                self.problem(format!(
+                    "line {line} of `{path}` does more than set a variable to a plain value"
+                ));
                 None
             }
         }
@@ -274,45 +279,62 @@ impl BootReader<'_> {
         if dropped.is_empty() {
             return None;
         }
-        self.warnings.push(Warning::ArgumentsWithoutShell {
-            path: path.clone(),
-            dropped,
-        });
+        let dropped = dropped.join("`, `");
+        self.warn(format!(
+            "`{path}` has arguments that need a shell and are left out: `{dropped}`"
+        ));
         Some((path, kept))
+    }
+
+    fn problem(&mut self, text: String) {
+        self.problems.push(text);
+    }
+
+    fn warn(&mut self, text: String) {
+        self.warnings.push(Warning::Other(text));
     }
 
     /// Warns of variables that have no effect or an unexpected one.
     fn warn_of_variables(&mut self) {
-        let is_wanted =
+        let (mix, given) = (self.mix, &self.selection.options.variables);
+        let names_node =
             |(name, value): &(String, String)| name == "RELEASE_DISTRIBUTION" && value != "none";
-        let mut warnings = Vec::new();
-        if self.variables.iter().any(is_wanted) {
-            let path = Some(self.version_path("env.sh"));
-            warnings.push(Warning::NoDistribution { path });
+        let mut sources = Vec::new();
+        if self.variables.iter().any(names_node) {
+            sources.push(format!("`{}`", self.version_path("env.sh")));
         }
-        let given = &self.selection.options.variables;
-        let is_given = |wanted: &&str| {
-            let is_it = |(name, value): &(String, String)| {
-                name == wanted && (*wanted != "RELEASE_VSN" || *value != self.mix.version)
-            };
-            given.iter().any(is_it)
-        };
-        let names = if self.mix.is_relx {
+        if !mix.is_relx && given.iter().any(names_node) {
+            sources.push("the environment of the image".to_owned());
+        }
+        for source in sources {
+            self.warn(format!(
+                "{source} sets `RELEASE_DISTRIBUTION`, which has no effect without a shell: name the node with `ERL_FLAGS` in a container's environment"
+            ));
+        }
+
+        let names = if mix.is_relx {
             &OF_SCRIPT_OF_RELX[..]
         } else {
             &OF_SCRIPT[..]
         };
-        if !self.mix.is_relx && given.iter().any(is_wanted) {
-            warnings.push(Warning::NoDistribution { path: None });
+        let has_effect = |name: &str, value: &str| name == "RELEASE_VSN" && value == mix.version;
+        for wanted in names {
+            if given
+                .iter()
+                .any(|(name, value)| name == wanted && !has_effect(name, value))
+            {
+                self.warn(format!(
+                    "the environment of the image sets `{wanted}`, which only the start script reads: it has no effect without a shell"
+                ));
+            }
         }
-        let names = names.iter().copied().filter(is_given);
-        warnings.extend(names.map(|name| Warning::VariableWithoutShell { name }));
+
         let mode = self.named("RELEASE_MODE").unwrap_or("embedded");
         if !["embedded", "interactive"].contains(&mode) {
-            let mode = mode.to_owned();
-            warnings.push(Warning::UnknownMode { mode });
+            self.warn(format!(
+                "`RELEASE_MODE` is `{mode}`, neither `embedded` nor `interactive`: the virtual machine uses `interactive`"
+            ));
         }
-        self.warnings.extend(warnings);
     }
 
     fn has_os_mon(&self) -> bool {
