@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use imgbuild_oci::content::{Content, FileState, HostFile};
-use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::entry::{Entry, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 
 use crate::refusal::Refusal;
@@ -89,10 +89,10 @@ fn image_mode(host: u32) -> u32 {
 
 /// Checks that a file of `owner` can be read, and that it would not run as
 /// another user in the image than it does here.
-fn check_file(host: &HostFile, owner: (u32, u32), allows_set_id: bool) -> Result<(), Refusal> {
+fn check_file(host: &HostFile, owner: Owner, allows_set_id: bool) -> Result<(), Refusal> {
     let mode = host.state.mode;
-    let changes_user = mode & 0o4000 != 0 && owner.0 != 0;
-    let changes_group = mode & 0o2000 != 0 && owner.1 != 0;
+    let changes_user = mode & 0o4000 != 0 && owner.uid != 0;
+    let changes_group = mode & 0o2000 != 0 && owner.gid != 0;
     let path = host.path.clone();
     if (changes_user || changes_group) && !allows_set_id {
         return Err(Refusal::SetId { path, owner });

@@ -43,7 +43,7 @@ pub struct PlanOptions {
     pub references: Vec<Reference>,
     /// The rest of the configuration.
     pub configuration: ConfigurationOptions,
-    /// The user of containers; [`User::NONROOT`](crate::skeleton::User::NONROOT) when not given.
+    /// The user of containers; 65532:65532 when not given.
     pub user: Option<UserName>,
     /// The image gets users, `/tmp` and a home.
     pub has_skeleton: bool,
@@ -159,7 +159,7 @@ impl Plan {
         let image = context.image(config);
         let warnings = context.warnings();
         let mut parts = PartSet::new(&context.payload);
-        parts.add_skeleton(&context, user.user, &image.config)?;
+        parts.add_skeleton(&context, user.id, &image.config)?;
         parts.add_runtime(&context);
         parts.add_certificates(&context);
         let parts = parts.finish()?;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use imgbuild_oci::entry::Owner;
 use imgbuild_oci::path::{ImagePath, escaped};
 
 /// The number of problems that a message shows; the rest is counted.
@@ -61,7 +62,7 @@ pub enum Refusal {
         /// The path on the host.
         path: PathBuf,
         /// The user and group that own it.
-        owner: (u32, u32),
+        owner: Owner,
     },
     /// Two sources for one path of the image.
     TwoSources {
@@ -93,7 +94,7 @@ impl fmt::Display for Refusal {
             Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", shown(path)),
             Self::SetId {
                 path,
-                owner: (uid, gid),
+                owner: Owner { uid, gid },
             } => write!(
                 formatter,
                 "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",

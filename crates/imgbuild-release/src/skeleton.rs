@@ -1,16 +1,20 @@
 //! The files of every image beside its programs: users, `/tmp`, a home.
 
-use std::fmt::Write as _;
-
 use imgbuild_oci::entry::{Entry, MAX_ID, Member, Owner};
 use imgbuild_oci::path::ImagePath;
-use serde::Serialize;
 
 use crate::contents::{Contents, first_bytes};
 use crate::refusal::quoted;
 
-/// The id of the unprivileged user of images without a `--user`.
-pub const NONROOT: u32 = 65532;
+/// The unprivileged user of images without a `--user`.
+pub(crate) const NONROOT: Owner = Owner {
+    uid: 65532,
+    gid: 65532,
+};
+
+/// The accounts of an image without passwd and group files of its own.
+const PASSWD: &str = "root:x:0:0:root:/root:\nnonroot:x:65532:65532:nonroot:/home/nonroot:\n";
+const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
 /// The largest passwd or group file that is read, in bytes; the rest of a
 /// larger one is ignored.
@@ -40,26 +44,6 @@ impl UserName {
     }
 }
 
-/// The user of a container, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct User {
-    /// The user id.
-    pub uid: u32,
-    /// The group id.
-    pub gid: u32,
-}
-
-impl User {
-    /// 0:0.
-    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
-
-    /// 65532:65532.
-    pub const NONROOT: Self = Self {
-        uid: NONROOT,
-        gid: NONROOT,
-    };
-}
-
 /// A user or group that an image does not have.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -73,11 +57,20 @@ pub struct UnknownUser {
     pub known: Vec<String>,
 }
 
+impl UnknownUser {
+    fn new<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            known: known.cloned().collect(),
+        }
+    }
+}
+
 /// One account of a passwd file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Account {
     name: String,
-    user: User,
+    id: Owner,
     home: String,
 }
 
@@ -91,44 +84,7 @@ pub(crate) struct Accounts {
 impl Accounts {
     /// Returns the accounts of the skeleton: root and nonroot.
     pub(crate) fn of_skeleton() -> Self {
-        let account = |name: &str, id, home: &str| Account {
-            name: name.to_owned(),
-            user: User { uid: id, gid: id },
-            home: home.to_owned(),
-        };
-        Self {
-            accounts: vec![
-                account("root", 0, "/root"),
-                account("nonroot", NONROOT, "/home/nonroot"),
-            ],
-            groups: vec![("root".to_owned(), 0), ("nonroot".to_owned(), NONROOT)],
-        }
-    }
-
-    /// Parses passwd and group files ([passwd(5)], [group(5)]). Malformed lines
-    /// are skipped, as the C library does.
-    ///
-    /// [passwd(5)]: https://man7.org/linux/man-pages/man5/passwd.5.html
-    /// [group(5)]: https://man7.org/linux/man-pages/man5/group.5.html
-    pub(crate) fn parse(passwd: &str, group: &str) -> Self {
-        let account = |line: &str| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let uid = fields.get(2)?.parse().ok()?;
-            let gid = fields.get(3)?.parse().ok()?;
-            Some(Account {
-                name: (*fields.first()?).to_owned(),
-                user: User { uid, gid },
-                home: fields.get(5).copied().unwrap_or_default().to_owned(),
-            })
-        };
-        let group_entry = |line: &str| {
-            let fields: Vec<&str> = line.split(':').collect();
-            Some(((*fields.first()?).to_owned(), fields.get(2)?.parse().ok()?))
-        };
-        Self {
-            accounts: passwd.lines().filter_map(account).collect(),
-            groups: group.lines().filter_map(group_entry).collect(),
-        }
+        Self::parse(PASSWD, GROUP)
     }
 
     /// Reads the passwd and group files of an image; `None` if it has neither.
@@ -143,10 +99,34 @@ impl Accounts {
         if passwd.is_none() && group.is_none() {
             return None;
         }
-        Some(Self::parse(
-            &passwd.unwrap_or_default(),
-            &group.unwrap_or_default(),
-        ))
+        let (passwd, group) = (passwd.unwrap_or_default(), group.unwrap_or_default());
+        Some(Self::parse(&passwd, &group))
+    }
+
+    /// Parses passwd and group files ([passwd(5)], [group(5)]). Malformed lines
+    /// are skipped, as the C library does.
+    ///
+    /// [passwd(5)]: https://man7.org/linux/man-pages/man5/passwd.5.html
+    /// [group(5)]: https://man7.org/linux/man-pages/man5/group.5.html
+    pub(crate) fn parse(passwd: &str, group: &str) -> Self {
+        let account = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let uid = fields.get(2)?.parse().ok()?;
+            let gid = fields.get(3)?.parse().ok()?;
+            Some(Account {
+                name: (*fields.first()?).to_owned(),
+                id: Owner { uid, gid },
+                home: fields.get(5).copied().unwrap_or_default().to_owned(),
+            })
+        };
+        let group_entry = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            Some(((*fields.first()?).to_owned(), fields.get(2)?.parse().ok()?))
+        };
+        Self {
+            accounts: passwd.lines().filter_map(account).collect(),
+            groups: group.lines().filter_map(group_entry).collect(),
+        }
     }
 
     /// Finds the numbers of a user.
@@ -154,76 +134,59 @@ impl Accounts {
     /// # Errors
     ///
     /// When a name is not known, or a number is over [`MAX_ID`].
-    pub(crate) fn find(&self, name: &UserName) -> Result<User, UnknownUser> {
-        let account = self
-            .accounts
-            .iter()
-            .find(|account| account.name == name.user);
-        let (uid, own_group) = match (account, parse_id(&name.user)) {
-            (Some(account), _) => (account.user.uid, account.user.gid),
-            // Without a group, a number is its own group.
-            (None, Some(uid)) => (uid, self.group_of(uid).unwrap_or(uid)),
-            (None, None) => {
-                let names = self.accounts.iter().map(|account| account.name.clone());
-                return Err(UnknownUser {
-                    name: name.user.clone(),
-                    known: names.collect(),
-                });
-            }
+    pub(crate) fn find(&self, name: &UserName) -> Result<Owner, UnknownUser> {
+        let mut accounts = self.accounts.iter();
+        let named = accounts.find(|account| account.name == name.user);
+        let number = || {
+            let uid = parse_id(&name.user)?;
+            let mut accounts = self.accounts.iter();
+            let account = accounts.find(|account| account.id.uid == uid);
+            // Without an account, a number is its own group.
+            let gid = account.map_or(uid, |account| account.id.gid);
+            Some(Owner { uid, gid })
         };
-        let Some(group) = &name.group else {
-            let gid = own_group;
-            return Ok(User { uid, gid });
-        };
-        let named = self.groups.iter().find(|(known, _)| known == group);
-        match named.map(|(_, gid)| *gid).or_else(|| parse_id(group)) {
-            Some(gid) => Ok(User { uid, gid }),
-            None => Err(UnknownUser {
-                name: group.clone(),
-                known: self.groups.iter().map(|(name, _)| name.clone()).collect(),
-            }),
+        let names = || self.accounts.iter().map(|account| &account.name);
+        let mut id = named
+            .map(|account| account.id)
+            .or_else(number)
+            .ok_or_else(|| UnknownUser::new(&name.user, names()))?;
+        if let Some(group) = &name.group {
+            let named = self.groups.iter().find(|(known, _)| known == group);
+            let gid = named.map(|(_, gid)| *gid).or_else(|| parse_id(group));
+            let names = || self.groups.iter().map(|(name, _)| name);
+            id.gid = gid.ok_or_else(|| UnknownUser::new(group, names()))?;
         }
+        Ok(id)
     }
 
-    fn group_of(&self, uid: u32) -> Option<u32> {
-        let account = self.accounts.iter().find(|account| account.user.uid == uid);
-        account.map(|account| account.user.gid)
-    }
-
-    /// Adds the user when no account has its number.
-    fn add(&mut self, user: User) {
-        if self
-            .accounts
-            .iter()
-            .all(|account| account.user.uid != user.uid)
-        {
+    /// Adds the user unless an account and a group have its numbers.
+    fn add(&mut self, id: Owner) {
+        let name = "user".to_owned();
+        if !self.accounts.iter().any(|account| account.id.uid == id.uid) {
             self.accounts.push(Account {
-                name: "user".to_owned(),
-                user,
+                name: name.clone(),
+                id,
                 home: "/home/user".to_owned(),
             });
         }
-        if self.groups.iter().all(|(_, gid)| *gid != user.gid) {
-            self.groups.push(("user".to_owned(), user.gid));
+        if !self.groups.iter().any(|(_, gid)| *gid == id.gid) {
+            self.groups.push((name, id.gid));
         }
     }
 
     fn passwd(&self) -> String {
-        let mut text = String::new();
-        for Account { name, user, home } in &self.accounts {
-            let User { uid, gid } = user;
-            writeln!(text, "{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin")
-                .expect("writing to a string cannot fail");
-        }
-        text
+        let lines = self.accounts.iter().map(|Account { name, id, home }| {
+            let Owner { uid, gid } = id;
+            format!("{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin\n")
+        });
+        lines.collect()
     }
 
     fn group(&self) -> String {
-        let lines = self
-            .groups
-            .iter()
-            .map(|(name, gid)| format!("{name}:x:{gid}:\n"));
-        lines.collect()
+        let lines = self.groups.iter();
+        lines
+            .map(|(name, gid)| format!("{name}:x:{gid}:\n"))
+            .collect()
     }
 }
 
@@ -235,33 +198,25 @@ fn parse_id(text: &str) -> Option<u32> {
 ///
 /// With `/etc/nsswitch.conf`, glibc resolves names with `/etc/hosts` and DNS,
 /// which only some of its builds do by default.
-pub(crate) fn skeleton(user: User) -> Vec<Member> {
+pub(crate) fn skeleton(user: Owner) -> Vec<Member> {
     let mut accounts = Accounts::of_skeleton();
     accounts.add(user);
     let path = |text: &str| ImagePath::parse(text).expect("the path is absolute and short");
     let file = |at: &str, text: String| Member::file(path(at), 0o644, text.into_bytes());
     let mut tmp = Entry::directory(path("/tmp"));
     tmp.mode = 0o1777;
+    let services = "passwd: files\ngroup: files\nhosts: files dns\n";
     let mut members = vec![
         file("/etc/passwd", accounts.passwd()),
         file("/etc/group", accounts.group()),
-        file(
-            "/etc/nsswitch.conf",
-            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
-        ),
+        file("/etc/nsswitch.conf", services.to_owned()),
         tmp.into(),
     ];
-    for Account {
-        user: owner, home, ..
-    } in &accounts.accounts
-    {
-        if *owner == user || owner.uid == user.uid {
-            let mut home = Entry::directory(path(home));
+    for account in &accounts.accounts {
+        if account.id.uid == user.uid {
+            let mut home = Entry::directory(path(&account.home));
             home.mode = if user.uid == 0 { 0o700 } else { 0o755 };
-            home.owner = Owner {
-                uid: user.uid,
-                gid: user.gid,
-            };
+            home.owner = user;
             members.push(home.into());
         }
     }
@@ -272,7 +227,7 @@ pub(crate) fn skeleton(user: User) -> Vec<Member> {
 mod tests {
     use super::*;
 
-    fn find(accounts: &Accounts, text: &str) -> Result<User, UnknownUser> {
+    fn find(accounts: &Accounts, text: &str) -> Result<Owner, UnknownUser> {
         accounts.find(&UserName::parse(text))
     }
 
@@ -290,7 +245,7 @@ mod tests {
             ("5:6", 5, 6),
             ("root:web", 0, 33),
         ] {
-            assert_eq!(find(&accounts, text).unwrap(), User { uid, gid }, "{text}");
+            assert_eq!(find(&accounts, text).unwrap(), Owner { uid, gid }, "{text}");
         }
         let error = find(&accounts, "nobody").unwrap_err().to_string();
         assert!(error.contains("known: `root`, `app`"), "{error}");
@@ -300,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_user_has_an_account_and_a_home() {
-        let members = skeleton(User { uid: 10, gid: 20 });
+        let members = skeleton(Owner { uid: 10, gid: 20 });
         let passwd = members
             .iter()
             .find(|member| member.entry.path.as_bytes() == b"/etc/passwd")

@@ -12,6 +12,7 @@ use std::thread;
 
 use fs_err as fs;
 use imgbuild_oci::content::{FileState, Timestamp};
+use imgbuild_oci::entry::Owner;
 use imgbuild_oci::parallel::{self, Queue};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, open, readlinkat, statat};
 
@@ -30,7 +31,7 @@ pub(crate) enum Found {
     },
     File {
         state: FileState,
-        owner: (u32, u32),
+        owner: Owner,
         /// The file has further names.
         is_linked: bool,
     },
@@ -217,7 +218,10 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
         FileType::BlockDevice => Found::Special("a block device"),
         _ => Found::File {
             state: state_of(&stat),
-            owner: (stat.st_uid, stat.st_gid),
+            owner: Owner {
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            },
             is_linked: stat.st_nlink > 1,
         },
     })

@@ -167,7 +167,11 @@ fn library_directory(prefix: &ImagePath) -> ImagePath {
 fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
     let options = selection.options;
     for (name, error) in &executables.unreadable {
-        let is_picked = options.binaries.is_empty() || options.binaries.iter().any(|it| it == name);
+        let is_picked = options.binaries.is_empty()
+            || options
+                .binaries
+                .iter()
+                .any(|picked| name == picked.as_str());
         if is_picked && options.patterns.decide(Path::new(name), false) != Verdict::Excluded {
             selection.refusals.push(Refusal::Unreadable {
                 path: selection.root.join(name),

@@ -12,7 +12,7 @@ use crate::contents::{Contents, End, real_place, source};
 use crate::error::Result;
 use crate::layering::LayerDraft;
 use crate::refusal::{Refusal, Refusals};
-use crate::skeleton::{self, User};
+use crate::skeleton;
 
 /// The handling of a path that the user brings too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl<'a> PartSet<'a> {
     pub(super) fn add_skeleton(
         &mut self,
         context: &Context<'_>,
-        user: User,
+        user: Owner,
         config: &Configuration,
     ) -> Result<()> {
         let mut members = Vec::new();
@@ -186,7 +186,7 @@ impl<'a> PartSet<'a> {
 
 /// Makes users, `/tmp` and a home. A base image with users has homes of its
 /// own, and its directories stay as they are.
-fn skeleton(payload: &Contents<'_>, user: User) -> Vec<Member> {
+fn skeleton(payload: &Contents<'_>, user: Owner) -> Vec<Member> {
     let mut members = skeleton::skeleton(user);
     let is_there = |path: &ImagePath| payload.base(path).is_some();
     members.retain(|member| member.content.is_some() || !is_there(&member.entry.path));
@@ -198,16 +198,13 @@ fn skeleton(payload: &Contents<'_>, user: User) -> Vec<Member> {
 }
 
 /// Makes volumes and writable directories, to which the user may write.
-fn owned_directories(context: &Context<'_>, user: User) -> Vec<Member> {
+fn owned_directories(context: &Context<'_>, user: Owner) -> Vec<Member> {
     let volumes = &context.options.configuration.volumes;
     let paths = volumes.union(&context.options.writable);
     paths
         .map(|path| {
             let mut entry = Entry::directory(path.clone());
-            entry.owner = Owner {
-                uid: user.uid,
-                gid: user.gid,
-            };
+            entry.owner = user;
             entry.into()
         })
         .collect()

@@ -1,15 +1,22 @@
 //! The user of the containers of an image.
 
+use imgbuild_oci::entry::Owner;
+
 use super::{Context, Field};
 use crate::base::Base;
 use crate::error::{Error, Result};
-use crate::skeleton::{Accounts, User, UserName};
+use crate::skeleton::{Accounts, NONROOT, UserName};
 
 /// The user, in numbers and as the configuration has it.
 pub(super) struct ImageUser {
-    pub(super) user: User,
+    pub(super) id: Owner,
     pub(super) text: Option<String>,
 }
+
+const ROOT: ImageUser = ImageUser {
+    id: Owner::ROOT,
+    text: None,
+};
 
 /// Finds the numbers of the user in the passwd file that the image will have.
 ///
@@ -24,9 +31,9 @@ pub(super) fn find(context: &Context<'_>) -> Result<ImageUser> {
         None if options.has_skeleton => Accounts::of_skeleton(),
         None => Accounts::default(),
     };
-    let in_numbers = |user: User| ImageUser {
-        user,
-        text: Some(format!("{}:{}", user.uid, user.gid)),
+    let in_numbers = |id: Owner| ImageUser {
+        id,
+        text: Some(format!("{}:{}", id.uid, id.gid)),
     };
 
     if let Some(name) = &options.user {
@@ -37,23 +44,19 @@ pub(super) fn find(context: &Context<'_>) -> Result<ImageUser> {
         .map(Base::configuration)
         .and_then(|base| base.user.as_ref());
     if options.configuration.cleared.fields.contains(&Field::User) {
-        let (user, text) = (User::ROOT, None);
-        return Ok(ImageUser { user, text });
+        return Ok(ROOT);
     }
     match base_user {
         Some(text) => {
             let found = accounts().find(&UserName::parse(text));
-            let user = found.map_err(|unknown| Error::UnknownBaseUser {
+            let id = found.map_err(|unknown| Error::UnknownBaseUser {
                 user: text.clone(),
                 unknown,
             })?;
             let text = Some(text.clone());
-            Ok(ImageUser { user, text })
+            Ok(ImageUser { id, text })
         }
-        None if closure.command.is_inherited() => Ok(ImageUser {
-            user: User::ROOT,
-            text: None,
-        }),
-        None => Ok(in_numbers(User::NONROOT)),
+        None if closure.command.is_inherited() => Ok(ROOT),
+        None => Ok(in_numbers(NONROOT)),
     }
 }

@@ -82,7 +82,7 @@ impl BootReader<'_> {
         for name in [boot, config].into_iter().flatten() {
             let path = self.version_path(name);
             if self.text(&path).is_none() {
-                self.miss(path);
+                self.miss(&path);
             }
         }
         self.warn_of_variables();
@@ -126,8 +126,8 @@ impl BootReader<'_> {
         patterns.decide(Path::new(path), false) == Verdict::Excluded
     }
 
-    fn miss(&mut self, path: String) {
-        let is_left_out = self.selection.root.join(&path).exists() && self.is_left_out(&path);
+    fn miss(&mut self, path: &str) {
+        let is_left_out = self.selection.root.join(path).exists() && self.is_left_out(path);
         self.problem(if is_left_out {
             format!("`{path}` is left out, but the virtual machine needs it to start")
         } else {
@@ -136,9 +136,9 @@ impl BootReader<'_> {
     }
 
     fn mix(&mut self) -> Option<Direct> {
-        let mut flags = self.parsed(self.version_path("elixir"), script::elixir_flags)?;
+        let mut flags = self.parsed(&self.version_path("elixir"), script::elixir_flags)?;
         let name = format!("bin/{}", self.mix.name);
-        flags.extend(self.parsed(name, script::start_flags)?);
+        flags.extend(self.parsed(&name, script::start_flags)?);
         let environment = self.version_path("env.sh");
         let variables = self.lines(&environment, script::variables);
         let server = "bin/server";
@@ -206,7 +206,7 @@ impl BootReader<'_> {
             }
         }
         let name = format!("bin/{}", self.mix.name);
-        let boot_variable = self.parsed(name.clone(), script::relx_boot_variable)?;
+        let boot_variable = self.parsed(&name, script::relx_boot_variable)?;
         let own = self.version_path(&format!("{}.boot", self.mix.name));
         if self
             .text(&name)
@@ -235,8 +235,8 @@ impl BootReader<'_> {
     }
 
     /// Reads a script of which everything must be known.
-    fn parsed<T>(&mut self, path: String, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let found = self.text(&path).and_then(|text| parse(&text));
+    fn parsed<T>(&mut self, path: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let found = self.text(path).and_then(|text| parse(&text));
         if found.is_none() {
             self.problem(format!(
                 "`{path}` is not a script of `mix release` or relx, so its commands are unknown"
@@ -270,7 +270,7 @@ impl BootReader<'_> {
         let Some(text) = self.text(&path) else {
             // A file that the user names may be an addition: the check sees it.
             if self.named("RELEASE_VM_ARGS").is_none() {
-                self.miss(path);
+                self.miss(&path);
             }
             return None;
         };
