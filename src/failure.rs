@@ -352,7 +352,7 @@ fn base_hints(error: &BaseError) -> Vec<String> {
             "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it"
         }
         _ => {
-            "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them"
+            "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
         }
     };
     vec![hint.to_owned()]

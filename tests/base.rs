@@ -356,7 +356,7 @@ fn what_does_not_fit_onto_the_base_is_refused() {
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `release`
       caused by: `release` is neither an image layout nor an image archive
-    hint: give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them
+    hint: `--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`
     ");
 }
 

@@ -1,4 +1,4 @@
-//! `--base`: which image it is, and what of it is not inherited.
+//! `--base`: opening the base image, and locking its digest.
 
 use std::path::Path;
 
@@ -25,22 +25,19 @@ mod remote;
 
 pub(crate) use remote::{Pin, RemoteBase};
 
-/// Refuses to lock what has no digest to be locked to, before anything is
-/// read.
+/// Checks that `--lock` has a base image of a registry.
 pub(crate) fn check_lock(arguments: &BaseArguments, given: &Given) -> Result<()> {
     if !arguments.lock {
         return Ok(());
     }
     if arguments.reference().is_none() {
-        let failure = Failure::command_line(
-            "`--lock` writes down the digest of a base image of a registry, and `--base` names none",
-        );
-        return Err(failure.hint("name it as `--base docker://REFERENCE`, or leave out `--lock`"));
+        let failure = Failure::command_line("`--lock` needs `--base docker://REFERENCE`");
+        return Err(failure.hint("it writes the digest of this base image to `imgbuild.toml`"));
     }
     given.check_lock()
 }
 
-/// Writes the digest into the configuration file, if asked to.
+/// Writes the digest to the configuration file, with `--lock`.
 pub(crate) fn lock(
     arguments: &BaseArguments,
     given: &Given,
@@ -57,7 +54,7 @@ pub(crate) fn lock(
     Ok(())
 }
 
-/// What asks for the base image.
+/// A request for the base image of one release.
 pub(crate) struct Request<'a> {
     pub(crate) build: &'a BuildRequest<'a>,
     pub(crate) platform: Option<&'a Platform>,
@@ -68,8 +65,8 @@ pub(crate) struct Request<'a> {
     pub(crate) ui: &'a Ui,
 }
 
-/// Opens the base image, if there is one. Of several platforms, the one that
-/// was asked for counts, else that of the release's programs.
+/// Opens the base image, if there is one. Of several platforms, selects the
+/// requested one, or that of the programs of the release.
 pub(crate) fn open(
     request: &Request<'_>,
     remote: Option<&RemoteBase>,
@@ -89,8 +86,7 @@ pub(crate) fn open(
 fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     let platform = request.platform;
     let given = format!("--base {}", name.path().display());
-    let kinds =
-        "give `--base` an image layout or an archive, as `skopeo copy` or `docker save` make them";
+    let kinds = "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`";
     source_must_exist(&given, name, kinds)?;
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
@@ -118,30 +114,31 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     };
     let mut base = opened.map_err(unusable)?;
     if request.needs_files(&base) {
-        look_into(&mut base, request).map_err(unusable)?;
+        read_files(&mut base, request).map_err(unusable)?;
     }
     Ok(base)
 }
 
-/// Finds out what lies where, at best without the layers.
-fn look_into(base: &mut Base, request: &Request<'_>) -> std::result::Result<(), BaseError> {
+/// Reads the file tree of a base image, from the cache or from its layers.
+fn read_files(base: &mut Base, request: &Request<'_>) -> std::result::Result<(), BaseError> {
     let store = cache::to_recall(request.cache, request.build.flags);
     let store = store.as_deref();
-    match store.is_some_and(|store| base.recall_files(store)) {
-        true => Ok(()),
-        false => base.read_files(store, request.scratch),
+    if store.is_some_and(|store| base.recall_files(store)) {
+        return Ok(());
     }
+    base.read_files(store, request.scratch)
 }
 
-/// What to call an image whose source does not say: the last part of the path,
-/// so that the image does not depend on where the source lies.
+/// Returns the name of an image whose source has none: the last part of the path,
+/// so that the image does not depend on the directory of its base.
 fn name_of(source: &SourceName) -> String {
     let path = source.path();
     let real = fs_err::canonicalize(path);
     let real = real.as_deref().unwrap_or(path);
-    let file = match real.is_dir() {
-        true => real.file_name(),
-        false => real.file_stem(),
+    let file = if real.is_dir() {
+        real.file_name()
+    } else {
+        real.file_stem()
     };
     let file = file.unwrap_or_default().to_string_lossy();
     let file = file.strip_suffix(".tar").unwrap_or(&file);

@@ -1,31 +1,28 @@
-//! Where a registry is, by its name in a reference.
+//! Hosts of registries.
 
 use std::net::IpAddr;
 
-/// What Docker Hub is called, and where it answers.
-const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// The name of Docker Hub in references.
+const HUB: &str = "docker.io";
 
-/// Returns the host, and port if there is one, that a registry answers at.
+/// The host of Docker Hub.
+const HUB_HOST: &str = "registry-1.docker.io";
+
+/// Returns the host, and the port if there is one, of a registry.
 pub(crate) fn address(registry: &str) -> &str {
-    match registry == HUB.0 {
-        true => HUB.1,
-        false => registry,
-    }
+    if registry == HUB { HUB_HOST } else { registry }
 }
 
-/// Whether the registry is this machine, so that nobody else can listen.
+/// Returns whether a registry is on this machine, so that no other machine can
+/// read the connection.
 pub(crate) fn is_loopback(registry: &str) -> bool {
-    let host = without_port(registry);
+    let (host, _) = parts(registry);
     host == "localhost"
         || host.ends_with(".localhost")
         || ip_address(host).is_some_and(|address| address.is_loopback())
 }
 
-fn without_port(registry: &str) -> &str {
-    parts(registry).0
-}
-
-/// Divides host and port.
+/// Splits host and port.
 pub(crate) fn parts(registry: &str) -> (&str, Option<&str>) {
     match registry.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port)),
@@ -33,7 +30,7 @@ pub(crate) fn parts(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns the address that a host is, without a name.
+/// Parses a host that is an IP address.
 pub(crate) fn ip_address(host: &str) -> Option<IpAddr> {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     address.parse().ok()
@@ -44,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_told_by_name_or_address() {
+    fn loopback_is_a_name_or_an_address() {
         for registry in [
             "localhost",
             "localhost:5000",
@@ -67,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_hub_answers_elsewhere() {
+    fn docker_hub_has_another_host() {
         assert_eq!(address("docker.io"), "registry-1.docker.io");
         assert_eq!(address("ghcr.io"), "ghcr.io");
     }

@@ -70,7 +70,7 @@ pub(crate) struct Transport {
     alive: Arc<()>,
 }
 
-/// What a client sent so far.
+/// The requests and bytes that a client sent so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// The number of requests, including those to token servers and redirects.

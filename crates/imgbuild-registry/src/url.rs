@@ -1,4 +1,4 @@
-//! Addresses: where a `Location` leads, and whether that is the same server.
+//! URLs: resolving a `Location`, and comparing servers.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use ureq::http::Uri;
 
 use crate::host;
 
-/// Scheme, host and port: what may see an `Authorization` header.
+/// Scheme, host and port: only the same origin gets an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) scheme: String,
@@ -29,22 +29,23 @@ impl Origin {
         self.scheme == "https"
     }
 
-    /// Whether this server may name that one: nothing leads from https to http,
-    /// and http leaves this machine only where `plain_http` allows it.
+    /// Returns whether a redirect to another origin is allowed: not from https to
+    /// http, and to http on another machine only with `plain_http`.
     pub(crate) fn may_redirect_to(&self, to: &Self, plain_http: bool) -> bool {
         let may_be_plain = plain_http || host::is_loopback(&to.host);
         to.is_secure() || !self.is_secure() && may_be_plain
     }
 }
 
-/// Host and port, as in an address: the port only where it must be said.
+/// Formats host and port, without the default port.
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default_port = default_port(&self.scheme);
-        match self.port == default_port {
-            true => formatter.write_str(&self.host),
-            false => write!(formatter, "{}:{}", self.host, self.port),
+        formatter.write_str(&self.host)?;
+        if self.port == default_port {
+            return Ok(());
         }
+        write!(formatter, ":{}", self.port)
     }
 }
 
@@ -55,19 +56,19 @@ fn default_port(scheme: &str) -> u16 {
     }
 }
 
-/// Parses an absolute address of the web.
+/// Parses an absolute URL with http or https.
 pub(crate) fn parse(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    // What stands before an `@` would be sent along as a password.
+    // A user and password before an `@` would be sent, too.
     let has_user = uri
         .authority()
         .is_some_and(|one| one.as_str().contains('@'));
     (is_web && !has_user && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
 }
 
-/// Resolves a `Location` against the address that answered with it
-/// ([RFC 3986], section 5.2).
+/// Resolves a `Location` against the URL of its response ([RFC 3986], section
+/// 5.2).
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
 pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
@@ -91,7 +92,7 @@ pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
     parse(&format!("{scheme}://{authority}{joined}"))
 }
 
-/// Adds a parameter to whatever query there is.
+/// Adds a parameter to the query of a URL.
 pub(crate) fn with_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> {
     let separator = match uri.query() {
         None => "?",
@@ -102,30 +103,28 @@ pub(crate) fn with_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> 
     parse(&format!("{uri}{separator}{name}={value}"))
 }
 
-/// Encodes everything but unreserved characters ([RFC 3986], section 2.3).
+/// Percent-encodes all but unreserved characters ([RFC 3986], section 2.3).
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
 pub(crate) fn encode(text: &str) -> String {
+    percent_encode(text, b"-._~")
+}
+
+/// Percent-encodes characters that are invalid in URLs; keeps encoded ones.
+pub(crate) fn sanitize(text: &str) -> String {
+    percent_encode(text, b"-._~:/?&=%+@,")
+}
+
+fn percent_encode(text: &str, allowed: &[u8]) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            true => encoded.push(char::from(byte)),
-            false => encoded.push_str(&format!("%{byte:02X}")),
+        if byte.is_ascii_alphanumeric() || allowed.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
         }
     }
     encoded
-}
-
-/// Encodes what no address may hold, and leaves what is encoded.
-pub(crate) fn sanitize(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte.is_ascii_alphanumeric() || b"-._~:/?&=%+@,".contains(&byte) {
-            true => clean.push(char::from(byte)),
-            false => clean.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_goes_after_the_query_that_is_there() {
+    fn a_parameter_is_added_to_the_query() {
         let digest = "sha256:ab";
         for (uri, expected) in [
             ("https://r/x", "https://r/x?digest=sha256%3Aab"),
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_its_port_even_if_it_is_not_said() {
+    fn an_origin_has_a_default_port() {
         let origin = |text: &str| Origin::of(&text.parse().unwrap());
         assert_eq!(origin("https://A/x"), origin("https://a:443/y"));
         assert_ne!(origin("https://a/"), origin("http://a/"));

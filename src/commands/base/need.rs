@@ -1,8 +1,8 @@
-//! Whether anybody has to know which files the base image has.
+//! The decision whether the files of the base image are needed.
 //!
-//! The bytes of an image must not depend on where the base is, on what the
-//! cache knows of it, or on where the image goes. So what was asked for
-//! decides, together with the release and the configuration of the base.
+//! The bytes of an image must not depend on the place of the base, the cache or
+//! the destination. So this depends on flags, the release and the configuration of
+//! the base only.
 
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::image::Configuration;
@@ -14,36 +14,38 @@ use super::Request;
 use crate::args::{BootChoice, BuildArguments, CheckChoice, Choice};
 use crate::commands::options::BuildRequest;
 
-/// The directories of the root that systems have. What lies in another one is
-/// the release's own.
-const SYSTEM: [&str; 23] = [
+/// The directories that systems have in `/`. Other directories belong to the
+/// release.
+const SYSTEM_DIRECTORIES: [&str; 23] = [
     "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt",
     "ostree", "proc", "root", "run", "sbin", "srv", "sys", "sysroot", "tmp", "usr", "var",
 ];
 
-/// Directories of systems that are there for others, and that are no links
-/// and belong to root with mode 0755 wherever they are.
-const FOR_OTHERS: [&str; 3] = ["/opt/", "/srv/", "/usr/local/bin/"];
+/// The system directories for other software, which are never links, and belong
+/// to root with mode 0755.
+const LOCAL_DIRECTORIES: [&str; 3] = ["/opt/", "/srv/", "/usr/local/bin/"];
 
 impl Request<'_> {
     /// Returns whether something depends on the files of the base image.
     pub(super) fn needs_files(&self, base: &Base) -> bool {
         let members = self.release.members();
-        let needs_them = asks(self.build.flags)
-            || !members.iter().all(|member| is_beside(&member.entry.path))
+        let needs_them = flags_need_files(self.build.flags)
+            || !members
+                .iter()
+                .all(|member| is_outside_system(&member.entry.path))
             || !is_user_known(self.build, base.configuration())
             || !is_working_dir_known(self.build.flags, self.release)
             || !is_command_known(self.build, self.release);
         if !needs_them {
             self.ui
-                .detail("nobody looks into the base image: nothing depends on its files");
+                .detail("base image layers are not needed and not downloaded");
         }
         needs_them
     }
 }
 
-/// Whether a flag is about what the base has, or puts something anywhere.
-fn asks(arguments: &BuildArguments) -> bool {
+/// Returns whether a flag depends on the files of the base, or puts files anywhere.
+fn flags_need_files(arguments: &BuildArguments) -> bool {
     arguments.runtime == Choice::Auto
         || arguments.skeleton == Choice::Auto
         || arguments.output.check != CheckChoice::Off
@@ -61,36 +63,36 @@ fn asks(arguments: &BuildArguments) -> bool {
         .any(|count| *count > 0)
 }
 
-/// Whether no base can have a link, or a directory of its own kind, above the
+/// Returns whether no base has a link or a directory with other metadata above the
 /// path.
-fn is_beside(path: &ImagePath) -> bool {
+fn is_outside_system(path: &ImagePath) -> bool {
     let path = path.as_bytes();
     let top = path.split(|byte| *byte == b'/').nth(1).unwrap_or_default();
-    !SYSTEM.iter().any(|name| name.as_bytes() == top)
-        || FOR_OTHERS
+    !SYSTEM_DIRECTORIES.iter().any(|name| name.as_bytes() == top)
+        || LOCAL_DIRECTORIES
             .iter()
             .any(|start| path.starts_with(start.as_bytes()))
 }
 
-/// Whether the user can be told without a passwd file.
+/// Returns whether the user is numeric, so that no passwd file is needed.
 fn is_user_known(build: &BuildRequest<'_>, base: &Configuration) -> bool {
     let is_number = |text: &str| text.parse::<u32>().is_ok();
     if let Some(user) = &build.user {
-        // Without a group, it is the one that the file says.
+        // Without a group, the group is in the passwd file.
         return is_number(&user.user) && user.group.as_deref().is_some_and(is_number);
     }
     let inherited = base.user.as_deref().filter(|_| !build.flags.base.no_user);
     inherited.is_none_or(|text| text.split(':').all(is_number))
 }
 
-/// Whether the release has the directory that was asked for; what the base
-/// says it has.
+/// Returns whether the release has the requested working directory. A base has its
+/// own one.
 fn is_working_dir_known(arguments: &BuildArguments, release: &Release) -> bool {
     let given = arguments.configuration.workdir.as_ref();
     given.is_none_or(|path| path == release.prefix() || has(release, path, true))
 }
 
-/// Whether the commands that were given are found without the base's `PATH`.
+/// Returns whether the requested commands are found without the base's `PATH`.
 fn is_command_known(build: &BuildRequest<'_>, release: &Release) -> bool {
     let given = &build.command;
     let check = &build.flags.configuration.healthcheck;
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_lies_apart_from_systems_is_beside_them() {
+    fn system_directories_may_be_links_in_a_base() {
         for (path, expected) in [
             ("/app", true),
             ("/app/etc/x", true),
@@ -139,7 +141,7 @@ mod tests {
             ("/tmp/x", false),
         ] {
             let path = ImagePath::parse(path).unwrap();
-            assert_eq!(is_beside(&path), expected, "{path}");
+            assert_eq!(is_outside_system(&path), expected, "{path}");
         }
     }
 }
