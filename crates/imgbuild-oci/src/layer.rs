@@ -5,7 +5,6 @@ mod blob_file;
 mod build;
 mod read;
 mod reuse;
-mod tar;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

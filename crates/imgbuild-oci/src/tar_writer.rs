@@ -9,6 +9,7 @@
 use crate::content::ContentReader;
 use crate::entry::{Entry, EntryKind, Member};
 use crate::error::Result;
+use crate::pipeline::SizedStream;
 
 /// The unit of a tar: headers are one block, contents are padded to blocks.
 pub(crate) const BLOCK_BYTES: usize = 512;
@@ -196,7 +197,7 @@ fn put_octal(field: &mut [u8], value: u64) {
 
 /// Returns the offsets in the tar of `members` at which a segment begins:
 /// the start and the end of every large file's content.
-pub(crate) fn segment_starts(members: &[Member]) -> Vec<u64> {
+fn segment_starts(members: &[Member]) -> Vec<u64> {
     let mut starts = Vec::new();
     let mut offset = 0;
     for member in members {
@@ -215,6 +216,8 @@ pub(crate) fn segment_starts(members: &[Member]) -> Vec<u64> {
 /// asked for.
 #[derive(Debug)]
 pub(crate) struct TarStream<'a> {
+    all: &'a [Member],
+    /// The members that were not begun.
     members: std::slice::Iter<'a, Member>,
     has_end: bool,
     /// Headers, padding or the end: all bytes that are not from a file.
@@ -236,6 +239,7 @@ impl<'a> TarStream<'a> {
     /// after the last.
     pub(crate) fn new(members: &'a [Member], has_end: bool) -> Self {
         Self {
+            all: members,
             members: members.iter(),
             has_end,
             pending: Vec::new(),
@@ -320,6 +324,23 @@ impl<'a> TarStream<'a> {
         self.pending.clear();
         self.pending_start = 0;
         write(&mut self.pending);
+    }
+}
+
+/// A whole tar as input of the compressor.
+impl SizedStream for TarStream<'_> {
+    fn size(&self) -> u64 {
+        tar_size(self.all)
+    }
+
+    fn segment_starts(&self) -> Vec<u64> {
+        segment_starts(self.all)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let count = self.fill(buffer)?;
+        debug_assert_eq!(count, buffer.len(), "the size of the tar is known");
+        Ok(())
     }
 }
 

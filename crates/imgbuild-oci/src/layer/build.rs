@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest as _, Sha256};
 
 use super::blob_file::BlobFile;
-use super::reuse::{CacheKey, ForeignBlob, LayerCache};
-use super::tar::{LayerStream, TarSummary};
-use super::{Layer, LayerBlob, LayerOptions};
+use super::reuse::{CacheKey, ForeignBlob, LayerCache, TarSummary};
+use super::{CHUNK_BYTES, Layer, LayerBlob, LayerOptions};
+use crate::buffer::AlignedBuffer;
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest};
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::parallel;
 use crate::pipeline::{Compressor, with_compressor};
+use crate::tar_writer::TarStream;
 
 /// The number of layers that are made before the threads start, to compare
 /// them with those of registries.
@@ -115,7 +116,7 @@ impl Builder<'_> {
     }
 
     fn plain(&self, key: Option<&CacheKey<'_>>, changeset: &Arc<Changeset>) -> Result<Layer> {
-        let tar = TarSummary::read(changeset, self.monitor)?;
+        let tar = self.read_tar(changeset)?;
         self.cache.remember(key, &tar);
         self.report_read(changeset);
         Ok(Layer::plain(changeset, tar.diff_id, tar.crc, None))
@@ -128,7 +129,7 @@ impl Builder<'_> {
         compressor: &Compressor,
     ) -> Result<Layer> {
         if self.cache.may_have(key, changeset) {
-            let tar = TarSummary::read(changeset, self.monitor)?;
+            let tar = self.read_tar(changeset)?;
             if let Some(layer) = self.by_content(key, changeset, &tar, compressor)? {
                 self.cache.remember(key, &tar);
                 self.report_read(changeset);
@@ -151,7 +152,32 @@ impl Builder<'_> {
         self.monitor.report(Progress::Read { bytes });
     }
 
-    /// Finds a layer whose tar has been read.
+    /// Reads all files of a layer and hashes its tar.
+    fn read_tar(&self, changeset: &Changeset) -> Result<TarSummary> {
+        let mut stream = TarStream::new(changeset.members(), true);
+        let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
+        let mut sha = Sha256::new();
+        let mut crc = crc32fast::Hasher::new();
+
+        loop {
+            self.monitor.check()?;
+            let count = stream.fill(buffer.as_mut_slice())?;
+            let chunk = &buffer.as_slice()[..count];
+            sha.update(chunk);
+            crc.update(chunk);
+            if count < CHUNK_BYTES {
+                break;
+            }
+        }
+        Ok(TarSummary {
+            diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
+            size: changeset.tar_size(),
+            crc: crc.finalize(),
+            is_steady: stream.is_steady(),
+        })
+    }
+
+    /// Finds a layer whose tar was read.
     fn by_content(
         &self,
         key: Option<&CacheKey<'_>>,
@@ -189,7 +215,7 @@ impl Builder<'_> {
         compressor: &Compressor,
         file: BlobFile<'_>,
     ) -> Result<Layer> {
-        let mut stream = LayerStream::new(changeset);
+        let mut stream = TarStream::new(changeset.members(), true);
         let mut sha = Sha256::new();
         let see = |block: &[u8]| {
             sha.update(block);

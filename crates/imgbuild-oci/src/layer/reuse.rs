@@ -4,18 +4,18 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::blob_file::BlobFile;
-use super::tar::{LayerStream, TarSummary};
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
 use crate::cache::{Cache, CachedImage, LayerCandidate};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
-use crate::digest::{Digest, DigestWriter};
+use crate::digest::{DiffId, Digest, DigestWriter};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::pipeline::Compressor;
 use crate::store::{LayerKey, LayerRecord, Store, StoredBlob};
+use crate::tar_writer::TarStream;
 use imgbuild_deflate::gzip;
 
 /// The cache of a build, as it looks for one layer after the other.
@@ -39,6 +39,18 @@ impl CacheKey<'_> {
     pub(super) fn shape(&self) -> Digest {
         self.key.shape
     }
+}
+
+/// The identity of a tar whose files were read to their ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TarSummary {
+    pub(super) diff_id: DiffId,
+    /// The size in bytes.
+    pub(super) size: u64,
+    /// The CRC-32; 0 when the tar was compressed while it was read.
+    pub(super) crc: u32,
+    /// True if all files had their planned state when they had been read.
+    pub(super) is_steady: bool,
 }
 
 /// A blob that another store or an image has.
@@ -236,7 +248,7 @@ fn has_same_encoder(
 
 /// Returns the digest of the blob that this build would make.
 fn compressed_digest(changeset: &Changeset, compressor: &Compressor) -> Option<Digest> {
-    let mut stream = LayerStream::new(changeset);
+    let mut stream = TarStream::new(changeset.members(), true);
     let sink = DigestWriter::new(io::sink());
     let made = compressor.gzip(&mut stream, sink, |_| Ok(()), comparison_error);
     Some(made.ok()?.finish().1)
@@ -263,7 +275,7 @@ fn starts_the_same(
     changeset: &Changeset,
     compressor: &Compressor,
 ) -> bool {
-    let mut stream = LayerStream::new(changeset);
+    let mut stream = TarStream::new(changeset.members(), true);
     let mut comparison = Comparison {
         blob,
         rest: most,
