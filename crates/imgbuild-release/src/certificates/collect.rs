@@ -77,9 +77,12 @@ impl Collector {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), CertificateError> {
-        match read::read_limited(path)? {
-            Ok(bytes) => self.add_bytes(path, &bytes),
-            Err(problem) => self.problems.push(problem),
+        match read::read(path).map_err(CertificateError::File)? {
+            Some(bytes) => self.add_bytes(path, &bytes),
+            None => {
+                let limit_bytes = read::MAX_FILE_BYTES;
+                self.refuse(path, None, ProblemReason::TooLarge { limit_bytes });
+            }
         }
         Ok(())
     }

@@ -3,10 +3,7 @@
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::report::{
-    CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
-    ProblemReason,
-};
+use super::report::{CertificateError, CertificateFinding, CertificateWarning, Location};
 
 /// The largest file that is read: ninety times the bundle of any browser.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -88,23 +85,10 @@ fn is_hashed_name(path: &Path) -> bool {
 
 /// Reads a whole file; `None` if it is larger than [`MAX_FILE_BYTES`]. Not
 /// only regular files: a pipe is as good.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     let is_within_limit = bytes.len() as u64 <= MAX_FILE_BYTES;
     Ok(is_within_limit.then_some(bytes))
-}
-
-/// Reads a file; the inner error is the reason to refuse it.
-pub(super) fn read_limited(
-    path: &Path,
-) -> Result<Result<Vec<u8>, CertificateProblem>, CertificateError> {
-    let bytes = read(path).map_err(CertificateError::File)?;
-    Ok(bytes.ok_or_else(|| CertificateProblem {
-        location: Location::file(path, None),
-        reason: ProblemReason::TooLarge {
-            limit_bytes: MAX_FILE_BYTES,
-        },
-    }))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imgbuild_oci::content::FileRange;
 use imgbuild_oci::path::ImagePath;
 
-use super::host::HostPath;
+use super::host::{HostPath, Probe};
 use super::loader::ProcessTarget;
 use super::outcome::{SearchOrigin, SearchPlace};
 use super::resolver::LibraryResolver;
@@ -33,7 +33,7 @@ pub(super) struct Present {
 /// The place of the content of a file.
 pub(super) enum PresentBytes {
     Host(HostPath),
-    Base(FileRange),
+    Base(Option<FileRange>),
 }
 
 impl LibraryResolver<'_> {
@@ -47,73 +47,62 @@ impl LibraryResolver<'_> {
     ) -> Option<Present> {
         let found = self.view.file(path.as_bytes())?;
         let file = self.view.resolve(path.as_bytes())?;
-        match found {
+        let (elf, shown, directory, bytes) = match found {
             PresentFile::Host(host) => {
                 let directory = self.directory_of(&host);
                 let host = HostPath::Plain(host);
-                let shown = match self.image_only {
-                    Some(_) => file.to_string(),
-                    None => self.host.display(&host),
-                };
                 let elf = match self.objects.get(&file) {
-                    Some(object) => fitting(Arc::clone(&object.elf), target, shown, missing)?,
-                    None if self.image_only.is_none() => self.usable(&host, target, missing)?.elf,
-                    None => {
-                        let (path, reason) = (shown, NO_ELF.to_owned());
-                        missing.unusable.push(UnusableFile { path, reason });
-                        return None;
-                    }
+                    Some(object) => Ok(Arc::clone(&object.elf)),
+                    None if self.image_only.is_some() => Err(NO_ELF.to_owned()),
+                    None => match self.host.probe(&host) {
+                        Probe::Absent => return None,
+                        Probe::Unusable(reason) => Err(reason),
+                        Probe::Elf(found) => Ok(found.elf),
+                    },
                 };
-                Some(Present {
+                let shown = self.host.display(&host);
+                (elf, shown, directory, PresentBytes::Host(host))
+            }
+            PresentFile::Base(content) => {
+                let read = || match content.as_ref().map(Elf::read) {
+                    Some(Ok(Some(elf))) => Ok(Arc::new(elf)),
+                    Some(Ok(None)) | None => Err(NO_ELF.to_owned()),
+                    Some(Err(error)) => Err(error.to_string()),
+                };
+                let known = self.base_files.entry(file.clone());
+                let elf = known.or_insert_with(read).clone();
+                let parent = file.parent().unwrap_or_else(ImagePath::root);
+                let directory = self.host.rooted(parent.as_bytes());
+                let shown = format!("{file} of the base image");
+                (elf, shown, directory, PresentBytes::Base(content))
+            }
+        };
+
+        let reason = match elf.map(|elf| (target.objection(&elf), elf)) {
+            Ok((None, elf)) => {
+                return Some(Present {
                     elf,
                     file,
                     directory,
-                    bytes: PresentBytes::Host(host),
-                })
+                    bytes,
+                });
             }
-            PresentFile::Base(content) => self.present_in_base(file, content, target, missing),
-        }
-    }
-
-    fn present_in_base(
-        &mut self,
-        file: ImagePath,
-        content: Option<FileRange>,
-        target: ProcessTarget,
-        missing: &mut MissingLibrary,
-    ) -> Option<Present> {
-        let shown = match self.image_only {
-            Some(_) => file.to_string(),
-            None => format!("{file} of the base image"),
+            Ok((Some(reason), _)) | Err(reason) => reason,
         };
-        let read = || match content.as_ref().map(Elf::read) {
-            Some(Ok(Some(elf))) => Ok(Arc::new(elf)),
-            Some(Ok(None)) | None => Err(NO_ELF.to_owned()),
-            Some(Err(error)) => Err(error.to_string()),
+        let path = if self.image_only.is_some() {
+            file.to_string()
+        } else {
+            shown
         };
-        let known = self.base_files.entry(file.clone()).or_insert_with(read);
-        let elf = match known.clone() {
-            Ok(elf) => fitting(elf, target, shown, missing)?,
-            Err(reason) => {
-                let path = shown;
-                missing.unusable.push(UnusableFile { path, reason });
-                return None;
-            }
-        };
-        let parent = file.parent().unwrap_or_else(ImagePath::root);
-        Some(Present {
-            elf,
-            directory: self.host.rooted(parent.as_bytes()),
-            bytes: PresentBytes::Base(content?),
-            file,
-        })
+        missing.unusable.push(UnusableFile { path, reason });
+        None
     }
 
     /// Reads a file that was found, for what else it holds.
     pub(super) fn bytes_of(&self, bytes: &PresentBytes, limit: u64) -> Option<Vec<u8>> {
         match bytes {
             PresentBytes::Host(host) => self.host.read(host, limit),
-            PresentBytes::Base(range) => range.first_bytes(limit).ok(),
+            PresentBytes::Base(range) => range.as_ref()?.first_bytes(limit).ok(),
         }
     }
 
@@ -145,21 +134,6 @@ impl LibraryResolver<'_> {
         match self.view.file(path.as_bytes())? {
             PresentFile::Base(Some(range)) => range.first_bytes(MAX_BYTES).ok(),
             PresentFile::Base(None) | PresentFile::Host(_) => None,
-        }
-    }
-}
-
-fn fitting(
-    elf: Arc<Elf>,
-    target: ProcessTarget,
-    path: String,
-    missing: &mut MissingLibrary,
-) -> Option<Arc<Elf>> {
-    match target.objection(&elf) {
-        None => Some(elf),
-        Some(reason) => {
-            missing.unusable.push(UnusableFile { path, reason });
-            None
         }
     }
 }
