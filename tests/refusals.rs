@@ -245,13 +245,13 @@ fn a_release_that_is_none_is_refused() {
     error: the command `/app/nothing` cannot run: `/app/nothing` does not exist in the image [command-missing]
     hint: add a program of this machine with `--program`; a relative path is taken from the release; `--dry-run` lists the files of the image
     error: the check found 1 error, and nothing was written
-    hint: `--check=warn` makes the image all the same
+    hint: `--check=warn` writes the image anyway
 
     $ imgbuild --release full --cmd a
     error: the command `/app/a` cannot run: `/app/a` is not executable: its mode is 0644 [command-not-executable]
     hint: make the file executable
     error: the check found 1 error, and nothing was written
-    hint: `--check=warn` makes the image all the same
+    hint: `--check=warn` writes the image anyway
 
     $ imgbuild --release full --no-entrypoint --user nobody
     error: the image has no user or group called `nobody` (known: `root`, `nonroot`)

@@ -1,4 +1,4 @@
-//! `imgbuild certificates`: what `--cacert` would bring.
+//! `imgbuild certificates`: the certificates that `--cacert` would add.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

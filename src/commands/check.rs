@@ -1,5 +1,4 @@
-//! The check before the write: what it found, said to people, with the flags
-//! that help.
+//! The findings of the check, printed with the flags that help.
 
 use std::env;
 use std::process::ExitCode;
@@ -20,7 +19,8 @@ use crate::ui::{Ui, count_text};
 const MAX_SHOWN: usize = 10;
 
 /// The forms of a source that can be checked.
-const KINDS: &str = "`check` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
+const KINDS: &str =
+    "`check` takes an OCI image layout: a directory or an archive, or an archive of `docker save`";
 
 const COOKIE: &str = "exclude it with `--release-cookie remove`";
 
@@ -30,7 +30,7 @@ const BASE_FOR_OTHERS: &str = "use a base image for the platform of the release,
 
 const ONE_STRING: &str = "give each argument separately, for example `--cmd python3 --cmd app.py`, or all of them as a JSON array: `--cmd '[\"python3\", \"app.py\"]'`";
 
-/// Checks an image that is there.
+/// Checks an existing image.
 pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     let name = source_name(&arguments.source)?;
     let scratch = env::temp_dir();
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
         let text = serde_json::to_string(&findings).map_err(Failure::build)?;
         ui.result(&text)?;
     } else {
-        tell(&findings, CheckChoice::Error, ui);
+        print_findings(&findings, CheckChoice::Error, ui);
     }
     let errors = errors(&findings);
     if errors == 0 {
@@ -61,9 +61,9 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
         SelectionError::Several {
             differ_by_platform: true,
             ..
-        } => Some("say which one with `--platform`"),
+        } => Some("select one with `--platform`"),
         SelectionError::Several { .. } | SelectionError::Tag { .. } => {
-            Some("say which one with `--tag`")
+            Some("select one with `--tag`")
         }
         _ => None,
     };
@@ -74,7 +74,7 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
     }
 }
 
-/// Checks a plan; what helps is said in flags.
+/// Checks a plan; remedies are flags of the command line.
 pub(crate) fn of_plan(plan: &Plan, choice: CheckChoice, store: Option<&Store>) -> Vec<Finding> {
     if choice == CheckChoice::Off {
         return Vec::new();
@@ -119,13 +119,13 @@ fn environment_first(finding: &Finding, plan: &Plan) -> String {
     )
 }
 
-/// Returns why the image is not made, if it is not.
+/// Returns the failure of a build with errors, if they stop it.
 pub(crate) fn refusal(findings: &[Finding], choice: CheckChoice) -> Option<Failure> {
     let errors = errors(findings);
     (errors > 0 && choice == CheckChoice::Error).then(|| {
         let count = count_text(errors, "error");
         Failure::build(format!("the check found {count}, and nothing was written"))
-            .hint("`--check=warn` makes the image all the same")
+            .hint("`--check=warn` writes the image anyway")
     })
 }
 
@@ -134,15 +134,15 @@ pub(crate) fn errors(findings: &[Finding]) -> usize {
     findings.iter().filter(is_error).count()
 }
 
-/// Says the findings, those of one rule together.
-pub(crate) fn tell(findings: &[Finding], choice: CheckChoice, ui: &Ui) {
+/// Prints findings, those of one rule together.
+pub(crate) fn print_findings(findings: &[Finding], choice: CheckChoice, ui: &Ui) {
     let of_one_rule = |a: &Finding, b: &Finding| (a.severity, a.rule) == (b.severity, b.rule);
     for group in findings.chunk_by(of_one_rule) {
-        tell_group(group, choice, ui);
+        print_group(group, choice, ui);
     }
 }
 
-fn tell_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
+fn print_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
     let Some(first) = group.first() else {
         return;
     };

@@ -177,13 +177,13 @@ fn include_programs(
         .collect();
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
     for name in &options.programs {
-        programs.ask(name);
+        programs.request(name);
     }
     if options.brings_zones {
         programs.request_zones()?;
     }
     for name in &options.locales {
-        locale::bring(name, &mut programs)?;
+        locale::add(name, &mut programs)?;
     }
     if options.brings_runtime {
         programs.set_release(release.root(), release.prefix());

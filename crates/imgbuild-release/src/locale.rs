@@ -50,12 +50,12 @@ pub enum LocaleError {
     Files(#[from] ProgramsError),
 }
 
-/// Brings a locale by its name.
+/// Adds a locale by its name.
 ///
 /// # Errors
 ///
 /// When the machine does not have it, and when the archive is damaged.
-pub(crate) fn bring(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleError> {
+pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleError> {
     if BUILT_IN.contains(&name) {
         return Ok(());
     }
@@ -151,7 +151,7 @@ mod tests {
     fn brought(root: &Path, name: &str) -> Result<Vec<String>, LocaleError> {
         let contents = Contents::new(&[]);
         let mut programs = Programs::new(Some(root), &contents, Vec::new(), 1);
-        bring(name, &mut programs)?;
+        add(name, &mut programs)?;
         let members = programs.finish()?.members.into_iter();
         Ok(members
             .map(|member| member.entry.path.to_string())

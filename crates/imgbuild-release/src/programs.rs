@@ -130,7 +130,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds a program that the user names, by name or absolute path.
-    pub(crate) fn ask(&mut self, name: &str) {
+    pub(crate) fn request(&mut self, name: &str) {
         if !self.add_called(name, 0) {
             self.problems.push(if name.contains('/') {
                 format!("`{name}` is not an executable file")
@@ -183,7 +183,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds a finding for the check.
-    pub(crate) fn find(&mut self, finding: Finding) {
+    pub(crate) fn add_finding(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
@@ -286,10 +286,10 @@ impl<'a> Programs<'a> {
     /// whether the image has it then.
     fn add_called(&mut self, name: &str, depth: usize) -> bool {
         if name.contains('/') {
-            return self.bring(name, depth);
+            return self.add(name, depth);
         }
         let paths: Vec<String> = self.paths_of(name).collect();
-        self.is_in_image(name) || paths.iter().any(|path| self.bring(path, depth))
+        self.is_in_image(name) || paths.iter().any(|path| self.add(path, depth))
     }
 
     /// Returns the paths that a name may have in the directories of `PATH`.
@@ -300,7 +300,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Adds the program at a path; returns whether the image has it then.
-    fn bring(&mut self, path: &str, depth: usize) -> bool {
+    fn add(&mut self, path: &str, depth: usize) -> bool {
         let Ok(path) = ImagePath::parse(path) else {
             return false;
         };
@@ -372,7 +372,7 @@ impl<'a> Programs<'a> {
             return;
         }
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
-        if !is_there || !self.bring(interpreter, depth + 1) {
+        if !is_there || !self.add(interpreter, depth + 1) {
             self.findings.push(missing(interpreter));
             return;
         }
@@ -539,7 +539,7 @@ mod tests {
         let search = vec!["/nowhere".to_owned(), "/usr/bin".to_owned()];
         let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
         for name in names {
-            programs.ask(name);
+            programs.request(name);
         }
         let members = programs.finish()?.members.into_iter();
         let shown = members.map(|member| {
@@ -614,8 +614,8 @@ mod tests {
         let contents = Contents::default();
         let search = vec!["/usr/bin".to_owned()];
         let mut programs = Programs::new(Some(directory.path()), &contents, search, 1);
-        programs.ask("windows");
-        programs.ask("lost");
+        programs.request("windows");
+        programs.request("lost");
         let findings = programs.finish().unwrap().findings;
         let told: Vec<&str> = findings.iter().map(|found| found.reason.as_str()).collect();
         assert_eq!(

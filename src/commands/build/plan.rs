@@ -117,7 +117,7 @@ pub(super) fn check_all(
             let platform = &planned.plan.image().platform;
             ui.status(&format!("check of the image for {platform}"));
         }
-        check::tell(&findings, choice, ui);
+        check::print_findings(&findings, choice, ui);
         all.extend(findings.iter().cloned());
         planned.findings = findings;
     }

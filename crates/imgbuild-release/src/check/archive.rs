@@ -48,7 +48,7 @@ pub(super) struct ImageArchives<'a> {
 }
 
 impl<'a> ImageArchives<'a> {
-    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
+    pub(super) fn visit(&mut self, member: &'a Member, name: &[u8]) {
         let EntryKind::File { size } = member.entry.kind else {
             return;
         };
@@ -129,7 +129,7 @@ mod tests {
     fn found(path: &str, bytes: Vec<u8>) -> Vec<String> {
         let member = Member::file(ImagePath::parse(path).unwrap(), 0o644, bytes);
         let mut archives = ImageArchives::default();
-        archives.see(&member, member.entry.path.file_name());
+        archives.visit(&member, member.entry.path.file_name());
         let findings = archives.finish(None).into_iter();
         findings
             .map(|finding| finding.path.unwrap().to_string())

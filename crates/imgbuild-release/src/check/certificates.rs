@@ -36,7 +36,7 @@ pub(super) struct TlsEvidence<'a> {
 }
 
 impl<'a> TlsEvidence<'a> {
-    pub(super) fn see(&mut self, path: &'a ImagePath, name: &[u8]) {
+    pub(super) fn visit(&mut self, path: &'a ImagePath, name: &[u8]) {
         if name == b"ssl.app" {
             self.erlang.get_or_insert(path);
         }

@@ -8,7 +8,7 @@ use super::certificates::TlsEvidence;
 use super::leftover::{self, Leftovers};
 use super::secret::SecretFiles;
 use super::subject::Subject;
-use super::tree::{CaseCollisions, ReadableFiles, judge};
+use super::tree::{CaseCollisions, ReadableFiles, check_member};
 use crate::finding::Finding;
 
 /// Checks every path; `programs` are those that start with a container.
@@ -18,7 +18,7 @@ pub(super) fn check(
     store: Option<&Store>,
 ) -> Vec<Finding> {
     let mut findings = leftover::debug(subject);
-    let reach = ReadableFiles::new(subject, programs);
+    let readable = ReadableFiles::new(subject, programs);
     let mut secrets = SecretFiles::default();
     let mut cases = CaseCollisions::default();
     let mut leftovers = Leftovers::default();
@@ -27,13 +27,13 @@ pub(super) fn check(
     for member in subject.members() {
         let path = &member.entry.path;
         let name = path.file_name();
-        findings.extend(judge(subject, member));
-        findings.extend(reach.judge(&member.entry));
-        secrets.see(member, name);
-        cases.see(path);
-        leftovers.see(member, name);
-        roots.see(path, name);
-        archives.see(member, name);
+        findings.extend(check_member(subject, member));
+        findings.extend(readable.check(&member.entry));
+        secrets.visit(member, name);
+        cases.visit(path);
+        leftovers.visit(member, name);
+        roots.visit(path, name);
+        archives.visit(member, name);
     }
     findings.extend(roots.finish(subject, store));
     findings.extend(secrets.finish(store));

@@ -49,7 +49,7 @@ pub(super) struct Leftovers<'a> {
 }
 
 impl<'a> Leftovers<'a> {
-    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
+    pub(super) fn visit(&mut self, member: &'a Member, name: &[u8]) {
         let entry = &member.entry;
         let path = &entry.path;
         // Names that only begin like the directory's come in between.

@@ -29,7 +29,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Option<Finding> {
     }
     let run = Run::find(subject)?;
     let uses = |environment: &ImagePath| run.python.starts_with(environment);
-    if environments.iter().any(uses) || is_told(subject) {
+    if environments.iter().any(uses) || has_package_path(subject) {
         return None;
     }
     let beside = |environment: &&ImagePath| {
@@ -53,7 +53,7 @@ fn has_python(subject: &Subject<'_>, environment: &ImagePath) -> bool {
 }
 
 /// Returns whether a variable names the directories of packages.
-fn is_told(subject: &Subject<'_>) -> bool {
+fn has_package_path(subject: &Subject<'_>) -> bool {
     let variables = ["PYTHONPATH", "PYTHONHOME"];
     variables
         .iter()

@@ -76,7 +76,7 @@ pub(super) struct SecretFiles<'a> {
 }
 
 impl<'a> SecretFiles<'a> {
-    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
+    pub(super) fn visit(&mut self, member: &'a Member, name: &[u8]) {
         let path = &member.entry.path;
         let is_directory = member.entry.kind == EntryKind::Directory;
         if is_directory {
@@ -92,7 +92,7 @@ impl<'a> SecretFiles<'a> {
             return self.find(path, what);
         }
         if !is_named_as_key(name) {
-            return self.texts.see(member, name);
+            return self.texts.visit(member, name);
         }
         if let Some(content) = &member.content {
             self.keys.push((path, content));
@@ -224,7 +224,7 @@ mod tests {
         let path = ImagePath::parse(path).unwrap();
         let member = Member::file(path, 0o644, text.as_bytes().to_vec());
         let mut secrets = SecretFiles::default();
-        secrets.see(&member, member.entry.path.file_name());
+        secrets.visit(&member, member.entry.path.file_name());
         !secrets.finish(None).is_empty()
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let git: Member =
             imgbuild_oci::entry::Entry::directory(ImagePath::parse("/app/.git").unwrap()).into();
         let mut secrets = SecretFiles::default();
-        secrets.see(&git, b".git");
+        secrets.visit(&git, b".git");
         assert_eq!(secrets.finish(None).len(), 1);
     }
 }

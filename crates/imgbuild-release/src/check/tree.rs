@@ -24,7 +24,7 @@ const DOCUMENTATION: [&str; 4] = [
 const STICKY: u32 = 0o1000;
 
 /// Checks one member by itself, and the target of a link.
-pub(super) fn judge(subject: &Subject<'_>, member: &Member) -> Option<Finding> {
+pub(super) fn check_member(subject: &Subject<'_>, member: &Member) -> Option<Finding> {
     let entry = &member.entry;
     let path = &entry.path;
     match &entry.kind {
@@ -100,7 +100,7 @@ impl<'a> ReadableFiles<'a> {
         Self { subject, places }
     }
 
-    pub(super) fn judge(&self, entry: &Entry) -> Option<Finding> {
+    pub(super) fn check(&self, entry: &Entry) -> Option<Finding> {
         let bits = match entry.kind {
             EntryKind::Directory => READ | EXECUTE,
             EntryKind::File { .. } | EntryKind::Hardlink { .. } => READ,
@@ -127,7 +127,7 @@ pub(super) struct CaseCollisions<'a> {
 }
 
 impl<'a> CaseCollisions<'a> {
-    pub(super) fn see(&mut self, path: &'a ImagePath) {
+    pub(super) fn visit(&mut self, path: &'a ImagePath) {
         let mut hasher = DefaultHasher::new();
         for byte in path.as_bytes() {
             hasher.write_u8(byte.to_ascii_lowercase());

@@ -12,6 +12,9 @@ use super::id::{Hash, Hasher};
 use super::index::{self, GitIndex, TrackedFile};
 use super::{Commit, GitError, GitResult, ObjectId, WorkTree, file, place};
 
+/// Seconds since 1970, and nanoseconds.
+type Timestamp = (i64, i64);
+
 /// The most submodules in each other.
 const MAX_SUBMODULES: usize = 16;
 
@@ -49,12 +52,7 @@ impl WorkTree {
         Ok(false)
     }
 
-    fn is_changed(
-        &self,
-        entry: &TrackedFile,
-        written: (i64, i64),
-        depth: usize,
-    ) -> GitResult<bool> {
+    fn is_changed(&self, entry: &TrackedFile, written: Timestamp, depth: usize) -> GitResult<bool> {
         let path = self.root().join(OsStr::from_bytes(&entry.path));
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
@@ -91,7 +89,7 @@ impl WorkTree {
 ///
 /// A file that changed as late as the index was written may have changed again
 /// in the same instant: its content must be compared.
-fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: (i64, i64)) -> bool {
+fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: Timestamp) -> bool {
     let known = entry.state;
     // Git keeps 32 bits; where it was built without nanoseconds, it keeps none.
     let seconds = |known: u32, found: i64| i64::from(known) == found & 0xffff_ffff;

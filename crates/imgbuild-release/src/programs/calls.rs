@@ -50,7 +50,7 @@ impl Programs<'_> {
                 "`{script}` seems to call programs that the image does not have: `{}`",
                 missing.join("`, `")
             );
-            self.find(Finding::warning(Rule::ProgramMissing, Some(script), reason));
+            self.add_finding(Finding::warning(Rule::ProgramMissing, Some(script), reason));
         }
     }
 }

@@ -136,7 +136,7 @@ mod tests {
             let contents = Contents::new(&[]);
             let search = vec!["/usr/bin".to_owned()];
             let mut programs = Programs::new(Some(root), &contents, search, 1);
-            programs.ask(name);
+            programs.request(name);
             let members = programs.finish().unwrap().members.into_iter();
             let paths = members.map(|member| member.entry.path.to_string());
             paths.collect::<Vec<_>>()

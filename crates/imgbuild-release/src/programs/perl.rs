@@ -105,7 +105,7 @@ mod tests {
         let contents = Contents::new(&[]);
         let search = vec!["/usr/bin".to_owned()];
         let mut programs = Programs::new(Some(root.path()), &contents, search, 1);
-        programs.ask("perl");
+        programs.request("perl");
         let members = programs.finish().unwrap().members.into_iter();
         let paths: Vec<String> = members
             .map(|member| member.entry.path.to_string())

@@ -192,8 +192,8 @@ mod tests {
         let contents = Contents::new(&[]);
         let search = vec!["/usr/bin".to_owned()];
         let mut programs = Programs::new(Some(root.path()), &contents, search, 1);
-        programs.ask("python3");
-        programs.ask("python3.11");
+        programs.request("python3");
+        programs.request("python3.11");
         assert_eq!(shown(programs), EXPECTED);
     }
 

@@ -12,7 +12,7 @@ use super::{MissingLibrary, RuntimeFileKind};
 impl LibraryResolver<'_> {
     /// Puts a file of the host where the image's loader finds it: the path
     /// that it opens, and the file behind. Fails with a path that another file has.
-    pub(super) fn settle(
+    pub(super) fn place_library(
         &mut self,
         loader: &Loader,
         place: &SearchPlace,

@@ -210,7 +210,7 @@ impl<'a> LibraryResolver<'a> {
         missing: &mut MissingLibrary,
     ) -> Option<LoadedFile> {
         let found = self.usable(host, process.loader.target, missing)?;
-        match self.settle(process.loader, place, &found, missing) {
+        match self.place_library(process.loader, place, &found, missing) {
             Ok((image, file)) => Some(LoadedFile::new(found.elf, image, file, host.directory())),
             Err(taken) => {
                 missing.unusable.push(self.taken(host, &taken));

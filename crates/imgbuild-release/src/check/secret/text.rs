@@ -29,7 +29,7 @@ pub(super) struct SmallTexts<'a> {
 }
 
 impl<'a> SmallTexts<'a> {
-    pub(super) fn see(&mut self, member: &'a Member, name: &[u8]) {
+    pub(super) fn visit(&mut self, member: &'a Member, name: &[u8]) {
         let EntryKind::File { size } = member.entry.kind else {
             return;
         };
@@ -100,7 +100,7 @@ mod tests {
         let path = ImagePath::parse(format!("/app/{name}")).unwrap();
         let member = Member::file(path, 0o644, text.as_bytes().to_vec());
         let mut texts = SmallTexts::default();
-        texts.see(&member, name.as_bytes());
+        texts.visit(&member, name.as_bytes());
         texts.finish(None).first().map(|(_, what)| *what)
     }
 

@@ -20,7 +20,7 @@ fn base(world: World) -> World {
         )
 }
 
-/// The files and links that are brought, without the loaders' names.
+/// The files and links that are added, without the loaders' names.
 fn brought(world: &World) -> Vec<String> {
     let runtime = world.resolve();
     assert_eq!(names(&runtime.missing), [""; 0]);
