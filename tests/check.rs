@@ -523,7 +523,7 @@ fn what_nothing_starts_is_never_an_error() {
     );
 }
 
-/// A release whose program needs a library that lies where no loader looks,
+/// A release whose program needs a library that is not in the search path,
 /// started by `service`.
 fn with_hidden_library(sandbox: &Sandbox, service: &str) {
     let release = sandbox.path("release");

@@ -19,8 +19,8 @@ use crate::walk::{look_at, walk};
 pub struct Addition {
     /// The file or directory on the host.
     pub source: PathBuf,
-    /// The absolute path in the image. With a slash at its end, a file lands
-    /// in that directory; the content of a directory always does.
+    /// The absolute path in the image. With a slash at its end, it is the
+    /// directory of a file; the content of a directory is always placed in it.
     pub destination: String,
     /// The mode of every file; the host's, without its umask, when not given.
     pub mode: Option<u32>,
@@ -60,7 +60,7 @@ fn open_addition(
     allows_set_id: bool,
 ) -> Result<Vec<std::result::Result<Member, Refusal>>> {
     let source = &addition.source;
-    // A mode that the user gives is what the user wants.
+    // A mode of the user allows its set-id bits.
     let allows_set_id = allows_set_id || addition.mode.is_some();
     let is_directory = fs::metadata(source)?.is_dir();
     let mut destination = ImagePath::parse(&addition.destination)?;
@@ -145,7 +145,7 @@ pub fn place_additions(
     Ok(placed.into_values().collect())
 }
 
-/// Returns the first of the members, sorted by path, that lies below `path`.
+/// Returns the first of the members, sorted by path, that is below `path`.
 fn first_below<'a>(members: &'a [Member], path: &ImagePath) -> Option<&'a ImagePath> {
     let is_before = |member: &Member| member.entry.path.as_bytes() <= path.as_bytes();
     let after = members.partition_point(is_before);

@@ -77,8 +77,7 @@ impl Base {
     ///
     /// # Errors
     ///
-    /// When there is no such image, or its documents are not what their
-    /// digests say.
+    /// When there is no such image, or its documents do not have their digests.
     pub fn open(source: Source, options: &BaseOptions) -> Result<Self, BaseError> {
         let platform = options.platform.as_ref();
         let image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
@@ -106,7 +105,7 @@ impl Base {
         self
     }
 
-    /// Takes what the store knows of its files; returns whether that is
+    /// Takes the file system that the store remembers; returns whether it has
     /// everything.
     pub fn recall_files(&mut self, store: &Store) -> bool {
         if self.files.is_none() {

@@ -35,7 +35,7 @@ use crate::warning::Warning;
 #[derive(Debug, Clone, Default)]
 pub struct ClosureOptions {
     /// Libraries of the host are included.
-    pub brings_runtime: bool,
+    pub include_libraries: bool,
     /// Another root to take them from.
     pub sysroot: Option<PathBuf>,
     /// Further directories with libraries.
@@ -45,7 +45,7 @@ pub struct ClosureOptions {
     /// Programs of the host to include, by name or absolute path.
     pub programs: Vec<String>,
     /// The time zones of the host are included.
-    pub brings_zones: bool,
+    pub include_time_zones: bool,
     /// Locales of the host to include, by name.
     pub locales: Vec<String>,
     /// The command, which may be a script.
@@ -179,13 +179,13 @@ fn include_programs(
     for name in &options.programs {
         programs.request(name);
     }
-    if options.brings_zones {
+    if options.include_time_zones {
         programs.request_zones()?;
     }
     for name in &options.locales {
         locale::add(name, &mut programs)?;
     }
-    if options.brings_runtime {
+    if options.include_libraries {
         programs.set_release(release.root(), release.prefix());
         programs.add_environments(contents, release.members());
     }
@@ -199,7 +199,7 @@ fn include_programs(
         base,
     };
     let command = command::decide(release, &request)?;
-    if options.brings_runtime {
+    if options.include_libraries {
         let started = started_files(release, &everything, &command, options);
         for path in &started {
             programs.add_interpreter_of(path);
@@ -251,7 +251,7 @@ fn find_libraries(
     let mut library_paths = options.library_paths.clone();
     library_paths.extend(release.behavior().library_directories(release.root()));
     let image_paths = options.variable("LD_LIBRARY_PATH");
-    let add_libraries = if options.brings_runtime {
+    let add_libraries = if options.include_libraries {
         options.add_libraries.clone()
     } else {
         Vec::new()
@@ -265,7 +265,7 @@ fn find_libraries(
         }),
         add_libraries,
         working_directory: starts_in_release.then(|| release.prefix().clone()),
-        image_only: (!options.brings_runtime).then(|| image_only(contents)),
+        image_only: (!options.include_libraries).then(|| image_only(contents)),
     };
     let runtime = Runtime::resolve(objects, lookup, &runtime_options)?;
     let missing: Vec<String> = runtime

@@ -102,7 +102,7 @@ fn guess(release: &Release) -> Result<ImagePath> {
             .filter(|path| path.file_name() == name.as_bytes());
         found.next().map(|path| (*path).clone())
     };
-    // A link to a program is no second program.
+    // A link to a program is not a second program.
     let mut ends: Vec<End> = candidates
         .iter()
         .map(|path| contents.resolve(path))

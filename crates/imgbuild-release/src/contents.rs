@@ -16,7 +16,7 @@ pub(crate) struct Contents<'a> {
     /// same path, that of the earlier list counts.
     sorted: Vec<&'a [Member]>,
     others: BTreeMap<&'a ImagePath, &'a Member>,
-    /// The members of a base image, sorted; the others hide them.
+    /// The members of a base image, sorted; other members hide them.
     base: &'a [Member],
     base_path: Option<&'a str>,
 }

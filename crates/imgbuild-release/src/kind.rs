@@ -124,7 +124,7 @@ fn check_directory(root: &Path) -> Result<()> {
 /// PROJECT/target/[TRIPLE/]release         Cargo
 /// ```
 ///
-/// Only a handful of names are tried, whatever the directory is.
+/// Only a handful of names are tried in any directory.
 fn find_below(root: &Path, asked: Option<&'static Kind>) -> Option<(&'static Kind, ReleasesBelow)> {
     KINDS
         .into_iter()

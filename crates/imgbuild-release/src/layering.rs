@@ -6,8 +6,8 @@
 //! sizes only. A change inside one directory moves nothing between layers
 //! unless the directory crosses a limit.
 //!
-//! Where the kind of a release knows what changes together, for example for
-//! mix releases, that decides instead ([`divide_by_group`]).
+//! Where the parts that change together are known, for example for mix
+//! releases, they decide instead ([`divide_by_group`]).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -134,7 +134,7 @@ pub(crate) fn divide_by_group(
     units
 }
 
-/// Merges the two neighbors that bring the fewest bytes until there are few
+/// Merges the two smallest neighbors until there are few
 /// enough units.
 fn merge_neighbors(units: &mut Vec<Unit>, limit: usize) {
     while units.len() > limit {

@@ -100,8 +100,8 @@ pub struct Ingredients {
     pub certificates: Option<Certificates>,
     /// The certificates are not only Mozilla's roots.
     pub has_own_certificates: bool,
-    /// The image that this one is built on. The release and the additions lie
-    /// where its links lead.
+    /// The image that this one is built on. The release and the additions are
+    /// already where its links lead.
     pub base: Option<Base>,
 }
 

@@ -91,7 +91,7 @@ pub struct Release {
 /// A path of the release that is not included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// The path relative to the release; a directory stands for all below.
+    /// The path relative to the release; a directory includes everything below.
     pub path: PathBuf,
     /// The reason.
     pub reason: &'static str,

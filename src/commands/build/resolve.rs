@@ -173,12 +173,12 @@ impl Resolver<'_> {
         let request = self.request;
         let flags = request.flags;
         ClosureOptions {
-            brings_runtime: flags.runtime == Choice::Auto,
+            include_libraries: flags.runtime == Choice::Auto,
             sysroot: target.sysroot.clone(),
             library_paths: flags.library_path.clone(),
             add_libraries: flags.add_library.clone(),
             programs: request.programs.clone(),
-            brings_zones: flags.tzdata,
+            include_time_zones: flags.tzdata,
             locales: request.locales.clone(),
             command: request.command.clone(),
             healthcheck: request.configuration.healthcheck.clone(),

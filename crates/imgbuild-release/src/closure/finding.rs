@@ -96,13 +96,15 @@ pub(crate) fn search_text(library: &MissingLibrary) -> String {
         .map(|place| format!("`{}` ({})", place.directory, place.reason))
         .collect();
     if !searched.is_empty() {
-        text.push_str(&format!("; looked in {}", searched.join(", ")));
+        text.push_str(&format!("; searched {}", searched.join(", ")));
     }
     for file in &library.unusable {
         text.push_str(&format!("; `{}` does not fit: {}", file.path, file.reason));
     }
     for path in &library.elsewhere {
-        text.push_str(&format!("; the image has `{path}`, where no loader looks"));
+        text.push_str(&format!(
+            "; `{path}` is in the image, but not in the search path"
+        ));
     }
     text
 }
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_library_is_told_with_every_place() {
+    fn a_missing_library_is_reported_with_every_directory() {
         let mut runtime = Runtime::default();
         runtime.missing.push(library(false));
         let findings = of_runtime(&runtime);
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(findings[0].severity, Severity::Error);
         assert_eq!(
             findings[0].reason,
-            "`/app/p` needs `liba.so`, which was not found; looked in `/lib` (default directory of the loader); the image has `/app/liba.so`, where no loader looks"
+            "`/app/p` needs `liba.so`, which was not found; searched `/lib` (default directory of the loader); `/app/liba.so` is in the image, but not in the search path"
         );
     }
 

@@ -122,7 +122,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     }
     let libraries = needed_libraries(root, picked.values());
 
-    // Below the directory itself, only a pattern could bring something back.
+    // Below the directory itself, only a pattern includes anything.
     let walk = if selection.options.patterns.is_empty() {
         walk_flat
     } else {

@@ -14,7 +14,7 @@ use crate::layering::LayerDraft;
 use crate::refusal::{Refusal, Refusals};
 use crate::skeleton;
 
-/// The handling of a path that the user brings too.
+/// The handling of a path that the payload has too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Conflict {
     /// The file of the user is taken.
@@ -90,8 +90,8 @@ impl<'a> PartSet<'a> {
         }
     }
 
-    /// Adds a part; a path through a link of the payload goes where the link
-    /// leads, so that the link stays what it is.
+    /// Adds a part; a path through a link of the payload is moved to where the
+    /// link leads.
     fn add(&mut self, name: &'static str, members: Vec<Member>, conflict: Conflict) {
         let members: Vec<Member> = members
             .into_iter()
@@ -130,8 +130,8 @@ impl<'a> PartSet<'a> {
         None
     }
 
-    /// Compares a new member with what lies at its path. What a base image has
-    /// there is replaced by a file, unless that yields.
+    /// Compares a new member with the existing one at its path. A file replaces
+    /// that of a base image, unless it yields.
     fn overlap(&self, path: &ImagePath, is_directory: bool, conflict: Conflict) -> Overlap {
         if let Some(existing) = self.payload.own(path) {
             return match conflict {

@@ -56,8 +56,8 @@ pub(crate) struct Selected {
 /// The decisions about one release that depend on its kind. The defaults are
 /// those of a directory that is copied as it is.
 pub(crate) trait Behavior: fmt::Debug + Send + Sync {
-    /// Decides the command whatever the base image has; `None` leaves it to
-    /// the rules for all kinds.
+    /// Decides the command; `None` leaves it to the rules for all kinds, which
+    /// consider the base image.
     ///
     /// # Errors
     ///

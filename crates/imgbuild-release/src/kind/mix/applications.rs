@@ -1,6 +1,6 @@
 //! The applications that come with Erlang/OTP and with Elixir.
 //!
-//! An application is known by its name: nothing in a release says where it
+//! An application is recognized by its name: nothing in a release records where it
 //! came from. These are all that OTP 17 to 28 have or had ([the list of the
 //! current one]), and all of Elixir's.
 //!
@@ -73,12 +73,12 @@ const OTP: [&str; 60] = [
 /// Sorted.
 const ELIXIR: [&str; 6] = ["eex", "elixir", "ex_unit", "iex", "logger", "mix"];
 
-/// Returns whether Erlang/OTP brings the application.
+/// Returns whether the application is a part of Erlang/OTP.
 pub(super) fn is_of_otp(name: &str) -> bool {
     OTP.binary_search(&name).is_ok()
 }
 
-/// Returns whether Elixir brings the application.
+/// Returns whether the application is a part of Elixir.
 pub(super) fn is_of_elixir(name: &str) -> bool {
     ELIXIR.binary_search(&name).is_ok()
 }

@@ -9,8 +9,8 @@
 //! - The virtual machine starts every port program and `os:cmd` by `/bin/sh`,
 //!   and `erlexec` starts `epmd` by it.
 //! - `os_mon` has a shell run `df` by its path, and its node stops without.
-//! - A remote shell wants the description of the user's terminal.
-//! - File names are UTF-8 only with a locale that says so; the one of that
+//! - A remote shell needs the description of the user's terminal.
+//! - File names are UTF-8 only with a locale of that encoding; the one of that
 //!   kind that needs no other files is `C.UTF-8`.
 
 use std::collections::BTreeSet;

@@ -58,8 +58,8 @@ impl<'a> VmArguments<'a> {
         (text, dropped_flags)
     }
 
-    /// `-heart`, and the node's name and secret unless the node is told to do
-    /// without `epmd`.
+    /// Returns `-heart` and, unless the node does without `epmd`, its name and
+    /// cookie.
     fn flags_of_shell(&self) -> Vec<&'static str> {
         let words: Vec<&str> = self.words().collect();
         let does_without = words

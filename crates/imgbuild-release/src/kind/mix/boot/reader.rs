@@ -103,7 +103,7 @@ impl BootReader<'_> {
 
     /// Returns the path in the release of a file that a variable names in the
     /// image, else that of the one which is taken without it; `None` for a
-    /// file that is no part of the release.
+    /// file that is not a part of the release.
     fn file(&self, variable: &str, ending: &str, name: &str) -> Option<String> {
         let Some(named) = self.named(variable) else {
             return Some(self.version_path(name));

@@ -106,8 +106,8 @@ pub(super) fn server(text: &str, name: &str) -> Result<Vec<(String, String)>, us
     Err(text.lines().count() + 1)
 }
 
-/// Reads off relx's extended script which variable of the boot file stands
-/// for the directory of libraries.
+/// Reads from relx's extended script the variable of the boot file that is
+/// the directory of libraries.
 pub(super) fn relx_boot_variable(text: &str) -> Option<String> {
     let start = text.split_once("\"$BINDIR/erlexec\" $FOREGROUNDOPTIONS")?.1;
     let name = start

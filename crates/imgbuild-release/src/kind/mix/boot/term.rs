@@ -168,7 +168,7 @@ impl<'a> TermReader<'a> {
             70 => (8, 0),
             99 => (31, 0),
             NIL => (0, 0),
-            // Atoms, texts, binaries and large numbers say their length.
+            // Atoms, texts, binaries and large numbers with their length.
             100 | 118 | STRING => (self.number(2)?, 0),
             115 | SMALL_ATOM => (self.number(1)?, 0),
             BINARY => (self.number(4)?, 0),
