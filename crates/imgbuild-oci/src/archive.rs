@@ -69,21 +69,16 @@ impl<'a> Archive<'a> {
         };
         archive.push_directory("blobs/");
         archive.push_directory("blobs/sha256/");
-        let documents: BTreeMap<Digest, &Document> = image
-            .documents()
-            .iter()
-            .map(|one| (one.digest, one))
-            .collect();
-        let blobs: BTreeMap<Digest, &Blob> =
-            image.blobs().iter().map(|one| (one.digest, one)).collect();
-        let digests: BTreeSet<&Digest> = documents.keys().chain(blobs.keys()).collect();
+        let blobs = image.blobs().iter().map(|blob| (blob.digest, blob));
+        let blobs: BTreeMap<Digest, &Blob> = blobs.collect();
+        let documents = image.documents().iter().map(|one| (one.digest, one));
+        let documents: BTreeMap<Digest, &Document> = documents.collect();
+        let digests: BTreeSet<&Digest> = blobs.keys().chain(documents.keys()).collect();
         for digest in digests {
-            match (documents.get(digest), blobs.get(digest)) {
-                (_, Some(blob)) => archive.push_blob(blob),
-                (Some(document), None) => {
-                    archive.push_file(&blob_name(digest), 0o444, &document.bytes);
-                }
-                (None, None) => {}
+            if let Some(blob) = blobs.get(digest) {
+                archive.push_blob(blob);
+            } else if let Some(document) = documents.get(digest) {
+                archive.push_file(&blob_name(digest), 0o444, &document.bytes);
             }
         }
         archive.push_file("index.json", 0o644, &index.to_bytes());
@@ -228,14 +223,11 @@ impl<'a> Archive<'a> {
         })?;
 
         let crcs = crcs.into_inner().expect("no holder of the lock panics");
-        let mut done = jobs.iter().zip(crcs).peekable();
-        while let Some((WriteJob { blob, .. }, first)) = done.next() {
-            let mut crcs: Vec<_> = first.into_iter().collect();
-            while let Some((_, crc)) = done.next_if(|(job, _)| job.blob.digest == blob.digest) {
-                crcs.extend(crc);
-            }
-            if let Some(layer) = blob.layer() {
-                layer.check_crc(&crcs)?;
+        let done: Vec<_> = jobs.iter().zip(crcs).collect();
+        for parts in done.chunk_by(|(first, _), (second, _)| first.offset == second.offset) {
+            if let Some(layer) = parts[0].0.blob.layer() {
+                let crcs = parts.iter().filter_map(|(_, crc)| crc.clone());
+                layer.check_crc(&crcs.collect::<Vec<_>>())?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::digest::Digest;
+use crate::digest::{DiffId, Digest};
 use crate::media_type::is_index;
 use crate::platform::ImagePlatform;
 
@@ -94,35 +94,24 @@ pub struct Descriptor {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RawDescriptor {
-    /// The media type of the blob.
-    pub media_type: Option<String>,
-    /// The digest of the blob.
-    pub digest: Option<String>,
-    /// The size of the blob in bytes.
-    pub size: Option<i64>,
-    /// The places to download the blob from.
-    pub urls: Option<Vec<String>>,
-    /// The annotations.
-    pub annotations: Option<BTreeMap<String, String>>,
-    /// The platform of the image.
-    pub platform: Option<RawPlatform>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) digest: Option<String>,
+    pub(crate) size: Option<i64>,
+    pub(crate) urls: Option<Vec<String>>,
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+    pub(crate) platform: Option<RawPlatform>,
 }
 
 /// The platform of an image in a descriptor or in a configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct RawPlatform {
-    /// The operating system.
-    pub os: Option<String>,
-    /// The architecture, by Go's name.
-    pub architecture: Option<String>,
-    /// The variant of the architecture.
-    pub variant: Option<String>,
-    /// The version of the operating system.
+pub(crate) struct RawPlatform {
+    pub(crate) os: Option<String>,
+    pub(crate) architecture: Option<String>,
+    pub(crate) variant: Option<String>,
     #[serde(rename = "os.version")]
-    pub os_version: Option<String>,
-    /// The features that the operating system must have.
+    pub(crate) os_version: Option<String>,
     #[serde(rename = "os.features")]
-    pub os_features: Option<Vec<String>>,
+    pub(crate) os_features: Option<Vec<String>>,
 }
 
 /// An index or a manifest, depending on its media type or that of the
@@ -131,8 +120,7 @@ pub struct RawPlatform {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RawDocument<D = RawDescriptor> {
-    /// The version of the schema: 2.
-    pub schema_version: Option<i64>,
+    pub(crate) schema_version: Option<i64>,
     /// The media type.
     pub media_type: Option<String>,
     /// The images and indexes of an index.
@@ -141,37 +129,30 @@ pub struct RawDocument<D = RawDescriptor> {
     pub config: Option<RawDescriptor>,
     /// The layers of an image, lowest first.
     pub layers: Option<Vec<RawDescriptor>>,
-    /// The annotations of the document.
-    pub annotations: Option<BTreeMap<String, String>>,
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
 }
 
 /// An image configuration.
 #[derive(Debug, Default, Deserialize)]
 pub struct RawConfig {
-    /// The platform of the image.
     #[serde(flatten)]
-    pub platform: RawPlatform,
-    /// The root file system.
-    pub rootfs: Option<RawRootFs>,
-    /// The steps that made the image.
-    pub history: Option<Vec<RawHistory>>,
+    pub(crate) platform: RawPlatform,
+    pub(crate) rootfs: Option<RawRootFs>,
+    pub(crate) history: Option<Vec<RawHistory>>,
 }
 
 /// The root file system of an image.
 #[derive(Debug, Default, Deserialize)]
-pub struct RawRootFs {
-    /// The kind: `layers`.
+pub(crate) struct RawRootFs {
     #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// The digests of the layers' uncompressed tars, lowest first.
-    pub diff_ids: Option<Vec<String>>,
+    pub(crate) kind: Option<String>,
+    pub(crate) diff_ids: Option<Vec<String>>,
 }
 
-/// A step that made an image.
+/// A step that made an image; an empty one made no layer.
 #[derive(Debug, Default, Deserialize)]
-pub struct RawHistory {
-    /// True for a step without a layer.
-    pub empty_layer: Option<bool>,
+pub(crate) struct RawHistory {
+    pub(crate) empty_layer: Option<bool>,
 }
 
 /// The file `oci-layout`.
@@ -312,6 +293,17 @@ impl RawDescriptor {
     }
 }
 
+impl RawConfig {
+    /// Returns the diff IDs of the layers, lowest first; `None` if one of them
+    /// is not valid.
+    #[must_use]
+    pub fn diff_ids(&self) -> Option<Vec<DiffId>> {
+        let texts = self.rootfs.iter().flat_map(|rootfs| &rootfs.diff_ids);
+        let parse = |text: &String| text.parse().ok().map(DiffId::from_tar_digest);
+        texts.flatten().map(parse).collect()
+    }
+}
+
 impl RawPlatform {
     /// Reads the platform of a configuration; it has none if it is not JSON,
     /// such as the empty configuration of an artifact.
@@ -320,8 +312,7 @@ impl RawPlatform {
     }
 
     /// Returns the platform, if operating system and architecture are there.
-    #[must_use]
-    pub fn parse(&self) -> Option<ImagePlatform> {
+    pub(crate) fn parse(&self) -> Option<ImagePlatform> {
         let os = self.os.as_deref().filter(|text| !text.is_empty())?;
         let architecture = self.architecture.as_deref();
         let architecture = architecture.filter(|text| !text.is_empty())?;

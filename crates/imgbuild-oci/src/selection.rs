@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
 use crate::document::{
-    CONTAINERD_NAME, Descriptor, DockerManifest, Document, REF_NAME, RawPlatform, blob_name,
-    manifests_below,
+    CONTAINERD_NAME, Descriptor, DockerManifest, Document, REF_NAME, RawConfig, RawPlatform,
+    blob_name, manifests_below,
 };
 use crate::media_type::is_manifest;
 use crate::platform::{ImagePlatform, Platform};
@@ -19,7 +19,7 @@ mod document;
 mod error;
 mod fit;
 
-use document::{Layers, check_name, diff_ids, parse, platform_of_image};
+use document::{check_name, described_layer, named_layer, parse};
 pub use error::SelectionError;
 use fit::keep_best;
 pub use fit::runs_on;
@@ -311,42 +311,49 @@ impl SelectedImage {
         }
     }
 
-    /// Puts together the parts that all images have.
+    /// Puts together the parts that all images have. `layer` describes one of
+    /// `count` layers.
     fn new(
         config_name: String,
         config_digest: Digest,
         config: &[u8],
-        layers: &Layers,
-        source: &Source,
+        count: usize,
+        layer: &dyn Fn(usize, DiffId) -> Result<SelectedLayer, SelectionError>,
     ) -> Result<Self, SelectionError> {
         let name = blob_name(&config_digest);
+        let invalid = |reason| SelectionError::Config {
+            name: name.clone(),
+            reason,
+        };
         let value: Value = parse(&name, config)?;
         if !value.is_object() {
-            return Err(SelectionError::Config {
-                name,
-                reason: "it is not an object",
-            });
+            return Err(invalid("it is not an object"));
         }
-        let diff_ids = diff_ids(&name, config)?;
-        if layers.len() > MAX_IMAGE_LAYERS {
-            return Err(SelectionError::TooManyLayers {
-                count: layers.len(),
-            });
+        let raw: RawConfig = parse(&name, config)?;
+        let diff_ids = raw.diff_ids();
+        let diff_ids =
+            diff_ids.ok_or_else(|| invalid("one of its diff IDs is not a `sha256:` digest"))?;
+        if count > MAX_IMAGE_LAYERS {
+            return Err(SelectionError::TooManyLayers { count });
         }
-        if diff_ids.len() != layers.len() {
+        if diff_ids.len() != count {
             return Err(SelectionError::DiffIds {
-                expected: layers.len(),
+                expected: count,
                 found: diff_ids.len(),
             });
         }
+        let platform = raw.platform.parse();
+        let platform = platform.ok_or_else(|| invalid("it has no platform"))?;
+        let diff_ids = diff_ids.into_iter().enumerate();
+        let layers = diff_ids.map(|(index, diff_id)| layer(index, diff_id));
         Ok(Self {
             name: None,
             manifest: None,
             config_digest,
             config_name,
-            platform: platform_of_image(&name, config)?,
+            platform: platform.platform().clone(),
             config: value,
-            layers: layers.read(source, diff_ids)?,
+            layers: layers.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -365,8 +372,8 @@ impl ImageCandidate {
         let bytes = document::read_sized(source, &config)?;
         let layers = raw.layers.unwrap_or_default();
         let name = blob_name(&config.digest);
-        let layers = Layers::Descriptors(&manifest, layers);
-        let image = SelectedImage::new(name, config.digest, &bytes, &layers, source)?;
+        let layer = |index: usize, diff_id| described_layer(&manifest, &layers[index], diff_id);
+        let image = SelectedImage::new(name, config.digest, &bytes, layers.len(), &layer)?;
         Ok(SelectedImage {
             name: self.full_name(),
             manifest: Some(manifest.digest),
@@ -404,8 +411,9 @@ impl ImageCandidate<DockerManifest> {
         let (digest, config) = read_config(&self.document, source)?;
         let name = self.full_name();
         let config_name = self.document.config.unwrap_or_default();
-        let layers = Layers::Names(self.document.layers.unwrap_or_default());
-        let image = SelectedImage::new(config_name, digest, &config, &layers, source)?;
+        let layers = self.document.layers.unwrap_or_default();
+        let layer = |index: usize, diff_id| named_layer(source, &layers[index], diff_id);
+        let image = SelectedImage::new(config_name, digest, &config, layers.len(), &layer)?;
         Ok(SelectedImage { name, ..image })
     }
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use imgbuild_oci::cache::{RemoteLayer, RemoteLayers};
-use imgbuild_oci::digest::{DiffId, Digest};
-use imgbuild_oci::document::{Descriptor, Document, RawConfig, RawDocument};
+use imgbuild_oci::digest::Digest;
+use imgbuild_oci::document::{Descriptor, Document, DocumentError, RawConfig, RawDocument};
 use imgbuild_oci::image::{Image, ImageError, Platforms, is_all_ours};
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectionError;
@@ -69,7 +69,8 @@ pub fn layers(
         return Ok(None);
     };
     let config = repository.document_blob(&config.digest, config.size)?;
-    let diff_ids = diff_ids(&config).unwrap_or_default();
+    let parsed: RawConfig = serde_json::from_slice(&config).unwrap_or_default();
+    let diff_ids = parsed.diff_ids().unwrap_or_default();
     // The blobs of an image contain a layer that is listed twice only once.
     let layers = listed_layers(image.root()).unwrap_or_default();
     if diff_ids.len() != layers.len() {
@@ -99,15 +100,6 @@ fn listed_layers(manifest: &Document) -> Option<Vec<Digest>> {
     layers.map(|layer| layer.digest().ok()).collect()
 }
 
-/// Returns the diff IDs of a configuration.
-fn diff_ids(config: &[u8]) -> Option<Vec<DiffId>> {
-    let config: RawConfig = serde_json::from_slice(config).ok()?;
-    let diff_ids = config.rootfs?.diff_ids?.into_iter();
-    diff_ids
-        .map(|text| text.parse().ok().map(DiffId::from_tar_digest))
-        .collect()
-}
-
 fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
     let problem = match error {
         ImageError::Selection(SelectionError::Platform { wanted, known }) => {
@@ -118,14 +110,18 @@ fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
             };
             ProtocolError::Platform { wanted, found }
         }
-        ImageError::TooMany => ProtocolError::TooMany,
+        ImageError::Selection(SelectionError::Document(
+            DocumentError::TooDeep | DocumentError::TooManyManifests,
+        )) => ProtocolError::TooMany,
         // The error of a failed request has more detail.
-        ImageError::Read { digest, source } => match source.downcast::<Error>() {
-            Ok(error) => return error,
-            Err(source) => {
-                ProtocolError::Malformed(format!("cannot read the document {digest}: {source}"))
+        ImageError::Selection(SelectionError::Read { digest, source }) => {
+            match source.downcast::<Error>() {
+                Ok(error) => return error,
+                Err(source) => {
+                    ProtocolError::Malformed(format!("cannot read the document {digest}: {source}"))
+                }
             }
-        },
+        }
         other => ProtocolError::Malformed(other.to_string()),
     };
     repository.problem(step, problem)

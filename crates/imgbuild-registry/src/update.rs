@@ -30,6 +30,7 @@ use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::parallel;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::selection::SelectionError;
 
 use crate::error::{Error, ProtocolError, Result, Step};
 use crate::monitor::{Event, Monitor, check};
@@ -217,7 +218,7 @@ impl IndexUpdate<'_> {
         let (digest, is_index) = (manifest.digest, is_index(&manifest.media_type));
         let index = match PlatformIndex::of_document(&manifest) {
             // The documents below it are needed, too.
-            Err(ImageError::Missing(_)) => {
+            Err(ImageError::Selection(SelectionError::Missing(_))) => {
                 let image = pull::image_of(self.repository, manifest, &Platforms::All)?;
                 PlatformIndex::of_image(&image)
             }

@@ -1,7 +1,5 @@
 //! Errors of putting images together.
 
-use std::io;
-
 use crate::digest::Digest;
 use crate::document::DocumentError;
 use crate::platform::ImagePlatform;
@@ -12,12 +10,9 @@ use crate::source::SourceError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// A document or blob that another document names does not exist.
-    #[error("`{0}` is named by an index and missing")]
-    Missing(Digest),
-    /// A document is malformed.
+    /// A document cannot be read or followed, or no image can be chosen.
     #[error(transparent)]
-    Document(DocumentError),
+    Selection(#[from] SelectionError),
     /// An index names something that is not an image.
     #[error("the index {digest} names something of the type `{media_type}`, which is not an image")]
     Kind {
@@ -26,29 +21,12 @@ pub enum ImageError {
         /// The media type that it names.
         media_type: String,
     },
-    /// Indexes are nested too deep, or lead to too much.
-    #[error("indexes lead to too many manifests, or to themselves")]
-    TooMany,
-    /// No image can be chosen.
-    #[error(transparent)]
-    Selection(SelectionError),
-    /// A document could not be read.
-    #[error("cannot read the document {digest}")]
-    Read {
-        /// The document.
-        digest: Digest,
-        /// The cause.
-        source: io::Error,
-    },
     /// No media type names the compression of a layer.
     #[error("the layer `{name}` is neither a plain tar nor compressed with gzip or zstd")]
     Compression {
         /// The name of the layer in the source.
         name: String,
     },
-    /// The source cannot be read.
-    #[error(transparent)]
-    Source(SourceError),
     /// Neither an index nor the config of an image has its platform.
     #[error("the image {0} has no platform, neither in an index nor in its config")]
     NoPlatform(Digest),
@@ -64,29 +42,20 @@ pub enum ImageError {
     },
 }
 
-impl From<DocumentError> for ImageError {
-    fn from(error: DocumentError) -> Self {
-        match error {
-            DocumentError::TooDeep | DocumentError::TooManyManifests => Self::TooMany,
-            error => Self::Document(error),
-        }
+impl ImageError {
+    pub(super) fn missing(digest: Digest) -> Self {
+        Self::Selection(SelectionError::Missing(digest))
     }
 }
 
-impl From<SelectionError> for ImageError {
-    fn from(error: SelectionError) -> Self {
-        match error {
-            SelectionError::Source(error) => Self::Source(error),
-            SelectionError::Document(error) => error.into(),
-            SelectionError::Missing(digest) => Self::Missing(digest),
-            SelectionError::Read { digest, source } => Self::Read { digest, source },
-            error => Self::Selection(error),
-        }
+impl From<DocumentError> for ImageError {
+    fn from(error: DocumentError) -> Self {
+        Self::Selection(error.into())
     }
 }
 
 impl From<SourceError> for ImageError {
     fn from(error: SourceError) -> Self {
-        Self::Source(error)
+        Self::Selection(error.into())
     }
 }

@@ -45,7 +45,7 @@ impl PlatformIndex {
     ///
     /// # Errors
     ///
-    /// As [`PlatformIndex::of_image`], and [`ImageError::Missing`] if the index
+    /// As [`PlatformIndex::of_image`], and [`SelectionError::Missing`](crate::selection::SelectionError::Missing) if the index
     /// lacks something that is in an image.
     pub fn of_document(document: &Document) -> Result<Self, ImageError> {
         let mut index = Self::default();
@@ -59,7 +59,7 @@ impl PlatformIndex {
             self.annotations = raw.annotations.unwrap_or_default();
         }
         if !is_index(&document.media_type) {
-            let image = image.ok_or(ImageError::Missing(document.digest))?;
+            let image = image.ok_or(ImageError::missing(document.digest))?;
             return self.add(PlatformEntry::of_manifest(document, Map::new(), image)?);
         }
         for descriptor in raw.manifests.unwrap_or_default() {
@@ -69,7 +69,7 @@ impl PlatformIndex {
                 continue;
             }
             let inner = image.and_then(|image| image.document(entry.digest()));
-            let inner = inner.ok_or(ImageError::Missing(entry.digest()))?;
+            let inner = inner.ok_or(ImageError::missing(entry.digest()))?;
             self.collect(inner, image)?;
         }
         Ok(())
@@ -213,7 +213,7 @@ impl PlatformIndex {
                 }
                 let digest = manifest.complete(descriptor)?.digest;
                 let blob = parts.iter().find_map(|part| part.blob(digest));
-                image.push_blob(blob.ok_or(ImageError::Missing(digest))?.clone());
+                image.push_blob(blob.ok_or(ImageError::missing(digest))?.clone());
             }
             image.documents.push(manifest.clone());
         }
@@ -244,7 +244,7 @@ impl Image {
 
 fn find_document(parts: &[Image], digest: Digest) -> Result<&Document, ImageError> {
     let mut found = parts.iter().filter_map(|part| part.document(digest));
-    found.next().ok_or(ImageError::Missing(digest))
+    found.next().ok_or(ImageError::missing(digest))
 }
 
 #[cfg(test)]

@@ -133,8 +133,11 @@ impl ImageReader<'_> {
         if !self.seen.insert(document.digest) {
             return Ok(());
         }
-        if depth >= MAX_INDEX_DEPTH || self.seen.len() > MAX_MANIFESTS {
-            return Err(ImageError::TooMany);
+        if depth >= MAX_INDEX_DEPTH {
+            return Err(DocumentError::TooDeep.into());
+        }
+        if self.seen.len() > MAX_MANIFESTS {
+            return Err(DocumentError::TooManyManifests.into());
         }
         if is_index(&document.media_type) {
             for child in document.children()? {

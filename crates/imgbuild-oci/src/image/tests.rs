@@ -185,11 +185,20 @@ fn what_is_missing_malformed_or_too_deep_is_refused() {
         deep = documents.index(&[(&deep, None)]);
     }
     let error = documents.build(&deep, &Platforms::All).unwrap_err();
-    assert!(matches!(error, ImageError::TooMany), "{error}");
+    assert!(
+        matches!(
+            error,
+            ImageError::Selection(SelectionError::Document(DocumentError::TooDeep))
+        ),
+        "{error}"
+    );
     let root = documents.index(&[(&manifest, None)]);
     documents.0.remove(&manifest.digest);
     let error = documents.build(&root, &Platforms::All).unwrap_err();
-    assert!(matches!(error, ImageError::Missing(_)), "{error}");
+    assert!(
+        matches!(error, ImageError::Selection(SelectionError::Missing(_))),
+        "{error}"
+    );
     for json in [
         serde_json::json!({"layers": [{"digest": "sha256:x", "size": 1, "mediaType": "l"}]}),
         serde_json::json!({"layers": [{"digest": manifest.digest, "size": -1, "mediaType": "l"}]}),
@@ -200,7 +209,7 @@ fn what_is_missing_malformed_or_too_deep_is_refused() {
         assert!(
             matches!(
                 error,
-                ImageError::Document(DocumentError::Descriptor { .. })
+                ImageError::Selection(SelectionError::Document(DocumentError::Descriptor { .. }))
             ),
             "{error}"
         );

@@ -5,48 +5,12 @@ use std::io;
 
 use super::{SelectedLayer, SelectionError};
 use crate::digest::{DiffId, Digest, DigestReader};
-use crate::document::{Descriptor, Document, RawConfig, RawDescriptor, RawPlatform, blob_name};
+use crate::document::{Descriptor, Document, RawDescriptor, blob_name};
 use crate::media_type::{self, is_index, is_of_docker};
-use crate::platform::Platform;
 use crate::source::{Source, SourceError, StreamFormat};
 
-/// The layers of an image as its documents list them.
-pub(super) enum Layers<'a> {
-    /// Of a manifest.
-    Descriptors(&'a Document, Vec<RawDescriptor>),
-    /// Of a Docker archive: names in the archive.
-    Names(Vec<String>),
-}
-
-impl Layers<'_> {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Descriptors(_, layers) => layers.len(),
-            Self::Names(layers) => layers.len(),
-        }
-    }
-
-    pub(super) fn read(
-        &self,
-        source: &Source,
-        diff_ids: Vec<DiffId>,
-    ) -> Result<Vec<SelectedLayer>, SelectionError> {
-        match self {
-            Self::Descriptors(manifest, layers) => layers
-                .iter()
-                .zip(diff_ids)
-                .map(|(layer, diff_id)| described_layer(manifest, layer, diff_id))
-                .collect(),
-            Self::Names(layers) => layers
-                .iter()
-                .zip(diff_ids)
-                .map(|(name, diff_id)| named_layer(source, name, diff_id))
-                .collect(),
-        }
-    }
-}
-
-fn described_layer(
+/// Describes a layer of a manifest.
+pub(super) fn described_layer(
     manifest: &Document,
     layer: &RawDescriptor,
     diff_id: DiffId,
@@ -75,7 +39,7 @@ fn described_layer(
 }
 
 /// Describes a layer of a Docker archive, which has no descriptor of its blob.
-fn named_layer(
+pub(super) fn named_layer(
     source: &Source,
     name: &str,
     diff_id: DiffId,
@@ -164,25 +128,5 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
             name: name.to_owned(),
             source,
         })
-    })
-}
-
-pub(super) fn platform_of_image(name: &str, config: &[u8]) -> Result<Platform, SelectionError> {
-    let platform = RawPlatform::of_config(config).parse();
-    let platform = platform.ok_or_else(|| SelectionError::Config {
-        name: name.to_owned(),
-        reason: "it has no platform",
-    })?;
-    Ok(platform.platform().clone())
-}
-
-pub(super) fn diff_ids(name: &str, config: &[u8]) -> Result<Vec<DiffId>, SelectionError> {
-    let document: RawConfig = parse(name, config)?;
-    let texts = document.rootfs.unwrap_or_default().diff_ids;
-    let parse = |text: &String| text.parse().ok().map(DiffId::from_tar_digest);
-    let parsed: Option<Vec<DiffId>> = texts.unwrap_or_default().iter().map(parse).collect();
-    parsed.ok_or_else(|| SelectionError::Config {
-        name: name.to_owned(),
-        reason: "one of its diff IDs is not a `sha256:` digest",
     })
 }

@@ -130,7 +130,7 @@ impl PlatformEntry {
             (None, Some(_)) => Rank::Other,
             (None, None) if is_index(&media_type) => Rank::Other,
             (None, None) => {
-                let image = image.ok_or(ImageError::Missing(digest))?;
+                let image = image.ok_or(ImageError::missing(digest))?;
                 let manifest = find_document(from_ref(image), digest)?;
                 return Self::of_manifest(manifest, descriptor, image);
             }

@@ -6,6 +6,7 @@ use crate::blob::BlobContent;
 use crate::document::{Descriptor, DocumentError};
 use crate::image::Platforms;
 use crate::media_type::{INDEX, MANIFEST};
+use crate::selection::SelectionError;
 
 /// Documents and configs by their digest, as a registry has them.
 #[derive(Default)]
@@ -245,7 +246,9 @@ fn what_belongs_to_an_image_stays_with_it_and_goes_with_it() {
     let has = |name: &str| image.blobs().iter().any(|blob| blob.digest == layer(name));
     assert!(has("new") && has("b") && has("other") && !has("a") && !has("proof"));
     let error = index.to_image(&parts[..1]).unwrap_err();
-    assert!(matches!(error, ImageError::Missing(digest) if digest == new.digest));
+    assert!(
+        matches!(error, ImageError::Selection(SelectionError::Missing(digest)) if digest == new.digest)
+    );
 }
 
 #[test]
@@ -260,7 +263,10 @@ fn an_index_is_read_alone_when_it_says_everything() {
     let nested = store.index(&[descriptor(&whole)]);
     for document in [&partial, &nested, &image] {
         let error = PlatformIndex::of_document(document).unwrap_err();
-        assert!(matches!(error, ImageError::Missing(_)), "{error}");
+        assert!(
+            matches!(error, ImageError::Selection(SelectionError::Missing(_))),
+            "{error}"
+        );
         assert_eq!(digests(&store.read(document).unwrap()), [image.digest]);
     }
 }
@@ -298,7 +304,7 @@ fn what_is_malformed_or_says_no_platform_is_refused() {
         assert!(
             matches!(
                 error,
-                ImageError::Document(DocumentError::Descriptor { .. })
+                ImageError::Selection(SelectionError::Document(DocumentError::Descriptor { .. }))
             ),
             "{error}"
         );
@@ -309,14 +315,20 @@ fn what_is_malformed_or_says_no_platform_is_refused() {
     assert!(
         matches!(
             error,
-            ImageError::Document(DocumentError::Descriptor { field: "size", .. })
+            ImageError::Selection(SelectionError::Document(DocumentError::Descriptor {
+                field: "size",
+                ..
+            }))
         ),
         "{error}"
     );
     let root = store.add(INDEX, &json!({"manifests": {}}));
     let error = PlatformIndex::of_document(&root).unwrap_err();
     assert!(
-        matches!(error, ImageError::Document(DocumentError::Json { .. })),
+        matches!(
+            error,
+            ImageError::Selection(SelectionError::Document(DocumentError::Json { .. }))
+        ),
         "{error}"
     );
 }
@@ -331,7 +343,10 @@ fn a_config_that_is_damaged_is_no_config() {
         .find(|bytes| bytes.starts_with(b"{\"arch"));
     config.unwrap().push(b' ');
     let error = store.read(&image).unwrap_err();
-    assert!(matches!(error, ImageError::Read { .. }), "{error}");
+    assert!(
+        matches!(error, ImageError::Selection(SelectionError::Read { .. })),
+        "{error}"
+    );
     let platform: Platform = "linux/amd64".parse().unwrap();
     assert_eq!(PlatformEntry::new(&image, &platform).digest(), image.digest);
 }
