@@ -13,7 +13,7 @@ use crate::store::Store;
 
 mod image;
 
-pub(crate) use image::{CachedImage, LayerCandidate};
+pub(crate) use image::{CandidateLayers, LayerCandidate};
 pub use image::{RemoteLayer, RemoteLayers};
 
 /// Everything that may be used again instead of being made.
@@ -36,7 +36,7 @@ pub struct CacheSource {
 }
 
 enum CacheKind {
-    Image(CachedImage),
+    Image(CandidateLayers),
     Store(Store),
 }
 
@@ -73,7 +73,7 @@ impl CacheSource {
         let layers = manifests(&source)?
             .into_iter()
             .filter_map(|manifest| layers_of(&source, manifest).ok());
-        let kind = CacheKind::Image(CachedImage::local(layers.flatten()));
+        let kind = CacheKind::Image(CandidateLayers::local(layers.flatten()));
         Ok(Self { name: shown, kind })
     }
 
@@ -81,7 +81,7 @@ impl CacheSource {
     /// new image goes to registries only, so that their bytes are not needed.
     #[must_use]
     pub fn of_layers(name: String, layers: RemoteLayers, by_descriptor: bool) -> Self {
-        let kind = CacheKind::Image(CachedImage::remote(layers, by_descriptor));
+        let kind = CacheKind::Image(CandidateLayers::remote(layers, by_descriptor));
         Self { name, kind }
     }
 
@@ -112,7 +112,7 @@ impl CacheSource {
     }
 
     /// Returns the image, if it is one.
-    pub(crate) fn image(&self) -> Option<&CachedImage> {
+    pub(crate) fn image(&self) -> Option<&CandidateLayers> {
         match &self.kind {
             CacheKind::Image(image) => Some(image),
             CacheKind::Store(_) => None,

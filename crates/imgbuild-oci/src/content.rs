@@ -88,7 +88,7 @@ impl FileRange {
     }
 
     /// Returns a reader of the bytes from `offset` on.
-    pub fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
+    pub(crate) fn reader_from(&self, offset: u64) -> impl Read + Send + '_ {
         FileRangeReader {
             range: self,
             position: offset,
@@ -128,7 +128,8 @@ impl FileRange {
 }
 
 /// A reader of a range.
-struct FileRangeReader<'a> {
+#[derive(Debug)]
+pub(crate) struct FileRangeReader<'a> {
     range: &'a FileRange,
     position: u64,
 }
@@ -238,10 +239,7 @@ pub(crate) enum ContentReader<'a> {
         file: File,
         read: u64,
     },
-    Range {
-        range: &'a FileRange,
-        read: u64,
-    },
+    Range(FileRangeReader<'a>),
 }
 
 impl<'a> ContentReader<'a> {
@@ -267,21 +265,18 @@ impl<'a> ContentReader<'a> {
                     read: offset,
                 }
             }
-            Content::Range(range) => Self::Range {
+            Content::Range(range) => Self::Range(FileRangeReader {
                 range,
-                read: offset,
-            },
+                position: offset,
+            }),
         })
     }
 
     /// Fills `buffer`, which ends at or before the planned end.
     pub(crate) fn read_exact(&mut self, buffer: &mut [u8]) -> Result<()> {
         match self {
-            Self::Bytes(bytes) => {
-                let (now, later) = bytes.split_at(buffer.len());
-                buffer.copy_from_slice(now);
-                *bytes = later;
-            }
+            Self::Bytes(bytes) => bytes.read_exact(buffer).map_err(Error::File),
+            Self::Range(reader) => reader.read_exact(buffer).map_err(Error::File),
             Self::File {
                 planned,
                 file,
@@ -297,17 +292,9 @@ impl<'a> ContentReader<'a> {
                     }
                 }
                 *read += filled as u64;
-            }
-            Self::Range { range, read } => {
-                let mut reader = FileRangeReader {
-                    range,
-                    position: *read,
-                };
-                reader.read_exact(buffer).map_err(Error::File)?;
-                *read = reader.position;
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Checks, when all planned bytes have been read, that the file still has

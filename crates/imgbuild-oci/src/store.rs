@@ -44,7 +44,7 @@ pub(crate) use key::LayerKey;
 pub use prune::{Pruned, Usage};
 pub(crate) use record::LayerRecord;
 use record::{ContentRecord, NoteRecord, OutputRecord, Record};
-use verify::is_blob;
+use verify::open_recorded;
 
 /// The size in bytes to which a store is pruned by default.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
@@ -227,19 +227,16 @@ impl Store {
     /// to another machine, it is hashed first.
     pub(crate) fn blob(&self, shape: Digest, diff_id: DiffId) -> Option<StoredBlob> {
         let name = content_name(shape, diff_id);
-        let record: ContentRecord = self.load(&name)?;
+        let mut record: ContentRecord = self.load(&name)?;
         let place = self.path(CONTENTS, &name);
         let path = self.path(BLOBS, &record.digest.hex());
-        let (file, _) = fs::File::open(&path).ok()?.into_parts();
-        let state = FileState::of(&file.metadata().ok()?);
+        let Some((file, state)) = open_recorded(&path, &record.state, record.digest) else {
+            self.forget(&place);
+            self.forget(&path);
+            return None;
+        };
         if state != record.state {
-            let is_right = state.size == record.size && is_blob(&file, &record);
-            if !is_right {
-                self.forget(&place);
-                self.forget(&path);
-                return None;
-            }
-            let record = ContentRecord { state, ..record };
+            record.state = state;
             self.save(&name, &record);
         }
         self.touch(&place);
@@ -247,7 +244,7 @@ impl Store {
             file,
             path,
             digest: record.digest,
-            size: record.size,
+            size: state.size,
             crc: record.crc,
         })
     }
@@ -306,7 +303,6 @@ impl Store {
         if let Ok(metadata) = file.metadata() {
             let record = ContentRecord {
                 digest: made.digest,
-                size: made.size,
                 crc: made.crc,
                 state: FileState::of(&metadata),
             };

@@ -50,7 +50,7 @@ const DECIDING_BYTES: RangeInclusive<u64> = 256 << 10..=16 << 20;
 
 /// The compressed layers of one image, or of several in one source.
 #[derive(Debug)]
-pub(crate) struct CachedImage {
+pub(crate) struct CandidateLayers {
     layers: BTreeMap<DiffId, Vec<LayerCandidate>>,
     compared_bytes: u64,
     /// True if a layer is taken without its bytes.
@@ -72,7 +72,7 @@ pub(crate) struct LayerCandidate {
     pub(crate) content: Arc<dyn BlobContent>,
 }
 
-impl CachedImage {
+impl CandidateLayers {
     /// Takes the layers of images on this machine.
     pub(super) fn local(layers: impl Iterator<Item = (DiffId, LayerCandidate)>) -> Self {
         let mut image = Self {
@@ -176,12 +176,12 @@ mod tests {
     /// The size of a tar that is too large to decide.
     const LARGE: u64 = 20 << 20;
 
-    fn image(are_alike: bool) -> CachedImage {
+    fn image(are_alike: bool) -> CandidateLayers {
         let layers = RemoteLayers {
             layers: Vec::new(),
             are_alike,
         };
-        CachedImage::remote(layers, true)
+        CandidateLayers::remote(layers, true)
     }
 
     fn candidate(size: u64) -> LayerCandidate {

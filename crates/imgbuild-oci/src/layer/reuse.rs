@@ -1,12 +1,12 @@
 //! Finding a layer instead of making it.
 
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::blob_file::BlobFile;
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CachedImage, LayerCandidate};
+use crate::cache::{Cache, CandidateLayers, LayerCandidate};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -204,11 +204,7 @@ impl ForeignBlob<'_> {
             source,
         };
         let mut reader: Box<dyn Read + '_> = match self {
-            Self::Stored(blob) => {
-                // It may have been read to its end, to be checked.
-                (&blob.file).rewind().map_err(error)?;
-                Box::new(&blob.file)
-            }
+            Self::Stored(blob) => Box::new(&blob.file),
             Self::Listed(candidate) | Self::Described(candidate) => {
                 candidate.content.open_unchecked().map_err(error)?
             }
@@ -229,7 +225,7 @@ impl ForeignBlob<'_> {
 /// Returns whether a blob of the same tar has the bytes that this build would
 /// make.
 fn has_same_encoder(
-    image: &CachedImage,
+    image: &CandidateLayers,
     candidate: &LayerCandidate,
     changeset: &Changeset,
     compressor: &Compressor,

@@ -87,7 +87,7 @@ impl Bases {
             return None;
         }
         let (file, _) = fs::File::open(self.path(digest)).ok()?.into_parts();
-        let is_right = hash(&file).is_ok_and(|(found, _)| found == *digest);
+        let is_right = hash(&file).is_ok_and(|found| found == *digest);
         if !is_right {
             self.forget(digest);
         }

@@ -27,7 +27,6 @@ pub(crate) struct LayerRecord {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct ContentRecord {
     pub(super) digest: Digest,
-    pub(super) size: u64,
     /// The CRC-32 of the blob.
     pub(super) crc: u32,
     /// The state of the blob's file when it was known to be right.

@@ -9,13 +9,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
-use fs_err as fs;
 use tempfile::NamedTempFile;
 
 use super::record::SystemRecord;
-use super::verify::hash;
+use super::verify::{hash, open_recorded};
 use super::{BASE_SYSTEMS, SYSTEMS, Store, key};
 use crate::content::FileState;
 use crate::digest::Digest;
@@ -35,8 +33,15 @@ impl Store {
         let name = key_of(layers).hex();
         let place = self.path(SYSTEMS, &name);
         let path = self.path(BASE_SYSTEMS, &name);
-        let record = self.load(&name)?;
-        let found = self.read_system(&record, &name, &path, layers.len());
+        let mut record: SystemRecord = self.load(&name)?;
+        let opened = open_recorded(&path, &record.state, record.digest);
+        let found = opened.and_then(|(file, state)| {
+            if state != record.state {
+                record.state = state;
+                self.save(&name, &record);
+            }
+            FileSystem::of_record(file, layers.len())
+        });
         match found {
             Some(_) => self.touch(&place),
             None => {
@@ -45,27 +50,6 @@ impl Store {
             }
         }
         found
-    }
-
-    fn read_system(
-        &self,
-        record: &SystemRecord,
-        name: &str,
-        path: &Path,
-        layers: usize,
-    ) -> Option<FileSystem> {
-        let (file, _) = fs::File::open(path).ok()?.into_parts();
-        let state = FileState::of(&file.metadata().ok()?);
-        if state != record.state {
-            let is_right = state.size == record.state.size
-                && hash(&file).is_ok_and(|(digest, _)| digest == record.digest);
-            if !is_right {
-                return None;
-            }
-            let record = SystemRecord { state, ..*record };
-            self.save(name, &record);
-        }
-        FileSystem::of_record(file, layers)
     }
 
     /// Reads the layers of an image, and stores their file system. A failure to
@@ -80,21 +64,19 @@ impl Store {
         image: &SelectedImage,
         options: ReadOptions<'_>,
     ) -> Result<FileSystem, FileSystemError> {
-        let place = if self.is_writable {
-            self.new_temporary()
-        } else {
-            Err(io::ErrorKind::ReadOnlyFilesystem.into())
-        };
-        let opened = place.and_then(|file| Ok((file.as_file().try_clone()?, file)));
+        if !self.is_writable {
+            return FileSystem::read(source, image, options);
+        }
+        let file = self.new_temporary();
+        let opened = file.and_then(|file| Ok((file.as_file().try_clone()?, file)));
         let (contents, file) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                if self.is_writable {
-                    self.note_problem(&error);
-                }
+                self.note_problem(&error);
                 return FileSystem::read(source, image, options);
             }
         };
+
         match FileSystem::read_keeping(source, image, options, contents) {
             Ok((found, kept)) => {
                 if let Err(error) = self.keep_system(file, &found, kept, &image.layers) {
@@ -120,7 +102,7 @@ impl Store {
         layers: &[SelectedLayer],
     ) -> io::Result<()> {
         found.write_record(file.as_file(), kept)?;
-        let (digest, _) = hash(file.as_file())?;
+        let digest = hash(file.as_file())?;
         let read_only = std::fs::Permissions::from_mode(0o444);
         // Only a hint to people.
         drop(file.as_file().set_permissions(read_only));

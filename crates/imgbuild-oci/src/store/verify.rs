@@ -1,33 +1,35 @@
 //! Checks of the files of a store against their records.
 
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs::File;
+use std::io::{self, BufReader, Seek};
+use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
+use crate::content::FileState;
+use crate::digest::{Digest, DigestWriter};
 
-use super::record::ContentRecord;
-use crate::digest::Digest;
+/// The number of bytes that are read at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Returns whether a file has the bytes of its record.
-pub(super) fn is_blob(file: &std::fs::File, record: &ContentRecord) -> bool {
-    hash(file).is_ok_and(|found| found == (record.digest, record.crc))
+/// Opens a file that had `digest` in the state `recorded`, and returns its state
+/// now. A file whose state changed, for example in a store that was copied to
+/// another machine, is hashed; `None` is a missing or damaged one.
+pub(super) fn open_recorded(
+    path: &Path,
+    recorded: &FileState,
+    digest: Digest,
+) -> Option<(File, FileState)> {
+    let (file, _) = fs_err::File::open(path).ok()?.into_parts();
+    let state = FileState::of(&file.metadata().ok()?);
+    let is_right = state == *recorded
+        || state.size == recorded.size && hash(&file).is_ok_and(|found| found == digest);
+    is_right.then_some((file, state))
 }
 
-/// Returns the digest and the CRC of a file, from its beginning.
-pub(super) fn hash(file: &std::fs::File) -> io::Result<(Digest, u32)> {
-    let mut buffer = vec![0; 256 * 1024];
-    let (mut sha, mut crc) = (Sha256::new(), crc32fast::Hasher::new());
-    let mut position = 0;
-    loop {
-        match file.read_at(&mut buffer, position) {
-            Ok(0) => return Ok((Digest::from_hasher(sha), crc.finalize())),
-            Ok(count) => {
-                sha.update(&buffer[..count]);
-                crc.update(&buffer[..count]);
-                position += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// Returns the digest of a file, which is at its beginning then.
+pub(super) fn hash(mut file: &File) -> io::Result<Digest> {
+    file.rewind()?;
+    let mut sha = DigestWriter::new(io::sink());
+    io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, file), &mut sha)?;
+    file.rewind()?;
+    Ok(sha.finish().1)
 }

@@ -2,6 +2,8 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use fs_err as fs;
+
 use super::*;
 use crate::source::fixture::{Fixture, Opened};
 use crate::store::record::Record as _;
@@ -133,7 +135,7 @@ fn a_file_of_another_version_is_no_record() {
     // Whole, by a record that fits it, and yet not ours.
     let mut file = NamedTempFile::new_in(world.directory.path()).unwrap();
     file.write_all(&[7; 100_000]).unwrap();
-    let (digest, _) = hash(file.as_file()).unwrap();
+    let digest = hash(file.as_file()).unwrap();
     let file = file.persist(world.only(BASE_SYSTEMS)).unwrap();
     let state = FileState::of(&file.metadata().unwrap());
     let record = SystemRecord { digest, state };
