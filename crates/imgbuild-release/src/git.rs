@@ -105,7 +105,7 @@ impl WorkTree {
     }
 
     /// Returns whether a tracked file differs from `head`, in the work tree or in
-    /// the index: the meaning of `git describe --dirty`. Untracked files do not
+    /// the index: the meaning of `-dirty` in git describe. Untracked files do not
     /// count.
     ///
     /// Contents are read only of files that changed since git looked at them.
