@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use imgbuild_oci::error::Error as ImageError;
 use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
-use imgbuild_registry::cached::CachedImageError;
+use imgbuild_registry::cached::RemoteImageError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
 use imgbuild_release::error::Error as ReleaseError;
@@ -123,7 +123,7 @@ fn failure_of_reader(error: io::Error) -> std::result::Result<Failure, io::Error
         Ok(error) => return Ok(error.into()),
         Err(error) => error,
     };
-    let error = match error.downcast::<CachedImageError>() {
+    let error = match error.downcast::<RemoteImageError>() {
         Ok(error) => return Ok(missing_layer(error.into())),
         Err(error) => error,
     };
@@ -138,11 +138,11 @@ fn missing_layer(failure: Failure) -> Failure {
     failure.hint("the image needs this layer of its base image, which is not in the cache")
 }
 
-impl From<CachedImageError> for Failure {
-    fn from(error: CachedImageError) -> Self {
+impl From<RemoteImageError> for Failure {
+    fn from(error: RemoteImageError) -> Self {
         match error {
-            CachedImageError::Registry(error) => error.into(),
-            CachedImageError::Connect(error) => match error.downcast::<Self>() {
+            RemoteImageError::Registry(error) => error.into(),
+            RemoteImageError::Connect(error) => match error.downcast::<Self>() {
                 Ok(failure) => *failure,
                 Err(error) => Self::build(error),
             },

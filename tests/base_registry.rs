@@ -427,7 +427,7 @@ fn lock_needs_a_file_with_a_base_of_a_registry() {
     refused(&base, "none is in use");
     fs::write(&file, "quiet = false\n").unwrap();
     refused(&base, "`imgbuild.toml` has none");
-    refused("--base=oci:x", "`--base` names none");
+    refused("--base=oci:x", "`--lock` needs `--base docker://REFERENCE`");
     assert_eq!(bench.registry.requests().len(), 0);
 }
 

@@ -18,7 +18,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::{Client, ClientOptions, Traffic};
 use imgbuild_registry::error::Error;
-use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::pull;
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, CredentialOrigin};
@@ -46,7 +46,7 @@ pub(crate) struct Registries {
     /// What the command line or the environment says, and the only registry
     /// that it is sent to.
     given: Option<(String, credentials::FoundCredential)>,
-    monitor: Arc<dyn Monitor>,
+    monitor: Arc<dyn ClientMonitor>,
     ui: Ui,
     known: Arc<Mutex<Vec<Known>>>,
     helper_cache: Arc<Mutex<helper::HelperCache>>,
@@ -91,7 +91,7 @@ impl Registries {
     }
 
     /// Returns the monitor of all clients.
-    pub(crate) fn monitor(&self) -> Arc<dyn Monitor> {
+    pub(crate) fn monitor(&self) -> Arc<dyn ClientMonitor> {
         Arc::clone(&self.monitor)
     }
 

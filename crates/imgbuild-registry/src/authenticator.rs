@@ -13,10 +13,10 @@ use ureq::http::{Method, Uri};
 use crate::challenge::{Challenge, TokenServer};
 use crate::error::{Endpoint, Error, ErrorResponse, NetworkError, ProtocolError, Result, Step};
 use crate::error_response::bounded;
-use crate::monitor::Monitor;
+use crate::monitor::ClientMonitor;
 use crate::secret::{Credential, CredentialOrigin, Identity, Secret, Secrets};
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
-use crate::url::{self, Origin};
+use crate::url::{self, WebOrigin};
 
 /// The lifetime of a token without one, in seconds.
 const DEFAULT_LIFETIME: u64 = 60;
@@ -33,25 +33,18 @@ pub(crate) struct Scope(BTreeMap<String, BTreeSet<&'static str>>);
 
 impl Scope {
     pub(crate) fn pull(repository: &str) -> Self {
-        Self(BTreeMap::from([(
-            repository.to_owned(),
-            BTreeSet::from(["pull"]),
-        )]))
+        Self::default().and_pull(repository)
     }
 
     pub(crate) fn push(repository: &str) -> Self {
-        Self(BTreeMap::from([(
-            repository.to_owned(),
-            BTreeSet::from(["pull", "push"]),
-        )]))
+        let actions = BTreeSet::from(["pull", "push"]);
+        Self(BTreeMap::from([(repository.to_owned(), actions)]))
     }
 
     /// Adds the permission to read another repository, to mount from it.
     pub(crate) fn and_pull(mut self, repository: &str) -> Self {
-        self.0
-            .entry(repository.to_owned())
-            .or_default()
-            .insert("pull");
+        let actions = self.0.entry(repository.to_owned()).or_default();
+        actions.insert("pull");
         self
     }
 
@@ -88,9 +81,9 @@ struct Token {
 /// The client's part of a request to a token server.
 pub(crate) struct TokenContext<'a> {
     pub(crate) transport: &'a Transport,
-    pub(crate) monitor: &'a dyn Monitor,
+    pub(crate) monitor: &'a dyn ClientMonitor,
     pub(crate) endpoint: Endpoint,
-    pub(crate) registry: Origin,
+    pub(crate) registry: WebOrigin,
     /// Set if http is allowed on other machines.
     pub(crate) plain_http: bool,
 }
@@ -225,13 +218,13 @@ impl Authenticator {
     ) -> Result<Token> {
         let realm = url::parse(&server.realm);
         let name = match &realm {
-            Some(realm) => Origin::of(realm).to_string(),
+            Some(realm) => WebOrigin::of(realm).to_string(),
             None => bounded(&server.realm),
         };
         let step = Step::Token(name);
         let invalid = || context.problem(&step, ProtocolError::TokenUrl);
         let realm = realm.ok_or_else(invalid)?;
-        let origin = Origin::of(&realm);
+        let origin = WebOrigin::of(&realm);
         if !context
             .registry
             .may_redirect_to(&origin, context.plain_http)

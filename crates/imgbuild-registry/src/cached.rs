@@ -20,7 +20,7 @@ use imgbuild_oci::source::Source;
 use imgbuild_oci::store::Bases;
 
 use crate::error::Error;
-use crate::monitor::{Event, Monitor};
+use crate::monitor::{ClientMonitor, Event};
 use crate::repository::Repository;
 
 /// The maximum number of indexes and configurations that are read to select an
@@ -37,10 +37,10 @@ pub type Connect = dyn Fn() -> std::result::Result<Repository, BoxError> + Send 
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An image of a registry, and the cache of its blobs.
-pub struct CachedImage {
+pub struct RemoteImage {
     reference: Reference,
     cache: Bases,
-    monitor: Arc<dyn Monitor>,
+    monitor: Arc<dyn ClientMonitor>,
     connect: Box<Connect>,
     repository: Mutex<Option<Repository>>,
     digest: Mutex<Option<Digest>>,
@@ -49,7 +49,7 @@ pub struct CachedImage {
 /// An error while an image is read through the cache.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CachedImageError {
+pub enum RemoteImageError {
     /// The connection to the registry failed.
     #[error(transparent)]
     Connect(BoxError),
@@ -74,24 +74,24 @@ pub enum CachedImageError {
     Selection(#[from] SelectionError),
 }
 
-type Result<T> = std::result::Result<T, CachedImageError>;
+type Result<T> = std::result::Result<T, RemoteImageError>;
 
-impl fmt::Debug for CachedImage {
+impl fmt::Debug for RemoteImage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("CachedImage")
+            .debug_struct("RemoteImage")
             .field("reference", &self.reference)
             .finish_non_exhaustive()
     }
 }
 
-impl CachedImage {
+impl RemoteImage {
     /// Prepares to read an image; `connect` is called for the first download.
     #[must_use]
     pub fn new(
         reference: &Reference,
         cache: Bases,
-        monitor: Arc<dyn Monitor>,
+        monitor: Arc<dyn ClientMonitor>,
         connect: Box<Connect>,
     ) -> Self {
         Self {
@@ -134,8 +134,8 @@ impl CachedImage {
     ///
     /// # Errors
     ///
-    /// [`CachedImageError::Selection`] if there is not exactly one, and as
-    /// [`CachedImage::digest`].
+    /// [`RemoteImageError::Selection`] if there is not exactly one, and as
+    /// [`RemoteImage::digest`].
     pub fn select(&self, platform: Option<&Platform>) -> Result<Digest> {
         let root = self.descriptor(self.digest()?)?;
         // The root is one of the documents, and was read before.
@@ -155,7 +155,7 @@ impl CachedImage {
         match selected {
             Ok(candidate) => Ok(candidate.document.digest),
             Err(SelectionError::Read { digest, source }) => {
-                Err(match source.downcast::<CachedImageError>() {
+                Err(match source.downcast::<RemoteImageError>() {
                     Ok(error) => error,
                     Err(source) => SelectionError::Read { digest, source }.into(),
                 })
@@ -169,7 +169,7 @@ impl CachedImage {
     ///
     /// # Errors
     ///
-    /// As [`CachedImage::digest`].
+    /// As [`RemoteImage::digest`].
     pub fn source(&self, manifest: Digest) -> Result<Source> {
         let config = self.parsed(manifest)?.0.config.unwrap_or_default();
         if let (Ok(digest), Ok(size)) = (config.digest(), config.size()) {
@@ -242,7 +242,7 @@ impl CachedImage {
         if let Some(repository) = &*connected {
             return Ok(repository.clone());
         }
-        let repository = (self.connect)().map_err(CachedImageError::Connect)?;
+        let repository = (self.connect)().map_err(RemoteImageError::Connect)?;
         Ok(connected.insert(repository).clone())
     }
 
@@ -277,7 +277,7 @@ impl CachedImage {
     fn parsed(&self, digest: Digest) -> Result<(RawDocument, u64)> {
         let bytes = self.document(digest)?;
         let document = serde_json::from_slice(&bytes);
-        let document = document.map_err(|source| CachedImageError::Document {
+        let document = document.map_err(|source| RemoteImageError::Document {
             digest,
             reference: Box::new(self.reference.clone()),
             source,
@@ -302,16 +302,16 @@ impl CachedImage {
 
     /// Downloads a blob into the cache, checks its digest, and opens it.
     fn download(&self, repository: &Repository, digest: Digest, size: u64) -> Result<File> {
-        let new_file = || self.cache.new_file(&digest).map_err(CachedImageError::from);
+        let new_file = || self.cache.new_file(&digest).map_err(RemoteImageError::from);
         let file = repository.read_blob_whole(&digest, size, new_file)?;
         Ok(file.keep()?)
     }
 }
 
-/// A blob of a [`CachedImage`]. A push to a repository that can mount it needs
+/// A blob of a [`RemoteImage`]. A push to a repository that can mount it needs
 /// no download.
 pub struct CachedBlob {
-    image: Arc<CachedImage>,
+    image: Arc<RemoteImage>,
     digest: Digest,
     size: u64,
     origin: BlobOrigin,

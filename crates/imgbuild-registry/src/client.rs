@@ -16,12 +16,12 @@ use crate::error::{
 };
 use crate::error_response::bounded;
 use crate::host;
-use crate::monitor::{Monitor, check};
+use crate::monitor::{ClientMonitor, check};
 use crate::retry::Attempts;
 use crate::secret::Secret;
 use crate::tls;
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
-use crate::url::{self, Origin};
+use crate::url::{self, WebOrigin};
 
 mod call;
 mod options;
@@ -44,7 +44,7 @@ pub struct Client {
     base: Uri,
     transport: Transport,
     authenticator: Authenticator,
-    monitor: Arc<dyn Monitor>,
+    monitor: Arc<dyn ClientMonitor>,
     policy: RetryPolicy,
     plain_http: bool,
     chunk_bytes: u64,
@@ -74,7 +74,7 @@ impl Client {
     pub fn connect(
         registry: &str,
         options: &ClientOptions,
-        monitor: &Arc<dyn Monitor>,
+        monitor: &Arc<dyn ClientMonitor>,
     ) -> Result<Self> {
         let certificates = match &options.certificates {
             Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
@@ -104,7 +104,7 @@ impl Client {
         scheme: &str,
         options: &ClientOptions,
         certificates: &[CertificateDer<'static>],
-        monitor: &Arc<dyn Monitor>,
+        monitor: &Arc<dyn ClientMonitor>,
     ) -> Result<Self> {
         let is_secure = scheme == "https";
         if let (true, Some(needs)) = (is_secure, tls::missing_instructions()) {
@@ -206,7 +206,7 @@ impl Client {
         self.transport.traffic()
     }
 
-    pub(crate) fn monitor(&self) -> &dyn Monitor {
+    pub(crate) fn monitor(&self) -> &dyn ClientMonitor {
         &*self.monitor
     }
 
@@ -272,7 +272,7 @@ impl Client {
         let location = response.header("location");
         let next = location.and_then(|location| url::resolve(&response.url, location));
         let next = next.ok_or_else(|| problem(invalid))?;
-        let origin = Origin::of(&next);
+        let origin = WebOrigin::of(&next);
         if response.origin().may_redirect_to(&origin, self.plain_http) {
             return Ok(next);
         }
@@ -336,7 +336,7 @@ impl Client {
 
     /// Returns whether the registry itself responded.
     pub(crate) fn is_own(&self, response: &Response) -> bool {
-        response.origin() == Origin::of(&self.base)
+        response.origin() == WebOrigin::of(&self.base)
     }
 
     fn token_context(&self, call: &Call<'_>) -> TokenContext<'_> {
@@ -344,7 +344,7 @@ impl Client {
             transport: &self.transport,
             monitor: self.monitor(),
             endpoint: self.endpoint(call.repository),
-            registry: Origin::of(&self.base),
+            registry: WebOrigin::of(&self.base),
             plain_http: self.plain_http,
         }
     }
@@ -373,7 +373,7 @@ impl Client {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             check(self.monitor())?;
-            let is_own = Origin::of(&url) == Origin::of(&self.base);
+            let is_own = WebOrigin::of(&url) == WebOrigin::of(&self.base);
             let header = header.filter(|_| is_own).cloned();
             let response = self.send(call, url, header)?;
             if !is_redirect(response.status, call) {
@@ -386,7 +386,7 @@ impl Client {
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
-        let server = Origin::of(&url);
+        let server = WebOrigin::of(&url);
         let on_read = |count| {
             if self.monitor.is_interrupted() {
                 return Err(io::ErrorKind::Other.into());
@@ -418,7 +418,7 @@ impl Client {
             RequestError::Network(reason) => Error::Network {
                 endpoint: self.endpoint(call.repository),
                 step: call.step.clone(),
-                reason: Box::new(if server == Origin::of(&self.base) {
+                reason: Box::new(if server == WebOrigin::of(&self.base) {
                     reason
                 } else {
                     reason.at(&server.to_string())

@@ -4,7 +4,7 @@
 //! This is the only crate of imgbuild that uses the network. It reads neither the
 //! environment nor the clock: the caller passes credentials, proxies and
 //! certificates as values, and time, random numbers and interruptions through a
-//! [`Monitor`](monitor::Monitor).
+//! [`ClientMonitor`](monitor::ClientMonitor).
 //!
 //! A [`Client`](client::Client) is connected to one registry, and a
 //! [`Repository`](repository::Repository) has its blobs and manifests:
@@ -15,13 +15,13 @@
 //!
 //! use imgbuild_registry::client::{Client, ClientOptions};
 //! use imgbuild_registry::error::Result;
-//! use imgbuild_registry::monitor::{Event, Monitor};
+//! use imgbuild_registry::monitor::{Event, ClientMonitor};
 //! use imgbuild_registry::repository::Repository;
 //!
 //! /// A monitor without waits and reports.
 //! struct Silent;
 //!
-//! impl Monitor for Silent {
+//! impl ClientMonitor for Silent {
 //!     fn now(&self) -> Duration {
 //!         Duration::ZERO
 //!     }
@@ -36,7 +36,7 @@
 //! }
 //!
 //! fn digest_of(registry: &str, name: &str, tag: &str) -> Result<Option<String>> {
-//!     let monitor: Arc<dyn Monitor> = Arc::new(Silent);
+//!     let monitor: Arc<dyn ClientMonitor> = Arc::new(Silent);
 //!     let client = Client::connect(registry, &ClientOptions::default(), &monitor)?;
 //!     let repository = Repository::to_pull(Arc::new(client), name);
 //!     let digest = repository.manifest_digest(tag)?;

@@ -8,7 +8,7 @@ use imgbuild_oci::digest::Digest;
 use crate::error::{Error, Result};
 
 /// The caller of a long operation. Several threads call it at once.
-pub trait Monitor: Send + Sync {
+pub trait ClientMonitor: Send + Sync {
     /// Returns the time since a fixed moment; it never decreases.
     fn now(&self) -> Duration;
 
@@ -88,7 +88,7 @@ pub enum BlobOutcome<'a> {
 }
 
 /// Returns an error if the operation should stop.
-pub(crate) fn check(monitor: &dyn Monitor) -> Result<()> {
+pub(crate) fn check(monitor: &dyn ClientMonitor) -> Result<()> {
     if monitor.is_interrupted() {
         return Err(Error::Interrupted);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorResponse, Result};
-use crate::monitor::{Event, Monitor, check};
+use crate::monitor::{ClientMonitor, Event, check};
 
 /// A policy for retries.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Attempts {
     ///
     /// The failure itself if it is not transient or there are no more attempts,
     /// and an error on an interruption.
-    pub(crate) fn wait(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
+    pub(crate) fn wait(&mut self, monitor: &dyn ClientMonitor, error: Error) -> Result<()> {
         check(monitor)?;
         if !error.is_transient() {
             return Err(error);
@@ -76,7 +76,7 @@ impl Attempts {
 
     /// Waits as [`Attempts::wait`] does, also after a failure that is not
     /// transient: the next attempt is a different one.
-    pub(crate) fn wait_anyway(&mut self, monitor: &dyn Monitor, error: Error) -> Result<()> {
+    pub(crate) fn wait_anyway(&mut self, monitor: &dyn ClientMonitor, error: Error) -> Result<()> {
         if !self.pause(monitor, &error) {
             return Err(error);
         }
@@ -84,7 +84,7 @@ impl Attempts {
     }
 
     /// Waits, or returns false if there are no more attempts.
-    pub(crate) fn pause(&mut self, monitor: &dyn Monitor, error: &Error) -> bool {
+    pub(crate) fn pause(&mut self, monitor: &dyn ClientMonitor, error: &Error) -> bool {
         self.failures += 1;
         self.all_failures += 1;
         let max = self.policy.attempts.saturating_mul(MAX_FAILURES_FACTOR);

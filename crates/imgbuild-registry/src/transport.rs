@@ -17,11 +17,11 @@ use crate::connector::{
     TcpConnector, TlsConnector, early,
 };
 use crate::error_response;
-use crate::monitor::Monitor;
+use crate::monitor::ClientMonitor;
 use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::Secret;
 use crate::tls;
-use crate::url::Origin;
+use crate::url::WebOrigin;
 
 mod proxy;
 
@@ -159,7 +159,7 @@ impl Transport {
 
     /// Closes all connections on an interruption, and opens no more: a wait for
     /// a server that does not respond would go on otherwise.
-    pub(crate) fn close_on_interrupt(&self, monitor: &Arc<dyn Monitor>) {
+    pub(crate) fn close_on_interrupt(&self, monitor: &Arc<dyn ClientMonitor>) {
         let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
         let interruption = self.interruption.clone();
         let alive = Arc::downgrade(&self.alive);
@@ -187,7 +187,7 @@ impl Transport {
     /// without TLS may still redirect to a server with TLS.
     fn check_processor(&self, url: &Uri) -> Result<(), NetworkError> {
         let has_secure_proxy = self.proxy.as_ref().is_some_and(UsedProxy::is_secure);
-        let is_secure = has_secure_proxy || Origin::of(url).is_secure();
+        let is_secure = has_secure_proxy || WebOrigin::of(url).is_secure();
         match tls::missing_instructions() {
             Some(needs) if is_secure => Err(NetworkError::new(
                 NetworkKind::Processor,
@@ -364,8 +364,8 @@ impl Response {
         error_response::retry_after(self.header("retry-after")?, self.header("date"))
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        Origin::of(&self.url)
+    pub(crate) fn origin(&self) -> WebOrigin {
+        WebOrigin::of(&self.url)
     }
 
     /// Returns a reader of the body.

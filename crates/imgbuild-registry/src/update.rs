@@ -33,7 +33,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectionError;
 
 use crate::error::{Error, ProtocolError, Result, Step};
-use crate::monitor::{Event, Monitor, check};
+use crate::monitor::{ClientMonitor, Event, check};
 use crate::pull;
 use crate::push::lacks_blobs;
 use crate::repository::Repository;
@@ -181,7 +181,7 @@ struct IndexUpdate<'a> {
 }
 
 impl IndexUpdate<'_> {
-    fn monitor(&self) -> &dyn Monitor {
+    fn monitor(&self) -> &dyn ClientMonitor {
         self.repository.client().monitor()
     }
 

@@ -8,13 +8,13 @@ use crate::host;
 
 /// Scheme, host and port: only the same origin gets an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub(crate) struct WebOrigin {
     pub(crate) scheme: String,
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Origin {
+impl WebOrigin {
     pub(crate) fn of(uri: &Uri) -> Self {
         let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
         let default_port = default_port(&scheme);
@@ -38,7 +38,7 @@ impl Origin {
 }
 
 /// Formats host and port, without the default port.
-impl fmt::Display for Origin {
+impl fmt::Display for WebOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default_port = default_port(&self.scheme);
         formatter.write_str(&self.host)?;
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_origin_has_a_default_port() {
-        let origin = |text: &str| Origin::of(&text.parse().unwrap());
+        let origin = |text: &str| WebOrigin::of(&text.parse().unwrap());
         assert_eq!(origin("https://A/x"), origin("https://a:443/y"));
         assert_ne!(origin("https://a/"), origin("http://a/"));
         assert_ne!(origin("https://a/"), origin("https://a:8443/"));

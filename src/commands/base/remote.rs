@@ -11,7 +11,7 @@ use imgbuild_oci::digest::Digest;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::{SelectedLayer, SelectionError};
 use imgbuild_oci::store::Store;
-use imgbuild_registry::cached::{CachedImage, CachedImageError};
+use imgbuild_registry::cached::{RemoteImage, RemoteImageError};
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
 use imgbuild_release::closure;
 use imgbuild_release::error::Error;
@@ -31,7 +31,7 @@ pub(crate) struct Pin(pub(crate) String);
 /// A base image of a registry, and the clients for registries. Without a cache,
 /// its layers are in a temporary directory, which is removed on drop.
 pub(crate) struct RemoteBase {
-    image: Arc<CachedImage>,
+    image: Arc<RemoteImage>,
     store: Option<Arc<Store>>,
     network: (Arc<AtomicBool>, Registries),
 }
@@ -54,7 +54,7 @@ impl RemoteBase {
         let connect = move || Ok(registries.clone().repository(&name, Access::Pull)?);
         let monitor = network.1.monitor();
         Ok(Some(Self {
-            image: Arc::new(CachedImage::new(
+            image: Arc::new(RemoteImage::new(
                 reference,
                 bases,
                 monitor,
@@ -85,7 +85,7 @@ impl RemoteBase {
         let mut selected = self.image.select(platform.as_ref());
         let is_undecided = matches!(
             selected,
-            Err(CachedImageError::Selection(SelectionError::Several { .. }))
+            Err(RemoteImageError::Selection(SelectionError::Several { .. }))
         );
         if is_undecided && platform.is_none() {
             platform = closure::release_platform(request.release, request.additions);
@@ -161,10 +161,10 @@ impl RemoteBase {
         }
     }
 
-    fn failed(&self, error: CachedImageError) -> Failure {
+    fn failed(&self, error: RemoteImageError) -> Failure {
         match error {
-            CachedImageError::Registry(error) => failed_at(self.image.reference(), error),
-            CachedImageError::Selection(error) => self.unusable(error.into()),
+            RemoteImageError::Registry(error) => failed_at(self.image.reference(), error),
+            RemoteImageError::Selection(error) => self.unusable(error.into()),
             error => error.into(),
         }
     }

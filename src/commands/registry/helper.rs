@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use imgbuild_registry::credentials::parse_helper_output;
-use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::secret::Credential;
 
 use crate::failure::{Failure, FailureKind, Result};
@@ -35,7 +35,7 @@ pub(super) type HelperCache = BTreeMap<(String, String), Option<Credential>>;
 pub(super) struct Helpers<'a> {
     pub(super) cache: &'a Mutex<HelperCache>,
     pub(super) ui: &'a Ui,
-    pub(super) monitor: &'a dyn Monitor,
+    pub(super) monitor: &'a dyn ClientMonitor,
 }
 
 impl Helpers<'_> {
@@ -55,7 +55,7 @@ impl Helpers<'_> {
 /// Runs `docker-credential-NAME get` ([protocol]). Its output is never shown.
 ///
 /// [protocol]: https://github.com/docker/docker-credential-helpers#development
-fn run(name: &str, key: &str, ui: &Ui, monitor: &dyn Monitor) -> Result<Option<Credential>> {
+fn run(name: &str, key: &str, ui: &Ui, monitor: &dyn ClientMonitor) -> Result<Option<Credential>> {
     let program = format!("docker-credential-{name}");
     let is_name = name
         .chars()
@@ -122,7 +122,7 @@ fn wait(
     output: &Receiver<Vec<u8>>,
     program: &str,
     ui: &Ui,
-    monitor: &dyn Monitor,
+    monitor: &dyn ClientMonitor,
 ) -> Result<(ExitStatus, Vec<u8>)> {
     let start = monitor.now();
     let mut is_reported = false;
@@ -172,7 +172,7 @@ mod tests {
     #[derive(Default)]
     struct FastClock(AtomicU64);
 
-    impl Monitor for FastClock {
+    impl ClientMonitor for FastClock {
         fn now(&self) -> Duration {
             Duration::from_secs(self.0.load(Ordering::Relaxed))
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imgbuild_registry::monitor::{BlobOutcome, Event, Monitor};
+use imgbuild_registry::monitor::{BlobOutcome, ClientMonitor, Event};
 
 use crate::failure::with_causes;
 use crate::ui::{Ui, bytes_text, count_text};
@@ -33,7 +33,7 @@ impl UiMonitor {
     }
 }
 
-impl Monitor for UiMonitor {
+impl ClientMonitor for UiMonitor {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }

@@ -45,7 +45,7 @@ struct UploadSession {
 
 /// The state of an upload after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum UploadProgress {
     Done,
     /// The session has more bytes than before, or fewer.
     Moved,
@@ -211,11 +211,12 @@ impl Upload<'_> {
             let is_part = 0 < offset && offset < self.blob.size;
             let has_no_chunks = self.strategy == UploadStrategy::WholeOnly;
             match progress {
-                Progress::Done => {
+                UploadProgress::Done => {
                     self.remember_strategy();
                     return Ok(());
                 }
-                Progress::Moved | Progress::Unchanged if !(is_part && has_no_chunks) => {}
+                UploadProgress::Moved | UploadProgress::Unchanged
+                    if !(is_part && has_no_chunks) => {}
                 _ if sessions == MAX_SESSIONS => break,
                 _ => {
                     sessions += 1;
@@ -245,7 +246,7 @@ impl Upload<'_> {
     }
 
     /// Completes the upload, with the whole blob or after its last chunk.
-    fn put(&self, is_whole: bool) -> Result<Progress> {
+    fn put(&self, is_whole: bool) -> Result<UploadProgress> {
         let (repository, digest) = (self.repository, self.blob.digest);
         let url = url::with_parameter(&self.session.location, "digest", &digest.to_string());
         let url = url.ok_or_else(|| self.problem(ProtocolError::NoLocation))?;
@@ -270,11 +271,11 @@ impl Upload<'_> {
         }
         let response = repository.client.call(&call)?;
         repository.check_digest(&step, digest, &response)?;
-        Ok(Progress::Done)
+        Ok(UploadProgress::Done)
     }
 
     /// Sends the next chunk.
-    fn patch(&mut self) -> Result<Progress> {
+    fn patch(&mut self) -> Result<UploadProgress> {
         let start = self.session.offset;
         let rest = self.blob.size - start;
         let count = match self.strategy {
@@ -318,18 +319,18 @@ impl Upload<'_> {
             return Err(self.problem(ProtocolError::Offset { sent: end, found }));
         }
         self.session.offset = found;
-        Ok(Progress::Moved)
+        Ok(UploadProgress::Moved)
     }
 
     /// Finds out how much of the blob the registry has.
-    fn find_offset(&mut self) -> Result<Progress> {
+    fn find_offset(&mut self) -> Result<UploadProgress> {
         let repository = self.repository;
         // A PUT may have succeeded, and only its response was lost.
         match repository.find_blob(&self.blob.digest, self.blob.size, false) {
-            Ok(true) => return Ok(Progress::Done),
+            Ok(true) => return Ok(UploadProgress::Done),
             Ok(false) => {}
             // A new session shows whether the failure persists.
-            Err(error) if error.is_transient() => return Ok(Progress::Restart),
+            Err(error) if error.is_transient() => return Ok(UploadProgress::Restart),
             Err(error) => return Err(error),
         }
 
@@ -343,19 +344,19 @@ impl Upload<'_> {
         let response = match repository.client.call(&call) {
             Ok(response) => response,
             Err(error @ (Error::Interrupted | Error::Content { .. })) => return Err(error),
-            Err(_) => return Ok(Progress::Restart),
+            Err(_) => return Ok(UploadProgress::Restart),
         };
         let found = offset_of(&response).unwrap_or_default();
         if found > self.blob.size {
-            return Ok(Progress::Restart);
+            return Ok(UploadProgress::Restart);
         }
         self.session.location = self.next_location(&call, &response)?;
         let is_unchanged = found == self.session.offset;
         self.session.offset = found;
         Ok(if is_unchanged {
-            Progress::Unchanged
+            UploadProgress::Unchanged
         } else {
-            Progress::Moved
+            UploadProgress::Moved
         })
     }
 

@@ -83,7 +83,7 @@ fn a_token_that_ends_is_renewed() {
     let client = bench.client().unwrap();
     let repository = Repository::to_pull(client, "me/app");
     assert_eq!(repository.manifest_digest("1").unwrap(), None);
-    use imgbuild_registry::monitor::Monitor;
+    use imgbuild_registry::monitor::ClientMonitor;
     bench.monitor.wait(std::time::Duration::from_secs(299));
     assert_eq!(repository.manifest_digest("1").unwrap(), None);
     let requests = bench.registry.requests();

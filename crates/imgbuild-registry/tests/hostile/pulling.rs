@@ -288,7 +288,7 @@ fn names_that_no_reference_has_do_no_harm() {
     for reference in ["", "a b", "../../x", "é\n", "a#b", "{}"] {
         assert_eq!(repository.manifest(reference).unwrap(), None);
     }
-    let monitor: Arc<dyn imgbuild_registry::monitor::Monitor> = bench.monitor.clone();
+    let monitor: Arc<dyn imgbuild_registry::monitor::ClientMonitor> = bench.monitor.clone();
     for registry in ["", "localhost:99999", "a b", "[::1", "localhost:x"] {
         let connected = Client::connect(registry, &bench.options, &monitor);
         assert!(connected.is_err(), "{registry}");

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::{Error, Result};
-use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::push::{PushOptions, Pushed, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_testing::registry::{Behavior, Ending};
@@ -108,7 +108,7 @@ fn end(mut stream: &TcpStream, ending: Ending) -> io::Result<()> {
 }
 
 fn push_to(name: &str, bench: &Bench) -> Result<Pushed> {
-    let monitor: Arc<dyn Monitor> = bench.monitor.clone();
+    let monitor: Arc<dyn ClientMonitor> = bench.monitor.clone();
     let client = Client::connect(name, &bench.options, &monitor)?;
     let repository = Repository::to_push(Arc::new(client), REPOSITORY);
     let options = PushOptions {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::Error;
-use imgbuild_registry::monitor::Monitor;
+use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_testing::registry::Behavior;
 
 use crate::support::Bench;
@@ -32,7 +32,7 @@ fn a_run_stops_while_it_connects() {
     let _streams = fill(address);
     let mut bench = Bench::new(Behavior::default());
     bench.options.timeouts.connect = Duration::from_secs(3600);
-    let monitor: Arc<dyn Monitor> = bench.monitor.clone();
+    let monitor: Arc<dyn ClientMonitor> = bench.monitor.clone();
     let options = bench.options.clone();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -13,7 +13,7 @@ use imgbuild_oci::document::{Descriptor, Document};
 use imgbuild_oci::image::{Image, Platforms};
 use imgbuild_registry::client::{Client, ClientOptions, RetryPolicy, Timeouts};
 use imgbuild_registry::error::{Error, Result};
-use imgbuild_registry::monitor::{Event, Monitor};
+use imgbuild_registry::monitor::{ClientMonitor, Event};
 use imgbuild_registry::push::{PushOptions, Pushed, push};
 use imgbuild_registry::repository::Repository;
 use imgbuild_registry::secret::{Credential, Secret};
@@ -35,7 +35,7 @@ pub(crate) struct TestMonitor {
     pub(crate) sent: AtomicU64,
 }
 
-impl Monitor for TestMonitor {
+impl ClientMonitor for TestMonitor {
     fn now(&self) -> Duration {
         Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
     }
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     pub(crate) fn client(&self) -> Result<Arc<Client>> {
-        let monitor: Arc<dyn Monitor> = self.monitor.clone();
+        let monitor: Arc<dyn ClientMonitor> = self.monitor.clone();
         Client::connect(&self.registry.name(), &self.options, &monitor).map(Arc::new)
     }
 

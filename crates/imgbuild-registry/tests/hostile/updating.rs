@@ -12,7 +12,7 @@ use imgbuild_oci::image::{Image, Platforms};
 use imgbuild_oci::image::{PlatformEntry, PlatformIndex};
 use imgbuild_registry::client::Client;
 use imgbuild_registry::error::{Error, ProtocolError, Result};
-use imgbuild_registry::monitor::{Event, Monitor};
+use imgbuild_registry::monitor::{ClientMonitor, Event};
 use imgbuild_registry::pull;
 use imgbuild_registry::push::{PushOptions, push};
 use imgbuild_registry::repository::Repository;
@@ -386,7 +386,7 @@ impl SlowMonitor {
     }
 }
 
-impl Monitor for SlowMonitor {
+impl ClientMonitor for SlowMonitor {
     fn now(&self) -> Duration {
         thread::sleep(Duration::from_millis(self.random() % 15));
         self.0.elapsed()
@@ -409,7 +409,7 @@ impl Monitor for SlowMonitor {
 
 /// A repository for runs that meet others.
 fn patient_repository(bench: &Bench) -> Repository {
-    let monitor: Arc<dyn Monitor> = Arc::new(SlowMonitor::new());
+    let monitor: Arc<dyn ClientMonitor> = Arc::new(SlowMonitor::new());
     let client = Client::connect(&bench.registry.name(), &bench.options, &monitor);
     Repository::to_push(Arc::new(client.unwrap()), REPOSITORY)
 }

@@ -4,7 +4,7 @@
 //! No strategy is right for every registry, so an upload switches between
 //! them, and only one that the registry clearly refused is not tried again.
 
-use super::{Progress, Upload};
+use super::{Upload, UploadProgress};
 use crate::client::UploadStrategy;
 use crate::error::{Error, ProtocolError, Result};
 use crate::monitor::check;
@@ -93,13 +93,13 @@ fn classify(error: &Error) -> UploadFailure {
 
 impl Upload<'_> {
     /// Takes the next step after a failed request.
-    pub(super) fn recover(&mut self, error: Error) -> Result<Progress> {
+    pub(super) fn recover(&mut self, error: Error) -> Result<UploadProgress> {
         check(self.repository.client.monitor())?;
         if let Error::Content { source, .. } = &error
             && self.blob.content.try_again(self.damaged + 1, source)
         {
             self.damaged += 1;
-            return Ok(Progress::Restart);
+            return Ok(UploadProgress::Restart);
         }
 
         let failure = match classify(&error) {
@@ -129,7 +129,7 @@ impl Upload<'_> {
             // Cloudflare answer 413, some registries 416.
             (Unsupported | MaybeUnsupported | TooLarge | Range, Whole) => {
                 self.use_chunks(failure);
-                Ok(Progress::Restart)
+                Ok(UploadProgress::Restart)
             }
             // Chunks failed as well. Only an unclear answer may be temporary.
             (Unsupported | TooLarge, WholeOnly) => Err(error),
@@ -156,13 +156,13 @@ impl Upload<'_> {
 
     /// Sends everything again, in one request if all chunks arrived, twice, and
     /// were refused.
-    fn restart(&mut self, error: Error) -> Result<Progress> {
+    fn restart(&mut self, error: Error) -> Result<UploadProgress> {
         let is_at_end = self.session.offset == self.blob.size;
         self.wait(error)?;
         if is_at_end && self.attempts.failures() > 1 && !self.refused_whole {
             self.strategy = UploadStrategy::WholeOnly;
         }
-        Ok(Progress::Restart)
+        Ok(UploadProgress::Restart)
     }
 
     /// Uses chunks instead of one request.
@@ -178,53 +178,53 @@ impl Upload<'_> {
     }
 
     /// Uses one request instead of chunks.
-    fn use_whole(&mut self, error: Error) -> Result<Progress> {
+    fn use_whole(&mut self, error: Error) -> Result<UploadProgress> {
         if self.refused_whole {
             return Err(error);
         }
         self.strategy = UploadStrategy::WholeOnly;
         self.wait(error)?;
-        Ok(Progress::Restart)
+        Ok(UploadProgress::Restart)
     }
 
     /// Goes on at the offset of the registry, or with smaller chunks if that is
     /// where the last one began.
-    fn send_less(&mut self, error: Error) -> Result<Progress> {
+    fn send_less(&mut self, error: Error) -> Result<UploadProgress> {
         match self.find_offset()? {
-            Progress::Done => Ok(Progress::Done),
-            Progress::Moved => self.wait(error).map(|()| Progress::Moved),
+            UploadProgress::Done => Ok(UploadProgress::Done),
+            UploadProgress::Moved => self.wait(error).map(|()| UploadProgress::Moved),
             _ if !self.halve() => self.use_whole(error),
             // The session may also have one byte.
-            _ if self.session.offset == 0 => Ok(Progress::Restart),
+            _ if self.session.offset == 0 => Ok(UploadProgress::Restart),
             progress => Ok(progress),
         }
     }
 
     /// Uses one request, unless the registry has more bytes by now.
-    fn leave_chunks(&mut self, error: Error) -> Result<Progress> {
+    fn leave_chunks(&mut self, error: Error) -> Result<UploadProgress> {
         let progress = self.find_offset()?;
-        if progress == Progress::Done {
+        if progress == UploadProgress::Done {
             return Ok(progress);
         }
         self.wait(error)?;
-        if progress == Progress::Moved {
+        if progress == UploadProgress::Moved {
             return Ok(progress);
         }
         if !self.refused_whole {
             self.strategy = UploadStrategy::WholeOnly;
         }
-        Ok(Progress::Restart)
+        Ok(UploadProgress::Restart)
     }
 
     /// Goes on after a failure that may be temporary, with another strategy if
     /// it is not.
-    fn resume(&mut self, error: Error, failure: UploadFailure) -> Result<Progress> {
+    fn resume(&mut self, error: Error, failure: UploadFailure) -> Result<UploadProgress> {
         use UploadFailure::{Cut, ServerError, Transient};
         use UploadStrategy::{Stream, Whole};
         self.wait(error)?;
         let is_at_end = self.session.offset == self.blob.size;
         let progress = self.find_offset()?;
-        if is_at_end || matches!(progress, Progress::Done | Progress::Moved) {
+        if is_at_end || matches!(progress, UploadProgress::Done | UploadProgress::Moved) {
             return Ok(progress);
         }
 
@@ -237,7 +237,7 @@ impl Upload<'_> {
             (ServerError, Whole | Stream) => self.alternate(),
             // Debian's `docker-registry` discards the session with the connection,
             // so that even a retry that gets a little further achieves nothing.
-            (Cut, _) if progress == Progress::Restart => self.halve_sent(),
+            (Cut, _) if progress == UploadProgress::Restart => self.halve_sent(),
             // Proxies limit the time of a request (Cloudflare: 520 to 524), or
             // cut the connection where others answer 413.
             _ if may_be_size => drop(self.halve()),
