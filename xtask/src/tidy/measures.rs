@@ -10,30 +10,30 @@ use crate::Result;
 
 /// The highest figure that each measure may have.
 const LIMITS: [(&str, usize, Measure); 12] = [
-    ("product lines without tests", 53_600, product_lines),
-    ("files above 500 lines", 2, large_files),
-    ("lines of `main.rs`", 117, main_lines),
-    ("import circles", 2, import_circles),
+    ("product lines without tests", 52_900, product_lines),
+    ("files above 500 lines", 1, large_files),
+    ("lines of `main.rs`", 60, main_lines),
+    ("import circles", 0, import_circles),
     (
         "type names that one crate uses twice",
-        19,
+        1,
         names_in_one_crate,
     ),
-    ("type names that two crates use", 36, names_in_two_crates),
-    ("parameters that are tuples", 11, tuple_parameters),
+    ("type names that two crates use", 11, names_in_two_crates),
+    ("parameters that are tuples", 0, tuple_parameters),
     (
         "doc comments that begin with a question word, of 1,000",
-        84,
+        30,
         questions,
     ),
-    ("examples that begin with `, as`", 49, examples),
+    ("examples that begin with `, as`", 18, examples),
     (
         "public items that no other crate or signature uses",
-        24,
+        20,
         unused_items,
     ),
     ("copies of base64", 0, base64_alphabets),
-    ("limits of links to follow", 6, link_limits),
+    ("limits of links to follow", 1, link_limits),
 ];
 
 /// The input of the measures.
