@@ -500,10 +500,10 @@ fn links_that_lead_out_or_nowhere_are_kept_and_named() {
         .filter(|line| line.starts_with("warning"))
         .collect();
     insta::assert_snapshot!(warnings.join("\n"), @r#"
-    warning: `/app/absolute` is a link to `/usr/bin/env`, where the image has nothing [link-dangling]
-    warning: `/app/dangling` is a link to `gone`, where the image has nothing [link-dangling]
-    warning: `/app/leaves` is a link to `../../etc/hostname`, where the image has nothing [link-dangling]
-    warning: `/app/loop` is a link to `loop`, and so on without end [link-dangling]
+    warning: `/app/absolute` is a symlink to `/usr/bin/env`, which does not exist in the image [link-dangling]
+    warning: `/app/dangling` is a symlink to `gone`, which does not exist in the image [link-dangling]
+    warning: `/app/leaves` is a symlink to `../../etc/hostname`, which does not exist in the image [link-dangling]
+    warning: `/app/loop` is a symlink to `loop`, which is a symlink loop [link-dangling]
     "#);
 }
 

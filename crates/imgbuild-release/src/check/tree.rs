@@ -62,7 +62,7 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
             return None;
         }
         End::Nothing(_) => "which does not exist in the image",
-        End::Loop => "a symlink loop",
+        End::Loop => "which is a symlink loop",
     };
     let reason = format!("`{path}` is a symlink to `{}`, {nothing}", escaped(target));
     Some(Finding::warning(Rule::LinkDangling, Some(path), reason))
