@@ -163,22 +163,17 @@ impl Plan {
         parts.add_runtime(&context);
         parts.add_certificates(&context);
         let parts = parts.finish()?;
-        let own_directories = context.own_directories();
 
-        let Ingredients {
-            mut release,
-            additions,
-            closure,
+        let own_directories = context.own_directories();
+        let (release, additions) = (ingredients.release, ingredients.additions);
+        let (root, left_out) = (release.root().to_path_buf(), release.left_out().to_vec());
+        let base = ingredients.base.as_ref();
+        let below = LayerBase {
             base,
-            ..
-        } = ingredients;
-        let left_out = release.take_left_out();
-        let root = release.root().to_path_buf();
-        let ground = LayerBase {
-            base: base.as_ref(),
             own_directories,
         };
-        let layers = layers::layers(parts, release, additions, &ground, options)?;
+        let layers = layers::layers(parts, release, additions, &below, options)?;
+        let closure = ingredients.closure;
         Ok(Self {
             release: root,
             references: options.references.clone(),
@@ -187,7 +182,7 @@ impl Plan {
             layers,
             left_out,
             warnings,
-            base,
+            base: ingredients.base,
             findings: closure.findings,
             objects: closure.objects,
             bindings: closure.bindings,

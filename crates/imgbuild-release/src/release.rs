@@ -273,11 +273,6 @@ impl Release {
             })
             .collect()
     }
-
-    /// Takes the list of files that are not included.
-    pub(crate) fn take_left_out(&mut self) -> Vec<LeftOut> {
-        std::mem::take(&mut self.left_out)
-    }
 }
 
 /// Makes further names of a file hard links to its first.
