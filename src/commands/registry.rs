@@ -1,5 +1,5 @@
-//! Registries for the commands: clients with their credentials, references on
-//! the command line, and images on their way.
+//! Registries for the commands: clients with their credentials, and layers to
+//! reuse.
 
 mod credentials;
 mod environment;
@@ -34,28 +34,31 @@ pub(crate) use push::{Push, check_update};
 /// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
 
-/// How many blobs are sent or received at a time.
+/// The number of blobs that are sent or received at a time.
 pub(crate) const PARALLEL_BLOBS: usize = 4;
 
-/// The registries that a command speaks to. Copies of it speak through the
-/// same clients.
+/// The registries of a command. Clones share the clients.
 #[derive(Clone)]
 pub(crate) struct Registries {
     flags: RegistryFlags,
     certificates: Option<Vec<u8>>,
-    /// What the command line or the environment says, and the only registry
-    /// that it is sent to.
-    given: Option<(String, credentials::FoundCredential)>,
+    /// The credential of the command line or the environment, and the only
+    /// registry that it is sent to.
+    explicit: Option<(String, credentials::FoundCredential)>,
     monitor: Arc<dyn ClientMonitor>,
     ui: Ui,
-    known: Arc<Mutex<Vec<Known>>>,
+    clients: Arc<Mutex<Vec<ConnectedClient>>>,
     helper_cache: Arc<Mutex<helper::HelperCache>>,
 }
 
-/// A client by its registry, and by whom that takes it for.
-type Known = (String, Option<Credential>, Arc<Client>);
+/// A client by its registry and credential.
+struct ConnectedClient {
+    registry: String,
+    credential: Option<Credential>,
+    client: Arc<Client>,
+}
 
-/// Whether a repository is read or also written.
+/// The access to a repository: to read, or also to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Pull,
@@ -63,8 +66,8 @@ pub(crate) enum Access {
 }
 
 impl Registries {
-    /// Prepares for registries; none is spoken to yet. `primary` is the one
-    /// that a credential of the command line is for.
+    /// Prepares for registries without a connection. `primary` is the registry of
+    /// the credential on the command line.
     pub(crate) fn new(
         flags: &RegistryFlags,
         primary: Option<&str>,
@@ -75,17 +78,17 @@ impl Registries {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
         let certificates = flags.ca_file.as_deref().map(read_certificates);
-        let given = match primary {
+        let explicit = match primary {
             Some(_) => credentials::explicit(flags)?,
             None => None,
         };
         Ok(Self {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
-            given: primary.map(str::to_owned).zip(given),
+            explicit: primary.map(str::to_owned).zip(explicit),
             monitor: Arc::new(monitor::UiMonitor::new(ui.clone(), Arc::clone(interrupted))),
             ui: ui.clone(),
-            known: Arc::default(),
+            clients: Arc::default(),
             helper_cache: Arc::default(),
         })
     }
@@ -95,7 +98,7 @@ impl Registries {
         Arc::clone(&self.monitor)
     }
 
-    /// Returns the repository of a reference, its registry reached.
+    /// Connects to the registry of a reference, and returns the repository.
     pub(crate) fn repository(&mut self, of: &Reference, access: Access) -> Result<Repository> {
         let client = self.client(of, access)?;
         Ok(match access {
@@ -106,28 +109,32 @@ impl Registries {
 
     fn client(&mut self, of: &Reference, access: Access) -> Result<Arc<Client>> {
         let registry = of.registry();
-        let known = match &self.given {
-            Some((primary, known)) if primary == registry => Some(known.clone()),
+        let found = match &self.explicit {
+            Some((primary, explicit)) if primary == registry => Some(explicit.clone()),
             _ => {
-                // What is wrong with the files is said once for a registry.
-                let is_known = self.is_reached(registry);
+                // Warnings about files are printed once for each registry.
+                let clients = self.clients.lock().expect("no holder of the lock panics");
+                let is_connected = clients.iter().any(|one| one.registry == registry);
+                drop(clients);
                 let helpers = helper::Helpers {
                     cache: &self.helper_cache,
-                    ui: &self.ui.quiet_if(is_known),
+                    ui: &self.ui.quiet_if(is_connected),
                     monitor: &*self.monitor,
                 };
                 credentials::find(of, access, &helpers)?
             }
         };
-        let (credential, origin) = match (known, &self.given) {
+        let (credential, origin) = match (found, &self.explicit) {
             (Some((credential, origin)), _) => (Some(credential), origin),
             (None, Some((primary, _))) => (None, CredentialOrigin::OtherRegistry(primary.clone())),
             (None, None) => (None, CredentialOrigin::Unknown),
         };
-        let is_it = |(name, with, _): &&Known| name == registry && *with == credential;
-        let mut known = self.known.lock().expect("no holder of the lock panics");
-        if let Some((_, _, client)) = known.iter().find(is_it) {
-            return Ok(Arc::clone(client));
+
+        let mut clients = self.clients.lock().expect("no holder of the lock panics");
+        let is_equal =
+            |one: &&ConnectedClient| one.registry == registry && one.credential == credential;
+        if let Some(connected) = clients.iter().find(is_equal) {
+            return Ok(Arc::clone(&connected.client));
         }
         let proxies = environment::proxies();
         let options = ClientOptions {
@@ -143,17 +150,15 @@ impl Registries {
         };
         let client = Client::connect(registry, &options, &self.monitor);
         let client = Arc::new(client.map_err(|error| self.failed_to_connect(of, error))?);
-        let entry = (registry.to_owned(), credential, Arc::clone(&client));
-        known.push(entry);
+        clients.push(ConnectedClient {
+            registry: registry.to_owned(),
+            credential,
+            client: Arc::clone(&client),
+        });
         Ok(client)
     }
 
-    fn is_reached(&self, registry: &str) -> bool {
-        let known = self.known.lock().expect("no holder of the lock panics");
-        known.iter().any(|(name, _, _)| name == registry)
-    }
-
-    /// A file that is of no use is named.
+    /// Returns the failure of a connection; names the file of `--ca-file`.
     fn failed_to_connect(&self, to: &Reference, error: Error) -> Failure {
         match (&error, &self.flags.ca_file) {
             (Error::Certificates { reason, .. }, Some(path)) => unusable_certificates(path, reason),
@@ -161,8 +166,8 @@ impl Registries {
         }
     }
 
-    /// Finds layers that need not be made: those of the targets, then those of
-    /// the images that `--cache-from` names.
+    /// Finds layers to reuse: those of the targets, then those of the images of
+    /// `--cache-from`.
     pub(crate) fn layers(
         &mut self,
         targets: &[Reference],
@@ -176,12 +181,11 @@ impl Registries {
         Ok(sources)
     }
 
-    /// Finds the layers that the targets have now, so that they need neither
-    /// be compressed nor sent. Of each repository the first tag that is there
-    /// is taken.
+    /// Finds the layers of the targets, which are then neither compressed nor sent.
+    /// Uses the first tag of each repository that exists.
     ///
-    /// A registry that cannot be reached, or that does not let us in, fails
-    /// here: before anything is built.
+    /// An unreachable registry or a missing login is an error here, before anything
+    /// is built.
     fn layers_of_targets(
         &mut self,
         targets: &[Reference],
@@ -200,7 +204,7 @@ impl Registries {
                         break;
                     }
                     Ok(None) => {}
-                    // What is there will be replaced, whatever is wrong with it.
+                    // A malformed image will be replaced.
                     Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
                     Err(error) if error.is_not_found() => self.warn_of(&error),
                     Err(error) => return Err(failed_at(reference, error)),
@@ -210,8 +214,7 @@ impl Registries {
         Ok(sources)
     }
 
-    /// Finds the layers of images that `--cache-from` names; one that cannot
-    /// be had is a warning.
+    /// Finds the layers of the images of `--cache-from`; a failure is a warning.
     fn layers_of_caches<'a>(
         &mut self,
         references: impl Iterator<Item = &'a Reference>,
@@ -231,8 +234,8 @@ impl Registries {
         sources
     }
 
-    /// Finds the layers of one image. That there is none is nothing to warn
-    /// of: so begins every repository, and every platform of an index.
+    /// Finds the layers of one image. A missing image is not a warning, since each
+    /// repository, and each platform of an index, starts without one.
     fn layers_of_cache(
         &mut self,
         reference: &Reference,
@@ -248,7 +251,7 @@ impl Registries {
         }
         let lacks = match repository.manifest_digest(wanted)? {
             Some(_) => format!("has no image for {platform} yet"),
-            None => "is not there yet".to_owned(),
+            None => "does not exist yet".to_owned(),
         };
         let name = format!("{TRANSPORT}{reference}");
         let text = format!("no layers from `--cache-from {name}`: it {lacks}");
@@ -260,30 +263,30 @@ impl Registries {
         self.ui.warning(&error.to_string());
     }
 
-    /// Returns what was sent to all of them.
+    /// Returns the requests and bytes of all clients.
     pub(crate) fn traffic(&self) -> Traffic {
-        let known = self.known.lock().expect("no holder of the lock panics");
-        let all = known.iter().map(|(_, _, client)| client.traffic());
+        let clients = self.clients.lock().expect("no holder of the lock panics");
+        let all = clients.iter().map(|one| one.client.traffic());
         all.fold(Traffic::default(), |sum, one| Traffic {
             requests: sum.requests + one.requests,
             sent: sum.sent + one.sent,
         })
     }
 
-    /// Asks every repository for a tag before one of them is changed, so that
-    /// one that does not let us in is found in time.
+    /// Checks a tag of each repository, so that a missing login is an error before
+    /// one of them is changed.
     pub(crate) fn reach(&mut self, references: &[Reference]) -> Result<()> {
         for group in by_repository(references) {
             let repository = self.repository(&group[0], Access::Push)?;
             let tag = group[0].tag().unwrap_or_default();
-            let answer = repository.manifest_digest(tag);
-            answer.map_err(|error| failed_at(&group[0], error))?;
+            let digest = repository.manifest_digest(tag);
+            digest.map_err(|error| failed_at(&group[0], error))?;
         }
         Ok(())
     }
 }
 
-/// Reads what `--ca-file` names.
+/// Reads the file of `--ca-file`.
 fn read_certificates(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| unusable_certificates(path, &error.kind()))
 }
@@ -294,8 +297,8 @@ fn unusable_certificates(path: &Path, reason: &dyn std::fmt::Display) -> Failure
     failure.hint("it takes a PEM file with the certificate of the registry's authority")
 }
 
-/// A failure at the registry of a reference. Not everybody knows which one a
-/// name without any means.
+/// Returns the failure at the registry of a reference, with a hint on Docker Hub,
+/// which names without a registry refer to.
 pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
     let is_of_hub = reference.registry() == DOCKER_HUB && !matches!(error, Error::Interrupted);
     let failure = Failure::from(error);
@@ -303,7 +306,7 @@ pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
         return failure;
     }
     failure.hint(format!(
-        "`{}` means `{reference}`: a name without a registry is one of Docker Hub; another registry stands first, as in `ghcr.io/me/app`",
+        "`{}` means `{reference}`: names without a registry refer to Docker Hub; for another registry write, for example, `ghcr.io/me/app`",
         reference.familiar()
     ))
 }
@@ -331,10 +334,12 @@ pub(crate) fn connect(
 /// Groups references by their repository, in the order of the first of each.
 fn by_repository(references: &[Reference]) -> Vec<Vec<Reference>> {
     let mut groups: Vec<Vec<Reference>> = Vec::new();
-    let place = |one: &Reference| (one.registry().to_owned(), one.repository().to_owned());
     for reference in references {
-        let mut known = groups.iter_mut();
-        match known.find(|group| place(&group[0]) == place(reference)) {
+        let is_same = |group: &&mut Vec<Reference>| {
+            group[0].registry() == reference.registry()
+                && group[0].repository() == reference.repository()
+        };
+        match groups.iter_mut().find(is_same) {
             Some(group) if group.contains(reference) => {}
             Some(group) => group.push(reference.clone()),
             None => groups.push(vec![reference.clone()]),
@@ -343,12 +348,12 @@ fn by_repository(references: &[Reference]) -> Vec<Vec<Reference>> {
     groups
 }
 
-/// Returns the one registry that a credential of the command line is for: what
-/// the environment says, or else that of the references.
+/// Returns the only registry that a credential of the command line is sent to: the
+/// one in the environment, or that of the references.
 ///
 /// # Errors
 ///
-/// When there is more than one, and such a credential.
+/// If there is such a credential, and the references have several registries.
 fn primary<'a>(
     flags: &RegistryFlags,
     references: impl IntoIterator<Item = &'a Reference>,
@@ -365,10 +370,10 @@ fn primary<'a>(
         _ if credentials::has_explicit(flags) => {
             let names = registries.join("`, `");
             let failure = Failure::command_line(format!(
-                "a user and password are for one registry, and there are several: `{names}`"
+                "the user and password are for one registry, but there are several: `{names}`"
             ));
             Err(failure.hint(
-                "name it in `IMGBUILD_REGISTRY`, and log in to the others with `docker login`",
+                "set `IMGBUILD_REGISTRY` to its name, and log in to the other ones with `docker login`",
             ))
         }
         _ => Ok(None),

@@ -291,7 +291,7 @@ fn a_cache_that_is_not_there_yet_is_said_and_one_that_is_refused_a_warning() {
     let bench = Bench::new();
     let missing = format!("docker://{}", bench.name("no/such"));
     let (text, digest) = bench.build_with_cache(&missing);
-    let expected = format!("no layers from `--cache-from {missing}`: it is not there yet\n");
+    let expected = format!("no layers from `--cache-from {missing}`: it does not exist yet\n");
     assert!(text.contains(&expected), "{text}");
     assert!(!text.contains("warning"), "{text}");
     assert_eq!(digest, bench.digest_alone());

@@ -1,4 +1,4 @@
-//! Sending an image to all its names, and what became of it.
+//! Pushing an image to all its names, and reporting the result.
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::{Image, PlatformIndex};
@@ -12,11 +12,11 @@ use super::{Access, PARALLEL_BLOBS, Registries, by_repository, failed_at};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
-/// Refuses what cannot be done before anything is built.
+/// Checks `--update-index` before anything is built.
 ///
 /// # Errors
 ///
-/// When nothing is pushed, or a tag leaves no room for the name of a platform.
+/// If nothing is pushed, or a tag is too long for the tags of platforms.
 pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
     if targets.is_empty() {
         let failure = Failure::command_line("`--update-index` changes what is in a registry");
@@ -35,27 +35,27 @@ pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
     Ok(())
 }
 
-/// What a tag gets.
+/// The content of a tag.
 #[derive(Clone, Copy)]
 enum Tagging<'a> {
-    /// What is sent.
+    /// The image or index itself.
     Whole,
-    /// These images beside those that it has.
+    /// An index with these images added.
     Part(&'a PlatformIndex),
 }
 
-/// What is sent to every repository.
+/// An image to push to each repository.
 #[derive(Clone, Copy)]
 struct Sending<'a> {
     image: &'a Image,
-    /// What the first has got ahead.
+    /// The blobs that were uploaded to the first repository before.
     sent: Option<&'a Sent>,
     tagging: Tagging<'a>,
 }
 
 impl Registries {
-    /// Sends an image to everything that `references` name, one repository
-    /// after the other; the first has got ahead what `sent` says.
+    /// Pushes an image to all references, one repository after the other; `sent` are
+    /// the blobs that were uploaded to the first one before.
     pub(crate) fn push(
         &mut self,
         image: &Image,
@@ -70,8 +70,8 @@ impl Registries {
         self.send(sending, references)
     }
 
-    /// Sends an image to every repository, and adds its images to the index
-    /// that each tag names.
+    /// Pushes an image to all repositories, and adds its images to the index of each
+    /// tag.
     pub(crate) fn add_to_indexes(
         &mut self,
         image: &Image,
@@ -91,7 +91,7 @@ impl Registries {
         let mut pushes = Vec::new();
         for group in by_repository(references) {
             if let Err(failure) = self.send_to(&group, sending, &mut pushes) {
-                // They stay, so they are not left unsaid.
+                // Completed pushes are not undone.
                 for push in &pushes {
                     push.report(&self.ui);
                 }
@@ -101,8 +101,8 @@ impl Registries {
         Ok(pushes)
     }
 
-    /// Sends an image to the repository of these references, and adds to
-    /// `pushes` what was done, also before a failure.
+    /// Pushes an image to the repository of these references, and adds the result to
+    /// `pushes`, also before a failure.
     fn send_to(
         &mut self,
         group: &[Reference],
@@ -113,7 +113,7 @@ impl Registries {
         let sent = sending.sent.filter(|_| pushes.is_empty());
         let of_group = |error| failed_at(&group[0], error);
         let repository = self.repository(&group[0], Access::Push)?;
-        // What the repositories before it have can be mounted.
+        // Blobs of the earlier repositories can be mounted.
         let before = pushes.iter().filter_map(|push| push.references.first());
         let near = before.filter(|one| one.registry() == group[0].registry());
         let near: Vec<String> = near.map(|one| one.repository().to_owned()).collect();
@@ -151,17 +151,17 @@ impl Registries {
     }
 }
 
-/// What was pushed to one repository.
+/// The result of a push to one repository.
 #[derive(Debug)]
 pub(crate) struct Push {
     references: Vec<Reference>,
     pushed: Pushed,
-    /// The indexes that it was added to, one for each name.
+    /// The indexes that it was added to, one for each tag.
     updated: Vec<Updated>,
 }
 
 impl Push {
-    /// Says what became of every name.
+    /// Reports the result for each name.
     pub(crate) fn report(&self, ui: &Ui) {
         let pushed = &self.pushed;
         for reference in &self.references {
@@ -170,10 +170,9 @@ impl Push {
                 report_update(reference, updated, ui);
                 continue;
             }
-            match pushed.unchanged.iter().any(|one| one == tag) {
-                true => ui.status(&format!("unchanged `{reference}`")),
-                false => ui.status(&format!("pushed `{reference}`")),
-            }
+            let is_unchanged = pushed.unchanged.iter().any(|one| one == tag);
+            let verb = if is_unchanged { "unchanged" } else { "pushed" };
+            ui.status(&format!("{verb} `{reference}`"));
         }
         let sent = match pushed.uploaded {
             0 => "nothing sent".to_owned(),
@@ -189,8 +188,8 @@ impl Push {
         ));
     }
 
-    /// The same for programs, one object for each name. What was done for all
-    /// names of the repository is said of the first, so that sums are right.
+    /// Returns the result as JSON, one object for each name. The first one has the
+    /// counts of the repository, so that sums are right.
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
         let pushed = &self.pushed;
         let one = |(number, reference): (usize, &Reference)| {
@@ -222,7 +221,7 @@ impl Push {
         &self.references
     }
 
-    /// Returns the index that a name has now, if it was added to one.
+    /// Returns the index of a name, if the image was added to one.
     pub(crate) fn index_of(&self, reference: &Reference) -> Option<Digest> {
         let is_here = self.references.contains(reference);
         let updated = self.updated_tag(reference.tag()?).filter(|_| is_here);
@@ -234,12 +233,16 @@ impl Push {
     }
 }
 
-/// Says what a tag names now.
+/// Reports the index of a tag.
 fn report_update(reference: &Reference, updated: &Updated, ui: &Ui) {
     let platforms = updated.platforms.join(", ");
     let digest = updated.digest;
-    ui.status(&match updated.is_unchanged {
-        true => format!("unchanged `{reference}`: index {digest} for {platforms}"),
-        false => format!("added to `{reference}`: index {digest} for {platforms}"),
-    });
+    let verb = if updated.is_unchanged {
+        "unchanged"
+    } else {
+        "added to"
+    };
+    ui.status(&format!(
+        "{verb} `{reference}`: index {digest} for {platforms}"
+    ));
 }
