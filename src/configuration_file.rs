@@ -1,8 +1,8 @@
 //! `imgbuild.toml`: every flag of a build as a key.
 //!
-//! The file is turned into the words that would have been typed, and these go
-//! before those that were: one set of parsers and messages serves both, and a
-//! new flag is a new key by itself.
+//! The file is turned into the arguments that would have been typed, and these
+//! go before those of the command line: one set of parsers and messages serves
+//! both, and a new flag is a new key automatically.
 
 mod file;
 mod lock;
@@ -21,15 +21,15 @@ use fs_err as fs;
 use crate::args::Arguments;
 use crate::failure::Failure;
 use crate::ui::Ui;
-use file::{ConfigurationFile, Entry};
+use file::{ConfigurationFile, FlagEntry};
 
-/// The file that is read when no other is named.
+/// The file that is read if no other is named.
 const DEFAULT_NAME: &str = "imgbuild.toml";
 
-/// Flags that are decided before a file is read.
+/// Flags that decide which file is read, or end the program before.
 const NOT_IN_A_FILE: [&str; 4] = ["config", "no_config", "help", "version"];
 
-/// Everything that was asked for, on the command line and in the file.
+/// The parsed command line and configuration file.
 #[derive(Debug)]
 pub(crate) struct Given {
     pub(crate) matches: ArgMatches,
@@ -95,7 +95,7 @@ fn merge(words: Vec<OsString>) -> std::result::Result<Given, UsageError> {
     command.build();
     let file = ConfigurationFile::read(&path, &command)?;
     let entries = file.entries.into_iter();
-    let entries: Vec<Entry> = entries
+    let entries: Vec<FlagEntry> = entries
         .filter(|entry| !is_overruled(entry, &typed, &command))
         .collect();
     let mut lines: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -123,7 +123,7 @@ fn merge(words: Vec<OsString>) -> std::result::Result<Given, UsageError> {
     Ok(given)
 }
 
-/// What was typed, and the file to read; none if none is to be read.
+/// Returns the parsed command line and the file to read, if one is read.
 fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, PathBuf)>, UsageError> {
     let typed = match Arguments::command().try_get_matches_from(words) {
         Ok(typed) => typed,
@@ -150,13 +150,13 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
         Err(error) => {
             let failure = Failure::command_line_error(error);
             Err(failure
-                .hint("`--no-config` reads no configuration file")
+                .hint("`--no-config` ignores configuration files")
                 .into())
         }
     }
 }
 
-/// What is to be said of words that clap does not take.
+/// Returns an error of clap with the hints that help.
 fn mistake(error: clap::Error) -> UsageError {
     let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
@@ -165,39 +165,41 @@ fn mistake(error: clap::Error) -> UsageError {
     });
     let is_release = word.is_some_and(|word| !word.starts_with('-') && Path::new(word).is_dir());
     let hint = word.filter(|_| is_release).map(|word| {
-        format!("the directory of a finished build is given with its flag, as `--release {word}`")
+        format!("name the directory of a finished build with its flag: `--release {word}`")
     });
     let known = word.and_then(|word| advice(word));
     let hints = hint.into_iter().chain(known.map(str::to_owned));
     UsageError::Clap(error, hints.collect())
 }
 
-/// What others call by another name, or have no need of here.
+/// Returns a hint for commands and flags of other tools.
 fn advice(word: &str) -> Option<&'static str> {
     Some(match word {
         "build" => "a build has no command: `imgbuild --release DIR`",
         "push" => {
-            "a build is pushed with `--push`; `imgbuild copy SOURCE docker://REFERENCE` pushes what is there"
+            "a build is pushed with `--push`; `imgbuild copy SOURCE docker://REFERENCE` pushes an existing image"
         }
         "pull" | "save" => {
             "`imgbuild copy docker://REFERENCE oci:DIR`, or `FILE.tar`, pulls an image"
         }
         "load" => "a build is loaded with `--load`; an archive with `docker load`",
         "login" | "logout" => {
-            "imgbuild reads what `docker login` or `podman login` has kept; else `--username` and `--password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
+            "imgbuild uses the credentials of `docker login` or `podman login`, else `--username` and `--password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
         }
         "inspect" | "digest" | "manifest" => {
-            "`imgbuild copy --json docker://REFERENCE oci:DIR` says the digest, and fetches the image; `imgbuild check` looks into it"
+            "`imgbuild copy --json docker://REFERENCE oci:DIR` fetches the image and prints its digest; `imgbuild check` inspects it"
         }
-        "tag" => "a build is named with `--tag`; `imgbuild copy` gives what is there another name",
+        "tag" => {
+            "a build is named with `--tag`; `imgbuild copy` copies an existing image to another name"
+        }
         "--tls-verify"
         | "--insecure"
         | "--src-tls-verify"
         | "--dest-tls-verify"
         | "--insecure-registry" => {
-            "a registry with an authority of its own is reached with `--ca-file FILE`, one without TLS with `--plain-http`"
+            "for a registry with a private certificate authority use `--ca-file FILE`, for one without TLS `--plain-http`"
         }
-        "--authfile" => "`REGISTRY_AUTH_FILE` names such a file",
+        "--authfile" => "set the environment variable `REGISTRY_AUTH_FILE` instead",
         "--creds" | "--src-creds" | "--dest-creds" => {
             "`--username USER --password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
         }
@@ -205,9 +207,9 @@ fn advice(word: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether the command line says something else than an entry of the file: the
-/// same flag, unless its values have names, or one that cannot go with it.
-fn is_overruled(entry: &Entry, typed: &ArgMatches, command: &Command) -> bool {
+/// Returns true if the command line overrides an entry of the file: by the same
+/// flag, unless its values have names, or by one that conflicts with it.
+fn is_overruled(entry: &FlagEntry, typed: &ArgMatches, command: &Command) -> bool {
     let is_typed = |flag: &Arg| {
         let id = flag.get_id().as_str();
         typed.value_source(id) == Some(ValueSource::CommandLine)

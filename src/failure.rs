@@ -18,7 +18,7 @@ use imgbuild_release::programs::ProgramsError;
 use imgbuild_release::refusal::Refusal;
 use imgbuild_release::warning::Warning;
 
-/// What kind of failure it is, which decides the exit code.
+/// The kind of a failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// The image could not be built or written: something the user can fix.
@@ -29,7 +29,7 @@ pub(crate) enum FailureKind {
     Interrupted,
 }
 
-/// A failure on its way to the user.
+/// A failure, as it is printed to the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
@@ -40,7 +40,7 @@ pub(crate) struct Failure {
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    /// A wrong command line.
+    /// Returns the failure of an invalid command line.
     pub(crate) fn command_line(message: impl Into<String>) -> Self {
         Self {
             kind: FailureKind::CommandLine,
@@ -49,7 +49,8 @@ impl Failure {
         }
     }
 
-    /// As [`Failure::command_line`], with an error that has a text of its own.
+    /// Returns a failure like [`Failure::command_line`] for an error of another
+    /// type.
     pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind: FailureKind::CommandLine,
@@ -57,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// A failure that only the program itself knows.
+    /// Returns a failure that ends with the exit code 1.
     pub(crate) fn build(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind: FailureKind::Build,
@@ -109,11 +110,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What fails while a blob is fetched comes out of its reader as it is.
+/// Lets a `Failure` travel through `io::Error` when a blob that is fetched late
+/// fails.
 impl Error for Failure {}
 
-/// Takes the failure out of the reader of a blob that has come from a
-/// registry: it says more than that the reader failed.
+/// Returns the failure inside an error of a reader: it has more detail than the
+/// reader's.
 fn failure_of_reader(error: io::Error) -> std::result::Result<Failure, io::Error> {
     let error = match error.downcast::<Failure>() {
         Ok(failure) => return Ok(failure),
@@ -207,17 +209,19 @@ impl From<RegistryError> for Failure {
     }
 }
 
-/// A failure with the flag that names the file which cannot be read.
+/// Adds the flag that names a file to a failure to read it.
 pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
     let is_of_file = matches!(error, ReleaseError::File(_));
     let failure = Failure::from(error);
-    match is_of_file {
-        true => failure.hint(hint),
-        false => failure,
+    if is_of_file {
+        failure.hint(hint)
+    } else {
+        failure
     }
 }
 
-/// How to name the release of a project that is packed as a whole.
+/// Returns the flags for the releases below a project that is packaged as a
+/// whole.
 pub(crate) fn release_below(warnings: &[Warning]) -> Option<String> {
     warnings.iter().find_map(|warning| match warning {
         Warning::ReleaseBelow { places, .. } => Some(release_hint(places)),
@@ -233,7 +237,8 @@ fn release_hint(places: &[PathBuf]) -> String {
     flags.join(" or ")
 }
 
-/// A failure to plan an image, which `below` may be a better release for.
+/// Returns a failure to plan an image, with `below`, the flags of a better
+/// release.
 pub(crate) fn of_plan(error: ReleaseError, below: Option<&str>) -> Failure {
     let has_no_command = matches!(error, ReleaseError::NoCommand { .. });
     let failure = Failure::from(error);
@@ -249,31 +254,31 @@ fn image_hint(error: &ImageError) -> Option<String> {
             "wait until the release is fully built, then run imgbuild again".to_owned(),
         ),
         ImageError::Damaged { .. } => Some(
-            "what is damaged has been removed from the cache: run imgbuild again".to_owned(),
+            "the damaged entries were removed from the cache: run imgbuild again".to_owned(),
         ),
         ImageError::Stored { .. } => Some(
             "run imgbuild again, or with `--no-cache`".to_owned(),
         ),
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
-            Some("leave the base image alone, and run imgbuild again; `imgbuild validate` lists all that is wrong with it".to_owned())
+            Some("do not change the base image during a build; run imgbuild again, and `imgbuild validate` to list its violations".to_owned())
         }
         ImageError::Source(_) => Some(
-            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it".to_owned(),
+            "the base image is damaged: save it again; `imgbuild validate` lists its violations".to_owned(),
         ),
         ImageError::NotALayout { .. } => {
             Some("give `--output` a new directory, or the directory of an image layout".to_owned())
         }
         ImageError::Parent { parent, .. } if !parent.exists() => {
-            Some(format!("make it first: `mkdir -p {}`", parent.display()))
+            Some(format!("create it first: `mkdir -p {}`", parent.display()))
         }
         ImageError::Scratch { .. } => Some(
-            "compressed layers wait in the directory of the output, or in `TMPDIR` when there is none: see that it has room".to_owned(),
+            "compressed layers are kept beside the output (or in `TMPDIR`): free some space there".to_owned(),
         ),
         _ => None,
     }
 }
 
-/// What to do about a failure; only the command line knows its flags.
+/// Returns the hints for a failure, in terms of flags.
 fn release_hints(error: &ReleaseError) -> Vec<String> {
     let hint = |text: &str| vec![text.to_owned()];
     match error {
@@ -289,7 +294,7 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ),
         ReleaseError::Empty { left_out: 0, .. } => hint("build the release first"),
         ReleaseError::Empty { .. } => hint("loosen `--exclude`, or add `--include`"),
-        ReleaseError::UnknownBinary { .. } => hint("pick one of these with `--bin`"),
+        ReleaseError::UnknownBinary { .. } => hint("select one of these with `--bin`"),
         ReleaseError::NoCommand { candidates } if candidates.is_empty() => hint(
             "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
         ),
@@ -297,33 +302,33 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
             "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
         ),
         ReleaseError::Programs(ProgramsError::Missing(_)) => hint(
-            "install the program on this machine, take it from another root with `--sysroot`, or put it in with `--add`",
+            "install the program on this machine, take it from another root with `--sysroot`, or add it with `--add`",
         ),
         ReleaseError::NoStartData { .. } => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
         ReleaseError::NoDirectBoot { .. } => hint(
-            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, say what it sets with `--env`, and do the rest in `runtime.exs`",
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`",
         ),
         ReleaseError::Command { .. } => hint(
-            "bring a program of this machine with `--program`; a relative command lies in the release; `--dry-run --no-entrypoint` lists what the image has",
+            "include a program of this machine with `--program`; a relative command is a program of the release; `--dry-run --no-entrypoint` lists the files of the image",
         ),
         ReleaseError::UnknownBaseUser { .. } => hint(
-            "run as another user with `--user`, as `--user 1000:1000`, or as root with `--no-user`; or take a base image that knows its user",
+            "run as another user, for example `--user 1000:1000`, or as root with `--no-user`; or use a base image whose passwd file has its user",
         ),
         ReleaseError::UnknownUser(_) => {
-            hint("give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`")
+            hint("use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`")
         }
         ReleaseError::MissingLibraries { .. } => hint(
-            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` brings none",
+            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries",
         ),
         ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
         ReleaseError::Locale(LocaleError::Archive { .. }) => hint(
-            "make the archive anew with `locale-gen`, or take locales from another root with `--sysroot`",
+            "create the archive again with `locale-gen`, or take locales from another root with `--sysroot`",
         ),
         ReleaseError::Refused(refusals) => refusal_hints(&refusals.0),
         ReleaseError::TooManyLayers { .. } => {
-            hint("allow more with `--max-layers`, or take a base image with fewer")
+            hint("allow more with `--max-layers`, or use a base image with fewer layers")
         }
         ReleaseError::Base { source, .. } => base_hints(source),
         _ => Vec::new(),
@@ -335,21 +340,21 @@ fn base_hints(error: &BaseError) -> Vec<String> {
         BaseError::Selection(SelectionError::Several {
             differ_by_platform: true,
             ..
-        }) => "pick one with `--platform`",
+        }) => "select one with `--platform`",
         BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
-            "name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
+            "name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
         }
         BaseError::Selection(SelectionError::Platform { .. }) => {
-            "take a base image for the platform of the release; `--platform` picks one of several"
+            "use a base image for the platform of the release; `--platform` selects one of several"
         }
         BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
-            "take a base image with fewer layers"
+            "use a base image with fewer layers"
         }
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => {
-            "what is looked at waits in the directory of the output, or in `TMPDIR` when there is none: see that it has room"
+            "temporary files are kept beside the output (or in `TMPDIR`): free some space there"
         }
         BaseError::FileSystem(_) => {
-            "the base image is damaged: save it again; `imgbuild validate` lists all that is wrong with it"
+            "the base image is damaged: save it again; `imgbuild validate` lists its violations"
         }
         _ => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
@@ -358,7 +363,8 @@ fn base_hints(error: &BaseError) -> Vec<String> {
     vec![hint.to_owned()]
 }
 
-/// How to make a locale: its language by its character set.
+/// Returns the command that creates a locale: its language by its character
+/// set.
 fn locale_hint(name: &str) -> String {
     let (rest, modifier) = match name.split_once('@') {
         Some((rest, modifier)) => (rest, format!("@{modifier}")),
@@ -370,7 +376,7 @@ fn locale_hint(name: &str) -> String {
         _ => set,
     };
     format!(
-        "make it with `localedef -i {language}{modifier} -f {set} {name}`, for which Debian has the package `locales`; or name one that is there"
+        "create it with `localedef -i {language}{modifier} -f {set} {name}`, which is in the package `locales` of Debian; or name an existing locale"
     )
 }
 
@@ -379,10 +385,10 @@ fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {
         .iter()
         .map(|refusal| match refusal {
             Refusal::Special { .. } | Refusal::Unreadable { .. } | Refusal::Name { .. } => {
-                "remove what cannot be packaged from the release, or skip it with `--exclude`"
+                "remove these files from the release, or leave them out with `--exclude`"
             }
             Refusal::SetId { .. } => {
-                "take these files as root's with `--allow-set-id`, or skip them with `--exclude`"
+                "include these files, owned by root, with `--allow-set-id`, or leave them out with `--exclude`"
             }
             _ => "keep one source: change `--prefix`, `--add` or `--exclude`",
         })

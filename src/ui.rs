@@ -15,24 +15,24 @@ use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::{Failure, Result};
-use crate::progress::{Ledger, Moved, Way, Work};
+use crate::progress::{ByteKind, Direction, TransferProgress, Work};
 
-/// What is said, and where.
+/// The output of the program: results, messages and progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Ui {
     pub(crate) is_quiet: bool,
     pub(crate) verbosity: u8,
-    /// What is never said.
+    /// Texts that are never printed.
     pub(crate) secrets: Secrets,
     bar: ProgressBar,
-    following: Arc<Mutex<Following>>,
+    shared: Arc<Mutex<SharedProgress>>,
 }
 
-/// What is followed, for all copies.
+/// The progress that all copies share.
 #[derive(Debug, Default)]
-struct Following {
+struct SharedProgress {
     work: Option<Work>,
-    ledger: Ledger,
+    transfers: TransferProgress,
 }
 
 impl Ui {
@@ -42,11 +42,11 @@ impl Ui {
             verbosity,
             secrets: Secrets::default(),
             bar: ProgressBar::hidden(),
-            following: Arc::default(),
+            shared: Arc::default(),
         }
     }
 
-    /// The same, but that it says nothing if `is_known` what it would say.
+    /// Returns a copy that prints nothing if `is_known`.
     pub(crate) fn quiet_if(&self, is_known: bool) -> Self {
         Self {
             is_quiet: self.is_quiet || is_known,
@@ -58,7 +58,7 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub(crate) fn result(&self, text: &str) -> Result<()> {
         self.result_bytes(format!("{text}\n").as_bytes())
     }
@@ -68,7 +68,7 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut output = io::stdout().lock();
         match output.write_all(bytes).and_then(|()| output.flush()) {
@@ -79,14 +79,14 @@ impl Ui {
         }
     }
 
-    /// Says how it goes, unless asked to be quiet.
+    /// Prints a message, unless quiet.
     pub(crate) fn status(&self, text: &str) {
         if !self.is_quiet {
             self.say(text);
         }
     }
 
-    /// Says what only `-v` shows.
+    /// Prints a message if `-v` is given.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbosity > 0 {
             self.status(text);
@@ -111,34 +111,34 @@ impl Ui {
         }
     }
 
-    /// Says what must be said, without secrets that somebody else has put there.
+    /// Prints a message always, with secrets removed.
     pub(crate) fn say(&self, text: &str) {
         let text = self.secrets.conceal(text);
         self.bar.suspend(|| {
-            // Nobody can be told that nobody can be told.
+            // If standard error is closed, there is nothing left to report to.
             drop(writeln!(anstream::stderr().lock(), "{text}"));
         });
     }
 
-    /// Shows a bar for `bytes` of work, if somebody looks at it.
+    /// Shows a bar for `bytes` of work, on a terminal.
     pub(crate) fn start_progress(&self, work: Work, bytes: u64) {
-        self.following().work = Some(work);
+        self.shared().work = Some(work);
         self.show_bar(work, 0, bytes);
     }
 
-    /// Shows what is left to be sent to a repository. It has got ahead what
-    /// was told of before, unless it is the next one.
+    /// Shows the progress of sending to a repository. Blobs that were sent
+    /// before count, unless `is_next` begins another repository.
     pub(crate) fn start_sending(&self, image: &Image, is_next: bool) {
-        let mut following = self.following();
-        following.work = Some(Work::Sending);
+        let mut shared = self.shared();
+        shared.work = Some(Work::Sending);
         if is_next {
-            following.ledger.begin_repository();
+            shared.transfers.begin_repository();
         }
         for blob in image.blobs() {
-            following.ledger.plan(blob.digest, blob.size);
+            shared.transfers.expect_blob(blob.digest, blob.size);
         }
-        let (position, total) = following.ledger.sums();
-        drop(following);
+        let (position, total) = shared.transfers.totals();
+        drop(shared);
         self.show_bar(Work::Sending, position, total);
     }
 
@@ -166,65 +166,69 @@ impl Ui {
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
     }
 
-    fn following(&self) -> MutexGuard<'_, Following> {
-        self.following.lock().expect("no holder of the lock panics")
+    fn shared(&self) -> MutexGuard<'_, SharedProgress> {
+        self.shared.lock().expect("no holder of the lock panics")
     }
 
-    /// Takes note of a layer that is sent while others are made.
+    /// Registers a layer that is sent while others are built.
     pub(crate) fn expect_sent(&self, digest: Digest, size: u64) {
-        self.following().ledger.plan(digest, size);
+        self.shared().transfers.expect_blob(digest, size);
     }
 
-    /// Takes note of the size of a blob that will be fetched.
+    /// Registers the size of a blob that will be fetched.
     pub(crate) fn expect_received(&self, digest: Digest, size: u64) {
-        self.following().ledger.know(digest, size);
+        self.shared().transfers.set_size(digest, size);
     }
 
     pub(crate) fn finish_progress(&self) {
-        self.following().work = None;
+        self.shared().work = None;
         self.bar.finish_and_clear();
     }
 
-    /// Moves the bar, if it counts such bytes.
-    pub(crate) fn advance(&self, moved: Moved, bytes: u64) {
-        let is_counted = self.following().work.is_some_and(|work| work.counts(moved));
+    /// Advances the bar, if it counts such bytes.
+    pub(crate) fn advance(&self, moved: ByteKind, bytes: u64) {
+        let is_counted = self.shared().work.is_some_and(|work| work.counts(moved));
         if is_counted {
             self.bar.inc(bytes);
         }
     }
 
-    /// Takes note of bytes of a blob that were sent at the time `now`.
+    /// Records bytes of a blob that were sent at the time `now`.
     pub(crate) fn sent(&self, digest: Digest, bytes: u64, now: Duration) {
-        let mut following = self.following();
-        following.ledger.send(digest, bytes);
-        let told = following.ledger.travel(Way::Out, digest, bytes, now);
-        drop(following);
+        let mut shared = self.shared();
+        shared.transfers.send(digest, bytes);
+        let slow = shared
+            .transfers
+            .track(Direction::Upload, digest, bytes, now);
+        drop(shared);
         self.show_sent();
-        self.tell_of("sending", digest, told);
+        self.report_slow("sending", digest, slow);
     }
 
-    /// Takes note of bytes of a blob that were received at the time `now`.
+    /// Records bytes of a blob that were received at the time `now`.
     pub(crate) fn received(&self, digest: Digest, bytes: u64, now: Duration) {
-        let mut following = self.following();
-        let told = following.ledger.travel(Way::In, digest, bytes, now);
-        // What only passes through is told when it is sent.
-        let is_end = following.work != Some(Work::Sending);
-        drop(following);
-        self.advance(Moved::Received, bytes);
-        self.tell_of("fetching", digest, told.filter(|_| is_end));
+        let mut shared = self.shared();
+        let slow = shared
+            .transfers
+            .track(Direction::Download, digest, bytes, now);
+        // Bytes that are passed on are reported when they are sent.
+        let is_end = shared.work != Some(Work::Sending);
+        drop(shared);
+        self.advance(ByteKind::Received, bytes);
+        self.report_slow("fetching", digest, slow.filter(|_| is_end));
     }
 
-    /// Takes note of a blob that a repository has.
+    /// Records a blob that a repository has.
     pub(crate) fn settled(&self, digest: Digest, size: u64, is_sent: bool) {
-        self.following().ledger.settle(digest, size, is_sent);
+        self.shared().transfers.finish(digest, size, is_sent);
         self.show_sent();
     }
 
     fn show_sent(&self) {
-        let following = self.following();
-        let (position, total) = following.ledger.sums();
-        let work = following.work;
-        drop(following);
+        let shared = self.shared();
+        let (position, total) = shared.transfers.totals();
+        let work = shared.work;
+        drop(shared);
         match work {
             Some(Work::Sending) => {
                 self.bar.set_length(total);
@@ -238,9 +242,9 @@ impl Ui {
         }
     }
 
-    /// Says how far a blob is that takes long, where there is no bar.
-    fn tell_of(&self, what: &str, digest: Digest, told: Option<(u64, Option<u64>)>) {
-        let Some((bytes, size)) = told.filter(|_| !io::stderr().is_terminal()) else {
+    /// Prints the progress of a slow blob if no bar is shown.
+    fn report_slow(&self, what: &str, digest: Digest, slow: Option<(u64, Option<u64>)>) {
+        let Some((bytes, size)) = slow.filter(|_| !io::stderr().is_terminal()) else {
             return;
         };
         let bytes = bytes_text(bytes);
@@ -253,8 +257,8 @@ impl Ui {
     /// Advances the progress of a run.
     pub(crate) fn follow(&self, progress: Progress) {
         match progress {
-            Progress::Read { bytes } => self.advance(Moved::Read, bytes),
-            Progress::Written { bytes } => self.advance(Moved::Written, bytes),
+            Progress::Read { bytes } => self.advance(ByteKind::Read, bytes),
+            Progress::Written { bytes } => self.advance(ByteKind::Written, bytes),
             _ => {}
         }
     }

@@ -256,7 +256,7 @@ fn users_are_those_of_the_base() {
     assert_eq!(image.config["config"].get("User"), None);
     insta::assert_snapshot!(refused(&sandbox, &["--base=oci:base", "--user=app"]), @r"
     error: the image has no user or group called `app` (known: `root`, `web`)
-    hint: give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`
+    hint: use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`
     ");
 }
 
@@ -338,19 +338,19 @@ fn what_does_not_fit_onto_the_base_is_refused() {
     let words = ["--base=oci:base", "--max-layers=2"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: the base image has 2 layers; the limit is 2
-    hint: allow more with `--max-layers`, or take a base image with fewer
+    hint: allow more with `--max-layers`, or use a base image with fewer layers
     ");
     let words = ["--base=oci:base", "--platform=linux/arm64"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `base`
       caused by: no image in it is for linux/arm64 (it has: `linux/amd64`)
-    hint: take a base image for the platform of the release; `--platform` picks one of several
+    hint: use a base image for the platform of the release; `--platform` selects one of several
     ");
     let words = ["--base=oci:base:2"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `base`
       caused by: no image in it has the tag `2` (it has: `1`)
-    hint: name one image as `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`
+    hint: name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`
     ");
     let words = ["--base=oci:release"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
@@ -430,7 +430,7 @@ fn of_several_platforms_the_programs_pick_one() {
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `base`
       caused by: it has 2 images: `1 for linux/amd64`, `1 for linux/arm64`
-    hint: pick one with `--platform`
+    hint: select one with `--platform`
     ");
     for (platform, layers) in [("linux/amd64", 2), ("linux/arm64", 1)] {
         let platform = format!("--platform={platform}");

@@ -332,7 +332,10 @@ fn the_platform_picks_from_an_index_and_only_that_is_fetched() {
     let base = format!("docker://{}", bench.name());
     // A script does not say what it is for.
     let text = bench.refused(&base, &[]);
-    assert!(text.contains("hint: pick one with `--platform`"), "{text}");
+    assert!(
+        text.contains("hint: select one with `--platform`"),
+        "{text}"
+    );
     drop(bench.registry.requests());
     let (result, outcome) = bench.built(&base, &["--platform=linux/arm64"]);
     assert!(outcome.stderr_text().contains(&bench.pinned()));

@@ -165,7 +165,7 @@ fn mistakes_are_said_with_their_lines_and_nothing_is_built() {
     error: cannot use `imgbuild.toml`:
       line 2: unknown key `relese` (did you mean `release`?)
       line 3: `load` takes `true` or `false`, not a string
-    hint: `imgbuild --help` lists the flags, each of which is a key; `--no-config` reads no file
+    hint: `imgbuild --help` lists the flags, each of which is a key; `--no-config` ignores the file
     "#);
     assert_eq!(runs::names(sandbox.root()), ["imgbuild.toml", "release"]);
 }

@@ -23,7 +23,7 @@ fn said(more: &[&str]) -> String {
 fn a_bundle_has_a_name() {
     let text = refused(&["--cacert="]);
     assert!(
-        text.contains("cannot use `--cacert=`: it names no bundle"),
+        text.contains("cannot use `--cacert=`: the value is empty"),
         "{text}"
     );
     let sandbox = runs::with_small_release();
@@ -121,7 +121,7 @@ fn a_directory_alone_is_answered_with_its_flag() {
     let sandbox = runs::with_small_release();
     let outcome = sandbox.run(["release"]).exited(2);
     let text = outcome.stderr_text();
-    assert!(text.contains("as `--release release`"), "{text}");
+    assert!(text.contains("flag: `--release release`"), "{text}");
     let outcome = sandbox.run(["validat"]).exited(2);
     assert!(
         !outcome.stderr_text().contains("--release"),
@@ -283,7 +283,7 @@ fn what_cannot_be_used_is_named_with_its_flag() {
             "{text}"
         );
         assert!(
-            text.contains("hint: make it first: `mkdir -p nodir`"),
+            text.contains("hint: create it first: `mkdir -p nodir`"),
             "{text}"
         );
     }

@@ -44,6 +44,8 @@ mod goldens;
 mod interface;
 /// Directories that contain a release but are not one.
 mod levels;
+/// The whole standard error of typical failures.
+mod messages;
 /// Unpacked images equal their releases.
 mod nothing_lost;
 /// Archives without a manifest as sources: copied, built on, checked.

@@ -320,7 +320,7 @@ const REFUSED: [Refused; 12] = [
     (
         &["linux/amd64=amd64"],
         &["-t", "x", "--update-index"],
-        "`--update-index` changes what is in a registry",
+        "`--update-index` changes the index in a registry",
     ),
     (
         &["linux/riscv64=amd64", "linux/s390x=arm64"],

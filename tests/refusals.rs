@@ -55,7 +55,7 @@ fn sockets_fifos_and_whiteouts_are_refused_together() {
       `release/data/.wh.gone`: a name that starts with `.wh.` hides a file of a lower layer instead of adding one
       `release/run/pipe` is a FIFO; images can hold files, directories and symbolic links
       `release/run/server.sock` is a socket; images can hold files, directories and symbolic links
-    hint: remove what cannot be packaged from the release, or skip it with `--exclude`
+    hint: remove these files from the release, or leave them out with `--exclude`
     "#);
 }
 
@@ -78,7 +78,7 @@ fn devices_are_refused() {
     error: cannot package the release
       `release/disk` is a block device; images can hold files, directories and symbolic links
       `release/null` is a character device; images can hold files, directories and symbolic links
-    hint: remove what cannot be packaged from the release, or skip it with `--exclude`
+    hint: remove these files from the release, or leave them out with `--exclude`
     "#);
 }
 
@@ -99,7 +99,7 @@ fn unreadable_files_and_directories_are_refused_together() {
     error: cannot package the release
       `release/closed` cannot be read: permission denied
       `release/hidden` cannot be read: Permission denied (os error 13)
-    hint: remove what cannot be packaged from the release, or skip it with `--exclude`
+    hint: remove these files from the release, or leave them out with `--exclude`
     "#);
     let more = [
         "--output=image.tar",
@@ -255,7 +255,7 @@ fn a_release_that_is_none_is_refused() {
 
     $ imgbuild --release full --no-entrypoint --user nobody
     error: the image has no user or group called `nobody` (known: `root`, `nonroot`)
-    hint: give `--user` numbers, as `1000:1000`, or add a passwd file with `--add`
+    hint: use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`
 
     $ imgbuild --release full --no-entrypoint --add gone:/x
     error: cannot use `--add gone:/x`: there is no such file or directory: `gone`
@@ -282,7 +282,7 @@ fn set_id_files_of_others_are_refused_unless_allowed() {
     error: cannot package the release
       `release/sudo` is a set-id file of 1000:0; in the image it would run as root
       `release/wall` is a set-id file of 0:5; in the image it would run as root
-    hint: take these files as root's with `--allow-set-id`, or skip them with `--exclude`
+    hint: include these files, owned by root, with `--allow-set-id`, or leave them out with `--exclude`
     "#);
     drop(runs::build(&sandbox, &["--output=image.tar", "--allow-set-id"]).success());
     let image = imgbuild_testing::unpack(&sandbox.path("image.tar")).unwrap();
@@ -308,7 +308,7 @@ fn additions_are_refused_for_the_same_reasons() {
       `more/.wh.gone`: a name that starts with `.wh.` hides a file of a lower layer instead of adding one
       `more/pipe` is a FIFO; images can hold files, directories and symbolic links
       `more/sock` is a socket; images can hold files, directories and symbolic links
-    hint: remove what cannot be packaged from the release, or skip it with `--exclude`
+    hint: remove these files from the release, or leave them out with `--exclude`
     "#);
 }
 
@@ -467,7 +467,7 @@ fn an_output_that_cannot_be_one_is_refused() {
 
     $ --output=nowhere/image.tar
     error: cannot write `nowhere/image.tar`: its directory `nowhere` does not exist
-    hint: make it first: `mkdir -p nowhere`
+    hint: create it first: `mkdir -p nowhere`
 
     $ --output=file/image.tar
     error: cannot write `file/image.tar`: its directory `file` is not a directory

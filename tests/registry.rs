@@ -456,7 +456,7 @@ fn a_failure_at_docker_hub_says_that_the_name_meant_it() {
     sandbox.set("https_proxy", "http://127.0.0.1:1");
     let outcome = push(&sandbox, &["app:1"], &[]).exited(1);
     let text = outcome.stderr_text();
-    let expected = "hint: `app:1` means `docker.io/library/app:1`: a name without a registry";
+    let expected = "hint: `app:1` means `docker.io/library/app:1`: names without a registry";
     assert!(text.contains(expected), "{text}");
 }
 

@@ -90,8 +90,8 @@ pub(crate) struct BuildArguments {
     )]
     pub(crate) release_cookie: Option<CookieChoice>,
 
-    /// How a mix release starts: with its `script`, or with the virtual machine
-    /// (`direct`)
+    /// The program that starts a mix release: its `script`, or the virtual
+    /// machine (`direct`)
     ///
     /// With `direct`, the image has no shell and no other program: what the
     /// start script would compute is computed now and becomes the entrypoint.

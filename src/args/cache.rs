@@ -37,7 +37,7 @@ pub(crate) enum CacheCommand {
     },
 }
 
-/// How unchanged layers are detected.
+/// The method that detects unchanged layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Recognition {
     /// By the metadata of their files
@@ -61,7 +61,7 @@ pub(crate) struct CacheFlags {
     #[arg(long, conflicts_with_all = ["cache_dir", "cache", "cache_size"])]
     pub(crate) no_cache: bool,
 
-    /// How unchanged layers are detected: by `stat` (size, times, inode and
+    /// The detection of unchanged layers: by `stat` (size, times, inode and
     /// mode of their files), or by `content`
     ///
     /// `stat` reads no file. It applies to files on local file systems that are

@@ -13,10 +13,10 @@ use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 
 use crate::failure::{Failure, Result};
 
-/// Everything that a destination can be.
+/// The forms of a destination.
 const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
 
-/// Everything that a source can be.
+/// The forms of a source.
 const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
 
 /// A destination as the user typed it.
@@ -95,8 +95,7 @@ impl FromStr for Output {
     }
 }
 
-/// What `--base` and `--cache-from` take: a place on this machine, or an image of a
-/// registry.
+/// A source on this machine or in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImageSource {
     /// A place, and what it was called.
@@ -154,7 +153,7 @@ impl FromStr for ImageSource {
 ///
 /// # Errors
 ///
-/// When what follows the transport is no name.
+/// If the text after the transport is not a reference.
 pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
     let name = text.strip_prefix(TRANSPORT).map(str::parse).transpose();
     name.map_err(|error: ParseReferenceError| Failure::command_line(error.to_string()))
@@ -164,11 +163,11 @@ pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
 ///
 /// # Errors
 ///
-/// When it names none, or has the transport of another tool.
+/// If the text is not a source, or has the transport of another tool.
 pub(crate) fn source_name(text: &str) -> Result<SourceName> {
     if text.starts_with(TRANSPORT) {
         let failure = Failure::command_line(format!(
-            "`{text}` is in a registry, and this command looks at what is on this machine"
+            "`{text}` is in a registry, and this command reads images on this machine only"
         ));
         return Err(failure.hint(format!("fetch it first: `imgbuild copy {text} oci:DIR`")));
     }
@@ -182,8 +181,7 @@ pub(crate) fn source_name(text: &str) -> Result<SourceName> {
     })
 }
 
-/// What to say of a place that is not there, if its name would be one in a
-/// registry.
+/// Returns the hint for a missing source whose name could be one in a registry.
 pub(crate) fn missing_hint(text: &str) -> Option<String> {
     let is_path = text.starts_with(['.', '/', '~']) || text.starts_with("oci");
     let is_reference = text.parse::<Reference>().is_ok();
@@ -192,7 +190,7 @@ pub(crate) fn missing_hint(text: &str) -> Option<String> {
     is_meant.then(|| format!("an image of a registry is `{TRANSPORT}{text}`"))
 }
 
-/// What a text with a wrong transport is likely to mean.
+/// Returns the likely meaning of a text with a wrong transport.
 fn meant(text: &str) -> Option<String> {
     let (scheme, name) = text.split_once(':')?;
     if !matches!(scheme, "docker" | "registry" | "http" | "https") {
@@ -203,8 +201,9 @@ fn meant(text: &str) -> Option<String> {
     is_name.then(|| format!("{TRANSPORT}{name}"))
 }
 
-/// Whether a text reads as a name in a registry, and not as a path: it begins
-/// with a host that has a port, or with one that has dots and more behind it.
+/// Returns true if a text looks like a name in a registry, not a path: it
+/// begins with a host that has a port, or with a host that has dots and more
+/// than one part after it.
 fn names_registry(text: &str) -> bool {
     let Some((first, rest)) = text.split_once('/') else {
         return false;

@@ -42,8 +42,8 @@ pub(crate) struct OutputArguments {
     #[arg(long)]
     pub(crate) load: bool,
 
-    /// What to do if the image cannot start: `error` stops the build, `warn`
-    /// only warns, `off` skips the check
+    /// The reaction to an image that cannot start: `error` stops the build,
+    /// `warn` only warns, `off` skips the check
     ///
     /// The check finds programs, interpreters and libraries that are missing or
     /// do not fit, and warns of likely mistakes, for example files that may be

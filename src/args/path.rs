@@ -47,7 +47,7 @@ pub(crate) struct PlatformPath {
 }
 
 impl PlatformPath {
-    /// How clap reads it; a path need not be text.
+    /// Returns the parser for clap; a path need not be UTF-8.
     pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
         OsStringValueParser::new().try_map(Self::parse)
     }
@@ -78,8 +78,8 @@ impl PlatformPath {
     }
 }
 
-/// A directory whose name has a `=` is not often called `linux`, too; with
-/// `./` before it, it is one.
+/// Returns true if a text is a platform: a directory with `=` in its name is
+/// rarely called `linux`, and with `./` before it, it is a path.
 fn is_meant_as_platform(text: &str) -> bool {
     text.to_ascii_lowercase().starts_with("linux/") || text.parse::<Platform>().is_ok()
 }

@@ -15,7 +15,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "it is no number with a unit".to_owned())?;
+        .map_err(|_| "it is not a number with a unit".to_owned())?;
     number
         .checked_mul(1 << shift)
         .ok_or_else(|| "it is too large".to_owned())

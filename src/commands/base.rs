@@ -49,7 +49,7 @@ pub(crate) fn lock(
     };
     match given.lock_base(&pin.0)? {
         Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
-        None => ui.status("the base is locked to this digest already"),
+        None => ui.status("the base is already locked to this digest"),
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
     | CacheCommand::Prune { cache_dir, .. }
     | CacheCommand::Clear { cache_dir }) = command;
     let Some(directory) = directory(cache_dir.as_deref()) else {
-        let failure = Failure::command_line("there is no home directory to have a cache in");
+        let failure = Failure::command_line("there is no home directory for the cache");
         return Err(failure.hint("name a directory with `--cache-dir`"));
     };
     let store = match Store::open_read_only(&directory) {
@@ -43,8 +43,8 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
         .transpose()
         .map_err(Failure::build)?;
     let usage = usage.unwrap_or_default();
-    let text = match is_json {
-        true => json!({
+    let text = if is_json {
+        json!({
             "directory": directory,
             "layers": usage.blobs,
             "layerBytes": usage.blob_bytes,
@@ -52,8 +52,9 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
             "records": usage.records,
             "bytes": usage.bytes,
         })
-        .to_string(),
-        false => format!(
+        .to_string()
+    } else {
+        format!(
             "{}: {}, {} ({} of layers, {} of base images), {}",
             directory.display(),
             count_text(usage.blobs, "compressed layer"),
@@ -61,7 +62,7 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
             bytes_text(usage.blob_bytes),
             bytes_text(usage.base_bytes),
             count_text(usage.records, "record"),
-        ),
+        )
     };
     ui.result(&text)
 }
@@ -99,12 +100,12 @@ pub(crate) fn directory(given: Option<&Path>) -> Option<PathBuf> {
     base.map(|base| base.join("imgbuild"))
 }
 
-/// Opens what a build may use. A cache that cannot be used is no reason to
-/// fail.
+/// Opens the cache of a build. A cache that cannot be used is not a failure.
 pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
-    let store = match flags.no_cache {
-        true => None,
-        false => open_store(flags, ui),
+    let store = if flags.no_cache {
+        None
+    } else {
+        open_store(flags, ui)
     };
     let sources = flags.cache_from.iter();
     let sources = sources.filter_map(|given| match CacheSource::open(given.here()?, scratch) {
@@ -122,8 +123,7 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
     }
 }
 
-/// Opens the place for base images of registries: in the cache, or where it is
-/// removed in the end.
+/// Opens the store of base images: in the cache, or in a temporary directory.
 pub(crate) fn open_bases(
     cache: &Cache,
     flags: &CacheFlags,
@@ -143,8 +143,8 @@ pub(crate) fn open_bases(
     Ok((bases, store))
 }
 
-/// Returns what remembers base images. A dry run, which has no cache, reads
-/// what is there.
+/// Returns the store with the file trees of base images. A dry run, which has
+/// no cache, reads an existing one.
 pub(crate) fn to_recall(cache: &Cache, arguments: &BuildArguments) -> Option<Arc<Store>> {
     let flags = &arguments.cache;
     if !arguments.output.dry_run || flags.no_cache {
@@ -173,7 +173,7 @@ fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {
     }
 }
 
-/// Says what could not be kept, and makes room.
+/// Reports problems of the cache, and prunes it.
 pub(crate) fn close(cache: &Cache, flags: &CacheFlags, ui: &Ui) {
     let Some(store) = &cache.store else {
         return;

@@ -44,12 +44,12 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads bundles as `--cacert` names them.
+/// Loads the bundles of `--cacert`.
 pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
     load_named("--cacert ", bundles)
 }
 
-/// As [`load`], of bundles that `flag` names.
+/// Loads bundles that `flag` names.
 fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
@@ -69,8 +69,8 @@ fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<Strin
 fn source(bundle: &str) -> Result<CertificateSource> {
     match bundle {
         "" => {
-            let failure = Failure::command_line("cannot use `--cacert=`: it names no bundle");
-            Err(failure.hint("give `--cacert` alone for the embedded roots, `system`, or a path"))
+            let failure = Failure::command_line("cannot use `--cacert=`: the value is empty");
+            Err(failure.hint("use `--cacert` without a value for the embedded CA certificates, `system`, or a path"))
         }
         EMBEDDED => Ok(CertificateSource::Embedded),
         "system" => {
@@ -84,13 +84,13 @@ fn source(bundle: &str) -> Result<CertificateSource> {
 fn failure(error: CertificateError) -> Failure {
     let hint = match &error {
         CertificateError::NoSystemBundle { .. } => {
-            "install `ca-certificates`, or give `--cacert` alone for the embedded roots"
+            "install `ca-certificates`, or use `--cacert` without a value for the embedded CA certificates"
         }
         CertificateError::Refused(_) => {
-            "give `--cacert` files that hold certificates only: PEM, DER, or a directory of them"
+            "`--cacert` takes files that contain only certificates: PEM, DER, or a directory of them"
         }
         _ => {
-            "give `--cacert` a file or directory that can be read, `system`, or nothing for the embedded roots"
+            "`--cacert` takes a readable file or directory, `system`, or no value for the embedded CA certificates"
         }
     };
     Failure::build(error).hint(hint)

@@ -31,7 +31,7 @@ pub(crate) struct Deliverer<'a> {
     pub(crate) outputs: &'a Outputs,
     pub(crate) registries: Registries,
     pub(crate) interrupted: Arc<AtomicBool>,
-    /// How many threads write; no byte depends on it.
+    /// The number of threads that write; no byte depends on it.
     pub(crate) threads: usize,
     /// The store that recognizes archives that nothing has changed.
     pub(crate) store: Option<Arc<Store>>,

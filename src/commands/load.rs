@@ -21,7 +21,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When neither program is there.
+    /// If neither program is installed.
     pub(crate) fn start() -> Result<Self> {
         // An engine that does not answer is taken only if there is no other.
         let answering = ENGINES.into_iter().filter(|name| answers(name));
@@ -40,8 +40,9 @@ impl Engine {
         }
         let failure =
             Failure::build("cannot load the image: neither `docker` nor `podman` is installed");
-        Err(failure
-            .hint("write an archive with `--output FILE.tar`, and load it where an engine is"))
+        Err(failure.hint(
+            "write an archive with `--output FILE.tar`, and load it on a machine with an engine",
+        ))
     }
 
     /// Lets `write` send the archive, and returns the names that the engine
@@ -49,8 +50,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When writing fails, or when the engine reports no image or an error: an
-    /// exit code of 0 alone proves nothing.
+    /// If writing fails, or the engine reports an error or no image: an exit
+    /// code of 0 is not enough.
     pub(crate) fn load(
         mut self,
         write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,

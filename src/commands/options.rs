@@ -46,7 +46,7 @@ impl<'a> BuildRequest<'a> {
     ///
     /// # Errors
     ///
-    /// When a text is invalid, or a file or directory that it names is missing.
+    /// If a text is invalid, or a file or directory that it names is missing.
     pub(crate) fn parse(flags: &'a BuildArguments, matches: &ArgMatches) -> Result<Self> {
         let releases = releases::parse(flags)?;
         check_libraries(flags, &releases)?;

@@ -15,7 +15,7 @@ use crate::args::{BuildArguments, Output};
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
-/// Where an image goes, its names, and the small files beside it.
+/// The destinations of an image, its names, and the small files beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     /// The names of the image, sorted, each once.
@@ -23,7 +23,7 @@ pub(crate) struct Outputs {
     pub(crate) destinations: Vec<Destination>,
     /// The file for the digest of the manifest or index.
     pub(crate) digest_file: Option<PathBuf>,
-    /// Whether images are added to the indexes in registries.
+    /// `--update-index`: images are added to the indexes in registries.
     pub(crate) update_index: bool,
     /// The first name that was given: its index has the digest that is written
     /// to `index_digest_file`.
@@ -33,7 +33,7 @@ pub(crate) struct Outputs {
     /// The file for the digest of the config.
     pub(crate) image_id_file: Option<PathBuf>,
     pub(crate) is_json: bool,
-    /// Whether everything is on the disk before it gets its final name.
+    /// Wait until everything is on the disk before it gets its final name.
     pub(crate) sync: bool,
     /// The directory of the cache, which is not part of a release.
     pub(crate) cache_dir: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! Where an image comes from: its date and its labels, from the command line,
-//! the environment, the repository and the package.
+//! The provenance of an image: its date and labels, from the command line, the
+//! environment, the git repository and the package.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,14 +20,13 @@ use crate::ui::Ui;
 pub(crate) struct FoundProvenance {
     /// In Unix seconds.
     created: u64,
-    /// What decided it.
+    /// The origin of the creation time.
     pub(crate) created_by: CreatedBy,
-    /// The labels that nobody asked for.
+    /// The automatic labels.
     pub(crate) labels: BTreeMap<String, Label>,
 }
 
-/// Looks at everything that says where the release comes from, as far as it is
-/// asked for.
+/// Collects the date and the automatic labels, as far as they are needed.
 pub(crate) fn find(
     request: &BuildRequest<'_>,
     release: &Release,
@@ -56,7 +55,7 @@ pub(crate) fn find(
         };
         if let Some((service, git)) = provenance.revisions_that_differ() {
             ui.warning(&format!(
-                "the environment says that the revision `{service}` is built, and the work tree is at `{git}`: the image says the former"
+                "the environment names revision `{service}`, but the work tree is at `{git}`; the image is labeled `{service}`"
             ));
         }
         labels = provenance.labels();
@@ -69,9 +68,9 @@ pub(crate) fn find(
 }
 
 impl FoundProvenance {
-    /// Puts the date and the labels where the user gave no others. A label that
-    /// was given is the annotation, too, and the reverse: the two are to say
-    /// the same.
+    /// Sets the date, and the labels that the user did not set. A label that
+    /// was set is also the annotation, and the reverse: both have the same
+    /// value.
     pub(crate) fn apply(&self, options: &mut PlanOptions) {
         options.created = time::rfc3339(self.created);
         let removed = &options.configuration.cleared.labels;
@@ -90,14 +89,14 @@ impl FoundProvenance {
     }
 }
 
-/// What a repository says.
+/// The commit and checkout of a repository.
 struct Seen {
     commit: Commit,
     checkout: Option<Checkout>,
 }
 
-/// Reads the repository whose work tree holds the release. One that cannot be
-/// read is worth a warning, not the image.
+/// Reads the repository whose work tree contains the release. A failure is only
+/// a warning.
 fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
     let found = WorkTree::holding(release.root()).and_then(|tree| match tree {
         Some(tree) => Ok(tree.head()?.map(|head| (tree, head))),
@@ -107,7 +106,7 @@ fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
         Ok(found) => found?,
         Err(error) => {
             ui.warning(&format!(
-                "the git repository of the release cannot be read, and the image goes without its date and revision: {}",
+                "cannot read the git repository of the release; the image gets no commit date and revision: {}",
                 with_causes(&error, ": ")
             ));
             return None;
@@ -126,7 +125,7 @@ fn is_dirty(tree: &WorkTree, commit: &Commit, ui: &Ui) -> bool {
         Ok(is_dirty) => is_dirty,
         Err(error) => {
             ui.warning(&format!(
-                "whether the work tree `{}` differs from its commit is not known, and the revision is not marked: {}",
+                "cannot tell whether the work tree `{}` has uncommitted changes; the revision gets no `-dirty`: {}",
                 tree.root().display(),
                 with_causes(&error, ": ")
             ));
@@ -135,7 +134,7 @@ fn is_dirty(tree: &WorkTree, commit: &Commit, ui: &Ui) -> bool {
     }
 }
 
-/// What GitHub's and GitLab's build services say, and those that are like them
+/// Returns the variables of GitHub, GitLab, and compatible CI services
 /// (Forgejo, Gitea).
 fn build_service() -> BuildService {
     let variable = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());

@@ -234,7 +234,7 @@ pub(crate) struct ShownPlan<'a> {
 ///
 /// # Errors
 ///
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub(crate) fn plans(plans: &[ShownPlan<'_>], is_json: bool, ui: &Ui) -> Result<()> {
     if !is_json {
         return plans.iter().try_for_each(|plan| {

@@ -20,11 +20,12 @@ use crate::failure::{Failure, Result};
 /// The sources on this machine that can be copied.
 const KINDS: &str = "a source on this machine is a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
-/// Opens a place that the user calls `text`; what is no image is told `kinds`.
+/// Opens the source that the user named `text`; a hint lists the `kinds` that
+/// can be opened.
 ///
 /// # Errors
 ///
-/// As [`SourceName::open`].
+/// If the source does not exist, or as [`SourceName::open`].
 pub(crate) fn open_source(
     name: &SourceName,
     text: &str,
@@ -36,7 +37,8 @@ pub(crate) fn open_source(
     opened.map_err(|error| Failure::build(error).hint(kinds))
 }
 
-/// Refuses a place where nothing is; `given` is what was typed.
+/// Refuses a source that does not exist; `given` is the argument as it was
+/// typed.
 ///
 /// # Errors
 ///
@@ -124,7 +126,7 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
 /// An image that was not found in its source, and the reason.
 #[derive(Debug)]
 pub(crate) struct NotSelected {
-    /// What was to be done with the image.
+    /// The intended use of the image, as a verb.
     verb: &'static str,
     source: String,
     error: SelectionError,

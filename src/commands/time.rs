@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 /// digits.
 const MAX_MTIME: u64 = 0o777_7777_7777;
 
-/// What decided the creation time.
+/// The origin of the creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CreatedBy {
@@ -51,7 +51,7 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     match seconds {
         Some(seconds) => check_time(flag, text, seconds.as_secs()),
         None => Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: it is no time in RFC 3339, as `2026-01-31T12:00:00Z`, and no number of seconds since 1970"
+            "cannot use `{flag} {text}`: expected RFC 3339 (for example `2026-01-31T12:00:00Z`) or Unix seconds"
         ))),
     }
 }
@@ -66,13 +66,13 @@ fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
     Ok(seconds)
 }
 
-/// Prints a time as the image configuration says it.
+/// Returns a time in the format of image configurations (RFC 3339).
 pub(crate) fn rfc3339(seconds: u64) -> String {
     let time = UNIX_EPOCH + Duration::from_secs(seconds);
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// Takes the creation time from the flag or from `SOURCE_DATE_EPOCH`.
+/// Returns the creation time of the flag or of `SOURCE_DATE_EPOCH`.
 pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
     if let Some(text) = flag {
         return Ok(Some((time("--created", text)?, CreatedBy::Flag)));
@@ -81,7 +81,7 @@ pub(crate) fn created(flag: Option<&str>) -> Result<Option<(u64, CreatedBy)>> {
         Ok(text) if !text.is_empty() => {
             let seconds = text.parse().map_err(|_| {
                 Failure::command_line(format!(
-                    "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970"
+                    "the environment variable `SOURCE_DATE_EPOCH` is `{text}`, not a number of seconds since 1970"
                 ))
             })?;
             let seconds = check_time("SOURCE_DATE_EPOCH", &text, seconds)?;

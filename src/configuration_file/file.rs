@@ -12,21 +12,21 @@ use super::{NOT_IN_A_FILE, directory_of, keys, value};
 use crate::args::{Arguments, must_exist};
 use crate::failure::{Failure, FailureKind, Result};
 
-/// A file of flags is written by people.
+/// The maximum size of a file in bytes: it is written by hand.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What to do about a file that cannot be read.
-const OTHER_FILE: &str = "name another file with `--config`, or read none with `--no-config`";
+/// The hint for a file that cannot be read.
+const OTHER_FILE: &str = "name another file with `--config`, or ignore it with `--no-config`";
 
-/// What a file says, in its order.
+/// The entries of a file, in its order.
 #[derive(Debug)]
 pub(super) struct ConfigurationFile {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<FlagEntry>,
 }
 
-/// One value as the words of a command line.
+/// One value as arguments of a command line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FlagEntry {
     /// The flag, as the program names it.
     pub(super) id: String,
     pub(super) line: usize,
@@ -34,7 +34,7 @@ pub(super) struct Entry {
 }
 
 impl ConfigurationFile {
-    /// Reads a file; everything that is wrong with it is said at once.
+    /// Reads a file; all its problems are reported at once.
     pub(super) fn read(path: &Path, command: &Command) -> Result<Self> {
         let text = read(path)?;
         let parsed = parse(&text, directory_of(path), command);
@@ -47,7 +47,7 @@ impl ConfigurationFile {
                 path.display(),
                 lines.collect::<String>()
             ))
-            .hint("`imgbuild --help` lists the flags, each of which is a key; `--no-config` reads no file")
+            .hint("`imgbuild --help` lists the flags, each of which is a key; `--no-config` ignores the file")
         })?;
         Ok(Self { entries })
     }
@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
     let found = fs::metadata(path).map_err(failure)?;
     if !found.is_file() || found.len() > MAX_BYTES {
         return Err(Failure::command_line(format!(
-            "cannot use `{}`: it is no file of at most 1 MiB",
+            "cannot use `{}`: it is not a regular file, or larger than 1 MiB",
             path.display()
         )));
     }
@@ -77,7 +77,7 @@ pub(super) fn parse(
     text: &str,
     directory: &Path,
     command: &Command,
-) -> std::result::Result<Vec<Entry>, Vec<(usize, String)>> {
+) -> std::result::Result<Vec<FlagEntry>, Vec<(usize, String)>> {
     let line =
         |span: Range<usize>| 1 + text.get(..span.start).unwrap_or(text).matches('\n').count();
     let table = DeTable::parse(text).map_err(|error| {
@@ -96,7 +96,7 @@ pub(super) fn parse(
             continue;
         };
         match value::words(flag, found, directory) {
-            Ok(words) => entries.extend(words.into_iter().map(|(span, words)| Entry {
+            Ok(words) => entries.extend(words.into_iter().map(|(span, words)| FlagEntry {
                 id: flag.get_id().to_string(),
                 line: line(span),
                 words,
@@ -104,18 +104,19 @@ pub(super) fn parse(
             Err((span, problem)) => problems.push((line(span), problem)),
         }
     }
-    match problems.is_empty() {
-        true => Ok(entries),
-        false => Err(problems),
+    if problems.is_empty() {
+        Ok(entries)
+    } else {
+        Err(problems)
     }
 }
 
-/// What is said of a key that is no flag. What is near it is found as for a
-/// flag that is mistyped.
+/// Returns the problem of a key that is not a flag. A similar key is found in
+/// the same way as for a mistyped flag.
 fn unknown(name: &str) -> String {
     let id = name.replace('-', "_");
     if NOT_IN_A_FILE.contains(&id.as_str()) {
-        return format!("`{name}` is decided on the command line only");
+        return format!("`{name}` is allowed on the command line only");
     }
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     let near = name.chars().all(is_plain).then(|| near(name)).flatten();

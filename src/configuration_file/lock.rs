@@ -36,9 +36,7 @@ impl Given {
 
     fn locked_place(&self) -> Result<(&Path, String, Range<usize>)> {
         let Some(path) = &self.file else {
-            let failure = Failure::command_line(
-                "`--lock` writes into a configuration file, and none is in use",
-            );
+            let failure = Failure::command_line("`--lock` needs a configuration file");
             return Err(failure.hint(
                 "write `base = \"docker://REFERENCE\"` into `imgbuild.toml`, or name a file with `--config`",
             ));
@@ -48,7 +46,7 @@ impl Given {
             Some(span) => Ok((path, text, span)),
             None => {
                 let failure = Failure::command_line(format!(
-                    "`--lock` rewrites the key `{KEY}`, and `{}` has none",
+                    "`--lock` rewrites the key `{KEY}`, which `{}` does not have",
                     path.display()
                 ));
                 Err(failure.hint("add `base = \"docker://REFERENCE\"` to the file"))

@@ -158,11 +158,11 @@ fn mistakes_are_named_with_their_line() {
         ("zzz = 1", "1: unknown key `zzz`"),
         (
             "config = 'x'",
-            "1: `config` is decided on the command line only",
+            "1: `config` is allowed on the command line only",
         ),
         (
             "no-config = true",
-            "1: `no-config` is decided on the command line only",
+            "1: `no-config` is allowed on the command line only",
         ),
         (
             "load = 'yes'",

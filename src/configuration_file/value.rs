@@ -9,13 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 use crate::args::{EMBEDDED, PlatformPath};
 
-/// The words that a value stands for, and where it is.
+/// The arguments that a value stands for, and its position.
 type Words = (Range<usize>, Vec<String>);
 
-/// What is wrong, and where.
+/// A problem and its position.
 type Problem = (Range<usize>, String);
 
-/// The prefixes that say what kind of place a path is.
+/// The transports that can precede a path.
 const TRANSPORTS: [&str; 3] = ["docker-archive:", "oci-archive:", "oci:"];
 
 /// Returns whether the values of a flag are pairs of a name and a value, of
@@ -27,13 +27,13 @@ pub(super) fn has_names(flag: &Arg) -> bool {
         .any(|name| matches!(name.as_str(), "K=V" | "K[=V]"))
 }
 
-/// Turns a value into words: one list of them for each line it may be on.
+/// Turns a value into arguments: one list for each line that it may be on.
 pub(super) fn words(
     flag: &Arg,
     value: &Spanned<DeValue<'_>>,
     directory: &Path,
 ) -> Result<Vec<Words>, Problem> {
-    let writer = Writer { flag, directory };
+    let writer = FlagWriter { flag, directory };
     let one = |words: Option<Vec<String>>| match words {
         Some(words) => Ok(vec![(value.span(), words)]),
         None => Err(writer.problem(value)),
@@ -65,13 +65,13 @@ pub(super) fn words(
     }
 }
 
-/// Writes words of one flag.
-struct Writer<'a> {
+/// A writer of the arguments of one flag.
+struct FlagWriter<'a> {
     flag: &'a Arg,
     directory: &'a Path,
 }
 
-impl Writer<'_> {
+impl FlagWriter<'_> {
     fn name(&self) -> &str {
         self.flag.get_long().unwrap_or_default()
     }
@@ -84,7 +84,8 @@ impl Writer<'_> {
         vec![format!("--{}={value}", self.name())]
     }
 
-    /// One value; `true` for a flag that can stand alone.
+    /// Returns the arguments of one value; `true` is a value of a flag that can
+    /// stand alone.
     fn scalar(&self, value: &DeValue<'_>) -> Option<Vec<String>> {
         let takes_none = self
             .flag
@@ -154,7 +155,7 @@ impl Writer<'_> {
         (value.span(), problem)
     }
 
-    /// What is wrong with the value of a name in a table.
+    /// Returns the problem of a value in a table.
     fn inner_problem(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Problem {
         let found = kind_of(value.get_ref());
         let problem = format!(
@@ -164,7 +165,8 @@ impl Writer<'_> {
         (value.span(), problem)
     }
 
-    /// A path of the file starts at the file's directory.
+    /// Returns a value in which a relative path starts at the directory of the
+    /// file.
     fn placed(&self, text: &str) -> String {
         let names_a_path = matches!(
             self.flag.get_value_hint(),

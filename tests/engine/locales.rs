@@ -157,7 +157,7 @@ fn a_missing_locale_has_a_hint() {
     let text = outcome.stderr_text();
     for expected in [
         "error: the locale `ja_JP.utf8` is not on this machine (it has: `C.utf8`)",
-        "hint: make it with `localedef -i ja_JP -f UTF-8 ja_JP.utf8`",
+        "hint: create it with `localedef -i ja_JP -f UTF-8 ja_JP.utf8`",
     ] {
         assert!(text.contains(expected), "{text}");
     }

@@ -77,7 +77,7 @@ fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: &Kind) -> Result<()
 ///
 /// # Errors
 ///
-/// When they have several.
+/// If they have several.
 pub(super) fn common_name(releases: &[Release]) -> Result<&str> {
     let names: BTreeSet<&str> = releases.iter().map(Release::name).collect();
     let mut names = names.into_iter();

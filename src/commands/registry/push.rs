@@ -19,7 +19,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 /// If nothing is pushed, or a tag is too long for the tags of platforms.
 pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
     if targets.is_empty() {
-        let failure = Failure::command_line("`--update-index` changes what is in a registry");
+        let failure = Failure::command_line("`--update-index` changes the index in a registry");
         return Err(failure.hint("push with `--push`, or with `--output docker://REFERENCE`"));
     }
     for reference in targets {
@@ -27,9 +27,9 @@ pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
         let has_room = |platform| platform_tag(tag, &platform).is_some();
         if !Platform::known().all(has_room) {
             let failure = Failure::command_line(format!(
-                "the tag of `{reference}` is too long for `--update-index`, which puts the platform after it"
+                "the tag of `{reference}` is too long for `--update-index`, which appends the platform"
             ));
-            return Err(failure.hint("take a shorter tag"));
+            return Err(failure.hint("use a shorter tag"));
         }
     }
     Ok(())
