@@ -260,7 +260,7 @@ fn image_hint(error: &ImageError) -> Option<String> {
             "run imgbuild again, or with `--no-cache`".to_owned(),
         ),
         ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
-            Some("do not change the base image during a build; run imgbuild again, and `imgbuild validate` to list its violations".to_owned())
+            Some("do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations".to_owned())
         }
         ImageError::Source(_) => Some(
             "the base image is damaged: save it again; `imgbuild validate` lists its violations".to_owned(),

@@ -267,7 +267,7 @@ fn a_user_that_only_the_base_names_is_the_bases() {
         let said = refused(&sandbox, &["--base=oci:base:1"]);
         let expected = format!(
             "error: the base image runs as `{user}`, but `{unknown}` is not in its passwd and group files (known: `root`, `web`)\n\
-             hint: run as another user with `--user`,"
+             hint: run as another user, for example `--user 1000:1000`,"
         );
         assert!(said.contains(&expected), "{said}");
         for flag in ["--user=web", "--no-user"] {

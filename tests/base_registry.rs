@@ -427,9 +427,9 @@ fn lock_needs_a_file_with_a_base_of_a_registry() {
         let text = outcome.stderr_text();
         assert!(text.contains(expected), "{text}");
     };
-    refused(&base, "none is in use");
+    refused(&base, "`--lock` needs a configuration file");
     fs::write(&file, "quiet = false\n").unwrap();
-    refused(&base, "`imgbuild.toml` has none");
+    refused(&base, "which `imgbuild.toml` does not have");
     refused("--base=oci:x", "`--lock` needs `--base docker://REFERENCE`");
     assert_eq!(bench.registry.requests().len(), 0);
 }

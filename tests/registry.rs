@@ -396,7 +396,7 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
                 "me",
                 "--password-stdin",
             ],
-            "a user and password are for one registry",
+            "the user and password are for one registry",
         ),
         (
             vec!["-t", "a.example/a", "--push", "--username", "me"],
