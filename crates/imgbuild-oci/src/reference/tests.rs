@@ -98,8 +98,6 @@ fn a_name_with_a_digest_gets_no_tag() {
 
 #[test]
 fn a_bad_name_is_refused_with_its_rule_and_a_name_that_would_do() {
-    use ReferenceRule as Rule;
-
     let long_tag = format!("app:{}", "a".repeat(129));
     let cut_tag = format!("app:{}", "a".repeat(128));
     let long_name = "a".repeat(300);
