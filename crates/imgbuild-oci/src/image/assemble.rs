@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oci_spec::image::{
+    Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder, MediaType,
+    RootFsBuilder,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -180,26 +184,39 @@ pub fn is_all_ours(manifest: &[u8], config: &[u8]) -> bool {
 }
 
 fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
-    let mut history = options.base_history.clone();
-    let own = layers.iter().skip(options.base_layers);
-    history.extend(own.map(|layer| {
-        let created_by = format!("{CREATED_BY}{}", layer.name());
-        json!({"created": options.created, "created_by": created_by})
-    }));
-    let diff_ids: Vec<_> = layers.iter().map(Layer::diff_id).collect();
-    let mut config = json!({
-        "architecture": options.platform.architecture(),
-        "os": options.platform.os(),
-        "created": options.created,
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": history,
-        "config": options.config,
+    let own = layers.iter().skip(options.base_layers).map(|layer| {
+        HistoryBuilder::default()
+            .created(options.created.clone())
+            .created_by(format!("{CREATED_BY}{}", layer.name()))
+            .build()
+            .expect("every field has a default")
     });
+    let diff_ids = layers.iter().map(|layer| layer.diff_id().to_string());
+    let root = RootFsBuilder::default()
+        .typ("layers")
+        .diff_ids(diff_ids.collect::<Vec<_>>())
+        .build()
+        .expect("all fields are set");
+    let config = ImageConfigurationBuilder::default()
+        .architecture(options.platform.architecture())
+        .os(options.platform.os())
+        .created(options.created.clone())
+        .rootfs(root)
+        .history(own.collect::<Vec<_>>())
+        .build()
+        .expect("all fields are set");
+    let mut config = json!(config);
+
+    // The fields whose form oci-spec would change or does not have.
+    config["config"] = json!(options.config);
     if let Some(author) = &options.author {
         config["author"] = author.as_str().into();
     }
     if let Some(variant) = options.platform.variant() {
         config["variant"] = variant.into();
+    }
+    if let Some(Value::Array(history)) = config.get_mut("history") {
+        history.splice(0..0, options.base_history.iter().cloned());
     }
     to_canonical(&config)
 }
@@ -208,25 +225,30 @@ fn manifest_bytes(options: &ImageOptions, config: &Blob, layers: &[Layer]) -> Ve
     let layers = layers.iter().map(|layer| {
         let mut descriptor = descriptor(layer.media_type(), layer.digest(), layer.size());
         if !layer.annotations().is_empty() {
-            descriptor["annotations"] = json!(layer.annotations());
+            descriptor.set_annotations(Some(layer.annotations().clone().into_iter().collect()));
         }
         descriptor
     });
-    let mut manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::MANIFEST,
-        "config": descriptor(media_type::CONFIG, config.digest, config.size),
-        "layers": layers.collect::<Vec<_>>(),
-    });
+    let mut manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(media_type::CONFIG, config.digest, config.size))
+        .layers(layers.collect::<Vec<_>>())
+        .build()
+        .expect("all fields are set");
     if !options.annotations.is_empty() {
-        manifest["annotations"] = json!(options.annotations);
+        manifest.set_annotations(Some(options.annotations.clone().into_iter().collect()));
     }
     to_canonical(&manifest)
 }
 
-/// Returns a descriptor as JSON.
-pub(super) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Value {
-    json!({"mediaType": media_type, "digest": digest, "size": size})
+/// Returns the descriptor of a blob.
+pub(super) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    let digest: oci_spec::image::Digest = digest
+        .to_string()
+        .parse()
+        .expect("a digest prints what the specification allows");
+    Descriptor::new(MediaType::from(media_type), size, digest)
 }
 
 #[cfg(test)]
