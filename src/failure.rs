@@ -1,4 +1,5 @@
-//! Failures: what the user is told, what to do, and the exit code.
+//! Failures: the message, the hints and the exit code. `main` has the code of
+//! internal errors; `check` and `validate` return 1 for what they find.
 
 use std::error::Error;
 use std::fmt;

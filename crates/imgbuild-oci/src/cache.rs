@@ -1,5 +1,5 @@
 //! Layers that may be used again: a store of earlier builds, and images or
-//! stores that the user names.
+//! stores that the user names. Layers are looked up in `layer/reuse.rs`.
 
 use std::fmt;
 use std::path::Path;

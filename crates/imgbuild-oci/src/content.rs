@@ -1,4 +1,5 @@
-//! The bytes of a layer's files.
+//! The bytes of a layer's files. A file that changes during the build is
+//! detected by `ContentReader::finish`.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};

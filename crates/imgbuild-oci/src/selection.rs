@@ -1,4 +1,5 @@
-//! The choice of one image among several, and its documents.
+//! The choice of one image among several, by tag and platform (`choose`), and
+//! its documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -14,8 +14,9 @@
 //!
 //! Every file appears under its name by a rename, complete. Any of them may be
 //! gone at any time: then the layer is made again. Nothing is locked, so
-//! builds share a store, and a build may be killed at any time. What may be
-//! trusted, and why, is in `docs/decisions/0009-cache.md`.
+//! builds share a store, and a build may be killed at any time. A damaged blob
+//! is removed by `Store::blob`, or by `Layer::check_crc` when it is copied.
+//! What may be trusted, and why, is in `docs/decisions/0009-cache.md`.
 
 mod bases;
 mod file_system;

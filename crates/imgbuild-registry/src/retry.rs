@@ -1,4 +1,6 @@
-//! Retries with exponential backoff.
+//! Retries with exponential backoff, or after the time in `Retry-After`.
+//! `ErrorResponse::is_transient` lists the statuses that are retried, for
+//! example 429.
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 //! A bundle that is copied as it is loses certificates: each reader fails on
 //! something different (a byte order mark, blanks at line ends, one damaged
 //! block, a revocation list). So nothing is copied: each certificate is parsed
-//! and written again as one clean block, or refused by name.
+//! and written again as one clean block, or refused by name. `collect` parses
+//! the blocks of a file and refuses damaged ones; `report` has the messages.
 //!
 //! The order of the result depends on the set of certificates alone, neither
 //! on the order of the sources nor on that of a directory: they are sorted by

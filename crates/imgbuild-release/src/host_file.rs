@@ -1,4 +1,5 @@
-//! Files of the host as members of an image.
+//! Files of the host as members of an image. Whiteouts (`.wh.`) and files that
+//! no layer can hold are refused here.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,5 +1,6 @@
 //! Paths that cannot go into an image, and the lists in which errors show
-//! several problems at once.
+//! several problems at once. Files are refused in `host_file`: a name with
+//! `.wh.` (a whiteout) in `image_path`, the rest in `found_member`.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! One layer, from its blob into the tree.
+//! One layer, from its blob into the tree. Whiteouts are applied here.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,5 @@
-//! Finding a layer instead of making it.
+//! Finding a layer instead of making it: by the states of its files
+//! ([`LayerCache::by_state`]), or by its diff ID.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The image that suits a platform best.
+//! The image that suits a platform best, among those of a multi-platform image.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! The layers of an image, with the directories above their members.
+//! The layers of an image in their order ([`layers`]), with the directories
+//! above their members. `layering` divides the release.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The user of the containers of an image.
+//! The user of the containers of an image. The default of a program of the
+//! release is `NONROOT`, 65532:65532.
 
 use imgbuild_oci::entry::Owner;
 
