@@ -241,7 +241,7 @@ fn release_hint(places: &[PathBuf]) -> String {
 /// Returns a failure to plan an image, with `below`, the flags of a better
 /// release.
 pub(crate) fn of_plan(error: ReleaseError, below: Option<&str>) -> Failure {
-    let has_no_command = matches!(error, ReleaseError::NoCommand { .. });
+    let has_no_command = matches!(error, ReleaseError::NoCommand(_));
     let failure = Failure::from(error);
     match below.filter(|_| has_no_command) {
         Some(below) => failure.hint(format!("the project has a release: give {below}")),
@@ -283,32 +283,32 @@ fn image_hint(error: &ImageError) -> Option<String> {
 fn release_hints(error: &ReleaseError) -> Vec<String> {
     let hint = |text: &str| vec![text.to_owned()];
     match error {
-        ReleaseError::Missing { .. } | ReleaseError::NotADirectory { .. } => {
+        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => {
             hint("build the release first, and give its directory with `--release`")
         }
         ReleaseError::WrongLevel { places, .. } => vec![format!(
             "give {}, or take the directory as it is with `--kind tree`",
             release_hint(places)
         )],
-        ReleaseError::NoExecutable { .. } => hint(
+        ReleaseError::NoExecutable(_) => hint(
             "run `cargo build --release` first, or take the directory as it is with `--kind tree`",
         ),
         ReleaseError::Empty { left_out: 0, .. } => hint("build the release first"),
         ReleaseError::Empty { .. } => hint("loosen `--exclude`, or add `--include`"),
         ReleaseError::UnknownBinary { .. } => hint("select one of these with `--bin`"),
-        ReleaseError::NoCommand { candidates } if candidates.is_empty() => hint(
+        ReleaseError::NoCommand(candidates) if candidates.is_empty() => hint(
             "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
         ),
-        ReleaseError::NoCommand { .. } => hint(
+        ReleaseError::NoCommand(_) => hint(
             "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
         ),
         ReleaseError::Programs(ProgramsError::Missing(_)) => hint(
             "install the program on this machine, take it from another root with `--sysroot`, or add it with `--add`",
         ),
-        ReleaseError::NoStartData { .. } => {
+        ReleaseError::NoStartData(_) => {
             hint("run `mix release` again, or take the directory as it is with `--kind tree`")
         }
-        ReleaseError::NoDirectBoot { .. } => hint(
+        ReleaseError::NoDirectBoot(_) => hint(
             "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`",
         ),
         ReleaseError::Command { .. } => hint(
@@ -320,7 +320,7 @@ fn release_hints(error: &ReleaseError) -> Vec<String> {
         ReleaseError::UnknownUser(_) => {
             hint("use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`")
         }
-        ReleaseError::MissingLibraries { .. } => hint(
+        ReleaseError::MissingLibraries(_) => hint(
             "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries",
         ),
         ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],

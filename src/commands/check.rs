@@ -92,10 +92,10 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
     let has_space = |command: &String| command.contains(' ');
     let remedy = match finding.rule {
         Rule::SecretFile if finding.path.as_ref().is_some_and(is_cookie) => COOKIE,
-        Rule::SymbolVersionMissing if plan.base().is_some() => BASE_TOO_OLD,
+        Rule::SymbolVersionMissing if plan.base.is_some() => BASE_TOO_OLD,
         // Its own remedy names the file and the version.
         Rule::SymbolVersionMissing => return finding.remedy.clone(),
-        Rule::WrongArchitecture if plan.base().is_some() => BASE_FOR_OTHERS,
+        Rule::WrongArchitecture if plan.base.is_some() => BASE_FOR_OTHERS,
         Rule::EnvironmentUnused => return environment_first(finding, plan),
         Rule::CommandMissing | Rule::CommandNotInPath | Rule::HealthcheckBroken
             if finding.command.as_ref().is_some_and(has_space) =>
@@ -110,7 +110,7 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
 /// Returns the remedy that puts a virtual environment first.
 fn environment_first(finding: &Finding, plan: &Plan) -> String {
     let environment = finding.path.as_ref().map(ImagePath::to_string);
-    let variables = plan.image().config.env.iter();
+    let variables = plan.image.config.env.iter();
     let mut paths = variables.filter_map(|variable| variable.strip_prefix("PATH="));
     format!(
         "put it first in `PATH` with `--env PATH={}/bin:{}`",

@@ -98,7 +98,7 @@ struct Seen {
 /// Reads the repository whose work tree contains the release. A failure is only
 /// a warning.
 fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
-    let found = WorkTree::holding(release.root()).and_then(|tree| match tree {
+    let found = WorkTree::holding(&release.root).and_then(|tree| match tree {
         Some(tree) => Ok(tree.head()?.map(|head| (tree, head))),
         None => Ok(None),
     });

@@ -41,17 +41,17 @@ pub(crate) struct BuildSummary {
 
 impl BuildSummary {
     pub(crate) fn new(plan: &Plan, created_by: CreatedBy, findings: &[Finding]) -> Self {
-        let layers = || plan.layers().iter().map(|layer| &layer.changeset);
+        let layers = || plan.layers.iter().map(|layer| &layer.changeset);
         let members = layers().flat_map(Changeset::members);
         let files = members.filter(|member| member.entry.kind != EntryKind::Directory);
         Self {
-            platform: plan.image().platform.to_string(),
-            created: plan.image().created.clone(),
+            platform: plan.image.platform.to_string(),
+            created: plan.image.created.clone(),
             created_by,
             files: files.count(),
             tar_bytes: layers().map(Changeset::tar_size).sum(),
-            left_out: plan.left_out().iter().map(left_out_line).collect(),
-            warnings: plan.warnings().iter().map(ToString::to_string).collect(),
+            left_out: plan.left_out.iter().map(left_out_line).collect(),
+            warnings: plan.warnings.iter().map(ToString::to_string).collect(),
             findings: findings.to_vec(),
         }
     }
@@ -154,12 +154,12 @@ fn left_out_text(count: usize, ui: &Ui) -> String {
 
 /// Prints the warnings of all plans, each once.
 pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &Ui) {
-    let references = plans.clone().take(1).flat_map(Plan::references);
+    let references = plans.clone().take(1).flat_map(|plan| &plan.references);
     for warning in references.filter_map(Reference::tag_warning) {
         ui.warning(&warning.to_string());
     }
     let mut said = Vec::new();
-    for warning in plans.flat_map(Plan::warnings) {
+    for warning in plans.flat_map(|plan| &plan.warnings) {
         let text = match advice(warning) {
             Some(advice) => format!("{warning} ({advice})"),
             None => warning.to_string(),
@@ -255,16 +255,16 @@ pub(crate) fn plans(plans: &[ShownPlan<'_>], is_json: bool, ui: &Ui) -> Result<(
 fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {
     let ShownPlan { plan, origins, .. } = shown;
     let mut text = String::new();
-    let names: Vec<String> = plan.references().iter().map(Reference::familiar).collect();
-    let image = plan.image();
+    let names: Vec<String> = plan.references.iter().map(Reference::familiar).collect();
+    let image = &plan.image;
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
     text.push_str(&format!(
         "created {} ({})\n",
         image.created, origins.created_by
     ));
-    text.push_str(&format!("compression {}\n", plan.compression()));
-    if let Some(base) = plan.base() {
+    text.push_str(&format!("compression {}\n", plan.compression));
+    if let Some(base) = &plan.base {
         let count = count_text(base.layers().len(), "layer");
         text.push_str(&format!("base `{}`, {count}\n", base.name()));
     }
@@ -274,14 +274,14 @@ fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {
         text.push_str(&format!("annotation {key}={value}\n"));
     }
     text.push_str(&origins.to_string());
-    for layer in plan.layers() {
+    for layer in &plan.layers {
         let size = bytes_text(layer.changeset.tar_size());
         text.push_str(&format!("layer `{}` {size}\n", layer.name));
         for member in layer.changeset.members() {
             text.push_str(&member_line(member));
         }
     }
-    for left in plan.left_out() {
+    for left in &plan.left_out {
         text.push_str(&format!("{}\n", left_out_line(left)));
     }
     Ok(text)

@@ -45,13 +45,13 @@ pub fn build(
     monitor: Monitor<'_>,
 ) -> Result<BuiltImage> {
     let layer_options = LayerOptions {
-        compression: plan.compression(),
+        compression: plan.compression,
         threads: options.threads,
         scratch: options.scratch.clone(),
         cache: options.cache.clone(),
     };
-    let image_options = plan.image().clone();
-    let mut layers = match plan.base() {
+    let image_options = plan.image.clone();
+    let mut layers = match &plan.base {
         Some(base) => base.open_layers()?,
         None => Vec::new(),
     };

@@ -43,11 +43,11 @@ pub fn check_plan(plan: &Plan, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = check(&Subject::of_plan(plan), store);
     // The finding about its other path is more specific.
     let is_moved = |missing: &Finding| {
-        let mut known = plan.findings().iter();
+        let mut known = plan.findings.iter();
         known.any(|known| known.rule == Rule::InterpreterMoved && known.path == missing.path)
     };
     findings.retain(|found| found.rule != Rule::InterpreterMissing || !is_moved(found));
-    findings.extend_from_slice(plan.findings());
+    findings.extend_from_slice(&plan.findings);
     finding::sort(&mut findings);
     findings
 }

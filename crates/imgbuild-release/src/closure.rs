@@ -98,7 +98,7 @@ pub fn resolve(
     base: Option<&Base>,
     options: &ClosureOptions,
 ) -> Result<Closure> {
-    let mut contents = Contents::new(release.members());
+    let mut contents = Contents::new(&release.members);
     contents.add(additions);
     if let Some(base) = base {
         contents = base.under(contents);
@@ -106,19 +106,19 @@ pub fn resolve(
     let accounts = Accounts::read(&contents);
     let (brought, command) = include_programs(release, &contents, base, options)?;
     contents.add(&brought.members);
-    let command = command.resolved(release.prefix(), &contents)?;
+    let command = command.resolved(&release.prefix, &contents)?;
     let started: Vec<ImagePath> = started_file(&contents, command.words())
         .into_iter()
         .collect();
 
     let mut warnings = brought.warnings;
-    let all = release.members().iter().chain(additions);
+    let all = release.members.iter().chain(additions);
     let mut objects = object::find(all, options.store.as_deref(), &mut warnings);
-    release.behavior().set_roles(release, &mut objects);
+    release.behavior.set_roles(release, &mut objects);
     objects.extend(brought.objects);
     let wanted = base.map(Base::platform).or(options.platform.as_ref());
     let platform = platform(&objects, &started, wanted);
-    let may_not_start = release.kind().is_any_directory;
+    let may_not_start = release.kind.is_any_directory;
     if may_not_start {
         set_roles(&mut objects, &started, platform.as_ref());
     }
@@ -151,9 +151,9 @@ pub fn resolve(
 /// `None` without one that has it.
 #[must_use]
 pub fn release_platform(release: &Release, additions: &[Member]) -> Option<Platform> {
-    let all = release.members().iter().chain(additions);
+    let all = release.members.iter().chain(additions);
     let mut objects = object::find(all, None, &mut Vec::new());
-    release.behavior().set_roles(release, &mut objects);
+    release.behavior.set_roles(release, &mut objects);
     platform(&objects, &[], None)
 }
 
@@ -186,8 +186,8 @@ fn include_programs(
         locale::add(name, &mut programs)?;
     }
     if options.include_libraries {
-        programs.set_release(release.root(), release.prefix());
-        programs.add_environments(contents, release.members());
+        programs.set_release(&release.root, &release.prefix);
+        programs.add_environments(contents, &release.members);
     }
 
     let mut everything = contents.clone();
@@ -208,8 +208,7 @@ fn include_programs(
             .iter()
             .filter_map(|path| contents.own(path))
             .collect();
-        let behavior = release.behavior();
-        behavior.include_programs(release, &scripts, &mut programs)?;
+        (release.behavior).include_programs(release, &scripts, &mut programs)?;
     }
     Ok((programs.finish()?, command))
 }
@@ -222,7 +221,7 @@ fn started_files(
     command: &Command,
     options: &ClosureOptions,
 ) -> Vec<ImagePath> {
-    let prefix = release.prefix();
+    let prefix = &release.prefix;
     let command = command.clone().resolved(prefix, contents);
     let command = command.map(|command| command.words().to_vec());
     let check = options
@@ -249,22 +248,22 @@ fn find_libraries(
     let lookup = |path: &ImagePath| node(contents, path);
     let lookup: &Lookup<'_> = &lookup;
     let mut library_paths = options.library_paths.clone();
-    library_paths.extend(release.behavior().library_directories(release.root()));
+    library_paths.extend(release.behavior.library_directories(&release.root));
     let image_paths = options.variable("LD_LIBRARY_PATH");
     let add_libraries = if options.include_libraries {
         options.add_libraries.clone()
     } else {
         Vec::new()
     };
-    let starts_in_release = release.kind().has_own_directory;
+    let starts_in_release = release.kind.has_own_directory;
     let runtime_options = RuntimeOptions {
         sysroot: options.sysroot.clone(),
         library_paths,
         image_paths: image_paths.map_or_else(Vec::new, |variable| {
-            library_directories(variable, release.prefix())
+            library_directories(variable, &release.prefix)
         }),
         add_libraries,
-        working_directory: starts_in_release.then(|| release.prefix().clone()),
+        working_directory: starts_in_release.then(|| release.prefix.clone()),
         image_only: (!options.include_libraries).then(|| image_only(contents)),
     };
     let runtime = Runtime::resolve(objects, lookup, &runtime_options)?;
@@ -277,7 +276,7 @@ fn find_libraries(
     if missing.is_empty() {
         Ok(runtime)
     } else {
-        Err(Error::MissingLibraries { missing })
+        Err(Error::MissingLibraries(missing))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::release::command::{Command, CommandRequest, Inherited, SYSTEM_PATH};
 ///
 /// When there is no command, or when the kind of the release cannot start it.
 pub(crate) fn decide(release: &Release, request: &CommandRequest<'_>) -> Result<Command> {
-    if let Some(command) = release.behavior().decide(release, request)? {
+    if let Some(command) = release.behavior.decide(release, request)? {
         return Ok(command);
     }
     let options = request.options;
@@ -43,7 +43,7 @@ pub(crate) fn decide(release: &Release, request: &CommandRequest<'_>) -> Result<
             Ok(Command::of_base(base_entrypoint, None))
         }
         (None, None) => match (default_command(release, request.contents), base) {
-            (Err(Error::NoCommand { candidates }), Some(base))
+            (Err(Error::NoCommand(candidates)), Some(base))
                 if candidates.is_empty() && (base.entrypoint.is_some() || base.cmd.is_some()) =>
             {
                 let cmd = base.cmd.as_ref().filter(|_| !options.no_cmd);
@@ -56,7 +56,7 @@ pub(crate) fn decide(release: &Release, request: &CommandRequest<'_>) -> Result<
 
 /// Finds the program of the release that is meant.
 fn default_command(release: &Release, contents: &Contents<'_>) -> Result<Command> {
-    if let Some(cmd) = release.behavior().default_command(release, contents)? {
+    if let Some(cmd) = release.behavior.default_command(release, contents)? {
         return Ok(Command::own(None, Some(cmd)));
     }
     let entrypoint = vec![guess(release)?.to_string()];
@@ -69,12 +69,12 @@ fn default_command(release: &Release, contents: &Contents<'_>) -> Result<Command
 ///
 /// When the `bin` of the release cannot be a path in an image.
 pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
-    let bin = release.prefix().join("bin")?;
+    let bin = release.prefix.join("bin")?;
     let path = contents.base_path().unwrap_or(SYSTEM_PATH);
     let has_bin = path
         .split(':')
         .any(|known| known.as_bytes() == bin.as_bytes());
-    if release.kind().has_own_directory && contents.own(&bin).is_some() && !has_bin {
+    if release.kind.has_own_directory && contents.own(&bin).is_some() && !has_bin {
         Ok(format!("{bin}:{path}"))
     } else {
         Ok(path.to_owned())
@@ -83,9 +83,9 @@ pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result
 
 /// Finds the one executable, or of several the one named like the release.
 fn guess(release: &Release) -> Result<ImagePath> {
-    let contents = Contents::new(release.members());
+    let contents = Contents::new(&release.members);
     let candidates: Vec<&ImagePath> = release
-        .members()
+        .members
         .iter()
         .map(|member| &member.entry.path)
         .filter(|path| is_at_top_or_bin(path, release))
@@ -110,21 +110,19 @@ fn guess(release: &Release) -> Result<ImagePath> {
     ends.dedup();
     match (candidates.as_slice(), ends.as_slice()) {
         ([only], _) => Ok((*only).clone()),
-        (several, ends) => match (named(release.name()), ends) {
+        (several, ends) => match (named(&release.name), ends) {
             (Some(path), _) => Ok(path),
             (None, [End::There(end)]) if several.contains(&end) => Ok(end.clone()),
-            (None, _) => Err(Error::NoCommand {
-                candidates: several.iter().map(|path| (*path).clone()).collect(),
-            }),
+            (None, _) => Err(Error::NoCommand(several.iter().copied().cloned().collect())),
         },
     }
 }
 
 fn is_at_top_or_bin(path: &ImagePath, release: &Release) -> bool {
     let parent = path.parent().unwrap_or_else(ImagePath::root);
-    let bin = release.prefix().join("bin");
-    parent == *release.prefix()
-        || (release.kind().has_own_directory && bin.is_ok_and(|bin| parent == bin))
+    let bin = release.prefix.join("bin");
+    parent == release.prefix
+        || (release.kind.has_own_directory && bin.is_ok_and(|bin| parent == bin))
 }
 
 /// Returns whether the kernel takes it for a program: a script, or an ELF
@@ -155,7 +153,7 @@ mod tests {
         let root = directory.path().join("app");
         Tree::parse(tree).unwrap().write_to(&root).unwrap();
         let release = Release::open(&root, &ReleaseOptions::default()).unwrap();
-        let contents = Contents::new(release.members());
+        let contents = Contents::new(&release.members);
         let request = CommandRequest {
             options,
             variables: &[],
@@ -163,7 +161,7 @@ mod tests {
             base: None,
         };
         let command = decide(&release, &request)?;
-        Ok(command.resolved(release.prefix(), &contents)?)
+        Ok(command.resolved(&release.prefix, &contents)?)
     }
 
     fn guessed(tree: &str) -> Option<String> {

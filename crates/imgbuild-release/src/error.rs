@@ -22,19 +22,13 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] io::Error),
 
-    /// There is nothing at the release's path.
-    #[error("there is no release at `{}`", path.display())]
-    Missing {
-        /// The path as given.
-        path: PathBuf,
-    },
+    /// There is nothing at the release's path, which is as given.
+    #[error("there is no release at `{}`", .0.display())]
+    Missing(PathBuf),
 
-    /// The release's path is not a directory.
-    #[error("the release `{}` is not a directory", path.display())]
-    NotADirectory {
-        /// The path as given.
-        path: PathBuf,
-    },
+    /// The release's path, as given, is not a directory.
+    #[error("the release `{}` is not a directory", .0.display())]
+    NotADirectory(PathBuf),
 
     /// The directory contains releases and is not one itself.
     #[error(
@@ -61,25 +55,16 @@ pub enum Error {
     },
 
     /// A profile directory of Cargo without a program.
-    #[error("the Cargo release `{}` has no executable", path.display())]
-    NoExecutable {
-        /// The path as given.
-        path: PathBuf,
-    },
+    #[error("the Cargo release `{}` has no executable", .0.display())]
+    NoExecutable(PathBuf),
 
     /// A mix release whose files name no version to start.
-    #[error("the mix release `{}` has no version: `releases/start_erl.data` is missing or incomplete", path.display())]
-    NoStartData {
-        /// The path as given.
-        path: PathBuf,
-    },
+    #[error("the mix release `{}` has no version: `releases/start_erl.data` is missing or incomplete", .0.display())]
+    NoStartData(PathBuf),
 
-    /// A release that needs a shell is to start without one.
-    #[error("the release cannot start without a shell{}", ItemLines(problems))]
-    NoDirectBoot {
-        /// The steps of its start that need a shell.
-        problems: Vec<String>,
-    },
+    /// A release is to start without a shell, and steps of its start need one.
+    #[error("the release cannot start without a shell{}", ItemLines(.0))]
+    NoDirectBoot(Vec<String>),
 
     /// A program that was asked for is not in the release.
     #[error(
@@ -97,15 +82,13 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refusals),
 
-    /// The release has no program, or several, and the user names none.
+    /// The release has no program, or several, and the user names none; the
+    /// field has its executables.
     #[error(
         "cannot determine the command of the image{}",
-        candidates_text(candidates)
+        candidates_text(.0)
     )]
-    NoCommand {
-        /// The executables of the release.
-        candidates: Vec<ImagePath>,
-    },
+    NoCommand(Vec<ImagePath>),
 
     /// The command of the user cannot run.
     #[error("the command `{command}` cannot run: {reason}")]
@@ -133,12 +116,10 @@ pub enum Error {
         unknown: UnknownUser,
     },
 
-    /// Libraries that the user asked for do not exist.
-    #[error("libraries that the image needs were not found{}", ItemLines(missing))]
-    MissingLibraries {
-        /// Each library with the directories that were searched.
-        missing: Vec<String>,
-    },
+    /// Libraries that the user asked for do not exist; each is named with the
+    /// directories that were searched.
+    #[error("libraries that the image needs were not found{}", ItemLines(.0))]
+    MissingLibraries(Vec<String>),
 
     /// Programs and files of the host cannot be included.
     #[error(transparent)]

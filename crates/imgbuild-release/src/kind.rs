@@ -104,12 +104,11 @@ impl Release {
 
 fn check_directory(root: &Path) -> Result<()> {
     use io::ErrorKind::{NotADirectory, NotFound};
-    let path = root.to_path_buf();
     match fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Error::NotADirectory { path }),
+        Ok(_) => Err(Error::NotADirectory(root.to_path_buf())),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
-            Err(Error::Missing { path })
+            Err(Error::Missing(root.to_path_buf()))
         }
         Err(error) => Err(error.into()),
     }

@@ -26,9 +26,9 @@
 //! let plan = Plan::new(Ingredients::new(release, closure), &PlanOptions::default())?;
 //!
 //! println!("{}", serde_json::to_string_pretty(&plan)?);
-//! let entrypoint = plan.image().config.entrypoint.as_deref();
+//! let entrypoint = plan.image.config.entrypoint.as_deref();
 //! assert_eq!(entrypoint, Some(&["/app/hello".to_owned()][..]));
-//! assert_eq!(plan.layers().len(), 2);
+//! assert_eq!(plan.layers.len(), 2);
 //! # Ok(())
 //! # }
 //! ```

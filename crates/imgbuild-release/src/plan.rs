@@ -16,6 +16,7 @@ use imgbuild_oci::image::{Configuration, ImageOptions};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
+use serde::Serialize;
 
 pub use configuration::{Cleared, ConfigurationOptions, Field};
 pub use show::kind_name;
@@ -122,19 +123,34 @@ impl Ingredients {
 }
 
 /// Everything that will be written; `build` decides nothing.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Plan {
     release: PathBuf,
-    references: Vec<Reference>,
-    image: ImageOptions,
-    compression: Compression,
-    layers: Vec<PlannedLayer>,
-    left_out: Vec<LeftOut>,
-    warnings: Vec<Warning>,
-    base: Option<Base>,
-    findings: Vec<Finding>,
-    objects: Vec<Object>,
-    bindings: Bindings,
+    /// The names of the image.
+    pub references: Vec<Reference>,
+    /// Everything of the image but its layers.
+    pub image: ImageOptions,
+    /// The image that this one is built on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// The compression of all layers.
+    pub compression: Compression,
+    /// The layers, lowest first.
+    pub layers: Vec<PlannedLayer>,
+    /// The files of the release that are not included.
+    pub left_out: Vec<LeftOut>,
+    /// Likely mistakes.
+    pub warnings: Vec<Warning>,
+    /// The findings of the closure.
+    #[serde(skip)]
+    pub(crate) findings: Vec<Finding>,
+    /// The ELF files of the closure.
+    #[serde(skip)]
+    pub(crate) objects: Vec<Object>,
+    /// The file for the name of each needed library.
+    #[serde(skip)]
+    pub(crate) bindings: Bindings,
 }
 
 /// One layer to be made.
@@ -166,7 +182,7 @@ impl Plan {
 
         let own_directories = context.own_directories();
         let (release, additions) = (ingredients.release, ingredients.additions);
-        let (root, left_out) = (release.root().to_path_buf(), release.left_out().to_vec());
+        let (root, left_out) = (release.root.to_path_buf(), release.left_out.to_vec());
         let base = ingredients.base.as_ref();
         let below = LayerBase {
             base,
@@ -189,66 +205,9 @@ impl Plan {
         })
     }
 
-    /// Returns the names of the image.
-    #[must_use]
-    pub fn references(&self) -> &[Reference] {
-        &self.references
-    }
-
-    /// Returns everything of the image but its layers.
-    #[must_use]
-    pub fn image(&self) -> &ImageOptions {
-        &self.image
-    }
-
-    /// Returns the compression of all layers.
-    #[must_use]
-    pub fn compression(&self) -> Compression {
-        self.compression
-    }
-
-    /// Returns the layers, lowest first.
-    #[must_use]
-    pub fn layers(&self) -> &[PlannedLayer] {
-        &self.layers
-    }
-
-    /// Returns the image that this one is built on.
-    #[must_use]
-    pub fn base(&self) -> Option<&Base> {
-        self.base.as_ref()
-    }
-
-    /// Returns the findings of the closure.
-    pub(crate) fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
-
-    /// Returns the ELF files of the closure.
-    pub(crate) fn objects(&self) -> &[Object] {
-        &self.objects
-    }
-
-    /// Returns the file for the name of each needed library.
-    pub(crate) fn bindings(&self) -> &Bindings {
-        &self.bindings
-    }
-
     pub(crate) fn into_changesets(self) -> Vec<Changeset> {
         let layers = self.layers.into_iter();
         layers.map(|layer| layer.changeset).collect()
-    }
-
-    /// Returns the files of the release that are not included.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
-    }
-
-    /// Returns likely mistakes.
-    #[must_use]
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
     }
 }
 
@@ -264,7 +223,7 @@ struct Context<'a> {
 
 impl<'a> Context<'a> {
     fn new(ingredients: &'a Ingredients, options: &'a PlanOptions) -> Self {
-        let mut payload = Contents::new(ingredients.release.members());
+        let mut payload = Contents::new(&ingredients.release.members);
         payload.add(&ingredients.additions);
         if let Some(base) = &ingredients.base {
             payload = base.under(payload);
@@ -320,7 +279,7 @@ impl<'a> Context<'a> {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.release().warnings().to_vec();
+        let mut warnings = self.release().warnings.to_vec();
         warnings.extend(self.ingredients.closure.warnings.iter().cloned());
         if self.ingredients.certificates.is_some() && self.has_program(b"java") {
             let text = "a Java virtual machine uses its own trust store, neither `SSL_CERT_FILE` nor the CA bundle";
@@ -341,7 +300,7 @@ impl<'a> Context<'a> {
 
     /// Returns whether an executable of this name is in the release or added.
     fn has_program(&self, name: &[u8]) -> bool {
-        let members = self.release().members().iter();
+        let members = self.release().members.iter();
         members
             .chain(&self.ingredients.additions)
             .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))

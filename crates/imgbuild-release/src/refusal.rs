@@ -34,10 +34,14 @@ impl Refusals {
 }
 
 /// A path that cannot be in an image, with the reason.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// A socket, FIFO or device.
+    #[error(
+        "`{}` is {what}; images can hold files, directories and symbolic links",
+        shown(path)
+    )]
     Special {
         /// The path on the host.
         path: PathBuf,
@@ -45,6 +49,7 @@ pub enum Refusal {
         what: &'static str,
     },
     /// It cannot be read.
+    #[error("`{}` cannot be read: {cause}", shown(path))]
     Unreadable {
         /// The path on the host.
         path: PathBuf,
@@ -52,6 +57,7 @@ pub enum Refusal {
         cause: io::Error,
     },
     /// Its name or path cannot be in an image.
+    #[error("`{}`: {reason}", shown(path))]
     Name {
         /// The path on the host.
         path: PathBuf,
@@ -59,6 +65,7 @@ pub enum Refusal {
         reason: String,
     },
     /// A set-id file that would run as root.
+    #[error("`{}` is a set-id file of {}:{}; in the image it would run as root", shown(path), owner.uid, owner.gid)]
     SetId {
         /// The path on the host.
         path: PathBuf,
@@ -66,6 +73,7 @@ pub enum Refusal {
         owner: Owner,
     },
     /// Two sources for one path of the image.
+    #[error("`{path}` has two sources: {} and {}", sources[0], sources[1])]
     TwoSources {
         /// The path in the image.
         path: ImagePath,
@@ -73,46 +81,13 @@ pub enum Refusal {
         sources: [String; 2],
     },
     /// A path below something that is not a directory.
+    #[error("`{path}` lies below `{parent}`, which is not a directory")]
     BelowAFile {
         /// The path in the image.
         path: ImagePath,
         /// The file or link above it.
         parent: ImagePath,
     },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Special { path, what } => write!(
-                formatter,
-                "`{}` is {what}; images can hold files, directories and symbolic links",
-                shown(path)
-            ),
-            Self::Unreadable { path, cause } => {
-                write!(formatter, "`{}` cannot be read: {cause}", shown(path))
-            }
-            Self::Name { path, reason } => write!(formatter, "`{}`: {reason}", shown(path)),
-            Self::SetId {
-                path,
-                owner: Owner { uid, gid },
-            } => write!(
-                formatter,
-                "`{}` is a set-id file of {uid}:{gid}; in the image it would run as root",
-                shown(path)
-            ),
-            Self::TwoSources {
-                path,
-                sources: [first, second],
-            } => write!(formatter, "`{path}` has two sources: {first} and {second}"),
-            Self::BelowAFile { path, parent } => {
-                write!(
-                    formatter,
-                    "`{path}` lies below `{parent}`, which is not a directory"
-                )
-            }
-        }
-    }
 }
 
 /// Escapes a path of the host, so that it fits on one line.

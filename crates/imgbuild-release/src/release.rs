@@ -77,15 +77,23 @@ pub enum Boot {
 /// A release: its files and its kind. Only metadata of the files was read.
 #[derive(Debug)]
 pub struct Release {
-    root: PathBuf,
-    kind: &'static Kind,
-    prefix: ImagePath,
-    name: String,
-    behavior: Box<dyn Behavior>,
-    members: Vec<Member>,
+    /// The directory on the host, as it was given.
+    pub root: PathBuf,
+    /// The kind.
+    pub kind: &'static Kind,
+    /// The directory of the release in the image.
+    pub prefix: ImagePath,
+    /// The name of the package, or of the directory.
+    pub name: String,
+    pub(crate) behavior: Box<dyn Behavior>,
+    /// The included files, sorted by path, without the directories above.
+    pub members: Vec<Member>,
+    /// The identities of files with several names.
     linked: BTreeSet<(u64, u64)>,
-    left_out: Vec<LeftOut>,
-    warnings: Vec<Warning>,
+    /// The paths that are not included.
+    pub left_out: Vec<LeftOut>,
+    /// Likely mistakes of the user.
+    pub warnings: Vec<Warning>,
 }
 
 /// A path of the release that is not included.
@@ -135,58 +143,10 @@ impl Release {
         })
     }
 
-    /// Returns the directory on the host, as it was given.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Returns the kind.
-    #[must_use]
-    pub fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
-    /// Returns the directory of the release in the image.
-    #[must_use]
-    pub fn prefix(&self) -> &ImagePath {
-        &self.prefix
-    }
-
-    /// Returns the name of the package, or of the directory.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the decisions that depend on the kind.
-    pub(crate) fn behavior(&self) -> &dyn Behavior {
-        self.behavior.as_ref()
-    }
-
     /// Returns the package that the release was made of.
     #[must_use]
     pub fn package(&self) -> Option<Package> {
         self.behavior.package(self)
-    }
-
-    /// Returns the included files, sorted by path, without the directories
-    /// above.
-    #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// Returns the paths that are not included.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
-    }
-
-    /// Returns likely mistakes of the user.
-    #[must_use]
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
     }
 
     /// Leaves out the files or directories at `outputs` on the host: output of

@@ -28,7 +28,7 @@ const LOCAL_DIRECTORIES: [&str; 3] = ["/opt/", "/srv/", "/usr/local/bin/"];
 impl Request<'_> {
     /// Returns whether something depends on the files of the base image.
     pub(super) fn needs_files(&self, base: &Base) -> bool {
-        let members = self.release.members();
+        let members = &self.release.members;
         let needs_them = flags_need_files(self.build.flags)
             || !members
                 .iter()
@@ -89,7 +89,7 @@ fn is_user_known(build: &BuildRequest<'_>, base: &Configuration) -> bool {
 /// own one.
 fn is_working_dir_known(arguments: &BuildArguments, release: &Release) -> bool {
     let given = arguments.configuration.workdir.as_ref();
-    given.is_none_or(|path| path == release.prefix() || has(release, path, true))
+    given.is_none_or(|path| path == &release.prefix || has(release, path, true))
 }
 
 /// Returns whether the requested commands are found without the base's `PATH`.
@@ -107,14 +107,14 @@ fn is_command_known(build: &BuildRequest<'_>, release: &Release) -> bool {
         let places = [word.clone(), format!("bin/{word}")];
         let mut places = places
             .iter()
-            .filter_map(|place| release.prefix().join(place).ok());
+            .filter_map(|place| release.prefix.join(place).ok());
         (word.starts_with('/') && !is_direct) || places.any(|place| has(release, &place, false))
     };
     words.collect::<Vec<_>>().into_iter().all(is_known)
 }
 
 fn has(release: &Release, path: &ImagePath, is_directory: bool) -> bool {
-    release.members().iter().any(|member| {
+    release.members.iter().any(|member| {
         let entry = &member.entry;
         entry.path == *path && (entry.kind == EntryKind::Directory) == is_directory
     })

@@ -75,14 +75,14 @@ impl ImageBuild<'_> {
         let outputs = self.deliverer.outputs;
         let targets = outputs.targets();
         let registries = &mut self.deliverer.registries;
-        let is_plain = |one: &Planned| one.plan.compression() == Compression::None;
+        let is_plain = |one: &Planned| one.plan.compression == Compression::None;
         if plans.iter().all(is_plain) {
             // Plain layers are recognized by their diff IDs alone.
             return registries.reach(&targets);
         }
         let by_descriptor = outputs.are_registries();
         for Planned { plan, .. } in plans {
-            let platform = &plan.image().platform;
+            let platform = &plan.image.platform;
             let given = &self.flags.cache.cache_from;
             let sources = registries.layers(&targets, given, platform, by_descriptor)?;
             self.cache.add_sources(sources);
@@ -119,7 +119,7 @@ impl ImageBuild<'_> {
         let mut images = Vec::new();
         for Planned { plan, .. } in plans {
             if are_several {
-                ui.status(&format!("image for {}", plan.image().platform));
+                ui.status(&format!("image for {}", plan.image.platform));
             }
             images.push(self.build(plan, on_layer, ui)?);
         }
@@ -135,7 +135,7 @@ impl ImageBuild<'_> {
     }
 
     fn build(&self, plan: Plan, on_layer: OnLayer<'_>, ui: &Ui) -> Result<BuiltImage> {
-        let total = plan.layers().len();
+        let total = plan.layers.len();
         let done = AtomicUsize::new(0);
         let finished = |layer: &Layer| {
             ui.show_layer(layer, total, &done);

@@ -114,7 +114,7 @@ pub(super) fn check_all(
     for planned in plans {
         let findings = check::of_plan(&planned.plan, choice, store);
         if are_several && !findings.is_empty() {
-            let platform = &planned.plan.image().platform;
+            let platform = &planned.plan.image.platform;
             ui.status(&format!("check of the image for {platform}"));
         }
         check::print_findings(&findings, choice, ui);

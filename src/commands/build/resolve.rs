@@ -51,7 +51,7 @@ fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
         mtime: request.mtime,
     };
     let release = Release::open(root, &options)?;
-    check_kind(request, root, release.kind())?;
+    check_kind(request, root, release.kind)?;
     Ok(release)
 }
 
@@ -79,7 +79,10 @@ fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: &Kind) -> Result<()
 ///
 /// If they have several.
 pub(super) fn common_name(releases: &[Release]) -> Result<&str> {
-    let names: BTreeSet<&str> = releases.iter().map(Release::name).collect();
+    let names: BTreeSet<&str> = releases
+        .iter()
+        .map(|release| release.name.as_str())
+        .collect();
     let mut names = names.into_iter();
     match (names.next(), names.next()) {
         (Some(name), None) => Ok(name),
@@ -129,8 +132,8 @@ impl Resolver<'_> {
         }
         let certificates = self.certificates(ui)?;
         let options = self.closure_options(target);
-        additions = place_additions(release.members(), additions).map_err(Error::Refused)?;
-        let below = failure::release_below(release.warnings());
+        additions = place_additions(&release.members, additions).map_err(Error::Refused)?;
+        let below = failure::release_below(&release.warnings);
         let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
             .map_err(|error| failure::of_plan(error, below.as_deref()))?;
 

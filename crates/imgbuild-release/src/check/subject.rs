@@ -41,12 +41,12 @@ impl<'a> Subject<'a> {
     /// image, which are not checked themselves.
     #[must_use]
     pub fn of_plan(plan: &'a Plan) -> Self {
-        let image = plan.image();
-        let layers = plan.layers().iter();
+        let image = &plan.image;
+        let layers = plan.layers.iter();
         let layers = layers.map(|layer| layer.changeset.members()).collect();
-        let mut subject = Self::new(&image.config, &image.platform, layers, plan.objects());
-        subject.bindings = Some(plan.bindings());
-        if let Some(base) = plan.base() {
+        let mut subject = Self::new(&image.config, &image.platform, layers, &plan.objects);
+        subject.bindings = Some(&plan.bindings);
+        if let Some(base) = &plan.base {
             subject.contents = base.under(subject.contents);
             let user = image.config.user.as_deref().unwrap_or_default();
             subject.identity = ContainerUser::find(user, &subject.contents);

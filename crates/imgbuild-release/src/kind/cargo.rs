@@ -57,14 +57,14 @@ impl Behavior for CargoRelease {
     /// member that makes the only executable which is included. A manifest
     /// that cannot be read has no package.
     fn package(&self, release: &Release) -> Option<Package> {
-        let entries = release.members().iter().map(|member| &member.entry);
+        let entries = release.members.iter().map(|member| &member.entry);
         let executables: Vec<String> = entries
             .filter(|entry| {
-                entry.path.parent().as_ref() == Some(release.prefix()) && is_executable(entry)
+                entry.path.parent().as_ref() == Some(&release.prefix) && is_executable(entry)
             })
             .map(|entry| String::from_utf8_lossy(entry.path.file_name()).into_owned())
             .collect();
-        manifest::package(release.root(), &executables)
+        manifest::package(&release.root, &executables)
     }
 
     fn library_directories(&self, root: &Path) -> Vec<PathBuf> {
@@ -117,8 +117,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     refuse_unreadable(selection, &executables);
     let picked = executables.pick(&selection.options.binaries)?;
     if picked.is_empty() && selection.refusals.is_empty() {
-        let path = root.to_path_buf();
-        return Err(Error::NoExecutable { path });
+        return Err(Error::NoExecutable(root.to_path_buf()));
     }
     let libraries = needed_libraries(root, picked.values());
 

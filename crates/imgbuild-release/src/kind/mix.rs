@@ -105,14 +105,13 @@ impl Behavior for MixRelease {
             let file = contents.file(path);
             file.is_some_and(|file| is_executable(&file.entry))
         };
-        let server = release.prefix().join("bin/server")?;
+        let server = release.prefix.join("bin/server")?;
         if can_run(&server) {
             return Ok(Some(vec![server.to_string()]));
         }
-        let own = release.prefix().join(format!("bin/{}", self.name))?;
+        let own = release.prefix.join(format!("bin/{}", self.name))?;
         if !can_run(&own) {
-            let candidates = Vec::new();
-            return Err(Error::NoCommand { candidates });
+            return Err(Error::NoCommand(Vec::new()));
         }
         Ok(Some(vec![own.to_string(), self.start_verb().to_owned()]))
     }
@@ -201,8 +200,7 @@ fn start_data(root: &Path) -> Option<(String, String)> {
 /// When no file has the version that starts.
 fn describe(root: &Path) -> Result<MixRelease> {
     let Some((erts, version)) = start_data(root) else {
-        let path = root.to_path_buf();
-        return Err(Error::NoStartData { path });
+        return Err(Error::NoStartData(root.to_path_buf()));
     };
     let resource = resource(root, &version);
     let has_script = |name: &String| root.join("bin").join(name).is_file();
@@ -360,7 +358,7 @@ impl MixRelease {
             return Ok(Command::default());
         }
 
-        let (prefix, name, verb) = (release.prefix(), release.name(), self.start_verb());
+        let (prefix, name, verb) = (&release.prefix, &release.name, self.start_verb());
         let is = |word: &str, name: &str| {
             let path = prefix.join(format!("bin/{name}"));
             path.is_ok_and(|path| path.to_string() == word)

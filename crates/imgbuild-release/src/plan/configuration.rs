@@ -130,8 +130,8 @@ fn working_dir(context: &Context<'_>, base: &Configuration, keeps_base: bool) ->
     let is_base = context.base().is_some()
         && (command.inherited == Inherited::Everything
             || runs_base(release, &context.everything, command));
-    if release.kind().has_own_directory && (!is_base || base.working_dir.is_none()) {
-        Some(release.prefix().to_string())
+    if release.kind.has_own_directory && (!is_base || base.working_dir.is_none()) {
+        Some(release.prefix.to_string())
     } else {
         base.working_dir.clone()
     }
@@ -150,7 +150,7 @@ fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> b
         End::There(end) => contents.own(&end).is_some(),
         End::Nothing(_) | End::Loop => false,
     };
-    let prefix = release.prefix();
+    let prefix = &release.prefix;
     let path = ImagePath::parse(program).ok();
     let is_release = path.is_some_and(|path| is_own(&path) || path.starts_with(prefix));
     let names_own = |word: &String| {
@@ -167,7 +167,7 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
     let command = &ingredients.closure.command;
     let mut variables = Variables::of(context.base());
     variables.set("PATH", default_path(release, &context.everything)?);
-    for (name, value) in release.behavior().environment(given.locale.as_deref()) {
+    for (name, value) in release.behavior.environment(given.locale.as_deref()) {
         variables.set(name, value);
     }
     if ingredients.certificates.is_some() {
@@ -230,7 +230,7 @@ fn healthcheck(
     if let [kind, command @ ..] = check.test.as_slice()
         && kind == "CMD"
     {
-        let command = resolve(release.prefix(), contents, command)?;
+        let command = resolve(&release.prefix, contents, command)?;
         check.test = [kind.clone()].into_iter().chain(command).collect();
     }
     Ok(check)

@@ -5,28 +5,10 @@ use imgbuild_oci::entry::{EntryKind, Member, Owner};
 use imgbuild_oci::path::escaped;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Plan, PlannedLayer};
+use super::PlannedLayer;
 use crate::base::Base;
-
-impl Serialize for Plan {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = 7 + usize::from(self.base.is_some());
-        let mut plan = serializer.serialize_struct("Plan", fields)?;
-        plan.serialize_field("release", &self.release)?;
-        plan.serialize_field("references", &self.references)?;
-        plan.serialize_field("image", &self.image)?;
-        if let Some(base) = &self.base {
-            plan.serialize_field("base", &base_value(base))?;
-        }
-        plan.serialize_field("compression", &self.compression)?;
-        plan.serialize_field("layers", &self.layers)?;
-        plan.serialize_field("leftOut", &self.left_out)?;
-        plan.serialize_field("warnings", &self.warnings)?;
-        plan.end()
-    }
-}
 
 impl Serialize for PlannedLayer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -40,23 +22,25 @@ impl Serialize for PlannedLayer {
     }
 }
 
-/// Describes the base image of a plan, its layers by the names that descriptors
-/// use.
-fn base_value(base: &Base) -> Value {
-    let layers = base.layers().iter().map(|layer| {
-        json!({
-            "mediaType": layer.media_type,
-            "digest": layer.digest,
-            "size": layer.size,
-            "diffId": layer.diff_id,
-        })
-    });
-    json!({
-        "name": base.name(),
-        "digest": base.digest(),
-        "platform": base.platform(),
-        "layers": layers.collect::<Vec<_>>(),
-    })
+/// A base image by its name and its layers, with the keys of descriptors.
+impl Serialize for Base {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let layers = self.layers().iter().map(|layer| {
+            json!({
+                "mediaType": layer.media_type,
+                "digest": layer.digest,
+                "size": layer.size,
+                "diffId": layer.diff_id,
+            })
+        });
+        let base = json!({
+            "name": self.name(),
+            "digest": self.digest(),
+            "platform": self.platform(),
+            "layers": layers.collect::<Vec<_>>(),
+        });
+        base.serialize(serializer)
+    }
 }
 
 struct PlannedEntry<'a>(&'a Member);

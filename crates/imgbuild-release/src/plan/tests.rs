@@ -72,14 +72,14 @@ fn a_plan_reads_no_file() {
         ..PlanOptions::default()
     };
     let plan = Plan::new(ingredients(), &options).unwrap();
-    let config = &plan.image().config;
+    let config = &plan.image.config;
     assert_eq!(config.user.as_deref(), Some("33:34"));
     assert_eq!(
         config.entrypoint.as_deref().unwrap(),
         ["/app/bin/server".to_owned()]
     );
     let names: Vec<&str> = plan
-        .layers()
+        .layers
         .iter()
         .map(|layer| layer.name.as_str())
         .collect();

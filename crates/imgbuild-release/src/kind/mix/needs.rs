@@ -54,18 +54,8 @@ const TERMINFO: [&str; 4] = [
 ];
 
 /// The terminals of users, and that of `docker exec`.
-const TERMINALS: [&str; 10] = [
-    "ansi",
-    "dumb",
-    "linux",
-    "screen",
-    "screen-256color",
-    "tmux",
-    "tmux-256color",
-    "vt100",
-    "xterm",
-    "xterm-256color",
-];
+const TERMINALS: &str =
+    "ansi dumb linux screen screen-256color tmux tmux-256color vt100 xterm xterm-256color";
 
 /// The directory of the locale `C.UTF-8` of glibc.
 const LOCALE: &str = "/usr/lib/locale/C.utf8";
@@ -134,7 +124,7 @@ fn warn(programs: &mut Programs<'_>, name: &str, effect: &str) {
 /// they are prebuilt parts of packages, and never start in the image.
 pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
     let machine = format!("erts-{erts}/bin/beam.smp");
-    let machine = release.prefix().join(machine).ok();
+    let machine = release.prefix.join(machine).ok();
     let is_machine = |object: &&Object| Some(&object.image) == machine.as_ref();
     let Some(machine) = objects.iter().find(is_machine) else {
         return;
@@ -148,7 +138,7 @@ pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
 }
 
 fn bring_terminals(programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
-    for terminal in TERMINALS {
+    for terminal in TERMINALS.split(' ') {
         let first = &terminal[..1];
         for directory in TERMINFO {
             if programs.add_data(&format!("{directory}/{first}/{terminal}"))? {
@@ -168,25 +158,17 @@ struct ReleaseScript<'a> {
 }
 
 fn scripts(release: &Release) -> Vec<ReleaseScript<'_>> {
-    let depth = release.prefix().as_bytes().len();
-    let script = |member: &'_ Member| {
-        let path = member.entry.path.as_bytes().get(depth..)?;
-        let path = String::from_utf8_lossy(path);
-        let is_generated = is_generated(path.trim_start_matches('/'), release.name())?;
-        Some((calls_of(member)?, is_generated))
-    };
-    let members = release.members().iter();
-    members
-        .filter_map(|member| {
-            let (calls, is_generated) = script(member)?;
-            let path = &member.entry.path;
-            Some(ReleaseScript {
-                path,
-                calls,
-                is_generated,
-            })
+    let depth = release.prefix.as_bytes().len();
+    let scripts = release.members.iter().filter_map(|member| {
+        let path = &member.entry.path;
+        let relative = String::from_utf8_lossy(path.as_bytes().get(depth..)?);
+        Some(ReleaseScript {
+            path,
+            is_generated: is_generated(relative.trim_start_matches('/'), &release.name)?,
+            calls: calls_of(member)?,
         })
-        .collect()
+    });
+    scripts.collect()
 }
 
 /// Returns whether the tools write a script of this name; `None` for files
@@ -210,8 +192,8 @@ fn is_generated(path: &str, name: &str) -> Option<bool> {
 }
 
 fn has_application(release: &Release, name: &str) -> bool {
-    let start = format!("{}/lib/{name}-", release.prefix());
-    let mut members = release.members().iter();
+    let start = format!("{}/lib/{name}-", &release.prefix);
+    let mut members = release.members.iter();
     members.any(|member| member.entry.path.as_bytes().starts_with(start.as_bytes()))
 }
 
@@ -219,7 +201,7 @@ fn has_application(release: &Release, name: &str) -> bool {
 /// locale built in.
 fn uses_musl(release: &Release) -> bool {
     let is_machine = |member: &&Member| member.entry.path.file_name() == b"erlexec";
-    let machine = release.members().iter().find(is_machine);
+    let machine = release.members.iter().find(is_machine);
     let content = machine.and_then(|member| member.content.as_ref());
     content.is_some_and(|content| {
         let head = first_bytes(content, 4096);

@@ -44,7 +44,7 @@ pub(in crate::kind::mix) fn read(
     let direct = reader.read();
     match (direct, reader.problems) {
         (Some(direct), problems) if problems.is_empty() => Ok((direct, reader.warnings)),
-        (_, problems) => Err(Error::NoDirectBoot { problems }),
+        (_, problems) => Err(Error::NoDirectBoot(problems)),
     }
 }
 
