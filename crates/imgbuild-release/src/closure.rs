@@ -16,7 +16,7 @@ use imgbuild_oci::store::Store;
 
 use crate::base::Base;
 use crate::command::{self, default_path};
-use crate::contents::{Contents, first_bytes};
+use crate::contents::Contents;
 use crate::elf::Architecture;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Rule};
@@ -308,11 +308,7 @@ pub(crate) fn library_directories(variable: &str, start: &ImagePath) -> Vec<Imag
 pub(crate) fn image_only(contents: &Contents<'_>) -> ImageOnly {
     /// The largest cache that is read; those of desktops have 300 KiB.
     const MAX_CACHE_BYTES: u64 = 64 << 20;
-    let text = |path: &str| {
-        let path = ImagePath::parse(path).ok()?;
-        let content = contents.file(&path)?.content.as_ref()?;
-        Some(first_bytes(content, MAX_CACHE_BYTES))
-    };
+    let text = |path: &str| contents.first_bytes(path, MAX_CACHE_BYTES);
     let musl = [
         "x86_64",
         "aarch64",

@@ -138,6 +138,14 @@ impl<'a> Contents<'a> {
             EntryKind::Directory | EntryKind::Symlink { .. } => None,
         }
     }
+
+    /// Returns the first bytes of the file that `path` leads to, at most
+    /// `limit`.
+    pub(crate) fn first_bytes(&self, path: &str, limit: u64) -> Option<Vec<u8>> {
+        let path = ImagePath::parse(path).ok()?;
+        let content = self.file(&path)?.content.as_ref()?;
+        Some(first_bytes(content, limit))
+    }
 }
 
 fn find<'a>(sorted: &'a [Member], path: &ImagePath) -> Option<&'a Member> {

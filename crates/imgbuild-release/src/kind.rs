@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use globset::Glob;
 use imgbuild_oci::path::ImagePath;
 
 use crate::error::{Error, Result};
@@ -27,6 +28,9 @@ pub use tree::TREE;
 /// All kinds, in the order in which they are tried; the last one fits all
 /// directories.
 pub static KINDS: [&Kind; 3] = [&MIX, &CARGO, &TREE];
+
+/// The maximum number of directories that a pattern names.
+const MAX_DIRECTORIES: usize = 2000;
 
 /// A text that names no kind of release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,29 +135,40 @@ fn find_below(root: &Path, asked: Option<&'static Kind>) -> Option<(&'static Kin
         .find_map(|kind| Some((kind, (kind.find_below)(root)?)))
 }
 
-/// Returns the directories below `root` whose names fit the pattern, in which
-/// `*` stands for any.
-fn expand(root: &Path, pattern: &[&str]) -> Vec<PathBuf> {
-    let Some((first, rest)) = pattern.split_first() else {
-        return vec![root.to_path_buf()];
-    };
-    let join = |name: &std::ffi::OsStr| {
-        if root == Path::new(".") {
-            PathBuf::from(name)
-        } else {
-            root.join(name)
-        }
-    };
-    let mut next: Vec<PathBuf> = if *first == "*" {
-        let entries = fs::read_dir(root).into_iter().flatten();
+/// Returns the directories below `root` that a pattern names, sorted, at most
+/// [`MAX_DIRECTORIES`] of them. `*` and `?` match letters of one name.
+fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_path_buf()];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let next = |directory: PathBuf| matching(&directory, part);
+        found = found
+            .into_iter()
+            .flat_map(next)
+            .take(MAX_DIRECTORIES)
+            .collect();
+    }
+    if root == Path::new(".") {
+        let short = |path: &PathBuf| path.strip_prefix(root).map(Path::to_path_buf);
+        found = found.iter().flat_map(short).collect();
+    }
+    found
+}
+
+fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = if pattern.contains(['*', '?']) {
+        let Ok(glob) = Glob::new(pattern).map(|glob| glob.compile_matcher()) else {
+            return Vec::new();
+        };
+        let entries = fs::read_dir(directory).into_iter().flatten();
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-        names.map(|name| join(&name)).collect()
+        let names = names.filter(|name| glob.is_match(name));
+        names.map(|name| directory.join(name)).collect()
     } else {
-        vec![join(first.as_ref())]
+        vec![directory.join(pattern)]
     };
-    next.retain(|path| path.is_dir());
-    next.sort();
-    next.iter().flat_map(|path| expand(path, rest)).collect()
+    paths.retain(|path| path.is_dir());
+    paths.sort();
+    paths
 }
 
 #[cfg(test)]

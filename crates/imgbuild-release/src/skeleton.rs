@@ -3,7 +3,7 @@
 use imgbuild_oci::entry::{Entry, MAX_ID, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 
-use crate::contents::{Contents, first_bytes};
+use crate::contents::Contents;
 use crate::refusal::quoted;
 
 /// The unprivileged user of images without a `--user`.
@@ -18,7 +18,7 @@ const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
 /// The largest passwd or group file that is read, in bytes; the rest of a
 /// larger one is ignored.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The user of a container, as it is given: `NAME|UID[:NAME|GID]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,7 @@ impl Accounts {
     /// Reads the passwd and group files of an image; `None` if it has neither.
     pub(crate) fn read(contents: &Contents<'_>) -> Option<Self> {
         let text = |path: &str| {
-            let path = ImagePath::parse(path).ok()?;
-            let content = contents.file(&path)?.content.as_ref()?;
-            let bytes = first_bytes(content, MAX_FILE_BYTES);
+            let bytes = contents.first_bytes(path, MAX_FILE_BYTES)?;
             Some(String::from_utf8_lossy(&bytes).into_owned())
         };
         let (passwd, group) = (text("/etc/passwd"), text("/etc/group"));

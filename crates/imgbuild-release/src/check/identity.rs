@@ -3,10 +3,8 @@
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use crate::contents::{Contents, first_bytes};
-
-/// The largest passwd or group file that is read.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use crate::contents::Contents;
+use crate::skeleton::MAX_FILE_BYTES;
 
 /// Execute a file, or pass a directory.
 pub(super) const EXECUTE: u32 = 0o1;
@@ -132,12 +130,10 @@ impl ContainerUser {
 
 /// Splits a file of accounts into its fields.
 fn lines(contents: &Contents<'_>, path: &str) -> Vec<Vec<String>> {
-    let path = ImagePath::parse(path).expect("it is absolute");
-    let content = contents.file(&path).and_then(|file| file.content.as_ref());
-    let bytes = content.map(|content| first_bytes(content, MAX_FILE_BYTES));
-    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let bytes = contents.first_bytes(path, MAX_FILE_BYTES);
+    let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default());
     let fields = |line: &str| line.trim().split(':').map(str::to_owned).collect();
-    text.unwrap_or_default().lines().map(fields).collect()
+    text.lines().map(fields).collect()
 }
 
 #[cfg(test)]

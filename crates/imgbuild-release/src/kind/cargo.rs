@@ -88,10 +88,10 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     let is_project = root.join("Cargo.toml").is_file();
     let is_target = |directory: &Path| directory.join(TARGET_MARK).is_file();
     let absolute = fs::canonicalize(root).ok()?;
-    let patterns: &[&[&str]] = if is_project {
-        &[&["target", "release"], &["target", "*", "release"]]
+    let patterns = if is_project {
+        ["target/release", "target/*/release"]
     } else if is_target(root) || absolute.parent().is_some_and(is_target) {
-        &[&["release"], &["*", "release"]]
+        ["release", "*/release"]
     } else {
         return None;
     };

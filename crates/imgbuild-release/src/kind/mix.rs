@@ -165,12 +165,12 @@ fn is_release(root: &Path) -> bool {
 fn find_below(root: &Path) -> Option<ReleasesBelow> {
     let name = directory_name(root);
     let is_project = PROJECTS.iter().any(|name| root.join(name).is_file());
-    let patterns: &[&[&str]] = match name.as_str() {
-        _ if is_project => &[&["_build", "*", "rel", "*"], &["_rel", "*"]],
-        "_build" => &[&["*", "rel", "*"]],
-        "rel" | "_rel" => &[&["*"]],
+    let patterns: &[&str] = match name.as_str() {
+        _ if is_project => &["_build/*/rel/*", "_rel/*"],
+        "_build" => &["*/rel/*"],
+        "rel" | "_rel" => &["*"],
         // `_build/prod`, and directories like it elsewhere.
-        _ => &[&["rel", "*"]],
+        _ => &["rel/*"],
     };
     let mut places: Vec<PathBuf> = patterns
         .iter()

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use toml::{Table, Value};
 
+use crate::kind::{MAX_DIRECTORIES, expand};
 use crate::package::{Package, PackageSource};
 
 const SOURCE: PackageSource = PackageSource {
@@ -17,9 +18,6 @@ const SOURCE: PackageSource = PackageSource {
 
 /// The largest manifest that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
-
-/// The maximum number of members of a workspace that are read.
-const MAX_MEMBERS: usize = 2000;
 
 /// Finds the package that owns the directory `target` which holds `root`.
 pub(super) fn package(root: &Path, executables: &[String]) -> Option<Package> {
@@ -118,7 +116,7 @@ impl Manifest {
         let patterns = patterns.iter().filter_map(Value::as_str);
         let directories = patterns.flat_map(|pattern| expand(&self.directory, pattern));
         let mut members = directories
-            .take(MAX_MEMBERS)
+            .take(MAX_DIRECTORIES)
             .filter_map(|it| Self::read(&it));
         members.find(|member| member.makes(program))
     }
@@ -179,64 +177,6 @@ fn one_line(text: &str) -> Option<String> {
 fn expression(license: &str) -> String {
     let parts: Vec<&str> = license.split('/').map(str::trim).collect();
     parts.join(" OR ")
-}
-
-/// Returns the directories that `members` names. `*` and `?` match letters of
-/// one name.
-fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
-    let mut found = vec![root.to_path_buf()];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let next = |directory: PathBuf| {
-            if part.contains(['*', '?']) {
-                matching(&directory, part)
-            } else {
-                vec![directory.join(part)]
-            }
-        };
-        found = found.into_iter().flat_map(next).take(MAX_MEMBERS).collect();
-    }
-    found
-}
-
-fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            matches(pattern.as_bytes(), name.as_bytes()) && path.is_dir()
-        })
-        .collect();
-    paths.sort();
-    paths
-}
-
-/// Returns whether a name matches, with backtracking to the last star.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut taken) = (0, 0);
-    let mut star = None;
-    while taken < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, taken));
-                at += 1;
-            }
-            Some(letter) if *letter == b'?' || *letter == name[taken] => {
-                at += 1;
-                taken += 1;
-            }
-            _ => {
-                let Some((place, start)) = star else {
-                    return false;
-                };
-                star = Some((place, start + 1));
-                (at, taken) = (place + 1, start + 1);
-            }
-        }
-    }
-    pattern[at..].iter().all(|letter| *letter == b'*')
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ const PROGRAMS: [&str; 3] = ["erlexec", "erl_child_setup", "inet_gethost"];
 const SUPERVISORS: [&str; 3] = ["start_cpu_sup", "start_disksup", "start_memsup"];
 
 /// The start of a release without its scripts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Direct {
     /// The first arguments of `erlexec`, with `$RELEASE_MODE` in them.
     flags: Vec<String>,
@@ -113,13 +113,15 @@ impl Direct {
 
     /// Returns the files that the release gets, by their paths in it.
     pub(super) fn files(&self, mix: &MixRelease) -> Vec<(String, Vec<u8>)> {
-        let arguments = self.arguments.as_ref();
-        let arguments = arguments.map(|(_, text)| (DIRECT_ARGUMENTS, text.as_bytes().to_vec()));
-        let boot = self.restarting.as_ref();
-        let boot = boot.map(|bytes| (DIRECT_BOOT, bytes.clone()));
-        let files = [arguments, boot].into_iter().flatten();
         let path = |name: &str| format!("releases/{}/{name}", mix.version);
-        files.map(|(name, bytes)| (path(name), bytes)).collect()
+        let mut files = Vec::new();
+        if let Some((_, text)) = &self.arguments {
+            files.push((path(DIRECT_ARGUMENTS), text.as_bytes().to_vec()));
+        }
+        if let Some(boot) = &self.restarting {
+            files.push((path(DIRECT_BOOT), boot.clone()));
+        }
+        files
     }
 
     /// Returns the command and environment that start the release at `prefix`,
@@ -134,8 +136,8 @@ impl Direct {
     ) -> Start {
         let place = PlacedRelease { prefix, mix };
         let mut environment = self.variables.clone();
-        if let (Some(server), true) = (&self.server, as_server) {
-            environment.extend(server.iter().cloned());
+        if as_server {
+            environment.extend(self.server.iter().flatten().cloned());
         }
         environment.retain(|(name, _)| name != "RELEASE_DISTRIBUTION");
         for (name, value) in self.defaults(&place) {
@@ -143,22 +145,15 @@ impl Direct {
                 environment.push((name, value));
             }
         }
-        for (name, value) in &mut environment {
-            let mut last = given.iter().rev();
-            if let Some((_, given)) = last.find(|(given, _)| given == name) {
-                value.clone_from(given);
-            }
-        }
         let overrides = self.overrides(&place);
         for (name, value) in &mut environment {
-            if let Some((_, overrides)) = overrides.iter().find(|(overrides, _)| overrides == name)
-            {
-                value.clone_from(overrides);
+            let mut better = overrides.iter().chain(given.iter().rev());
+            if let Some((_, better)) = better.find(|(better, _)| better == name) {
+                value.clone_from(better);
             }
         }
-        let arguments = self.command(&place, &environment);
         Start {
-            arguments,
+            arguments: self.command(&place, &environment),
             environment,
             overrides,
         }
@@ -185,10 +180,7 @@ impl Direct {
     fn defaults(&self, place: &PlacedRelease<'_>) -> Vec<(String, String)> {
         let (name, version) = (&place.mix.name, &place.mix.version);
         let erlexec = [
-            (
-                "BINDIR",
-                place.below(&format!("erts-{}/bin", place.mix.erts)),
-            ),
+            ("BINDIR", place.erts("bin")),
             ("EMU", "beam".to_owned()),
             ("PROGNAME", "erl".to_owned()),
             ("ROOTDIR", place.prefix.to_string()),
@@ -250,22 +242,15 @@ impl Direct {
         let config = given.unwrap_or(read);
         let vm_arguments = value("RELEASE_VM_ARGS");
         let vm_arguments = vm_arguments.unwrap_or_else(|| place.version(self.arguments_name()));
-        let mut words = vec![place.below(&format!("erts-{}/bin/erlexec", place.mix.erts))];
+        let mut words = vec![place.erts("bin/erlexec")];
         words.extend(self.flags.iter().map(|word| match word.strip_prefix('$') {
             Some(variable) => value(variable).unwrap_or_default(),
             None => word.clone(),
         }));
-        let paths = [
-            ("-config", config),
-            ("-boot", place.version(&boot)),
-            ("-boot_var", self.boot_variable.clone()),
-        ];
-        words.extend(
-            paths
-                .into_iter()
-                .flat_map(|(flag, path)| [flag.to_owned(), path]),
-        );
-        words.extend([place.below("lib"), "-args_file".to_owned(), vm_arguments]);
+        let (boot, libraries) = (place.version(&boot), place.below("lib"));
+        words.extend(["-config", &config, "-boot", &boot].map(str::to_owned));
+        words.extend(["-boot_var", &self.boot_variable, &libraries].map(str::to_owned));
+        words.extend(["-args_file", &vm_arguments].map(str::to_owned));
         if self.has_os_mon {
             for supervisor in SUPERVISORS {
                 words.extend(["-os_mon", supervisor, "false"].map(str::to_owned));
@@ -293,6 +278,10 @@ impl PlacedRelease<'_> {
     fn below(&self, path: &str) -> String {
         let prefix = self.prefix.to_string();
         format!("{}/{path}", prefix.trim_end_matches('/'))
+    }
+
+    fn erts(&self, path: &str) -> String {
+        self.below(&format!("erts-{}/{path}", self.mix.erts))
     }
 
     fn version(&self, name: &str) -> String {

@@ -61,7 +61,7 @@ impl BootReader<'_> {
     fn read(&mut self) -> Option<Direct> {
         if !self.mix.has_erts {
             let version = &self.mix.erts;
-            self.problem(format!(
+            self.problems.push(format!(
                 "it has no Erlang runtime of its own: `erts-{version}` is missing"
             ));
         }
@@ -77,11 +77,12 @@ impl BootReader<'_> {
             self.warn("`os_mon` of the release queries the system with a shell: without one, its `cpu_sup`, `disksup` and `memsup` are not started".to_owned());
         }
         let boot = format!("{}.boot", direct.boot_file);
-        let boot = (self.named("RELEASE_BOOT_SCRIPT").is_none()).then_some(boot.as_str());
-        let config = (self.named("RELEASE_SYS_CONFIG").is_none()).then_some("sys.config");
-        for name in [boot, config].into_iter().flatten() {
+        for (variable, name) in [
+            ("RELEASE_BOOT_SCRIPT", boot.as_str()),
+            ("RELEASE_SYS_CONFIG", "sys.config"),
+        ] {
             let path = self.version_path(name);
-            if self.text(&path).is_none() {
+            if self.named(variable).is_none() && self.bytes(&path).is_none() {
                 self.miss(&path);
             }
         }
@@ -109,15 +110,11 @@ impl BootReader<'_> {
             return Some(self.version_path(name));
         };
         let path = ImagePath::parse(format!("{named}{ending}")).ok()?;
-        let below = path
-            .as_bytes()
-            .strip_prefix(self.selection.prefix.as_bytes())?;
-        let below = if self.selection.prefix.is_root() {
-            below
-        } else {
-            below.strip_prefix(b"/")?
-        };
-        String::from_utf8(below.to_vec()).ok()
+        let mut below = path.as_bytes();
+        if !self.selection.prefix.is_root() {
+            below = below.strip_prefix(self.selection.prefix.as_bytes())?;
+        }
+        String::from_utf8(below.strip_prefix(b"/")?.to_vec()).ok()
     }
 
     /// Returns whether the user leaves a file out: it has no effect then.
@@ -128,7 +125,7 @@ impl BootReader<'_> {
 
     fn miss(&mut self, path: &str) {
         let is_left_out = self.selection.root.join(path).exists() && self.is_left_out(path);
-        self.problem(if is_left_out {
+        self.problems.push(if is_left_out {
             format!("`{path}` is left out, but the virtual machine needs it to start")
         } else {
             format!("`{path}` is missing")
@@ -139,12 +136,10 @@ impl BootReader<'_> {
         let mut flags = self.parsed(&self.version_path("elixir"), script::elixir_flags)?;
         let name = format!("bin/{}", self.mix.name);
         flags.extend(self.parsed(&name, script::start_flags)?);
-        let environment = self.version_path("env.sh");
-        let variables = self.lines(&environment, script::variables);
-        let server = "bin/server";
-        let own = self.mix.name.clone();
-        let server = self.lines(server, |text| script::server(text, &own));
+        let variables = self.lines(&self.version_path("env.sh"), script::variables);
         self.variables = variables.unwrap_or_default();
+        let own = &self.mix.name;
+        let server = self.lines("bin/server", |text| script::server(text, own));
         Some(Direct {
             flags,
             boot_variable: "RELEASE_LIB".to_owned(),
@@ -152,9 +147,8 @@ impl BootReader<'_> {
             variables: self.variables.clone(),
             server,
             boot_file: "start".to_owned(),
-            arguments: None,
             restarting: self.restarting(),
-            has_os_mon: false,
+            ..Direct::default()
         })
     }
 
@@ -191,7 +185,7 @@ impl BootReader<'_> {
         ];
         let changed = term::with_calls(&boot, &before, &after);
         if changed.is_none() {
-            self.problem(format!(
+            self.problems.push(format!(
                 "`reboot_system_after_config` is set, for which the start script copies the configuration; `{path}` is not a boot file that can do so"
             ));
         }
@@ -202,7 +196,8 @@ impl BootReader<'_> {
         for name in ["vm.args.src", "sys.config.src"] {
             let path = self.version_path(name);
             if self.text(&path).is_some() {
-                self.problem(format!("the start script replaces variables in `{path}`"));
+                self.problems
+                    .push(format!("the start script replaces variables in `{path}`"));
             }
         }
         let name = format!("bin/{}", self.mix.name);
@@ -212,7 +207,8 @@ impl BootReader<'_> {
             .text(&name)
             .is_some_and(|text| script::has_hooks(&text))
         {
-            self.problem(format!("`{name}` runs hooks before the virtual machine"));
+            self.problems
+                .push(format!("`{name}` runs hooks before the virtual machine"));
         }
         let boot_file = if self.selection.root.join(own).is_file() {
             self.mix.name.clone()
@@ -225,12 +221,8 @@ impl BootReader<'_> {
                 .to_vec(),
             boot_variable,
             rest: &["--"],
-            variables: Vec::new(),
-            server: None,
             boot_file,
-            arguments: None,
-            restarting: None,
-            has_os_mon: false,
+            ..Direct::default()
         })
     }
 
@@ -238,7 +230,7 @@ impl BootReader<'_> {
     fn parsed<T>(&mut self, path: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let found = self.text(path).and_then(|text| parse(&text));
         if found.is_none() {
-            self.problem(format!(
+            self.problems.push(format!(
                 "`{path}` is not a script of `mix release` or relx, so its commands are unknown"
             ));
         }
@@ -255,7 +247,7 @@ impl BootReader<'_> {
         match parse(&text) {
             Ok(found) => Some(found),
             Err(line) => {
-                self.problem(format!(
+                self.problems.push(format!(
                     "line {line} of `{path}` does more than set a variable to a plain value"
                 ));
                 None
@@ -284,10 +276,6 @@ impl BootReader<'_> {
             "`{path}` has arguments that need a shell and are left out: `{dropped}`"
         ));
         Some((path, kept))
-    }
-
-    fn problem(&mut self, text: String) {
-        self.problems.push(text);
     }
 
     fn warn(&mut self, text: String) {
