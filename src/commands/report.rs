@@ -266,7 +266,7 @@ fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {
     text.push_str(&format!("compression {}\n", plan.compression));
     if let Some(base) = &plan.base {
         let count = count_text(base.layers().len(), "layer");
-        text.push_str(&format!("base `{}`, {count}\n", base.name()));
+        text.push_str(&format!("base `{}`, {count}\n", base.name));
     }
     let config = serde_json::to_string_pretty(&image.config).map_err(Failure::build)?;
     text.push_str(&format!("config {config}\n"));

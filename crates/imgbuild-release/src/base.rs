@@ -4,7 +4,6 @@
 //! Its layers come first, unchanged. The layers above follow the links of its
 //! directories and keep their modes and owners.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,13 +30,16 @@ mod place;
 #[derive(Debug)]
 pub struct Base {
     source: Source,
-    name: String,
+    /// The name, for annotations.
+    pub name: String,
     image: SelectedImage,
     files: Option<FileSystem>,
     /// The bytes of its layers, if they are not in the source.
     contents: Vec<Arc<dyn BlobContent>>,
-    configuration: Configuration,
-    history: Vec<Value>,
+    /// The configuration that an image on it inherits.
+    pub configuration: Configuration,
+    /// The history, with one step for each layer.
+    pub(crate) history: Vec<Value>,
 }
 
 /// A reason why an image cannot be a base.
@@ -140,12 +142,6 @@ impl Base {
         self.files.is_some()
     }
 
-    /// Returns the name, for annotations.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Returns the digest of its manifest; a Docker archive may have none.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
@@ -164,20 +160,9 @@ impl Base {
         &self.image.layers
     }
 
-    /// Returns what an image on it inherits.
-    #[must_use]
-    pub fn configuration(&self) -> &Configuration {
-        &self.configuration
-    }
-
     /// Returns who made it.
     pub(crate) fn author(&self) -> Option<&str> {
         self.image.config.get("author").and_then(Value::as_str)
-    }
-
-    /// Returns how its layers came to be, with one step for each of them.
-    pub(crate) fn history(&self) -> &[Value] {
-        &self.history
     }
 
     /// Puts it under contents.
@@ -190,10 +175,10 @@ impl Base {
         self.files.as_ref().map_or(&[], FileSystem::members)
     }
 
-    /// Returns where it has devices and the like.
-    fn specials(&self) -> Option<&BTreeSet<ImagePath>> {
-        let specials = self.files.as_ref().map(FileSystem::specials);
-        specials.filter(|specials| !specials.is_empty())
+    /// Returns whether it has a device or the like at this path.
+    fn is_special(&self, path: &ImagePath) -> bool {
+        let files = self.files.as_ref();
+        files.is_some_and(|files| files.specials().contains(path))
     }
 
     /// Returns its `PATH`.
@@ -211,10 +196,6 @@ impl Base {
     }
 
     /// Opens its layers to be written.
-    ///
-    /// # Errors
-    ///
-    /// When a layer is not in the source.
     pub(crate) fn open_layers(&self) -> imgbuild_oci::error::Result<Vec<Layer>> {
         let facts = self.files.as_ref().map(FileSystem::blobs);
         let open = |(index, layer): (usize, &SelectedLayer)| {

@@ -26,7 +26,7 @@ use crate::programs::{AddedFiles, Programs};
 use crate::release::command::{Command, CommandRequest, resolve as resolve_command, started_file};
 use crate::release::{CommandOptions, Release};
 use crate::runtime::{
-    Bindings, ImageNode, ImageOnly, Lookup, MissingLibrary, Object, Role, Runtime, RuntimeOptions,
+    Bindings, ImageNode, ImageOnly, Lookup, Object, Role, Runtime, RuntimeOptions,
 };
 use crate::skeleton::Accounts;
 use crate::warning::Warning;
@@ -271,7 +271,7 @@ fn find_libraries(
         .missing
         .iter()
         .filter(|library| library.needed_by.is_none())
-        .map(asked)
+        .map(|library| format!("`{}`{}", library.name, finding::search_text(library)))
         .collect();
     if missing.is_empty() {
         Ok(runtime)
@@ -327,11 +327,6 @@ pub(crate) fn image_only(contents: &Contents<'_>) -> ImageOnly {
     }
 }
 
-fn asked(library: &MissingLibrary) -> String {
-    let searched = finding::search_text(library);
-    format!("`{}`{searched}", library.name)
-}
-
 pub(crate) fn node(contents: &Contents<'_>, path: &ImagePath) -> Option<ImageNode> {
     let member = contents.get(path)?;
     match (&member.entry.kind, &member.content) {
@@ -366,17 +361,12 @@ fn platform(
     let found: Vec<Architecture> = programs_of(objects)
         .filter_map(|program| program.elf.architecture())
         .collect();
-    let count = |name| found.iter().filter(|other| other.name == name).count();
-    let most = found
-        .iter()
-        .map(|architecture| count(architecture.name))
-        .max()?;
-    let main = found
-        .iter()
-        .find(|architecture| count(architecture.name) == most)?;
+    let alike = |name| found.iter().filter(move |other| other.name == name);
+    // Of equally many, the first counts.
+    let by_count = |architecture: &&Architecture| alike(architecture.name).count();
+    let main = found.iter().rev().max_by_key(by_count)?;
     // Of variants, the image has that of the most demanding program.
-    let alike = found.iter().filter(|other| other.name == main.name);
-    alike.max().copied().map(platform_of)
+    alike(main.name).max().copied().map(platform_of)
 }
 
 /// Makes modules of a tree's programs for other processors than the image's:

@@ -3,7 +3,6 @@
 use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
 
-use crate::base::Base;
 use crate::contents::{Contents, End, first_bytes, is_executable};
 use crate::elf::Elf;
 use crate::error::{Error, Result};
@@ -27,7 +26,7 @@ pub(crate) fn decide(release: &Release, request: &CommandRequest<'_>) -> Result<
         return Ok(command);
     }
     let options = request.options;
-    let base = request.base.map(Base::configuration);
+    let base = request.base.map(|base| &base.configuration);
     let base_entrypoint = base
         .and_then(|base| base.entrypoint.as_ref())
         .filter(|_| !options.no_entrypoint);
@@ -64,13 +63,9 @@ fn default_command(release: &Release, contents: &Contents<'_>) -> Result<Command
 }
 
 /// Returns the `PATH` of containers, unless the user gives one.
-///
-/// # Errors
-///
-/// When the `bin` of the release cannot be a path in an image.
 pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result<String> {
     let bin = release.prefix.join("bin")?;
-    let path = contents.base_path().unwrap_or(SYSTEM_PATH);
+    let path = contents.base_path.unwrap_or(SYSTEM_PATH);
     let has_bin = path
         .split(':')
         .any(|known| known.as_bytes() == bin.as_bytes());

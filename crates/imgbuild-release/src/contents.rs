@@ -17,8 +17,9 @@ pub(crate) struct Contents<'a> {
     sorted: Vec<&'a [Member]>,
     others: BTreeMap<&'a ImagePath, &'a Member>,
     /// The members of a base image, sorted; other members hide them.
-    base: &'a [Member],
-    base_path: Option<&'a str>,
+    pub(crate) base: &'a [Member],
+    /// The `PATH` of the base image.
+    pub(crate) base_path: Option<&'a str>,
 }
 
 /// The end of a path when all its links are followed.
@@ -53,16 +54,6 @@ impl<'a> Contents<'a> {
         self.base = base;
         self.base_path = path;
         self
-    }
-
-    /// Returns the `PATH` of the base image.
-    pub(crate) fn base_path(&self) -> Option<&'a str> {
-        self.base_path
-    }
-
-    /// Returns everything that a base image has.
-    pub(crate) fn base_members(&self) -> &'a [Member] {
-        self.base
     }
 
     /// Adds members; an earlier one with the same path stays.

@@ -34,7 +34,7 @@ pub enum Error {
     #[error(
         "`{}` is not a release of the kind `{kind}`, but the directory of {}",
         path.display(),
-        quoted(&shown(places))
+        quoted(places.iter().map(|place| place.display()))
     )]
     WrongLevel {
         /// The path as given.
@@ -170,11 +170,6 @@ pub enum Error {
 
 /// A result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-fn shown(paths: &[PathBuf]) -> Vec<String> {
-    let paths = paths.iter().map(|path| path.display().to_string());
-    paths.collect()
-}
 
 fn candidates_text(candidates: &[ImagePath]) -> String {
     if candidates.is_empty() {

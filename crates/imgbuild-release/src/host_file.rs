@@ -62,10 +62,6 @@ pub(crate) fn found_member(
 }
 
 /// Describes one file of the host as the member of an image at `path`.
-///
-/// # Errors
-///
-/// When the file has no metadata; the error names it.
 pub(crate) fn file_member(host: &Path, path: ImagePath) -> io::Result<Member> {
     let host = HostFile {
         path: host.to_path_buf(),

@@ -54,7 +54,7 @@ impl Kind {
 }
 
 fn known() -> String {
-    let mut names = KINDS.map(Kind::name);
+    let mut names = KINDS.map(|kind| kind.name);
     names.sort_unstable();
     format!("`{}`", names.join("`, `"))
 }

@@ -182,7 +182,7 @@ impl Plan {
 
         let own_directories = context.own_directories();
         let (release, additions) = (ingredients.release, ingredients.additions);
-        let (root, left_out) = (release.root.to_path_buf(), release.left_out.to_vec());
+        let (root, left_out) = (release.root.clone(), release.left_out.clone());
         let base = ingredients.base.as_ref();
         let below = LayerBase {
             base,
@@ -238,10 +238,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn release(&self) -> &'a Release {
-        &self.ingredients.release
-    }
-
     fn base(&self) -> Option<&'a Base> {
         self.ingredients.base.as_ref()
     }
@@ -256,7 +252,7 @@ impl<'a> Context<'a> {
             author: options.author.clone().or(base_author),
             config,
             annotations: self.annotations(),
-            base_history: base.map(Base::history).unwrap_or_default().to_vec(),
+            base_history: base.map_or_else(Vec::new, |base| base.history.clone()),
             base_layers: base.map_or(0, |base| base.layers().len()),
         }
     }
@@ -269,7 +265,7 @@ impl<'a> Context<'a> {
         let mut annotations = BTreeMap::new();
         if let Some(base) = self.base() {
             let key = |name: &str| format!("org.opencontainers.image.base.{name}");
-            annotations.insert(key("name"), base.name().to_owned());
+            annotations.insert(key("name"), base.name.clone());
             if let Some(digest) = base.digest() {
                 annotations.insert(key("digest"), digest.to_string());
             }
@@ -279,7 +275,7 @@ impl<'a> Context<'a> {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.release().warnings.to_vec();
+        let mut warnings = self.ingredients.release.warnings.clone();
         warnings.extend(self.ingredients.closure.warnings.iter().cloned());
         if self.ingredients.certificates.is_some() && self.has_program(b"java") {
             let text = "a Java virtual machine uses its own trust store, neither `SSL_CERT_FILE` nor the CA bundle";
@@ -300,7 +296,7 @@ impl<'a> Context<'a> {
 
     /// Returns whether an executable of this name is in the release or added.
     fn has_program(&self, name: &[u8]) -> bool {
-        let members = self.release().members.iter();
+        let members = self.ingredients.release.members.iter();
         members
             .chain(&self.ingredients.additions)
             .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))

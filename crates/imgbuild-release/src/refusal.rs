@@ -112,9 +112,11 @@ impl<T: fmt::Display> fmt::Display for ItemLines<'_, T> {
 }
 
 /// Lists names in one line.
-pub(crate) fn quoted(names: &[String]) -> String {
+pub(crate) fn quoted(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
-        return "none".to_owned();
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
-    format!("`{}`", names.join("`, `"))
 }

@@ -194,27 +194,14 @@ impl Release {
     /// Divides the members into at most `limit` layers, each with its name.
     /// Further names of a file in one layer become hard links to its first.
     pub(crate) fn into_layers(self, limit: usize) -> Vec<LayerDraft> {
-        let depth = if self.prefix.is_root() {
-            1
-        } else {
-            self.prefix.as_bytes().len() + 1
-        };
-        let weights: Vec<Weight<'_>> = self
-            .members
-            .iter()
-            .map(|member| Weight {
-                path: member
-                    .entry
-                    .path
-                    .as_bytes()
-                    .get(depth..)
-                    .unwrap_or_default(),
-                bytes: member.entry.content_size(),
-            })
-            .collect();
-        let units = self.behavior.divide(&weights, limit);
+        let depth = self.prefix.as_bytes().len() + usize::from(!self.prefix.is_root());
+        let weights = self.members.iter().map(|Member { entry, .. }| Weight {
+            path: entry.path.as_bytes().get(depth..).unwrap_or_default(),
+            bytes: entry.content_size(),
+        });
+        let units = (self.behavior).divide(&weights.collect::<Vec<_>>(), limit);
 
-        let mut members: Vec<Option<Member>> = self.members.into_iter().map(Some).collect();
+        let mut left: Vec<Option<Member>> = self.members.into_iter().map(Some).collect();
         units
             .into_iter()
             .map(|unit| {
@@ -223,13 +210,10 @@ impl Release {
                 } else {
                     format!("release: {}", escaped(&unit.name))
                 };
-                let taken = unit.paths.iter().filter_map(|index| members[*index].take());
-                let mut taken: Vec<Member> = taken.collect();
-                link_again(&mut taken, &self.linked);
-                LayerDraft {
-                    name,
-                    members: taken,
-                }
+                let taken = unit.paths.iter().filter_map(|index| left[*index].take());
+                let mut members: Vec<Member> = taken.collect();
+                link_again(&mut members, &self.linked);
+                LayerDraft { name, members }
             })
             .collect()
     }

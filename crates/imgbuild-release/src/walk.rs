@@ -108,7 +108,11 @@ pub(crate) fn look_at(path: &Path) -> io::Result<Found> {
 fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
     let listings = Mutex::new(BTreeMap::new());
     let insert = |directory: PathBuf, listing: DirectoryListing| {
-        let below = subdirectories(&directory, &listing);
+        let children = listing.iter().flatten();
+        let below: Vec<PathBuf> = children
+            .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
+            .map(|child| directory.join(&child.name))
+            .collect();
         let mut listings = listings.lock().expect("no holder of the lock panics");
         listings.insert(directory, listing);
         below
@@ -129,14 +133,6 @@ fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
     }
     let listings = listings.into_inner();
     Ok(listings.expect("no holder of the lock panics"))
-}
-
-fn subdirectories(directory: &Path, listing: &DirectoryListing) -> Vec<PathBuf> {
-    let children = listing.iter().flatten();
-    children
-        .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
-        .map(|child| directory.join(&child.name))
-        .collect()
 }
 
 /// Takes the children of a directory; none if it cannot be listed.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::refusal::quoted;
+
 /// A likely mistake, or something that may surprise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,12 +37,10 @@ impl fmt::Display for Warning {
                 )
             }
             Self::ReleaseBelow { kind, places } => {
-                let places = places.iter().map(|path| path.display().to_string());
-                let places: Vec<String> = places.collect();
+                let places = quoted(places.iter().map(|place| place.display()));
                 write!(
                     formatter,
-                    "the whole project is packaged, although it has a release of the kind `{kind}`: `{}`",
-                    places.join("`, `")
+                    "the whole project is packaged, although it has a release of the kind `{kind}`: {places}"
                 )
             }
             Self::Other(text) => formatter.write_str(text),

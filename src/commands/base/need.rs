@@ -33,7 +33,7 @@ impl Request<'_> {
             || !members
                 .iter()
                 .all(|member| is_outside_system(&member.entry.path))
-            || !is_user_known(self.build, base.configuration())
+            || !is_user_known(self.build, &base.configuration)
             || !is_working_dir_known(self.build.flags, self.release)
             || !is_command_known(self.build, self.release);
         if !needs_them {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgbuild_oci::image::{Configuration, Healthcheck};
-use serde_json::{Value, json};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value, json};
 
 use super::BaseError;
 
@@ -21,41 +22,35 @@ pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError
         Some(Value::Object(fields)) => fields,
         Some(_) => return Err(BaseError::Field("config")),
     };
-    let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
-    let text = |name: &'static str| match field(name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(BaseError::Field(name)),
+    let text = |name| -> Result<_, BaseError> {
+        let text: Option<String> = field(fields, name)?;
+        Ok(text.filter(|text| !text.is_empty()))
     };
-    let list = |name: &'static str| -> Result<Option<Vec<String>>, BaseError> {
-        let list = field(name).map(|list| serde_json::from_value(list.clone()));
-        let list: Option<Vec<String>> = list.transpose().map_err(|_| BaseError::Field(name))?;
+    let list = |name| -> Result<_, BaseError> {
+        let list: Option<Vec<String>> = field(fields, name)?;
         Ok(list.filter(|list| !list.is_empty()))
     };
-    let keys = |name: &'static str| match field(name) {
-        None => Ok(BTreeSet::new()),
-        Some(Value::Object(set)) => Ok(set.keys().cloned().collect()),
-        Some(_) => Err(BaseError::Field(name)),
+    let keys = |name| -> Result<BTreeSet<String>, BaseError> {
+        let set: Option<BTreeMap<String, IgnoredAny>> = field(fields, name)?;
+        Ok(set.unwrap_or_default().into_keys().collect())
     };
-    let labels: Option<BTreeMap<String, String>> = field("Labels")
-        .map(|labels| serde_json::from_value(labels.clone()))
-        .transpose()
-        .map_err(|_| BaseError::Field("Labels"))?;
-    let healthcheck: Option<Healthcheck> = field("Healthcheck")
-        .map(|check| serde_json::from_value(without_nulls(check)))
-        .transpose()
-        .map_err(|_| BaseError::Field("Healthcheck"))?;
+    let labels: Option<BTreeMap<String, String>> = field(fields, "Labels")?;
+    let mut check: Map<String, Value> = field(fields, "Healthcheck")?.unwrap_or_default();
+    // Go writes an empty list as null.
+    check.retain(|_, value| !value.is_null());
+    let check: Result<Healthcheck, _> = serde_json::from_value(check.into());
+    let healthcheck = check.map_err(|_| BaseError::Field("Healthcheck"))?;
     let others = OTHERS.iter().filter_map(|name| {
-        let value = field(name).filter(|value| **value != json!(false))?;
-        Some(((*name).to_owned(), value.clone()))
+        let value = fields.get(*name)?;
+        let is_set = !value.is_null() && *value != json!(false);
+        is_set.then(|| ((*name).to_owned(), value.clone()))
     });
     Ok(Configuration {
         cmd: list("Cmd")?,
         entrypoint: list("Entrypoint")?,
         env: list("Env")?.unwrap_or_default(),
         exposed_ports: keys("ExposedPorts")?,
-        healthcheck: healthcheck.filter(|check| !check.test.is_empty()),
+        healthcheck: Some(healthcheck).filter(|check| !check.test.is_empty()),
         labels: labels.unwrap_or_default(),
         stop_signal: text("StopSignal")?,
         user: text("User")?,
@@ -65,13 +60,13 @@ pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError
     })
 }
 
-/// Removes null fields: Go writes an empty list as null.
-fn without_nulls(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|_, field| !field.is_null());
-    }
-    value
+/// Reads a field; `None` if it is missing or null.
+fn field<T: DeserializeOwned>(
+    fields: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<T>, BaseError> {
+    let value = fields.get(name).cloned().unwrap_or_default();
+    serde_json::from_value(value).map_err(|_| BaseError::Field(name))
 }
 
 /// Returns the history with exactly one step for each of `layers`: readers

@@ -59,10 +59,7 @@ impl Base {
         member: &Member,
         place: ImagePath,
     ) -> Result<ImagePath, Refusal> {
-        let specials = self.specials();
-        let is_special =
-            |path: &ImagePath| specials.is_some_and(|specials| specials.contains(path));
-        if let Some(parent) = place.ancestors().find(is_special) {
+        if let Some(parent) = place.ancestors().find(|path| self.is_special(path)) {
             let path = place;
             return Err(Refusal::BelowAFile { path, parent });
         }
@@ -71,7 +68,7 @@ impl Base {
             path,
             sources: [format!("{what} of the base image"), source(member)],
         };
-        if is_directory && is_special(&place) {
+        if is_directory && self.is_special(&place) {
             return Err(conflict("a device", place));
         }
         let Some(theirs) = contents.base(&place) else {

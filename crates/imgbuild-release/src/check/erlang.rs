@@ -143,7 +143,7 @@ fn is_elsewhere(subject: &Subject<'_>) -> bool {
     let known = subject.search_path();
     let mut members = subject
         .members()
-        .chain(subject.contents.base_members())
+        .chain(subject.contents.base)
         .filter(|member| member.entry.path.file_name() == ERL.as_bytes());
     members.any(|member| {
         let parent = member.entry.path.parent();

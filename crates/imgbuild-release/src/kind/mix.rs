@@ -265,11 +265,6 @@ fn parse(text: &str) -> Option<(String, Vec<String>)> {
 /// Selects the release without its cookie, if that is not wanted, and without
 /// files of earlier runs; for a start without a shell, also without what only
 /// a shell could run.
-///
-/// # Errors
-///
-/// With everything that only a shell could do, when the release is to start
-/// without one.
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
     let mut mix = describe(root)?;
@@ -326,7 +321,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
 /// Warns of the cookie among the arguments of the virtual machine.
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
     let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
-    if boot::VmArguments::parse(&text).has_cookie() {
+    if boot::has_cookie(&text) {
         let path = selection.prefix.join(path)?;
         let is_taken = selection
             .members
@@ -394,11 +389,6 @@ impl MixRelease {
     /// foreground.
     fn start_verb(&self) -> &'static str {
         if self.is_relx { "foreground" } else { "start" }
-    }
-
-    /// Returns whether `NAME.rel` lists an application.
-    fn lists(&self, name: &str) -> bool {
-        self.applications.iter().any(|known| known == name)
     }
 
     /// Returns the unit of a path, the most stable ones first.

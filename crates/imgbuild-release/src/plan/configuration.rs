@@ -69,11 +69,11 @@ pub enum Field {
 /// Puts the configuration together: that of the base image, then what the
 /// release needs, then what the user gives. `user` is the text of its user.
 pub(super) fn configuration(context: &Context<'_>, user: Option<String>) -> Result<Configuration> {
-    let release = context.release();
+    let release = &context.ingredients.release;
     let given = &context.options.configuration;
     let command = &context.ingredients.closure.command;
     let nothing = Configuration::default();
-    let base = context.base().map_or(&nothing, Base::configuration);
+    let base = context.base().map_or(&nothing, |base| &base.configuration);
     let keeps = |field| !given.cleared.fields.contains(&field);
     let inherited = |set: &BTreeSet<String>, field| {
         if keeps(field) {
@@ -125,7 +125,7 @@ fn working_dir(context: &Context<'_>, base: &Configuration, keeps_base: bool) ->
     if !keeps_base {
         return None;
     }
-    let release = context.release();
+    let release = &context.ingredients.release;
     let command = &context.ingredients.closure.command;
     let is_base = context.base().is_some()
         && (command.inherited == Inherited::Everything
@@ -163,7 +163,7 @@ fn runs_base(release: &Release, contents: &Contents<'_>, command: &Command) -> b
 fn env(context: &Context<'_>) -> Result<Vec<String>> {
     let given = &context.options.configuration;
     let ingredients = context.ingredients;
-    let release = context.release();
+    let release = &context.ingredients.release;
     let command = &ingredients.closure.command;
     let mut variables = Variables::of(context.base());
     variables.set("PATH", default_path(release, &context.everything)?);
@@ -200,7 +200,7 @@ struct Variables(Vec<(String, String)>);
 
 impl Variables {
     fn of(base: Option<&Base>) -> Self {
-        let env = base.map(|base| base.configuration().env.as_slice());
+        let env = base.map(|base| base.configuration.env.as_slice());
         let split = |text: &String| match text.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (text.clone(), String::new()),

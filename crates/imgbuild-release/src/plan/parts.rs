@@ -54,10 +54,6 @@ impl<'a> PartSet<'a> {
 
     /// Adds users, `/tmp` and a home, and the directories that the
     /// configuration names.
-    ///
-    /// # Errors
-    ///
-    /// When the working directory cannot be a path in an image.
     pub(super) fn add_skeleton(
         &mut self,
         context: &Context<'_>,
@@ -174,10 +170,6 @@ impl<'a> PartSet<'a> {
     }
 
     /// Returns the parts, lowest first.
-    ///
-    /// # Errors
-    ///
-    /// With every path that has two sources.
     pub(super) fn finish(self) -> Result<Vec<LayerDraft>, Refusals> {
         Refusals::check(self.refusals)?;
         Ok(self.parts)
@@ -220,7 +212,7 @@ fn working_directory(context: &Context<'_>, config: &Configuration) -> Result<Op
     let is_there = matches!(context.payload.resolve(&path), End::There(_));
     let is_of_base = match context.base().filter(|base| !base.knows_files()) {
         // The base's own working directory exists, or the engine creates it.
-        Some(base) => !is_there && config.working_dir == base.configuration().working_dir,
+        Some(base) => !is_there && config.working_dir == base.configuration.working_dir,
         None => is_there && context.payload.own(&path).is_none(),
     };
     let is_needed = !path.is_root() && !is_of_base;

@@ -34,7 +34,7 @@ impl Serialize for Base {
             })
         });
         let base = json!({
-            "name": self.name(),
+            "name": self.name,
             "digest": self.digest(),
             "platform": self.platform(),
             "layers": layers.collect::<Vec<_>>(),

@@ -4,8 +4,8 @@
 use imgbuild_oci::entry::Owner;
 
 use super::{Context, Field};
-use crate::base::Base;
 use crate::error::{Error, Result};
+use crate::release::command::Inherited;
 use crate::skeleton::{Accounts, NONROOT, UserName};
 
 /// The user, in numbers and as the configuration has it.
@@ -42,7 +42,7 @@ pub(super) fn find(context: &Context<'_>) -> Result<ImageUser> {
     }
     let base_user = context
         .base()
-        .map(Base::configuration)
+        .map(|base| &base.configuration)
         .and_then(|base| base.user.as_ref());
     if options.configuration.cleared.fields.contains(&Field::User) {
         return Ok(ROOT);
@@ -57,7 +57,7 @@ pub(super) fn find(context: &Context<'_>) -> Result<ImageUser> {
             let text = Some(text.clone());
             Ok(ImageUser { id, text })
         }
-        None if closure.command.is_inherited() => Ok(ROOT),
+        None if closure.command.inherited != Inherited::Nothing => Ok(ROOT),
         None => Ok(in_numbers(NONROOT)),
     }
 }

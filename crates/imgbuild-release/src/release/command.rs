@@ -74,15 +74,7 @@ impl Command {
         }
     }
 
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.inherited != Inherited::Nothing
-    }
-
     /// Makes the program of a command that is not inherited an absolute path.
-    ///
-    /// # Errors
-    ///
-    /// When the program cannot be a path in an image.
     pub(crate) fn resolved(
         mut self,
         prefix: &ImagePath,
@@ -106,10 +98,6 @@ impl Command {
 /// else, for a bare name, one in its `bin` or in a directory of `PATH`.
 ///
 /// It need not exist: the check looks at the complete image.
-///
-/// # Errors
-///
-/// When the first argument cannot be a path in an image.
 pub(crate) fn resolve(
     prefix: &ImagePath,
     contents: &Contents<'_>,
@@ -126,7 +114,7 @@ pub(crate) fn resolve(
             in_release
         } else {
             let in_bin = prefix.join(format!("bin/{command}"))?;
-            let system = contents.base_path().unwrap_or(SYSTEM_PATH).split(':');
+            let system = contents.base_path.unwrap_or(SYSTEM_PATH).split(':');
             let in_system =
                 system.filter_map(|at| ImagePath::parse(format!("{at}/{command}")).ok());
             let mut candidates = [in_bin].into_iter().chain(in_system);

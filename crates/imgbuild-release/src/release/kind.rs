@@ -18,7 +18,8 @@ use crate::runtime::Object;
 
 /// A kind of release. `kind.rs` has the table of all kinds.
 pub struct Kind {
-    pub(crate) name: &'static str,
+    /// The name, as users write it.
+    pub name: &'static str,
     /// The default directory of the release in the image.
     pub(crate) prefix: &'static str,
     /// The release has that directory for itself: containers start in it and
@@ -68,10 +69,6 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
 
     /// Returns the command of a release whose user gives none; `None` takes
     /// the only executable as the entrypoint.
-    ///
-    /// # Errors
-    ///
-    /// When the release has none of the programs that could be it.
     fn default_command(&self, _: &Release, _: &Contents<'_>) -> Result<Option<Vec<String>>> {
         Ok(None)
     }
@@ -102,10 +99,6 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
 
     /// Includes the programs of the host that scripts of the release call;
     /// `commands` are the files that containers start.
-    ///
-    /// # Errors
-    ///
-    /// When a file of the host cannot be read.
     fn include_programs(
         &self,
         _: &Release,
@@ -116,14 +109,6 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
             programs.warn_of_missing_calls(member);
         }
         Ok(())
-    }
-}
-
-impl Kind {
-    /// Returns the name, as users write it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
     }
 }
 

@@ -20,7 +20,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::MixRelease;
 
-pub(super) use arguments::VmArguments;
+pub(super) use arguments::has_cookie;
 pub(super) use reader::read;
 
 /// The arguments of the virtual machine.

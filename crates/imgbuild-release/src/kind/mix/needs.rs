@@ -90,7 +90,8 @@ pub(super) fn include(
         warn(programs, SHELL, "`os:cmd` and port programs do not work");
     }
     // Without a runtime, it comes with a base's Erlang.
-    let has_os_mon = has_application(release, "os_mon") || mix.lists("os_mon");
+    let is_listed = mix.applications.iter().any(|name| name == "os_mon");
+    let has_os_mon = is_listed || has_application(release, "os_mon");
     if has_os_mon && !programs.add_if_present(DF) {
         warn(programs, DF, "`os_mon` stops the node");
     }

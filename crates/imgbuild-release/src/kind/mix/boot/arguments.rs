@@ -8,73 +8,48 @@
 /// reach other nodes, `erlexec` has a shell start `epmd`.
 const NODE: [&str; 3] = ["-name", "-sname", "-setcookie"];
 
-/// A `vm.args`, line by line.
-#[derive(Debug)]
-pub(in crate::kind::mix) struct VmArguments<'a> {
-    lines: Vec<(&'a str, Vec<&'a str>)>,
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split('#').take(1).flat_map(str::split_whitespace)
 }
 
-impl<'a> VmArguments<'a> {
-    pub(in crate::kind::mix) fn parse(text: &'a str) -> Self {
-        let words = |line: &'a str| {
-            let code = line.split('#').next().unwrap_or_default();
-            code.split_whitespace().collect()
-        };
-        let lines = text.lines().map(|line| (line, words(line)));
-        Self {
-            lines: lines.collect(),
-        }
-    }
+/// Returns whether the secret of the node is among the arguments.
+pub(in crate::kind::mix) fn has_cookie(text: &str) -> bool {
+    text.lines()
+        .flat_map(words)
+        .any(|word| word == "-setcookie")
+}
 
-    /// Returns whether the secret of the node is among them.
-    pub(in crate::kind::mix) fn has_cookie(&self) -> bool {
-        self.words().any(|word| word == "-setcookie")
-    }
+/// Returns the text without the flags that need a shell, and these: `-heart`
+/// and, unless the node does without `epmd`, its name and cookie.
+pub(super) fn without_shell(text: &str) -> (String, Vec<&'static str>) {
+    let all: Vec<&str> = text.lines().flat_map(words).collect();
+    let does_without = all.windows(2).any(|pair| pair == ["-start_epmd", "false"]);
+    let node = NODE.into_iter().filter(|_| !does_without);
+    let flags = node.chain(["-heart"]);
+    let dropped_flags: Vec<&'static str> = flags.filter(|flag| all.contains(flag)).collect();
 
-    /// Returns the text without the flags that need a shell, and these.
-    pub(super) fn without_shell(&self) -> (String, Vec<&'static str>) {
-        let dropped_flags = self.flags_of_shell();
-        let mut text = String::new();
-        let mut skips_value = false;
-        for (line, words) in &self.lines {
-            let mut kept = Vec::new();
-            for word in words {
-                if std::mem::take(&mut skips_value) {
-                    continue;
-                }
-                if dropped_flags.contains(word) {
-                    skips_value = NODE.contains(word);
-                } else {
-                    kept.push(*word);
-                }
+    let mut changed = String::new();
+    let mut skips_value = false;
+    for line in text.lines() {
+        let mut kept = Vec::new();
+        for word in words(line) {
+            if std::mem::take(&mut skips_value) {
+                continue;
             }
-            if kept.len() == words.len() {
-                text.push_str(line);
+            if dropped_flags.contains(&word) {
+                skips_value = NODE.contains(&word);
             } else {
-                text.push_str(&kept.join(" "));
+                kept.push(word);
             }
-            text.push('\n');
         }
-        (text, dropped_flags)
+        if kept.len() == words(line).count() {
+            changed.push_str(line);
+        } else {
+            changed.push_str(&kept.join(" "));
+        }
+        changed.push('\n');
     }
-
-    /// Returns `-heart` and, unless the node does without `epmd`, its name and
-    /// cookie.
-    fn flags_of_shell(&self) -> Vec<&'static str> {
-        let words: Vec<&str> = self.words().collect();
-        let does_without = words
-            .windows(2)
-            .any(|pair| pair == ["-start_epmd", "false"]);
-        let node = NODE.into_iter().filter(|_| !does_without);
-        let flags = node.chain(["-heart"]);
-        flags.filter(|flag| words.contains(flag)).collect()
-    }
-
-    fn words(&self) -> impl Iterator<Item = &'a str> {
-        self.lines
-            .iter()
-            .flat_map(|(_, words)| words.iter().copied())
-    }
+    (changed, dropped_flags)
 }
 
 #[cfg(test)]
@@ -103,7 +78,7 @@ mod tests {
                 "",
             ),
         ] {
-            let (found, flags) = VmArguments::parse(text).without_shell();
+            let (found, flags) = without_shell(text);
             assert_eq!(
                 (found.as_str(), flags.join(" ").as_str()),
                 (kept, dropped),
@@ -114,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_seen() {
-        assert!(VmArguments::parse("-sname a -setcookie b").has_cookie());
-        assert!(!VmArguments::parse("# -setcookie b\n-sname a").has_cookie());
+        assert!(has_cookie("-sname a -setcookie b"));
+        assert!(!has_cookie("# -setcookie b\n-sname a"));
     }
 }

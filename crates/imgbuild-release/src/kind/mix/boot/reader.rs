@@ -5,7 +5,7 @@ use std::path::Path;
 use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
 
-use super::arguments::VmArguments;
+use super::arguments::without_shell;
 use super::term::{self, FileCall};
 use super::{Direct, VM_ARGUMENTS, script, temporary};
 use crate::error::{Error, Result};
@@ -266,8 +266,7 @@ impl BootReader<'_> {
             }
             return None;
         };
-        let arguments = VmArguments::parse(&text);
-        let (kept, dropped) = arguments.without_shell();
+        let (kept, dropped) = without_shell(&text);
         if dropped.is_empty() {
             return None;
         }
