@@ -4,15 +4,12 @@
 mod base;
 mod build;
 mod cache;
-mod choice;
 mod configuration;
-mod index;
 mod inspect;
 mod location;
 mod output;
 mod path;
 mod registry;
-mod size;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,15 +18,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use base::BaseArguments;
-pub(crate) use build::BuildArguments;
+pub(crate) use build::{BootChoice, BuildArguments, Choice, CookieChoice};
 pub(crate) use cache::{CacheCommand, CacheFlags, Recognition};
-pub(crate) use choice::{BootChoice, CheckChoice, Choice, CookieChoice};
 pub(crate) use configuration::ConfigurationArguments;
-pub(crate) use index::{IndexCommand, IndexCreateArguments};
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};
 pub(crate) use location::{ImageSource, Output, TRANSPORT, missing_hint, reference, source_name};
+pub(crate) use output::CheckChoice;
 pub(crate) use path::{PlatformPath, must_exist};
-pub(crate) use registry::{CopyArguments, RegistryFlags};
+pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, RegistryFlags};
 
 /// Make a container image from a finished build: no daemon, no root, no
 /// Dockerfile

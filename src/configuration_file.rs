@@ -21,7 +21,7 @@ use fs_err as fs;
 use crate::args::Arguments;
 use crate::failure::Failure;
 use crate::ui::Ui;
-use file::{ConfigurationFile, FlagEntry};
+use file::FlagEntry;
 
 /// The file that is read if no other is named.
 const DEFAULT_NAME: &str = "imgbuild.toml";
@@ -31,7 +31,7 @@ const NOT_IN_A_FILE: [&str; 4] = ["config", "no_config", "help", "version"];
 
 /// The parsed command line and configuration file.
 #[derive(Debug)]
-pub(crate) struct Given {
+pub(crate) struct ParsedFlags {
     pub(crate) matches: ArgMatches,
     file: Option<PathBuf>,
     /// The lines that the first values of each flag come from.
@@ -72,55 +72,48 @@ impl From<Failure> for UsageError {
 }
 
 /// Parses a command line, with what the configuration file adds.
-pub(crate) fn parse(words: Vec<OsString>) -> std::result::Result<(Arguments, Given), UsageError> {
-    let given = merge(words)?;
-    match Arguments::from_arg_matches(&given.matches) {
-        Ok(arguments) => Ok((arguments, given)),
+pub(crate) fn parse(
+    words: Vec<OsString>,
+) -> std::result::Result<(Arguments, ParsedFlags), UsageError> {
+    let parsed = merge(words)?;
+    match Arguments::from_arg_matches(&parsed.matches) {
+        Ok(arguments) => Ok((arguments, parsed)),
         Err(error) => Err(UsageError::Clap(error, Vec::new())),
     }
 }
 
-fn merge(words: Vec<OsString>) -> std::result::Result<Given, UsageError> {
-    let Some((typed, path)) = find_file(&words)? else {
-        return match Arguments::command().try_get_matches_from(words) {
-            Ok(matches) => Ok(Given {
-                matches,
-                file: None,
-                lines: BTreeMap::new(),
-            }),
-            Err(error) => Err(mistake(error)),
-        };
-    };
-    let mut command = Arguments::command();
-    command.build();
-    let file = ConfigurationFile::read(&path, &command)?;
-    let entries = file.entries.into_iter();
-    let entries: Vec<FlagEntry> = entries
-        .filter(|entry| !is_overruled(entry, &typed, &command))
-        .collect();
-    let mut lines: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    let mut merged: Vec<OsString> = words.iter().take(1).cloned().collect();
-    for entry in entries {
-        let of_flag = lines.entry(entry.id).or_default();
-        for word in entry.words {
-            of_flag.push(entry.line);
-            merged.push(word.into());
-        }
-    }
-    merged.extend(words.into_iter().skip(1));
-    let mut given = Given {
+fn merge(mut words: Vec<OsString>) -> std::result::Result<ParsedFlags, UsageError> {
+    let mut flags = ParsedFlags {
         matches: ArgMatches::default(),
-        file: Some(path.clone()),
-        lines,
+        file: None,
+        lines: BTreeMap::new(),
     };
-    match Arguments::command().try_get_matches_from(merged) {
-        Ok(matches) => given.matches = matches,
-        Err(error) => {
-            let hints = given.hints(&error.render().to_string());
-            return Err(UsageError::Clap(error, hints));
+    if let Some((typed, path)) = find_file(&words)? {
+        let mut command = Arguments::command();
+        command.build();
+        let mut of_file: Vec<OsString> = Vec::new();
+        for entry in file::entries(&path, &command)? {
+            if is_overruled(&entry, &typed, &command) {
+                continue;
+            }
+            let lines = flags.lines.entry(entry.id).or_default();
+            for word in entry.words {
+                lines.push(entry.line);
+                of_file.push(word.into());
+            }
         }
+        flags.file = Some(path);
+        let start = words.len().min(1);
+        words.splice(start..start, of_file);
     }
-    Ok(given)
+    flags.matches = Arguments::command()
+        .try_get_matches_from(words)
+        .map_err(|error| {
+            let lines = flags.hints(&error.render().to_string());
+            let hints = usage_hints(&error).into_iter().chain(lines);
+            UsageError::Clap(error, hints.collect())
+        })?;
+    Ok(flags)
 }
 
 /// Returns the parsed command line and the file to read, if one is read.
@@ -133,7 +126,10 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
             let typed = lenient.try_get_matches_from(words);
             typed.map_err(|_| UsageError::Clap(error, Vec::new()))?
         }
-        Err(error) => return Err(mistake(error)),
+        Err(error) => {
+            let hints = usage_hints(&error);
+            return Err(UsageError::Clap(error, hints));
+        }
     };
     let is_set = |id: &str| typed.get_one(id) == Some(&true);
     if typed.subcommand().is_some() || is_set("version") || is_set("no_config") {
@@ -148,7 +144,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
         Ok(_) => Ok(Some((typed, path))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
-            let failure = Failure::command_line_error(error);
+            let failure = Failure::command_line(error);
             Err(failure
                 .hint("`--no-config` ignores configuration files")
                 .into())
@@ -156,20 +152,24 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
     }
 }
 
-/// Returns an error of clap with the hints that help.
-fn mistake(error: clap::Error) -> UsageError {
+/// Returns the hints that help with an error of clap.
+fn usage_hints(error: &clap::Error) -> Vec<String> {
     let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word),
         _ => None,
     });
-    let is_release = word.is_some_and(|word| !word.starts_with('-') && Path::new(word).is_dir());
-    let hint = word.filter(|_| is_release).map(|word| {
-        format!("name the directory of a finished build with its flag: `--release {word}`")
-    });
-    let known = word.and_then(|word| advice(word));
-    let hints = hint.into_iter().chain(known.map(str::to_owned));
-    UsageError::Clap(error, hints.collect())
+    let Some(word) = word else {
+        return Vec::new();
+    };
+    let mut hints = Vec::new();
+    if !word.starts_with('-') && Path::new(word).is_dir() {
+        hints.push(format!(
+            "name the directory of a finished build with its flag: `--release {word}`"
+        ));
+    }
+    hints.extend(advice(word).map(str::to_owned));
+    hints
 }
 
 /// Returns a hint for commands and flags of other tools.
@@ -214,22 +214,17 @@ fn is_overruled(entry: &FlagEntry, typed: &ArgMatches, command: &Command) -> boo
         let id = flag.get_id().as_str();
         typed.value_source(id) == Some(ValueSource::CommandLine)
     };
-    let flags: Vec<&Arg> = command.get_arguments().collect();
-    let own = flags
-        .iter()
-        .filter(|flag| flag.get_id() == entry.id.as_str());
-    let is_itself = |flag: &Arg| is_typed(flag) && !value::has_names(flag);
-    let mut own = own.copied();
-    let Some(own) = own.next() else {
+    let mut flags = command.get_arguments();
+    let Some(own) = flags.find(|flag| flag.get_id() == entry.id.as_str()) else {
         return false;
     };
     let excludes = |one: &Arg, other: &Arg| {
         let conflicts = command.get_arg_conflicts_with(one);
         conflicts.iter().any(|it| it.get_id() == other.get_id())
     };
-    is_itself(own)
-        || flags
-            .into_iter()
+    is_typed(own) && !value::has_names(own)
+        || command
+            .get_arguments()
             .filter(|other| is_typed(other))
             .any(|other| excludes(own, other) || excludes(other, own))
 }
@@ -242,7 +237,7 @@ fn keys(command: &Command) -> impl Iterator<Item = &Arg> {
     })
 }
 
-impl Given {
+impl ParsedFlags {
     /// Returns the file and the line that a value of a flag comes from, if it
     /// was not typed.
     pub(crate) fn line(&self, id: &str, number: usize) -> Option<(String, usize)> {
@@ -272,11 +267,9 @@ impl Given {
             };
             places.any(|(start, _)| is_whole(&message[start + flag.len()..]))
         };
-        let from_file = self
-            .lines
+        self.lines
             .iter()
-            .filter(|(id, lines)| !lines.is_empty() && named(id));
-        from_file
+            .filter(|(id, lines)| !lines.is_empty() && named(id))
             .map(|(id, lines)| {
                 let lines: BTreeSet<usize> = lines.iter().copied().collect();
                 let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
@@ -289,11 +282,6 @@ impl Given {
             })
             .collect()
     }
-}
-
-/// The directory that relative paths of a file start at.
-fn directory_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
 }
 
 #[cfg(test)]

@@ -42,21 +42,16 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     /// Returns the failure of an invalid command line.
-    pub(crate) fn command_line(message: impl Into<String>) -> Self {
-        Self {
-            kind: FailureKind::CommandLine,
-            error: message.into().into(),
-            hints: Vec::new(),
-        }
-    }
-
-    /// Returns a failure like [`Failure::command_line`] for an error of another
-    /// type.
-    pub(crate) fn command_line_error(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn command_line(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind: FailureKind::CommandLine,
             ..Self::build(error)
         }
+    }
+
+    /// Returns the failure of a flag with a value that cannot be used.
+    pub(crate) fn of_flag(flag: &str, value: &str, reason: &str) -> Self {
+        Self::command_line(format!("cannot use `{flag} {value}`: {reason}"))
     }
 
     /// Returns a failure that ends with the exit code 1.
@@ -66,6 +61,17 @@ impl Failure {
             error: error.into(),
             hints: Vec::new(),
         }
+    }
+
+    /// Returns a failure that ends with the exit code 1, with its cause.
+    pub(crate) fn caused_by(
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::build(CausedError {
+            message: message.into(),
+            cause: cause.into(),
+        })
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -82,11 +88,13 @@ impl Failure {
     }
 }
 
-impl Failure {
-    /// Returns the error with its causes in one line, without hints.
-    pub(crate) fn reason(&self) -> String {
-        with_causes(self.error.as_ref(), ": ")
-    }
+/// An error that this program describes, and its cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct CausedError {
+    message: String,
+    #[source]
+    cause: Box<dyn Error + Send + Sync>,
 }
 
 /// Returns an error with all its causes, each after `separator`.
@@ -118,27 +126,17 @@ impl Error for Failure {}
 /// Returns the failure inside an error of a reader: it has more detail than the
 /// reader's.
 fn failure_of_reader(error: io::Error) -> std::result::Result<Failure, io::Error> {
-    let error = match error.downcast::<Failure>() {
-        Ok(failure) => return Ok(failure),
-        Err(error) => error,
+    let missing_layer = |error: RemoteImageError| match Failure::from(error) {
+        failure if failure.kind == FailureKind::Interrupted => failure,
+        failure => {
+            failure.hint("the image needs this layer of its base image, which is not in the cache")
+        }
     };
-    let error = match error.downcast::<RegistryError>() {
-        Ok(error) => return Ok(error.into()),
-        Err(error) => error,
-    };
-    let error = match error.downcast::<RemoteImageError>() {
-        Ok(error) => return Ok(missing_layer(error.into())),
-        Err(error) => error,
-    };
-    error.downcast::<ImageError>().map(Failure::from)
-}
-
-/// Adds the reason why a layer of the base image is downloaded this late.
-fn missing_layer(failure: Failure) -> Failure {
-    if failure.kind == FailureKind::Interrupted {
-        return failure;
-    }
-    failure.hint("the image needs this layer of its base image, which is not in the cache")
+    error
+        .downcast::<Failure>()
+        .or_else(|error| error.downcast::<RegistryError>().map(Failure::from))
+        .or_else(|error| error.downcast().map(missing_layer))
+        .or_else(|error| error.downcast::<ImageError>().map(Failure::from))
 }
 
 impl From<RemoteImageError> for Failure {
@@ -167,11 +165,10 @@ impl From<ImageError> for Failure {
             ImageError::Interrupted => FailureKind::Interrupted,
             _ => FailureKind::Build,
         };
-        let hints = image_hint(&error).into_iter().collect();
         Self {
             kind,
+            hints: image_hint(&error).into_iter().collect(),
             error: error.into(),
-            hints,
         }
     }
 }
@@ -180,10 +177,13 @@ impl From<ReleaseError> for Failure {
     fn from(error: ReleaseError) -> Self {
         match error {
             ReleaseError::Image(error) => error.into(),
+            ReleaseError::Refused(refusals) => Self {
+                hints: refusal_hints(&refusals.0),
+                ..Self::build(ReleaseError::Refused(refusals))
+            },
             error => Self {
-                kind: FailureKind::Build,
-                hints: release_hints(&error),
-                error: error.into(),
+                hints: release_hint(&error).into_iter().collect(),
+                ..Self::build(error)
             },
         }
     }
@@ -221,16 +221,8 @@ pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
     }
 }
 
-/// Returns the flags for the releases below a project that is packaged as a
-/// whole.
-pub(crate) fn release_below(warnings: &[Warning]) -> Option<String> {
-    warnings.iter().find_map(|warning| match warning {
-        Warning::ReleaseBelow { places, .. } => Some(release_hint(places)),
-        _ => None,
-    })
-}
-
-fn release_hint(places: &[PathBuf]) -> String {
+/// Returns the flags that name the releases at these places.
+fn release_flags(places: &[PathBuf]) -> String {
     let flags: Vec<String> = places
         .iter()
         .map(|place| format!("`--release {}`", place.display()))
@@ -238,106 +230,111 @@ fn release_hint(places: &[PathBuf]) -> String {
     flags.join(" or ")
 }
 
-/// Returns a failure to plan an image, with `below`, the flags of a better
-/// release.
-pub(crate) fn of_plan(error: ReleaseError, below: Option<&str>) -> Failure {
+/// Returns a failure to plan an image. If a project without a command is
+/// packaged as a whole, a hint names the releases below it.
+pub(crate) fn of_plan(error: ReleaseError, warnings: &[Warning]) -> Failure {
     let has_no_command = matches!(error, ReleaseError::NoCommand(_));
     let failure = Failure::from(error);
+    let below = warnings.iter().find_map(|warning| match warning {
+        Warning::ReleaseBelow { places, .. } => Some(release_flags(places)),
+        _ => None,
+    });
     match below.filter(|_| has_no_command) {
-        Some(below) => failure.hint(format!("the project has a release: give {below}")),
+        Some(flags) => failure.hint(format!("the project has a release: use {flags}")),
         None => failure,
     }
 }
 
 fn image_hint(error: &ImageError) -> Option<String> {
-    match error {
-        ImageError::Changed { .. } | ImageError::LayerChanged { .. } => Some(
-            "wait until the release is fully built, then run imgbuild again".to_owned(),
-        ),
-        ImageError::Damaged { .. } => Some(
-            "the damaged entries were removed from the cache: run imgbuild again".to_owned(),
-        ),
-        ImageError::Stored { .. } => Some(
-            "run imgbuild again, or with `--no-cache`".to_owned(),
-        ),
-        ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
-            Some("do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations".to_owned())
+    let hint = match error {
+        ImageError::Changed { .. } | ImageError::LayerChanged { .. } => {
+            "wait until the release is fully built, then run imgbuild again"
         }
-        ImageError::Source(_) => Some(
-            "the base image is damaged: save it again; `imgbuild validate` lists its violations".to_owned(),
-        ),
+        ImageError::Damaged { .. } => {
+            "the damaged entries were removed from the cache: run imgbuild again"
+        }
+        ImageError::Stored { .. } => "run imgbuild again, or with `--no-cache`",
+        ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
+            "do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations"
+        }
+        ImageError::Source(_) => DAMAGED_BASE,
         ImageError::NotALayout { .. } => {
-            Some("give `--output` a new directory, or the directory of an image layout".to_owned())
+            "give `--output` a new directory, or the directory of an image layout"
         }
         ImageError::Parent { parent, .. } if !parent.exists() => {
-            Some(format!("create it first: `mkdir -p {}`", parent.display()))
+            return Some(format!("create it first: `mkdir -p {}`", parent.display()));
         }
-        ImageError::Scratch { .. } => Some(
-            "compressed layers are kept beside the output (or in `TMPDIR`): free some space there".to_owned(),
-        ),
-        _ => None,
-    }
+        ImageError::Scratch { .. } => {
+            "compressed layers are kept beside the output (or in `TMPDIR`): free some space there"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
-/// Returns the hints for a failure, in terms of flags.
-fn release_hints(error: &ReleaseError) -> Vec<String> {
-    let hint = |text: &str| vec![text.to_owned()];
-    match error {
-        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => {
-            hint("build the release first, and give its directory with `--release`")
-        }
-        ReleaseError::WrongLevel { places, .. } => vec![format!(
-            "give {}, or take the directory as it is with `--kind tree`",
-            release_hint(places)
-        )],
-        ReleaseError::NoExecutable(_) => hint(
-            "run `cargo build --release` first, or take the directory as it is with `--kind tree`",
-        ),
-        ReleaseError::Empty { left_out: 0, .. } => hint("build the release first"),
-        ReleaseError::Empty { .. } => hint("loosen `--exclude`, or add `--include`"),
-        ReleaseError::UnknownBinary { .. } => hint("select one of these with `--bin`"),
-        ReleaseError::NoCommand(candidates) if candidates.is_empty() => hint(
-            "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
-        ),
-        ReleaseError::NoCommand(_) => hint(
-            "name one with `--entrypoint` or `--cmd`, pick executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
-        ),
-        ReleaseError::Programs(ProgramsError::Missing(_)) => hint(
-            "install the program on this machine, take it from another root with `--sysroot`, or add it with `--add`",
-        ),
-        ReleaseError::NoStartData(_) => {
-            hint("run `mix release` again, or take the directory as it is with `--kind tree`")
-        }
-        ReleaseError::NoDirectBoot(_) => hint(
-            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`",
-        ),
-        ReleaseError::Command { .. } => hint(
-            "include a program of this machine with `--program`; a relative command is a program of the release; `--dry-run --no-entrypoint` lists the files of the image",
-        ),
-        ReleaseError::UnknownBaseUser { .. } => hint(
-            "run as another user, for example `--user 1000:1000`, or as root with `--no-user`; or use a base image whose passwd file has its user",
-        ),
-        ReleaseError::UnknownUser(_) => {
-            hint("use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`")
-        }
-        ReleaseError::MissingLibraries(_) => hint(
-            "install the package that has the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries",
-        ),
-        ReleaseError::Locale(LocaleError::Unknown { name, .. }) => vec![locale_hint(name)],
-        ReleaseError::Locale(LocaleError::Archive { .. }) => hint(
-            "create the archive again with `locale-gen`, or take locales from another root with `--sysroot`",
-        ),
-        ReleaseError::Refused(refusals) => refusal_hints(&refusals.0),
-        ReleaseError::TooManyLayers { .. } => {
-            hint("allow more with `--max-layers`, or use a base image with fewer layers")
-        }
-        ReleaseError::Base { source, .. } => base_hints(source),
-        _ => Vec::new(),
-    }
-}
+const DAMAGED_BASE: &str =
+    "the base image is damaged: save it again; `imgbuild validate` lists its violations";
 
-fn base_hints(error: &BaseError) -> Vec<String> {
+/// Returns the hint for a failure, in terms of flags.
+fn release_hint(error: &ReleaseError) -> Option<String> {
     let hint = match error {
+        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => {
+            "build the release first, and name its directory with `--release`"
+        }
+        ReleaseError::WrongLevel { places, .. } => {
+            return Some(format!(
+                "use {}, or include the whole directory with `--kind tree`",
+                release_flags(places)
+            ));
+        }
+        ReleaseError::NoExecutable(_) => {
+            "run `cargo build --release` first, or include the whole directory with `--kind tree`"
+        }
+        ReleaseError::Empty { left_out: 0, .. } => "build the release first",
+        ReleaseError::Empty { .. } => "loosen `--exclude`, or add `--include`",
+        ReleaseError::UnknownBinary { .. } => "select one of these with `--bin`",
+        ReleaseError::NoCommand(candidates) if candidates.is_empty() => {
+            "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`"
+        }
+        ReleaseError::NoCommand(_) => {
+            "name one with `--entrypoint` or `--cmd`, select executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`"
+        }
+        ReleaseError::Programs(ProgramsError::Missing(_)) => {
+            "install the program on this machine, use another root with `--sysroot`, or add it with `--add`"
+        }
+        ReleaseError::NoStartData(_) => {
+            "run `mix release` again, or include the whole directory with `--kind tree`"
+        }
+        ReleaseError::NoDirectBoot(_) => {
+            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`"
+        }
+        ReleaseError::Command { .. } => {
+            "include a program of this machine with `--program`; a relative command is a program of the release; `--dry-run --no-entrypoint` lists the files of the image"
+        }
+        ReleaseError::UnknownBaseUser { .. } => {
+            "run as another user, for example `--user 1000:1000`, or as root with `--no-user`; or use a base image whose passwd file has its user"
+        }
+        ReleaseError::UnknownUser(_) => {
+            "use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`"
+        }
+        ReleaseError::MissingLibraries(_) => {
+            "install the package that has the library, name its directory with `--library-path`, or use the libraries of another root with `--sysroot`; `--runtime none` includes no libraries"
+        }
+        ReleaseError::Locale(LocaleError::Unknown { name, .. }) => return Some(locale_hint(name)),
+        ReleaseError::Locale(LocaleError::Archive { .. }) => {
+            "create the archive again with `locale-gen`, or use the locales of another root with `--sysroot`"
+        }
+        ReleaseError::TooManyLayers { .. } => {
+            "allow more with `--max-layers`, or use a base image with fewer layers"
+        }
+        ReleaseError::Base { source, .. } => base_hint(source),
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn base_hint(error: &BaseError) -> &'static str {
+    match error {
         BaseError::Selection(SelectionError::Several {
             differ_by_platform: true,
             ..
@@ -354,14 +351,11 @@ fn base_hints(error: &BaseError) -> Vec<String> {
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => {
             "temporary files are kept beside the output (or in `TMPDIR`): free some space there"
         }
-        BaseError::FileSystem(_) => {
-            "the base image is damaged: save it again; `imgbuild validate` lists its violations"
-        }
+        BaseError::FileSystem(_) => DAMAGED_BASE,
         _ => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
         }
-    };
-    vec![hint.to_owned()]
+    }
 }
 
 /// Returns the command that creates a locale: its language by its character

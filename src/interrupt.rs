@@ -11,14 +11,6 @@ use crate::failure::{Failure, Result};
 /// The exit code of a second signal, which does not wait.
 const EXIT_CODE: i32 = 130;
 
-/// At the limit on the size of files, writing shall fail as on a full disk
-/// instead of ending the program on the spot.
-fn outlive_file_size_limit() -> Result<()> {
-    let nobody_looks = Arc::new(AtomicBool::new(false));
-    let registered = flag::register(SIGXFSZ, nobody_looks);
-    registered.map(drop).map_err(Failure::build)
-}
-
 /// Returns a flag that a signal sets; a second one ends the program at once.
 pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -28,6 +20,8 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
         end.map_err(Failure::build)?;
         flag::register(signal, Arc::clone(&interrupted)).map_err(Failure::build)?;
     }
-    outlive_file_size_limit()?;
+    // At the limit on the size of files, writing shall fail as on a full disk,
+    // instead of ending the program on the spot: this flag is never read.
+    flag::register(SIGXFSZ, Arc::default()).map_err(Failure::build)?;
     Ok(interrupted)
 }

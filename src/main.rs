@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use crate::args::{Arguments, Command};
-use crate::configuration_file::Given;
+use crate::configuration_file::ParsedFlags;
 use crate::failure::Result;
 use crate::ui::Ui;
 
@@ -23,16 +23,16 @@ const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
     let words = args::normalize(env::args_os().collect());
-    let (arguments, given) = match configuration_file::parse(words) {
+    let (arguments, parsed) = match configuration_file::parse(words) {
         Ok(parsed) => parsed,
         Err(error) => return error.report(&Ui::new(false, 0)),
     };
     let mut ui = Ui::new(arguments.quiet, arguments.verbose);
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &given, &mut ui)));
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &parsed, &mut ui)));
     ui.finish_progress();
     match ended {
         Ok(Ok(code)) => code,
-        Ok(Err(failure)) => ui.fail(&given.explain(failure)),
+        Ok(Err(failure)) => ui.fail(&parsed.explain(failure)),
         // The panic was printed, and files that were not complete are removed.
         Err(_) => {
             ui.say("error: internal error, please report it with the lines above");
@@ -41,12 +41,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
+fn run(arguments: Arguments, parsed: &ParsedFlags, ui: &mut Ui) -> Result<ExitCode> {
     if arguments.version {
         return commands::generate::version(ui);
     }
     match arguments.command {
-        None => commands::build::run(&arguments.build, given, ui),
+        None => commands::build::run(&arguments.build, parsed, ui),
         Some(Command::Check(arguments)) => commands::check::run(&arguments, ui),
         Some(Command::Validate(arguments)) => commands::validate::run(&arguments, ui),
         Some(Command::Copy(arguments)) => commands::copy::run(&arguments, ui),

@@ -33,23 +33,6 @@ impl Work {
             Self::Sending => "sending",
         }
     }
-
-    /// Returns true if this work is measured in such bytes.
-    pub(crate) fn counts(self, moved: ByteKind) -> bool {
-        match moved {
-            ByteKind::Read => self == Self::Layers,
-            ByteKind::Written => matches!(self, Self::Writing | Self::Copying),
-            ByteKind::Received => self == Self::Fetching,
-        }
-    }
-}
-
-/// Bytes that are counted as they come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ByteKind {
-    Read,
-    Written,
-    Received,
 }
 
 /// The direction of a transfer.
@@ -59,26 +42,17 @@ pub(crate) enum Direction {
     Upload,
 }
 
-/// The state of a blob that is to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BlobState {
-    Pending,
-    Sent,
-    /// The repository had it, or mounted it: no byte is sent.
-    Skipped,
-}
-
+/// The bytes of a blob that are to be sent, and those that were.
 #[derive(Debug)]
 struct BlobProgress {
     size: u64,
     sent: u64,
-    state: BlobState,
 }
 
 /// A transfer of one blob.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Transfer {
-    started: Duration,
+    /// The time of the start, or of the last report.
     reported: Duration,
     bytes: u64,
 }
@@ -95,11 +69,9 @@ impl TransferProgress {
     /// Registers a blob to be sent; a known blob keeps its state.
     pub(crate) fn expect_blob(&mut self, digest: Digest, size: u64) {
         self.set_size(digest, size);
-        self.blobs.entry(digest).or_insert(BlobProgress {
-            size,
-            sent: 0,
-            state: BlobState::Pending,
-        });
+        self.blobs
+            .entry(digest)
+            .or_insert(BlobProgress { size, sent: 0 });
     }
 
     /// Registers the size of a blob, for messages.
@@ -119,29 +91,21 @@ impl TransferProgress {
         }
     }
 
-    /// Records a blob that arrived, or that need not be sent.
+    /// Records a blob that arrived. One that the repository had or mounted is not
+    /// part of the total, since no byte is sent.
     pub(crate) fn finish(&mut self, digest: Digest, size: u64, is_sent: bool) {
         self.transfers.remove(&(Direction::Upload, digest));
-        self.expect_blob(digest, size);
-        if let Some(blob) = self.blobs.get_mut(&digest) {
-            blob.state = if is_sent {
-                BlobState::Sent
-            } else {
-                BlobState::Skipped
-            };
-        }
+        self.set_size(digest, size);
+        let size = if is_sent { size } else { 0 };
+        self.blobs.insert(digest, BlobProgress { size, sent: size });
     }
 
     /// Returns the number of bytes that arrived, and of those to be sent in
     /// all.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let one = |blob: &BlobProgress| match blob.state {
-            BlobState::Pending => (blob.sent.min(blob.size), blob.size),
-            BlobState::Sent => (blob.size, blob.size),
-            BlobState::Skipped => (0, 0),
-        };
-        let all = self.blobs.values().map(one);
-        all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        let sent = self.blobs.values().map(|blob| blob.sent.min(blob.size));
+        let total = self.blobs.values().map(|blob| blob.size);
+        (sent.sum(), total.sum())
     }
 
     /// Counts bytes of a transfer at the time `now`; if it is slow, returns
@@ -153,26 +117,19 @@ impl TransferProgress {
         bytes: u64,
         now: Duration,
     ) -> Option<(u64, Option<u64>)> {
-        let transfer = self
-            .transfers
-            .entry((direction, digest))
-            .or_insert(Transfer {
-                started: now,
-                reported: now,
-                bytes: 0,
-            });
+        let begun = Transfer {
+            reported: now,
+            bytes: 0,
+        };
         let size = self.sizes.get(&digest).copied();
+        let transfers = self.transfers.entry((direction, digest));
+        let transfer = transfers.or_insert(begun);
         if size.is_some_and(|size| transfer.bytes >= size) {
             // Again, to another place or because it did not arrive.
-            *transfer = Transfer {
-                started: now,
-                reported: now,
-                bytes: 0,
-            };
+            *transfer = begun;
         }
         transfer.bytes += bytes;
-        let last = transfer.reported.max(transfer.started);
-        if now.saturating_sub(last) < LONG {
+        if now.saturating_sub(transfer.reported) < LONG {
             return None;
         }
         transfer.reported = now;
@@ -277,19 +234,5 @@ mod tests {
         assert_eq!(progress.track(Direction::Upload, digest(0), 1, later), None);
         let told = progress.track(Direction::Download, digest(0), 1, later);
         assert_eq!(told, Some((2, None)));
-    }
-
-    #[test]
-    fn each_work_counts_its_own_bytes() {
-        for (work, moved) in [
-            (Work::Layers, ByteKind::Read),
-            (Work::Writing, ByteKind::Written),
-            (Work::Copying, ByteKind::Written),
-            (Work::Fetching, ByteKind::Received),
-        ] {
-            let all = [ByteKind::Read, ByteKind::Written, ByteKind::Received];
-            let counted: Vec<ByteKind> = all.into_iter().filter(|one| work.counts(*one)).collect();
-            assert_eq!(counted, [moved], "{work:?}");
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! Standard output is the result; standard error is everything else.
 
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +13,8 @@ use imgbuild_oci::monitor::Progress;
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::failure::{Failure, Result};
-use crate::progress::{ByteKind, Direction, TransferProgress, Work};
+use crate::failure::{Failure, Result, with_causes};
+use crate::progress::{Direction, TransferProgress, Work};
 
 /// The output of the program: results, messages and progress.
 #[derive(Debug, Clone)]
@@ -73,7 +72,8 @@ impl Ui {
         let mut output = io::stdout().lock();
         match output.write_all(bytes).and_then(|()| output.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::build(UnprintedError(error)))
+                let message = "cannot write the result to standard output";
+                Err(Failure::caused_by(error, message))
             }
             Ok(()) | Err(_) => Ok(()),
         }
@@ -105,7 +105,8 @@ impl Ui {
 
     /// Warns of a failure that stops nothing.
     pub(crate) fn warning_of(&self, what: &str, failure: &Failure) {
-        self.warning(&format!("{what}: {}", failure.reason()));
+        let reason = with_causes(failure.error.as_ref(), ": ");
+        self.warning(&format!("{what}: {reason}"));
         for hint in &failure.hints {
             self.status(&format!("hint: {hint}"));
         }
@@ -185,11 +186,16 @@ impl Ui {
         self.bar.finish_and_clear();
     }
 
-    /// Advances the bar, if it counts such bytes.
-    pub(crate) fn advance(&self, moved: ByteKind, bytes: u64) {
-        let is_counted = self.shared().work.is_some_and(|work| work.counts(moved));
-        if is_counted {
-            self.bar.inc(bytes);
+    /// Advances the bar of building layers or writing a destination: each counts
+    /// bytes of its own kind.
+    pub(crate) fn follow(&self, progress: Progress) {
+        let work = self.shared().work;
+        match (work, progress) {
+            (Some(Work::Layers), Progress::Read { bytes })
+            | (Some(Work::Writing | Work::Copying), Progress::Written { bytes }) => {
+                self.bar.inc(bytes);
+            }
+            _ => {}
         }
     }
 
@@ -211,11 +217,15 @@ impl Ui {
         let slow = shared
             .transfers
             .track(Direction::Download, digest, bytes, now);
-        // Bytes that are passed on are reported when they are sent.
-        let is_end = shared.work != Some(Work::Sending);
+        let work = shared.work;
         drop(shared);
-        self.advance(ByteKind::Received, bytes);
-        self.report_slow("fetching", digest, slow.filter(|_| is_end));
+        if work == Some(Work::Fetching) {
+            self.bar.inc(bytes);
+        }
+        // Bytes that are passed on are reported when they are sent.
+        if work != Some(Work::Sending) {
+            self.report_slow("fetching", digest, slow);
+        }
     }
 
     /// Records a blob that a repository has.
@@ -254,35 +264,10 @@ impl Ui {
         });
     }
 
-    /// Advances the progress of a run.
-    pub(crate) fn follow(&self, progress: Progress) {
-        match progress {
-            Progress::Read { bytes } => self.advance(ByteKind::Read, bytes),
-            Progress::Written { bytes } => self.advance(ByteKind::Written, bytes),
-            _ => {}
-        }
-    }
-
     /// Shows a finished layer of `total`; `done` counts them.
     pub(crate) fn show_layer(&self, layer: &Layer, total: usize, done: &AtomicUsize) {
         let number = done.fetch_add(1, Ordering::Relaxed) + 1;
         self.status(&layer_line(layer, number, total));
-    }
-}
-
-/// A result that could not be printed.
-#[derive(Debug)]
-struct UnprintedError(io::Error);
-
-impl fmt::Display for UnprintedError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("cannot write the result to standard output")
-    }
-}
-
-impl std::error::Error for UnprintedError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
     }
 }
 

@@ -37,7 +37,7 @@ fn the_release_of_a_mix_project_is_named() {
         let said = outcome.stderr_text();
         let expected = format!(
             "error: `{level}` is not a release of the kind `mix`, but the directory of `shop/_build/prod/rel/shop`\n\
-             hint: give `--release shop/_build/prod/rel/shop`, or take the directory as it is with `--kind tree`\n"
+             hint: use `--release shop/_build/prod/rel/shop`, or include the whole directory with `--kind tree`\n"
         );
         assert_eq!(said, expected);
     }
@@ -62,7 +62,7 @@ fn the_project_in_the_current_directory_has_a_short_name_for_its_release() {
     let outcome = sandbox.finish(&mut command, b"").exited(1);
     let said = outcome.stderr_text();
     assert!(
-        said.contains("hint: give `--release _build/prod/rel/shop`"),
+        said.contains("hint: use `--release _build/prod/rel/shop`"),
         "{said}"
     );
 }
@@ -79,7 +79,7 @@ fn the_release_of_a_cargo_project_is_named() {
     let outcome = sandbox.run(target).exited(1);
     let said = outcome.stderr_text();
     assert!(
-        said.contains("hint: give `--release app/target/release`,"),
+        said.contains("hint: use `--release app/target/release`,"),
         "{said}"
     );
     // A project may well be meant as a whole.
@@ -100,7 +100,7 @@ fn the_release_of_a_cargo_project_is_named() {
     let outcome = sandbox.run(whole).exited(1);
     let said = outcome.stderr_text();
     assert!(
-        said.contains("hint: the project has a release: give `--release app/target/release`"),
+        said.contains("hint: the project has a release: use `--release app/target/release`"),
         "{said}"
     );
 }

@@ -211,15 +211,15 @@ fn a_release_that_is_none_is_refused() {
     insta::assert_snapshot!(said, @r#"
     $ imgbuild --release nowhere
     error: there is no release at `nowhere`
-    hint: build the release first, and give its directory with `--release`
+    hint: build the release first, and name its directory with `--release`
 
     $ imgbuild --release file
     error: the release `file` is not a directory
-    hint: build the release first, and give its directory with `--release`
+    hint: build the release first, and name its directory with `--release`
 
     $ imgbuild --release file/below
     error: there is no release at `file/below`
-    hint: build the release first, and give its directory with `--release`
+    hint: build the release first, and name its directory with `--release`
 
     $ imgbuild --release empty
     error: the release `empty` has nothing to package
@@ -231,11 +231,11 @@ fn a_release_that_is_none_is_refused() {
 
     $ imgbuild --release target/release
     error: the Cargo release `target/release` has no executable
-    hint: run `cargo build --release` first, or take the directory as it is with `--kind tree`
+    hint: run `cargo build --release` first, or include the whole directory with `--kind tree`
 
     $ imgbuild --release full --kind cargo
     error: the Cargo release `full` has no executable
-    hint: run `cargo build --release` first, or take the directory as it is with `--kind tree`
+    hint: run `cargo build --release` first, or include the whole directory with `--kind tree`
 
     $ imgbuild --release full
     error: cannot determine the command of the image: it has no executable at its top or in its `bin` directory

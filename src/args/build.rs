@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
@@ -12,7 +12,6 @@ use imgbuild_release::release::Kind;
 use super::EMBEDDED;
 use super::base::BaseArguments;
 use super::cache::CacheFlags;
-use super::choice::{BootChoice, Choice, CookieChoice};
 use super::configuration::ConfigurationArguments;
 use super::location::ImageSource;
 use super::output::OutputArguments;
@@ -219,4 +218,31 @@ impl BuildArguments {
         let caches = self.cache.cache_from.iter();
         caches.filter_map(ImageSource::reference).collect()
     }
+}
+
+/// An automatic part of the image, included or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// Include it where it is needed
+    Auto,
+    /// Leave it out
+    None,
+}
+
+/// The treatment of the cookie of a mix release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CookieChoice {
+    /// Keep the cookie
+    Keep,
+    /// Leave the cookie out
+    Remove,
+}
+
+/// The program that starts a mix release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BootChoice {
+    /// The virtual machine
+    Direct,
+    /// The script of the release
+    Script,
 }

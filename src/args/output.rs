@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 
-use super::choice::CheckChoice;
 use super::location::Output;
 
 #[derive(Debug, Clone, Args)]
@@ -81,4 +80,15 @@ pub(crate) struct OutputArguments {
     /// Do not wait until everything is written to the disk
     #[arg(long)]
     pub(crate) no_sync: bool,
+}
+
+/// The reaction to an image that cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckChoice {
+    /// Stop the build
+    Error,
+    /// Warn only
+    Warn,
+    /// Skip the check
+    Off,
 }

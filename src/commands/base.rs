@@ -16,7 +16,7 @@ use super::cache;
 use super::options::BuildRequest;
 use super::source::source_must_exist;
 use crate::args::{BaseArguments, ImageSource};
-use crate::configuration_file::Given;
+use crate::configuration_file::ParsedFlags;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
@@ -26,7 +26,7 @@ mod remote;
 pub(crate) use remote::{Pin, RemoteBase};
 
 /// Checks that `--lock` has a base image of a registry.
-pub(crate) fn check_lock(arguments: &BaseArguments, given: &Given) -> Result<()> {
+pub(crate) fn check_lock(arguments: &BaseArguments, parsed: &ParsedFlags) -> Result<()> {
     if !arguments.lock {
         return Ok(());
     }
@@ -34,20 +34,20 @@ pub(crate) fn check_lock(arguments: &BaseArguments, given: &Given) -> Result<()>
         let failure = Failure::command_line("`--lock` needs `--base docker://REFERENCE`");
         return Err(failure.hint("it writes the digest of this base image to `imgbuild.toml`"));
     }
-    given.check_lock()
+    parsed.check_lock()
 }
 
 /// Writes the digest to the configuration file, with `--lock`.
 pub(crate) fn lock(
     arguments: &BaseArguments,
-    given: &Given,
+    parsed: &ParsedFlags,
     pin: Option<Pin>,
     ui: &Ui,
 ) -> Result<()> {
     let Some(pin) = pin.filter(|_| arguments.lock) else {
         return Ok(());
     };
-    match given.lock_base(&pin.0)? {
+    match parsed.lock_base(&pin.0)? {
         Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
         None => ui.status("the base is already locked to this digest"),
     }

@@ -15,15 +15,15 @@ use super::options::{self, BuildRequest};
 use super::outputs::Outputs;
 use super::{cache, check, registry, report};
 use crate::args::BuildArguments;
-use crate::configuration_file::Given;
+use crate::configuration_file::ParsedFlags;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 use images::ImageBuild;
 use resolve::Resolver;
 
-pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<ExitCode> {
-    let request = BuildRequest::parse(flags, &given.matches)?;
-    base::check_lock(&flags.base, given)?;
+pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> Result<ExitCode> {
+    let request = BuildRequest::parse(flags, &parsed.matches)?;
+    base::check_lock(&flags.base, parsed)?;
     let releases = resolve::open_releases(&request)?;
     let outputs = Outputs::of_build(flags, resolve::common_name(&releases), ui)?;
 
@@ -47,7 +47,7 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
     let findings = plan::check_all(&mut plans, flags.output.check, &cache, ui);
     let refusal = check::refusal(&findings, flags.output.check);
     if flags.output.dry_run {
-        let shown: Vec<_> = plans.iter().map(|planned| planned.shown(given)).collect();
+        let shown: Vec<_> = plans.iter().map(|planned| planned.shown(parsed)).collect();
         report::plans(&shown, flags.output.json, ui)?;
         return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
     }
@@ -70,7 +70,7 @@ pub(crate) fn run(flags: &BuildArguments, given: &Given, ui: &mut Ui) -> Result<
     let result = build.run(plans, ui);
     cache::close(&build.cache, &flags.cache, ui);
     result?;
-    base::lock(&flags.base, given, pin, ui)?;
+    base::lock(&flags.base, parsed, pin, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,14 +14,11 @@ use crate::ui::Ui;
 
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
     let is_embedded = arguments.bundles.is_empty();
-    let (loaded, warnings) = if is_embedded {
-        load(&[EMBEDDED.to_owned()])?
+    let loaded = if is_embedded {
+        load("", &[EMBEDDED.to_owned()], ui)?
     } else {
-        load_named("", &arguments.bundles)?
+        load("", &arguments.bundles, ui)?
     };
-    for warning in warnings {
-        ui.warning(&warning);
-    }
     if arguments.pem {
         ui.result_bytes(&loaded.to_pem())?;
         return Ok(ExitCode::SUCCESS);
@@ -44,13 +41,8 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads the bundles of `--cacert`.
-pub(crate) fn load(bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
-    load_named("--cacert ", bundles)
-}
-
-/// Loads bundles that `flag` names.
-fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<String>)> {
+/// Loads bundles that `flag` names, and prints the warnings about them.
+pub(crate) fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificates> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
     for source in &sources {
@@ -60,10 +52,12 @@ fn load_named(flag: &str, bundles: &[String]) -> Result<(Certificates, Vec<Strin
     }
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    let loaded = Certificates::load(&sources, now.map(|now| now.as_secs()));
-    let (certificates, warnings) = loaded.map_err(failure)?;
-    let warnings = warnings.iter().map(ToString::to_string);
-    Ok((certificates, warnings.collect()))
+    let (certificates, warnings) =
+        Certificates::load(&sources, now.map(|now| now.as_secs())).map_err(failure)?;
+    for warning in warnings {
+        ui.warning(&warning.to_string());
+    }
+    Ok(certificates)
 }
 
 fn source(bundle: &str) -> Result<CertificateSource> {

@@ -10,7 +10,7 @@ use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
-use super::source::{NotSelected, open_source};
+use super::source::{not_selected, open_source};
 use crate::args::{CheckArguments, CheckChoice, source_name};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, count_text};
@@ -67,11 +67,8 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
         }
         _ => None,
     };
-    let failure = Failure::build(NotSelected::new("check", source, error));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    let failure = not_selected("check", source, error);
+    hint.into_iter().fold(failure, Failure::hint)
 }
 
 /// Checks a plan; remedies are flags of the command line.

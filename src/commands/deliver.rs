@@ -9,9 +9,8 @@ use std::sync::atomic::AtomicBool;
 use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
-use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::store::Store;
-use imgbuild_registry::client::Traffic;
 use imgbuild_registry::push::Sent;
 use serde_json::{Value, json};
 
@@ -44,7 +43,6 @@ pub(crate) struct Delivered {
     /// The names that the engine reported.
     pub(crate) loaded: Vec<String>,
     pub(crate) pushes: Vec<Push>,
-    traffic: Traffic,
 }
 
 impl<'a> Deliverer<'a> {
@@ -140,7 +138,7 @@ impl<'a> Deliverer<'a> {
         output: &mut (dyn Write + Send),
         ui: &Ui,
     ) -> Result<Written> {
-        let follow = |progress: Progress| ui.follow(progress);
+        let follow = |progress| ui.follow(progress);
         let monitor = Monitor::new(&follow, &self.interrupted);
         let options = WriteOptions {
             references: &self.outputs.references,
@@ -184,11 +182,7 @@ impl<'a> Deliverer<'a> {
         for name in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
-        Ok(Delivered {
-            loaded,
-            pushes,
-            traffic: self.registries.traffic(),
-        })
+        Ok(Delivered { loaded, pushes })
     }
 
     /// Writes the digest files, then prints the digest, or one JSON object with
@@ -216,14 +210,15 @@ impl<'a> Deliverer<'a> {
         if !outputs.is_json {
             return ui.result(&digest.to_string());
         }
+        let traffic = self.registries.traffic();
         let mut value = fields;
         value["mediaType"] = json!(image.root().media_type);
         value["digest"] = json!(digest);
         value["size"] = json!(image.root().bytes.len());
         value["destinations"] = json!(outputs.local());
         value["pushed"] = delivered.pushes.iter().flat_map(Push::json).collect();
-        value["requests"] = json!(delivered.traffic.requests);
-        value["sentBytes"] = json!(delivered.traffic.sent);
+        value["requests"] = json!(traffic.requests);
+        value["sentBytes"] = json!(traffic.sent);
         ui.result(&value.to_string())
     }
 

@@ -1,6 +1,5 @@
 //! `imgbuild index`: multi-platform images of images that exist.
 
-use std::fmt;
 use std::process::ExitCode;
 
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
@@ -121,31 +120,10 @@ fn merge(sources: &[String], found: &[NamedImage]) -> Result<PlatformIndex> {
                 }
                 _ => None,
             };
-            let failure = Failure::build(SourceError {
-                name: source.clone(),
-                error,
-            });
+            let message = format!("cannot add `{source}` to the index");
+            let failure = Failure::caused_by(error, message);
             hint.into_iter().fold(failure, Failure::hint)
         })?;
     }
     Ok(index)
-}
-
-/// A source that cannot become part of the index.
-#[derive(Debug)]
-struct SourceError {
-    name: String,
-    error: ImageError,
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "cannot add `{}` to the index", self.name)
-    }
-}
-
-impl std::error::Error for SourceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
 }

@@ -33,8 +33,6 @@ pub(crate) struct BuildRequest<'a> {
     /// The creation time in Unix seconds, unless it follows from the release.
     pub(crate) created: Option<(u64, CreatedBy)>,
     pub(crate) additions: Vec<Addition>,
-    pub(crate) programs: Vec<String>,
-    pub(crate) locales: Vec<String>,
     pub(crate) command: CommandOptions,
     pub(crate) configuration: ConfigurationOptions,
     pub(crate) user: Option<UserName>,
@@ -55,6 +53,8 @@ impl<'a> BuildRequest<'a> {
             None => DEFAULT_MTIME,
         };
         let user = flags.configuration.user.as_deref();
+        flags.program.iter().try_for_each(values::check_program)?;
+        flags.locale.iter().try_for_each(values::check_locale)?;
 
         Ok(Self {
             flags,
@@ -63,16 +63,6 @@ impl<'a> BuildRequest<'a> {
             mtime,
             created: time::created(flags.created.as_deref())?,
             additions: additions(&flags.add)?,
-            programs: flags
-                .program
-                .iter()
-                .map(values::program)
-                .collect::<Result<_>>()?,
-            locales: flags
-                .locale
-                .iter()
-                .map(values::locale)
-                .collect::<Result<_>>()?,
             command: values::command(flags)?,
             configuration: values::configuration(flags)?,
             user: user.map(values::user).transpose()?,
@@ -120,9 +110,8 @@ fn check_libraries(flags: &BuildArguments, releases: &[ReleaseRequest]) -> Resul
         .iter()
         .map(|path| ("--library-path", path));
     if let Some((flag, path)) = sysroots.chain(libraries).find(|(_, path)| !path.is_dir()) {
-        let path = path.display();
-        let message = format!("cannot use `{flag} {path}`: there is no such directory");
-        return Err(Failure::command_line(message));
+        let path = path.display().to_string();
+        return Err(Failure::of_flag(flag, &path, "there is no such directory"));
     }
 
     let given = if !flags.add_library.is_empty() {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::provenance::FoundProvenance;
 use super::time::CreatedBy;
 use crate::args::Arguments;
-use crate::configuration_file::Given;
+use crate::configuration_file::ParsedFlags;
 
 /// Every option and automatic label, with its origin.
 #[derive(Debug, Serialize)]
@@ -46,22 +46,22 @@ enum OptionOrigin {
 }
 
 impl OptionOrigins {
-    pub(crate) fn new(given: &Given, found: &FoundProvenance) -> Self {
+    pub(crate) fn new(parsed: &ParsedFlags, found: &FoundProvenance) -> Self {
         let mut command = Arguments::command();
         command.build();
         let options = command.get_arguments();
         Self {
             created_by: found.created_by,
-            options: options.flat_map(|flag| settings(flag, given)).collect(),
+            options: options.flat_map(|flag| settings(flag, parsed)).collect(),
             auto_labels: found.labels.clone(),
         }
     }
 }
 
 /// The values of one flag, in their order.
-fn settings(flag: &Arg, given: &Given) -> Vec<Setting> {
+fn settings(flag: &Arg, parsed: &ParsedFlags) -> Vec<Setting> {
     let id = flag.get_id().as_str();
-    let (Some(name), Some(source)) = (flag.get_long(), given.matches.value_source(id)) else {
+    let (Some(name), Some(source)) = (flag.get_long(), parsed.matches.value_source(id)) else {
         return Vec::new();
     };
     let is_default = source == ValueSource::DefaultValue;
@@ -69,8 +69,8 @@ fn settings(flag: &Arg, given: &Given) -> Vec<Setting> {
     if is_default && !takes_value {
         return Vec::new();
     }
-    let raw = given.matches.get_raw(id).into_iter().flatten();
-    let origin = |number: usize| match given.line(id, number) {
+    let raw = parsed.matches.get_raw(id).into_iter().flatten();
+    let origin = |number: usize| match parsed.line(id, number) {
         _ if is_default => OptionOrigin::Default,
         Some((file, line)) => OptionOrigin::File { file, line },
         None => OptionOrigin::Flag,

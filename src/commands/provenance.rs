@@ -37,9 +37,15 @@ pub(crate) fn find(
     let mut checkout = None;
     let mut date = None;
     if wants_labels || given.is_none() {
-        let seen = look(release, wants_labels, ui);
-        date = seen.as_ref().map(|seen| seen.commit.time);
-        checkout = seen.and_then(|seen| seen.checkout);
+        let head = find_head(release, ui);
+        date = head.as_ref().map(|(_, commit)| commit.time);
+        checkout = head
+            .filter(|_| wants_labels)
+            .map(|(tree, commit)| Checkout {
+                revision: commit.id.to_string(),
+                is_dirty: is_dirty(&tree, &commit, ui),
+                source: tree.origin(),
+            });
     }
     let (created, created_by) = match (given, date) {
         (Some(given), _) => given,
@@ -89,49 +95,31 @@ impl FoundProvenance {
     }
 }
 
-/// The commit and checkout of a repository.
-struct Seen {
-    commit: Commit,
-    checkout: Option<Checkout>,
-}
-
-/// Reads the repository whose work tree contains the release. A failure is only
-/// a warning.
-fn look(release: &Release, wants_labels: bool, ui: &Ui) -> Option<Seen> {
+/// Returns the work tree that contains the release, and the commit that is
+/// checked out there. A failure is only a warning.
+fn find_head(release: &Release, ui: &Ui) -> Option<(WorkTree, Commit)> {
     let found = WorkTree::holding(&release.root).and_then(|tree| match tree {
         Some(tree) => Ok(tree.head()?.map(|head| (tree, head))),
         None => Ok(None),
     });
-    let (tree, commit) = match found {
-        Ok(found) => found?,
-        Err(error) => {
+    found.unwrap_or_else(|error| {
             ui.warning(&format!(
                 "cannot read the git repository of the release; the image gets no commit date and revision: {}",
                 with_causes(&error, ": ")
             ));
-            return None;
-        }
-    };
-    let checkout = wants_labels.then(|| Checkout {
-        revision: commit.id.to_string(),
-        is_dirty: is_dirty(&tree, &commit, ui),
-        source: tree.origin(),
-    });
-    Some(Seen { commit, checkout })
+            None
+    })
 }
 
 fn is_dirty(tree: &WorkTree, commit: &Commit, ui: &Ui) -> bool {
-    match tree.is_dirty(commit) {
-        Ok(is_dirty) => is_dirty,
-        Err(error) => {
+    tree.is_dirty(commit).unwrap_or_else(|error| {
             ui.warning(&format!(
                 "cannot tell whether the work tree `{}` has uncommitted changes; the revision gets no `-dirty`: {}",
                 tree.root().display(),
                 with_causes(&error, ": ")
             ));
             false
-        }
-    }
+    })
 }
 
 /// Returns the variables of GitHub, GitLab, and compatible CI services

@@ -2,8 +2,6 @@
 //! helps.
 
 use std::env;
-use std::error::Error;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,7 +106,7 @@ fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source)
         }
         _ => None,
     };
-    let failure = Failure::build(NotSelected::new("copy", text, error));
+    let failure = not_selected("copy", text, error);
     hint.into_iter().fold(failure, Failure::hint)
 }
 
@@ -123,34 +121,8 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
     }
 }
 
-/// An image that was not found in its source, and the reason.
-#[derive(Debug)]
-pub(crate) struct NotSelected {
-    /// The intended use of the image, as a verb.
-    verb: &'static str,
-    source: String,
-    error: SelectionError,
-}
-
-impl NotSelected {
-    pub(crate) fn new(verb: &'static str, source: &str, error: SelectionError) -> Self {
-        Self {
-            verb,
-            source: source.to_owned(),
-            error,
-        }
-    }
-}
-
-impl fmt::Display for NotSelected {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, source, .. } = self;
-        write!(formatter, "cannot find the image to {verb} in `{source}`")
-    }
-}
-
-impl Error for NotSelected {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
+/// Returns the failure to find the image to `verb` in a source.
+pub(crate) fn not_selected(verb: &str, source: &str, error: SelectionError) -> Failure {
+    let message = format!("cannot find the image to {verb} in `{source}`");
+    Failure::caused_by(error, message)
 }

@@ -50,18 +50,18 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     match seconds {
         Some(seconds) => check_time(flag, text, seconds.as_secs()),
-        None => Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: expected RFC 3339 (for example `2026-01-31T12:00:00Z`) or Unix seconds"
-        ))),
+        None => Err(Failure::of_flag(
+            flag,
+            text,
+            "expected RFC 3339 (for example `2026-01-31T12:00:00Z`) or Unix seconds",
+        )),
     }
 }
 
 fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
     if seconds > MAX_MTIME {
-        return Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: it is later than {}",
-            rfc3339(MAX_MTIME)
-        )));
+        let reason = format!("it is later than {}", rfc3339(MAX_MTIME));
+        return Err(Failure::of_flag(flag, text, &reason));
     }
     Ok(seconds)
 }

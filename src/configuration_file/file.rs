@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Command, CommandFactory};
 use fs_err as fs;
 use toml::de::DeTable;
 
-use super::{NOT_IN_A_FILE, directory_of, keys, value};
+use super::{NOT_IN_A_FILE, keys, value};
 use crate::args::{Arguments, must_exist};
 use crate::failure::{Failure, FailureKind, Result};
 
@@ -17,12 +17,6 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// The hint for a file that cannot be read.
 const OTHER_FILE: &str = "name another file with `--config`, or ignore it with `--no-config`";
-
-/// The entries of a file, in its order.
-#[derive(Debug)]
-pub(super) struct ConfigurationFile {
-    pub(super) entries: Vec<FlagEntry>,
-}
 
 /// One value as arguments of a command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,31 +27,26 @@ pub(super) struct FlagEntry {
     pub(super) words: Vec<String>,
 }
 
-impl ConfigurationFile {
-    /// Reads a file; all its problems are reported at once.
-    pub(super) fn read(path: &Path, command: &Command) -> Result<Self> {
-        let text = read(path)?;
-        let parsed = parse(&text, directory_of(path), command);
-        let entries = parsed.map_err(|problems| {
-            let lines = problems
-                .iter()
-                .map(|(line, problem)| format!("\n  line {line}: {problem}"));
-            Failure::command_line(format!(
-                "cannot use `{}`:{}",
-                path.display(),
-                lines.collect::<String>()
-            ))
-            .hint("`imgbuild --help` lists the flags, each of which is a key; `--no-config` ignores the file")
-        })?;
-        Ok(Self { entries })
-    }
+/// Returns the entries of a file, in its order; all its problems are reported at
+/// once. Relative paths start at the directory of the file.
+pub(super) fn entries(path: &Path, command: &Command) -> Result<Vec<FlagEntry>> {
+    let text = read(path)?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    parse(&text, directory, command).map_err(|problems| {
+        let lines = problems
+            .iter()
+            .map(|(line, problem)| format!("\n  line {line}: {problem}"));
+        Failure::command_line(format!(
+            "cannot use `{}`:{}",
+            path.display(),
+            lines.collect::<String>()
+        ))
+        .hint("`imgbuild --help` lists the flags, each of which is a key; `--no-config` ignores the file")
+    })
 }
 
 pub(super) fn read(path: &Path) -> Result<String> {
-    let failure = |error| {
-        let failure = Failure::command_line_error(error);
-        failure.hint(OTHER_FILE)
-    };
+    let failure = |error| Failure::command_line(error).hint(OTHER_FILE);
     must_exist(&format!("--config {}", path.display()), path).map_err(|error| Failure {
         kind: FailureKind::CommandLine,
         ..error.hint(OTHER_FILE)
@@ -125,17 +114,16 @@ fn unknown(name: &str) -> String {
 }
 
 fn near(name: &str) -> Option<String> {
-    let words = [
-        "imgbuild".to_owned(),
-        format!("--{}", name.replace('_', "-")),
-    ];
-    let exact = Arguments::command();
-    let exact = exact.get_arguments().filter_map(Arg::get_long);
     let typed = name.replace('_', "-");
-    if let Some(exact) = exact.into_iter().find(|long| *long == typed) {
-        return Some(exact.to_owned());
+    let command = Arguments::command();
+    if command
+        .get_arguments()
+        .any(|flag| flag.get_long() == Some(&typed))
+    {
+        return Some(typed);
     }
-    let error = Arguments::command().try_get_matches_from(words).err()?;
+    let words = ["imgbuild".to_owned(), format!("--{typed}")];
+    let error = command.try_get_matches_from(words).err()?;
     match error.get(ContextKind::SuggestedArg)? {
         ContextValue::String(flag) => Some(flag.trim_start_matches('-').to_owned()),
         _ => None,

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use imgbuild_oci::destination::rewrite_text;
 use imgbuild_oci::monitor::Monitor;
 
-use super::Given;
+use super::ParsedFlags;
 use super::file::read;
 use crate::args::ImageSource;
 use crate::failure::{Failure, Result};
@@ -17,7 +17,7 @@ use crate::failure::{Failure, Result};
 /// The key that is locked.
 const KEY: &str = "base";
 
-impl Given {
+impl ParsedFlags {
     /// Refuses when there is nothing to write a digest into.
     pub(crate) fn check_lock(&self) -> Result<()> {
         self.locked_place().map(drop)

@@ -214,7 +214,7 @@ fn mistakes_are_named_with_their_line() {
 
 #[test]
 fn flags_that_a_message_names_are_found_in_the_file() {
-    let given = Given {
+    let parsed = ParsedFlags {
         matches: ArgMatches::default(),
         file: Some("imgbuild.toml".into()),
         lines: [
@@ -224,11 +224,11 @@ fn flags_that_a_message_names_are_found_in_the_file() {
         .into(),
     };
     let named = "`env-file` is set in `imgbuild.toml`, line 3, 5";
-    assert_eq!(given.hints("cannot use `--env-file x`"), [named]);
-    assert!(given.hints("`--cache-dir` and `--env`").is_empty());
+    assert_eq!(parsed.hints("cannot use `--env-file x`"), [named]);
+    assert!(parsed.hints("`--cache-dir` and `--env`").is_empty());
     assert_eq!(
-        given.line("env_file", 1),
+        parsed.line("env_file", 1),
         Some(("imgbuild.toml".to_owned(), 3))
     );
-    assert_eq!(given.line("env_file", 3), None);
+    assert_eq!(parsed.line("env_file", 3), None);
 }

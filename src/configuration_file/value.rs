@@ -34,10 +34,11 @@ pub(super) fn words(
     directory: &Path,
 ) -> Result<Vec<Words>, Problem> {
     let writer = FlagWriter { flag, directory };
-    let one = |words: Option<Vec<String>>| match words {
-        Some(words) => Ok(vec![(value.span(), words)]),
+    let placed = |value: &Spanned<_>, words: Option<Vec<String>>| match words {
+        Some(words) => Ok((value.span(), words)),
         None => Err(writer.problem(value)),
     };
+    let one = |words| placed(value, words).map(|placed| vec![placed]);
     match (flag.get_action(), value.get_ref()) {
         (ArgAction::SetTrue, DeValue::Boolean(is_set)) => {
             one(Some(writer.repeated(u8::from(*is_set))))
@@ -55,10 +56,7 @@ pub(super) fn words(
         }
         (ArgAction::Append, DeValue::Array(values)) => values
             .iter()
-            .map(|value| match writer.scalar(value.get_ref()) {
-                Some(words) => Ok((value.span(), words)),
-                None => Err(writer.problem(value)),
-            })
+            .map(|value| placed(value, writer.scalar(value.get_ref())))
             .collect(),
         (ArgAction::Append, value) => one(writer.scalar(value)),
         _ => Err(writer.problem(value)),
@@ -76,6 +74,12 @@ impl FlagWriter<'_> {
         self.flag.get_long().unwrap_or_default()
     }
 
+    /// Returns true if the flag needs no value.
+    fn can_stand_alone(&self) -> bool {
+        let count = self.flag.get_num_args();
+        count.is_some_and(|count| count.min_values() == 0)
+    }
+
     fn repeated(&self, count: u8) -> Vec<String> {
         vec![format!("--{}", self.name()); usize::from(count)]
     }
@@ -87,12 +91,10 @@ impl FlagWriter<'_> {
     /// Returns the arguments of one value; `true` is a value of a flag that can
     /// stand alone.
     fn scalar(&self, value: &DeValue<'_>) -> Option<Vec<String>> {
-        let takes_none = self
-            .flag
-            .get_num_args()
-            .is_some_and(|it| it.min_values() == 0);
         match value {
-            DeValue::Boolean(is_set) if takes_none => Some(self.repeated(u8::from(*is_set))),
+            DeValue::Boolean(is_set) if self.can_stand_alone() => {
+                Some(self.repeated(u8::from(*is_set)))
+            }
             DeValue::String(text) => Some(self.with_value(&self.placed(text))),
             DeValue::Datetime(time) => Some(self.with_value(&time.to_string())),
             value => Some(self.with_value(&integer(value)?.to_string())),
@@ -118,7 +120,14 @@ impl FlagWriter<'_> {
                 DeValue::Boolean(value) => value.to_string(),
                 other => match integer(other) {
                     Some(number) => number.to_string(),
-                    None => return Err(self.inner_problem(&name, value)),
+                    None => {
+                        let problem = format!(
+                            "`{name}` in `{}` takes a string, a number, `true` or `false`, not {}",
+                            self.name(),
+                            kind_of(other)
+                        );
+                        return Err((value.span(), problem));
+                    }
                 },
             };
             if name.contains('=') {
@@ -131,17 +140,13 @@ impl FlagWriter<'_> {
     }
 
     fn problem(&self, value: &Spanned<DeValue<'_>>) -> Problem {
-        let takes_none = self
-            .flag
-            .get_num_args()
-            .is_some_and(|it| it.min_values() == 0);
         let expected = match self.flag.get_action() {
             ArgAction::SetTrue => "`true` or `false`",
             ArgAction::Count => "a number from 0 to 255",
             ArgAction::Append if has_names(self.flag) => {
                 "a table of names and values, or an array of strings"
             }
-            ArgAction::Append if takes_none => "`true`, a string or an array of them",
+            ArgAction::Append if self.can_stand_alone() => "`true`, a string or an array of them",
             ArgAction::Append => "a string or an array of strings",
             _ => "a string or a number",
         };
@@ -152,16 +157,6 @@ impl FlagWriter<'_> {
             other => kind_of(other),
         };
         let problem = format!("`{}` takes {expected}, not {found}", self.name());
-        (value.span(), problem)
-    }
-
-    /// Returns the problem of a value in a table.
-    fn inner_problem(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Problem {
-        let found = kind_of(value.get_ref());
-        let problem = format!(
-            "`{name}` in `{}` takes a string, a number, `true` or `false`, not {found}",
-            self.name()
-        );
         (value.span(), problem)
     }
 

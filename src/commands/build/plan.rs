@@ -16,7 +16,7 @@ use crate::commands::origin::OptionOrigins;
 use crate::commands::provenance::FoundProvenance;
 use crate::commands::report::{BuildSummary, ShownPlan};
 use crate::commands::{base, check, provenance, time};
-use crate::configuration_file::Given;
+use crate::configuration_file::ParsedFlags;
 use crate::failure::Result;
 use crate::ui::Ui;
 
@@ -30,10 +30,10 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Returns the plan with the origin of every option.
-    pub(super) fn shown(&self, given: &Given) -> ShownPlan<'_> {
+    pub(super) fn shown(&self, parsed: &ParsedFlags) -> ShownPlan<'_> {
         ShownPlan {
             plan: &self.plan,
-            origins: OptionOrigins::new(given, &self.found),
+            origins: OptionOrigins::new(parsed, &self.found),
             findings: &self.findings,
         }
     }

@@ -8,7 +8,6 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::store::Store;
 use imgbuild_release::addition::{open_additions, place_additions};
-use imgbuild_release::certificates::Certificates;
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::kind::{CARGO, MIX};
@@ -130,14 +129,17 @@ impl Resolver<'_> {
             release = release.onto(base).map_err(Error::Refused)?;
             additions = base.place(additions).map_err(Error::Refused)?;
         }
-        let certificates = self.certificates(ui)?;
+        let bundles = &self.request.flags.cacert;
+        let certificates = if bundles.is_empty() {
+            None
+        } else {
+            Some(certificates::load("--cacert ", bundles, ui)?)
+        };
         let options = self.closure_options(target);
         additions = place_additions(&release.members, additions).map_err(Error::Refused)?;
-        let below = failure::release_below(&release.warnings);
         let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
-            .map_err(|error| failure::of_plan(error, below.as_deref()))?;
+            .map_err(|error| failure::of_plan(error, &release.warnings))?;
 
-        let bundles = &self.request.flags.cacert;
         let ingredients = Ingredients {
             release,
             additions,
@@ -160,18 +162,6 @@ impl Resolver<'_> {
         .map_err(|error| failure::named_by(error, "`--add` names the file"))
     }
 
-    fn certificates(&self, ui: &Ui) -> Result<Option<Certificates>> {
-        let bundles = &self.request.flags.cacert;
-        if bundles.is_empty() {
-            return Ok(None);
-        }
-        let (certificates, warnings) = certificates::load(bundles)?;
-        for warning in warnings {
-            ui.warning(&warning);
-        }
-        Ok(Some(certificates))
-    }
-
     fn closure_options(&self, target: &ReleaseRequest) -> ClosureOptions {
         let request = self.request;
         let flags = request.flags;
@@ -180,9 +170,9 @@ impl Resolver<'_> {
             sysroot: target.sysroot.clone(),
             library_paths: flags.library_path.clone(),
             add_libraries: flags.add_library.clone(),
-            programs: request.programs.clone(),
+            programs: flags.program.clone(),
             include_time_zones: flags.tzdata,
-            locales: request.locales.clone(),
+            locales: flags.locale.clone(),
             command: request.command.clone(),
             healthcheck: request.configuration.healthcheck.clone(),
             variables: request.configuration.env.clone(),

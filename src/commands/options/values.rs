@@ -55,7 +55,7 @@ pub(super) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptio
 /// Parses `SRC:DST[:MODE]`. SRC may contain colons; DST starts with a slash.
 pub(super) fn addition(text: &str) -> Result<Addition> {
     let error = |reason: &str| {
-        Failure::command_line(format!("cannot use `--add {text}`: {reason}")).hint(
+        Failure::of_flag("--add", text, reason).hint(
             "the form is `SRC:DST[:MODE]` with an absolute DST and an octal MODE, for example `0644`",
         )
     };
@@ -88,25 +88,25 @@ fn is_octal(text: &str) -> bool {
 }
 
 /// Checks the name or absolute path of a program.
-pub(super) fn program(text: &String) -> Result<String> {
+pub(super) fn check_program(text: &String) -> Result<()> {
     if text.is_empty() || (text.contains('/') && !text.starts_with('/')) {
         let failure = Failure::command_line(format!("cannot use `--program {text}`"));
         return Err(
             failure.hint("give the name of a program, for example `jq`, or its absolute path")
         );
     }
-    Ok(text.clone())
+    Ok(())
 }
 
 /// Checks the name of a locale.
-pub(super) fn locale(name: &String) -> Result<String> {
+pub(super) fn check_locale(name: &String) -> Result<()> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.@-".contains(letter);
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.chars().all(is_letter)
     {
         let failure = Failure::command_line(format!("cannot use `--locale {name}`"));
         return Err(failure.hint("give the name of a locale, for example `de_DE.UTF-8`"));
     }
-    Ok(name.clone())
+    Ok(())
 }
 
 /// Returns the arguments of a command: those of one JSON array, or all as they
@@ -119,13 +119,12 @@ fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
         return Ok(Some(given.to_vec()));
     }
     match serde_json::from_str::<Vec<String>>(only) {
-        Ok(words) if words.is_empty() => Err(Failure::command_line(format!(
-            "cannot use `{flag} {only}`: the array is empty"
-        ))),
+        Ok(words) if words.is_empty() => Err(Failure::of_flag(flag, only, "the array is empty")),
         Ok(words) => Ok(Some(words)),
-        Err(error) => Err(Failure::command_line(format!(
-            "cannot use `{flag} {only}`: it is not a valid JSON array of strings: {error}"
-        ))),
+        Err(error) => {
+            let reason = format!("it is not a valid JSON array of strings: {error}");
+            Err(Failure::of_flag(flag, only, &reason))
+        }
     }
 }
 
@@ -161,9 +160,7 @@ fn removed(texts: &[String]) -> (Vec<String>, BTreeSet<String>) {
 pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `{flag} {text}`: the form is `KEY=VALUE`"
-        ))),
+        _ => Err(Failure::of_flag(flag, text, "the form is `KEY=VALUE`")),
     };
     texts.iter().map(pair).collect()
 }
@@ -207,15 +204,9 @@ fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
 
 /// Parses a port or a range of ports.
 fn ports(text: &str) -> Result<Vec<String>> {
-    let error = || {
-        Failure::command_line(format!(
-            "cannot use `--expose {text}`: the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`"
-        ))
-    };
+    const FORM: &str = "the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`";
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
-        return Err(error());
-    }
+    let is_known = ["tcp", "udp", "sctp"].contains(&protocol);
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let port = |text: &str| {
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -224,10 +215,10 @@ fn ports(text: &str) -> Result<Vec<String>> {
             .filter(|port| is_number && *port > 0)
     };
     match (port(first), port(last)) {
-        (Some(first), Some(last)) if first <= last => Ok((first..=last)
+        (Some(first), Some(last)) if is_known && first <= last => Ok((first..=last)
             .map(|port| format!("{port}/{protocol}"))
             .collect()),
-        _ => Err(error()),
+        _ => Err(Failure::of_flag("--expose", text, FORM)),
     }
 }
 
@@ -248,9 +239,11 @@ fn stop_signal(text: &str) -> Result<String> {
     }
     match text.parse::<u8>() {
         Ok(1..=64) => Ok(text.to_owned()),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `--stop-signal {text}`: it is not a signal of Linux (for example `SIGTERM`, `INT` or a number from 1 to 64)"
-        ))),
+        _ => Err(Failure::of_flag(
+            "--stop-signal",
+            text,
+            "it is not a signal of Linux (for example `SIGTERM`, `INT` or a number from 1 to 64)",
+        )),
     }
 }
 
@@ -281,29 +274,32 @@ fn health_time(flag: &str, time: Option<humantime::Duration>) -> Result<u64> {
     let nanoseconds = i64::try_from(time.as_nanos()).ok();
     match nanoseconds.and_then(|nanoseconds| u64::try_from(nanoseconds).ok()) {
         Some(nanoseconds) if nanoseconds == 0 || nanoseconds >= 1_000_000 => Ok(nanoseconds),
-        _ => Err(Failure::command_line(format!(
-            "cannot use `{flag} {time}`: Docker accepts 1ms to 292 years"
-        ))),
+        _ => Err(Failure::of_flag(
+            flag,
+            &time.to_string(),
+            "Docker accepts 1ms to 292 years",
+        )),
     }
 }
 
 /// Splits `NAME|UID[:GID]`.
 pub(super) fn user(text: &str) -> Result<UserName> {
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
-    };
+    let (user, group) = text
+        .split_once(':')
+        .map_or((text, None), |(user, group)| (user, Some(group)));
     if user.is_empty() || group.is_some_and(str::is_empty) {
-        return Err(Failure::command_line(format!(
-            "cannot use `--user {text}`: the form is `NAME|UID[:GID]`"
-        )));
+        return Err(Failure::of_flag(
+            "--user",
+            text,
+            "the form is `NAME|UID[:GID]`",
+        ));
     }
     for id in [Some(user), group].into_iter().flatten() {
         let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
         if is_number && !id.parse().is_ok_and(|id: u32| id <= MAX_ID) {
-            return Err(Failure::command_line(format!(
-                "cannot use `--user {text}`: `{id}` is larger than {MAX_ID}, the largest ID that every engine accepts"
-            )));
+            let reason =
+                format!("`{id}` is larger than {MAX_ID}, the largest ID that every engine accepts");
+            return Err(Failure::of_flag("--user", text, &reason));
         }
     }
     Ok(UserName {
