@@ -65,6 +65,18 @@ pub(crate) struct Request<'a> {
     pub(crate) ui: &'a Ui,
 }
 
+impl Request<'_> {
+    /// Returns the platform of the programs of the release, to select one of several
+    /// images if no platform was requested.
+    fn platform_of_programs(&self, error: &SelectionError) -> Option<Platform> {
+        let is_undecided = matches!(error, SelectionError::Several { .. });
+        if !is_undecided || self.platform.is_some() {
+            return None;
+        }
+        closure::release_platform(self.release, self.additions)
+    }
+}
+
 /// Opens the base image, if there is one. Of several platforms, selects the
 /// requested one, or that of the programs of the release.
 pub(crate) fn open(
@@ -84,13 +96,12 @@ pub(crate) fn open(
 }
 
 fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
-    let platform = request.platform;
     let given = format!("--base {}", name.path().display());
     let kinds = "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`";
     source_must_exist(&given, name, kinds)?;
     let mut options = BaseOptions {
         tag: name.tag().map(str::to_owned),
-        platform: platform.cloned(),
+        platform: request.platform.cloned(),
         name: name_of(name),
     };
     let open = |options: &BaseOptions| {
@@ -98,15 +109,11 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
         Base::open(source, options)
     };
     let mut opened = open(&options);
-    let is_undecided = matches!(
-        opened,
-        Err(BaseError::Selection(SelectionError::Several { .. }))
-    );
-    if is_undecided && platform.is_none() {
-        options.platform = closure::release_platform(request.release, request.additions);
-        if options.platform.is_some() {
-            opened = open(&options);
-        }
+    if let Err(BaseError::Selection(error)) = &opened
+        && let Some(platform) = request.platform_of_programs(error)
+    {
+        options.platform = Some(platform);
+        opened = open(&options);
     }
     let unusable = |source| Error::Base {
         path: name.path().to_path_buf(),

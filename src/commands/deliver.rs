@@ -168,12 +168,10 @@ impl<'a> Deliverer<'a> {
         let mut pushes = Vec::new();
         if let Some(first) = targets.first() {
             let sent = sent.transpose().map_err(|error| failed_at(first, error))?;
-            pushes = if self.outputs.update_index {
-                self.registries
-                    .add_to_indexes(image, &targets, sent.as_ref())?
-            } else {
-                self.registries.push(image, &targets, sent.as_ref())?
-            };
+            let update_index = self.outputs.update_index;
+            pushes = self
+                .registries
+                .push(image, &targets, sent.as_ref(), update_index)?;
         }
         ui.finish_progress();
         for push in &pushes {

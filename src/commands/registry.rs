@@ -136,15 +136,15 @@ impl Registries {
         if let Some(connected) = clients.iter().find(is_equal) {
             return Ok(Arc::clone(&connected.client));
         }
-        let proxies = environment::proxies();
+        let [https_proxy, http_proxy] = environment::proxies();
         let options = ClientOptions {
             credential: credential.clone(),
             origin,
             secrets: self.ui.secrets.clone(),
             plain_http: self.flags.plain_http,
             certificates: self.certificates.clone(),
-            https_proxy: proxies.https,
-            http_proxy: proxies.http,
+            https_proxy,
+            http_proxy,
             user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..ClientOptions::default()
         };
@@ -167,7 +167,7 @@ impl Registries {
     }
 
     /// Finds layers to reuse: those of the targets, then those of the images of
-    /// `--cache-from`.
+    /// `--cache-from`, whose failures are warnings.
     pub(crate) fn layers(
         &mut self,
         targets: &[Reference],
@@ -176,8 +176,15 @@ impl Registries {
         by_descriptor: bool,
     ) -> Result<Vec<CacheSource>> {
         let mut sources = self.layers_of_targets(targets, platform, by_descriptor)?;
-        let given = given.iter().filter_map(ImageSource::reference);
-        sources.extend(self.layers_of_caches(given, platform, by_descriptor));
+        for reference in given.iter().filter_map(ImageSource::reference) {
+            match self.layers_of_cache(reference, platform, by_descriptor) {
+                Ok(source) => sources.extend(source),
+                Err(failure) => {
+                    let what = format!("cannot use `--cache-from {TRANSPORT}{reference}`");
+                    self.ui.warning_of(&what, &failure);
+                }
+            }
+        }
         Ok(sources)
     }
 
@@ -205,33 +212,16 @@ impl Registries {
                     }
                     Ok(None) => {}
                     // A malformed image will be replaced.
-                    Err(error @ Error::Protocol { .. }) => self.warn_of(&error),
-                    Err(error) if error.is_not_found() => self.warn_of(&error),
+                    Err(error)
+                        if error.is_not_found() || matches!(error, Error::Protocol { .. }) =>
+                    {
+                        self.ui.warning(&error.to_string());
+                    }
                     Err(error) => return Err(failed_at(reference, error)),
                 }
             }
         }
         Ok(sources)
-    }
-
-    /// Finds the layers of the images of `--cache-from`; a failure is a warning.
-    fn layers_of_caches<'a>(
-        &mut self,
-        references: impl Iterator<Item = &'a Reference>,
-        platform: &Platform,
-        by_descriptor: bool,
-    ) -> Vec<CacheSource> {
-        let mut sources = Vec::new();
-        for reference in references {
-            match self.layers_of_cache(reference, platform, by_descriptor) {
-                Ok(source) => sources.extend(source),
-                Err(failure) => {
-                    let what = format!("cannot use `--cache-from {TRANSPORT}{reference}`");
-                    self.ui.warning_of(&what, &failure);
-                }
-            }
-        }
-        sources
     }
 
     /// Finds the layers of one image. A missing image is not a warning, since each
@@ -253,14 +243,10 @@ impl Registries {
             Some(_) => format!("has no image for {platform} yet"),
             None => "does not exist yet".to_owned(),
         };
-        let name = format!("{TRANSPORT}{reference}");
-        let text = format!("no layers from `--cache-from {name}`: it {lacks}");
-        self.ui.status(&text);
+        self.ui.status(&format!(
+            "no layers from `--cache-from {TRANSPORT}{reference}`: it {lacks}"
+        ));
         Ok(None)
-    }
-
-    fn warn_of(&self, error: &Error) {
-        self.ui.warning(&error.to_string());
     }
 
     /// Returns the requests and bytes of all clients.

@@ -39,6 +39,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// An image of a registry, and the cache of its blobs.
 pub struct RemoteImage {
     reference: Reference,
+    origin: BlobOrigin,
     cache: Bases,
     monitor: Arc<dyn ClientMonitor>,
     connect: Box<Connect>,
@@ -96,6 +97,10 @@ impl RemoteImage {
     ) -> Self {
         Self {
             reference: reference.clone(),
+            origin: BlobOrigin {
+                registry: reference.registry().to_owned(),
+                repository: reference.repository().to_owned(),
+            },
             cache,
             monitor,
             connect,
@@ -176,7 +181,7 @@ impl RemoteImage {
             self.config(digest, size)?;
         }
         let descriptor = self.descriptor(manifest)?;
-        Ok(self.cache.source(descriptor, self.origin()))
+        Ok(self.cache.source(descriptor, self.origin.clone()))
     }
 
     /// Returns the digests and sizes of those blobs that the cache does not have.
@@ -222,15 +227,7 @@ impl RemoteImage {
             image: Arc::clone(self),
             digest,
             size,
-            origin: self.origin(),
             file: Mutex::default(),
-        }
-    }
-
-    fn origin(&self) -> BlobOrigin {
-        BlobOrigin {
-            registry: self.reference.registry().to_owned(),
-            repository: self.reference.repository().to_owned(),
         }
     }
 
@@ -254,21 +251,26 @@ impl RemoteImage {
 
     /// Returns a manifest or an index.
     fn document(&self, digest: Digest) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.cache.document(&digest) {
-            return Ok(bytes);
-        }
-        let name = digest.to_string();
-        let found = self.repository()?.existing_manifest(&name)?;
-        self.keep(&digest, &found.bytes)?;
-        Ok(found.bytes)
+        self.cached(digest, |repository| {
+            Ok(repository.existing_manifest(&digest.to_string())?.bytes)
+        })
     }
 
     /// Returns a configuration.
     fn config(&self, digest: Digest, size: u64) -> Result<Vec<u8>> {
+        self.cached(digest, |repository| repository.document_blob(&digest, size))
+    }
+
+    /// Returns a document of the cache, which is downloaded if it is not there.
+    fn cached(
+        &self,
+        digest: Digest,
+        download: impl FnOnce(&Repository) -> std::result::Result<Vec<u8>, Error>,
+    ) -> Result<Vec<u8>> {
         if let Some(bytes) = self.cache.document(&digest) {
             return Ok(bytes);
         }
-        let bytes = self.repository()?.document_blob(&digest, size)?;
+        let bytes = download(&self.repository()?)?;
         self.keep(&digest, &bytes)?;
         Ok(bytes)
     }
@@ -310,24 +312,13 @@ impl RemoteImage {
 
 /// A blob of a [`RemoteImage`]. A push to a repository that can mount it needs
 /// no download.
+#[derive(Debug)]
 pub struct CachedBlob {
     image: Arc<RemoteImage>,
     digest: Digest,
     size: u64,
-    origin: BlobOrigin,
     /// The checked file, open so that it cannot be removed.
     file: Mutex<Option<Arc<File>>>,
-}
-
-impl fmt::Debug for CachedBlob {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("CachedBlob")
-            .field("digest", &self.digest)
-            .field("size", &self.size)
-            .field("origin", &self.origin)
-            .finish_non_exhaustive()
-    }
 }
 
 impl CachedBlob {
@@ -364,7 +355,7 @@ impl BlobContent for CachedBlob {
     }
 
     fn origin(&self) -> Option<&BlobOrigin> {
-        Some(&self.origin)
+        Some(&self.image.origin)
     }
 }
 

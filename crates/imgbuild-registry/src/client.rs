@@ -1,15 +1,16 @@
 //! A client of one registry: connects, authenticates, retries, and follows
 //! redirects without sending credentials to other servers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
+use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
 
-use crate::authenticator::{Authenticator, Scope, TokenContext};
 use crate::challenge::Challenge;
 use crate::error::{
     Endpoint, Error, ErrorResponse, NetworkError, NetworkKind, ProtocolError, Result, Step,
@@ -23,12 +24,12 @@ use crate::tls;
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, WebOrigin};
 
-mod call;
+mod authenticator;
 mod options;
 
 pub use crate::retry::RetryPolicy;
 pub use crate::transport::{ProxyOptions, Timeouts, Traffic};
-pub(crate) use call::{Call, CallBody, UploadStrategy};
+use authenticator::AuthState;
 pub use options::ClientOptions;
 
 /// The maximum number of redirects of one request.
@@ -38,18 +39,89 @@ const MAX_REDIRECTS: usize = 8;
 /// a temporary failure.
 const PING_ATTEMPTS: u32 = 3;
 
+/// The requests that a blob is sent in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum UploadStrategy {
+    /// The `PUT` that ends the upload has the whole blob.
+    #[default]
+    Whole,
+    /// One `PATCH` without a range has the whole blob, as Docker's client
+    /// sends it.
+    Stream,
+    /// Each `PATCH` has this many bytes at most.
+    Chunks(u64),
+    /// As `Whole`, after chunks failed for good.
+    WholeOnly,
+}
+
+/// A request to the registry.
+pub(crate) struct Call<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) step: Step,
+    /// The scopes of the token.
+    pub(crate) scopes: BTreeSet<String>,
+    pub(crate) method: Method,
+    pub(crate) url: Uri,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Option<CallBody<'a>>,
+    /// The statuses that are not a refusal.
+    pub(crate) accepts: &'a [u16],
+    /// Set if the request is retried after a failure.
+    pub(crate) retries: bool,
+    /// The maximum size of the body of the response, from which its timeout
+    /// follows.
+    pub(crate) response_bytes: u64,
+}
+
+/// A body that can be sent again: a part of a content.
+#[derive(Clone, Copy)]
+pub(crate) struct CallBody<'a> {
+    pub(crate) content: &'a dyn BlobContent,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// Called with the number of bytes that were sent.
+    pub(crate) on_sent: &'a dyn Fn(u64),
+}
+
+impl<'a> Call<'a> {
+    /// Creates a call without scopes, headers and body, with retries.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        step: Step,
+        method: Method,
+        url: Uri,
+        accepts: &'a [u16],
+    ) -> Self {
+        Self {
+            endpoint,
+            step,
+            scopes: BTreeSet::new(),
+            method,
+            url,
+            headers: Vec::new(),
+            body: None,
+            accepts,
+            retries: true,
+            response_bytes: MAX_DOCUMENT_BYTES,
+        }
+    }
+
+    fn problem(&self, problem: ProtocolError) -> Error {
+        self.endpoint.clone().problem(&self.step, problem)
+    }
+}
+
 /// A connected client of a registry.
 pub struct Client {
     registry: String,
     base: Uri,
     transport: Transport,
-    authenticator: Authenticator,
+    pub(crate) options: ClientOptions,
+    auth: Mutex<AuthState>,
     monitor: Arc<dyn ClientMonitor>,
-    policy: RetryPolicy,
-    plain_http: bool,
-    chunk_bytes: u64,
-    /// The strategy that the next upload starts with.
-    upload_strategy: Mutex<UploadStrategy>,
+    /// The strategy that worked for earlier blobs, with which the next upload
+    /// starts.
+    pub(crate) upload_strategy: Mutex<UploadStrategy>,
 }
 
 impl fmt::Debug for Client {
@@ -94,7 +166,13 @@ impl Client {
             .and_then(|client| client.ping(true));
         match http {
             // Servers with TLS answer 400 to http.
-            Err(http) if http.response().map(ErrorResponse::status) == Some(400) => Err(error),
+            Err(http)
+                if http
+                    .response()
+                    .is_some_and(|response| response.status == 400) =>
+            {
+                Err(error)
+            }
             http => http,
         }
     }
@@ -106,12 +184,7 @@ impl Client {
         certificates: &[CertificateDer<'static>],
         monitor: &Arc<dyn ClientMonitor>,
     ) -> Result<Self> {
-        let is_secure = scheme == "https";
-        if let (true, Some(needs)) = (is_secure, tls::missing_instructions()) {
-            let registry = registry.to_owned();
-            return Err(Error::Processor { registry, needs });
-        }
-        let proxy = if is_secure {
+        let proxy = if scheme == "https" {
             &options.https_proxy
         } else {
             &options.http_proxy
@@ -128,45 +201,35 @@ impl Client {
         transport.close_on_interrupt(monitor);
 
         let base = url::parse(&format!("{scheme}://{}/v2/", host::address(registry)));
-        let base = base.ok_or_else(|| Error::Network {
-            endpoint: Endpoint {
-                registry: registry.into(),
-                repository: None,
-            },
-            step: Step::Ping,
-            reason: Box::new(NetworkError::new(NetworkKind::Name, "invalid host name")),
+        let base = base.ok_or_else(|| {
+            let reason = NetworkError::new(NetworkKind::Name, "invalid host name");
+            endpoint(registry).network_error(&Step::Ping, reason)
         })?;
+        if let Some(credential) = &options.credential {
+            options.secrets.add_credential(credential);
+        }
         Ok(Self {
             registry: registry.to_owned(),
             base,
             transport,
-            authenticator: Authenticator::new(
-                options.credential.clone(),
-                options.origin.clone(),
-                options.secrets.clone(),
-            ),
+            options: options.clone(),
+            auth: Mutex::default(),
             monitor: Arc::clone(monitor),
-            policy: options.retry,
-            plain_http: options.plain_http,
-            chunk_bytes: options.chunk_bytes.max(1),
             upload_strategy: Mutex::default(),
         })
     }
 
     /// Checks that the server is a registry, and stores its challenge.
     fn ping(self, retries: bool) -> Result<Self> {
-        let response = self.call(&Call {
-            step: Step::Ping,
-            repository: None,
-            scope: Scope::default(),
-            method: Method::GET,
-            url: self.base.clone(),
-            headers: Vec::new(),
-            body: None,
-            accepts: &[200, 401, 403, 404],
-            retries,
-            response_bytes: MAX_DOCUMENT_BYTES,
-        })?;
+        let mut call = Call::new(
+            endpoint(&self.registry),
+            Step::Ping,
+            Method::GET,
+            self.base.clone(),
+            &[200, 401, 403, 404],
+        );
+        call.retries = retries;
+        let response = self.call(&call)?;
         let problem = match response.status {
             // A server that the registry redirects to does not get the password.
             401 if !self.is_own(&response) => return Ok(self),
@@ -175,7 +238,7 @@ impl Client {
                 response.header("www-authenticate"),
             ) {
                 (Some(challenge), _) => {
-                    self.authenticator.set_challenge(challenge);
+                    self.set_challenge(challenge);
                     return Ok(self);
                 }
                 (None, Some(scheme)) => ProtocolError::Login(bounded(scheme)),
@@ -191,7 +254,7 @@ impl Client {
             }
             status => ProtocolError::NoRegistry(status),
         };
-        Err(self.problem(&Step::Ping, None, problem))
+        Err(call.problem(problem))
     }
 
     /// Returns the name of the registry.
@@ -210,26 +273,8 @@ impl Client {
         &*self.monitor
     }
 
-    pub(crate) fn chunk_bytes(&self) -> u64 {
-        self.chunk_bytes
-    }
-
-    /// Returns the strategy that worked for earlier blobs of this registry.
-    pub(crate) fn upload_strategy(&self) -> UploadStrategy {
-        *self.upload_strategy.lock().expect("no holder panics")
-    }
-
-    pub(crate) fn set_upload_strategy(&self, strategy: UploadStrategy) {
-        *self.upload_strategy.lock().expect("no holder panics") = strategy;
-    }
-
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts::new(self.policy)
-    }
-
-    /// Returns the attempts of something that failed this many times.
-    pub(crate) fn attempts_after(&self, failures: u32) -> Attempts {
-        Attempts::after(self.policy, failures)
+        Attempts::new(self.options.retry, 0)
     }
 
     /// Returns the URL of a path in a repository.
@@ -239,41 +284,23 @@ impl Client {
         url.parse().expect("characters invalid in URLs are encoded")
     }
 
-    pub(crate) fn endpoint(&self, repository: Option<&str>) -> Endpoint {
-        Endpoint {
-            registry: self.registry.as_str().into(),
-            repository: repository.map(Into::into),
-        }
-    }
-
-    pub(crate) fn problem(
-        &self,
-        step: &Step,
-        repository: Option<&str>,
-        problem: ProtocolError,
-    ) -> Error {
-        Error::Protocol {
-            endpoint: self.endpoint(repository),
-            step: step.clone(),
-            problem: Box::new(problem),
-        }
-    }
-
     /// Resolves the `Location` of a response; a missing or invalid one is the
     /// error `invalid`. Refuses a redirect from https to http, and to http on
     /// another machine unless the options allow it.
     pub(crate) fn follow(
         &self,
-        call: &Call<'_>,
         response: &Response,
         invalid: ProtocolError,
+        problem: impl Fn(ProtocolError) -> Error,
     ) -> Result<Uri> {
-        let problem = |problem| self.problem(&call.step, call.repository, problem);
         let location = response.header("location");
         let next = location.and_then(|location| url::resolve(&response.url, location));
         let next = next.ok_or_else(|| problem(invalid))?;
         let origin = WebOrigin::of(&next);
-        if response.origin().may_redirect_to(&origin, self.plain_http) {
+        if response
+            .origin()
+            .may_redirect_to(&origin, self.options.plain_http)
+        {
             return Ok(next);
         }
         Err(problem(ProtocolError::Downgrade(origin.host)))
@@ -286,11 +313,11 @@ impl Client {
     ///
     /// If the server refuses or does not respond, and on an interruption.
     pub(crate) fn call(&self, call: &Call<'_>) -> Result<Response> {
-        let mut policy = self.policy;
+        let mut policy = self.options.retry;
         if call.step == Step::Ping {
             policy.attempts = policy.attempts.min(PING_ATTEMPTS);
         }
-        let mut attempts = Attempts::new(policy);
+        let mut attempts = Attempts::new(policy, 0);
         loop {
             check(self.monitor())?;
             match self.authenticated(call) {
@@ -308,22 +335,21 @@ impl Client {
             let header = if call.step == Step::Ping {
                 None
             } else {
-                let context = self.token_context(call);
-                self.authenticator.header(&call.scope, &context)?
+                self.authorization(call)?
             };
             let response = self.exchange(call, header.as_ref())?;
             if call.accepts.contains(&response.status) {
                 return Ok(response);
             }
 
-            let has_token = header.is_some() && self.authenticator.uses_tokens();
+            let has_token = header.is_some() && self.uses_tokens();
             if self.is_own(&response) && response.status == 401 && !is_renewed {
                 is_renewed = true;
-                self.authenticator.forget(header.as_ref());
+                self.forget(header.as_ref());
                 let challenge = Challenge::best(&response.headers);
                 let has_challenge = challenge.is_some();
                 if let Some(challenge) = challenge {
-                    self.authenticator.set_challenge(challenge);
+                    self.set_challenge(challenge);
                 }
                 // Some registries send a challenge with the first response only.
                 if has_challenge || has_token {
@@ -339,32 +365,22 @@ impl Client {
         response.origin() == WebOrigin::of(&self.base)
     }
 
-    fn token_context(&self, call: &Call<'_>) -> TokenContext<'_> {
-        TokenContext {
-            transport: &self.transport,
-            monitor: self.monitor(),
-            endpoint: self.endpoint(call.repository),
-            registry: WebOrigin::of(&self.base),
-            plain_http: self.plain_http,
-        }
+    fn read_refusal(&self, response: Response) -> ErrorResponse {
+        let (status, wait) = (response.status, response.retry_after());
+        let secrets = &self.options.secrets;
+        ErrorResponse::read(status, wait, response.into_reader(), secrets)
     }
 
     fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {
+        let server = response.origin();
         let is_own = self.is_own(&response);
-        let (status, server) = (response.status, response.origin());
-        let wait = response.retry_after();
-        let secrets = self.authenticator.secrets();
-        let mut refused = ErrorResponse::read(status, wait, response.into_reader(), secrets);
+        let mut refused = self.read_refusal(response);
         if is_own {
-            refused.identity = self.authenticator.identity(has_token);
+            refused.identity = self.identity(has_token);
         } else {
             refused.server = Some(format!("`{server}`"));
         }
-        Error::Refused {
-            endpoint: self.endpoint(call.repository),
-            step: call.step.clone(),
-            response: Box::new(refused),
-        }
+        call.endpoint.clone().refused(&call.step, refused)
     }
 
     /// Sends a call and follows redirects. Only the registry itself gets the
@@ -379,10 +395,10 @@ impl Client {
             if !is_redirect(response.status, call) {
                 return Ok(response);
             }
-            url = self.follow(call, &response, ProtocolError::RedirectUrl)?;
+            let problem = |problem| call.problem(problem);
+            url = self.follow(&response, ProtocolError::RedirectUrl, problem)?;
         }
-        let problem = ProtocolError::Redirects(MAX_REDIRECTS);
-        Err(self.problem(&call.step, call.repository, problem))
+        Err(call.problem(ProtocolError::Redirects(MAX_REDIRECTS)))
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
@@ -415,21 +431,26 @@ impl Client {
             Err(error) => Err(RequestError::Content(error)),
         };
         sent.map_err(|error| match error {
-            RequestError::Network(reason) => Error::Network {
-                endpoint: self.endpoint(call.repository),
-                step: call.step.clone(),
-                reason: Box::new(if server == WebOrigin::of(&self.base) {
-                    reason
-                } else {
-                    reason.at(&server.to_string())
-                }),
-            },
+            RequestError::Network(mut reason) => {
+                if server != WebOrigin::of(&self.base) {
+                    reason.server = Some(server.to_string());
+                }
+                call.endpoint.clone().network_error(&call.step, reason)
+            }
             RequestError::Content(_) if self.monitor.is_interrupted() => Error::Interrupted,
             RequestError::Content(source) => Error::Content {
-                endpoint: self.endpoint(call.repository),
+                endpoint: call.endpoint.clone(),
                 source,
             },
         })
+    }
+}
+
+/// Returns the endpoint of a registry without a repository.
+fn endpoint(registry: &str) -> Endpoint {
+    Endpoint {
+        registry: registry.into(),
+        repository: None,
     }
 }
 
@@ -441,11 +462,9 @@ fn may_use_http(error: &Error) -> bool {
             NetworkKind::Certificate
                 | NetworkKind::Authority { .. }
                 | NetworkKind::Name
-                | NetworkKind::Processor
                 | NetworkKind::Proxy
                 | NetworkKind::Socks
         ),
-        Error::Processor { .. } => true,
         _ => false,
     }
 }

@@ -43,25 +43,10 @@ impl<In: Transport> Connector<In> for ProxyConnector {
     }
 }
 
-/// Adds TLS to connections.
-pub(crate) struct TlsConnector {
-    /// `None` where there is no implementation for this processor.
-    config: Option<Arc<ClientConfig>>,
-}
-
-impl TlsConnector {
-    pub(crate) fn new(config: Option<Arc<ClientConfig>>) -> Self {
-        Self { config }
-    }
-}
-
-impl fmt::Debug for TlsConnector {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("TlsConnector")
-            .finish_non_exhaustive()
-    }
-}
+/// Adds TLS to connections; `None` where there is no implementation for this
+/// processor.
+#[derive(Debug)]
+pub(crate) struct TlsConnector(pub(crate) Option<Arc<ClientConfig>>);
 
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = Either<In, TlsTransport>;
@@ -77,7 +62,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
-        let config = self.config.clone().ok_or(ureq::Error::TlsRequired)?;
+        let config = self.0.clone().ok_or(ureq::Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned());

@@ -76,17 +76,6 @@ pub enum Error {
         reason: String,
     },
 
-    /// The processor lacks instructions that the TLS implementation needs.
-    #[error(
-        "cannot connect to `{registry}`: this processor lacks instructions for https ({needs})"
-    )]
-    Processor {
-        /// The registry.
-        registry: String,
-        /// The instructions.
-        needs: &'static str,
-    },
-
     /// The URL of the proxy is invalid. It is not shown, since it may contain a
     /// password.
     #[error("cannot use the proxy for `{registry}`: the URL in `{variable}` is invalid")]
@@ -131,22 +120,42 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.response()
-            .is_some_and(|response| response.status() == 404 && response.is_of_registry())
+            .is_some_and(|response| response.status == 404 && response.is_of_registry())
     }
 }
 
 /// A registry, or a repository in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    pub(crate) registry: Box<str>,
-    pub(crate) repository: Option<Box<str>>,
+    /// The name of the registry.
+    pub registry: Box<str>,
+    /// The name of the repository.
+    pub repository: Option<Box<str>>,
 }
 
 impl Endpoint {
-    /// Returns the name of the registry.
-    #[must_use]
-    pub fn registry(&self) -> &str {
-        &self.registry
+    pub(crate) fn refused(self, step: &Step, response: ErrorResponse) -> Error {
+        Error::Refused {
+            endpoint: self,
+            step: step.clone(),
+            response: Box::new(response),
+        }
+    }
+
+    pub(crate) fn network_error(self, step: &Step, reason: impl Into<NetworkError>) -> Error {
+        Error::Network {
+            endpoint: self,
+            step: step.clone(),
+            reason: Box::new(reason.into()),
+        }
+    }
+
+    pub(crate) fn problem(self, step: &Step, problem: ProtocolError) -> Error {
+        Error::Protocol {
+            endpoint: self,
+            step: step.clone(),
+            problem: Box::new(problem),
+        }
     }
 }
 

@@ -19,13 +19,17 @@ const MAX_TEXT_BYTES: usize = 400;
 /// A refusal: the status, and the reason in the words of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
-    status: u16,
+    /// The HTTP status.
+    pub status: u16,
+    /// The reason in the words of the server; it may be empty.
+    pub text: String,
+    /// The wait that the server asks for.
+    pub retry_after: Option<Duration>,
+    /// The identity that made the request.
+    pub identity: Identity,
     codes: Vec<String>,
-    text: String,
-    retry_after: Option<Duration>,
     /// The server that responded, if it was not the registry.
     pub(crate) server: Option<String>,
-    pub(crate) identity: Identity,
 }
 
 /// The [error body] of a registry.
@@ -80,34 +84,10 @@ impl ErrorResponse {
         self.server.is_none()
     }
 
-    /// Returns the identity that made the request.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// Returns the reason in the words of the server; it may be empty.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Returns the HTTP status.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
     /// Returns whether `code` is one of the error codes of the registry.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.codes.iter().any(|found| found == code)
-    }
-
-    /// Returns the wait that the server asks for.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
     }
 
     /// Returns whether another attempt may succeed. Statuses above 504 are

@@ -61,7 +61,7 @@
 //! - [`monitor`], [`error`]: the interface to the caller.
 //!
 //! Private modules are, from the inside out: `url` and `host`; `tls`, `connector`
-//! and `transport` for one request; `challenge` and `authenticator` for tokens;
+//! and `transport` for one request; `challenge` for tokens;
 //! `retry` for backoff; `error_response`, `network_error` and `protocol_error` for
 //! the ways in which a request fails.
 //!
@@ -69,7 +69,6 @@
 
 #![deny(missing_docs)]
 
-mod authenticator;
 pub mod cached;
 mod challenge;
 pub mod client;

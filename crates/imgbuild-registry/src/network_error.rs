@@ -16,7 +16,8 @@ pub struct NetworkError {
     /// The kind of failure.
     pub kind: NetworkKind,
     text: String,
-    server: Option<String>,
+    /// The server that failed, if the registry redirected to it.
+    pub server: Option<String>,
 }
 
 /// A kind of failure of a connection.
@@ -59,18 +60,6 @@ impl NetworkError {
             text: text.into(),
             server: None,
         }
-    }
-
-    /// Adds the server that a redirect led to.
-    pub(crate) fn at(mut self, server: &str) -> Self {
-        self.server = Some(server.to_owned());
-        self
-    }
-
-    /// Returns the server that failed, if the registry redirected to it.
-    #[must_use]
-    pub fn server(&self) -> Option<&str> {
-        self.server.as_deref()
     }
 
     pub(crate) fn is_transient(&self) -> bool {

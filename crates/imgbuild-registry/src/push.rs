@@ -1,22 +1,20 @@
 //! Pushing an image: its layers, then configurations, manifests, indexes and tags.
+//!
+//! A layer can be uploaded as soon as its digest is known: registries keep blobs
+//! without a manifest for some time. So uploads and compression overlap.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::Document;
 use imgbuild_oci::image::{Blob, Image};
-use imgbuild_oci::parallel;
+use imgbuild_oci::parallel::{self, Queue};
 
 use crate::error::{Error, Result};
-use crate::monitor::{BlobOutcome, check};
+use crate::monitor::{BlobOutcome, Event, check};
 use crate::repository::Repository;
-
-mod ahead;
-mod blobs;
-
-pub use ahead::{Ahead, Sent, send_ahead};
-use blobs::BlobUploads;
 
 /// The options of a push.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +46,64 @@ pub struct Pushed {
     pub present: usize,
 }
 
+/// The blobs that were uploaded before their manifest.
+#[derive(Debug, Default)]
+pub struct Sent {
+    digests: BTreeSet<Digest>,
+    counts: BlobCounts,
+}
+
+/// The numbers of blobs by outcome.
+#[derive(Debug, Clone, Copy, Default)]
+struct BlobCounts {
+    uploaded: usize,
+    uploaded_bytes: u64,
+    mounted: usize,
+    present: usize,
+}
+
+/// Runs `work`, and uploads the blobs that it adds to the queue meanwhile,
+/// `parallel` at a time. Returns the result of `work` and the uploaded blobs.
+///
+/// A failed upload ends the uploads, but not `work`, which may have other outputs.
+/// After a failure of `work`, queued blobs are not uploaded.
+pub fn send_ahead<T, E>(
+    repository: &Repository,
+    parallel: usize,
+    work: impl FnOnce(&Queue<Blob>) -> std::result::Result<T, E>,
+) -> (std::result::Result<T, E>, Result<Sent>) {
+    let blobs = BlobUploads::new(repository, &[], None);
+    // Without a failure, all of these are uploaded at the end.
+    let taken = Mutex::new(BTreeSet::new());
+    let send = |blob: Blob, _: &Queue<Blob>| {
+        let mut taken = taken.lock().expect("no holder of the lock panics");
+        let is_new = taken.insert(blob.digest);
+        drop(taken);
+        if !is_new {
+            return Ok(());
+        }
+        check(repository.client().monitor())?;
+        if blobs.is_present(&blob)? {
+            blobs.report(&blob, BlobOutcome::Present);
+            return Ok(());
+        }
+        blobs.upload(&blob)
+    };
+
+    let (outcome, sent) = parallel::with_workers(parallel, send, |queue| {
+        let outcome = work(queue);
+        if outcome.is_err() {
+            queue.stop();
+        }
+        outcome
+    });
+    let sent = sent.map(|()| Sent {
+        digests: taken.into_inner().expect("no holder of the lock panics"),
+        counts: blobs.counts(),
+    });
+    (outcome, sent)
+}
+
 /// Pushes an image or index, and tags it when it is complete.
 ///
 /// Nothing is sent that the repository has: neither a tag with the right digest,
@@ -62,10 +118,9 @@ pub struct Pushed {
 pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) -> Result<Pushed> {
     let root = image.root();
     let job = PushJob {
-        repository,
         image,
         options,
-        blobs: BlobUploads::new(repository, options.mount_from),
+        blobs: BlobUploads::new(repository, options.mount_from, options.sent),
     };
     let mut unchanged = Vec::new();
     for tag in options.tags {
@@ -75,15 +130,16 @@ pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) ->
     }
     let is_there = !unchanged.is_empty() || job.has_document(root)?;
     if is_there && job.has_parts()? {
-        job.report_all_present();
+        for blob in image.blobs().iter().filter(|blob| !job.was_sent(blob)) {
+            job.blobs.report(blob, BlobOutcome::Present);
+        }
     } else {
         job.send_everything()?;
     }
     for tag in options.tags.iter().filter(|tag| !unchanged.contains(tag)) {
         repository.put_manifest(tag, root)?;
     }
-    let before = options.sent.map(|sent| sent.counts).unwrap_or_default();
-    let counts = job.blobs.counts().plus(before);
+    let counts = job.blobs.counts();
     Ok(Pushed {
         digest: root.digest,
         unchanged,
@@ -95,24 +151,15 @@ pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) ->
 }
 
 struct PushJob<'a> {
-    repository: &'a Repository,
     image: &'a Image,
     options: PushOptions<'a>,
     blobs: BlobUploads<'a>,
 }
 
 impl PushJob<'_> {
-    fn report_all_present(&self) {
-        for blob in self.image.blobs() {
-            if !self.was_sent(blob) {
-                self.blobs.report(blob, BlobOutcome::Present);
-            }
-        }
-    }
-
     fn has_document(&self, document: &Document) -> Result<bool> {
         let reference = document.digest.to_string();
-        Ok(self.repository.manifest_digest(&reference)? == Some(document.digest))
+        Ok(self.blobs.repository.manifest_digest(&reference)? == Some(document.digest))
     }
 
     /// Returns whether the repository has all documents of an index.
@@ -139,7 +186,7 @@ impl PushJob<'_> {
             // A registry may lose a blob between two requests: all blobs are
             // checked again, once.
             Err(error) if lacks_blobs(&error) => {
-                self.blobs.set_has_lost_blobs();
+                self.blobs.has_lost_blobs.store(true, Ordering::Relaxed);
                 self.send_once(&all)
             }
             result => result,
@@ -160,7 +207,7 @@ impl PushJob<'_> {
             if !is_root && self.has_document(document)? {
                 continue;
             }
-            match self.repository.put_manifest(&reference, document) {
+            match self.blobs.repository.put_manifest(&reference, document) {
                 // Some registries accept manifests under tags only.
                 Err(error) if is_root && self.may_need_tag(&error) => {}
                 result => result?,
@@ -174,7 +221,7 @@ impl PushJob<'_> {
     fn may_need_tag(&self, error: &Error) -> bool {
         let response = error.response();
         let is_refused =
-            response.is_some_and(|response| matches!(response.status(), 400 | 404 | 405 | 501));
+            response.is_some_and(|response| matches!(response.status, 400 | 404 | 405 | 501));
         is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
 
@@ -203,9 +250,83 @@ impl PushJob<'_> {
         work: impl Fn(&Blob) -> Result<()> + Sync,
     ) -> Result<()> {
         parallel::for_each(self.options.parallel, blobs, |blob, _| {
-            check(self.repository.client().monitor())?;
+            check(self.blobs.repository.client().monitor())?;
             work(blob)
         })
+    }
+}
+
+/// The uploads of blobs to one repository.
+struct BlobUploads<'a> {
+    repository: &'a Repository,
+    mount_from: &'a [String],
+    counts: Mutex<BlobCounts>,
+    /// Set after the repository lost a blob. Then all blobs are checked and
+    /// uploaded: the registry may have reported to mount one that it lost.
+    has_lost_blobs: AtomicBool,
+}
+
+impl<'a> BlobUploads<'a> {
+    fn new(repository: &'a Repository, mount_from: &'a [String], before: Option<&Sent>) -> Self {
+        Self {
+            repository,
+            mount_from,
+            counts: Mutex::new(before.map(|sent| sent.counts).unwrap_or_default()),
+            has_lost_blobs: AtomicBool::new(false),
+        }
+    }
+
+    fn counts(&self) -> BlobCounts {
+        *self.counts.lock().expect("no holder of the lock panics")
+    }
+
+    /// Returns the repository of the same registry that a blob is from.
+    fn origin<'b>(&self, blob: &'b Blob) -> Option<&'b str> {
+        let origin = blob.content().origin()?;
+        let is_same = origin.registry == self.repository.client().registry();
+        let is_usable = is_same && !self.has_lost_blobs.load(Ordering::Relaxed);
+        is_usable.then_some(origin.repository.as_str())
+    }
+
+    /// Returns whether the repository has a blob. A manifest of the repository
+    /// implies its blobs, without a request.
+    fn is_present(&self, blob: &Blob) -> Result<bool> {
+        let is_implied = self.origin(blob) == Some(self.repository.name());
+        Ok(is_implied || self.repository.has_blob(&blob.digest, blob.size)?)
+    }
+
+    /// Uploads a blob, or mounts it from its origin or from a repository of the
+    /// caller.
+    fn upload(&self, blob: &Blob) -> Result<()> {
+        let mut mounts = Vec::new();
+        if !self.has_lost_blobs.load(Ordering::Relaxed) {
+            mounts.extend(self.origin(blob).map(str::to_owned));
+            mounts.extend_from_slice(self.mount_from);
+            mounts.retain(|name| name != self.repository.name());
+            mounts.dedup();
+        }
+        let outcome = self.repository.upload(blob, &mounts)?;
+        self.report(blob, outcome);
+        Ok(())
+    }
+
+    /// Counts and reports a blob that the repository has.
+    fn report(&self, blob: &Blob, outcome: BlobOutcome<'_>) {
+        let mut counts = self.counts.lock().expect("no holder of the lock panics");
+        match outcome {
+            BlobOutcome::Present => counts.present += 1,
+            BlobOutcome::Mounted { .. } => counts.mounted += 1,
+            BlobOutcome::Uploaded => {
+                counts.uploaded += 1;
+                counts.uploaded_bytes += blob.size;
+            }
+        }
+        drop(counts);
+        self.repository.client().monitor().report(Event::Blob {
+            digest: blob.digest,
+            size: blob.size,
+            outcome,
+        });
     }
 }
 

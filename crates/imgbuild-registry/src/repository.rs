@@ -4,18 +4,16 @@ mod blob;
 mod manifest;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use ureq::http::{Method, Uri};
 
-use crate::authenticator::Scope;
 use crate::client::{Call, Client};
-use crate::error::{Error, NetworkError, ProtocolError, Step};
+use crate::error::{Endpoint, Error, ProtocolError, Step};
 
 pub(crate) use blob::RemoteBlob;
-pub(crate) use upload::OutgoingBlob;
 
 /// A repository to pull from, or also to push to.
 #[derive(Debug, Clone)]
@@ -58,23 +56,18 @@ impl Repository {
     }
 
     /// Returns a call without headers and body, with retries.
-    fn call<'a>(&'a self, step: Step, method: Method, url: Uri, accepts: &'a [u16]) -> Call<'a> {
-        let scope = if self.can_push {
-            Scope::push(&self.name)
-        } else {
-            Scope::pull(&self.name)
-        };
-        Call {
-            step,
-            repository: Some(&self.name),
-            scope,
-            method,
-            url,
-            headers: Vec::new(),
-            body: None,
-            accepts,
-            retries: true,
-            response_bytes: MAX_DOCUMENT_BYTES,
+    fn call<'a>(&self, step: Step, method: Method, url: Uri, accepts: &'a [u16]) -> Call<'a> {
+        let actions = if self.can_push { "pull,push" } else { "pull" };
+        let scope = format!("repository:{}:{actions}", self.name);
+        let mut call = Call::new(self.endpoint(), step, method, url, accepts);
+        call.scopes = BTreeSet::from([scope]);
+        call
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            registry: self.client.registry().into(),
+            repository: Some(self.name.as_str().into()),
         }
     }
 
@@ -88,15 +81,7 @@ impl Repository {
     }
 
     pub(crate) fn problem(&self, step: &Step, problem: ProtocolError) -> Error {
-        self.client.problem(step, Some(&self.name), problem)
-    }
-
-    fn network_error(&self, step: &Step, reason: impl Into<NetworkError>) -> Error {
-        Error::Network {
-            endpoint: self.client.endpoint(Some(&self.name)),
-            step: step.clone(),
-            reason: Box::new(reason.into()),
-        }
+        self.endpoint().problem(step, problem)
     }
 }
 
@@ -104,5 +89,5 @@ impl Repository {
 /// may know only some methods.
 fn lacks_method(error: &Error) -> bool {
     let response = error.response();
-    response.is_some_and(|response| matches!(response.status(), 400 | 405 | 501))
+    response.is_some_and(|response| matches!(response.status, 400 | 405 | 501))
 }

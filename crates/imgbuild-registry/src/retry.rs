@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, ErrorResponse, Result};
+use crate::error::{Error, Result};
 use crate::monitor::{ClientMonitor, Event, check};
 
 /// A policy for retries.
@@ -40,25 +40,17 @@ const MAX_FAILURES_FACTOR: u32 = 20;
 pub(crate) struct Attempts {
     policy: RetryPolicy,
     /// The failures since the last progress.
-    failures: u32,
+    pub(crate) failures: u32,
     all_failures: u32,
 }
 
 impl Attempts {
-    pub(crate) fn new(policy: RetryPolicy) -> Self {
+    /// Creates the attempts of an operation that failed this many times.
+    pub(crate) fn new(policy: RetryPolicy, failures: u32) -> Self {
         Self {
             policy,
-            failures: 0,
-            all_failures: 0,
-        }
-    }
-
-    /// Creates the attempts of an operation that failed this many times.
-    pub(crate) fn after(policy: RetryPolicy, failures: u32) -> Self {
-        Self {
             failures,
             all_failures: failures,
-            ..Self::new(policy)
         }
     }
 
@@ -93,7 +85,7 @@ impl Attempts {
         if self.failures >= self.policy.attempts || self.all_failures >= max {
             return false;
         }
-        let asked = error.response().and_then(ErrorResponse::retry_after);
+        let asked = error.response().and_then(|response| response.retry_after);
         let RetryPolicy {
             first_wait,
             max_wait,
@@ -110,11 +102,6 @@ impl Attempts {
         monitor.report(Event::Retry { error, after });
         monitor.wait(after);
         true
-    }
-
-    /// Returns the number of failures since the last progress.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
     }
 
     /// Notes progress, after which failures are counted anew.

@@ -58,7 +58,6 @@ impl Default for Timeouts {
 }
 
 /// A pool of connections to servers.
-#[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
     interruption: Interruption,
@@ -131,7 +130,7 @@ impl Transport {
             // The client follows redirects, with its rules for credentials.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy.as_ref().map(UsedProxy::to_ureq))
+            .proxy(proxy.as_ref().map(|used| used.proxy.clone()))
             .user_agent(user_agent)
             .max_response_header_size(MAX_HEADER_BYTES)
             .timeout_resolve(Some(timeouts.connect))
@@ -142,10 +141,10 @@ impl Transport {
         let interruption = Interruption::default();
         let connector =
             ().chain(ProxyConnector::default())
-                .chain(TcpConnector::new(interruption.clone()))
-                .chain(TlsConnector::new(tls))
-                .chain(EarlyConnector::default());
-        let resolver = InterruptibleResolver::new(interruption.clone());
+                .chain(TcpConnector(interruption.clone()))
+                .chain(TlsConnector(tls))
+                .chain(EarlyConnector);
+        let resolver = InterruptibleResolver(interruption.clone());
         Ok(Self {
             agent: Agent::with_parts(config, connector, resolver),
             interruption,
@@ -213,20 +212,21 @@ impl Transport {
         if let Some(authorization) = &request.authorization {
             http = http.header("authorization", authorization.reveal());
         }
+        let size = request.body.as_ref().map_or(0, |body| body.size);
         let timeouts = RequestTimeouts {
             read: if is_commit {
                 self.timeouts.commit
             } else {
                 self.timeouts.idle
             },
-            response: body_timeout(self.timeouts.idle, request.response_bytes),
+            send: body_timeout(self.timeouts.idle, size),
+            receive: body_timeout(self.timeouts.idle, request.response_bytes),
         };
 
         let problem = Cell::new(None);
         let response = match request.body {
-            None => self.run(http.body(()), timeouts, 0),
+            None => self.run(http.body(()), timeouts),
             Some(body) => {
-                let size = body.size;
                 let mut reader = BodyReader {
                     body,
                     rest: size,
@@ -234,32 +234,33 @@ impl Transport {
                     problem: &problem,
                 };
                 let http = http.header("content-length", size);
-                self.run(
-                    http.body(SendBody::from_reader(&mut reader)),
-                    timeouts,
-                    size,
-                )
+                self.run(http.body(SendBody::from_reader(&mut reader)), timeouts)
             }
         };
-        match problem.take() {
-            Some(error) => Err(RequestError::Content(error)),
-            None => Ok(Response::new(response?, request.url)),
+        if let Some(error) = problem.take() {
+            return Err(RequestError::Content(error));
         }
+        let (parts, body) = response?.into_parts();
+        Ok(Response {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            url: request.url,
+            body,
+        })
     }
 
     fn run<B: AsSendBody>(
         &self,
         request: ureq::http::Result<Request<B>>,
         timeouts: RequestTimeouts,
-        size: u64,
     ) -> Result<ureq::http::Response<ureq::Body>, RequestError> {
         let request = self
             .agent
             .configure_request(request.map_err(ureq::Error::from)?)
             .timeout_per_read(Some(timeouts.read))
             .timeout_recv_response(Some(timeouts.read))
-            .timeout_recv_body(Some(timeouts.response))
-            .timeout_send_body(Some(body_timeout(self.timeouts.idle, size)))
+            .timeout_recv_body(Some(timeouts.receive))
+            .timeout_send_body(Some(timeouts.send))
             .build();
         early::begin();
         let response = self.agent.run(request);
@@ -291,8 +292,8 @@ impl<E: Into<NetworkError>> From<E> for RequestError {
 struct RequestTimeouts {
     /// The time until the head of the response, and between two parts of it.
     read: Duration,
-    /// The time for the body of the response.
-    response: Duration,
+    send: Duration,
+    receive: Duration,
 }
 
 /// Returns the timeout for a body of this size.
@@ -339,19 +340,14 @@ impl Read for BodyReader<'_> {
 }
 
 impl Response {
-    fn new(response: ureq::http::Response<ureq::Body>, url: Uri) -> Self {
-        let (parts, body) = response.into_parts();
-        Self {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            url,
-            body,
-        }
-    }
-
     /// Returns a header if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Returns a header if it is text, escaped and shortened for messages.
+    pub(crate) fn bounded_header(&self, name: &str) -> Option<String> {
+        self.header(name).map(error_response::bounded)
     }
 
     /// Returns a header if it is a number.

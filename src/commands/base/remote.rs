@@ -9,11 +9,10 @@ use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::selection::{SelectedLayer, SelectionError};
+use imgbuild_oci::selection::SelectedLayer;
 use imgbuild_oci::store::Store;
 use imgbuild_registry::cached::{RemoteImage, RemoteImageError};
 use imgbuild_release::base::{Base, BaseError, BaseOptions};
-use imgbuild_release::closure;
 use imgbuild_release::error::Error;
 
 use super::Request;
@@ -83,15 +82,11 @@ impl RemoteBase {
 
         let mut platform = request.platform.cloned();
         let mut selected = self.image.select(platform.as_ref());
-        let is_undecided = matches!(
-            selected,
-            Err(RemoteImageError::Selection(SelectionError::Several { .. }))
-        );
-        if is_undecided && platform.is_none() {
-            platform = closure::release_platform(request.release, request.additions);
-            if platform.is_some() {
-                selected = self.image.select(platform.as_ref());
-            }
+        if let Err(RemoteImageError::Selection(error)) = &selected
+            && let Some(of_programs) = request.platform_of_programs(error)
+        {
+            selected = self.image.select(Some(&of_programs));
+            platform = Some(of_programs);
         }
         let source = selected.and_then(|manifest| self.image.source(manifest));
         let source = source.map_err(|error| self.failed(error))?;

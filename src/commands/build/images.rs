@@ -102,7 +102,7 @@ impl ImageBuild<'_> {
         let (built, sent) = push::send_ahead(&repository, PARALLEL_BLOBS, |ahead| {
             let send = |layer: &Layer| {
                 ui.expect_sent(layer.digest(), layer.size());
-                ahead.send(Blob::of_layer(layer));
+                ahead.add(Blob::of_layer(layer));
             };
             let built = self.build_all(plans, &send, ui)?;
             // From now on, the rest of the blobs is waited for.

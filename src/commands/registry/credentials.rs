@@ -24,6 +24,9 @@ const REGISTRY: &str = "IMGBUILD_REGISTRY";
 /// The variable with the content of a file of credentials, of GitLab's runner.
 const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 
+/// Podman's variable for a file of credentials.
+const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+
 /// The maximum size of a password, in bytes.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
@@ -129,17 +132,24 @@ pub(super) fn find(
     let ui = helpers.ui;
     let variable = environment::text(&[AUTH_CONFIG]).map(String::into_bytes);
     let variable = variable.map(|bytes| (format!("${AUTH_CONFIG}"), bytes));
-    let named = environment::named_auth_file();
+    let named = environment::path(AUTH_FILE);
     if let Some(path) = named.as_ref().filter(|path| !path.exists()) {
-        let (name, path) = (environment::AUTH_FILE, path.display());
+        let path = path.display();
         ui.warning(&format!(
-            "`{name}` names `{path}` for credentials, which does not exist"
+            "`{AUTH_FILE}` names `{path}` for credentials, which does not exist"
         ));
     }
     let files = named.into_iter().chain(environment::auth_files());
     let files = files.filter_map(|path| Some((path.display().to_string(), read(&path, ui)?)));
     for (name, bytes) in variable.into_iter().chain(files) {
-        let Some(found) = find_entry(&bytes, &name, of, ui) else {
+        let file = match AuthFile::parse(&bytes) {
+            Ok(file) => file,
+            Err(error) => {
+                ui.warning(&format!("cannot use the credentials in `{name}`: {error}"));
+                continue;
+            }
+        };
+        let Some(found) = file.find(of.registry(), of.repository()) else {
             continue;
         };
         if let Some(known) = credential_of(found, &name, access, helpers)? {
@@ -162,24 +172,6 @@ fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
         Err(error) => {
             let what = format!("cannot use `{}`", path.display());
             ui.warning_of(&what, &Failure::build(error));
-            None
-        }
-    }
-}
-
-fn find_entry(bytes: &[u8], name: &str, of: &Reference, ui: &Ui) -> Option<AuthEntry> {
-    match AuthFile::parse(bytes) {
-        Ok(file) => match file.find(of.registry(), of.repository()) {
-            Some(AuthEntry::Malformed { key }) => {
-                ui.warning(&format!(
-                    "cannot use the credentials in `{name}`: the `auth` of `{key}` is not the base64 of a user, a colon and a password"
-                ));
-                None
-            }
-            found => found,
-        },
-        Err(error) => {
-            ui.warning(&format!("cannot use the credentials in `{name}`: {error}"));
             None
         }
     }
@@ -211,7 +203,12 @@ fn credential_of(
             let from = format!("`docker-credential-{name}`, which `{from}` names");
             (credential, from)
         }
-        AuthEntry::Malformed { .. } => return Ok(None),
+        AuthEntry::Malformed { key } => {
+            helpers.ui.warning(&format!(
+                "cannot use the credentials in `{from}`: the `auth` of `{key}` is not the base64 of a user, a colon and a password"
+            ));
+            return Ok(None);
+        }
     };
     Ok(credential.map(|credential| (credential, CredentialOrigin::Named(from))))
 }

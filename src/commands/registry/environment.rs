@@ -8,15 +8,9 @@ use fs_err as fs;
 use imgbuild_registry::client::ProxyOptions;
 use imgbuild_registry::secret::Secret;
 
-/// The proxies for https and http.
-pub(super) struct Proxies {
-    pub(super) https: Option<ProxyOptions>,
-    pub(super) http: Option<ProxyOptions>,
-}
-
-/// Reads the usual variables. `HTTP_PROXY` in upper case is not read: CGI servers
-/// set it from a header of the request.
-pub(super) fn proxies() -> Proxies {
+/// Reads the proxies for https and http from the usual variables. `HTTP_PROXY` in
+/// upper case is not read: CGI servers set it from a header of the request.
+pub(super) fn proxies() -> [Option<ProxyOptions>; 2] {
     let exceptions = text(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
     let exceptions = exceptions
         .split(',')
@@ -31,10 +25,10 @@ pub(super) fn proxies() -> Proxies {
             variable: variable.to_owned(),
         })
     };
-    Proxies {
-        https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-        http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
-    }
+    [
+        proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+    ]
 }
 
 /// Returns the forms of an exception: most programs apply `example.com` to its
@@ -68,17 +62,10 @@ fn named<'a>(names: &[&'a str]) -> Option<(&'a str, String)> {
     texts.next()
 }
 
-/// Podman's variable for a file of credentials.
-pub(super) const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
-
-fn path(name: &str) -> Option<PathBuf> {
+/// Returns the path in a variable that is not empty.
+pub(super) fn path(name: &str) -> Option<PathBuf> {
     let value = env::var_os(name).filter(|value| !value.is_empty());
     value.map(PathBuf::from)
-}
-
-/// Returns the file of credentials in [`AUTH_FILE`].
-pub(super) fn named_auth_file() -> Option<PathBuf> {
-    path(AUTH_FILE)
 }
 
 /// Returns the files of credentials of Docker and Podman, in the order in which

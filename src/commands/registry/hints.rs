@@ -16,7 +16,7 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             step,
             endpoint,
         } => {
-            let hint = refusal(response, step, endpoint.registry());
+            let hint = refusal(response, step, &endpoint.registry);
             return hint.into_iter().collect();
         }
         Error::Network {
@@ -28,16 +28,12 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             reason,
             step: Step::Ping,
             ..
-        } if reason.server().is_some() => Some(LOGIN_PORTAL),
+        } if reason.server.is_some() => Some(LOGIN_PORTAL),
         Error::Network { reason, step, .. } => match reason.kind {
             NetworkKind::Timeout | NetworkKind::Cut => Some(retry(step)),
             kind => network(kind),
         },
         Error::Protocol { problem, .. } => protocol(problem),
-        Error::Certificates { .. } => {
-            Some("`--ca-file` takes a PEM file with the certificate of the registry's authority")
-        }
-        Error::Processor { .. } => Some(ANOTHER_MACHINE),
         Error::Proxy { .. } => Some("check `https_proxy`, `http_proxy` and `all_proxy`"),
         _ => None,
     };
@@ -55,9 +51,9 @@ fn refusal(response: &ErrorResponse, step: &Step, registry: &str) -> Option<Stri
     if is_immutable_tag(response, step) {
         return Some("this tag is immutable: use a new one".to_owned());
     }
-    let identity = response.identity();
+    let identity = &response.identity;
     let has_credential = identity.has_credential;
-    let hint = match response.status() {
+    let hint = match response.status {
         401 => return Some(unauthorized(identity, is_write(step), registry)),
         403 if has_credential => return Some(no_permission(identity, is_write(step))),
         403 => return Some(anonymous(identity, registry)),
@@ -87,7 +83,7 @@ fn is_immutable_tag(response: &ErrorResponse, step: &Step) -> bool {
     let Step::WriteManifest(tag) = step else {
         return false;
     };
-    let text = response.text().to_ascii_lowercase();
+    let text = response.text.to_ascii_lowercase();
     let words = [
         "immutab",
         "already exists",
@@ -95,7 +91,7 @@ fn is_immutable_tag(response: &ErrorResponse, step: &Step) -> bool {
         "not allow updating",
     ];
     !tag.contains(':')
-        && matches!(response.status(), 400 | 403 | 405 | 409 | 412)
+        && matches!(response.status, 400 | 403 | 405 | 409 | 412)
         && (response.has_code("TAG_INVALID")
             || response.has_code("TAG_IMMUTABLE")
             || words.iter().any(|word| text.contains(word)))

@@ -35,62 +35,23 @@ pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
     Ok(())
 }
 
-/// The content of a tag.
-#[derive(Clone, Copy)]
-enum Tagging<'a> {
-    /// The image or index itself.
-    Whole,
-    /// An index with these images added.
-    Part(&'a PlatformIndex),
-}
-
-/// An image to push to each repository.
-#[derive(Clone, Copy)]
-struct Sending<'a> {
-    image: &'a Image,
-    /// The blobs that were uploaded to the first repository before.
-    sent: Option<&'a Sent>,
-    tagging: Tagging<'a>,
-}
-
 impl Registries {
     /// Pushes an image to all references, one repository after the other; `sent` are
-    /// the blobs that were uploaded to the first one before.
+    /// the blobs that were uploaded to the first one before. With `update_index`, the
+    /// images are added to the index of each tag.
     pub(crate) fn push(
         &mut self,
         image: &Image,
         references: &[Reference],
         sent: Option<&Sent>,
+        update_index: bool,
     ) -> Result<Vec<Push>> {
-        let sending = Sending {
-            image,
-            sent,
-            tagging: Tagging::Whole,
-        };
-        self.send(sending, references)
-    }
-
-    /// Pushes an image to all repositories, and adds its images to the index of each
-    /// tag.
-    pub(crate) fn add_to_indexes(
-        &mut self,
-        image: &Image,
-        references: &[Reference],
-        sent: Option<&Sent>,
-    ) -> Result<Vec<Push>> {
-        let own = PlatformIndex::of_image(image).map_err(Failure::build)?;
-        let sending = Sending {
-            image,
-            sent,
-            tagging: Tagging::Part(&own),
-        };
-        self.send(sending, references)
-    }
-
-    fn send(&mut self, sending: Sending<'_>, references: &[Reference]) -> Result<Vec<Push>> {
+        let own = update_index.then(|| PlatformIndex::of_image(image));
+        let own = own.transpose().map_err(Failure::build)?;
         let mut pushes = Vec::new();
         for group in by_repository(references) {
-            if let Err(failure) = self.send_to(&group, sending, &mut pushes) {
+            let sent = sent.filter(|_| pushes.is_empty());
+            if let Err(failure) = self.push_to(&group, image, sent, own.as_ref(), &mut pushes) {
                 // Completed pushes are not undone.
                 for push in &pushes {
                     push.report(&self.ui);
@@ -102,51 +63,47 @@ impl Registries {
     }
 
     /// Pushes an image to the repository of these references, and adds the result to
-    /// `pushes`, also before a failure.
-    fn send_to(
+    /// `pushes`, also before a failure. The tags are of the image itself, or of
+    /// indexes to which `own` is added.
+    fn push_to(
         &mut self,
         group: &[Reference],
-        sending: Sending<'_>,
+        image: &Image,
+        sent: Option<&Sent>,
+        own: Option<&PlatformIndex>,
         pushes: &mut Vec<Push>,
     ) -> Result<()> {
-        let Sending { image, tagging, .. } = sending;
-        let sent = sending.sent.filter(|_| pushes.is_empty());
         let of_group = |error| failed_at(&group[0], error);
         let repository = self.repository(&group[0], Access::Push)?;
         // Blobs of the earlier repositories can be mounted.
         let before = pushes.iter().filter_map(|push| push.references.first());
         let near = before.filter(|one| one.registry() == group[0].registry());
         let near: Vec<String> = near.map(|one| one.repository().to_owned()).collect();
-        let tags: Vec<&str> = group.iter().filter_map(Reference::tag).collect();
-        let whole: Vec<String> = match tagging {
-            Tagging::Whole => tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            Tagging::Part(_) => Vec::new(),
-        };
+        let tags = group.iter().filter_map(Reference::tag).map(str::to_owned);
+        let tags: Vec<String> = tags.collect();
         let options = PushOptions {
-            tags: &whole,
+            tags: if own.is_some() { &[] } else { &tags },
             parallel: PARALLEL_BLOBS,
             mount_from: &near,
             sent,
         };
         self.ui.start_sending(image, sent.is_none());
         let pushed = push(&repository, image, options).map_err(of_group)?;
-        let mut updated = Vec::new();
-        let result = match tagging {
-            Tagging::Whole => Ok(()),
-            Tagging::Part(own) => tags.iter().try_for_each(|tag| {
-                updated.push(update_index(&repository, tag, own, image)?);
-                Ok(())
-            }),
-        };
-        let count = match tagging {
-            Tagging::Whole => group.len(),
-            Tagging::Part(_) => updated.len(),
-        };
-        pushes.push(Push {
-            references: group[..count].to_vec(),
+        let mut push = Push {
+            references: group.to_vec(),
             pushed,
-            updated,
-        });
+            updated: Vec::new(),
+        };
+        let mut result = Ok(());
+        if let Some(own) = own {
+            result = tags.iter().try_for_each(|tag| {
+                push.updated
+                    .push(update_index(&repository, tag, own, image)?);
+                Ok(())
+            });
+            push.references.truncate(push.updated.len());
+        }
+        pushes.push(push);
         result.map_err(of_group)
     }
 }
@@ -167,7 +124,15 @@ impl Push {
         for reference in &self.references {
             let tag = reference.tag().unwrap_or_default();
             if let Some(updated) = self.updated_tag(tag) {
-                report_update(reference, updated, ui);
+                let verb = if updated.is_unchanged {
+                    "unchanged"
+                } else {
+                    "added to"
+                };
+                let (digest, platforms) = (updated.digest, updated.platforms.join(", "));
+                ui.status(&format!(
+                    "{verb} `{reference}`: index {digest} for {platforms}"
+                ));
                 continue;
             }
             let is_unchanged = pushed.unchanged.iter().any(|one| one == tag);
@@ -231,18 +196,4 @@ impl Push {
     fn updated_tag(&self, tag: &str) -> Option<&Updated> {
         self.updated.iter().find(|one| one.tag == tag)
     }
-}
-
-/// Reports the index of a tag.
-fn report_update(reference: &Reference, updated: &Updated, ui: &Ui) {
-    let platforms = updated.platforms.join(", ");
-    let digest = updated.digest;
-    let verb = if updated.is_unchanged {
-        "unchanged"
-    } else {
-        "added to"
-    };
-    ui.status(&format!(
-        "{verb} `{reference}`: index {digest} for {platforms}"
-    ));
 }

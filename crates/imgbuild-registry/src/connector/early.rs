@@ -29,7 +29,7 @@ pub(crate) fn has_ended() -> bool {
 
 /// Opens connections that stop sending when the response arrives.
 #[derive(Debug, Default)]
-pub(crate) struct EarlyConnector(());
+pub(crate) struct EarlyConnector;
 
 impl<In: Transport> Connector<In> for EarlyConnector {
     type Out = EarlyTransport<In>;

@@ -61,15 +61,7 @@ impl Interruption {
 
 /// Resolves hosts as [`DefaultResolver`] does, until an interruption.
 #[derive(Debug)]
-pub(crate) struct InterruptibleResolver {
-    interruption: Interruption,
-}
-
-impl InterruptibleResolver {
-    pub(crate) fn new(interruption: Interruption) -> Self {
-        Self { interruption }
-    }
-}
+pub(crate) struct InterruptibleResolver(pub(crate) Interruption);
 
 impl Resolver for InterruptibleResolver {
     fn resolve(
@@ -84,7 +76,7 @@ impl Resolver for InterruptibleResolver {
             found.map(|found| found.iter().copied().collect::<Vec<SocketAddr>>())
         };
         let mut left = *timeout.after;
-        let found = self.interruption.wait_for(&mut left, resolve);
+        let found = self.0.wait_for(&mut left, resolve);
         let found = found.map_err(|error| timed_out(error, timeout))??;
         let mut addresses = self.empty();
         for address in found {

@@ -18,15 +18,9 @@ use super::interruption::{Interruption, POLL_INTERVAL, timed_out};
 
 /// Opens TCP connections, until an interruption.
 #[derive(Debug)]
-pub(crate) struct TcpConnector {
-    interruption: Interruption,
-}
+pub(crate) struct TcpConnector(pub(crate) Interruption);
 
 impl TcpConnector {
-    pub(crate) fn new(interruption: Interruption) -> Self {
-        Self { interruption }
-    }
-
     /// Tries one address after the other. Each has half of the remaining time,
     /// and the last has all of it.
     fn reach(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, ureq::Error> {
@@ -38,7 +32,7 @@ impl TcpConnector {
             left -= time;
             let most = time.max(Duration::from_millis(1));
             let connect = move || TcpStream::connect_timeout(&address, most);
-            let connected = self.interruption.wait_for(&mut time, connect);
+            let connected = self.0.wait_for(&mut time, connect);
             left += time;
             match connected.and_then(|connected| connected) {
                 Ok(stream) => return Ok(stream),
@@ -78,9 +72,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let stream = self.reach(details)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
-        let handle: Weak<TcpStream> = Arc::downgrade(&stream);
-        let handle: Weak<dyn ShutdownHandle> = handle;
-        (details.register_shutdown)(handle)?;
+        let handle = Arc::downgrade(&stream);
+        (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
         let sizes = &details.config;
         Ok(Some(Either::B(TcpTransport {
             stream,

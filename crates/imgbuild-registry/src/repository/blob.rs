@@ -80,7 +80,7 @@ impl Repository {
             }
             sink.write_all(&buffer[..count])
                 .map_err(|source| Error::Sink {
-                    endpoint: self.client.endpoint(Some(&self.name)),
+                    endpoint: self.endpoint(),
                     source,
                 })?;
         }
@@ -272,7 +272,7 @@ impl Download {
 
     fn network_error(&self, error: io::Error) -> Error {
         let step = Step::ReadBlob(self.digest);
-        self.repository.network_error(&step, error)
+        self.repository.endpoint().network_error(&step, error)
     }
 }
 
@@ -332,7 +332,9 @@ impl BlobContent for RemoteBlob {
         }
         let mut bytes = Vec::new();
         let read = response.into_reader().take(count).read_to_end(&mut bytes);
-        read.map_err(|error| io::Error::other(self.repository.network_error(&step, error)))?;
+        read.map_err(|error| {
+            io::Error::other(self.repository.endpoint().network_error(&step, error))
+        })?;
         Ok(Box::new(io::Cursor::new(bytes)))
     }
 
@@ -348,7 +350,7 @@ impl BlobContent for RemoteBlob {
             return false;
         };
         let client = &self.repository.client;
-        let mut attempts = client.attempts_after(failures.saturating_sub(1));
+        let mut attempts = Attempts::new(client.options.retry, failures.saturating_sub(1));
         attempts.pause(client.monitor(), error) && check(client.monitor()).is_ok()
     }
 }

@@ -70,20 +70,22 @@ impl Repository {
         call.retries = false;
         let response = self.client.call(&call)?;
         let etag = response.header("etag").map(str::to_owned);
-        let content_type = response.header("content-type").map(bounded);
+        let content_type = response.bounded_header("content-type");
         let reported = response.header("docker-content-digest");
-        let expected = reference.parse().ok();
+        let expected: Option<Digest> = reference.parse().ok();
         let expected = expected.or_else(|| reported?.parse().ok());
         let bytes = self.read_document(&step, response)?;
 
-        let found = Digest::of(&bytes);
-        if let Some(expected) = expected.filter(|expected| *expected != found) {
+        let digest = Digest::of(&bytes);
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            let found = digest;
             return Err(self.problem(&step, ProtocolError::Digest { expected, found }));
         }
         let media_type = media_type_of(&bytes, content_type.as_deref());
+        let media_type = media_type.map_err(|problem| self.problem(&step, problem))?;
         let manifest = Document {
-            media_type: media_type.map_err(|problem| self.problem(&step, problem))?,
-            digest: found,
+            media_type,
+            digest,
             bytes,
         };
         Ok((manifest, etag))
@@ -99,7 +101,7 @@ impl Repository {
         let mut bytes = Vec::new();
         let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
         body.read_to_end(&mut bytes)
-            .map_err(|error| self.network_error(step, error))?;
+            .map_err(|error| self.endpoint().network_error(step, error))?;
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(too_long());
         }
@@ -158,7 +160,7 @@ impl Repository {
     pub fn put_manifest(&self, reference: &str, manifest: &Document) -> Result<()> {
         let call = self.write_call(reference, manifest);
         let response = self.client.call(&call)?;
-        let reported = response.header("docker-content-digest").map(bounded);
+        let reported = response.bounded_header("docker-content-digest");
         drop(response);
         let found = match reported {
             Some(digest) => digest,
@@ -187,7 +189,7 @@ impl Repository {
             return Ok(false);
         }
         // Reading the tag now may find the manifest of another writer.
-        if let Some(reported) = response.header("docker-content-digest").map(bounded) {
+        if let Some(reported) = response.bounded_header("docker-content-digest") {
             self.check_written(&call.step, manifest, reported)?;
         }
         Ok(true)
@@ -218,7 +220,7 @@ impl Repository {
 
 fn is_forbidden(error: &Error) -> bool {
     let response = error.response();
-    response.is_some_and(|response| response.status() == 403 && response.is_of_registry())
+    response.is_some_and(|response| response.status == 403 && response.is_of_registry())
 }
 
 /// Returns the media type of a document: its own, or that of the header.

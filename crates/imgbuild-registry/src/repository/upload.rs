@@ -6,14 +6,13 @@ mod strategy;
 
 use std::cell::Cell;
 
-use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::image::Blob;
 use ureq::http::{Method, Uri};
 
 use super::Repository;
 use crate::client::{Call, CallBody, UploadStrategy};
 use crate::error::{Error, ProtocolError, Result, Step};
-use crate::error_response::bounded;
 use crate::monitor::{BlobOutcome, Event, check};
 use crate::retry::Attempts;
 use crate::transport::Response;
@@ -25,14 +24,6 @@ const MAX_REQUESTS: u32 = 100_000;
 
 /// The maximum number of upload sessions for one blob.
 const MAX_SESSIONS: u32 = 20;
-
-/// A blob to upload.
-#[derive(Clone, Copy)]
-pub(crate) struct OutgoingBlob<'a> {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    pub(crate) content: &'a dyn BlobContent,
-}
 
 /// An upload session of the registry.
 struct UploadSession {
@@ -58,7 +49,7 @@ enum UploadProgress {
 /// The upload of one blob, over all its sessions.
 struct Upload<'a> {
     repository: &'a Repository,
-    blob: OutgoingBlob<'a>,
+    blob: &'a Blob,
     session: UploadSession,
     strategy: UploadStrategy,
     attempts: Attempts,
@@ -81,14 +72,15 @@ struct Upload<'a> {
 impl Repository {
     /// Uploads a blob that the repository does not have, or mounts it from one
     /// of the repositories in `mounts`.
-    pub(crate) fn upload<'m>(
-        &self,
-        blob: OutgoingBlob<'_>,
-        mounts: &'m [String],
-    ) -> Result<BlobOutcome<'m>> {
+    pub(crate) fn upload<'m>(&self, blob: &Blob, mounts: &'m [String]) -> Result<BlobOutcome<'m>> {
         let mut session = None;
         for from in mounts {
-            session = match self.mount(blob, from) {
+            let mut posted = self.post_upload(blob.digest, Some(from));
+            if matches!(posted, Err(Error::Network { .. })) {
+                // A reused connection may have been closed in the meantime.
+                posted = self.post_upload(blob.digest, Some(from));
+            }
+            session = match posted {
                 Ok(None) => return Ok(BlobOutcome::Mounted { from }),
                 // Instead of mounting, the registry opened a session.
                 Ok(opened) => opened,
@@ -100,10 +92,14 @@ impl Repository {
         }
         let session = match session {
             Some(session) => session,
-            None => self.start_upload(blob)?,
+            None => self.start_upload(blob.digest)?,
         };
 
-        let strategy = self.client.upload_strategy();
+        let strategy = *self
+            .client
+            .upload_strategy
+            .lock()
+            .expect("no holder panics");
         let upload = Upload {
             repository: self,
             blob,
@@ -122,50 +118,38 @@ impl Repository {
         Ok(BlobOutcome::Uploaded)
     }
 
-    /// Tries to mount a blob, a second time after a network error: a reused
-    /// connection may have been closed in the meantime.
-    fn mount(&self, blob: OutgoingBlob<'_>, from: &str) -> Result<Option<UploadSession>> {
-        match self.post_upload(blob, Some(from)) {
-            Err(Error::Network { .. }) => self.post_upload(blob, Some(from)),
-            posted => posted,
-        }
-    }
-
-    fn start_upload(&self, blob: OutgoingBlob<'_>) -> Result<UploadSession> {
-        let session = self.post_upload(blob, None)?;
-        session
-            .ok_or_else(|| self.problem(&Step::StartUpload(blob.digest), ProtocolError::NoLocation))
+    fn start_upload(&self, digest: Digest) -> Result<UploadSession> {
+        let no_location = || self.problem(&Step::StartUpload(digest), ProtocolError::NoLocation);
+        self.post_upload(digest, None)?.ok_or_else(no_location)
     }
 
     /// Opens an upload session; returns `None` if the blob was mounted instead.
-    fn post_upload(
-        &self,
-        blob: OutgoingBlob<'_>,
-        mount: Option<&str>,
-    ) -> Result<Option<UploadSession>> {
-        let step = Step::StartUpload(blob.digest);
+    fn post_upload(&self, digest: Digest, mount: Option<&str>) -> Result<Option<UploadSession>> {
+        let step = Step::StartUpload(digest);
         let mut path = "blobs/uploads/".to_owned();
         if let Some(from) = mount {
-            let (digest, from) = (blob.digest.to_string(), url::encode(from));
-            path.push_str(&format!("?mount={}&from={from}", url::encode(&digest)));
+            let (digest, from) = (url::encode(&digest.to_string()), url::encode(from));
+            path.push_str(&format!("?mount={digest}&from={from}"));
         }
         let url = self.client.url(&self.name, &path);
         let mut call = self.call(step.clone(), Method::POST, url, &[201, 202]);
         call.headers = vec![("content-length", "0".to_owned())];
         if let Some(from) = mount {
-            call.scope = call.scope.and_pull(from);
+            call.scopes.insert(format!("repository:{from}:pull"));
             call.retries = false;
         }
 
         let response = self.client.call(&call)?;
         if response.status == 201 && mount.is_some() {
-            self.check_digest(&step, blob.digest, &response)?;
+            self.check_digest(&step, digest, &response)?;
             return Ok(None);
         }
+        let problem = |problem| self.problem(&step, problem);
+        let location = self
+            .client
+            .follow(&response, ProtocolError::NoLocation, problem)?;
         Ok(Some(UploadSession {
-            location: self
-                .client
-                .follow(&call, &response, ProtocolError::NoLocation)?,
+            location,
             offset: 0,
             min_chunk: response.number("oci-chunk-min-length").unwrap_or_default(),
         }))
@@ -174,15 +158,13 @@ impl Repository {
     /// Checks that the registry reports the digest of what was sent, if it
     /// reports one.
     fn check_digest(&self, step: &Step, expected: Digest, response: &Response) -> Result<()> {
-        let Some(found) = response.header("docker-content-digest") else {
-            return Ok(());
-        };
-        let found = bounded(found);
-        // Another algorithm is another name for the same bytes.
-        if found == expected.to_string() || !found.starts_with("sha256:") {
-            return Ok(());
+        match response.bounded_header("docker-content-digest") {
+            // Another algorithm is another name for the same bytes.
+            Some(found) if found != expected.to_string() && found.starts_with("sha256:") => {
+                Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
+            }
+            _ => Ok(()),
         }
-        Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
     }
 }
 
@@ -220,7 +202,7 @@ impl Upload<'_> {
                 _ if sessions == MAX_SESSIONS => break,
                 _ => {
                     sessions += 1;
-                    self.session = self.repository.start_upload(self.blob)?;
+                    self.session = self.repository.start_upload(self.blob.digest)?;
                 }
             }
         }
@@ -245,31 +227,52 @@ impl Upload<'_> {
         self.repository.problem(&step, problem)
     }
 
+    /// Returns a request of the session. A failure is handled by `recover`.
+    fn call<'a>(&self, method: Method, accepts: &'a [u16]) -> Call<'a> {
+        let (step, url) = (Step::Upload(self.blob.digest), &self.session.location);
+        let mut call = self.repository.call(step, method, url.clone(), accepts);
+        call.retries = false;
+        call
+    }
+
+    /// Makes a call with a part of the blob, and counts the bytes that are sent.
+    fn send(&self, mut call: Call<'_>, offset: u64, size: u64) -> Result<Response> {
+        let client = &self.repository.client;
+        let digest = self.blob.digest;
+        let on_sent = |bytes| {
+            self.sent.set(self.sent.get() + bytes);
+            client.monitor().report(Event::Sent { digest, bytes });
+        };
+        let content_type = "application/octet-stream".to_owned();
+        call.headers.push(("content-type", content_type));
+        let body = CallBody {
+            content: self.blob.content(),
+            offset,
+            size,
+            on_sent: &on_sent,
+        };
+        client.call(&Call {
+            body: Some(body),
+            ..call
+        })
+    }
+
     /// Completes the upload, with the whole blob or after its last chunk.
     fn put(&self, is_whole: bool) -> Result<UploadProgress> {
         let (repository, digest) = (self.repository, self.blob.digest);
-        let url = url::with_parameter(&self.session.location, "digest", &digest.to_string());
-        let url = url.ok_or_else(|| self.problem(ProtocolError::NoLocation))?;
-        let step = if is_whole {
-            Step::Upload(digest)
-        } else {
-            Step::FinishUpload(digest)
-        };
-        let mut call = repository.call(step.clone(), Method::PUT, url, &[200, 201, 204]);
-        call.retries = false;
-        let on_sent = |bytes| self.count_sent(bytes);
-        if is_whole {
-            call.headers = vec![("content-type", "application/octet-stream".to_owned())];
-            call.body = Some(CallBody {
-                content: self.blob.content,
-                offset: 0,
-                size: self.blob.size,
-                on_sent: &on_sent,
-            });
-        } else {
+        let mut call = self.call(Method::PUT, &[200, 201, 204]);
+        let url = url::with_parameter(&call.url, "digest", &digest.to_string());
+        call.url = url.ok_or_else(|| self.problem(ProtocolError::NoLocation))?;
+        if !is_whole {
+            call.step = Step::FinishUpload(digest);
             call.headers = vec![("content-length", "0".to_owned())];
         }
-        let response = repository.client.call(&call)?;
+        let step = call.step.clone();
+        let response = if is_whole {
+            self.send(call, 0, self.blob.size)?
+        } else {
+            repository.client.call(&call)?
+        };
         repository.check_digest(&step, digest, &response)?;
         Ok(UploadProgress::Done)
     }
@@ -283,14 +286,7 @@ impl Upload<'_> {
             _ => rest,
         };
         let end = start + count;
-        let on_sent = |bytes| self.count_sent(bytes);
-        let mut call = self.repository.call(
-            Step::Upload(self.blob.digest),
-            Method::PATCH,
-            self.session.location.clone(),
-            &[200, 201, 202, 204],
-        );
-        call.headers = vec![("content-type", "application/octet-stream".to_owned())];
+        let mut call = self.call(Method::PATCH, &[200, 201, 202, 204]);
         if self.strategy != UploadStrategy::Stream || count < self.blob.size {
             let range = format!("{start}-{}", end.saturating_sub(1));
             call.headers.push(("content-range", range));
@@ -299,15 +295,8 @@ impl Upload<'_> {
             // The limit may be on the bytes that one connection carries.
             call.headers.push(("connection", "close".to_owned()));
         }
-        call.body = Some(CallBody {
-            content: self.blob.content,
-            offset: start,
-            size: count,
-            on_sent: &on_sent,
-        });
-        call.retries = false;
-        let response = self.repository.client.call(&call)?;
-        self.session.location = self.next_location(&call, &response)?;
+        let response = self.send(call, start, count)?;
+        self.update_location(&response)?;
 
         // Without a range, the registry has what was sent. Some registries
         // report the number of bytes instead of the last position: a position
@@ -334,13 +323,7 @@ impl Upload<'_> {
             Err(error) => return Err(error),
         }
 
-        let mut call = repository.call(
-            Step::Upload(self.blob.digest),
-            Method::GET,
-            self.session.location.clone(),
-            &[200, 202, 204],
-        );
-        call.retries = false;
+        let call = self.call(Method::GET, &[200, 202, 204]);
         let response = match repository.client.call(&call) {
             Ok(response) => response,
             Err(error @ (Error::Interrupted | Error::Content { .. })) => return Err(error),
@@ -350,30 +333,22 @@ impl Upload<'_> {
         if found > self.blob.size {
             return Ok(UploadProgress::Restart);
         }
-        self.session.location = self.next_location(&call, &response)?;
-        let is_unchanged = found == self.session.offset;
-        self.session.offset = found;
-        Ok(if is_unchanged {
-            UploadProgress::Unchanged
-        } else {
-            UploadProgress::Moved
-        })
-    }
-
-    /// Returns the URL of the next request of the session.
-    fn next_location(&self, call: &Call<'_>, response: &Response) -> Result<Uri> {
-        let client = &self.repository.client;
-        if response.header("location").is_none() {
-            return Ok(self.session.location.clone());
+        self.update_location(&response)?;
+        if found == self.session.offset {
+            return Ok(UploadProgress::Unchanged);
         }
-        client.follow(call, response, ProtocolError::NoLocation)
+        self.session.offset = found;
+        Ok(UploadProgress::Moved)
     }
 
-    fn count_sent(&self, bytes: u64) {
-        self.sent.set(self.sent.get() + bytes);
-        let digest = self.blob.digest;
-        let monitor = self.repository.client.monitor();
-        monitor.report(Event::Sent { digest, bytes });
+    /// Takes the URL of the next request of the session from a response.
+    fn update_location(&mut self, response: &Response) -> Result<()> {
+        if response.header("location").is_some() {
+            let problem = |problem| self.problem(problem);
+            let client = &self.repository.client;
+            self.session.location = client.follow(response, ProtocolError::NoLocation, problem)?;
+        }
+        Ok(())
     }
 }
 
@@ -385,8 +360,6 @@ fn offset_of(response: &Response) -> Option<u64> {
     let last: u64 = last.trim().parse().ok()?;
     // An upload with no bytes and one with a single byte are both `0-0`.
     // Sending that byte again is refused, or harmless.
-    (first.trim() == "0").then_some(match last {
-        0 => 0,
-        last => last.saturating_add(1),
-    })
+    let count = if last == 0 { 0 } else { last.saturating_add(1) };
+    (first.trim() == "0").then_some(count)
 }

@@ -1,6 +1,5 @@
 //! Proxies for http and https.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ureq::http::Uri;
@@ -11,7 +10,7 @@ use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::Secret;
 
 /// A proxy, and its exceptions.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ProxyOptions {
     /// The URL of the proxy, which may contain a password.
     pub url: Secret,
@@ -20,14 +19,6 @@ pub struct ProxyOptions {
     pub exceptions: Vec<String>,
     /// The variable that has the URL, for messages.
     pub variable: String,
-}
-
-impl fmt::Debug for ProxyOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ProxyOptions")
-            .finish_non_exhaustive()
-    }
 }
 
 impl ProxyOptions {
@@ -80,14 +71,8 @@ fn has_valid_port(url: &str) -> bool {
 
 /// A proxy in use.
 pub(super) struct UsedProxy {
-    proxy: Proxy,
+    pub(super) proxy: Proxy,
     variable: String,
-}
-
-impl fmt::Debug for UsedProxy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("UsedProxy").finish_non_exhaustive()
-    }
 }
 
 impl UsedProxy {
@@ -113,10 +98,6 @@ impl UsedProxy {
             proxy: builder.build()?,
             variable: options.variable.clone(),
         })
-    }
-
-    pub(super) fn to_ureq(&self) -> Proxy {
-        self.proxy.clone()
     }
 
     /// Returns whether the connection to the proxy uses TLS.
@@ -170,8 +151,7 @@ mod tests {
         let options = options("http://me:hunter2@proxy:3128");
         assert!(!format!("{options:?}").contains("hunter2"));
         let used = UsedProxy::new(&options).unwrap();
-        assert!(!format!("{used:?}").contains("hunter2"));
-        let proxy = used.to_ureq();
+        let proxy = &used.proxy;
         assert!(proxy.is_no_proxy(&"https://ghcr.io/v2/".parse().unwrap()));
         assert!(!proxy.is_no_proxy(&"https://docker.io/v2/".parse().unwrap()));
         assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));

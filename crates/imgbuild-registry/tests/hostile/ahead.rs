@@ -26,9 +26,9 @@ fn hand_out(
 ) -> (std::result::Result<(), String>, Result<Sent>) {
     send_ahead(repository, 2, |ahead| {
         for blob in image.blobs().iter().filter(|blob| !blob.is_config) {
-            ahead.send(blob.clone());
+            ahead.add(blob.clone());
             // As two layers with the same bytes are.
-            ahead.send(blob.clone());
+            ahead.add(blob.clone());
         }
         for _ in 0..4000 {
             if bench.registry.contents().blobs.len() >= wanted {
@@ -121,7 +121,7 @@ fn when_the_work_fails_nothing_more_is_begun() {
     let repository = to_push(&bench);
     let (made, sent) = send_ahead(&repository, 1, |ahead| {
         for blob in image.blobs() {
-            ahead.send(blob.clone());
+            ahead.add(blob.clone());
         }
         Err::<(), _>("a file has changed")
     });

@@ -248,7 +248,7 @@ fn a_refusal_says_who_was_refused_and_whether_the_password_was_at_fault() {
         let error = bench.push(&image(3, &[3000])).unwrap_err();
         let text = text_of(&error);
         assert!(text.contains("401 Unauthorized to `somebody`"), "{text}");
-        let identity = error.response().unwrap().identity().clone();
+        let identity = error.response().unwrap().identity.clone();
         let expected = Identity {
             user: Some(USER.to_owned()),
             has_credential: true,
@@ -260,11 +260,11 @@ fn a_refusal_says_who_was_refused_and_whether_the_password_was_at_fault() {
     // A token that does not do.
     let bench = Bench::with_password(bearer(0));
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert!(error.response().unwrap().identity().is_authenticated);
+    assert!(error.response().unwrap().identity.is_authenticated);
     // Nobody.
     let bench = Bench::new(basic());
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert_eq!(error.response().unwrap().identity(), &Identity::default());
+    assert_eq!(error.response().unwrap().identity, Identity::default());
 }
 
 /// A registry whose token server is at `realm`.
@@ -398,7 +398,7 @@ fn an_empty_token_hides_no_other() {
         .fail(99, "GET", "/token", Fault::Answer(answer));
     // It is sent, and not known.
     let error = bench.push(&image(3, &[3000])).unwrap_err();
-    assert_eq!(error.response().unwrap().status(), 401);
+    assert_eq!(error.response().unwrap().status, 401);
 }
 
 #[test]

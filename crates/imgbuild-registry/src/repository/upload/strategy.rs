@@ -42,17 +42,6 @@ enum UploadFailure {
     Transient,
 }
 
-/// The kind of request that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum UploadRequest {
-    /// The `PUT` of a whole blob.
-    Whole,
-    /// The same, after chunks failed for good.
-    WholeOnly,
-    /// A chunk, or the `PUT` after the last one.
-    Part,
-}
-
 /// Classifies a failure by its error code and status: some registries use one
 /// code for all failures of an upload.
 fn classify(error: &Error) -> UploadFailure {
@@ -77,14 +66,14 @@ fn classify(error: &Error) -> UploadFailure {
     if has(&["DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "NAME_INVALID"]) {
         return Final;
     }
-    match response.status() {
+    match response.status {
         413 => TooLarge,
         416 => Range,
         404 if has(&["BLOB_UPLOAD_INVALID"]) => Lost,
         400..=499 if has(&["DIGEST_INVALID", "BLOB_UPLOAD_UNKNOWN"]) => Lost,
         405 | 411 | 415 | 501 => Unsupported,
         400 | 404 => MaybeUnsupported,
-        _ if response.retry_after().is_some() => otherwise,
+        _ if response.retry_after.is_some() => otherwise,
         500 => ServerError,
         502..=504 | 520..=524 => Gateway,
         _ => otherwise,
@@ -96,55 +85,49 @@ impl Upload<'_> {
     pub(super) fn recover(&mut self, error: Error) -> Result<UploadProgress> {
         check(self.repository.client.monitor())?;
         if let Error::Content { source, .. } = &error
-            && self.blob.content.try_again(self.damaged + 1, source)
+            && self.blob.content().try_again(self.damaged + 1, source)
         {
             self.damaged += 1;
             return Ok(UploadProgress::Restart);
         }
 
-        let failure = match classify(&error) {
-            // The registry knew the session before.
-            UploadFailure::MaybeUnsupported if error.is_not_found() && self.session.offset > 0 => {
-                UploadFailure::Lost
-            }
-            failure => failure,
-        };
-        let request = match self.strategy {
-            _ if !self.is_whole() => UploadRequest::Part,
-            UploadStrategy::WholeOnly => UploadRequest::WholeOnly,
-            _ => UploadRequest::Whole,
-        };
         use UploadFailure::*;
-        use UploadRequest::*;
-        match (failure, request) {
+        let mut failure = classify(&error);
+        if failure == MaybeUnsupported && error.is_not_found() && self.session.offset > 0 {
+            // The registry knew the session before.
+            failure = Lost;
+        }
+        match failure {
             // Not allowed, or no such repository.
-            (Final, _) => Err(error),
+            Final => Err(error),
 
             // Sessions expire, and `DIGEST_INVALID` means bytes that were damaged
             // on the way, or, the second time, chunks that were assembled wrongly.
-            (Lost, _) => self.restart(error),
+            Lost => self.restart(error),
+
+            // ECR accepts every chunk, but keeps only the first.
+            Stuck => self.leave_chunks(error),
+
+            // Mostly temporary; see `resume` for what to do if it is not.
+            ServerError | Gateway | Cut | Transient => self.resume(error, failure),
+
+            // GHCR takes no chunk above 4 MiB, and answers 416 both to a larger one
+            // and to a wrong offset.
+            TooLarge | Range if !self.is_whole() => self.send_less(error),
+            // Some registries take a blob in one request only.
+            _ if !self.is_whole() => self.use_whole(error),
+
+            // Chunks failed as well. Only an unclear answer may be temporary.
+            Unsupported | TooLarge if self.strategy == UploadStrategy::WholeOnly => Err(error),
+            _ if self.strategy == UploadStrategy::WholeOnly => self.restart(error),
 
             // Some registries know only what Docker's client sends: a `PATCH`, then
             // an empty `PUT`. Proxies limit the size of a request: nginx and
             // Cloudflare answer 413, some registries 416.
-            (Unsupported | MaybeUnsupported | TooLarge | Range, Whole) => {
+            _ => {
                 self.use_chunks(failure);
                 Ok(UploadProgress::Restart)
             }
-            // Chunks failed as well. Only an unclear answer may be temporary.
-            (Unsupported | TooLarge, WholeOnly) => Err(error),
-            (MaybeUnsupported | Range, WholeOnly) => self.restart(error),
-
-            // Some registries take a blob in one request only.
-            (Unsupported | MaybeUnsupported, Part) => self.use_whole(error),
-            // GHCR takes no chunk above 4 MiB, and answers 416 both to a larger one
-            // and to a wrong offset.
-            (TooLarge | Range, Part) => self.send_less(error),
-            // ECR accepts every chunk, but keeps only the first.
-            (Stuck, _) => self.leave_chunks(error),
-
-            // Mostly temporary; see `resume` for what to do if it is not.
-            (ServerError | Gateway | Cut | Transient, _) => self.resume(error, failure),
         }
     }
 
@@ -159,7 +142,7 @@ impl Upload<'_> {
     fn restart(&mut self, error: Error) -> Result<UploadProgress> {
         let is_at_end = self.session.offset == self.blob.size;
         self.wait(error)?;
-        if is_at_end && self.attempts.failures() > 1 && !self.refused_whole {
+        if is_at_end && self.attempts.failures > 1 && !self.refused_whole {
             self.strategy = UploadStrategy::WholeOnly;
         }
         Ok(UploadProgress::Restart)
@@ -172,8 +155,8 @@ impl Upload<'_> {
         let is_for_size = matches!(failure, TooLarge | Range);
         self.needs_chunks |= !is_for_size;
         if !is_for_size || !self.halve() {
-            let bytes = self.repository.client.chunk_bytes();
-            self.strategy = UploadStrategy::Chunks(bytes.max(self.session.min_chunk));
+            let bytes = self.repository.client.options.chunk_bytes;
+            self.strategy = UploadStrategy::Chunks(bytes.max(self.min_bytes()));
         }
     }
 
@@ -228,34 +211,39 @@ impl Upload<'_> {
             return Ok(progress);
         }
 
-        let may_be_size = self.sent.get() > 0 && self.attempts.failures() > 1;
+        let may_be_size = self.sent.get() > 0 && self.attempts.failures > 1;
         match (failure, self.strategy) {
             // Nothing is wrong with a request that is answered 429.
             (Transient, _) => {}
             // Some registries answer 500 to a `PUT` with a body. One `PATCH`
             // without a range, as Docker sends it, works everywhere.
-            (ServerError, Whole | Stream) => self.alternate(),
+            (ServerError, Whole | Stream) => {
+                self.server_errors += 1;
+                if self.server_errors == MAX_SERVER_ERRORS {
+                    self.server_errors = 0;
+                    let is_whole = self.strategy == Whole;
+                    self.strategy = if is_whole { Stream } else { Whole };
+                }
+            }
             // Debian's `docker-registry` discards the session with the connection,
             // so that even a retry that gets a little further achieves nothing.
-            (Cut, _) if progress == UploadProgress::Restart => self.halve_sent(),
+            // Half of what was sent is less than what breaks every request of a
+            // size, or of a duration.
+            (Cut, _) if progress == UploadProgress::Restart => {
+                let bytes = self.sent.get() / 2;
+                if bytes >= self.min_bytes() && self.strategy != UploadStrategy::WholeOnly {
+                    self.set_chunk_bytes(bytes);
+                    self.is_unreliable = true;
+                }
+            }
             // Proxies limit the time of a request (Cloudflare: 520 to 524), or
             // cut the connection where others answer 413.
-            _ if may_be_size => drop(self.halve()),
+            _ if may_be_size => {
+                self.halve();
+            }
             _ => {}
         }
         Ok(progress)
-    }
-
-    /// Switches between one `PUT` and one `PATCH` after some server errors.
-    fn alternate(&mut self) {
-        self.server_errors += 1;
-        if self.server_errors == MAX_SERVER_ERRORS {
-            self.server_errors = 0;
-            self.strategy = match self.strategy {
-                UploadStrategy::Whole => UploadStrategy::Stream,
-                _ => UploadStrategy::Whole,
-            };
-        }
     }
 
     /// Halves what is sent at a time; returns false if that is too little.
@@ -273,21 +261,11 @@ impl Upload<'_> {
         can_halve
     }
 
-    /// Sends half of what the last request sent before the connection broke:
-    /// less than what breaks every request of a size, or of a duration.
-    fn halve_sent(&mut self) {
-        let bytes = self.sent.get() / 2;
-        if bytes >= self.min_bytes() && self.strategy != UploadStrategy::WholeOnly {
-            self.set_chunk_bytes(bytes);
-            self.is_unreliable = true;
-        }
-    }
-
     /// Uses chunks of at most this many bytes, rounded down to a power of two.
     fn set_chunk_bytes(&mut self, bytes: u64) {
         let max = match self.strategy {
             UploadStrategy::Chunks(bytes) => bytes,
-            _ => self.repository.client.chunk_bytes(),
+            _ => self.repository.client.options.chunk_bytes,
         };
         let rounded = 1 << bytes.max(1).ilog2();
         self.strategy = UploadStrategy::Chunks(max.min(rounded).max(self.min_bytes()));
@@ -295,24 +273,22 @@ impl Upload<'_> {
 
     /// The size of the smallest chunk.
     fn min_bytes(&self) -> u64 {
-        let smallest = self.repository.client.chunk_bytes() >> MAX_HALVINGS;
+        let smallest = self.repository.client.options.chunk_bytes >> MAX_HALVINGS;
         smallest.max(self.session.min_chunk).max(1)
     }
 
     /// Starts the next blobs with what worked for this one. A broken connection
     /// or a temporary failure concerns this blob only.
     pub(super) fn remember_strategy(&self) {
-        let client = &self.repository.client;
-        match self.strategy {
-            UploadStrategy::Stream => client.set_upload_strategy(self.strategy),
-            UploadStrategy::Chunks(_) if self.needs_chunks && !self.is_unreliable => {
-                client.set_upload_strategy(self.strategy);
-            }
+        let (is_lasting, strategy) = match self.strategy {
+            UploadStrategy::Stream => (true, self.strategy),
+            UploadStrategy::Chunks(_) => (self.needs_chunks && !self.is_unreliable, self.strategy),
             // It was not the registry that needs chunks.
-            UploadStrategy::Whole | UploadStrategy::WholeOnly if self.needs_chunks => {
-                client.set_upload_strategy(UploadStrategy::Whole);
-            }
-            _ => {}
+            _ => (self.needs_chunks, UploadStrategy::Whole),
+        };
+        if is_lasting {
+            let next = &self.repository.client.upload_strategy;
+            *next.lock().expect("no holder panics") = strategy;
         }
     }
 }

@@ -1,0 +1,299 @@
+//! Authentication to a registry: passwords, and tokens that are kept until they
+//! expire.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::http::{Method, Uri};
+
+use super::{Call, Client};
+use crate::challenge::{Challenge, TokenServer};
+use crate::error::{ProtocolError, Result, Step};
+use crate::error_response::bounded;
+use crate::secret::{Credential, Identity, Secret};
+use crate::transport::{HttpRequest, RequestBody, RequestError, Response};
+use crate::url::{self, WebOrigin};
+
+/// The lifetime of a token without one, in seconds.
+const DEFAULT_LIFETIME: u64 = 60;
+
+/// The maximum size of a response of a token server.
+const MAX_TOKEN_BYTES: u64 = 256 << 10;
+
+/// The `client_id` of requests to token servers.
+const CLIENT_ID: &str = "imgbuild";
+
+/// The challenge of a registry, and the tokens for it.
+#[derive(Default)]
+pub(super) struct AuthState {
+    challenge: Option<Challenge>,
+    tokens: BTreeMap<BTreeSet<String>, Token>,
+    /// The scopes in challenges of the registry.
+    required: BTreeSet<String>,
+}
+
+struct Token {
+    text: Secret,
+    ends: Duration,
+}
+
+impl Client {
+    fn auth(&self) -> MutexGuard<'_, AuthState> {
+        self.auth.lock().expect("no holder of the lock panics")
+    }
+
+    /// Stores a challenge of the registry.
+    pub(super) fn set_challenge(&self, challenge: Challenge) {
+        let mut auth = self.auth();
+        if let Challenge::Bearer(server) = &challenge {
+            auth.required.extend(server.scopes.iter().cloned());
+        }
+        auth.challenge = Some(challenge);
+    }
+
+    /// Returns the `Authorization` of a call, if the registry requires one.
+    pub(super) fn authorization(&self, call: &Call<'_>) -> Result<Option<Secret>> {
+        // Locked while a token is fetched: other threads need the same one.
+        let mut auth = self.auth();
+        let server = match &auth.challenge {
+            None => return Ok(None),
+            Some(Challenge::Basic) => return Ok(self.basic()),
+            Some(Challenge::Bearer(server)) => server.clone(),
+        };
+        if let Some(Credential::Token(token)) = &self.options.credential {
+            return Ok(Some(Credential::bearer(token)));
+        }
+        let scopes = requested(&call.scopes, &auth.required);
+        let now = self.monitor.now();
+        if let Some(token) = auth.tokens.get(&scopes).filter(|token| token.ends > now) {
+            return Ok(Some(Credential::bearer(&token.text)));
+        }
+        let token = self.fetch_token(&server, &scopes, call)?;
+        let header = Credential::bearer(&token.text);
+        auth.tokens.insert(scopes, token);
+        Ok(Some(header))
+    }
+
+    /// Returns the identity of a request, with a token of the token server or
+    /// without.
+    pub(super) fn identity(&self, has_token: bool) -> Identity {
+        let credential = &self.options.credential;
+        let is_exchanged = matches!(
+            credential,
+            Some(Credential::Basic { .. } | Credential::Identity(_))
+        );
+        Identity {
+            user: self.user().map(str::to_owned),
+            has_credential: credential.is_some(),
+            is_authenticated: has_token && is_exchanged,
+            origin: self.options.origin.clone(),
+        }
+    }
+
+    /// Returns whether the registry requires tokens.
+    pub(super) fn uses_tokens(&self) -> bool {
+        matches!(self.auth().challenge, Some(Challenge::Bearer(_)))
+    }
+
+    /// Removes a token that the registry refused.
+    pub(super) fn forget(&self, header: Option<&Secret>) {
+        let is_it = |token: &Token| Some(&Credential::bearer(&token.text)) == header;
+        self.auth().tokens.retain(|_, token| !is_it(token));
+    }
+
+    fn basic(&self) -> Option<Secret> {
+        match &self.options.credential {
+            Some(Credential::Basic { user, password }) => Some(Credential::basic(user, password)),
+            Some(Credential::Token(token)) => Some(Credential::bearer(token)),
+            Some(Credential::Identity(_)) | None => None,
+        }
+    }
+
+    /// Requests a token. The caller retries the call that needs it.
+    fn fetch_token(
+        &self,
+        server: &TokenServer,
+        scopes: &BTreeSet<String>,
+        call: &Call<'_>,
+    ) -> Result<Token> {
+        let realm = url::parse(&server.realm);
+        let origin = realm.as_ref().map(WebOrigin::of);
+        let name = match &origin {
+            Some(origin) => origin.to_string(),
+            None => bounded(&server.realm),
+        };
+        let step = Step::Token(name);
+        let problem = |problem| call.endpoint.clone().problem(&step, problem);
+        let invalid = || problem(ProtocolError::TokenUrl);
+        let (realm, origin) = realm.zip(origin).ok_or_else(invalid)?;
+        let registry = WebOrigin::of(&self.base);
+        if !registry.may_redirect_to(&origin, self.options.plain_http) {
+            return Err(problem(ProtocolError::Downgrade(origin.host)));
+        }
+
+        let form;
+        let mut request = HttpRequest {
+            method: Method::GET,
+            url: realm,
+            headers: Vec::new(),
+            authorization: None,
+            body: None,
+            response_bytes: MAX_TOKEN_BYTES,
+        };
+        if let Some(Credential::Identity(token)) = &self.options.credential {
+            form = refresh_form(server, scopes, token);
+            let form_type = "application/x-www-form-urlencoded".to_owned();
+            request.method = Method::POST;
+            request.headers = vec![("content-type", form_type)];
+            request.body = Some(RequestBody {
+                reader: Box::new(form.as_bytes()),
+                size: form.len() as u64,
+                on_read: &|_| Ok(()),
+            });
+        } else {
+            request.url =
+                token_url(server, &request.url, scopes, self.user()).ok_or_else(invalid)?;
+            request.authorization = self.basic();
+        }
+        let response = self.transport.send(request).map_err(|error| {
+            let reason = match error {
+                RequestError::Network(reason) => reason,
+                RequestError::Content(source) => source.into(),
+            };
+            call.endpoint.clone().network_error(&step, reason)
+        })?;
+        let token = self.read_token(response, &step, call)?;
+        self.options.secrets.add(&token.text);
+        Ok(token)
+    }
+
+    fn read_token(&self, response: Response, step: &Step, call: &Call<'_>) -> Result<Token> {
+        #[derive(Deserialize)]
+        struct TokenBody {
+            token: Option<String>,
+            access_token: Option<String>,
+            expires_in: Option<f64>,
+        }
+        let endpoint = || call.endpoint.clone();
+        if response.status != 200 {
+            let mut refused = self.read_refusal(response);
+            refused.server = Some("the token server".to_owned());
+            refused.identity = self.identity(false);
+            return Err(endpoint().refused(step, refused));
+        }
+
+        let mut bytes = Vec::new();
+        let mut body = response.into_reader().take(MAX_TOKEN_BYTES);
+        body.read_to_end(&mut bytes)
+            .map_err(|error| endpoint().network_error(step, error))?;
+        let no_token = || endpoint().problem(step, ProtocolError::NoToken);
+        let body: TokenBody = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
+        let mut texts = [body.token, body.access_token].into_iter().flatten();
+        let text = texts.find(|text| is_token(text)).ok_or_else(no_token)?;
+        let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
+        let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
+        Ok(Token {
+            text: Secret::new(text),
+            // Earlier than that: the request takes time, and clocks differ.
+            ends: self.monitor.now() + Duration::from_secs(lifetime - lifetime / 5),
+        })
+    }
+
+    fn user(&self) -> Option<&str> {
+        match &self.options.credential {
+            Some(Credential::Basic { user, .. }) => Some(user),
+            _ => None,
+        }
+    }
+}
+
+/// Returns our scopes, and the required ones that these do not cover.
+fn requested(own: &BTreeSet<String>, required: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut scopes = own.clone();
+    let repository = |text: &str| text.rsplit_once(':').map(|(front, _)| front.to_owned());
+    let ours: BTreeSet<_> = scopes.iter().filter_map(|text| repository(text)).collect();
+    let others = required.iter().filter(|text| {
+        // Not those of another repository.
+        let is_repository = text.starts_with("repository:");
+        !is_repository && repository(text).is_none_or(|front| !ours.contains(&front))
+    });
+    scopes.extend(others.cloned());
+    scopes
+}
+
+fn token_url(
+    server: &TokenServer,
+    realm: &Uri,
+    scopes: &BTreeSet<String>,
+    user: Option<&str>,
+) -> Option<Uri> {
+    let mut url = realm.clone();
+    if let Some(service) = &server.service {
+        url = url::with_parameter(&url, "service", service)?;
+    }
+    for scope in scopes {
+        url = url::with_parameter(&url, "scope", scope)?;
+    }
+    match user {
+        Some(user) => url::with_parameter(&url, "account", user),
+        None => Some(url),
+    }
+}
+
+/// Returns the [OAuth 2 form] that exchanges an identity token.
+///
+/// [OAuth 2 form]: https://distribution.github.io/distribution/spec/auth/oauth/
+fn refresh_form(server: &TokenServer, scopes: &BTreeSet<String>, token: &Secret) -> String {
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", CLIENT_ID),
+        ("service", server.service.as_deref().unwrap_or_default()),
+        ("scope", &scopes.join(" ")),
+        ("refresh_token", token.reveal()),
+    ];
+    let pairs = fields.map(|(name, value)| format!("{name}={}", url::encode(value)));
+    pairs.join("&")
+}
+
+/// Returns whether a text can be the value of a header.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pull(repository: &str) -> BTreeSet<String> {
+        BTreeSet::from([format!("repository:{repository}:pull")])
+    }
+
+    #[test]
+    fn scopes_of_other_kinds_are_asked_for_too() {
+        let asked = BTreeSet::from(["aws".to_owned(), "repository:x:pull".to_owned()]);
+        let scopes: Vec<String> = requested(&pull("a"), &asked).into_iter().collect();
+        assert_eq!(scopes, ["aws", "repository:a:pull"]);
+    }
+
+    #[test]
+    fn a_token_is_asked_for_by_the_parameters_of_the_challenge() {
+        let server = TokenServer {
+            realm: "https://r/token?x=1".to_owned(),
+            service: Some("the service".to_owned()),
+            scopes: Vec::new(),
+        };
+        let realm = url::parse(&server.realm).unwrap();
+        let scopes = pull("a/b");
+        let found = token_url(&server, &realm, &scopes, Some("me")).unwrap();
+        assert_eq!(
+            found.to_string(),
+            "https://r/token?x=1&service=the%20service&scope=repository%3Aa%2Fb%3Apull&account=me"
+        );
+        let form = refresh_form(&server, &scopes, &Secret::new("t&t"));
+        assert!(form.ends_with("&refresh_token=t%26t"), "{form}");
+    }
+}
