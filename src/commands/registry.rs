@@ -11,6 +11,7 @@ mod push;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use fs_err as fs;
 use imgbuild_oci::cache::CacheSource;
@@ -77,7 +78,10 @@ impl Registries {
         if let Some(path) = &flags.ca_file {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
-        let certificates = flags.ca_file.as_deref().map(read_certificates);
+        let certificates = flags
+            .ca_file
+            .as_ref()
+            .map(|path| fs::read(path).map_err(|error| unusable_certificates(path, &error.kind())));
         let explicit = match primary {
             Some(_) => credentials::explicit(flags)?,
             None => None,
@@ -86,7 +90,11 @@ impl Registries {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
             explicit: primary.map(str::to_owned).zip(explicit),
-            monitor: Arc::new(monitor::UiMonitor::new(ui.clone(), Arc::clone(interrupted))),
+            monitor: Arc::new(monitor::UiMonitor {
+                start: Instant::now(),
+                ui: ui.clone(),
+                interrupted: Arc::clone(interrupted),
+            }),
             ui: ui.clone(),
             clients: Arc::default(),
             helper_cache: Arc::default(),
@@ -149,21 +157,17 @@ impl Registries {
             ..ClientOptions::default()
         };
         let client = Client::connect(registry, &options, &self.monitor);
-        let client = Arc::new(client.map_err(|error| self.failed_to_connect(of, error))?);
+        let client = client.map_err(|error| match (&error, &self.flags.ca_file) {
+            (Error::Certificates { reason, .. }, Some(path)) => unusable_certificates(path, reason),
+            _ => failed_at(of, error),
+        });
+        let client = Arc::new(client?);
         clients.push(ConnectedClient {
             registry: registry.to_owned(),
             credential,
             client: Arc::clone(&client),
         });
         Ok(client)
-    }
-
-    /// Returns the failure of a connection; names the file of `--ca-file`.
-    fn failed_to_connect(&self, to: &Reference, error: Error) -> Failure {
-        match (&error, &self.flags.ca_file) {
-            (Error::Certificates { reason, .. }, Some(path)) => unusable_certificates(path, reason),
-            _ => failed_at(to, error),
-        }
     }
 
     /// Finds layers to reuse: those of the targets, then those of the images of
@@ -270,11 +274,6 @@ impl Registries {
         }
         Ok(())
     }
-}
-
-/// Reads the file of `--ca-file`.
-fn read_certificates(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| unusable_certificates(path, &error.kind()))
 }
 
 fn unusable_certificates(path: &Path, reason: &dyn std::fmt::Display) -> Failure {

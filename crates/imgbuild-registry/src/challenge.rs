@@ -66,10 +66,8 @@ fn token_server(mut parameters: BTreeMap<String, String>) -> Option<TokenServer>
     })
 }
 
-type Parsed<'a> = (&'a str, BTreeMap<String, String>, &'a str);
-
 /// Takes `SCHEME name=value, name="value", …` off the front.
-fn next_challenge(text: &str) -> Option<Parsed<'_>> {
+fn next_challenge(text: &str) -> Option<(&str, BTreeMap<String, String>, &str)> {
     let text = skip_separators(text);
     let (scheme, mut rest) = word(text)?;
     let mut parameters = BTreeMap::new();

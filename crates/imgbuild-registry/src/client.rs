@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use imgbuild_oci::blob::BlobContent;
@@ -241,7 +242,11 @@ impl Client {
                     self.set_challenge(challenge);
                     return Ok(self);
                 }
-                (None, Some(scheme)) => ProtocolError::Login(bounded(scheme)),
+                (None, Some(scheme)) => {
+                    let scheme = bounded(scheme);
+                    let text = "the registry requires an unsupported authentication scheme";
+                    ProtocolError::Other(format!("{text}: {scheme}").into())
+                }
                 (None, None) => ProtocolError::NoRegistry(401),
             },
             200 | 403 => {
@@ -266,7 +271,10 @@ impl Client {
     /// Returns what was sent so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.transport.traffic()
+        Traffic {
+            requests: self.transport.requests.load(Ordering::Relaxed),
+            sent: self.transport.sent.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn monitor(&self) -> &dyn ClientMonitor {
@@ -396,9 +404,11 @@ impl Client {
                 return Ok(response);
             }
             let problem = |problem| call.problem(problem);
-            url = self.follow(&response, ProtocolError::RedirectUrl, problem)?;
+            let invalid = "the URL of the redirect is missing or invalid".into();
+            url = self.follow(&response, ProtocolError::Other(invalid), problem)?;
         }
-        Err(call.problem(ProtocolError::Redirects(MAX_REDIRECTS)))
+        let text = format!("more than {MAX_REDIRECTS} redirects");
+        Err(call.problem(ProtocolError::Other(text.into())))
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
@@ -456,17 +466,14 @@ fn endpoint(registry: &str) -> Endpoint {
 
 /// Returns whether http may work after https failed with this error.
 fn may_use_http(error: &Error) -> bool {
-    match error {
-        Error::Network { reason, .. } => !matches!(
-            reason.kind,
-            NetworkKind::Certificate
-                | NetworkKind::Authority { .. }
-                | NetworkKind::Name
-                | NetworkKind::Proxy
-                | NetworkKind::Socks
-        ),
-        _ => false,
-    }
+    use NetworkKind::*;
+    let Error::Network { reason, .. } = error else {
+        return false;
+    };
+    !matches!(
+        reason.kind,
+        Certificate | Authority { .. } | Name | Proxy | Socks
+    )
 }
 
 /// Returns whether a response is a web page, for example of a login portal or

@@ -127,7 +127,9 @@ impl AuthFile {
         for (name, entry) in entries {
             match entry.credential() {
                 Some(credential) => return Some(AuthEntry::Credential(credential)),
-                None if entry.has_auth() => malformed = Some(name.clone()),
+                None if entry.auth.as_ref().filter(has_text).is_some() => {
+                    malformed = Some(name.clone());
+                }
                 None => {}
             }
         }
@@ -166,14 +168,7 @@ fn plain_key(key: &str) -> &str {
 }
 
 impl RawAuthEntry {
-    /// Returns whether the entry has a user and password, valid or not.
-    fn has_auth(&self) -> bool {
-        let auth = self.auth.as_ref();
-        auth.is_some_and(|auth| !auth.reveal().is_empty())
-    }
-
     fn credential(&self) -> Option<Credential> {
-        let has_text = |secret: &&Secret| !secret.reveal().is_empty();
         if let Some(token) = self.identitytoken.as_ref().filter(has_text) {
             return Some(Credential::Identity(token.clone()));
         }
@@ -192,6 +187,10 @@ impl RawAuthEntry {
             Some(Credential::Basic { user, password })
         })
     }
+}
+
+fn has_text(secret: &&Secret) -> bool {
+    !secret.reveal().is_empty()
 }
 
 /// Decodes the base64 of `USER:PASSWORD`.

@@ -120,7 +120,7 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.response()
-            .is_some_and(|response| response.status == 404 && response.is_of_registry())
+            .is_some_and(|response| response.status == 404 && response.server.is_none())
     }
 }
 

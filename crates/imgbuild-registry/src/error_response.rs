@@ -79,11 +79,6 @@ impl ErrorResponse {
         }
     }
 
-    /// Returns whether the registry itself responded.
-    pub(crate) fn is_of_registry(&self) -> bool {
-        self.server.is_none()
-    }
-
     /// Returns whether `code` is one of the error codes of the registry.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {

@@ -60,11 +60,6 @@
 //! - [`secret`], [`credentials`]: credentials, and the files of Docker and Podman.
 //! - [`monitor`], [`error`]: the interface to the caller.
 //!
-//! Private modules are, from the inside out: `url` and `host`; `tls`, `connector`
-//! and `transport` for one request; `challenge` for tokens;
-//! `retry` for backoff; `error_response`, `network_error` and `protocol_error` for
-//! the ways in which a request fails.
-//!
 //! [OCI distribution protocol]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
 #![deny(missing_docs)]

@@ -137,36 +137,32 @@ const CUT: &str = "the connection was closed unexpectedly";
 
 fn tls_error(error: &rustls::Error) -> NetworkError {
     use NetworkKind as Kind;
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-            match other.0.downcast_ref::<NetworkError>() {
-                Some(reason) => reason.clone(),
-                None => NetworkError::new(Kind::Certificate, "the certificate is invalid"),
-            }
-        }
-        rustls::Error::InvalidCertificate(_) => {
-            NetworkError::new(Kind::Certificate, "the certificate is invalid")
-        }
+    if let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error
+        && let Some(reason) = other.0.downcast_ref::<NetworkError>()
+    {
+        return reason.clone();
+    }
+    let (kind, text) = match error {
+        rustls::Error::InvalidCertificate(_) => (Kind::Certificate, "the certificate is invalid"),
         rustls::Error::NoCertificatesPresented => {
-            NetworkError::new(Kind::Certificate, "the server presented no certificate")
+            (Kind::Certificate, "the server presented no certificate")
         }
         // Another protocol, mostly http.
-        rustls::Error::InvalidMessage(_) => {
-            NetworkError::new(Kind::NoTls, "the server does not use TLS")
-        }
-        rustls::Error::AlertReceived(alert) => {
-            let alert = spaced(&format!("{alert:?}"));
-            NetworkError::new(Kind::Tls, format!("the server refused TLS: {alert}"))
-        }
-        rustls::Error::PeerIncompatible(_) => NetworkError::new(
+        rustls::Error::InvalidMessage(_) => (Kind::NoTls, "the server does not use TLS"),
+        rustls::Error::PeerIncompatible(_) => (
             Kind::Tls,
             "the server supports no secure TLS version or cipher suite",
         ),
+        rustls::Error::AlertReceived(alert) => {
+            let alert = spaced(&format!("{alert:?}"));
+            return NetworkError::new(Kind::Tls, format!("the server refused TLS: {alert}"));
+        }
         other => {
             let text = bounded(&other.to_string());
-            NetworkError::new(Kind::Tls, format!("TLS handshake failed: {text}"))
+            return NetworkError::new(Kind::Tls, format!("TLS handshake failed: {text}"));
         }
-    }
+    };
+    NetworkError::new(kind, text)
 }
 
 /// Separates the words of a name, for example of `HandshakeFailure`.

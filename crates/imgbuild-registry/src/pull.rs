@@ -112,7 +112,7 @@ fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
         }
         ImageError::Selection(SelectionError::Document(
             DocumentError::TooDeep | DocumentError::TooManyManifests,
-        )) => ProtocolError::TooMany,
+        )) => ProtocolError::Other("the index refers to too many manifests, or to itself".into()),
         // The error of a failed request has more detail.
         ImageError::Selection(SelectionError::Read { digest, source }) => {
             match source.downcast::<Error>() {

@@ -86,15 +86,16 @@ impl Attempts {
             return false;
         }
         let asked = error.response().and_then(|response| response.retry_after);
-        let RetryPolicy {
-            first_wait,
-            max_wait,
-            max_asked_wait,
-            ..
-        } = self.policy;
-        let wait = backoff(first_wait, max_wait, self.failures - 1, monitor.random());
+        let policy = &self.policy;
+        let random = monitor.random();
+        let wait = backoff(
+            policy.first_wait,
+            policy.max_wait,
+            self.failures - 1,
+            random,
+        );
         let after = match asked {
-            Some(asked) if asked > max_asked_wait => return false,
+            Some(asked) if asked > policy.max_asked_wait => return false,
             // A little later: other clients got the same `Retry-After`.
             Some(asked) => asked + wait / 4,
             None => wait,

@@ -23,8 +23,8 @@ const NEEDS: &str = "x86-64 or AArch64";
 
 /// Returns the needed processor features if one is missing. The implementation
 /// itself would panic.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn missing_instructions() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
     let has_all = std::arch::is_x86_feature_detected!("aes")
         && std::arch::is_x86_feature_detected!("pclmulqdq")
         && std::arch::is_x86_feature_detected!("bmi1")
@@ -32,24 +32,14 @@ pub(crate) fn missing_instructions() -> Option<&'static str> {
         && std::arch::is_x86_feature_detected!("adx")
         && std::arch::is_x86_feature_detected!("avx")
         && std::arch::is_x86_feature_detected!("avx2");
-    (!has_all).then_some(NEEDS)
-}
-
-/// Returns the needed processor features if one is missing. The implementation
-/// itself would panic.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn missing_instructions() -> Option<&'static str> {
+    #[cfg(target_arch = "aarch64")]
     let has_all = std::arch::is_aarch64_feature_detected!("neon")
         && std::arch::is_aarch64_feature_detected!("aes")
         && std::arch::is_aarch64_feature_detected!("pmull")
         && std::arch::is_aarch64_feature_detected!("sha2");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has_all = false;
     (!has_all).then_some(NEEDS)
-}
-
-/// Returns the needed processor: there is no implementation for this one.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn missing_instructions() -> Option<&'static str> {
-    Some(NEEDS)
 }
 
 /// Parses the certificates of a PEM text, and checks that each can be trusted.

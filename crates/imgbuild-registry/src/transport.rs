@@ -63,8 +63,8 @@ pub(crate) struct Transport {
     interruption: Interruption,
     proxy: Option<UsedProxy>,
     timeouts: Timeouts,
-    requests: AtomicU64,
-    sent: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) sent: AtomicU64,
     /// Ends the thread that watches for an interruption when it is dropped.
     alive: Arc<()>,
 }
@@ -172,14 +172,6 @@ impl Transport {
                 thread::sleep(POLL_INTERVAL);
             }
         });
-    }
-
-    /// Returns what was sent so far.
-    pub(crate) fn traffic(&self) -> Traffic {
-        Traffic {
-            requests: self.requests.load(Ordering::Relaxed),
-            sent: self.sent.load(Ordering::Relaxed),
-        }
     }
 
     /// Refuses https where the TLS implementation would panic. A registry

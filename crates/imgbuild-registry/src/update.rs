@@ -32,7 +32,7 @@ use imgbuild_oci::parallel;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectionError;
 
-use crate::error::{Error, ProtocolError, Result, Step};
+use crate::error::{ProtocolError, Result, Step};
 use crate::monitor::{ClientMonitor, Event, check};
 use crate::pull;
 use crate::push::lacks_blobs;
@@ -120,9 +120,12 @@ pub fn update_index(
     if update.find_own()?.is_some() {
         // An earlier run added the images, but may not have waited for the others.
         update.wait_for_others()?;
-        if let Some(found) = update.find_own()? {
+        if let Some(updated) = update.find_own()? {
             update.write_tags()?;
-            return Ok(update.updated(&found, true));
+            return Ok(Updated {
+                is_unchanged: true,
+                ..updated
+            });
         }
     }
 
@@ -135,8 +138,8 @@ pub fn update_index(
         let withdrawn = update.withdraw(announcement.digest);
         written.and(withdrawn)?;
         update.wait_for_others()?;
-        if let Some(found) = update.find_own()? {
-            return Ok(update.updated(&found, false));
+        if let Some(updated) = update.find_own()? {
+            return Ok(updated);
         }
         monitor.wait(backoff(FIRST_WAIT, MAX_WAIT, attempt, monitor.random()));
         check(monitor)?;
@@ -185,20 +188,20 @@ impl IndexUpdate<'_> {
         self.repository.client().monitor()
     }
 
-    fn updated(&self, found: &TaggedIndex, is_unchanged: bool) -> Updated {
-        let platforms = found.index.platforms().into_iter();
-        Updated {
+    /// Reads the index if it has the images of this run.
+    fn find_own(&self) -> Result<Option<Updated>> {
+        let is_own = |found: &TaggedIndex| found.is_index && found.index.contains(self.own);
+        Ok(self.read()?.filter(is_own).map(|found| Updated {
             tag: self.tag.to_owned(),
             digest: found.digest,
-            platforms: platforms.map(ToString::to_string).collect(),
-            is_unchanged,
-        }
-    }
-
-    /// Reads the index if it has the images of this run.
-    fn find_own(&self) -> Result<Option<TaggedIndex>> {
-        let found = self.read()?;
-        Ok(found.filter(|found| found.is_index && found.index.contains(self.own)))
+            platforms: found
+                .index
+                .platforms()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            is_unchanged: false,
+        }))
     }
 
     /// Reads the index, twice if it does not exist: proxies answer 404 as well,
@@ -224,18 +227,17 @@ impl IndexUpdate<'_> {
             }
             index => index,
         };
+        let index = index.map_err(|error| {
+            let step = Step::ReadManifest(self.tag.to_owned());
+            let problem = ProtocolError::Malformed(error.to_string());
+            self.repository.problem(&step, problem)
+        })?;
         Ok(Some(TaggedIndex {
             digest,
             etag,
             is_index,
-            index: index.map_err(|error| self.malformed(&error))?,
+            index,
         }))
-    }
-
-    fn malformed(&self, error: &ImageError) -> Error {
-        let step = Step::ReadManifest(self.tag.to_owned());
-        let problem = ProtocolError::Malformed(error.to_string());
-        self.repository.problem(&step, problem)
     }
 
     /// Returns an announcement with a random number, to tell it from the next one.
@@ -350,10 +352,11 @@ impl IndexUpdate<'_> {
             return Ok(());
         }
         let step = Step::WriteManifest(self.tag.to_owned());
-        let problem = ProtocolError::Late {
-            taken: taken.as_secs(),
-            limit: ANNOUNCEMENT_TIMEOUT.as_secs(),
-        };
+        let (taken, limit) = (taken.as_secs(), ANNOUNCEMENT_TIMEOUT.as_secs());
+        let text = format!(
+            "the index update took {taken} s, but other writers wait only {limit} s: a concurrent update may be lost"
+        );
+        let problem = ProtocolError::Other(text.into());
         Err(self.repository.problem(&step, problem))
     }
 

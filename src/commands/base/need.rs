@@ -50,17 +50,13 @@ fn flags_need_files(arguments: &BuildArguments) -> bool {
         || arguments.skeleton == Choice::Auto
         || arguments.output.check != CheckChoice::Off
         || arguments.tzdata
-        || [
-            arguments.add.len(),
-            arguments.add_library.len(),
-            arguments.cacert.len(),
-            arguments.locale.len(),
-            arguments.program.len(),
-            arguments.writable.len(),
-            arguments.configuration.volume.len(),
-        ]
-        .iter()
-        .any(|count| *count > 0)
+        || !arguments.add.is_empty()
+        || !arguments.add_library.is_empty()
+        || !arguments.cacert.is_empty()
+        || !arguments.locale.is_empty()
+        || !arguments.program.is_empty()
+        || !arguments.writable.is_empty()
+        || !arguments.configuration.volume.is_empty()
 }
 
 /// Returns whether no base has a link or a directory with other metadata above the
@@ -98,7 +94,7 @@ fn is_command_known(build: &BuildRequest<'_>, release: &Release) -> bool {
     let check = &build.flags.configuration.healthcheck;
     let check = Some(check).filter(|words| words.as_slice() != ["none"]);
     let words = [given.entrypoint.as_ref(), given.cmd.as_ref(), check];
-    let words = words
+    let mut words = words
         .into_iter()
         .flatten()
         .filter_map(|words| words.first());
@@ -110,7 +106,7 @@ fn is_command_known(build: &BuildRequest<'_>, release: &Release) -> bool {
             .filter_map(|place| release.prefix.join(place).ok());
         (word.starts_with('/') && !is_direct) || places.any(|place| has(release, &place, false))
     };
-    words.collect::<Vec<_>>().into_iter().all(is_known)
+    words.all(is_known)
 }
 
 fn has(release: &Release, path: &ImagePath, is_directory: bool) -> bool {

@@ -18,19 +18,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A monitor that reports to the user.
 #[derive(Debug)]
 pub(super) struct UiMonitor {
-    start: Instant,
-    ui: Ui,
-    interrupted: Arc<AtomicBool>,
-}
-
-impl UiMonitor {
-    pub(super) fn new(ui: Ui, interrupted: Arc<AtomicBool>) -> Self {
-        Self {
-            start: Instant::now(),
-            ui,
-            interrupted,
-        }
-    }
+    pub(super) start: Instant,
+    pub(super) ui: Ui,
+    pub(super) interrupted: Arc<AtomicBool>,
 }
 
 impl ClientMonitor for UiMonitor {

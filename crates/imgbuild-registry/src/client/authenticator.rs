@@ -26,6 +26,10 @@ const MAX_TOKEN_BYTES: u64 = 256 << 10;
 /// The `client_id` of requests to token servers.
 const CLIENT_ID: &str = "imgbuild";
 
+const INVALID_URL: &str = "the URL of the token server is invalid";
+
+const NO_TOKEN: &str = "the token server returned no token";
+
 /// The challenge of a registry, and the tokens for it.
 #[derive(Default)]
 pub(super) struct AuthState {
@@ -127,7 +131,7 @@ impl Client {
         };
         let step = Step::Token(name);
         let problem = |problem| call.endpoint.clone().problem(&step, problem);
-        let invalid = || problem(ProtocolError::TokenUrl);
+        let invalid = || problem(ProtocolError::Other(INVALID_URL.into()));
         let (realm, origin) = realm.zip(origin).ok_or_else(invalid)?;
         let registry = WebOrigin::of(&self.base);
         if !registry.may_redirect_to(&origin, self.options.plain_http) {
@@ -189,7 +193,7 @@ impl Client {
         let mut body = response.into_reader().take(MAX_TOKEN_BYTES);
         body.read_to_end(&mut bytes)
             .map_err(|error| endpoint().network_error(step, error))?;
-        let no_token = || endpoint().problem(step, ProtocolError::NoToken);
+        let no_token = || endpoint().problem(step, ProtocolError::Other(NO_TOKEN.into()));
         let body: TokenBody = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
         let mut texts = [body.token, body.access_token].into_iter().flatten();
         let text = texts.find(|text| is_token(text)).ok_or_else(no_token)?;

@@ -93,17 +93,17 @@ impl Repository {
 
     /// Reads a document of at most [`MAX_DOCUMENT_BYTES`].
     fn read_document(&self, step: &Step, response: Response) -> Result<Vec<u8>> {
-        let too_long = || self.problem(step, ProtocolError::TooLong(MAX_DOCUMENT_BYTES));
+        let failed = || self.problem(step, too_long());
         let announced = response.number("content-length");
         if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
-            return Err(too_long());
+            return Err(failed());
         }
         let mut bytes = Vec::new();
         let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
         body.read_to_end(&mut bytes)
             .map_err(|error| self.endpoint().network_error(step, error))?;
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
-            return Err(too_long());
+            return Err(failed());
         }
         Ok(bytes)
     }
@@ -115,8 +115,7 @@ impl Repository {
     /// As [`Repository::read_blob`], and if it is too large.
     pub fn document_blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>> {
         if size > MAX_DOCUMENT_BYTES {
-            let problem = ProtocolError::TooLong(MAX_DOCUMENT_BYTES);
-            return Err(self.problem(&Step::ReadBlob(*digest), problem));
+            return Err(self.problem(&Step::ReadBlob(*digest), too_long()));
         }
         self.read_blob_whole(digest, size, || Ok(Vec::new()))
     }
@@ -214,13 +213,18 @@ impl Repository {
         if found == expected.to_string() {
             return Ok(());
         }
-        Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
+        Err(self.problem(step, ProtocolError::OtherDigest(expected, found)))
     }
+}
+
+fn too_long() -> ProtocolError {
+    let text = format!("the response is larger than {MAX_DOCUMENT_BYTES} bytes");
+    ProtocolError::Other(text.into())
 }
 
 fn is_forbidden(error: &Error) -> bool {
     let response = error.response();
-    response.is_some_and(|response| response.status == 403 && response.is_of_registry())
+    response.is_some_and(|response| response.status == 403 && response.server.is_none())
 }
 
 /// Returns the media type of a document: its own, or that of the header.

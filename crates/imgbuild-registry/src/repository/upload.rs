@@ -119,7 +119,8 @@ impl Repository {
     }
 
     fn start_upload(&self, digest: Digest) -> Result<UploadSession> {
-        let no_location = || self.problem(&Step::StartUpload(digest), ProtocolError::NoLocation);
+        let step = Step::StartUpload(digest);
+        let no_location = || self.problem(&step, no_location());
         self.post_upload(digest, None)?.ok_or_else(no_location)
     }
 
@@ -145,9 +146,7 @@ impl Repository {
             return Ok(None);
         }
         let problem = |problem| self.problem(&step, problem);
-        let location = self
-            .client
-            .follow(&response, ProtocolError::NoLocation, problem)?;
+        let location = self.client.follow(&response, no_location(), problem)?;
         Ok(Some(UploadSession {
             location,
             offset: 0,
@@ -161,7 +160,7 @@ impl Repository {
         match response.bounded_header("docker-content-digest") {
             // Another algorithm is another name for the same bytes.
             Some(found) if found != expected.to_string() && found.starts_with("sha256:") => {
-                Err(self.problem(step, ProtocolError::OtherDigest { expected, found }))
+                Err(self.problem(step, ProtocolError::OtherDigest(expected, found)))
             }
             _ => Ok(()),
         }
@@ -262,7 +261,7 @@ impl Upload<'_> {
         let (repository, digest) = (self.repository, self.blob.digest);
         let mut call = self.call(Method::PUT, &[200, 201, 204]);
         let url = url::with_parameter(&call.url, "digest", &digest.to_string());
-        call.url = url.ok_or_else(|| self.problem(ProtocolError::NoLocation))?;
+        call.url = url.ok_or_else(|| self.problem(no_location()))?;
         if !is_whole {
             call.step = Step::FinishUpload(digest);
             call.headers = vec![("content-length", "0".to_owned())];
@@ -346,10 +345,14 @@ impl Upload<'_> {
         if response.header("location").is_some() {
             let problem = |problem| self.problem(problem);
             let client = &self.repository.client;
-            self.session.location = client.follow(response, ProtocolError::NoLocation, problem)?;
+            self.session.location = client.follow(response, no_location(), problem)?;
         }
         Ok(())
     }
+}
+
+fn no_location() -> ProtocolError {
+    ProtocolError::Other("the registry returned no valid upload URL".into())
 }
 
 /// Returns the number of bytes that a registry has, from `Range: 0-LAST`.

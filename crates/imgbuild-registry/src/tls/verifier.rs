@@ -62,19 +62,12 @@ impl Verifier {
         error: &CertificateError,
         certificate: &CertificateDer<'_>,
     ) -> NetworkError {
-        let authority = NetworkKind::Authority {
-            has_added: !self.added.is_empty(),
-        };
-        match error {
-            CertificateError::UnknownIssuer => NetworkError::new(
-                authority,
-                "the certificate is signed by an unknown authority",
-            ),
-            CertificateError::Other(other) if is(other, "CaUsedAsEndEntity") => NetworkError::new(
-                authority,
-                "the certificate is self-signed or an authority's own, and not trusted",
-            ),
-            error => NetworkError::new(NetworkKind::Certificate, reason(error, certificate)),
+        match authority_text(error) {
+            Some(text) => {
+                let has_added = !self.added.is_empty();
+                NetworkError::new(NetworkKind::Authority { has_added }, text)
+            }
+            None => NetworkError::new(NetworkKind::Certificate, reason(error, certificate)),
         }
     }
 }
@@ -100,7 +93,11 @@ impl ServerCertVerifier for Verifier {
             Err(error) => error,
         };
         // All rules but the signature hold for an added certificate, too.
-        if is_of_authority(&error) && self.added.iter().any(|one| one == end_entity) {
+        let is_of_authority = matches!(
+            &error,
+            Error::InvalidCertificate(reason) if authority_text(reason).is_some()
+        );
+        if is_of_authority && self.added.iter().any(|one| one == end_entity) {
             match self.check_added(end_entity, server_name, now) {
                 Ok(()) => return Ok(ServerCertVerified::assertion()),
                 Err(other) => error = other,
@@ -140,12 +137,17 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Returns whether a certificate was refused because of its authority.
-fn is_of_authority(error: &Error) -> bool {
+/// Returns the text of an error if a certificate was refused because of its
+/// authority.
+fn authority_text(error: &CertificateError) -> Option<&'static str> {
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
-        Error::InvalidCertificate(CertificateError::Other(other)) => is(other, "CaUsedAsEndEntity"),
-        _ => false,
+        CertificateError::UnknownIssuer => {
+            Some("the certificate is signed by an unknown authority")
+        }
+        CertificateError::Other(other) if is(other, "CaUsedAsEndEntity") => {
+            Some("the certificate is self-signed or an authority's own, and not trusted")
+        }
+        _ => None,
     }
 }
 
