@@ -26,16 +26,14 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     let mut lines = vec![if is_embedded {
         certificates::edition()
     } else {
-        crate::ui::count_text(loaded.len(), "certificate")
+        crate::ui::count_text(loaded.set.len(), "certificate")
     }];
     if !is_embedded || ui.verbosity > 0 {
-        lines.extend(loaded.iter().map(|certificate| {
-            format!(
-                "{} until {}",
-                certificate.subject(),
-                certificate.not_after()
-            )
-        }));
+        lines.extend(
+            loaded.set.iter().map(|certificate| {
+                format!("{} until {}", certificate.subject, certificate.not_after)
+            }),
+        );
     }
     ui.result(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)

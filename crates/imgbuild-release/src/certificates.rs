@@ -11,11 +11,9 @@
 //! their DER bytes. Readers look certificates up by subject and key, so their
 //! order has no meaning.
 
-mod base64;
 mod collect;
 mod der;
 mod pem;
-mod read;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -27,12 +25,8 @@ use std::path::PathBuf;
 
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
-pub use self::base64::Base64Error;
 pub use self::der::DerError;
-pub use self::report::{
-    CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
-    ProblemReason,
-};
+pub use self::report::{CertificateError, CertificateNotice};
 pub use self::time::Time;
 pub use self::x509::Certificate;
 
@@ -116,8 +110,7 @@ pub enum CertificateSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Certificates {
     /// In the order of the bundle: certificates compare by their DER.
-    set: BTreeSet<Certificate>,
-    duplicates: usize,
+    pub set: BTreeSet<Certificate>,
 }
 
 impl Certificates {
@@ -131,7 +124,7 @@ impl Certificates {
     pub fn load(
         sources: &[CertificateSource],
         validity_at: Option<u64>,
-    ) -> Result<(Self, Vec<CertificateWarning>), CertificateError> {
+    ) -> Result<(Self, Vec<CertificateNotice>), CertificateError> {
         let mut collector = Collector::new(validity_at);
         for source in sources {
             match source {
@@ -143,57 +136,15 @@ impl Certificates {
         collector.finish()
     }
 
-    /// Returns the certificates that are part of the program.
-    #[must_use]
-    pub fn embedded() -> Self {
-        let mut certificates = Self::default();
-        for der in TLS_SERVER_ROOT_CERTS {
-            let certificate = Certificate::from_der(der)
-                .expect("a test parses every certificate that is embedded");
-            certificates.insert(certificate);
-        }
-        certificates
-    }
-
-    /// Returns the number of certificates.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.set.len()
-    }
-
-    /// Returns whether there is no certificate.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty()
-    }
-
-    /// Returns how many further copies of its certificates the sources held.
-    #[must_use]
-    pub fn duplicates(&self) -> usize {
-        self.duplicates
-    }
-
-    /// Returns the certificates in the order of the bundle.
-    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
-        self.set.iter()
-    }
-
     /// Returns the bundle: one block of PEM per certificate, with lines of 64
     /// characters that end in LF, and nothing else.
     #[must_use]
     pub fn to_pem(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        for certificate in self.iter() {
-            pem::write_certificate(&mut text, certificate.der());
+        for certificate in &self.set {
+            pem::write_certificate(&mut text, &certificate.der);
         }
         text
-    }
-
-    /// Returns whether `certificate` was not yet there.
-    fn insert(&mut self, certificate: Certificate) -> bool {
-        let is_new = self.set.insert(certificate);
-        self.duplicates += usize::from(!is_new);
-        is_new
     }
 }
 

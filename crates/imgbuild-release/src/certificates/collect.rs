@@ -1,47 +1,54 @@
 //! Takes sources one by one; gathers certificates, problems and warnings.
 
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+
 use super::Certificates;
-use super::der::{DerReader, INTEGER, OBJECT_IDENTIFIER, SEQUENCE};
+use super::der::{DerError, DerReader, INTEGER, OBJECT_IDENTIFIER, SEQUENCE};
 use super::pem::{self, PemBlock};
-use super::read;
-use super::report::{
-    CertificateError, CertificateFinding, CertificateProblem, CertificateWarning, Location,
-    ProblemReason, shown_label,
-};
+use super::report::{CertificateError, CertificateNotice, counted, shown_label};
 use super::x509::Certificate;
 
+/// The largest file that is read: ninety times the bundle of any browser.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The extensions that certificates have in directories, in any case.
+const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "cert", "der"];
+
+/// A private key must never get into an image by accident.
+const PRIVATE_KEY: &str = "it contains a private key";
+const SIGNED_DATA: &str = "it is a PKCS #7 bundle, not a certificate";
+
 /// The certificates, problems and warnings of the sources so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Collector {
-    certificates: Certificates,
-    validity_at: Option<u64>,
-    problems: Vec<CertificateProblem>,
-    warnings: Vec<CertificateWarning>,
+    pub(super) certificates: Certificates,
+    /// The time, in Unix seconds, at which certificates should be valid.
+    pub(super) validity_at: Option<u64>,
+    problems: Vec<CertificateNotice>,
+    warnings: Vec<CertificateNotice>,
 }
 
 impl Collector {
     pub(super) fn new(validity_at: Option<u64>) -> Self {
         Self {
-            certificates: Certificates::default(),
             validity_at,
-            problems: Vec::new(),
-            warnings: Vec::new(),
+            ..Self::default()
         }
     }
 
-    /// Adds the certificates that are part of the program.
     pub(super) fn add_embedded(&mut self) {
-        for certificate in Certificates::embedded().iter() {
-            self.add_certificate(certificate.clone(), &Location::Embedded);
+        for der in TLS_SERVER_ROOT_CERTS {
+            let certificate = Certificate::from_der(der)
+                .expect("a test parses every certificate that is embedded");
+            self.add_certificate(certificate, None, None);
         }
     }
 
-    /// Adds the first of `candidates` that exists.
     pub(super) fn add_system(&mut self, candidates: &[PathBuf]) -> Result<(), CertificateError> {
-        let bundle = candidates.iter().find(|path| path.exists());
-        match bundle {
+        match candidates.iter().find(|path| path.exists()) {
             Some(path) => self.add_path(path),
             None => Err(CertificateError::NoSystemBundle {
                 looked_for: candidates.to_vec(),
@@ -49,26 +56,60 @@ impl Collector {
         }
     }
 
-    /// Adds a file, or the files of a directory.
+    /// Adds a file, or the files of a directory that are named like
+    /// certificates, as OpenSSL and Go do: they do not look into directories
+    /// below either.
     pub(super) fn add_path(&mut self, path: &Path) -> Result<(), CertificateError> {
         if !path.is_dir() {
             return self.add_file(path);
         }
-        let listing = read::list(path)?;
-        self.warnings.extend(listing.warnings);
-        if listing.files.is_empty() {
-            self.refuse(path, None, ProblemReason::NoCertificateFile);
+        let files = self.list(path)?;
+        if files.is_empty() {
+            let reason = "no file directly in it is named like a certificate (`*.pem`, `*.crt`, `*.cer`, `*.cert`, `*.der` or `01234567.0`)";
+            self.refuse(path, None, reason);
         }
-        listing
-            .files
-            .iter()
-            .try_for_each(|file| self.add_file(file))
+        files.iter().try_for_each(|file| self.add_file(file))
+    }
+
+    /// Lists the certificate files of a directory in bytewise order, but names
+    /// that `openssl rehash` made come last: a message shall name the file
+    /// itself.
+    fn list(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = fs_err::read_dir(directory)?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let mut paths = paths.collect::<io::Result<Vec<PathBuf>>>()?;
+        paths.sort_by_cached_key(|path| (is_hashed_name(path), path.clone()));
+        let mut listed = Vec::new();
+        let (mut files, mut directories) = (0, 0);
+        for path in paths {
+            match fs_err::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => directories += 1,
+                Ok(metadata) if metadata.is_file() && is_certificate_name(&path) => {
+                    listed.push(path);
+                }
+                Ok(_) => files += 1,
+                Err(error) if is_dangling(&path, &error) => {
+                    self.warn(&path, None, "the symlink is dangling and is ignored");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut ignored = Vec::new();
+        if files > 0 {
+            let files = counted(files, "file", "files");
+            ignored.push(format!("{files} not named like a certificate"));
+        }
+        if directories > 0 {
+            ignored.push(counted(directories, "directory", "directories"));
+        }
+        if !ignored.is_empty() {
+            self.warn(directory, None, format!("ignored: {}", ignored.join(", ")));
+        }
+        Ok(listed)
     }
 
     /// Returns everything, or all problems.
-    pub(super) fn finish(
-        self,
-    ) -> Result<(Certificates, Vec<CertificateWarning>), CertificateError> {
+    pub(super) fn finish(self) -> Result<(Certificates, Vec<CertificateNotice>), CertificateError> {
         if self.problems.is_empty() {
             Ok((self.certificates, self.warnings))
         } else {
@@ -77,12 +118,15 @@ impl Collector {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), CertificateError> {
-        match read::read(path).map_err(CertificateError::File)? {
-            Some(bytes) => self.add_bytes(path, &bytes),
-            None => {
-                let limit_bytes = read::MAX_FILE_BYTES;
-                self.refuse(path, None, ProblemReason::TooLarge { limit_bytes });
-            }
+        // Not only regular files: a pipe is as good.
+        let file = fs_err::File::open(path)?;
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= MAX_FILE_BYTES {
+            self.add_bytes(path, &bytes);
+        } else {
+            let reason = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
+            self.refuse(path, None, reason);
         }
         Ok(())
     }
@@ -90,23 +134,26 @@ impl Collector {
     /// Adds the certificates of a file in any form.
     pub(super) fn add_bytes(&mut self, path: &Path, bytes: &[u8]) {
         if is_der(bytes) {
-            return self.add_der_file(path, bytes);
+            self.add_der(path, None, bytes);
+        } else if is_utf16(bytes) {
+            self.refuse(path, None, "it is UTF-16; certificates are ASCII");
+        } else if bytes.contains(&0) {
+            self.refuse(path, None, "it is neither PEM nor DER");
+        } else {
+            self.add_text(path, bytes);
         }
-        if is_utf16(bytes) {
-            return self.refuse(path, None, ProblemReason::Utf16);
-        }
-        if bytes.contains(&0) {
-            return self.refuse(path, None, ProblemReason::Binary);
-        }
-        self.add_text(path, bytes);
     }
 
-    fn add_der_file(&mut self, path: &Path, bytes: &[u8]) {
-        match Certificate::from_der(bytes) {
-            Ok(certificate) => self.add_certificate(certificate, &Location::file(path, None)),
+    /// Adds a certificate; returns whether it is one.
+    fn add_der(&mut self, path: &Path, line: Option<usize>, der: &[u8]) -> bool {
+        match Certificate::from_der(der) {
+            Ok(certificate) => {
+                self.add_certificate(certificate, Some(path), line);
+                true
+            }
             Err(error) => {
-                let reason = known_der(bytes).unwrap_or(ProblemReason::Der(error));
-                self.refuse(path, None, reason);
+                self.refuse(path, line, der_fault(der, error));
+                false
             }
         }
     }
@@ -114,14 +161,19 @@ impl Collector {
     fn add_text(&mut self, path: &Path, text: &[u8]) {
         let problems_before = self.problems.len();
         let found = pem::parse(text);
+        // It costs Go, rustls and Erlang the certificate that follows.
         if let Some(line) = found.first_byte_order_mark {
-            self.warn(path, Some(line), CertificateFinding::ByteOrderMark);
+            self.warn(path, Some(line), "a byte order mark is dropped");
         }
         if let Some(line) = found.first_carriage_return {
-            self.warn(path, Some(line), CertificateFinding::CarriageReturns);
+            self.warn(
+                path,
+                Some(line),
+                "carriage returns at line ends are dropped",
+            );
         }
         if let Some(line) = found.first_text {
-            self.warn(path, Some(line), CertificateFinding::Text);
+            self.warn(path, Some(line), "text between the certificates is dropped");
         }
         for (line, reason) in found.problems {
             self.refuse(path, Some(line), reason);
@@ -130,11 +182,10 @@ impl Collector {
         for block in &found.blocks {
             has_certificate |= self.add_block(path, block);
         }
-        let has_problem = self.problems.len() > problems_before;
-        if !has_certificate && !has_problem {
-            self.refuse(path, None, ProblemReason::NoCertificate);
+        if !has_certificate && self.problems.len() == problems_before {
+            self.refuse(path, None, "it contains no certificate");
         }
-        self.problems[problems_before..].sort_by(|left, right| left.location.cmp(&right.location));
+        self.problems[problems_before..].sort_by_key(|problem| problem.line);
     }
 
     /// Adds a block; returns whether it was a certificate.
@@ -142,101 +193,117 @@ impl Collector {
         let line = Some(block.line);
         match block.label {
             // The second is what OpenSSL wrote in its first years.
-            b"CERTIFICATE" | b"X509 CERTIFICATE" => self.add_certificate_block(path, block),
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => match block.decode() {
+                Ok(der) => return self.add_der(path, line, &der),
+                Err((line, error)) => {
+                    self.refuse(path, Some(line), format!("the base64 is broken: {error}"));
+                }
+            },
+            // They can state that the certificate is *not* trusted, and no
+            // reader but OpenSSL supports them.
             b"TRUSTED CERTIFICATE" => {
-                self.refuse(path, line, ProblemReason::TrustSettings);
-                false
+                let reason =
+                    "a `TRUSTED CERTIFICATE` has trust settings, which a bundle cannot keep";
+                self.refuse(path, line, reason);
             }
             // Unlike other blocks it can hold certificates, so it is not
             // dropped.
-            b"PKCS7" | b"CMS" | b"PKCS #7 SIGNED DATA" => {
-                self.refuse(path, line, ProblemReason::SignedData);
-                false
-            }
-            label if is_private_key(label) => {
-                self.refuse(path, line, ProblemReason::PrivateKey);
-                false
-            }
+            b"PKCS7" | b"CMS" | b"PKCS #7 SIGNED DATA" => self.refuse(path, line, SIGNED_DATA),
+            label if is_private_key(label) => self.refuse(path, line, PRIVATE_KEY),
+            // A revocation list, for example, keeps Erlang from reading the
+            // whole bundle.
             label => {
-                self.warn(
-                    path,
-                    line,
-                    CertificateFinding::DroppedBlock {
-                        label: shown_label(label),
-                    },
-                );
-                false
+                let label = shown_label(label);
+                let reason = format!("the block `{label}` is dropped: it is not a certificate");
+                self.warn(path, line, reason);
             }
         }
-    }
-
-    fn add_certificate_block(&mut self, path: &Path, block: &PemBlock<'_>) -> bool {
-        let der = match block.decode() {
-            Ok(der) => der,
-            Err((line, error)) => {
-                self.refuse(path, Some(line), ProblemReason::Base64(error));
-                return false;
-            }
-        };
-        match Certificate::from_der(&der) {
-            Ok(certificate) => {
-                self.add_certificate(certificate, &Location::file(path, Some(block.line)));
-                true
-            }
-            Err(error) => {
-                let reason = known_der(&der).unwrap_or(ProblemReason::Der(error));
-                self.refuse(path, Some(block.line), reason);
-                false
-            }
-        }
+        false
     }
 
     /// Adds a certificate, and the warnings about it at its first occurrence.
-    fn add_certificate(&mut self, certificate: Certificate, location: &Location) {
-        let findings = self.findings(&certificate);
-        if self.certificates.insert(certificate) {
-            let warnings = findings.into_iter().map(|finding| CertificateWarning {
-                location: location.clone(),
-                finding,
-            });
-            self.warnings.extend(warnings);
+    /// It stays in with all of them: some readers trust one that is not an
+    /// authority as the server's own.
+    fn add_certificate(
+        &mut self,
+        certificate: Certificate,
+        path: Option<&Path>,
+        line: Option<usize>,
+    ) {
+        if self.certificates.set.contains(&certificate) {
+            return;
         }
+        let Certificate {
+            subject,
+            not_before,
+            not_after,
+            ..
+        } = &certificate;
+        let now = self.validity_at;
+        let now = now.map(|now| i64::try_from(now).unwrap_or(i64::MAX));
+        let mut reasons = Vec::new();
+        if now.is_some_and(|now| now > not_after.unix_seconds) {
+            reasons.push(format!("`{subject}` expired at {not_after}"));
+        }
+        if now.is_some_and(|now| now < not_before.unix_seconds) {
+            reasons.push(format!("`{subject}` is not valid before {not_before}"));
+        }
+        if !certificate.is_authority {
+            reasons.push(format!(
+                "`{subject}` is not a CA: it may not sign other certificates"
+            ));
+        }
+        let notices = reasons.into_iter().map(|reason| CertificateNotice {
+            path: path.map(Path::to_owned),
+            line,
+            reason,
+        });
+        self.warnings.extend(notices);
+        self.certificates.set.insert(certificate);
     }
 
-    fn findings(&self, certificate: &Certificate) -> Vec<CertificateFinding> {
-        let mut findings = Vec::new();
-        let subject = || certificate.subject().to_owned();
-        if let Some(now) = self.validity_at {
-            let now = i64::try_from(now).unwrap_or(i64::MAX);
-            let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-            if now > not_after.unix_seconds() {
-                findings.push(CertificateFinding::Expired {
-                    subject: subject(),
-                    not_after,
-                });
-            }
-            if now < not_before.unix_seconds() {
-                findings.push(CertificateFinding::NotYetValid {
-                    subject: subject(),
-                    not_before,
-                });
-            }
-        }
-        if !certificate.is_authority() {
-            findings.push(CertificateFinding::NotAnAuthority { subject: subject() });
-        }
-        findings
+    fn refuse(&mut self, path: &Path, line: Option<usize>, reason: impl Into<String>) {
+        self.problems.push(notice(path, line, reason));
     }
 
-    fn refuse(&mut self, path: &Path, line: Option<usize>, reason: ProblemReason) {
-        let location = Location::file(path, line);
-        self.problems.push(CertificateProblem { location, reason });
+    fn warn(&mut self, path: &Path, line: Option<usize>, reason: impl Into<String>) {
+        self.warnings.push(notice(path, line, reason));
     }
+}
 
-    fn warn(&mut self, path: &Path, line: Option<usize>, finding: CertificateFinding) {
-        let location = Location::file(path, line);
-        self.warnings.push(CertificateWarning { location, finding });
+fn notice(path: &Path, line: Option<usize>, reason: impl Into<String>) -> CertificateNotice {
+    CertificateNotice {
+        path: Some(path.to_owned()),
+        line,
+        reason: reason.into(),
     }
+}
+
+/// Returns whether `path` is a link that leads nowhere, or in a circle.
+fn is_dangling(path: &Path, error: &io::Error) -> bool {
+    error.kind() != ErrorKind::PermissionDenied
+        && fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// Returns whether a file in a directory is meant to be a certificate.
+fn is_certificate_name(path: &Path) -> bool {
+    let has_extension = path.extension().is_some_and(|extension| {
+        EXTENSIONS
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    });
+    has_extension || is_hashed_name(path)
+}
+
+/// Returns whether a name is like `5ed36f99.0`, as `openssl rehash` makes it.
+/// Revocation lists have an `r` before the last number.
+fn is_hashed_name(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
+    let extension = path.extension().unwrap_or_default().as_encoded_bytes();
+    stem.len() == 8
+        && stem.iter().all(u8::is_ascii_hexdigit)
+        && !extension.is_empty()
+        && extension.iter().all(u8::is_ascii_digit)
 }
 
 /// Returns whether a file is DER, whole or not: a long length can stand in no
@@ -264,18 +331,19 @@ fn is_private_key(label: &[u8]) -> bool {
         .any(|part| part.eq_ignore_ascii_case(PRIVATE_KEY))
 }
 
-/// Recognizes other structures that come in DER, by how they begin.
-fn known_der(bytes: &[u8]) -> Option<ProblemReason> {
-    let mut outer = DerReader::new(bytes).sequence("outer structure").ok()?;
-    match outer.any().ok()? {
+/// Names the fault of bytes that are not a certificate: another structure that
+/// comes in DER, by its beginning, or the error of the parser.
+fn der_fault(bytes: &[u8], error: DerError) -> String {
+    let outer = DerReader::new(bytes).sequence("outer structure");
+    match outer.and_then(|mut outer| outer.any()) {
         // PKCS #8 and PKCS #1, and SEC 1: 0 or 1, then the key.
-        (INTEGER, [0 | 1]) => Some(ProblemReason::PrivateKey),
+        Ok((INTEGER, [0 | 1])) => PRIVATE_KEY.to_owned(),
         // PKCS #12: always 3.
-        (INTEGER, [3]) => Some(ProblemReason::KeyStore),
+        Ok((INTEGER, [3])) => "it is a PKCS #12 key store, not a certificate".to_owned(),
         // `pkcs7-signedData`, 1.2.840.113549.1.7.2.
-        (OBJECT_IDENTIFIER, [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2]) => {
-            Some(ProblemReason::SignedData)
+        Ok((OBJECT_IDENTIFIER, [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2])) => {
+            SIGNED_DATA.to_owned()
         }
-        _ => None,
+        _ => format!("the certificate is broken: {error}"),
     }
 }

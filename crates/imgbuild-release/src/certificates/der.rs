@@ -8,23 +8,15 @@
 
 use der::{ErrorKind, Length, Reader as _, SliceReader};
 
-/// `BOOLEAN`.
 pub(super) const BOOLEAN: u8 = 0x01;
-/// `INTEGER`.
 pub(super) const INTEGER: u8 = 0x02;
-/// `BIT STRING`.
 pub(super) const BIT_STRING: u8 = 0x03;
-/// `OCTET STRING`.
 pub(super) const OCTET_STRING: u8 = 0x04;
-/// `OBJECT IDENTIFIER`.
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-/// `UTCTime`.
 pub(super) const UTC_TIME: u8 = 0x17;
-/// `GeneralizedTime`.
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
-/// `SEQUENCE`, constructed as DER demands.
+// Both constructed, as DER demands.
 pub(super) const SEQUENCE: u8 = 0x30;
-/// `SET`, constructed as DER demands.
 pub(super) const SET: u8 = 0x31;
 
 /// Returns the tag `[number]`, constructed.

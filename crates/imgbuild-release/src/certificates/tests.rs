@@ -27,9 +27,16 @@ fn bytes(name: &str) -> Vec<u8> {
     fs_err::read(fixtures().join(name)).unwrap()
 }
 
-fn load(names: &[&str]) -> Result<(Certificates, Vec<CertificateWarning>), CertificateError> {
+fn load(names: &[&str]) -> Result<(Certificates, Vec<CertificateNotice>), CertificateError> {
     let sources: Vec<CertificateSource> = names.iter().map(|name| fixture(name)).collect();
     Certificates::load(&sources, Some(NOW))
+}
+
+fn embedded() -> Certificates {
+    let (certificates, warnings) =
+        Certificates::load(&[CertificateSource::Embedded], None).unwrap();
+    assert_eq!(warnings, []);
+    certificates
 }
 
 fn pem(names: &[&str]) -> String {
@@ -64,21 +71,20 @@ fn problems(names: &[&str]) -> Vec<String> {
 
 #[test]
 fn sound_files_give_their_certificates_without_a_word() {
-    for (name, count, duplicates) in [
-        ("rsa.pem", 1, 0),
-        ("ec.pem", 1, 0),
-        ("ec.der", 1, 0),
-        ("ed25519.pem", 1, 0),
-        ("version1.pem", 1, 0),
-        ("blanks.pem", 1, 0),
-        ("one-line.pem", 1, 0),
-        ("old-label.pem", 1, 0),
-        ("comments.pem", 2, 0),
-        ("duplicates.pem", 2, 1),
+    for (name, count) in [
+        ("rsa.pem", 1),
+        ("ec.pem", 1),
+        ("ec.der", 1),
+        ("ed25519.pem", 1),
+        ("version1.pem", 1),
+        ("blanks.pem", 1),
+        ("one-line.pem", 1),
+        ("old-label.pem", 1),
+        ("comments.pem", 2),
+        ("duplicates.pem", 2),
     ] {
         let (certificates, warnings) = load(&[name]).unwrap();
-        assert_eq!(certificates.len(), count, "{name}");
-        assert_eq!(certificates.duplicates(), duplicates, "{name}");
+        assert_eq!(certificates.set.len(), count, "{name}");
         assert_eq!(warnings, [], "{name}");
     }
 }
@@ -138,7 +144,7 @@ fn what_is_worth_knowing_is_said_with_its_line() {
             &["`cr.pem` line 1: carriage returns at line ends are dropped"],
         ),
     ] {
-        assert_eq!(load(&[name]).unwrap().0.len(), count, "{name}");
+        assert_eq!(load(&[name]).unwrap().0.set.len(), count, "{name}");
         assert_eq!(warnings(&[name]), expected, "{name}");
     }
 }
@@ -275,11 +281,8 @@ fn every_key_is_recognized() {
         let text = format!(
             "-----BEGIN {label}-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END {label}-----\n"
         );
-        assert_eq!(
-            reasons(text.as_bytes()),
-            [ProblemReason::PrivateKey],
-            "{label}"
-        );
+        let reasons = reasons(text.as_bytes());
+        assert_eq!(reasons, ["it contains a private key"], "{label}");
     }
     // PKCS #8, PKCS #1 and SEC 1, cut off after what tells them.
     for key in [
@@ -287,14 +290,14 @@ fn every_key_is_recognized() {
         &[0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x00],
         &[0x30, 0x05, 0x02, 0x01, 0x01, 0x04, 0x00],
     ] {
-        assert_eq!(reasons(key), [ProblemReason::PrivateKey], "{key:?}");
+        assert_eq!(reasons(key), ["it contains a private key"], "{key:?}");
         let mut text = Vec::new();
         pem::write_certificate(&mut text, key);
-        assert_eq!(reasons(&text), [ProblemReason::PrivateKey], "{key:?}");
+        assert_eq!(reasons(&text), ["it contains a private key"], "{key:?}");
     }
 }
 
-fn reasons(bytes: &[u8]) -> Vec<ProblemReason> {
+fn reasons(bytes: &[u8]) -> Vec<String> {
     let mut collector = Collector::new(None);
     collector.add_bytes(Path::new("file"), bytes);
     match collector.finish() {
@@ -310,17 +313,18 @@ fn reasons(bytes: &[u8]) -> Vec<ProblemReason> {
 fn what_a_message_quotes_is_short_and_printable() {
     let label = format!("A\x1b[31m{}", "B".repeat(100));
     let text = format!("-----BEGIN {label}-----\n");
-    let [ProblemReason::NotEnded { label }] = &reasons(text.as_bytes())[..] else {
-        panic!("one problem");
-    };
-    assert_eq!(label, &format!("A\\u{{1b}}[31m{}…", "B".repeat(34)));
+    let shown = format!("A\\u{{1b}}[31m{}…", "B".repeat(34));
+    assert_eq!(
+        reasons(text.as_bytes()),
+        [format!("the block `{shown}` has no `END` line")]
+    );
 }
 
 #[test]
 fn without_a_time_nothing_is_said_about_times() {
     let sources = [fixture("expired.pem"), fixture("not-yet-valid.pem")];
     let (certificates, warnings) = Certificates::load(&sources, None).unwrap();
-    assert_eq!(certificates.len(), 2);
+    assert_eq!(certificates.set.len(), 2);
     assert_eq!(warnings, []);
 }
 
@@ -364,11 +368,11 @@ fn a_certificate_says_what_it_is() {
         ),
     ] {
         let (certificates, _) = load(&[name]).unwrap();
-        let certificate = certificates.iter().next().unwrap();
-        assert_eq!(certificate.subject(), subject);
-        assert_eq!(certificate.not_before().to_string(), "2020-01-01T00:00:00Z");
-        assert_eq!(certificate.not_after().to_string(), not_after);
-        assert_eq!(certificate.is_authority(), is_authority, "{name}");
+        let certificate = certificates.set.iter().next().unwrap();
+        assert_eq!(certificate.subject, subject);
+        assert_eq!(certificate.not_before.to_string(), "2020-01-01T00:00:00Z");
+        assert_eq!(certificate.not_after.to_string(), not_after);
+        assert_eq!(certificate.is_authority, is_authority, "{name}");
     }
 }
 
@@ -397,8 +401,7 @@ fn the_order_of_the_sources_does_not_matter() {
     let names = ["rsa.pem", "ec.der", "duplicates.pem", "comments.pem"];
     let reversed: Vec<&str> = names.iter().rev().copied().collect();
     assert_eq!(pem(&names), pem(&reversed));
-    assert_eq!(load(&names).unwrap().0.len(), 3);
-    assert_eq!(load(&names).unwrap().0.duplicates(), 4);
+    assert_eq!(load(&names).unwrap().0.set.len(), 3);
 }
 
 #[test]
@@ -450,8 +453,7 @@ fn a_directory_gives_the_files_that_are_named_like_certificates() {
     symlink("circle.pem", path("circle.pem")).unwrap();
     let source = CertificateSource::Path(directory.path().to_owned());
     let (certificates, warnings) = Certificates::load(&[source], Some(NOW)).unwrap();
-    assert_eq!(certificates.len(), 3);
-    assert_eq!(certificates.duplicates(), 1);
+    assert_eq!(certificates.set.len(), 3);
     let prefix = directory.path().parent().unwrap();
     let name = directory.path().file_name().unwrap().to_str().unwrap();
     let shown: Vec<String> = warnings
@@ -485,7 +487,7 @@ fn a_directory_without_certificates_is_refused() {
 #[test]
 fn a_huge_file_is_refused_unread() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(read::MAX_FILE_BYTES + 1).unwrap();
+    file.as_file().set_len(collect::MAX_FILE_BYTES + 1).unwrap();
     let source = CertificateSource::Path(file.path().to_owned());
     let error = Certificates::load(&[source], None).unwrap_err();
     assert!(
@@ -519,20 +521,16 @@ fn the_first_bundle_of_the_system_that_exists_is_taken() {
 #[test]
 fn no_source_gives_an_empty_bundle() {
     let (certificates, warnings) = Certificates::load(&[], Some(NOW)).unwrap();
-    assert!(certificates.is_empty());
+    assert!(certificates.set.is_empty());
     assert_eq!(certificates.to_pem(), b"");
     assert_eq!(warnings, []);
 }
 
 #[test]
 fn all_embedded_certificates_are_in_the_bundle() {
-    let certificates = Certificates::embedded();
-    assert_eq!(certificates.len(), TLS_SERVER_ROOT_CERTS.len());
-    assert_eq!(certificates.duplicates(), 0);
-    assert!(certificates.iter().all(Certificate::is_authority));
-    let (loaded, warnings) = Certificates::load(&[CertificateSource::Embedded], None).unwrap();
-    assert_eq!(loaded, certificates);
-    assert_eq!(warnings, []);
+    let certificates = embedded();
+    assert_eq!(certificates.set.len(), TLS_SERVER_ROOT_CERTS.len());
+    assert!(certificates.set.iter().all(|one| one.is_authority));
 }
 
 /// A change of this digest changes images that users build, and so belongs
@@ -543,7 +541,7 @@ fn the_embedded_bundle_is_the_same_everywhere() {
         edition(),
         "118 root certificates of Mozilla (webpki-root-certs 1.0.11)"
     );
-    let digest = Digest::of(&Certificates::embedded().to_pem());
+    let digest = Digest::of(&embedded().to_pem());
     assert_eq!(
         digest.to_string(),
         "sha256:41f7ed9d704be3dd8d17efd637f8488e77b46b4d997de40518fb222f62be3b66"
@@ -561,7 +559,7 @@ fn the_edition_is_the_version_that_is_linked() {
 
 #[test]
 fn rustls_reads_every_certificate_of_the_bundle() {
-    let bundle = Certificates::embedded();
+    let bundle = embedded();
     let text = bundle.to_pem();
     let read: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&text)
         .map(Result::unwrap)
@@ -569,13 +567,13 @@ fn rustls_reads_every_certificate_of_the_bundle() {
     assert!(
         read.iter()
             .map(|der| der.as_ref())
-            .eq(bundle.iter().map(Certificate::der))
+            .eq(bundle.set.iter().map(|one| one.der.as_slice()))
     );
 }
 
 #[test]
 fn the_bundle_is_nothing_but_clean_blocks() {
-    let text = String::from_utf8(Certificates::embedded().to_pem()).unwrap();
+    let text = String::from_utf8(embedded().to_pem()).unwrap();
     assert!(text.ends_with("-----END CERTIFICATE-----\n"));
     for block in text.split_inclusive("-----END CERTIFICATE-----\n") {
         let lines: Vec<&str> = block.split('\n').collect();
@@ -591,7 +589,7 @@ fn the_bundle_is_nothing_but_clean_blocks() {
 
 #[test]
 fn a_bundle_read_again_is_the_same() {
-    let bundle = Certificates::embedded();
+    let bundle = embedded();
     let mut collector = Collector::new(None);
     collector.add_bytes(Path::new("bundle"), &bundle.to_pem());
     let (again, warnings) = collector.finish().unwrap();
@@ -631,7 +629,7 @@ fn a_certificate_with_any_byte_changed_is_refused_or_kept_as_it_is() {
         for byte in 0..=u8::MAX {
             der[position] = byte;
             if let Ok(certificate) = Certificate::from_der(&der) {
-                assert_eq!(certificate.der(), der);
+                assert_eq!(certificate.der, der);
             }
         }
         der[position] = sound;
@@ -663,7 +661,7 @@ proptest! {
         collector.add_bytes(Path::new("mutated"), &bytes);
         match collector.finish() {
             Ok((certificates, _)) => {
-                prop_assert!(!certificates.is_empty());
+                prop_assert!(!certificates.set.is_empty());
                 let mut again = Collector::new(Some(NOW));
                 again.add_bytes(Path::new("again"), &certificates.to_pem());
                 let (read, _) = again.finish().unwrap();

@@ -14,7 +14,8 @@ const SECONDS_IN_2000_YEARS: i64 = 5 * 146_097 * 86_400;
 /// A time in UTC, to the second. It prints as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
-    unix_seconds: i64,
+    /// The seconds since 1970-01-01T00:00:00Z.
+    pub unix_seconds: i64,
 }
 
 impl Time {
@@ -57,12 +58,6 @@ impl Time {
         let seconds = i64::try_from(seconds).ok()?;
         let unix_seconds = seconds - if is_early { SECONDS_IN_2000_YEARS } else { 0 };
         Some(Self { unix_seconds })
-    }
-
-    /// Returns the seconds since 1970-01-01T00:00:00Z.
-    #[must_use]
-    pub fn unix_seconds(&self) -> i64 {
-        self.unix_seconds
     }
 }
 
@@ -135,7 +130,7 @@ mod tests {
         ] {
             let time = time(tag, text).unwrap();
             assert_eq!(time.to_string(), printed);
-            assert_eq!(time.unix_seconds(), seconds, "{printed}");
+            assert_eq!(time.unix_seconds, seconds, "{printed}");
         }
     }
 

@@ -25,14 +25,23 @@ const MAX_SUBJECT_CHARACTERS: usize = 100;
 
 /// One X.509 certificate. Certificates compare by their exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Certificate {
     // First, since derived comparisons go by the order of the fields; the
     // others follow from it.
-    der: Vec<u8>,
-    subject: String,
-    not_before: Time,
-    not_after: Time,
-    is_authority: bool,
+    /// The exact bytes.
+    pub der: Vec<u8>,
+    /// The name of its subject: its common name, else its unit, else its
+    /// organization. It is escaped and at most 100 characters long, for
+    /// messages only.
+    pub subject: String,
+    /// The first second in which it is valid.
+    pub not_before: Time,
+    /// The last second in which it is valid.
+    pub not_after: Time,
+    /// Set if it may sign other certificates: by `basicConstraints`, or because
+    /// its version is too old for extensions.
+    pub is_authority: bool,
 }
 
 impl Certificate {
@@ -82,39 +91,6 @@ impl Certificate {
             not_after,
             is_authority: is_authority.unwrap_or(version < 2),
         })
-    }
-
-    /// Returns the exact bytes.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// Returns the name of its subject: its common name, else its unit, else its
-    /// organization. It is escaped and at most 100 characters
-    /// long, for messages only.
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        &self.subject
-    }
-
-    /// Returns the first second in which it is valid.
-    #[must_use]
-    pub fn not_before(&self) -> Time {
-        self.not_before
-    }
-
-    /// Returns the last second in which it is valid.
-    #[must_use]
-    pub fn not_after(&self) -> Time {
-        self.not_after
-    }
-
-    /// Returns whether it may sign other certificates: by `basicConstraints`, or
-    /// because its version is too old for extensions.
-    #[must_use]
-    pub fn is_authority(&self) -> bool {
-        self.is_authority
     }
 }
 
@@ -172,12 +148,9 @@ fn text(tag: u8, value: &[u8]) -> String {
     let text = match tag {
         // `BMPString`, in practice UTF-16.
         0x1e => {
-            let units = value.chunks_exact(2);
-            String::from_utf16_lossy(
-                &units
-                    .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-                    .collect::<Vec<_>>(),
-            )
+            let pairs = value.chunks_exact(2);
+            let units = pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            String::from_utf16_lossy(&units.collect::<Vec<_>>())
         }
         // `TeletexString`, in practice Latin-1.
         0x14 => value.iter().copied().map(char::from).collect(),
@@ -305,8 +278,7 @@ mod tests {
         ] {
             let certificate = certificate(version, NAME, &end).unwrap();
             assert_eq!(
-                certificate.is_authority(),
-                is_authority,
+                certificate.is_authority, is_authority,
                 "{version:?} {end:?}"
             );
         }
@@ -315,7 +287,7 @@ mod tests {
     #[test]
     fn a_subject_without_a_name_is_said_to_have_none() {
         let certificate = certificate(&[], EMPTY_NAME, &[]).unwrap();
-        assert_eq!(certificate.subject(), "without a name");
+        assert_eq!(certificate.subject, "without a name");
     }
 
     #[test]
