@@ -10,30 +10,54 @@
 //! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
 //! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
 
-mod commit;
 mod configuration;
-mod delta;
-mod error;
 mod file;
 mod id;
 mod index;
 mod objects;
 mod pack;
 mod place;
-mod reference;
 mod remote;
 mod state;
 
+use std::io;
 use std::path::Path;
 
-pub use commit::Commit;
-pub use error::{GitError, GitResult};
 pub use id::ObjectId;
+pub use objects::Commit;
 pub use remote::web_address;
 
 use configuration::GitConfig;
 use objects::ObjectStore;
 use place::RepositoryPaths;
+
+/// A failure to read a repository.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GitError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// A file is not what git writes, is missing, or uses what is not known
+    /// here.
+    #[error("{0}")]
+    Repository(String),
+}
+
+/// The result of reading a repository.
+pub type GitResult<T> = Result<T, GitError>;
+
+impl GitError {
+    fn malformed(path: &Path, reason: &str) -> Self {
+        let path = path.display();
+        Self::Repository(format!("`{path}` is not a valid file of git: {reason}"))
+    }
+
+    fn unsupported(path: &Path, feature: &str) -> Self {
+        let path = path.display();
+        Self::Repository(format!("`{path}` uses {feature}, which is not supported"))
+    }
+}
 
 /// A work tree with a repository.
 #[derive(Debug)]
@@ -62,7 +86,8 @@ impl WorkTree {
     fn open(place: RepositoryPaths) -> GitResult<Option<Self>> {
         let configuration = GitConfig::read(&place.common.join("config"))?;
         let is_linked = place.git != place.common;
-        if configuration.has_reftable() || (configuration.is_bare() && !is_linked) {
+        let is_reftable = configuration.text("extensions", "refstorage") == Some("reftable");
+        if is_reftable || (configuration.is("core", "bare", false) && !is_linked) {
             return Ok(None);
         }
         let hash = configuration.hash()?;
@@ -87,14 +112,12 @@ impl WorkTree {
     ///
     /// When there should be one and it cannot be read.
     pub fn head(&self) -> GitResult<Option<Commit>> {
-        match self.head_id()? {
-            Some(id) => Ok(Some(commit::read(&self.objects, id)?)),
-            None => Ok(None),
-        }
+        let id = self.head_id()?;
+        id.map(|id| self.objects.commit(id)).transpose()
     }
 
     fn head_id(&self) -> GitResult<Option<ObjectId>> {
-        reference::head(&self.place, self.objects.hash())
+        place::head(&self.place, self.objects.hash)
     }
 
     /// Returns the address from which the repository was cloned, in the form of

@@ -12,13 +12,13 @@ pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(GitError::File(error)),
+        Err(error) => return Err(error.into()),
     };
     // A pipe would be waited for.
     if !found.is_file() {
         return Err(GitError::malformed(path, "it is not a regular file"));
     }
-    fs::File::open(path).map(Some).map_err(GitError::File)
+    Ok(Some(fs::File::open(path)?))
 }
 
 /// Reads a file of at most `limit` bytes, if it exists.
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, limit: u64) -> GitResult<Option<Vec<u8>>> {
     };
     let mut bytes = Vec::new();
     let mut file = file.take(limit + 1);
-    file.read_to_end(&mut bytes).map_err(GitError::File)?;
+    file.read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         Err(GitError::malformed(path, "it is too large"))
     } else {

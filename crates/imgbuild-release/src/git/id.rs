@@ -16,14 +16,13 @@ pub(super) enum Hash {
 }
 
 /// The name of an object.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
     hash: Hash,
     bytes: [u8; MAX_BYTES],
 }
 
 impl Hash {
-    /// Returns the bytes of a name.
     pub(super) fn size(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -42,7 +41,6 @@ impl Hash {
         })
     }
 
-    /// Parses the hexadecimal digits of a name.
     pub(super) fn parse(self, text: &[u8]) -> Option<ObjectId> {
         if text.len() != 2 * self.size() {
             return None;
@@ -118,12 +116,6 @@ impl fmt::Display for ObjectId {
             write!(formatter, "{byte:02x}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for ObjectId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ObjectId({self})")
     }
 }
 

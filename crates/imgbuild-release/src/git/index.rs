@@ -8,95 +8,77 @@ use super::file::ByteReader;
 use super::id::Hash;
 use super::{GitError, GitResult, ObjectId};
 
-/// The most bytes of an index: some million files.
+/// The most bytes of an index, and of its paths: some million files.
 pub(super) const MAX_BYTES: u64 = 512 << 20;
 
 /// The longest path that the system takes.
 const MAX_PATH_BYTES: usize = 4096;
 
-const MODE_SUBMODULE: u32 = 0o160_000;
+pub(super) const MODE_SUBMODULE: u32 = 0o160_000;
 const MODE_DIRECTORY: u32 = 0o040_000;
 
-/// The tracked files of the work tree.
-#[derive(Debug)]
-pub(super) struct GitIndex {
-    /// Sorted by path.
-    pub(super) entries: Vec<TrackedFile>,
-}
-
-/// A tracked file.
+/// A tracked file, with its state when git last looked. Times are seconds and
+/// nanoseconds; of these and of the size git keeps 32 bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TrackedFile {
     pub(super) path: Vec<u8>,
     pub(super) mode: u32,
     pub(super) id: ObjectId,
-    pub(super) state: TrackedState,
+    pub(super) changed: (u32, u32),
+    pub(super) modified: (u32, u32),
+    pub(super) size: u32,
     /// Set for one side of a conflict.
     pub(super) is_unmerged: bool,
     /// Set for a file that git does not compare, or that is not checked out.
     pub(super) is_skipped: bool,
 }
 
-/// The state of a file when git last looked: seconds and nanoseconds of its
-/// times, and its size, of all of which git keeps 32 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TrackedState {
-    pub(super) changed: (u32, u32),
-    pub(super) modified: (u32, u32),
-    pub(super) size: u32,
+/// Reads an index into its files, sorted by path; `path` is for messages.
+pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Vec<TrackedFile>> {
+    let malformed = |reason| GitError::malformed(path, reason);
+    let short = || malformed("it is truncated");
+    // The checksum at the end is not checked: git may leave it out.
+    let end = data.len().checked_sub(hash.size()).ok_or_else(short)?;
+    let mut bytes = ByteReader(&data[..end]);
+    if bytes.take(4) != Some(b"DIRC") {
+        return Err(malformed("it does not begin like an index"));
+    }
+    let version = bytes.u32().ok_or_else(short)?;
+    if !(2..=4).contains(&version) {
+        return Err(GitError::unsupported(path, "an index of another version"));
+    }
+    let count = bytes.u32().ok_or_else(short)?;
+    let mut entries: Vec<TrackedFile> = Vec::new();
+    let mut path_bytes = 0;
+    for _ in 0..count {
+        let previous = entries.last().map_or(&[][..], |entry| &entry.path);
+        let entry = entry(&mut bytes, version, hash, previous)
+            .ok_or_else(|| malformed("an entry is truncated"))?;
+        // Version 4 repeats the start of the previous path in a few bytes.
+        path_bytes += entry.path.len() as u64;
+        if path_bytes > MAX_BYTES {
+            return Err(malformed("its paths are too long"));
+        }
+        entries.push(entry);
+    }
+    check_extensions(&mut bytes, path)?;
+    if !entries.iter().all(|entry| is_path(&entry.path)) {
+        return Err(malformed("a path leaves the work tree"));
+    }
+    if !entries.is_sorted_by(|a, b| a.path <= b.path) {
+        return Err(malformed("its entries are not in order"));
+    }
+    Ok(entries)
 }
 
-impl TrackedFile {
-    pub(super) fn is_submodule(&self) -> bool {
-        self.mode == MODE_SUBMODULE
-    }
-}
-
-impl GitIndex {
-    /// Reads an index; `path` is for messages.
-    pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Self> {
-        let malformed = |reason| GitError::malformed(path, reason);
-        let short = || malformed("it is truncated");
-        // The checksum at the end is not checked: git may leave it out.
-        let end = data.len().checked_sub(hash.size()).ok_or_else(short)?;
-        let mut bytes = ByteReader(&data[..end]);
-        if bytes.take(4) != Some(b"DIRC") {
-            return Err(malformed("it does not begin like an index"));
-        }
-        let version = bytes.u32().ok_or_else(short)?;
-        if !(2..=4).contains(&version) {
-            return Err(GitError::unsupported(path, "an index of another version"));
-        }
-        let count = bytes.u32().ok_or_else(short)?;
-        let mut entries: Vec<TrackedFile> = Vec::new();
-        for _ in 0..count {
-            let previous = entries.last().map_or(&[][..], |entry| &entry.path);
-            let entry = entry(&mut bytes, version, hash, previous);
-            entries.push(entry.ok_or_else(|| malformed("an entry is truncated"))?);
-        }
-        check_extensions(&mut bytes, path)?;
-        if !entries.iter().all(|entry| is_path(&entry.path)) {
-            return Err(malformed("a path leaves the work tree"));
-        }
-        if !entries.is_sorted_by(|a, b| a.path <= b.path) {
-            return Err(malformed("its entries are not in order"));
-        }
-        Ok(Self { entries })
-    }
-
-    /// Returns the name of the tree that a commit of this index would have.
-    pub(super) fn tree(&self, hash: Hash) -> ObjectId {
-        tree(&self.entries, 0, hash)
-    }
-}
-
-/// Returns the name of the tree that entries make below a directory whose path,
+/// Returns the name of the tree that a commit of this index would have, or that
+/// entries of it make below a directory whose path,
 /// with its slash, has `prefix` bytes.
 ///
 /// A tree is `MODE NAME`, a zero byte and the name of an object, again and
 /// again. Its order is that of the index: directories sort as if their names
 /// ended in a slash.
-fn tree(entries: &[TrackedFile], prefix: usize, hash: Hash) -> ObjectId {
+pub(super) fn tree(entries: &[TrackedFile], prefix: usize, hash: Hash) -> ObjectId {
     let mut data = Vec::new();
     let mut rest = entries;
     while let [first, ..] = rest {
@@ -169,11 +151,9 @@ fn entry(
         path,
         mode,
         id,
-        state: TrackedState {
-            changed,
-            modified,
-            size,
-        },
+        changed,
+        modified,
+        size,
         is_unmerged: flags & STAGE != 0,
         is_skipped: flags & IS_ASSUMED != 0 || more & IS_SKIPPED != 0,
     })
@@ -237,12 +217,12 @@ mod tests {
             b"DIRC\0\0\0\x02\0\0\0\0link\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
             b"DIRC\0\0\0\x02\0\0\0\0TREE\0\0\0\x05aaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert!(GitIndex::parse(data, Hash::Sha1, Path::new("index")).is_err());
+            assert!(parse(data, Hash::Sha1, Path::new("index")).is_err());
         }
         let empty = b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa";
-        let index = GitIndex::parse(empty, Hash::Sha1, Path::new("index")).unwrap();
-        assert!(index.entries.is_empty());
+        let index = parse(empty, Hash::Sha1, Path::new("index")).unwrap();
+        assert!(index.is_empty());
         let empty_tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-        assert_eq!(index.tree(Hash::Sha1).to_string(), empty_tree);
+        assert_eq!(tree(&index, 0, Hash::Sha1).to_string(), empty_tree);
     }
 }

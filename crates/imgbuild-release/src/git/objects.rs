@@ -1,4 +1,4 @@
-//! ObjectStore by their names: each in a file of its own, or in a pack.
+//! Objects by their names, each in a file of its own or in a pack; commits.
 
 use std::ffi::OsStr;
 use std::io::{BufReader, Read as _};
@@ -21,12 +21,25 @@ const MAX_LIST_BYTES: u64 = 1 << 20;
 /// The longest start of an object: its kind and size.
 const MAX_HEADER_BYTES: u64 = 32;
 
+/// The latest date that is accepted: the end of the year 9999.
+const MAX_TIME: u64 = 253_402_300_799;
+
+/// A commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Its name.
+    pub id: ObjectId,
+    /// The commit date in Unix seconds; 0 for a date before 1970.
+    pub time: u64,
+    pub(super) tree: ObjectId,
+}
+
 /// The objects of a repository, and of those that it borrows from.
 #[derive(Debug)]
 pub(super) struct ObjectStore {
     directories: Vec<PathBuf>,
     packs: Vec<Pack>,
-    hash: Hash,
+    pub(super) hash: Hash,
 }
 
 impl ObjectStore {
@@ -52,31 +65,23 @@ impl ObjectStore {
         })
     }
 
-    pub(super) fn hash(&self) -> Hash {
-        self.hash
-    }
-
-    /// Returns the directory of the repository's own objects.
-    pub(super) fn path(&self) -> &Path {
-        &self.directories[0]
-    }
-
-    /// Reads the content of a commit, and checks that its name is right.
-    pub(super) fn commit(&self, id: ObjectId) -> GitResult<Vec<u8>> {
+    /// Reads a commit, and checks that its name is right.
+    pub(super) fn commit(&self, id: ObjectId) -> GitResult<Commit> {
+        // That of the repository's own objects.
+        let malformed = |reason| GitError::malformed(&self.directories[0], reason);
         let (kind, data) = self.find(id)?;
         if kind != "commit" {
-            return Err(GitError::malformed(
-                self.path(),
-                "the object of a reference in it is not a commit",
-            ));
+            return Err(malformed("the object of a reference in it is not a commit"));
         }
         if self.hash.of(kind, &data) != id {
-            return Err(GitError::malformed(
-                self.path(),
+            return Err(malformed(
                 "the content of an object in it does not have the object's name",
             ));
         }
-        Ok(data)
+        match parse_commit(&data, self.hash) {
+            Some((tree, time)) => Ok(Commit { id, time, tree }),
+            None => Err(malformed("a commit in it has no tree or no date")),
+        }
     }
 
     fn find(&self, id: ObjectId) -> GitResult<(&'static str, Vec<u8>)> {
@@ -94,8 +99,10 @@ impl ObjectStore {
                 return pack.object(offset);
             }
         }
-        let path = self.path().to_path_buf();
-        Err(GitError::Missing { id, path })
+        let path = self.directories[0].display();
+        Err(GitError::Repository(format!(
+            "the object `{id}` is not in `{path}`"
+        )))
     }
 }
 
@@ -113,11 +120,11 @@ fn open_packs(directory: &Path, hash: Hash) -> GitResult<Vec<Pack>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if file::is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(GitError::File(error)),
+        Err(error) => return Err(error.into()),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(GitError::File)?.path();
+        let path = entry?.path();
         // An index that is still being written has no pack yet.
         if path.extension() == Some(OsStr::new("idx")) && path.with_extension("pack").exists() {
             paths.push(path);
@@ -142,4 +149,47 @@ fn read_loose(file: &fs::File) -> Option<(&'static str, Vec<u8>)> {
     let size: u64 = size.parse().ok()?;
     data.drain(..=end);
     (data.len() as u64 == size && size <= MAX_OBJECT_BYTES).then_some((kind, data))
+}
+
+/// Reads `tree NAME` and `committer WHO <MAIL> SECONDS ZONE`.
+fn parse_commit(data: &[u8], hash: Hash) -> Option<(ObjectId, u64)> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut lines = lines.by_ref().take_while(|line| !line.is_empty());
+    let tree = hash.parse(lines.next()?.strip_prefix(b"tree ")?)?;
+    let committer = lines.find_map(|line| line.strip_prefix(b"committer "))?;
+    let end = committer.iter().rposition(|byte| *byte == b'>')?;
+    let date = str::from_utf8(&committer[end + 1..]).ok()?;
+    let seconds: i64 = date.split_whitespace().next()?.parse().ok()?;
+    let time = u64::try_from(seconds).unwrap_or(0);
+    (time <= MAX_TIME).then_some((tree, time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: &str = "tree e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n";
+
+    #[test]
+    fn the_date_is_the_committer_s() {
+        for (rest, time) in [
+            (
+                "author A <a@b> 5 +0000\ncommitter C <c@d> 1700000000 +0130\n\nx",
+                Some(1_700_000_000),
+            ),
+            ("committer C > D <c@d> 7 -0800\n", Some(7)),
+            ("committer C <c@d> -5 +0000\n", Some(0)),
+            ("committer C <c@d> 99999999999999 +0000\n", None),
+            ("committer C <c@d>\n", None),
+            ("committer C\n", None),
+            ("author A <a@b> 5 +0000\n\ncommitter C <c@d> 7 +0000", None),
+            ("", None),
+        ] {
+            let text = format!("{TREE}{rest}");
+            let parsed = parse_commit(text.as_bytes(), Hash::Sha1);
+            assert_eq!(parsed.map(|(_, time)| time), time, "{rest}");
+        }
+        let parsed = parse_commit(b"committer C <c@d> 7 +0000\n", Hash::Sha1);
+        assert_eq!(parsed, None);
+    }
 }

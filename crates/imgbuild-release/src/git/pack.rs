@@ -12,7 +12,7 @@ use fs_err::os::unix::fs::FileExt as _;
 
 use super::file::ByteReader;
 use super::id::Hash;
-use super::{GitError, GitResult, ObjectId, delta, file};
+use super::{GitError, GitResult, ObjectId, file};
 
 const SIGNATURE: &[u8] = b"\xfftOc\0\0\0\x02";
 
@@ -105,18 +105,18 @@ impl Pack {
         let count = u64::from(self.fanout[255]);
         // After the names, there is a checksum of four bytes for each object.
         let offsets = TABLES + count * (self.hash.size() as u64 + 4);
-        let short = self.bytes(file, offsets + number * 4, 4)?;
-        let short = u64::from(u32::from_be_bytes(
-            short.try_into().expect("four were read"),
-        ));
+        let short = self.number(file, offsets + number * 4, 4)?;
         if short & IS_LARGE == 0 {
             return Ok(short);
         }
         let place = offsets + count * 4 + (short ^ IS_LARGE) * 8;
-        let long = self.bytes(file, place, 8)?;
-        Ok(u64::from_be_bytes(
-            long.try_into().expect("eight were read"),
-        ))
+        self.number(file, place, 8)
+    }
+
+    fn number(&self, file: &fs::File, offset: u64, count: usize) -> GitResult<u64> {
+        let bytes = self.bytes(file, offset, count)?;
+        let add = |number, byte: &u8| number << 8 | u64::from(*byte);
+        Ok(bytes.iter().fold(0, add))
     }
 
     fn bytes(&self, file: &fs::File, offset: u64, count: usize) -> GitResult<Vec<u8>> {
@@ -149,7 +149,7 @@ impl Pack {
             deltas.push(data);
         };
         for delta in deltas.iter().rev() {
-            data = delta::apply(&data, delta, MAX_OBJECT_BYTES).ok_or_else(malformed)?;
+            data = apply_delta(&data, delta, MAX_OBJECT_BYTES).ok_or_else(malformed)?;
         }
         Ok((kind, data))
     }
@@ -184,5 +184,85 @@ impl Pack {
         let mut inflated = ZlibDecoder::new(content).take(size + 1);
         inflated.read_to_end(&mut data).ok()?;
         (data.len() as u64 == size).then_some((base, data))
+    }
+}
+
+/// Makes an object of at most `limit` bytes from its base; none if the delta is
+/// malformed.
+fn apply_delta(base: &[u8], delta: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let mut delta = ByteReader(delta);
+    let base_size = delta.size()?;
+    let size = delta.size().filter(|size| *size <= limit)?;
+    if base_size != base.len() as u64 {
+        return None;
+    }
+    let mut made = Vec::new();
+    while let Some(instruction) = delta.byte() {
+        let piece = match instruction {
+            0 => return None,
+            1..=0x7f => delta.take(usize::from(instruction))?,
+            0x80.. => copied(base, instruction, &mut delta)?,
+        };
+        if (made.len() + piece.len()) as u64 > size {
+            return None;
+        }
+        made.extend_from_slice(piece);
+    }
+    (made.len() as u64 == size).then_some(made)
+}
+
+/// Returns the piece of the base that an instruction copies: its bits select
+/// the bytes of offset and length that follow.
+fn copied<'a>(base: &'a [u8], instruction: u8, delta: &mut ByteReader<'_>) -> Option<&'a [u8]> {
+    let mut number = |bits: std::ops::Range<u8>| {
+        let mut number = 0_usize;
+        for (place, bit) in bits.enumerate() {
+            if instruction & (1 << bit) != 0 {
+                number |= usize::from(delta.byte()?) << (8 * place);
+            }
+        }
+        Some(number)
+    };
+    let offset = number(0..4)?;
+    let length = match number(4..7)? {
+        0 => 0x10000,
+        length => length,
+    };
+    base.get(offset..offset.checked_add(length)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &[u8] = b"hello world";
+
+    #[test]
+    fn pieces_are_copied_and_inserted() {
+        // 6 bytes from 0, then `there`.
+        let delta = [11, 11, 0x90, 6, 5, b't', b'h', b'e', b'r', b'e'];
+        assert_eq!(apply_delta(BASE, &delta, 100).unwrap(), b"hello there");
+        assert_eq!(
+            apply_delta(BASE, &[11, 5, 0x91, 6, 5], 100).unwrap(),
+            b"world"
+        );
+    }
+
+    #[test]
+    fn malformed_deltas_make_nothing() {
+        for delta in [
+            &[][..],
+            &[10, 5, 0x91, 6, 5],
+            &[11, 4, 0x91, 6, 5],
+            &[11, 6, 0x91, 6, 5],
+            &[11, 6, 0x91, 6, 6],
+            &[11, 5, 0x91, 6],
+            &[11, 5, 0],
+            &[11, 5, 5, b'a'],
+            &[11, 101, 0x91, 6, 5],
+            &[11, 5, 0xff, 255, 255, 255, 255, 255, 255, 255],
+        ] {
+            assert_eq!(apply_delta(BASE, delta, 100), None, "{delta:?}");
+        }
     }
 }

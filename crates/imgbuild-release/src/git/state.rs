@@ -9,8 +9,8 @@ use std::path::Path;
 use fs_err as fs;
 
 use super::id::{Hash, Hasher};
-use super::index::{self, GitIndex, TrackedFile};
-use super::{Commit, GitError, GitResult, ObjectId, WorkTree, file, place};
+use super::index::{self, MODE_SUBMODULE, TrackedFile};
+use super::{Commit, GitResult, ObjectId, WorkTree, file, place};
 
 /// Seconds since 1970, and nanoseconds.
 type Timestamp = (i64, i64);
@@ -30,21 +30,19 @@ impl WorkTree {
             Ok(metadata) => (metadata.mtime(), metadata.mtime_nsec()),
             // Without an index, git knows no file.
             Err(error) if file::is_absent(&error) => (0, 0),
-            Err(error) => return Err(GitError::File(error)),
+            Err(error) => return Err(error.into()),
         };
-        let index = match file::read(&path, index::MAX_BYTES)? {
-            Some(data) => GitIndex::parse(&data, self.objects.hash(), &path)?,
-            None => GitIndex {
-                entries: Vec::new(),
-            },
+        let hash = self.objects.hash;
+        let entries = match file::read(&path, index::MAX_BYTES)? {
+            Some(data) => index::parse(&data, hash, &path)?,
+            None => Vec::new(),
         };
-        if index.entries.iter().any(|entry| entry.is_unmerged)
-            || index.tree(self.objects.hash()) != head.tree
+        if entries.iter().any(|entry| entry.is_unmerged)
+            || index::tree(&entries, 0, hash) != head.tree
         {
             return Ok(true);
         }
-        let looked_at = index.entries.iter().filter(|entry| !entry.is_skipped);
-        for entry in looked_at {
+        for entry in entries.iter().filter(|entry| !entry.is_skipped) {
             if self.is_changed(entry, written, depth)? {
                 return Ok(true);
             }
@@ -57,9 +55,9 @@ impl WorkTree {
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
             Err(error) if file::is_absent(&error) => return Ok(true),
-            Err(error) => return Err(GitError::File(error)),
+            Err(error) => return Err(error.into()),
         };
-        if entry.is_submodule() {
+        if entry.mode == MODE_SUBMODULE {
             return is_submodule_changed(&path, entry.id, depth);
         }
         if self.has_other_mode(entry.mode, found.mode()) {
@@ -68,7 +66,7 @@ impl WorkTree {
         if is_unchanged(entry, &found, written) {
             return Ok(false);
         }
-        let id = content_id(&path, found.len(), entry.mode, self.objects.hash());
+        let id = content_id(&path, found.len(), entry.mode, self.objects.hash);
         Ok(id? != Some(entry.id))
     }
 
@@ -80,7 +78,7 @@ impl WorkTree {
         }
         let is_executable = |mode: u32| mode & MODE_EXECUTABLE != 0;
         kind(expected) == MODE_FILE
-            && self.configuration.has_file_modes()
+            && self.configuration.is("core", "filemode", true)
             && is_executable(expected) != is_executable(found)
     }
 }
@@ -90,32 +88,31 @@ impl WorkTree {
 /// A file that changed as late as the index was written may have changed again
 /// in the same instant: its content must be compared.
 fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: Timestamp) -> bool {
-    let known = entry.state;
     // Git keeps 32 bits; where it was built without nanoseconds, it keeps none.
     let seconds = |known: u32, found: i64| i64::from(known) == found & 0xffff_ffff;
     let nanoseconds = |known: u32, found: i64| known == 0 || i64::from(known) == found;
-    let is_racy = match known.modified {
+    let is_racy = match entry.modified {
         (modified, 0) => i64::from(modified) >= written.0,
         (modified, part) => (i64::from(modified), i64::from(part)) >= written,
     };
     !is_racy
-        && u64::from(known.size) == found.len() & 0xffff_ffff
-        && seconds(known.modified.0, found.mtime())
-        && nanoseconds(known.modified.1, found.mtime_nsec())
-        && seconds(known.changed.0, found.ctime())
-        && nanoseconds(known.changed.1, found.ctime_nsec())
+        && u64::from(entry.size) == found.len() & 0xffff_ffff
+        && seconds(entry.modified.0, found.mtime())
+        && nanoseconds(entry.modified.1, found.mtime_nsec())
+        && seconds(entry.changed.0, found.ctime())
+        && nanoseconds(entry.changed.1, found.ctime_nsec())
 }
 
 /// Computes the object name of a file, or of the target of a link; `None` if the
 /// size changes meanwhile.
 fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> GitResult<Option<ObjectId>> {
     if mode & MODE_FILE_TYPE == MODE_LINK {
-        let target = fs::read_link(path).map_err(GitError::File)?;
+        let target = fs::read_link(path)?;
         return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
     }
     let mut hasher = Hasher::new(hash, "blob", size);
-    let mut file = fs::File::open(path).map_err(GitError::File)?;
-    let copied = io::copy(&mut file, &mut hasher).map_err(GitError::File)?;
+    let mut file = fs::File::open(path)?;
+    let copied = io::copy(&mut file, &mut hasher)?;
     Ok((copied == size).then(|| hasher.finish()))
 }
 
@@ -130,7 +127,7 @@ fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> GitRes
     };
     match tree.head_id()? {
         Some(id) if id == expected && depth < MAX_SUBMODULES => {
-            let head = super::commit::read(&tree.objects, id)?;
+            let head = tree.objects.commit(id)?;
             tree.is_dirty_below(&head, depth + 1)
         }
         Some(id) => Ok(id != expected),
