@@ -49,9 +49,7 @@ mod cache;
 mod closure;
 mod configuration;
 pub(crate) mod host;
-mod install;
 mod interpreter;
-mod load;
 mod loader;
 mod outcome;
 mod placement;
@@ -59,7 +57,6 @@ mod present;
 mod process;
 mod resolver;
 mod search;
-mod version;
 mod view;
 
 #[cfg(test)]
@@ -211,7 +208,12 @@ impl Runtime {
         present: &Lookup<'_>,
         options: &RuntimeOptions,
     ) -> Result<Self, RuntimeError> {
-        check_directories(options)?;
+        if let Some(root) = options.sysroot.iter().find(|root| !root.is_dir()) {
+            return Err(RuntimeError::Sysroot(root.clone()));
+        }
+        if let Some(path) = options.library_paths.iter().find(|path| !path.is_dir()) {
+            return Err(RuntimeError::LibraryPath(path.clone()));
+        }
         let mut sorted: Vec<&Object> = objects
             .iter()
             .filter(|object| object.elf.kind != ElfKind::Other)
@@ -219,20 +221,21 @@ impl Runtime {
         sorted.sort_by(|a, b| a.image.cmp(&b.image));
         let mut resolver = LibraryResolver::new(objects, present, options);
         closure::follow(&mut resolver, &sorted, &options.add_libraries);
-        let mut runtime = finish(resolver);
-        runtime.flavors = flavors(&sorted);
-        runtime.architectures = architectures(&sorted);
-        Ok(runtime)
-    }
-}
-
-fn check_directories(options: &RuntimeOptions) -> Result<(), RuntimeError> {
-    if let Some(root) = options.sysroot.iter().find(|root| !root.is_dir()) {
-        return Err(RuntimeError::Sysroot(root.clone()));
-    }
-    match options.library_paths.iter().find(|path| !path.is_dir()) {
-        Some(path) => Err(RuntimeError::LibraryPath(path.clone())),
-        None => Ok(()),
+        let (files, links) = resolver.placement.finish();
+        let mut missing = resolver.missing;
+        missing.sort_by(|a, b| (&a.needed_by, &a.name).cmp(&(&b.needed_by, &b.name)));
+        let mut warnings = resolver.warnings;
+        warnings.sort_by(|a, b| a.module.cmp(&b.module));
+        Ok(Self {
+            files,
+            links,
+            missing,
+            warnings,
+            unsatisfied: resolver.unsatisfied.into_iter().collect(),
+            bindings: resolver.bindings,
+            flavors: flavors(&sorted),
+            architectures: architectures(&sorted),
+        })
     }
 }
 
@@ -257,22 +260,4 @@ fn flavors(objects: &[&Object]) -> BTreeMap<Flavor, Vec<ImagePath>> {
         }
     }
     flavors
-}
-
-fn finish(resolver: LibraryResolver<'_>) -> Runtime {
-    let (files, links) = resolver.placement.finish();
-    let mut missing = resolver.missing;
-    missing.sort_by(|a, b| (&a.needed_by, &a.name).cmp(&(&b.needed_by, &b.name)));
-    let mut warnings = resolver.warnings;
-    warnings.sort_by(|a, b| a.module.cmp(&b.module));
-    Runtime {
-        files,
-        links,
-        missing,
-        warnings,
-        unsatisfied: resolver.unsatisfied.into_iter().collect(),
-        bindings: resolver.bindings,
-        flavors: BTreeMap::new(),
-        architectures: BTreeMap::new(),
-    }
 }

@@ -1,10 +1,18 @@
-//! The closure of all programs, then of the modules that they may load.
+//! The closure of all programs, then of the modules that they may load, and the
+//! loop of a dynamic loader: what is needed is found, loaded and searched for
+//! its own needs. Then: does every file find the symbol versions that it needs?
+
+use std::sync::Arc;
 
 use super::loader::{Flavor, ProcessTarget};
-use super::process::{LoadedPrograms, Loader, Process};
+use super::process::{LoadedPrograms, Loader, Process, is_part_of_musl};
 use super::resolver::LibraryResolver;
-use super::{ModuleProblem, ModuleWarning, Object, Role, version};
-use crate::elf::ElfKind;
+use super::{MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, UnsatisfiedVersion};
+use crate::elf::{Elf, ElfKind};
+
+/// The version whose libc has the name services for files and DNS built in
+/// (glibc 2.34, NEWS: `nss_files`, and `nss_dns` with libresolv moved in).
+const WITH_NAME_SERVICES: &str = "GLIBC_2.34";
 
 /// The release's files by what is done with them.
 struct Parts<'a> {
@@ -122,7 +130,7 @@ impl Loaders {
                 process.add(resolver, added);
             }
             process.run_hidden(resolver);
-            resolver.unsatisfied.extend(version::unsatisfied(&process));
+            resolver.unsatisfied.extend(unsatisfied(&process));
             self.programs[number].record(&process);
         }
         if executables.is_empty() {
@@ -151,7 +159,7 @@ impl Loaders {
             let mut process = Process::new(loader, Role::Module, first, programs);
             process.run(resolver);
             process.run_hidden(resolver);
-            resolver.unsatisfied.extend(version::unsatisfied(&process));
+            resolver.unsatisfied.extend(unsatisfied(&process));
         }
     }
 
@@ -177,4 +185,182 @@ fn find(loaders: &[Loader], program: &Object) -> Option<usize> {
         Some(&loader.path) == program.elf.interpreter.as_ref()
             && loader.target.has_machine_of(&program.elf)
     })
+}
+
+impl Process<'_> {
+    /// Loads all that is needed by what was loaded and not looked at yet:
+    /// breadth first, as the loaders do.
+    fn run(&mut self, resolver: &mut LibraryResolver<'_>) {
+        while self.next < self.loaded.len() {
+            let index = self.next;
+            self.next += 1;
+            if self.loaded[index].is_settled {
+                continue;
+            }
+            let elf = Arc::clone(&self.loaded[index].elf);
+            for name in &elf.needed {
+                if let Err(missing) = self.need(resolver, index, name, false) {
+                    resolver.report_missing(self.role, &self.loaded[0].file, *missing);
+                }
+            }
+        }
+    }
+
+    /// Finds the file that answers to `name`, loading it if need be.
+    fn need(
+        &mut self,
+        resolver: &mut LibraryResolver<'_>,
+        requirer: usize,
+        name: &str,
+        is_requested: bool,
+    ) -> Result<(), Box<MissingLibrary>> {
+        let is_musl = self.loader.target.flavor == Flavor::Musl;
+        let is_loader = is_musl && is_part_of_musl(name);
+        let known = if is_loader { &self.loader.path } else { name };
+        let index = match self.names.get(known) {
+            Some(index) => *index,
+            // The loader itself is missing, which was reported.
+            None if is_loader => return Ok(()),
+            None => {
+                let loaded = match resolver.search(self, requirer, name, is_requested) {
+                    Ok(loaded) => loaded,
+                    Err(missing) => self.programs.libraries.get(name).cloned().ok_or(missing)?,
+                };
+                self.admit(loaded)
+            }
+        };
+        self.names.insert(name.to_owned(), index);
+        resolver.bind(&self.loaded[requirer].file, name, &self.loaded[index].file);
+        Ok(())
+    }
+
+    /// Adds libraries that the user named, as if the program needed them.
+    fn add(&mut self, resolver: &mut LibraryResolver<'_>, names: &[String]) {
+        for name in names {
+            let added = if name.contains('/') {
+                resolver.search_added(self, name).map(|file| {
+                    self.admit(file);
+                })
+            } else {
+                self.need(resolver, 0, name, true)
+            };
+            if let Err(missing) = added {
+                resolver.report_missing(self.role, &self.loaded[0].file, *missing);
+            }
+        }
+        self.run(resolver);
+    }
+
+    /// Adds the libraries that glibc loads although no file needs them.
+    fn run_hidden(&mut self, resolver: &mut LibraryResolver<'_>) {
+        if self.loader.target.flavor != Flavor::Glibc {
+            return;
+        }
+        let Some(libc) = self.names.get("libc.so.6").copied() else {
+            return;
+        };
+        let unwinds = self.loaded.iter().any(|file| file.elf.imports.unwinding);
+        let unwinding: &[&str] = if unwinds { &["libgcc_s.so.1"] } else { &[] };
+        let names: &[&str] = if has_name_services(&self.loaded[libc].elf) {
+            &[]
+        } else {
+            &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
+        };
+        for name in unwinding.iter().chain(names) {
+            // glibc works without them.
+            drop(self.need(resolver, libc, name, false));
+        }
+        self.run(resolver);
+    }
+}
+
+/// Returns whether this `libc.so.6` resolves names without further files.
+fn has_name_services(libc: &Elf) -> bool {
+    libc.defined_versions.is_empty()
+        || libc
+            .defined_versions
+            .iter()
+            .any(|version| version == WITH_NAME_SERVICES)
+}
+
+/// Lists the versions that files of a process need and the libraries that
+/// they found do not define.
+///
+/// As glibc's loader (`_dl_check_map_versions`, elf/dl-version.c): weak ones
+/// do not count, nor does a library that defines no versions at all. musl's
+/// loader does not look at versions.
+fn unsatisfied(process: &Process<'_>) -> Vec<UnsatisfiedVersion> {
+    if process.loader.target.flavor == Flavor::Musl {
+        return Vec::new();
+    }
+    let mut unsatisfied = Vec::new();
+    for file in process.loaded.iter().filter(|file| !file.is_settled) {
+        for needed in &file.elf.needed_versions {
+            let Some(index) = process.names.get(&needed.library) else {
+                // The library is missing, which is reported elsewhere.
+                continue;
+            };
+            let library = &process.loaded[*index];
+            let defined = &library.elf.defined_versions;
+            for version in &needed.versions {
+                if version.is_weak || defined.is_empty() || defined.contains(&version.name) {
+                    continue;
+                }
+                unsatisfied.push(UnsatisfiedVersion {
+                    object: file.file.clone(),
+                    library: library.file.clone(),
+                    version: version.name.clone(),
+                    available: newest(defined, &version.name),
+                    role: process.role,
+                });
+            }
+        }
+    }
+    unsatisfied
+}
+
+/// Returns the newest of the versions with the same prefix: `GLIBC_2.36` of
+/// `GLIBC_2.38`.
+fn newest(defined: &[String], wanted: &str) -> Option<String> {
+    let (prefix, _) = wanted.rsplit_once('_')?;
+    defined
+        .iter()
+        .filter_map(|version| {
+            let number = version.strip_prefix(prefix)?.strip_prefix('_')?;
+            Some((numbers(number)?, version))
+        })
+        .max()
+        .map(|(_, version)| version.clone())
+}
+
+fn numbers(text: &str) -> Option<Vec<u64>> {
+    text.split('.').map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_is_found_by_numbers() {
+        let defined: Vec<String> = [
+            "GLIBC_2.2.5",
+            "GLIBC_2.9",
+            "GLIBC_2.36",
+            "GLIBC_2.4",
+            "GLIBC_PRIVATE",
+            "GLIBCXX_3.4.30",
+            "GLIBC_ABI_DT_RELR",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for (wanted, expected) in [
+            ("GLIBC_2.38", Some("GLIBC_2.36")),
+            ("GLIBCXX_3.4.32", Some("GLIBCXX_3.4.30")),
+            ("OPENSSL_3.0.0", None),
+            ("plain", None),
+        ] {
+            assert_eq!(newest(&defined, wanted).as_deref(), expected, "{wanted}");
+        }
+    }
 }

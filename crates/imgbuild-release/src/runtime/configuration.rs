@@ -11,10 +11,8 @@ use super::host::Host;
 /// The depth to which files may include each other.
 const MAX_DEPTH: usize = 8;
 
-/// The number of files that are read at most.
 const MAX_FILES: usize = 1000;
 
-/// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads the directories of `/etc/ld.so.conf` and what it includes, in order.

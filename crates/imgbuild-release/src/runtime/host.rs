@@ -86,7 +86,6 @@ pub(super) struct HostElf {
 /// The file at a path.
 #[derive(Debug, Clone)]
 pub(super) enum Probe {
-    /// No file.
     Absent,
     /// A file that no loader takes, and why.
     Unusable(String),
@@ -124,10 +123,10 @@ impl Host {
 
     /// Returns an absolute path in the root.
     pub(crate) fn rooted(&self, path: &[u8]) -> HostPath {
-        match self.root {
-            Some(_) => HostPath::Rooted(path.to_vec()),
-            None if self.is_nowhere => HostPath::Rooted(path.to_vec()),
-            None => HostPath::Plain(PathBuf::from(OsStr::from_bytes(path))),
+        if self.root.is_some() || self.is_nowhere {
+            HostPath::Rooted(path.to_vec())
+        } else {
+            HostPath::Plain(PathBuf::from(OsStr::from_bytes(path)))
         }
     }
 
@@ -174,12 +173,7 @@ impl Host {
             return probe.clone();
         }
         let probe = match read_elf(&path) {
-            Ok(elf) => Probe::Elf(HostElf {
-                path,
-                id,
-                is_executable: metadata.permissions().mode() & 0o111 != 0,
-                elf: Arc::new(elf),
-            }),
+            Ok(elf) => probe_of(path, &metadata, Arc::new(elf)),
             Err(reason) => Probe::Unusable(reason),
         };
         self.files.insert(id, probe.clone());
@@ -191,13 +185,8 @@ impl Host {
     pub(super) fn remember(&mut self, path: &Path, elf: &Arc<Elf>) -> Option<FileId> {
         let metadata = fs_err::metadata(path).ok()?;
         let id = FileId::of(&metadata);
-        let file = HostElf {
-            path: path.to_owned(),
-            id,
-            is_executable: metadata.permissions().mode() & 0o111 != 0,
-            elf: Arc::clone(elf),
-        };
-        self.files.entry(id).or_insert(Probe::Elf(file));
+        let probe = || probe_of(path.to_owned(), &metadata, Arc::clone(elf));
+        self.files.entry(id).or_insert_with(probe);
         Some(id)
     }
 
@@ -252,6 +241,15 @@ impl Host {
             (path, None | Some(_)) => fs_err::canonicalize(OsStr::from_bytes(path.as_bytes())).ok(),
         }
     }
+}
+
+fn probe_of(path: PathBuf, metadata: &Metadata, elf: Arc<Elf>) -> Probe {
+    Probe::Elf(HostElf {
+        path,
+        id: FileId::of(metadata),
+        is_executable: metadata.permissions().mode() & 0o111 != 0,
+        elf,
+    })
 }
 
 fn read_elf(path: &Path) -> Result<Elf, String> {

@@ -1,33 +1,30 @@
 //! Finds the loaders that programs name.
 
 use super::loader::{Defaults, Flavor, ProcessTarget};
-use super::placement::FileRequest;
-use super::present::PresentBytes;
 use super::process::{LoadedFile, Loader};
 use super::resolver::LibraryResolver;
-use super::{MissingLibrary, Object, RuntimeFileKind, SearchedDirectory};
+use super::view::PresentFile;
+use super::{MissingLibrary, Object, SearchedDirectory};
 
 /// The largest loader that is searched for its directories; they have 1 MiB
 /// at most, with all their symbols.
 const MAX_LOADER_BYTES: u64 = 16 << 20;
 
-/// The largest path file of musl.
 const MAX_PATH_FILE_BYTES: u64 = 1 << 20;
 
 impl LibraryResolver<'_> {
     /// Finds the loader of a program and puts it into the image.
     pub(super) fn loader(&mut self, program: &Object, path: &str) -> Loader {
         let target = ProcessTarget::new(Flavor::of_interpreter(path), &program.elf);
-        let found = self.find_loader(program, path, target);
-        let (file, bytes) = match found {
+        let (file, bytes) = match self.find_loader(program, path, target) {
             Ok((file, bytes)) => (Some(file), Some(bytes)),
             Err(missing) => {
                 self.report_missing(program.role, &program.image, *missing);
                 (None, None)
             }
         };
-        let is_readable = |bytes: &PresentBytes| {
-            self.image_only.is_none() || matches!(bytes, PresentBytes::Base(_))
+        let is_readable = |bytes: &PresentFile| {
+            self.options.image_only.is_none() || matches!(bytes, PresentFile::Base(_))
         };
         let bytes = bytes.filter(is_readable);
         let bytes = bytes.and_then(|bytes| self.bytes_of(&bytes, MAX_LOADER_BYTES));
@@ -47,7 +44,7 @@ impl LibraryResolver<'_> {
         program: &Object,
         path: &str,
         target: ProcessTarget,
-    ) -> Result<(LoadedFile, PresentBytes), Box<MissingLibrary>> {
+    ) -> Result<(LoadedFile, PresentFile), Box<MissingLibrary>> {
         let mut missing = self.missing(path, Some(&program.image));
         missing.is_interpreter = true;
         let Some(wanted) = self
@@ -58,10 +55,9 @@ impl LibraryResolver<'_> {
             return Err(missing);
         };
         if let Some(found) = self.present(&wanted, target, &mut missing) {
-            let file = LoadedFile::new(found.elf, wanted.clone(), wanted, found.directory);
-            return Ok((file, found.bytes));
+            return Ok(found);
         }
-        if self.image_only.is_some() {
+        if self.options.image_only.is_some() {
             return Err(missing);
         }
         let host = self.host.rooted(path.as_bytes());
@@ -72,14 +68,10 @@ impl LibraryResolver<'_> {
         let Some(found) = self.usable(&host, target, &mut missing) else {
             return Err(missing);
         };
-        let request = FileRequest {
-            kind: RuntimeFileKind::Interpreter,
-            needed_by: Some(&program.image),
-        };
-        match self.placement.put(&self.view, &wanted, &found, request) {
+        match self.placement.put(&self.view, &wanted, &found, &missing) {
             Ok(file) => {
                 let file = LoadedFile::new(found.elf, wanted, file, host.directory());
-                Ok((file, PresentBytes::Host(host)))
+                Ok((file, PresentFile::Host(found.path)))
             }
             Err(taken) => {
                 missing.unusable.push(self.taken(&host, &taken));
@@ -102,7 +94,7 @@ impl LibraryResolver<'_> {
         };
         let path = format!("/etc/{name}.path");
         let file = self.host.rooted(path.as_bytes());
-        let own = match &self.image_only {
+        let own = match &self.options.image_only {
             Some(image) => Some(image.musl_path.clone()),
             None => self.base_text(&path),
         };

@@ -26,7 +26,6 @@ impl std::fmt::Display for Flavor {
 }
 
 impl Flavor {
-    /// Returns the C library of a loader by its path.
     pub(super) fn of_interpreter(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         if name.starts_with("ld-musl-") {
@@ -49,20 +48,21 @@ impl Flavor {
     }
 
     fn of_library(name: &str) -> Option<Self> {
+        const GLIBC: [&str; 6] = [
+            "libc.so.",
+            "libm.so.",
+            "libpthread.so.",
+            "libdl.so.",
+            "ld-linux",
+            "ld64.so.",
+        ];
+        let starts_with_one_of = |known: &[&str]| known.iter().any(|it| name.starts_with(it));
         // `libc.so` is what musl's linker takes for the C library. glibc's
         // file of that name is a text for the linker, which nothing needs.
-        let is_musl =
-            name == "libc.so" || name.starts_with("libc.musl-") || name.starts_with("ld-musl-");
-        let is_glibc = name.starts_with("libc.so.")
-            || name.starts_with("libm.so.")
-            || name.starts_with("libpthread.so.")
-            || name.starts_with("libdl.so.")
-            || name.starts_with("ld-linux")
-            || name.starts_with("ld64.so.");
-        match (is_musl, is_glibc) {
-            (true, _) => Some(Self::Musl),
-            (false, true) => Some(Self::Glibc),
-            (false, false) => None,
+        if name == "libc.so" || starts_with_one_of(&["libc.musl-", "ld-musl-"]) {
+            Some(Self::Musl)
+        } else {
+            starts_with_one_of(&GLIBC).then_some(Self::Glibc)
         }
     }
 }
@@ -88,7 +88,6 @@ impl ProcessTarget {
         }
     }
 
-    /// Returns whether a file is for the same processor.
     pub(super) fn has_machine_of(&self, file: &Elf) -> bool {
         let float = arm_float(file);
         (self.class, self.endianness, self.machine) == (file.class, file.endianness, file.machine)
@@ -154,10 +153,6 @@ impl Defaults {
             directories,
             platform: platform(program),
         }
-    }
-
-    pub(super) fn contains(&self, directory: &[u8]) -> bool {
-        self.directories.iter().any(|known| known == directory)
     }
 }
 

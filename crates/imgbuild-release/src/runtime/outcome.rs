@@ -1,7 +1,5 @@
 //! The findings of a resolution, and the directories that were searched.
 
-use std::fmt;
-
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
@@ -92,69 +90,34 @@ pub struct UnsatisfiedVersion {
     pub role: Role,
 }
 
-/// The reason to search a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SearchOrigin {
-    Rpath(ImagePath),
-    Runpath(ImagePath),
-    /// An extra directory of the options.
-    LibraryPath,
-    /// The image's `LD_LIBRARY_PATH`.
-    Environment,
-    Cache,
-    /// A cache or path file of a base image, which the image's loader reads.
-    Base,
-    Configuration,
-    MuslPath,
-    Default,
-    /// The needed name is a path.
-    Name,
-    /// The name was given as a path in the options.
-    Added,
-}
-
-impl SearchOrigin {
-    /// Returns whether the loader in the image will look there as well.
-    pub(super) fn is_in_image(&self) -> bool {
-        match self {
-            Self::Rpath(_)
-            | Self::Runpath(_)
-            | Self::Environment
-            | Self::Base
-            | Self::Default
-            | Self::Name => true,
-            Self::LibraryPath
-            | Self::Cache
-            | Self::Configuration
-            | Self::MuslPath
-            | Self::Added => false,
-        }
-    }
-}
-
-impl fmt::Display for SearchOrigin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rpath(object) => write!(formatter, "RPATH of `{object}`"),
-            Self::Runpath(object) => write!(formatter, "RUNPATH of `{object}`"),
-            Self::LibraryPath => formatter.write_str("extra library path"),
-            Self::Environment => formatter.write_str("LD_LIBRARY_PATH of the image"),
-            Self::Cache => formatter.write_str("ld.so.cache"),
-            Self::Base => formatter.write_str("search path of the base image's loader"),
-            Self::Configuration => formatter.write_str("ld.so.conf"),
-            Self::MuslPath => formatter.write_str("path file of the musl loader"),
-            Self::Default => formatter.write_str("default directory of the loader"),
-            Self::Name => formatter.write_str("named by the file that needs it"),
-            Self::Added => formatter.write_str("requested"),
-        }
-    }
-}
-
 /// A directory to search: as the image will know it, as the host does, or
 /// both. `$ORIGIN` makes them differ for files of the release.
 #[derive(Debug, Clone)]
 pub(super) struct SearchPlace {
     pub(super) image: Vec<u8>,
     pub(super) host: Option<HostPath>,
-    pub(super) origin: SearchOrigin,
+    /// The reason to search it.
+    pub(super) reason: String,
+    /// Set if the loader in the image will look there as well.
+    pub(super) is_in_image: bool,
+}
+
+impl SearchPlace {
+    /// Returns a directory that the loader in the image searches as well.
+    pub(super) fn in_image(image: Vec<u8>, host: Option<HostPath>, reason: &str) -> Self {
+        Self {
+            image,
+            host,
+            reason: reason.to_owned(),
+            is_in_image: true,
+        }
+    }
+
+    /// Returns a directory that only this search looks into.
+    pub(super) fn on_host(image: Vec<u8>, host: HostPath, reason: &str) -> Self {
+        Self {
+            is_in_image: false,
+            ..Self::in_image(image, Some(host), reason)
+        }
+    }
 }

@@ -7,7 +7,7 @@ use imgbuild_oci::path::ImagePath;
 
 use super::Role;
 use super::host::HostPath;
-use super::loader::{Defaults, Flavor, ProcessTarget};
+use super::loader::{Defaults, ProcessTarget};
 use crate::elf::Elf;
 
 /// A dynamic loader, as one program names it.
@@ -22,7 +22,6 @@ pub(super) struct Loader {
     /// Set if the path file is one of the base image, so that the loader reads
     /// it there.
     pub(super) has_own_path_file: bool,
-    /// The file, where there is one.
     pub(super) file: Option<LoadedFile>,
 }
 
@@ -64,14 +63,12 @@ impl LoadedFile {
 /// The programs of one loader, as the modules see them that they may load.
 #[derive(Debug, Default)]
 pub(super) struct LoadedPrograms {
-    /// The programs themselves.
     pub(super) mains: Vec<LoadedFile>,
     /// The libraries that they loaded, by name.
     pub(super) libraries: BTreeMap<String, LoadedFile>,
 }
 
 impl LoadedPrograms {
-    /// Records what a program has loaded.
     pub(super) fn record(&mut self, process: &Process<'_>) {
         self.mains.push(process.loaded[0].clone());
         for (name, index) in &process.names {
@@ -150,51 +147,11 @@ impl<'a> Process<'a> {
             .position(|loaded| loaded.file == file.file);
         known.unwrap_or_else(|| self.push(file))
     }
-
-    pub(super) fn known(&self, name: &str) -> KnownName {
-        if self.loader.target.flavor == Flavor::Musl && is_part_of_musl(name) {
-            return match self.names.get(&self.loader.path) {
-                Some(index) => KnownName::File(*index),
-                None => KnownName::PartOfLoader,
-            };
-        }
-        match self.names.get(name) {
-            Some(index) => KnownName::File(*index),
-            None => KnownName::Nothing,
-        }
-    }
-}
-
-/// A library that a process is to have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NeededLibrary<'a> {
-    /// The file that needs it.
-    pub(super) requirer: usize,
-    pub(super) name: &'a str,
-    /// Set if only the user asked for it.
-    pub(super) is_asked: bool,
-}
-
-impl<'a> NeededLibrary<'a> {
-    pub(super) fn new(requirer: usize, name: &'a str) -> Self {
-        Self {
-            requirer,
-            name,
-            is_asked: false,
-        }
-    }
-}
-
-/// The library of a name before any search.
-pub(super) enum KnownName {
-    File(usize),
-    PartOfLoader,
-    Nothing,
 }
 
 /// musl's loader is its C library, under each of these names (`reserved` of
 /// `load_library`, ldso/dynlink.c).
-fn is_part_of_musl(name: &str) -> bool {
+pub(super) fn is_part_of_musl(name: &str) -> bool {
     const NAMES: [&str; 7] = ["c", "pthread", "rt", "m", "dl", "util", "xnet"];
     name.strip_prefix("lib")
         .and_then(|name| name.split_once('.'))

@@ -8,28 +8,25 @@ use imgbuild_oci::path::{ImagePath, escaped};
 
 use super::host::{Host, HostElf, HostPath, Probe};
 use super::loader::ProcessTarget;
-use super::outcome::{SearchOrigin, SearchPlace};
+use super::outcome::SearchPlace;
 use super::placement::Placement;
-use super::process::{LoadedFile, NeededLibrary, Process};
+use super::process::{LoadedFile, Loader, Process};
 use super::view::{Lookup, View};
 use super::{
-    Bindings, ImageOnly, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role,
-    RuntimeOptions, SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
+    Bindings, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions,
+    SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
 };
 use crate::elf::Elf;
 
 /// The largest cache that is read; those of desktops have 300 KiB.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
 
-/// The state of one resolution.
 pub(super) struct LibraryResolver<'a> {
     pub(super) host: Host,
     pub(super) cache: cache::LoaderCache,
     pub(super) configuration: Vec<Vec<u8>>,
     pub(super) library_paths: Vec<HostPath>,
-    pub(super) image_paths: Vec<ImagePath>,
-    pub(super) working_directory: Option<ImagePath>,
-    pub(super) image_only: Option<ImageOnly>,
+    pub(super) options: &'a RuntimeOptions,
     pub(super) placement: Placement,
     pub(super) missing: Vec<MissingLibrary>,
     pub(super) warnings: Vec<ModuleWarning>,
@@ -39,8 +36,8 @@ pub(super) struct LibraryResolver<'a> {
     pub(super) objects: BTreeMap<&'a ImagePath, &'a Object>,
     /// The files of the base image that were looked at.
     pub(super) base_files: BTreeMap<ImagePath, Result<Arc<Elf>, String>>,
-    /// The `ld.so.cache` of the base image, once it was asked for.
-    pub(super) base_cache: Option<Arc<cache::LoaderCache>>,
+    /// The `ld.so.cache` of the base image, which the loader in the image reads.
+    pub(super) base_cache: cache::LoaderCache,
     /// The release's libraries by each name that one may need them by.
     released: BTreeMap<String, BTreeSet<ImagePath>>,
     reported: BTreeSet<(String, Option<ImagePath>)>,
@@ -50,7 +47,7 @@ impl<'a> LibraryResolver<'a> {
     pub(super) fn new(
         objects: &'a [Object],
         lookup: &'a Lookup<'a>,
-        options: &RuntimeOptions,
+        options: &'a RuntimeOptions,
     ) -> Self {
         let (host, cache) = match &options.image_only {
             Some(image) => (Host::nowhere(), Some(image.cache.clone())),
@@ -61,7 +58,7 @@ impl<'a> LibraryResolver<'a> {
             }
         };
         let mut resolver = Self {
-            cache: cache.map(|bytes| cache::parse(&bytes)).unwrap_or_default(),
+            cache: cache::parse(&cache.unwrap_or_default()),
             configuration: match options.image_only {
                 Some(_) => Vec::new(),
                 None => configuration::directories(&host),
@@ -71,9 +68,7 @@ impl<'a> LibraryResolver<'a> {
                 .iter()
                 .map(|path| host.plain(path))
                 .collect(),
-            image_paths: options.image_paths.clone(),
-            working_directory: options.working_directory.clone(),
-            image_only: options.image_only.clone(),
+            options,
             placement: Placement::default(),
             missing: Vec::new(),
             warnings: Vec::new(),
@@ -82,11 +77,13 @@ impl<'a> LibraryResolver<'a> {
             view: View::new(lookup),
             objects: BTreeMap::new(),
             base_files: BTreeMap::new(),
-            base_cache: None,
+            base_cache: cache::LoaderCache::new(),
             released: BTreeMap::new(),
             reported: BTreeSet::new(),
             host,
         };
+        let base_cache = resolver.base_text("/etc/ld.so.cache");
+        resolver.base_cache = cache::parse(&base_cache.unwrap_or_default());
         resolver.record_objects(objects);
         resolver
     }
@@ -94,7 +91,7 @@ impl<'a> LibraryResolver<'a> {
     fn record_objects(&mut self, objects: &'a [Object]) {
         for object in objects {
             self.objects.insert(&object.image, object);
-            let is_image_only = self.image_only.is_some();
+            let is_image_only = self.options.image_only.is_some();
             let remember = || self.host.remember(&object.host, &object.elf);
             if let Some(id) = (!is_image_only).then(remember).flatten() {
                 self.placement.record_present(id, &object.image);
@@ -112,17 +109,19 @@ impl<'a> LibraryResolver<'a> {
         // A program finds itself by its real path, a module by the one that
         // it was loaded by.
         let real = match object.role {
-            Role::Program if self.image_only.is_none() => fs_err::canonicalize(&object.host).ok(),
+            Role::Program if self.options.image_only.is_none() => {
+                fs_err::canonicalize(&object.host).ok()
+            }
             Role::Program | Role::Module => None,
         };
-        LoadedFile {
-            elf: Arc::clone(&object.elf),
-            image: object.image.clone(),
-            file: object.image.clone(),
-            directory: self.directory_of(real.as_deref().unwrap_or(&object.host)),
-            parent: None,
-            is_settled: false,
-        }
+        let directory = self.directory_of(real.as_deref().unwrap_or(&object.host));
+        let path = &object.image;
+        LoadedFile::new(
+            Arc::clone(&object.elf),
+            path.clone(),
+            path.clone(),
+            directory,
+        )
     }
 
     pub(super) fn directory_of(&self, file: &Path) -> HostPath {
@@ -135,22 +134,23 @@ impl<'a> LibraryResolver<'a> {
     /// Finds the file that the loader would take for `name`.
     ///
     /// Files of the image come first: its loader finds them before any file that
-    /// is added, independent of the order of the host's loader.
+    /// is added, independent of the order of the host's loader. Only the user
+    /// needs a library that `is_requested`.
     pub(super) fn search(
         &mut self,
         process: &Process<'_>,
-        need: NeededLibrary<'_>,
+        requirer: usize,
+        name: &str,
+        is_requested: bool,
     ) -> Result<LoadedFile, Box<MissingLibrary>> {
-        let NeededLibrary { requirer, name, .. } = need;
-        let needed_by = (!need.is_asked).then_some(&process.loaded[requirer].file);
+        let needed_by = (!is_requested).then_some(&process.loaded[requirer].file);
         let mut missing = self.missing(name, needed_by);
         let places = self.places(process, requirer, name);
         let file_name = missing.file_name().to_owned();
         let target = process.loader.target;
-        let is_in_image =
-            |place: &&SearchPlace| self.image_only.is_some() || place.origin.is_in_image();
-        let in_image: Vec<&SearchPlace> = places.iter().filter(is_in_image).collect();
-        for place in in_image {
+        let is_image_only = self.options.image_only.is_some();
+        let in_image = |place: &&SearchPlace| is_image_only || place.is_in_image;
+        for place in places.iter().filter(in_image) {
             if let Some(mut file) = self.find_present(place, &file_name, target, &mut missing) {
                 file.parent = Some(requirer);
                 return Ok(file);
@@ -158,7 +158,7 @@ impl<'a> LibraryResolver<'a> {
         }
         for place in &places {
             self.record_searched(place, &mut missing);
-            let Some(host) = place.host.as_ref().filter(|_| self.image_only.is_none()) else {
+            let Some(host) = place.host.as_ref().filter(|_| !is_image_only) else {
                 continue;
             };
             let host = host.join(file_name.as_bytes());
@@ -188,11 +188,7 @@ impl<'a> LibraryResolver<'a> {
             self.host.rooted(path.as_bytes()),
             self.host.plain(Path::new(path)),
         ] {
-            let place = SearchPlace {
-                image: Vec::new(),
-                host: Some(host.directory()),
-                origin: SearchOrigin::Added,
-            };
+            let place = SearchPlace::on_host(Vec::new(), host.directory(), "requested");
             self.record_searched(&place, &mut missing);
             if let Some(file) = self.include(process, &place, &host, &mut missing) {
                 return Ok(file);
@@ -227,9 +223,8 @@ impl<'a> LibraryResolver<'a> {
         missing: &mut MissingLibrary,
     ) -> Option<LoadedFile> {
         let image = self.view.resolve(&place.image)?.join(name).ok()?;
-        let found = self.present(&image, target, missing)?;
-        let (file, directory) = (found.file, found.directory);
-        Some(LoadedFile::new(found.elf, image, file, directory))
+        let (file, _) = self.present(&image, target, missing)?;
+        Some(file)
     }
 
     /// Returns the file at a path of the host if a process can load it.
@@ -256,7 +251,7 @@ impl<'a> LibraryResolver<'a> {
 
     fn record_searched(&self, place: &SearchPlace, missing: &mut MissingLibrary) {
         let directory = match &place.host {
-            Some(host) if self.image_only.is_none() => self.host.display(host),
+            Some(host) if self.options.image_only.is_none() => self.host.display(host),
             Some(_) | None => escaped(&place.image),
         };
         if !missing
@@ -266,7 +261,7 @@ impl<'a> LibraryResolver<'a> {
         {
             missing.searched.push(SearchedDirectory {
                 directory,
-                reason: place.origin.to_string(),
+                reason: place.reason.clone(),
             });
         }
     }
@@ -288,6 +283,62 @@ impl<'a> LibraryResolver<'a> {
             path: self.host.display(host),
             reason: format!("the image has another file at `{at}`"),
         }
+    }
+
+    /// Puts a file of the host where the image's loader finds it: the path
+    /// that it opens, and the file behind. Fails with a path that another file has.
+    pub(super) fn place_library(
+        &mut self,
+        loader: &Loader,
+        place: &SearchPlace,
+        found: &HostElf,
+        missing: &MissingLibrary,
+    ) -> Result<(ImagePath, ImagePath), ImagePath> {
+        let name = missing.file_name();
+        let own = self
+            .view
+            .resolve(&place.image)
+            .filter(|_| !place.image.is_empty())
+            .and_then(|directory| directory.join(name).ok());
+        if place.is_in_image || loader.defaults.directories.contains(&place.image) {
+            // The loader of the image finds nothing in a directory that is not a
+            // path of it.
+            let own = own.ok_or_else(ImagePath::root)?;
+            let file = self.placement.put(&self.view, &own, found, missing)?;
+            return Ok((own, file));
+        }
+        let path = self.default_path(loader, name, found)?;
+        if let Some(own) = own {
+            self.placement.put(&self.view, &own, found, missing)?;
+        }
+        let file = self.placement.put(&self.view, &path, found, missing)?;
+        Ok((path, file))
+    }
+
+    /// Chooses the path in a default directory by which a file is found: one
+    /// that it has, else the last one that is free. Fails with one that is
+    /// taken.
+    fn default_path(
+        &mut self,
+        loader: &Loader,
+        name: &str,
+        file: &HostElf,
+    ) -> Result<ImagePath, ImagePath> {
+        let paths: Vec<ImagePath> = loader
+            .defaults
+            .directories
+            .iter()
+            .filter_map(|directory| self.view.resolve(directory)?.join(name).ok())
+            .collect();
+        let known = paths
+            .iter()
+            .find(|path| self.placement.is_at(path, file.id));
+        let free = || {
+            let mut last_first = paths.iter().rev();
+            last_first.find(|path| self.placement.accepts(&self.view, path, file.id))
+        };
+        let path = known.or_else(free).cloned();
+        path.ok_or_else(|| paths.last().cloned().unwrap_or_else(ImagePath::root))
     }
 
     /// Records what a program or module lacks, once per file that needs it.
@@ -317,7 +368,6 @@ impl<'a> LibraryResolver<'a> {
         self.missing.push(*missing);
     }
 
-    /// Records which file answered to a name.
     pub(super) fn bind(&mut self, object: &ImagePath, name: &str, file: &ImagePath) {
         let names = self.bindings.entry(object.clone()).or_default();
         names.entry(name.to_owned()).or_insert_with(|| file.clone());

@@ -5,9 +5,13 @@
 //! `load_library` of ldso/dynlink.c.
 
 use super::loader::Flavor;
-use super::outcome::{SearchOrigin, SearchPlace};
+use super::outcome::SearchPlace;
 use super::process::{LoadedFile, Process};
 use super::resolver::LibraryResolver;
+
+/// The reason to search where a cache or path file of a base image leads, which
+/// the image's loader reads.
+const OF_BASE: &str = "search path of the base image's loader";
 
 impl LibraryResolver<'_> {
     /// Lists the directories that are searched for `name` when the file at
@@ -40,20 +44,24 @@ impl LibraryResolver<'_> {
             for loaded in process.chain(requirer) {
                 // The loader ignores the RPATH of a file with a RUNPATH.
                 if loaded.elf.runpath.is_none() {
-                    places.extend(self.path_of(process, loaded, PathTag::Rpath));
+                    places.extend(self.path_of(process, loaded, "RPATH"));
                 }
             }
         }
         places.extend(self.library_places());
-        places.extend(self.path_of(process, file, PathTag::Runpath));
+        places.extend(self.path_of(process, file, "RUNPATH"));
         // The cache only counts outside of the default directories for such a
         // file, and only a base image has one.
         if !file.elf.ignores_default_directories {
-            places.extend(self.cached_places(name));
+            let in_base = self.base_cache.get(name.as_bytes()).into_iter().flatten();
+            places.extend(
+                in_base
+                    .map(|path| SearchPlace::in_image(directory_of(path).to_vec(), None, OF_BASE)),
+            );
             let cached = self.cache.get(name.as_bytes()).into_iter().flatten();
-            places.extend(cached.map(|path| self.rooted(directory_of(path), SearchOrigin::Cache)));
+            places.extend(cached.map(|path| self.on_host(directory_of(path), "ld.so.cache")));
             let configured = self.configuration.iter();
-            places.extend(configured.map(|path| self.rooted(path, SearchOrigin::Configuration)));
+            places.extend(configured.map(|path| self.on_host(path, "ld.so.conf")));
             places.extend(self.default_places(process));
         }
         places
@@ -63,32 +71,32 @@ impl LibraryResolver<'_> {
         let mut places: Vec<SearchPlace> = self.library_places().collect();
         for loaded in process.chain(requirer) {
             let kind = match loaded.elf.runpath {
-                Some(_) => PathTag::Runpath,
-                None => PathTag::Rpath,
+                Some(_) => "RUNPATH",
+                None => "RPATH",
             };
             places.extend(self.path_of(process, loaded, kind));
         }
         let path_file = process.loader.path_file.iter();
-        let origin = if process.loader.has_own_path_file {
-            SearchOrigin::Base
-        } else {
-            SearchOrigin::MuslPath
-        };
-        places.extend(path_file.map(|path| self.rooted(path, origin.clone())));
+        let is_own = process.loader.has_own_path_file;
+        places.extend(path_file.map(|path| {
+            if is_own {
+                self.rooted(path, OF_BASE)
+            } else {
+                self.on_host(path, "path file of the musl loader")
+            }
+        }));
         places.extend(self.default_places(process));
         places
     }
 
     fn library_places(&self) -> impl Iterator<Item = SearchPlace> {
-        let of_host = self.library_paths.iter().map(|path| SearchPlace {
-            image: Vec::new(),
-            host: Some(path.clone()),
-            origin: SearchOrigin::LibraryPath,
-        });
-        let of_image = self.image_paths.iter().map(|path| SearchPlace {
-            image: path.as_bytes().to_vec(),
-            host: None,
-            origin: SearchOrigin::Environment,
+        let of_host = self
+            .library_paths
+            .iter()
+            .map(|path| SearchPlace::on_host(Vec::new(), path.clone(), "extra library path"));
+        let of_image = self.options.image_paths.iter().map(|path| {
+            let path = path.as_bytes().to_vec();
+            SearchPlace::in_image(path, None, "LD_LIBRARY_PATH of the image")
         });
         of_host.chain(of_image)
     }
@@ -96,23 +104,23 @@ impl LibraryResolver<'_> {
     fn default_places(&self, process: &Process<'_>) -> Vec<SearchPlace> {
         let directories = process.loader.defaults.directories.iter();
         directories
-            .map(|path| self.rooted(path, SearchOrigin::Default))
+            .map(|path| self.rooted(path, "default directory of the loader"))
             .collect()
     }
 
-    fn rooted(&self, path: &[u8], origin: SearchOrigin) -> SearchPlace {
-        SearchPlace {
-            image: path.to_vec(),
-            host: Some(self.host.rooted(path)),
-            origin,
-        }
+    fn rooted(&self, path: &[u8], reason: &str) -> SearchPlace {
+        SearchPlace::in_image(path.to_vec(), Some(self.host.rooted(path)), reason)
     }
 
-    /// Lists the directories of a file's RPATH or RUNPATH.
-    fn path_of(&self, process: &Process<'_>, file: &LoadedFile, kind: PathTag) -> Vec<SearchPlace> {
-        let (text, origin) = match kind {
-            PathTag::Rpath => (&file.elf.rpath, SearchOrigin::Rpath(file.image.clone())),
-            PathTag::Runpath => (&file.elf.runpath, SearchOrigin::Runpath(file.image.clone())),
+    fn on_host(&self, path: &[u8], reason: &str) -> SearchPlace {
+        SearchPlace::on_host(path.to_vec(), self.host.rooted(path), reason)
+    }
+
+    /// Lists the directories of a file's RPATH or RUNPATH, as `tag` says.
+    fn path_of(&self, process: &Process<'_>, file: &LoadedFile, tag: &str) -> Vec<SearchPlace> {
+        let text = match tag {
+            "RPATH" => &file.elf.rpath,
+            _ => &file.elf.runpath,
         };
         let Some(text) = text else {
             return Vec::new();
@@ -121,8 +129,9 @@ impl LibraryResolver<'_> {
         if process.loader.target.flavor == Flavor::Musl && has_foreign_token(text) {
             return Vec::new();
         }
+        let reason = format!("{tag} of `{}`", file.image);
         text.split(':')
-            .filter_map(|directory| self.expanded(process, file, directory, origin.clone()))
+            .filter_map(|directory| self.expanded(process, file, directory, &reason))
             .collect()
     }
 
@@ -133,32 +142,23 @@ impl LibraryResolver<'_> {
         process: &Process<'_>,
         file: &LoadedFile,
         directory: &str,
-        origin: SearchOrigin,
+        reason: &str,
     ) -> Option<SearchPlace> {
         let parent = file.image.parent()?;
         let (image, has_origin) = expand(process, directory, parent.as_bytes())?;
-        if !image.starts_with(b"/") {
+        let (image, host) = if !image.starts_with(b"/") {
             // One image starts its programs in one directory.
-            let start = self.working_directory.as_ref();
-            let start = start.filter(|_| self.image_only.is_some())?;
-            let image = [start.as_bytes(), b"/", &image].concat();
-            return Some(SearchPlace {
-                image,
-                host: None,
-                origin,
-            });
-        }
-        let host = if has_origin {
+            let start = self.options.working_directory.as_ref();
+            let start = start.filter(|_| self.options.image_only.is_some())?;
+            ([start.as_bytes(), b"/", &image].concat(), None)
+        } else if has_origin {
             let (path, _) = expand(process, directory, file.directory.as_bytes())?;
-            file.directory.with_bytes(path)
+            (image, Some(file.directory.with_bytes(path)))
         } else {
-            self.host.rooted(&image)
+            let host = self.host.rooted(&image);
+            (image, Some(host))
         };
-        Some(SearchPlace {
-            image,
-            host: Some(host),
-            origin,
-        })
+        Some(SearchPlace::in_image(image, host, reason))
     }
 
     /// A name with a slash is a path: absolute, or from where the program is
@@ -171,25 +171,16 @@ impl LibraryResolver<'_> {
     ) -> Option<SearchPlace> {
         let file = &process.loaded[requirer];
         let absolute = format!("{directory}/");
-        if let Some(place) = self.expanded(process, file, &absolute, SearchOrigin::Name) {
-            return Some(place);
-        }
-        let working_directory = self.working_directory.as_ref()?;
-        Some(SearchPlace {
-            image: [working_directory.as_bytes(), b"/", directory.as_bytes()].concat(),
-            host: None,
-            origin: SearchOrigin::Name,
+        let reason = "named by the file that needs it";
+        self.expanded(process, file, &absolute, reason).or_else(|| {
+            let start = self.options.working_directory.as_ref()?;
+            let image = [start.as_bytes(), b"/", directory.as_bytes()].concat();
+            Some(SearchPlace::in_image(image, None, reason))
         })
     }
 }
 
-#[derive(Clone, Copy)]
-enum PathTag {
-    Rpath,
-    Runpath,
-}
-
-pub(super) fn directory_of(path: &[u8]) -> &[u8] {
+fn directory_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     &path[..end.max(1)]
 }

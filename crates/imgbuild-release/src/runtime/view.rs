@@ -38,7 +38,6 @@ pub(super) enum PresentFile {
 pub(super) struct View<'a> {
     lookup: &'a Lookup<'a>,
     resolved: BTreeMap<Vec<u8>, Option<ImagePath>>,
-    files: BTreeMap<Vec<u8>, Option<PresentFile>>,
 }
 
 impl<'a> View<'a> {
@@ -46,7 +45,6 @@ impl<'a> View<'a> {
         Self {
             lookup,
             resolved: BTreeMap::new(),
-            files: BTreeMap::new(),
         }
     }
 
@@ -57,33 +55,24 @@ impl<'a> View<'a> {
         if let Some(resolved) = self.resolved.get(path) {
             return resolved.clone();
         }
-        let resolved = self.walk(path);
-        self.resolved.insert(path.to_vec(), resolved.clone());
-        resolved
-    }
-
-    fn walk(&self, path: &[u8]) -> Option<ImagePath> {
         let resolved = resolve_links(path, |next, is_last| match (self.lookup)(next) {
             Some(ImageNode::Symlink(target)) => Ok(Some(target)),
             Some(ImageNode::File(_) | ImageNode::Base(_)) if !is_last => Err(()),
             Some(ImageNode::File(_) | ImageNode::Base(_) | ImageNode::Directory) | None => Ok(None),
         });
-        resolved.ok()
+        let resolved = resolved.ok();
+        self.resolved.insert(path.to_vec(), resolved.clone());
+        resolved
     }
 
-    /// Returns the regular file that an absolute path leads to.
-    pub(super) fn file(&mut self, path: &[u8]) -> Option<PresentFile> {
-        if let Some(file) = self.files.get(path) {
-            return file.clone();
+    /// Returns the regular file that an absolute path leads to, and its path.
+    pub(super) fn file(&mut self, path: &[u8]) -> Option<(ImagePath, PresentFile)> {
+        let real = self.resolve(path)?;
+        match (self.lookup)(&real)? {
+            ImageNode::File(host) => Some((real, PresentFile::Host(host))),
+            ImageNode::Base(content) => Some((real, PresentFile::Base(content))),
+            ImageNode::Directory | ImageNode::Symlink(_) => None,
         }
-        let node = self.walk(path).and_then(|real| (self.lookup)(&real));
-        let file = match node {
-            Some(ImageNode::File(host)) => Some(PresentFile::Host(host)),
-            Some(ImageNode::Base(content)) => Some(PresentFile::Base(content)),
-            Some(ImageNode::Directory | ImageNode::Symlink(_)) | None => None,
-        };
-        self.files.insert(path.to_vec(), file.clone());
-        file
     }
 
     /// Returns whether the image has anything at exactly this path.
@@ -131,8 +120,8 @@ mod tests {
     fn a_file_is_found_behind_links() {
         let mut view = View::new(&node);
         let mut file = |path: &[u8]| match view.file(path) {
-            Some(PresentFile::Host(host)) => Some(host),
-            Some(PresentFile::Base(_)) | None => None,
+            Some((_, PresentFile::Host(host))) => Some(host),
+            Some((_, PresentFile::Base(_))) | None => None,
         };
         let expected = Some(PathBuf::from("/host/liba.so"));
         assert_eq!(file(b"/lib/liba.so"), expected);
