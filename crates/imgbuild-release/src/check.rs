@@ -15,7 +15,6 @@ mod certificates;
 mod command;
 mod content;
 mod erlang;
-mod file;
 mod identity;
 mod image;
 mod leftover;
@@ -29,6 +28,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
 use crate::finding::{self, Finding, Rule};
@@ -36,6 +36,12 @@ use crate::plan::Plan;
 
 pub use image::ReadImage;
 pub use subject::Subject;
+
+use archive::ImageArchives;
+use certificates::TlsEvidence;
+use leftover::Leftovers;
+use secret::SecretFiles;
+use tree::{CaseCollisions, ReadableFiles, check_member};
 
 /// Checks what a plan would make.
 #[must_use]
@@ -65,7 +71,39 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(erlang::check(subject));
     findings.extend(python::check(subject));
     findings.extend(setting::check(subject));
-    findings.extend(file::check(subject, &started.programs, store));
+    findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);
+    findings
+}
+
+/// Checks every path, in one pass; `programs` are those that start with a container.
+fn check_members(
+    subject: &Subject<'_>,
+    programs: &[ImagePath],
+    store: Option<&Store>,
+) -> Vec<Finding> {
+    let mut findings = leftover::debug(subject);
+    let readable = ReadableFiles::new(subject, programs);
+    let mut secrets = SecretFiles::default();
+    let mut cases = CaseCollisions::default();
+    let mut leftovers = Leftovers::default();
+    let mut roots = TlsEvidence::default();
+    let mut archives = ImageArchives::default();
+    for member in subject.members() {
+        let path = &member.entry.path;
+        let name = path.file_name();
+        findings.extend(check_member(subject, member));
+        findings.extend(readable.check(&member.entry));
+        secrets.visit(member, name);
+        cases.visit(path);
+        leftovers.visit(member, name);
+        roots.visit(path, name);
+        archives.visit(member, name);
+    }
+    findings.extend(roots.finish(subject, store));
+    findings.extend(secrets.finish(store));
+    findings.extend(cases.finish());
+    findings.extend(leftovers.finish(store));
+    findings.extend(archives.finish(store));
     findings
 }

@@ -9,10 +9,8 @@ mod architecture;
 mod block_reader;
 mod debug;
 mod dynamic;
-mod import;
 mod note;
 mod tables;
-mod version;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -43,6 +41,25 @@ pub trait ReadAt {
     ///
     /// Fails when the bytes cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Fills the buffer from `offset` on, as far as there are bytes, and returns
+    /// their number.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the bytes cannot be read.
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
 }
 
 impl ReadAt for fs_err::File {
@@ -83,25 +100,27 @@ pub enum ElfError {
 }
 
 /// The size of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Class {
     /// 32 bits.
     Bits32,
     /// 64 bits.
+    #[default]
     Bits64,
 }
 
 /// The byte order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Endianness {
     /// Least significant byte first.
+    #[default]
     Little,
     /// Most significant byte first.
     Big,
 }
 
 /// The use of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum ElfKind {
     /// A program that a dynamic loader starts.
     Program,
@@ -111,6 +130,7 @@ pub enum ElfKind {
     /// `libc.so.6`.
     SharedObject,
     /// An object file, a core dump or a processor's own type.
+    #[default]
     Other,
 }
 
@@ -146,7 +166,7 @@ pub struct Imports {
 ///
 /// Names are text: bytes that are not UTF-8 are replaced, and such a name is
 /// then found nowhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Elf {
     /// 32 or 64 bits.
     pub class: Class,
@@ -208,7 +228,11 @@ impl Elf {
         let Some((class, endianness)) = identify(&mut reader)? else {
             return Ok(None);
         };
-        let mut file = Self::new(class, endianness);
+        let mut file = Self {
+            class,
+            endianness,
+            ..Self::default()
+        };
         match class {
             Class::Bits32 => {
                 file.fill(ElfTables::<_, FileHeader32<_>>::open(reader, endianness)?)?;
@@ -218,28 +242,6 @@ impl Elf {
             }
         }
         Ok(Some(file))
-    }
-
-    fn new(class: Class, endianness: Endianness) -> Self {
-        Self {
-            class,
-            endianness,
-            machine: 0,
-            flags: 0,
-            os_abi: 0,
-            kind: ElfKind::Other,
-            interpreter: None,
-            soname: None,
-            needed: Vec::new(),
-            rpath: None,
-            runpath: None,
-            ignores_default_directories: false,
-            needed_versions: Vec::new(),
-            defined_versions: Vec::new(),
-            imports: Imports::default(),
-            isa_level: None,
-            arm_cpu: None,
-        }
     }
 
     fn fill<R, H>(&mut self, mut tables: ElfTables<'_, R, H>) -> Result<(), ElfError>
@@ -292,13 +294,6 @@ impl Elf {
         self.isa_level = tables.isa_level().unwrap_or_default();
         self.arm_cpu = tables.arm_cpu().unwrap_or_default();
         Ok(())
-    }
-
-    /// Returns the architecture that runs this file; `None` for machines
-    /// that have no name in a platform.
-    #[must_use]
-    pub fn architecture(&self) -> Option<Architecture> {
-        architecture::architecture(self)
     }
 
     /// Returns whether it is for Linux, or for no particular system.

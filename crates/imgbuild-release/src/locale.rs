@@ -14,11 +14,10 @@ use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use crate::programs::{Programs, ProgramsError};
-use archive::{LocaleArchive, LocaleFiles};
+use archive::LocaleArchive;
 
 pub use archive::ArchiveError;
 
-/// The directory of locales.
 const DIRECTORY: &str = "/usr/lib/locale";
 
 /// Locales that are part of every C library.
@@ -78,7 +77,12 @@ pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleE
         };
         let mut archive = LocaleArchive::open(&file).map_err(error)?;
         if let Some(files) = archive.locale(&normalized).map_err(error)? {
-            return place(&normalized, files, programs);
+            for (file, bytes) in files {
+                let path = format!("{DIRECTORY}/{normalized}/{file}");
+                let path = ImagePath::parse(path).map_err(ProgramsError::Path)?;
+                programs.place_data(Member::file(path, 0o644, bytes));
+            }
+            return Ok(());
         }
         known.extend(archive.into_names());
     }
@@ -86,15 +90,6 @@ pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleE
     known.dedup();
     let name = name.to_owned();
     Err(LocaleError::Unknown { name, known })
-}
-
-fn place(name: &str, files: LocaleFiles, programs: &mut Programs<'_>) -> Result<(), LocaleError> {
-    for (file, bytes) in files {
-        let path =
-            ImagePath::parse(format!("{DIRECTORY}/{name}/{file}")).map_err(ProgramsError::Path)?;
-        programs.place_data(Member::file(path, 0o644, bytes));
-    }
-    Ok(())
 }
 
 /// Spells the character set of a name as the archive does: lower case, only

@@ -1,7 +1,7 @@
 //! The package that a release was made of, as its own manifest describes it.
 
 /// The manifest of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PackageSource {
     /// The kind of the release.
     pub kind: &'static str,
@@ -10,7 +10,7 @@ pub struct PackageSource {
 }
 
 /// The description of a package, as far as images have labels for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Package {
     /// The manifest that it was read from.
     pub source: PackageSource,
@@ -36,12 +36,7 @@ impl Package {
         Self {
             source,
             name: name.to_owned(),
-            version: None,
-            license: None,
-            repository: None,
-            homepage: None,
-            authors: Vec::new(),
-            description: None,
+            ..Self::default()
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::host_file::{file_member, image_path};
 use crate::refusal::{ItemLines, quoted};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
-use crate::script::{MAX_LINE, Shebang};
+use crate::script::{MAX_DEPTH, MAX_LINE, Shebang};
 use crate::warning::Warning;
 
 /// The directory of time zones ([tzset(3)]).
@@ -39,12 +39,6 @@ const ZONES: &str = "/usr/share/zoneinfo";
 /// Other entries in it: the zones once more, with and without leap seconds, and
 /// the zone of the build machine.
 const NO_ZONES: [&[u8]; 3] = [b"posix", b"right", b"localtime"];
-
-/// The number of interpreters that may be scripts themselves on Linux
-/// ([execve(2)]: the limit is one of the kernel since 2.6.28).
-///
-/// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
-const MAX_DEPTH: usize = 4;
 
 /// Interpreters that start nothing without files of their own beside them.
 const WITH_LIBRARIES: [&str; 4] = ["python", "perl", "ruby", "php"];
@@ -93,7 +87,6 @@ pub(crate) struct AddedFiles {
     pub(crate) members: Vec<Member>,
     /// Those of them that are ELF files.
     pub(crate) objects: Vec<Object>,
-    /// Warnings about them.
     pub(crate) warnings: Vec<Warning>,
     /// Findings about scripts whose interpreters are missing.
     pub(crate) findings: Vec<Finding>,
@@ -182,11 +175,6 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Adds a finding for the check.
-    pub(crate) fn add_finding(&mut self, finding: Finding) {
-        self.findings.push(finding);
-    }
-
     pub(crate) fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }
@@ -204,7 +192,7 @@ impl<'a> Programs<'a> {
         path: &str,
         is_unwanted: &dyn Fn(&ImagePath, &[u8]) -> bool,
     ) -> ProgramsResult<bool> {
-        let Some(real) = self.host.real(&self.host.rooted(path.as_bytes())) else {
+        let Some(real) = self.real(path) else {
             return Ok(false);
         };
         let at = ImagePath::parse(path)?;
@@ -232,7 +220,7 @@ impl<'a> Programs<'a> {
 
     /// Returns the file of the host behind a path.
     pub(crate) fn host_file(&self, path: &str) -> Option<PathBuf> {
-        let real = self.host.real(&self.host.rooted(path.as_bytes()))?;
+        let real = self.real(path)?;
         real.is_file().then_some(real)
     }
 
@@ -265,7 +253,6 @@ impl<'a> Programs<'a> {
         })
     }
 
-    /// Returns the members that were added so far.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.placed.values()
     }
@@ -274,9 +261,13 @@ impl<'a> Programs<'a> {
         self.placed.contains_key(path) || self.contents.file(path).is_some()
     }
 
+    fn real(&self, path: &str) -> Option<PathBuf> {
+        self.host.real(&self.host.rooted(path.as_bytes()))
+    }
+
     /// Returns the executable file of the host behind a path.
     fn program(&self, path: &str) -> Option<PathBuf> {
-        let real = self.host.real(&self.host.rooted(path.as_bytes()))?;
+        let real = self.real(path)?;
         let metadata = fs::metadata(&real).ok()?;
         let can_run = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
         can_run.then_some(real)

@@ -8,12 +8,17 @@ pub(crate) use shell::called_programs;
 /// (`BINPRM_BUF_SIZE`, include/uapi/linux/binfmts.h).
 pub(crate) const MAX_LINE: u64 = 256;
 
+/// The number of interpreters that may be scripts themselves on Linux
+/// ([execve(2)]: the limit is one of the kernel since 2.6.28).
+///
+/// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
+pub(crate) const MAX_DEPTH: usize = 4;
+
 /// The first line of a script, as the kernel reads it ([execve(2)]).
 ///
 /// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shebang {
-    /// The path of the program that runs the script.
     pub(crate) interpreter: String,
     /// All that follows, as the one argument that it is.
     pub(crate) argument: Option<String>,

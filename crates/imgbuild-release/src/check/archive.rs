@@ -11,7 +11,7 @@ use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{AnswerCache, ReadableContent};
+use super::content::{ReadableContent, answers};
 use crate::elf::ReadAt;
 use crate::finding::{Finding, Rule};
 
@@ -67,12 +67,10 @@ impl<'a> ImageArchives<'a> {
     /// Looks at the beginning of the archives.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
         let contents: Vec<&Content> = self.archives.iter().map(|(_, content)| *content).collect();
-        let memory = AnswerCache {
-            store,
-            question: "archive of an image",
-            is_long: false,
-        };
-        let found = memory.each(&contents, |content| is_of_image(content).into());
+        let question = "archive of an image";
+        let found = answers(store, question, false, &contents, |content| {
+            is_of_image(content).into()
+        });
         for ((path, _), answer) in self.archives.iter().zip(found) {
             if answer == 1 {
                 self.findings.push(image_within(path, "archive"));
@@ -91,7 +89,7 @@ fn image_within(path: &ImagePath, what: &str) -> Finding {
 fn is_of_image(content: &Content) -> bool {
     let mut head = vec![0; HEAD_BYTES];
     let Some(count) =
-        ReadableContent::open(content).and_then(|opened| opened.read_at(&mut head, 0).ok())
+        ReadableContent::open(content).and_then(|opened| opened.fill_at(&mut head, 0).ok())
     else {
         return false;
     };

@@ -4,7 +4,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{AnswerCache, names_any};
+use super::content::{answers, names_any};
 use super::subject::Subject;
 use crate::certificates::{ALIASES, BUNDLE_PATH};
 use crate::finding::{Finding, Rule};
@@ -105,12 +105,9 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
     }
     let mut texts: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
     texts.push(BUNDLE_PATH);
-    let memory = AnswerCache {
-        store,
-        question: "names a bundle",
-        is_long: true,
-    };
-    let found = memory.each(&contents, |content| names_any(content, &texts).into());
+    let found = answers(store, "names a bundle", true, &contents, |content| {
+        names_any(content, &texts).into()
+    });
     let index = found.iter().position(|byte| *byte != 0)?;
     Some((
         paths[index].clone(),

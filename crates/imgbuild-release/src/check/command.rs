@@ -11,12 +11,7 @@ use crate::contents::{End, first_bytes, is_executable};
 use crate::elf::{Elf, ElfKind};
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::{carriage_return, interpreter_missing};
-use crate::script::{MAX_LINE, Shebang};
-
-/// The number of interpreters that may be scripts themselves ([execve(2)]).
-///
-/// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
-const MAX_DEPTH: usize = 4;
+use crate::script::{MAX_DEPTH, MAX_LINE, Shebang};
 
 /// The directories that an engine mounts over the image in every container.
 const OF_ENGINES: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -33,12 +28,7 @@ pub(super) struct Started {
 pub(super) fn check(subject: &Subject<'_>) -> Started {
     let config = subject.config;
     let mut started = Started::default();
-    let has_words = |words: &&Vec<String>| !words.is_empty();
-    let command = config.entrypoint.as_ref().filter(has_words);
-    let command = command
-        .or(config.cmd.as_ref())
-        .and_then(|words| words.first());
-    if let Some(command) = command {
+    if let Some(command) = subject.words().first() {
         started = follow(subject, command);
     }
     let check = config
@@ -90,36 +80,21 @@ impl<'a> CommandWalk<'a> {
             }
             return;
         }
-        if let Some(path) = self.absolute(command) {
+        if let Some(path) = self.subject.path(command) {
             self.exec(&path, 0);
-        }
-    }
-
-    /// Takes a path as the kernel does; one with `..` is not followed.
-    fn absolute(&self, text: &str) -> Option<ImagePath> {
-        if text.starts_with('/') {
-            ImagePath::parse(text).ok()
-        } else {
-            self.subject.working_directory().join(text).ok()
         }
     }
 
     /// Finds the first executable file of that name.
     fn in_path(&self, name: &str) -> Result<ImagePath, String> {
-        let directories = self.subject.search_path();
         let mut found = None;
-        for directory in &directories {
-            let Ok(path) = directory.join(name) else {
-                continue;
-            };
-            let Some(file) = self.subject.contents.file(&path) else {
-                continue;
-            };
+        for (path, file) in self.subject.in_path(name) {
             if is_executable(&file.entry) {
                 return Ok(path);
             }
             found.get_or_insert(path);
         }
+        let directories = self.subject.search_path();
         let names: Vec<String> = directories.iter().map(|path| format!("`{path}`")).collect();
         Err(match found {
             Some(path) => format!("`{path}`, the only `{name}` in `PATH`, is not executable"),
@@ -157,21 +132,18 @@ impl<'a> CommandWalk<'a> {
 
     fn nothing(&mut self, path: &ImagePath, end: &End) {
         let link = self.subject.at(path).map(|member| &member.entry.kind);
-        match (link, end) {
+        let (rule, fault) = match (link, end) {
             (Some(EntryKind::Symlink { target }), End::Nothing(_)) => {
-                let target = escaped(target);
-                let reason = format!("`{path}` is a dangling symlink to `{target}`");
-                self.error(Rule::CommandDangling, Some(path), &reason);
+                let fault = format!("is a dangling symlink to `{}`", escaped(target));
+                (Rule::CommandDangling, fault)
             }
-            (_, End::Loop) => {
-                let reason = format!("`{path}` is a symlink loop");
-                self.error(Rule::CommandDangling, Some(path), &reason);
-            }
-            _ => {
-                let reason = format!("`{path}` does not exist in the image");
-                self.error(Rule::CommandMissing, Some(path), &reason);
-            }
-        }
+            (_, End::Loop) => (Rule::CommandDangling, "is a symlink loop".to_owned()),
+            _ => (
+                Rule::CommandMissing,
+                "does not exist in the image".to_owned(),
+            ),
+        };
+        self.error(rule, Some(path), &format!("`{path}` {fault}"));
     }
 
     fn exec_member(&mut self, path: &ImagePath, member: &'a Member, depth: usize) {
@@ -260,7 +232,7 @@ impl<'a> CommandWalk<'a> {
 
     /// Loads the interpreter of a script; returns whether it is there.
     fn interpret(&mut self, interpreter: &str, depth: usize) -> bool {
-        let Some(path) = self.absolute(interpreter) else {
+        let Some(path) = self.subject.path(interpreter) else {
             return true;
         };
         if OF_ENGINES.iter().any(|top| is_below(&path, top)) {

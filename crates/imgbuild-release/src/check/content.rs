@@ -7,13 +7,11 @@ use imgbuild_oci::store::Store;
 
 use crate::elf::ReadAt;
 
-/// The bytes that are read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// As few files are looked at again each time, if the look is a short one.
 const FEW: usize = 8;
 
-/// A content that can be read from any offset.
 pub(super) enum ReadableContent<'a> {
     Bytes(&'a [u8]),
     File(fs_err::File),
@@ -28,18 +26,6 @@ impl<'a> ReadableContent<'a> {
             Content::Range(range) => Some(Self::Range(range)),
         }
     }
-
-    /// Fills the buffer as far as there are bytes.
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.read_at(&mut buffer[filled..], offset + filled as u64)? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        Ok(filled)
-    }
 }
 
 impl ReadAt for ReadableContent<'_> {
@@ -52,47 +38,48 @@ impl ReadAt for ReadableContent<'_> {
     }
 }
 
-/// The place where the answers to a question are remembered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AnswerCache<'a> {
-    pub(super) store: Option<&'a Store>,
-    /// The name of the question; answers to other questions have other names.
-    pub(super) question: &'static str,
-    /// Set if even the answer for one content is worth remembering.
-    pub(super) is_long: bool,
+/// Returns the answer to `question` for each content: a byte that depends on it
+/// alone.
+pub(super) fn answers(
+    store: Option<&Store>,
+    question: &str,
+    is_long: bool,
+    contents: &[&Content],
+    answer: impl Fn(&Content) -> u8,
+) -> Vec<u8> {
+    let each = || contents.iter().map(|content| answer(content)).collect();
+    recall(store, question, is_long, contents, &each)
 }
 
-impl AnswerCache<'_> {
-    /// Returns the answer for each content: a byte that depends on it alone.
-    pub(super) fn each(self, contents: &[&Content], answer: impl Fn(&Content) -> u8) -> Vec<u8> {
-        self.recall(contents, &|| {
-            contents.iter().map(|content| answer(content)).collect()
-        })
+/// Returns a byte for each content: what the store remembers of files in this
+/// state, or the result of `find`. Answers to other questions have other names.
+/// If `is_long`, even the answer for one content is worth remembering.
+pub(super) fn recall(
+    store: Option<&Store>,
+    question: &str,
+    is_long: bool,
+    contents: &[&Content],
+    find: &dyn Fn() -> Vec<u8>,
+) -> Vec<u8> {
+    let files: Option<Vec<&HostFile>> = contents.iter().map(|one| host_file(one)).collect();
+    let is_worth_it = is_long || contents.len() > FEW;
+    let (Some(files), Some(store), true) = (files, store, is_worth_it) else {
+        return find();
+    };
+    let (key, note) = store.note(question, files.iter().copied()).unzip();
+    if let Some(note) = note.flatten().filter(|note| note.len() == contents.len()) {
+        return note;
     }
-
-    /// Returns a byte for each content: what the store remembers of files in
-    /// this state, or the result of `find`.
-    pub(super) fn recall(self, contents: &[&Content], find: &dyn Fn() -> Vec<u8>) -> Vec<u8> {
-        let files: Option<Vec<&HostFile>> = contents.iter().map(|one| host_file(one)).collect();
-        let is_worth_it = self.is_long || contents.len() > FEW;
-        let (Some(files), Some(store), true) = (files, self.store, is_worth_it) else {
-            return find();
-        };
-        let (key, note) = store.note(self.question, files.iter().copied()).unzip();
-        if let Some(note) = note.flatten().filter(|note| note.len() == contents.len()) {
-            return note;
-        }
-        let found = find();
-        // What has changed in between is another question the next time.
-        let is_steady =
-            |file: &&HostFile| HostFile::open(&file.path).is_ok_and(|now| now.state == file.state);
-        if let Some(key) = key
-            && files.iter().all(is_steady)
-        {
-            store.remember_note(key, &found);
-        }
-        found
+    let found = find();
+    // What has changed in between is another question the next time.
+    let is_steady =
+        |file: &&HostFile| HostFile::open(&file.path).is_ok_and(|now| now.state == file.state);
+    if let Some(key) = key
+        && files.iter().all(is_steady)
+    {
+        store.remember_note(key, &found);
     }
+    found
 }
 
 fn host_file(content: &Content) -> Option<&HostFile> {
@@ -116,7 +103,7 @@ pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
     let mut buffer = vec![0; BLOCK_BYTES];
     let mut offset = 0;
     loop {
-        let Ok(count) = opened.fill(&mut buffer, offset) else {
+        let Ok(count) = opened.fill_at(&mut buffer, offset) else {
             return false;
         };
         if has_any(&buffer[..count], texts) {
@@ -157,7 +144,7 @@ pub(super) fn are_same(first: &Content, second: &Content) -> bool {
     let mut offset = 0;
     loop {
         let [one, other] = &mut buffers;
-        let counts = (first.fill(one, offset), second.fill(other, offset));
+        let counts = (first.fill_at(one, offset), second.fill_at(other, offset));
         let (Ok(count), Ok(others)) = counts else {
             return false;
         };
@@ -205,15 +192,13 @@ mod tests {
         fs_err::write(&path, "x").unwrap();
         std::thread::sleep(std::time::Duration::from_millis(60));
         let store = Store::open(&directory.path().join("store")).unwrap();
-        let memory = AnswerCache {
-            store: Some(&store),
-            question: "test",
-            is_long: true,
+        let recall = |contents: &[&Content], answer: u8| {
+            recall(Some(&store), "test", true, contents, &|| vec![answer])
         };
         let content = || Content::File(HostFile::open(&path).unwrap());
-        assert_eq!(memory.recall(&[&content()], &|| vec![1]), [1]);
-        assert_eq!(memory.recall(&[&content()], &|| vec![2]), [1]);
+        assert_eq!(recall(&[&content()], 1), [1]);
+        assert_eq!(recall(&[&content()], 2), [1]);
         fs_err::write(&path, "yy").unwrap();
-        assert_eq!(memory.recall(&[&content()], &|| vec![3]), [3]);
+        assert_eq!(recall(&[&content()], 3), [3]);
     }
 }

@@ -7,7 +7,7 @@ use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::{AnswerCache, ReadableContent, are_same};
+use super::content::{ReadableContent, are_same, recall};
 use super::subject::Subject;
 use crate::elf::debug_information;
 use crate::finding::{Finding, Rule};
@@ -148,12 +148,9 @@ fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
 /// Names each file whose content an earlier one has.
 fn duplicates(bytes: u64, files: &[(&ImagePath, &Content)], store: Option<&Store>) -> Vec<Finding> {
     let contents: Vec<&Content> = files.iter().map(|(_, content)| *content).collect();
-    let memory = AnswerCache {
-        store,
-        question: "same content",
-        is_long: true,
-    };
-    let found = memory.recall(&contents, &|| firsts(&contents));
+    let found = recall(store, "same content", true, &contents, &|| {
+        firsts(&contents)
+    });
     let pairs = files.iter().zip(found).enumerate();
     pairs
         .filter_map(|(index, ((path, _), first))| {

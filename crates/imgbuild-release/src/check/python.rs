@@ -71,20 +71,15 @@ impl Run {
     /// Follows the command: a script with its first line, or an interpreter
     /// with a file.
     fn find(subject: &Subject<'_>) -> Option<Self> {
-        let config = subject.config;
-        let lists = [config.entrypoint.as_deref(), config.cmd.as_deref()];
-        let words = lists.map(Option::unwrap_or_default).concat();
+        let words = subject.words();
         let (command, arguments) = words.split_first()?;
         let called = locate(subject, command)?;
         if is_python(&called) {
             let mut files = arguments.iter().filter(|word| word.ends_with(".py"));
             let file = files.next().map_or(".", String::as_str);
-            let program = if file == "." {
-                subject.working_directory()
-            } else if file.starts_with('/') {
-                ImagePath::parse(file).ok()?
-            } else {
-                subject.working_directory().join(file).ok()?
+            let program = match file {
+                "." => subject.working_directory(),
+                file => subject.path(file)?,
             };
             let python = called;
             return Some(Self { program, python });
@@ -107,13 +102,8 @@ fn is_python(path: &ImagePath) -> bool {
 
 /// Returns the path of a program that is called by a name or a path.
 fn locate(subject: &Subject<'_>, name: &str) -> Option<ImagePath> {
-    if name.starts_with('/') {
-        return ImagePath::parse(name).ok();
-    }
     if name.contains('/') {
-        return subject.working_directory().join(name).ok();
+        return subject.path(name);
     }
-    let directories = subject.search_path().into_iter();
-    let mut paths = directories.filter_map(|directory| directory.join(name).ok());
-    paths.find(|path| subject.contents.file(path).is_some())
+    subject.in_path(name).next().map(|(path, _)| path)
 }

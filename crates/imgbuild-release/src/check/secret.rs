@@ -1,17 +1,15 @@
 //! Files that are likely secrets, by their names; those that are named as
-//! keys are looked into, and so are small texts of any name.
-
-mod text;
+//! keys are looked into, and so are small texts of any name: every small file
+//! may be a key.
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
-use super::content::AnswerCache;
+use super::content::recall;
 use crate::contents::first_bytes;
 use crate::finding::{Finding, Rule};
-use text::SmallTexts;
 
 /// The bytes that are read of a file with a name like a key: a key comes first,
 /// or after the certificates of a chain.
@@ -67,12 +65,24 @@ const EXAMPLES: [&[u8]; 7] = [
     b".schema",
 ];
 
+/// The smallest keys, of elliptic curves, are larger.
+const MIN_KEY_BYTES: u64 = 100;
+
+/// Extensions of files that are not text, or texts without keys: they are most
+/// files of releases.
+const OTHERS: [&[u8]; 30] = [
+    b".a", b".app", b".beam", b".boot", b".bz2", b".class", b".css", b".gif", b".gz", b".html",
+    b".ico", b".jar", b".jpeg", b".jpg", b".js", b".map", b".mjs", b".mo", b".png", b".pyc",
+    b".so", b".svg", b".ttf", b".wasm", b".webp", b".whl", b".woff", b".woff2", b".xz", b".zip",
+];
+
 /// The secrets among the members, and the files to be searched for some.
 #[derive(Debug, Default)]
 pub(super) struct SecretFiles<'a> {
     findings: Vec<Finding>,
     keys: Vec<File<'a>>,
-    texts: SmallTexts<'a>,
+    /// Small files of any name.
+    texts: Vec<File<'a>>,
 }
 
 impl<'a> SecretFiles<'a> {
@@ -91,11 +101,16 @@ impl<'a> SecretFiles<'a> {
         if let Some(what) = named(path, name) {
             return self.find(path, what);
         }
-        if !is_named_as_key(name) {
-            return self.texts.visit(member, name);
-        }
-        if let Some(content) = &member.content {
+        let Some(content) = &member.content else {
+            return;
+        };
+        if is_named_as_key(name) {
             self.keys.push((path, content));
+        } else if let EntryKind::File { size } = member.entry.kind
+            && (MIN_KEY_BYTES..=MAX_KEY_BYTES).contains(&size)
+            && !is_other(name)
+        {
+            self.texts.push((path, content));
         }
     }
 
@@ -112,10 +127,13 @@ impl<'a> SecretFiles<'a> {
 
     /// Searches the files with names like keys, and small texts.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
-        let mut found = search(&self.keys, "private key", store, |_, content| {
-            secret_in(content)
-        });
-        found.extend(self.texts.finish(store));
+        let mut found = search(&self.keys, "private key", store, secret_in);
+        found.extend(search(
+            &self.texts,
+            "secret in a text",
+            store,
+            secret_in_text,
+        ));
         for (path, what) in found {
             self.find(path, what);
         }
@@ -143,16 +161,11 @@ fn search<'a>(
     store: Option<&Store>,
     answer: fn(&ImagePath, &Content) -> Option<&'static str>,
 ) -> Vec<(&'a ImagePath, &'static str)> {
-    let memory = AnswerCache {
-        store,
-        question,
-        is_long: false,
-    };
     let number = |kind| KINDS.iter().position(|known| *known == kind);
     let mut found = Vec::new();
     for group in files.chunks(GROUP) {
         let contents: Vec<&Content> = group.iter().map(|(_, content)| *content).collect();
-        let answers = memory.recall(&contents, &|| {
+        let answers = recall(store, question, false, &contents, &|| {
             let kinds = group.iter().map(|(path, content)| answer(path, content));
             kinds
                 .map(|kind| kind.and_then(number).map_or(0, |number| number as u8 + 1))
@@ -206,14 +219,67 @@ pub(super) fn is_named_as_key(name: &[u8]) -> bool {
     NAMES.contains(&name) || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
-fn secret_in(content: &Content) -> Option<&'static str> {
+fn secret_in(_: &ImagePath, content: &Content) -> Option<&'static str> {
     let bytes = first_bytes(content, MAX_KEY_BYTES);
-    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    let has = |text| has(&bytes, text);
     if has(b"PRIVATE KEY-----") || bytes.starts_with(b"PuTTY-User-Key-File") {
         return Some(PRIVATE_KEY);
     }
     // The file is one of npm.
     (has(b"_authToken=") || has(b"_password=") || has(b"_auth=")).then_some(TOKEN)
+}
+
+fn is_other(name: &[u8]) -> bool {
+    let end = name.iter().rposition(|byte| *byte == b'.');
+    end.is_some_and(|end| OTHERS.binary_search(&&name[end..]).is_ok())
+}
+
+fn secret_in_text(path: &ImagePath, content: &Content) -> Option<&'static str> {
+    let bytes = first_bytes(content, MAX_KEY_BYTES);
+    if has_private_key(&bytes) {
+        return Some(PRIVATE_KEY);
+    }
+    let is_json = path.file_name().ends_with(b".json");
+    (is_json && is_service_account(&bytes)).then_some(SERVICE_ACCOUNT)
+}
+
+/// Looks for a private key as [RFC 7468] writes it, with its content: a
+/// program that only knows the line has no key.
+///
+/// [RFC 7468]: https://www.rfc-editor.org/rfc/rfc7468
+fn has_private_key(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    while let Some(line) = lines.next() {
+        let is_start = line.starts_with(b"-----BEGIN ") && line.ends_with(b"PRIVATE KEY-----");
+        if is_start && lines.next().is_some_and(is_of_key) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns whether a line can follow the first one of a key: it is base64, or,
+/// in old formats, names the encryption.
+fn is_of_key(line: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    line.starts_with(b"Proc-Type:") || (line.len() >= 32 && line.iter().all(is_base64))
+}
+
+/// Returns whether a file is the key of a service account, as [Google Cloud]
+/// issues it.
+///
+/// [Google Cloud]: https://cloud.google.com/iam/docs/keys-create-delete
+fn is_service_account(bytes: &[u8]) -> bool {
+    let texts: [&[u8]; 3] = [
+        b"\"service_account\"",
+        b"\"private_key\"",
+        b"PRIVATE KEY-----",
+    ];
+    texts.iter().all(|text| has(bytes, text))
+}
+
+fn has(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }
 
 #[cfg(test)]
@@ -288,5 +354,88 @@ mod tests {
         let mut secrets = SecretFiles::default();
         secrets.visit(&git, b".git");
         assert_eq!(secrets.finish(None).len(), 1);
+    }
+
+    const BODY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nRk9SVFlUV08\n";
+
+    fn found_in_text(name: &str, text: &str) -> Option<String> {
+        let path = ImagePath::parse(format!("/app/{name}")).unwrap();
+        let member = Member::file(path, 0o644, text.as_bytes().to_vec());
+        let mut secrets = SecretFiles::default();
+        secrets.visit(&member, name.as_bytes());
+        secrets.finish(None).pop().map(|finding| finding.reason)
+    }
+
+    #[test]
+    fn the_ends_are_sorted() {
+        assert!(OTHERS.is_sorted());
+    }
+
+    #[test]
+    fn a_private_key_is_found_under_any_name() {
+        let key = |start: &str, body: &str| format!("{start}\n{body}-----END PRIVATE KEY-----\n");
+        let plain = "-----BEGIN PRIVATE KEY-----";
+        for (name, text, expected) in [
+            ("notes", key(plain, BODY), true),
+            (
+                "settings.yml",
+                format!("tls: |\n  {}", key(plain, &format!("  {BODY}"))),
+                true,
+            ),
+            (
+                "key.txt",
+                key("-----BEGIN OPENSSH PRIVATE KEY-----", BODY),
+                true,
+            ),
+            (
+                "key.txt",
+                key(
+                    "-----BEGIN RSA PRIVATE KEY-----",
+                    "Proc-Type: 4,ENCRYPTED\n",
+                ),
+                true,
+            ),
+            ("dos", key(plain, BODY).replace('\n', "\r\n"), true),
+            (
+                "certificate",
+                key("-----BEGIN CERTIFICATE-----", BODY),
+                false,
+            ),
+            ("ssh.py", key(&format!("START = \"{plain}"), BODY), false),
+            ("manual", key(plain, "... the key, in Base64 ...\n"), false),
+            ("page.html", key(plain, BODY), false),
+        ] {
+            let padded = format!("{}\n{text}", "# ".repeat(60));
+            assert_eq!(
+                found_in_text(name, &padded).is_some(),
+                expected,
+                "{name}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_found_in_json() {
+        let account = format!(
+            "{{\"type\": \"service_account\", \"project_id\": \"{}\", \"private_key\": \"-----BEGIN PRIVATE KEY-----\\nx\"}}",
+            "p".repeat(60)
+        );
+        assert_eq!(
+            found_in_text("account.json", &account).as_deref(),
+            Some(
+                "`/app/account.json` is likely the key of a service account of Google Cloud: anyone with the image can read it"
+            )
+        );
+        assert_eq!(found_in_text("account.txt", &account), None);
+        let other = account.replace("service_account", "authorized_user");
+        assert_eq!(found_in_text("account.json", &other), None);
+    }
+
+    #[test]
+    fn files_that_are_no_small_texts_are_not_read() {
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{BODY}");
+        assert_eq!(found_in_text("short", &key), None);
+        let large = format!("{key}{}", "\n".repeat(64 * 1024));
+        assert_eq!(found_in_text("large", &large), None);
     }
 }

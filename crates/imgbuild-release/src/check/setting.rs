@@ -156,19 +156,14 @@ fn first_port(text: &str) -> Option<u16> {
 /// contain its value.
 fn secret(variable: &str) -> Option<Finding> {
     let (name, value) = variable.split_once('=')?;
-    let reason = match () {
-        () if is_secret_name(name) && is_secret_value(value) => {
-            format!(
-                "the variable `{name}` is likely a secret by its name: anyone with the image can read its value"
-            )
-        }
-        () if has_password(value) => {
-            format!(
-                "the variable `{name}` contains a URL with a password: anyone with the image can read it"
-            )
-        }
-        () => return None,
+    let fault = if is_secret_name(name) && is_secret_value(value) {
+        "is likely a secret by its name: anyone with the image can read its value"
+    } else if has_password(value) {
+        "contains a URL with a password: anyone with the image can read it"
+    } else {
+        return None;
     };
+    let reason = format!("the variable `{name}` {fault}");
     Some(Finding::warning(Rule::SecretVariable, None, reason))
 }
 

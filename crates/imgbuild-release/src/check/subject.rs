@@ -121,6 +121,35 @@ impl<'a> Subject<'a> {
         directories.filter_map(Result::ok).collect()
     }
 
+    /// Returns the words that containers start: the entrypoint, then the command.
+    pub(super) fn words(&self) -> Vec<String> {
+        let lists = [&self.config.entrypoint, &self.config.cmd];
+        lists
+            .map(|list| list.as_deref().unwrap_or_default())
+            .concat()
+    }
+
+    /// Returns the programs of a name in the directories of `PATH`, executable
+    /// or not, in order.
+    pub(super) fn in_path(&self, name: &str) -> impl Iterator<Item = (ImagePath, &'a Member)> {
+        let directories = self.search_path().into_iter();
+        directories.filter_map(move |directory| {
+            let path = directory.join(name).ok()?;
+            let member = self.contents.file(&path)?;
+            Some((path, member))
+        })
+    }
+
+    /// Takes a path as the kernel does when containers start; one with `..` is
+    /// not followed.
+    pub(super) fn path(&self, text: &str) -> Option<ImagePath> {
+        if text.starts_with('/') {
+            ImagePath::parse(text).ok()
+        } else {
+            self.working_directory().join(text).ok()
+        }
+    }
+
     /// Returns the directory that containers start in.
     pub(super) fn working_directory(&self) -> ImagePath {
         let path = self.config.working_dir.as_deref().map(ImagePath::parse);

@@ -30,31 +30,34 @@ impl std::fmt::Display for Architecture {
     }
 }
 
-/// Returns the architecture that runs this file; `None` for machines that
-/// have no name, such as the x32 ABI.
-pub(super) fn architecture(file: &Elf) -> Option<Architecture> {
-    let wide = file.class == Class::Bits64;
-    let little = file.endianness == Endianness::Little;
-    let name = match elf::Machine(file.machine) {
-        elf::EM_X86_64 if wide => "amd64",
-        elf::EM_386 => "386",
-        elf::EM_AARCH64 if wide && little => "arm64",
-        elf::EM_AARCH64 if wide => "arm64be",
-        elf::EM_ARM if little => "arm",
-        elf::EM_ARM => "armbe",
-        elf::EM_RISCV if wide => "riscv64",
-        elf::EM_RISCV => "riscv",
-        elf::EM_PPC64 if little => "ppc64le",
-        elf::EM_PPC64 => "ppc64",
-        elf::EM_PPC => "ppc",
-        elf::EM_S390 if wide => "s390x",
-        elf::EM_S390 => "s390",
-        elf::EM_LOONGARCH if wide => "loong64",
-        elf::EM_MIPS => mips(file.flags, wide, little),
-        _ => return None,
-    };
-    let variant = (name == "arm").then(|| arm_variant(file)).flatten();
-    Some(Architecture { name, variant })
+impl Elf {
+    /// Returns the architecture that runs this file; `None` for machines that
+    /// have no name in a platform, such as the x32 ABI.
+    #[must_use]
+    pub fn architecture(&self) -> Option<Architecture> {
+        let wide = self.class == Class::Bits64;
+        let little = self.endianness == Endianness::Little;
+        let name = match elf::Machine(self.machine) {
+            elf::EM_X86_64 if wide => "amd64",
+            elf::EM_386 => "386",
+            elf::EM_AARCH64 if wide && little => "arm64",
+            elf::EM_AARCH64 if wide => "arm64be",
+            elf::EM_ARM if little => "arm",
+            elf::EM_ARM => "armbe",
+            elf::EM_RISCV if wide => "riscv64",
+            elf::EM_RISCV => "riscv",
+            elf::EM_PPC64 if little => "ppc64le",
+            elf::EM_PPC64 => "ppc64",
+            elf::EM_PPC => "ppc",
+            elf::EM_S390 if wide => "s390x",
+            elf::EM_S390 => "s390",
+            elf::EM_LOONGARCH if wide => "loong64",
+            elf::EM_MIPS => mips(self.flags, wide, little),
+            _ => return None,
+        };
+        let variant = (name == "arm").then(|| arm_variant(self)).flatten();
+        Some(Architecture { name, variant })
+    }
 }
 
 fn mips(flags: u32, wide: bool, little: bool) -> &'static str {

@@ -1,14 +1,12 @@
 //! Reads small pieces of a file that may be huge, broken or hostile.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::Range;
 
 use object::pod::{self, Pod};
 
 use super::{ElfError, ReadAt};
 
-/// The bytes that one read of the file fetches.
 const BLOCK_BYTES: usize = 4096;
 
 /// The number of blocks of one file that are read at most: 16 MiB. The tables of the
@@ -20,7 +18,6 @@ const MAX_BLOCKS: usize = 4096;
 /// at one long string without end.
 const MAX_STRINGS_BYTES: usize = 8 << 20;
 
-/// The bytes that each string counts on top of its own length.
 const STRING_OVERHEAD_BYTES: usize = 64;
 
 /// The longest string. Search paths of tens of thousands of bytes are real.
@@ -47,7 +44,6 @@ impl<'a, R: ReadAt + ?Sized> BlockReader<'a, R> {
         }
     }
 
-    /// Reads one structure of the file format.
     pub(super) fn structure<T: Pod>(&mut self, offset: u64) -> Result<T, ElfError> {
         let mut buffer = [0; MAX_STRUCTURE_BYTES];
         let bytes = &mut buffer[..size_of::<T>()];
@@ -112,8 +108,12 @@ impl<'a, R: ReadAt + ?Sized> BlockReader<'a, R> {
             if self.blocks.len() == MAX_BLOCKS {
                 return Err(ElfError::Malformed("its tables are too large"));
             }
-            let block = read_block(self.reader, number * BLOCK_BYTES as u64)
+            let mut block = vec![0; BLOCK_BYTES];
+            let count = self
+                .reader
+                .fill_at(&mut block, number * BLOCK_BYTES as u64)
                 .map_err(|source| ElfError::Read { source })?;
+            block.truncate(count);
             self.blocks.insert(number, block);
         }
         let start = usize::try_from(offset % BLOCK_BYTES as u64).expect("it is below 4,096");
@@ -126,19 +126,4 @@ fn advance(offset: u64, count: usize) -> Result<u64, ElfError> {
         .checked_add(count as u64)
         .filter(|offset| *offset <= i64::MAX as u64)
         .ok_or(OUTSIDE)
-}
-
-fn read_block<R: ReadAt + ?Sized>(reader: &R, offset: u64) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut filled = 0;
-    while filled < BLOCK_BYTES {
-        match reader.read_at(&mut block[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    block.truncate(filled);
-    Ok(block)
 }

@@ -15,7 +15,6 @@ const MAX_SECTIONS: usize = 4096;
 pub(crate) struct SectionSizes {
     /// Content that only a debugger reads.
     pub(crate) debug: u64,
-    /// Machine code.
     pub(crate) code: u64,
 }
 

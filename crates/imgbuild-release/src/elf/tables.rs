@@ -55,7 +55,6 @@ where
     R: ReadAt + ?Sized,
     H: FileHeader<Endian = object::Endianness>,
 {
-    /// Reads the file header.
     pub(super) fn open(
         mut reader: BlockReader<'a, R>,
         endianness: Endianness,
@@ -72,7 +71,6 @@ where
         })
     }
 
-    /// Reads the program headers.
     pub(super) fn read_segments(&mut self) -> Result<(), ElfError> {
         let count = self.header.e_phnum(self.endian);
         if count == 0 {

@@ -23,7 +23,6 @@ const MAX_NAMES: u32 = 1 << 16;
 /// The record of a place in the table that has no name.
 const FREE: u32 = 0;
 
-/// The longest name of a locale.
 const MAX_NAME_BYTES: u64 = 256;
 
 /// The most bytes of one file of a locale; the largest of glibc's has 3 MiB.
@@ -53,7 +52,7 @@ const CATEGORIES: [Option<&str>; 13] = [
 pub enum ArchiveError {
     /// A call on it failed.
     #[error(transparent)]
-    File(io::Error),
+    File(#[from] io::Error),
     /// It does not start as one.
     #[error("it is not an archive of locales for this processor")]
     NotAnArchive,
@@ -79,24 +78,21 @@ pub(super) struct LocaleArchive {
 impl LocaleArchive {
     /// Opens an archive and reads its table of names.
     pub(super) fn open(path: &Path) -> ArchiveResult<Self> {
-        let file = fs::File::open(path).map_err(ArchiveError::File)?;
-        let size = file.metadata().map_err(ArchiveError::File)?.len();
+        let file = fs::File::open(path)?;
+        let size = file.metadata()?.len();
         let mut archive = Self {
             file,
             size,
             names: Vec::new(),
         };
-        let header_bytes = HEADER_NUMBERS * 4;
-        if size < header_bytes as u64 {
-            return Err(ArchiveError::NotAnArchive);
+        let not_an_archive = Err(ArchiveError::NotAnArchive);
+        if size < HEADER_NUMBERS as u64 * 4 {
+            return not_an_archive;
         }
         let header = archive.numbers(0, HEADER_NUMBERS)?;
-        let [magic, _, offset, _, count, ..] = header[..] else {
-            return Err(ArchiveError::NotAnArchive);
+        let [MAGIC, _, offset, _, count, ..] = header[..] else {
+            return not_an_archive;
         };
-        if magic != MAGIC {
-            return Err(ArchiveError::NotAnArchive);
-        }
         if count > MAX_NAMES {
             return Err(ArchiveError::Damaged("its table of names is too large"));
         }
@@ -112,12 +108,10 @@ impl LocaleArchive {
         Ok(archive)
     }
 
-    /// Returns the names of all locales.
     pub(super) fn into_names(self) -> Vec<String> {
         self.names.into_iter().map(|(name, _)| name).collect()
     }
 
-    /// Reads the files of a locale.
     pub(super) fn locale(&mut self, name: &str) -> ArchiveResult<Option<LocaleFiles>> {
         let found = self.names.iter().find(|(known, _)| known == name);
         let Some(record) = found.map(|(_, record)| *record) else {
@@ -167,11 +161,10 @@ impl LocaleArchive {
         if end.is_none_or(|end| end > self.size) {
             return Err(ArchiveError::Damaged("an offset is beyond its end"));
         }
-        let seek = self.file.seek(SeekFrom::Start(offset));
-        seek.map_err(ArchiveError::File)?;
+        self.file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
-        let read = (&mut self.file).take(length).read_to_end(&mut bytes);
-        if read.map_err(ArchiveError::File)? as u64 == length {
+        let read = (&mut self.file).take(length).read_to_end(&mut bytes)?;
+        if read as u64 == length {
             Ok(bytes)
         } else {
             Err(ArchiveError::Damaged("it was truncated"))

@@ -50,7 +50,9 @@ impl Programs<'_> {
                 "`{script}` seems to call programs that the image does not have: `{}`",
                 missing.join("`, `")
             );
-            self.add_finding(Finding::warning(Rule::ProgramMissing, Some(script), reason));
+            let rule = Rule::ProgramMissing;
+            self.findings
+                .push(Finding::warning(rule, Some(script), reason));
         }
     }
 }
