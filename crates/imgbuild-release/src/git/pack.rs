@@ -115,7 +115,7 @@ impl Pack {
 
     fn number(&self, file: &fs::File, offset: u64, count: usize) -> GitResult<u64> {
         let bytes = self.bytes(file, offset, count)?;
-        let add = |number, byte: &u8| number << 8 | u64::from(*byte);
+        let add = |number, byte: &u8| (number << 8) | u64::from(*byte);
         Ok(bytes.iter().fold(0, add))
     }
 
