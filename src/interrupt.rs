@@ -11,17 +11,16 @@ use crate::failure::{Failure, Result};
 /// The exit code of a second signal, which does not wait.
 const EXIT_CODE: i32 = 130;
 
-/// Returns a flag that a signal sets; a second one ends the program at once.
-pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
+/// Lets a signal set `interrupted`; a second one ends the program at once.
+pub(crate) fn watch(interrupted: &Arc<AtomicBool>) -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The order matters: the first signal finds the flag still unset.
-        let end = flag::register_conditional_shutdown(signal, EXIT_CODE, Arc::clone(&interrupted));
+        let end = flag::register_conditional_shutdown(signal, EXIT_CODE, Arc::clone(interrupted));
         end.map_err(Failure::build)?;
-        flag::register(signal, Arc::clone(&interrupted)).map_err(Failure::build)?;
+        flag::register(signal, Arc::clone(interrupted)).map_err(Failure::build)?;
     }
     // At the limit on the size of files, writing shall fail as on a full disk,
     // instead of ending the program on the spot: this flag is never read.
     flag::register(SIGXFSZ, Arc::default()).map_err(Failure::build)?;
-    Ok(interrupted)
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
@@ -23,6 +23,10 @@ pub(crate) struct Ui {
     pub(crate) verbosity: u8,
     /// Texts that are never printed.
     pub(crate) secrets: Secrets,
+    /// True after a signal that asks to stop.
+    pub(crate) interrupted: Arc<AtomicBool>,
+    /// The start of the program.
+    pub(crate) start: Instant,
     bar: ProgressBar,
     shared: Arc<Mutex<SharedProgress>>,
 }
@@ -40,6 +44,8 @@ impl Ui {
             is_quiet,
             verbosity,
             secrets: Secrets::default(),
+            interrupted: Arc::default(),
+            start: Instant::now(),
             bar: ProgressBar::hidden(),
             shared: Arc::default(),
         }
@@ -267,22 +273,18 @@ impl Ui {
     /// Shows a finished layer of `total`; `done` counts them.
     pub(crate) fn show_layer(&self, layer: &Layer, total: usize, done: &AtomicUsize) {
         let number = done.fetch_add(1, Ordering::Relaxed) + 1;
-        self.status(&layer_line(layer, number, total));
+        let size = bytes_text(layer.size());
+        let origin = match (layer.is_remote(), layer.is_reused()) {
+            (true, _) => " (in the registry)",
+            (false, true) => " (cached)",
+            (false, false) => "",
+        };
+        self.status(&format!(
+            "layer {number}/{total} `{}` {size} {}{origin}",
+            layer.name(),
+            layer.digest()
+        ));
     }
-}
-
-fn layer_line(layer: &Layer, number: usize, total: usize) -> String {
-    let size = bytes_text(layer.size());
-    let origin = match (layer.is_remote(), layer.is_reused()) {
-        (true, _) => " (in the registry)",
-        (false, true) => " (cached)",
-        (false, false) => "",
-    };
-    format!(
-        "layer {number}/{total} `{}` {size} {}{origin}",
-        layer.name(),
-        layer.digest()
-    )
 }
 
 /// Shows a number of bytes with its binary unit.

@@ -55,12 +55,12 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
         return refuse(failure, &findings, flags.output.json, ui);
     }
 
-    let (interrupted, registries) = match &remote_base {
-        Some(base) => base.network(),
+    let registries = match &remote_base {
+        Some(base) => base.registries.clone(),
         None => registry::connect(&flags.registry, &targets, flags.sources(), ui)?,
     };
     let threads = options::threads(flags.output.threads);
-    let mut deliverer = Deliverer::new(&outputs, registries, interrupted, threads)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, threads)?;
     deliverer.store = resolve::file_store(&cache).cloned();
     let mut build = ImageBuild {
         flags,

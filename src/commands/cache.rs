@@ -82,15 +82,15 @@ fn remove(
     Ok(())
 }
 
-/// Returns where the cache is: as given, or where the [XDG specification]
-/// puts it.
+/// Returns the directory of the cache: the one of the flag, else that of the
+/// [XDG specification].
 ///
 /// [XDG specification]: https://specifications.freedesktop.org/basedir-spec/0.8/
 pub(crate) fn directory(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(directory) = given {
         return Some(directory.to_path_buf());
     }
-    // A relative path is to be ignored, says the specification.
+    // The specification requires to ignore a relative path.
     let path = |name| {
         env::var_os(name)
             .map(PathBuf::from)

@@ -27,8 +27,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     outputs.check(false)?;
 
     let sources = source.iter().collect();
-    let (interrupted, mut registries) =
-        registry::connect(&arguments.registry, &outputs.targets(), sources, ui)?;
+    let mut registries = registry::connect(&arguments.registry, &outputs.targets(), sources, ui)?;
     let platforms = match &arguments.platform {
         Some(platform) => Platforms::One(platform.clone()),
         None => Platforms::All,
@@ -44,7 +43,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     }
 
     outputs.references = names;
-    let mut deliverer = Deliverer::new(&outputs, registries, interrupted, PARALLEL_BLOBS)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS)?;
     let delivered = deliverer.copy(&image, ui)?;
     let fields = json!({
         "manifests": image.documents().len(),

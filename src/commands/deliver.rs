@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::digest::Digest;
@@ -29,7 +28,6 @@ pub(crate) type SentAhead = Option<std::result::Result<Sent, imgbuild_registry::
 pub(crate) struct Deliverer<'a> {
     pub(crate) outputs: &'a Outputs,
     pub(crate) registries: Registries,
-    pub(crate) interrupted: Arc<AtomicBool>,
     /// The number of threads that write; no byte depends on it.
     pub(crate) threads: usize,
     /// The store that recognizes archives that nothing has changed.
@@ -51,7 +49,6 @@ impl<'a> Deliverer<'a> {
     pub(crate) fn new(
         outputs: &'a Outputs,
         registries: Registries,
-        interrupted: Arc<AtomicBool>,
         threads: usize,
     ) -> Result<Self> {
         let engine = if outputs.destinations.contains(&Destination::Engine) {
@@ -62,7 +59,6 @@ impl<'a> Deliverer<'a> {
         Ok(Self {
             outputs,
             registries,
-            interrupted,
             threads,
             store: None,
             engine,
@@ -139,7 +135,7 @@ impl<'a> Deliverer<'a> {
         ui: &Ui,
     ) -> Result<Written> {
         let follow = |progress| ui.follow(progress);
-        let monitor = Monitor::new(&follow, &self.interrupted);
+        let monitor = Monitor::new(&follow, &ui.interrupted);
         let options = WriteOptions {
             references: &self.outputs.references,
             threads: self.threads,
@@ -195,10 +191,10 @@ impl<'a> Deliverer<'a> {
         let outputs = self.outputs;
         let digest = image.root().digest;
         let config = image.config().map(|config| config.digest);
-        self.write_digest(outputs.digest_file.as_ref(), Some(digest))?;
+        self.write_digest(outputs.digest_file.as_ref(), Some(digest), ui)?;
         let index = self.index_digest(&delivered.pushes);
-        self.write_digest(outputs.index_digest_file.as_ref(), index)?;
-        self.write_digest(outputs.image_id_file.as_ref(), config)?;
+        self.write_digest(outputs.index_digest_file.as_ref(), index, ui)?;
+        self.write_digest(outputs.image_id_file.as_ref(), config, ui)?;
 
         if outputs.destinations.contains(&Destination::StandardOutput) {
             // The archive is on standard output.
@@ -220,9 +216,9 @@ impl<'a> Deliverer<'a> {
         ui.result(&value.to_string())
     }
 
-    fn write_digest(&self, file: Option<&PathBuf>, digest: Option<Digest>) -> Result<()> {
+    fn write_digest(&self, file: Option<&PathBuf>, digest: Option<Digest>, ui: &Ui) -> Result<()> {
         if let Some((file, digest)) = file.zip(digest) {
-            let monitor = Monitor::new(&|_| {}, &self.interrupted);
+            let monitor = Monitor::new(&|_| {}, &ui.interrupted);
             write_text(file, &digest.to_string(), self.outputs.sync, monitor)?;
         }
         Ok(())

@@ -36,7 +36,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
 
     let sources = arguments.sources.iter();
     let references: Vec<_> = sources.map(|text| reference(text)).collect::<Result<_>>()?;
-    let (interrupted, mut registries) = registry::connect(
+    let mut registries = registry::connect(
         &arguments.registry,
         &outputs.targets(),
         references.iter().flatten().collect(),
@@ -60,7 +60,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     index.annotations.extend(annotations);
     let image = index.to_image(&parts).map_err(Failure::build)?;
 
-    let mut deliverer = Deliverer::new(&outputs, registries, interrupted, PARALLEL_BLOBS)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS)?;
     let delivered = deliverer.copy(&image, ui)?;
     let platforms: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
     ui.status(&format!("index for {}", platforms.join(", ")));

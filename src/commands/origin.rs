@@ -101,7 +101,12 @@ impl fmt::Display for OptionOrigins {
         }
         for (key, label) in &self.auto_labels {
             let value = escaped(label.value.as_bytes());
-            writeln!(formatter, "found {key}={value} ({})", origin_text(label))?;
+            let origin = match label.origin {
+                provenance::Origin::Environment => "environment",
+                provenance::Origin::Git => "git",
+                provenance::Origin::Package(source) => source.file,
+            };
+            writeln!(formatter, "found {key}={value} ({origin})")?;
         }
         Ok(())
     }
@@ -114,13 +119,5 @@ impl fmt::Display for OptionOrigin {
             Self::File { file, line } => write!(formatter, "line {line} of `{file}`"),
             Self::Default => formatter.write_str("default"),
         }
-    }
-}
-
-fn origin_text(label: &Label) -> &'static str {
-    match label.origin {
-        provenance::Origin::Environment => "environment",
-        provenance::Origin::Git => "git",
-        provenance::Origin::Package(source) => source.file,
     }
 }

@@ -9,9 +9,7 @@ mod monitor;
 mod push;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use fs_err as fs;
 use imgbuild_oci::cache::CacheSource;
@@ -69,12 +67,7 @@ pub(crate) enum Access {
 impl Registries {
     /// Prepares for registries without a connection. `primary` is the registry of
     /// the credential on the command line.
-    pub(crate) fn new(
-        flags: &RegistryFlags,
-        primary: Option<&str>,
-        ui: &Ui,
-        interrupted: &Arc<AtomicBool>,
-    ) -> Result<Self> {
+    pub(crate) fn new(flags: &RegistryFlags, primary: Option<&str>, ui: &Ui) -> Result<Self> {
         if let Some(path) = &flags.ca_file {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
@@ -90,11 +83,7 @@ impl Registries {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
             explicit: primary.map(str::to_owned).zip(explicit),
-            monitor: Arc::new(monitor::UiMonitor {
-                start: Instant::now(),
-                ui: ui.clone(),
-                interrupted: Arc::clone(interrupted),
-            }),
+            monitor: Arc::new(ui.clone()),
             ui: ui.clone(),
             clients: Arc::default(),
             helper_cache: Arc::default(),
@@ -296,24 +285,23 @@ pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
     ))
 }
 
-/// Returns the registries of a command, and the flag that signals set from now
-/// on. A credential of the command line is for the `targets`, else for the
+/// Returns the registries of a command, which signals interrupt from now on. A
+/// credential of the command line is for the `targets`, else for the
 /// `sources`: access to read is granted more freely.
 pub(crate) fn connect(
     flags: &RegistryFlags,
     targets: &[Reference],
     sources: Vec<&Reference>,
     ui: &Ui,
-) -> Result<(Arc<AtomicBool>, Registries)> {
-    let interrupted = interrupt::watch()?;
+) -> Result<Registries> {
+    interrupt::watch(&ui.interrupted)?;
     let readers = if targets.is_empty() {
         sources
     } else {
         targets.iter().collect()
     };
     let primary = primary(flags, readers)?;
-    let registries = Registries::new(flags, primary.as_deref(), ui, &interrupted)?;
-    Ok((interrupted, registries))
+    Registries::new(flags, primary.as_deref(), ui)
 }
 
 /// Groups references by their repository, in the order of the first of each.

@@ -110,7 +110,7 @@ fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source)
     hint.into_iter().fold(failure, Failure::hint)
 }
 
-/// Returns how one of several images is named.
+/// Returns the form that names one of several images of a source.
 fn with_tag(name: &SourceName, source: &Source) -> String {
     let path = name.path().display();
     let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());

@@ -1,4 +1,4 @@
-//! `imgbuild validate`: does an image hold what it says?
+//! `imgbuild validate`: every size, digest and diff ID of an image, recomputed.
 
 use std::collections::BTreeSet;
 use std::env;

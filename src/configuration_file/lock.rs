@@ -23,8 +23,8 @@ impl ParsedFlags {
         self.locked_place().map(drop)
     }
 
-    /// Makes `base` of the file what `pinned` says, every other byte kept;
-    /// returns the file, or `None` if it says so already.
+    /// Sets `base` in the file to `pinned`, and keeps every other byte; returns the
+    /// file, or `None` if it has this value already.
     pub(crate) fn lock_base(&self, pinned: &str) -> Result<Option<PathBuf>> {
         let (path, text, span) = self.locked_place()?;
         let Some(text) = replaced(&text, span, pinned) else {
@@ -64,7 +64,7 @@ fn value_of(text: &str) -> Option<Range<usize>> {
     matches!(value.get_ref(), DeValue::String(_)).then(|| value.span())
 }
 
-/// Puts a string in the place of a value; `None` if it is that already.
+/// Replaces a value; `None` if it is the same already.
 fn replaced(text: &str, span: Range<usize>, pinned: &str) -> Option<String> {
     let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
     let old = text.get(span)?;

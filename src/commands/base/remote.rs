@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::cache::Cache;
@@ -32,7 +31,9 @@ pub(crate) struct Pin(pub(crate) String);
 pub(crate) struct RemoteBase {
     image: Arc<RemoteImage>,
     store: Option<Arc<Store>>,
-    network: (Arc<AtomicBool>, Registries),
+    /// The clients: layers of the base image may still be downloaded while the
+    /// image is written.
+    pub(crate) registries: Registries,
 }
 
 impl RemoteBase {
@@ -47,11 +48,11 @@ impl RemoteBase {
         let Some(reference) = arguments.base.reference() else {
             return Ok(None);
         };
-        let network = registry::connect(&arguments.registry, targets, arguments.sources(), ui)?;
+        let registries = registry::connect(&arguments.registry, targets, arguments.sources(), ui)?;
         let (bases, store) = cache::open_bases(cache, &arguments.cache, scratch, ui)?;
-        let (registries, name) = (network.1.clone(), reference.clone());
-        let connect = move || Ok(registries.clone().repository(&name, Access::Pull)?);
-        let monitor = network.1.monitor();
+        let (clients, name) = (registries.clone(), reference.clone());
+        let connect = move || Ok(clients.clone().repository(&name, Access::Pull)?);
+        let monitor = registries.monitor();
         Ok(Some(Self {
             image: Arc::new(RemoteImage::new(
                 reference,
@@ -60,14 +61,8 @@ impl RemoteBase {
                 Box::new(connect),
             )),
             store,
-            network,
+            registries,
         }))
-    }
-
-    /// Returns the clients for registries. Layers of the base image may still be
-    /// downloaded while the image is written.
-    pub(crate) fn network(&self) -> (Arc<AtomicBool>, Registries) {
-        self.network.clone()
     }
 
     /// Downloads the documents of the base image, and its layers if their files

@@ -7,7 +7,6 @@ use imgbuild_oci::compression::Compression;
 use imgbuild_oci::image::{Blob, Image};
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Monitor;
-use imgbuild_oci::platform::Platform;
 use imgbuild_registry::push;
 use imgbuild_release::build::{BuildOptions, BuiltImage, build};
 use imgbuild_release::plan::Plan;
@@ -32,15 +31,6 @@ struct Built {
     images: Vec<BuiltImage>,
 }
 
-impl Built {
-    /// Returns the image that an engine on `host` loads.
-    fn for_engine(&self, host: &Platform) -> &Image {
-        let mut images = self.images.iter();
-        let own = images.find(|one| one.platform == *host);
-        own.map_or(&self.root, |one| &one.image)
-    }
-}
-
 /// The build of all plans of a run.
 pub(super) struct ImageBuild<'a> {
     pub(super) flags: &'a BuildArguments,
@@ -56,7 +46,9 @@ impl ImageBuild<'_> {
         self.add_registry_layers(&plans)?;
         let (built, sent) = self.build_and_send(plans, ui)?;
 
-        let for_engine = built.for_engine(&host_platform());
+        let host = host_platform();
+        let own = built.images.iter().find(|one| one.platform == host);
+        let for_engine = own.map_or(&built.root, |one| &one.image);
         let delivered = self.deliverer.deliver(&built.root, for_engine, sent, ui)?;
         let report = BuildReport {
             images: &built.images,
@@ -147,7 +139,7 @@ impl ImageBuild<'_> {
             scratch: self.deliverer.outputs.scratch(),
             cache: self.cache.clone(),
         };
-        let monitor = Monitor::new(&follow, &self.deliverer.interrupted);
+        let monitor = Monitor::new(&follow, &ui.interrupted);
         Ok(build(plan, &options, &finished, monitor)?)
     }
 }

@@ -1,9 +1,8 @@
-//! The monitor of the registry client: the clock, random numbers and signals,
-//! and lines for its events.
+//! The program as the monitor of the registry client: the clock, random numbers
+//! and signals, and lines for its events.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,15 +14,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 /// The interval between two checks for a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A monitor that reports to the user.
-#[derive(Debug)]
-pub(super) struct UiMonitor {
-    pub(super) start: Instant,
-    pub(super) ui: Ui,
-    pub(super) interrupted: Arc<AtomicBool>,
-}
-
-impl ClientMonitor for UiMonitor {
+impl ClientMonitor for Ui {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -50,43 +41,39 @@ impl ClientMonitor for UiMonitor {
 
     fn report(&self, event: Event<'_>) {
         match event {
-            Event::Sent { digest, bytes } => self.ui.sent(digest, bytes, self.now()),
-            Event::Received { digest, bytes } => self.ui.received(digest, bytes, self.now()),
+            Event::Sent { digest, bytes } => self.sent(digest, bytes, self.now()),
+            Event::Received { digest, bytes } => self.received(digest, bytes, self.now()),
             Event::Blob {
                 digest,
                 size,
                 outcome,
             } => {
-                self.ui
-                    .settled(digest, size, outcome == BlobOutcome::Uploaded);
+                self.settled(digest, size, outcome == BlobOutcome::Uploaded);
                 let size = bytes_text(size);
                 match outcome {
-                    BlobOutcome::Present => self.ui.detail(&format!("present {digest} {size}")),
+                    BlobOutcome::Present => self.detail(&format!("present {digest} {size}")),
                     BlobOutcome::Mounted { from } => {
-                        self.ui
-                            .status(&format!("mounted {digest} {size} from `{from}`"));
+                        self.status(&format!("mounted {digest} {size} from `{from}`"));
                     }
-                    BlobOutcome::Uploaded => self.ui.status(&format!("uploaded {digest} {size}")),
+                    BlobOutcome::Uploaded => self.status(&format!("uploaded {digest} {size}")),
                 }
             }
             Event::Fetching { blobs } => {
                 let layers = count_text(blobs.len(), "layer");
                 let size = bytes_text(blobs.iter().map(|(_, size)| size).sum());
-                self.ui
-                    .status(&format!("fetching {layers} of the base image, {size}"));
+                self.status(&format!("fetching {layers} of the base image, {size}"));
                 for (digest, size) in blobs {
-                    self.ui.expect_received(*digest, *size);
+                    self.expect_received(*digest, *size);
                 }
             }
-            Event::Waiting { tag, timeout } => self.ui.status(&format!(
+            Event::Waiting { tag, timeout } => self.status(&format!(
                 "waiting up to {} s for another run that adds to this index (announced as `{tag}`)",
                 timeout.as_secs()
             )),
             Event::Retry { error, after } => {
                 let text = with_causes(error, ": ");
                 let seconds = after.as_secs_f64();
-                self.ui
-                    .warning(&format!("{text}; trying again in {seconds:.1} s"));
+                self.warning(&format!("{text}; trying again in {seconds:.1} s"));
             }
             _ => {}
         }
