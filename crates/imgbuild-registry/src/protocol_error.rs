@@ -36,8 +36,9 @@ pub enum ProtocolError {
     /// Another digest reported for what was sent.
     #[error("sent {0}, but the registry reports `{1}`")]
     OtherDigest(Digest, String),
-    /// A document that is not a manifest.
-    #[error("not an image manifest or index, but `{0}`")]
+    /// A document that is not a manifest, with its media type, or an empty text
+    /// if it has none.
+    #[error("not an image manifest or index, but {}", describe_type(.0))]
     MediaType(String),
     /// A manifest that cannot be parsed.
     #[error("malformed manifest: {0}")]
@@ -64,6 +65,15 @@ pub enum ProtocolError {
     /// Another violation.
     #[error("{0}")]
     Other(Cow<'static, str>),
+}
+
+/// Formats the media type of a document.
+fn describe_type(media_type: &str) -> String {
+    if media_type.is_empty() {
+        "a document without a media type".to_owned()
+    } else {
+        format!("`{media_type}`")
+    }
 }
 
 /// Formats the server that a redirect led to.

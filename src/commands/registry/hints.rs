@@ -58,7 +58,7 @@ fn refusal(response: &ErrorResponse, step: &Step, registry: &str) -> Option<Stri
         403 if has_credential => return Some(no_permission(identity, is_write(step))),
         403 => return Some(anonymous(identity, registry)),
         404 if is_write(step) => {
-            "the repository does not exist, or is not visible to you: some registries require to create it first"
+            "the repository does not exist, or is not visible to you: some registries require that it is created first"
         }
         404 => {
             "check registry, repository and tag: an image that you may not see is not found either"
@@ -109,7 +109,7 @@ fn unauthorized(identity: &Identity, writes: bool, registry: &str) -> String {
         _ => String::new(),
     };
     format!(
-        "the registry rejects this user and password{from}: log in again with `docker login {registry}`, or use `--username` and `--password-stdin`"
+        "the registry rejects this user and password{from}: log in again with `docker login {registry}`, or give a different user and password with `--username` and `--password-stdin`"
     )
 }
 

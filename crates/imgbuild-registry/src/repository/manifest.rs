@@ -242,7 +242,7 @@ fn media_type_of(bytes: &[u8], header: Option<&str>) -> std::result::Result<Stri
         if is_json {
             ProtocolError::Malformed(bounded(&error.to_string()))
         } else {
-            ProtocolError::MediaType(header.unwrap_or("no media type").to_owned())
+            ProtocolError::MediaType(header.unwrap_or_default().to_owned())
         }
     })?;
     let named = document

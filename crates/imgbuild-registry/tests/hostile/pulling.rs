@@ -227,6 +227,7 @@ fn what_is_no_manifest_is_told() {
     let list = Answer::new(200)
         .with("content-type", "application/json")
         .saying("{}");
+    let bare = Answer::new(200).saying("<html>");
     let broken = Answer::new(200)
         .with("content-type", "application/vnd.oci.image.manifest.v1+json")
         .saying(r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":5}"#);
@@ -235,6 +236,10 @@ fn what_is_no_manifest_is_told() {
         (
             list,
             "not an image manifest or index, but `application/json`",
+        ),
+        (
+            bare,
+            "not an image manifest or index, but a document without a media type",
         ),
         (broken, "malformed manifest"),
     ] {
