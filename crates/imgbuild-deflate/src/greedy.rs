@@ -78,11 +78,7 @@ impl<const LONG: usize, const SHORT: usize> Parser for Greedy<LONG, SHORT> {
             self.exchange(position - 2, tail);
             self.exchange(position - 1, tail >> 8);
         }
-        let end = end.max(literals_from as usize);
-        if end > literals_from as usize {
-            sequences.push(Sequence::literals_only(end - literals_from as usize));
-        }
-        end
+        literals_from as usize
     }
 }
 

@@ -18,20 +18,14 @@ const GOOD_LENGTH: usize = 6;
 /// The number of bytes that must follow a position that is searched.
 const LOOKAHEAD_BYTES: usize = 8;
 
-/// The effort of a search.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Effort {
-    /// The largest number of candidates to compare.
-    pub(super) depth: u32,
-    /// The length of a match that is taken without a further search.
-    pub(super) enough: usize,
-}
-
 /// Recent positions: the last of every hash of three bytes, and all of every
 /// hash of four, linked from the latest to the first.
 #[derive(Debug)]
 pub(super) struct Lazy {
-    effort: Effort,
+    /// The largest number of candidates of a search.
+    depth: u32,
+    /// The length of a match that is taken without a further search.
+    enough: usize,
     heads_3: Box<[u16; HEADS_3]>,
     heads_4: Box<[u16; HEADS_4]>,
     previous: Box<[u16; MAX_DISTANCE]>,
@@ -67,7 +61,7 @@ impl Parser for Lazy {
         let mut position = start as u32;
         let mut literals_from = position;
         while position < limit {
-            let found = self.find(window, position, 0, self.effort.depth);
+            let found = self.find(window, position, 0, self.depth);
             if found.distance == 0 {
                 let missed = position - self.matched_until;
                 position += 1 + (missed / PATIENCE_BYTES).min(MAX_STEP);
@@ -86,19 +80,16 @@ impl Parser for Lazy {
             literals_from = position;
             self.matched_until = position;
         }
-        let end = end.max(literals_from as usize);
-        if end > literals_from as usize {
-            sequences.push(Sequence::literals_only(end - literals_from as usize));
-        }
-        end
+        literals_from as usize
     }
 }
 
 impl Lazy {
-    pub(super) fn new(effort: Effort) -> Self {
+    pub(super) fn new(depth: u32, enough: usize) -> Self {
         let table = |size: usize| vec![0; size].into_boxed_slice();
         Self {
-            effort,
+            depth,
+            enough,
             heads_3: table(HEADS_3).try_into().expect("the sizes are equal"),
             heads_4: table(HEADS_4).try_into().expect("the sizes are equal"),
             previous: table(MAX_DISTANCE).try_into().expect("the sizes are equal"),
@@ -156,7 +147,7 @@ impl Lazy {
                 let length = match_length(window, candidate, position, 4);
                 if length > best.length {
                     best = Match { length, distance };
-                    if length >= self.effort.enough {
+                    if length >= self.enough {
                         break;
                     }
                     tail_offset = (length - MIN_MATCH) as u32;
@@ -179,10 +170,10 @@ impl Lazy {
         mut found: Match,
         searchable: u32,
     ) -> (u32, Match, u32) {
-        while found.length < self.effort.enough && position + 2 < searchable {
+        while found.length < self.enough && position + 2 < searchable {
             let depth = match found.length {
-                ..GOOD_LENGTH => self.effort.depth,
-                GOOD_LENGTH.. => self.effort.depth / 4,
+                ..GOOD_LENGTH => self.depth,
+                GOOD_LENGTH.. => self.depth / 4,
             };
             let next = self.find(window, position + 1, found.length - 1, depth);
             if !is_better(next, found) {

@@ -48,7 +48,7 @@ use std::fmt;
 use bits::BitWriter;
 use block::BlockContent;
 use greedy::Greedy;
-use lazy::{Effort, Lazy};
+use lazy::Lazy;
 use sequence::{Histogram, Sequence};
 use split::Segment;
 
@@ -104,8 +104,9 @@ trait Parser: fmt::Debug + Send {
     /// Forgets everything and remembers the positions before `start`.
     fn reset(&mut self, window: &[u8], start: usize);
 
-    /// Appends sequences for the window from `start` up to `end`, or a little
-    /// further when a match reaches across, and returns where they end.
+    /// Appends the matches in the window from `start` up to `end`, or a little
+    /// further when one reaches across, with the literals before them, and
+    /// returns the end of the last one, or `start`.
     fn parse(
         &mut self,
         window: &[u8],
@@ -200,9 +201,13 @@ impl Encoder {
         while position < window.len() {
             let target = window.len().min(position + SEGMENT_BYTES);
             let before = self.sequences.len();
-            let end = self
+            let matched = self
                 .parser
                 .parse(window, position, target, &mut self.sequences);
+            let end = target.max(matched);
+            if end > matched {
+                self.sequences.push(Sequence::literals_only(end - matched));
+            }
             let parsed = &self.sequences[before..];
             self.segments.push(Segment {
                 sequences: parsed.len(),
@@ -222,29 +227,11 @@ fn parser(level: Level) -> Box<dyn Parser> {
         1 => Box::new(Greedy::<8192, 0>::new()),
         2 => Box::new(Greedy::<16384, 8192>::new()),
         3 => Box::new(Greedy::<32768, 16384>::new()),
-        4 => Box::new(Lazy::new(Effort {
-            depth: 3,
-            enough: 24,
-        })),
-        5 => Box::new(Lazy::new(Effort {
-            depth: 6,
-            enough: 32,
-        })),
-        6 => Box::new(Lazy::new(Effort {
-            depth: 10,
-            enough: 40,
-        })),
-        7 => Box::new(Lazy::new(Effort {
-            depth: 16,
-            enough: 48,
-        })),
-        8 => Box::new(Lazy::new(Effort {
-            depth: 22,
-            enough: 56,
-        })),
-        _ => Box::new(Lazy::new(Effort {
-            depth: 44,
-            enough: 128,
-        })),
+        4 => Box::new(Lazy::new(3, 24)),
+        5 => Box::new(Lazy::new(6, 32)),
+        6 => Box::new(Lazy::new(10, 40)),
+        7 => Box::new(Lazy::new(16, 48)),
+        8 => Box::new(Lazy::new(22, 56)),
+        _ => Box::new(Lazy::new(44, 128)),
     }
 }
