@@ -6,6 +6,7 @@
 //! bounded for every input.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::digest::Digest;
 use crate::source::Source;
@@ -39,7 +40,7 @@ pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
     let uses: Vec<&LayerUse> = oci.layers().chain(docker.layers()).collect();
     let jobs = jobs(source, &uses, &mut report);
     let inspections = inspection::run(source, &jobs, threads);
-    inspections.check_names(&mut report);
+    inspection::check_names(&inspections, &mut report);
     for one in uses {
         one.check(&inspections, &mut report);
     }
@@ -50,11 +51,11 @@ fn check_archive(source: &Source, report: &mut Report) {
     let Source::Archive(archive) = source else {
         return;
     };
-    if let Some(damage) = archive.damage() {
+    if let Some(damage) = &archive.damage {
         let path = archive_name(source);
-        report.add(Violation::new(ViolationKind::ArchiveTar, path).found_error(damage));
+        report.add(Violation::of_error(ViolationKind::ArchiveTar, path, damage));
     }
-    for name in archive.absolute_names() {
+    for name in &archive.absolute_names {
         report.add(Violation::new(ViolationKind::ArchiveName, name));
     }
 }
@@ -78,8 +79,8 @@ fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<Inspect
                 .filter_map(|name| checked_blob_name(name, report)),
         ),
         Err(error) => {
-            let violation = Violation::new(ViolationKind::Unreadable, "blobs/sha256");
-            report.add(violation.found_error(&error));
+            let kind = ViolationKind::Unreadable;
+            report.add(Violation::of_error(kind, "blobs/sha256", &error));
         }
     }
     names
@@ -118,6 +119,26 @@ impl Report {
     fn allows(&mut self, bytes: usize) -> bool {
         self.document_bytes = self.document_bytes.saturating_add(bytes as u64);
         self.document_bytes <= MAX_TOTAL_DOCUMENT_BYTES
+    }
+
+    /// Adds a violation unless both values are the same, and returns whether
+    /// they are.
+    fn compare<T: PartialEq + fmt::Display>(
+        &mut self,
+        kind: ViolationKind,
+        subject: &str,
+        expected: T,
+        found: T,
+    ) -> bool {
+        let is_same = expected == found;
+        if !is_same {
+            self.add(
+                Violation::new(kind, subject)
+                    .expected(expected)
+                    .found(found),
+            );
+        }
+        is_same
     }
 
     fn add(&mut self, violation: Violation) {

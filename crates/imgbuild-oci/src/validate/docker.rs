@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{self, check_config, check_digest};
+use super::document::{self, check_config};
 use super::image::{OciHalf, OciImage};
 use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
@@ -47,7 +47,10 @@ impl DockerHalf {
         let mut are_same = true;
         for image in self.images.iter().filter(|image| image.is_complete) {
             match image.config.and_then(|config| oci.find(config)) {
-                Some((one, names)) => image.check_agreement(one, &names, report),
+                Some((one, names)) => {
+                    image.check_layers(one, report);
+                    image.check_tags(&names, report);
+                }
                 None => {
                     are_same = false;
                     report.add(image.unknown(oci));
@@ -88,37 +91,26 @@ impl DockerImage {
             .map(|image| blob_name(&image.config))
             .collect();
         let expected: Vec<String> = expected.into_iter().collect();
-        let found = self
-            .config
-            .map(|config| blob_name(&config))
-            .unwrap_or_default();
-        Violation::new(ViolationKind::DockerImages, &self.subject)
-            .expected(if expected.is_empty() {
-                "none".to_owned()
-            } else {
-                expected.join(" or ")
-            })
-            .found(found)
-    }
-
-    fn check_agreement(&self, oci: &OciImage, names: &BTreeSet<&String>, report: &mut Report) {
-        self.check_layers(oci, report);
-        self.check_tags(names, report);
+        let expected = if expected.is_empty() {
+            "none".to_owned()
+        } else {
+            expected.join(" or ")
+        };
+        let found = self.config.as_ref().map(blob_name).unwrap_or_default();
+        let violation = Violation::new(ViolationKind::DockerImages, &self.subject);
+        violation.expected(expected).found(found)
     }
 
     fn check_layers(&self, oci: &OciImage, report: &mut Report) {
-        let names = |layers: &[LayerUse]| -> Vec<String> {
-            layers.iter().map(|layer| layer.name.clone()).collect()
-        };
+        let names = |layers: &[LayerUse]| listed(layers.iter().map(|layer| &layer.name));
         // Only where blobs are stored once can they be compared by name.
         let is_shared = self
             .layers
             .iter()
             .all(|layer| layer.name.starts_with("blobs/sha256/"));
-        let (expected, found) = (names(&oci.layers), names(&self.layers));
-        if is_shared && expected != found {
-            let violation = Violation::new(ViolationKind::DockerLayers, &self.subject);
-            report.add(violation.expected(listed(&expected)).found(listed(&found)));
+        if is_shared {
+            let (expected, found) = (names(&oci.layers), names(&self.layers));
+            report.compare(ViolationKind::DockerLayers, &self.subject, expected, found);
         }
     }
 
@@ -133,10 +125,8 @@ impl DockerImage {
         };
         let expected: BTreeSet<String> = names.iter().map(|name| full(name)).collect();
         let found: BTreeSet<String> = self.tags.iter().map(full).collect();
-        if expected != found {
-            let violation = Violation::new(ViolationKind::DockerTags, &self.subject);
-            report.add(violation.expected(listed(&expected)).found(listed(&found)));
-        }
+        let (expected, found) = (listed(&expected), listed(&found));
+        report.compare(ViolationKind::DockerTags, &self.subject, expected, found);
     }
 }
 
@@ -263,7 +253,7 @@ fn read_config(
     let found = Digest::of(&bytes);
     let name = plain_name(name);
     if let Some(expected) = digest_in_name(&name)
-        && !check_digest(&name, expected, found, report)
+        && !report.compare(ViolationKind::BlobDigest, &name, expected, found)
     {
         return None;
     }

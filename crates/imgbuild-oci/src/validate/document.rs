@@ -26,7 +26,7 @@ fn read_violation(name: &str, error: &SourceError) -> Violation {
         SourceError::TooLarge { size, .. } => Violation::new(ViolationKind::DocumentSize, name)
             .expected(format_args!("at most {MAX_DOCUMENT_BYTES} bytes"))
             .found(format_args!("{size} bytes")),
-        other => Violation::new(ViolationKind::Unreadable, name).found_error(other),
+        other => Violation::of_error(ViolationKind::Unreadable, name, other),
     }
 }
 
@@ -38,8 +38,11 @@ pub(super) fn parse<T: DeserializeOwned>(
     match serde_json::from_slice(bytes) {
         Ok(document) => Some(document),
         Err(error) => {
-            let violation = Violation::new(ViolationKind::DocumentMalformed, name);
-            report.add(violation.found_error(&error));
+            report.add(Violation::of_error(
+                ViolationKind::DocumentMalformed,
+                name,
+                &error,
+            ));
             None
         }
     }
@@ -88,32 +91,18 @@ pub(super) fn read_blob(
     }
     let bytes = read(source, name, report)?;
     check_size(name, descriptor.size, bytes.len() as u64, report);
-    let is_right = check_digest(name, descriptor.digest, Digest::of(&bytes), report);
+    let is_right = report.compare(
+        ViolationKind::BlobDigest,
+        name,
+        descriptor.digest,
+        Digest::of(&bytes),
+    );
     is_right.then_some(bytes)
 }
 
 pub(super) fn check_size(name: &str, expected: u64, found: u64, report: &mut Report) {
-    if expected != found {
-        let violation = Violation::new(ViolationKind::BlobSize, name);
-        report.add(
-            violation
-                .expected(format_args!("{expected} bytes"))
-                .found(format_args!("{found} bytes")),
-        );
-    }
-}
-
-pub(super) fn check_digest(
-    name: &str,
-    expected: Digest,
-    found: Digest,
-    report: &mut Report,
-) -> bool {
-    if expected != found {
-        let violation = Violation::new(ViolationKind::BlobDigest, name);
-        report.add(violation.expected(expected).found(found));
-    }
-    expected == found
+    let bytes = |count: u64| format!("{count} bytes");
+    report.compare(ViolationKind::BlobSize, name, bytes(expected), bytes(found));
 }
 
 /// Checks a configuration for itself and against the number of layers, and
@@ -137,10 +126,8 @@ pub(super) fn check_config(
     }
     let rootfs = config.rootfs.as_ref();
     let kind = rootfs.and_then(|rootfs| rootfs.kind.as_deref());
-    if kind != Some("layers") {
-        let violation = Violation::new(ViolationKind::ConfigRootfs, name).expected("`layers`");
-        report.add(violation.found(kind.map_or("none".to_owned(), |kind| format!("`{kind}`"))));
-    }
+    let kind = kind.map_or("none".to_owned(), |kind| format!("`{kind}`"));
+    report.compare(ViolationKind::ConfigRootfs, name, "`layers`", &kind);
     check_history(name, config, layers, report);
     let diff_ids = rootfs.and_then(|rootfs| rootfs.diff_ids.as_deref());
     check_diff_ids(name, diff_ids.unwrap_or_default(), layers, report)
@@ -152,12 +139,8 @@ fn check_history(name: &str, config: &RawConfig, layers: usize, report: &mut Rep
         .filter(|step| step.empty_layer != Some(true))
         .count();
     if steps > layers {
-        let violation = Violation::new(ViolationKind::HistoryCount, name);
-        report.add(
-            violation
-                .expected(format_args!("at most {layers}"))
-                .found(steps),
-        );
+        let violation = Violation::new(ViolationKind::HistoryCount, name).found(steps);
+        report.add(violation.expected(format_args!("at most {layers}")));
     }
 }
 
@@ -167,10 +150,7 @@ fn check_diff_ids(
     layers: usize,
     report: &mut Report,
 ) -> Vec<Option<Digest>> {
-    if diff_ids.len() != layers {
-        let violation = Violation::new(ViolationKind::DiffIdCount, name);
-        report.add(violation.expected(layers).found(diff_ids.len()));
-    }
+    report.compare(ViolationKind::DiffIdCount, name, layers, diff_ids.len());
     let parse = |text: &String| {
         let digest = text.parse().ok();
         if digest.is_none() {

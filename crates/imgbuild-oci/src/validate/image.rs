@@ -52,8 +52,7 @@ impl OciHalf {
             .iter()
             .filter(|(_, image)| image.config == config)
             .peekable();
-        let (_, first) = found.peek()?;
-        let first = *first;
+        let (_, first) = *found.peek()?;
         let manifests: Vec<&Digest> = found.map(|(digest, _)| digest).collect();
         let leads_here = |root: &&Root| manifests.iter().any(|digest| root.images.contains(digest));
         let names = self
@@ -97,15 +96,13 @@ fn check_layout_mark(source: &Source, report: &mut Report) {
         return;
     };
     let version = mark.image_layout_version.unwrap_or_default();
-    if version != LAYOUT_VERSION {
-        let violation = Violation::new(ViolationKind::LayoutVersion, name);
-        let expected = format_args!("`{LAYOUT_VERSION}`");
-        report.add(
-            violation
-                .expected(expected)
-                .found(format_args!("`{version}`")),
-        );
-    }
+    let expected = format!("`{LAYOUT_VERSION}`");
+    report.compare(
+        ViolationKind::LayoutVersion,
+        name,
+        expected,
+        format!("`{version}`"),
+    );
 }
 
 struct ImageWalk<'a> {
@@ -200,7 +197,7 @@ impl ImageWalk<'_> {
             Ok(Some(blob)) => check_size(name, descriptor.size, blob.size(), report),
             Ok(None) => report.add(Violation::new(ViolationKind::BlobMissing, name)),
             Err(error) => {
-                report.add(Violation::new(ViolationKind::Unreadable, name).found_error(&error));
+                report.add(Violation::of_error(ViolationKind::Unreadable, name, &error));
             }
         }
     }
@@ -213,21 +210,12 @@ impl ImageWalk<'_> {
         report: &mut Report,
     ) -> Option<RawDocument> {
         let document: RawDocument = document::parse(name, bytes, report)?;
-        if document.schema_version != Some(2) {
-            let violation = Violation::new(ViolationKind::DocumentVersion, name).expected(2);
-            let found = document.schema_version;
-            report.add(violation.found(found.map_or("none".to_owned(), |found| found.to_string())));
-        }
-        if let Some(found) = &document.media_type
-            && found != media_type
-        {
-            let violation = Violation::new(ViolationKind::DocumentMediaType, name);
-            let expected = format_args!("`{media_type}`");
-            report.add(
-                violation
-                    .expected(expected)
-                    .found(format_args!("`{found}`")),
-            );
+        let version = document.schema_version;
+        let version = version.map_or("none".to_owned(), |version| version.to_string());
+        report.compare(ViolationKind::DocumentVersion, name, "2", &version);
+        if let Some(found) = &document.media_type {
+            let (expected, found) = (format!("`{media_type}`"), format!("`{found}`"));
+            report.compare(ViolationKind::DocumentMediaType, name, expected, found);
         }
         Some(document)
     }
@@ -306,8 +294,5 @@ fn check_platform(
         .zip(config.platform.variant.as_deref());
     let expected = Platform::from_parts(os, architecture, variants.map(|both| both.0));
     let found = Platform::from_parts(config_os, config_architecture, variants.map(|both| both.1));
-    if expected != found {
-        let violation = Violation::new(ViolationKind::ConfigPlatform, name);
-        report.add(violation.expected(expected).found(found));
-    }
+    report.compare(ViolationKind::ConfigPlatform, name, expected, found);
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Mutex;
 
 use super::layer::LayerRules;
-use super::{Report, Violation, ViolationKind, document};
+use super::{Report, Violation, ViolationKind};
 use crate::digest::{Digest, DigestReader};
 use crate::parallel;
 use crate::source::{Decompressor, MemberReader, Source, StreamFormat, TrailingBytesError};
@@ -33,34 +33,22 @@ pub(super) struct Inspection {
     pub(super) violations: Vec<Violation>,
 }
 
-/// The properties of all blobs, by their names.
-#[derive(Debug, Default)]
-pub(super) struct Inspections {
-    by_name: BTreeMap<String, Result<Inspection, Violation>>,
-}
+/// The properties of all blobs, by their names; a blob that could not be read
+/// has a violation, and a missing one is left out.
+pub(super) type Inspections = BTreeMap<String, Result<Inspection, Violation>>;
 
-impl Inspections {
-    /// Returns `None` for a blob that is missing.
-    pub(super) fn get(&self, name: &str) -> Option<&Inspection> {
-        self.by_name.get(name)?.as_ref().ok()
-    }
-
-    /// Reports blobs that could not be read or do not have the digest of their
-    /// name.
-    pub(super) fn check_names(&self, report: &mut Report) {
-        for (name, result) in &self.by_name {
-            let inspection = match result {
-                Ok(inspection) => inspection,
-                Err(violation) => {
-                    report.add(violation.clone());
-                    continue;
+/// Reports blobs that could not be read or do not have the digest of their
+/// name.
+pub(super) fn check_names(inspections: &Inspections, report: &mut Report) {
+    for (name, result) in inspections {
+        match result {
+            Err(violation) => report.add(violation.clone()),
+            Ok(inspection) => {
+                let hex = name.strip_prefix("blobs/sha256/");
+                let digest = hex.and_then(|hex| format!("sha256:{hex}").parse().ok());
+                if let Some(digest) = digest {
+                    report.compare(ViolationKind::BlobDigest, name, digest, inspection.digest);
                 }
-            };
-            let Some(hex) = name.strip_prefix("blobs/sha256/") else {
-                continue;
-            };
-            if let Ok(digest) = format!("sha256:{hex}").parse() {
-                document::check_digest(name, digest, inspection.digest, report);
             }
         }
     }
@@ -76,15 +64,13 @@ pub(super) fn run(source: &Source, jobs: &[InspectionJob], threads: usize) -> In
         }
         Ok::<(), Infallible>(())
     });
-    Inspections {
-        by_name: by_name.into_inner().expect("no holder of the lock panics"),
-    }
+    by_name.into_inner().expect("no holder of the lock panics")
 }
 
 /// Reads one blob; `None` if it is not there.
 fn inspect(source: &Source, job: &InspectionJob) -> Option<Result<Inspection, Violation>> {
     let unreadable = |error: &dyn std::error::Error| {
-        Violation::new(ViolationKind::Unreadable, &job.name).found_error(error)
+        Violation::of_error(ViolationKind::Unreadable, &job.name, error)
     };
     let blob = match source.member(&job.name) {
         Ok(blob) => blob?,
@@ -118,38 +104,40 @@ fn inspect_layer(name: &str, blob: MemberReader) -> io::Result<Inspection> {
         Ok(stream) => stream,
         Err(error) => {
             let mut inspection = inspect_bytes(DigestReader::new(whole))?;
-            let violation = Violation::new(ViolationKind::LayerDamaged, name);
-            inspection.violations.push(violation.found_error(&error));
+            let violation = Violation::of_error(ViolationKind::LayerDamaged, name, &error);
+            inspection.violations.push(violation);
             return Ok(inspection);
         }
     };
     let compression = stream.compression();
-    let mut tar = TarReader::new(HashedTar::new(stream));
+    let mut tar = TarReader::new(HashedTar {
+        inner: DigestReader::new(stream),
+        failure: None,
+    });
     let mut rules = LayerRules::new(name);
     let tar_error = read_entries(&mut tar, &mut rules);
     let mut stream = tar.into_inner();
     // What follows the end mark belongs to the diff ID, too.
     io::copy(&mut stream, &mut io::sink())?;
-    let (blob, tar_digest, failure) = stream.finish();
-    let mut inspection = inspect_bytes(blob)?;
+    let HashedTar { inner, failure } = stream;
+    let (stream, tar_digest, _) = inner.finish();
+    let mut inspection = inspect_bytes(stream.into_inner())?;
     inspection.compression = Some(compression);
     inspection.violations = rules.finish();
-    match failure {
-        None => inspection.diff_id = Some(tar_digest),
-        Some(TarFailure::TrailingBytes) => {
-            inspection.diff_id = Some(tar_digest);
-            let violation = Violation::new(ViolationKind::LayerTrailingBytes, name);
+    if let Some(error) = failure {
+        let cause = error.get_ref();
+        if !cause.is_some_and(|cause| cause.is::<TrailingBytesError>()) {
+            let violation = Violation::of_error(ViolationKind::LayerDamaged, name, &error);
             inspection.violations.push(violation);
-        }
-        Some(TarFailure::Damaged(error)) => {
-            let violation = Violation::new(ViolationKind::LayerDamaged, name);
-            inspection.violations.push(violation.found_error(&error));
             return Ok(inspection);
         }
+        let violation = Violation::new(ViolationKind::LayerTrailingBytes, name);
+        inspection.violations.push(violation);
     }
+    inspection.diff_id = Some(tar_digest);
     if let Some(error) = tar_error {
-        let violation = Violation::new(ViolationKind::LayerTar, name);
-        inspection.violations.push(violation.found_error(&error));
+        let violation = Violation::of_error(ViolationKind::LayerTar, name, &error);
+        inspection.violations.push(violation);
     }
     Ok(inspection)
 }
@@ -164,31 +152,12 @@ fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Opti
     }
 }
 
-/// The error at which decompressing a layer ended.
-enum TarFailure {
-    TrailingBytes,
-    Damaged(io::Error),
-}
-
 /// The tar of a layer: hashed, and at its end when decompression fails, so
 /// that such a failure is told from a damaged tar.
 struct HashedTar {
     inner: DigestReader<Decompressor<DigestReader<MemberReader>>>,
-    failure: Option<TarFailure>,
-}
-
-impl HashedTar {
-    fn new(stream: Decompressor<DigestReader<MemberReader>>) -> Self {
-        Self {
-            inner: DigestReader::new(stream),
-            failure: None,
-        }
-    }
-
-    fn finish(self) -> (DigestReader<MemberReader>, Digest, Option<TarFailure>) {
-        let (inner, digest, _) = self.inner.finish();
-        (inner.into_inner(), digest, self.failure)
-    }
+    /// The error at which decompression ended.
+    failure: Option<io::Error>,
 }
 
 impl Read for HashedTar {
@@ -198,13 +167,7 @@ impl Read for HashedTar {
         }
         match self.inner.read(buffer) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                let cause = error.get_ref();
-                let is_trailing = cause.is_some_and(|cause| cause.is::<TrailingBytesError>());
-                self.failure = Some(if is_trailing {
-                    TarFailure::TrailingBytes
-                } else {
-                    TarFailure::Damaged(error)
-                });
+                self.failure = Some(error);
                 Ok(0)
             }
             result => result,

@@ -81,8 +81,7 @@ impl<'a> LayerRules<'a> {
             | TarKind::Directory
             | TarKind::Symlink { .. }
             | TarKind::Hardlink { .. }
-            | TarKind::CharacterDevice { .. }
-            | TarKind::BlockDevice { .. }
+            | TarKind::Device
             | TarKind::Fifo => {}
         }
     }

@@ -32,7 +32,7 @@ impl LayerUse {
     }
 
     pub(super) fn check(&self, inspections: &Inspections, report: &mut Report) {
-        let Some(inspection) = inspections.get(&self.name) else {
+        let Some(Ok(inspection)) = inspections.get(&self.name) else {
             if !self.is_foreign {
                 report.add(Violation::new(ViolationKind::BlobMissing, &self.name));
             }
@@ -50,17 +50,10 @@ impl LayerUse {
             .violations
             .iter()
             .for_each(|violation| report.add(violation.clone()));
-        self.check_compression(inspection, report);
-        self.check_diff_id(inspection, report);
-    }
-
-    fn check_compression(&self, inspection: &Inspection, report: &mut Report) {
-        if let (Some(expected), Some(found)) = (self.compression(), inspection.compression)
-            && expected != found
-        {
-            let violation = Violation::new(ViolationKind::LayerCompression, &self.name);
-            report.add(violation.expected(expected).found(found));
+        if let (Some(expected), Some(found)) = (self.compression(), inspection.compression) {
+            report.compare(ViolationKind::LayerCompression, &self.name, expected, found);
         }
+        self.check_diff_id(inspection, report);
     }
 
     fn check_diff_id(&self, inspection: &Inspection, report: &mut Report) {
@@ -70,11 +63,8 @@ impl LayerUse {
         } else {
             Some(inspection.digest)
         };
-        if let (Some(expected), Some(found)) = (self.diff_id, found)
-            && expected != found
-        {
-            let violation = Violation::new(ViolationKind::DiffId, &self.name);
-            report.add(violation.expected(expected).found(found));
+        if let (Some(expected), Some(found)) = (self.diff_id, found) {
+            report.compare(ViolationKind::DiffId, &self.name, expected, found);
         }
     }
 }

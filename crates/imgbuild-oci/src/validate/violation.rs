@@ -46,15 +46,19 @@ impl Violation {
         self
     }
 
-    /// Says an error and its causes.
-    pub(super) fn found_error(self, error: &dyn Error) -> Self {
+    /// Makes a violation that has found an error, with its causes.
+    pub(super) fn of_error(
+        kind: ViolationKind,
+        subject: impl fmt::Display,
+        error: &dyn Error,
+    ) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        self.found(text)
+        Self::new(kind, subject).found(text)
     }
 }
 
