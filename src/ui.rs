@@ -197,8 +197,8 @@ impl Ui {
     pub(crate) fn follow(&self, progress: Progress) {
         let work = self.shared().work;
         match (work, progress) {
-            (Some(Work::Layers), Progress::Read { bytes })
-            | (Some(Work::Writing | Work::Copying), Progress::Written { bytes }) => {
+            (Some(Work::Layers), Progress::Read(bytes))
+            | (Some(Work::Writing | Work::Copying), Progress::Written(bytes)) => {
                 self.bar.inc(bytes);
             }
             _ => {}
@@ -274,14 +274,14 @@ impl Ui {
     pub(crate) fn show_layer(&self, layer: &Layer, total: usize, done: &AtomicUsize) {
         let number = done.fetch_add(1, Ordering::Relaxed) + 1;
         let size = bytes_text(layer.size());
-        let origin = match (layer.is_remote(), layer.is_reused()) {
+        let origin = match (layer.is_remote(), layer.is_reused) {
             (true, _) => " (in the registry)",
             (false, true) => " (cached)",
             (false, false) => "",
         };
         self.status(&format!(
             "layer {number}/{total} `{}` {size} {}{origin}",
-            layer.name(),
+            layer.name,
             layer.digest()
         ));
     }

@@ -66,8 +66,8 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     ui.status(&format!("index for {}", platforms.join(", ")));
     let manifests = index.entries().into_iter().map(|entry| {
         json!({
-            "mediaType": entry.media_type(),
-            "digest": entry.digest(),
+            "mediaType": entry.media_type,
+            "digest": entry.digest,
             "platform": entry.platform().map(ToString::to_string),
         })
     });

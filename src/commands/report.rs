@@ -193,12 +193,12 @@ fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
         .iter()
         .map(|layer| {
             json!({
-                "mediaType": layer.media_type(),
+                "mediaType": layer.media_type,
                 "digest": layer.digest(),
                 "size": layer.size(),
-                "diffId": layer.diff_id(),
-                "name": layer.name(),
-                "entries": layer.entries(),
+                "diffId": layer.diff_id,
+                "name": layer.name,
+                "entries": layer.entries,
             })
         })
         .collect();

@@ -170,10 +170,6 @@ impl<'a> Archive<'a> {
     }
 
     /// Writes the archive with `threads` threads into an empty file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Archive::write_to`].
     pub(crate) fn write_at(
         &self,
         file: &std::fs::File,
@@ -196,24 +192,14 @@ impl<'a> Archive<'a> {
         parallel::for_each(threads, jobs.iter().enumerate(), |(number, job), queue| {
             let monitor = monitor.unless(queue.stopped());
             monitor.check()?;
-            let WriteJob {
-                blob,
-                offset,
-                piece,
-            } = job;
-            let Some(piece) = piece else {
-                return blob.until_whole(&|| {
-                    let mut sink = At {
-                        file,
-                        offset: *offset,
-                    };
-                    blob.copy_to(&mut sink, sink_error, monitor)
+            let sink = |offset| At { file, offset };
+            let Some(piece) = &job.piece else {
+                return job.blob.until_whole(&|| {
+                    let mut sink = sink(job.offset);
+                    job.blob.copy_to(&mut sink, sink_error, monitor)
                 });
             };
-            let mut sink = At {
-                file,
-                offset: offset + piece.offset,
-            };
+            let mut sink = sink(job.offset + piece.offset);
             let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
             let crc = piece.copy(&mut buffer, monitor, &mut |bytes| {
                 sink.write_all(bytes).map_err(sink_error)

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::digest::{DiffId, Digest};
 use crate::document::{RawConfig, RawDocument};
 use crate::media_type::is_gzip_layer;
-use crate::source::{Source, SourceBlob, SourceError, SourceName};
+use crate::source::{Source, SourceBlob, SourceError, SourceName, parse_document};
 use crate::store::Store;
 
 mod image;
 
-pub(crate) use image::{CandidateLayers, LayerCandidate};
-pub use image::{RemoteLayer, RemoteLayers};
+pub(crate) use image::CandidateLayers;
+pub use image::{LayerCandidate, RemoteLayers};
 
 /// Everything that may be used again instead of being made.
 #[derive(Debug, Clone, Default)]
@@ -30,11 +30,13 @@ pub struct Cache {
 }
 
 /// An image, or a store, whose compressed layers may be used again.
+#[derive(Debug)]
 pub struct CacheSource {
     name: String,
     kind: CacheKind,
 }
 
+#[derive(Debug)]
 enum CacheKind {
     Image(CandidateLayers),
     Store(Store),
@@ -57,13 +59,14 @@ impl CacheSource {
     /// When `name` is not one of these, or cannot be read.
     pub fn open(name: &SourceName, scratch: &Path) -> Result<Self, SourceError> {
         let shown = name.path().display().to_string();
-        if let (SourceName::Path(path), Some(store)) = (name, Store::open_read_only(name.path())) {
-            debug_assert!(path.is_dir(), "a store is a directory");
+        if name.transport.is_none()
+            && let Some(store) = Store::open_read_only(name.path())
+        {
             let kind = CacheKind::Store(store);
             return Ok(Self { name: shown, kind });
         }
         let source = match name.open(scratch) {
-            Err(error @ SourceError::NotAnImage { .. }) => {
+            Err(error @ SourceError::NotAnImage(_)) => {
                 Source::open_blobs(name.path()).ok_or(error)?
             }
             source => source?,
@@ -120,15 +123,6 @@ impl CacheSource {
     }
 }
 
-impl fmt::Debug for CacheSource {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("CacheSource")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
 impl fmt::Display for CacheSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.name)
@@ -148,16 +142,14 @@ fn manifests(source: &Source) -> Result<Vec<Digest>, SourceError> {
 }
 
 /// Pairs the layers of a manifest with the diff IDs of its config.
-fn layers_of(
-    source: &Arc<Source>,
-    manifest: Digest,
-) -> Result<Vec<(DiffId, LayerCandidate)>, SourceError> {
-    let document: RawDocument = parse(&manifest.to_string(), &source.read_blob(&manifest)?)?;
+fn layers_of(source: &Arc<Source>, manifest: Digest) -> Result<Vec<LayerCandidate>, SourceError> {
+    let document: RawDocument =
+        parse_document(&manifest.to_string(), &source.read_blob(&manifest)?)?;
     let config = document.config.as_ref();
     let Some(config) = config.and_then(|config| config.digest().ok()) else {
         return Ok(Vec::new());
     };
-    let config: RawConfig = parse(&config.to_string(), &source.read_blob(&config)?)?;
+    let config: RawConfig = parse_document(&config.to_string(), &source.read_blob(&config)?)?;
     let diff_ids = config.rootfs.and_then(|rootfs| rootfs.diff_ids);
     let diff_ids = diff_ids.unwrap_or_default();
     let layers = document.layers.unwrap_or_default();
@@ -171,21 +163,13 @@ fn layers_of(
             let digest = layer.digest().ok()?;
             let is_gzip = is_gzip_layer(media_type);
             let blob = is_gzip.then(|| source.blob(&digest).ok())??;
-            let candidate = LayerCandidate {
+            Some(LayerCandidate {
+                diff_id: DiffId::from_tar_digest(diff_id.parse().ok()?),
                 digest,
                 size: blob.size(),
                 trailer: Some(blob.last_bytes()?),
                 content: Arc::new(SourceBlob::new(source, digest)),
-            };
-            let diff_id = DiffId::from_tar_digest(diff_id.parse().ok()?);
-            Some((diff_id, candidate))
+            })
         })
         .collect())
-}
-
-fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SourceError> {
-    serde_json::from_slice(bytes).map_err(|source| SourceError::Json {
-        name: name.to_owned(),
-        source,
-    })
 }

@@ -223,10 +223,7 @@ impl HostFile {
     fn wrong_size(&self, found: u64) -> Error {
         Error::Changed {
             path: self.path.clone(),
-            source: Change::Size {
-                planned: self.state.size,
-                found,
-            },
+            source: Change(format!("planned {} bytes, found {found}", self.state.size)),
         }
     }
 }
@@ -244,10 +241,6 @@ pub(crate) enum ContentReader<'a> {
 }
 
 impl<'a> ContentReader<'a> {
-    pub(crate) fn open(content: &'a Content) -> Result<Self> {
-        Self::open_at(content, 0)
-    }
-
     /// Starts `offset` bytes into the content.
     pub(crate) fn open_at(content: &'a Content, offset: u64) -> Result<Self> {
         Ok(match content {
@@ -316,10 +309,10 @@ impl<'a> ContentReader<'a> {
         if state.mtime != planned.state.mtime {
             return Err(Error::Changed {
                 path: planned.path.clone(),
-                source: Change::Time {
-                    planned: planned.state.mtime.to_string(),
-                    found: state.mtime.to_string(),
-                },
+                source: Change(format!(
+                    "planned modification time {}, found {}",
+                    planned.state.mtime, state.mtime
+                )),
             });
         }
         Ok(state == planned.state)

@@ -20,6 +20,7 @@ use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
 use crate::pipeline::{SizedStream, with_compressor};
 use crate::reference::{self, ParseReferenceError, Reference};
+use crate::source;
 use crate::store;
 use imgbuild_deflate::Level;
 
@@ -33,13 +34,12 @@ use file::{reserve, write_file};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// An archive that every engine loads, and the name to use instead of the
-    /// references.
+    /// references. It is compressed as a whole if it is called `FILE.tar.gz` or
+    /// `FILE.tgz`.
     Archive(PathBuf, Option<Reference>),
     /// The same archive, for tools that read it as a layout, and the tag to use
     /// instead of the references'.
     OciArchive(PathBuf, Option<String>),
-    /// The archive that every engine loads, compressed as a whole with gzip.
-    CompressedArchive(PathBuf, Option<Reference>),
     /// An image layout, and the tag to use instead of the references'.
     Layout(PathBuf, Option<String>),
     /// The archive on standard output.
@@ -94,7 +94,7 @@ impl FromStr for Destination {
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
             Some(("docker-archive", rest)) => {
                 let (file, name) = split_name(rest).map_err(error)?;
-                Ok(Self::of_archive(path(file)?, name))
+                Ok(Self::Archive(path(file)?, name))
             }
             Some(("oci-archive", rest)) => {
                 let (file, tag) = split_tag(rest).map_err(error)?;
@@ -117,7 +117,7 @@ impl FromStr for Destination {
                     ));
                 }
                 Ok(if is_archive_name(text) {
-                    Self::of_archive(plain, None)
+                    Self::Archive(plain, None)
                 } else {
                     Self::Layout(plain, None)
                 })
@@ -128,18 +128,12 @@ impl FromStr for Destination {
 
 /// Splits `PATH[:TAG]`, as skopeo does for both transports that have one.
 fn split_tag(text: &str) -> std::result::Result<(&str, Option<String>), &'static str> {
-    match text.rsplit_once(':') {
-        Some((_, "")) => Err("the tag is empty"),
-        Some((path, tag)) if !tag.contains('/') => {
-            if reference::is_tag(tag) {
-                Ok((path, Some(tag.to_owned())))
-            } else {
-                Err(
-                    "a tag has up to 128 letters, digits, `_`, `.` and `-`, and does not start with `.` or `-`",
-                )
-            }
-        }
-        _ => Ok((text, None)),
+    match source::split_tag(text) {
+        (_, Some("")) => Err("the tag is empty"),
+        (_, Some(tag)) if !reference::is_tag(tag) => Err(
+            "a tag has up to 128 letters, digits, `_`, `.` and `-`, and does not start with `.` or `-`",
+        ),
+        (path, tag) => Ok((path, tag.map(str::to_owned))),
     }
 }
 
@@ -195,14 +189,6 @@ fn is_compressed_name(text: &str) -> bool {
 }
 
 impl Destination {
-    fn of_archive(path: PathBuf, name: Option<Reference>) -> Self {
-        if is_compressed_name(&path.to_string_lossy()) {
-            Self::CompressedArchive(path, name)
-        } else {
-            Self::Archive(path, name)
-        }
-    }
-
     /// Returns true if tools read and push the written image as it is, so that
     /// its layers should be compressed.
     #[must_use]
@@ -217,10 +203,9 @@ impl Destination {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Archive(path, _)
-            | Self::OciArchive(path, _)
-            | Self::CompressedArchive(path, _)
-            | Self::Layout(path, _) => Some(path),
+            Self::Archive(path, _) | Self::OciArchive(path, _) | Self::Layout(path, _) => {
+                Some(path)
+            }
             Self::StandardOutput | Self::Registry(_) | Self::Engine => None,
         }
     }
@@ -238,9 +223,7 @@ impl Destination {
     #[must_use]
     pub fn names(&self, references: &[Reference]) -> Vec<Reference> {
         match (self, self.tag()) {
-            (Self::Archive(_, Some(name)) | Self::CompressedArchive(_, Some(name)), _) => {
-                vec![name.clone()]
-            }
+            (Self::Archive(_, Some(name)), _) => vec![name.clone()],
             (_, Some(tag)) => retag(references, tag),
             (_, None) => references.to_vec(),
         }
@@ -255,9 +238,7 @@ impl Destination {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Layout(path, _) => check_layout(path),
-            Self::Archive(path, _)
-            | Self::OciArchive(path, _)
-            | Self::CompressedArchive(path, _) => check_file(path),
+            Self::Archive(path, _) | Self::OciArchive(path, _) => check_file(path),
             Self::StandardOutput | Self::Registry(_) | Self::Engine => Ok(()),
         }
     }
@@ -300,12 +281,10 @@ fn check_parent(path: &Path, parent: &Path) -> Result<()> {
 impl fmt::Display for Destination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Archive(path, None)
-            | Self::CompressedArchive(path, None)
-            | Self::Layout(path, None) => {
+            Self::Archive(path, None) | Self::Layout(path, None) => {
                 write!(formatter, "{}", path.display())
             }
-            Self::Archive(path, Some(name)) | Self::CompressedArchive(path, Some(name)) => {
+            Self::Archive(path, Some(name)) => {
                 let name = name.familiar();
                 write!(formatter, "docker-archive:{}:{name}", path.display())
             }
@@ -368,6 +347,14 @@ pub fn write(
             archive().write_to(standard_output, &sink_error, monitor)?;
             Ok(Written::New)
         }
+        Destination::Archive(path, _) if is_compressed_name(&path.to_string_lossy()) => {
+            let archive = archive();
+            let identity = store::compressed_identity(archive.identity());
+            write_file(path, options, identity, monitor, |file, _| {
+                let sink_error = |source| write_error(path, source);
+                compress_archive(&archive, file, options.threads, &sink_error, monitor)
+            })
+        }
         Destination::Archive(path, _) | Destination::OciArchive(path, _) => {
             let archive = archive();
             write_file(
@@ -389,14 +376,6 @@ pub fn write(
             what: destination.to_string(),
             source: io::ErrorKind::Unsupported.into(),
         }),
-        Destination::CompressedArchive(path, _) => {
-            let archive = archive();
-            let identity = store::compressed_identity(archive.identity());
-            write_file(path, options, identity, monitor, |file, _| {
-                let sink_error = |source| write_error(path, source);
-                compress_archive(&archive, file, options.threads, &sink_error, monitor)
-            })
-        }
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) struct RawPlatform {
 /// descriptor that names it. `D` is the type that descriptors of an index are
 /// read as.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct RawDocument<D = RawDescriptor> {
     pub(crate) schema_version: Option<i64>,
     /// The media type.
@@ -186,6 +186,15 @@ impl Document {
         }
     }
 
+    /// Takes the bytes of a descriptor's document, which have its digest.
+    pub(crate) fn of(descriptor: &Descriptor, bytes: Vec<u8>) -> Self {
+        Self {
+            media_type: descriptor.media_type.clone(),
+            digest: descriptor.digest,
+            bytes,
+        }
+    }
+
     /// Parses the document.
     ///
     /// # Errors
@@ -218,10 +227,6 @@ impl Document {
     }
 
     /// Returns the layers, then the config of a manifest.
-    ///
-    /// # Errors
-    ///
-    /// When it is malformed.
     pub(crate) fn blobs(&self) -> Result<Vec<RawDescriptor>, DocumentError> {
         let raw = self.parse()?;
         let layers = raw.layers.unwrap_or_default();
@@ -229,10 +234,6 @@ impl Document {
     }
 
     /// Returns a descriptor of this document with all its fields.
-    ///
-    /// # Errors
-    ///
-    /// [`DocumentError::Descriptor`].
     pub(crate) fn complete(&self, raw: RawDescriptor) -> Result<Descriptor, DocumentError> {
         raw.complete()
             .map_err(|field| self.incomplete_descriptor(field))
@@ -328,7 +329,6 @@ impl RawPlatform {
 }
 
 /// Returns the path of a blob in a layout: `blobs/sha256/HEX`.
-#[must_use]
 pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
@@ -336,10 +336,6 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 /// Replaces every index in `roots` by the manifests that it leads to, in their
 /// order. `roots` are the descriptors of an outermost index, which counts for
 /// [`MAX_INDEX_DEPTH`].
-///
-/// # Errors
-///
-/// When an index cannot be read or is malformed, or leads to too much.
 pub(crate) fn manifests_below<E: From<DocumentError>>(
     roots: Vec<Descriptor>,
     read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
@@ -378,11 +374,7 @@ impl<E: From<DocumentError>> IndexWalk<'_, E> {
         if self.indexes > MAX_INDEXES {
             return Err(DocumentError::TooManyManifests.into());
         }
-        let index = Document {
-            bytes: (self.read)(&descriptor)?,
-            media_type: descriptor.media_type,
-            digest: descriptor.digest,
-        };
+        let index = Document::of(&descriptor, (self.read)(&descriptor)?);
         for mut child in index.children()? {
             child.annotations = Arc::clone(&descriptor.annotations);
             self.visit(child, depth + 1)?;

@@ -23,16 +23,13 @@ pub enum Error {
     Changed {
         /// The file on the host.
         path: PathBuf,
-        /// Both values.
+        /// The difference.
         source: Change,
     },
 
     /// A layer had other bytes when it was read a second time.
-    #[error("the files of layer `{layer}` changed while the image was being written")]
-    LayerChanged {
-        /// The layer's name.
-        layer: String,
-    },
+    #[error("the files of layer `{0}` changed while the image was being written")]
+    LayerChanged(String),
 
     /// The entries cannot be one layer.
     #[error("cannot make a layer with `{path}`: {reason}")]
@@ -124,11 +121,8 @@ pub enum Error {
 
     /// A layer of the base image changed since it was first read, or has another
     /// digest.
-    #[error("the base image `{}` is damaged, or changed while it was being used", path.display())]
-    BaseChanged {
-        /// The layout or archive.
-        path: PathBuf,
-    },
+    #[error("the base image `{}` is damaged, or changed while it was being used", .0.display())]
+    BaseChanged(PathBuf),
 
     /// A directory that is not an image layout.
     #[error("`{}` is not an image layout: {reason}", path.display())]
@@ -144,26 +138,10 @@ pub enum Error {
     Interrupted,
 }
 
-/// The difference between a file and the plan.
+/// The difference between a file and the plan, with both values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Change {
-    /// Another size, in bytes.
-    #[error("planned {planned} bytes, found {found}")]
-    Size {
-        /// The size when the plan was made.
-        planned: u64,
-        /// The size now, or the number of bytes that could be read.
-        found: u64,
-    },
-    /// Another modification time.
-    #[error("planned modification time {planned}, found {found}")]
-    Time {
-        /// The time when the plan was made, in Unix seconds with nanoseconds.
-        planned: String,
-        /// The time now.
-        found: String,
-    },
-}
+#[error("{0}")]
+pub struct Change(pub(crate) String);
 
 /// The result of a function that fails with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

@@ -63,7 +63,6 @@ impl std::fmt::Debug for ReadOptions<'_> {
 #[derive(Debug)]
 pub struct FileSystem {
     members: Vec<Member>,
-    layers: Vec<usize>,
     specials: BTreeSet<ImagePath>,
     blobs: Vec<BlobFacts>,
 }
@@ -120,10 +119,9 @@ impl FileSystem {
             blobs.push(facts);
         }
         let kept = keeper.finish()?;
-        let (members, layers, specials) = tree.finish();
+        let (members, specials) = tree.finish();
         let files = Self {
             members,
-            layers,
             specials,
             blobs,
         };
@@ -140,13 +138,10 @@ impl FileSystem {
     /// Returns the member at exactly this path; links are not followed.
     #[must_use]
     pub fn get(&self, path: &ImagePath) -> Option<&Member> {
-        self.index(path).map(|index| &self.members[index])
-    }
-
-    /// Returns the number of the layer that has the path; the lowest is 0.
-    #[cfg(test)]
-    pub(crate) fn layer_of(&self, path: &ImagePath) -> Option<usize> {
-        self.index(path).map(|index| self.layers[index])
+        let found = self
+            .members
+            .binary_search_by(|member| member.entry.path.cmp(path));
+        found.ok().map(|index| &self.members[index])
     }
 
     /// Returns the paths of devices, named pipes and the like, which cannot be
@@ -160,13 +155,6 @@ impl FileSystem {
     #[must_use]
     pub fn blobs(&self) -> &[BlobFacts] {
         &self.blobs
-    }
-
-    fn index(&self, path: &ImagePath) -> Option<usize> {
-        let found = self
-            .members
-            .binary_search_by(|member| member.entry.path.cmp(path));
-        found.ok()
     }
 }
 

@@ -12,23 +12,9 @@ use serde::Serialize;
 ///
 /// When `document` has map keys that are not strings, which no document of
 /// the image specification has.
-#[must_use]
 pub(crate) fn to_canonical<T: Serialize>(document: &T) -> Vec<u8> {
     let value = serde_json::to_value(document).expect("every map key is a string");
     serde_json::to_vec(&value).expect("a JSON value can always be written")
-}
-
-/// Serializes `document` compactly, with keys in the order of its fields.
-///
-/// For the documents that Docker also writes (`index.json`, `manifest.json`,
-/// `oci-layout`), whose key order is part of the archive's form.
-///
-/// # Panics
-///
-/// As [`to_canonical`].
-#[must_use]
-pub(crate) fn to_field_order<T: Serialize>(document: &T) -> Vec<u8> {
-    serde_json::to_vec(document).expect("every map key is a string")
 }
 
 #[cfg(test)]

@@ -37,13 +37,21 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// a scratch file without a name.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    name: String,
-    media_type: String,
-    annotations: BTreeMap<String, String>,
-    diff_id: DiffId,
-    tar_size: Option<u64>,
-    entries: Option<usize>,
-    is_reused: bool,
+    /// The name, for messages and the history.
+    pub name: String,
+    /// The media type of the blob.
+    pub media_type: String,
+    /// The annotations of its descriptor; layers made here have none.
+    pub annotations: BTreeMap<String, String>,
+    /// The digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// The size of the uncompressed tar in bytes; `None` for a layer of a base
+    /// image that was not read.
+    pub tar_size: Option<u64>,
+    /// The number of entries of the tar, if it is known.
+    pub entries: Option<usize>,
+    /// True if an earlier build made it.
+    pub is_reused: bool,
     blob: LayerBlob,
 }
 
@@ -123,24 +131,6 @@ pub struct LayerOptions {
 }
 
 impl Layer {
-    /// Returns the name, for messages and the history.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the media type of the blob.
-    #[must_use]
-    pub fn media_type(&self) -> &str {
-        &self.media_type
-    }
-
-    /// Returns the annotations of its descriptor; layers made here have none.
-    #[must_use]
-    pub fn annotations(&self) -> &BTreeMap<String, String> {
-        &self.annotations
-    }
-
     /// Returns the digest of the blob.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -151,31 +141,6 @@ impl Layer {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.blob.size
-    }
-
-    /// Returns the digest of the uncompressed tar.
-    #[must_use]
-    pub fn diff_id(&self) -> DiffId {
-        self.diff_id
-    }
-
-    /// Returns the size of the uncompressed tar in bytes; `None` for a layer of
-    /// a base image that was not read.
-    #[must_use]
-    pub fn tar_size(&self) -> Option<u64> {
-        self.tar_size
-    }
-
-    /// Returns the number of entries of the tar, if it is known.
-    #[must_use]
-    pub fn entries(&self) -> Option<usize> {
-        self.entries
-    }
-
-    /// Returns whether an earlier build made it.
-    #[must_use]
-    pub fn is_reused(&self) -> bool {
-        self.is_reused
     }
 
     /// Returns whether only its descriptor is here, and a registry has its
@@ -250,12 +215,10 @@ impl Layer {
                 if let Some(path) = record {
                     forget(path);
                 }
-                Err(Error::LayerChanged { layer })
+                Err(Error::LayerChanged(layer))
             }
             LayerBytes::Blob { crc, location, .. } if found != *crc => match location {
-                BlobLocation::Base(path, _) => Err(Error::BaseChanged {
-                    path: path.to_path_buf(),
-                }),
+                BlobLocation::Base(path, _) => Err(Error::BaseChanged(path.to_path_buf())),
                 BlobLocation::Store(path) | BlobLocation::Scratch(path) => {
                     if let BlobLocation::Store(path) = location {
                         forget(path);
@@ -277,10 +240,6 @@ impl Layer {
     ///
     /// Its bytes were hashed when they were written, and no other program could
     /// reach them since: they are not read again.
-    ///
-    /// # Errors
-    ///
-    /// When interrupted, or when the file cannot be synced.
     pub(crate) fn link_at(&self, path: &Path, sync: bool, monitor: Monitor<'_>) -> Result<bool> {
         let LayerBytes::Blob {
             range,
@@ -301,7 +260,7 @@ impl Layer {
         }
         let is_linked = new_file::link(file, path).is_ok();
         if is_linked {
-            monitor.report(Progress::Written { bytes: self.size() });
+            monitor.report(Progress::Written(self.size()));
         }
         Ok(is_linked)
     }

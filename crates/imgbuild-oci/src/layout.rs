@@ -22,10 +22,6 @@ pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 
 /// Checks that a layout can be written at `path`: it does not exist, is an empty
 /// directory, or is an image layout.
-///
-/// # Errors
-///
-/// [`Error::NotALayout`], or when it cannot be read.
 pub(crate) fn check_layout(path: &Path) -> Result<()> {
     read_root_index(path).map(|_| ())
 }
@@ -194,7 +190,7 @@ impl LayoutUpdate<'_> {
         let is_missing = |blob: &&Blob| !has_size(&path(blob), blob.size);
         let (missing, present): (Vec<_>, Vec<_>) = image.blobs().iter().partition(is_missing);
         for blob in present {
-            monitor.report(Progress::Written { bytes: blob.size });
+            monitor.report(Progress::Written(blob.size));
         }
         layer::fetch_all(missing.iter().filter_map(|blob| blob.layer()))?;
 

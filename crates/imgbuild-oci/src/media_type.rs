@@ -41,13 +41,11 @@ pub fn is_manifest(media_type: &str) -> bool {
 }
 
 /// Returns true for the media type of an image configuration.
-#[must_use]
 pub(crate) fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
 }
 
 /// Returns true for the media types that only Docker uses.
-#[must_use]
 pub(crate) fn is_of_docker(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.docker.")
 }
@@ -60,7 +58,6 @@ pub(crate) fn layer_suffix(media_type: &str) -> Option<&str> {
 }
 
 /// Returns true for a layer compressed with gzip.
-#[must_use]
 pub(crate) fn is_gzip_layer(media_type: &str) -> bool {
     matches!(layer_suffix(media_type), Some("+gzip" | ".gzip"))
 }

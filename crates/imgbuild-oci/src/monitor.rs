@@ -19,16 +19,10 @@ pub struct Monitor<'a> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Bytes of a layer's tar were read.
-    Read {
-        /// The number of bytes.
-        bytes: u64,
-    },
-    /// Bytes were written to a destination, or found there.
-    Written {
-        /// The number of bytes.
-        bytes: u64,
-    },
+    /// So many bytes of a layer's tar were read.
+    Read(u64),
+    /// So many bytes were written to a destination, or found there.
+    Written(u64),
 }
 
 impl<'a> Monitor<'a> {

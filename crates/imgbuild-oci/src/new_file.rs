@@ -127,10 +127,6 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 
 /// Returns where a file called `path` is, or would be made: a link is followed,
 /// as by every program that writes a file, also a dangling one.
-///
-/// # Errors
-///
-/// When links lead to each other.
 pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
     let mut target = path.to_path_buf();
     for _ in 0..MAX_LINKS {

@@ -154,7 +154,6 @@ impl ImagePlatform {
 
     /// Returns true if the image needs more than every machine of its platform
     /// has: a level of amd64 above the first.
-    #[must_use]
     pub(crate) fn has_level(&self) -> bool {
         self.has_level
     }

@@ -14,13 +14,13 @@ use crate::document::{
 use crate::media_type::is_manifest;
 use crate::platform::{ImagePlatform, Platform};
 use crate::reference::Reference;
-use crate::source::Source;
+use crate::source::{Source, parse_document};
 
 mod document;
 mod error;
 mod fit;
 
-use document::{check_name, described_layer, named_layer, parse};
+use document::{check_name, described_layer, named_layer};
 pub use error::SelectionError;
 use fit::keep_best;
 pub use fit::runs_on;
@@ -113,10 +113,6 @@ pub fn select(
 
 /// Chooses the one image or index among `roots` themselves, by its tag or full
 /// name.
-///
-/// # Errors
-///
-/// As [`select`].
 pub(crate) fn select_root(
     roots: Vec<Descriptor>,
     tag: Option<&str>,
@@ -172,7 +168,7 @@ fn choose<D>(
             }
         }
         if let Some(wanted) = platform {
-            candidates = keep_best(candidates, |one| one.platform.as_ref(), wanted)
+            candidates = keep_best(candidates, wanted)
                 .map_err(|known| SelectionError::no_platform(wanted, known))?;
         }
     }
@@ -210,12 +206,8 @@ fn read_platform(
     read: &mut ReadDocument<'_>,
 ) -> Result<RawPlatform, SelectionError> {
     let bytes = read(manifest);
-    let manifest = Document {
-        media_type: manifest.media_type.clone(),
-        digest: manifest.digest,
-        bytes: bytes.map_err(|error| SelectionError::of_read(manifest.digest, error))?,
-    };
-    platform_in_config(&manifest, read)
+    let bytes = bytes.map_err(|error| SelectionError::of_read(manifest.digest, error))?;
+    platform_in_config(&Document::of(manifest, bytes), read)
 }
 
 /// Reads the platform in the configuration of a manifest.
@@ -254,10 +246,6 @@ impl<D> ImageCandidate<D> {
 impl ImageCandidate {
     /// Checks that the image runs on a platform; its configuration is read if
     /// no index has its platform.
-    ///
-    /// # Errors
-    ///
-    /// [`SelectionError::Platform`], or when a document cannot be read.
     pub(crate) fn check_runs_on(
         &self,
         wanted: &Platform,
@@ -326,16 +314,16 @@ impl SelectedImage {
             name: name.clone(),
             reason,
         };
-        let value: Value = parse(&name, config)?;
+        let value: Value = parse_document(&name, config)?;
         if !value.is_object() {
             return Err(invalid("it is not an object"));
         }
-        let raw: RawConfig = parse(&name, config)?;
+        let raw: RawConfig = parse_document(&name, config)?;
         let diff_ids = raw.diff_ids();
         let diff_ids =
             diff_ids.ok_or_else(|| invalid("one of its diff IDs is not a `sha256:` digest"))?;
         if count > MAX_IMAGE_LAYERS {
-            return Err(SelectionError::TooManyLayers { count });
+            return Err(SelectionError::TooManyLayers(count));
         }
         if diff_ids.len() != count {
             return Err(SelectionError::DiffIds {
@@ -361,11 +349,8 @@ impl SelectedImage {
 
 impl ImageCandidate {
     fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
-        let manifest = Document {
-            bytes: document::read_sized(source, &self.document)?,
-            media_type: self.document.media_type.clone(),
-            digest: self.document.digest,
-        };
+        let bytes = document::read_sized(source, &self.document)?;
+        let manifest = Document::of(&self.document, bytes);
         let raw = manifest.parse()?;
         let mut config = raw.config.unwrap_or_default();
         config.media_type.get_or_insert_default();

@@ -28,6 +28,7 @@ pub use blob::MemberReader;
 pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
+pub(crate) use name::split_tag;
 pub use name::{ParseSourceNameError, SourceName};
 pub(crate) use source_blob::SourceBlob;
 
@@ -55,9 +56,10 @@ impl Source {
         let metadata = fs_err::metadata(path).map_err(|error| {
             let path = path.to_owned();
             match error.kind() {
-                io::ErrorKind::NotFound => SourceError::NotFound { path },
+                io::ErrorKind::NotFound => SourceError::NotFound(path),
                 // Without the text of the system call.
-                kind => SourceError::Inaccessible {
+                kind => SourceError::Path {
+                    action: "access",
                     path,
                     source: kind.into(),
                 },
@@ -67,8 +69,7 @@ impl Source {
             return LayoutSource::open(path).map(Self::Layout);
         }
         if !metadata.is_file() {
-            let path = path.to_owned();
-            return Err(SourceError::NotAFile { path });
+            return Err(SourceError::NotAFile(path.to_owned()));
         }
         ArchiveSource::open(path, scratch).map(Self::Archive)
     }
@@ -80,7 +81,6 @@ impl Source {
 
     /// Takes a directory with `blobs/sha256` as if its index listed `root` alone.
     /// The repository `origin` has its blobs, too.
-    #[must_use]
     pub(crate) fn of_blobs(path: &Path, root: Descriptor, origin: Option<BlobOrigin>) -> Self {
         Self::Layout(LayoutSource::of_known(path, KnownRoot { root, origin }))
     }
@@ -93,7 +93,7 @@ impl Source {
 
     fn known(&self) -> Option<&KnownRoot> {
         match self {
-            Self::Layout(layout) => layout.known(),
+            Self::Layout(layout) => layout.known.as_ref(),
             Self::Archive(_) => None,
         }
     }
@@ -102,8 +102,8 @@ impl Source {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Layout(layout) => layout.root(),
-            Self::Archive(archive) => archive.path(),
+            Self::Layout(layout) => &layout.root,
+            Self::Archive(archive) => &archive.path,
         }
     }
 
@@ -126,20 +126,18 @@ impl Source {
     ///
     /// When it is missing or cannot be opened.
     pub fn blob(&self, digest: &Digest) -> Result<MemberReader, SourceError> {
-        let name = blob_name(digest);
-        self.member(&name)?.ok_or(SourceError::Missing { name })
+        self.existing(&blob_name(digest))
+    }
+
+    /// Opens a file of the source that must exist.
+    pub(crate) fn existing(&self, name: &str) -> Result<MemberReader, SourceError> {
+        let missing = || SourceError::Missing(name.to_owned());
+        self.member(name)?.ok_or_else(missing)
     }
 
     /// Reads a document whole by its name in the source.
-    ///
-    /// # Errors
-    ///
-    /// When it is missing, or larger than [`MAX_DOCUMENT_BYTES`].
     pub(crate) fn document(&self, name: &str) -> Result<Vec<u8>, SourceError> {
-        let missing = || SourceError::Missing {
-            name: name.to_owned(),
-        };
-        read_document(name, self.member(name)?.ok_or_else(missing)?)
+        read_document(name, self.existing(name)?)
     }
 
     /// Reads a document whole and checks its digest.
@@ -227,22 +225,18 @@ impl Source {
 /// Reads at most [`MAX_DOCUMENT_BYTES`].
 pub(crate) fn read_document(name: &str, blob: MemberReader) -> Result<Vec<u8>, SourceError> {
     let size = blob.size();
-    let name = || name.to_owned();
+    let name = name.to_owned();
     if size > MAX_DOCUMENT_BYTES {
-        return Err(SourceError::TooLarge { name: name(), size });
+        return Err(SourceError::TooLarge { name, size });
     }
     let mut bytes = Vec::new();
-    let result = blob.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes);
-    match result {
+    match blob.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(source) => Err(SourceError::Read {
-            name: name(),
-            source,
-        }),
+        Err(source) => Err(SourceError::Read { name, source }),
     }
 }
 
-fn parse_document<T: serde::de::DeserializeOwned>(
+pub(crate) fn parse_document<T: serde::de::DeserializeOwned>(
     name: &str,
     bytes: &[u8],
 ) -> Result<T, SourceError> {

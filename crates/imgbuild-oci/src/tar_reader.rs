@@ -60,7 +60,6 @@ impl<R: Read> TarReader<R> {
 
     /// Returns how many bytes of the tar were read or skipped. Right after an
     /// entry was returned, that is where its contents start.
-    #[must_use]
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -121,9 +120,7 @@ impl<R: Read> TarReader<R> {
         let mut more = header.has_sparse_extension();
         while more {
             let Some(block) = self.block()? else {
-                return Err(ReadTarError::Truncated {
-                    offset: self.offset,
-                });
+                return Err(ReadTarError::Truncated(self.offset));
             };
             more = header::sparse_extension_continues(&block);
         }
@@ -177,9 +174,7 @@ impl<R: Read> TarReader<R> {
             match self.inner.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
                 Ok(0) => {
-                    return Err(ReadTarError::Truncated {
-                        offset: self.offset,
-                    });
+                    return Err(ReadTarError::Truncated(self.offset));
                 }
                 Ok(count) => {
                     filled += count;
@@ -196,9 +191,7 @@ impl<R: Read> TarReader<R> {
         let skipped = self.skip(self.remaining)?;
         self.remaining -= skipped;
         if self.remaining > 0 {
-            return Err(ReadTarError::Truncated {
-                offset: self.offset,
-            });
+            return Err(ReadTarError::Truncated(self.offset));
         }
         // The padding of the last file may be missing.
         let padding = std::mem::take(&mut self.padding);
@@ -222,9 +215,7 @@ impl<R: Read> TarReader<R> {
                 .get_ref()
                 .is_some_and(|inner| inner.is::<EndsEarly>())
         {
-            return ReadTarError::Truncated {
-                offset: self.offset,
-            };
+            return ReadTarError::Truncated(self.offset);
         }
         ReadTarError::Read { offset, source }
     }

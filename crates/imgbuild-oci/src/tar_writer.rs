@@ -309,7 +309,7 @@ impl<'a> TarStream<'a> {
         self.set_pending(|pending| append_header(&member.entry, pending));
         if let Some(content) = &member.content {
             let size = content.size();
-            let reader = ContentReader::open(content)?;
+            let reader = ContentReader::open_at(content, 0)?;
             if size == 0 {
                 self.is_steady &= reader.finish()?;
             } else {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use imgbuild_oci::cache::{RemoteLayer, RemoteLayers};
+use imgbuild_oci::cache::{LayerCandidate, RemoteLayers};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::{Descriptor, Document, DocumentError, RawConfig, RawDocument};
 use imgbuild_oci::image::{Image, ImageError, Platforms, is_all_ours};
@@ -80,10 +80,11 @@ pub fn layers(
     let found = pairs.filter_map(|(diff_id, layer)| {
         let blob = image.blobs().iter().find(|blob| blob.digest == layer)?;
         let is_gzip = blob.media_type.ends_with("+gzip");
-        is_gzip.then(|| RemoteLayer {
+        is_gzip.then(|| LayerCandidate {
             diff_id,
             digest: blob.digest,
             size: blob.size,
+            trailer: None,
             content: Arc::new(RemoteBlob::new(repository, blob.digest, blob.size)),
         })
     });

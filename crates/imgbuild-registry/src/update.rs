@@ -161,7 +161,7 @@ fn platform_tags<'a>(
     let entries = own.entries().into_iter();
     let tags = entries.filter_map(|entry| {
         let tag = platform_tag(tag, entry.platform()?.platform())?;
-        Some((tag, find(entry.digest())?))
+        Some((tag, find(entry.digest)?))
     });
     tags.collect()
 }

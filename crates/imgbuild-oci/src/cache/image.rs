@@ -18,21 +18,24 @@ use crate::digest::{DiffId, Digest};
 #[derive(Debug, Clone, Default)]
 pub struct RemoteLayers {
     /// The layers.
-    pub layers: Vec<RemoteLayer>,
+    pub layers: Vec<LayerCandidate>,
     /// True if imgbuild wrote the image, all of it in one way; see
     /// [`is_all_ours`](crate::image::is_all_ours).
     pub are_alike: bool,
 }
 
-/// A compressed layer of a registry, as its manifest and config describe it.
+/// A compressed layer of an image, as the image describes it.
 #[derive(Debug, Clone)]
-pub struct RemoteLayer {
+pub struct LayerCandidate {
     /// The digest of the uncompressed tar, from the config.
     pub diff_id: DiffId,
     /// The digest of the blob, from the manifest.
     pub digest: Digest,
-    /// The size of the blob in bytes, from the manifest.
+    /// The size of the blob in bytes.
     pub size: u64,
+    /// The CRC-32 of the tar and its size modulo 2^32, from the end of the gzip
+    /// member (RFC 1952, section 2.3.1); `None` if its bytes are not here.
+    pub trailer: Option<[u8; 8]>,
     /// The bytes.
     pub content: Arc<dyn BlobContent>,
 }
@@ -61,20 +64,9 @@ pub(crate) struct CandidateLayers {
     same_encoder: OnceLock<bool>,
 }
 
-/// A compressed layer of an image, as the image describes it.
-#[derive(Debug, Clone)]
-pub(crate) struct LayerCandidate {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    /// The CRC-32 of the tar and its size modulo 2^32, from the end of the gzip
-    /// member (RFC 1952, section 2.3.1); `None` if its bytes are not here.
-    pub(crate) trailer: Option<[u8; 8]>,
-    pub(crate) content: Arc<dyn BlobContent>,
-}
-
 impl CandidateLayers {
     /// Takes the layers of images on this machine.
-    pub(super) fn local(layers: impl Iterator<Item = (DiffId, LayerCandidate)>) -> Self {
+    pub(super) fn local(layers: impl IntoIterator<Item = LayerCandidate>) -> Self {
         let mut image = Self {
             layers: BTreeMap::new(),
             compared_bytes: LOCAL_COMPARED_BYTES,
@@ -82,8 +74,8 @@ impl CandidateLayers {
             are_alike: false,
             same_encoder: OnceLock::new(),
         };
-        for (diff_id, candidate) in layers {
-            let candidates = image.layers.entry(diff_id).or_default();
+        for candidate in layers {
+            let candidates = image.layers.entry(candidate.diff_id).or_default();
             if candidates.iter().all(|one| one.digest != candidate.digest) {
                 candidates.push(candidate);
             }
@@ -93,20 +85,11 @@ impl CandidateLayers {
 
     /// Takes the layers of an image in a registry.
     pub(super) fn remote(image: RemoteLayers, by_descriptor: bool) -> Self {
-        let layers = image.layers.into_iter().map(|layer| {
-            let candidate = LayerCandidate {
-                digest: layer.digest,
-                size: layer.size,
-                trailer: None,
-                content: layer.content,
-            };
-            (layer.diff_id, candidate)
-        });
         Self {
             compared_bytes: REMOTE_COMPARED_BYTES,
             by_descriptor,
             are_alike: image.are_alike,
-            ..Self::local(layers)
+            ..Self::local(image.layers)
         }
     }
 
@@ -186,6 +169,7 @@ mod tests {
 
     fn candidate(size: u64) -> LayerCandidate {
         LayerCandidate {
+            diff_id: DiffId::from_tar_digest(Digest::of(b"a tar")),
             digest: Digest::of(b"a layer"),
             size,
             trailer: None,

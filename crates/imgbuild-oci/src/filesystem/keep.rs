@@ -12,7 +12,7 @@ use crate::entry::{Entry, EntryKind};
 const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
 
 /// The number of bytes by which the kind of a file is detected.
-const HEAD_BYTES: usize = 20;
+const HEAD_BYTES: u64 = 20;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -42,7 +42,7 @@ impl<'a> Keeper<'a> {
     pub(super) fn take(
         &mut self,
         entry: &Entry,
-        contents: &mut impl Read,
+        mut contents: impl Read,
     ) -> Result<Option<Content>, LayerError> {
         let EntryKind::File { size } = entry.kind else {
             return Ok(None);
@@ -50,14 +50,14 @@ impl<'a> Keeper<'a> {
         if size == 0 {
             return Ok(Some(Content::Bytes(Arc::default())));
         }
-        let mut head = [0; HEAD_BYTES];
-        let count = fill(contents, &mut head)?;
-        let head = &head[..count];
-        if !self.matters(entry, size, head) {
+        let mut head = Vec::new();
+        let mut start = contents.by_ref().take(HEAD_BYTES);
+        start.read_to_end(&mut head).map_err(LayerError::Read)?;
+        if !self.matters(entry, size, &head) {
             return Ok(None);
         }
         let start = self.position;
-        self.write(head)?;
+        self.write(&head)?;
         loop {
             let mut buffer = std::mem::take(&mut self.buffer);
             let count = contents.read(&mut buffer);
@@ -116,18 +116,4 @@ fn is_loadable(head: &[u8]) -> bool {
     let file_type = head.get(16..18);
     head.starts_with(b"\x7fELF")
         && file_type.is_some_and(|bytes| matches!(bytes, [2 | 3, 0] | [0, 2 | 3]))
-}
-
-/// Fills the buffer as far as there are bytes.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerError> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(LayerError::Read(error)),
-        }
-    }
-    Ok(filled)
 }

@@ -6,10 +6,10 @@ use super::keep::Keeper;
 use super::tree::Tree;
 use super::{BlobFacts, LayerError};
 use crate::digest::DigestReader;
-use crate::entry::{Entry, EntryKind, Owner};
+use crate::entry::{Entry, EntryKind, Member, Owner};
 use crate::path::ImagePath;
 use crate::selection::SelectedLayer;
-use crate::source::{Decompressor, Source, SourceError};
+use crate::source::{Decompressor, Source};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
 
 /// Reads a layer to its end and checks its size, digest and diff ID. `budget` is
@@ -21,10 +21,7 @@ pub(super) fn read(
     keeper: &mut Keeper<'_>,
     budget: &mut u64,
 ) -> Result<BlobFacts, LayerError> {
-    let missing = || SourceError::Missing {
-        name: layer.name.clone(),
-    };
-    let blob = source.member(&layer.name)?.ok_or_else(missing)?;
+    let blob = source.existing(&layer.name)?;
     if blob.size() != layer.size {
         return Err(LayerError::Size {
             expected: layer.size,
@@ -109,19 +106,17 @@ fn place<R: Read>(
             target: target.clone(),
         },
         TarKind::Hardlink { target } => return tree.link(path, target),
-        TarKind::CharacterDevice { .. } | TarKind::BlockDevice { .. } | TarKind::Fifo => {
-            return tree.put_special(&path);
-        }
+        TarKind::Device | TarKind::Fifo => return tree.insert(&path, None),
         // Engines unpack nothing here.
         TarKind::Unknown { .. } => return Ok(()),
     };
-    let entry = entry(path, kind, found);
+    let entry = entry(path.clone(), kind, found);
     let content = if is_whole {
-        keeper.take(&entry, &mut tar.contents())?
+        keeper.take(&entry, tar.contents())?
     } else {
         None
     };
-    tree.put(entry, content)
+    tree.insert(&path, Some(Member { entry, content }))
 }
 
 fn entry(path: ImagePath, kind: EntryKind, found: &TarEntry) -> Entry {

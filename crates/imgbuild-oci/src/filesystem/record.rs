@@ -39,7 +39,6 @@ struct FileSystemRecord<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct MemberRecord<'a> {
     path: &'a [u8],
-    layer: usize,
     mode: u32,
     uid: u32,
     gid: u32,
@@ -68,15 +67,8 @@ enum KindRecord<'a> {
 impl FileSystem {
     /// Ends the file that has the `kept` bytes of its contents with a record;
     /// `file` is positioned after them.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written, or when a member cannot be recorded.
     pub(crate) fn write_record(&self, mut file: &File, kept: u64) -> io::Result<()> {
-        let members = self.members.iter().zip(&self.layers);
-        let members: Option<_> = members
-            .map(|(member, layer)| MemberRecord::of(member, *layer))
-            .collect();
+        let members: Option<_> = self.members.iter().map(MemberRecord::of).collect();
         let record = FileSystemRecord {
             blobs: self.blobs.clone(),
             members: members.ok_or(io::ErrorKind::InvalidData)?,
@@ -113,19 +105,16 @@ impl FileSystemRecord<'_> {
     /// Checks everything. The first `kept` bytes of `file` are the contents.
     fn into_file_system(self, file: &Arc<File>, kept: u64) -> Option<FileSystem> {
         let mut members: Vec<Member> = Vec::new();
-        let mut layers = Vec::new();
         for record in self.members {
             let member = record.to_member(file, kept)?;
-            if !follows(&members, &member.entry.path) || record.layer >= self.blobs.len() {
+            if !follows(&members, &member.entry.path) {
                 return None;
             }
             members.push(member);
-            layers.push(record.layer);
         }
         let specials: Option<BTreeSet<_>> = self.specials.into_iter().map(image_path).collect();
         Some(FileSystem {
             members,
-            layers,
             specials: specials?,
             blobs: self.blobs,
         })
@@ -133,7 +122,7 @@ impl FileSystemRecord<'_> {
 }
 
 impl<'a> MemberRecord<'a> {
-    fn of(member: &'a Member, layer: usize) -> Option<Self> {
+    fn of(member: &'a Member) -> Option<Self> {
         let entry = &member.entry;
         let kind = match (&entry.kind, &member.content) {
             (EntryKind::Directory, None) => KindRecord::Directory,
@@ -153,7 +142,6 @@ impl<'a> MemberRecord<'a> {
         };
         Some(Self {
             path: entry.path.as_bytes(),
-            layer,
             mode: entry.mode,
             uid: entry.owner.uid,
             gid: entry.owner.gid,

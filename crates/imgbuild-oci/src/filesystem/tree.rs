@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::LayerError;
-use crate::content::Content;
 use crate::entry::{Entry, EntryKind, Member};
 use crate::path::{ImagePath, ResolveError, escaped, resolve_links};
 use crate::tar_reader::{TarEntry, TarKind, clean_path};
@@ -129,17 +128,6 @@ impl Tree {
         })
     }
 
-    /// Puts an entry at a path that [`Tree::place_of`] returned.
-    pub(super) fn put(&mut self, entry: Entry, content: Option<Content>) -> Result<(), LayerError> {
-        let path = entry.path.clone();
-        self.insert(&path, Some(Member { entry, content }))
-    }
-
-    /// Puts something that cannot be an entry.
-    pub(super) fn put_special(&mut self, path: &ImagePath) -> Result<(), LayerError> {
-        self.insert(path, None)
-    }
-
     /// Gives a file another name.
     pub(super) fn link(&mut self, path: ImagePath, target: &[u8]) -> Result<(), LayerError> {
         let place = self.place_of(&clean_path(target))?;
@@ -155,7 +143,13 @@ impl Tree {
         self.insert(&path, member)
     }
 
-    fn insert(&mut self, path: &ImagePath, member: Option<Member>) -> Result<(), LayerError> {
+    /// Puts an entry at a path that [`Tree::place_of`] returned; `None` is one
+    /// that cannot be a member.
+    pub(super) fn insert(
+        &mut self,
+        path: &ImagePath,
+        member: Option<Member>,
+    ) -> Result<(), LayerError> {
         self.make_parents(path)?;
         let node = TreeNode {
             member,
@@ -232,26 +226,22 @@ impl Tree {
     }
 
     fn has_below(&self, path: &ImagePath) -> bool {
-        let first = first_below(path).map(Bound::Included);
-        let mut following = first.map(|first| self.nodes.range((first, Bound::Unbounded)));
-        let next = following.as_mut().and_then(Iterator::next);
-        next.is_some_and(|(next, _)| next.starts_with(path))
+        self.paths_below(path).next().is_some()
     }
 
     /// Lists the paths below another one, in order.
     fn below(&mut self, path: &ImagePath) -> Result<Vec<ImagePath>, LayerError> {
-        let all: Vec<ImagePath> = match first_below(path) {
-            Some(first) => self
-                .nodes
-                .range((Bound::Included(first), Bound::Unbounded))
-                .map(|(found, _)| found)
-                .take_while(|found| found.starts_with(path))
-                .cloned()
-                .collect(),
-            None => Vec::new(),
-        };
+        let all: Vec<ImagePath> = self.paths_below(path).cloned().collect();
         self.spend(all.len() as u64 + 1)?;
         Ok(all)
+    }
+
+    fn paths_below(&self, path: &ImagePath) -> impl Iterator<Item = &ImagePath> {
+        // The smallest path below: no name holds a byte smaller than 1.
+        let first = path.join(b"\x01").ok().map(Bound::Included);
+        let following = first.map(|first| self.nodes.range((first, Bound::Unbounded)));
+        let paths = following.into_iter().flatten().map(|(found, _)| found);
+        paths.take_while(move |found| found.starts_with(path))
     }
 
     fn spend(&mut self, work: u64) -> Result<(), LayerError> {
@@ -263,29 +253,17 @@ impl Tree {
         }
     }
 
-    /// Returns the members, sorted, the layer of each, and the paths of entries
-    /// that cannot be members.
-    pub(super) fn finish(self) -> (Vec<Member>, Vec<usize>, BTreeSet<ImagePath>) {
+    /// Returns the members, sorted, and the paths of entries that cannot be
+    /// members.
+    pub(super) fn finish(self) -> (Vec<Member>, BTreeSet<ImagePath>) {
         let mut members = Vec::with_capacity(self.nodes.len());
-        let mut layers = Vec::with_capacity(self.nodes.len());
         let mut specials = BTreeSet::new();
         for (path, node) in self.nodes {
             match node.member {
-                Some(member) => {
-                    members.push(member);
-                    layers.push(node.layer);
-                }
-                None => {
-                    specials.insert(path);
-                }
+                Some(member) => members.push(member),
+                None => drop(specials.insert(path)),
             }
         }
-        (members, layers, specials)
+        (members, specials)
     }
-}
-
-/// Returns the smallest path that can lie below another one: no name holds a
-/// byte smaller than 1.
-fn first_below(path: &ImagePath) -> Option<ImagePath> {
-    path.join(b"\x01").ok()
 }

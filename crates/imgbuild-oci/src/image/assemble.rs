@@ -187,11 +187,11 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
     let own = layers.iter().skip(options.base_layers).map(|layer| {
         HistoryBuilder::default()
             .created(options.created.clone())
-            .created_by(format!("{CREATED_BY}{}", layer.name()))
+            .created_by(format!("{CREATED_BY}{}", layer.name))
             .build()
             .expect("every field has a default")
     });
-    let diff_ids = layers.iter().map(|layer| layer.diff_id().to_string());
+    let diff_ids = layers.iter().map(|layer| layer.diff_id.to_string());
     let root = RootFsBuilder::default()
         .typ("layers")
         .diff_ids(diff_ids.collect::<Vec<_>>())
@@ -223,9 +223,9 @@ fn config_bytes(options: &ImageOptions, layers: &[Layer]) -> Vec<u8> {
 
 fn manifest_bytes(options: &ImageOptions, config: &Blob, layers: &[Layer]) -> Vec<u8> {
     let layers = layers.iter().map(|layer| {
-        let mut descriptor = descriptor(layer.media_type(), layer.digest(), layer.size());
-        if !layer.annotations().is_empty() {
-            descriptor.set_annotations(Some(layer.annotations().clone().into_iter().collect()));
+        let mut descriptor = descriptor(&layer.media_type, layer.digest(), layer.size());
+        if !layer.annotations.is_empty() {
+            descriptor.set_annotations(Some(layer.annotations.clone().into_iter().collect()));
         }
         descriptor
     });

@@ -65,7 +65,7 @@ impl Blob {
     #[must_use]
     pub fn of_layer(layer: &Layer) -> Self {
         Self {
-            media_type: layer.media_type().to_owned(),
+            media_type: layer.media_type.clone(),
             digest: layer.digest(),
             size: layer.size(),
             is_config: false,
@@ -147,9 +147,7 @@ impl Blob {
                 Err(error) => return monitor.check().and(Err(read_error(error))),
             };
             writer.write_all(&buffer[..count]).map_err(sink_error)?;
-            monitor.report(Progress::Written {
-                bytes: count as u64,
-            });
+            monitor.report(Progress::Written(count as u64));
         }
         let (_, found, size) = writer.finish();
         if found == self.digest && size == self.size {

@@ -43,11 +43,6 @@ impl Image {
     }
 
     /// Takes an image that has no manifest in `source`.
-    ///
-    /// # Errors
-    ///
-    /// When its config cannot be read, or when no media type names the
-    /// compression of a layer.
     fn without_manifest(
         source: &Arc<Source>,
         selected: &SelectedImage,
@@ -88,9 +83,7 @@ impl Image {
 fn media_type_of(layer: &SelectedLayer) -> Result<&str, ImageError> {
     let is_plain = layer.digest == *layer.diff_id.as_digest();
     if layer.media_type == media_type::LAYER && !is_plain {
-        return Err(ImageError::Compression {
-            name: layer.name.clone(),
-        });
+        return Err(ImageError::Compression(layer.name.clone()));
     }
     Ok(&layer.media_type)
 }

@@ -22,11 +22,8 @@ pub enum ImageError {
         media_type: String,
     },
     /// No media type names the compression of a layer.
-    #[error("the layer `{name}` is neither a plain tar nor compressed with gzip or zstd")]
-    Compression {
-        /// The name of the layer in the source.
-        name: String,
-    },
+    #[error("the layer `{0}` is neither a plain tar nor compressed with gzip or zstd")]
+    Compression(String),
     /// Neither an index nor the config of an image has its platform.
     #[error("the image {0} has no platform, neither in an index nor in its config")]
     NoPlatform(Digest),

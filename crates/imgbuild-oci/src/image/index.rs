@@ -64,12 +64,12 @@ impl PlatformIndex {
         }
         for descriptor in raw.manifests.unwrap_or_default() {
             let entry = PlatformEntry::of_descriptor(document, descriptor, image)?;
-            if !is_index(entry.media_type()) {
+            if !is_index(&entry.media_type) {
                 self.add(entry)?;
                 continue;
             }
-            let inner = image.and_then(|image| image.document(entry.digest()));
-            let inner = inner.ok_or(ImageError::missing(entry.digest()))?;
+            let inner = image.and_then(|image| image.document(entry.digest));
+            let inner = inner.ok_or(ImageError::missing(entry.digest))?;
             self.collect(inner, image)?;
         }
         Ok(())
@@ -82,13 +82,13 @@ impl PlatformIndex {
     /// When there is another image for its platform.
     pub fn add(&mut self, entry: PlatformEntry) -> Result<(), ImageError> {
         if let Some(platform) = entry.platform()
-            && let Some(other) = self.entries.iter().find(|one| one.rank() == entry.rank())
-            && other.digest() != entry.digest()
+            && let Some(other) = self.entries.iter().find(|one| one.rank == entry.rank)
+            && other.digest != entry.digest
         {
             return Err(ImageError::TwoImages {
                 platform: Box::new(platform.clone()),
-                first: other.digest(),
-                second: entry.digest(),
+                first: other.digest,
+                second: entry.digest,
             });
         }
         if !self.has(&entry) {
@@ -114,7 +114,7 @@ impl PlatformIndex {
     pub fn replace(&mut self, other: Self) {
         for entry in other.entries {
             if entry.platform().is_some() {
-                self.entries.retain(|one| one.rank() != entry.rank());
+                self.entries.retain(|one| one.rank != entry.rank);
             }
             if !self.has(&entry) {
                 self.entries.push(entry);
@@ -138,7 +138,7 @@ impl PlatformIndex {
     pub fn annotate_as_images(&mut self, parts: &[Image]) -> Result<(), ImageError> {
         let mut common: Option<BTreeMap<String, String>> = None;
         for entry in self.entries.iter().filter(|one| one.platform().is_some()) {
-            let manifest = find_document(parts, entry.digest())?.parse()?;
+            let manifest = find_document(parts, entry.digest)?.parse()?;
             let own = manifest.annotations.unwrap_or_default();
             match &mut common {
                 None => common = Some(own),
@@ -150,8 +150,7 @@ impl PlatformIndex {
     }
 
     fn has(&self, entry: &PlatformEntry) -> bool {
-        let is_same =
-            |one: &PlatformEntry| one.digest() == entry.digest() && one.rank() == entry.rank();
+        let is_same = |one: &PlatformEntry| one.digest == entry.digest && one.rank == entry.rank;
         self.entries.iter().any(is_same)
     }
 
@@ -161,13 +160,13 @@ impl PlatformIndex {
     #[must_use]
     pub fn entries(&self) -> Vec<&PlatformEntry> {
         let images = self.entries.iter().filter(|one| one.platform().is_some());
-        let images: BTreeSet<Digest> = images.map(PlatformEntry::digest).collect();
-        let is_kept = |one: &&PlatformEntry| match one.rank() {
+        let images: BTreeSet<Digest> = images.map(|one| one.digest).collect();
+        let is_kept = |one: &&PlatformEntry| match &one.rank {
             Rank::Attached(image) => images.contains(image),
             Rank::Image(_) | Rank::Other => true,
         };
         let mut entries: Vec<&PlatformEntry> = self.entries.iter().filter(is_kept).collect();
-        entries.sort_by_key(|one| (one.rank(), one.digest()));
+        entries.sort_by(|one, other| (&one.rank, one.digest).cmp(&(&other.rank, other.digest)));
         entries
     }
 
@@ -182,7 +181,7 @@ impl PlatformIndex {
     #[must_use]
     pub fn to_document(&self) -> Document {
         let entries = self.entries().into_iter();
-        let manifests: Vec<_> = entries.map(PlatformEntry::descriptor).collect();
+        let manifests: Vec<_> = entries.map(|one| &one.descriptor).collect();
         let mut index = json!({
             "schemaVersion": 2,
             "mediaType": media_type::INDEX,
@@ -203,10 +202,10 @@ impl PlatformIndex {
     pub fn to_image(&self, parts: &[Image]) -> Result<Image, ImageError> {
         let mut image = Image::empty();
         for entry in self.entries() {
-            if image.document(entry.digest()).is_some() {
+            if image.document(entry.digest).is_some() {
                 continue;
             }
-            let manifest = find_document(parts, entry.digest())?;
+            let manifest = find_document(parts, entry.digest)?;
             for descriptor in manifest.blobs()? {
                 if descriptor.is_foreign() {
                     continue;

@@ -76,11 +76,7 @@ impl Image {
             return Self::of_docker_archive(source, tag, platforms);
         }
         let chosen = select_root(roots.clone(), tag)?.document;
-        let root = Document {
-            bytes: source.read_blob(&chosen.digest)?,
-            media_type: chosen.media_type,
-            digest: chosen.digest,
-        };
+        let root = Document::of(&chosen, source.read_blob(&chosen.digest)?);
         let read = &mut |one: &Descriptor| source.read_blob(&one.digest).map_err(io::Error::other);
         let image = Self::read(root, platforms, read, &|digest, _| {
             Arc::new(SourceBlob::new(source, digest))
@@ -120,13 +116,9 @@ impl ImageReader<'_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Document, ImageError> {
-        let digest = descriptor.digest;
         let bytes = (self.read)(descriptor);
-        Ok(Document {
-            media_type: descriptor.media_type.clone(),
-            digest,
-            bytes: bytes.map_err(|error| SelectionError::of_read(digest, error))?,
-        })
+        let bytes = bytes.map_err(|error| SelectionError::of_read(descriptor.digest, error))?;
+        Ok(Document::of(descriptor, bytes))
     }
 
     fn add(&mut self, document: Document, depth: usize) -> Result<(), ImageError> {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::filesystem::BlobFacts;
 use crate::parallel;
 use crate::selection::SelectedLayer;
-use crate::source::{Source, SourceError};
+use crate::source::Source;
 
 /// The number of layers that are fetched at a time.
 const PARALLEL_LAYERS: usize = 4;
@@ -31,20 +31,14 @@ impl Layer {
         facts: Option<BlobFacts>,
         name: impl Into<String>,
     ) -> Result<Self> {
-        let missing = || SourceError::Missing {
-            name: layer.name.clone(),
-        };
-        let blob = source.member(&layer.name).map_err(Error::Source)?;
-        let blob = blob.ok_or_else(missing).map_err(Error::Source)?;
+        let blob = source.existing(&layer.name).map_err(Error::Source)?;
         let path = source.path();
         let (file, offset) = blob.place().map_err(|source| Error::Base {
             path: path.to_path_buf(),
             source,
         })?;
         if blob.size() != layer.size {
-            return Err(Error::BaseChanged {
-                path: path.to_path_buf(),
-            });
+            return Err(Error::BaseChanged(path.to_path_buf()));
         }
         let range = FileRange::new(Arc::new(file), offset, layer.size);
         let origin = source.origin().cloned().map(Arc::new);
@@ -99,10 +93,6 @@ impl Layer {
 }
 
 /// Fetches the bytes of layers that are elsewhere, several at a time.
-///
-/// # Errors
-///
-/// When a layer cannot be fetched.
 pub(crate) fn fetch_all<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
     let remote = layers.filter_map(|layer| match &layer.blob.bytes {
         LayerBytes::Remote(content) => Some((content, layer.digest())),
@@ -128,10 +118,7 @@ impl BlobContent for UnreadBlob {
         if offset > 0 {
             return Ok(Box::new(self.range.reader_from(offset)));
         }
-        let error = |_| {
-            let path = self.path.clone();
-            io::Error::other(Error::BaseChanged { path })
-        };
+        let error = |_| io::Error::other(Error::BaseChanged(self.path.clone()));
         let reader = self.range.reader_from(0);
         let size = self.range.place().1;
         let checked = CheckedReader::new(reader, size, self.digest, error);

@@ -20,7 +20,8 @@ use crate::store::{NewBlob, Store, StoredBlob};
 pub(super) struct BlobFile<'a> {
     writer: DigestWriter<File>,
     crc: crc32fast::Hasher,
-    directory: PathBuf,
+    /// The directory that the file is in.
+    pub(super) directory: PathBuf,
     /// The store that the file is in, with its temporary name there.
     stored: Option<(&'a Store, TempPath)>,
 }
@@ -51,11 +52,6 @@ impl<'a> BlobFile<'a> {
     /// Returns the store that the file is in.
     pub(super) fn store(&self) -> Option<&'a Store> {
         self.stored.as_ref().map(|(store, _)| *store)
-    }
-
-    /// Returns the directory that the file is in.
-    pub(super) fn directory(&self) -> PathBuf {
-        self.directory.clone()
     }
 
     /// Returns the digest of the bytes so far.

@@ -148,8 +148,7 @@ impl Builder<'_> {
     }
 
     fn report_read(&self, changeset: &Changeset) {
-        let bytes = changeset.tar_size();
-        self.monitor.report(Progress::Read { bytes });
+        self.monitor.report(Progress::Read(changeset.tar_size()));
     }
 
     /// Reads all files of a layer and hashes its tar.
@@ -219,12 +218,10 @@ impl Builder<'_> {
         let mut sha = Sha256::new();
         let see = |block: &[u8]| {
             sha.update(block);
-            self.monitor.report(Progress::Read {
-                bytes: block.len() as u64,
-            });
+            self.monitor.report(Progress::Read(block.len() as u64));
             self.monitor.check()
         };
-        let directory = file.directory();
+        let directory = file.directory.clone();
         let sink_error = |source| Error::Scratch {
             directory: directory.clone(),
             source,

@@ -163,9 +163,7 @@ impl Piece<'_> {
             monitor.check()?;
             crc.update(bytes);
             write(bytes)?;
-            monitor.report(Progress::Written {
-                bytes: bytes.len() as u64,
-            });
+            monitor.report(Progress::Written(bytes.len() as u64));
             Ok(())
         };
 

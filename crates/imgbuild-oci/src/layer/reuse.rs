@@ -199,7 +199,7 @@ impl ForeignBlob<'_> {
 
     /// Writes the bytes, as far as they can be read, to `file`.
     pub(super) fn copy_to(&self, file: &mut BlobFile<'_>, monitor: Monitor<'_>) -> Result<()> {
-        let directory = file.directory();
+        let directory = file.directory.clone();
         let error = |source| Error::Scratch {
             directory: directory.clone(),
             source,

@@ -8,8 +8,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::digest::Digest;
 use crate::document::{CONTAINERD_NAME, Document, REF_NAME, RawDescriptor, RawDocument, blob_name};
+use crate::media_type;
 use crate::reference::Reference;
-use crate::{json, media_type};
 
 /// The content of `oci-layout`. Every reader wants exactly this version, also
 /// those of newer specifications.
@@ -123,7 +123,7 @@ impl RootIndex {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        json::to_field_order(self)
+        serde_json::to_vec(self).expect("every map key is a string")
     }
 }
 
@@ -154,5 +154,5 @@ pub(crate) fn docker_manifest(
         repo_tags: (!tags.is_empty()).then_some(tags),
         layers: layers.iter().map(blob_name).collect(),
     });
-    json::to_field_order(&items.as_slice())
+    serde_json::to_vec(items.as_slice()).expect("every map key is a string")
 }

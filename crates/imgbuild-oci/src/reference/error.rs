@@ -13,20 +13,6 @@ fn would_do(proposal: Option<&str>) -> String {
     proposal.map_or_else(String::new, |name| format!(" (`{name}` would do)"))
 }
 
-impl ParseReferenceError {
-    /// Returns the rule that the name breaks.
-    #[must_use]
-    pub fn rule(&self) -> ReferenceRule {
-        self.rule
-    }
-
-    /// Returns a name close to it that breaks no rule.
-    #[must_use]
-    pub fn proposal(&self) -> Option<&str> {
-        self.proposal.as_deref()
-    }
-}
-
 /// A rule that image names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -152,7 +152,11 @@ fn a_bad_name_is_refused_with_its_rule_and_a_name_that_would_do() {
         ("日本", Rule::Repository, None),
     ] {
         let error = text.parse::<Reference>().unwrap_err();
-        assert_eq!((error.rule(), error.proposal()), (rule, proposal), "{text}");
+        assert_eq!(
+            (error.rule, error.proposal.as_deref()),
+            (rule, proposal),
+            "{text}"
+        );
     }
 }
 
@@ -215,7 +219,7 @@ proptest! {
     #[test]
     fn a_proposal_can_be_parsed(text in "[A-Za-z0-9./:@+_ \\[\\]-]{0,40}") {
         let error = text.parse::<Reference>().err();
-        if let Some(proposal) = error.as_ref().and_then(|error| error.proposal()) {
+        if let Some(proposal) = error.as_ref().and_then(|error| error.proposal.as_deref()) {
             prop_assert!(proposal.parse::<Reference>().is_ok(), "{}", proposal);
         }
     }

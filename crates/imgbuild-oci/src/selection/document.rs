@@ -1,7 +1,7 @@
 //! The documents of one image, and its layers as they list them.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 
 use super::{SelectedLayer, SelectionError};
 use crate::digest::{DiffId, Digest, DigestReader};
@@ -22,7 +22,7 @@ pub(super) fn described_layer(
     );
     let media_type = layer.media_type.clone().unwrap_or_default();
     let Some(format) = StreamFormat::of_media_type(&media_type) else {
-        return Err(SelectionError::LayerMediaType { media_type });
+        return Err(SelectionError::LayerMediaType(media_type));
     };
     Ok(SelectedLayer {
         name: blob_name(&digest),
@@ -44,18 +44,15 @@ pub(super) fn named_layer(
     name: &str,
     diff_id: DiffId,
 ) -> Result<SelectedLayer, SelectionError> {
-    let missing = || SourceError::Missing {
-        name: name.to_owned(),
-    };
     let read_error = |source| SourceError::Read {
         name: name.to_owned(),
         source,
     };
-    let blob = source.member(name)?.ok_or_else(missing)?;
+    let blob = source.existing(name)?;
     let size = blob.size();
     let mut start = Vec::new();
-    let head = io::Read::take(blob.clone(), 8);
-    io::Read::read_to_end(&mut { head }, &mut start).map_err(read_error)?;
+    let mut head = blob.clone().take(8);
+    head.read_to_end(&mut start).map_err(read_error)?;
     let format = StreamFormat::detect(&start);
     let digest = match format {
         // The digest is compared when the layer is read.
@@ -117,16 +114,4 @@ pub(super) fn check_name(name: &str, bytes: &[u8]) -> Result<Digest, SelectionEr
         })),
         Ok(_) | Err(_) => Ok(found),
     }
-}
-
-pub(super) fn parse<T: serde::de::DeserializeOwned>(
-    name: &str,
-    bytes: &[u8],
-) -> Result<T, SelectionError> {
-    serde_json::from_slice(bytes).map_err(|source| {
-        SelectionError::Source(SourceError::Json {
-            name: name.to_owned(),
-            source,
-        })
-    })
 }

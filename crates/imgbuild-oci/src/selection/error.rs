@@ -75,13 +75,8 @@ pub enum SelectionError {
         reason: &'static str,
     },
     /// A layer is not a tar.
-    #[error(
-        "one of its layers has the media type `{media_type}`, which is not a tar that can be read"
-    )]
-    LayerMediaType {
-        /// The media type in its descriptor.
-        media_type: String,
-    },
+    #[error("one of its layers has the media type `{0}`, which is not a tar that can be read")]
+    LayerMediaType(String),
     /// The documents do not agree about the layers.
     #[error("the manifest has {expected} layers, the configuration {found} diff IDs")]
     DiffIds {
@@ -91,11 +86,8 @@ pub enum SelectionError {
         found: usize,
     },
     /// No engine can run so many layers.
-    #[error("it has {count} layers; no engine runs more than {MAX_IMAGE_LAYERS}")]
-    TooManyLayers {
-        /// The number of layers.
-        count: usize,
-    },
+    #[error("it has {0} layers; no engine runs more than {MAX_IMAGE_LAYERS}")]
+    TooManyLayers(usize),
 }
 
 impl SelectionError {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::platform::{ImagePlatform, Platform};
+use super::ImageCandidate;
+use crate::platform::Platform;
 
 /// A measure of how well an image suits a platform; more is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,11 +13,20 @@ struct Fit<'a> {
     older_variant: Option<&'a str>,
 }
 
-fn fit<'a>(image: &'a ImagePlatform, wanted: &Platform) -> Option<Fit<'a>> {
-    let (is_exact, older_variant) = compare_variants(image.platform(), wanted)?;
+fn fit<'a>(image: &'a Platform, has_level: bool, wanted: &Platform) -> Option<Fit<'a>> {
+    if (image.os(), image.architecture()) != (wanted.os(), wanted.architecture()) {
+        return None;
+    }
+    let is_exact = image.variant() == wanted.variant();
+    let older_variant = match (image.variant(), wanted.variant()) {
+        (None, _) => None,
+        _ if is_exact => None,
+        (Some(older), Some(newer)) if image.architecture() == "arm" && older < newer => Some(older),
+        (Some(_), _) => return None,
+    };
     Some(Fit {
         is_exact,
-        runs_everywhere: !image.has_level(),
+        runs_everywhere: !has_level,
         older_variant,
     })
 }
@@ -25,25 +35,7 @@ fn fit<'a>(image: &'a ImagePlatform, wanted: &Platform) -> Option<Fit<'a>> {
 /// images for older variants.
 #[must_use]
 pub fn runs_on(image: &Platform, wanted: &Platform) -> bool {
-    compare_variants(image, wanted).is_some()
-}
-
-/// Returns true if the variants are the same, and else the older one; `None`
-/// if the image does not run.
-fn compare_variants<'a>(image: &'a Platform, wanted: &Platform) -> Option<(bool, Option<&'a str>)> {
-    if (image.os(), image.architecture()) != (wanted.os(), wanted.architecture()) {
-        return None;
-    }
-    if image.variant() == wanted.variant() {
-        return Some((true, None));
-    }
-    match (image.variant(), wanted.variant()) {
-        (None, _) => Some((false, None)),
-        (Some(older), Some(newer)) if image.architecture() == "arm" && older < newer => {
-            Some((false, Some(older)))
-        }
-        (Some(_), _) => None,
-    }
+    fit(image, false, wanted).is_some()
 }
 
 /// Keeps the candidates that suit a platform best.
@@ -51,17 +43,17 @@ fn compare_variants<'a>(image: &'a Platform, wanted: &Platform) -> Option<(bool,
 /// # Errors
 ///
 /// The platforms of the candidates, if none of them suits.
-pub(super) fn keep_best<T>(
-    candidates: Vec<T>,
-    platform_of: impl Fn(&T) -> Option<&ImagePlatform>,
+pub(super) fn keep_best<D>(
+    candidates: Vec<ImageCandidate<D>>,
     wanted: &Platform,
-) -> Result<Vec<T>, Vec<String>> {
-    let fits: Vec<_> = candidates
-        .iter()
-        .map(|candidate| fit(platform_of(candidate)?, wanted))
+) -> Result<Vec<ImageCandidate<D>>, Vec<String>> {
+    let platforms = candidates.iter().map(|one| one.platform.as_ref());
+    let fits: Vec<_> = platforms
+        .clone()
+        .map(|image| fit(image?.platform(), image?.has_level(), wanted))
         .collect();
     let Some(best) = fits.iter().flatten().max() else {
-        let known = candidates.iter().filter_map(platform_of);
+        let known = platforms.flatten();
         let known: BTreeSet<String> = known.map(|one| one.platform().to_string()).collect();
         return Err(known.into_iter().collect());
     };

@@ -14,7 +14,7 @@ use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
 
 /// The largest number of files in an archive. An image has at most a few
 /// hundred; an archive of many images has that per image.
-const MAX_MEMBERS: usize = 65_536;
+pub(super) const MAX_MEMBERS: usize = 65_536;
 
 /// The longest name that is remembered: nothing in an image is named longer.
 const MAX_MEMBER_NAME_BYTES: usize = 1024;
@@ -26,11 +26,13 @@ const MAX_MEMBER_NAME_BYTES: usize = 1024;
 /// scratch file that has no name.
 #[derive(Debug)]
 pub struct ArchiveSource {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     file: Arc<File>,
     members: BTreeMap<Vec<u8>, ArchiveMember>,
-    absolute_names: Vec<String>,
-    damage: Option<ReadTarError>,
+    /// The names that start with a slash.
+    pub(crate) absolute_names: Vec<String>,
+    /// The error after which the rest of the tar could not be read.
+    pub(crate) damage: Option<ReadTarError>,
 }
 
 #[derive(Debug)]
@@ -58,22 +60,8 @@ impl ArchiveSource {
         let path = path.to_owned();
         Err(match archive.damage {
             Some(source) => SourceError::Tar { path, source },
-            None => SourceError::NotAnImage { path },
+            None => SourceError::NotAnImage(path),
         })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns the error after which the rest of the tar could not be read.
-    pub(crate) fn damage(&self) -> Option<&ReadTarError> {
-        self.damage.as_ref()
-    }
-
-    /// Returns the names that start with a slash.
-    pub(crate) fn absolute_names(&self) -> &[String] {
-        &self.absolute_names
     }
 
     /// Returns true if a name is a hard link.
@@ -98,9 +86,7 @@ impl ArchiveSource {
             Ok(path) => path,
             Err(ResolveError::Name { .. }) => return Ok(None),
             Err(ResolveError::Loop(_)) => {
-                return Err(SourceError::TooManyLinks {
-                    name: escaped(name.as_bytes()),
-                });
+                return Err(SourceError::TooManyLinks(escaped(name.as_bytes())));
             }
         };
         Ok(match self.members.get(path.as_bytes()) {
@@ -164,10 +150,7 @@ impl ArchiveSource {
         // The last one wins, as it does when the archive is unpacked.
         self.members.insert(clean_path(&entry.path), member);
         if self.members.len().max(self.absolute_names.len()) > MAX_MEMBERS {
-            return Err(SourceError::TooManyMembers {
-                path: self.path.clone(),
-                limit: MAX_MEMBERS,
-            });
+            return Err(SourceError::TooManyMembers(self.path.clone()));
         }
         Ok(())
     }
@@ -176,7 +159,8 @@ impl ArchiveSource {
 /// Returns a plain tar, in a scratch file if `file` is compressed.
 fn decompressed(file: File, scratch: &Path) -> Result<File, SourceError> {
     let path = file.path().to_owned();
-    let read_error = |source| SourceError::Decompress {
+    let read_error = |source| SourceError::Path {
+        action: "decompress",
         path: path.clone(),
         source,
     };
@@ -191,7 +175,8 @@ fn decompressed(file: File, scratch: &Path) -> Result<File, SourceError> {
     io::Seek::rewind(&mut (&file)).map_err(SourceError::File)?;
     let size = file.metadata().map_err(SourceError::File)?.len();
     let mut tar = Decompressor::new(file, size).map_err(read_error)?;
-    let plain = tempfile::tempfile_in(scratch).map_err(|source| SourceError::Scratch {
+    let plain = tempfile::tempfile_in(scratch).map_err(|source| SourceError::Path {
+        action: "make a scratch file in",
         path: scratch.to_owned(),
         source,
     })?;

@@ -29,7 +29,6 @@ impl MemberReader {
     }
 
     /// Passes over the first `count` bytes that are left.
-    #[must_use]
     pub(crate) fn skip(mut self, count: u64) -> Self {
         self.position = self.position.saturating_add(count).min(self.end);
         self

@@ -39,7 +39,6 @@ impl fmt::Display for StreamFormat {
 
 impl StreamFormat {
     /// Detects the format from the first bytes; no tar begins with those of another format.
-    #[must_use]
     pub(crate) fn detect(start: &[u8]) -> Self {
         let magics: [(&[u8], Self); 5] = [
             (&[0x1f, 0x8b], Self::Gzip),
@@ -145,7 +144,6 @@ impl<R: Read> Decompressor<R> {
     }
 
     /// Returns how the bytes are compressed.
-    #[must_use]
     pub(crate) fn compression(&self) -> StreamFormat {
         self.compression
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::archive::MAX_MEMBERS;
 use crate::digest::Digest;
 use crate::document::{DocumentError, MAX_DOCUMENT_BYTES};
 use crate::tar_reader::ReadTarError;
@@ -15,25 +16,21 @@ pub enum SourceError {
     #[error(transparent)]
     File(io::Error),
     /// The path does not exist.
-    #[error("there is no file or directory `{path}`", path = path.display())]
-    NotFound {
-        /// The path that was to be opened.
-        path: PathBuf,
-    },
-    /// Its metadata cannot be read.
-    #[error("cannot access `{path}`", path = path.display())]
-    Inaccessible {
-        /// The path that was to be opened.
+    #[error("there is no file or directory `{path}`", path = .0.display())]
+    NotFound(PathBuf),
+    /// The file or directory cannot be used.
+    #[error("cannot {action} `{path}`", path = path.display())]
+    Path {
+        /// The action that failed.
+        action: &'static str,
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
     /// It is neither a layout nor an archive with an image in it.
-    #[error("`{path}` is neither an image layout nor an image archive", path = path.display())]
-    NotAnImage {
-        /// The path that was opened.
-        path: PathBuf,
-    },
+    #[error("`{path}` is neither an image layout nor an image archive", path = .0.display())]
+    NotAnImage(PathBuf),
     /// It is an image, but not of the kind that was asked for.
     #[error("`{path}` is not {expected}", path = path.display())]
     Kind {
@@ -43,11 +40,8 @@ pub enum SourceError {
         expected: &'static str,
     },
     /// A layout has something else where a file should be.
-    #[error("`{path}` is not a file", path = path.display())]
-    NotAFile {
-        /// The path that is not a file.
-        path: PathBuf,
-    },
+    #[error("`{path}` is not a file", path = .0.display())]
+    NotAFile(PathBuf),
     /// The archive is not a tar.
     #[error("cannot read `{path}` as an archive", path = path.display())]
     Tar {
@@ -56,42 +50,15 @@ pub enum SourceError {
         /// The cause.
         source: ReadTarError,
     },
-    /// The archive as a whole cannot be decompressed.
-    #[error("cannot decompress `{path}`", path = path.display())]
-    Decompress {
-        /// The archive.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// No scratch file could be made.
-    #[error("cannot make a scratch file in `{path}`", path = path.display())]
-    Scratch {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
     /// The archive has more files than any image.
-    #[error("`{path}` has more than {limit} files", path = path.display())]
-    TooManyMembers {
-        /// The archive.
-        path: PathBuf,
-        /// The most that are read.
-        limit: usize,
-    },
+    #[error("`{path}` has more than {MAX_MEMBERS} files", path = .0.display())]
+    TooManyMembers(PathBuf),
     /// Links in an archive form a loop.
-    #[error("`{name}` is a link that leads nowhere")]
-    TooManyLinks {
-        /// The name in the archive.
-        name: String,
-    },
+    #[error("`{0}` is a link that leads nowhere")]
+    TooManyLinks(String),
     /// A file that another file names does not exist.
-    #[error("`{name}` is missing")]
-    Missing {
-        /// The name in the source.
-        name: String,
-    },
+    #[error("`{0}` is missing")]
+    Missing(String),
     /// A file in the source could not be read.
     #[error("cannot read `{name}`")]
     Read {

@@ -15,8 +15,8 @@ use crate::document::Descriptor;
 /// See [image layout](https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md).
 #[derive(Debug)]
 pub struct LayoutSource {
-    root: PathBuf,
-    known: Option<KnownRoot>,
+    pub(super) root: PathBuf,
+    pub(super) known: Option<KnownRoot>,
 }
 
 /// The root and the origin of blobs that have no index.
@@ -38,9 +38,7 @@ impl LayoutSource {
                 return Ok(layout);
             }
         }
-        Err(SourceError::NotAnImage {
-            path: root.to_owned(),
-        })
+        Err(SourceError::NotAnImage(root.to_owned()))
     }
 
     /// Takes a directory of blobs without an index, as caches keep them.
@@ -59,14 +57,6 @@ impl LayoutSource {
         }
     }
 
-    pub(super) fn known(&self) -> Option<&KnownRoot> {
-        self.known.as_ref()
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Opens a file below the root; names that could leave it are not there.
     pub(super) fn member(&self, name: &str) -> Result<Option<MemberReader>, SourceError> {
         if !name.split('/').all(is_plain_name) {
@@ -80,7 +70,7 @@ impl LayoutSource {
             Err(error) => return Err(SourceError::File(error)),
         };
         if !metadata.is_file() {
-            return Err(SourceError::NotAFile { path });
+            return Err(SourceError::NotAFile(path));
         }
         let file = File::open(path).map_err(SourceError::File)?;
         let size = file.metadata().map_err(SourceError::File)?.len();

@@ -5,32 +5,25 @@ use std::str::FromStr;
 
 use super::{Source, SourceError};
 
-/// A source as it is named on a command line.
+/// A source as it is named on a command line: a path alone, whose content
+/// decides what it is, or one of
+///
+/// - `oci:DIRECTORY[:TAG]`: an image layout;
+/// - `oci-archive:FILE[:TAG]`: an image layout in a tar file;
+/// - `docker-archive:FILE[:NAME]`: what `docker save` writes, in a file without
+///   a colon in its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceName {
-    /// A path alone; its content decides what it is.
-    Path(PathBuf),
-    /// `oci:DIRECTORY[:TAG]`: an image layout.
-    Layout {
-        /// The directory.
-        path: PathBuf,
-        /// The tag of one image in it.
-        tag: Option<String>,
-    },
-    /// `oci-archive:FILE[:TAG]`: an image layout in a tar file.
-    OciArchive {
-        /// The file.
-        path: PathBuf,
-        /// The tag of one image in it.
-        tag: Option<String>,
-    },
-    /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
-    DockerArchive {
-        /// The file, without a colon.
-        path: PathBuf,
-        /// The name of one image in it.
-        name: Option<String>,
-    },
+pub struct SourceName {
+    pub(crate) transport: Option<SourceTransport>,
+    path: PathBuf,
+    tag: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SourceTransport {
+    Layout,
+    OciArchive,
+    DockerArchive,
 }
 
 /// Transports of other tools that would need an engine or a network.
@@ -61,50 +54,37 @@ impl FromStr for SourceName {
     type Err = ParseSourceNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let no_path = || ParseSourceNameError::NoPath(text.to_owned());
-        let name = match text.split_once(':') {
-            Some(("oci", rest)) => {
-                let (path, tag) = split_tag(rest).ok_or_else(no_path)?;
-                let path = PathBuf::from(path);
-                Self::Layout { path, tag }
-            }
-            Some(("oci-archive", rest)) => {
-                let (path, tag) = split_tag(rest).ok_or_else(no_path)?;
-                let path = PathBuf::from(path);
-                Self::OciArchive { path, tag }
-            }
+        let (transport, (path, tag)) = match text.split_once(':') {
+            Some(("oci", rest)) => (Some(SourceTransport::Layout), split_tag(rest)),
+            Some(("oci-archive", rest)) => (Some(SourceTransport::OciArchive), split_tag(rest)),
             Some(("docker-archive", rest)) => {
-                let (path, name) = split_name(rest).ok_or_else(no_path)?;
-                let path = PathBuf::from(path);
-                Self::DockerArchive { path, name }
+                // At the first colon, since a name can have colons, too.
+                let split = rest.split_once(':');
+                let split = split.map_or((rest, None), |(path, name)| (path, Some(name)));
+                (Some(SourceTransport::DockerArchive), split)
             }
             Some((transport, _)) if FOREIGN_TRANSPORTS.contains(&transport) => {
                 return Err(ParseSourceNameError::Transport(transport.to_owned()));
             }
-            _ => Self::Path(text.into()),
+            _ => (None, (text, None)),
         };
-        if name.path().as_os_str().is_empty() {
-            return Err(no_path());
+        if path.is_empty() || tag == Some("") {
+            return Err(ParseSourceNameError::NoPath(text.to_owned()));
         }
-        Ok(name)
+        Ok(Self {
+            transport,
+            path: path.into(),
+            tag: tag.map(str::to_owned),
+        })
     }
 }
 
-/// Splits at the last colon, unless a slash follows: a tag has no slash.
-fn split_tag(text: &str) -> Option<(&str, Option<String>)> {
+/// Splits `PATH[:TAG]` at the last colon, unless a slash follows: a tag has no
+/// slash.
+pub(crate) fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
-        Some((_, "")) => None,
-        Some((path, tag)) if !tag.contains('/') => Some((path, Some(tag.to_owned()))),
-        _ => Some((text, None)),
-    }
-}
-
-/// Splits at the first colon, since a name can have colons, too.
-fn split_name(text: &str) -> Option<(&str, Option<String>)> {
-    match text.split_once(':') {
-        Some((_, "")) => None,
-        Some((path, name)) => Some((path, Some(name.to_owned()))),
-        None => Some((text, None)),
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (text, None),
     }
 }
 
@@ -112,22 +92,13 @@ impl SourceName {
     /// Returns the path without transport and tag.
     #[must_use]
     pub fn path(&self) -> &Path {
-        match self {
-            Self::Path(path)
-            | Self::Layout { path, .. }
-            | Self::OciArchive { path, .. }
-            | Self::DockerArchive { path, .. } => path,
-        }
+        &self.path
     }
 
     /// Returns the tag or name of one image in it.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        match self {
-            Self::Layout { tag, .. } | Self::OciArchive { tag, .. } => tag.as_deref(),
-            Self::DockerArchive { name, .. } => name.as_deref(),
-            Self::Path(_) => None,
-        }
+        self.tag.as_deref()
     }
 
     /// Opens the source, which must be of the kind of the transport.
@@ -136,24 +107,26 @@ impl SourceName {
     ///
     /// As [`Source::open`], and when it is something else.
     pub fn open(&self, scratch: &Path) -> Result<Source, SourceError> {
-        let source = Source::open(self.path(), scratch)?;
-        let (is_right, expected) = match self {
-            Self::Path(_) => (true, ""),
-            Self::Layout { .. } => (matches!(source, Source::Layout(_)), "an image layout"),
-            Self::OciArchive { .. } => (
-                matches!(source, Source::Archive(_)) && source.member("index.json")?.is_some(),
-                "an OCI archive",
-            ),
-            Self::DockerArchive { .. } => (
-                matches!(source, Source::Archive(_)) && source.member("manifest.json")?.is_some(),
-                "a Docker archive",
-            ),
+        let source = Source::open(&self.path, scratch)?;
+        let is_archive_with = |name| {
+            let is_archive = matches!(source, Source::Archive(_));
+            Ok::<_, SourceError>(is_archive && source.member(name)?.is_some())
+        };
+        let (is_right, expected) = match self.transport {
+            None => return Ok(source),
+            Some(SourceTransport::Layout) => {
+                (matches!(source, Source::Layout(_)), "an image layout")
+            }
+            Some(SourceTransport::OciArchive) => (is_archive_with("index.json")?, "an OCI archive"),
+            Some(SourceTransport::DockerArchive) => {
+                (is_archive_with("manifest.json")?, "a Docker archive")
+            }
         };
         if is_right {
             return Ok(source);
         }
         Err(SourceError::Kind {
-            path: self.path().to_owned(),
+            path: self.path.clone(),
             expected,
         })
     }
@@ -165,55 +138,28 @@ mod tests {
 
     #[test]
     fn transports_are_told_apart() {
-        let path = PathBuf::from("a/b");
-        let tag = |tag: &str| Some(tag.to_owned());
-        for (text, expected) in [
-            ("a/b", SourceName::Path(path.clone())),
-            (
-                "oci:a/b",
-                SourceName::Layout {
-                    path: path.clone(),
-                    tag: None,
-                },
-            ),
-            (
-                "oci:a/b:1",
-                SourceName::Layout {
-                    path: path.clone(),
-                    tag: tag("1"),
-                },
-            ),
-            (
-                "oci:a:1/b",
-                SourceName::Layout {
-                    path: "a:1/b".into(),
-                    tag: None,
-                },
-            ),
-            (
-                "oci-archive:a/b:1",
-                SourceName::OciArchive {
-                    path: path.clone(),
-                    tag: tag("1"),
-                },
-            ),
-            (
-                "docker-archive:a/b",
-                SourceName::DockerArchive {
-                    path: path.clone(),
-                    name: None,
-                },
-            ),
+        use SourceTransport::{DockerArchive, Layout, OciArchive};
+        for (text, transport, path, tag) in [
+            ("a/b", None, "a/b", None),
+            ("oci:a/b", Some(Layout), "a/b", None),
+            ("oci:a/b:1", Some(Layout), "a/b", Some("1")),
+            ("oci:a:1/b", Some(Layout), "a:1/b", None),
+            ("oci-archive:a/b:1", Some(OciArchive), "a/b", Some("1")),
+            ("docker-archive:a/b", Some(DockerArchive), "a/b", None),
             (
                 "docker-archive:a/b:localhost:5000/c/d:1",
-                SourceName::DockerArchive {
-                    path,
-                    name: tag("localhost:5000/c/d:1"),
-                },
+                Some(DockerArchive),
+                "a/b",
+                Some("localhost:5000/c/d:1"),
             ),
-            ("./docker:x", SourceName::Path("./docker:x".into())),
-            ("C:x", SourceName::Path("C:x".into())),
+            ("./docker:x", None, "./docker:x", None),
+            ("C:x", None, "C:x", None),
         ] {
+            let expected = SourceName {
+                transport,
+                path: path.into(),
+                tag: tag.map(str::to_owned),
+            };
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
     }

@@ -32,12 +32,7 @@ impl SourceBlob {
     }
 
     fn reader(&self) -> io::Result<MemberReader> {
-        let name = self.name.clone();
-        let found = self
-            .source
-            .member(&self.name)
-            .and_then(|blob| blob.ok_or(SourceError::Missing { name }));
-        found.map_err(io::Error::other)
+        self.source.existing(&self.name).map_err(io::Error::other)
     }
 }
 

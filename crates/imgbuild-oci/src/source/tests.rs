@@ -153,7 +153,7 @@ fn a_damaged_document_is_refused() {
         Err(SourceError::Digest { .. })
     ));
     let missing = source.read_blob(&Digest::of(b"nowhere"));
-    assert!(matches!(missing, Err(SourceError::Missing { .. })));
+    assert!(matches!(missing, Err(SourceError::Missing(_))));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn links_that_go_in_circles_are_refused() {
     ]);
     assert!(matches!(
         source.member("b"),
-        Err(SourceError::TooManyLinks { .. })
+        Err(SourceError::TooManyLinks(_))
     ));
 }
 
@@ -245,7 +245,7 @@ fn only_files_are_read_from_a_layout() {
     let opened = Fixture::good().layout();
     fs_err::create_dir(opened.path.join("blobs/sha256/directory")).unwrap();
     let member = opened.source().member("blobs/sha256/directory").map(|_| ());
-    assert!(matches!(member, Err(SourceError::NotAFile { .. })));
+    assert!(matches!(member, Err(SourceError::NotAFile(_))));
 }
 
 #[test]
@@ -256,17 +256,29 @@ fn what_is_no_image_is_refused() {
         Opened::archive(&archive(&empty)),
         Opened::archive(b""),
     ] {
-        assert!(matches!(opened.open(), Err(SourceError::NotAnImage { .. })));
+        assert!(matches!(opened.open(), Err(SourceError::NotAnImage(_))));
     }
     let text = Opened::archive(&[b'x'; 2000]);
     assert!(matches!(text.open(), Err(SourceError::Tar { .. })));
     let xz = Opened::archive(b"\xfd7zXZ\0 and so on");
-    assert!(matches!(xz.open(), Err(SourceError::Decompress { .. })));
+    assert!(matches!(
+        xz.open(),
+        Err(SourceError::Path {
+            action: "decompress",
+            ..
+        })
+    ));
     let cut = gzip(&archive(&Fixture::good().files()));
     let cut = Opened::archive(&cut[..cut.len() / 2]);
-    assert!(matches!(cut.open(), Err(SourceError::Decompress { .. })));
+    assert!(matches!(
+        cut.open(),
+        Err(SourceError::Path {
+            action: "decompress",
+            ..
+        })
+    ));
     let missing = Source::open(Path::new("/nowhere/at/all"), Path::new("/")).unwrap_err();
-    assert!(matches!(missing, SourceError::NotFound { .. }));
+    assert!(matches!(missing, SourceError::NotFound(_)));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;
 
 /// The name of the format, and of the choice of contents; it changes with both.
-const FORMAT: &[u8] = b"file system 1";
+const FORMAT: &[u8] = b"file system 2";
 
 impl Store {
     /// Returns the file system of an image with these layers, if it is known.

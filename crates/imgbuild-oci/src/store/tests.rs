@@ -108,7 +108,7 @@ impl World {
         let cached = self.build();
         let fresh = self.build_without_cache();
         assert_eq!(cached.digest(), fresh.digest());
-        assert_eq!(cached.diff_id(), fresh.diff_id());
+        assert_eq!(cached.diff_id, fresh.diff_id);
         assert_eq!(cached.size(), fresh.size());
         assert_eq!(bytes_of(&cached).unwrap(), bytes_of(&fresh).unwrap());
     }
@@ -634,7 +634,7 @@ fn layers_are_taken_from_layouts_archives_and_stores() {
         drop(fs::remove_dir_all(world.path("store")));
         world.sources = vec![format!("{prefix}{}", moved.display())];
         let layer = world.build();
-        assert!(layer.is_reused() && !fresh.is_reused(), "{destination}");
+        assert!(layer.is_reused && !fresh.is_reused, "{destination}");
         assert_eq!(layer.digest(), fresh.digest(), "{destination}");
         assert_eq!(bytes_of(&layer).unwrap(), bytes_of(&fresh).unwrap());
         world.sources.clear();
@@ -654,7 +654,7 @@ fn a_layer_of_another_encoder_is_not_taken() {
     let fresh = world.build_without_cache();
     world.sources = vec![world.path("layout").display().to_string()];
     let layer = world.build();
-    assert!(!layer.is_reused());
+    assert!(!layer.is_reused);
     assert_eq!(layer.digest(), fresh.digest());
 }
 
@@ -671,7 +671,7 @@ fn a_damaged_source_makes_no_difference() {
     file.file().write_all_at(b"x", size - 20).unwrap();
     world.sources = vec![world.path("layout").display().to_string()];
     let layer = world.build();
-    assert!(!layer.is_reused());
+    assert!(!layer.is_reused);
     assert_eq!(layer.digest(), fresh.digest());
     assert_eq!(bytes_of(&layer).unwrap(), bytes_of(&fresh).unwrap());
 }
@@ -698,7 +698,7 @@ fn progress_tells_of_layers_that_are_found_too() {
     world.build();
     let (read, layers) = (Mutex::new(0), Mutex::new(0));
     let follow = |progress: Progress| {
-        if let Progress::Read { bytes } = progress {
+        if let Progress::Read(bytes) = progress {
             *read.lock().unwrap() += bytes;
         }
     };

@@ -20,8 +20,6 @@ pub(crate) struct TarEntry {
     pub(crate) mtime: i64,
     /// The number of bytes of the unpacked entry.
     pub(crate) size: u64,
-    /// The number of extended attributes.
-    pub(crate) xattrs: usize,
 }
 
 /// The kind of a [`TarEntry`].
@@ -36,36 +34,15 @@ pub(crate) enum TarKind {
     /// A directory.
     Directory,
     /// A symbolic link to `target`.
-    Symlink {
-        /// The target as it is in the link.
-        target: Vec<u8>,
-    },
+    Symlink { target: Vec<u8> },
     /// Another name of the entry with the path `target`.
-    Hardlink {
-        /// The path of that entry.
-        target: Vec<u8>,
-    },
-    /// A character device.
-    CharacterDevice {
-        /// The driver.
-        major: u64,
-        /// The device of the driver.
-        minor: u64,
-    },
-    /// A block device.
-    BlockDevice {
-        /// The driver.
-        major: u64,
-        /// The device of the driver.
-        minor: u64,
-    },
+    Hardlink { target: Vec<u8> },
+    /// A character or block device.
+    Device,
     /// A named pipe.
     Fifo,
     /// Something that engines do not unpack, such as a socket.
-    Unknown {
-        /// The type in the header.
-        type_flag: u8,
-    },
+    Unknown { type_flag: u8 },
 }
 
 /// An entry that hides something of the layers below.
@@ -81,7 +58,6 @@ pub(crate) enum Whiteout {
 
 impl TarEntry {
     /// Returns the paths that the entry hides, if its name begins with `.wh.`.
-    #[must_use]
     pub(crate) fn whiteout(&self) -> Option<Whiteout> {
         let mut path = clean_path(&self.path);
         let start = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0) + 1;
@@ -102,7 +78,6 @@ impl TarEntry {
 ///
 /// Unlike [`ImagePath::parse`](crate::path::ImagePath::parse) it takes
 /// everything.
-#[must_use]
 pub(crate) fn clean_path(path: &[u8]) -> Vec<u8> {
     let mut cleaned = Vec::with_capacity(path.len() + 1);
     for component in path.split(|byte| *byte == b'/') {

@@ -92,7 +92,6 @@ impl RawHeader {
             gid: pax.gid.map_or_else(|| self.number("gid", &old.gid), Ok)?,
             mtime: pax.mtime.map_or_else(|| self.mtime(), Ok)?,
             size,
-            xattrs: pax.xattrs,
         };
         Ok((entry, stored))
     }
@@ -154,13 +153,9 @@ impl RawHeader {
             b'2' => TarKind::Symlink {
                 target: self.link_target(extensions)?,
             },
-            b'3' => {
-                let (major, minor) = self.device()?;
-                TarKind::CharacterDevice { major, minor }
-            }
-            b'4' => {
-                let (major, minor) = self.device()?;
-                TarKind::BlockDevice { major, minor }
+            b'3' | b'4' => {
+                self.check_device()?;
+                TarKind::Device
             }
             b'5' => TarKind::Directory,
             b'6' => TarKind::Fifo,
@@ -168,17 +163,16 @@ impl RawHeader {
         })
     }
 
-    fn device(&self) -> Result<(u64, u64), ReadTarError> {
+    /// Checks the numbers of a device, which are of no use here.
+    fn check_device(&self) -> Result<(), ReadTarError> {
         let fields = self.fields();
         let (major, minor) = match (fields.as_ustar(), fields.as_gnu()) {
             (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
             (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
-            (None, None) => return Ok((0, 0)),
+            (None, None) => return Ok(()),
         };
-        Ok((
-            self.number("devmajor", major)?,
-            self.number("devminor", minor)?,
-        ))
+        self.number("devmajor", major)?;
+        self.number("devminor", minor).map(drop)
     }
 
     fn sparse_size(&self, extensions: &Extensions, stored: u64) -> Result<u64, ReadTarError> {

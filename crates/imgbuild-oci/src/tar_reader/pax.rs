@@ -14,7 +14,6 @@ pub(super) struct PaxRecords {
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<i64>,
-    pub(super) xattrs: usize,
     pub(super) is_sparse: bool,
     pub(super) sparse_path: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
@@ -52,7 +51,6 @@ impl PaxRecords {
             b"GNU.sparse.realsize" | b"GNU.sparse.size" => {
                 self.sparse_size = number("GNU.sparse.realsize")?;
             }
-            key if key.starts_with(b"SCHILY.xattr.") => self.xattrs += 1,
             _ => {}
         }
         Ok(())

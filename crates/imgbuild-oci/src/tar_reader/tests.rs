@@ -119,11 +119,7 @@ fn every_kind_is_told_apart() {
         .patch(329, b"0000001\0")
         .patch(337, b"0000003\0")
         .end();
-    let (major, minor) = (1, 3);
-    assert_eq!(
-        first(&device).kind,
-        TarKind::CharacterDevice { major, minor }
-    );
+    assert_eq!(first(&device).kind, TarKind::Device);
     let sparse = Blocks::default().header(b'S', "a", 3);
     let sparse = sparse.patch(257, b"ustar  \0").patch(483, b"00000000012\0");
     let sparse = first(&sparse.contents(b"abc").end());
@@ -153,10 +149,7 @@ fn pax_records_are_divided_by_their_length() {
     let all = read_all(TarReader::new(&*tar)).unwrap();
     let (entry, contents) = &all[0];
     assert_eq!(entry.path, "naïve\nname".as_bytes());
-    assert_eq!(
-        (entry.uid, entry.mtime, entry.xattrs),
-        (4_000_000_000, -2, 1)
-    );
+    assert_eq!((entry.uid, entry.mtime), (4_000_000_000, -2));
     assert_eq!(contents, b"abc");
     assert_eq!(all[1].0.path, b"next");
     assert_eq!(all[1].0.uid, 0);
@@ -250,16 +243,13 @@ fn sizes_that_cannot_be_are_refused_without_overflow() {
         .header(b'0', "a", 0)
         .patch(124, largest)
         .end();
-    assert!(matches!(error(&tar), ReadTarError::Truncated { .. }));
+    assert!(matches!(error(&tar), ReadTarError::Truncated(_)));
     let mut tar = TarReader::seekable(Cursor::new(tar));
     assert_eq!(
         tar.next_entry().unwrap().unwrap().size,
         i64::MAX.cast_unsigned()
     );
-    assert!(matches!(
-        tar.next_entry(),
-        Err(ReadTarError::Truncated { .. })
-    ));
+    assert!(matches!(tar.next_entry(), Err(ReadTarError::Truncated(_))));
 }
 
 #[test]
@@ -355,10 +345,7 @@ fn the_end_mark_may_be_missing_but_not_broken() {
 fn contents_that_end_early_are_an_error() {
     let tar = Blocks::default().header(b'0', "a", 600).0;
     let tar = [&tar[..], &[1; 100]].concat();
-    assert!(matches!(
-        error(&tar),
-        ReadTarError::Truncated { offset: 612 }
-    ));
+    assert!(matches!(error(&tar), ReadTarError::Truncated(612)));
     let mut reader = TarReader::new(&*tar);
     reader.next_entry().unwrap();
     let error = io::copy(&mut reader.contents(), &mut io::sink()).unwrap_err();
@@ -379,7 +366,7 @@ fn a_seekable_tar_is_read_alike() {
     cut.next_entry().unwrap();
     assert!(matches!(
         cut.next_entry(),
-        Err(ReadTarError::Truncated { offset: 1000 })
+        Err(ReadTarError::Truncated(1000))
     ));
 }
 

@@ -50,7 +50,6 @@ fn sample() -> (File, FileSystem) {
         entries: 3,
     };
     let files = FileSystem {
-        layers: vec![0, 0, 1, 0, 0, 1, 1, 0],
         members,
         specials: BTreeSet::from([path("/dev/null")]),
         blobs: vec![facts(u32::MAX), facts(0)],
@@ -67,10 +66,7 @@ fn shown(files: &FileSystem) -> String {
         format!("{:?} {bytes:?}\n", member.entry)
     });
     let members: String = members.collect();
-    format!(
-        "{members}{:?} {:?} {:?}",
-        files.layers, files.specials, files.blobs
-    )
+    format!("{members}{:?} {:?}", files.specials, files.blobs)
 }
 
 fn bytes_of(mut file: &File) -> Vec<u8> {
@@ -148,7 +144,6 @@ fn forged(members: &[MemberRecord<'_>]) -> Option<FileSystem> {
 fn a_right_checksum_alone_makes_no_record() {
     let member = |path: &'static [u8], kind| MemberRecord {
         path,
-        layer: 0,
         mode: 0o755,
         uid: 0,
         gid: 0,
@@ -166,10 +161,6 @@ fn a_right_checksum_alone_makes_no_record() {
         mode: 0o10_000,
         ..directory(b"/a")
     };
-    let above = MemberRecord {
-        layer: 1,
-        ..directory(b"/a")
-    };
     for (name, members) in [
         ("unsorted", vec![directory(b"/b"), directory(b"/a")]),
         ("twice", vec![directory(b"/a"), directory(b"/a")]),
@@ -181,7 +172,6 @@ fn a_right_checksum_alone_makes_no_record() {
         ("another spelling", vec![directory(b"//a")]),
         ("relative", vec![directory(b"a")]),
         ("a wide mode", vec![wide]),
-        ("a layer that is not there", vec![above]),
         ("no target", vec![link(b"")]),
         ("an endless target", vec![link(&endless)]),
         ("contents elsewhere", vec![kept(1, 0)]),
@@ -222,7 +212,6 @@ proptest! {
             let paths: Vec<_> = found.members().iter().map(|one| &one.entry.path).collect();
             prop_assert!(paths.is_sorted());
             for path in paths {
-                prop_assert!(found.layer_of(path).unwrap() < found.blobs().len());
                 let parent = path.parent().filter(|parent| !parent.is_root());
                 let is_there = parent.is_none_or(|parent| found.get(&parent).is_some());
                 prop_assert!(is_there);

@@ -32,11 +32,13 @@ pub(super) enum Rank {
 /// An image of an index, or a manifest attached to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformEntry {
-    rank: Rank,
-    digest: Digest,
-    media_type: String,
+    pub(super) rank: Rank,
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// The media type of the manifest.
+    pub media_type: String,
     /// The descriptor in the index, with all that other tools wrote there.
-    descriptor: Map<String, Value>,
+    pub(super) descriptor: Map<String, Value>,
 }
 
 /// Returns a platform as an index contains it.
@@ -143,10 +145,6 @@ impl PlatformEntry {
         })
     }
 
-    pub(super) fn rank(&self) -> &Rank {
-        &self.rank
-    }
-
     /// Returns the platform; `None` if the entry is not an image.
     #[must_use]
     pub fn platform(&self) -> Option<&ImagePlatform> {
@@ -154,23 +152,5 @@ impl PlatformEntry {
             Rank::Image(platform) => Some(platform),
             Rank::Attached(_) | Rank::Other => None,
         }
-    }
-
-    /// Returns the digest of the manifest.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Returns the media type of the manifest.
-    #[must_use]
-    pub fn media_type(&self) -> &str {
-        &self.media_type
-    }
-
-    /// Returns the descriptor, as the index has it.
-    #[must_use]
-    pub fn descriptor(&self) -> &Map<String, Value> {
-        &self.descriptor
     }
 }

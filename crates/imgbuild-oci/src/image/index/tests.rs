@@ -85,7 +85,7 @@ fn attestation(of: &Document, manifest: &Document) -> Value {
 }
 
 fn digests(index: &PlatformIndex) -> Vec<Digest> {
-    index.entries().iter().map(|one| one.digest()).collect()
+    index.entries().iter().map(|one| one.digest).collect()
 }
 
 fn names(index: &PlatformIndex) -> Vec<String> {
@@ -228,7 +228,7 @@ fn what_belongs_to_an_image_stays_with_it_and_goes_with_it() {
     assert_eq!(digests(&index)[..2], [amd.digest, arm.digest]);
     assert_eq!(index.entries().len(), 4);
     assert_eq!(names(&index), ["linux/amd64", "linux/arm64"]);
-    let kept = index.entries()[2].descriptor().clone();
+    let kept = index.entries()[2].descriptor.clone();
     assert!(kept["annotations"].is_object(), "{kept:?}");
 
     let new = store.linux("new", "amd64");
@@ -348,7 +348,7 @@ fn a_config_that_is_damaged_is_no_config() {
         "{error}"
     );
     let platform: Platform = "linux/amd64".parse().unwrap();
-    assert_eq!(PlatformEntry::new(&image, &platform).digest(), image.digest);
+    assert_eq!(PlatformEntry::new(&image, &platform).digest, image.digest);
 }
 
 #[test]

@@ -64,8 +64,7 @@ fn shown(files: &FileSystem) -> String {
     let members = files.members().iter().map(|member| {
         let content = member.content.as_ref();
         let content = content.map(|content| content.first_bytes(1 << 20).unwrap());
-        let layer = files.layer_of(&member.entry.path);
-        format!("{:?} {layer:?} {content:?}\n", member.entry)
+        format!("{:?} {content:?}\n", member.entry)
     });
     let members: String = members.collect();
     format!("{members}{:?} {:?}", files.specials(), files.blobs())
