@@ -9,7 +9,7 @@ use crate::symbol::{
     DISTANCE_EXTRA_BITS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_EXTRA_BITS, LENGTH_SLOT, distance_slot,
     length_extra,
 };
-use crate::window::first_four;
+use crate::window::bytes_at;
 
 /// Four literals of this length and the 7 bits that may wait fit in 63 bits.
 const LITLEN_LIMIT: usize = 14;
@@ -190,7 +190,7 @@ impl CodeWords {
         let mut position = 0;
         for sequence in sequences {
             let literals = sequence.literals as usize;
-            let (few, few_count) = match first_four(data, position as u32) {
+            let (few, few_count) = match bytes_at(data, position as u32) {
                 Some(bytes) if literals < 4 => self.few_literals(bytes, literals),
                 _ => {
                     self.write_literals(&mut output, &data[position..position + literals]);

@@ -7,7 +7,7 @@
 
 use crate::Parser;
 use crate::sequence::Sequence;
-use crate::window::{MAX_DISTANCE, match_length, sixteen, word};
+use crate::window::{MAX_DISTANCE, bytes_at, match_length, word};
 
 /// The number of positions that are searched together.
 const LANES: usize = 4;
@@ -117,7 +117,7 @@ impl<const LONG: usize, const SHORT: usize> Greedy<LONG, SHORT> {
     /// of bytes, its distance, and its length up to [`COMPARED_BYTES`].
     #[inline(always)]
     fn look(&mut self, window: &[u8], position: u32) -> Option<(u32, u32, usize)> {
-        let bytes = sixteen(window, position)?;
+        let bytes = u128::from_le_bytes(bytes_at(window, position)?);
         let [first, second, third, fourth] =
             std::array::from_fn(|lane| self.candidate(window, position, lane as u32, bytes));
         let best = first.max(second).max(third.max(fourth));

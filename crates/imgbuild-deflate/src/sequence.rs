@@ -4,7 +4,7 @@
 use crate::symbol::{
     DISTANCE_SYMBOLS, END_OF_BLOCK, FIRST_LENGTH, LENGTH_SLOT, MIN_MATCH, distance_slot,
 };
-use crate::window::first_four;
+use crate::window::bytes_at;
 
 /// A run of literals, then a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Histogram {
         let mut position = 0;
         for sequence in sequences {
             let literals = sequence.literals as usize;
-            match first_four(data, position as u32) {
+            match bytes_at(data, position as u32) {
                 Some(bytes) if literals < 4 => count_few(&mut lanes, bytes, literals),
                 _ => count_literals(&mut lanes, &data[position..position + literals]),
             }

@@ -31,7 +31,8 @@ const MAX_USTAR_SIZE: u64 = 0o777_7777_7777;
 #[derive(Debug)]
 pub(crate) struct Archive<'a> {
     parts: Vec<Part<'a>>,
-    size: u64,
+    /// The size of the whole archive in bytes.
+    pub(crate) size: u64,
 }
 
 #[derive(Debug)]
@@ -100,11 +101,6 @@ impl<'a> Archive<'a> {
             }
         }
         Digest::from_hasher(sha)
-    }
-
-    /// Returns the size of the whole archive in bytes.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
     }
 
     fn push(&mut self, part: Part<'a>) {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::{DiffId, Digest};
 use crate::document::{RawConfig, RawDocument};
-use crate::media_type::is_gzip_layer;
-use crate::source::{Source, SourceBlob, SourceError, SourceName, parse_document};
+use crate::source::{Source, SourceBlob, SourceError, SourceName, StreamFormat, parse_document};
 use crate::store::Store;
 
 mod image;
@@ -33,11 +32,11 @@ pub struct Cache {
 #[derive(Debug)]
 pub struct CacheSource {
     name: String,
-    kind: CacheKind,
+    pub(crate) kind: CacheKind,
 }
 
 #[derive(Debug)]
-enum CacheKind {
+pub(crate) enum CacheKind {
     Image(CandidateLayers),
     Store(Store),
 }
@@ -105,22 +104,6 @@ impl CacheSource {
             CacheKind::Store(store) => store.knows(shape),
         }
     }
-
-    /// Returns the store, if it is one.
-    pub(crate) fn store(&self) -> Option<&Store> {
-        match &self.kind {
-            CacheKind::Image(_) => None,
-            CacheKind::Store(store) => Some(store),
-        }
-    }
-
-    /// Returns the image, if it is one.
-    pub(crate) fn image(&self) -> Option<&CandidateLayers> {
-        match &self.kind {
-            CacheKind::Image(image) => Some(image),
-            CacheKind::Store(_) => None,
-        }
-    }
 }
 
 impl fmt::Display for CacheSource {
@@ -161,7 +144,7 @@ fn layers_of(source: &Arc<Source>, manifest: Digest) -> Result<Vec<LayerCandidat
         .filter_map(|(diff_id, layer)| {
             let media_type = layer.media_type.as_deref()?;
             let digest = layer.digest().ok()?;
-            let is_gzip = is_gzip_layer(media_type);
+            let is_gzip = StreamFormat::of_media_type(media_type) == Some(StreamFormat::Gzip);
             let blob = is_gzip.then(|| source.blob(&digest).ok())??;
             Some(LayerCandidate {
                 diff_id: DiffId::from_tar_digest(diff_id.parse().ok()?),

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::layout::{check_layout, write_layout};
+use crate::layout::{read_root_index, write_layout};
 use crate::monitor::Monitor;
 use crate::new_file::{parent_of, target_of, write_error};
 use crate::pipeline::{SizedStream, with_compressor};
@@ -224,7 +224,11 @@ impl Destination {
     pub fn names(&self, references: &[Reference]) -> Vec<Reference> {
         match (self, self.tag()) {
             (Self::Archive(_, Some(name)), _) => vec![name.clone()],
-            (_, Some(tag)) => retag(references, tag),
+            // The first repository with another tag.
+            (_, Some(tag)) => {
+                let first = references.first().and_then(|first| first.with_tag(tag));
+                first.into_iter().collect()
+            }
             (_, None) => references.to_vec(),
         }
     }
@@ -237,7 +241,7 @@ impl Destination {
     /// directory, or when its directory does not exist.
     pub fn check(&self) -> Result<()> {
         match self {
-            Self::Layout(path, _) => check_layout(path),
+            Self::Layout(path, _) => read_root_index(path).map(drop),
             Self::Archive(path, _) | Self::OciArchive(path, _) => check_file(path),
             Self::StandardOutput | Self::Registry(_) | Self::Engine => Ok(()),
         }
@@ -332,12 +336,7 @@ pub fn write(
                 references: &references,
                 ..options
             };
-            let is_new = write_layout(path, image, tag.as_deref(), options, monitor)?;
-            Ok(if is_new {
-                Written::New
-            } else {
-                Written::Unchanged
-            })
+            write_layout(path, image, tag.as_deref(), options, monitor)
         }
         Destination::StandardOutput => {
             let sink_error = |source| Error::Write {
@@ -367,7 +366,7 @@ pub fn write(
                     if !is_plain {
                         return archive.write_to(file, &sink_error, monitor);
                     }
-                    reserve(file, archive.size()).map_err(sink_error)?;
+                    reserve(file, archive.size).map_err(sink_error)?;
                     archive.write_at(file, options.threads, &sink_error, monitor)
                 },
             )
@@ -377,15 +376,6 @@ pub fn write(
             source: io::ErrorKind::Unsupported.into(),
         }),
     }
-}
-
-/// Returns the first repository with another tag.
-fn retag(references: &[Reference], tag: &str) -> Vec<Reference> {
-    let first = references.first();
-    first
-        .and_then(|first| first.with_tag(tag))
-        .into_iter()
-        .collect()
 }
 
 /// An archive that is read from a pipe.
@@ -426,7 +416,7 @@ fn compress_archive(
     let (pipe, mut writer) = io::pipe().map_err(pipe_error)?;
     let mut stream = PipedArchive {
         pipe,
-        size: archive.size(),
+        size: archive.size,
     };
     thread::scope(|scope| {
         let made = scope.spawn(move || archive.write_to(&mut writer, &pipe_error, monitor));

@@ -110,7 +110,7 @@ impl FileSystem {
         let mut budget = expansion_limit(&image.layers);
         let mut blobs = Vec::new();
         for (index, selected) in image.layers.iter().enumerate() {
-            tree.start_layer(index);
+            tree.layer = index;
             let facts = layer::read(source, selected, &mut tree, &mut keeper, &mut budget)
                 .map_err(|source| FileSystemError::Layer {
                     name: selected.name.clone(),

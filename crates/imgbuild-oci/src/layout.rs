@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use fs_err as fs;
 
-use crate::destination::options::WriteOptions;
+use crate::destination::options::{WriteOptions, Written};
 use crate::document::{Document, blob_name};
 use crate::error::{Error, Result};
 use crate::image::{Blob, Image};
@@ -20,25 +20,19 @@ mod root_index;
 
 pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 
-/// Checks that a layout can be written at `path`: it does not exist, is an empty
-/// directory, or is an image layout.
-pub(crate) fn check_layout(path: &Path) -> Result<()> {
-    read_root_index(path).map(|_| ())
-}
-
 /// Writes an image or index into the layout at `path`, under the references of
 /// `options` or, without any, under `tag`.
 ///
 /// Other images in the layout stay; one with the same tag loses it.
-/// Two writers wait for each other. A new layout appears as a whole. Returns
-/// whether anything was written: an image that is there stays as it is.
+/// Two writers wait for each other. A new layout appears as a whole. An image
+/// that is there stays as it is.
 pub(crate) fn write_layout(
     path: &Path,
     image: &Image,
     tag: Option<&str>,
     options: WriteOptions<'_>,
     monitor: Monitor<'_>,
-) -> Result<bool> {
+) -> Result<Written> {
     let path = &target_of(path)?;
     loop {
         if is_present(path)? {
@@ -58,7 +52,7 @@ pub(crate) fn write_layout(
                 // The directory has its final name: there is nothing to remove.
                 let _kept = fresh.keep();
                 sync_directory(parent, options.sync)?;
-                return Ok(true);
+                return Ok(Written::New);
             }
             Err(_) if is_present(path)? => {}
             Err(error) => return Err(Error::File(error)),
@@ -104,8 +98,8 @@ fn is_present(path: &Path) -> Result<bool> {
 }
 
 /// Reads the index of a layout; for a missing or empty directory, it has no
-/// images.
-fn read_root_index(path: &Path) -> Result<RootIndex> {
+/// images. Nothing else than these three can be written as a layout.
+pub(crate) fn read_root_index(path: &Path) -> Result<RootIndex> {
     let not_a_layout = |reason: &str| Error::NotALayout {
         path: path.to_path_buf(),
         reason: reason.to_owned(),
@@ -152,7 +146,7 @@ fn update_layout(
     tag: Option<&str>,
     options: WriteOptions<'_>,
     monitor: Monitor<'_>,
-) -> Result<bool> {
+) -> Result<Written> {
     let lock = fs::File::open(path).map_err(Error::File)?;
     lock.file()
         .lock()
@@ -177,10 +171,10 @@ fn update_layout(
     let index = index.to_bytes();
     let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {
-        return Ok(false);
+        return Ok(Written::Unchanged);
     }
     update.finish(&index)?;
-    Ok(true)
+    Ok(Written::New)
 }
 
 impl LayoutUpdate<'_> {

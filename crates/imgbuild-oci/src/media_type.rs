@@ -56,8 +56,3 @@ pub(crate) fn layer_suffix(media_type: &str) -> Option<&str> {
     let mut names = LAYERS.iter();
     names.find_map(|name| media_type.strip_prefix(name))
 }
-
-/// Returns true for a layer compressed with gzip.
-pub(crate) fn is_gzip_layer(media_type: &str) -> bool {
-    matches!(layer_suffix(media_type), Some("+gzip" | ".gzip"))
-}

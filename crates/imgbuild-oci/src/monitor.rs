@@ -51,10 +51,8 @@ impl<'a> Monitor<'a> {
 
     /// Fails when the run should stop.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut flags = [Some(self.interrupted), self.abandoned]
-            .into_iter()
-            .flatten();
-        if flags.any(|flag| flag.load(Ordering::Relaxed)) {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if is_set(self.interrupted) || self.abandoned.is_some_and(is_set) {
             Err(Error::Interrupted)
         } else {
             Ok(())

@@ -21,16 +21,15 @@ mod compression;
 mod error;
 mod layout;
 mod name;
-mod source_blob;
 
 pub use archive::ArchiveSource;
 pub use blob::MemberReader;
+pub(crate) use blob::SourceBlob;
 pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
 pub(crate) use name::split_tag;
 pub use name::{ParseSourceNameError, SourceName};
-pub(crate) use source_blob::SourceBlob;
 
 use layout::KnownRoot;
 

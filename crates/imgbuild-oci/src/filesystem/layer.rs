@@ -28,7 +28,10 @@ pub(super) fn read(
             found: blob.size(),
         });
     }
-    let blob = DigestReader::new(CrcReader::new(blob));
+    let blob = DigestReader::new(CrcReader {
+        inner: blob,
+        crc: crc32fast::Hasher::new(),
+    });
     let stream = Decompressor::new(blob, layer.size).map_err(LayerError::Read)?;
     let limited = LimitedReader {
         inner: stream,
@@ -179,13 +182,6 @@ impl<R: Read> Read for LimitedReader<R> {
 struct CrcReader<R> {
     inner: R,
     crc: crc32fast::Hasher,
-}
-
-impl<R> CrcReader<R> {
-    fn new(inner: R) -> Self {
-        let crc = crc32fast::Hasher::new();
-        Self { inner, crc }
-    }
 }
 
 impl<R: Read> Read for CrcReader<R> {

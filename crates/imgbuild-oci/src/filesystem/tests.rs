@@ -391,7 +391,7 @@ proptest! {
                 .iter()
                 .map(|(kind, path, text)| (*kind, path.as_str(), text.as_str()))
                 .collect();
-            tree.start_layer(index);
+            tree.layer = index;
             let mut tar = crate::tar_reader::TarReader::new(Cursor::new(layer(&lines).tar));
             // A layer that cannot be is refused in the middle; what is there
             // by then is whole as well.

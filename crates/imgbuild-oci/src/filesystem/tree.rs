@@ -23,7 +23,8 @@ const MAX_WORK: u64 = 20_000_000;
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: BTreeMap<ImagePath, TreeNode>,
-    layer: usize,
+    /// The layer of the entries that follow.
+    pub(super) layer: usize,
     entries: u64,
     name_bytes: u64,
     work: u64,
@@ -59,11 +60,6 @@ impl Tree {
             name_bytes: 0,
             work: 0,
         }
-    }
-
-    /// Sets the layer of the entries that follow.
-    pub(super) fn start_layer(&mut self, layer: usize) {
-        self.layer = layer;
     }
 
     /// Counts an entry of any kind.

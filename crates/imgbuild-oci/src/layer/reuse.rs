@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::blob_file::BlobFile;
 use super::{CHUNK_BYTES, Layer};
 use crate::buffer::AlignedBuffer;
-use crate::cache::{Cache, CandidateLayers, LayerCandidate};
+use crate::cache::{Cache, CacheKind, CandidateLayers, LayerCandidate};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
@@ -162,10 +162,12 @@ impl<'a> LayerCache<'a> {
         let shape = key?.shape();
         let trailer = gzip::trailer(tar.crc, tar.size);
         self.cache.sources.iter().find_map(|source| {
-            if let Some(store) = source.store() {
-                return store.blob(shape, tar.diff_id).map(ForeignBlob::Stored);
-            }
-            let image = source.image()?;
+            let image = match &source.kind {
+                CacheKind::Store(store) => {
+                    return store.blob(shape, tar.diff_id).map(ForeignBlob::Stored);
+                }
+                CacheKind::Image(image) => image,
+            };
             let mut candidates = image.candidates(tar.diff_id, trailer);
             let candidate =
                 candidates.find(|one| has_same_encoder(image, one, changeset, compressor))?;
@@ -180,12 +182,8 @@ impl<'a> LayerCache<'a> {
     /// Returns whether a layer of this tar size may show if the layers of some
     /// registry's image were made by this encoder.
     pub(super) fn checks_encoder(&self, tar_size: u64) -> bool {
-        let mut images = self
-            .cache
-            .sources
-            .iter()
-            .filter_map(|source| source.image());
-        images.any(|image| image.is_decided_by(tar_size))
+        let is_decided = |kind: &CacheKind| matches!(kind, CacheKind::Image(image) if image.is_decided_by(tar_size));
+        self.cache.sources.iter().any(|one| is_decided(&one.kind))
     }
 }
 
