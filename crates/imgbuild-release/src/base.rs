@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
-use imgbuild_oci::entry::{Entry, EntryKind, Member};
+use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::layer::Layer;
@@ -166,13 +166,10 @@ impl Base {
     }
 
     /// Puts it under contents.
-    pub(crate) fn under<'a>(&'a self, contents: Contents<'a>) -> Contents<'a> {
-        contents.over(self.members(), self.path())
-    }
-
-    /// Returns everything that it is known to have, sorted by path.
-    pub(crate) fn members(&self) -> &[Member] {
-        self.files.as_ref().map_or(&[], FileSystem::members)
+    pub(crate) fn under<'a>(&'a self, mut contents: Contents<'a>) -> Contents<'a> {
+        contents.base = self.files.as_ref().map_or(&[], FileSystem::members);
+        contents.base_path = self.path();
+        contents
     }
 
     /// Returns whether it has a device or the like at this path.

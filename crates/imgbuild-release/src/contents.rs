@@ -49,13 +49,6 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Puts everything over the members of a base image, sorted by path.
-    pub(crate) fn over(mut self, base: &'a [Member], path: Option<&'a str>) -> Self {
-        self.base = base;
-        self.base_path = path;
-        self
-    }
-
     /// Adds members; an earlier one with the same path stays.
     pub(crate) fn add(&mut self, members: impl IntoIterator<Item = &'a Member>) {
         for member in members {

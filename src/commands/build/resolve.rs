@@ -56,16 +56,16 @@ fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
 
 /// Refuses flags that apply to another kind of release only.
 fn check_kind(request: &BuildRequest<'_>, root: &Path, kind: &Kind) -> Result<()> {
-    let root = root.display();
+    let (root, name) = (root.display(), kind.name);
     if !request.flags.bin.is_empty() && *kind != CARGO {
         let failure = Failure::command_line(format!(
-            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{kind}`"
+            "`--bin` picks executables of a Cargo release, and `{root}` is of the kind `{name}`"
         ));
         return Err(failure.hint("pick files with `--exclude` and `--include`, or set `--kind`"));
     }
     if request.flags.boot == BootChoice::Direct && *kind != MIX {
         let failure = Failure::command_line(format!(
-            "`--boot direct` starts a mix release, and `{root}` is of the kind `{kind}`"
+            "`--boot direct` starts a mix release, and `{root}` is of the kind `{name}`"
         ));
         return Err(failure.hint("name the program with `--entrypoint`, or set `--kind mix`"));
     }

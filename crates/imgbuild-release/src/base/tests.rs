@@ -2,6 +2,7 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::destination::{Destination, WriteOptions, write};
+use imgbuild_oci::entry::Member;
 use imgbuild_oci::image::{Image, ImageOptions};
 use imgbuild_oci::layer::{LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;

@@ -39,20 +39,19 @@ impl ContainerUser {
             None => user.parse().ok()?,
         };
         let all_groups = lines(contents, "/etc/group");
-        let mut groups = Vec::new();
-        match group {
+        let gid = match group {
             Some(group) => {
-                let is_it =
-                    |fields: &&Vec<String>| fields.first().is_some_and(|name| name == group);
-                let named = all_groups.iter().find(is_it);
+                let mut groups = all_groups.iter();
+                let named = groups.find(|fields| fields.first().is_some_and(|name| name == group));
                 let gid = named.and_then(|fields| number(fields, 2));
-                groups.push(gid.or_else(|| group.parse().ok())?);
+                gid.or_else(|| group.parse().ok())?
             }
             None => {
                 let gid = account.and_then(|fields| number(fields, 3));
-                groups.push(gid.unwrap_or_default());
+                gid.unwrap_or_default()
             }
-        }
+        };
+        let mut groups = vec![gid];
         if let Some(name) = account.and_then(|fields| fields.first()) {
             let has_it = |fields: &&Vec<String>| {
                 let members = fields.get(3).map(String::as_str).unwrap_or_default();

@@ -68,11 +68,9 @@ impl Behavior for CargoRelease {
     }
 
     fn library_directories(&self, root: &Path) -> Vec<PathBuf> {
-        let directories = [root.to_path_buf(), root.join("deps")];
+        let mut directories = vec![root.to_path_buf(), root.join("deps")];
+        directories.retain(|path| path.is_dir());
         directories
-            .into_iter()
-            .filter(|path| path.is_dir())
-            .collect()
     }
 }
 
@@ -166,11 +164,8 @@ fn library_directory(prefix: &ImagePath) -> ImagePath {
 fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
     let options = selection.options;
     for (name, error) in &executables.unreadable {
-        let is_picked = options.binaries.is_empty()
-            || options
-                .binaries
-                .iter()
-                .any(|picked| name == picked.as_str());
+        let picked = &options.binaries;
+        let is_picked = picked.is_empty() || picked.iter().any(|picked| name == picked.as_str());
         if is_picked && options.patterns.decide(Path::new(name), false) != Verdict::Excluded {
             selection.refusals.push(Refusal::Unreadable {
                 path: selection.root.join(name),

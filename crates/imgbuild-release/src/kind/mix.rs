@@ -276,7 +276,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
 
     let direct = mix.direct.as_ref();
     let keeps_cookie = selection.options.cookie == Cookie::Keep;
-    let replaced = direct.and_then(Direct::replaced_arguments).map(Path::new);
+    let replaced = direct.and_then(|direct| direct.arguments.as_ref());
     selection.take_tree(&|relative, verdict| {
         if relative == Path::new(COOKIE) && !keeps_cookie {
             return Some(if direct.is_some() {
@@ -290,7 +290,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         if is_undecided && LEFT_BY_RUNS.iter().any(|name| first == *name) {
             return Some("written when the release ran");
         }
-        if replaced == Some(relative) {
+        if replaced.is_some_and(|(path, _)| relative == Path::new(path)) {
             return Some("replaced by arguments that need no shell");
         }
         if direct.is_some() && is_undecided {
@@ -303,11 +303,8 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         let path = selection.prefix.join(path)?;
         selection.push(Member::file(path, 0o644, bytes));
     }
-    let is_cookie_left_out = selection
-        .left_out
-        .iter()
-        .any(|left| left.path == Path::new(COOKIE));
-    if direct.is_none() && is_cookie_left_out {
+    let mut left_out = selection.left_out.iter();
+    if direct.is_none() && left_out.any(|left| left.path == Path::new(COOKIE)) {
         let text = "the release cookie is not in the image: containers need `RELEASE_COOKIE` in their environment to start";
         selection.warnings.push(Warning::Other(text.to_owned()));
     }
@@ -321,18 +318,13 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
 /// Warns of the cookie among the arguments of the virtual machine.
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
     let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
-    if boot::has_cookie(&text) {
-        let path = selection.prefix.join(path)?;
-        let is_taken = selection
-            .members
-            .iter()
-            .any(|member| member.entry.path == path);
-        if is_taken {
-            let text = format!(
-                "`{path}` contains the node cookie (`-setcookie`): anyone with the image can read it and control reachable nodes"
-            );
-            selection.warnings.push(text.into());
-        }
+    let path = selection.prefix.join(path)?;
+    let mut members = selection.members.iter();
+    if boot::has_cookie(&text) && members.any(|member| member.entry.path == path) {
+        let text = format!(
+            "`{path}` contains the node cookie (`-setcookie`): anyone with the image can read it and control reachable nodes"
+        );
+        selection.warnings.push(text.into());
     }
     Ok(())
 }
@@ -361,27 +353,25 @@ impl MixRelease {
                 || word.strip_prefix("bin/") == Some(name)
         };
         let as_server = match words.as_slice() {
-            [] => Some(direct.has_server()),
-            [word] if direct.has_server() && is(word, "server") => Some(true),
+            [] => Some(direct.server.is_some()),
+            [word] if direct.server.is_some() && is(word, "server") => Some(true),
             [word, command] if command == verb && is(word, name) => Some(false),
             _ => None,
         };
         let start = direct.start(prefix, self, as_server == Some(true), request.variables);
-        let command = if as_server.is_some() {
-            Command::own(Some(start.arguments), None)
-        } else {
-            check_binary(prefix, request).ok_or_else(|| Error::Command {
-                command: words.first().cloned().unwrap_or_default(),
-                reason: format!(
-                    "without a shell the command must be a binary, `bin/server` or `bin/{name} {verb}`"
-                ),
-            })?;
-            Command::own(options.entrypoint.clone(), options.cmd.clone())
-        };
+        if as_server.is_some() {
+            return Ok(start);
+        }
+        check_binary(prefix, request).ok_or_else(|| Error::Command {
+            command: words.first().cloned().unwrap_or_default(),
+            reason: format!(
+                "without a shell the command must be a binary, `bin/server` or `bin/{name} {verb}`"
+            ),
+        })?;
         Ok(Command {
-            environment: start.environment,
-            overrides: start.overrides,
-            ..command
+            entrypoint: options.entrypoint.clone(),
+            cmd: options.cmd.clone(),
+            ..start
         })
     }
 

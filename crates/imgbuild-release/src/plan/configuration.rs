@@ -72,59 +72,52 @@ pub(super) fn configuration(context: &Context<'_>, user: Option<String>) -> Resu
     let release = &context.ingredients.release;
     let given = &context.options.configuration;
     let command = &context.ingredients.closure.command;
-    let nothing = Configuration::default();
-    let base = context.base().map_or(&nothing, |base| &base.configuration);
-    let keeps = |field| !given.cleared.fields.contains(&field);
-    let inherited = |set: &BTreeSet<String>, field| {
-        if keeps(field) {
-            set.clone()
-        } else {
-            BTreeSet::new()
-        }
-    };
+    let base = context.base().map(|base| base.configuration.clone());
+    let mut config = base.unwrap_or_default();
+    config.working_dir = working_dir(context, &config);
+    given.cleared.apply(&mut config);
 
-    let mut labels = base.labels.clone();
-    labels.retain(|key, _| !given.cleared.labels.contains(key));
-    labels.extend(given.labels.clone());
-    let mut exposed_ports = inherited(&base.exposed_ports, Field::ExposedPorts);
-    exposed_ports.extend(given.exposed_ports.iter().cloned());
-    let mut volumes = inherited(&base.volumes, Field::Volumes);
-    volumes.extend(given.volumes.iter().map(ImagePath::to_string));
-    let healthcheck = match &given.healthcheck {
-        Some(check) => Some(healthcheck(release, &context.everything, check)?),
-        None => base
-            .healthcheck
-            .clone()
-            .filter(|_| keeps(Field::Healthcheck)),
-    };
-    let base_signal = base.stop_signal.clone();
-    let base_signal = base_signal.filter(|_| keeps(Field::StopSignal));
-    Ok(Configuration {
-        cmd: command.cmd.clone(),
-        entrypoint: command.entrypoint.clone(),
-        env: env(context)?,
-        exposed_ports,
-        healthcheck,
-        labels,
-        stop_signal: given.stop_signal.clone().or(base_signal),
-        user,
-        volumes,
-        working_dir: working_dir(context, base, keeps(Field::WorkingDir)),
-        others: base.others.clone(),
-    })
+    config.cmd.clone_from(&command.cmd);
+    config.entrypoint.clone_from(&command.entrypoint);
+    config.env = env(context)?;
+    config.exposed_ports.extend(given.exposed_ports.clone());
+    config.labels.extend(given.labels.clone());
+    config.user = user;
+    let volumes = given.volumes.iter().map(ImagePath::to_string);
+    config.volumes.extend(volumes);
+    if let Some(path) = &given.working_dir {
+        config.working_dir = Some(path.to_string());
+    }
+    if let Some(check) = &given.healthcheck {
+        config.healthcheck = Some(healthcheck(release, &context.everything, check)?);
+    }
+    if let Some(signal) = &given.stop_signal {
+        config.stop_signal = Some(signal.clone());
+    }
+    Ok(config)
 }
 
-/// Returns the working directory: that of the user, else the release's own
+impl Cleared {
+    /// Removes labels and fields; the user and the variables are decided elsewhere.
+    fn apply(&self, config: &mut Configuration) {
+        config.labels.retain(|key, _| !self.labels.contains(key));
+        for field in &self.fields {
+            match field {
+                Field::ExposedPorts => config.exposed_ports.clear(),
+                Field::Healthcheck => config.healthcheck = None,
+                Field::StopSignal => config.stop_signal = None,
+                Field::User => {}
+                Field::Volumes => config.volumes.clear(),
+                Field::WorkingDir => config.working_dir = None,
+            }
+        }
+    }
+}
+
+/// Returns the working directory unless the user gives one: the release's own
 /// directory, else that of the base image. A program of the base image keeps
 /// its own.
-fn working_dir(context: &Context<'_>, base: &Configuration, keeps_base: bool) -> Option<String> {
-    let options = context.options;
-    if let Some(path) = &options.configuration.working_dir {
-        return Some(path.to_string());
-    }
-    if !keeps_base {
-        return None;
-    }
+fn working_dir(context: &Context<'_>, base: &Configuration) -> Option<String> {
     let release = &context.ingredients.release;
     let command = &context.ingredients.closure.command;
     let is_base = context.base().is_some()

@@ -95,13 +95,10 @@ fn merge_to_limit(drafts: &mut Vec<LayerDraft>, limit: usize) {
 /// the base image stays as it is in the base.
 fn shared_directories(drafts: &[LayerDraft], below: &LayerBase<'_>) -> BTreeMap<ImagePath, Entry> {
     let mut directories = BTreeMap::new();
-    for member in drafts.iter().flat_map(|draft| &draft.members) {
-        if member.entry.kind == EntryKind::Directory {
-            let path = &member.entry.path;
-            if !directories.contains_key(path) {
-                let entry = below.directory(path).unwrap_or(&member.entry);
-                directories.insert(path.clone(), entry.clone());
-            }
+    for Member { entry, .. } in drafts.iter().flat_map(|draft| &draft.members) {
+        if entry.kind == EntryKind::Directory && !directories.contains_key(&entry.path) {
+            let shared = below.directory(&entry.path).unwrap_or(entry);
+            directories.insert(entry.path.clone(), shared.clone());
         }
     }
     directories

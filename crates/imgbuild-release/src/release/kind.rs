@@ -125,9 +125,3 @@ impl fmt::Debug for Kind {
         formatter.write_str(self.name)
     }
 }
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name)
-    }
-}

@@ -19,6 +19,7 @@ use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
 
 use super::MixRelease;
+use crate::release::command::Command;
 
 pub(super) use arguments::has_cookie;
 pub(super) use reader::read;
@@ -53,26 +54,16 @@ pub(super) struct Direct {
     /// The variables that `env.sh` sets.
     variables: Vec<(String, String)>,
     /// The variables that `bin/server` sets, if there is one.
-    server: Option<Vec<(String, String)>>,
+    pub(super) server: Option<Vec<(String, String)>>,
     /// The name of the boot file, if the environment names no other.
     boot_file: String,
     /// The file with arguments that is replaced, and the text of its
     /// replacement.
-    arguments: Option<(String, String)>,
+    pub(super) arguments: Option<(String, String)>,
     /// The replacement of the boot file, for a system that restarts after its
     /// configuration.
     restarting: Option<Vec<u8>>,
     has_os_mon: bool,
-}
-
-/// The command and the environment that start a release.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) arguments: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
-    /// Variables of them that name a replacement of the file that the user
-    /// named.
-    pub(super) overrides: Vec<(String, String)>,
 }
 
 /// Returns the reason why a path of the release is not in an image without a
@@ -101,16 +92,6 @@ fn starts_as_script(path: &Path) -> bool {
 }
 
 impl Direct {
-    /// Returns whether the release has a `bin/server` that starts it.
-    pub(super) fn has_server(&self) -> bool {
-        self.server.is_some()
-    }
-
-    /// Returns the file with arguments that is replaced.
-    pub(super) fn replaced_arguments(&self) -> Option<&str> {
-        self.arguments.as_ref().map(|(path, _)| path.as_str())
-    }
-
     /// Returns the files that the release gets, by their paths in it.
     pub(super) fn files(&self, mix: &MixRelease) -> Vec<(String, Vec<u8>)> {
         let path = |name: &str| format!("releases/{}/{name}", mix.version);
@@ -133,7 +114,7 @@ impl Direct {
         mix: &MixRelease,
         as_server: bool,
         given: &[(String, String)],
-    ) -> Start {
+    ) -> Command {
         let place = PlacedRelease { prefix, mix };
         let mut environment = self.variables.clone();
         if as_server {
@@ -152,28 +133,34 @@ impl Direct {
                 value.clone_from(better);
             }
         }
-        Start {
-            arguments: self.command(&place, &environment),
+        Command {
+            entrypoint: Some(self.command(&place, &environment)),
             environment,
             overrides,
+            ..Command::default()
         }
     }
 
-    /// Returns the variables that name replaced files.
+    /// Returns the variables that name a replacement of a file, also of one that
+    /// the user named.
     fn overrides(&self, place: &PlacedRelease<'_>) -> Vec<(String, String)> {
         if place.mix.is_relx {
             return Vec::new();
         }
-        let [_, written] = self.configuration(place);
-        let restarts = [
-            ("RELEASE_BOOT_SCRIPT", self.boot_name().to_owned()),
-            ("RELEASE_SYS_CONFIG", written),
-        ];
-        let restarts = restarts.into_iter().filter(|_| self.restarting.is_some());
-        let arguments = ("RELEASE_VM_ARGS", place.version(DIRECT_ARGUMENTS));
-        let arguments = self.arguments.is_some().then_some(arguments);
-        let all = restarts.chain(arguments);
-        all.map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut overrides = Vec::new();
+        if self.restarting.is_some() {
+            let [_, written] = self.configuration(place);
+            overrides.push((
+                "RELEASE_BOOT_SCRIPT".to_owned(),
+                self.boot_name().to_owned(),
+            ));
+            overrides.push(("RELEASE_SYS_CONFIG".to_owned(), written));
+        }
+        if self.arguments.is_some() {
+            let path = place.version(DIRECT_ARGUMENTS);
+            overrides.push(("RELEASE_VM_ARGS".to_owned(), path));
+        }
+        overrides
     }
 
     /// Returns the variables that the script sets unless they are set.

@@ -76,10 +76,10 @@ pub(super) fn include(
         if !script.is_generated {
             continue;
         }
-        for name in UTILITIES
+        let called = UTILITIES
             .iter()
-            .filter(|name| script.calls.contains(**name))
-        {
+            .filter(|name| script.calls.contains(**name));
+        for name in called {
             if !programs.add_if_present(name) && !OPTIONAL.contains(name) {
                 missing.insert(*name);
             }

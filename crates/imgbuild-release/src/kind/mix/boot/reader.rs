@@ -136,7 +136,9 @@ impl BootReader<'_> {
         let mut flags = self.parsed(&self.version_path("elixir"), script::elixir_flags)?;
         let name = format!("bin/{}", self.mix.name);
         flags.extend(self.parsed(&name, script::start_flags)?);
-        let variables = self.lines(&self.version_path("env.sh"), script::variables);
+        let variables = self.lines(&self.version_path("env.sh"), |text| {
+            script::variables(text.lines())
+        });
         self.variables = variables.unwrap_or_default();
         let own = &self.mix.name;
         let server = self.lines("bin/server", |text| script::server(text, own));
@@ -170,19 +172,10 @@ impl BootReader<'_> {
         let [read, written] = temporary(self.mix).map(|path| format!("{path}.config"));
         let bytes = config.as_bytes();
         let before = [
-            FileCall::Write { path: &read, bytes },
-            FileCall::Rename {
-                from: &written,
-                to: &read,
-            },
+            FileCall::Write(&read, bytes),
+            FileCall::Rename(&written, &read),
         ];
-        let after = [
-            FileCall::Delete { path: &read },
-            FileCall::Write {
-                path: &written,
-                bytes,
-            },
-        ];
+        let after = [FileCall::Delete(&read), FileCall::Write(&written, bytes)];
         let changed = term::with_calls(&boot, &before, &after);
         if changed.is_none() {
             self.problems.push(format!(
@@ -203,10 +196,8 @@ impl BootReader<'_> {
         let name = format!("bin/{}", self.mix.name);
         let boot_variable = self.parsed(&name, script::relx_boot_variable)?;
         let own = self.version_path(&format!("{}.boot", self.mix.name));
-        if self
-            .text(&name)
-            .is_some_and(|text| script::has_hooks(&text))
-        {
+        let script = self.text(&name).unwrap_or_default();
+        if script::has_hooks(&script) {
             self.problems
                 .push(format!("`{name}` runs hooks before the virtual machine"));
         }
@@ -238,21 +229,14 @@ impl BootReader<'_> {
     }
 
     /// Reads a script that may be missing, line by line.
-    fn lines<T>(
-        &mut self,
-        path: &str,
-        parse: impl Fn(&str) -> std::result::Result<T, usize>,
-    ) -> Option<T> {
-        let text = self.text(path)?;
-        match parse(&text) {
-            Ok(found) => Some(found),
-            Err(line) => {
-                self.problems.push(format!(
-                    "line {line} of `{path}` does more than set a variable to a plain value"
-                ));
-                None
-            }
+    fn lines<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, usize>) -> Option<T> {
+        let found = parse(&self.text(path)?);
+        if let Err(line) = &found {
+            self.problems.push(format!(
+                "line {line} of `{path}` does more than set a variable to a plain value"
+            ));
         }
+        found.ok()
     }
 
     /// Removes arguments that need a shell from `vm.args`, or from the file that

@@ -62,18 +62,23 @@ pub(super) fn start_flags(text: &str) -> Option<Vec<String>> {
     plain_words(rest.split_once('"')?.0, &["$RELEASE_MODE"])
 }
 
-/// Reads the variables of an `env.sh` that does nothing else.
+/// Reads the variables that the lines of a script set; they do nothing else.
 ///
 /// # Errors
 ///
 /// With the number of the first line that does.
-pub(super) fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
+pub(super) fn variables<'a>(
+    lines: impl Iterator<Item = &'a str>,
+) -> Result<Vec<(String, String)>, usize> {
     let mut found = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        match Line::parse(line) {
-            Line::Nothing => {}
-            Line::Sets(name, value) => found.push((name, value)),
-            Line::Other => return Err(index + 1),
+    for (index, line) in lines.enumerate() {
+        let line = line.trim();
+        let is_option = line.starts_with("set -") && !line.contains([';', '&', '|', '$']);
+        let set = line.strip_prefix("export ").map_or(line, str::trim_start);
+        // It exports a variable of a line above.
+        let is_export = set.len() < line.len() && is_name(set);
+        if !line.is_empty() && !line.starts_with('#') && !is_option && !is_export {
+            found.push(assignment(set).ok_or(index + 1)?);
         }
     }
     Ok(found)
@@ -86,73 +91,36 @@ pub(super) fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
 /// With the number of the first line that does something else, or of the
 /// line after the last when nothing is started.
 pub(super) fn server(text: &str, name: &str) -> Result<Vec<(String, String)>, usize> {
-    let mut found = Vec::new();
     let start = format!("exec ./{name} start");
+    let lines = || text.lines().map(str::trim);
+    let count = lines().take_while(|line| !line.ends_with(&start)).count();
     let moves = "cd -P -- \"$(dirname -- \"$0\")\"";
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(before) = line.strip_suffix(&start) {
-            let variables: Option<Vec<_>> = before.split_whitespace().map(assignment).collect();
-            found.extend(variables.ok_or(index + 1)?);
-            return Ok(found);
-        }
-        match Line::parse(line) {
-            Line::Nothing => {}
-            Line::Sets(name, value) => found.push((name, value)),
-            Line::Other if line == moves => {}
-            Line::Other => return Err(index + 1),
-        }
+    let before = lines().take(count);
+    let mut found = variables(before.map(|line| if line == moves { "" } else { line }))?;
+
+    let last = lines()
+        .nth(count)
+        .and_then(|line| line.strip_suffix(&start));
+    for word in last.ok_or(count + 1)?.split_whitespace() {
+        found.push(assignment(word).ok_or(count + 1)?);
     }
-    Err(text.lines().count() + 1)
+    Ok(found)
 }
 
 /// Reads from relx's extended script the variable of the boot file that is
 /// the directory of libraries.
 pub(super) fn relx_boot_variable(text: &str) -> Option<String> {
-    let start = text.split_once("\"$BINDIR/erlexec\" $FOREGROUNDOPTIONS")?.1;
-    let name = start
-        .split_once("-boot_var ")?
-        .1
-        .split_whitespace()
-        .next()?;
+    let (_, start) = text.split_once("\"$BINDIR/erlexec\" $FOREGROUNDOPTIONS")?;
+    let (_, rest) = start.split_once("-boot_var ")?;
+    let name = rest.split_whitespace().next()?;
     is_name(name).then(|| name.to_owned())
 }
 
 /// Returns whether relx's script runs hooks before the virtual machine.
 pub(super) fn has_hooks(text: &str) -> bool {
-    let hooks = |line: &str| {
-        line.trim()
-            .strip_prefix("PRE_START_HOOKS=\"")
-            .map(str::to_owned)
-    };
-    let first = text.lines().find_map(hooks);
-    first.is_some_and(|hooks| !hooks.trim_end_matches('"').is_empty())
-}
-
-/// A line of a script that only sets variables.
-enum Line {
-    Nothing,
-    Sets(String, String),
-    Other,
-}
-
-impl Line {
-    fn parse(line: &str) -> Self {
-        let line = line.trim();
-        let is_option = line.starts_with("set -") && !line.contains([';', '&', '|', '$']);
-        if line.is_empty() || line.starts_with('#') || is_option {
-            return Self::Nothing;
-        }
-        let rest = line.strip_prefix("export ").map_or(line, str::trim_start);
-        if rest.len() < line.len() && is_name(rest) {
-            // A variable of a line above.
-            return Self::Nothing;
-        }
-        match assignment(rest) {
-            Some((name, value)) => Self::Sets(name, value),
-            None => Self::Other,
-        }
-    }
+    let mut lines = text.lines().map(str::trim);
+    let hooks = lines.find_map(|line| line.strip_prefix("PRE_START_HOOKS=\""));
+    hooks.is_some_and(|hooks| !hooks.trim_end_matches('"').is_empty())
 }
 
 /// Parses `NAME=VALUE` with a value in which nothing is substituted.
@@ -242,7 +210,7 @@ mod tests {
     fn variables_with_plain_values_are_read() {
         let text = "#!/bin/sh\n\n# a\nexport A=1\nB='x $y'\nexport B\n  export C=\"a b\"\nset -e\nexport D=\n";
         let expected = pairs(&[("A", "1"), ("B", "x $y"), ("C", "a b"), ("D", "")]);
-        assert_eq!(variables(text), Ok(expected));
+        assert_eq!(variables(text.lines()), Ok(expected));
         for line in [
             "export A=$HOME",
             "A=`hostname`",
@@ -253,7 +221,7 @@ mod tests {
             "export A='a'b'",
             "set -e; x",
         ] {
-            assert_eq!(variables(&format!("#!/bin/sh\n{line}\n")), Err(2), "{line}");
+            assert_eq!(variables(["#!/bin/sh", line].into_iter()), Err(2), "{line}");
         }
     }
 

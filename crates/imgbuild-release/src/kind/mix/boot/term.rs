@@ -23,9 +23,11 @@ const MAX_DEPTH: usize = 64;
 /// module with files that works before anything has been started.
 #[derive(Debug)]
 pub(super) enum FileCall<'a> {
-    Write { path: &'a str, bytes: &'a [u8] },
-    Rename { from: &'a str, to: &'a str },
-    Delete { path: &'a str },
+    /// Writes bytes to a path.
+    Write(&'a str, &'a [u8]),
+    /// Renames the first path to the second.
+    Rename(&'a str, &'a str),
+    Delete(&'a str),
 }
 
 /// Returns a boot file that has calls before and after the start of the
@@ -60,8 +62,8 @@ pub(super) fn with_calls(
     }
     let is_whole = reader.byte()? == NIL && reader.at == boot.len();
     let (start, end) = place.filter(|_| is_whole)?;
-    let more = u64::try_from(before.len() + after.len()).ok()?;
-    let count = u32::try_from(u64::try_from(count).ok()? + more).ok()?;
+    let count = count.checked_add(before.len() + after.len())?;
+    let count = u32::try_from(count).ok()?;
     let mut changed = boot[..count_at].to_vec();
     changed.extend(count.to_be_bytes());
     changed.extend(&boot[count_at + 4..start]);
@@ -86,9 +88,9 @@ fn instructions(calls: &[FileCall<'_>]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for call in calls {
         let (function, arguments) = match call {
-            FileCall::Write { path, bytes } => ("write_file", vec![string(path)?, binary(bytes)?]),
-            FileCall::Rename { from, to } => ("rename", vec![string(from)?, string(to)?]),
-            FileCall::Delete { path } => ("delete", vec![string(path)?]),
+            FileCall::Write(path, bytes) => ("write_file", vec![string(path)?, binary(bytes)?]),
+            FileCall::Rename(from, to) => ("rename", vec![string(from)?, string(to)?]),
+            FileCall::Delete(path) => ("delete", vec![string(path)?]),
         };
         bytes.extend([SMALL_TUPLE, 2]);
         bytes.extend(atom("apply"));
@@ -234,16 +236,10 @@ mod tests {
     fn calls_stand_around_the_start_of_the_controller() {
         let [first, last] = others();
         let calls = [
-            FileCall::Write {
-                path: "/tmp/a",
-                bytes: b"[].",
-            },
-            FileCall::Rename {
-                from: "/tmp/b",
-                to: "/tmp/a",
-            },
+            FileCall::Write("/tmp/a", b"[]."),
+            FileCall::Rename("/tmp/b", "/tmp/a"),
         ];
-        let end = [FileCall::Delete { path: "/tmp/a" }];
+        let end = [FileCall::Delete("/tmp/a")];
         let found = with_calls(
             &boot(&[first.clone(), controller(), last.clone()]),
             &calls,
@@ -294,7 +290,7 @@ mod tests {
         let deep = [vec![VERSION], [SMALL_TUPLE, 1].repeat(100_000)].concat();
         assert_eq!(with_calls(&deep, &[], &[]), None);
         let path = "/tmp/größe";
-        let call = [FileCall::Delete { path }];
+        let call = [FileCall::Delete(path)];
         assert_eq!(with_calls(&whole, &call, &[]), None);
     }
 }

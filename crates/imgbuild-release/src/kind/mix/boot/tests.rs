@@ -80,14 +80,14 @@ fn read_without(
     read(&selection, mix)
 }
 
-fn start_of(files: &[(&str, &str)], as_server: bool, given: &[(&str, &str)]) -> Start {
+fn start_of(files: &[(&str, &str)], as_server: bool, given: &[(&str, &str)]) -> Command {
     let directory = release(files);
     let (direct, mix, _) = read_with(&directory, given).unwrap();
     let given = owned(given);
     direct.start(&ImagePath::parse("/app").unwrap(), &mix, as_server, &given)
 }
 
-fn value<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
+fn value<'a>(start: &'a Command, name: &str) -> Option<&'a str> {
     let mut found = start.environment.iter().filter(|(known, _)| known == name);
     let value = found.next().map(|(_, value)| value.as_str());
     assert!(found.next().is_none(), "{name} is set twice");
@@ -98,7 +98,7 @@ fn value<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
 fn the_virtual_machine_gets_what_the_script_would_give_it() {
     let start = start_of(&[], false, &[]);
     assert_eq!(
-        start.arguments.join(" "),
+        start.words().join(" "),
         "/app/erts-13.1/bin/erlexec -noshell -s elixir start_cli -mode embedded \
          -config /app/releases/1.0/sys -boot /app/releases/1.0/start -boot_var RELEASE_LIB /app/lib \
          -args_file /app/releases/1.0/vm.args -extra --no-halt"
@@ -125,7 +125,7 @@ fn the_environment_decides_as_it_does_for_the_script() {
         "export RELEASE_MODE=interactive\nexport RELEASE_DISTRIBUTION=name\nexport A=1\n",
     )];
     let start = start_of(&files, false, &[]);
-    assert!(start.arguments.join(" ").contains("-mode interactive "));
+    assert!(start.words().join(" ").contains("-mode interactive "));
     assert_eq!(value(&start, "A"), Some("1"));
     assert_eq!(value(&start, "RELEASE_DISTRIBUTION"), Some("none"));
     let given = [
@@ -134,7 +134,7 @@ fn the_environment_decides_as_it_does_for_the_script() {
         ("B", "2"),
     ];
     let start = start_of(&files, false, &given);
-    let command = start.arguments.join(" ");
+    let command = start.words().join(" ");
     assert!(
         command.contains("-mode embedded ") && command.contains("-boot /app/releases/1.0/other ")
     );
@@ -155,7 +155,7 @@ fn the_server_adds_its_variables() {
 #[test]
 fn what_runs_programs_by_a_shell_is_not_started() {
     let files = [("lib/os_mon-2.8/ebin/os_mon.app", "")];
-    let command = start_of(&files, false, &[]).arguments.join(" ");
+    let command = start_of(&files, false, &[]).words().join(" ");
     assert!(
         command.contains(" -os_mon start_disksup false "),
         "{command}"
@@ -178,7 +178,7 @@ fn a_release_of_relx_starts_by_its_own_flags() {
     let (direct, mix, warnings) = read_release(&directory).unwrap();
     let start = direct.start(&ImagePath::parse("/").unwrap(), &mix, false, &[]);
     assert_eq!(
-        start.arguments.join(" "),
+        start.words().join(" "),
         "/erts-13.1/bin/erlexec -noinput +Bd -mode embedded -config /releases/1.0/sys \
          -boot /releases/1.0/start -boot_var SYSTEM_LIB_DIR /lib -args_file /releases/1.0/direct.vm.args --"
     );
@@ -224,7 +224,7 @@ fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
     fs::write(directory.path().join("releases/1.0/start.boot"), BOOT).unwrap();
     let (direct, mix, _) = read_release(&directory).unwrap();
     let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
-    let command = start.arguments.join(" ");
+    let command = start.words().join(" ");
     let expected = "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ";
     assert!(command.contains(expected), "{command}");
     let start = direct.start(&ImagePath::parse("/app").unwrap(), &mix, false, &[]);
@@ -252,7 +252,7 @@ fn what_the_user_names_is_read_in_the_place_of_the_usual() {
     ];
     let (direct, mix, warnings) = read_with(&directory, &given).unwrap();
     assert!(warnings.concat().contains("`own.args`"), "{warnings:?}");
-    assert_eq!(direct.replaced_arguments(), Some("own.args"));
+    assert_eq!(direct.arguments.as_ref().unwrap().0, "own.args");
     let names: Vec<String> = direct
         .files(&mix)
         .into_iter()
@@ -268,7 +268,7 @@ fn what_the_user_names_is_read_in_the_place_of_the_usual() {
         false,
         &owned(&given),
     );
-    let command = start.arguments.join(" ");
+    let command = start.words().join(" ");
     for expected in [
         "-config /tmp/shop-1.0.start -boot /app/releases/1.0/direct ",
         "-args_file /app/releases/1.0/direct.vm.args ",
@@ -296,7 +296,7 @@ fn what_the_user_names_outside_of_the_release_is_taken_as_it_is() {
     ];
     let files = [("releases/1.0/sys.config", "%% RUNTIME_CONFIG=true\n[].\n")];
     let start = start_of(&files, false, &given);
-    let command = start.arguments.join(" ");
+    let command = start.words().join(" ");
     for expected in [
         "-config /run/config/sys ",
         "-args_file /run/config/vm.args ",
