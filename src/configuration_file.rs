@@ -48,7 +48,6 @@ pub(crate) enum UsageError {
 }
 
 impl UsageError {
-    /// Prints the error and returns its exit code.
     pub(crate) fn report(self, ui: &Ui) -> ExitCode {
         match self {
             Self::Clap(error, hints) if hints.is_empty() => error.exit(),
@@ -152,7 +151,6 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
     }
 }
 
-/// Returns the hints that help with an error of clap.
 fn usage_hints(error: &clap::Error) -> Vec<String> {
     let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let word = invalid.into_iter().find_map(|kind| match error.get(kind) {

@@ -41,7 +41,6 @@ pub(crate) struct Failure {
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    /// Returns the failure of an invalid command line.
     pub(crate) fn command_line(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind: FailureKind::CommandLine,
@@ -221,7 +220,6 @@ pub(crate) fn named_by(error: ReleaseError, hint: &str) -> Failure {
     }
 }
 
-/// Returns the flags that name the releases at these places.
 fn release_flags(places: &[PathBuf]) -> String {
     let flags: Vec<String> = places
         .iter()
@@ -275,7 +273,6 @@ fn image_hint(error: &ImageError) -> Option<String> {
 const DAMAGED_BASE: &str =
     "the base image is damaged: save it again; `imgbuild validate` lists its violations";
 
-/// Returns the hint for a failure, in terms of flags.
 fn release_hint(error: &ReleaseError) -> Option<String> {
     let hint = match error {
         ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => {

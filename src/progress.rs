@@ -79,7 +79,6 @@ impl TransferProgress {
         self.sizes.insert(digest, size);
     }
 
-    /// Begins the next repository.
     pub(crate) fn begin_repository(&mut self) {
         self.blobs.clear();
     }

@@ -59,21 +59,12 @@ impl Ui {
         }
     }
 
-    /// Prints one line of the result.
-    ///
-    /// # Errors
-    ///
-    /// If standard output cannot be written.
     pub(crate) fn result(&self, text: &str) -> Result<()> {
         self.result_bytes(format!("{text}\n").as_bytes())
     }
 
     /// Prints a result as it is. A reader that closed its end, for example
     /// `head`, has read all that it wanted.
-    ///
-    /// # Errors
-    ///
-    /// If standard output cannot be written.
     pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut output = io::stdout().lock();
         match output.write_all(bytes).and_then(|()| output.flush()) {
@@ -85,14 +76,12 @@ impl Ui {
         }
     }
 
-    /// Prints a message, unless quiet.
     pub(crate) fn status(&self, text: &str) {
         if !self.is_quiet {
             self.say(text);
         }
     }
 
-    /// Prints a message if `-v` is given.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbosity > 0 {
             self.status(text);
@@ -109,7 +98,6 @@ impl Ui {
         failure.exit_code()
     }
 
-    /// Warns of a failure that stops nothing.
     pub(crate) fn warning_of(&self, what: &str, failure: &Failure) {
         let reason = with_causes(failure.error.as_ref(), ": ");
         self.warning(&format!("{what}: {reason}"));
@@ -182,7 +170,6 @@ impl Ui {
         self.shared().transfers.expect_blob(digest, size);
     }
 
-    /// Registers the size of a blob that will be fetched.
     pub(crate) fn expect_received(&self, digest: Digest, size: u64) {
         self.shared().transfers.set_size(digest, size);
     }

@@ -13,7 +13,6 @@ use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
-/// Runs one of the commands.
 pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
     let (CacheCommand::Info { cache_dir, .. }
     | CacheCommand::Prune { cache_dir, .. }

@@ -18,7 +18,6 @@ use crate::ui::{Ui, count_text};
 /// The number of findings of one rule that are printed.
 const MAX_SHOWN: usize = 10;
 
-/// The forms of a source that can be checked.
 const KINDS: &str =
     "`check` takes an OCI image layout: a directory or an archive, or an archive of `docker save`";
 

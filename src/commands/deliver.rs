@@ -24,7 +24,6 @@ use crate::ui::{Ui, bytes_text, count_text};
 /// was sent before the delivery.
 pub(crate) type SentAhead = Option<std::result::Result<Sent, imgbuild_registry::error::Error>>;
 
-/// The means of a delivery.
 pub(crate) struct Deliverer<'a> {
     pub(crate) outputs: &'a Outputs,
     pub(crate) registries: Registries,

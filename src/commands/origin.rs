@@ -23,7 +23,6 @@ pub(crate) struct OptionOrigins {
     auto_labels: BTreeMap<String, Label>,
 }
 
-/// The value of a flag.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Setting {
     name: String,
@@ -58,7 +57,6 @@ impl OptionOrigins {
     }
 }
 
-/// The values of one flag, in their order.
 fn settings(flag: &Arg, parsed: &ParsedFlags) -> Vec<Setting> {
     let id = flag.get_id().as_str();
     let (Some(name), Some(source)) = (flag.get_long(), parsed.matches.value_source(id)) else {

@@ -149,7 +149,6 @@ impl Outputs {
         files.into_iter().filter_map(|file| file.as_deref())
     }
 
-    /// Returns the names that are pushed.
     pub(crate) fn targets(&self) -> Vec<Reference> {
         let targets = self.destinations.iter().filter_map(|one| match one {
             Destination::Registry(reference) => Some(reference.clone()),
@@ -253,7 +252,6 @@ pub(crate) fn raw_standard_output() -> Result<std::fs::File> {
     Ok(handle.map_err(Failure::build)?.into())
 }
 
-/// Refuses names with a digest.
 pub(crate) fn check_tags(references: &[Reference]) -> Result<()> {
     match references.iter().find(|name| name.digest().is_some()) {
         None => Ok(()),

@@ -184,7 +184,6 @@ fn advice(warning: &Warning) -> Option<&'static str> {
     }
 }
 
-/// Returns the fields of one image.
 fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
     let manifest = built.image.root();
     let config = built.image.config();
@@ -231,10 +230,6 @@ pub(crate) struct ShownPlan<'a> {
 }
 
 /// Prints plans, as JSON or as text.
-///
-/// # Errors
-///
-/// If standard output cannot be written.
 pub(crate) fn plans(plans: &[ShownPlan<'_>], is_json: bool, ui: &Ui) -> Result<()> {
     if !is_json {
         return plans.iter().try_for_each(|plan| {

@@ -15,7 +15,6 @@ use crate::args::{ValidateArguments, source_name};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, count_text};
 
-/// The sources that can be validated.
 const KINDS: &str = "`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
 
 pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {

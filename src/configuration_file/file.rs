@@ -15,7 +15,6 @@ use crate::failure::{Failure, FailureKind, Result};
 /// The maximum size of a file in bytes: it is written by hand.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The hint for a file that cannot be read.
 const OTHER_FILE: &str = "name another file with `--config`, or ignore it with `--no-config`";
 
 /// One value as arguments of a command line.

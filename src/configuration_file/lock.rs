@@ -14,7 +14,6 @@ use super::file::read;
 use crate::args::ImageSource;
 use crate::failure::{Failure, Result};
 
-/// The key that is locked.
 const KEY: &str = "base";
 
 impl ParsedFlags {

@@ -63,7 +63,6 @@ pub(super) fn words(
     }
 }
 
-/// A writer of the arguments of one flag.
 struct FlagWriter<'a> {
     flag: &'a Arg,
     directory: &'a Path,

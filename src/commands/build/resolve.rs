@@ -21,7 +21,6 @@ use crate::commands::{base, certificates};
 use crate::failure::{self, Failure, Result};
 use crate::ui::Ui;
 
-/// Opens all releases.
 pub(super) fn open_releases(request: &BuildRequest<'_>) -> Result<Vec<Release>> {
     let releases = request.releases.iter();
     releases
@@ -151,7 +150,6 @@ impl Resolver<'_> {
         Ok((ingredients, pin.flatten()))
     }
 
-    /// Opens the files and directories of `--add`.
     fn additions(&self) -> Result<Vec<Member>> {
         let request = self.request;
         open_additions(

@@ -15,7 +15,6 @@ use imgbuild_release::skeleton::UserName;
 use crate::args::{BaseArguments, BuildArguments, ConfigurationArguments, must_exist};
 use crate::failure::{Failure, Result};
 
-/// Returns the command that was asked for.
 pub(super) fn command(build: &BuildArguments) -> Result<CommandOptions> {
     let given = &build.configuration;
     Ok(CommandOptions {
@@ -87,7 +86,6 @@ fn is_octal(text: &str) -> bool {
     (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
 }
 
-/// Checks the name or absolute path of a program.
 pub(super) fn check_program(text: &String) -> Result<()> {
     if text.is_empty() || (text.contains('/') && !text.starts_with('/')) {
         let failure = Failure::command_line(format!("cannot use `--program {text}`"));
@@ -98,7 +96,6 @@ pub(super) fn check_program(text: &String) -> Result<()> {
     Ok(())
 }
 
-/// Checks the name of a locale.
 pub(super) fn check_locale(name: &String) -> Result<()> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.@-".contains(letter);
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.chars().all(is_letter)
@@ -128,7 +125,6 @@ fn arguments(flag: &str, given: &[String]) -> Result<Option<Vec<String>>> {
     }
 }
 
-/// Returns the fields of the base image that are not inherited.
 fn cleared(arguments: &BaseArguments) -> BTreeSet<Field> {
     let fields = [
         (arguments.no_expose, Field::ExposedPorts),
@@ -156,7 +152,6 @@ fn removed(texts: &[String]) -> (Vec<String>, BTreeSet<String>) {
     )
 }
 
-/// Parses `KEY=VALUE` texts.
 pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -202,7 +197,6 @@ fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
     Ok(value.map(|value| (name.to_owned(), value)))
 }
 
-/// Parses a port or a range of ports.
 fn ports(text: &str) -> Result<Vec<String>> {
     const FORM: &str = "the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`";
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -282,7 +276,6 @@ fn health_time(flag: &str, time: Option<humantime::Duration>) -> Result<u64> {
     }
 }
 
-/// Splits `NAME|UID[:GID]`.
 pub(super) fn user(text: &str) -> Result<UserName> {
     let (user, group) = text
         .split_once(':')
