@@ -121,19 +121,13 @@ fn open_here(name: &SourceName, request: &Request<'_>) -> Result<Base> {
     };
     let mut base = opened.map_err(unusable)?;
     if request.needs_files(&base) {
-        read_files(&mut base, request).map_err(unusable)?;
+        let store = cache::to_recall(request.cache, request.build.flags);
+        let store = store.as_deref();
+        if !store.is_some_and(|store| base.recall_files(store)) {
+            base.read_files(store, request.scratch).map_err(unusable)?;
+        }
     }
     Ok(base)
-}
-
-/// Reads the file tree of a base image, from the cache or from its layers.
-fn read_files(base: &mut Base, request: &Request<'_>) -> std::result::Result<(), BaseError> {
-    let store = cache::to_recall(request.cache, request.build.flags);
-    let store = store.as_deref();
-    if store.is_some_and(|store| base.recall_files(store)) {
-        return Ok(());
-    }
-    base.read_files(store, request.scratch)
 }
 
 /// Returns the name of an image whose source has none: the last part of the path,

@@ -50,9 +50,8 @@ pub(crate) struct Registries {
     helper_cache: Arc<Mutex<helper::HelperCache>>,
 }
 
-/// A client by its registry and credential.
+/// A client with its credential.
 struct ConnectedClient {
-    registry: String,
     credential: Option<Credential>,
     client: Arc<Client>,
 }
@@ -111,7 +110,7 @@ impl Registries {
             _ => {
                 // Warnings about files are printed once for each registry.
                 let clients = self.clients.lock().expect("no holder of the lock panics");
-                let is_connected = clients.iter().any(|one| one.registry == registry);
+                let is_connected = clients.iter().any(|one| one.client.registry() == registry);
                 drop(clients);
                 let helpers = helper::Helpers {
                     cache: &self.helper_cache,
@@ -128,8 +127,9 @@ impl Registries {
         };
 
         let mut clients = self.clients.lock().expect("no holder of the lock panics");
-        let is_equal =
-            |one: &&ConnectedClient| one.registry == registry && one.credential == credential;
+        let is_equal = |one: &&ConnectedClient| {
+            one.client.registry() == registry && one.credential == credential
+        };
         if let Some(connected) = clients.iter().find(is_equal) {
             return Ok(Arc::clone(&connected.client));
         }
@@ -152,7 +152,6 @@ impl Registries {
         });
         let client = Arc::new(client?);
         clients.push(ConnectedClient {
-            registry: registry.to_owned(),
             credential,
             client: Arc::clone(&client),
         });

@@ -133,15 +133,14 @@ fn no_permission(identity: &Identity, writes: bool) -> String {
         CredentialOrigin::Named(from) => format!(" (from {from})"),
         _ => String::new(),
     };
-    if writes {
-        format!(
-            "{user}{from} may not push there: check that the token has permission to write packages, and check the name"
-        )
+    let (verb, permission) = if writes {
+        ("push", "permission to write packages")
     } else {
-        format!(
-            "{user}{from} may not pull there: check that the token has permission to read, and check the name"
-        )
-    }
+        ("pull", "permission to read")
+    };
+    format!(
+        "{user}{from} may not {verb} there: check that the token has {permission}, and check the name"
+    )
 }
 
 /// Returns the hint for a connection that broke.
