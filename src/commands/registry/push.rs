@@ -35,6 +35,16 @@ pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
     Ok(())
 }
 
+/// An image to push to each repository.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    image: &'a Image,
+    /// The images to add to the index of each tag, which is of the image itself
+    /// otherwise.
+    own: Option<&'a PlatformIndex>,
+    sent: Option<&'a Sent>,
+}
+
 impl Registries {
     /// Pushes an image to all references, one repository after the other; `sent` are
     /// the blobs that were uploaded to the first one before. With `update_index`, the
@@ -50,8 +60,12 @@ impl Registries {
         let own = own.transpose().map_err(Failure::build)?;
         let mut pushes = Vec::new();
         for group in by_repository(references) {
-            let sent = sent.filter(|_| pushes.is_empty());
-            if let Err(failure) = self.push_to(&group, image, sent, own.as_ref(), &mut pushes) {
+            let sending = Sending {
+                image,
+                own: own.as_ref(),
+                sent: sent.filter(|_| pushes.is_empty()),
+            };
+            if let Err(failure) = self.push_to(&group, sending, &mut pushes) {
                 // Completed pushes are not undone.
                 for push in &pushes {
                     push.report(&self.ui);
@@ -63,16 +77,14 @@ impl Registries {
     }
 
     /// Pushes an image to the repository of these references, and adds the result to
-    /// `pushes`, also before a failure. The tags are of the image itself, or of
-    /// indexes to which `own` is added.
+    /// `pushes`, also before a failure.
     fn push_to(
         &mut self,
         group: &[Reference],
-        image: &Image,
-        sent: Option<&Sent>,
-        own: Option<&PlatformIndex>,
+        sending: Sending<'_>,
         pushes: &mut Vec<Push>,
     ) -> Result<()> {
+        let Sending { image, own, sent } = sending;
         let of_group = |error| failed_at(&group[0], error);
         let repository = self.repository(&group[0], Access::Push)?;
         // Blobs of the earlier repositories can be mounted.
