@@ -191,7 +191,7 @@ fn include_programs(
     }
 
     let mut everything = contents.clone();
-    everything.add(programs.members());
+    everything.add(programs.placed.values());
     let request = CommandRequest {
         options: &options.command,
         variables: &options.variables,

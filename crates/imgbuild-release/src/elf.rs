@@ -7,7 +7,6 @@
 
 mod architecture;
 mod block_reader;
-mod debug;
 mod dynamic;
 mod note;
 mod tables;
@@ -21,13 +20,13 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+pub use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::FileHeader;
-use serde::Serialize;
 
 pub use architecture::Architecture;
 use block_reader::BlockReader;
-pub(crate) use debug::debug_information;
+pub(crate) use note::debug_information;
 use tables::{ElfTables, identify};
 
 /// The longest path of an interpreter, as for the kernel (`PATH_MAX`).
@@ -100,7 +99,7 @@ pub enum ElfError {
 }
 
 /// The size of addresses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// 32 bits.
     Bits32,
@@ -109,18 +108,8 @@ pub enum Class {
     Bits64,
 }
 
-/// The byte order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Endianness {
-    /// Least significant byte first.
-    #[default]
-    Little,
-    /// Most significant byte first.
-    Big,
-}
-
 /// The use of a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ElfKind {
     /// A program that a dynamic loader starts.
     Program,
@@ -135,7 +124,7 @@ pub enum ElfKind {
 }
 
 /// The versions that a file needs of one library.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeededVersions {
     /// The library, as [`Elf::needed`] names it.
     pub library: String,
@@ -144,7 +133,7 @@ pub struct NeededVersions {
 }
 
 /// A version that a file needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeededVersion {
     /// The version: `GLIBC_2.34`.
     pub name: String,
@@ -153,7 +142,7 @@ pub struct NeededVersion {
 }
 
 /// The imported functions that load libraries at run time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Imports {
     /// `dlopen`: it may load libraries that no file names as needed.
     pub dlopen: bool,
@@ -166,7 +155,7 @@ pub struct Imports {
 ///
 /// Names are text: bytes that are not UTF-8 are replaced, and such a name is
 /// then found nowhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
     /// 32 or 64 bits.
     pub class: Class,
@@ -247,7 +236,7 @@ impl Elf {
     fn fill<R, H>(&mut self, mut tables: ElfTables<'_, R, H>) -> Result<(), ElfError>
     where
         R: ReadAt + ?Sized,
-        H: FileHeader<Endian = object::Endianness>,
+        H: FileHeader<Endian = Endianness>,
     {
         let (header, endian) = (tables.header, tables.endian);
         let file_type = header.e_type(endian);

@@ -6,17 +6,21 @@
 //! directory: what the archive has is taken apart, for the archive holds all
 //! locales of the machine.
 //!
+//! The archive is made by `localedef` (glibc's locale/locarchive.h): a header,
+//! a table of names, their texts, and for each locale the offsets of its files.
+//! All numbers have four bytes in the order of the machine that made it. They
+//! may be hostile: counts and sizes are bounded, and no read leaves the file.
+//!
 //! [locale(7)]: https://man7.org/linux/man-pages/man7/locale.7.html
 
-mod archive;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
+use fs_err as fs;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
 use crate::programs::{Programs, ProgramsError};
-use archive::LocaleArchive;
-
-pub use archive::ArchiveError;
 
 const DIRECTORY: &str = "/usr/lib/locale";
 
@@ -84,7 +88,7 @@ pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleE
             }
             return Ok(());
         }
-        known.extend(archive.into_names());
+        known.extend(archive.names.into_iter().map(|(name, _)| name));
     }
     known.sort();
     known.dedup();
@@ -121,12 +125,165 @@ fn known_text(known: &[String]) -> String {
     }
 }
 
+/// The first number (`AR_MAGIC`).
+const MAGIC: u32 = 0xde02_0109;
+
+/// The number of integers in the header.
+const HEADER_NUMBERS: usize = 14;
+
+/// The most places that the table of names may have: there are some 500
+/// locales, and a table is twice as large as what it holds.
+const MAX_NAMES: u32 = 1 << 16;
+
+/// The record of a place in the table that has no name.
+const FREE: u32 = 0;
+
+const MAX_NAME_BYTES: u64 = 256;
+
+/// The most bytes of one file of a locale; the largest of glibc's has 3 MiB.
+const MAX_FILE_BYTES: u32 = 32 << 20;
+
+/// The files of a locale by the number of their category (locale.h); the
+/// seventh, `LC_ALL`, has no file.
+const CATEGORIES: [Option<&str>; 13] = [
+    Some("LC_CTYPE"),
+    Some("LC_NUMERIC"),
+    Some("LC_TIME"),
+    Some("LC_COLLATE"),
+    Some("LC_MONETARY"),
+    Some("LC_MESSAGES/SYS_LC_MESSAGES"),
+    None,
+    Some("LC_PAPER"),
+    Some("LC_NAME"),
+    Some("LC_ADDRESS"),
+    Some("LC_TELEPHONE"),
+    Some("LC_MEASUREMENT"),
+    Some("LC_IDENTIFICATION"),
+];
+
+/// A failure to read an archive of locales.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// A call on it failed.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// It does not start as one.
+    #[error("it is not an archive of locales for this processor")]
+    NotAnArchive,
+    /// It contradicts itself.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+type ArchiveResult<T> = Result<T, ArchiveError>;
+
+/// The files of a locale by their names in its directory.
+type LocaleFiles = Vec<(&'static str, Vec<u8>)>;
+
+/// An open archive, with the names in it.
+struct LocaleArchive {
+    file: fs::File,
+    size: u64,
+    /// Each locale with the offset of its record.
+    names: Vec<(String, u64)>,
+}
+
+impl LocaleArchive {
+    /// Opens an archive and reads its table of names.
+    fn open(path: &Path) -> ArchiveResult<Self> {
+        let file = fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut archive = Self {
+            file,
+            size,
+            names: Vec::new(),
+        };
+        let not_an_archive = Err(ArchiveError::NotAnArchive);
+        if size < HEADER_NUMBERS as u64 * 4 {
+            return not_an_archive;
+        }
+        let header = archive.numbers(0, HEADER_NUMBERS)?;
+        let [MAGIC, _, offset, _, count, ..] = header[..] else {
+            return not_an_archive;
+        };
+        if count > MAX_NAMES {
+            return Err(ArchiveError::Damaged("its table of names is too large"));
+        }
+        let table = archive.numbers(u64::from(offset), count as usize * 3)?;
+        for place in table.chunks_exact(3) {
+            if let [_, name, record] = *place
+                && record != FREE
+            {
+                let name = archive.name(u64::from(name))?;
+                archive.names.push((name, u64::from(record)));
+            }
+        }
+        Ok(archive)
+    }
+
+    fn locale(&mut self, name: &str) -> ArchiveResult<Option<LocaleFiles>> {
+        let found = self.names.iter().find(|(known, _)| known == name);
+        let Some(record) = found.map(|(_, record)| *record) else {
+            return Ok(None);
+        };
+        // How often it is named stands in front.
+        let places = self.numbers(record, 1 + 2 * CATEGORIES.len())?;
+        let places = places.get(1..).unwrap_or_default().chunks_exact(2);
+        let mut files = Vec::new();
+        for (category, place) in CATEGORIES.iter().zip(places) {
+            if let (Some(category), [offset, length]) = (category, place) {
+                if *length > MAX_FILE_BYTES {
+                    return Err(ArchiveError::Damaged("a file in it is too large"));
+                }
+                let bytes = self.bytes(u64::from(*offset), u64::from(*length))?;
+                files.push((*category, bytes));
+            }
+        }
+        Ok(Some(files))
+    }
+
+    fn name(&mut self, offset: u64) -> ArchiveResult<String> {
+        let length = self.size.saturating_sub(offset).min(MAX_NAME_BYTES);
+        let bytes = self.bytes(offset, length)?;
+        let end = bytes.iter().position(|byte| *byte == 0);
+        let end = end.ok_or(ArchiveError::Damaged("a name in it has no end"))?;
+        let name = String::from_utf8(bytes[..end].to_vec());
+        let name = name.map_err(|_| ArchiveError::Damaged("a name in it is not UTF-8"))?;
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            Err(ArchiveError::Damaged(
+                "a name in it is not the name of a locale",
+            ))
+        } else {
+            Ok(name)
+        }
+    }
+
+    fn numbers(&mut self, offset: u64, count: usize) -> ArchiveResult<Vec<u32>> {
+        let bytes = self.bytes(offset, count as u64 * 4)?;
+        let numbers = bytes.chunks_exact(4);
+        let numbers = numbers.filter_map(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
+        Ok(numbers.collect())
+    }
+
+    fn bytes(&mut self, offset: u64, length: u64) -> ArchiveResult<Vec<u8>> {
+        let end = offset.checked_add(length);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(ArchiveError::Damaged("an offset is beyond its end"));
+        }
+        self.file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        let read = (&mut self.file).take(length).read_to_end(&mut bytes)?;
+        if read as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(ArchiveError::Damaged("it was truncated"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use fs_err as fs;
-
     use super::*;
     use crate::contents::Contents;
 
@@ -194,5 +351,86 @@ mod tests {
             brought(root.path(), "xx_YY.UTF-8"),
             Err(LocaleError::Archive { .. })
         ));
+    }
+
+    /// An archive with one locale, `xx_YY.utf8`, whose files hold the number
+    /// of their category.
+    fn archive() -> Vec<u8> {
+        const TABLE: u32 = 56;
+        const NAME: u32 = TABLE + 3 * 12;
+        const RECORD: u32 = NAME + 16;
+        const FILES: u32 = RECORD + 27 * 4;
+        let mut numbers = vec![MAGIC, 1, TABLE, 1, 3, NAME, 16, 16, RECORD, 1, 1, 0, 0, 0];
+        numbers.extend([0; 3]);
+        numbers.extend([7, NAME, RECORD]);
+        numbers.extend([0; 3]);
+        let mut bytes: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect();
+        bytes.extend(b"xx_YY.utf8\0\0\0\0\0\0");
+        let places = (0..13).flat_map(|category| [FILES + category, 1]);
+        let record = [1].into_iter().chain(places);
+        bytes.extend(record.flat_map(u32::to_ne_bytes));
+        bytes.extend(0..13);
+        bytes
+    }
+
+    fn opened(bytes: &[u8]) -> ArchiveResult<LocaleArchive> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        LocaleArchive::open(file.path())
+    }
+
+    #[test]
+    fn the_files_of_a_locale_are_found_by_its_name() {
+        let mut archive = opened(&archive()).unwrap();
+        let files = archive.locale("xx_YY.utf8").unwrap().unwrap();
+        assert_eq!(files.len(), 12);
+        assert_eq!(files[0], ("LC_CTYPE", vec![0]));
+        assert_eq!(files[5], ("LC_MESSAGES/SYS_LC_MESSAGES", vec![5]));
+        assert_eq!(files[6], ("LC_PAPER", vec![7]));
+        assert!(archive.locale("xx_YY").unwrap().is_none());
+        assert_eq!(archive.names[0].0, "xx_YY.utf8");
+    }
+
+    #[test]
+    fn no_change_of_a_byte_and_no_cut_panics() {
+        let whole = archive();
+        for length in 0..whole.len() {
+            let found = opened(&whole[..length]).and_then(|mut found| found.locale("xx_YY.utf8"));
+            assert!(found.is_err(), "cut to {length}");
+        }
+        for position in 0..whole.len() {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut changed = whole.clone();
+                changed[position] = byte;
+                let found = opened(&changed).and_then(|mut found| found.locale("xx_YY.utf8"));
+                if let Ok(Some(files)) = found {
+                    assert_eq!(files.len(), 12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_archive_or_too_large_is_refused() {
+        let changed = |position: usize, number: u32| {
+            let mut bytes = archive();
+            bytes[position..position + 4].copy_from_slice(&number.to_ne_bytes());
+            opened(&bytes).and_then(|mut found| found.locale("xx_YY.utf8"))
+        };
+        assert!(matches!(changed(0, 1), Err(ArchiveError::NotAnArchive)));
+        for (position, number) in [
+            (16, MAX_NAMES + 1),
+            (8, u32::MAX),
+            (112, MAX_FILE_BYTES + 1),
+        ] {
+            let found = changed(position, number);
+            assert!(
+                matches!(found, Err(ArchiveError::Damaged(_))),
+                "{position}: {found:?}"
+            );
+        }
     }
 }

@@ -72,12 +72,12 @@ pub(crate) struct Programs<'a> {
     release: Option<(PathBuf, ImagePath)>,
     /// The interpreters of [`WITH_LIBRARIES`] that came with them.
     with_libraries: BTreeSet<&'static str>,
-    placed: BTreeMap<ImagePath, Member>,
+    pub(crate) placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
     problems: Vec<String>,
     findings: Vec<Finding>,
-    warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// The files that are added from the host.
@@ -175,10 +175,6 @@ impl<'a> Programs<'a> {
         }
     }
 
-    pub(crate) fn warn(&mut self, warning: Warning) {
-        self.warnings.push(warning);
-    }
-
     /// Adds a file or directory of the host that is not a program, under its own
     /// path; returns whether it exists.
     pub(crate) fn add_data(&mut self, path: &str) -> ProgramsResult<bool> {
@@ -253,10 +249,6 @@ impl<'a> Programs<'a> {
         })
     }
 
-    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.placed.values()
-    }
-
     fn has(&self, path: &ImagePath) -> bool {
         self.placed.contains_key(path) || self.contents.file(path).is_some()
     }
@@ -305,7 +297,8 @@ impl<'a> Programs<'a> {
         if self.has(&path) {
             return true;
         }
-        if self.add_python(&path, &real) || self.add_erlang(&path, &real) {
+        let is_python = self.add_python(&path, &real).is_some();
+        if is_python || self.add_erlang(&path, &real).is_some() {
             return true;
         }
         if let Some(first) = self.by_file.get(&real) {
@@ -448,7 +441,7 @@ impl<'a> Programs<'a> {
             let text = format!(
                 "the interpreter of `{script}`, `{name}`, is included without the modules that it loads"
             );
-            self.warn(text.into());
+            self.warnings.push(text.into());
         }
     }
 }

@@ -9,7 +9,7 @@ use super::subject::Subject;
 use crate::closure::{runs_on, wrong_architecture};
 use crate::contents::{End, first_bytes, is_executable};
 use crate::elf::{Elf, ElfKind};
-use crate::finding::{Finding, Rule, Severity};
+use crate::finding::{Finding, Rule};
 use crate::programs::{carriage_return, interpreter_missing};
 use crate::script::{MAX_DEPTH, MAX_LINE, Shebang};
 
@@ -26,16 +26,12 @@ pub(super) struct Started {
 
 /// Follows the command and the health check.
 pub(super) fn check(subject: &Subject<'_>) -> Started {
-    let config = subject.config;
     let mut started = Started::default();
     if let Some(command) = subject.words().first() {
         started = follow(subject, command);
     }
-    let check = config
-        .healthcheck
-        .as_ref()
-        .map(|check| check.test.as_slice());
-    if let Some([kind, command, ..]) = check
+    if let Some(check) = &subject.config.healthcheck
+        && let [kind, command, ..] = check.test.as_slice()
         && kind == "CMD"
     {
         let followed = follow(subject, command);
@@ -46,21 +42,31 @@ pub(super) fn check(subject: &Subject<'_>) -> Started {
 }
 
 /// A container whose health check cannot run starts all the same.
-fn as_healthcheck(mut finding: Finding) -> Finding {
-    finding.reason = format!("the health check cannot run: {}", finding.reason);
-    finding.rule = Rule::HealthcheckBroken;
-    finding.severity = Severity::Warning;
-    finding.remedy = Rule::HealthcheckBroken.info().remedy.to_owned();
-    finding
+fn as_healthcheck(finding: Finding) -> Finding {
+    let reason = format!("the health check cannot run: {}", finding.reason);
+    Finding {
+        command: finding.command,
+        ..Finding::warning(Rule::HealthcheckBroken, finding.path.as_ref(), reason)
+    }
 }
 
 fn follow(subject: &Subject<'_>, command: &str) -> Started {
+    let started = Started::default();
     let mut walk = CommandWalk {
         subject,
         command,
-        started: Started::default(),
+        started,
     };
-    walk.start();
+    if command.contains('/') {
+        if let Some(path) = subject.path(command) {
+            walk.exec(&path, 0);
+        }
+    } else {
+        match walk.in_path(command) {
+            Ok(path) => walk.exec(&path, 0),
+            Err(reason) => walk.error(Rule::CommandNotInPath, None, &reason),
+        }
+    }
     walk.started
 }
 
@@ -71,20 +77,6 @@ struct CommandWalk<'a> {
 }
 
 impl<'a> CommandWalk<'a> {
-    fn start(&mut self) {
-        let command = self.command;
-        if !command.contains('/') {
-            match self.in_path(command) {
-                Ok(path) => self.exec(&path, 0),
-                Err(reason) => self.error(Rule::CommandNotInPath, None, &reason),
-            }
-            return;
-        }
-        if let Some(path) = self.subject.path(command) {
-            self.exec(&path, 0);
-        }
-    }
-
     /// Finds the first executable file of that name.
     fn in_path(&self, name: &str) -> Result<ImagePath, String> {
         let mut found = None;

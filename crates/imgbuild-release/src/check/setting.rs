@@ -7,7 +7,7 @@ use super::command::is_below;
 use super::identity::EXECUTE;
 use super::subject::Subject;
 use crate::contents::End;
-use crate::finding::{Finding, Rule};
+use crate::finding::{Finding, Rule, Severity};
 
 /// The first port that any user may listen on
 /// (`net.ipv4.ip_unprivileged_port_start`, [ip(7)]).
@@ -100,25 +100,28 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
 /// Checks a volume. Docker resolves a relative path against the root; other
 /// engines do not.
 fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
-    let rule = Rule::VolumeInvalid;
-    let Some(path) = ImagePath::root().join(text).ok() else {
-        let reason = format!("the volume `{text}` is not a valid path");
-        return Some(Finding::error(rule, None, reason));
+    let path = ImagePath::root().join(text).ok();
+    let mut severity = Severity::Error;
+    let fault = match &path {
+        None => "not a valid path",
+        Some(path) if path.is_root() => "the root, and would hide the whole image",
+        Some(path) if subject.contents.file(path).is_some() => {
+            "a file, and only directories can be volumes"
+        }
+        Some(_) if text.starts_with('/') => return None,
+        Some(_) => {
+            severity = Severity::Warning;
+            "not an absolute path, which engines treat differently"
+        }
     };
-    if path.is_root() {
-        let reason = format!("the volume `{text}` is the root, and would hide the whole image");
-        return Some(Finding::error(rule, None, reason));
-    }
-    if subject.contents.file(&path).is_some() {
-        let reason = format!("the volume `{text}` is a file, and only directories can be volumes");
-        return Some(Finding::error(rule, Some(&path), reason));
-    }
-    let is_relative = !text.starts_with('/');
-    is_relative.then(|| {
-        let reason =
-            format!("the volume `{text}` is not an absolute path, which engines treat differently");
-        Finding::warning(rule, Some(&path), reason)
-    })
+    let path = path.filter(|path| !path.is_root());
+    let reason = format!("the volume `{text}` is {fault}");
+    Some(Finding::new(
+        Rule::VolumeInvalid,
+        severity,
+        path.as_ref(),
+        reason,
+    ))
 }
 
 fn port(subject: &Subject<'_>, text: &str) -> Option<Finding> {

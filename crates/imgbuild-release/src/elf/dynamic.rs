@@ -10,7 +10,7 @@ use object::elf::{self, Verdaux, Verdef, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, FileHeader, Sym as _};
 
 use super::tables::ElfTables;
-use super::{ElfError, Imports, NeededVersion, NeededVersions, ReadAt};
+use super::{ElfError, Endianness, Imports, NeededVersion, NeededVersions, ReadAt};
 
 /// More entries than any linker makes.
 const MAX_ENTRIES: u64 = 1 << 16;
@@ -49,7 +49,7 @@ pub(super) struct DynamicSection {
 impl<R, H> ElfTables<'_, R, H>
 where
     R: ReadAt + ?Sized,
-    H: FileHeader<Endian = object::Endianness>,
+    H: FileHeader<Endian = Endianness>,
 {
     /// Reads the dynamic section; an empty one when the file has none.
     pub(super) fn dynamic(&mut self) -> Result<DynamicSection, ElfError> {
@@ -119,7 +119,7 @@ where
         let mut next = self.version_table(dynamic.needed_versions)?;
         for _ in 0..dynamic.needed_versions_count {
             let Some(at) = next else { break };
-            let entry: Verneed<object::Endianness> = self.reader.structure(at)?;
+            let entry: Verneed<Endianness> = self.reader.structure(at)?;
             let library = entry.vn_file.get(self.endian);
             let first = at.saturating_add(entry.vn_aux.get(self.endian).into());
             libraries.push(NeededVersions {
@@ -145,7 +145,7 @@ where
         let mut next = Some(first);
         for _ in 0..count {
             let Some(at) = next else { break };
-            let version: Vernaux<object::Endianness> = self.reader.structure(at)?;
+            let version: Vernaux<Endianness> = self.reader.structure(at)?;
             let name = version.vna_name.get(self.endian);
             let flags = version.vna_flags.get(self.endian);
             versions.push(NeededVersion {
@@ -167,10 +167,10 @@ where
         let mut next = self.version_table(dynamic.defined_versions)?;
         for _ in 0..dynamic.defined_versions_count {
             let Some(at) = next else { break };
-            let entry: Verdef<object::Endianness> = self.reader.structure(at)?;
+            let entry: Verdef<Endianness> = self.reader.structure(at)?;
             // The first of the names is the version, the others its parents.
             let names = at.saturating_add(entry.vd_aux.get(self.endian).into());
-            let name: Verdaux<object::Endianness> = self.reader.structure(names)?;
+            let name: Verdaux<Endianness> = self.reader.structure(names)?;
             let name = self.string(dynamic, name.vda_name.get(self.endian).into())?;
             if !entry.vd_flags.get(self.endian).contains(elf::VER_FLG_BASE) {
                 versions.push(name);
@@ -227,7 +227,7 @@ where
         let Some(table) = dynamic.gnu_hash.and_then(|at| self.file_range(at)) else {
             return Ok(None);
         };
-        let header: elf::GnuHashHeader<object::Endianness> = self.reader.structure(table.start)?;
+        let header: elf::GnuHashHeader<Endianness> = self.reader.structure(table.start)?;
         let first = header.symbol_base.get(self.endian);
         Ok((first > 1).then_some(first.into()))
     }

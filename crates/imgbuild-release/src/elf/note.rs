@@ -1,10 +1,12 @@
-//! The processor that a file needs: GNU properties, ARM attributes.
+//! The processor that a file needs (GNU properties, ARM attributes), and its
+//! share of debug information.
 
-use object::elf;
+use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{AttributesSection, FileHeader, NoteIterator, SectionHeader as _};
 
-use super::tables::ElfTables;
-use super::{ElfError, ReadAt};
+use super::block_reader::BlockReader;
+use super::tables::{ElfTables, identify};
+use super::{Class, ElfError, Endianness, ReadAt};
 
 /// More bytes than any linker puts into a property note or the attributes.
 const MAX_NOTE_BYTES: u64 = 4096;
@@ -18,7 +20,7 @@ const ARM_TAG_COMPATIBILITY: u64 = 32;
 impl<R, H> ElfTables<'_, R, H>
 where
     R: ReadAt + ?Sized,
-    H: FileHeader<Endian = object::Endianness>,
+    H: FileHeader<Endian = Endianness>,
 {
     /// Reads the x86-64 level that the file needs, 1 to 4, if it has one. The
     /// linker writes it with `-z x86-64-v3` and the like.
@@ -106,4 +108,55 @@ fn arm_attribute<H: FileHeader>(section: &[u8], endian: H::Endian) -> Option<u64
         }
     }
     None
+}
+
+/// More sections than this are not looked at.
+const MAX_SECTIONS: usize = 4096;
+
+/// Sizes of a file's parts in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SectionSizes {
+    /// Content that only a debugger reads.
+    pub(crate) debug: u64,
+    pub(crate) code: u64,
+}
+
+/// Adds up the sections of an ELF file; `None` for any other file.
+///
+/// Contents that no process has in its memory are debug information, but for
+/// a comment of some bytes: symbols have a type of their own.
+pub(crate) fn debug_information<R: ReadAt + ?Sized>(file: &R) -> Option<SectionSizes> {
+    let mut reader = BlockReader::new(file);
+    let (class, endianness) = identify(&mut reader).ok()??;
+    match class {
+        Class::Bits32 => {
+            add_up(ElfTables::<_, FileHeader32<_>>::open(reader, endianness).ok()?).ok()
+        }
+        Class::Bits64 => {
+            add_up(ElfTables::<_, FileHeader64<_>>::open(reader, endianness).ok()?).ok()
+        }
+    }
+}
+
+fn add_up<R, H>(mut tables: ElfTables<'_, R, H>) -> Result<SectionSizes, ElfError>
+where
+    R: ReadAt + ?Sized,
+    H: FileHeader<Endian = Endianness>,
+{
+    let endian = tables.endian;
+    let mut sizes = SectionSizes::default();
+    for section in tables.sections().take(MAX_SECTIONS) {
+        let section = section?;
+        let flags = section.sh_flags(endian);
+        let size: u64 = section.sh_size(endian).into();
+        if section.sh_type(endian) != elf::SHT_PROGBITS {
+            continue;
+        }
+        if !flags.contains(elf::SHF_ALLOC) {
+            sizes.debug = sizes.debug.saturating_add(size);
+        } else if flags.contains(elf::SHF_EXECINSTR) {
+            sizes.code = sizes.code.saturating_add(size);
+        }
+    }
+    Ok(sizes)
 }

@@ -19,7 +19,7 @@ const MAX_SEGMENTS: u16 = 2048;
 /// One file with its headers. `H` is the file header of its class.
 pub(super) struct ElfTables<'a, R: ?Sized, H: FileHeader> {
     pub(super) reader: BlockReader<'a, R>,
-    pub(super) endian: object::Endianness,
+    pub(super) endian: Endianness,
     pub(super) header: H,
     segments: Vec<H::ProgramHeader>,
 }
@@ -53,19 +53,16 @@ pub(super) fn identify<R: ReadAt + ?Sized>(
 impl<'a, R, H> ElfTables<'a, R, H>
 where
     R: ReadAt + ?Sized,
-    H: FileHeader<Endian = object::Endianness>,
+    H: FileHeader<Endian = Endianness>,
 {
     pub(super) fn open(
         mut reader: BlockReader<'a, R>,
-        endianness: Endianness,
+        endian: Endianness,
     ) -> Result<Self, ElfError> {
         let header = reader.structure(0)?;
         Ok(Self {
             reader,
-            endian: match endianness {
-                Endianness::Little => object::Endianness::Little,
-                Endianness::Big => object::Endianness::Big,
-            },
+            endian,
             header,
             segments: Vec::new(),
         })

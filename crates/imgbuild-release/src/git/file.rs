@@ -9,10 +9,8 @@ use super::{GitError, GitResult};
 
 /// Opens a regular file, if it exists.
 pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
-    let found = match fs::metadata(path) {
-        Ok(found) => found,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(found) = existing(fs::metadata(path))? else {
+        return Ok(None);
     };
     // A pipe would be waited for.
     if !found.is_file() {
@@ -36,12 +34,14 @@ pub(super) fn read(path: &Path, limit: u64) -> GitResult<Option<Vec<u8>>> {
     }
 }
 
-/// Returns whether the cause of an error is a missing file.
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+/// Returns the result of a call on a path; `None` if nothing is there.
+pub(super) fn existing<T>(result: io::Result<T>) -> GitResult<Option<T>> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// ByteReader that are taken from the front.

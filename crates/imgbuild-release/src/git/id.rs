@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 
 use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
+use sha2::digest::DynDigest;
 
 const MAX_BYTES: usize = 32;
 
@@ -56,46 +57,36 @@ impl Hash {
     /// Returns the name of an object.
     pub(super) fn of(self, kind: &str, data: &[u8]) -> ObjectId {
         let mut hasher = Hasher::new(self, kind, data.len() as u64);
-        hasher.update(data);
+        hasher.digest.update(data);
         hasher.finish()
     }
 }
 
 /// Makes the name of an object whose bytes come one after the other.
-pub(super) enum Hasher {
-    Sha1(Sha1),
-    Sha256(Sha256),
+pub(super) struct Hasher {
+    hash: Hash,
+    digest: Box<dyn DynDigest>,
 }
 
 impl Hasher {
     pub(super) fn new(hash: Hash, kind: &str, size: u64) -> Self {
-        let mut hasher = match hash {
-            Hash::Sha1 => Self::Sha1(Sha1::new()),
-            Hash::Sha256 => Self::Sha256(Sha256::new()),
+        let mut digest: Box<dyn DynDigest> = match hash {
+            Hash::Sha1 => Box::new(Sha1::default()),
+            Hash::Sha256 => Box::new(Sha256::default()),
         };
-        hasher.update(format!("{kind} {size}\0").as_bytes());
-        hasher
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(hasher) => hasher.update(bytes),
-            Self::Sha256(hasher) => hasher.update(bytes),
-        }
+        digest.update(format!("{kind} {size}\0").as_bytes());
+        Self { hash, digest }
     }
 
     pub(super) fn finish(self) -> ObjectId {
-        let id = match self {
-            Self::Sha1(hasher) => Hash::Sha1.id(&hasher.finalize()),
-            Self::Sha256(hasher) => Hash::Sha256.id(&hasher.finalize()),
-        };
+        let id = self.hash.id(&self.digest.finalize());
         id.expect("a hash has as many bytes as its name says")
     }
 }
 
 impl io::Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.update(bytes);
+        self.digest.update(bytes);
         Ok(bytes.len())
     }
 

@@ -33,8 +33,14 @@ pub(super) struct TrackedFile {
     pub(super) is_skipped: bool,
 }
 
-/// Reads an index into its files, sorted by path; `path` is for messages.
-pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Vec<TrackedFile>> {
+/// Reads an index into its files, sorted by path, of at most `limit` bytes of
+/// paths; `path` is for messages.
+pub(super) fn parse(
+    data: &[u8],
+    hash: Hash,
+    path: &Path,
+    limit: u64,
+) -> GitResult<Vec<TrackedFile>> {
     let malformed = |reason| GitError::malformed(path, reason);
     let short = || malformed("it is truncated");
     // The checksum at the end is not checked: git may leave it out.
@@ -56,7 +62,7 @@ pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Vec<Track
             .ok_or_else(|| malformed("an entry is truncated"))?;
         // Version 4 repeats the start of the previous path in a few bytes.
         path_bytes += entry.path.len() as u64;
-        if path_bytes > MAX_BYTES {
+        if path_bytes > limit {
             return Err(malformed("its paths are too long"));
         }
         entries.push(entry);
@@ -72,8 +78,8 @@ pub(super) fn parse(data: &[u8], hash: Hash, path: &Path) -> GitResult<Vec<Track
 }
 
 /// Returns the name of the tree that a commit of this index would have, or that
-/// entries of it make below a directory whose path,
-/// with its slash, has `prefix` bytes.
+/// entries of it make below a directory whose path, with its slash, has
+/// `prefix` bytes.
 ///
 /// A tree is `MODE NAME`, a zero byte and the name of an object, again and
 /// again. Its order is that of the index: directories sort as if their names
@@ -208,6 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_no_index_is_refused() {
+        let parse = |data| parse(data, Hash::Sha1, Path::new("index"), MAX_BYTES);
         for data in [
             &b""[..],
             b"DIRC",
@@ -217,12 +224,29 @@ mod tests {
             b"DIRC\0\0\0\x02\0\0\0\0link\0\0\0\0aaaaaaaaaaaaaaaaaaaa",
             b"DIRC\0\0\0\x02\0\0\0\0TREE\0\0\0\x05aaaaaaaaaaaaaaaaaaaa",
         ] {
-            assert!(parse(data, Hash::Sha1, Path::new("index")).is_err());
+            assert!(parse(data).is_err());
         }
         let empty = b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa";
-        let index = parse(empty, Hash::Sha1, Path::new("index")).unwrap();
+        let index = parse(empty).unwrap();
         assert!(index.is_empty());
         let empty_tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
         assert_eq!(tree(&index, 0, Hash::Sha1).to_string(), empty_tree);
+    }
+
+    #[test]
+    fn the_paths_are_bounded_in_total() {
+        // Version 4: the second path is the first, of which 0 bytes are
+        // dropped, and one byte more.
+        let entry = |suffix: &[u8]| [&[0; 62], suffix, b"\0"].concat();
+        let mut data = b"DIRC\0\0\0\x04\0\0\0\x02".to_vec();
+        data.extend(entry(b"\0aaaa"));
+        data.extend(entry(b"\0b"));
+        data.extend([0; 20]);
+        let parse = |limit| parse(&data, Hash::Sha1, Path::new("index"), limit);
+        let entries = parse(9).unwrap();
+        let paths: Vec<&[u8]> = entries.iter().map(|entry| &entry.path[..]).collect();
+        assert_eq!(paths, [b"aaaa".as_slice(), b"aaaab"]);
+        let error = parse(8).unwrap_err().to_string();
+        assert!(error.ends_with("its paths are too long"), "{error}");
     }
 }

@@ -117,13 +117,11 @@ fn alternates(directory: &Path) -> GitResult<Vec<PathBuf>> {
 }
 
 fn open_packs(directory: &Path, hash: Hash) -> GitResult<Vec<Pack>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if file::is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
     let mut paths = Vec::new();
-    for entry in entries {
+    for entry in file::existing(fs::read_dir(directory))?
+        .into_iter()
+        .flatten()
+    {
         let path = entry?.path();
         // An index that is still being written has no pack yet.
         if path.extension() == Some(OsStr::new("idx")) && path.with_extension("pack").exists() {

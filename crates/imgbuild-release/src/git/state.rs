@@ -26,15 +26,12 @@ const MODE_EXECUTABLE: u32 = 0o100;
 impl WorkTree {
     pub(super) fn is_dirty_below(&self, head: &Commit, depth: usize) -> GitResult<bool> {
         let path = self.place.git.join("index");
-        let written = match fs::metadata(&path) {
-            Ok(metadata) => (metadata.mtime(), metadata.mtime_nsec()),
-            // Without an index, git knows no file.
-            Err(error) if file::is_absent(&error) => (0, 0),
-            Err(error) => return Err(error.into()),
-        };
+        // Without an index, git knows no file.
+        let written = file::existing(fs::metadata(&path))?
+            .map_or((0, 0), |found| (found.mtime(), found.mtime_nsec()));
         let hash = self.objects.hash;
         let entries = match file::read(&path, index::MAX_BYTES)? {
-            Some(data) => index::parse(&data, hash, &path)?,
+            Some(data) => index::parse(&data, hash, &path, index::MAX_BYTES)?,
             None => Vec::new(),
         };
         if entries.iter().any(|entry| entry.is_unmerged)
@@ -52,10 +49,8 @@ impl WorkTree {
 
     fn is_changed(&self, entry: &TrackedFile, written: Timestamp, depth: usize) -> GitResult<bool> {
         let path = self.root().join(OsStr::from_bytes(&entry.path));
-        let found = match fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(error) if file::is_absent(&error) => return Ok(true),
-            Err(error) => return Err(error.into()),
+        let Some(found) = file::existing(fs::symlink_metadata(&path))? else {
+            return Ok(true);
         };
         if entry.mode == MODE_SUBMODULE {
             return is_submodule_changed(&path, entry.id, depth);

@@ -50,20 +50,20 @@ fn is_unwanted(name: &[u8]) -> bool {
 }
 
 impl Programs<'_> {
-    /// Adds an Erlang, when the file `real` is the `erl` of one; returns whether
-    /// it is.
-    pub(super) fn add_erlang(&mut self, called: &ImagePath, real: &Path) -> bool {
-        let Some(home) = self.home(real) else {
-            return false;
-        };
-        let Some(root) = root_of(&home) else {
-            return false;
-        };
+    /// Adds an Erlang, when the file `real` is the `erl` of one; `None` when it
+    /// is not.
+    pub(super) fn add_erlang(&mut self, called: &ImagePath, real: &Path) -> Option<()> {
+        let home = self.home(real)?;
+        let root = root_of(&home)?;
         let has_machine = self.host_names(root).iter().any(|name| {
             let machine = format!("{root}/{name}/bin/erlexec");
             name.starts_with("erts-") && self.host_file(&machine).is_some()
         });
-        has_machine && self.place_erlang(called, &home, root, real).is_ok()
+        if has_machine {
+            self.place_erlang(called, &home, root, real).ok()
+        } else {
+            None
+        }
     }
 
     fn place_erlang(

@@ -55,23 +55,15 @@ fn is_unwanted(name: &[u8]) -> bool {
 
 impl Programs<'_> {
     /// Adds a Python and its standard library, when the file `real` is one;
-    /// returns whether it is.
-    pub(super) fn add_python(&mut self, called: &ImagePath, real: &Path) -> bool {
-        let Some(home) = self.home(real) else {
-            return false;
-        };
-        let Some(library) = library_of(&home) else {
-            return false;
-        };
-        if self.host_file(&format!("{library}/{LANDMARK}")).is_none() {
-            return false;
-        }
-        let brought = self.place_python(called, &home, real);
-        let brought = brought.and_then(|()| self.add_library(&library));
-        if brought.is_ok() {
-            self.with_libraries.insert("python");
-        }
-        brought.is_ok()
+    /// `None` when it is not.
+    pub(super) fn add_python(&mut self, called: &ImagePath, real: &Path) -> Option<()> {
+        let home = self.home(real)?;
+        let library = library_of(&home)?;
+        self.host_file(&format!("{library}/{LANDMARK}"))?;
+        self.place_python(called, &home, real).ok()?;
+        self.add_library(&library).ok()?;
+        self.with_libraries.insert("python");
+        Some(())
     }
 
     fn place_python(&mut self, called: &ImagePath, home: &str, real: &Path) -> ProgramsResult<()> {

@@ -16,7 +16,7 @@ const WITH_NAME_SERVICES: &str = "GLIBC_2.34";
 
 /// The release's files by what is done with them.
 struct Parts<'a> {
-    /// LoadedPrograms with a loader: first those that must start, then the modules
+    /// Programs with a loader: first those that must start, then the modules
     /// that are programs.
     executables: Vec<&'a Object>,
     /// Files that are loaded into a process.
@@ -29,9 +29,17 @@ struct Parts<'a> {
 pub(super) fn follow(resolver: &mut LibraryResolver<'_>, objects: &[&Object], added: &[String]) {
     let parts = Parts::new(objects);
     resolver.warnings.extend(parts.refused);
-    let mut loaders = Loaders::new(resolver, &parts.executables);
-    loaders.load_executables(resolver, &parts.executables, added);
-    loaders.load_modules(resolver, &parts.modules);
+    // Loaders come before libraries, so that each is at the path that programs name.
+    let mut loaders: Vec<(Loader, LoadedPrograms)> = Vec::new();
+    for executable in &parts.executables {
+        if find(&loaders, executable).is_none() {
+            let path = executable.elf.interpreter.as_deref().unwrap_or_default();
+            let loader = resolver.loader(executable, path);
+            loaders.push((loader, LoadedPrograms::default()));
+        }
+    }
+    load_executables(resolver, &mut loaders, &parts.executables, added);
+    load_modules(resolver, &loaders, &parts.modules);
 }
 
 impl<'a> Parts<'a> {
@@ -91,97 +99,74 @@ fn foreign(module: &Object, starters: &[&Object]) -> Option<ModuleProblem> {
     is_other.then_some(ModuleProblem::OtherFlavor(flavor))
 }
 
-/// The loaders that the release's programs name, and what they load.
-struct Loaders {
-    loaders: Vec<Loader>,
-    programs: Vec<LoadedPrograms>,
-}
-
-impl Loaders {
-    /// Finds all loaders before any library, so that each is a file at
-    /// the path that programs name.
-    fn new(resolver: &mut LibraryResolver<'_>, executables: &[&Object]) -> Self {
-        let mut loaders: Vec<Loader> = Vec::new();
-        for executable in executables {
-            let path = executable.elf.interpreter.as_deref().unwrap_or_default();
-            if find(&loaders, executable).is_none() {
-                let loader = resolver.loader(executable, path);
-                loaders.push(loader);
-            }
+fn load_executables(
+    resolver: &mut LibraryResolver<'_>,
+    loaders: &mut [(Loader, LoadedPrograms)],
+    executables: &[&Object],
+    added: &[String],
+) {
+    let nobody = LoadedPrograms::default();
+    for (index, executable) in executables.iter().enumerate() {
+        let number = find(loaders, executable).expect("it was found before");
+        let (loader, programs) = &mut loaders[number];
+        let first = resolver.first(executable);
+        let mut process = Process::new(loader, executable.role, first, &nobody);
+        process.run(resolver);
+        if index == 0 {
+            process.add(resolver, added);
         }
-        let programs = loaders.iter().map(|_| LoadedPrograms::default()).collect();
-        Self { loaders, programs }
+        process.run_hidden(resolver);
+        resolver.unsatisfied.extend(unsatisfied(&process));
+        programs.record(&process);
     }
-
-    fn load_executables(
-        &mut self,
-        resolver: &mut LibraryResolver<'_>,
-        executables: &[&Object],
-        added: &[String],
-    ) {
-        let nobody = LoadedPrograms::default();
-        for (index, executable) in executables.iter().enumerate() {
-            let number = find(&self.loaders, executable).expect("it was found before");
-            let first = resolver.first(executable);
-            let loader = &self.loaders[number];
-            let mut process = Process::new(loader, executable.role, first, &nobody);
-            process.run(resolver);
-            if index == 0 {
-                process.add(resolver, added);
-            }
-            process.run_hidden(resolver);
-            resolver.unsatisfied.extend(unsatisfied(&process));
-            self.programs[number].record(&process);
-        }
-        if executables.is_empty() {
-            for name in added {
-                resolver.report_without_loader(name);
-            }
-        }
-    }
-
-    fn load_modules(&self, resolver: &mut LibraryResolver<'_>, modules: &[&Object]) {
-        for module in modules {
-            let fitting = self
-                .loaders
-                .iter()
-                .position(|loader| loader.target.objection(&module.elf).is_none());
-            let Some(number) = fitting else {
-                resolver.warnings.push(ModuleWarning {
-                    module: module.image.clone(),
-                    problem: self.problem(module),
-                });
-                continue;
-            };
-            let first = resolver.first(module);
-            let programs = &self.programs[number];
-            let loader = &self.loaders[number];
-            let mut process = Process::new(loader, Role::Module, first, programs);
-            process.run(resolver);
-            process.run_hidden(resolver);
-            resolver.unsatisfied.extend(unsatisfied(&process));
-        }
-    }
-
-    /// Returns why no loader takes a module.
-    fn problem(&self, module: &Object) -> ModuleProblem {
-        if self.loaders.is_empty() {
-            return ModuleProblem::NoProgram;
-        }
-        if !module.elf.is_for_linux() {
-            return ModuleProblem::OtherSystem;
-        }
-        let mut loaders = self.loaders.iter();
-        let has_machine = loaders.any(|loader| loader.target.has_machine_of(&module.elf));
-        match Flavor::of(&module.elf) {
-            Some(flavor) if has_machine => ModuleProblem::OtherFlavor(flavor),
-            Some(_) | None => ModuleProblem::OtherArchitecture(module.elf.architecture()),
+    if executables.is_empty() {
+        for name in added {
+            resolver.report_without_loader(name);
         }
     }
 }
 
-fn find(loaders: &[Loader], program: &Object) -> Option<usize> {
-    loaders.iter().position(|loader| {
+fn load_modules(
+    resolver: &mut LibraryResolver<'_>,
+    loaders: &[(Loader, LoadedPrograms)],
+    modules: &[&Object],
+) {
+    for module in modules {
+        let mut fitting = loaders.iter();
+        let fitting = fitting.find(|(loader, _)| loader.target.objection(&module.elf).is_none());
+        let Some((loader, programs)) = fitting else {
+            resolver.warnings.push(ModuleWarning {
+                module: module.image.clone(),
+                problem: problem(loaders, module),
+            });
+            continue;
+        };
+        let first = resolver.first(module);
+        let mut process = Process::new(loader, Role::Module, first, programs);
+        process.run(resolver);
+        process.run_hidden(resolver);
+        resolver.unsatisfied.extend(unsatisfied(&process));
+    }
+}
+
+/// Returns why no loader takes a module.
+fn problem(loaders: &[(Loader, LoadedPrograms)], module: &Object) -> ModuleProblem {
+    if loaders.is_empty() {
+        return ModuleProblem::NoProgram;
+    }
+    if !module.elf.is_for_linux() {
+        return ModuleProblem::OtherSystem;
+    }
+    let mut loaders = loaders.iter();
+    let has_machine = loaders.any(|(loader, _)| loader.target.has_machine_of(&module.elf));
+    match Flavor::of(&module.elf) {
+        Some(flavor) if has_machine => ModuleProblem::OtherFlavor(flavor),
+        Some(_) | None => ModuleProblem::OtherArchitecture(module.elf.architecture()),
+    }
+}
+
+fn find(loaders: &[(Loader, LoadedPrograms)], program: &Object) -> Option<usize> {
+    loaders.iter().position(|(loader, _)| {
         Some(&loader.path) == program.elf.interpreter.as_ref()
             && loader.target.has_machine_of(&program.elf)
     })

@@ -118,7 +118,7 @@ fn bring_locale(release: &Release, programs: &mut Programs<'_>) -> Result<(), Pr
 
 fn warn(programs: &mut Programs<'_>, name: &str, effect: &str) {
     let text = format!("`{name}` is neither on this machine nor in the image: {effect}");
-    programs.warn(text.into());
+    programs.warnings.push(text.into());
 }
 
 /// Makes modules of programs for another processor than the virtual machine's:
