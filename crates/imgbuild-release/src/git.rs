@@ -77,10 +77,7 @@ impl WorkTree {
     ///
     /// When the repository is malformed.
     pub fn holding(path: &Path) -> GitResult<Option<Self>> {
-        match place::find(path)? {
-            Some(place) => Self::open(place),
-            None => Ok(None),
-        }
+        place::find(path)?.map_or(Ok(None), Self::open)
     }
 
     fn open(place: RepositoryPaths) -> GitResult<Option<Self>> {

@@ -53,7 +53,6 @@ mod interpreter;
 mod loader;
 mod outcome;
 mod placement;
-mod present;
 mod process;
 mod resolver;
 mod search;
@@ -221,6 +220,22 @@ impl Runtime {
         sorted.sort_by(|a, b| a.image.cmp(&b.image));
         let mut resolver = LibraryResolver::new(objects, present, options);
         closure::follow(&mut resolver, &sorted, &options.add_libraries);
+        let (mut flavors, mut architectures) = (BTreeMap::new(), BTreeMap::new());
+        for Object {
+            image, role, elf, ..
+        } in sorted
+        {
+            if let Some(architecture) = elf.architecture() {
+                let of_role: &mut BTreeMap<_, Vec<_>> = architectures.entry(*role).or_default();
+                of_role.entry(architecture).or_default().push(image.clone());
+            }
+            if let (Role::Program, Some(interpreter)) = (role, &elf.interpreter) {
+                let paths: &mut Vec<_> = flavors
+                    .entry(Flavor::of_interpreter(interpreter))
+                    .or_default();
+                paths.push(image.clone());
+            }
+        }
         let (files, links) = resolver.placement.finish();
         let mut missing = resolver.missing;
         missing.sort_by(|a, b| (&a.needed_by, &a.name).cmp(&(&b.needed_by, &b.name)));
@@ -233,31 +248,8 @@ impl Runtime {
             warnings,
             unsatisfied: resolver.unsatisfied.into_iter().collect(),
             bindings: resolver.bindings,
-            flavors: flavors(&sorted),
-            architectures: architectures(&sorted),
+            flavors,
+            architectures,
         })
     }
-}
-
-fn architectures(objects: &[&Object]) -> BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>> {
-    let mut architectures: BTreeMap<Role, BTreeMap<Architecture, Vec<ImagePath>>> = BTreeMap::new();
-    for object in objects {
-        if let Some(architecture) = object.elf.architecture() {
-            let of_role = architectures.entry(object.role).or_default();
-            let paths = of_role.entry(architecture).or_default();
-            paths.push(object.image.clone());
-        }
-    }
-    architectures
-}
-
-fn flavors(objects: &[&Object]) -> BTreeMap<Flavor, Vec<ImagePath>> {
-    let mut flavors: BTreeMap<Flavor, Vec<ImagePath>> = BTreeMap::new();
-    for object in objects.iter().filter(|object| object.role == Role::Program) {
-        if let Some(interpreter) = &object.elf.interpreter {
-            let paths = flavors.entry(Flavor::of_interpreter(interpreter));
-            paths.or_default().push(object.image.clone());
-        }
-    }
-    flavors
 }

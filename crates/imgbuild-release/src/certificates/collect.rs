@@ -334,7 +334,7 @@ fn is_private_key(label: &[u8]) -> bool {
 /// Names the fault of bytes that are not a certificate: another structure that
 /// comes in DER, by its beginning, or the error of the parser.
 fn der_fault(bytes: &[u8], error: DerError) -> String {
-    let outer = DerReader::new(bytes).sequence("outer structure");
+    let outer = DerReader(bytes).sequence("outer structure");
     match outer.and_then(|mut outer| outer.any()) {
         // PKCS #8 and PKCS #1, and SEC 1: 0 or 1, then the key.
         Ok((INTEGER, [0 | 1])) => PRIVATE_KEY.to_owned(),

@@ -55,28 +55,16 @@ pub enum DerError {
 
 /// Reads element after element of one constructed element's content.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DerReader<'a> {
-    rest: &'a [u8],
-}
+pub(super) struct DerReader<'a>(pub(super) &'a [u8]);
 
 impl<'a> DerReader<'a> {
-    /// Starts before the first element of `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    /// Returns whether no element is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// Reads the next element of any kind: its tag and content.
     pub(super) fn any(&mut self) -> Result<(u8, &'a [u8]), DerError> {
-        let mut reader = SliceReader::new(self.rest)?;
+        let mut reader = SliceReader::new(self.0)?;
         let tag = reader.read_byte()?;
         let length = reader.decode::<Length>()?;
         let content = reader.read_slice(length)?;
-        self.rest = reader.read_slice(reader.remaining_len())?;
+        self.0 = reader.read_slice(reader.remaining_len())?;
         Ok((tag, content))
     }
 
@@ -90,12 +78,12 @@ impl<'a> DerReader<'a> {
 
     /// Reads the elements inside of a `SEQUENCE`.
     pub(super) fn sequence(&mut self, part: &'static str) -> Result<Self, DerError> {
-        self.element(SEQUENCE, part).map(Self::new)
+        self.element(SEQUENCE, part).map(Self)
     }
 
     /// Reads the next element if it has `tag`.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
-        if self.rest.first() != Some(&tag) {
+        if self.0.first() != Some(&tag) {
             return Ok(None);
         }
         self.any().map(|(_, content)| Some(content))
@@ -103,7 +91,7 @@ impl<'a> DerReader<'a> {
 
     /// Checks that nothing is left.
     pub(super) fn finish(self, part: &'static str) -> Result<(), DerError> {
-        match self.rest.len() {
+        match self.0.len() {
             0 => Ok(()),
             bytes => Err(DerError::Trailing { part, bytes }),
         }
@@ -125,10 +113,10 @@ mod tests {
 
     #[test]
     fn elements_come_one_after_the_other() {
-        let mut reader = DerReader::new(&[0x02, 0x01, 0x05, 0x30, 0x02, 0x05, 0x00]);
+        let mut reader = DerReader(&[0x02, 0x01, 0x05, 0x30, 0x02, 0x05, 0x00]);
         assert_eq!(reader.element(INTEGER, "number").unwrap(), [5]);
         assert_eq!(reader.optional(INTEGER).unwrap(), None);
-        assert!(!reader.sequence("sequence").unwrap().is_empty());
+        assert!(!reader.sequence("sequence").unwrap().0.is_empty());
         reader.finish("bytes").unwrap();
     }
 
@@ -144,7 +132,7 @@ mod tests {
             (&[0x30, 0x82, 0x00, 0x80], DerError::Length),
             (&[0x30, 0x85, 1, 1, 1, 1, 1], DerError::Length),
         ] {
-            assert_eq!(DerReader::new(bytes).any(), Err(error), "{bytes:x?}");
+            assert_eq!(DerReader(bytes).any(), Err(error), "{bytes:x?}");
         }
     }
 
@@ -152,9 +140,7 @@ mod tests {
     fn a_long_length_is_read_whole() {
         let mut bytes = vec![0x04, 0x82, 0x01, 0x00];
         bytes.resize(4 + 256, 7);
-        let content = DerReader::new(&bytes)
-            .element(OCTET_STRING, "string")
-            .unwrap();
+        let content = DerReader(&bytes).element(OCTET_STRING, "string").unwrap();
         assert_eq!(content, [7; 256]);
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     fn time(tag: u8, text: &str) -> Result<Time, DerError> {
         let length = u8::try_from(text.len()).unwrap();
         let bytes = [&[tag, length], text.as_bytes()].concat();
-        Time::read(&mut DerReader::new(&bytes))
+        Time::read(&mut DerReader(&bytes))
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Certificate {
     /// Refuses everything that is not the strict DER of a certificate, and
     /// bytes that follow it.
     pub fn from_der(der: &[u8]) -> Result<Self, DerError> {
-        let mut outer = DerReader::new(der);
+        let mut outer = DerReader(der);
         let mut certificate = outer.sequence("outer structure")?;
         outer.finish("end")?;
 
@@ -77,7 +77,7 @@ impl Certificate {
         let extensions = signed.optional(der::explicit(3))?;
         signed.finish("signed part")?;
         let is_authority = extensions
-            .map(|content| has_authority(DerReader::new(content)))
+            .map(|content| has_authority(DerReader(content)))
             .transpose()?
             .flatten();
 
@@ -99,7 +99,7 @@ fn version(signed: &mut DerReader<'_>) -> Result<u8, DerError> {
     let Some(content) = signed.optional(der::explicit(0))? else {
         return Ok(0);
     };
-    let mut version = DerReader::new(content);
+    let mut version = DerReader(content);
     let number = version.element(INTEGER, "version")?;
     version.finish("version")?;
     match number {
@@ -111,7 +111,7 @@ fn version(signed: &mut DerReader<'_>) -> Result<u8, DerError> {
 fn algorithm(reader: &mut DerReader<'_>, part: &'static str) -> Result<(), DerError> {
     let mut algorithm = reader.sequence(part)?;
     algorithm.element(OBJECT_IDENTIFIER, part)?;
-    if !algorithm.is_empty() {
+    if !algorithm.0.is_empty() {
         algorithm.any()?;
     }
     algorithm.finish(part)
@@ -127,9 +127,9 @@ fn bit_string(reader: &mut DerReader<'_>, part: &'static str) -> Result<(), DerE
 /// Walks a name and returns its best text for messages.
 fn name(mut parts: DerReader<'_>) -> Result<String, DerError> {
     let mut found = [const { None }; NAMING_ATTRIBUTES.len()];
-    while !parts.is_empty() {
-        let mut attributes = DerReader::new(parts.element(SET, "name")?);
-        while !attributes.is_empty() {
+    while !parts.0.is_empty() {
+        let mut attributes = DerReader(parts.element(SET, "name")?);
+        while !attributes.0.is_empty() {
             let mut attribute = attributes.sequence("name")?;
             let kind = attribute.element(OBJECT_IDENTIFIER, "name")?;
             let (tag, value) = attribute.any()?;
@@ -171,14 +171,14 @@ fn has_authority(mut outer: DerReader<'_>) -> Result<Option<bool>, DerError> {
     let mut extensions = outer.sequence("extensions")?;
     outer.finish("extensions")?;
     let mut authority = None;
-    while !extensions.is_empty() {
+    while !extensions.0.is_empty() {
         let mut extension = extensions.sequence("extension")?;
         let kind = extension.element(OBJECT_IDENTIFIER, "extension")?;
         extension.optional(BOOLEAN)?;
         let value = extension.element(OCTET_STRING, "extension")?;
         extension.finish("extension")?;
         if kind == BASIC_CONSTRAINTS {
-            let mut constraints = DerReader::new(value).sequence("basic constraints")?;
+            let mut constraints = DerReader(value).sequence("basic constraints")?;
             let flag = constraints.optional(BOOLEAN)?;
             constraints.optional(INTEGER)?;
             constraints.finish("basic constraints")?;

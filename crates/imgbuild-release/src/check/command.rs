@@ -59,11 +59,11 @@ fn follow(subject: &Subject<'_>, command: &str) -> Started {
     };
     if command.contains('/') {
         if let Some(path) = subject.path(command) {
-            walk.exec(&path, 0);
+            walk.exec(&path);
         }
     } else {
         match walk.in_path(command) {
-            Ok(path) => walk.exec(&path, 0),
+            Ok(path) => walk.exec(&path),
             Err(reason) => walk.error(Rule::CommandNotInPath, None, &reason),
         }
     }
@@ -103,7 +103,7 @@ impl<'a> CommandWalk<'a> {
     }
 
     /// Starts the command itself.
-    fn exec(&mut self, path: &ImagePath, depth: usize) {
+    fn exec(&mut self, path: &ImagePath) {
         if OF_ENGINES.iter().any(|top| is_below(path, top)) {
             return;
         }
@@ -111,15 +111,17 @@ impl<'a> CommandWalk<'a> {
             End::There(end) => self.subject.contents.get(&end),
             other => return self.nothing(path, &other),
         };
-        match member {
-            Some(member) if member.entry.kind != EntryKind::Directory => {
-                self.exec_member(path, member, depth);
-            }
-            Some(_) | None => {
-                let reason = format!("`{path}` is a directory");
-                self.error(Rule::CommandDirectory, Some(path), &reason);
-            }
+        let Some(member) = member.filter(|it| it.entry.kind != EntryKind::Directory) else {
+            let reason = format!("`{path}` is a directory");
+            return self.error(Rule::CommandDirectory, Some(path), &reason);
+        };
+        let mode = member.entry.mode;
+        if mode & 0o111 == 0 {
+            let reason = format!("`{path}` is not executable: its mode is {mode:04o}");
+            return self.error(Rule::CommandNotExecutable, Some(path), &reason);
         }
+        self.check_rights(path, member, EXECUTE);
+        self.load(member, 0);
     }
 
     fn nothing(&mut self, path: &ImagePath, end: &End) {
@@ -136,17 +138,6 @@ impl<'a> CommandWalk<'a> {
             ),
         };
         self.error(rule, Some(path), &format!("`{path}` {fault}"));
-    }
-
-    fn exec_member(&mut self, path: &ImagePath, member: &'a Member, depth: usize) {
-        let entry = &member.entry;
-        if entry.mode & 0o111 == 0 {
-            let mode = entry.mode;
-            let reason = format!("`{path}` is not executable: its mode is {mode:04o}");
-            return self.error(Rule::CommandNotExecutable, Some(path), &reason);
-        }
-        self.check_rights(path, member, EXECUTE);
-        self.load(member, depth);
     }
 
     /// Loads a file that may be executed, as the kernel does.
@@ -242,11 +233,10 @@ impl<'a> CommandWalk<'a> {
 
     /// Says what the image's user may not do with a file, or on the way to it.
     fn check_rights(&mut self, path: &ImagePath, member: &'a Member, bits: u32) {
-        let Some(identity) = &self.subject.identity else {
-            return;
-        };
-        let refusal = identity.refusal(&self.subject.contents, path, member, bits);
-        if let Some((entry, reason)) = refusal {
+        if let Some(identity) = &self.subject.identity
+            && let Some((entry, reason)) =
+                identity.refusal(&self.subject.contents, path, member, bits)
+        {
             self.error(Rule::CommandForbidden, Some(&entry.path), &reason);
         }
     }

@@ -61,7 +61,11 @@ pub(super) fn recall(
     contents: &[&Content],
     find: &dyn Fn() -> Vec<u8>,
 ) -> Vec<u8> {
-    let files: Option<Vec<&HostFile>> = contents.iter().map(|one| host_file(one)).collect();
+    let files = contents.iter().map(|content| match content {
+        Content::File(file) => Some(file),
+        Content::Bytes(_) | Content::Range(_) => None,
+    });
+    let files: Option<Vec<&HostFile>> = files.collect();
     let is_worth_it = is_long || contents.len() > FEW;
     let (Some(files), Some(store), true) = (files, store, is_worth_it) else {
         return find();
@@ -80,13 +84,6 @@ pub(super) fn recall(
         store.remember_note(key, &found);
     }
     found
-}
-
-fn host_file(content: &Content) -> Option<&HostFile> {
-    match content {
-        Content::File(file) => Some(file),
-        Content::Bytes(_) | Content::Range(_) => None,
-    }
 }
 
 /// Returns whether a content has any of the texts, all of which begin with

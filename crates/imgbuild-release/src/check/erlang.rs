@@ -66,7 +66,7 @@ struct StartScript {
 /// Names the releases that cannot start.
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let words = subject.words();
-    let mut findings = of_command(subject, &words);
+    let mut findings = of_command(subject, &words).unwrap_or_default();
     let members = subject.members();
     let starts = members.filter(|member| member.entry.path.file_name() == START);
     let roots: Vec<(ImagePath, &ImagePath)> = starts
@@ -238,18 +238,12 @@ fn starts_machine(text: &str) -> bool {
 }
 
 /// Names what the command of an image gives to `erlexec`, and is not there.
-fn of_command(subject: &Subject<'_>, words: &[String]) -> Vec<Finding> {
-    let Some((command, arguments)) = words.split_first() else {
-        return Vec::new();
-    };
-    let Ok(command) = ImagePath::parse(command) else {
-        return Vec::new();
-    };
+fn of_command(subject: &Subject<'_>, words: &[String]) -> Option<Vec<Finding>> {
+    let (command, arguments) = words.split_first()?;
+    let command = ImagePath::parse(command).ok()?;
+    (command.file_name() == ERLEXEC.as_bytes()).then_some(())?;
     // Its path is in `erts-VSN/bin`.
-    let root = command.ancestors().nth(2);
-    let Some(root) = root.filter(|_| command.file_name() == ERLEXEC.as_bytes()) else {
-        return Vec::new();
-    };
+    let root = command.ancestors().nth(2)?;
     let is_own = |word: &&String| !ENDS.contains(&word.as_str());
     let own: Vec<&String> = arguments.iter().take_while(is_own).collect();
     let files = own.windows(2).filter_map(|pair| {
@@ -265,9 +259,8 @@ fn of_command(subject: &Subject<'_>, words: &[String]) -> Vec<Finding> {
         }
     });
     let absolute = files.filter(|path| path.starts_with('/'));
-    absolute
-        .filter_map(|path| missing(subject, &root, &[path]))
-        .collect()
+    let findings = absolute.filter_map(|path| missing(subject, &root, &[path]));
+    Some(findings.collect())
 }
 
 /// Names what the start script of a release reads, and is not there.
@@ -279,7 +272,8 @@ fn of_script(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Vec<Finding>
     let candidates = if script.text.contains("VMARGS_PATH") {
         of_relx(subject, release, &script.name, script.verb.as_deref())
     } else if script.text.contains("RELEASE_VM_ARGS") && starts() {
-        of_mix(subject, release, &script.wrapper)
+        let paths = of_mix(subject, release, &script.wrapper).into_iter();
+        paths.map(|path| vec![path]).collect()
     } else {
         Vec::new()
     };
@@ -289,8 +283,7 @@ fn of_script(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Vec<Finding>
         .collect()
 }
 
-/// Each a list of paths, of which one must be there.
-fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> Vec<Vec<String>> {
+fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> Vec<String> {
     let version = subject.variable("RELEASE_VSN").unwrap_or(&release.version);
     let below = |name: &str| release.below(&format!("releases/{version}/{name}"));
     let environment = below("env.sh");
@@ -299,7 +292,7 @@ fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> 
     let mut files = vec![below("elixir")];
     let Some(file) = file else {
         files.push(environment);
-        return files.into_iter().map(|path| vec![path]).collect();
+        return files;
     };
     // What cannot be read may set anything.
     let text = file.content.as_ref().and_then(script_text);
@@ -310,8 +303,7 @@ fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> 
         let is_set = |line: &str| !line.trim_start().starts_with('#') && line.contains(name);
         lines.is_none_or(|mut lines| lines.any(is_set))
     };
-    let named = NAMED.map(|name| subject.variable(name));
-    let [boot, config, arguments] = named;
+    let [boot, config, arguments] = NAMED.map(|name| subject.variable(name));
     let paths = [
         below(&format!("{}.boot", boot.unwrap_or("start"))),
         config.map_or_else(|| below("sys.config"), |path| format!("{path}.config")),
@@ -319,9 +311,10 @@ fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> 
     ];
     let known = NAMED.iter().zip(paths).filter(|(name, _)| !sets(name));
     files.extend(known.map(|(_, path)| path));
-    files.into_iter().map(|path| vec![path]).collect()
+    files
 }
 
+/// Each a list of paths, of which one must be there.
 fn of_relx(
     subject: &Subject<'_>,
     release: &ErlangRelease<'_>,

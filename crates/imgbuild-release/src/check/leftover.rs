@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgbuild_oci::content::Content;
+use imgbuild_oci::content::{Content, FileRange};
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
@@ -112,20 +112,15 @@ fn left_behind(left: &Left<'_>) -> Finding {
 }
 
 /// Takes further names of one file away: they cost nothing.
-fn without_hard_links(files: &mut Vec<(&ImagePath, &Content)>) {
-    let all = files.clone();
-    let mut index = 0;
+fn without_hard_links<'a>(files: &mut Vec<(&ImagePath, &'a Content)>) {
+    let mut known: Vec<&'a FileRange> = Vec::new();
     files.retain(|(_, content)| {
-        let earlier = &all[..index];
-        index += 1;
-        let Content::Range(range) = content else {
+        let Content::Range(range) = *content else {
             return true;
         };
-        let is_it = |other: &Content| match other {
-            Content::Range(other) => range.is_same(other),
-            Content::Bytes(_) | Content::File(_) => false,
-        };
-        !earlier.iter().any(|(_, other)| is_it(other))
+        let is_new = !known.iter().any(|known| range.is_same(known));
+        known.push(range);
+        is_new
     });
 }
 

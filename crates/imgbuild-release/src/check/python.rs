@@ -75,11 +75,9 @@ impl Run {
         let (command, arguments) = words.split_first()?;
         let called = locate(subject, command)?;
         if is_python(&called) {
-            let mut files = arguments.iter().filter(|word| word.ends_with(".py"));
-            let file = files.next().map_or(".", String::as_str);
-            let program = match file {
-                "." => subject.working_directory(),
-                file => subject.path(file)?,
+            let program = match arguments.iter().find(|word| word.ends_with(".py")) {
+                Some(file) => subject.path(file)?,
+                None => subject.working_directory(),
             };
             let python = called;
             return Some(Self { program, python });

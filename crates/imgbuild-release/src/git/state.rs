@@ -114,10 +114,7 @@ fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> GitResult<Option
 /// Returns whether a submodule is at another commit, or is changed itself. One
 /// that is not checked out is as it should be.
 fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> GitResult<bool> {
-    let Some(place) = place::at(path)? else {
-        return Ok(false);
-    };
-    let Some(tree) = WorkTree::open(place)? else {
+    let Some(tree) = place::at(path)?.map_or(Ok(None), WorkTree::open)? else {
         return Ok(false);
     };
     match tree.head_id()? {

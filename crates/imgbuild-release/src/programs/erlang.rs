@@ -12,7 +12,7 @@ use std::path::Path;
 
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, ProgramsResult};
+use super::Programs;
 use crate::contents::first_bytes;
 use crate::host_file::file_member;
 use crate::runtime::Role;
@@ -59,23 +59,11 @@ impl Programs<'_> {
             let machine = format!("{root}/{name}/bin/erlexec");
             name.starts_with("erts-") && self.host_file(&machine).is_some()
         });
-        if has_machine {
-            self.place_erlang(called, &home, root, real).ok()
-        } else {
-            None
-        }
-    }
-
-    fn place_erlang(
-        &mut self,
-        called: &ImagePath,
-        home: &str,
-        root: &str,
-        real: &Path,
-    ) -> ProgramsResult<()> {
-        let home = ImagePath::parse(home)?;
-        if !self.has(&home) {
-            self.add_data_except(root, &|_, name| is_unwanted(name))?;
+        has_machine.then_some(())?;
+        let path = ImagePath::parse(&home).ok()?;
+        if !self.has(&path) {
+            self.add_data_except(root, &|_, name| is_unwanted(name))
+                .ok()?;
             // Few start port programs: they count as modules.
             let machine = format!("{root}/erts-");
             self.take_objects(root, |path| {
@@ -87,19 +75,19 @@ impl Programs<'_> {
                 })
             });
 
-            let script = file_member(real, home.clone())?;
+            let script = file_member(real, path.clone()).ok()?;
             let content = script.content.as_ref();
             let text = content.map(|content| first_bytes(content, 1 << 16));
             let text = text.unwrap_or_default();
             let head = &text[..text.len().min(MAX_LINE as usize)];
-            self.add_for(&home, head, 0);
+            self.add_for(&path, head, 0);
             let called = called_programs(&String::from_utf8_lossy(&text));
             for name in CALLED.iter().filter(|name| called.contains(**name)) {
                 self.add_if_present(name);
             }
         }
-        self.link(called, &home);
-        Ok(())
+        self.link(called, &path);
+        Some(())
     }
 }
 

@@ -10,24 +10,24 @@ use std::path::Path;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, ProgramsResult};
+use super::Programs;
 use crate::contents::{Contents, End};
 use crate::host_file::file_member;
 use crate::runtime::Role;
 
 /// Directories of the library that no program needs: tests, development tools,
 /// caches of compiled files, and packages of other installers.
-const UNWANTED: [&str; 10] = [
-    "__pycache__",
-    "config",
-    "dist-packages",
-    "ensurepip",
-    "idlelib",
-    "lib2to3",
-    "site-packages",
-    "test",
-    "tests",
-    "turtledemo",
+const UNWANTED: [&[u8]; 10] = [
+    b"__pycache__",
+    b"config",
+    b"dist-packages",
+    b"ensurepip",
+    b"idlelib",
+    b"lib2to3",
+    b"site-packages",
+    b"test",
+    b"tests",
+    b"turtledemo",
 ];
 
 /// The file by which the interpreter knows its library.
@@ -49,8 +49,7 @@ fn library_of(program: &str) -> Option<String> {
 
 fn is_unwanted(name: &[u8]) -> bool {
     // `config-3.11-x86_64-linux-gnu` is for programs that embed Python.
-    let is_config = name.starts_with(b"config-");
-    is_config || UNWANTED.iter().any(|unwanted| unwanted.as_bytes() == name)
+    UNWANTED.contains(&name) || name.starts_with(b"config-")
 }
 
 impl Programs<'_> {
@@ -59,33 +58,23 @@ impl Programs<'_> {
     pub(super) fn add_python(&mut self, called: &ImagePath, real: &Path) -> Option<()> {
         let home = self.home(real)?;
         let library = library_of(&home)?;
-        self.host_file(&format!("{library}/{LANDMARK}"))?;
-        self.place_python(called, &home, real).ok()?;
-        self.add_library(&library).ok()?;
-        self.with_libraries.insert("python");
-        Some(())
-    }
-
-    fn place_python(&mut self, called: &ImagePath, home: &str, real: &Path) -> ProgramsResult<()> {
-        let home = ImagePath::parse(home)?;
+        let landmark = format!("{library}/{LANDMARK}");
+        self.host_file(&landmark)?;
+        let home = ImagePath::parse(home).ok()?;
         if !self.has(&home) {
-            let mut member = file_member(real, home.clone())?;
+            let mut member = file_member(real, home.clone()).ok()?;
             member.entry.mode = 0o755;
             self.place(home.clone(), member);
             self.by_file.insert(real.to_path_buf(), home.clone());
             self.take_object(&home, real.to_path_buf(), Role::Program);
         }
         self.link(called, &home);
-        Ok(())
-    }
-
-    fn add_library(&mut self, library: &str) -> ProgramsResult<()> {
-        let landmark = ImagePath::parse(format!("{library}/{LANDMARK}"));
-        if landmark.is_ok_and(|landmark| self.has(&landmark)) {
-            // By an earlier name of the interpreter.
-            return Ok(());
+        // An earlier name of the interpreter may have added the library.
+        if !ImagePath::parse(landmark).is_ok_and(|landmark| self.has(&landmark)) {
+            self.add_modules(&library, &is_unwanted).ok()?;
         }
-        self.add_modules(library, &is_unwanted)
+        self.with_libraries.insert("python");
+        Some(())
     }
 
     /// Adds the interpreters that virtual environments among `members` link to.

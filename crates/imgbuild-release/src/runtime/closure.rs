@@ -120,9 +120,9 @@ fn load_executables(
         programs.record(&process);
     }
     if executables.is_empty() {
-        for name in added {
-            resolver.report_without_loader(name);
-        }
+        let missing = added.iter().map(|name| *resolver.missing(name, None));
+        let missing: Vec<MissingLibrary> = missing.collect();
+        resolver.missing.extend(missing);
     }
 }
 

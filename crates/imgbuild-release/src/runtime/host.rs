@@ -162,12 +162,10 @@ impl Host {
     }
 
     fn probe_real(&mut self, path: PathBuf) -> Probe {
-        let Ok(metadata) = fs_err::metadata(&path) else {
+        let metadata = fs_err::metadata(&path).ok();
+        let Some(metadata) = metadata.filter(Metadata::is_file) else {
             return Probe::Absent;
         };
-        if !metadata.is_file() {
-            return Probe::Absent;
-        }
         let id = FileId::of(&metadata);
         if let Some(probe) = self.files.get(&id) {
             return probe.clone();

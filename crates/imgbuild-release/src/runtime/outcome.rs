@@ -8,7 +8,7 @@ use super::{Flavor, Role};
 use crate::elf::Architecture;
 
 /// A library, or the loader of a program, that was not found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct MissingLibrary {
     /// The name by which it is needed; the path of a loader.
     pub name: String,

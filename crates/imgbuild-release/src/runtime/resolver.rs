@@ -11,7 +11,7 @@ use super::loader::ProcessTarget;
 use super::outcome::SearchPlace;
 use super::placement::Placement;
 use super::process::{LoadedFile, Loader, Process};
-use super::view::{Lookup, View};
+use super::view::{Lookup, PresentFile, View};
 use super::{
     Bindings, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions,
     SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
@@ -20,6 +20,11 @@ use crate::elf::Elf;
 
 /// The largest cache that is read; those of desktops have 300 KiB.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
+
+/// The largest file of a base image that is read as a whole.
+const MAX_BASE_BYTES: u64 = 64 << 20;
+
+const NO_ELF: &str = "it is not an ELF file";
 
 pub(super) struct LibraryResolver<'a> {
     pub(super) host: Host,
@@ -151,7 +156,11 @@ impl<'a> LibraryResolver<'a> {
         let is_image_only = self.options.image_only.is_some();
         let in_image = |place: &&SearchPlace| is_image_only || place.is_in_image;
         for place in places.iter().filter(in_image) {
-            if let Some(mut file) = self.find_present(place, &file_name, target, &mut missing) {
+            let directory = self.view.resolve(&place.image);
+            let path = directory.and_then(|directory| directory.join(&file_name).ok());
+            if let Some(path) = path
+                && let Some((mut file, _)) = self.present(&path, target, &mut missing)
+            {
                 file.parent = Some(requirer);
                 return Ok(file);
             }
@@ -215,18 +224,6 @@ impl<'a> LibraryResolver<'a> {
         }
     }
 
-    fn find_present(
-        &mut self,
-        place: &SearchPlace,
-        name: &str,
-        target: ProcessTarget,
-        missing: &mut MissingLibrary,
-    ) -> Option<LoadedFile> {
-        let image = self.view.resolve(&place.image)?.join(name).ok()?;
-        let (file, _) = self.present(&image, target, missing)?;
-        Some(file)
-    }
-
     /// Returns the file at a path of the host if a process can load it.
     pub(super) fn usable(
         &mut self,
@@ -269,11 +266,8 @@ impl<'a> LibraryResolver<'a> {
     pub(super) fn missing(&self, name: &str, needed_by: Option<&ImagePath>) -> Box<MissingLibrary> {
         Box::new(MissingLibrary {
             name: name.to_owned(),
-            is_interpreter: false,
             needed_by: needed_by.cloned(),
-            searched: Vec::new(),
-            unusable: Vec::new(),
-            elsewhere: Vec::new(),
+            ..MissingLibrary::default()
         })
     }
 
@@ -362,14 +356,78 @@ impl<'a> LibraryResolver<'a> {
         }
     }
 
-    /// Records a library that was asked for where nothing could load it.
-    pub(super) fn report_without_loader(&mut self, name: &str) {
-        let missing = self.missing(name, None);
-        self.missing.push(*missing);
-    }
-
     pub(super) fn bind(&mut self, object: &ImagePath, name: &str, file: &ImagePath) {
         let names = self.bindings.entry(object.clone()).or_default();
         names.entry(name.to_owned()).or_insert_with(|| file.clone());
+    }
+
+    /// Returns the file that a path of the image leads to if a process can
+    /// load it, and the place of its content.
+    pub(super) fn present(
+        &mut self,
+        path: &ImagePath,
+        target: ProcessTarget,
+        missing: &mut MissingLibrary,
+    ) -> Option<(LoadedFile, PresentFile)> {
+        let (file, found) = self.view.file(path.as_bytes())?;
+        let (elf, shown, directory) = match &found {
+            PresentFile::Host(host) => {
+                let directory = self.directory_of(host);
+                let host = HostPath::Plain(host.clone());
+                let elf = match self.objects.get(&file) {
+                    Some(object) => Ok(Arc::clone(&object.elf)),
+                    None if self.options.image_only.is_some() => Err(NO_ELF.to_owned()),
+                    None => match self.host.probe(&host) {
+                        Probe::Absent => return None,
+                        Probe::Unusable(reason) => Err(reason),
+                        Probe::Elf(found) => Ok(found.elf),
+                    },
+                };
+                (elf, self.host.display(&host), directory)
+            }
+            PresentFile::Base(content) => {
+                let read = || match content.as_ref().map(Elf::read) {
+                    Some(Ok(Some(elf))) => Ok(Arc::new(elf)),
+                    Some(Ok(None)) | None => Err(NO_ELF.to_owned()),
+                    Some(Err(error)) => Err(error.to_string()),
+                };
+                let known = self.base_files.entry(file.clone());
+                let elf = known.or_insert_with(read).clone();
+                let parent = file.parent().unwrap_or_else(ImagePath::root);
+                let directory = self.host.rooted(parent.as_bytes());
+                (elf, format!("{file} of the base image"), directory)
+            }
+        };
+
+        let reason = match elf.map(|elf| (target.objection(&elf), elf)) {
+            Ok((None, elf)) => {
+                let loaded = LoadedFile::new(elf, path.clone(), file, directory);
+                return Some((loaded, found));
+            }
+            Ok((Some(reason), _)) | Err(reason) => reason,
+        };
+        let path = if self.options.image_only.is_some() {
+            file.to_string()
+        } else {
+            shown
+        };
+        missing.unusable.push(UnusableFile { path, reason });
+        None
+    }
+
+    /// Reads a file that was found, for what else it holds.
+    pub(super) fn bytes_of(&self, file: &PresentFile, limit: u64) -> Option<Vec<u8>> {
+        match file {
+            PresentFile::Host(host) => self.host.read(&HostPath::Plain(host.clone()), limit),
+            PresentFile::Base(range) => range.as_ref()?.first_bytes(limit).ok(),
+        }
+    }
+
+    /// Reads a small file of the base image.
+    pub(super) fn base_text(&mut self, path: &str) -> Option<Vec<u8>> {
+        match self.view.file(path.as_bytes())?.1 {
+            PresentFile::Base(Some(range)) => range.first_bytes(MAX_BASE_BYTES).ok(),
+            PresentFile::Base(None) | PresentFile::Host(_) => None,
+        }
     }
 }
