@@ -7,8 +7,8 @@
 //! What only might be loaded is at most a warning.
 //!
 //! Contents are read only if a name or a path suggests it: the first bytes of
-//! the command, texts with names like keys. ELF files
-//! were read when the plan was made. Longer looks are remembered in a store.
+//! the command, texts with names like keys. ELF files were read when the plan
+//! was made. Longer looks are remembered in a store.
 
 mod archive;
 mod certificates;

@@ -139,8 +139,7 @@ impl<'a> Programs<'a> {
             directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
         };
         if !self.add_data_except(ZONES, &is_unwanted)? {
-            let problem = format!("`{ZONES}` does not exist");
-            self.problems.push(problem);
+            self.problems.push(format!("`{ZONES}` does not exist"));
         }
         Ok(())
     }
@@ -223,8 +222,10 @@ impl<'a> Programs<'a> {
     /// Returns the names in a directory of the host.
     pub(crate) fn host_names(&self, path: &str) -> Vec<String> {
         let names = self.host.list(&self.host.rooted(path.as_bytes()));
-        let names = names.iter().map(|name| String::from_utf8_lossy(name));
-        names.map(std::borrow::Cow::into_owned).collect()
+        let names = names
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into());
+        names.collect()
     }
 
     /// Adds a generated file, unless the image has one at its path.

@@ -57,11 +57,8 @@ impl<'a> TlsEvidence<'a> {
         let reason = format!(
             "`{path}` {evidence}, and the image has no CA certificates: TLS connections fail when the certificate of the server is verified"
         );
-        Some(Finding::warning(
-            Rule::CertificatesMissing,
-            Some(&path),
-            reason,
-        ))
+        let rule = Rule::CertificatesMissing;
+        Some(Finding::warning(rule, Some(&path), reason))
     }
 }
 
@@ -95,10 +92,8 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
         let file = subject.contents.get(&object.image);
         // Node.js has its own roots, and these paths for another use.
         let is_node = object.image.file_name() == b"node";
-        if let Some(content) = file
-            .and_then(|file| file.content.as_ref())
-            .filter(|_| !is_node)
-        {
+        let content = file.and_then(|file| file.content.as_ref());
+        if let Some(content) = content.filter(|_| !is_node) {
             paths.push(&object.image);
             contents.push(content);
         }
@@ -109,8 +104,6 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
         names_any(content, &texts).into()
     });
     let index = found.iter().position(|byte| *byte != 0)?;
-    Some((
-        paths[index].clone(),
-        "looks for CA certificates in files".to_owned(),
-    ))
+    let evidence = "looks for CA certificates in files".to_owned();
+    Some((paths[index].clone(), evidence))
 }

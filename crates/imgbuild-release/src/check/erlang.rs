@@ -44,8 +44,8 @@ const NAMED: [&str; 3] = [
 ];
 
 /// A release of the image that has a file of its versions.
-struct ErlangRelease<'a> {
-    root: &'a ImagePath,
+struct ErlangRelease {
+    root: ImagePath,
     /// The version of ERTS that it wants.
     erts: String,
     version: String,
@@ -69,37 +69,28 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = of_command(subject, &words).unwrap_or_default();
     let members = subject.members();
     let starts = members.filter(|member| member.entry.path.file_name() == START);
-    let roots: Vec<(ImagePath, &ImagePath)> = starts
-        .filter_map(|start| Some((root(&start.entry.path)?, &start.entry.path)))
-        .collect();
-    for (root, start) in &roots {
-        if let Some(release) = release(subject, root, start, &words) {
-            findings.extend(runtime(subject, &release));
-            findings.extend(of_script(subject, &release));
-        }
+    for release in starts.filter_map(|start| release(subject, &start.entry.path, &words)) {
+        findings.extend(runtime(subject, &release));
+        findings.extend(of_script(subject, &release));
     }
     findings
 }
 
-fn release<'a>(
-    subject: &Subject<'_>,
-    root: &'a ImagePath,
-    start: &ImagePath,
-    words: &[String],
-) -> Option<ErlangRelease<'a>> {
+fn release(subject: &Subject<'_>, start: &ImagePath, words: &[String]) -> Option<ErlangRelease> {
+    let root = root(start)?;
     let content = subject.contents.file(start)?.content.as_ref()?;
     let text = content.first_bytes(MAX_START_BYTES).ok()?;
     let text = String::from_utf8(text).ok()?;
     let mut versions = text.split_whitespace().map(str::to_owned);
     Some(ErlangRelease {
-        root,
         erts: versions.next()?,
         version: versions.next()?,
-        script: script(subject, root, words),
+        script: script(subject, &root, words),
+        root,
     })
 }
 
-impl ErlangRelease<'_> {
+impl ErlangRelease {
     fn below(&self, path: &str) -> String {
         let root = self.root.to_string();
         format!("{}/{path}", root.trim_end_matches('/'))
@@ -107,8 +98,8 @@ impl ErlangRelease<'_> {
 }
 
 /// Says that nothing is there which could run it.
-fn runtime(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Option<Finding> {
-    let (root, version) = (release.root, &release.erts);
+fn runtime(subject: &Subject<'_>, release: &ErlangRelease) -> Option<Finding> {
+    let (root, version) = (&release.root, &release.erts);
     if subject.has_file(&release.below(&format!("erts-{version}/bin/{ERLEXEC}"))) {
         return None;
     }
@@ -264,7 +255,7 @@ fn of_command(subject: &Subject<'_>, words: &[String]) -> Option<Vec<Finding>> {
 }
 
 /// Names what the start script of a release reads, and is not there.
-fn of_script(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Vec<Finding> {
+fn of_script(subject: &Subject<'_>, release: &ErlangRelease) -> Vec<Finding> {
     let Some(script) = &release.script else {
         return Vec::new();
     };
@@ -279,11 +270,11 @@ fn of_script(subject: &Subject<'_>, release: &ErlangRelease<'_>) -> Vec<Finding>
     };
     candidates
         .iter()
-        .filter_map(|paths| missing(subject, release.root, paths))
+        .filter_map(|paths| missing(subject, &release.root, paths))
         .collect()
 }
 
-fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> Vec<String> {
+fn of_mix(subject: &Subject<'_>, release: &ErlangRelease, wrapper: &str) -> Vec<String> {
     let version = subject.variable("RELEASE_VSN").unwrap_or(&release.version);
     let below = |name: &str| release.below(&format!("releases/{version}/{name}"));
     let environment = below("env.sh");
@@ -317,7 +308,7 @@ fn of_mix(subject: &Subject<'_>, release: &ErlangRelease<'_>, wrapper: &str) -> 
 /// Each a list of paths, of which one must be there.
 fn of_relx(
     subject: &Subject<'_>,
-    release: &ErlangRelease<'_>,
+    release: &ErlangRelease,
     name: &str,
     verb: Option<&str>,
 ) -> Vec<Vec<String>> {

@@ -1,6 +1,6 @@
 //! An image that is there, ours or not, as a subject of the rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,13 +105,11 @@ fn configuration(value: &Value) -> Configuration {
         env: strings(value.get("Env")).unwrap_or_default(),
         exposed_ports: keys("ExposedPorts"),
         healthcheck: value.get("Healthcheck").map(test),
-        // No rule looks at labels or the signal.
-        labels: BTreeMap::new(),
-        stop_signal: None,
-        others: BTreeMap::new(),
         user: text("User"),
         volumes: keys("Volumes"),
         working_dir: text("WorkingDir"),
+        // No rule looks at labels or the signal.
+        ..Configuration::default()
     }
 }
 

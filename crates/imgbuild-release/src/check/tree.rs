@@ -92,11 +92,7 @@ impl<'a> ReadableFiles<'a> {
         ];
         let mut places = vec![subject.working_directory()];
         places.extend(programs.iter().filter_map(ImagePath::parent));
-        places.retain(|place| {
-            !SHARED
-                .iter()
-                .any(|shared| place.as_bytes() == shared.as_bytes())
-        });
+        places.retain(|place| !SHARED.contains(&place.to_string().as_str()));
         Self { subject, places }
     }
 

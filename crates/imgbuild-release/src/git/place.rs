@@ -59,22 +59,17 @@ pub(super) fn at(root: &Path) -> GitResult<Option<RepositoryPaths>> {
 
 /// The directory that a file `.git` names.
 fn named(dot: &Path, root: &Path) -> GitResult<PathBuf> {
+    let malformed = |reason| Err(GitError::malformed(dot, reason));
     let text = file::read(dot, MAX_NAME_BYTES)?.unwrap_or_default();
     let name = text.strip_prefix(b"gitdir: ");
     let Some(name) = name.map(<[u8]>::trim_ascii_end).filter(|it| is_name(it)) else {
-        return Err(GitError::malformed(
-            dot,
-            "it does not begin with `gitdir: `",
-        ));
+        return malformed("it does not begin with `gitdir: `");
     };
     let git = root.join(OsStr::from_bytes(name));
     if git.is_dir() {
         Ok(git)
     } else {
-        Err(GitError::malformed(
-            dot,
-            "the directory that it names does not exist",
-        ))
+        malformed("the directory that it names does not exist")
     }
 }
 
@@ -144,22 +139,18 @@ fn target(place: &RepositoryPaths, hash: Hash, name: &[u8]) -> GitResult<Option<
 }
 
 fn parse(path: &Path, hash: Hash, text: &[u8]) -> GitResult<ReferenceTarget> {
+    let malformed = |reason| GitError::malformed(path, reason);
     let text = text.trim_ascii_end();
     if let Some(name) = text.strip_prefix(b"ref:") {
         let name = name.trim_ascii();
         return if is_reference_name(name) {
             Ok(ReferenceTarget::Reference(name.to_vec()))
         } else {
-            Err(GitError::malformed(path, "it names no reference"))
+            Err(malformed("it names no reference"))
         };
     }
-    match hash.parse(text) {
-        Some(id) => Ok(ReferenceTarget::Object(id)),
-        None => Err(GitError::malformed(
-            path,
-            "it names neither a commit nor a reference",
-        )),
-    }
+    let id = hash.parse(text).map(ReferenceTarget::Object);
+    id.ok_or_else(|| malformed("it names neither a commit nor a reference"))
 }
 
 /// A name that stays in the directory of references ([git-check-ref-format]).

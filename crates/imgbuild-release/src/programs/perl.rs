@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::{Programs, ProgramsResult};
+use super::Programs;
 
 /// Directories that hold Perl's own modules: Debian's three, where `*` is the
 /// processor's and the version's name, and those of Arch and Alpine.
@@ -44,10 +44,8 @@ impl Programs<'_> {
         let name = real.file_name().unwrap_or_default().to_string_lossy();
         if (name == "perl" || name.starts_with("perl5.")) && !self.has_libraries("perl") {
             let found = self.perl_directories();
-            let brought: ProgramsResult<()> = found
-                .iter()
-                .try_for_each(|directory| self.add_modules(directory, &is_unwanted));
-            if brought.is_ok() && !found.is_empty() {
+            let mut added = found.iter().map(|it| self.add_modules(it, &is_unwanted));
+            if added.all(|added| added.is_ok()) && !found.is_empty() {
                 self.with_libraries.insert("perl");
             }
         }

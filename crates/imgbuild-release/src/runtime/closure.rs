@@ -14,65 +14,43 @@ use crate::elf::{Elf, ElfKind};
 /// (glibc 2.34, NEWS: `nss_files`, and `nss_dns` with libresolv moved in).
 const WITH_NAME_SERVICES: &str = "GLIBC_2.34";
 
-/// The release's files by what is done with them.
-struct Parts<'a> {
-    /// Programs with a loader: first those that must start, then the modules
-    /// that are programs.
-    executables: Vec<&'a Object>,
-    /// Files that are loaded into a process.
-    modules: Vec<&'a Object>,
-    /// Modules that are programs, for something else than what must start.
-    refused: Vec<ModuleWarning>,
-}
-
 /// Follows all of `objects`, which are sorted by path.
 pub(super) fn follow(resolver: &mut LibraryResolver<'_>, objects: &[&Object], added: &[String]) {
-    let parts = Parts::new(objects);
-    resolver.warnings.extend(parts.refused);
+    let starters: Vec<&Object> = objects
+        .iter()
+        .copied()
+        .filter(|object| object.role == Role::Program)
+        .collect();
+    // Files that are started by a loader, and files that are loaded into a process.
+    let (mut executables, mut modules) = (Vec::new(), Vec::new());
+    for object in objects.iter().copied() {
+        match (object.elf.kind, object.role) {
+            (ElfKind::StaticProgram | ElfKind::Other, _) => {}
+            (_, Role::Program) if object.elf.interpreter.is_some() => executables.push(object),
+            (ElfKind::Program, Role::Module) => match foreign(object, &starters) {
+                None => executables.push(object),
+                Some(problem) => resolver.warnings.push(ModuleWarning {
+                    module: object.image.clone(),
+                    problem,
+                }),
+            },
+            (ElfKind::Program | ElfKind::SharedObject, _) => modules.push(object),
+        }
+    }
+    // What must start comes first.
+    executables.sort_by_key(|object| object.role);
+
     // Loaders come before libraries, so that each is at the path that programs name.
     let mut loaders: Vec<(Loader, LoadedPrograms)> = Vec::new();
-    for executable in &parts.executables {
+    for executable in &executables {
         if find(&loaders, executable).is_none() {
             let path = executable.elf.interpreter.as_deref().unwrap_or_default();
             let loader = resolver.loader(executable, path);
             loaders.push((loader, LoadedPrograms::default()));
         }
     }
-    load_executables(resolver, &mut loaders, &parts.executables, added);
-    load_modules(resolver, &loaders, &parts.modules);
-}
-
-impl<'a> Parts<'a> {
-    fn new(objects: &[&'a Object]) -> Self {
-        let mut parts = Self {
-            executables: Vec::new(),
-            modules: Vec::new(),
-            refused: Vec::new(),
-        };
-        let starters: Vec<&Object> = objects
-            .iter()
-            .copied()
-            .filter(|object| object.role == Role::Program)
-            .collect();
-        for object in objects.iter().copied() {
-            match (object.elf.kind, object.role) {
-                (ElfKind::StaticProgram | ElfKind::Other, _) => {}
-                (_, Role::Program) if object.elf.interpreter.is_some() => {
-                    parts.executables.push(object);
-                }
-                (ElfKind::Program, Role::Module) => match foreign(object, &starters) {
-                    None => parts.executables.push(object),
-                    Some(problem) => parts.refused.push(ModuleWarning {
-                        module: object.image.clone(),
-                        problem,
-                    }),
-                },
-                (ElfKind::Program | ElfKind::SharedObject, _) => parts.modules.push(object),
-            }
-        }
-        parts.executables.sort_by_key(|object| object.role);
-        parts
-    }
+    load_executables(resolver, &mut loaders, &executables, added);
+    load_modules(resolver, &loaders, &modules);
 }
 
 /// Returns why a program that need not start is for something else than those

@@ -47,11 +47,8 @@ impl LibraryResolver<'_> {
     ) -> Result<(LoadedFile, PresentFile), Box<MissingLibrary>> {
         let mut missing = self.missing(path, Some(&program.image));
         missing.is_interpreter = true;
-        let Some(wanted) = self
-            .view
-            .resolve(path.as_bytes())
-            .filter(|_| path.starts_with('/'))
-        else {
+        let wanted = self.view.resolve(path.as_bytes());
+        let Some(wanted) = wanted.filter(|_| path.starts_with('/')) else {
             return Err(missing);
         };
         if let Some(found) = self.present(&wanted, target, &mut missing) {
@@ -86,10 +83,8 @@ impl LibraryResolver<'_> {
     /// A base image that has one of its own decides.
     fn musl_path_file(&mut self, path: &str, target: ProcessTarget) -> (Vec<Vec<u8>>, bool) {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let Some((name, _)) = name
-            .split_once(".so")
-            .filter(|_| target.flavor == Flavor::Musl)
-        else {
+        let parts = name.split_once(".so");
+        let Some((name, _)) = parts.filter(|_| target.flavor == Flavor::Musl) else {
             return (Vec::new(), false);
         };
         let path = format!("/etc/{name}.path");

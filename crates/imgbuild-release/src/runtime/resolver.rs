@@ -176,13 +176,9 @@ impl<'a> LibraryResolver<'a> {
                 return Ok(file);
             }
         }
-        missing.elsewhere = self
-            .released
-            .get(name)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        if let Some(paths) = self.released.get(name) {
+            missing.elsewhere.extend(paths.iter().cloned());
+        }
         Err(missing)
     }
 
@@ -251,11 +247,8 @@ impl<'a> LibraryResolver<'a> {
             Some(host) if self.options.image_only.is_none() => self.host.display(host),
             Some(_) | None => escaped(&place.image),
         };
-        if !missing
-            .searched
-            .iter()
-            .any(|known| known.directory == directory)
-        {
+        let mut searched = missing.searched.iter();
+        if searched.all(|known| known.directory != directory) {
             missing.searched.push(SearchedDirectory {
                 directory,
                 reason: place.reason.clone(),
@@ -342,7 +335,7 @@ impl<'a> LibraryResolver<'a> {
         first: &ImagePath,
         missing: MissingLibrary,
     ) {
-        // LoadedPrograms come first, so a library that one lacks is never a warning.
+        // Programs come first, so a library that one lacks is never a warning.
         let key = (missing.name.clone(), missing.needed_by.clone());
         if !self.reported.insert(key) {
             return;
