@@ -164,13 +164,9 @@ impl<'a> Programs<'a> {
 
     /// Adds the interpreter of the file at `path`, when that is a script.
     pub(crate) fn add_interpreter_of(&mut self, path: &ImagePath) {
-        let content = self
-            .contents
-            .file(path)
-            .and_then(|file| file.content.as_ref());
-        if let Some(content) = content {
-            let head = first_bytes(content, MAX_LINE);
-            self.add_for(path, &head, 0);
+        let file = self.contents.file(path);
+        if let Some(content) = file.and_then(|file| file.content.as_ref()) {
+            self.add_for(path, &first_bytes(content, MAX_LINE), 0);
         }
     }
 
@@ -213,13 +209,11 @@ impl<'a> Programs<'a> {
         Ok(real.is_dir())
     }
 
-    /// Returns the file of the host behind a path.
     pub(crate) fn host_file(&self, path: &str) -> Option<PathBuf> {
         let real = self.real(path)?;
         real.is_file().then_some(real)
     }
 
-    /// Returns the names in a directory of the host.
     pub(crate) fn host_names(&self, path: &str) -> Vec<String> {
         let names = self.host.list(&self.host.rooted(path.as_bytes()));
         let names = names
@@ -383,10 +377,8 @@ impl<'a> Programs<'a> {
         (moves && self.contents.get(&place).is_some()).then_some(place)
     }
 
-    /// Returns whether the libraries of an interpreter were added.
     fn has_libraries(&self, name: &str) -> bool {
-        let mut known = self.with_libraries.iter();
-        known.any(|known| name.starts_with(known))
+        self.with_libraries.iter().any(|it| name.starts_with(it))
     }
 
     /// Adds a directory of an interpreter's libraries, of which some are
@@ -447,7 +439,6 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Returns the finding of a script whose interpreter does not exist.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
     let line = &shebang.line;
     let fault = if name.contains('/') {

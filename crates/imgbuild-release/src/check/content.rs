@@ -89,11 +89,8 @@ pub(super) fn recall(
 /// Returns whether a content has any of the texts, all of which begin with
 /// `/`.
 pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
-    let longest = texts
-        .iter()
-        .map(|text| text.len())
-        .max()
-        .unwrap_or_default();
+    let lengths = texts.iter().map(|text| text.len());
+    let longest = lengths.max().unwrap_or_default();
     let Some(opened) = ReadableContent::open(content) else {
         return false;
     };

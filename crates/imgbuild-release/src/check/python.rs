@@ -29,7 +29,8 @@ pub(super) fn check(subject: &Subject<'_>) -> Option<Finding> {
     }
     let run = Run::find(subject)?;
     let uses = |environment: &ImagePath| run.python.starts_with(environment);
-    if environments.iter().any(uses) || has_package_path(subject) {
+    let names_packages = |name: &&str| subject.variable(name).is_some();
+    if environments.iter().any(uses) || ["PYTHONPATH", "PYTHONHOME"].iter().any(names_packages) {
         return None;
     }
     let beside = |environment: &&ImagePath| {
@@ -50,14 +51,6 @@ fn has_python(subject: &Subject<'_>, environment: &ImagePath) -> bool {
     ["", "3"]
         .iter()
         .any(|end| subject.has_file(&format!("{path}{end}")))
-}
-
-/// Returns whether a variable names the directories of packages.
-fn has_package_path(subject: &Subject<'_>) -> bool {
-    let variables = ["PYTHONPATH", "PYTHONHOME"];
-    variables
-        .iter()
-        .any(|name| subject.variable(name).is_some())
 }
 
 /// A program that containers run with Python.

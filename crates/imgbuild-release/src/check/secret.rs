@@ -127,14 +127,9 @@ impl<'a> SecretFiles<'a> {
 
     /// Searches the files with names like keys, and small texts.
     pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
-        let mut found = search(&self.keys, "private key", store, secret_in);
-        found.extend(search(
-            &self.texts,
-            "secret in a text",
-            store,
-            secret_in_text,
-        ));
-        for (path, what) in found {
+        let keys = search(&self.keys, "private key", store, secret_in);
+        let texts = search(&self.texts, "secret in a text", store, secret_in_text);
+        for (path, what) in keys.into_iter().chain(texts) {
             self.find(path, what);
         }
         self.findings
@@ -207,10 +202,9 @@ fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
     if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
         return None;
     }
-    let mut fitting = ENDS
-        .iter()
-        .filter(|(end, _)| bytes.ends_with(end.as_bytes()));
-    fitting.next().map(|(_, what)| *what)
+    let mut known = ENDS.iter();
+    let found = known.find(|(end, _)| bytes.ends_with(end.as_bytes()));
+    found.map(|(_, what)| *what)
 }
 
 pub(super) fn is_named_as_key(name: &[u8]) -> bool {

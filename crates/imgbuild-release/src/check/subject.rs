@@ -13,10 +13,8 @@ use super::identity::ContainerUser;
 use crate::contents::{Contents, End};
 use crate::elf::Elf;
 use crate::plan::Plan;
+use crate::release::command::SYSTEM_PATH;
 use crate::runtime::{Bindings, Object};
-
-/// Docker's default `PATH`.
-const DEFAULT_PATH: &str = crate::release::command::SYSTEM_PATH;
 
 /// An image, planned or existing, as the rules examine it.
 #[derive(Debug)]
@@ -116,7 +114,7 @@ impl<'a> Subject<'a> {
     /// Returns the directories that names of programs are looked up in; those
     /// that are relative depend on where a container starts.
     pub(super) fn search_path(&self) -> Vec<ImagePath> {
-        let path = self.variable("PATH").unwrap_or(DEFAULT_PATH);
+        let path = self.variable("PATH").unwrap_or(SYSTEM_PATH);
         let directories = path.split(':').map(ImagePath::parse);
         directories.filter_map(Result::ok).collect()
     }

@@ -38,13 +38,6 @@ const WINDOWS: &[u8] = b"wx-";
 /// Programs that the scripts of some versions call.
 const CALLED: [&str; 4] = ["basename", "dirname", "readlink", "realpath"];
 
-/// The directory of an installation that `erl` belongs to.
-fn root_of(program: &str) -> Option<&str> {
-    program
-        .strip_suffix("/bin/erl")
-        .filter(|root| !root.is_empty())
-}
-
 fn is_unwanted(name: &[u8]) -> bool {
     UNWANTED.contains(&name) || name.starts_with(WINDOWS)
 }
@@ -54,7 +47,8 @@ impl Programs<'_> {
     /// is not.
     pub(super) fn add_erlang(&mut self, called: &ImagePath, real: &Path) -> Option<()> {
         let home = self.home(real)?;
-        let root = root_of(&home)?;
+        let root = home.strip_suffix("/bin/erl");
+        let root = root.filter(|root| !root.is_empty())?;
         let has_machine = self.host_names(root).iter().any(|name| {
             let machine = format!("{root}/{name}/bin/erlexec");
             name.starts_with("erts-") && self.host_file(&machine).is_some()

@@ -86,16 +86,12 @@ impl Programs<'_> {
         let directories: Vec<ImagePath> = directories.collect();
         for member in members {
             let path = &member.entry.path;
-            let is_link = matches!(member.entry.kind, EntryKind::Symlink { .. });
-            let is_python = is_link && path.file_name().starts_with(b"python");
-            if !is_python
-                || !path
-                    .parent()
-                    .is_some_and(|parent| directories.contains(&parent))
+            if matches!(member.entry.kind, EntryKind::Symlink { .. })
+                && path.file_name().starts_with(b"python")
+                && let Some(parent) = path.parent()
+                && directories.contains(&parent)
+                && let End::Nothing(end) = contents.resolve(path)
             {
-                continue;
-            }
-            if let End::Nothing(end) = contents.resolve(path) {
                 self.add_if_present(&end.to_string());
             }
         }

@@ -8,9 +8,10 @@ use super::loader::{Flavor, ProcessTarget};
 use super::process::{LoadedPrograms, Loader, Process, is_part_of_musl};
 use super::resolver::LibraryResolver;
 use super::{MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, UnsatisfiedVersion};
-use crate::elf::{Elf, ElfKind};
+use crate::elf::ElfKind;
 
-/// The version whose libc has the name services for files and DNS built in
+/// The version whose libc resolves names without further files: it has the
+/// name services for files and DNS built in
 /// (glibc 2.34, NEWS: `nss_files`, and `nss_dns` with libresolv moved in).
 const WITH_NAME_SERVICES: &str = "GLIBC_2.34";
 
@@ -193,7 +194,10 @@ impl Process<'_> {
             }
         };
         self.names.insert(name.to_owned(), index);
-        resolver.bind(&self.loaded[requirer].file, name, &self.loaded[index].file);
+        let requirer = self.loaded[requirer].file.clone();
+        let names = resolver.bindings.entry(requirer).or_default();
+        let file = &self.loaded[index].file;
+        names.entry(name.to_owned()).or_insert_with(|| file.clone());
         Ok(())
     }
 
@@ -224,26 +228,19 @@ impl Process<'_> {
         };
         let unwinds = self.loaded.iter().any(|file| file.elf.imports.unwinding);
         let unwinding: &[&str] = if unwinds { &["libgcc_s.so.1"] } else { &[] };
-        let names: &[&str] = if has_name_services(&self.loaded[libc].elf) {
-            &[]
-        } else {
-            &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
-        };
+        let versions = &self.loaded[libc].elf.defined_versions;
+        let names: &[&str] =
+            if versions.is_empty() || versions.iter().any(|it| it == WITH_NAME_SERVICES) {
+                &[]
+            } else {
+                &["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]
+            };
         for name in unwinding.iter().chain(names) {
             // glibc works without them.
             drop(self.need(resolver, libc, name, false));
         }
         self.run(resolver);
     }
-}
-
-/// Returns whether this `libc.so.6` resolves names without further files.
-fn has_name_services(libc: &Elf) -> bool {
-    libc.defined_versions.is_empty()
-        || libc
-            .defined_versions
-            .iter()
-            .any(|version| version == WITH_NAME_SERVICES)
 }
 
 /// Lists the versions that files of a process need and the libraries that

@@ -73,7 +73,6 @@ impl FileId {
     }
 }
 
-/// An ELF file of the host.
 #[derive(Debug, Clone)]
 pub(super) struct HostElf {
     /// The file itself: no part of the path is a link.
@@ -83,7 +82,6 @@ pub(super) struct HostElf {
     pub(super) elf: Arc<Elf>,
 }
 
-/// The file at a path.
 #[derive(Debug, Clone)]
 pub(super) enum Probe {
     Absent,

@@ -1,5 +1,6 @@
 //! Finds the loaders that programs name.
 
+use super::host::HostPath;
 use super::loader::{Defaults, Flavor, ProcessTarget};
 use super::process::{LoadedFile, Loader};
 use super::resolver::LibraryResolver;
@@ -16,18 +17,20 @@ impl LibraryResolver<'_> {
     /// Finds the loader of a program and puts it into the image.
     pub(super) fn loader(&mut self, program: &Object, path: &str) -> Loader {
         let target = ProcessTarget::new(Flavor::of_interpreter(path), &program.elf);
-        let (file, bytes) = match self.find_loader(program, path, target) {
-            Ok((file, bytes)) => (Some(file), Some(bytes)),
+        let (file, found) = match self.find_loader(program, path, target) {
+            Ok((file, found)) => (Some(file), Some(found)),
             Err(missing) => {
                 self.report_missing(program.role, &program.image, *missing);
                 (None, None)
             }
         };
-        let is_readable = |bytes: &PresentFile| {
-            self.options.image_only.is_none() || matches!(bytes, PresentFile::Base(_))
+        let bytes = match found {
+            Some(PresentFile::Host(host)) if self.options.image_only.is_none() => {
+                self.host.read(&HostPath::Plain(host), MAX_LOADER_BYTES)
+            }
+            Some(PresentFile::Base(Some(range))) => range.first_bytes(MAX_LOADER_BYTES).ok(),
+            Some(_) | None => None,
         };
-        let bytes = bytes.filter(is_readable);
-        let bytes = bytes.and_then(|bytes| self.bytes_of(&bytes, MAX_LOADER_BYTES));
         let (path_file, has_own_path_file) = self.musl_path_file(path, target);
         Loader {
             path: path.to_owned(),

@@ -25,7 +25,6 @@ pub struct MissingLibrary {
 }
 
 impl MissingLibrary {
-    /// Returns the last part of its name.
     pub(super) fn file_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
@@ -96,7 +95,6 @@ pub struct UnsatisfiedVersion {
 pub(super) struct SearchPlace {
     pub(super) image: Vec<u8>,
     pub(super) host: Option<HostPath>,
-    /// The reason to search it.
     pub(super) reason: String,
     /// Set if the loader in the image will look there as well.
     pub(super) is_in_image: bool,

@@ -25,7 +25,6 @@ pub(super) struct Loader {
     pub(super) file: Option<LoadedFile>,
 }
 
-/// A file in a process.
 #[derive(Debug, Clone)]
 pub(super) struct LoadedFile {
     pub(super) elf: Arc<Elf>,
@@ -82,7 +81,6 @@ impl LoadedPrograms {
     }
 }
 
-/// A process while it is built.
 #[derive(Debug)]
 pub(super) struct Process<'a> {
     pub(super) loader: &'a Loader,

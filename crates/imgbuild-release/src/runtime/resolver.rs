@@ -120,13 +120,8 @@ impl<'a> LibraryResolver<'a> {
             Role::Program | Role::Module => None,
         };
         let directory = self.directory_of(real.as_deref().unwrap_or(&object.host));
-        let path = &object.image;
-        LoadedFile::new(
-            Arc::clone(&object.elf),
-            path.clone(),
-            path.clone(),
-            directory,
-        )
+        let (elf, path) = (Arc::clone(&object.elf), &object.image);
+        LoadedFile::new(elf, path.clone(), path.clone(), directory)
     }
 
     pub(super) fn directory_of(&self, file: &Path) -> HostPath {
@@ -349,11 +344,6 @@ impl<'a> LibraryResolver<'a> {
         }
     }
 
-    pub(super) fn bind(&mut self, object: &ImagePath, name: &str, file: &ImagePath) {
-        let names = self.bindings.entry(object.clone()).or_default();
-        names.entry(name.to_owned()).or_insert_with(|| file.clone());
-    }
-
     /// Returns the file that a path of the image leads to if a process can
     /// load it, and the place of its content.
     pub(super) fn present(
@@ -406,14 +396,6 @@ impl<'a> LibraryResolver<'a> {
         };
         missing.unusable.push(UnusableFile { path, reason });
         None
-    }
-
-    /// Reads a file that was found, for what else it holds.
-    pub(super) fn bytes_of(&self, file: &PresentFile, limit: u64) -> Option<Vec<u8>> {
-        match file {
-            PresentFile::Host(host) => self.host.read(&HostPath::Plain(host.clone()), limit),
-            PresentFile::Base(range) => range.as_ref()?.first_bytes(limit).ok(),
-        }
     }
 
     /// Reads a small file of the base image.

@@ -25,12 +25,10 @@ pub enum ImageNode {
 /// links are followed by this module.
 pub type Lookup<'a> = dyn Fn(&ImagePath) -> Option<ImageNode> + 'a;
 
-/// A regular file that the image has.
+/// A regular file that the image has: one of the host, or of a base image.
 #[derive(Debug, Clone)]
 pub(super) enum PresentFile {
-    /// It comes from this file of the host.
     Host(PathBuf),
-    /// It is a base image's.
     Base(Option<FileRange>),
 }
 
