@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
+use imgbuild_oci::error::with_causes;
 use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::cached::RemoteImageError;
@@ -94,17 +95,6 @@ struct CausedError {
     message: String,
     #[source]
     cause: Box<dyn Error + Send + Sync>,
-}
-
-/// Returns an error with all its causes, each after `separator`.
-pub(crate) fn with_causes(error: &dyn Error, separator: &str) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!("{separator}{error}"));
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Display for Failure {

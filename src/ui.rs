@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::error::with_causes;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Progress;
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::failure::{Failure, Result, with_causes};
+use crate::failure::{Failure, Result};
 use crate::progress::{Direction, TransferProgress, Work};
 
 /// The output of the program: results, messages and progress.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 
 use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::error::with_causes;
 use imgbuild_release::git::{Commit, WorkTree};
 use imgbuild_release::plan::PlanOptions;
 use imgbuild_release::provenance::{BuildService, Checkout, Label, Provenance};
@@ -12,7 +13,7 @@ use imgbuild_release::release::Release;
 
 use super::options::BuildRequest;
 use super::time::{self, CreatedBy};
-use crate::failure::{Result, with_causes};
+use crate::failure::Result;
 use crate::ui::Ui;
 
 /// The date and the labels of an image.

@@ -143,5 +143,19 @@ pub enum Error {
 #[error("{0}")]
 pub struct Change(pub(crate) String);
 
+/// Returns the message of an error and those of its causes, with `separator`
+/// between them.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error, separator: &str) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(separator);
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// The result of a function that fails with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

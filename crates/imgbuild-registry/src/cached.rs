@@ -19,7 +19,7 @@ use imgbuild_oci::selection::{SelectionError, select};
 use imgbuild_oci::source::Source;
 use imgbuild_oci::store::Bases;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::monitor::{ClientMonitor, Event};
 use crate::repository::Repository;
 
@@ -31,7 +31,7 @@ const MAX_DOCUMENTS: usize = 64;
 const PARALLEL_BLOBS: usize = 4;
 
 /// A function that connects to the repository of an image.
-pub type Connect = dyn Fn() -> std::result::Result<Repository, BoxError> + Send + Sync;
+pub type Connect = dyn Fn() -> Result<Repository, BoxError> + Send + Sync;
 
 /// An error of the caller.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -74,8 +74,6 @@ pub enum RemoteImageError {
     #[error(transparent)]
     Selection(#[from] SelectionError),
 }
-
-type Result<T> = std::result::Result<T, RemoteImageError>;
 
 impl fmt::Debug for RemoteImage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +119,7 @@ impl RemoteImage {
     /// # Errors
     ///
     /// If the registry fails, and if the cache cannot be written.
-    pub fn digest(&self) -> Result<Digest> {
+    pub fn digest(&self) -> Result<Digest, RemoteImageError> {
         if let Some(digest) = self.reference.digest() {
             return Ok(*digest);
         }
@@ -141,7 +139,7 @@ impl RemoteImage {
     ///
     /// [`RemoteImageError::Selection`] if there is not exactly one, and as
     /// [`RemoteImage::digest`].
-    pub fn select(&self, platform: Option<&Platform>) -> Result<Digest> {
+    pub fn select(&self, platform: Option<&Platform>) -> Result<Digest, RemoteImageError> {
         let root = self.descriptor(self.digest()?)?;
         // The root is one of the documents, and was read before.
         let mut left = MAX_DOCUMENTS + 1;
@@ -175,7 +173,7 @@ impl RemoteImage {
     /// # Errors
     ///
     /// As [`RemoteImage::digest`].
-    pub fn source(&self, manifest: Digest) -> Result<Source> {
+    pub fn source(&self, manifest: Digest) -> Result<Source, RemoteImageError> {
         let config = self.parsed(manifest)?.0.config.unwrap_or_default();
         if let (Ok(digest), Ok(size)) = (config.digest(), config.size()) {
             self.config(digest, size)?;
@@ -201,7 +199,7 @@ impl RemoteImage {
     /// # Errors
     ///
     /// The first failure, which ends all downloads.
-    pub fn fetch(&self, blobs: &[(Digest, u64)]) -> Result<()> {
+    pub fn fetch(&self, blobs: &[(Digest, u64)]) -> Result<(), RemoteImageError> {
         if blobs.is_empty() {
             return Ok(());
         }
@@ -231,7 +229,7 @@ impl RemoteImage {
         }
     }
 
-    fn repository(&self) -> Result<Repository> {
+    fn repository(&self) -> Result<Repository, RemoteImageError> {
         let mut connected = self
             .repository
             .lock()
@@ -250,14 +248,14 @@ impl RemoteImage {
     }
 
     /// Returns a manifest or an index.
-    fn document(&self, digest: Digest) -> Result<Vec<u8>> {
+    fn document(&self, digest: Digest) -> Result<Vec<u8>, RemoteImageError> {
         self.cached(digest, |repository| {
             Ok(repository.existing_manifest(&digest.to_string())?.bytes)
         })
     }
 
     /// Returns a configuration.
-    fn config(&self, digest: Digest, size: u64) -> Result<Vec<u8>> {
+    fn config(&self, digest: Digest, size: u64) -> Result<Vec<u8>, RemoteImageError> {
         self.cached(digest, |repository| repository.document_blob(&digest, size))
     }
 
@@ -265,8 +263,8 @@ impl RemoteImage {
     fn cached(
         &self,
         digest: Digest,
-        download: impl FnOnce(&Repository) -> std::result::Result<Vec<u8>, Error>,
-    ) -> Result<Vec<u8>> {
+        download: impl FnOnce(&Repository) -> Result<Vec<u8>, Error>,
+    ) -> Result<Vec<u8>, RemoteImageError> {
         if let Some(bytes) = self.cache.document(&digest) {
             return Ok(bytes);
         }
@@ -276,7 +274,7 @@ impl RemoteImage {
     }
 
     /// Returns a manifest or an index, and its size in bytes.
-    fn parsed(&self, digest: Digest) -> Result<(RawDocument, u64)> {
+    fn parsed(&self, digest: Digest) -> Result<(RawDocument, u64), RemoteImageError> {
         let bytes = self.document(digest)?;
         let document = serde_json::from_slice(&bytes);
         let document = document.map_err(|source| RemoteImageError::Document {
@@ -287,7 +285,7 @@ impl RemoteImage {
         Ok((document, bytes.len() as u64))
     }
 
-    fn descriptor(&self, digest: Digest) -> Result<Descriptor> {
+    fn descriptor(&self, digest: Digest) -> Result<Descriptor, RemoteImageError> {
         let (document, size) = self.parsed(digest)?;
         let default = match document.manifests {
             Some(_) => media_type::INDEX,
@@ -303,7 +301,12 @@ impl RemoteImage {
     }
 
     /// Downloads a blob into the cache, checks its digest, and opens it.
-    fn download(&self, repository: &Repository, digest: Digest, size: u64) -> Result<File> {
+    fn download(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        size: u64,
+    ) -> Result<File, RemoteImageError> {
         let new_file = || self.cache.new_file(&digest).map_err(RemoteImageError::from);
         let file = repository.read_blob_whole(&digest, size, new_file)?;
         Ok(file.keep()?)
@@ -322,7 +325,7 @@ pub struct CachedBlob {
 }
 
 impl CachedBlob {
-    fn file(&self) -> Result<Arc<File>> {
+    fn file(&self) -> Result<Arc<File>, RemoteImageError> {
         let mut opened = self.file.lock().expect("no holder of the lock panics");
         if let Some(file) = &*opened {
             return Ok(Arc::clone(file));

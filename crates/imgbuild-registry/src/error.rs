@@ -92,7 +92,7 @@ pub enum Error {
 }
 
 /// A result with the error of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Returns the response of the server, if it refused.

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imgbuild_oci::error::with_causes;
 use imgbuild_registry::monitor::{BlobOutcome, ClientMonitor, Event};
 
-use crate::failure::with_causes;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// The interval between two checks for a signal.

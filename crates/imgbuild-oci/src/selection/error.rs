@@ -71,7 +71,7 @@ pub enum SelectionError {
     Config {
         /// The name in the source.
         name: String,
-        /// What is wrong with it.
+        /// The reason, as a clause.
         reason: &'static str,
     },
     /// A layer is not a tar.

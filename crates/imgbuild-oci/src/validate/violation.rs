@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::error::with_causes;
+
 /// A disagreement in a source.
 ///
 /// Prints as one sentence; as data it has a `kind` that does not change from
@@ -52,13 +54,7 @@ impl Violation {
         subject: impl fmt::Display,
         error: &dyn Error,
     ) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        Self::new(kind, subject).found(text)
+        Self::new(kind, subject).found(with_causes(error, ": "))
     }
 }
 
