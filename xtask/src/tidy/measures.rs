@@ -10,23 +10,23 @@ use crate::Result;
 
 /// The highest figure that each measure may have.
 const LIMITS: [(&str, usize, Measure); 12] = [
-    ("product lines without tests", 52_900, product_lines),
-    ("files above 500 lines", 1, large_files),
+    ("product lines without tests", 49_500, product_lines),
+    ("files above 500 lines", 0, large_files),
     ("lines of `main.rs`", 60, main_lines),
     ("import circles", 0, import_circles),
     (
         "type names that one crate uses twice",
-        1,
+        0,
         names_in_one_crate,
     ),
-    ("type names that two crates use", 11, names_in_two_crates),
+    ("type names that two crates use", 10, names_in_two_crates),
     ("parameters that are tuples", 0, tuple_parameters),
     (
         "doc comments that begin with a question word, of 1,000",
         30,
         questions,
     ),
-    ("examples that begin with `, as`", 18, examples),
+    ("examples that begin with `, as`", 15, examples),
     (
         "public items that no other crate or signature uses",
         20,
