@@ -166,11 +166,8 @@ impl Collector {
             self.warn(path, Some(line), "a byte order mark is dropped");
         }
         if let Some(line) = found.first_carriage_return {
-            self.warn(
-                path,
-                Some(line),
-                "carriage returns at line ends are dropped",
-            );
+            let reason = "carriage returns at line ends are dropped";
+            self.warn(path, Some(line), reason);
         }
         if let Some(line) = found.first_text {
             self.warn(path, Some(line), "text between the certificates is dropped");

@@ -91,10 +91,8 @@ impl<'a> SecretFiles<'a> {
         let is_directory = member.entry.kind == EntryKind::Directory;
         if is_directory {
             if name == b".git" {
-                self.find(
-                    path,
-                    "the history of the source, with all that ever was in it",
-                );
+                let history = "the history of the source, with all that ever was in it";
+                self.find(path, history);
             }
             return;
         }

@@ -116,12 +116,8 @@ fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     };
     let path = path.filter(|path| !path.is_root());
     let reason = format!("the volume `{text}` is {fault}");
-    Some(Finding::new(
-        Rule::VolumeInvalid,
-        severity,
-        path.as_ref(),
-        reason,
-    ))
+    let rule = Rule::VolumeInvalid;
+    Some(Finding::new(rule, severity, path.as_ref(), reason))
 }
 
 fn port(subject: &Subject<'_>, text: &str) -> Option<Finding> {

@@ -37,10 +37,8 @@ pub(super) fn check_member(subject: &Subject<'_>, member: &Member) -> Option<Fin
         EntryKind::File { .. } | EntryKind::Hardlink { .. } => {}
     }
     if entry.mode & 0o6000 != 0 && entry.mode & 0o111 != 0 {
-        let text = format!(
-            "runs with the rights of {}:{}",
-            entry.owner.uid, entry.owner.gid
-        );
+        let owner = entry.owner;
+        let text = format!("runs with the rights of {}:{}", owner.uid, owner.gid);
         return Some(by_mode(Rule::SetId, entry, &text));
     }
     let is_open = entry.mode & 0o002 != 0;

@@ -122,13 +122,10 @@ where
             let entry: Verneed<Endianness> = self.reader.structure(at)?;
             let library = entry.vn_file.get(self.endian);
             let first = at.saturating_add(entry.vn_aux.get(self.endian).into());
+            let count = entry.vn_cnt.get(self.endian).into();
             libraries.push(NeededVersions {
                 library: self.string(dynamic, library.into())?,
-                versions: self.needed_of_one(
-                    dynamic,
-                    first,
-                    entry.vn_cnt.get(self.endian).into(),
-                )?,
+                versions: self.needed_of_one(dynamic, first, count)?,
             });
             next = following(at, entry.vn_next.get(self.endian));
         }

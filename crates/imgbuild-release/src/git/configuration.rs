@@ -129,11 +129,8 @@ fn header(text: &str) -> Option<((String, String), &str)> {
     let Some((name, quoted)) = text.split_once('"').filter(|(name, _)| !name.contains(']')) else {
         let (names, rest) = text.split_once(']')?;
         let (name, subsection) = names.split_once('.').unwrap_or((names, ""));
-        let names = (
-            name.trim().to_ascii_lowercase(),
-            subsection.to_ascii_lowercase(),
-        );
-        return Some((names, rest));
+        let name = name.trim().to_ascii_lowercase();
+        return Some(((name, subsection.to_ascii_lowercase()), rest));
     };
     let mut subsection = String::new();
     let mut letters = quoted.char_indices();

@@ -118,10 +118,8 @@ fn alternates(directory: &Path) -> GitResult<Vec<PathBuf>> {
 
 fn open_packs(directory: &Path, hash: Hash) -> GitResult<Vec<Pack>> {
     let mut paths = Vec::new();
-    for entry in file::existing(fs::read_dir(directory))?
-        .into_iter()
-        .flatten()
-    {
+    let entries = file::existing(fs::read_dir(directory))?;
+    for entry in entries.into_iter().flatten() {
         let path = entry?.path();
         // An index that is still being written has no pack yet.
         if path.extension() == Some(OsStr::new("idx")) && path.with_extension("pack").exists() {

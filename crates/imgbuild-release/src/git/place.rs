@@ -117,10 +117,8 @@ pub(super) fn head(place: &RepositoryPaths, hash: Hash) -> GitResult<Option<Obje
         }
     }
     let path = place.git.join("HEAD");
-    Err(GitError::malformed(
-        &path,
-        "it is a chain of too many references",
-    ))
+    let reason = "it is a chain of too many references";
+    Err(GitError::malformed(&path, reason))
 }
 
 /// Reads a reference that has a file of its own: one of the work tree, or one

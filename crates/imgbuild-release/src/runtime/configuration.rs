@@ -57,10 +57,8 @@ impl ConfigurationReader<'_> {
     }
 
     fn include(&mut self, from: &[u8], patterns: &[u8], depth: usize) {
-        for pattern in patterns
-            .split(u8::is_ascii_whitespace)
-            .filter(|pattern| !pattern.is_empty())
-        {
+        let patterns = patterns.split(u8::is_ascii_whitespace);
+        for pattern in patterns.filter(|pattern| !pattern.is_empty()) {
             let pattern = if pattern.starts_with(b"/") {
                 pattern.to_vec()
             } else {
@@ -95,10 +93,8 @@ fn keyword(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Returns the paths that match an absolute pattern, sorted.
 fn expand(host: &Host, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut paths = vec![Vec::new()];
-    for part in pattern
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty())
-    {
+    let parts = pattern.split(|byte| *byte == b'/');
+    for part in parts.filter(|part| !part.is_empty()) {
         let has_wildcard = part.iter().any(|byte| b"*?[".contains(byte));
         let matcher = matcher(part);
         // A wildcard at the start matches no dot.
@@ -116,11 +112,8 @@ fn expand(host: &Host, pattern: &[u8]) -> Vec<Vec<u8>> {
                 names = host.list(&host.rooted(if path.is_empty() { b"/" } else { path }));
                 names.retain(|name| is_match(name));
             }
-            next.extend(
-                names
-                    .iter()
-                    .map(|name| [path, b"/".as_slice(), name].concat()),
-            );
+            let names = names.iter();
+            next.extend(names.map(|name| [path, b"/".as_slice(), name].concat()));
         }
         next.truncate(MAX_FILES);
         paths = next;

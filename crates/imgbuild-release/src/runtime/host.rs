@@ -57,20 +57,11 @@ impl HostPath {
     }
 }
 
-/// The identity of a file in the file system, under all of its names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FileId {
-    device: u64,
-    inode: u64,
-}
+/// The device and inode of a file: its identity under all of its names.
+pub(super) type FileId = (u64, u64);
 
-impl FileId {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
+fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
 }
 
 #[derive(Debug, Clone)]
@@ -164,7 +155,7 @@ impl Host {
         let Some(metadata) = metadata.filter(Metadata::is_file) else {
             return Probe::Absent;
         };
-        let id = FileId::of(&metadata);
+        let id = file_id(&metadata);
         if let Some(probe) = self.files.get(&id) {
             return probe.clone();
         }
@@ -180,7 +171,7 @@ impl Host {
     /// vanished.
     pub(super) fn remember(&mut self, path: &Path, elf: &Arc<Elf>) -> Option<FileId> {
         let metadata = fs_err::metadata(path).ok()?;
-        let id = FileId::of(&metadata);
+        let id = file_id(&metadata);
         let probe = || probe_of(path.to_owned(), &metadata, Arc::clone(elf));
         self.files.entry(id).or_insert_with(probe);
         Some(id)
@@ -242,7 +233,7 @@ impl Host {
 fn probe_of(path: PathBuf, metadata: &Metadata, elf: Arc<Elf>) -> Probe {
     Probe::Elf(HostElf {
         path,
-        id: FileId::of(metadata),
+        id: file_id(metadata),
         is_executable: metadata.permissions().mode() & 0o111 != 0,
         elf,
     })

@@ -76,9 +76,7 @@ impl Placement {
 
     /// Returns all files and links, sorted by path.
     pub(super) fn finish(self) -> (Vec<RuntimeFile>, Vec<(ImagePath, ImagePath)>) {
-        (
-            self.files.into_values().collect(),
-            self.links.into_iter().collect(),
-        )
+        let files = self.files.into_values().collect();
+        (files, self.links.into_iter().collect())
     }
 }

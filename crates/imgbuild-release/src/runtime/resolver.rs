@@ -62,17 +62,14 @@ impl<'a> LibraryResolver<'a> {
                 (host, cache)
             }
         };
+        let library_paths = options.library_paths.iter();
         let mut resolver = Self {
             cache: cache::parse(&cache.unwrap_or_default()),
             configuration: match options.image_only {
                 Some(_) => Vec::new(),
                 None => configuration::directories(&host),
             },
-            library_paths: options
-                .library_paths
-                .iter()
-                .map(|path| host.plain(path))
-                .collect(),
+            library_paths: library_paths.map(|path| host.plain(path)).collect(),
             options,
             placement: Placement::default(),
             missing: Vec::new(),
