@@ -26,7 +26,7 @@ struct QueueState<T> {
 struct Producer<'a, T>(&'a Queue<T>);
 
 /// Calls `work` with every item, on at most `threads` threads and at least
-/// one, in any order. `work` may add items.
+/// one, in any order.
 ///
 /// # Errors
 ///
@@ -37,12 +37,26 @@ pub fn for_each<T: Send, E: Send>(
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T, &Queue<T>) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
+    let items: VecDeque<T> = items.into_iter().collect();
+    for_each_added(threads.min(items.len()), items, work)
+}
+
+/// Calls `work` as [`for_each`] does, where `work` adds items: the threads are
+/// not limited by the number of the first ones.
+///
+/// # Errors
+///
+/// As [`for_each`].
+pub fn for_each_added<T: Send, E: Send>(
+    threads: usize,
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T, &Queue<T>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let queue = Queue::new(items.into_iter().collect());
-    let others = threads.min(queue.lock().waiting.len()).saturating_sub(1);
     let failure = Mutex::new(None);
 
     thread::scope(|scope| {
-        for _ in 0..others {
+        for _ in 1..threads {
             scope.spawn(|| queue.run(&work, &failure));
         }
         queue.run(&work, &failure);
@@ -151,8 +165,11 @@ impl<T> Queue<T> {
 
 impl<T> Drop for Producer<'_, T> {
     fn drop(&mut self) {
-        self.0.lock().producers -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.0.lock();
+        state.producers -= 1;
+        if state.producers == 0 {
+            self.0.changed.notify_all();
+        }
     }
 }
 

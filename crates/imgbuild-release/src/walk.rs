@@ -128,8 +128,8 @@ fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
 
     let below = insert(PathBuf::new(), Ok(list(root, true)?));
     if !below.is_empty() {
-        let add_all = |queue: &Queue<PathBuf>| below.into_iter().for_each(|path| queue.add(path));
-        let ((), Ok(())) = parallel::with_workers(threads(), read, add_all);
+        // This thread works, too: one that only waits would cost memory.
+        let Ok(()) = parallel::for_each_added(threads(), below, read);
     }
     let listings = listings.into_inner();
     Ok(listings.expect("no holder of the lock panics"))
