@@ -394,7 +394,9 @@ impl Store {
     /// Returns the record of this name, if it is there and whole.
     fn load<R: Record>(&self, name: &str) -> Option<R> {
         let file = fs::File::open(self.path(R::DIRECTORY, name)).ok()?;
-        let mut bytes = Vec::new();
+        // Without a capacity, the first reads are of 32 bytes.
+        let size = file.metadata().ok()?.len().min(MAX_RECORD_BYTES);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
         file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).ok()?;
         crate::record::decode(R::KIND, &bytes)
     }

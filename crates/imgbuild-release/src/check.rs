@@ -95,14 +95,14 @@ fn check_members(
         findings.extend(check_member(subject, member));
         findings.extend(readable.check(&member.entry));
         secrets.visit(member, name);
-        cases.visit(path);
+        cases.visit(path, name);
         leftovers.visit(member, name);
         roots.visit(path, name);
         archives.visit(member, name);
     }
     findings.extend(roots.finish(subject, store));
     findings.extend(secrets.finish(store));
-    findings.extend(cases.finish());
+    findings.extend(cases.finish(subject));
     findings.extend(leftovers.finish(store));
     findings.extend(archives.finish(store));
     findings

@@ -90,8 +90,8 @@ fn check_file(host: &HostFile, owner: Owner, allows_set_id: bool) -> Result<(), 
     let mode = host.state.mode;
     let changes_user = mode & 0o4000 != 0 && owner.uid != 0;
     let changes_group = mode & 0o2000 != 0 && owner.gid != 0;
-    let path = host.path.clone();
     if (changes_user || changes_group) && !allows_set_id {
+        let path = host.path.clone();
         return Err(Refusal::SetId { path, owner });
     }
     // The system is asked only where the mode leaves a doubt: it is one call
@@ -100,6 +100,7 @@ fn check_file(host: &HostFile, owner: Owner, allows_set_id: bool) -> Result<(), 
         || rustix::fs::access(&host.path, rustix::fs::Access::READ_OK).is_ok();
     if !is_readable {
         let cause = io::ErrorKind::PermissionDenied.into();
+        let path = host.path.clone();
         return Err(Refusal::Unreadable { path, cause });
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The file tree: links, rights, names.
 
-use std::hash::{DefaultHasher, Hasher as _};
+use std::collections::BTreeMap;
 
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
@@ -113,37 +113,39 @@ impl<'a> ReadableFiles<'a> {
     }
 }
 
-/// Finds names in one directory that differ only in the case of letters.
+/// Finds names in one directory that differ only in the case of letters: one of
+/// two such names has a capital.
 #[derive(Debug, Default)]
 pub(super) struct CaseCollisions<'a> {
-    /// Every path, after a hash of it in lower case.
-    paths: Vec<(u64, &'a ImagePath)>,
+    capitals: Vec<&'a ImagePath>,
 }
 
 impl<'a> CaseCollisions<'a> {
-    pub(super) fn visit(&mut self, path: &'a ImagePath) {
-        let mut hasher = DefaultHasher::new();
-        for byte in path.as_bytes() {
-            hasher.write_u8(byte.to_ascii_lowercase());
+    pub(super) fn visit(&mut self, path: &'a ImagePath, name: &[u8]) {
+        if name.iter().any(u8::is_ascii_uppercase) {
+            self.capitals.push(path);
         }
-        self.paths.push((hasher.finish(), path));
     }
 
-    pub(super) fn finish(mut self) -> Vec<Finding> {
-        self.paths.sort_unstable();
-        self.paths.dedup();
-        let collide = |first: &ImagePath, second: &ImagePath| {
-            first.parent_bytes() == second.parent_bytes()
-                && first.file_name().eq_ignore_ascii_case(second.file_name())
-        };
-        let pairs = self.paths.windows(2);
-        pairs
-            .filter(|pair| pair[0].0 == pair[1].0 && collide(pair[0].1, pair[1].1))
-            .map(|pair| {
-                let (first, second) = (pair[0].1, pair[1].1);
+    pub(super) fn finish(self, subject: &Subject<'a>) -> Vec<Finding> {
+        let mut alike: BTreeMap<ImagePath, Vec<&ImagePath>> = BTreeMap::new();
+        for path in self.capitals {
+            let name = path.file_name().to_ascii_lowercase();
+            if let Some(Ok(lower)) = path.parent().map(|parent| parent.join(name)) {
+                alike.entry(lower).or_default().push(path);
+            }
+        }
+        let mut findings = Vec::new();
+        for (lower, mut paths) in alike {
+            paths.extend(subject.contents.get(&lower).map(|member| &member.entry.path));
+            paths.sort_unstable();
+            paths.dedup();
+            findings.extend(paths.windows(2).map(|pair| {
+                let (first, second) = (pair[0], pair[1]);
                 let reason = format!("`{first}` and `{second}` differ only in case");
                 Finding::warning(Rule::CaseCollision, Some(second), reason)
-            })
-            .collect()
+            }));
+        }
+        findings
     }
 }
