@@ -137,7 +137,12 @@ impl<'a> CaseCollisions<'a> {
         }
         let mut findings = Vec::new();
         for (lower, mut paths) in alike {
-            paths.extend(subject.contents.get(&lower).map(|member| &member.entry.path));
+            paths.extend(
+                subject
+                    .contents
+                    .get(&lower)
+                    .map(|member| &member.entry.path),
+            );
             paths.sort_unstable();
             paths.dedup();
             findings.extend(paths.windows(2).map(|pair| {
