@@ -1,5 +1,5 @@
-//! The bytes of a layer's files. A file that changes during the build is
-//! detected by `ContentReader::finish`.
+//! The bytes of a layer's files. A file that another one replaced is detected by
+//! `HostFile::open`, one that changes while it is read by `ContentReader::finish`.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Change, Error, Result};
+use crate::root_directory::{FILE, REPLACED, RootDirectory, is_replaced, open_error, open_exact};
 
 /// The bytes of one regular file of a layer.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
+    /// When they cannot be read, or when another file is at the path.
     pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => {
@@ -46,9 +48,8 @@ impl Content {
             }
             Self::File(file) => {
                 let mut bytes = Vec::new();
-                File::open(&file.path)?
-                    .take(limit)
-                    .read_to_end(&mut bytes)?;
+                let file = file.open().map_err(io::Error::other)?;
+                file.take(limit).read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
             Self::Range(range) => range.first_bytes(limit),
@@ -146,10 +147,13 @@ impl Read for FileRangeReader<'_> {
 /// A regular file of the host, with the state in which it was planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFile {
-    /// The path to open, as the user gave its start.
+    /// The path to open, as the user gave its start. None of its parts may be a
+    /// link, except in the path of `root`.
     pub path: PathBuf,
     /// The state when the plan was made.
     pub state: FileState,
+    /// The open directory that it is in, if other programs may write to that.
+    pub root: Option<Arc<RootDirectory>>,
 }
 
 /// The metadata of a file that changes with any change of its content.
@@ -206,25 +210,53 @@ impl FileState {
 }
 
 impl HostFile {
-    /// Returns the file at `path`, following links.
+    /// Returns the file at `path`, of which no part is a link.
     ///
     /// # Errors
     ///
     /// When `stat` fails.
-    pub fn open(path: &Path) -> Result<Self> {
-        let metadata = fs_err::metadata(path).map_err(Error::File)?;
+    pub fn find(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_path_buf(),
-            state: FileState::of(&metadata),
+            state: FileState::of(&fs_err::metadata(path)?),
+            root: None,
         })
+    }
+
+    /// Opens the file, and no other that took its place: all its readers start
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or when another file is at the path.
+    pub fn open(&self) -> Result<File> {
+        let root = self.root.as_deref();
+        let below = root.and_then(|root| self.path.strip_prefix(root.path()).ok());
+        let file = match open_exact(root, below.unwrap_or(&self.path), FILE) {
+            Ok(descriptor) => File::from_parts(descriptor.into(), &self.path),
+            Err(error) if is_replaced(error) => return Err(self.changed(REPLACED)),
+            Err(error) => return Err(Error::File(open_error(&self.path, error.into()))),
+        };
+        let found = FileState::of(&file.metadata().map_err(Error::File)?);
+        if FileType::from_raw_mode(found.mode) != FileType::RegularFile {
+            return Err(self.changed("it is no longer a regular file"));
+        }
+        if (found.device, found.inode) != (self.state.device, self.state.inode) {
+            return Err(self.changed(REPLACED));
+        }
+        Ok(file)
+    }
+
+    fn changed(&self, difference: impl Into<String>) -> Error {
+        Error::Changed {
+            path: self.path.clone(),
+            source: Change(difference.into()),
+        }
     }
 
     /// Returns the error for a file that ended, or went on, after `found` bytes.
     fn wrong_size(&self, found: u64) -> Error {
-        Error::Changed {
-            path: self.path.clone(),
-            source: Change(format!("planned {} bytes, found {found}", self.state.size)),
-        }
+        self.changed(format!("planned {} bytes, found {found}", self.state.size))
     }
 }
 
@@ -249,7 +281,7 @@ impl<'a> ContentReader<'a> {
                 Self::Bytes(bytes.get(start..).unwrap_or_default())
             }
             Content::File(planned) => {
-                let mut file = File::open(&planned.path).map_err(Error::File)?;
+                let mut file = planned.open()?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset)).map_err(Error::File)?;
                 }
@@ -307,14 +339,14 @@ impl<'a> ContentReader<'a> {
             return Err(planned.wrong_size(state.size));
         }
         if state.mtime != planned.state.mtime {
-            return Err(Error::Changed {
-                path: planned.path.clone(),
-                source: Change(format!(
-                    "planned modification time {}, found {}",
-                    planned.state.mtime, state.mtime
-                )),
-            });
+            return Err(planned.changed(format!(
+                "planned modification time {}, found {}",
+                planned.state.mtime, state.mtime
+            )));
         }
         Ok(state == planned.state)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,8 @@
 //!   what is wrong with it.
 //! - Writing: [`destination`].
 //! - All of them: [`error`], [`monitor`] for progress and interruption,
-//!   [`parallel`] for threads.
+//!   [`parallel`] for threads, [`root_directory`] for files in directories that
+//!   other programs may write to.
 //!
 //! [OCI image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/spec.md
 
@@ -107,6 +108,7 @@ mod pipeline;
 pub mod platform;
 mod record;
 pub mod reference;
+pub mod root_directory;
 pub mod selection;
 pub mod source;
 pub mod store;

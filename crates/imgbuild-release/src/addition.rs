@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::{RootDirectory, leads_through_link};
 
 use crate::contents::{Contents, real_place, source};
 use crate::error::Result;
@@ -70,10 +71,11 @@ fn open_addition(
         if !destination.is_root() {
             members.push(Ok(Entry::directory(destination.clone()).into()));
         }
-        walk(source, &mut |relative, found| {
+        let root = RootDirectory::open(source)?;
+        walk(&root, &mut |relative, found| {
             let host = source.join(relative);
             members.push(match image_path(&destination, relative) {
-                Ok(path) => found_member(path, host, found, allows_set_id),
+                Ok(path) => found_member(path, host, Some(&root), found, allows_set_id),
                 Err(reason) => Err(Refusal::Name { path: host, reason }),
             });
         })?;
@@ -83,14 +85,14 @@ fn open_addition(
         {
             destination = destination.join(name.as_bytes())?;
         }
-        // A link at the top is followed.
-        let found = look_at(&fs::canonicalize(source)?);
-        members.push(found_member(
-            destination,
-            source.clone(),
-            found,
-            allows_set_id,
-        ));
+        // A link at the top is followed, once.
+        let host = if leads_through_link(source) {
+            fs::canonicalize(source)?
+        } else {
+            source.clone()
+        };
+        let found = look_at(&host);
+        members.push(found_member(destination, host, None, found, allows_set_id));
     }
 
     if let Some(mode) = addition.mode {

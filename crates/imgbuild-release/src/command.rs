@@ -129,7 +129,7 @@ fn can_run(content: &Content) -> bool {
             let Content::File(file) = content else {
                 return false;
             };
-            Elf::open(&file.path).is_some_and(|elf| elf.is_program())
+            Elf::of(file.open()).is_some_and(|elf| elf.is_program())
         }
         _ => false,
     }

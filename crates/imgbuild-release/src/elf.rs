@@ -18,7 +18,6 @@ mod tests;
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 
 pub use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -195,10 +194,9 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Opens a file of the host; `None` unless it is an ELF file without errors.
-    pub(crate) fn open(path: &Path) -> Option<Self> {
-        let file = fs_err::File::open(path).ok()?;
-        Self::read(&file).ok()?
+    /// Reads an opened file; `None` unless it is an ELF file without errors.
+    pub(crate) fn of<E>(opened: Result<fs_err::File, E>) -> Option<Self> {
+        Self::read(&opened.ok()?).ok()?
     }
 
     /// Returns whether the kernel starts the file as a program.

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fs_err as fs;
-use imgbuild_oci::content::{Content, FileState, HostFile};
+use imgbuild_oci::content::{Content, HostFile};
 use imgbuild_oci::entry::{Entry, Member, Owner};
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use crate::refusal::Refusal;
 use crate::walk::Found;
@@ -32,7 +33,8 @@ pub(crate) fn image_path(prefix: &ImagePath, relative: &Path) -> Result<ImagePat
     joined.map_err(|error| error.to_string())
 }
 
-/// Describes what a walk found at `host` as the member of an image at `path`.
+/// Describes what a walk of `root` found at `host` as the member of an image at
+/// `path`; without a root, no part of `host` is a link.
 ///
 /// # Errors
 ///
@@ -41,18 +43,23 @@ pub(crate) fn image_path(prefix: &ImagePath, relative: &Path) -> Result<ImagePat
 pub(crate) fn found_member(
     path: ImagePath,
     host: PathBuf,
+    root: Option<&Arc<RootDirectory>>,
     found: io::Result<Found>,
     allows_set_id: bool,
 ) -> Result<Member, Refusal> {
     match found {
-        Ok(Found::Directory { mode }) => {
+        Ok(Found::Directory { mode, .. }) => {
             let mut entry = Entry::directory(path);
             entry.mode |= mode & 0o7000;
             Ok(entry.into())
         }
         Ok(Found::Symlink { target }) => Ok(Entry::symlink(path, target).into()),
         Ok(Found::File { state, owner, .. }) => {
-            let host = HostFile { path: host, state };
+            let host = HostFile {
+                path: host,
+                state,
+                root: root.cloned(),
+            };
             check_file(&host, owner, allows_set_id)?;
             Ok(file_at(path, host))
         }
@@ -61,13 +68,10 @@ pub(crate) fn found_member(
     }
 }
 
-/// Describes one file of the host as the member of an image at `path`.
+/// Describes one file of the host, of whose path no part is a link, as the member
+/// of an image at `path`.
 pub(crate) fn file_member(host: &Path, path: ImagePath) -> io::Result<Member> {
-    let host = HostFile {
-        path: host.to_path_buf(),
-        state: FileState::of(&fs::metadata(host)?),
-    };
-    Ok(file_at(path, host))
+    Ok(file_at(path, HostFile::find(host)?))
 }
 
 fn file_at(path: ImagePath, host: HostFile) -> Member {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use globset::Glob;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use crate::error::{Error, Result};
 use crate::release::kind::ReleasesBelow;
@@ -94,7 +95,8 @@ impl Release {
             Some(prefix) => prefix.clone(),
             None => ImagePath::parse(kind.prefix)?,
         };
-        let mut selection = Selection::new(root, &prefix, options);
+        let directory = RootDirectory::open(root)?;
+        let mut selection = Selection::new(&directory, &prefix, options);
         let selected = (kind.select)(&mut selection)?;
         if let Some((kind, below)) = below {
             selection.warnings.push(Warning::ReleaseBelow {

@@ -17,6 +17,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::content::HostFile;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
@@ -192,7 +193,7 @@ struct LocaleArchive {
 impl LocaleArchive {
     /// Opens an archive and reads its table of names.
     fn open(path: &Path) -> ArchiveResult<Self> {
-        let file = fs::File::open(path)?;
+        let file = HostFile::find(path)?.open().map_err(io::Error::other)?;
         let size = file.metadata()?.len();
         let mut archive = Self {
             file,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
-use imgbuild_oci::content::Content;
+use imgbuild_oci::content::{Content, HostFile};
 use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
@@ -324,7 +324,8 @@ impl<'a> Programs<'a> {
     }
 
     fn take_object(&mut self, path: &ImagePath, host: PathBuf, role: Role) {
-        if let Some(elf) = Elf::open(&host) {
+        let file = HostFile::find(&host).ok();
+        if let Some(elf) = file.and_then(|file| Elf::of(file.open())) {
             self.objects.push(Object {
                 image: path.clone(),
                 host,

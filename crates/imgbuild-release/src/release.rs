@@ -120,7 +120,7 @@ impl Release {
         Refusals::check(std::mem::take(&mut selection.refusals))?;
         if selection.members.is_empty() {
             return Err(Error::Empty {
-                path: selection.root.to_path_buf(),
+                path: selection.root.path().to_path_buf(),
                 left_out: selection.left_out.len(),
             });
         }
@@ -131,10 +131,10 @@ impl Release {
         selection.left_out.sort_by(|a, b| a.path.cmp(&b.path));
         let name = selected.name;
         Ok(Self {
-            root: selection.root.to_path_buf(),
+            root: selection.root.path().to_path_buf(),
             kind,
             prefix: selection.prefix.clone(),
-            name: name.unwrap_or_else(|| directory_name(selection.root)),
+            name: name.unwrap_or_else(|| directory_name(selection.root.path())),
             behavior: selected.behavior,
             members: selection.members,
             linked: selection.linked,

@@ -14,7 +14,8 @@ use fs_err as fs;
 use imgbuild_oci::content::{FileState, Timestamp};
 use imgbuild_oci::entry::Owner;
 use imgbuild_oci::parallel::{self, Queue};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, open, readlinkat, statat};
+use imgbuild_oci::root_directory::RootDirectory;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Stat, fstat, readlinkat, statat};
 
 /// A directory with at least twice as many names is examined by several
 /// threads.
@@ -23,11 +24,22 @@ const NAMES_PER_THREAD: usize = 2048;
 /// More threads than this wait for each other in the kernel.
 const MAX_THREADS: usize = 8;
 
+/// A device and an inode on it.
+type Identity = (u64, u64);
+
+/// A directory that a walk has seen.
+struct SeenDirectory {
+    /// The path relative to the root.
+    path: PathBuf,
+    identity: Identity,
+}
+
 /// A file, directory, link or special file, as `lstat` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     Directory {
         mode: u32,
+        identity: Identity,
     },
     File {
         state: FileState,
@@ -58,9 +70,12 @@ type DirectoryListing = io::Result<Vec<Child>>;
 ///
 /// When `root` itself cannot be listed; `see` gets the errors of everything
 /// below it.
-pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -> io::Result<()> {
+pub(crate) fn walk(
+    root: &RootDirectory,
+    see: &mut dyn FnMut(&Path, io::Result<Found>),
+) -> io::Result<()> {
     // Its error names the directory.
-    fs::read_dir(root)?;
+    fs::read_dir(root.path())?;
     let mut listings = read_tree(root)?;
     let mut path = PathBuf::new();
     let mut open = vec![take(&mut listings, &path)];
@@ -88,45 +103,49 @@ pub(crate) fn walk(root: &Path, see: &mut dyn FnMut(&Path, io::Result<Found>)) -
 
 /// Calls `see` as [`walk`] does, for the names directly in `root`.
 pub(crate) fn walk_flat(
-    root: &Path,
+    root: &RootDirectory,
     see: &mut dyn FnMut(&Path, io::Result<Found>),
 ) -> io::Result<()> {
-    fs::read_dir(root)?;
-    for child in list(root, true)? {
+    fs::read_dir(root.path())?;
+    for child in list(root, Path::new(""), None)? {
         see(Path::new(&child.name), child.found);
     }
     Ok(())
 }
 
-/// Examines one path without following a link.
+/// Examines what is at one path, without following a link there.
 pub(crate) fn look_at(path: &Path) -> io::Result<Found> {
     let name = CString::new(path.as_os_str().to_owned().into_vec())?;
     examine(CWD, &name)
 }
 
 /// Lists all directories of a tree, by their paths relative to the root.
-fn read_tree(root: &Path) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
+fn read_tree(root: &RootDirectory) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
     let listings = Mutex::new(BTreeMap::new());
     let insert = |directory: PathBuf, listing: DirectoryListing| {
         let children = listing.iter().flatten();
-        let below: Vec<PathBuf> = children
-            .filter(|child| matches!(child.found, Ok(Found::Directory { .. })))
-            .map(|child| directory.join(&child.name))
+        let below: Vec<SeenDirectory> = children
+            .filter_map(|child| match child.found {
+                Ok(Found::Directory { identity, .. }) => Some(SeenDirectory {
+                    path: directory.join(&child.name),
+                    identity,
+                }),
+                _ => None,
+            })
             .collect();
         let mut listings = listings.lock().expect("no holder of the lock panics");
         listings.insert(directory, listing);
         below
     };
-    let read = |directory: PathBuf, queue: &Queue<PathBuf>| {
-        // A directory that has become a link since is not followed.
-        let listing = list(&root.join(&directory), false);
-        for below in insert(directory, listing) {
+    let read = |directory: SeenDirectory, queue: &Queue<SeenDirectory>| {
+        let listing = list(root, &directory.path, Some(directory.identity));
+        for below in insert(directory.path, listing) {
             queue.add(below);
         }
         Ok::<(), Infallible>(())
     };
 
-    let below = insert(PathBuf::new(), Ok(list(root, true)?));
+    let below = insert(PathBuf::new(), Ok(list(root, Path::new(""), None)?));
     if !below.is_empty() {
         // This thread works, too: one that only waits would cost memory.
         let Ok(()) = parallel::for_each_added(threads(), below, read);
@@ -150,17 +169,21 @@ fn threads() -> usize {
     available.map_or(1, |count| count.get().min(MAX_THREADS))
 }
 
-/// Lists the directory at `path`, by the bytes of the names.
+/// Lists the directory at `path` below `root`, by the bytes of the names.
 ///
 /// # Errors
 ///
-/// When the directory cannot be read; each child has the error of its own.
-fn list(path: &Path, follows_link: bool) -> DirectoryListing {
-    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if !follows_link {
-        flags |= OFlags::NOFOLLOW;
+/// When the directory cannot be read or is not the one that was seen; each child
+/// has the error of its own.
+fn list(root: &RootDirectory, path: &Path, seen: Option<Identity>) -> DirectoryListing {
+    let directory = root.open_directory(path)?;
+    if let Some(seen) = seen
+        && identity(&fstat(&directory)?) != seen
+    {
+        let message = "another directory took its place in the meantime";
+        return Err(io::Error::other(message));
     }
-    let mut directory = Dir::new(open(path, flags, Mode::empty())?)?;
+    let mut directory = Dir::new(directory)?;
     let mut names = Vec::new();
     while let Some(entry) = directory.read() {
         let name = entry?.file_name().to_owned();
@@ -207,7 +230,10 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
         FileType::Symlink => Found::Symlink {
             target: readlinkat(directory, name, Vec::new())?.into_bytes(),
         },
-        FileType::Directory => Found::Directory { mode },
+        FileType::Directory => Found::Directory {
+            mode,
+            identity: identity(&stat),
+        },
         FileType::Socket => Found::Special("a socket"),
         FileType::Fifo => Found::Special("a FIFO"),
         FileType::CharacterDevice => Found::Special("a character device"),
@@ -221,6 +247,10 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
             is_linked: stat.st_nlink > 1,
         },
     })
+}
+
+fn identity(stat: &Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Returns what [`FileState::of`] takes from the metadata of an open file.
@@ -260,7 +290,7 @@ mod tests {
 
     fn walked(root: &Path) -> Vec<PathBuf> {
         let mut paths = Vec::new();
-        walk(root, &mut |path, found| {
+        walk(&RootDirectory::open(root).unwrap(), &mut |path, found| {
             found.unwrap();
             paths.push(path.to_path_buf());
         })
@@ -308,21 +338,59 @@ mod tests {
         let path = root.path().join("file");
         fs::write(&path, b"some bytes").unwrap();
         let mut states = Vec::new();
-        walk(root.path(), &mut |_, found| {
-            let Ok(Found::File { state, .. }) = found else {
-                panic!("{found:?} is not a file");
-            };
-            states.push(state);
-        })
+        walk(
+            &RootDirectory::open(root.path()).unwrap(),
+            &mut |_, found| {
+                let Ok(Found::File { state, .. }) = found else {
+                    panic!("{found:?} is not a file");
+                };
+                states.push(state);
+            },
+        )
         .unwrap();
         let expected = FileState::of(&fs::metadata(&path).unwrap());
         assert_eq!(states, [expected]);
     }
 
     #[test]
-    fn a_directory_that_cannot_be_listed_is_an_error() {
-        let root = tempfile::tempdir().unwrap();
-        let error = walk(&root.path().join("nothing"), &mut |_, _| {}).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    fn a_directory_that_was_exchanged_is_not_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("root/d/e")).unwrap();
+        fs::create_dir_all(at("home/e")).unwrap();
+        fs::write(at("home/e/secret"), "").unwrap();
+        let root = RootDirectory::open(&at("root")).unwrap();
+        let seen = |path: &str| {
+            let children = list(&root, Path::new(path), None).unwrap();
+            match children[0].found {
+                Ok(Found::Directory { identity, .. }) => identity,
+                ref other => panic!("{other:?}"),
+            }
+        };
+        let (d, e) = (seen(""), seen("d"));
+        let names = |path: &str, seen| {
+            let listed = list(&root, Path::new(path), Some(seen));
+            listed
+                .map(|children| children.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!((names("d", d), names("d/e", e)), (Ok(1), Ok(0)));
+
+        fs::rename(at("root/d"), at("moved")).unwrap();
+        fs::os::unix::fs::symlink(at("home"), at("root/d")).unwrap();
+        for (path, seen) in [("d", d), ("d/e", e)] {
+            let error = names(path, seen).unwrap_err();
+            assert!(error.contains("took its place"), "{error}");
+        }
+
+        fs::remove_file(at("root/d")).unwrap();
+        fs::rename(at("home"), at("root/d")).unwrap();
+        for (path, seen) in [("d", d), ("d/e", e)] {
+            let error = names(path, seen).unwrap_err();
+            assert!(
+                error.starts_with("another directory took its place"),
+                "{error}"
+            );
+        }
     }
 }

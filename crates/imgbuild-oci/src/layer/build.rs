@@ -234,6 +234,11 @@ impl Builder<'_> {
             crc: 0,
             is_steady: stream.is_steady(),
         };
+        // A new link to a file changes its state and not its bytes. A write that
+        // restores the old time does both, and is only seen in a second read.
+        if !tar.is_steady && self.read_tar(changeset)?.diff_id != tar.diff_id {
+            return Err(Error::LayerChanged(changeset.name().to_owned()));
+        }
         let blob = file.finish(key.map(CacheKey::shape), tar.diff_id);
         self.cache.remember(key, &tar);
         Ok(self.layer(changeset, tar.diff_id, blob))
@@ -243,3 +248,6 @@ impl Builder<'_> {
         Layer::of_changeset(changeset, self.options.compression, diff_id, blob)
     }
 }
+
+#[cfg(test)]
+mod tests;

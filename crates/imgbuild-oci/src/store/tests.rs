@@ -69,7 +69,7 @@ impl World {
 
     fn changeset(&self) -> Changeset {
         let member = |name: &str| {
-            let content = Content::File(HostFile::open(&self.file(name)).unwrap());
+            let content = Content::File(HostFile::find(&self.file(name)).unwrap());
             let path = ImagePath::parse(format!("/{name}")).unwrap();
             Member::file(path, 0o644, content)
         };
@@ -680,7 +680,7 @@ fn a_damaged_source_makes_no_difference() {
 fn notes_hold_as_long_as_their_files_do() {
     let world = World::new("none");
     let store = world.store();
-    let file = || HostFile::open(&world.file("a")).unwrap();
+    let file = || HostFile::find(&world.file("a")).unwrap();
     let note = |kind: &str| store.note(kind, [&file()].into_iter());
     let (key, none) = note("kind").unwrap();
     assert_eq!(none, None);

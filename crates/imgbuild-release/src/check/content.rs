@@ -22,7 +22,7 @@ impl<'a> ReadableContent<'a> {
     pub(super) fn open(content: &'a Content) -> Option<Self> {
         match content {
             Content::Bytes(bytes) => Some(Self::Bytes(bytes)),
-            Content::File(file) => fs_err::File::open(&file.path).ok().map(Self::File),
+            Content::File(file) => file.open().ok().map(Self::File),
             Content::Range(range) => Some(Self::Range(range)),
         }
     }
@@ -77,7 +77,7 @@ pub(super) fn recall(
     let found = find();
     // What has changed in between is another question the next time.
     let is_steady =
-        |file: &&HostFile| HostFile::open(&file.path).is_ok_and(|now| now.state == file.state);
+        |file: &&HostFile| HostFile::find(&file.path).is_ok_and(|now| now.state == file.state);
     if let Some(key) = key
         && files.iter().all(is_steady)
     {
@@ -189,7 +189,7 @@ mod tests {
         let recall = |contents: &[&Content], answer: u8| {
             recall(Some(&store), "test", true, contents, &|| vec![answer])
         };
-        let content = || Content::File(HostFile::open(&path).unwrap());
+        let content = || Content::File(HostFile::find(&path).unwrap());
         assert_eq!(recall(&[&content()], 1), [1]);
         assert_eq!(recall(&[&content()], 2), [1]);
         fs_err::write(&path, "yy").unwrap();

@@ -120,7 +120,7 @@ fn read_all(candidates: &[ElfCandidate<'_>]) -> (Vec<Outcome>, bool) {
 
 impl ElfCandidate<'_> {
     fn read(&self, is_steady: &AtomicBool) -> Outcome {
-        let Ok(opened) = fs_err::File::open(&self.file.path) else {
+        let Ok(opened) = self.file.open() else {
             is_steady.store(false, Ordering::Relaxed);
             return Outcome::Other;
         };
@@ -188,7 +188,7 @@ mod tests {
     fn members(root: &Path) -> Vec<Member> {
         let member = |number: u32| {
             let name = format!("{number:03}");
-            let content = Content::File(HostFile::open(&root.join(&name)).unwrap());
+            let content = Content::File(HostFile::find(&root.join(&name)).unwrap());
             let path = ImagePath::parse(format!("/{name}")).unwrap();
             Member::file(path, 0o755, content)
         };

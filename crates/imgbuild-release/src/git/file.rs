@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::root_directory::open_regular;
 
 use super::{GitError, GitResult};
 
@@ -16,7 +17,7 @@ pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
     if !found.is_file() {
         return Err(GitError::malformed(path, "it is not a regular file"));
     }
-    Ok(Some(fs::File::open(path)?))
+    Ok(Some(open_regular(path)?))
 }
 
 /// Reads a file of at most `limit` bytes, if it exists.

@@ -1,14 +1,15 @@
 //! Differences between a work tree and its commit.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::root_directory::RootDirectory;
 
-use super::id::{Hash, Hasher};
+use super::id::Hasher;
 use super::index::{self, MODE_SUBMODULE, TrackedFile};
 use super::{Commit, GitResult, ObjectId, WorkTree, file, place};
 
@@ -48,7 +49,8 @@ impl WorkTree {
     }
 
     fn is_changed(&self, entry: &TrackedFile, written: Timestamp, depth: usize) -> GitResult<bool> {
-        let path = self.root().join(OsStr::from_bytes(&entry.path));
+        let relative = Path::new(OsStr::from_bytes(&entry.path));
+        let path = self.root().join(relative);
         let Some(found) = file::existing(fs::symlink_metadata(&path))? else {
             return Ok(true);
         };
@@ -61,8 +63,22 @@ impl WorkTree {
         if is_unchanged(entry, &found, written) {
             return Ok(false);
         }
-        let id = content_id(&path, found.len(), entry.mode, self.objects.hash);
+        let id = self.content_id(relative, found.len(), entry.mode);
         Ok(id? != Some(entry.id))
+    }
+
+    /// Computes the object name of a file, or of the target of a link; `None` if
+    /// the size changes meanwhile.
+    fn content_id(&self, path: &Path, size: u64, mode: u32) -> GitResult<Option<ObjectId>> {
+        let hash = self.objects.hash;
+        if mode & MODE_FILE_TYPE == MODE_LINK {
+            let target = fs::read_link(self.root().join(path))?;
+            return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
+        }
+        let mut hasher = Hasher::new(hash, "blob", size);
+        let file = RootDirectory::open(self.root())?.open_file(path)?;
+        let copied = io::copy(&mut file.take(size.saturating_add(1)), &mut hasher)?;
+        Ok((copied == size).then(|| hasher.finish()))
     }
 
     /// Returns whether a file became a link, or executable, or the reverse.
@@ -96,19 +112,6 @@ fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: Timesta
         && nanoseconds(entry.modified.1, found.mtime_nsec())
         && seconds(entry.changed.0, found.ctime())
         && nanoseconds(entry.changed.1, found.ctime_nsec())
-}
-
-/// Computes the object name of a file, or of the target of a link; `None` if the
-/// size changes meanwhile.
-fn content_id(path: &Path, size: u64, mode: u32, hash: Hash) -> GitResult<Option<ObjectId>> {
-    if mode & MODE_FILE_TYPE == MODE_LINK {
-        let target = fs::read_link(path)?;
-        return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
-    }
-    let mut hasher = Hasher::new(hash, "blob", size);
-    let mut file = fs::File::open(path)?;
-    let copied = io::copy(&mut file, &mut hasher)?;
-    Ok((copied == size).then(|| hasher.finish()))
 }
 
 /// Returns whether a submodule is at another commit, or is changed itself. One

@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use super::expand;
 use crate::contents::is_executable;
@@ -98,7 +98,7 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
         .flat_map(|pattern| expand(root, pattern))
         .collect();
     places.retain(|place| {
-        let executables = || Executables::read(place);
+        let executables = || RootDirectory::open(place).and_then(|root| Executables::read(&root));
         is_profile_directory(place) && executables().is_ok_and(|them| !them.programs.is_empty())
     });
     (!places.is_empty()).then_some(ReleasesBelow {
@@ -115,7 +115,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     refuse_unreadable(selection, &executables);
     let picked = executables.pick(&selection.options.binaries)?;
     if picked.is_empty() && selection.refusals.is_empty() {
-        return Err(Error::NoExecutable(root.to_path_buf()));
+        return Err(Error::NoExecutable(root.path().to_path_buf()));
     }
     let libraries = needed_libraries(root, picked.values());
 
@@ -143,11 +143,11 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     })?;
     let directory = library_directory(selection.prefix);
     for (name, relative) in &libraries {
-        let found = look_at(&root.join(relative));
+        let found = look_at(&root.path().join(relative));
         selection.take_at(directory.join(name)?, relative, found);
     }
     Ok(Selected {
-        name: manifest::package_name(root),
+        name: manifest::package_name(root.path()),
         behavior: Box::new(CargoRelease),
     })
 }
@@ -168,7 +168,7 @@ fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
         let is_picked = picked.is_empty() || picked.iter().any(|picked| name == picked.as_str());
         if is_picked && options.patterns.decide(Path::new(name), false) != Verdict::Excluded {
             selection.refusals.push(Refusal::Unreadable {
-                path: selection.root.join(name),
+                path: selection.root.path().join(name),
                 cause: (*error).into(),
             });
         }
@@ -182,25 +182,24 @@ struct Executables {
 }
 
 impl Executables {
-    fn read(root: &Path) -> io::Result<Self> {
+    fn read(root: &RootDirectory) -> io::Result<Self> {
         let mut programs = BTreeMap::new();
         let mut unreadable = BTreeMap::new();
-        for entry in fs::read_dir(root)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-                continue;
+        walk_flat(root, &mut |name, found| {
+            let can_run = matches!(found, Ok(Found::File { state, .. }) if state.mode & 0o111 != 0);
+            if !can_run {
+                return;
             }
-            match fs::File::open(entry.path()).map(|file| Elf::read(&file)) {
+            match root.open_file(name).map(|file| Elf::read(&file)) {
                 Ok(Ok(Some(elf))) if elf.is_program() => {
-                    programs.insert(entry.file_name(), elf);
+                    programs.insert(name.into(), elf);
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    unreadable.insert(entry.file_name(), error.kind());
+                    unreadable.insert(name.into(), error.kind());
                 }
             }
-        }
+        })?;
         Ok(Self {
             programs,
             unreadable,
@@ -233,7 +232,7 @@ impl Executables {
 /// Finds the release's own shared libraries that `programs` need, directly or
 /// through each other: their names, and their paths relative to the release.
 fn needed_libraries<'a>(
-    root: &Path,
+    root: &RootDirectory,
     programs: impl Iterator<Item = &'a &'a Elf>,
 ) -> BTreeMap<String, PathBuf> {
     let mut libraries = BTreeMap::new();
@@ -244,7 +243,7 @@ fn needed_libraries<'a>(
             continue;
         }
         for path in [PathBuf::from(&name), Path::new("deps").join(&name)] {
-            if let Some(elf) = Elf::open(&root.join(&path)) {
+            if let Some(elf) = Elf::of(root.open_file(&path)) {
                 queue.extend(elf.needed);
                 libraries.insert(name, path);
                 break;

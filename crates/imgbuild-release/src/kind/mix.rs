@@ -12,11 +12,13 @@ mod applications;
 mod boot;
 mod needs;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use super::expand;
 use crate::contents::{Contents, first_bytes, is_executable};
@@ -156,7 +158,8 @@ impl Behavior for MixRelease {
 
 /// Returns whether `mix release` or relx made this directory.
 fn is_release(root: &Path) -> bool {
-    let Some((_, version)) = start_data(root) else {
+    let directory = RootDirectory::open(root).ok();
+    let Some((_, version)) = directory.and_then(|it| start_data(&it)) else {
         return false;
     };
     root.join("lib").is_dir() && root.join("releases").join(version).is_dir()
@@ -186,9 +189,17 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     })
 }
 
+/// Reads a file of a release.
+fn read_file(root: &RootDirectory, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = root.open_file(path.as_ref()).ok()?;
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// Reads the versions of ERTS and of the release.
-fn start_data(root: &Path) -> Option<(String, String)> {
-    let text = fs::read_to_string(root.join(START)).ok()?;
+fn start_data(root: &RootDirectory) -> Option<(String, String)> {
+    let text = String::from_utf8(read_file(root, START)?).ok()?;
     let mut words = text.split_whitespace().map(str::to_owned);
     Some((words.next()?, words.next()?))
 }
@@ -198,11 +209,12 @@ fn start_data(root: &Path) -> Option<(String, String)> {
 /// # Errors
 ///
 /// When no file has the version that starts.
-fn describe(root: &Path) -> Result<MixRelease> {
-    let Some((erts, version)) = start_data(root) else {
+fn describe(directory: &RootDirectory) -> Result<MixRelease> {
+    let root = directory.path();
+    let Some((erts, version)) = start_data(directory) else {
         return Err(Error::NoStartData(root.to_path_buf()));
     };
-    let resource = resource(root, &version);
+    let resource = resource(directory, &version);
     let has_script = |name: &String| root.join("bin").join(name).is_file();
     let parsed = resource.as_ref().and_then(|(_, text)| parse(text));
     let stem = resource.as_ref().map(|(stem, _)| stem.clone());
@@ -211,7 +223,7 @@ fn describe(root: &Path) -> Result<MixRelease> {
     let name = candidates.into_iter().flatten().find(has_script);
     let name = name.or(named).or(stem);
     let name = name.unwrap_or_else(|| directory_name(root));
-    let script = fs::read(root.join("bin").join(&name)).unwrap_or_default();
+    let script = read_file(directory, format!("bin/{name}")).unwrap_or_default();
     Ok(MixRelease {
         name,
         is_relx: script.windows(RELX.len()).any(|window| window == RELX),
@@ -225,8 +237,8 @@ fn describe(root: &Path) -> Result<MixRelease> {
 
 /// The release resource file `NAME.rel`, with its name; of several the one
 /// that has a script.
-fn resource(root: &Path, version: &str) -> Option<(String, String)> {
-    let directory = root.join("releases").join(version);
+fn resource(root: &RootDirectory, version: &str) -> Option<(String, String)> {
+    let directory = root.path().join("releases").join(version);
     let mut files: Vec<PathBuf> = fs::read_dir(&directory)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -234,10 +246,12 @@ fn resource(root: &Path, version: &str) -> Option<(String, String)> {
         .collect();
     files.sort();
     let stem = |path: &PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-    let has_script =
-        |path: &&PathBuf| stem(path).is_some_and(|name| root.join("bin").join(name).is_file());
+    let has_script = |path: &&PathBuf| {
+        stem(path).is_some_and(|name| root.path().join("bin").join(name).is_file())
+    };
     let path = files.iter().find(has_script).or(files.first())?;
-    Some((stem(path)?, fs::read_to_string(path).ok()?))
+    let text = read_file(root, path.strip_prefix(root.path()).ok()?)?;
+    Some((stem(path)?, String::from_utf8(text).ok()?))
 }
 
 /// Reads name and applications of `{release, {"NAME", "VSN"}, {erts, …},
@@ -317,7 +331,8 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
 
 /// Warns of the cookie among the arguments of the virtual machine.
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
-    let text = fs::read_to_string(selection.root.join(path)).unwrap_or_default();
+    let text = read_file(selection.root, path).and_then(|text| String::from_utf8(text).ok());
+    let text = text.unwrap_or_default();
     let path = selection.prefix.join(path)?;
     let mut members = selection.members.iter();
     if boot::has_cookie(&text) && members.any(|member| member.entry.path == path) {
@@ -445,6 +460,8 @@ fn application_name(directory: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const RESOURCE: &str = "%% coding: utf-8\n{release,{\"shop\",\"1.2.0\"},\n  {erts,\"13.1.5\"},\n  \
@@ -472,11 +489,15 @@ mod tests {
         directory
     }
 
+    fn open(directory: &tempfile::TempDir) -> Arc<RootDirectory> {
+        RootDirectory::open(directory.path()).unwrap()
+    }
+
     #[test]
     fn a_release_is_recognized_and_describes_itself() {
         let directory = release();
         assert!(is_release(directory.path()));
-        let found = describe(directory.path()).unwrap();
+        let found = describe(&open(&directory)).unwrap();
         assert_eq!(
             (found.name.as_str(), found.version.as_str()),
             ("shop", "1.2.0")
@@ -489,7 +510,7 @@ mod tests {
         );
         fs::create_dir(directory.path().join("erts-13.1.5")).unwrap();
         write(directory.path(), "bin/shop", "#!/bin/sh\nRELX_CONFIG=x\n");
-        let found = describe(directory.path()).unwrap();
+        let found = describe(&open(&directory)).unwrap();
         assert!(found.has_erts && found.is_relx);
     }
 
@@ -501,14 +522,14 @@ mod tests {
         write(root, "releases/start_erl.data", "13.1.5");
         write(root, "lib/a/b", "");
         assert!(!is_release(root), "no version");
-        assert!(describe(root).is_err());
+        assert!(describe(&open(&directory)).is_err());
         write(root, "releases/start_erl.data", "13.1.5 2");
         assert!(!is_release(root), "no directory of that version");
     }
 
     #[test]
     fn paths_are_placed_by_what_they_change_with() {
-        let found = describe(release().path()).unwrap();
+        let found = describe(&open(&release())).unwrap();
         for (path, rank, name) in [
             ("erts-13.1.5", 0, "erts"),
             ("erts-13.1.5/bin/beam.smp", 0, "erts"),
@@ -531,7 +552,7 @@ mod tests {
     fn without_an_application_of_its_name_the_first_of_the_list_is_the_own() {
         let found = MixRelease {
             name: "production".to_owned(),
-            ..describe(release().path()).unwrap()
+            ..describe(&open(&release())).unwrap()
         };
         assert!(found.is_own("shop"));
         assert!(!found.is_own("shopify"));

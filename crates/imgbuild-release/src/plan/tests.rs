@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use imgbuild_oci::content::{Content, FileState, HostFile, Timestamp};
+use imgbuild_oci::root_directory::RootDirectory;
 
 use super::*;
 use crate::kind::TREE;
@@ -34,6 +35,7 @@ fn absent_file(at: &str, mode: u32) -> Member {
             device: 1,
             mode,
         },
+        root: None,
     };
     let mut member = Member::file(ImagePath::parse(at).unwrap(), mode, Vec::new());
     member.entry.kind = imgbuild_oci::entry::EntryKind::File { size: 7 };
@@ -45,7 +47,8 @@ fn absent_file(at: &str, mode: u32) -> Member {
 fn ingredients() -> Ingredients {
     let options = ReleaseOptions::default();
     let prefix = ImagePath::parse("/app").unwrap();
-    let mut selection = Selection::new(Path::new("/nonexistent"), &prefix, &options);
+    let root = RootDirectory::open(Path::new("/")).unwrap();
+    let mut selection = Selection::new(&root, &prefix, &options);
     selection.push(absent_file("/app/bin/server", 0o755));
     let selected = Selected {
         name: Some("app".to_owned()),

@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use super::{LeftOut, ReleaseOptions};
 use crate::error::Result;
@@ -20,7 +22,7 @@ use crate::warning::Warning;
 
 /// Files of a release that are included, left out or refused.
 pub(crate) struct Selection<'a> {
-    pub(crate) root: &'a Path,
+    pub(crate) root: &'a Arc<RootDirectory>,
     pub(crate) prefix: &'a ImagePath,
     pub(crate) options: &'a ReleaseOptions,
     pub(crate) members: Vec<Member>,
@@ -33,7 +35,11 @@ pub(crate) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    pub(crate) fn new(root: &'a Path, prefix: &'a ImagePath, options: &'a ReleaseOptions) -> Self {
+    pub(crate) fn new(
+        root: &'a Arc<RootDirectory>,
+        prefix: &'a ImagePath,
+        options: &'a ReleaseOptions,
+    ) -> Self {
         Self {
             root,
             prefix,
@@ -66,7 +72,7 @@ impl<'a> Selection<'a> {
             let is_directory = match &found {
                 Ok(found) => matches!(found, Found::Directory { .. }),
                 // One that cannot be listed.
-                Err(_) => root.join(relative).is_dir(),
+                Err(_) => root.path().join(relative).is_dir(),
             };
             let verdict = self.decide(relative, is_directory);
             let excluded = (verdict == Verdict::Excluded).then_some("excluded");
@@ -100,7 +106,7 @@ impl<'a> Selection<'a> {
         match image_path(self.prefix, relative) {
             Ok(path) => self.take_at(path, relative, found),
             Err(reason) => {
-                let path = self.root.join(relative);
+                let path = self.root.path().join(relative);
                 self.refusals.push(Refusal::Name { path, reason });
             }
         }
@@ -116,8 +122,9 @@ impl<'a> Selection<'a> {
         {
             self.linked.insert((state.device, state.inode));
         }
-        let host = join(self.root, relative);
-        match found_member(path, host, found, self.options.allow_set_id) {
+        let host = join(self.root.path(), relative);
+        let allows_set_id = self.options.allow_set_id;
+        match found_member(path, host, Some(self.root), found, allows_set_id) {
             Ok(member) => self.push(member),
             Err(refusal) => self.refusals.push(refusal),
         }

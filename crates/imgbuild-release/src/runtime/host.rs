@@ -9,6 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgbuild_oci::content::{FileState, HostFile};
+use imgbuild_oci::error::{Error, with_causes};
 use imgbuild_oci::path::{ImagePath, escaped, resolve_links};
 
 use crate::elf::{Elf, ElfError};
@@ -95,7 +97,9 @@ impl Host {
     pub(crate) fn new(root: Option<&Path>) -> Self {
         Self {
             // The root of this process is not another root.
-            root: root.filter(|root| *root != Path::new("/")).map(Into::into),
+            root: root
+                .filter(|root| *root != Path::new("/"))
+                .map(|root| fs_err::canonicalize(root).unwrap_or_else(|_| root.to_owned())),
             is_nowhere: false,
             probes: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -159,7 +163,12 @@ impl Host {
         if let Some(probe) = self.files.get(&id) {
             return probe.clone();
         }
-        let probe = match read_elf(&path) {
+        let file = HostFile {
+            path: path.clone(),
+            state: FileState::of(&metadata),
+            root: None,
+        };
+        let probe = match read_elf(&file) {
             Ok(elf) => probe_of(path, &metadata, Arc::new(elf)),
             Err(reason) => Probe::Unusable(reason),
         };
@@ -191,10 +200,7 @@ impl Host {
 
     /// Reads a small file; `None` when it does not exist or is larger.
     pub(super) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
-        let file = fs_err::File::open(self.real(path)?).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
+        let file = HostFile::find(&self.real(path)?).ok()?.open().ok()?;
         let mut content = Vec::new();
         file.take(max_bytes + 1).read_to_end(&mut content).ok()?;
         (content.len() as u64 <= max_bytes).then_some(content)
@@ -239,10 +245,13 @@ fn probe_of(path: PathBuf, metadata: &Metadata, elf: Arc<Elf>) -> Probe {
     })
 }
 
-fn read_elf(path: &Path) -> Result<Elf, String> {
-    let unreadable = |error: &std::io::Error| format!("it cannot be read ({})", error.kind());
-    let file = fs_err::File::open(path).map_err(|error| unreadable(&error))?;
-    match Elf::read(&file) {
+fn read_elf(file: &HostFile) -> Result<Elf, String> {
+    let unreadable = |error: &io::Error| format!("it cannot be read ({})", error.kind());
+    let opened = file.open().map_err(|error| match error {
+        Error::File(error) => unreadable(&error),
+        error => with_causes(&error, ": "),
+    })?;
+    match Elf::read(&opened) {
         Ok(Some(elf)) => Ok(elf),
         Ok(None) => Err("it is not an ELF file".to_owned()),
         Err(ElfError::Read { source }) => Err(unreadable(&source)),

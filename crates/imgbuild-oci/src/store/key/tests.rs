@@ -104,6 +104,7 @@ fn host_file(name: &str, inode: u64) -> HostFile {
             device: 7,
             mode: 0o100_644,
         },
+        root: None,
     }
 }
 

@@ -15,8 +15,8 @@ mod term;
 
 use std::path::Path;
 
-use fs_err as fs;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::root_directory::RootDirectory;
 
 use super::MixRelease;
 use crate::release::command::Command;
@@ -68,9 +68,9 @@ pub(super) struct Direct {
 
 /// Returns the reason why a path of the release is not in an image without a
 /// shell; `None` if it is.
-pub(super) fn unwanted(root: &Path, relative: &Path) -> Option<&'static str> {
+pub(super) fn unwanted(root: &RootDirectory, relative: &Path) -> Option<&'static str> {
     let text = relative.to_string_lossy();
-    if text.starts_with("lib/") || root.join(relative).is_dir() {
+    if text.starts_with("lib/") || root.path().join(relative).is_dir() {
         return None;
     }
     let (directory, name) = text.rsplit_once('/').unwrap_or(("", &text));
@@ -80,14 +80,16 @@ pub(super) fn unwanted(root: &Path, relative: &Path) -> Option<&'static str> {
     }
     let is_script = name.ends_with(".bat")
         || (directory.starts_with("releases/") && name == "env.sh")
-        || starts_as_script(&root.join(relative));
+        || starts_as_script(root, relative);
     is_script.then_some("the image has no shell to run it")
 }
 
-fn starts_as_script(path: &Path) -> bool {
+fn starts_as_script(root: &RootDirectory, path: &Path) -> bool {
     use std::io::Read as _;
     let mut start = [0; 2];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let read = root
+        .open_file(path)
+        .and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && &start == b"#!"
 }
 

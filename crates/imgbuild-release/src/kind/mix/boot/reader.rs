@@ -9,7 +9,7 @@ use super::arguments::without_shell;
 use super::term::{self, FileCall};
 use super::{Direct, VM_ARGUMENTS, script, temporary};
 use crate::error::{Error, Result};
-use crate::kind::mix::MixRelease;
+use crate::kind::mix::{MixRelease, read_file};
 use crate::pattern::Verdict;
 use crate::release::selection::Selection;
 use crate::warning::Warning;
@@ -124,7 +124,7 @@ impl BootReader<'_> {
     }
 
     fn miss(&mut self, path: &str) {
-        let is_left_out = self.selection.root.join(path).exists() && self.is_left_out(path);
+        let is_left_out = self.selection.root.path().join(path).exists() && self.is_left_out(path);
         self.problems.push(if is_left_out {
             format!("`{path}` is left out, but the virtual machine needs it to start")
         } else {
@@ -201,7 +201,7 @@ impl BootReader<'_> {
             self.problems
                 .push(format!("`{name}` runs hooks before the virtual machine"));
         }
-        let boot_file = if self.selection.root.join(own).is_file() {
+        let boot_file = if self.selection.root.path().join(own).is_file() {
             self.mix.name.clone()
         } else {
             "start".to_owned()
@@ -309,7 +309,7 @@ impl BootReader<'_> {
     }
 
     fn has_os_mon(&self) -> bool {
-        let entries = fs::read_dir(self.selection.root.join("lib"))
+        let entries = fs::read_dir(self.selection.root.path().join("lib"))
             .into_iter()
             .flatten();
         let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -329,6 +329,6 @@ impl BootReader<'_> {
         if self.is_left_out(path) {
             return None;
         }
-        fs::read(self.selection.root.join(path)).ok()
+        read_file(self.selection.root, path)
     }
 }

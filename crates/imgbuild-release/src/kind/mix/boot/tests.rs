@@ -1,3 +1,5 @@
+use fs_err as fs;
+
 use super::*;
 use crate::error::Result;
 use crate::pattern::{Pattern, Patterns};
@@ -57,7 +59,8 @@ fn read_with(
     directory: &tempfile::TempDir,
     given: &[(&str, &str)],
 ) -> Result<(Direct, MixRelease, Vec<String>)> {
-    let mix = super::super::describe(directory.path())?;
+    let root = RootDirectory::open(directory.path()).unwrap();
+    let mix = super::super::describe(&root)?;
     let (direct, warnings) = read_without("left.config", directory, &mix, given)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();
     Ok((direct, mix, warnings))
@@ -76,7 +79,8 @@ fn read_without(
         ..ReleaseOptions::default()
     };
     let prefix = ImagePath::parse("/app").unwrap();
-    let selection = Selection::new(directory.path(), &prefix, &options);
+    let root = RootDirectory::open(directory.path()).unwrap();
+    let selection = Selection::new(&root, &prefix, &options);
     read(&selection, mix)
 }
 
@@ -309,7 +313,8 @@ fn what_the_user_names_outside_of_the_release_is_taken_as_it_is() {
 #[test]
 fn what_is_left_out_is_not_called_missing() {
     let directory = release(&[("releases/1.0/left.config", "[].\n")]);
-    let mix = super::super::describe(directory.path()).unwrap();
+    let root = RootDirectory::open(directory.path()).unwrap();
+    let mix = super::super::describe(&root).unwrap();
     let error = read_without("vm.args", &directory, &mix, &[]).unwrap_err();
     let expected = "`releases/1.0/vm.args` is left out, but the virtual machine needs it to start";
     assert!(error.to_string().contains(expected), "{error}");
@@ -371,6 +376,7 @@ fn what_nothing_can_run_is_unwanted() {
         ("bin/shop.bat", "@echo"),
         ("lib/inets-8.2/priv/bin/runcgi.sh", "#!/bin/sh"),
     ]);
+    let root = RootDirectory::open(directory.path()).unwrap();
     for (path, expected) in [
         ("erts-13.1/bin/beam.smp", false),
         ("erts-13.1/bin/erlexec", false),
@@ -384,7 +390,7 @@ fn what_nothing_can_run_is_unwanted() {
         ("releases/1.0/sys.config", false),
         ("lib/inets-8.2/priv/bin/runcgi.sh", false),
     ] {
-        let found = unwanted(directory.path(), Path::new(path));
+        let found = unwanted(&root, Path::new(path));
         assert_eq!(found.is_some(), expected, "{path}");
     }
 }
