@@ -1,5 +1,6 @@
 //! Verification of the certificates of servers, with readable errors.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,6 +192,9 @@ fn reason(error: &CertificateError, certificate: &CertificateDer<'_>) -> String 
         Reason::Other(other) if is(other, "UnsupportedCertVersion") => {
             "the certificate is X.509 version 1, without host names; version 3 is needed".to_owned()
         }
+        Reason::Other(other) if is(other, "NameConstraintViolation") => {
+            "the authority that signed the certificate may not do so for its host names".to_owned()
+        }
         Reason::UnsupportedSignatureAlgorithmContext { .. }
         | Reason::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "the certificate has an unsupported signature algorithm".to_owned()
@@ -204,9 +208,15 @@ fn reason(error: &CertificateError, certificate: &CertificateDer<'_>) -> String 
 fn other_names(expected: &str, presented: &[String]) -> String {
     let names = presented.iter().filter_map(|name| {
         let (kind, rest) = name.split_once('(')?;
-        let is_host = matches!(kind, "DnsName" | "IpAddress");
         let name = rest.strip_suffix(')')?.trim_matches('"');
-        is_host.then(|| format!("`{}`", bounded(name)))
+        let note = match kind {
+            "DnsName" if name.parse::<IpAddr>().is_ok() => {
+                " as a DNS name instead of an IP address"
+            }
+            "DnsName" | "IpAddress" => "",
+            _ => return None,
+        };
+        Some(format!("`{}`{note}", bounded(name)))
     });
     let names: Vec<String> = names.take(MAX_NAMES).collect();
     if names.is_empty() {
@@ -235,6 +245,11 @@ mod tests {
         assert_eq!(
             other_names("b.example", &presented[2..]),
             "the certificate is not for `b.example`: it has no host names"
+        );
+        let presented = ["DnsName(\"127.0.0.1\")".to_owned()];
+        assert_eq!(
+            other_names("127.0.0.1", &presented),
+            "the certificate is not for `127.0.0.1`, but for `127.0.0.1` as a DNS name instead of an IP address"
         );
     }
 }
