@@ -1,6 +1,7 @@
 //! Standard output is the result; standard error is everything else.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +14,7 @@ use imgbuild_oci::layer::Layer;
 use imgbuild_oci::monitor::Progress;
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 
 use crate::failure::{Failure, Result};
 use crate::progress::{Direction, TransferProgress, Work};
@@ -67,8 +69,8 @@ impl Ui {
     /// Prints a result as it is. A reader that closed its end, for example
     /// `head`, has read all that it wanted.
     pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
-        let mut output = io::stdout().lock();
-        match output.write_all(bytes).and_then(|()| output.flush()) {
+        // The standard library ignores that its own may not be written to.
+        match raw_standard_output()?.write_all(bytes) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let message = "cannot write the result to standard output";
                 Err(Failure::caused_by(error, message))
@@ -273,6 +275,22 @@ impl Ui {
             layer.digest()
         ));
     }
+}
+
+/// Returns standard output without the buffer that splits it into lines.
+pub(crate) fn raw_standard_output() -> Result<std::fs::File> {
+    let handle = io::stdout().as_fd().try_clone_to_owned();
+    Ok(handle.map_err(Failure::build)?.into())
+}
+
+/// Returns whether standard output is closed. The standard library opens
+/// `/dev/null` in its place, to read and write, as some programs do that discard
+/// what another one prints; `>/dev/null` opens it to write only.
+pub(crate) fn is_output_closed() -> bool {
+    let output = io::stdout();
+    let flags = fcntl_getfl(&output).unwrap_or(OFlags::WRONLY);
+    let devices = [fstat(&output), stat("/dev/null")].map(|found| found.map(|found| found.st_rdev));
+    flags.contains(OFlags::RDWR) && devices[0] == devices[1]
 }
 
 /// Shows a number of bytes with its binary unit.

@@ -1,9 +1,11 @@
 //! What is written beside the image itself: tags, pipes, small files.
 
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 
 use fs_err as fs;
-use imgbuild_testing::Sandbox;
+use imgbuild_testing::registry::{Answer, Behavior, Fault};
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use crate::runs;
 use crate::support::image::{confirmed, member, result_line};
@@ -265,4 +267,112 @@ fn an_archive_in_a_form_that_is_not_written_is_refused() {
     }
     let outcome = runs::build(&sandbox, &["--output=oci:a.zip"]);
     drop(outcome.success());
+}
+
+/// Runs the program with standard output as a shell makes it.
+fn redirected(sandbox: &Sandbox, redirection: &str, words: &[OsString]) -> Outcome {
+    let script = format!("exec \"$0\" \"$@\" {redirection}");
+    sandbox.finish(
+        &mut runs::wrapped(sandbox, &["sh", "-c", &script], words),
+        b"",
+    )
+}
+
+#[test]
+fn what_is_asked_for_on_a_closed_standard_output_is_an_error() {
+    let sandbox = runs::with_small_release();
+    let to_stdout = runs::words("release", &["-o", "-"]);
+    let json = runs::words("release", &["-o", "image.tar", "--json"]);
+    let digest = runs::words("release", &["-o", "image.tar"]);
+    let dry = runs::words("release", &["--dry-run"]);
+    let version = ["--version".into()];
+    for words in [&to_stdout, &json] {
+        let outcome = redirected(&sandbox, ">&-", words).exited(1);
+        let text = outcome.stderr_text();
+        assert!(
+            text.contains("writes to standard output, which is closed"),
+            "{text}"
+        );
+        // Nothing was built.
+        assert!(!text.contains("layer"), "{text}");
+    }
+    let outcome = redirected(&sandbox, ">&-", &digest).success();
+    let text = outcome.stderr_text();
+    let expected = "warning: standard output is closed: the digest is sha256:";
+    assert!(text.contains(expected), "{text}");
+    // Others open the device that discards everything to write.
+    for words in [&to_stdout, &json, &digest] {
+        let outcome = redirected(&sandbox, ">/dev/null", words).success();
+        assert!(!outcome.stderr_text().contains("standard output is"));
+    }
+    // What cannot be written to, and what is full.
+    for redirection in ["1</dev/null", "1<release/etc/app.toml", ">/dev/full"] {
+        for words in [&to_stdout[..], &json, &digest, &dry, &version] {
+            drop(redirected(&sandbox, redirection, words).exited(1));
+        }
+    }
+    drop(redirected(&sandbox, "2>&-", &digest).success());
+}
+
+#[test]
+fn a_failure_tells_which_of_several_outputs_are_complete() {
+    let mut sandbox = runs::with_small_release();
+    drop(runs::build(&sandbox, &["-o", "image.tar"]).success());
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    registry.fail(
+        usize::MAX,
+        "PUT",
+        "/bad/manifests/",
+        Fault::Answer(Answer::new(403)),
+    );
+    let [good, bad] = ["good", "bad"].map(|name| format!("docker://{}/{name}:1", registry.name()));
+    let bin = sandbox.tree(
+        "bin",
+        r##"0755 file docker "#!/bin/sh\n[ $1 = info ] && exit; cat >/dev/null; exit 1\n""##,
+    );
+    sandbox.set("PATH", format!("{}:/usr/bin:/bin", bin.unwrap().display()));
+    for (outputs, complete, not) in [
+        (
+            "-o a.tar -o oci-archive:/dev/full",
+            "`a.tar`",
+            "`oci-archive:/dev/full`",
+        ),
+        (
+            "-o oci:a -o oci-archive:/dev/full -o b.tar",
+            "`a`",
+            "`oci-archive:/dev/full`, `b.tar`",
+        ),
+        (
+            "-o oci-archive:/dev/full -o oci:a",
+            "",
+            "`oci-archive:/dev/full`, `a`",
+        ),
+        ("-o b.tar --load", "`b.tar`", "`the engine of this machine`"),
+        (
+            &format!("-o {bad} -o c.tar"),
+            "`c.tar`",
+            &format!("`{bad}`"),
+        ),
+        (
+            &format!("-o {good} -o {bad} -o d.tar"),
+            &format!("`{good}`, `d.tar`"),
+            &format!("`{bad}`"),
+        ),
+        ("-o e.tar --digest-file /dev/full", "`e.tar`", ""),
+        ("-o oci-archive:/dev/full", "", ""),
+    ] {
+        let more: Vec<&str> = outputs.split(' ').collect();
+        let outcome = runs::build(&sandbox, &more).exited(1);
+        let text = outcome.stderr_text();
+        let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+        let names = [complete, not].map(|names| Some(names).filter(|names| !names.is_empty()));
+        let found = [
+            line("hint: outputs that are complete: "),
+            line("hint: outputs that are not complete: "),
+        ];
+        assert_eq!(found, names, "{}", outcome.report());
+    }
+    let copy = ["copy", "image.tar", "oci:f", &bad, "g.tar"];
+    let text = sandbox.run(copy).exited(1).stderr_text().to_owned();
+    assert!(text.contains("are complete: `f`, `g.tar`\n"), "{text}");
 }

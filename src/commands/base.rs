@@ -32,7 +32,9 @@ pub(crate) fn check_lock(arguments: &BaseArguments, parsed: &ParsedFlags) -> Res
     }
     if arguments.reference().is_none() {
         let failure = Failure::command_line("`--lock` needs `--base docker://REFERENCE`");
-        return Err(failure.hint("it writes the digest of this base image to `imgbuild.toml`"));
+        return Err(
+            failure.hint("`--lock` writes the digest of this base image to `imgbuild.toml`")
+        );
     }
     parsed.check_lock()
 }

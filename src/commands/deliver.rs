@@ -14,11 +14,11 @@ use imgbuild_registry::push::Sent;
 use serde_json::{Value, json};
 
 use super::load::Engine;
-use super::outputs::{Outputs, raw_standard_output};
-use super::registry::{Push, Registries, failed_at};
-use crate::failure::Result;
+use super::outputs::Outputs;
+use super::registry::{Push, Registries, Sending, failed_at};
+use crate::failure::{Failure, Result};
 use crate::progress::Work;
-use crate::ui::{Ui, bytes_text, count_text};
+use crate::ui::{Ui, bytes_text, count_text, is_output_closed, raw_standard_output};
 
 /// The result of sending blobs while others were still made; `None` if nothing
 /// was sent before the delivery.
@@ -32,6 +32,8 @@ pub(crate) struct Deliverer<'a> {
     /// The store that recognizes archives that nothing has changed.
     pub(crate) store: Option<Arc<Store>>,
     engine: Option<Engine>,
+    /// The destinations that have the image.
+    complete: Vec<Destination>,
 }
 
 /// The engine's and the registries' part of a delivery.
@@ -61,6 +63,7 @@ impl<'a> Deliverer<'a> {
             threads,
             store: None,
             engine,
+            complete: Vec::new(),
         })
     }
 
@@ -100,21 +103,43 @@ impl<'a> Deliverer<'a> {
         self.write_all(image, Work::Writing, ui)?;
         let mut loaded = Vec::new();
         if let Some(engine) = self.engine.take() {
-            loaded = engine.load(|input| {
-                let archive = Destination::StandardOutput;
-                ui.start_progress(Work::Writing, for_engine.size());
-                self.write(for_engine, &archive, input, ui)?;
-                Ok(())
-            })?;
+            loaded = engine
+                .load(|input| {
+                    let archive = Destination::StandardOutput;
+                    ui.start_progress(Work::Writing, for_engine.size());
+                    self.write(for_engine, &archive, input, ui)?;
+                    Ok(())
+                })
+                .map_err(|failure| self.explain(failure))?;
+            self.complete.push(Destination::Engine);
         }
         self.push(image, sent, loaded, ui)
     }
 
-    fn write_all(&self, image: &Image, work: Work, ui: &Ui) -> Result<()> {
+    /// Adds to a failure which of several outputs are complete.
+    fn explain(&self, mut failure: Failure) -> Failure {
+        let all = self.outputs.destinations.iter();
+        let (complete, missing): (Vec<_>, Vec<_>) =
+            all.partition(|one| self.complete.contains(one));
+        if complete.is_empty() && missing.len() < 2 {
+            return failure;
+        }
+        for (state, outputs) in [("complete", complete), ("not complete", missing)] {
+            let names: Vec<String> = outputs.iter().map(|one| format!("`{one}`")).collect();
+            if !names.is_empty() {
+                failure = failure.hint(format!("outputs that are {state}: {}", names.join(", ")));
+            }
+        }
+        failure
+    }
+
+    fn write_all(&mut self, image: &Image, work: Work, ui: &Ui) -> Result<()> {
         for destination in self.outputs.local() {
             ui.start_progress(work, image.size());
             let mut output = raw_standard_output()?;
-            let written = self.write(image, destination, &mut output, ui)?;
+            let written = self.write(image, destination, &mut output, ui);
+            let written = written.map_err(|failure| self.explain(failure))?;
+            self.complete.push(destination.clone());
             ui.status(&match (written, destination) {
                 (Written::Unchanged, _) => format!("unchanged `{destination}`"),
                 (Written::New, Destination::StandardOutput) => {
@@ -161,17 +186,26 @@ impl<'a> Deliverer<'a> {
     ) -> Result<Delivered> {
         let targets = self.outputs.targets();
         let mut pushes = Vec::new();
-        if let Some(first) = targets.first() {
-            let sent = sent.transpose().map_err(|error| failed_at(first, error))?;
-            let update_index = self.outputs.update_index;
-            pushes = self
-                .registries
-                .push(image, &targets, sent.as_ref(), update_index)?;
-        }
+        let result = match (targets.first(), sent.transpose()) {
+            (None, _) => Ok(()),
+            (Some(first), Err(error)) => Err(failed_at(first, error)),
+            (Some(_), Ok(sent)) => {
+                let sending = Sending {
+                    image,
+                    sent: sent.as_ref(),
+                    update_index: self.outputs.update_index,
+                };
+                self.registries.push(sending, &targets, &mut pushes)
+            }
+        };
         ui.finish_progress();
+        // Completed pushes are not undone.
         for push in &pushes {
             push.report(ui);
+            let names = push.references().iter().cloned();
+            self.complete.extend(names.map(Destination::Registry));
         }
+        result.map_err(|failure| self.explain(failure))?;
         for name in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
@@ -190,14 +224,25 @@ impl<'a> Deliverer<'a> {
         let outputs = self.outputs;
         let digest = image.root().digest;
         let config = image.config().map(|config| config.digest);
-        self.write_digest(outputs.digest_file.as_ref(), Some(digest), ui)?;
         let index = self.index_digest(&delivered.pushes);
-        self.write_digest(outputs.index_digest_file.as_ref(), index, ui)?;
-        self.write_digest(outputs.image_id_file.as_ref(), config, ui)?;
+        for (file, digest) in [
+            (&outputs.digest_file, Some(digest)),
+            (&outputs.index_digest_file, index),
+            (&outputs.image_id_file, config),
+        ] {
+            let written = self.write_digest(file.as_ref(), digest, ui);
+            written.map_err(|failure| self.explain(failure))?;
+        }
 
         if outputs.destinations.contains(&Destination::StandardOutput) {
             // The archive is on standard output.
             ui.status(&digest.to_string());
+            return Ok(());
+        }
+        if !outputs.is_json && is_output_closed() {
+            ui.warning(&format!(
+                "standard output is closed: the digest is {digest}"
+            ));
             return Ok(());
         }
         if !outputs.is_json {

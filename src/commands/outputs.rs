@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -13,7 +12,7 @@ use imgbuild_oci::reference::{Reference, name_from};
 use super::registry;
 use crate::args::{BuildArguments, Output};
 use crate::failure::{Failure, Result};
-use crate::ui::Ui;
+use crate::ui::{Ui, is_output_closed};
 
 /// The destinations of an image, its names, and the small files beside it.
 #[derive(Debug, Default)]
@@ -94,6 +93,14 @@ impl Outputs {
         let count = self.destinations.iter().filter(to_stdout).count();
         if count > 1 {
             return Err(Failure::command_line("the destination `-` is given twice"));
+        }
+        let is_used = self.is_json || count > 0 && !is_dry_run;
+        if is_used && is_output_closed() {
+            let flag = if self.is_json { "--json" } else { "-" };
+            let failure = Failure::build(format!(
+                "`{flag}` writes to standard output, which is closed"
+            ));
+            return Err(failure.hint("redirect standard output to a file, a pipe or `/dev/null`"));
         }
         if is_dry_run {
             return Ok(());
@@ -244,12 +251,6 @@ fn references(given: &[Reference], own: Result<&str>) -> Result<Vec<Reference>> 
     references.sort();
     references.dedup();
     Ok(references)
-}
-
-/// Returns standard output without the buffer that splits it into lines.
-pub(crate) fn raw_standard_output() -> Result<std::fs::File> {
-    let handle = io::stdout().as_fd().try_clone_to_owned();
-    Ok(handle.map_err(Failure::build)?.into())
 }
 
 pub(crate) fn check_tags(references: &[Reference]) -> Result<()> {

@@ -28,7 +28,7 @@ use crate::interrupt;
 use crate::ui::Ui;
 
 pub(crate) use hints::hints;
-pub(crate) use push::{Push, check_update};
+pub(crate) use push::{Push, Sending, check_update};
 
 /// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
@@ -44,6 +44,8 @@ pub(crate) struct Registries {
     /// The credential of the command line or the environment, and the only
     /// registry that it is sent to.
     explicit: Option<(String, credentials::FoundCredential)>,
+    /// The origin of no credential, if nothing else explains it.
+    unknown: CredentialOrigin,
     monitor: Arc<dyn ClientMonitor>,
     ui: Ui,
     clients: Arc<Mutex<Vec<ConnectedClient>>>,
@@ -82,6 +84,11 @@ impl Registries {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
             explicit: primary.map(str::to_owned).zip(explicit),
+            unknown: if primary.is_none() && credentials::has_explicit(flags) {
+                CredentialOrigin::NoRegistry
+            } else {
+                CredentialOrigin::Unknown
+            },
             monitor: Arc::new(ui.clone()),
             ui: ui.clone(),
             clients: Arc::default(),
@@ -123,7 +130,7 @@ impl Registries {
         let (credential, origin) = match (found, &self.explicit) {
             (Some((credential, origin)), _) => (Some(credential), origin),
             (None, Some((primary, _))) => (None, CredentialOrigin::OtherRegistry(primary.clone())),
-            (None, None) => (None, CredentialOrigin::Unknown),
+            (None, None) => (None, self.unknown.clone()),
         };
 
         let mut clients = self.clients.lock().expect("no holder of the lock panics");
@@ -286,7 +293,8 @@ pub(crate) fn failed_at(reference: &Reference, error: Error) -> Failure {
 
 /// Returns the registries of a command, which signals interrupt from now on. A
 /// credential of the command line is for the `targets`, else for the
-/// `sources`: access to read is granted more freely.
+/// `sources`: access to read is granted more freely. One of the environment is
+/// not for `sources`: it may be set for the push of another command.
 pub(crate) fn connect(
     flags: &RegistryFlags,
     targets: &[Reference],
@@ -294,10 +302,12 @@ pub(crate) fn connect(
     ui: &Ui,
 ) -> Result<Registries> {
     interrupt::watch(&ui.interrupted)?;
-    let readers = if targets.is_empty() {
+    let readers = if !targets.is_empty() {
+        targets.iter().collect()
+    } else if flags.username.is_some() || flags.password_stdin {
         sources
     } else {
-        targets.iter().collect()
+        Vec::new()
     };
     let primary = primary(flags, readers)?;
     Registries::new(flags, primary.as_deref(), ui)

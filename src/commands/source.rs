@@ -123,6 +123,14 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
 
 /// Returns the failure to find the image to `verb` in a source.
 pub(crate) fn not_selected(verb: &str, source: &str, error: SelectionError) -> Failure {
-    let message = format!("cannot find the image to {verb} in `{source}`");
+    let is_choice = matches!(
+        error,
+        SelectionError::NoImage
+            | SelectionError::Tag { .. }
+            | SelectionError::Platform { .. }
+            | SelectionError::Several { .. }
+    );
+    let step = if is_choice { "find" } else { "read" };
+    let message = format!("cannot {step} the image to {verb} in `{source}`");
     Failure::caused_by(error, message)
 }

@@ -271,7 +271,13 @@ fn find_libraries(
         .missing
         .iter()
         .filter(|library| library.needed_by.is_none())
-        .map(|library| format!("`{}`{}", library.name, finding::search_text(library)))
+        .map(|library| {
+            format!(
+                "`{}` (`--add-library`){}",
+                library.name,
+                finding::search_text(library)
+            )
+        })
         .collect();
     if missing.is_empty() {
         Ok(runtime)

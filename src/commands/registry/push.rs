@@ -37,43 +37,33 @@ pub(crate) fn check_update(targets: &[Reference]) -> Result<()> {
 
 /// An image to push to each repository.
 #[derive(Clone, Copy)]
-struct Sending<'a> {
-    image: &'a Image,
-    /// The images to add to the index of each tag, which is of the image itself
+pub(crate) struct Sending<'a> {
+    pub(crate) image: &'a Image,
+    /// The blobs that were uploaded to the first repository before.
+    pub(crate) sent: Option<&'a Sent>,
+    /// Add the images to the index of each tag, which is of the image itself
     /// otherwise.
-    own: Option<&'a PlatformIndex>,
-    sent: Option<&'a Sent>,
+    pub(crate) update_index: bool,
 }
 
 impl Registries {
-    /// Pushes an image to all references, one repository after the other; `sent` are
-    /// the blobs that were uploaded to the first one before. With `update_index`, the
-    /// images are added to the index of each tag.
+    /// Pushes an image to all references, one repository after the other, and adds
+    /// the results to `pushes`, also before a failure.
     pub(crate) fn push(
         &mut self,
-        image: &Image,
+        sending: Sending<'_>,
         references: &[Reference],
-        sent: Option<&Sent>,
-        update_index: bool,
-    ) -> Result<Vec<Push>> {
-        let own = update_index.then(|| PlatformIndex::of_image(image));
+        pushes: &mut Vec<Push>,
+    ) -> Result<()> {
+        let own = sending
+            .update_index
+            .then(|| PlatformIndex::of_image(sending.image));
         let own = own.transpose().map_err(Failure::build)?;
-        let mut pushes = Vec::new();
         for group in by_repository(references) {
-            let sending = Sending {
-                image,
-                own: own.as_ref(),
-                sent: sent.filter(|_| pushes.is_empty()),
-            };
-            if let Err(failure) = self.push_to(&group, sending, &mut pushes) {
-                // Completed pushes are not undone.
-                for push in &pushes {
-                    push.report(&self.ui);
-                }
-                return Err(failure);
-            }
+            let sent = sending.sent.filter(|_| pushes.is_empty());
+            self.push_to(&group, Sending { sent, ..sending }, own.as_ref(), pushes)?;
         }
-        Ok(pushes)
+        Ok(())
     }
 
     /// Pushes an image to the repository of these references, and adds the result to
@@ -82,9 +72,10 @@ impl Registries {
         &mut self,
         group: &[Reference],
         sending: Sending<'_>,
+        own: Option<&PlatformIndex>,
         pushes: &mut Vec<Push>,
     ) -> Result<()> {
-        let Sending { image, own, sent } = sending;
+        let Sending { image, sent, .. } = sending;
         let of_group = |error| failed_at(&group[0], error);
         let repository = self.repository(&group[0], Access::Push)?;
         // Blobs of the earlier repositories can be mounted.

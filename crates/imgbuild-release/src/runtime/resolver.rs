@@ -240,7 +240,8 @@ impl<'a> LibraryResolver<'a> {
             Some(_) | None => escaped(&place.image),
         };
         let mut searched = missing.searched.iter();
-        if searched.all(|known| known.directory != directory) {
+        // A directory of the host is nowhere in the image.
+        if !directory.is_empty() && searched.all(|known| known.directory != directory) {
             missing.searched.push(SearchedDirectory {
                 directory,
                 reason: place.reason.clone(),
