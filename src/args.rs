@@ -22,7 +22,9 @@ pub(crate) use build::{BootChoice, BuildArguments, Choice, CookieChoice};
 pub(crate) use cache::{CacheCommand, CacheFlags, Recognition};
 pub(crate) use configuration::ConfigurationArguments;
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};
-pub(crate) use location::{ImageSource, Output, TRANSPORT, missing_hint, reference, source_name};
+pub(crate) use location::{
+    ImageSource, LOGIN, Output, TRANSPORT, check_no_password, missing_hint, reference, source_name,
+};
 pub(crate) use output::CheckChoice;
 pub(crate) use path::{PlatformPath, must_exist};
 pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, RegistryFlags};

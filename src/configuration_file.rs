@@ -18,7 +18,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use fs_err as fs;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, LOGIN};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use file::FlagEntry;
@@ -50,10 +50,16 @@ pub(crate) enum UsageError {
 impl UsageError {
     pub(crate) fn report(self, ui: &Ui) -> ExitCode {
         match self {
-            Self::Clap(error, hints) if hints.is_empty() => error.exit(),
-            Self::Clap(error, hints) => {
-                // If standard error is closed, nothing can be printed.
-                drop(error.print());
+            Self::Clap(error, _) if !error.use_stderr() => error.exit(),
+            Self::Clap(error, mut hints) => {
+                for (_, value) in error.context() {
+                    if let ContextValue::String(text) = value
+                        && ui.secrets.add_userinfo(text)
+                    {
+                        hints.push(LOGIN.to_owned());
+                    }
+                }
+                ui.say(error.render().ansi().to_string().trim_end());
                 for hint in hints {
                     ui.say(&format!("hint: {hint}"));
                 }

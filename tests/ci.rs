@@ -531,6 +531,7 @@ fn the_token_of_the_job_opens_the_registry_of_github() {
     drop(runner.run(&steps(&workflow["jobs"]["image"])).success());
     sandbox.set("IMGBUILD_REGISTRY_USER", USER);
     sandbox.set("IMGBUILD_REGISTRY_PASSWORD", PASSWORD);
+    sandbox.set("IMGBUILD_REGISTRY", registry.name());
     let name = format!("{}/me/app", registry.name());
     let digest = digest_at(&sandbox, &format!("{name}:latest"));
     let reference = &runner.context["steps.image.outputs.reference"];

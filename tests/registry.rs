@@ -402,6 +402,10 @@ fn a_command_line_that_cannot_be_meant_is_refused() {
             vec!["-t", "a.example/a", "--push", "--username", "me"],
             "there is no password for `me`",
         ),
+        (
+            vec!["-t", "a.example/a", "--push", "--username", "me:hunter2"],
+            "the user of a registry cannot contain a colon",
+        ),
     ] {
         let outcome = sandbox.run(words("release", &all)).exited(2);
         assert!(

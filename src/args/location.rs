@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 pub(crate) use imgbuild_oci::destination::REGISTRY_TRANSPORT as TRANSPORT;
 use imgbuild_oci::destination::{Destination, ParseDestinationError};
-use imgbuild_oci::reference::{ParseReferenceError, Reference};
+use imgbuild_oci::reference::{ParseReferenceError, Reference, userinfo};
 use imgbuild_oci::source::{ParseSourceNameError, SourceName};
 
 use crate::failure::{Failure, Result};
@@ -18,6 +18,31 @@ const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FIL
 
 /// The forms of a source.
 const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
+
+/// The places of user and password, which are not the name of an image.
+pub(crate) const LOGIN: &str = "log in with `docker login`, or give user and password with `--username` and `--password-stdin`, or with `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`";
+
+/// Refuses user and password in the name of an image, without repeating them. In
+/// a path, a slash comes before the first colon.
+pub(crate) fn check_no_password(text: &str) -> std::result::Result<(), String> {
+    let is_path = |user: &str| {
+        user.split_once(':')
+            .is_none_or(|(name, _)| name.contains('/'))
+    };
+    let user = userinfo(text).map(|user| {
+        let user = user
+            .trim_start_matches("oci:")
+            .trim_start_matches("oci-archive:");
+        user.trim_start_matches("docker-archive:")
+    });
+    match user.filter(|user| text.contains("://") || !is_path(user)) {
+        None => Ok(()),
+        Some(user) => Err(format!(
+            "user and password are not part of the name of an image: `{}`",
+            text.replacen(user, "USER:PASSWORD", 1)
+        )),
+    }
+}
 
 /// A destination as the user typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +106,7 @@ impl FromStr for Output {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        check_no_password(text)?;
         let destination = text.parse().map_err(|error| match error {
             ParseDestinationError::Transport(_) => match meant(text) {
                 Some(name) => format!("did you mean `{name}`? {OUTPUTS}"),
@@ -132,6 +158,7 @@ impl FromStr for ImageSource {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        check_no_password(text)?;
         match text.strip_prefix(TRANSPORT) {
             Some(name) => {
                 let reference = name.parse().map(Self::Registry);
@@ -155,6 +182,7 @@ impl FromStr for ImageSource {
 ///
 /// If the text after the transport is not a reference.
 pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
+    check_no_password(text).map_err(|error| Failure::command_line(error).hint(LOGIN))?;
     let name = text.strip_prefix(TRANSPORT).map(str::parse).transpose();
     name.map_err(|error: ParseReferenceError| Failure::command_line(error.to_string()))
 }
@@ -165,6 +193,7 @@ pub(crate) fn reference(text: &str) -> Result<Option<Reference>> {
 ///
 /// If the text is not a source, or has the transport of another tool.
 pub(crate) fn source_name(text: &str) -> Result<SourceName> {
+    check_no_password(text).map_err(|error| Failure::command_line(error).hint(LOGIN))?;
     if text.starts_with(TRANSPORT) {
         let failure = Failure::command_line(format!(
             "`{text}` is in a registry, and this command reads images on this machine only"

@@ -100,8 +100,8 @@ pub(crate) struct RegistryFlags {
     ///
     /// The credentials are sent to one registry only: the one in
     /// `IMGBUILD_REGISTRY` (for example `ghcr.io`), else the one that is pushed
-    /// to, else that of the base image or of the source of a copy. Stored
-    /// credentials are read from `DOCKER_AUTH_CONFIG`, the file
+    /// to, else, unless both are from the environment, that of the base image or
+    /// of the source of a copy. Stored credentials are read from `DOCKER_AUTH_CONFIG`, the file
     /// `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`,
     /// and `containers/auth.json` in `XDG_RUNTIME_DIR` (else
     /// `/run/containers/UID/auth.json`) and `XDG_CONFIG_HOME`; credential

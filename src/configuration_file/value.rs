@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ValueHint};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::args::{EMBEDDED, PlatformPath};
+use crate::args::{EMBEDDED, PlatformPath, check_no_password};
 
 /// The arguments that a value stands for, and its position.
 type Words = (Range<usize>, Vec<String>);
@@ -178,7 +178,9 @@ impl FlagWriter<'_> {
             _ => transport.copied().unwrap_or_default(),
         };
         let path = &text[transport.len()..];
-        if path == "-" || path.contains("://") {
+        let is_image = matches!(self.name(), "base" | "output");
+        let has_password = is_image && check_no_password(text).is_err();
+        if path == "-" || path.contains("://") || has_password {
             return text.to_owned();
         }
         format!("{transport}{}", self.directory.join(path).display())

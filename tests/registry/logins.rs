@@ -1,6 +1,8 @@
 //! Whose password goes where: what the command line, the environment, files and
 //! helpers say.
 
+use std::ffi::OsString;
+
 use fs_err as fs;
 use imgbuild_testing::registry::{Auth, Behavior};
 use imgbuild_testing::{FakeRegistry, Sandbox};
@@ -170,5 +172,112 @@ fn a_missing_login_costs_no_build_whatever_the_compression() {
         let text = refused.stderr_text();
         assert!(text.contains("401 Unauthorized"), "{text}");
         assert!(!text.contains("layer 1/"), "{text}");
+    }
+}
+
+#[test]
+fn a_password_of_the_environment_is_not_for_what_a_run_only_reads() {
+    let mut sandbox = with_small_release();
+    let registry = locked();
+    let source = format!("docker://{}", name_of(&registry, "me/app"));
+    secret_of(&mut sandbox);
+    drop(push(&sandbox, &[&name_of(&registry, "me/app")], &[]).success());
+    drop(registry.requests());
+    let copy = ["copy", &source, "oci:copied"].map(OsString::from).to_vec();
+    let build = words("release", &["--base", &source, "-o", "oci:out"]);
+    for words in [&copy, &build] {
+        let outcome = sandbox.run(words).exited(1);
+        assert!(!has_seen_secrets(&registry));
+        let hint = format!(
+            "`IMGBUILD_REGISTRY_PASSWORD` are sent only to the registry in `IMGBUILD_REGISTRY`: set it to `{}`",
+            registry.name()
+        );
+        let count = outcome.stderr_text().matches(&hint).count();
+        assert_eq!(count, 1, "{}", outcome.report());
+    }
+
+    // An open registry does not ask.
+    let open = FakeRegistry::start(Behavior::default()).unwrap();
+    drop(push(&sandbox, &[&name_of(&open, "me/app")], &[]).success());
+    let from = format!("docker://{}", name_of(&open, "me/app"));
+    let outcome = sandbox.run(["copy", &from, "oci:open"]).success();
+    assert!(!outcome.stderr_text().contains("IMGBUILD_REGISTRY"));
+
+    // Who names the user on the command line means this command.
+    let with_user = ["copy", &source, "oci:first", "--username", USER];
+    drop(sandbox.run(with_user).success());
+    sandbox.set("IMGBUILD_REGISTRY", registry.name());
+    drop(sandbox.run(&copy).success());
+    assert!(has_seen_secrets(&registry));
+}
+
+#[test]
+fn a_password_in_a_name_is_not_repeated() {
+    let sandbox = with_small_release();
+    let name = "me:hunter2@registry.test/me/app:1";
+    let (full, token) = (
+        format!("docker://{name}"),
+        "docker://hunter2@registry.test/a",
+    );
+    fs::write(sandbox.path("own.toml"), format!("tag = [\"{name}\"]\n")).unwrap();
+    fs::create_dir(sandbox.path("sub")).unwrap();
+    fs::write(sandbox.path("sub/own.toml"), format!("base = \"{name}\"\n")).unwrap();
+    let archive = format!("docker-archive:x.tar:{name}");
+    let mut all: Vec<Vec<OsString>> = Vec::new();
+    for more in [
+        ["-t", name],
+        ["-t", "hunter2@registry.test/a"],
+        ["-t", "me:hun/ter2@registry.test/a"],
+        ["-o", &full],
+        ["-o", name],
+        ["-o", token],
+        ["-o", &archive],
+        ["-o", &format!("oci:{name}")],
+        ["--base", &full],
+        ["--base", name],
+        ["--base", &format!("https://{name}")],
+        ["--cache-from", &full],
+        ["--config", "own.toml"],
+        ["--config", "sub/own.toml"],
+    ] {
+        all.push(words("release", &more));
+    }
+    for line in [
+        format!("copy {full} oci:x"),
+        format!("copy {name} oci:x"),
+        format!("copy {token} oci:x"),
+        format!("copy release {full}"),
+        format!("copy release docker:{name}"),
+        format!("validate {full}"),
+        format!("validate {name}"),
+        format!("check {full}"),
+        format!("index create {full} -o oci:x"),
+        format!("index create {name} -o oci:x"),
+        full.clone(),
+        name.to_owned(),
+    ] {
+        all.push(line.split(' ').map(OsString::from).collect());
+    }
+    for words in all {
+        let outcome = sandbox.run(&words).exited(2);
+        let text = outcome.stderr_text();
+        let is_told = text.contains("`docker login`") && text.contains("`--password-stdin`");
+        assert!(is_told && !text.contains("ter2"), "{}", outcome.report());
+    }
+    assert!(!sandbox.path("me:hunter2@registry.test").exists());
+}
+
+#[test]
+fn a_password_in_the_name_of_the_registry_is_not_repeated() {
+    let mut sandbox = with_small_release();
+    for registry in [
+        "me:hunter2@registry.test",
+        "https://me:hun/ter2@registry.test/",
+    ] {
+        sandbox.set("IMGBUILD_REGISTRY", registry);
+        let outcome = push(&sandbox, &["registry.test/a"], &[]).exited(2);
+        let text = outcome.stderr_text();
+        let is_told = text.contains("USER:PASSWORD@registry.test");
+        assert!(is_told && !text.contains("ter2"), "{}", outcome.report());
     }
 }

@@ -64,6 +64,7 @@ fn a_wrong_password_is_told_with_its_user_and_where_it_comes_from() {
     assert_told(pull(&sandbox, &name), refused, &from);
     sandbox.set("IMGBUILD_REGISTRY_USER", "reader");
     sandbox.set("IMGBUILD_REGISTRY_PASSWORD", "wrong-word");
+    sandbox.set("IMGBUILD_REGISTRY", &name);
     let from = "rejects this user and password from `IMGBUILD_REGISTRY_PASSWORD`";
     let outcome = pull(&sandbox, &name);
     assert!(!outcome.report().contains("wrong-word"));

@@ -109,7 +109,9 @@ fn json(sandbox: &Sandbox, reference: &str, more: &[&str]) -> Value {
 }
 
 fn copied(sandbox: &Sandbox, source: &str, target: &str) -> String {
-    let outcome = sandbox.run(["copy", source, target]).success();
+    let outcome = sandbox
+        .run(["copy", source, target, "--username", USER])
+        .success();
     outcome.stdout_text().trim_end().to_owned()
 }
 

@@ -146,16 +146,35 @@ impl FromStr for Reference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let secret = userinfo(text);
+        let shown = secret.map_or_else(
+            || text.to_owned(),
+            |secret| text.replacen(secret, "USER:PASSWORD", 1),
+        );
         parse(text).map_err(|rule| ParseReferenceError {
-            text: escaped(&text.as_bytes()[..text.floor_char_boundary(300)]),
+            text: escaped(&shown.as_bytes()[..shown.floor_char_boundary(300)]),
             rule,
             // The right port cannot be guessed.
             proposal: match rule {
-                ReferenceRule::Port => None,
+                ReferenceRule::Port | ReferenceRule::Password => None,
                 _ => repair::proposal(text),
             },
         })
     }
+}
+
+/// Returns the user and password before the host of a name or URL, for example
+/// `me:secret` of `docker://me:secret@ghcr.io/me/app`.
+#[must_use]
+pub fn userinfo(text: &str) -> Option<&str> {
+    let (scheme, name) = text.split_once("://").unwrap_or(("", text));
+    let (mut user, mut host) = name.rsplit_once('@')?;
+    if host.starts_with("sha") && host.contains(':') && !host.contains(['.', '/']) {
+        (user, host) = user.rsplit_once('@')?;
+    }
+    let is_host = host == "localhost" || host.contains(['.', ':']) && !user.contains('/');
+    let is_host = is_host && user.contains(':') || host.contains('/');
+    Some(user).filter(|user| !user.is_empty() && (is_host || scheme.starts_with("http")))
 }
 
 /// A tag that engines take and tools that follow the OCI grammar do not.
@@ -193,6 +212,9 @@ pub enum ReferenceRule {
     /// It starts like a URL.
     #[error("it must not start with a scheme")]
     Scheme,
+    /// It has a user or a password.
+    #[error("user and password are not part of it")]
+    Password,
     /// The registry is neither a host name nor an address.
     #[error("its registry must be a host name or an address, with a port if need be")]
     Registry,
@@ -237,6 +259,9 @@ pub enum ReferenceRule {
 fn parse(text: &str) -> Result<Reference, ReferenceRule> {
     if text.is_empty() {
         return Err(ReferenceRule::Empty);
+    }
+    if userinfo(text).is_some() {
+        return Err(ReferenceRule::Password);
     }
     if text.contains("://") {
         return Err(ReferenceRule::Scheme);

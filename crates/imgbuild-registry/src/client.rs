@@ -206,9 +206,9 @@ impl Client {
             let reason = NetworkError::new(NetworkKind::Name, "invalid host name");
             endpoint(registry).network_error(&Step::Ping, reason)
         })?;
-        if let Some(credential) = &options.credential {
-            options.secrets.add_credential(credential);
-        }
+        let of_proxy = proxy.and_then(ProxyOptions::credential);
+        let credentials = options.credential.iter().chain(&of_proxy);
+        credentials.for_each(|one| options.secrets.add_credential(one));
         Ok(Self {
             registry: registry.to_owned(),
             base,

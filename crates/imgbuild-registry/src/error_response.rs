@@ -140,8 +140,20 @@ fn reason(bytes: &[u8]) -> (Vec<String>, String) {
     let text = String::from_utf8_lossy(bytes);
     // A web page has no reason that its status does not have.
     let is_page = text.trim_start().starts_with('<');
-    let text = if is_page { "" } else { text.trim() };
+    let text = if is_page || is_binary(&text) {
+        ""
+    } else {
+        text.trim()
+    };
     (Vec::new(), bounded(text))
+}
+
+/// Returns whether a body is, for example, compressed: even text in an unknown
+/// encoding has few characters that cannot be shown.
+fn is_binary(text: &str) -> bool {
+    let is_odd =
+        |one: char| one == char::REPLACEMENT_CHARACTER || one.is_control() && !one.is_whitespace();
+    text.chars().filter(|one| is_odd(*one)).count() * 16 > text.chars().count()
 }
 
 /// Escapes control characters and shortens a text to one line.
@@ -197,6 +209,16 @@ mod tests {
                 "the registry answered 502 Bad Gateway",
             ),
             (599, "", "the registry answered 599"),
+            (
+                999,
+                "(\u{fffd}/\u{fffd}\u{4}\0i\0\0not on Monday",
+                "the registry answered 999",
+            ),
+            (
+                400,
+                "a\u{fffd}ceptation refusée, désolé",
+                "the registry answered 400 Bad Request: a\u{fffd}ceptation refusée, désolé",
+            ),
         ] {
             assert_eq!(shown(status, body), expected);
         }

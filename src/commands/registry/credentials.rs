@@ -39,6 +39,12 @@ pub(super) fn explicit(flags: &RegistryFlags) -> Result<Option<FoundCredential>>
         .username
         .clone()
         .or_else(|| environment::text(&[USER]));
+    if user.as_ref().is_some_and(|user| user.contains(':')) {
+        let failure = Failure::command_line("the user of a registry cannot contain a colon");
+        return Err(failure.hint(format!(
+            "if a password follows it, give that with `--password-stdin`, or in `{PASSWORD}`"
+        )));
+    }
     let password = if flags.password_stdin {
         Some(read_password()?)
     } else {
@@ -88,15 +94,17 @@ pub(super) fn explicit_registry() -> Result<Option<String>> {
     };
     // The parser takes a name without a dot for a part of the repository.
     let reference = format!("{name}/x").parse::<Reference>().ok();
-    match reference.filter(|reference| reference.repository() == "x") {
-        Some(reference) => Ok(Some(reference.registry().to_owned())),
-        None => {
-            let failure =
-                Failure::command_line(format!("`{REGISTRY}` is `{name}`, which is not a registry"));
-            Err(failure
-                .hint("set it to the name alone, for example `ghcr.io` or `registry.example:5000`"))
-        }
+    let is_alone = |reference: &Reference| reference.repository() == "x";
+    if let Some(reference) = reference.filter(is_alone) {
+        return Ok(Some(reference.registry().to_owned()));
     }
+    let host = name.rsplit_once('@').map(|(_, host)| host);
+    let name = host.map_or(name.clone(), |host| format!("USER:PASSWORD@{host}"));
+    let failure =
+        Failure::command_line(format!("`{REGISTRY}` is `{name}`, which is not a registry"));
+    Err(failure.hint(format!(
+        "set it to the name alone, for example `ghcr.io` or `registry.example:5000`; `{USER}` and `{PASSWORD}` have user and password"
+    )))
 }
 
 fn read_password() -> Result<Secret> {

@@ -17,7 +17,11 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             endpoint,
         } => {
             let hint = refusal(response, step, &endpoint.registry);
-            return hint.into_iter().collect();
+            let identity = &response.identity;
+            let is_hidden = matches!(response.status, 404 | 429)
+                && identity.origin == CredentialOrigin::NoRegistry;
+            let login = is_hidden.then(|| anonymous(identity, &endpoint.registry));
+            return hint.into_iter().chain(login).collect();
         }
         Error::Network {
             reason,
@@ -118,8 +122,11 @@ fn anonymous(identity: &Identity, registry: &str) -> String {
         CredentialOrigin::OtherRegistry(primary) => format!(
             "the user and password of this command are sent to `{primary}` only: also run `docker login {registry}`"
         ),
+        CredentialOrigin::NoRegistry => format!(
+            "without a push, `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD` are sent only to the registry in `IMGBUILD_REGISTRY`: set it to `{registry}` if they are for it"
+        ),
         _ => format!(
-            "log in with `docker login {registry}`, or use `--username` and `--password-stdin`, or set `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
+            "log in with `docker login {registry}`, or use `--username` and `--password-stdin`, or set `IMGBUILD_REGISTRY` to `{registry}` and `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
         ),
     }
 }

@@ -244,3 +244,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_password_is_refused_and_not_repeated() {
+    for (text, shown) in [
+        ("me:hunter2@ghcr.io/a/b:1", "USER:PASSWORD@ghcr.io/a/b:1"),
+        ("hunter2@ghcr.io/a/b", "USER:PASSWORD@ghcr.io/a/b"),
+        (
+            "me:hun/ter@2@localhost:5000/b",
+            "USER:PASSWORD@localhost:5000/b",
+        ),
+        (
+            "https://me:hunter2@ghcr.io/b",
+            "https://USER:PASSWORD@ghcr.io/b",
+        ),
+        ("me:hunter2@ghcr.io", "USER:PASSWORD@ghcr.io"),
+        ("me:hunter2@localhost", "USER:PASSWORD@localhost"),
+    ] {
+        let error = text.parse::<Reference>().unwrap_err().to_string();
+        let expected =
+            format!("`{shown}` is not an image name: user and password are not part of it");
+        assert_eq!(error, expected, "{text}");
+    }
+    let text = format!("me:hunter2@ghcr.io/a/b@{DIGEST}");
+    let error = text.parse::<Reference>().unwrap_err();
+    assert_eq!(error.rule, Rule::Password);
+    for text in [
+        format!("ghcr.io:443/a/b:1@{DIGEST}"),
+        "localhost:5000/a@1.2".to_owned(),
+        "a@latest".to_owned(),
+        "a:1@latest".to_owned(),
+        "a:1@sha265:0".to_owned(),
+    ] {
+        assert_eq!(userinfo(&text), None, "{text}");
+    }
+}

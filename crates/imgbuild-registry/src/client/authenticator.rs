@@ -127,7 +127,11 @@ impl Client {
         let origin = realm.as_ref().map(WebOrigin::of);
         let name = match &origin {
             Some(origin) => origin.to_string(),
-            None => bounded(&server.realm),
+            // Neither user, password nor query, which may be secret.
+            None => {
+                let url = server.realm.split(['?', '#']).next().unwrap_or_default();
+                bounded(url.rsplit('@').next().unwrap_or_default())
+            }
         };
         let step = Step::Token(name);
         let problem = |problem| call.endpoint.clone().problem(&step, problem);

@@ -7,7 +7,7 @@ use ureq::{Proxy, ProxyProtocol};
 
 use crate::host;
 use crate::network_error::{NetworkError, NetworkKind};
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 
 /// A proxy, and its exceptions.
 #[derive(Debug, Clone)]
@@ -22,6 +22,15 @@ pub struct ProxyOptions {
 }
 
 impl ProxyOptions {
+    /// Returns the user and password of the proxy.
+    pub(crate) fn credential(&self) -> Option<Credential> {
+        let proxy = Proxy::new(self.url.reveal()).ok()?;
+        Some(Credential::Basic {
+            user: proxy.username()?.to_owned(),
+            password: Secret::new(proxy.password()?),
+        })
+    }
+
     /// Returns whether an exception matches this host, with its port if it has
     /// one. Handles networks such as `10.0.0.0/8`, addresses, and names with a
     /// port; ureq handles names alone.
