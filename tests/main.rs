@@ -36,6 +36,8 @@ mod consumers;
 mod determinism;
 /// Programs built from source, put into an image, loaded and run by Docker.
 mod engine;
+/// Files that are exchanged while they are packed.
+mod exchanges;
 /// Single flags: their errors and warnings.
 mod flags;
 /// The digests of the fixtures' images.

@@ -587,7 +587,7 @@ fn a_bad_name_comes_with_one_that_would_do() {
 /// Starts a build that writes to a pipe, and lets `change` happen when the
 /// first bytes of the archive are there: all files were read by then, and
 /// those after the first layer's start must be read again.
-fn changed_while_written(change: impl FnOnce(&Path)) -> String {
+pub(crate) fn changed_while_written(change: impl FnOnce(&Path)) -> String {
     let sandbox = runs::sandbox();
     let release = sandbox
         .tree(

@@ -145,7 +145,7 @@ impl Read for FileRangeReader<'_> {
 }
 
 /// A regular file of the host, with the state in which it was planned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HostFile {
     /// The path to open, as the user gave its start. None of its parts may be a
     /// link, except in the path of `root`.
@@ -207,6 +207,18 @@ impl FileState {
             mode: metadata.mode(),
         }
     }
+
+    /// Returns device and inode: those of a file under all of its names.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Returns whether it is that of a regular file.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::RegularFile
+    }
 }
 
 impl HostFile {
@@ -238,13 +250,13 @@ impl HostFile {
             Err(error) => return Err(Error::File(open_error(&self.path, error.into()))),
         };
         let found = FileState::of(&file.metadata().map_err(Error::File)?);
-        if FileType::from_raw_mode(found.mode) != FileType::RegularFile {
-            return Err(self.changed("it is no longer a regular file"));
+        if !found.is_regular() {
+            Err(self.changed("it is no longer a regular file"))
+        } else if found.identity() != self.state.identity() {
+            Err(self.changed(REPLACED))
+        } else {
+            Ok(file)
         }
-        if (found.device, found.inode) != (self.state.device, self.state.inode) {
-            return Err(self.changed(REPLACED));
-        }
-        Ok(file)
     }
 
     fn changed(&self, difference: impl Into<String>) -> Error {

@@ -2,7 +2,7 @@
 //! out of it, and no FIFO is waited for.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use fs_err::File;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat, openat2, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::path::resolve_links;
+use crate::path::{ImagePath, resolve_links};
 
 /// The message about a file or directory that is not the one that was seen.
 pub(crate) const REPLACED: &str =
@@ -37,14 +37,6 @@ pub struct RootDirectory {
     path: PathBuf,
     descriptor: OwnedFd,
 }
-
-impl PartialEq for RootDirectory {
-    fn eq(&self, other: &Self) -> bool {
-        self.path == other.path
-    }
-}
-
-impl Eq for RootDirectory {}
 
 impl RootDirectory {
     /// Opens the directory that `path` leads to.
@@ -74,14 +66,10 @@ impl RootDirectory {
     ///
     /// When it cannot be opened.
     pub fn open_directory(&self, relative: &Path) -> io::Result<OwnedFd> {
-        let opened = open_exact(Some(self), relative, DIRECTORY);
-        opened.map_err(|error| {
-            if is_replaced(error) {
-                io::Error::other(REPLACED)
-            } else {
-                error.into()
-            }
-        })
+        match open_exact(Some(self), relative, DIRECTORY) {
+            Err(error) if is_replaced(error) => Err(io::Error::other(REPLACED)),
+            opened => Ok(opened?),
+        }
     }
 
     /// Opens the regular file that a relative path leads to. Links are followed as
@@ -91,40 +79,24 @@ impl RootDirectory {
     ///
     /// When it cannot be opened, or is not a regular file.
     pub fn open_file(&self, relative: &Path) -> io::Result<File> {
-        let mut opened = open_exact(Some(self), relative, FILE);
-        if opened.as_ref().is_err_and(|error| is_replaced(*error)) {
-            opened = self
-                .real(relative)
-                .and_then(|real| open_exact(Some(self), &real, FILE));
-        }
-        let path = self.path.join(relative);
-        match opened {
-            Ok(descriptor) => regular_file(descriptor, path),
-            Err(error) => Err(open_error(&path, error.into())),
-        }
-    }
-
-    /// Follows the links of a relative path.
-    fn real(&self, relative: &Path) -> Result<PathBuf, Errno> {
-        let real = resolve_links(relative.as_os_str().as_bytes(), |next, _| {
+        let target = |next: &ImagePath, _| {
             let target = readlinkat(&self.descriptor, next.relative(), Vec::new());
-            Ok::<_, Infallible>(target.ok().map(std::ffi::CString::into_bytes))
+            Ok::<_, Infallible>(target.ok().map(CString::into_bytes))
+        };
+        let real = resolve_links(relative.as_os_str().as_bytes(), target);
+        let real = real.map_err(|_| Errno::LOOP);
+        let opened = real.and_then(|real| {
+            let real = Path::new(OsStr::from_bytes(real.relative()));
+            open_exact(Some(self), real, FILE)
         });
-        let real = real.map_err(|_| Errno::LOOP)?;
-        Ok(PathBuf::from(OsStr::from_bytes(real.relative())))
-    }
-}
-
-/// Opens the regular file that `path` leads to; a FIFO is not waited for.
-///
-/// # Errors
-///
-/// When it cannot be opened, or is not a regular file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = FILE.difference(OFlags::NOFOLLOW);
-    match retry_on_intr(|| open(path, flags, Mode::empty())) {
-        Ok(descriptor) => regular_file(descriptor, path.to_path_buf()),
-        Err(error) => Err(open_error(path, error.into())),
+        let path = self.path.join(relative);
+        let opened = opened.map_err(|error| open_error(&path, error.into()))?;
+        let file = File::from_parts(opened.into(), path);
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        let cause = io::Error::other("it is not a regular file");
+        Err(open_error(file.path(), cause))
     }
 }
 
@@ -136,16 +108,6 @@ pub fn leads_through_link(path: &Path) -> bool {
     match open_exact(None, path, flags) {
         Ok(opened) => readlinkat(opened, "", Vec::new()).is_ok(),
         Err(error) => is_replaced(error),
-    }
-}
-
-fn regular_file(descriptor: OwnedFd, path: PathBuf) -> io::Result<File> {
-    let file = File::from_parts(descriptor.into(), path);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        let cause = io::Error::other("it is not a regular file");
-        Err(open_error(file.path(), cause))
     }
 }
 

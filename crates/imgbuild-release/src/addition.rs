@@ -242,6 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_the_place_of_a_source_is_not_read() {
+        let release = release();
+        let root = release.path();
+        fs::write(root.join("bin/data"), "y").unwrap();
+        let read = |members: &[Member]| {
+            let contents = members.iter().filter_map(|member| member.content.as_ref());
+            contents
+                .filter(|content| content.first_bytes(1).is_ok())
+                .count()
+        };
+        let of_file = open(root.join("to-data"), "/x", None).unwrap();
+        let of_directory = open(root.join("bin"), "/srv", None).unwrap();
+        assert_eq!((read(&of_file), read(&of_directory)), (1, 2));
+
+        fs::remove_file(root.join("data")).unwrap();
+        fs::os::unix::fs::symlink("bin/data", root.join("data")).unwrap();
+        fs::rename(root.join("bin/tool"), root.join("tool")).unwrap();
+        fs::os::unix::fs::symlink("../tool", root.join("bin/tool")).unwrap();
+        assert_eq!((read(&of_file), read(&of_directory)), (0, 1));
+    }
+
+    #[test]
     fn what_no_image_can_hold_is_refused_at_once() {
         let release = release();
         let more = "fifo pipe\n0644 file .wh.x \"\"";

@@ -226,7 +226,7 @@ fn link_again(members: &mut [Member], linked: &BTreeSet<(u64, u64)>) {
         let Some(Content::File(file)) = &member.content else {
             continue;
         };
-        let identity = (file.state.device, file.state.inode);
+        let identity = file.state.identity();
         if !linked.contains(&identity) {
             continue;
         }

@@ -68,22 +68,12 @@ fn errors_name_the_file() {
         said.ends_with("root/fifo`: it is not a regular file"),
         "{said}"
     );
-    let error = open_regular(&root.path().join("fifo")).unwrap_err();
-    assert_eq!(crate::error::with_causes(&error, ": "), said);
     let error = root.open_file(Path::new("nothing")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     let error = RootDirectory::open(&root.path().join("nothing")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     let error = RootDirectory::open(&root.path().join("d/file")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
-}
-
-#[test]
-fn a_regular_file_is_opened_by_its_path_through_links() {
-    let (_directory, root) = world();
-    let file = open_regular(&root.path().join("out"));
-    assert_eq!(text(file).as_deref(), Some("outside"));
-    assert!(open_regular(&root.path().join("d")).is_err());
 }
 
 #[test]

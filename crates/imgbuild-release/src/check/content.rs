@@ -126,7 +126,7 @@ fn has_any(bytes: &[u8], texts: &[&str]) -> bool {
 /// Returns whether two contents of one size are the same.
 pub(super) fn are_same(first: &Content, second: &Content) -> bool {
     if let (Content::File(first), Content::File(second)) = (first, second)
-        && (first.state.device, first.state.inode) == (second.state.device, second.state.inode)
+        && first.state.identity() == second.state.identity()
     {
         return true;
     }
@@ -155,6 +155,7 @@ pub(super) fn are_same(first: &Content, second: &Content) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::fixture::Fixture;
 
     #[test]
     fn a_text_is_found_across_blocks() {
@@ -177,6 +178,41 @@ mod tests {
         };
         assert!(are_same(&bytes(1), &bytes(1)));
         assert!(!are_same(&bytes(1), &bytes(2)));
+    }
+
+    #[test]
+    fn no_reader_follows_a_link_in_place_of_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let script = "#!/bin/sh\nread /etc/x\n";
+        let script_bytes = script.as_bytes().to_vec().into();
+        fs_err::create_dir(at("release")).unwrap();
+        fs_err::write(at("release/script"), script).unwrap();
+        fs_err::write(at("release/program"), Fixture::new().bytes()).unwrap();
+        let options = crate::release::ReleaseOptions::default();
+        let members = crate::release::Release::open(&at("release"), &options)
+            .unwrap()
+            .members;
+        // Whether each of the readers reads the program or the script.
+        let reads = || {
+            let [program, script] = &members[..] else {
+                panic!("{members:?}");
+            };
+            let content = script.content.as_ref().unwrap();
+            [
+                crate::check::image::object(program).is_some(),
+                names_any(content, &["/etc/x"]),
+                are_same(content, &script_bytes),
+                !crate::contents::first_bytes(content, 9).is_empty(),
+                crate::programs::script_text(content).is_some(),
+            ]
+        };
+        assert_eq!(reads(), [true; 5]);
+        for name in ["script", "program"] {
+            fs_err::rename(at("release").join(name), at(name)).unwrap();
+            fs_err::os::unix::fs::symlink(at(name), at("release").join(name)).unwrap();
+        }
+        assert_eq!(reads(), [false; 5]);
     }
 
     #[test]

@@ -217,6 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn what_took_the_place_of_a_file_is_not_read() {
+        let root = tempfile::tempdir().unwrap();
+        let members = release(root.path());
+        let path = root.path().join("100");
+        fs::rename(&path, root.path().join("moved")).unwrap();
+        fs::os::unix::fs::symlink("moved", &path).unwrap();
+        assert!(names(&members, None).is_empty());
+        fs::copy(root.path().join("moved"), root.path().join("copy")).unwrap();
+        fs::rename(root.path().join("copy"), &path).unwrap();
+        assert!(names(&members, None).is_empty());
+        fs::rename(root.path().join("moved"), &path).unwrap();
+        assert_eq!(names(&members, None), ["/100"]);
+    }
+
+    #[test]
     fn other_files_are_opened_once() {
         let root = tempfile::tempdir().unwrap();
         let directory = tempfile::tempdir().unwrap();

@@ -4,7 +4,6 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use fs_err as fs;
-use imgbuild_oci::root_directory::open_regular;
 
 use super::{GitError, GitResult};
 
@@ -17,7 +16,7 @@ pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
     if !found.is_file() {
         return Err(GitError::malformed(path, "it is not a regular file"));
     }
-    Ok(Some(open_regular(path)?))
+    Ok(Some(fs::File::open(path)?))
 }
 
 /// Reads a file of at most `limit` bytes, if it exists.

@@ -68,7 +68,7 @@ impl WorkTree {
     }
 
     /// Computes the object name of a file, or of the target of a link; `None` if
-    /// the size changes meanwhile.
+    /// the size changes meanwhile, or if the file is behind a link.
     fn content_id(&self, path: &Path, size: u64, mode: u32) -> GitResult<Option<ObjectId>> {
         let hash = self.objects.hash;
         if mode & MODE_FILE_TYPE == MODE_LINK {
@@ -76,7 +76,10 @@ impl WorkTree {
             return Ok(Some(hash.of("blob", target.as_os_str().as_bytes())));
         }
         let mut hasher = Hasher::new(hash, "blob", size);
-        let file = RootDirectory::open(self.root())?.open_file(path)?;
+        let root = RootDirectory::open(self.root())?;
+        let Some(file) = file::existing(root.open_file(path))? else {
+            return Ok(None);
+        };
         let copied = io::copy(&mut file.take(size.saturating_add(1)), &mut hasher)?;
         Ok((copied == size).then(|| hasher.finish()))
     }

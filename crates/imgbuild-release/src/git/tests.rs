@@ -286,11 +286,20 @@ fn a_clean_work_tree_is_clean_in_every_form_of_the_index() {
 /// A name, a change of a clean work tree, and whether it is dirty then.
 type Change = (&'static str, fn(&Repository), bool);
 
-const CHANGES: [Change; 15] = [
+const CHANGES: [Change; 16] = [
     ("another size", |it| it.write("src.rs", "longer"), true),
     ("the same size", |it| it.write("src.rs", "y"), true),
     ("the same content", |it| it.write("src.rs", "x"), false),
     ("a new file", |it| it.write("new", "x"), false),
+    (
+        "a link in place of a directory",
+        |it| {
+            fs::rename(it.path("work/src"), it.path("moved")).unwrap();
+            fs::os::unix::fs::symlink("../moved", it.path("work/src")).unwrap();
+            it.write("src/deep/run", "exit");
+        },
+        true,
+    ),
     (
         "a file added",
         |it| {

@@ -515,6 +515,26 @@ mod tests {
     }
 
     #[test]
+    fn files_outside_of_a_release_do_not_describe_it() {
+        let outside = release();
+        let directory = release();
+        for name in [START, "releases/1.2.0/shop.rel", "bin/shop"] {
+            let path = directory.path().join(name);
+            fs::remove_file(&path).unwrap();
+            fs::os::unix::fs::symlink(outside.path().join(name), &path).unwrap();
+        }
+        assert!(!is_release(directory.path()));
+        // A link that stays in it is followed.
+        write(directory.path(), "data", "13.1.5 1.2.0\n");
+        let start = directory.path().join(START);
+        fs::remove_file(&start).unwrap();
+        fs::os::unix::fs::symlink("../data", &start).unwrap();
+        assert!(is_release(directory.path()));
+        let found = describe(&open(&directory)).unwrap();
+        assert!(found.applications.is_empty(), "{found:?}");
+    }
+
+    #[test]
     fn what_is_no_release_is_not_taken_for_one() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();

@@ -120,7 +120,7 @@ impl<'a> Selection<'a> {
             ..
         }) = &found
         {
-            self.linked.insert((state.device, state.inode));
+            self.linked.insert(state.identity());
         }
         let host = join(self.root.path(), relative);
         let allows_set_id = self.options.allow_set_id;

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgbuild_oci::content::{FileState, HostFile};
+use imgbuild_oci::content::HostFile;
 use imgbuild_oci::error::{Error, with_causes};
 use imgbuild_oci::path::{ImagePath, escaped, resolve_links};
 
@@ -61,10 +59,6 @@ impl HostPath {
 
 /// The device and inode of a file: its identity under all of its names.
 pub(super) type FileId = (u64, u64);
-
-fn file_id(metadata: &Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
-}
 
 #[derive(Debug, Clone)]
 pub(super) struct HostElf {
@@ -147,29 +141,24 @@ impl Host {
             return probe.clone();
         }
         let probe = match self.real(path) {
-            Some(real) => self.probe_real(real),
+            Some(real) => self.probe_real(&real),
             None => Probe::Absent,
         };
         self.probes.insert(path.clone(), probe.clone());
         probe
     }
 
-    fn probe_real(&mut self, path: PathBuf) -> Probe {
-        let metadata = fs_err::metadata(&path).ok();
-        let Some(metadata) = metadata.filter(Metadata::is_file) else {
+    fn probe_real(&mut self, path: &Path) -> Probe {
+        let file = HostFile::find(path).ok();
+        let Some(file) = file.filter(|file| file.state.is_regular()) else {
             return Probe::Absent;
         };
-        let id = file_id(&metadata);
+        let id = file.state.identity();
         if let Some(probe) = self.files.get(&id) {
             return probe.clone();
         }
-        let file = HostFile {
-            path: path.clone(),
-            state: FileState::of(&metadata),
-            root: None,
-        };
         let probe = match read_elf(&file) {
-            Ok(elf) => probe_of(path, &metadata, Arc::new(elf)),
+            Ok(elf) => probe_of(file, Arc::new(elf)),
             Err(reason) => Probe::Unusable(reason),
         };
         self.files.insert(id, probe.clone());
@@ -179,9 +168,9 @@ impl Host {
     /// Remembers a file whose content is known already; `None` when it has
     /// vanished.
     pub(super) fn remember(&mut self, path: &Path, elf: &Arc<Elf>) -> Option<FileId> {
-        let metadata = fs_err::metadata(path).ok()?;
-        let id = file_id(&metadata);
-        let probe = || probe_of(path.to_owned(), &metadata, Arc::clone(elf));
+        let file = HostFile::find(path).ok()?;
+        let id = file.state.identity();
+        let probe = || probe_of(file, Arc::clone(elf));
         self.files.entry(id).or_insert_with(probe);
         Some(id)
     }
@@ -236,11 +225,11 @@ impl Host {
     }
 }
 
-fn probe_of(path: PathBuf, metadata: &Metadata, elf: Arc<Elf>) -> Probe {
+fn probe_of(file: HostFile, elf: Arc<Elf>) -> Probe {
     Probe::Elf(HostElf {
-        path,
-        id: file_id(metadata),
-        is_executable: metadata.permissions().mode() & 0o111 != 0,
+        id: file.state.identity(),
+        is_executable: file.state.mode & 0o111 != 0,
+        path: file.path,
         elf,
     })
 }
