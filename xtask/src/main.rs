@@ -40,7 +40,7 @@ enum Command {
     Bless,
     /// Read an archive with the installed third-party readers
     Interop(interop::InteropArguments),
-    /// Run a fuzz target
+    /// Run the fuzz targets in turn
     Fuzz(fuzz::FuzzArguments),
     /// Compare the golden digests on emulated processors: old x86-64, and aarch64
     Emulate,

@@ -33,6 +33,8 @@
 
 mod bits;
 mod block;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod greedy;
 pub mod gzip;
 mod header;

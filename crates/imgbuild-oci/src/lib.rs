@@ -95,6 +95,8 @@ pub mod document;
 pub mod entry;
 pub mod error;
 pub mod filesystem;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod image;
 mod json;
 pub mod layer;

@@ -22,7 +22,7 @@ mod bases;
 mod file_system;
 mod key;
 mod prune;
-mod record;
+pub(crate) mod record;
 mod systems;
 mod verify;
 

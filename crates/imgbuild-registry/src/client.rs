@@ -25,7 +25,7 @@ use crate::tls;
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, WebOrigin};
 
-mod authenticator;
+pub(crate) mod authenticator;
 mod options;
 
 pub use crate::retry::RetryPolicy;

@@ -71,6 +71,8 @@ mod connector;
 pub mod credentials;
 pub mod error;
 mod error_response;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod host;
 pub mod monitor;
 mod network_error;

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::contents::Contents;
 
-mod configuration;
+pub(crate) mod configuration;
 mod place;
 
 /// A base image. Its documents have the digests that name them; its layers are

@@ -140,4 +140,4 @@ impl WorkTree {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

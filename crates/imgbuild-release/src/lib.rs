@@ -59,6 +59,8 @@ mod contents;
 pub mod elf;
 pub mod error;
 pub mod finding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod git;
 mod host_file;
 pub mod kind;

@@ -183,16 +183,16 @@ type ArchiveResult<T> = Result<T, ArchiveError>;
 type LocaleFiles = Vec<(&'static str, Vec<u8>)>;
 
 /// An open archive, with the names in it.
-struct LocaleArchive {
+pub(crate) struct LocaleArchive {
     file: fs::File,
     size: u64,
     /// Each locale with the offset of its record.
-    names: Vec<(String, u64)>,
+    pub(crate) names: Vec<(String, u64)>,
 }
 
 impl LocaleArchive {
     /// Opens an archive and reads its table of names.
-    fn open(path: &Path) -> ArchiveResult<Self> {
+    pub(crate) fn open(path: &Path) -> ArchiveResult<Self> {
         let file = HostFile::find(path)?.open().map_err(io::Error::other)?;
         let size = file.metadata()?.len();
         let mut archive = Self {
@@ -223,7 +223,7 @@ impl LocaleArchive {
         Ok(archive)
     }
 
-    fn locale(&mut self, name: &str) -> ArchiveResult<Option<LocaleFiles>> {
+    pub(crate) fn locale(&mut self, name: &str) -> ArchiveResult<Option<LocaleFiles>> {
         let found = self.names.iter().find(|(known, _)| known == name);
         let Some(record) = found.map(|(_, record)| *record) else {
             return Ok(None);
@@ -284,7 +284,7 @@ impl LocaleArchive {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::contents::Contents;
 
@@ -356,7 +356,7 @@ mod tests {
 
     /// An archive with one locale, `xx_YY.utf8`, whose files hold the number
     /// of their category.
-    fn archive() -> Vec<u8> {
+    pub(crate) fn archive() -> Vec<u8> {
         const TABLE: u32 = 56;
         const NAME: u32 = TABLE + 3 * 12;
         const RECORD: u32 = NAME + 16;

@@ -45,7 +45,7 @@
 //! along where they are to be had. Everything else that is loaded by name at
 //! run time has to be asked for ([`RuntimeOptions::add_libraries`]).
 
-mod cache;
+pub(crate) mod cache;
 mod closure;
 mod configuration;
 pub(crate) mod host;

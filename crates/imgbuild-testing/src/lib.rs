@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`tree`] | [`Tree`]: a release written as lines of text |
 //! | [`sandbox`] | [`Sandbox`] and [`Outcome`]: one program, run in a directory of its own with a known environment |
+//! | [`fuzz`] | fuzz targets, run as tests over seeds and changes of them, in bounded memory |
 //! | [`redact`] | [`Redactions`]: fixed words for paths and durations in messages |
 //! | [`registry`] | [`FakeRegistry`]: a registry on loopback that misbehaves on request |
 //! | [`skip`] | tests that need what this machine lacks: skipped with a line, and counted |
@@ -29,6 +30,7 @@
 
 #![deny(missing_docs)]
 
+pub mod fuzz;
 pub mod redact;
 pub mod registry;
 pub mod sandbox;

@@ -64,9 +64,9 @@ pub(super) fn read_all(root: &Path) -> Result<Vec<Source>> {
 
 fn is_test(inside: &str) -> bool {
     let parts: Vec<&str> = inside.split('/').collect();
-    parts
-        .iter()
-        .any(|part| matches!(*part, "tests" | "tests.rs") || part.starts_with("fixture"))
+    parts.iter().any(|part| {
+        matches!(*part, "tests" | "tests.rs" | "fuzz.rs") || part.starts_with("fixture")
+    })
 }
 
 /// Returns the module that a file below `src` holds.

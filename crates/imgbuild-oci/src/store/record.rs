@@ -9,7 +9,7 @@ use crate::digest::{DiffId, Digest};
 use crate::record::RecordKind;
 
 /// The value of one file of a directory.
-pub(super) trait Record: Serialize + DeserializeOwned {
+pub(crate) trait Record: Serialize + DeserializeOwned {
     const KIND: RecordKind;
     const DIRECTORY: &'static str;
 }
@@ -25,31 +25,31 @@ pub(crate) struct LayerRecord {
 
 /// The identity of a compressed layer whose tar is known.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct ContentRecord {
-    pub(super) digest: Digest,
+pub(crate) struct ContentRecord {
+    pub(crate) digest: Digest,
     /// The CRC-32 of the blob.
-    pub(super) crc: u32,
+    pub(crate) crc: u32,
     /// The state of the blob's file when it was known to be right.
-    pub(super) state: FileState,
+    pub(crate) state: FileState,
 }
 
 /// The identity of a file that was written to a destination.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct OutputRecord {
-    pub(super) identity: Digest,
-    pub(super) state: FileState,
+pub(crate) struct OutputRecord {
+    pub(crate) identity: Digest,
+    pub(crate) state: FileState,
 }
 
 /// A note about files in a known state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct NoteRecord(pub(super) Vec<u8>);
+pub(crate) struct NoteRecord(pub(crate) Vec<u8>);
 
 /// The file that has the file system of a base image.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct SystemRecord {
-    pub(super) digest: Digest,
+pub(crate) struct SystemRecord {
+    pub(crate) digest: Digest,
     /// The state of the file when it was known to be right.
-    pub(super) state: FileState,
+    pub(crate) state: FileState,
 }
 
 impl Record for LayerRecord {

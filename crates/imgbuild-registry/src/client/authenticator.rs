@@ -179,12 +179,6 @@ impl Client {
     }
 
     fn read_token(&self, response: Response, step: &Step, call: &Call<'_>) -> Result<Token> {
-        #[derive(Deserialize)]
-        struct TokenBody {
-            token: Option<String>,
-            access_token: Option<String>,
-            expires_in: Option<f64>,
-        }
         let endpoint = || call.endpoint.clone();
         if response.status != 200 {
             let mut refused = self.read_refusal(response);
@@ -198,11 +192,7 @@ impl Client {
         body.read_to_end(&mut bytes)
             .map_err(|error| endpoint().network_error(step, error))?;
         let no_token = || endpoint().problem(step, ProtocolError::Other(NO_TOKEN.into()));
-        let body: TokenBody = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
-        let mut texts = [body.token, body.access_token].into_iter().flatten();
-        let text = texts.find(|text| is_token(text)).ok_or_else(no_token)?;
-        let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
-        let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
+        let (text, lifetime) = parse_token(&bytes).ok_or_else(no_token)?;
         Ok(Token {
             text: Secret::new(text),
             // Earlier than that: the request takes time, and clocks differ.
@@ -216,6 +206,21 @@ impl Client {
             _ => None,
         }
     }
+}
+
+/// Returns the token in a response of a token server, and its lifetime in seconds.
+pub(crate) fn parse_token(bytes: &[u8]) -> Option<(String, u64)> {
+    #[derive(Deserialize)]
+    struct TokenBody {
+        token: Option<String>,
+        access_token: Option<String>,
+        expires_in: Option<f64>,
+    }
+    let body: TokenBody = serde_json::from_slice(bytes).ok()?;
+    let mut texts = [body.token, body.access_token].into_iter().flatten();
+    let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
+    let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
+    Some((texts.find(|text| is_token(text))?, lifetime))
 }
 
 /// Returns our scopes, and the required ones that these do not cover.

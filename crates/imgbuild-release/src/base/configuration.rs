@@ -16,7 +16,7 @@ use super::BaseError;
 const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
 
 /// Reads the `config` object of an image configuration.
-pub(super) fn configuration(document: &Value) -> Result<Configuration, BaseError> {
+pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError> {
     let fields = match document.get("config") {
         None | Some(Value::Null) => return Ok(Configuration::default()),
         Some(Value::Object(fields)) => fields,
@@ -72,7 +72,7 @@ fn field<T: DeserializeOwned>(
 /// Returns the history with exactly one step for each of `layers`: readers
 /// match steps and layers by their order. A history that does not match is
 /// dropped.
-pub(super) fn history(document: &Value, layers: usize) -> Vec<Value> {
+pub(crate) fn history(document: &Value, layers: usize) -> Vec<Value> {
     let steps = document.get("history").and_then(Value::as_array);
     let mut steps: Vec<Value> = steps.cloned().unwrap_or_default();
     let is_step_of_layer = |step: &&Value| step.get("empty_layer") != Some(&json!(true));

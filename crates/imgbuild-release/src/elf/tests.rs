@@ -10,7 +10,7 @@ const ENCODINGS: [(Class, Endianness); 4] = [
     (Class::Bits32, Endianness::Big),
 ];
 
-fn full() -> Fixture {
+pub(crate) fn full() -> Fixture {
     Fixture::new()
         .interpreter("/lib64/ld.so")
         .soname("libfull.so.1")

@@ -8,6 +8,7 @@ use imgbuild_testing::Sandbox;
 use imgbuild_testing::skip::has_programs;
 
 use super::*;
+use crate::fuzz;
 
 const TIME: u64 = 1_700_000_000;
 
@@ -589,4 +590,61 @@ fn what_is_damaged_is_named() {
         fs::write(repository.path(".git"), text).unwrap();
         assert!(read_all(&repository.path("")).is_err(), "{text}");
     }
+}
+
+/// Returns files of a repository in every form that git writes, as inputs of the
+/// fuzz target `git`.
+pub(crate) fn fuzz_seeds() -> Vec<Vec<u8>> {
+    let Some(repository) = Repository::new() else {
+        return Vec::new();
+    };
+    let read = |path: &str| fs::read(repository.path("work/.git").join(path)).unwrap();
+    let mut seeds = Vec::new();
+    let mut add = |form: u8, parts: &[&[u8]]| seeds.push([&[form], &parts.concat()[..]].concat());
+    for version in ["2", "3", "4"] {
+        repository.git(&["update-index", "--index-version", version]);
+        add(fuzz::GIT_INDEX, &[&read("index")]);
+    }
+    repository.git(&[
+        "remote",
+        "add",
+        "origin",
+        "https://me:x@example.com/o/r.git",
+    ]);
+    add(fuzz::GIT_CONFIG, &[&read("config")]);
+    add(fuzz::GIT_HEAD, &[&read("HEAD")]);
+    let commit = repository.git(&["rev-parse", "HEAD"]);
+    let (first, rest) = commit.split_at(2);
+    add(
+        fuzz::GIT_LOOSE,
+        &[&read(&format!("objects/{first}/{rest}"))],
+    );
+    let text = repository.git(&["cat-file", "commit", "HEAD"]);
+    add(fuzz::GIT_COMMIT, &[text.as_bytes()]);
+
+    let lines: String = (0..200).map(|line| format!("{line}\n")).collect();
+    for number in 0..3 {
+        repository.write("src.rs", &format!("{number}{lines}"));
+        repository.commit();
+    }
+    repository.git(&["tag", "--annotate", "--message", "x", "v1"]);
+    repository.git(&["gc", "--quiet", "--aggressive"]);
+    add(fuzz::GIT_PACKED_REFS, &[&read("packed-refs")]);
+    let mut files = Vec::new();
+    files_below(&repository.path("work/.git/objects/pack"), &mut files);
+    let index = files
+        .iter()
+        .find(|path| path.extension().is_some_and(|it| it == "idx"));
+    let index = index.unwrap();
+    add(fuzz::GIT_PACK_INDEX, &[&fs::read(index).unwrap()]);
+    let pack = fs::read(index.with_extension("pack")).unwrap();
+    // `NAME KIND SIZE SIZE-IN-PACK OFFSET [DEPTH BASE]` of each object.
+    let objects = repository.git(&["verify-pack", "--verbose", &index.display().to_string()]);
+    for line in objects.lines() {
+        if let [_, "commit" | "blob", _, _, offset, ..] = line.split(' ').collect::<Vec<_>>()[..] {
+            let offset: u16 = offset.parse().unwrap();
+            add(fuzz::GIT_PACK, &[&offset.to_be_bytes(), &pack]);
+        }
+    }
+    seeds
 }

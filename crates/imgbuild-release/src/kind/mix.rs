@@ -9,7 +9,7 @@
 //! ```
 
 mod applications;
-mod boot;
+pub(crate) mod boot;
 mod needs;
 
 use std::io::Read as _;
@@ -258,7 +258,7 @@ fn resource(root: &RootDirectory, version: &str) -> Option<(String, String)> {
 /// [{APP, "VSN", …}, …]}` ([rel(4)]).
 ///
 /// [rel(4)]: https://www.erlang.org/doc/apps/sasl/rel.html
-fn parse(text: &str) -> Option<(String, Vec<String>)> {
+pub(crate) fn parse(text: &str) -> Option<(String, Vec<String>)> {
     let lines = text
         .lines()
         .filter(|line| !line.trim_start().starts_with('%'));

@@ -15,11 +15,15 @@ const OLD_ENTRY_BYTES: usize = 12;
 const NEW_HEADER_BYTES: usize = 48;
 const NEW_ENTRY_BYTES: usize = 24;
 
+/// The largest number of bytes of all names and paths that are kept. Entries may
+/// share them in the file; a large system has some 100 KiB.
+const MAX_KEPT_BYTES: usize = 16 << 20;
+
 /// Every name with the files that have it, in the loader's order.
-pub(super) type LoaderCache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+pub(crate) type LoaderCache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
 /// Reads a cache; invalid parts are left out.
-pub(super) fn parse(bytes: &[u8]) -> LoaderCache {
+pub(crate) fn parse(bytes: &[u8]) -> LoaderCache {
     if bytes.starts_with(NEW_MAGIC) {
         return parse_new(bytes).unwrap_or_default();
     }
@@ -48,8 +52,9 @@ fn parse_old(bytes: &[u8], decode: Decode) -> Option<LoaderCache> {
         return parse_new(new);
     }
     let mut cache = LoaderCache::new();
+    let mut left = MAX_KEPT_BYTES;
     for entry in bytes[OLD_HEADER_BYTES..strings_at].chunks_exact(OLD_ENTRY_BYTES) {
-        insert(&mut cache, strings, entry, decode);
+        insert(&mut cache, strings, entry, decode, &mut left);
     }
     Some(cache)
 }
@@ -68,24 +73,28 @@ fn parse_new(bytes: &[u8]) -> Option<LoaderCache> {
             .checked_mul(NEW_ENTRY_BYTES)?
             .checked_add(NEW_HEADER_BYTES)?;
         let mut cache = LoaderCache::new();
+        let mut left = MAX_KEPT_BYTES;
         for entry in bytes
             .get(NEW_HEADER_BYTES..end)?
             .chunks_exact(NEW_ENTRY_BYTES)
             .filter(|entry| entry[16..24] == [0; 8])
         {
-            insert(&mut cache, bytes, entry, *decode);
+            insert(&mut cache, bytes, entry, *decode, &mut left);
         }
         Some(cache)
     })
 }
 
-/// Adds an entry of flags, name and path; offsets count from `strings`.
-fn insert(cache: &mut LoaderCache, strings: &[u8], entry: &[u8], decode: Decode) {
+/// Adds an entry of flags, name and path, if `left` bytes are enough for it;
+/// offsets count from `strings`.
+fn insert(cache: &mut LoaderCache, strings: &[u8], entry: &[u8], decode: Decode, left: &mut usize) {
     let text = |at| string(strings, number(entry, at, decode)?);
     let (Some(name), Some(path)) = (text(4), text(8)) else {
         return;
     };
-    if path.starts_with(b"/") {
+    let still_left = left.checked_sub(name.len() + path.len());
+    if let Some(still_left) = still_left.filter(|_| path.starts_with(b"/")) {
+        *left = still_left;
         cache.entry(name.to_vec()).or_default().push(path.to_vec());
     }
 }
@@ -104,7 +113,7 @@ fn string(bytes: &[u8], at: usize) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const ENTRIES: [(&str, &str, u64); 4] = [
@@ -114,7 +123,7 @@ mod tests {
         ("liba.so", "/a/liba.so", 0),
     ];
 
-    fn new_cache(encode: fn(u32) -> [u8; 4], flags: u8) -> Vec<u8> {
+    pub(crate) fn new_cache(encode: fn(u32) -> [u8; 4], flags: u8) -> Vec<u8> {
         let mut strings = Vec::new();
         let mut entries = Vec::new();
         let base = NEW_HEADER_BYTES + ENTRIES.len() * NEW_ENTRY_BYTES;
@@ -138,7 +147,7 @@ mod tests {
         bytes
     }
 
-    fn old_cache(encode: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    pub(crate) fn old_cache(encode: fn(u32) -> [u8; 4]) -> Vec<u8> {
         let mut strings = Vec::new();
         let mut bytes = OLD_MAGIC.to_vec();
         bytes.extend(encode(u32::try_from(ENTRIES.len() - 1).unwrap()));

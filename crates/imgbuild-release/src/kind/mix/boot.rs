@@ -11,7 +11,7 @@
 mod arguments;
 mod reader;
 mod script;
-mod term;
+pub(crate) mod term;
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ const MAX_DEPTH: usize = 64;
 /// A call of `prim_file`, which is part of every virtual machine and the one
 /// module with files that works before anything has been started.
 #[derive(Debug)]
-pub(super) enum FileCall<'a> {
+pub(crate) enum FileCall<'a> {
     /// Writes bytes to a path.
     Write(&'a str, &'a [u8]),
     /// Renames the first path to the second.
@@ -33,7 +33,7 @@ pub(super) enum FileCall<'a> {
 /// Returns a boot file that has calls before and after the start of the
 /// application controller, which reads the configuration; `None` when it is
 /// no boot file that is understood.
-pub(super) fn with_calls(
+pub(crate) fn with_calls(
     boot: &[u8],
     before: &[FileCall<'_>],
     after: &[FileCall<'_>],

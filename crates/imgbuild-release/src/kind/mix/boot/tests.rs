@@ -2,20 +2,11 @@ use fs_err as fs;
 
 use super::*;
 use crate::error::Result;
+use crate::fuzz::{BOOT, ELIXIR, OWN, RELX};
 use crate::pattern::{Pattern, Patterns};
 use crate::release::ReleaseOptions;
 use crate::release::selection::Selection;
 use crate::warning::Warning;
-
-const ELIXIR: &str = "#!/bin/sh\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
-    set -- \"$ERTS_BIN$ERL_EXEC\" $ELIXIR_ERL_OPTIONS $ERL \"$@\"\n";
-
-const OWN: &str = "#!/bin/sh\n\nstart () {\n  exec x --erl \"-mode $RELEASE_MODE\" --erl-config \"$RELEASE_SYS_CONFIG\" \
-    --boot \"$REL_VSN_DIR/$RELEASE_BOOT_SCRIPT\" --boot-var RELEASE_LIB \"$RELEASE_ROOT/lib\" \
-    --vm-args \"$RELEASE_VM_ARGS\" \"$@\"\n}\n";
-
-const RELX: &str = "#!/bin/sh\nPRE_START_HOOKS=\"\"\nRELX_X=1\nexec \"$BINDIR/erlexec\" $FOREGROUNDOPTIONS \
-    -boot_var SYSTEM_LIB_DIR \"$SYSTEM_LIB_DIR\"\n";
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
@@ -217,10 +208,6 @@ fn everything_that_needs_a_shell_is_named_at_once() {
         ]
     );
 }
-
-/// `{script, {}, [{kernelProcess, application_controller, []}]}`.
-const BOOT: &[u8] =
-    b"\x83h\x03w\x06scripth\0l\0\0\0\x01h\x03w\x0dkernelProcessw\x16application_controllerjj";
 
 #[test]
 fn a_system_that_restarts_gets_a_configuration_that_can_be_written() {
