@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imgbuild_oci::path::ImagePath;
 
-use super::path::image_path;
+use super::path::{image_path, volume};
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image configuration")]
@@ -60,7 +60,7 @@ pub(crate) struct ConfigurationArguments {
 
     /// Declare a volume; its directory is created and belongs to the user (can
     /// be repeated)
-    #[arg(long, value_name = "PATH", value_parser = image_path)]
+    #[arg(long, value_name = "PATH", value_parser = volume)]
     pub(crate) volume: Vec<ImagePath>,
 
     /// Set a label; `K-` removes a label of the base image (can be repeated)
@@ -88,9 +88,10 @@ pub(crate) struct ConfigurationArguments {
     /// The command that checks the health of a container, in the form of
     /// `--entrypoint`; or `none` (can be repeated)
     ///
-    /// A field of Docker's image configuration: engines that follow the OCI
-    /// specification strictly, for example Podman, ignore it. It runs without a
-    /// shell.
+    /// A JSON array may begin with `CMD` or `CMD-SHELL`, as in Docker's image
+    /// configuration. A field of Docker's image configuration: engines that follow the OCI
+    /// specification strictly, for example Podman, ignore it. Without
+    /// `CMD-SHELL`, it runs without a shell.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) healthcheck: Vec<String>,
 

@@ -16,6 +16,26 @@ pub(super) fn image_path(text: &str) -> std::result::Result<ImagePath, String> {
     ImagePath::parse(text).map_err(|error| error.to_string())
 }
 
+/// Parses a path for a volume.
+///
+/// # Errors
+///
+/// If an engine mounts a file system of its own there, or if an option of
+/// `docker run --volume` follows the path.
+pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
+    if let Some((path, "ro" | "rw" | "z" | "Z" | "nocopy")) = text.rsplit_once(':') {
+        return Err(format!(
+            "an image declares the path only: `{path}`; options are for `docker run --volume`"
+        ));
+    }
+    let path = image_path(text)?;
+    let is_of_engine = |place: &str| path.as_bytes() == place.as_bytes();
+    if ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine) {
+        return Err("engines mount their own file system there".to_owned());
+    }
+    Ok(path)
+}
+
 /// Refuses a path that does not exist, with the flag or argument `given` that
 /// names it.
 ///

@@ -46,16 +46,38 @@ pub(crate) fn time(flag: &str, text: &str) -> Result<u64> {
     if let Ok(seconds) = text.parse::<u64>() {
         return check_time(flag, text, seconds);
     }
-    let parsed = humantime::parse_rfc3339(text).ok();
-    let seconds = parsed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    match seconds {
-        Some(seconds) => check_time(flag, text, seconds.as_secs()),
+    match parse_rfc3339(text) {
+        Some(seconds) => check_time(flag, text, seconds),
         None => Err(Failure::of_flag(
             flag,
             text,
-            "expected RFC 3339 (for example `2026-01-31T12:00:00Z`) or Unix seconds",
+            "expected RFC 3339 (for example `2026-01-31T12:00:00Z`) or Unix seconds, from 1970 on",
         )),
     }
+}
+
+/// Parses RFC 3339 with any offset, and the forms of `git log` and `date` that
+/// have a space before the time or the offset, into Unix seconds.
+fn parse_rfc3339(text: &str) -> Option<u64> {
+    let offset_start = text.get(19..)?.find(['+', '-']).map(|index| 19 + index);
+    let (local, offset) = match offset_start {
+        Some(start) => (text[..start].trim_end(), parse_offset(&text[start..])?),
+        None => (text.strip_suffix(['Z', 'z'])?, 0),
+    };
+    let local = humantime::parse_rfc3339_weak(&local.replace('t', "T")).ok()?;
+    let local = local.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    local.checked_add_signed(-offset)
+}
+
+/// Parses an offset such as `+05:30` into seconds.
+fn parse_offset(text: &str) -> Option<i64> {
+    let (sign, digits) = text.split_at(1);
+    let digits = digits.replace(':', "");
+    let is_number = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.parse::<i64>().ok().filter(|_| is_number)?;
+    let (hours, minutes) = (number / 100, number % 100);
+    let seconds = (hours <= 23 && minutes <= 59).then_some(hours * 3600 + minutes * 60)?;
+    Some(if sign == "-" { -seconds } else { seconds })
 }
 
 fn check_time(flag: &str, text: &str, seconds: u64) -> Result<u64> {
@@ -102,10 +124,29 @@ mod tests {
             ("1700000000", 1_700_000_000),
             ("1970-01-01T00:00:01Z", 1),
             ("2023-11-14T22:13:20Z", 1_700_000_000),
+            ("2023-11-14t22:13:20.75z", 1_700_000_000),
+            ("2023-11-15T03:43:20+05:30", 1_700_000_000),
+            ("2023-11-14T14:13:20-08:00", 1_700_000_000),
+            ("2023-11-14T22:13:20+00:00", 1_700_000_000),
+            ("2023-11-14 14:13:20 -0800", 1_700_000_000),
+            ("2023-11-14T14:13:20.123456789-08:00", 1_700_000_000),
+            ("1970-01-01T01:00:00+01:00", 0),
         ] {
             assert_eq!(time("--created", text).unwrap(), seconds);
         }
-        for text in ["", "yesterday", "-1", "1969-12-31T00:00:00Z", "99999999999"] {
+        for text in [
+            "",
+            "yesterday",
+            "-1",
+            "1969-12-31T00:00:00Z",
+            "1970-01-01T00:30:00+01:00",
+            "2023-11-14T22:13:20",
+            "2023-11-14T22:13:20+25:00",
+            "2023-11-14T22:13:20+05:61",
+            "2023-11-14T22:13:20+5",
+            "2023-11-14T22:13:20é",
+            "99999999999",
+        ] {
             assert!(time("--created", text).is_err(), "{text}");
         }
         assert_eq!(rfc3339(1), "1970-01-01T00:00:01Z");

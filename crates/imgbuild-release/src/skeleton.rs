@@ -30,16 +30,14 @@ pub struct UserName {
 }
 
 impl UserName {
-    /// Splits `USER[:GROUP]`.
+    /// Splits `USER[:GROUP]` as engines do: an empty user is root, and an empty
+    /// group is not given.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group.to_owned())),
-            None => (text, None),
-        };
+        let (user, group) = text.split_once(':').unwrap_or((text, ""));
         Self {
-            user: user.to_owned(),
-            group,
+            user: if user.is_empty() { "0" } else { user }.to_owned(),
+            group: Some(group.to_owned()).filter(|group| !group.is_empty()),
         }
     }
 }

@@ -200,7 +200,8 @@ fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
 fn ports(text: &str) -> Result<Vec<String>> {
     const FORM: &str = "the form is `PORT[-PORT][/PROTOCOL]`, with ports from 1 to 65535 and the protocol `tcp`, `udp` or `sctp`";
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let is_known = ["tcp", "udp", "sctp"].contains(&protocol);
+    let protocol = protocol.to_ascii_lowercase();
+    let is_known = ["tcp", "udp", "sctp"].contains(&protocol.as_str());
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let port = |text: &str| {
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -225,7 +226,8 @@ fn stop_signal(text: &str) -> Result<String> {
         "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM",
         "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
     ];
-    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let is_real_time = ["RTMIN", "RTMAX"]
         .contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-'));
     if NAMES.contains(&name) || is_real_time {
@@ -245,8 +247,15 @@ fn healthcheck(given: &ConfigurationArguments) -> Result<Option<Healthcheck>> {
     let Some(command) = arguments("--healthcheck", &given.healthcheck)? else {
         return Ok(None);
     };
+    // The forms of a Dockerfile and of Docker's own configuration, too.
     let test = match command.as_slice() {
-        [none] if none == "none" => vec!["NONE".to_owned()],
+        [none] if none.eq_ignore_ascii_case("none") => vec!["NONE".to_owned()],
+        [kind, _, ..] if kind == "CMD" => command,
+        [kind, _] if kind == "CMD-SHELL" => command,
+        [kind, ..] if ["CMD", "CMD-SHELL", "NONE"].contains(&kind.as_str()) => {
+            let reason = "the forms are `[\"CMD\", \"PROGRAM\", …]`, `[\"CMD-SHELL\", \"COMMAND\"]` and `NONE`";
+            return Err(Failure::of_flag("--healthcheck", kind, reason));
+        }
         _ => ["CMD".to_owned()].into_iter().chain(command).collect(),
     };
     Ok(Some(Healthcheck {
@@ -327,6 +336,7 @@ mod tests {
     fn ports_are_checked_and_ranges_are_spelled_out() {
         assert_eq!(ports("80").unwrap(), ["80/tcp"]);
         assert_eq!(ports("53/udp").unwrap(), ["53/udp"]);
+        assert_eq!(ports("8080/TCP").unwrap(), ["8080/tcp"]);
         assert_eq!(ports("1-3/sctp").unwrap(), ["1/sctp", "2/sctp", "3/sctp"]);
         for text in ["", "0", "65536", "80/http", "3-1", "+80", "a", "80/", "-"] {
             assert!(ports(text).is_err(), "{text}");
@@ -338,6 +348,8 @@ mod tests {
         for (text, expected) in [
             ("SIGTERM", "SIGTERM"),
             ("INT", "SIGINT"),
+            ("sigterm", "SIGTERM"),
+            ("usr1", "SIGUSR1"),
             ("9", "9"),
             ("SIGRTMIN+3", "SIGRTMIN+3"),
         ] {

@@ -61,9 +61,14 @@ pub(super) fn proposal(text: &str) -> Option<String> {
     let registry = components.first().is_some_and(|first| {
         components.len() > 1 && parse(&format!("{first}/x")).is_ok_and(|x| x.registry() == *first)
     });
-    if !registry && components.len() > 1 && components[0].contains(':') {
-        // A host with a wrong port: not a repository.
-        return None;
+    if !registry
+        && components.len() > 1
+        && let Some((name, rest)) = components[0].split_once(':')
+    {
+        // `app:feature/x` has a branch as its tag; `host:80x/app` a wrong port.
+        let is_branch = tag.is_none() && rest.starts_with(|first: char| first.is_alphabetic());
+        let full = format!("{}:{}", name_from(name)?, tag_from(&path[name.len() + 1..]));
+        return (is_branch && parse(&full).is_ok()).then_some(full);
     }
     if registry {
         repaired.push_str(components.remove(0));

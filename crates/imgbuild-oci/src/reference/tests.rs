@@ -139,7 +139,7 @@ fn a_bad_name_is_refused_with_its_rule_and_a_name_that_would_do() {
         ("a/", Rule::Repository, Some("a")),
         ("ghcr.io/", Rule::Empty, Some("ghcr.io")),
         ("https://ghcr.io/a/b", Rule::Scheme, Some("ghcr.io/a/b")),
-        ("host:port/x", Rule::Registry, None),
+        ("host:port/x", Rule::Registry, Some("host:port-x")),
         ("localhost:99999/x", Rule::Port, None),
         ("localhost:0/x", Rule::Port, None),
         ("[::1]:65536/x:1", Rule::Port, None),

@@ -34,10 +34,13 @@ pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError
         let set: Option<BTreeMap<String, IgnoredAny>> = field(fields, name)?;
         Ok(set.unwrap_or_default().into_keys().collect())
     };
-    let labels: Option<BTreeMap<String, String>> = field(fields, "Labels")?;
+    // Go reads null as an empty text.
+    let labels: Option<BTreeMap<String, Option<String>>> = field(fields, "Labels")?;
+    let labels = labels.unwrap_or_default().into_iter();
+    let labels = labels.map(|(name, value)| (name, value.unwrap_or_default()));
     let mut check: Map<String, Value> = field(fields, "Healthcheck")?.unwrap_or_default();
-    // Go writes an empty list as null.
-    check.retain(|_, value| !value.is_null());
+    // Go writes an empty list as null, and engines take a negative time for none.
+    check.retain(|_, value| !value.is_null() && value.as_i64().is_none_or(|time| time >= 0));
     let check: Result<Healthcheck, _> = serde_json::from_value(check.into());
     let healthcheck = check.map_err(|_| BaseError::Field("Healthcheck"))?;
     let others = OTHERS.iter().filter_map(|name| {
@@ -47,11 +50,12 @@ pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError
     });
     Ok(Configuration {
         cmd: list("Cmd")?,
-        entrypoint: list("Entrypoint")?,
+        // Engines run the command where this is one empty text.
+        entrypoint: list("Entrypoint")?.filter(|words| *words != [""]),
         env: list("Env")?.unwrap_or_default(),
         exposed_ports: keys("ExposedPorts")?,
         healthcheck: Some(healthcheck).filter(|check| !check.test.is_empty()),
-        labels: labels.unwrap_or_default(),
+        labels: labels.collect(),
         stop_signal: text("StopSignal")?,
         user: text("User")?,
         volumes: keys("Volumes")?,
@@ -109,6 +113,22 @@ mod tests {
                 "WorkingDir": "/srv", "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
                 "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"],
                 "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5 },
+            })
+        );
+    }
+
+    #[test]
+    fn what_engines_run_is_taken() {
+        let config = configuration(&json!({ "config": {
+            "Env": ["", "=x", "A"], "Entrypoint": [""], "Labels": { "a": null },
+            "User": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
+        } }))
+        .unwrap();
+        assert_eq!(
+            serde_json::to_value(config).unwrap(),
+            json!({
+                "Env": ["", "=x", "A"], "Labels": { "a": "" }, "User": "1000:",
+                "Healthcheck": { "Test": ["CMD", "x"] },
             })
         );
     }

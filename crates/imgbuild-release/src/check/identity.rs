@@ -4,7 +4,8 @@ use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::Contents;
-use crate::skeleton::MAX_FILE_BYTES;
+
+use crate::skeleton::{MAX_FILE_BYTES, UserName};
 
 /// Execute a file, or pass a directory.
 pub(super) const EXECUTE: u32 = 0o1;
@@ -23,15 +24,11 @@ impl ContainerUser {
     /// Finds `USER[:GROUP]` as Docker does: names in the image's own files, a
     /// number as itself, and a number that has no account in the group 0.
     pub(super) fn find(text: &str, contents: &Contents<'_>) -> Option<Self> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-            None => (text, None),
-        };
-        let user = if user.is_empty() { "0" } else { user };
+        let UserName { user, group } = UserName::parse(text);
         let passwd = lines(contents, "/etc/passwd");
         let account = passwd.iter().find(|fields| {
-            let is_name = fields.first().is_some_and(|name| name == user);
-            is_name || fields.get(2).is_some_and(|uid| uid == user)
+            let is_name = fields.first().is_some_and(|name| *name == user);
+            is_name || fields.get(2).is_some_and(|uid| *uid == user)
         });
         let number = |fields: &Vec<String>, at: usize| fields.get(at)?.parse::<u32>().ok();
         let uid = match account {
@@ -42,7 +39,7 @@ impl ContainerUser {
         let gid = match group {
             Some(group) => {
                 let mut groups = all_groups.iter();
-                let named = groups.find(|fields| fields.first().is_some_and(|name| name == group));
+                let named = groups.find(|fields| fields.first().is_some_and(|name| *name == group));
                 let gid = named.and_then(|fields| number(fields, 2));
                 gid.or_else(|| group.parse().ok())?
             }

@@ -199,7 +199,9 @@ impl Variables {
             None => (text.clone(), String::new()),
         };
         let mut variables = Self(Vec::new());
-        for (name, value) in env.unwrap_or_default().iter().map(split) {
+        // No program can read a variable without a name, and new versions of runc refuse it.
+        let named = env.unwrap_or_default().iter().map(split);
+        for (name, value) in named.filter(|(name, _)| !name.is_empty()) {
             variables.set(&name, value);
         }
         variables
