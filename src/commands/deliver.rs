@@ -4,12 +4,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::store::Store;
+use imgbuild_oci::validate::validate_copied;
 use imgbuild_registry::push::Sent;
 use serde_json::{Value, json};
 
@@ -67,9 +69,26 @@ impl<'a> Deliverer<'a> {
         })
     }
 
-    /// Delivers an image from elsewhere: checks all registries first, and shows
-    /// what has to be fetched.
+    /// Delivers an image from elsewhere, and warns if it is not valid, for which
+    /// nothing waits.
     pub(crate) fn copy(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
+        let (delivered, violations) = thread::scope(|scope| {
+            let checking = thread::Builder::new().spawn_scoped(scope, || validate_copied(image));
+            let delivered = self.copy_unchecked(image, ui);
+            let found = checking.map(|checking| checking.join().unwrap_or_default());
+            (delivered, found.unwrap_or_else(|_| validate_copied(image)))
+        });
+        if let Some(first) = violations.first() {
+            let count = count_text(violations.len(), "violation");
+            ui.warning(&format!(
+                "the image is not valid, and is copied byte for byte: {count}, the first: {first}"
+            ));
+        }
+        delivered
+    }
+
+    /// Checks all registries first, and shows what has to be fetched.
+    fn copy_unchecked(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
         self.registries.reach(&self.outputs.targets())?;
         let mut blobs = image.blobs().iter();
         let is_remote = blobs.any(|blob| blob.content().origin().is_some());

@@ -4,7 +4,9 @@ use fs_err as fs;
 use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 
-use crate::runs::{with_small_release, words};
+use super::assert_same_blobs;
+use crate::runs::{sandbox, with_small_release, words};
+use crate::support::base::{BaseImage, Layer};
 
 #[test]
 fn every_registry_is_spoken_to_before_one_is_changed() {
@@ -84,4 +86,55 @@ fn an_image_whose_platform_cannot_be_read_is_not_copied_for_one() {
         outcome.report()
     );
     assert!(!sandbox.path("to").exists());
+}
+
+#[test]
+fn a_copy_of_an_image_that_is_not_valid_is_told() {
+    let sandbox = sandbox();
+    let layer = Layer::default().file("a", 0o644, "a");
+    let mut image = BaseImage::new(vec![layer]);
+    image.architecture = "";
+    drop(image.write_layout(&sandbox.path("bad"), "1"));
+    image.write_oci_archive(&sandbox.path("bad.tar"), "1");
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let there = format!("docker://{}/me/app:1", registry.name());
+    let expected = "warning: the image is not valid, and is copied byte for byte: 1 violation, the first: `blobs/sha256/";
+    for (source, target) in [
+        ("oci:bad:1", there.as_str()),
+        ("oci-archive:bad.tar:1", "oci:first:1"),
+        (&there, "oci:second:1"),
+        (&there, "third.tar"),
+    ] {
+        let outcome = sandbox.run(["copy", source, target]).success();
+        let text = outcome.stderr_text();
+        assert!(
+            text.contains(expected) && text.contains("has no `architecture`"),
+            "{text}"
+        );
+        if let Some(name) = target
+            .strip_prefix("oci:")
+            .and_then(|name| name.strip_suffix(":1"))
+        {
+            assert_same_blobs(&sandbox.path("bad"), &sandbox.path(name));
+        }
+    }
+    let quiet = sandbox
+        .run(["copy", "-q", "oci:bad:1", "oci:third"])
+        .success();
+    assert_eq!(quiet.stderr_text(), "");
+    // A refusal by the registry is explained.
+    registry.fail(
+        usize::MAX,
+        "PUT",
+        "/manifests/",
+        Fault::Answer(Answer::new(400)),
+    );
+    let refused = sandbox
+        .run(["copy", "oci:bad:1", &there.replace("app", "other")])
+        .exited(1);
+    assert!(
+        refused.stderr_text().contains(expected),
+        "{}",
+        refused.report()
+    );
 }

@@ -81,11 +81,11 @@ impl Image {
         self.blobs.iter().find(|blob| blob.is_config)
     }
 
-    fn document(&self, digest: Digest) -> Option<&Document> {
+    pub(crate) fn document(&self, digest: Digest) -> Option<&Document> {
         self.documents.iter().find(|one| one.digest == digest)
     }
 
-    fn blob(&self, digest: Digest) -> Option<&Blob> {
+    pub(crate) fn blob(&self, digest: Digest) -> Option<&Blob> {
         self.blobs.iter().find(|one| one.digest == digest)
     }
 

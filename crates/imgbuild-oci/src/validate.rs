@@ -5,10 +5,11 @@
 //! digest, neither diff IDs nor the documents below it are checked. Memory is
 //! bounded for every input.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::digest::Digest;
+use crate::image::Image;
 use crate::source::Source;
 
 mod docker;
@@ -45,6 +46,28 @@ pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
         one.check(&inspections, &mut report);
     }
     report.violations
+}
+
+/// Checks an image that is copied, as far as that costs no time: its documents,
+/// and of the layers on this machine the first bytes, or all of small ones.
+///
+/// What cannot be read is not reported: it cannot be copied either.
+#[must_use]
+pub fn validate_copied(image: &Image) -> Vec<Violation> {
+    let mut report = Report::default();
+    let oci = image::walk_image(image, &mut report);
+    for layer in oci.layers().filter(|layer| layer.is_tar()) {
+        let blob = layer.descriptor.as_ref();
+        let blob = blob.and_then(|one| image.blob(one.digest));
+        let here = blob.filter(|blob| blob.content().origin().is_none());
+        if let Some(Ok(found)) = here.map(|blob| inspection::inspect_copied(&layer.name, blob)) {
+            let inspections = BTreeMap::from([(layer.name.clone(), Ok(found))]);
+            layer.check(&inspections, &mut report);
+        }
+    }
+    let mut violations = report.violations;
+    violations.retain(|one| one.kind != ViolationKind::Unreadable);
+    violations
 }
 
 fn check_archive(source: &Source, report: &mut Report) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{self, check_config};
+use super::document::{self, check_config, digest_in_name};
 use super::image::{OciHalf, OciImage};
 use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
@@ -259,18 +259,6 @@ fn read_config(
     }
     let config: RawConfig = document::parse(&name, &bytes, report)?;
     Some((found, check_config(&name, &config, layers, report)))
-}
-
-/// Returns the digest that a config is named by: `blobs/sha256/HEX`,
-/// `HEX.json` of older engines, `sha256:HEX` of other tools.
-fn digest_in_name(name: &str) -> Option<Digest> {
-    let hex = name
-        .strip_prefix("blobs/sha256/")
-        .or(name.strip_suffix(".json"));
-    match hex {
-        Some(hex) => format!("sha256:{hex}").parse().ok(),
-        None => name.parse().ok(),
-    }
 }
 
 /// Checks for a tag: without one, Docker fails after it has stored the image.

@@ -5,14 +5,71 @@ use serde::de::DeserializeOwned;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
+use crate::image::{Blob, Image};
 use crate::source::{Source, SourceError, read_document};
 
+/// A place of documents: a source, or an image wherever it is.
+pub(super) trait DocumentSource {
+    /// Returns the size of a file in bytes; `None` if it does not exist.
+    fn size(&self, name: &str) -> Result<Option<u64>, SourceError>;
+
+    /// Reads a file whole.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError>;
+}
+
+impl DocumentSource for Source {
+    fn size(&self, name: &str) -> Result<Option<u64>, SourceError> {
+        Ok(self.member(name)?.map(|blob| blob.size()))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        let blob = self.member(name)?;
+        blob.map(|blob| read_document(name, blob)).transpose()
+    }
+}
+
+impl DocumentSource for Image {
+    fn size(&self, name: &str) -> Result<Option<u64>, SourceError> {
+        Ok(digest_in_name(name).and_then(|digest| {
+            let document = self.document(digest).map(|one| one.bytes.len() as u64);
+            document.or_else(|| Some(self.blob(digest)?.size))
+        }))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        let Some(digest) = digest_in_name(name) else {
+            return Ok(None);
+        };
+        if let Some(document) = self.document(digest) {
+            return Ok(Some(document.bytes.clone()));
+        }
+        let bytes = self.blob(digest).map(Blob::read_document).transpose();
+        bytes.map_err(|source| SourceError::Read {
+            name: name.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Returns the digest that a config is named by: `blobs/sha256/HEX`,
+/// `HEX.json` of older engines, `sha256:HEX` of other tools.
+pub(super) fn digest_in_name(name: &str) -> Option<Digest> {
+    let hex = name
+        .strip_prefix("blobs/sha256/")
+        .or(name.strip_suffix(".json"));
+    match hex {
+        Some(hex) => format!("sha256:{hex}").parse().ok(),
+        None => name.parse().ok(),
+    }
+}
+
 /// Reads a file whole; `None`, and a violation, if that cannot be done.
-pub(super) fn read(source: &Source, name: &str, report: &mut Report) -> Option<Vec<u8>> {
-    let result = source
-        .member(name)
-        .and_then(|blob| blob.map(|blob| read_document(name, blob)).transpose());
-    match result {
+pub(super) fn read(
+    source: &dyn DocumentSource,
+    name: &str,
+    report: &mut Report,
+) -> Option<Vec<u8>> {
+    match source.read(name) {
         Ok(Some(bytes)) if report.allows(bytes.len()) => return Some(bytes),
         Ok(Some(_)) => report.add(Violation::new(ViolationKind::TooManyDocuments, name)),
         Ok(None) => report.add(Violation::new(ViolationKind::DocumentMissing, name)),
@@ -80,12 +137,12 @@ pub(super) fn check_descriptor(
 /// Reads the blob of a descriptor whole and compares size and digest; `None`,
 /// and violations, unless both are right.
 pub(super) fn read_blob(
-    source: &Source,
+    source: &dyn DocumentSource,
     name: &str,
     descriptor: &Descriptor,
     report: &mut Report,
 ) -> Option<Vec<u8>> {
-    if let Ok(None) = source.member(name) {
+    if let Ok(None) = source.size(name) {
         report.add(Violation::new(ViolationKind::BlobMissing, name));
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{self, check_config, check_descriptor, check_size};
+use super::document::{self, DocumentSource, check_config, check_descriptor, check_size};
 use super::layer_use::LayerUse;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
@@ -10,6 +10,7 @@ use crate::document::{
     CONTAINERD_NAME, Descriptor, MAX_INDEX_DEPTH, MAX_MANIFESTS, RawConfig, RawDescriptor,
     RawDocument, RawLayoutMark, RawPlatform, blob_name,
 };
+use crate::image::Image;
 use crate::media_type::{self, is_config, is_index, is_manifest};
 use crate::platform::Platform;
 use crate::source::Source;
@@ -87,6 +88,24 @@ pub(super) fn walk(source: &Source, report: &mut Report) -> OciHalf {
     walk.half
 }
 
+/// Reads an image from its root.
+pub(super) fn walk_image(image: &Image, report: &mut Report) -> OciHalf {
+    let root = image.root();
+    let raw = RawDescriptor {
+        media_type: Some(root.media_type.clone()),
+        digest: Some(root.digest.to_string()),
+        size: i64::try_from(root.bytes.len()).ok(),
+        ..RawDescriptor::default()
+    };
+    let mut walk = ImageWalk {
+        source: image,
+        half: OciHalf::default(),
+        visited: 0,
+    };
+    walk.visit("the image", &raw, 1, report);
+    walk.half
+}
+
 fn check_layout_mark(source: &Source, report: &mut Report) {
     let name = "oci-layout";
     let Some(bytes) = document::read(source, name, report) else {
@@ -106,7 +125,7 @@ fn check_layout_mark(source: &Source, report: &mut Report) {
 }
 
 struct ImageWalk<'a> {
-    source: &'a Source,
+    source: &'a dyn DocumentSource,
     half: OciHalf,
     visited: usize,
 }
@@ -167,7 +186,7 @@ impl ImageWalk<'_> {
         let name = blob_name(&descriptor.digest);
         let is_manifest = is_manifest(&descriptor.media_type);
         if is_manifest && self.half.images.contains_key(&descriptor.digest) {
-            let size = self.source.member(&name).ok().flatten()?.size();
+            let size = self.source.size(&name).ok().flatten()?;
             check_size(&name, descriptor.size, size, report);
             return Some(BTreeSet::from([descriptor.digest]));
         }
@@ -193,8 +212,8 @@ impl ImageWalk<'_> {
 
     /// Compares the size; the digest is compared with all blobs' names.
     fn check_unknown(&self, name: &str, descriptor: &Descriptor, report: &mut Report) {
-        match self.source.member(name) {
-            Ok(Some(blob)) => check_size(name, descriptor.size, blob.size(), report),
+        match self.source.size(name) {
+            Ok(Some(size)) => check_size(name, descriptor.size, size, report),
             Ok(None) => report.add(Violation::new(ViolationKind::BlobMissing, name)),
             Err(error) => {
                 report.add(Violation::of_error(ViolationKind::Unreadable, name, &error));

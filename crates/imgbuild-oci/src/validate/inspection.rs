@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind};
 use crate::digest::{Digest, DigestReader};
+use crate::image::Blob;
 use crate::parallel;
-use crate::source::{Decompressor, MemberReader, Source, StreamFormat, TrailingBytesError};
+use crate::source::{Decompressor, Source, StreamFormat, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 
 /// A blob to be read.
@@ -77,15 +78,42 @@ fn inspect(source: &Source, job: &InspectionJob) -> Option<Result<Inspection, Vi
         Err(error) => return Some(Err(unreadable(&error))),
     };
     let result = if job.is_tar {
-        inspect_layer(&job.name, blob)
+        let size = blob.size();
+        inspect_layer(&job.name, blob, size)
     } else {
         inspect_bytes(DigestReader::new(blob))
     };
     Some(result.map_err(|error| unreadable(&error)))
 }
 
+/// The largest layer, in bytes, that is inspected whole while it is copied.
+const MAX_COPIED_BYTES: u64 = 256 << 10;
+
+/// Inspects a layer of this machine as far as that costs no time: its first
+/// bytes, or all of a small one.
+pub(super) fn inspect_copied(name: &str, layer: &Blob) -> io::Result<Inspection> {
+    let (digest, size) = (layer.digest, layer.size);
+    let is_small = size <= MAX_COPIED_BYTES;
+    let start = layer
+        .content()
+        .open_start(if is_small { size } else { 8 })?;
+    let mut bytes = Vec::new();
+    start.take(MAX_COPIED_BYTES).read_to_end(&mut bytes)?;
+    if is_small {
+        return inspect_layer(name, &bytes[..], size);
+    }
+    let compression = StreamFormat::detect(&bytes);
+    Ok(Inspection {
+        size,
+        digest,
+        compression: Some(compression),
+        diff_id: (compression == StreamFormat::Plain).then_some(digest),
+        violations: Vec::new(),
+    })
+}
+
 /// Reads the rest of a blob.
-fn inspect_bytes(mut blob: DigestReader<MemberReader>) -> io::Result<Inspection> {
+fn inspect_bytes(mut blob: DigestReader<impl Read>) -> io::Result<Inspection> {
     io::copy(&mut blob, &mut io::sink())?;
     let (_, digest, size) = blob.finish();
     Ok(Inspection {
@@ -97,8 +125,7 @@ fn inspect_bytes(mut blob: DigestReader<MemberReader>) -> io::Result<Inspection>
     })
 }
 
-fn inspect_layer(name: &str, blob: MemberReader) -> io::Result<Inspection> {
-    let size = blob.size();
+fn inspect_layer<R: Read + Clone>(name: &str, blob: R, size: u64) -> io::Result<Inspection> {
     let whole = blob.clone();
     let stream = match Decompressor::new(DigestReader::new(blob), size) {
         Ok(stream) => stream,
@@ -154,13 +181,13 @@ fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Opti
 
 /// The tar of a layer: hashed, and at its end when decompression fails, so
 /// that such a failure is told from a damaged tar.
-struct HashedTar {
-    inner: DigestReader<Decompressor<DigestReader<MemberReader>>>,
+struct HashedTar<R> {
+    inner: DigestReader<Decompressor<DigestReader<R>>>,
     /// The error at which decompression ended.
     failure: Option<io::Error>,
 }
 
-impl Read for HashedTar {
+impl<R: Read> Read for HashedTar<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.failure.is_some() {
             return Ok(0);

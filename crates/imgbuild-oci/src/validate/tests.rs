@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tar::EntryType;
 
 use super::*;
+use crate::image::Platforms;
 use crate::json::to_canonical;
 use crate::source::fixture::{
     Files, Fixture, Layer, Opened, TAR, TAR_GZIP, TAR_ZSTD, add_blob, archive, descriptor, end,
@@ -841,5 +843,52 @@ fn an_image_that_only_one_half_lists_is_reported() {
         &violations(&fixture.archive()),
         Kind::DockerImages,
         "second image",
+    );
+}
+
+/// Returns the violations that a copy reports, unless the image cannot be read.
+fn copied(opened: &Opened) -> Option<Vec<ViolationKind>> {
+    let source = Arc::new(opened.source());
+    let (image, _) = Image::of_source(&source, None, &Platforms::All).ok()?;
+    let found = validate_copied(&image);
+    Some(found.iter().map(|violation| violation.kind).collect())
+}
+
+#[test]
+fn a_copy_reports_what_it_copies() {
+    assert_eq!(copied(&Fixture::good().layout()), Some(Vec::new()));
+    for (case, kind, apply) in BREAKS {
+        let mut fixture = Fixture::good();
+        apply(&mut fixture);
+        // A copy has an index of its own, and fails if a blob is damaged.
+        let is_of_index = [
+            "no mark",
+            "mark",
+            "no index",
+            "index",
+            "manifest of another size",
+        ];
+        let is_left = is_of_index.iter().any(|name| case.starts_with(name))
+            || matches!(
+                kind,
+                Kind::BlobMissing | Kind::BlobDigest | Kind::BlobName | Kind::ConfigPlatform
+            );
+        let expected = if is_left { vec![] } else { vec![*kind] };
+        for opened in [fixture.layout(), fixture.archive()] {
+            let found = copied(&opened);
+            assert!(found.is_none_or(|found| found == expected), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_reports_a_large_layer_by_its_first_bytes() {
+    let mut fixture = Fixture::good();
+    fixture.layers[0].tar.resize(1 << 20, 0);
+    fixture.layers[0].media_type = TAR_GZIP;
+    fixture.layers[0].compress = plain;
+    assert_eq!(
+        copied(&fixture.layout()),
+        Some(vec![Kind::LayerCompression])
     );
 }
