@@ -215,7 +215,7 @@ fn a_file_that_cannot_be_read_is_refused() {
     fs::create_dir(sandbox.path("imgbuild.toml")).unwrap();
     let said = refused(&sandbox, &["--release=release"]);
     assert!(
-        said.contains("cannot use `imgbuild.toml`: it is not a regular file"),
+        said.contains("`imgbuild.toml`\n  caused by: it is not a regular file"),
         "{said}"
     );
 }

@@ -1,5 +1,6 @@
 //! The tests of the program as a whole, in one binary.
 
+#![expect(clippy::disallowed_methods, reason = "tests read whole what they made")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test whose preparation panics has failed"

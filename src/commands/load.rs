@@ -4,10 +4,15 @@ use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use imgbuild_oci::bounded;
+
 use crate::failure::{Failure, Result};
 
 /// The engines that load archives; the first that answers is taken.
 const ENGINES: [&str; 2] = ["docker", "podman"];
+
+/// The most bytes of an engine's output that are read.
+const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 
 /// An engine that reads an archive.
 #[derive(Debug)]
@@ -91,9 +96,10 @@ fn answers(name: &str) -> bool {
 }
 
 fn read(mut stream: impl Read) -> String {
-    let mut bytes = Vec::new();
     // What could be read until then is what there is to show.
-    drop(stream.read_to_end(&mut bytes));
+    let bytes = bounded::read_available(&mut stream, MAX_OUTPUT_BYTES);
+    // An engine that waits for its reader would never end.
+    drop(io::copy(&mut stream, &mut io::sink()));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

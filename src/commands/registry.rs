@@ -11,7 +11,7 @@ mod push;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use fs_err as fs;
+use imgbuild_oci::bounded;
 use imgbuild_oci::cache::CacheSource;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
@@ -29,6 +29,9 @@ use crate::ui::Ui;
 
 pub(crate) use hints::hints;
 pub(crate) use push::{Push, Sending, check_update};
+
+/// The largest `--ca-file`.
+const MAX_CA_BYTES: u64 = 16 << 20;
 
 /// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
@@ -72,10 +75,10 @@ impl Registries {
         if let Some(path) = &flags.ca_file {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
-        let certificates = flags
-            .ca_file
-            .as_ref()
-            .map(|path| fs::read(path).map_err(|error| unusable_certificates(path, &error.kind())));
+        let certificates = flags.ca_file.as_ref().map(|path| {
+            bounded::read_input(path, MAX_CA_BYTES)
+                .map_err(|error| unusable_certificates(path, &error))
+        });
         let explicit = match primary {
             Some(_) => credentials::explicit(flags)?,
             None => None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory};
-use fs_err as fs;
+use imgbuild_oci::bounded;
 use toml::de::DeTable;
 
 use super::{NOT_IN_A_FILE, keys, value};
@@ -50,14 +50,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
         kind: FailureKind::CommandLine,
         ..error.hint(OTHER_FILE)
     })?;
-    let found = fs::metadata(path).map_err(failure)?;
-    if !found.is_file() || found.len() > MAX_BYTES {
-        return Err(Failure::command_line(format!(
-            "cannot use `{}`: it is not a regular file, or larger than 1 MiB",
-            path.display()
-        )));
-    }
-    fs::read_to_string(path).map_err(failure)
+    bounded::read_text(path, MAX_BYTES).map_err(failure)
 }
 
 /// Turns keys into flags; what is wrong comes with its line.

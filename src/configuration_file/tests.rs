@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests read whole what they made")]
+
 //! Files of every kind, and what becomes of them.
 
 use std::path::Path;

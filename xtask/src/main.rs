@@ -3,6 +3,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a tool for the terminal, not a part of the product"
 )]
 

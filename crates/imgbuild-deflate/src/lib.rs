@@ -29,6 +29,13 @@
 //!
 //! [RFC 1951]: https://www.rfc-editor.org/rfc/rfc1951
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "tests read whole what they made; without them, the product is checked"
+    )
+)]
 #![deny(missing_docs)]
 
 mod bits;

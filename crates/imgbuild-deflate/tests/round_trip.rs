@@ -1,5 +1,7 @@
 //! Whatever is compressed comes back from independent decoders.
 
+#![expect(clippy::disallowed_methods, reason = "tests read whole what they made")]
+
 use std::io::Read as _;
 
 use imgbuild_deflate::{BLOCK_BYTES, Encoder, HISTORY_BYTES, Level};

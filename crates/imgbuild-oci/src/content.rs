@@ -10,6 +10,7 @@ use fs_err::File;
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::error::{Change, Error, Result};
 use crate::root_directory::{FILE, REPLACED, RootDirectory, is_replaced, open_error, open_exact};
 
@@ -46,12 +47,7 @@ impl Content {
                 let end = usize::try_from(limit).unwrap_or(usize::MAX);
                 Ok(bytes[..end.min(bytes.len())].to_vec())
             }
-            Self::File(file) => {
-                let mut bytes = Vec::new();
-                let file = file.open().map_err(io::Error::other)?;
-                file.take(limit).read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::File(file) => bounded::read_start(file.open().map_err(io::Error::other)?, limit),
             Self::Range(range) => range.first_bytes(limit),
         }
     }
@@ -84,9 +80,7 @@ impl FileRange {
     ///
     /// When the file cannot be read.
     pub fn first_bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.reader_from(0).take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        bounded::read_start(self.reader_from(0), limit)
     }
 
     /// Returns a reader of the bytes from `offset` on.

@@ -29,12 +29,30 @@ use tree::Tree;
 
 /// The number of decompressed bytes that the layers of an image may always
 /// have.
-const MIN_EXPANDED_BYTES: u64 = 4 << 30;
+const MIN_EXPANDED_BYTES: u64 = 256 << 20;
+
+/// The largest expansion of deflate, which a file of zeros has: allowed up to
+/// [`FULL_EXPANSION_BYTES`].
+const FULL_EXPANSION: u64 = 1032;
+
+const FULL_EXPANSION_BYTES: u64 = 4 << 30;
 
 /// The expansion of an image's blobs that is allowed beyond that. Systems
 /// are compressed to a third or a quarter; only crafted layers shrink to less
 /// than a hundredth.
 const MAX_EXPANSION: u64 = 100;
+
+/// The memory for names that an image may always need, in bytes: some 200,000
+/// files.
+const MIN_NAMES: u64 = 128 << 20;
+
+/// The memory for names in relation to the size of the blobs. The name of an
+/// empty file takes at least 20 bytes of a layer and 700 of memory.
+const NAMES_PER_BYTE: u64 = 64;
+
+/// The most memory for names: some 3,000,000 files. A distribution with a
+/// desktop has 400,000.
+const MAX_NAMES: u64 = 2 << 30;
 
 /// Options of reading a file system.
 #[derive(Clone, Copy)]
@@ -105,7 +123,7 @@ impl FileSystem {
         options: ReadOptions<'_>,
         file: std::fs::File,
     ) -> Result<(Self, u64), FileSystemError> {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(names_limit(&image.layers));
         let mut keeper = Keeper::new(options, file);
         let mut budget = expansion_limit(&image.layers);
         let mut blobs = Vec::new();
@@ -160,12 +178,25 @@ impl FileSystem {
 
 /// Returns the number of bytes that the tars of all layers may have.
 fn expansion_limit(layers: &[SelectedLayer]) -> u64 {
-    let compressed = layers
-        .iter()
-        .fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    let compressed = compressed_size(layers);
     compressed
-        .saturating_mul(MAX_EXPANSION)
+        .saturating_mul(FULL_EXPANSION)
+        .min(FULL_EXPANSION_BYTES)
+        .max(compressed.saturating_mul(MAX_EXPANSION))
         .max(MIN_EXPANDED_BYTES)
+}
+
+/// Returns the bytes of memory that the names in all layers may take.
+fn names_limit(layers: &[SelectedLayer]) -> u64 {
+    compressed_size(layers)
+        .saturating_mul(NAMES_PER_BYTE)
+        .clamp(MIN_NAMES, MAX_NAMES)
+}
+
+fn compressed_size(layers: &[SelectedLayer]) -> u64 {
+    layers
+        .iter()
+        .fold(0, |sum, layer| sum.saturating_add(layer.size))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::sync::Mutex;
 
 use fs_err as fs;
 
+use crate::bounded;
 use crate::destination::options::{WriteOptions, Written};
-use crate::document::{Document, blob_name};
+use crate::document::{Document, MAX_DOCUMENT_BYTES, blob_name};
 use crate::error::{Error, Result};
 use crate::image::{Blob, Image};
 use crate::layer;
@@ -110,7 +111,7 @@ pub(crate) fn read_root_index(path: &Path) -> Result<RootIndex> {
     if !path.is_dir() {
         return Err(not_a_layout("it is not a directory"));
     }
-    let marker = match fs::read(path.join("oci-layout")) {
+    let marker = match document(path, "oci-layout") {
         Ok(marker) => marker,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(not_a_layout("it has files, but no `oci-layout`"));
@@ -121,13 +122,18 @@ pub(crate) fn read_root_index(path: &Path) -> Result<RootIndex> {
     if marker["imageLayoutVersion"] != "1.0.0" {
         return Err(not_a_layout("its `oci-layout` does not have version 1.0.0"));
     }
-    match fs::read(path.join("index.json")) {
+    match document(path, "index.json") {
         Ok(bytes) => RootIndex::parse(&bytes).map_err(|reason| not_a_layout(&reason)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(not_a_layout("it has no `index.json`"))
         }
         Err(error) => Err(Error::File(error)),
     }
+}
+
+/// Reads a document at the root of a layout.
+fn document(layout: &Path, name: &str) -> io::Result<Vec<u8>> {
+    bounded::read_file(&layout.join(name), MAX_DOCUMENT_BYTES)
 }
 
 /// A layout that is being written and locked. Unless it is finished, the files
@@ -169,7 +175,7 @@ fn update_layout(
     update.add(image, monitor)?;
     index.insert(image.root(), options.references, tag);
     let index = index.to_bytes();
-    let has_index = fs::read(path.join("index.json")).is_ok_and(|bytes| bytes == index);
+    let has_index = document(path, "index.json").is_ok_and(|bytes| bytes == index);
     if has_index && update.added.is_empty() {
         return Ok(Written::Unchanged);
     }

@@ -76,14 +76,23 @@
 //! - Writing: [`destination`].
 //! - All of them: [`error`], [`monitor`] for progress and interruption,
 //!   [`parallel`] for threads, [`root_directory`] for files in directories that
-//!   other programs may write to.
+//!   other programs may write to, [`bounded`] for files and streams that are read
+//!   whole.
 //!
 //! [OCI image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/spec.md
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "tests read whole what they made; without them, the product is checked"
+    )
+)]
 #![deny(missing_docs)]
 
 mod archive;
 pub mod blob;
+pub mod bounded;
 mod buffer;
 pub mod cache;
 pub mod changeset;

@@ -12,6 +12,8 @@ pub use links::{MAX_LINKS, ResolveError, resolve_links};
 /// (`PATH_MAX`, linux/limits.h).
 pub const MAX_PATH_BYTES: usize = 4095;
 
+const TOO_LONG: &str = "it is longer than 4,095 bytes";
+
 /// The longest name of one component (`NAME_MAX`, linux/limits.h).
 pub const MAX_NAME_BYTES: usize = 255;
 
@@ -81,7 +83,7 @@ impl ImagePath {
             bytes.push(b'/');
         }
         if bytes.len() > MAX_PATH_BYTES {
-            return Err(error(relative, "it is longer than 4,095 bytes"));
+            return Err(error(relative, TOO_LONG));
         }
         Ok(Self(bytes))
     }
@@ -151,11 +153,19 @@ impl ImagePath {
 }
 
 fn error(path: &[u8], reason: &'static str) -> ParseImagePathError {
-    let mut path = escaped(path);
-    if path.chars().count() > 200 {
-        path = path.chars().take(200).chain(['…']).collect();
-    }
+    let path = shortened(path);
     ParseImagePathError { path, reason }
+}
+
+/// Shows the start of a path as [`escaped`] does: that of a tar may have a
+/// million bytes.
+pub(crate) fn shortened(path: &[u8]) -> String {
+    let start = escaped(&path[..path.len().min(1000)]);
+    if start.chars().count() > 200 {
+        start.chars().take(200).chain(['…']).collect()
+    } else {
+        start
+    }
 }
 
 /// Shows bytes of a path on one line, in their order: control characters, those

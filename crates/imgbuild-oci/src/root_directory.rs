@@ -91,13 +91,17 @@ impl RootDirectory {
         });
         let path = self.path.join(relative);
         let opened = opened.map_err(|error| open_error(&path, error.into()))?;
-        let file = File::from_parts(opened.into(), path);
-        if file.metadata()?.is_file() {
-            return Ok(file);
-        }
-        let cause = io::Error::other("it is not a regular file");
-        Err(open_error(file.path(), cause))
+        regular_file(File::from_parts(opened.into(), path))
     }
+}
+
+/// Refuses everything but regular files.
+pub(crate) fn regular_file(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let cause = io::Error::other("it is not a regular file");
+    Err(open_error(file.path(), cause))
 }
 
 /// Returns whether any part of a path is a link.

@@ -5,10 +5,11 @@
 //! and blobs are checked against their digest when they are read whole.
 //! Nothing is unpacked to disk.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use crate::blob::BlobOrigin;
+use crate::bounded;
 use crate::digest::Digest;
 use crate::document::{
     Descriptor, DockerManifest, DocumentError, MAX_DOCUMENT_BYTES, MAX_MANIFESTS, RawDescriptor,
@@ -228,11 +229,7 @@ pub(crate) fn read_document(name: &str, blob: MemberReader) -> Result<Vec<u8>, S
     if size > MAX_DOCUMENT_BYTES {
         return Err(SourceError::TooLarge { name, size });
     }
-    let mut bytes = Vec::new();
-    match blob.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(SourceError::Read { name, source }),
-    }
+    bounded::read_all(blob, MAX_DOCUMENT_BYTES).map_err(|source| SourceError::Read { name, source })
 }
 
 pub(crate) fn parse_document<T: serde::de::DeserializeOwned>(

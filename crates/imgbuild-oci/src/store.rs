@@ -27,7 +27,7 @@ mod systems;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,7 @@ use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 use tempfile::NamedTempFile;
 
+use crate::bounded;
 use crate::content::{FileState, HostFile, Timestamp};
 use crate::digest::{DiffId, Digest};
 
@@ -393,11 +394,8 @@ impl Store {
 
     /// Returns the record of this name, if it is there and whole.
     fn load<R: Record>(&self, name: &str) -> Option<R> {
-        let file = fs::File::open(self.path(R::DIRECTORY, name)).ok()?;
-        // Without a capacity, the first reads are of 32 bytes.
-        let size = file.metadata().ok()?.len().min(MAX_RECORD_BYTES);
-        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
-        file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).ok()?;
+        let path = self.path(R::DIRECTORY, name);
+        let bytes = bounded::read_file(&path, MAX_RECORD_BYTES).ok()?;
         crate::record::decode(R::KIND, &bytes)
     }
 

@@ -14,6 +14,7 @@ mod pax;
 pub(crate) use entry::{TarEntry, TarKind, Whiteout, clean_path};
 pub(crate) use error::ReadTarError;
 
+use crate::bounded;
 use header::{BLOCK_BYTES, RawHeader, TarBlock};
 use pax::PaxRecords;
 
@@ -142,10 +143,8 @@ impl<R: Read> TarReader<R> {
             return Err(ReadTarError::ExtensionTooLarge { offset, size });
         }
         self.start_contents(size);
-        let mut bytes = Vec::new();
         let offset = self.offset;
-        self.contents()
-            .read_to_end(&mut bytes)
+        let bytes = bounded::read_all(self.contents(), size)
             .map_err(|source| self.read_error(offset, source))?;
         self.skip_contents()?;
         Ok(bytes)

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use imgbuild_oci::blob::BlobContent;
+use imgbuild_oci::bounded::read_available;
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
@@ -482,11 +483,8 @@ fn is_page(response: Response) -> bool {
     let content_type = response.header("content-type").unwrap_or_default();
     let may_be = content_type.starts_with("text/html")
         && response.header("docker-distribution-api-version").is_none();
-    let mut start = Vec::new();
-    if may_be {
-        drop(response.into_reader().take(512).read_to_end(&mut start));
-    }
-    start.trim_ascii_start().starts_with(b"<")
+    let start = || read_available(response.into_reader(), 512);
+    may_be && start().trim_ascii_start().starts_with(b"<")
 }
 
 /// Returns whether a response is a redirect to follow. A body is sent again only

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
+use imgbuild_oci::bounded::read_available;
 use imgbuild_oci::path::escaped;
 use serde::Deserialize;
 use ureq::http::StatusCode;
@@ -65,9 +66,8 @@ impl ErrorResponse {
         body: impl Read,
         secrets: &Secrets,
     ) -> Self {
-        let mut bytes = Vec::new();
         // An incomplete reason is better than none.
-        drop(body.take(MAX_BODY_BYTES).read_to_end(&mut bytes));
+        let bytes = read_available(body, MAX_BODY_BYTES);
         let (codes, text) = reason(secrets.conceal(&String::from_utf8_lossy(&bytes)).as_bytes());
         Self {
             status,

@@ -1,6 +1,7 @@
 //! Registries that misbehave: every test ends in success or in one clear
 //! sentence, nothing wrong is tagged, and no secret is told to others.
 
+#![expect(clippy::disallowed_methods, reason = "tests read whole what they made")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test whose preparation panics has failed"

@@ -10,6 +10,7 @@
 //! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
 //! [gitformat-index(5)]: https://git-scm.com/docs/gitformat-index
 
+mod budget;
 mod configuration;
 mod file;
 mod id;
@@ -27,6 +28,7 @@ pub use id::ObjectId;
 pub use objects::Commit;
 pub use remote::web_address;
 
+use budget::WorkBudget;
 use configuration::GitConfig;
 use objects::ObjectStore;
 use place::RepositoryPaths;
@@ -65,6 +67,8 @@ pub struct WorkTree {
     place: RepositoryPaths,
     configuration: GitConfig,
     objects: ObjectStore,
+    has_modes: bool,
+    budget: WorkBudget,
 }
 
 impl WorkTree {
@@ -77,10 +81,11 @@ impl WorkTree {
     ///
     /// When the repository is malformed.
     pub fn holding(path: &Path) -> GitResult<Option<Self>> {
-        place::find(path)?.map_or(Ok(None), Self::open)
+        let open = |place| Self::open(place, WorkBudget::default());
+        place::find(path)?.map_or(Ok(None), open)
     }
 
-    fn open(place: RepositoryPaths) -> GitResult<Option<Self>> {
+    fn open(place: RepositoryPaths, budget: WorkBudget) -> GitResult<Option<Self>> {
         let configuration = GitConfig::read(&place.common.join("config"))?;
         let is_linked = place.git != place.common;
         let is_reftable = configuration.text("extensions", "refstorage") == Some("reftable");
@@ -91,8 +96,10 @@ impl WorkTree {
         let objects = ObjectStore::open(&place.common.join("objects"), hash)?;
         Ok(Some(Self {
             place,
+            has_modes: configuration.is("core", "filemode", true),
             configuration,
             objects,
+            budget,
         }))
     }
 
@@ -110,11 +117,12 @@ impl WorkTree {
     /// When there should be one and it cannot be read.
     pub fn head(&self) -> GitResult<Option<Commit>> {
         let id = self.head_id()?;
-        id.map(|id| self.objects.commit(id)).transpose()
+        id.map(|id| self.objects.commit(id, &self.budget))
+            .transpose()
     }
 
     fn head_id(&self) -> GitResult<Option<ObjectId>> {
-        place::head(&self.place, self.objects.hash)
+        place::head(&self.place, self.objects.hash, &self.budget)
     }
 
     /// Returns the address from which the repository was cloned, in the form of

@@ -46,6 +46,13 @@
 //! | [`package`], [`git`], [`provenance`] | labels: the version, the commit and the source of what was built |
 //! | [`error`], [`refusal`], [`warning`] | failures, files that cannot be packaged, and surprises |
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "tests read whole what they made; without them, the product is checked"
+    )
+)]
 #![deny(missing_docs)]
 
 pub mod addition;

@@ -13,10 +13,11 @@
 //!
 //! [locale(7)]: https://man7.org/linux/man-pages/man7/locale.7.html
 
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::bounded;
 use imgbuild_oci::content::HostFile;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
@@ -231,12 +232,11 @@ impl LocaleArchive {
         // How often it is named stands in front.
         let places = self.numbers(record, 1 + 2 * CATEGORIES.len())?;
         let places = places.get(1..).unwrap_or_default().chunks_exact(2);
-        let mut files = Vec::new();
+        let (mut files, mut left) = (Vec::new(), MAX_FILE_BYTES);
         for (category, place) in CATEGORIES.iter().zip(places) {
             if let (Some(category), [offset, length]) = (category, place) {
-                if *length > MAX_FILE_BYTES {
-                    return Err(ArchiveError::Damaged("a file in it is too large"));
-                }
+                let too_large = ArchiveError::Damaged("a file in it is too large");
+                left = left.checked_sub(*length).ok_or(too_large)?;
                 let bytes = self.bytes(u64::from(*offset), u64::from(*length))?;
                 files.push((*category, bytes));
             }
@@ -273,9 +273,8 @@ impl LocaleArchive {
             return Err(ArchiveError::Damaged("an offset is beyond its end"));
         }
         self.file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        let read = (&mut self.file).take(length).read_to_end(&mut bytes)?;
-        if read as u64 == length {
+        let bytes = bounded::read_start(&self.file, length)?;
+        if bytes.len() as u64 == length {
             Ok(bytes)
         } else {
             Err(ArchiveError::Damaged("it was truncated"))

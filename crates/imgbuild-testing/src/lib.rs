@@ -28,6 +28,7 @@
 //! It depends on no other crate of the workspace, so that its reader of images is
 //! independent.
 
+#![expect(clippy::disallowed_methods, reason = "tests read whole what they made")]
 #![deny(missing_docs)]
 
 pub mod fuzz;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::PathBuf;
 
-use fs_err as fs;
+use imgbuild_oci::bounded;
 use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
 use imgbuild_release::addition::Addition;
@@ -160,11 +160,16 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
     texts.iter().map(pair).collect()
 }
 
+/// The largest `--env-file`: the limit of an image configuration.
+const MAX_ENV_BYTES: u64 = 4 << 20;
+
 fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in files {
         must_exist(&format!("--env-file {}", path.display()), path)?;
-        let text = fs::read_to_string(path).map_err(|error| {
+        let read = bounded::read_input(path, MAX_ENV_BYTES);
+        let text = read.and_then(|bytes| bounded::to_text(path, bytes));
+        let text = text.map_err(|error| {
             Failure::build(error).hint("`--env-file` takes a text file with one `K=V` per line")
         })?;
         for (number, line) in text.lines().enumerate() {

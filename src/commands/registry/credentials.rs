@@ -1,10 +1,10 @@
 //! Credentials: from the command line, the environment, and the files and helpers
 //! of Docker and Podman.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use fs_err as fs;
+use imgbuild_oci::bounded;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::credentials::{AuthEntry, AuthFile};
 use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
@@ -29,6 +29,9 @@ const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 
 /// The maximum size of a password, in bytes.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
+
+/// The largest file of credentials.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// A credential and its origin.
 pub(super) type FoundCredential = (Credential, CredentialOrigin);
@@ -116,11 +119,10 @@ fn read_password() -> Result<Secret> {
             "use a pipe, for example `pass show registry | imgbuild …`, or log in with `docker login`",
         ));
     }
-    let mut text = String::new();
-    let read = io::stdin()
-        .take(MAX_PASSWORD_BYTES)
-        .read_to_string(&mut text);
-    read.map_err(Failure::build)?;
+    let what = Path::new("/dev/stdin");
+    let read = bounded::read_all(io::stdin(), MAX_PASSWORD_BYTES);
+    let text = read.and_then(|bytes| bounded::to_text(what, bytes));
+    let text = text.map_err(Failure::build)?;
     let password = text.trim_end_matches(['\n', '\r']);
     if password.is_empty() {
         return Err(Failure::command_line(
@@ -174,7 +176,7 @@ pub(super) fn find(
 /// Reads a file of credentials. A file that cannot be read is only a warning:
 /// public images need no credential.
 fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
-    match fs::read(path) {
+    match bounded::read_input(path, MAX_FILE_BYTES) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {

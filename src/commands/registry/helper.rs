@@ -1,13 +1,14 @@
 //! Credential helpers, the programs `docker-credential-NAME`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use imgbuild_oci::bounded;
 use imgbuild_registry::credentials::parse_helper_output;
 use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::secret::Credential;
@@ -106,12 +107,9 @@ fn read_output(child: &mut Child) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     let output = child.stdout.take();
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(output) = output {
-            // Incomplete output is rejected when it is parsed.
-            drop(output.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes));
-        }
-        drop(sender.send(bytes));
+        // Incomplete output is rejected when it is parsed.
+        let read = |output| bounded::read_available(output, MAX_OUTPUT_BYTES);
+        drop(sender.send(output.map(read).unwrap_or_default()));
     });
     receiver
 }

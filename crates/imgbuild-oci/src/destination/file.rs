@@ -12,6 +12,7 @@ use fs_err as fs;
 use rustix::fs::{FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 
 use super::{WriteOptions, Written};
+use crate::bounded;
 use crate::content::{FileState, Timestamp};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -143,6 +144,9 @@ pub fn place_of(path: &Path) -> PathBuf {
     }
 }
 
+/// The most bytes of the identifier of a boot.
+const MAX_ID_BYTES: u64 = 1 << 10;
+
 /// Returns the identities by which a written file counts as unchanged; a file
 /// that is written now gets the last one.
 ///
@@ -151,7 +155,7 @@ pub fn place_of(path: &Path) -> PathBuf {
 fn written_identities(identity: Digest, sync: bool) -> Vec<Digest> {
     let mut identities = vec![identity];
     if !sync {
-        match fs::read("/proc/sys/kernel/random/boot_id") {
+        match bounded::read_file(Path::new("/proc/sys/kernel/random/boot_id"), MAX_ID_BYTES) {
             Ok(boot) => identities.push(store::identity_of_boot(identity, &boot)),
             Err(_) => identities.clear(),
         }

@@ -99,11 +99,11 @@ pub enum LayerError {
     /// A symbolic link without a target.
     #[error("`{0}` is a symbolic link to nothing")]
     EmptyLink(ImagePath),
-    /// More entries than any image has.
-    #[error("the image has more than {0} entries")]
-    TooManyEntries(u64),
-    /// Longer names than any image has.
-    #[error("the names in the image are longer than {0} bytes together")]
+    /// A symbolic link that no file system can hold.
+    #[error("`{0}` is a symbolic link to more than 4,095 bytes, the limit of Linux")]
+    LongLink(ImagePath),
+    /// More or longer names than an image of this size has.
+    #[error("the names in the image need more than {} MiB of memory, too much for its size", .0 >> 20)]
     TooManyNames(u64),
     /// Links and whiteouts that would keep the reader busy without end.
     #[error("its links and whiteouts take too long to follow")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{FileSystemError, LayerError, ReadOptions};
+use crate::bounded;
 use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind};
 
@@ -50,9 +51,7 @@ impl<'a> Keeper<'a> {
         if size == 0 {
             return Ok(Some(Content::Bytes(Arc::default())));
         }
-        let mut head = Vec::new();
-        let mut start = contents.by_ref().take(HEAD_BYTES);
-        start.read_to_end(&mut head).map_err(LayerError::Read)?;
+        let head = bounded::read_start(&mut contents, HEAD_BYTES).map_err(LayerError::Read)?;
         if !self.matters(entry, size, &head) {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use super::tree::Tree;
 use super::{BlobFacts, LayerError};
 use crate::digest::DigestReader;
 use crate::entry::{Entry, EntryKind, Member, Owner};
-use crate::path::ImagePath;
+use crate::path::{ImagePath, MAX_PATH_BYTES};
 use crate::selection::SelectedLayer;
 use crate::source::{Decompressor, Source};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
@@ -75,7 +75,6 @@ pub(super) fn read_entries<R: Read>(
 ) -> Result<usize, LayerError> {
     let mut entries = 0;
     while let Some(found) = tar.next_entry()? {
-        tree.count(&found)?;
         entries += 1;
         match found.whiteout() {
             Some(Whiteout::Path(path)) => tree.hide(&path)?,
@@ -104,6 +103,9 @@ fn place<R: Read>(
         TarKind::File | TarKind::SparseFile => EntryKind::File { size: found.size },
         TarKind::Symlink { target } if target.is_empty() => {
             return Err(LayerError::EmptyLink(path));
+        }
+        TarKind::Symlink { target } if target.len() > MAX_PATH_BYTES => {
+            return Err(LayerError::LongLink(path));
         }
         TarKind::Symlink { target } => EntryKind::Symlink {
             target: target.clone(),

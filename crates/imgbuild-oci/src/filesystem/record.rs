@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -16,12 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::{BlobFacts, FileSystem};
 use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind, Member, Owner};
-use crate::path::ImagePath;
+use crate::path::{ImagePath, MAX_PATH_BYTES};
 use crate::record::{self, RecordKind};
-
-/// The longest target of a symbolic link in bytes; Linux has none that is
-/// longer than a path.
-const MAX_TARGET_BYTES: usize = 64 << 10;
 
 /// The largest record in bytes: more than the largest file system takes whose
 /// layers are read.
@@ -90,9 +86,8 @@ impl FileSystem {
             .filter(|size| *size <= MAX_RECORD_BYTES)?;
 
         let file = Arc::new(file);
-        let mut bytes = Vec::new();
         let range = FileRange::new(Arc::clone(&file), kept, size);
-        range.reader_from(0).read_to_end(&mut bytes).ok()?;
+        let bytes = range.first_bytes(size).ok()?;
         let record: FileSystemRecord<'_> = record::decode(RecordKind::FileSystem, &bytes)?;
         if record.blobs.len() != layers {
             return None;
@@ -126,7 +121,7 @@ impl<'a> MemberRecord<'a> {
         let entry = &member.entry;
         let kind = match (&entry.kind, &member.content) {
             (EntryKind::Directory, None) => KindRecord::Directory,
-            (EntryKind::Symlink { target }, None) if target.len() <= MAX_TARGET_BYTES => {
+            (EntryKind::Symlink { target }, None) if target.len() <= MAX_PATH_BYTES => {
                 KindRecord::Symlink { target }
             }
             (EntryKind::File { size }, None) => KindRecord::File { size: *size },
@@ -154,7 +149,7 @@ impl<'a> MemberRecord<'a> {
         let (kind, content) = match self.kind {
             KindRecord::Directory => (EntryKind::Directory, None),
             KindRecord::Symlink { target } => {
-                if target.is_empty() || target.len() > MAX_TARGET_BYTES {
+                if target.is_empty() || target.len() > MAX_PATH_BYTES {
                     return None;
                 }
                 let target = target.to_vec();

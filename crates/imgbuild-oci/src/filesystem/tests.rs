@@ -323,7 +323,7 @@ fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
     let opened = fixture.archive();
     let source = opened.source();
     let image = SelectedImage::select(&source, None, None).unwrap();
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(u64::MAX);
     let options = ReadOptions {
         scratch: opened.scratch(),
         keeps: &|_| false,
@@ -346,7 +346,7 @@ fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
 
 #[test]
 fn whiteouts_of_a_huge_directory_are_given_up() {
-    let mut tree = Tree::new();
+    let mut tree = Tree::new(u64::MAX);
     for number in 0..20_000 {
         let path = path(&format!("/a/{number}"));
         let file = Entry::file(path.clone(), 0, 0o644);
@@ -382,7 +382,7 @@ proptest! {
     fn whatever_layers_say_the_tree_is_whole(
         layers in prop::collection::vec(any_layer(), 1..4),
     ) {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(u64::MAX);
         let directory = tempfile::tempdir().unwrap();
         let options = ReadOptions { scratch: directory.path(), keeps: &|_| false };
         let mut keeper = Keeper::new(options, tempfile::tempfile().unwrap());

@@ -5,19 +5,18 @@ use std::ops::Bound;
 
 use super::LayerError;
 use crate::entry::{Entry, EntryKind, Member};
-use crate::path::{ImagePath, ResolveError, escaped, resolve_links};
-use crate::tar_reader::{TarEntry, TarKind, clean_path};
+use crate::path::{ImagePath, ResolveError, resolve_links, shortened};
+use crate::tar_reader::clean_path;
 
-/// The number of entries that all layers may have. A distribution with a desktop has
-/// some 400,000.
-const MAX_ENTRIES: u64 = 4_000_000;
-
-/// The size of the names and link targets of all entries, in bytes.
-const MAX_NAME_BYTES: u64 = 512 << 20;
+/// The memory of an entry in bytes, without its names.
+const ENTRY_BYTES: u64 = 512;
 
 /// The number of lookups in the tree that links and whiteouts may cost beyond one for
 /// each entry.
 const MAX_WORK: u64 = 20_000_000;
+
+/// The length of a path that is looked up at the cost of a short one, in bytes.
+const LOOKUP_BYTES: u64 = 64;
 
 /// The tree so far. The parent directory of an entry is always in it, too.
 #[derive(Debug)]
@@ -25,8 +24,9 @@ pub(super) struct Tree {
     nodes: BTreeMap<ImagePath, TreeNode>,
     /// The layer of the entries that follow.
     pub(super) layer: usize,
-    entries: u64,
-    name_bytes: u64,
+    /// The memory of all nodes in bytes, and the most that they may take.
+    kept: u64,
+    limit: u64,
     work: u64,
 }
 
@@ -49,34 +49,43 @@ impl TreeNode {
             _ => None,
         }
     }
+
+    /// Returns the memory that it takes at a path: its names are in the key, in the
+    /// entry, and in the list of what a whiteout hides.
+    fn bytes(&self, path: &ImagePath) -> u64 {
+        let target = self.link_target().map_or(0, <[u8]>::len);
+        ENTRY_BYTES + 3 * path.as_bytes().len() as u64 + target as u64
+    }
 }
 
 impl Tree {
-    pub(super) fn new() -> Self {
+    /// Makes a tree that may take `limit` bytes of memory.
+    pub(super) fn new(limit: u64) -> Self {
         Self {
             nodes: BTreeMap::new(),
             layer: 0,
-            entries: 0,
-            name_bytes: 0,
+            kept: 0,
+            limit,
             work: 0,
         }
     }
 
-    /// Counts an entry of any kind.
-    pub(super) fn count(&mut self, entry: &TarEntry) -> Result<(), LayerError> {
-        let target = match &entry.kind {
-            TarKind::Symlink { target } | TarKind::Hardlink { target } => target.len(),
-            _ => 0,
-        };
-        self.entries += 1;
-        self.name_bytes += (entry.path.len() + target) as u64;
-        if self.entries > MAX_ENTRIES {
-            return Err(LayerError::TooManyEntries(MAX_ENTRIES));
+    /// Puts a node at a path; returns what it replaces.
+    fn put(&mut self, path: ImagePath, node: TreeNode) -> Result<Option<TreeNode>, LayerError> {
+        self.kept += node.bytes(&path);
+        if let Some(old) = self.nodes.get(&path) {
+            self.kept -= old.bytes(&path);
         }
-        if self.name_bytes > MAX_NAME_BYTES {
-            return Err(LayerError::TooManyNames(MAX_NAME_BYTES));
+        if self.kept > self.limit {
+            return Err(LayerError::TooManyNames(self.limit));
         }
-        Ok(())
+        Ok(self.nodes.insert(path, node))
+    }
+
+    fn remove(&mut self, path: &ImagePath) {
+        if let Some(old) = self.nodes.remove(path) {
+            self.kept -= old.bytes(path);
+        }
     }
 
     /// Returns the place of a cleaned path once the links of its directories are
@@ -101,7 +110,7 @@ impl Tree {
             parent: parent.clone(),
         };
         let resolved = resolve_links(directory, |next, _| {
-            self.spend(1)?;
+            self.spend(lookups(next))?;
             let Some(node) = self.nodes.get(next) else {
                 return Ok(None);
             };
@@ -129,7 +138,7 @@ impl Tree {
         let place = self.place_of(&clean_path(target))?;
         let node = self.nodes.get(&place).filter(|node| !node.is_directory());
         let Some(node) = node else {
-            let target = escaped(target);
+            let target = shortened(target);
             return Err(LayerError::Hardlink { path, target });
         };
         let mut member = node.member.clone();
@@ -152,10 +161,10 @@ impl Tree {
             layer: self.layer,
         };
         let is_directory = node.is_directory();
-        let old = self.nodes.insert(path.clone(), node);
+        let old = self.put(path.clone(), node)?;
         if old.is_some_and(|old| old.is_directory()) && !is_directory {
             for below in self.below(path)? {
-                self.nodes.remove(&below);
+                self.remove(&below);
             }
         }
         Ok(())
@@ -165,12 +174,11 @@ impl Tree {
     fn make_parents(&mut self, path: &ImagePath) -> Result<(), LayerError> {
         let is_there = |parent: &ImagePath| self.nodes.contains_key(parent);
         let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
-        self.spend(missing.len() as u64)?;
+        self.spend(missing.iter().map(lookups).sum())?;
         for path in missing {
-            self.entries += 1;
             let member = Some(Entry::directory(path.clone()).into());
             let layer = self.layer;
-            self.nodes.insert(path, TreeNode { member, layer });
+            self.put(path, TreeNode { member, layer })?;
         }
         Ok(())
     }
@@ -217,7 +225,7 @@ impl Tree {
     fn remove_if_hidden(&mut self, path: &ImagePath) {
         let is_older = |node: &TreeNode| node.layer < self.layer;
         if self.nodes.get(path).is_some_and(is_older) && !self.has_below(path) {
-            self.nodes.remove(path);
+            self.remove(path);
         }
     }
 
@@ -228,7 +236,7 @@ impl Tree {
     /// Lists the paths below another one, in order.
     fn below(&mut self, path: &ImagePath) -> Result<Vec<ImagePath>, LayerError> {
         let all: Vec<ImagePath> = self.paths_below(path).cloned().collect();
-        self.spend(all.len() as u64 + 1)?;
+        self.spend(all.iter().map(lookups).sum::<u64>() + 1)?;
         Ok(all)
     }
 
@@ -262,4 +270,9 @@ impl Tree {
         }
         (members, specials)
     }
+}
+
+/// Returns the work of looking a path up, in lookups of a short one.
+fn lookups(path: &ImagePath) -> u64 {
+    1 + path.as_bytes().len() as u64 / LOOKUP_BYTES
 }

@@ -1,9 +1,10 @@
 //! Configs and layers, and how their bytes get elsewhere.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::blob::BlobContent;
+use crate::bounded;
 use crate::digest::{Digest, DigestWriter};
 use crate::document::MAX_DOCUMENT_BYTES;
 use crate::error::{Error, Result};
@@ -92,9 +93,7 @@ impl Blob {
 
     /// Reads a document whole, and checks it.
     pub(crate) fn read_document(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let reader = self.content().open(0)?;
-        reader.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
+        let bytes = bounded::read_all(self.content().open(0)?, MAX_DOCUMENT_BYTES)?;
         if Digest::of(&bytes) == self.digest {
             return Ok(bytes);
         }

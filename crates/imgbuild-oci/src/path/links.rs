@@ -2,15 +2,19 @@
 //!
 //! [path_resolution(7)]: https://man7.org/linux/man-pages/man7/path_resolution.7.html
 
-use super::{ImagePath, ParseImagePathError};
+use super::{ImagePath, MAX_PATH_BYTES, ParseImagePathError, TOO_LONG, error};
 
 /// The most links that one path may lead through, as in Linux (`MAXSYMLINKS`).
 pub const MAX_LINKS: usize = 40;
 
+/// The most names that one path may lead through; a path has at most half of it.
+const MAX_NAMES: usize = 4096;
+
 /// A path whose links cannot be followed to an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolveError<E> {
-    /// More than [`MAX_LINKS`] links, of which this is the last (`ELOOP`).
+    /// More than [`MAX_LINKS`] links or [`MAX_NAMES`] names, of which this is
+    /// the last (`ELOOP`).
     Loop(ImagePath),
     /// A name that cannot be in a path.
     Name {
@@ -32,17 +36,21 @@ pub enum ResolveError<E> {
 ///
 /// # Errors
 ///
-/// When the links form a loop, when a name is too long, or when `look_up`
-/// fails.
+/// When the links form a loop, when a name, the path or the target of a link
+/// is too long, or when `look_up` fails.
 pub fn resolve_links<T: AsRef<[u8]>, E>(
     path: &[u8],
     mut look_up: impl FnMut(&ImagePath, bool) -> Result<Option<T>, E>,
 ) -> Result<ImagePath, ResolveError<E>> {
     let mut at = ImagePath::root();
-    let mut rest: Vec<Vec<u8>> = names(path).collect();
-    let mut links = 0;
+    let mut rest: Vec<Vec<u8>> = names(path, &at)?;
+    let (mut links, mut walked) = (0, 0);
 
     while let Some(name) = rest.pop() {
+        walked += 1;
+        if walked > MAX_NAMES {
+            return Err(ResolveError::Loop(at));
+        }
         if name == b".." {
             at = at.parent().unwrap_or(at);
             continue;
@@ -69,17 +77,22 @@ pub fn resolve_links<T: AsRef<[u8]>, E>(
         if target.starts_with(b"/") {
             at = ImagePath::root();
         }
-        rest.extend(names(target));
+        rest.extend(names(target, &at)?);
     }
     Ok(at)
 }
 
 /// Returns the names of a path, last first, without `.`.
-fn names(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .rev()
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
+fn names<E>(path: &[u8], directory: &ImagePath) -> Result<Vec<Vec<u8>>, ResolveError<E>> {
+    if path.len() > MAX_PATH_BYTES {
+        return Err(ResolveError::Name {
+            directory: directory.clone(),
+            source: error(path, TOO_LONG),
+        });
+    }
+    let names = path.split(|byte| *byte == b'/').rev();
+    let names = names.filter(|name| !name.is_empty() && *name != b".");
+    Ok(names.map(<[u8]>::to_vec).collect())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The documents of one image, and its layers as they list them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 
 use super::{SelectedLayer, SelectionError};
+use crate::bounded;
 use crate::digest::{DiffId, Digest, DigestReader};
 use crate::document::{Descriptor, Document, RawDescriptor, blob_name};
 use crate::media_type::{self, is_index, is_of_docker};
@@ -50,9 +51,7 @@ pub(super) fn named_layer(
     };
     let blob = source.existing(name)?;
     let size = blob.size();
-    let mut start = Vec::new();
-    let mut head = blob.clone().take(8);
-    head.read_to_end(&mut start).map_err(read_error)?;
+    let start = bounded::read_start(blob.clone(), 8).map_err(read_error)?;
     let format = StreamFormat::detect(&start);
     let digest = match format {
         // The digest is compared when the layer is read.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
 
 use super::{Decompressor, MemberReader, SourceError, StreamFormat};
+use crate::bounded;
 use crate::path::{ResolveError, escaped, resolve_links};
 use crate::tar_reader::{ReadTarError, TarEntry, TarKind, TarReader, clean_path};
 
@@ -164,11 +165,7 @@ fn decompressed(file: File, scratch: &Path) -> Result<File, SourceError> {
         path: path.clone(),
         source,
     };
-    let mut start = Vec::new();
-    (&file)
-        .take(8)
-        .read_to_end(&mut start)
-        .map_err(SourceError::File)?;
+    let start = bounded::read_start(&file, 8).map_err(SourceError::File)?;
     if StreamFormat::detect(&start) == StreamFormat::Plain {
         return Ok(file);
     }

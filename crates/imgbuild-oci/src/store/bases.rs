@@ -10,6 +10,7 @@ use tempfile::{NamedTempFile, TempDir};
 use super::verify::hash;
 use super::{BASES, Store, TEMPORARY, at_path, make_directory, mark_used};
 use crate::blob::BlobOrigin;
+use crate::bounded;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, blob_name};
 use crate::source::Source;
@@ -98,11 +99,7 @@ impl Bases {
     #[must_use]
     pub fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         let path = self.path(digest);
-        let size = fs::symlink_metadata(&path).ok()?.len();
-        if size > MAX_DOCUMENT_BYTES {
-            return None;
-        }
-        let bytes = fs::read(&path).ok()?;
+        let bytes = bounded::read_file(&path, MAX_DOCUMENT_BYTES).ok()?;
         let is_right = Digest::of(&bytes) == *digest;
         if is_right {
             mark_used(&path);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Violation, ViolationKind};
 use crate::digest::Digest;
-use crate::path::{MAX_NAME_BYTES, MAX_PATH_BYTES, escaped};
+use crate::path::{MAX_NAME_BYTES, MAX_PATH_BYTES, escaped, shortened};
 use crate::tar_reader::{TarEntry, TarKind, Whiteout, clean_path};
 
 /// The number of violations that are listed for one layer.
@@ -66,11 +66,14 @@ impl<'a> LayerRules<'a> {
     fn check_kind(&mut self, entry: &TarEntry) {
         match &entry.kind {
             TarKind::Hardlink { target } if !self.has(&clean_path(target)) => {
-                let found = Some(format!("target `{}`", escaped(target)));
+                let found = Some(format!("target `{}`", shortened(target)));
                 self.add(ViolationKind::LayerHardlink, entry, found);
             }
             TarKind::Symlink { target } if target.is_empty() => {
                 self.add(ViolationKind::LayerSymlink, entry, None);
+            }
+            TarKind::Symlink { target } if target.len() > MAX_PATH_BYTES => {
+                self.add(ViolationKind::LayerPathLength, entry, None);
             }
             TarKind::Unknown { type_flag } => {
                 let found = Some(format!("type `{}`", escaped(&[*type_flag])));
@@ -106,7 +109,7 @@ impl<'a> LayerRules<'a> {
             self.unlisted += 1;
             return;
         }
-        let path = format!("`{}`", escaped(&entry.path));
+        let path = format!("`{}`", shortened(&entry.path));
         let found = found.map_or_else(|| path.clone(), |found| format!("{path}, {found}"));
         self.violations
             .push(Violation::new(kind, self.layer).found(found));

@@ -144,7 +144,7 @@ pub enum ViolationKind {
     LayerTar,
     /// Two entries of a layer have the same path.
     LayerDuplicatePath,
-    /// A path is longer than Linux allows.
+    /// A path, or the target of a symbolic link, is longer than Linux allows.
     LayerPathLength,
     /// The target of a hard link is not an earlier entry of the same layer.
     LayerHardlink,
@@ -209,7 +209,7 @@ impl ViolationKind {
             Self::LayerTrailingBytes => "has bytes after its compressed stream",
             Self::LayerTar => "is not a tar that can be read",
             Self::LayerDuplicatePath => "has a path twice",
-            Self::LayerPathLength => "has a path that is too long",
+            Self::LayerPathLength => "has a path or the target of a link that is too long",
             Self::LayerHardlink => "has a hard link whose target does not come before it",
             Self::LayerSymlink => "has a symbolic link without a target",
             Self::LayerEntryType => "has an entry that engines do not unpack",

@@ -2,10 +2,10 @@
 //! expire.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use imgbuild_oci::bounded::read_start;
 use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
@@ -187,9 +187,7 @@ impl Client {
             return Err(endpoint().refused(step, refused));
         }
 
-        let mut bytes = Vec::new();
-        let mut body = response.into_reader().take(MAX_TOKEN_BYTES);
-        body.read_to_end(&mut bytes)
+        let bytes = read_start(response.into_reader(), MAX_TOKEN_BYTES)
             .map_err(|error| endpoint().network_error(step, error))?;
         let no_token = || endpoint().problem(step, ProtocolError::Other(NO_TOKEN.into()));
         let (text, lifetime) = parse_token(&bytes).ok_or_else(no_token)?;

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use imgbuild_oci::blob::{BlobContent, BlobOrigin};
+use imgbuild_oci::bounded::read_start;
 use imgbuild_oci::digest::{Digest, DigestWriter};
 use ureq::http::Method;
 
@@ -330,9 +331,8 @@ impl BlobContent for RemoteBlob {
         if whole != self.size {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let mut bytes = Vec::new();
-        let read = response.into_reader().take(count).read_to_end(&mut bytes);
-        read.map_err(|error| {
+        let read = read_start(response.into_reader(), count);
+        let bytes = read.map_err(|error| {
             io::Error::other(self.repository.endpoint().network_error(&step, error))
         })?;
         Ok(Box::new(io::Cursor::new(bytes)))

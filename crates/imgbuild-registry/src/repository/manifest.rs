@@ -1,7 +1,6 @@
 //! Downloading and uploading manifests and indexes.
 
-use std::io::Read;
-
+use imgbuild_oci::bounded::read_start;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::{Document, MAX_DOCUMENT_BYTES};
 use imgbuild_oci::media_type;
@@ -98,9 +97,7 @@ impl Repository {
         if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
             return Err(failed());
         }
-        let mut bytes = Vec::new();
-        let mut body = response.into_reader().take(MAX_DOCUMENT_BYTES + 1);
-        body.read_to_end(&mut bytes)
+        let bytes = read_start(response.into_reader(), MAX_DOCUMENT_BYTES + 1)
             .map_err(|error| self.endpoint().network_error(step, error))?;
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(failed());

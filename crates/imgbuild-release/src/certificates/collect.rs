@@ -1,8 +1,9 @@
 //! Takes sources one by one; gathers certificates, problems and warnings.
 
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use imgbuild_oci::bounded;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use super::Certificates;
@@ -119,14 +120,13 @@ impl Collector {
 
     fn add_file(&mut self, path: &Path) -> Result<(), CertificateError> {
         // Not only regular files: a pipe is as good.
-        let file = fs_err::File::open(path)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 <= MAX_FILE_BYTES {
-            self.add_bytes(path, &bytes);
-        } else {
-            let reason = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
-            self.refuse(path, None, reason);
+        match bounded::read_input(path, MAX_FILE_BYTES) {
+            Ok(bytes) => self.add_bytes(path, &bytes),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                let reason = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
+                self.refuse(path, None, reason);
+            }
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }

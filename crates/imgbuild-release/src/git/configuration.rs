@@ -7,6 +7,7 @@
 //! [git-config(1)]: https://git-scm.com/docs/git-config
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::id::Hash;
 use super::{GitError, GitResult, file};
@@ -22,8 +23,8 @@ pub(super) struct GitConfig {
 
 #[derive(Debug, PartialEq, Eq)]
 struct GitSetting {
-    section: String,
-    subsection: String,
+    section: Arc<str>,
+    subsection: Arc<str>,
     name: String,
     /// None for a name alone, which means true.
     value: Option<String>,
@@ -44,7 +45,7 @@ impl GitConfig {
     /// Returns the last setting of a name.
     fn value(&self, section: &str, name: &str) -> Option<&GitSetting> {
         let mut settings = self.settings.iter().rev();
-        settings.find(|it| it.section == section && it.subsection.is_empty() && it.name == name)
+        settings.find(|it| *it.section == *section && it.subsection.is_empty() && it.name == name)
     }
 
     pub(super) fn text(&self, section: &str, name: &str) -> Option<&str> {
@@ -73,9 +74,9 @@ impl GitConfig {
     pub(super) fn origin(&self) -> Option<&str> {
         let urls = || {
             let settings = self.settings.iter();
-            settings.filter(|it| it.section == "remote" && it.name == "url")
+            settings.filter(|it| &*it.section == "remote" && it.name == "url")
         };
-        let named = urls().find(|it| it.subsection == "origin");
+        let named = urls().find(|it| &*it.subsection == "origin");
         let only = || {
             let mut all = urls();
             let first = all.next()?;
@@ -89,13 +90,14 @@ impl GitConfig {
 /// Reads sections and what they set; none if a line is neither.
 fn parse(text: &str) -> Option<Vec<GitSetting>> {
     let mut settings = Vec::new();
-    let (mut section, mut subsection) = (String::new(), String::new());
+    // Shared: a long name may stand above many short lines.
+    let (mut section, mut subsection) = (Arc::from(""), Arc::from(""));
     let mut lines = text.trim_start_matches('\u{feff}').lines();
     while let Some(line) = lines.next() {
         let mut line = line.trim();
         if let Some(rest) = line.strip_prefix('[') {
             let (names, after) = header(rest)?;
-            (section, subsection) = names;
+            (section, subsection) = (names.0.into(), names.1.into());
             // A setting may stand on the line of its section.
             line = after.trim();
         }
@@ -114,8 +116,8 @@ fn parse(text: &str) -> Option<Vec<GitSetting>> {
             return None;
         }
         settings.push(GitSetting {
-            section: section.clone(),
-            subsection: subsection.clone(),
+            section: Arc::clone(&section),
+            subsection: Arc::clone(&subsection),
             name: name.to_ascii_lowercase(),
             value,
         });

@@ -1,37 +1,21 @@
 //! Bounded reads of the files of a repository.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_oci::bounded;
 
-use super::{GitError, GitResult};
+use super::GitResult;
 
 /// Opens a regular file, if it exists.
 pub(super) fn open(path: &Path) -> GitResult<Option<fs::File>> {
-    let Some(found) = existing(fs::metadata(path))? else {
-        return Ok(None);
-    };
-    // A pipe would be waited for.
-    if !found.is_file() {
-        return Err(GitError::malformed(path, "it is not a regular file"));
-    }
-    Ok(Some(fs::File::open(path)?))
+    existing(bounded::open_file(path))
 }
 
 /// Reads a file of at most `limit` bytes, if it exists.
 pub(super) fn read(path: &Path, limit: u64) -> GitResult<Option<Vec<u8>>> {
-    let Some(file) = open(path)? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    let mut file = file.take(limit + 1);
-    file.read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        Err(GitError::malformed(path, "it is too large"))
-    } else {
-        Ok(Some(bytes))
-    }
+    existing(bounded::read_file(path, limit))
 }
 
 /// Returns the result of a call on a path; `None` if nothing is there.

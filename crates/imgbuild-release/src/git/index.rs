@@ -8,8 +8,15 @@ use super::file::ByteReader;
 use super::id::Hash;
 use super::{GitError, GitResult, ObjectId};
 
-/// The most bytes of an index, and of its paths: some million files.
-pub(super) const MAX_BYTES: u64 = 512 << 20;
+/// The most bytes of an index: some million files.
+pub(super) const MAX_BYTES: u64 = 128 << 20;
+
+/// The bytes that its paths may always have.
+const MIN_PATH_BYTES: u64 = 16 << 20;
+
+/// The bytes of its paths in relation to its own: version 4 repeats the start of the
+/// previous path in a few bytes.
+const MAX_EXPANSION: u64 = 2;
 
 /// The longest path that the system takes.
 const MAX_PATH_BYTES: usize = 4096;
@@ -31,6 +38,11 @@ pub(super) struct TrackedFile {
     pub(super) is_unmerged: bool,
     /// Set for a file that git does not compare, or that is not checked out.
     pub(super) is_skipped: bool,
+}
+
+/// Returns the most bytes that the paths of an index may have.
+pub(super) fn path_limit(data: &[u8]) -> u64 {
+    MIN_PATH_BYTES.max(data.len() as u64 * MAX_EXPANSION)
 }
 
 /// Reads an index into its files, sorted by path, of at most `limit` bytes of
@@ -60,7 +72,9 @@ pub(super) fn parse(
         let previous = entries.last().map_or(&[][..], |entry| &entry.path);
         let entry = entry(&mut bytes, version, hash, previous)
             .ok_or_else(|| malformed("an entry is truncated"))?;
-        // Version 4 repeats the start of the previous path in a few bytes.
+        if entry.path.len() > MAX_PATH_BYTES {
+            return Err(malformed("a path is too long"));
+        }
         path_bytes += entry.path.len() as u64;
         if path_bytes > limit {
             return Err(malformed("its paths are too long"));
@@ -170,7 +184,7 @@ fn entry(
 fn is_path(path: &[u8]) -> bool {
     let named = path.strip_suffix(b"/").unwrap_or(path);
     let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b".." | b".git");
-    path.len() <= MAX_PATH_BYTES && named.split(|byte| *byte == b'/').all(is_name)
+    named.split(|byte| *byte == b'/').all(is_name)
 }
 
 /// Refuses extensions that change the meaning of the entries.

@@ -1,13 +1,15 @@
 //! Objects by their names, each in a file of its own or in a pack; commits.
 
 use std::ffi::OsStr;
-use std::io::{BufReader, Read as _};
+use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
 use fs_err as fs;
+use imgbuild_oci::bounded;
 
+use super::budget::WorkBudget;
 use super::id::Hash;
 use super::pack::{KINDS, MAX_OBJECT_BYTES, Pack};
 use super::{GitError, GitResult, ObjectId, file};
@@ -17,6 +19,12 @@ const MAX_ALTERNATES: usize = 5;
 
 /// The most bytes of a list of directories.
 const MAX_LIST_BYTES: u64 = 1 << 20;
+
+/// The most directories that one such list names.
+const MAX_LISTED: usize = 64;
+
+/// The most packs of all directories.
+const MAX_PACKS: usize = 10_000;
 
 /// The longest start of an object: its kind and size.
 const MAX_HEADER_BYTES: u64 = 32;
@@ -57,6 +65,7 @@ impl ObjectStore {
         let mut packs = Vec::new();
         for directory in &directories {
             packs.extend(open_packs(&directory.join("pack"), hash)?);
+            packs.truncate(MAX_PACKS);
         }
         Ok(Self {
             directories,
@@ -66,10 +75,10 @@ impl ObjectStore {
     }
 
     /// Reads a commit, and checks that its name is right.
-    pub(super) fn commit(&self, id: ObjectId) -> GitResult<Commit> {
+    pub(super) fn commit(&self, id: ObjectId, budget: &WorkBudget) -> GitResult<Commit> {
         // That of the repository's own objects.
         let malformed = |reason| GitError::malformed(&self.directories[0], reason);
-        let (kind, data) = self.find(id)?;
+        let (kind, data) = self.find(id, budget)?;
         if kind != "commit" {
             return Err(malformed("the object of a reference in it is not a commit"));
         }
@@ -84,7 +93,7 @@ impl ObjectStore {
         }
     }
 
-    fn find(&self, id: ObjectId) -> GitResult<(&'static str, Vec<u8>)> {
+    fn find(&self, id: ObjectId, budget: &WorkBudget) -> GitResult<(&'static str, Vec<u8>)> {
         let text = id.to_string();
         let (first, rest) = text.split_at(2);
         for directory in &self.directories {
@@ -96,7 +105,7 @@ impl ObjectStore {
         }
         for pack in &self.packs {
             if let Some(offset) = pack.find(id)? {
-                return pack.object(offset);
+                return pack.object(offset, budget);
             }
         }
         let path = self.directories[0].display();
@@ -112,7 +121,8 @@ fn alternates(directory: &Path) -> GitResult<Vec<PathBuf>> {
     let text = file::read(&path, MAX_LIST_BYTES)?.unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    let paths = lines.map(|line| directory.join(OsStr::from_bytes(line)));
+    let paths = lines.take(MAX_LISTED);
+    let paths = paths.map(|line| directory.join(OsStr::from_bytes(line)));
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
@@ -134,11 +144,8 @@ fn open_packs(directory: &Path, hash: Hash) -> GitResult<Vec<Pack>> {
 /// Reads a file with one object: `KIND SIZE`, a zero byte, and the content, all
 /// deflated.
 fn read_loose(file: &fs::File) -> Option<(&'static str, Vec<u8>)> {
-    let mut data = Vec::new();
-    ZlibDecoder::new(BufReader::new(file))
-        .take(MAX_HEADER_BYTES + MAX_OBJECT_BYTES)
-        .read_to_end(&mut data)
-        .ok()?;
+    let inflated = ZlibDecoder::new(BufReader::new(file));
+    let mut data = bounded::read_all(inflated, MAX_HEADER_BYTES + MAX_OBJECT_BYTES).ok()?;
     let end = data.iter().position(|byte| *byte == 0)?;
     let (kind, size) = str::from_utf8(&data[..end]).ok()?.split_once(' ')?;
     let kind = KINDS.into_iter().find(|known| *known == kind)?;

@@ -3,13 +3,15 @@
 //!
 //! [gitformat-pack(5)]: https://git-scm.com/docs/gitformat-pack
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use flate2::bufread::ZlibDecoder;
 use fs_err as fs;
 use fs_err::os::unix::fs::FileExt as _;
+use imgbuild_oci::bounded;
 
+use super::budget::WorkBudget;
 use super::file::ByteReader;
 use super::id::Hash;
 use super::{GitError, GitResult, ObjectId, file};
@@ -19,8 +21,8 @@ const SIGNATURE: &[u8] = b"\xfftOc\0\0\0\x02";
 /// The kinds of objects, by their numbers in a pack from 1 on.
 pub(super) const KINDS: [&str; 4] = ["commit", "tree", "blob", "tag"];
 
-/// The most bytes of an object.
-pub(super) const MAX_OBJECT_BYTES: u64 = 64 << 20;
+/// The most bytes of an object: only commits are read.
+pub(super) const MAX_OBJECT_BYTES: u64 = 4 << 20;
 
 /// The table of how many objects have a name that starts with each byte or a
 /// lower one.
@@ -127,8 +129,12 @@ impl Pack {
     }
 
     /// Reads the object at an offset: back from delta to delta to one that is
-    /// whole, and forward again.
-    pub(super) fn object(&self, mut offset: u64) -> GitResult<(&'static str, Vec<u8>)> {
+    /// whole, and forward again. What each delta makes is taken from the budget.
+    pub(super) fn object(
+        &self,
+        mut offset: u64,
+        budget: &WorkBudget,
+    ) -> GitResult<(&'static str, Vec<u8>)> {
         let path = self.index.with_extension("pack");
         let file = file::open(&path)?;
         let file = file.ok_or_else(|| GitError::malformed(&path, "it vanished"))?;
@@ -149,7 +155,9 @@ impl Pack {
             deltas.push(data);
         };
         for delta in deltas.iter().rev() {
-            data = apply_delta(&data, delta, MAX_OBJECT_BYTES).ok_or_else(malformed)?;
+            let limit = budget.left().min(MAX_OBJECT_BYTES);
+            data = apply_delta(&data, delta, limit).ok_or_else(malformed)?;
+            budget.spend(data.len() as u64, &path)?;
         }
         Ok((kind, data))
     }
@@ -180,9 +188,7 @@ impl Pack {
         let header_bytes = start.len() - header.0.len();
         content.consume(header_bytes);
 
-        let mut data = Vec::new();
-        let mut inflated = ZlibDecoder::new(content).take(size + 1);
-        inflated.read_to_end(&mut data).ok()?;
+        let data = bounded::read_all(ZlibDecoder::new(content), size).ok()?;
         (data.len() as u64 == size).then_some((base, data))
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use super::budget::WorkBudget;
 use super::id::{Hash, ObjectId};
 use super::{GitError, GitResult, file};
 
@@ -97,8 +98,8 @@ const MAX_DEPTH: usize = 5;
 /// The most bytes of a file that holds one reference.
 const MAX_REFERENCE_BYTES: u64 = 64 * 1024;
 
-/// The most bytes of `packed-refs`: some ten million references.
-const MAX_PACKED_BYTES: u64 = 1 << 30;
+/// The most bytes of `packed-refs`: some two million references.
+const MAX_PACKED_BYTES: u64 = 128 << 20;
 
 /// The target of a reference.
 enum ReferenceTarget {
@@ -107,13 +108,17 @@ enum ReferenceTarget {
 }
 
 /// Follows `HEAD` to a commit; `None` if its branch has no commit yet.
-pub(super) fn head(place: &RepositoryPaths, hash: Hash) -> GitResult<Option<ObjectId>> {
+pub(super) fn head(
+    place: &RepositoryPaths,
+    hash: Hash,
+    budget: &WorkBudget,
+) -> GitResult<Option<ObjectId>> {
     let mut name = b"HEAD".to_vec();
     for _ in 0..=MAX_DEPTH {
         match target(place, hash, &name)? {
             Some(ReferenceTarget::Object(id)) => return Ok(Some(id)),
             Some(ReferenceTarget::Reference(next)) => name = next,
-            None => return packed(place, hash, &name),
+            None => return packed(place, hash, &name, budget),
         }
     }
     let path = place.git.join("HEAD");
@@ -163,7 +168,12 @@ fn is_reference_name(name: &[u8]) -> bool {
 
 /// Looks a reference up in `packed-refs`: lines of a name of an object and a
 /// name of a reference.
-fn packed(place: &RepositoryPaths, hash: Hash, name: &[u8]) -> GitResult<Option<ObjectId>> {
+fn packed(
+    place: &RepositoryPaths,
+    hash: Hash,
+    name: &[u8],
+    budget: &WorkBudget,
+) -> GitResult<Option<ObjectId>> {
     let path = place.common.join("packed-refs");
     let Some(file) = file::open(&path)? else {
         return Ok(None);
@@ -177,6 +187,7 @@ fn packed(place: &RepositoryPaths, hash: Hash, name: &[u8]) -> GitResult<Option<
         if count == 0 {
             return Ok(None);
         }
+        budget.spend(count as u64, &path)?;
         let digits = 2 * hash.size();
         let line = line.trim_ascii_end();
         if line.get(digits) == Some(&b' ') && line.get(digits + 1..) == Some(name) {

@@ -19,6 +19,12 @@ type Timestamp = (i64, i64);
 /// The most submodules in each other.
 const MAX_SUBMODULES: usize = 16;
 
+/// The work of a repository beside that of its index, in bytes.
+const REPOSITORY_BYTES: u64 = 64 << 10;
+
+/// The bytes of content that are hashed in the time in which one byte of an index is parsed.
+const HASHED_BYTES: u64 = 64;
+
 const MODE_FILE_TYPE: u32 = 0o170_000;
 const MODE_LINK: u32 = 0o120_000;
 const MODE_FILE: u32 = 0o100_000;
@@ -32,7 +38,11 @@ impl WorkTree {
             .map_or((0, 0), |found| (found.mtime(), found.mtime_nsec()));
         let hash = self.objects.hash;
         let entries = match file::read(&path, index::MAX_BYTES)? {
-            Some(data) => index::parse(&data, hash, &path, index::MAX_BYTES)?,
+            Some(data) => {
+                let work = REPOSITORY_BYTES + data.len() as u64;
+                self.budget.spend(work, &path)?;
+                index::parse(&data, hash, &path, index::path_limit(&data))?
+            }
             None => Vec::new(),
         };
         if entries.iter().any(|entry| entry.is_unmerged)
@@ -55,7 +65,7 @@ impl WorkTree {
             return Ok(true);
         };
         if entry.mode == MODE_SUBMODULE {
-            return is_submodule_changed(&path, entry.id, depth);
+            return self.is_submodule_changed(&path, entry.id, depth);
         }
         if self.has_other_mode(entry.mode, found.mode()) {
             return Ok(true);
@@ -63,6 +73,7 @@ impl WorkTree {
         if is_unchanged(entry, &found, written) {
             return Ok(false);
         }
+        self.budget.spend(found.len() / HASHED_BYTES, &path)?;
         let id = self.content_id(relative, found.len(), entry.mode);
         Ok(id? != Some(entry.id))
     }
@@ -92,8 +103,30 @@ impl WorkTree {
         }
         let is_executable = |mode: u32| mode & MODE_EXECUTABLE != 0;
         kind(expected) == MODE_FILE
-            && self.configuration.is("core", "filemode", true)
+            && self.has_modes
             && is_executable(expected) != is_executable(found)
+    }
+
+    /// Returns whether a submodule is at another commit, or is changed itself. One
+    /// that is not checked out is as it should be.
+    fn is_submodule_changed(
+        &self,
+        path: &Path,
+        expected: ObjectId,
+        depth: usize,
+    ) -> GitResult<bool> {
+        let open = |place| Self::open(place, self.budget.clone());
+        let Some(tree) = place::at(path)?.map_or(Ok(None), open)? else {
+            return Ok(false);
+        };
+        match tree.head_id()? {
+            Some(id) if id == expected && depth < MAX_SUBMODULES => {
+                let head = tree.objects.commit(id, &tree.budget)?;
+                tree.is_dirty_below(&head, depth + 1)
+            }
+            Some(id) => Ok(id != expected),
+            None => Ok(true),
+        }
     }
 }
 
@@ -115,20 +148,4 @@ fn is_unchanged(entry: &TrackedFile, found: &std::fs::Metadata, written: Timesta
         && nanoseconds(entry.modified.1, found.mtime_nsec())
         && seconds(entry.changed.0, found.ctime())
         && nanoseconds(entry.changed.1, found.ctime_nsec())
-}
-
-/// Returns whether a submodule is at another commit, or is changed itself. One
-/// that is not checked out is as it should be.
-fn is_submodule_changed(path: &Path, expected: ObjectId, depth: usize) -> GitResult<bool> {
-    let Some(tree) = place::at(path)?.map_or(Ok(None), WorkTree::open)? else {
-        return Ok(false);
-    };
-    match tree.head_id()? {
-        Some(id) if id == expected && depth < MAX_SUBMODULES => {
-            let head = tree.objects.commit(id)?;
-            tree.is_dirty_below(&head, depth + 1)
-        }
-        Some(id) => Ok(id != expected),
-        None => Ok(true),
-    }
 }

@@ -12,10 +12,11 @@ mod applications;
 pub(crate) mod boot;
 mod needs;
 
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use imgbuild_oci::bounded;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
@@ -57,6 +58,10 @@ const COOKIE: &str = "releases/COOKIE";
 
 /// The file with the versions of ERTS and of the release.
 const START: &str = "releases/start_erl.data";
+
+/// The largest text or boot file of a release that is read; those of large systems have some
+/// hundred kilobytes.
+const MAX_PART_BYTES: u64 = 8 << 20;
 
 /// The start of the names of variables in scripts of relx.
 const RELX: &[u8] = b"RELX_";
@@ -158,8 +163,8 @@ impl Behavior for MixRelease {
 
 /// Returns whether `mix release` or relx made this directory.
 fn is_release(root: &Path) -> bool {
-    let directory = RootDirectory::open(root).ok();
-    let Some((_, version)) = directory.and_then(|it| start_data(&it)) else {
+    let directory = RootDirectory::open(root).map_err(Error::File);
+    let Ok(Some((_, version))) = directory.and_then(|it| start_data(&it)) else {
         return false;
     };
     root.join("lib").is_dir() && root.join("releases").join(version).is_dir()
@@ -189,32 +194,44 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     })
 }
 
-/// Reads a file of a release.
-fn read_file(root: &RootDirectory, path: impl AsRef<Path>) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut file = root.open_file(path.as_ref()).ok()?;
-    file.read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+/// Reads a file of a release; `None` if it cannot be read, which has its message elsewhere.
+///
+/// # Errors
+///
+/// When it is too large.
+fn read_file(root: &RootDirectory, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+    let file = root.open_file(path.as_ref());
+    match file.and_then(|file| bounded::read_opened(&file, MAX_PART_BYTES)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Reads a text as [`read_file`] does.
+fn read_text(root: &RootDirectory, path: impl AsRef<Path>) -> Result<Option<String>> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(read_file(root, path)?.map(text))
 }
 
 /// Reads the versions of ERTS and of the release.
-fn start_data(root: &RootDirectory) -> Option<(String, String)> {
-    let text = String::from_utf8(read_file(root, START)?).ok()?;
+fn start_data(root: &RootDirectory) -> Result<Option<(String, String)>> {
+    let text = read_text(root, START)?.unwrap_or_default();
     let mut words = text.split_whitespace().map(str::to_owned);
-    Some((words.next()?, words.next()?))
+    Ok(words.next().zip(words.next()))
 }
 
 /// Reads the description of a release.
 ///
 /// # Errors
 ///
-/// When no file has the version that starts.
+/// When no file has the version that starts, or a file is too large.
 fn describe(directory: &RootDirectory) -> Result<MixRelease> {
     let root = directory.path();
-    let Some((erts, version)) = start_data(directory) else {
+    let Some((erts, version)) = start_data(directory)? else {
         return Err(Error::NoStartData(root.to_path_buf()));
     };
-    let resource = resource(directory, &version);
+    let resource = resource(directory, &version)?;
     let has_script = |name: &String| root.join("bin").join(name).is_file();
     let parsed = resource.as_ref().and_then(|(_, text)| parse(text));
     let stem = resource.as_ref().map(|(stem, _)| stem.clone());
@@ -223,7 +240,9 @@ fn describe(directory: &RootDirectory) -> Result<MixRelease> {
     let name = candidates.into_iter().flatten().find(has_script);
     let name = name.or(named).or(stem);
     let name = name.unwrap_or_else(|| directory_name(root));
-    let script = read_file(directory, format!("bin/{name}")).unwrap_or_default();
+    let script = directory.open_file(Path::new(&format!("bin/{name}")));
+    let script = script.map(|file| bounded::read_available(file, MAX_PART_BYTES));
+    let script = script.unwrap_or_default();
     Ok(MixRelease {
         name,
         is_relx: script.windows(RELX.len()).any(|window| window == RELX),
@@ -237,10 +256,11 @@ fn describe(directory: &RootDirectory) -> Result<MixRelease> {
 
 /// The release resource file `NAME.rel`, with its name; of several the one
 /// that has a script.
-fn resource(root: &RootDirectory, version: &str) -> Option<(String, String)> {
+fn resource(root: &RootDirectory, version: &str) -> Result<Option<(String, String)>> {
     let directory = root.path().join("releases").join(version);
     let mut files: Vec<PathBuf> = fs::read_dir(&directory)
-        .ok()?
+        .into_iter()
+        .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "rel"))
         .collect();
@@ -249,9 +269,11 @@ fn resource(root: &RootDirectory, version: &str) -> Option<(String, String)> {
     let has_script = |path: &&PathBuf| {
         stem(path).is_some_and(|name| root.path().join("bin").join(name).is_file())
     };
-    let path = files.iter().find(has_script).or(files.first())?;
-    let text = read_file(root, path.strip_prefix(root.path()).ok()?)?;
-    Some((stem(path)?, String::from_utf8(text).ok()?))
+    let Some(path) = files.iter().find(has_script).or(files.first()) else {
+        return Ok(None);
+    };
+    let relative = path.strip_prefix(root.path()).unwrap_or(path);
+    Ok(stem(path).zip(read_text(root, relative)?))
 }
 
 /// Reads name and applications of `{release, {"NAME", "VSN"}, {erts, …},
@@ -331,11 +353,13 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
 
 /// Warns of the cookie among the arguments of the virtual machine.
 fn warn_of_cookie(selection: &mut Selection<'_>, path: &str) -> Result<()> {
-    let text = read_file(selection.root, path).and_then(|text| String::from_utf8(text).ok());
-    let text = text.unwrap_or_default();
+    let root = selection.root;
+    let file = path;
     let path = selection.prefix.join(path)?;
     let mut members = selection.members.iter();
-    if boot::has_cookie(&text) && members.any(|member| member.entry.path == path) {
+    if members.any(|member| member.entry.path == path)
+        && boot::has_cookie(&read_text(root, file)?.unwrap_or_default())
+    {
         let text = format!(
             "`{path}` contains the node cookie (`-setcookie`): anyone with the image can read it and control reachable nodes"
         );

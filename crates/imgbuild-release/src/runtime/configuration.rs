@@ -13,7 +13,11 @@ const MAX_DEPTH: usize = 8;
 
 const MAX_FILES: usize = 1000;
 
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The size of all files together, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The number of directories; each one is compared with all others.
+const MAX_DIRECTORIES: usize = 1000;
 
 /// Reads the directories of `/etc/ld.so.conf` and what it includes, in order.
 ///
@@ -25,6 +29,7 @@ pub(super) fn directories(host: &Host) -> Vec<Vec<u8>> {
         host,
         directories: Vec::new(),
         files: BTreeSet::new(),
+        left: MAX_BYTES,
     };
     reader.read(b"/etc/ld.so.conf", 0);
     reader.directories
@@ -34,6 +39,7 @@ struct ConfigurationReader<'a> {
     host: &'a Host,
     directories: Vec<Vec<u8>>,
     files: BTreeSet<Vec<u8>>,
+    left: u64,
 }
 
 impl ConfigurationReader<'_> {
@@ -42,9 +48,10 @@ impl ConfigurationReader<'_> {
         if !is_new || depth > MAX_DEPTH || self.files.len() > MAX_FILES {
             return;
         }
-        let Some(content) = self.host.read(&self.host.rooted(path), MAX_FILE_BYTES) else {
+        let Some(content) = self.host.read(&self.host.rooted(path), self.left) else {
             return;
         };
+        self.left -= content.len() as u64;
         for line in content.split(|byte| *byte == b'\n') {
             let end = line.iter().position(|byte| *byte == b'#');
             let line = line[..end.unwrap_or(line.len())].trim_ascii();
@@ -78,7 +85,7 @@ impl ConfigurationReader<'_> {
             directory = rest;
         }
         let is_new = !self.directories.iter().any(|known| known == directory);
-        if directory.starts_with(b"/") && is_new {
+        if directory.starts_with(b"/") && is_new && self.directories.len() < MAX_DIRECTORIES {
             self.directories.push(directory.to_vec());
         }
     }

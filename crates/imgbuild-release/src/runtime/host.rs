@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgbuild_oci::bounded;
 use imgbuild_oci::content::HostFile;
 use imgbuild_oci::error::{Error, with_causes};
 use imgbuild_oci::path::{ImagePath, escaped, resolve_links};
@@ -190,9 +191,7 @@ impl Host {
     /// Reads a small file; `None` when it does not exist or is larger.
     pub(super) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
         let file = HostFile::find(&self.real(path)?).ok()?.open().ok()?;
-        let mut content = Vec::new();
-        file.take(max_bytes + 1).read_to_end(&mut content).ok()?;
-        (content.len() as u64 <= max_bytes).then_some(content)
+        bounded::read_opened(&file, max_bytes).ok()
     }
 
     /// Lists the names in a directory, sorted.

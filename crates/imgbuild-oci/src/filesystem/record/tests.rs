@@ -156,7 +156,7 @@ fn a_right_checksum_alone_makes_no_record() {
     let good = [directory(b"/a"), directory(b"/a/b")];
     assert_eq!(forged(&good).unwrap().members().len(), 2);
 
-    let endless = vec![b'x'; MAX_TARGET_BYTES + 1];
+    let endless = vec![b'x'; MAX_PATH_BYTES + 1];
     let wide = MemberRecord {
         mode: 0o10_000,
         ..directory(b"/a")
@@ -185,7 +185,7 @@ fn a_right_checksum_alone_makes_no_record() {
 fn what_a_record_cannot_say_is_not_written() {
     let (file, mut files) = sample();
     files.members[6].entry.kind = EntryKind::Symlink {
-        target: vec![b'x'; MAX_TARGET_BYTES + 1],
+        target: vec![b'x'; MAX_PATH_BYTES + 1],
     };
     assert!(files.write_record(&file, 9).is_err());
 }

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use imgbuild_oci::bounded;
 use toml::{Table, Value};
 
 use crate::kind::{MAX_DIRECTORIES, expand};
@@ -63,12 +64,8 @@ impl Manifest {
 
     fn read(directory: &Path) -> Option<Self> {
         let path = directory.join("Cargo.toml");
-        let found = fs::metadata(&path).ok()?;
-        if !found.is_file() || found.len() > MAX_BYTES {
-            return None;
-        }
         Some(Self {
-            table: fs::read_to_string(&path).ok()?.parse().ok()?,
+            table: bounded::read_text(&path, MAX_BYTES).ok()?.parse().ok()?,
             directory: directory.to_path_buf(),
         })
     }

@@ -1,5 +1,6 @@
 //! The start of a release, read from its scripts.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use fs_err as fs;
@@ -29,7 +30,7 @@ const OF_SCRIPT_OF_RELX: [&str; 4] = [
 ///
 /// # Errors
 ///
-/// With everything at once that only a shell could do.
+/// With everything at once that only a shell could do; when a file is too large.
 pub(in crate::kind::mix) fn read(
     selection: &Selection<'_>,
     mix: &MixRelease,
@@ -40,8 +41,12 @@ pub(in crate::kind::mix) fn read(
         variables: Vec::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
+        too_large: OnceCell::new(),
     };
     let direct = reader.read();
+    if let Some(error) = reader.too_large.take() {
+        return Err(error);
+    }
     match (direct, reader.problems) {
         (Some(direct), problems) if problems.is_empty() => Ok((direct, reader.warnings)),
         (_, problems) => Err(Error::NoDirectBoot(problems)),
@@ -55,6 +60,8 @@ struct BootReader<'a> {
     variables: Vec<(String, String)>,
     problems: Vec<String>,
     warnings: Vec<Warning>,
+    /// The error of a file that is too large to be read.
+    too_large: OnceCell<Error>,
 }
 
 impl BootReader<'_> {
@@ -329,6 +336,12 @@ impl BootReader<'_> {
         if self.is_left_out(path) {
             return None;
         }
-        read_file(self.selection.root, path)
+        match read_file(self.selection.root, path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.too_large.get_or_init(|| error);
+                None
+            }
+        }
     }
 }
