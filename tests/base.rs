@@ -11,6 +11,7 @@ use crate::runs;
 use crate::support::base::{BaseImage, Layer, Packing, digest, write_layout};
 use crate::support::{has_programs, program};
 
+mod certificates;
 mod known;
 
 /// A base of two layers that could be a system.

@@ -107,9 +107,13 @@ pub(crate) struct BuildArguments {
     /// PEM or DER file, or a directory of them. Certificates are checked,
     /// merged and written to `/etc/ssl/certs/ca-certificates.crt`, with links
     /// at the paths that other systems use, and `SSL_CERT_FILE` is set. Java
-    /// virtual machines use none of these.
+    /// virtual machines use none of these. The certificates of a base image stay.
     #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = EMBEDDED, help_heading = "Contents")]
     pub(crate) cacert: Vec<String>,
+
+    /// Leave out the CA certificates of the base image
+    #[arg(long, requires = "cacert", help_heading = "Contents")]
+    pub(crate) cacert_replace: bool,
 
     /// Include the loaders and shared libraries that the release needs
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use imgbuild_release::certificates::{
-    self, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
+    self, BaseBundle, CertificateError, CertificateSource, Certificates, SYSTEM_BUNDLES,
 };
 
 use crate::args::{CertificatesArguments, EMBEDDED, must_exist};
@@ -15,9 +15,9 @@ use crate::ui::Ui;
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
     let is_embedded = arguments.bundles.is_empty();
     let loaded = if is_embedded {
-        load("", &[EMBEDDED.to_owned()], ui)?
+        load("", &[EMBEDDED.to_owned()], None, ui)?
     } else {
-        load("", &arguments.bundles, ui)?
+        load("", &arguments.bundles, None, ui)?
     };
     if arguments.pem {
         ui.result_bytes(&loaded.to_pem())?;
@@ -39,8 +39,14 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads bundles that `flag` names, and prints the warnings about them.
-pub(crate) fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificates> {
+/// Loads bundles that `flag` names beside those of a base image, and prints the
+/// warnings about them.
+pub(crate) fn load(
+    flag: &str,
+    bundles: &[String],
+    of_base: Option<BaseBundle>,
+    ui: &Ui,
+) -> Result<Certificates> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
     for source in &sources {
@@ -50,8 +56,22 @@ pub(crate) fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificat
     }
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    let (certificates, warnings) =
-        Certificates::load(&sources, now.map(|now| now.as_secs())).map_err(failure)?;
+    let now = now.map(|now| now.as_secs());
+    let (mut certificates, warnings) = Certificates::load(&sources, now).map_err(failure)?;
+    if let Some(bundle) = of_base {
+        let given = certificates.set.len();
+        let (base, more) = bundle.parse();
+        let count = base.set.len();
+        certificates.set.extend(base.set);
+        for warning in more {
+            ui.warning(&format!("CA certificates of the base image: {warning}"));
+        }
+        let added = certificates.set.len() - count;
+        ui.status(&format!(
+            "CA certificates: {count} of the base image (`{}`), and {added} of {given} given ones that it does not have",
+            bundle.path.display()
+        ));
+    }
     for warning in warnings {
         ui.warning(&warning.to_string());
     }

@@ -4,7 +4,7 @@
 //! Its layers come first, unchanged. The layers above follow the links of its
 //! directories and keep their modes and owners.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_oci::blob::BlobContent;
@@ -20,6 +20,7 @@ use imgbuild_oci::source::{Source, SourceError};
 use imgbuild_oci::store::Store;
 use serde_json::Value;
 
+use crate::certificates::{BaseBundle, MAX_FILE_BYTES as MAX_BUNDLE_BYTES, SYSTEM_BUNDLES};
 use crate::contents::Contents;
 
 pub(crate) mod configuration;
@@ -180,9 +181,34 @@ impl Base {
 
     /// Returns its `PATH`.
     pub(crate) fn path(&self) -> Option<&str> {
-        let env = self.configuration.env.iter();
-        let mut found = env.filter_map(|variable| variable.strip_prefix("PATH="));
-        found.next()
+        self.variable("PATH=")
+    }
+
+    /// Returns the path where its programs look for CA certificates, if it sets one.
+    pub(crate) fn certificate_file(&self) -> Option<ImagePath> {
+        ImagePath::parse(self.variable("SSL_CERT_FILE=")?).ok()
+    }
+
+    /// Returns its CA certificates: those of `SSL_CERT_FILE`, else of its system.
+    #[must_use]
+    pub fn ca_bundle(&self) -> Option<BaseBundle> {
+        let contents = self.under(Contents::new(&[]));
+        let own = self.certificate_file().map(|path| path.to_string());
+        let paths = own
+            .as_deref()
+            .into_iter()
+            .chain(SYSTEM_BUNDLES.iter().copied());
+        paths.into_iter().find_map(|path| {
+            let bytes = contents.first_bytes(path, MAX_BUNDLE_BYTES)?;
+            let path = PathBuf::from(path);
+            (!bytes.is_empty()).then_some(BaseBundle { path, bytes })
+        })
+    }
+
+    /// Returns the value of a variable, whose name is given with its `=`.
+    fn variable(&self, start: &str) -> Option<&str> {
+        let mut variables = self.configuration.env.iter();
+        variables.find_map(|variable| variable.strip_prefix(start))
     }
 
     /// Returns its directory at exactly this path.

@@ -31,6 +31,7 @@ pub use self::time::Time;
 pub use self::x509::Certificate;
 
 use self::collect::Collector;
+pub(crate) use self::collect::MAX_FILE_BYTES;
 
 /// The path of the bundle in an image: that of Debian, and the first that Go,
 /// rustls-native-certs and Erlang/OTP try.
@@ -104,6 +105,26 @@ pub enum CertificateSource {
     System(Vec<PathBuf>),
     /// A PEM or DER file, or a directory of them.
     Path(PathBuf),
+}
+
+/// The file with the CA certificates of a base image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseBundle {
+    /// The path in the image.
+    pub path: PathBuf,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+impl BaseBundle {
+    /// Parses it, and names what is left out. The times of certificates are not
+    /// checked: the base has them already.
+    #[must_use]
+    pub fn parse(&self) -> (Certificates, Vec<CertificateNotice>) {
+        let mut collector = Collector::default();
+        collector.add_bytes(&self.path, &self.bytes);
+        (collector.certificates, collector.problems)
+    }
 }
 
 /// A set of certificates, each one once.

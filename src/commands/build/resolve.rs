@@ -8,6 +8,7 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::store::Store;
 use imgbuild_release::addition::{open_additions, place_additions};
+use imgbuild_release::base::Base;
 use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::kind::{CARGO, MIX};
@@ -132,7 +133,10 @@ impl Resolver<'_> {
         let certificates = if bundles.is_empty() {
             None
         } else {
-            Some(certificates::load("--cacert ", bundles, ui)?)
+            let replaces = self.request.flags.cacert_replace;
+            let of_base = base.as_ref().filter(|_| !replaces);
+            let of_base = of_base.and_then(Base::ca_bundle);
+            Some(certificates::load("--cacert ", bundles, of_base, ui)?)
         };
         let options = self.closure_options(target);
         additions = place_additions(&release.members, additions).map_err(Error::Refused)?;

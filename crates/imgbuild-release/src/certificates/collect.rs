@@ -13,7 +13,7 @@ use super::report::{CertificateError, CertificateNotice, counted, shown_label};
 use super::x509::Certificate;
 
 /// The largest file that is read: ninety times the bundle of any browser.
-pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The extensions that certificates have in directories, in any case.
 const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "cert", "der"];
@@ -28,7 +28,7 @@ pub(super) struct Collector {
     pub(super) certificates: Certificates,
     /// The time, in Unix seconds, at which certificates should be valid.
     pub(super) validity_at: Option<u64>,
-    problems: Vec<CertificateNotice>,
+    pub(super) problems: Vec<CertificateNotice>,
     warnings: Vec<CertificateNotice>,
 }
 

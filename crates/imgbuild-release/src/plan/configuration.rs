@@ -164,7 +164,9 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
         variables.set(name, value);
     }
     if ingredients.certificates.is_some() {
-        variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
+        if context.base().and_then(Base::certificate_file).is_none() {
+            variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
+        }
         if ingredients.has_own_certificates && context.has_program(b"node") {
             variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
         }

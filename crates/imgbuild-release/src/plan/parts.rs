@@ -7,6 +7,7 @@ use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 
 use super::Context;
+use crate::base::Base;
 use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
 use crate::contents::{Contents, End, real_place, source};
 use crate::error::Result;
@@ -81,6 +82,9 @@ impl<'a> PartSet<'a> {
     pub(super) fn add_certificates(&mut self, context: &Context<'_>) {
         if let Some(certificates) = &context.ingredients.certificates {
             let mut members = certificates_as_members(certificates);
+            // The path that a base has in `SSL_CERT_FILE` leads to the bundle, too.
+            let of_base = context.base().and_then(Base::certificate_file);
+            members.extend(of_base.map(|path| Entry::symlink(path, BUNDLE_PATH).into()));
             set_mtime(&mut members, context.options.mtime);
             self.add("certificates", members, Conflict::Refuse);
         }
@@ -116,6 +120,8 @@ impl<'a> PartSet<'a> {
             Overlap::Nothing => match self.placed.insert(path.clone(), part.clone()) {
                 None => return Some(member),
                 Some(_) if is_directory => return None,
+                // Links of a base can make one path of several; the bundle comes first.
+                Some(first) if first == part && conflict == Conflict::Refuse => return None,
                 Some(first) => first,
             },
         };

@@ -1,0 +1,113 @@
+//! `--cacert` on a base image.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_testing::{Sandbox, UnpackedKind, read_file};
+use serde_json::json;
+
+use super::{build, built, with_base};
+use crate::support::base::{BaseImage, Layer};
+
+const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+
+fn pem(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("fixtures/certificates").join(name)
+}
+
+fn count(sandbox: &Sandbox, bundle: &str) -> usize {
+    let bytes = read_file(&sandbox.path("image.tar"), Path::new(bundle)).unwrap();
+    String::from_utf8(bytes).unwrap().matches("BEGIN").count()
+}
+
+/// A base whose system has two certificates.
+fn with_two_certificates() -> Layer {
+    let both = ["rsa.pem", "ec.pem"].map(|name| fs::read(pem(name)).unwrap());
+    Layer::default()
+        .directory("etc", 0o755)
+        .directory("etc/ssl", 0o755)
+        .directory("etc/ssl/certs", 0o755)
+        .file(BUNDLE, 0o644, both.concat())
+}
+
+#[test]
+fn places_that_are_one_on_a_base_are_written_once() {
+    let links = [
+        // Red Hat's systems, Slackware, and one with all in one directory.
+        vec![("etc/ssl/certs", "../pki/tls/certs")],
+        vec![("usr/lib/ssl", "/etc/ssl")],
+        vec![("etc/pki/tls", "/etc/ssl"), ("usr/local/ssl", "/etc/ssl")],
+        vec![
+            ("etc/pki", "ssl"),
+            ("etc/ssl/tls", "certs"),
+            ("etc/ssl/ca-trust", "."),
+        ],
+    ];
+    for links in links {
+        let mut layer = Layer::default();
+        for directory in [
+            "etc",
+            "etc/ssl",
+            "etc/ssl/certs",
+            "usr",
+            "usr/lib",
+            "usr/local",
+        ] {
+            if links[0].0 != directory {
+                layer = layer.directory(directory, 0o755);
+            }
+        }
+        for (path, target) in &links {
+            layer = layer.link(path, target);
+        }
+        let sandbox = with_base(&BaseImage::new(vec![layer]));
+        let files = built(&sandbox, &["--base=oci:base", "--cacert"]).files();
+        let is_bundle = |(path, kind): (&PathBuf, &UnpackedKind)| {
+            let is_named = path.extension().is_some_and(|end| end == "crt" || end == "pem");
+            is_named && matches!(kind, UnpackedKind::File { .. })
+        };
+        let bundles = files.iter().map(|(path, file)| (path, &file.kind));
+        let bundles = bundles.filter(|file| is_bundle(*file));
+        assert_eq!(bundles.count(), 1, "{links:?}");
+    }
+}
+
+#[test]
+fn certificates_of_a_base_stay_unless_they_are_replaced() {
+    let sandbox = with_base(&BaseImage::new(vec![with_two_certificates()]));
+    let company = format!("--cacert={}", pem("ed25519.pem").display());
+    let both = ["--base=oci:base", &company];
+    let outcome = build(&sandbox, &both).success();
+    let said = String::from_utf8(outcome.stderr).unwrap();
+    assert!(
+        said.contains("2 of the base image") && said.contains("1 of 1"),
+        "{said}"
+    );
+    assert_eq!(count(&sandbox, BUNDLE), 3);
+
+    drop(build(&sandbox, &[both[0], both[1], "--cacert-replace"]).success());
+    assert_eq!(count(&sandbox, BUNDLE), 1);
+}
+
+#[test]
+fn the_file_that_a_base_names_is_read_and_leads_to_the_bundle() {
+    let own = "etc/company/roots.pem";
+    let layer = with_two_certificates()
+        .directory("etc/company", 0o755)
+        .file(own, 0o644, fs::read(pem("rsa.pem")).unwrap());
+    let base = BaseImage::new(vec![layer]).with_config(json!({
+        "Env": ["PATH=/bin", format!("SSL_CERT_FILE=/{own}")],
+    }));
+    let sandbox = with_base(&base);
+    let company = format!("--cacert={}", pem("ed25519.pem").display());
+    let image = built(&sandbox, &["--base=oci:base", &company]);
+    let variables = image.config["config"]["Env"].to_string();
+    assert!(
+        variables.contains(&format!("SSL_CERT_FILE=/{own}")),
+        "{variables}"
+    );
+    assert_eq!(count(&sandbox, BUNDLE), 2);
+    let link = &image.files()[Path::new(own)].kind;
+    assert!(matches!(link, UnpackedKind::Symlink { .. }), "{link:?}");
+}
