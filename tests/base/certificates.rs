@@ -64,7 +64,9 @@ fn places_that_are_one_on_a_base_are_written_once() {
         let sandbox = with_base(&BaseImage::new(vec![layer]));
         let files = built(&sandbox, &["--base=oci:base", "--cacert"]).files();
         let is_bundle = |(path, kind): (&PathBuf, &UnpackedKind)| {
-            let is_named = path.extension().is_some_and(|end| end == "crt" || end == "pem");
+            let is_named = path
+                .extension()
+                .is_some_and(|end| end == "crt" || end == "pem");
             is_named && matches!(kind, UnpackedKind::File { .. })
         };
         let bundles = files.iter().map(|(path, file)| (path, &file.kind));
