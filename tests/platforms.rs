@@ -231,6 +231,12 @@ fn an_index_can_be_named_and_annotated() {
     );
     let words = ["oci:other", "a.tar", "--annotation", "k=v", "--json"];
     let outcome = create(&[&words[..], &["--digest-file", "digest"]].concat());
+    let lost =
+        "the new index lacks the annotations `k` of `oci:other`: set them with `--annotation`";
+    let again = create(&["oci:third", "oci:other"]);
+    assert!(again.stderr_text().contains(lost), "{}", again.report());
+    let kept = create(&["oci:third", "oci:other", "--annotation", "k=v"]);
+    assert!(!kept.stderr_text().contains("lacks"), "{}", kept.report());
     let json = json_of(outcome.stdout_text().as_bytes());
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
     assert_eq!(json["digest"], digest.as_str());

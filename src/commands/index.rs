@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
+use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::reference::Reference;
 use serde_json::json;
 
@@ -58,6 +59,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let parts: Vec<Image> = found.into_iter().map(|one| one.image).collect();
     index.annotate_as_images(&parts).map_err(Failure::build)?;
     index.annotations.extend(annotations);
+    warn_of_annotations(&arguments.sources, &parts, &index, ui)?;
     let image = index.to_image(&parts).map_err(Failure::build)?;
 
     let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS)?;
@@ -79,6 +81,28 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     });
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of annotations of indexes that the new index lacks.
+fn warn_of_annotations(
+    sources: &[String],
+    parts: &[Image],
+    index: &PlatformIndex,
+    ui: &Ui,
+) -> Result<()> {
+    let parts = sources.iter().zip(parts);
+    for (source, part) in parts.filter(|(_, part)| is_index(&part.root().media_type)) {
+        let own = PlatformIndex::of_image(part).map_err(Failure::build)?;
+        let mut names: Vec<String> = own.annotations.into_keys().collect();
+        names.retain(|name| !index.annotations.contains_key(name));
+        if !names.is_empty() {
+            let names = names.join("`, `");
+            ui.warning(&format!(
+                "the new index lacks the annotations `{names}` of `{source}`: set them with `--annotation`"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses names for an index that only goes to registries, where its
