@@ -31,10 +31,10 @@ const PACKAGES: [&str; 4] = [
 
 /// The instrumentation that libFuzzer needs, AddressSanitizer, and checks of
 /// overflows.
-const FLAGS: &str = "--cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1 \
-    -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+    --cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1";
 
 pub(crate) fn run(arguments: &FuzzArguments) -> Result {
     let known = targets()?;
@@ -82,7 +82,7 @@ fn build() -> Result<String> {
     let version = output(&mut command(&["rustc", "--version", "--verbose"]))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or("`rustc --version --verbose` names no host")?;
-    let words = "cargo build --locked --release --manifest-path fuzz/Cargo.toml \
+    let words = "cargo build --release --manifest-path fuzz/Cargo.toml \
         --target-dir fuzz/target --target";
     let words: Vec<&str> = words.split_whitespace().chain([host]).collect();
     let mut build = command(&words);

@@ -337,10 +337,6 @@ impl Layout {
         manifest
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs_err::read(self.0.path().join(name)).expect("it was written")
-    }
-
     fn read_files(&self) -> Option<FileSystem> {
         let directory = self.0.path();
         let source = Source::open(directory, directory).expect("the layout is valid");

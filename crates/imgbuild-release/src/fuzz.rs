@@ -30,10 +30,6 @@ pub(crate) const OWN: &str = "#!/bin/sh\n\nstart () {\n  exec x --erl \"-mode $R
     --boot \"$REL_VSN_DIR/$RELEASE_BOOT_SCRIPT\" --boot-var RELEASE_LIB \"$RELEASE_ROOT/lib\" \
     --vm-args \"$RELEASE_VM_ARGS\" \"$@\"\n}\n";
 
-/// The same of relx.
-pub(crate) const RELX: &str = "#!/bin/sh\nPRE_START_HOOKS=\"\"\nRELX_X=1\nexec \"$BINDIR/erlexec\" $FOREGROUNDOPTIONS \
-    -boot_var SYSTEM_LIB_DIR \"$SYSTEM_LIB_DIR\"\n";
-
 /// `{script, {}, [{kernelProcess, application_controller, []}]}`.
 pub(crate) const BOOT: &[u8] =
     b"\x83h\x03w\x06scripth\0l\0\0\0\x01h\x03w\x0dkernelProcessw\x16application_controllerjj";
@@ -200,7 +196,7 @@ pub fn git(data: &[u8]) {
     write(&object(&commit), &loose("commit", COMMIT.as_bytes()));
     write("refs/heads/main", format!("{commit}\n").as_bytes());
     let named = |id: &[u8; 20]| write("refs/heads/main", format!("{}\n", hex(id)).as_bytes());
-    match which % 8 {
+    match which % (GIT_HEAD + 1) {
         GIT_INDEX => write("index", rest),
         GIT_CONFIG => write("config", rest),
         GIT_COMMIT => {

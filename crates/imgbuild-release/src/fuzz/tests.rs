@@ -2,6 +2,7 @@ use imgbuild_testing::fuzz::check;
 
 use super::*;
 use crate::elf::fixture::Fixture;
+use crate::kind::mix::boot::tests::RELX;
 use crate::{elf as elf_files, git as repositories, locale};
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {

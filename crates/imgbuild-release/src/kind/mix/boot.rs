@@ -279,4 +279,4 @@ impl PlacedRelease<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,11 +2,15 @@ use fs_err as fs;
 
 use super::*;
 use crate::error::Result;
-use crate::fuzz::{BOOT, ELIXIR, OWN, RELX};
+use crate::fuzz::{BOOT, ELIXIR, OWN};
 use crate::pattern::{Pattern, Patterns};
 use crate::release::ReleaseOptions;
 use crate::release::selection::Selection;
 use crate::warning::Warning;
+
+/// The start script of a release of relx.
+pub(crate) const RELX: &str = "#!/bin/sh\nPRE_START_HOOKS=\"\"\nRELX_X=1\nexec \"$BINDIR/erlexec\" $FOREGROUNDOPTIONS \
+    -boot_var SYSTEM_LIB_DIR \"$SYSTEM_LIB_DIR\"\n";
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
