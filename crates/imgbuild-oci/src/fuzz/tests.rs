@@ -40,7 +40,7 @@ fn two_layers(lower: &[u8], upper: &[u8]) -> Vec<u8> {
 /// A small tar of names that make directories: up to 4 KiB each.
 fn deep_names() -> Vec<u8> {
     let mut tar = Vec::new();
-    for number in 0..2 {
+    for number in 0..60 {
         let path = [format!("{number}/").as_bytes(), &b"d/".repeat(2000), b"x"].concat();
         long_entry(&mut tar, "path", &path);
         entry(&mut tar, Regular, "x", "", b"");

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use super::layer::LayerRules;
 use super::{Report, Violation, ViolationKind};
+use crate::bounded;
 use crate::digest::{Digest, DigestReader};
 use crate::image::Blob;
 use crate::parallel;
@@ -97,8 +98,7 @@ pub(super) fn inspect_copied(name: &str, layer: &Blob) -> io::Result<Inspection>
     let start = layer
         .content()
         .open_start(if is_small { size } else { 8 })?;
-    let mut bytes = Vec::new();
-    start.take(MAX_COPIED_BYTES).read_to_end(&mut bytes)?;
+    let bytes = bounded::read_start(start, MAX_COPIED_BYTES)?;
     if is_small {
         return inspect_layer(name, &bytes[..], size);
     }

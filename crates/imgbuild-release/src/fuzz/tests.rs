@@ -202,8 +202,8 @@ fn any_repository_is_read_or_refused() {
     check("git", git, 800, || {
         let mut seeds = repositories::tests::fuzz_seeds();
         seeds.push([&[GIT_INDEX][..], &repeated_paths(20, 3)].concat());
-        seeds.push([&[GIT_INDEX][..], &repeated_paths(50_000, 1000)].concat());
-        let (offset, pack) = large_deltas(3);
+        seeds.push([&[GIT_INDEX][..], &repeated_paths(1_000_000, 3000)].concat());
+        let (offset, pack) = large_deltas(2400);
         seeds.push([&[GIT_PACK][..], &offset.to_be_bytes(), &pack].concat());
         seeds
     });
