@@ -63,3 +63,5 @@ mod provenance;
 mod refusals;
 /// Pushes to and copies from registries: Debian's, and one that misbehaves.
 mod registry;
+/// Extended attributes and file capabilities: carried, or counted in a warning.
+mod xattrs;

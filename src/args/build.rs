@@ -8,6 +8,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::release::Kind;
+use imgbuild_release::xattr::XattrPolicy;
 
 use super::EMBEDDED;
 use super::base::BaseArguments;
@@ -72,6 +73,17 @@ pub(crate) struct BuildArguments {
     /// Include set-user-ID and set-group-ID files of other users, owned by root
     #[arg(long, help_heading = "Release")]
     pub(crate) allow_set_id: bool,
+
+    /// Keep or drop extended attributes; default: only file capabilities are
+    /// kept
+    ///
+    /// File capabilities (see `setcap`) let a program do what its user may not.
+    /// Those of the release and of `--add` are kept, and a warning counts the
+    /// attributes that are dropped. `keep` keeps `user.*`, too; `drop` drops
+    /// all, and programs lose their capabilities. ACLs and labels of this
+    /// machine are never kept.
+    #[arg(long, value_name = "keep|drop", value_parser = xattr_policy, help_heading = "Release")]
+    pub(crate) xattrs: Option<XattrPolicy>,
 
     /// Include the cookie of a mix release, which is a secret
     ///
@@ -240,6 +252,14 @@ pub(crate) enum CookieChoice {
     Keep,
     /// Leave the cookie out
     Remove,
+}
+
+fn xattr_policy(word: &str) -> Result<XattrPolicy, &'static str> {
+    match word {
+        "keep" => Ok(XattrPolicy::Keep),
+        "drop" => Ok(XattrPolicy::Drop),
+        _ => Err("it is `keep` or `drop`"),
+    }
 }
 
 /// The program that starts a mix release.

@@ -171,6 +171,22 @@ pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &U
     }
 }
 
+/// Returns the warning about extended attributes, which are known when the files
+/// were read.
+pub(crate) fn xattr_warning(built: &BuiltImage) -> Option<String> {
+    let name = |(name, paths): (&String, &u64)| {
+        let paths = usize::try_from(*paths).unwrap_or(usize::MAX);
+        format!(
+            "`{}` of {}",
+            escaped(name.as_bytes()),
+            count_text(paths, "path")
+        )
+    };
+    let names: Vec<String> = built.dropped_xattrs.iter().map(name).collect();
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| format!("the image lacks extended attributes: {names} (`--xattrs keep` keeps `user.*`, and `--add` the capabilities of a program of this machine)"))
+}
+
 /// Returns the flags that help with a warning.
 fn advice(warning: &Warning) -> Option<&'static str> {
     match warning {
@@ -187,6 +203,8 @@ fn advice(warning: &Warning) -> Option<&'static str> {
 fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
     let manifest = built.image.root();
     let config = built.image.config();
+    let warnings = summary.warnings.iter().cloned();
+    let warnings = warnings.chain(xattr_warning(built));
     let layers: Vec<_> = built
         .layers
         .iter()
@@ -214,7 +232,7 @@ fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
         "created": summary.created,
         "createdBy": summary.created_by,
         "leftOut": summary.left_out.len(),
-        "warnings": summary.warnings,
+        "warnings": warnings.collect::<Vec<_>>(),
         "findings": summary.findings,
     })
 }
@@ -294,8 +312,10 @@ fn member_line(member: &Member) -> String {
         (EntryKind::Hardlink { target }, _) => format!("= {target}"),
         (EntryKind::Directory, _) => String::new(),
     };
+    let xattrs: Vec<&str> = entry.xattrs.keys().map(String::as_str).collect();
+    let xattrs = escaped(xattrs.join(" ").as_bytes());
     let line = format!(
-        "  {:04o} {uid}:{gid} {} {} {rest}",
+        "  {:04o} {uid}:{gid} {} {} {rest} {xattrs}",
         entry.mode,
         kind_name(&entry.kind),
         entry.path

@@ -20,10 +20,10 @@ impl Changeset {
     ///
     /// When some consumer of layers does not take them: for a path twice, a path
     /// without its parent directories, an entry for the root, a name that starts
-    /// with `.wh.`, a mode over 0o7777, an owner over [`MAX_ID`], a symbolic link
-    /// with an empty target, a hard link to a path that is not an earlier file of
-    /// the same layer or has another mode, owner or time; and for a file whose
-    /// content is missing or of another size.
+    /// with `.wh.`, a mode over 0o7777, an owner over [`MAX_ID`], extended
+    /// attributes over 512 KiB, a symbolic link with an empty target, a hard link to
+    /// a path that is not an earlier file of the same layer or has another mode, owner
+    /// or time; and for a file whose content is missing or of another size.
     pub fn new(name: impl Into<String>, mut members: Vec<Member>) -> Result<Self> {
         members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
         check(&members)?;
@@ -81,6 +81,12 @@ fn check_alone(member: &Member) -> Option<&'static str> {
     }
     if entry.owner.uid > MAX_ID || entry.owner.gid > MAX_ID {
         return Some("its owner is larger than 2147483647");
+    }
+    let xattrs = entry.xattrs.iter();
+    let sizes = xattrs.map(|(name, value)| name.len() + value.len());
+    // Engines read a PAX header of at most 1 MiB.
+    if sizes.sum::<usize>() > 512 << 10 {
+        return Some("its extended attributes are larger than 512 KiB");
     }
     match (&entry.kind, &member.content) {
         (EntryKind::Symlink { target }, _) if target.is_empty() => Some("the link has no target"),

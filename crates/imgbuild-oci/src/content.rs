@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, fgetxattr, flistxattr};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
 use crate::error::{Change, Error, Result};
 use crate::root_directory::{FILE, REPLACED, RootDirectory, is_replaced, open_error, open_exact};
+use crate::xattr::{self, DroppedXattrs, Xattrs};
 
 /// The bytes of one regular file of a layer.
 #[derive(Debug, Clone)]
@@ -302,6 +303,27 @@ impl<'a> ContentReader<'a> {
                 position: offset,
             }),
         })
+    }
+
+    /// Checks that the file has the planned extended attributes, and counts its
+    /// others.
+    pub(crate) fn check_xattrs(&self, has: &Xattrs, dropped: &mut DroppedXattrs) -> Result<()> {
+        let Self::File { planned, file, .. } = self else {
+            return Ok(());
+        };
+        let list = |buffer: &mut [u8]| flistxattr(file, buffer);
+        let get = |name: &str, buffer: &mut [u8]| fgetxattr(file, name, buffer);
+        let found = xattr::read(list, get);
+        if let Some((name, _)) = has
+            .iter()
+            .find(|(name, value)| found.get(*name) != Some(value))
+        {
+            return Err(planned.changed(format!("its extended attribute `{name}` is another one")));
+        }
+        for name in found.keys().filter(|name| !has.contains_key(*name)) {
+            xattr::count(dropped, name, 1);
+        }
+        Ok(())
     }
 
     /// Fills `buffer`, which ends at or before the planned end.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::content::Content;
 use crate::path::ImagePath;
+use crate::xattr::Xattrs;
 
 /// The modification time of every entry unless asked otherwise:
 /// 1970-01-01T00:00:01Z, in Unix seconds.
@@ -28,6 +29,8 @@ pub struct Entry {
     pub owner: Owner,
     /// The modification time in Unix seconds.
     pub mtime: u64,
+    /// The extended attributes. Those of a hard link are those of its file.
+    pub xattrs: Xattrs,
 }
 
 /// The type of an [`Entry`].
@@ -99,6 +102,7 @@ impl Entry {
             mode,
             owner: Owner::ROOT,
             mtime: DEFAULT_MTIME,
+            xattrs: Xattrs::new(),
         }
     }
 

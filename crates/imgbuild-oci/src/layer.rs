@@ -22,6 +22,8 @@ use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::new_file;
+use crate::store::LayerRecord;
+use crate::xattr::DroppedXattrs;
 
 pub(crate) use base::fetch_all;
 pub use build::build_layers;
@@ -50,6 +52,8 @@ pub struct Layer {
     pub tar_size: Option<u64>,
     /// The number of entries of the tar, if it is known.
     pub entries: Option<usize>,
+    /// The extended attributes that its files have and its tar lacks.
+    pub dropped_xattrs: DroppedXattrs,
     /// True if an earlier build made it.
     pub is_reused: bool,
     blob: LayerBlob,
@@ -154,16 +158,17 @@ impl Layer {
     fn of_changeset(
         changeset: &Changeset,
         compression: Compression,
-        diff_id: DiffId,
+        tar: &LayerRecord,
         blob: LayerBlob,
     ) -> Self {
         Self {
             name: changeset.name().to_owned(),
             media_type: compression.media_type().to_owned(),
             annotations: BTreeMap::new(),
-            diff_id,
+            diff_id: tar.diff_id,
             tar_size: Some(changeset.tar_size()),
             entries: Some(changeset.members().len()),
+            dropped_xattrs: tar.dropped_xattrs.clone(),
             is_reused: false,
             blob,
         }
@@ -171,25 +176,20 @@ impl Layer {
 
     /// Makes a plain layer, whose identity is from `record` if it has not been
     /// read.
-    fn plain(
-        changeset: &Arc<Changeset>,
-        diff_id: DiffId,
-        crc: u32,
-        record: Option<Arc<Path>>,
-    ) -> Self {
+    fn plain(changeset: &Arc<Changeset>, tar: &LayerRecord, record: Option<Arc<Path>>) -> Self {
         let is_reused = record.is_some();
         let blob = LayerBlob {
-            digest: *diff_id.as_digest(),
+            digest: *tar.diff_id.as_digest(),
             size: changeset.tar_size(),
             bytes: LayerBytes::Tar {
                 changeset: Arc::clone(changeset),
-                crc,
+                crc: tar.tar_crc,
                 record,
             },
         };
         Self {
             is_reused,
-            ..Self::of_changeset(changeset, Compression::None, diff_id, blob)
+            ..Self::of_changeset(changeset, Compression::None, tar, blob)
         }
     }
 

@@ -63,7 +63,7 @@
 //! # Modules
 //!
 //! - Values: [`digest`], [`path`], [`platform`], [`mod@reference`], [`media_type`].
-//! - Layers: [`entry`] and [`content`] are what a layer consists of,
+//! - Layers: [`entry`], [`content`] and [`xattr`] are what a layer consists of,
 //!   [`changeset`] is a complete layer before a byte is read, [`compression`]
 //!   and [`layer`] make it; [`cache`] and [`store`] find those of earlier
 //!   builds.
@@ -126,3 +126,4 @@ pub mod store;
 mod tar_reader;
 mod tar_writer;
 pub mod validate;
+pub mod xattr;

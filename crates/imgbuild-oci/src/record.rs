@@ -20,8 +20,9 @@ pub(crate) enum RecordKind {
     Note = 4,
     /// The file that has the file system of a base image.
     System = 5,
-    /// The file system of a base image.
-    FileSystem = 6,
+    /// The file system of a base image. Number 6 was one without extended
+    /// attributes.
+    FileSystem = 7,
 }
 
 /// Encodes a value.

@@ -200,8 +200,8 @@ impl Store {
         self.recall(&state.hex())
     }
 
-    pub(crate) fn remember_layer(&self, state: Digest, record: LayerRecord) {
-        self.save(&state.hex(), &record);
+    pub(crate) fn remember_layer(&self, state: Digest, record: &LayerRecord) {
+        self.save(&state.hex(), record);
     }
 
     /// Returns whether a layer of this shape has been compressed before.

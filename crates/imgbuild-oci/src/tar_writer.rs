@@ -10,6 +10,7 @@ use crate::content::ContentReader;
 use crate::entry::{Entry, EntryKind, Member};
 use crate::error::Result;
 use crate::pipeline::SizedStream;
+use crate::xattr::{DroppedXattrs, PAX_PREFIX};
 
 /// The unit of a tar: headers are one block, contents are padded to blocks.
 pub(crate) const BLOCK_BYTES: usize = 512;
@@ -102,6 +103,9 @@ fn tar_name(entry: &Entry) -> Vec<u8> {
 fn pax_records(entry: &Entry) -> Vec<u8> {
     let mut records = Vec::new();
     let mut record = |key: &str, value: &[u8]| append_record(&mut records, key, value);
+    for (name, value) in &entry.xattrs {
+        record(&format!("{PAX_PREFIX}{name}"), value);
+    }
     let (uid, gid) = (u64::from(entry.owner.uid), u64::from(entry.owner.gid));
     if gid > MAX_OCTAL_7 {
         record("gid", gid.to_string().as_bytes());
@@ -225,6 +229,8 @@ pub(crate) struct TarStream<'a> {
     pending_start: usize,
     content: Option<OpenContent<'a>>,
     is_steady: bool,
+    /// If there is a map, the extended attributes of the files are compared.
+    pub(crate) dropped_xattrs: Option<DroppedXattrs>,
 }
 
 #[derive(Debug)]
@@ -246,6 +252,7 @@ impl<'a> TarStream<'a> {
             pending_start: 0,
             content: None,
             is_steady: true,
+            dropped_xattrs: None,
         }
     }
 
@@ -310,6 +317,9 @@ impl<'a> TarStream<'a> {
         if let Some(content) = &member.content {
             let size = content.size();
             let reader = ContentReader::open_at(content, 0)?;
+            if let Some(dropped) = &mut self.dropped_xattrs {
+                reader.check_xattrs(&member.entry.xattrs, dropped)?;
+            }
             if size == 0 {
                 self.is_steady &= reader.finish()?;
             } else {
@@ -410,6 +420,37 @@ mod tests {
         for piece in [1, 7, 511, 512, 513, 4096] {
             assert!(tar_of(&members, piece) == whole, "{piece}");
         }
+    }
+
+    #[test]
+    fn extended_attributes_are_pax_records_of_any_bytes() {
+        let mut member = Member::file(path("/program"), 0o755, b"1".to_vec());
+        // A reader that splits records at line feeds would find a size.
+        let hostile = b"a\n9 size=3\n\xff\0".to_vec();
+        let capability = [1, 0, 0, 2, 10, 10, 0, 0].repeat(3)[..20].to_vec();
+        for (name, value) in [
+            ("user.x", hostile),
+            ("user.empty", Vec::new()),
+            ("security.capability", capability),
+        ] {
+            member.entry.xattrs.insert(name.to_owned(), value);
+        }
+        member.entry.owner.gid = 3_000_000;
+        let members = [member, Entry::directory(path("/z")).into()];
+        let tar = tar_of(&members, 4096);
+        assert_eq!(tar.len() as u64, tar_size(&members));
+
+        let records = &tar[BLOCK_BYTES..];
+        let first = b"57 SCHILY.xattr.security.capability=\x01\0\0\x02\x0a\x0a";
+        assert_eq!(
+            records[..first.len()].escape_ascii().to_string(),
+            first.escape_ascii().to_string()
+        );
+        let mut reader = TarReader::new(tar.as_slice());
+        let read = reader.next_entry().unwrap().unwrap();
+        assert_eq!((read.size, read.gid), (1, 3_000_000));
+        assert_eq!(read.xattrs, members[0].entry.xattrs);
+        assert!(reader.next_entry().unwrap().unwrap().xattrs.is_empty());
     }
 
     #[test]

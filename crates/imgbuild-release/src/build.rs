@@ -5,6 +5,7 @@ use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::{Layer, LayerOptions, build_layers};
 use imgbuild_oci::monitor::Monitor;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::xattr::{self, DroppedXattrs};
 
 use crate::error::Result;
 use crate::plan::Plan;
@@ -30,6 +31,9 @@ pub struct BuiltImage {
     pub platform: Platform,
     /// Its layers, lowest first.
     pub layers: Vec<Layer>,
+    /// The extended attributes that the image lacks although its files have
+    /// them.
+    pub dropped_xattrs: DroppedXattrs,
 }
 
 /// Makes the layers and assembles the image. Hands each layer that is made to
@@ -55,12 +59,17 @@ pub fn build(
         Some(base) => base.open_layers()?,
         None => Vec::new(),
     };
+    let mut dropped_xattrs = plan.dropped_xattrs.clone();
     let changesets = plan.into_changesets();
     let built = build_layers(changesets, &layer_options, finished, monitor)?;
     layers.extend(built);
+    for (name, paths) in layers.iter().flat_map(|layer| &layer.dropped_xattrs) {
+        xattr::count(&mut dropped_xattrs, name, *paths);
+    }
     Ok(BuiltImage {
         image: Image::assemble(&image_options, &layers),
         platform: image_options.platform,
         layers,
+        dropped_xattrs,
     })
 }

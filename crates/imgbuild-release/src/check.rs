@@ -70,7 +70,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(program::check(subject, &started.programs));
     findings.extend(erlang::check(subject));
     findings.extend(python::check(subject));
-    findings.extend(setting::check(subject));
+    findings.extend(setting::check(subject, &started.programs));
     findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);
     findings

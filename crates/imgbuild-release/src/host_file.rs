@@ -48,9 +48,10 @@ pub(crate) fn found_member(
     allows_set_id: bool,
 ) -> Result<Member, Refusal> {
     match found {
-        Ok(Found::Directory { mode, .. }) => {
+        Ok(Found::Directory { mode, xattrs, .. }) => {
             let mut entry = Entry::directory(path);
             entry.mode |= mode & 0o7000;
+            entry.xattrs = xattrs;
             Ok(entry.into())
         }
         Ok(Found::Symlink { target }) => Ok(Entry::symlink(path, target).into()),

@@ -37,7 +37,7 @@
 //!
 //! | modules | content |
 //! |---|---|
-//! | [`release`], [`kind`], [`pattern`], [`addition`] | the files that are included, by the kind of the release and by the wishes of the user |
+//! | [`release`], [`kind`], [`pattern`], [`addition`], [`xattr`] | the files that are included, by the kind of the release and by the wishes of the user |
 //! | [`base`] | the image that another one is built on |
 //! | [`closure`], [`runtime`], [`elf`], [`programs`], [`locale`] | programs, libraries and locales of the host |
 //! | [`certificates`], [`skeleton`] | CA bundles; users and directories |
@@ -85,3 +85,4 @@ mod script;
 pub mod skeleton;
 mod walk;
 pub mod warning;
+pub mod xattr;

@@ -16,6 +16,7 @@ use imgbuild_oci::image::{Configuration, ImageOptions};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
+use imgbuild_oci::xattr::DroppedXattrs;
 use serde::Serialize;
 
 pub use configuration::{Cleared, ConfigurationOptions, Field};
@@ -104,6 +105,8 @@ pub struct Ingredients {
     /// The image that this one is built on. The release and the additions are
     /// already where its links lead.
     pub base: Option<Base>,
+    /// The extended attributes of directories that the image lacks.
+    pub dropped_xattrs: DroppedXattrs,
 }
 
 impl Ingredients {
@@ -118,6 +121,7 @@ impl Ingredients {
             certificates: None,
             has_own_certificates: false,
             base: None,
+            dropped_xattrs: DroppedXattrs::default(),
         }
     }
 }
@@ -151,6 +155,9 @@ pub struct Plan {
     /// The file for the name of each needed library.
     #[serde(skip)]
     pub(crate) bindings: Bindings,
+    /// The extended attributes of directories that the image lacks.
+    #[serde(skip)]
+    pub(crate) dropped_xattrs: DroppedXattrs,
 }
 
 /// One layer to be made.
@@ -198,6 +205,7 @@ impl Plan {
             layers,
             left_out,
             warnings,
+            dropped_xattrs: ingredients.dropped_xattrs,
             base: ingredients.base,
             findings: closure.findings,
             objects: closure.objects,

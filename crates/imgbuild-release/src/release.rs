@@ -234,6 +234,7 @@ fn link_again(members: &mut [Member], linked: &BTreeSet<(u64, u64)>) {
             member.entry.kind = EntryKind::Hardlink {
                 target: first.clone(),
             };
+            member.entry.xattrs.clear();
             member.content = None;
         } else {
             first_names.insert(identity, member.entry.path.clone());

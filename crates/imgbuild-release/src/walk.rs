@@ -15,7 +15,9 @@ use imgbuild_oci::content::{FileState, Timestamp};
 use imgbuild_oci::entry::Owner;
 use imgbuild_oci::parallel::{self, Queue};
 use imgbuild_oci::root_directory::RootDirectory;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Stat, fstat, readlinkat, statat};
+use imgbuild_oci::xattr::{self, Xattrs};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Stat};
+use rustix::fs::{fgetxattr, flistxattr, fstat, readlinkat, statat};
 
 /// A directory with at least twice as many names is examined by several
 /// threads.
@@ -40,6 +42,8 @@ pub(crate) enum Found {
     Directory {
         mode: u32,
         identity: Identity,
+        /// None in [`look_at`].
+        xattrs: Xattrs,
     },
     File {
         state: FileState,
@@ -61,7 +65,14 @@ struct Child {
     found: io::Result<Found>,
 }
 
-type DirectoryListing = io::Result<Vec<Child>>;
+/// The content of a directory.
+#[derive(Debug, Default)]
+struct Listing {
+    children: Vec<Child>,
+    xattrs: Xattrs,
+}
+
+type DirectoryListing = io::Result<Listing>;
 
 /// Calls `see` for everything below `root` with its relative path, parents
 /// first, siblings by the bytes of their names.
@@ -80,13 +91,18 @@ pub(crate) fn walk(
     let mut path = PathBuf::new();
     let mut open = vec![take(&mut listings, &path)];
     while let Some(children) = open.last_mut() {
-        let Some(child) = children.next() else {
+        let Some(mut child) = children.next() else {
             open.pop();
             path.pop();
             continue;
         };
         path.push(&child.name);
         let is_directory = matches!(child.found, Ok(Found::Directory { .. }));
+        if let Ok(Found::Directory { xattrs, .. }) = &mut child.found
+            && let Some(Ok(listing)) = listings.get_mut(&path)
+        {
+            *xattrs = std::mem::take(&mut listing.xattrs);
+        }
         see(&path, child.found);
         if !is_directory {
             path.pop();
@@ -107,7 +123,7 @@ pub(crate) fn walk_flat(
     see: &mut dyn FnMut(&Path, io::Result<Found>),
 ) -> io::Result<()> {
     fs::read_dir(root.path())?;
-    for child in list(root, Path::new(""), None)? {
+    for child in list(root, Path::new(""), None)?.children {
         see(Path::new(&child.name), child.found);
     }
     Ok(())
@@ -123,7 +139,7 @@ pub(crate) fn look_at(path: &Path) -> io::Result<Found> {
 fn read_tree(root: &RootDirectory) -> io::Result<BTreeMap<PathBuf, DirectoryListing>> {
     let listings = Mutex::new(BTreeMap::new());
     let insert = |directory: PathBuf, listing: DirectoryListing| {
-        let children = listing.iter().flatten();
+        let children = listing.iter().flat_map(|listing| &listing.children);
         let below: Vec<SeenDirectory> = children
             .filter_map(|child| match child.found {
                 Ok(Found::Directory { identity, .. }) => Some(SeenDirectory {
@@ -159,8 +175,8 @@ fn take(
     listings: &mut BTreeMap<PathBuf, DirectoryListing>,
     directory: &Path,
 ) -> std::vec::IntoIter<Child> {
-    let listing = listings.remove(directory);
-    listing.and_then(Result::ok).unwrap_or_default().into_iter()
+    let listing = listings.remove(directory).and_then(Result::ok);
+    listing.unwrap_or_default().children.into_iter()
 }
 
 /// Returns the number of threads that examine a directory tree.
@@ -183,6 +199,8 @@ fn list(root: &RootDirectory, path: &Path, seen: Option<Identity>) -> DirectoryL
         let message = "another directory took its place in the meantime";
         return Err(io::Error::other(message));
     }
+    let get = |name: &str, buffer: &mut [u8]| fgetxattr(&directory, name, buffer);
+    let xattrs = xattr::read(|buffer| flistxattr(&directory, buffer), get);
     let mut directory = Dir::new(directory)?;
     let mut names = Vec::new();
     while let Some(entry) = directory.read() {
@@ -192,7 +210,8 @@ fn list(root: &RootDirectory, path: &Path, seen: Option<Identity>) -> DirectoryL
         }
     }
     names.sort_unstable();
-    Ok(examine_all(directory.fd()?, names))
+    let children = examine_all(directory.fd()?, names);
+    Ok(Listing { children, xattrs })
 }
 
 fn examine_all(directory: BorrowedFd<'_>, mut names: Vec<CString>) -> Vec<Child> {
@@ -233,6 +252,7 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
         FileType::Directory => Found::Directory {
             mode,
             identity: identity(&stat),
+            xattrs: Xattrs::new(),
         },
         FileType::Socket => Found::Special("a socket"),
         FileType::Fifo => Found::Special("a FIFO"),
@@ -361,7 +381,7 @@ mod tests {
         fs::write(at("home/e/secret"), "").unwrap();
         let root = RootDirectory::open(&at("root")).unwrap();
         let seen = |path: &str| {
-            let children = list(&root, Path::new(path), None).unwrap();
+            let children = list(&root, Path::new(path), None).unwrap().children;
             match children[0].found {
                 Ok(Found::Directory { identity, .. }) => identity,
                 ref other => panic!("{other:?}"),
@@ -371,7 +391,7 @@ mod tests {
         let names = |path: &str, seen| {
             let listed = list(&root, Path::new(path), Some(seen));
             listed
-                .map(|children| children.len())
+                .map(|listing| listing.children.len())
                 .map_err(|error| error.to_string())
         };
         assert_eq!((names("d", d), names("d/e", e)), (Ok(1), Ok(0)));

@@ -1,5 +1,6 @@
 //! From plans to delivered images.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 
 use imgbuild_oci::cache::Cache;
@@ -16,7 +17,7 @@ use crate::args::BuildArguments;
 use crate::commands::deliver::{Deliverer, SentAhead};
 use crate::commands::options::host_platform;
 use crate::commands::registry::{Access, PARALLEL_BLOBS};
-use crate::commands::report::BuildReport;
+use crate::commands::report::{BuildReport, xattr_warning};
 use crate::failure::{Failure, Result};
 use crate::progress::Work;
 use crate::ui::Ui;
@@ -46,6 +47,8 @@ impl ImageBuild<'_> {
         self.add_registry_layers(&plans)?;
         let (built, sent) = self.build_and_send(plans, ui)?;
 
+        let warnings: BTreeSet<_> = built.images.iter().filter_map(xattr_warning).collect();
+        warnings.iter().for_each(|text| ui.warning(text));
         let host = host_platform();
         let own = built.images.iter().find(|one| one.platform == host);
         let for_engine = own.map_or(&built.root, |one| &one.image);

@@ -143,14 +143,14 @@ impl Resolver<'_> {
         let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
             .map_err(|error| failure::of_plan(error, &release.warnings))?;
 
-        let ingredients = Ingredients {
-            release,
+        let mut ingredients = Ingredients {
             additions,
-            closure,
             certificates,
             has_own_certificates: bundles.iter().any(|bundle| bundle != EMBEDDED),
             base,
+            ..Ingredients::new(release, closure)
         };
+        ingredients.read_xattrs(self.request.flags.xattrs.unwrap_or_default());
         Ok((ingredients, pin.flatten()))
     }
 

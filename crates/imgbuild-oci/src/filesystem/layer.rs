@@ -140,6 +140,7 @@ fn entry(path: ImagePath, kind: EntryKind, found: &TarEntry) -> Entry {
             gid: id(found.gid),
         },
         mtime: u64::try_from(found.mtime).unwrap_or(0),
+        xattrs: found.xattrs.clone(),
     }
 }
 

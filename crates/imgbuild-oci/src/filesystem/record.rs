@@ -5,6 +5,7 @@
 //! Any program that can write the file can write anything into it. A record
 //! that is not a sorted tree, or that leads out of the file, is not read.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind, Member, Owner};
 use crate::path::{ImagePath, MAX_PATH_BYTES};
 use crate::record::{self, RecordKind};
+use crate::xattr::Xattrs;
 
 /// The largest record in bytes: more than the largest file system takes whose
 /// layers are read.
@@ -40,6 +42,7 @@ struct MemberRecord<'a> {
     gid: u32,
     mtime: u64,
     kind: KindRecord<'a>,
+    xattrs: Cow<'a, Xattrs>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -142,6 +145,7 @@ impl<'a> MemberRecord<'a> {
             gid: entry.owner.gid,
             mtime: entry.mtime,
             kind,
+            xattrs: Cow::Borrowed(&entry.xattrs),
         })
     }
 
@@ -177,6 +181,7 @@ impl<'a> MemberRecord<'a> {
                 gid: self.gid,
             },
             mtime: self.mtime,
+            xattrs: self.xattrs.clone().into_owned(),
         };
         Some(Member { entry, content })
     }

@@ -54,7 +54,11 @@ impl TreeNode {
     /// entry, and in the list of what a whiteout hides.
     fn bytes(&self, path: &ImagePath) -> u64 {
         let target = self.link_target().map_or(0, <[u8]>::len);
-        ENTRY_BYTES + 3 * path.as_bytes().len() as u64 + target as u64
+        let xattrs = self.member.iter().flat_map(|member| &member.entry.xattrs);
+        // The map takes about as much for each.
+        let xattrs = xattrs.map(|(name, value)| 128 + name.len() + value.len());
+        let texts = target + xattrs.sum::<usize>();
+        ENTRY_BYTES + 3 * path.as_bytes().len() as u64 + texts as u64
     }
 }
 

@@ -169,6 +169,7 @@ fn any_record_is_read_as_it_would_be_written_or_refused() {
             diff_id: DiffId::from_tar_digest(digest),
             tar_size: 1 << 40,
             tar_crc: u32::MAX,
+            dropped_xattrs: [("user.x".to_owned(), 3)].into(),
         };
         let content = ContentRecord {
             digest,

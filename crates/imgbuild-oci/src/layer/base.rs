@@ -13,6 +13,7 @@ use crate::filesystem::BlobFacts;
 use crate::parallel;
 use crate::selection::SelectedLayer;
 use crate::source::Source;
+use crate::xattr::DroppedXattrs;
 
 /// The number of layers that are fetched at a time.
 const PARALLEL_LAYERS: usize = 4;
@@ -82,6 +83,7 @@ impl Layer {
             diff_id: layer.diff_id,
             tar_size: facts.map(|facts| facts.tar_size),
             entries: facts.map(|facts| facts.entries),
+            dropped_xattrs: DroppedXattrs::default(),
             is_reused: true,
             blob: LayerBlob {
                 digest: layer.digest,

@@ -15,8 +15,10 @@ use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Progress};
 use crate::parallel;
-use crate::pipeline::{Compressor, with_compressor};
+use crate::pipeline::{Compressor, SizedStream, with_compressor};
+use crate::store::LayerRecord;
 use crate::tar_writer::TarStream;
+use crate::xattr::DroppedXattrs;
 
 /// The number of layers that are made before the threads start, to compare
 /// them with those of registries.
@@ -119,7 +121,7 @@ impl Builder<'_> {
         let tar = self.read_tar(changeset)?;
         self.cache.remember(key, &tar);
         self.report_read(changeset);
-        Ok(Layer::plain(changeset, tar.diff_id, tar.crc, None))
+        Ok(Layer::plain(changeset, &tar.identity, None))
     }
 
     fn compressed(
@@ -154,6 +156,7 @@ impl Builder<'_> {
     /// Reads all files of a layer and hashes its tar.
     fn read_tar(&self, changeset: &Changeset) -> Result<TarSummary> {
         let mut stream = TarStream::new(changeset.members(), true);
+        stream.dropped_xattrs = Some(DroppedXattrs::new());
         let mut buffer = AlignedBuffer::new(CHUNK_BYTES);
         let mut sha = Sha256::new();
         let mut crc = crc32fast::Hasher::new();
@@ -168,12 +171,7 @@ impl Builder<'_> {
                 break;
             }
         }
-        Ok(TarSummary {
-            diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
-            size: changeset.tar_size(),
-            crc: crc.finalize(),
-            is_steady: stream.is_steady(),
-        })
+        Ok(summary(stream, sha, crc.finalize()))
     }
 
     /// Finds a layer whose tar was read.
@@ -184,7 +182,7 @@ impl Builder<'_> {
         tar: &TarSummary,
         compressor: &Compressor,
     ) -> Result<Option<Layer>> {
-        let reused = |blob| Ok(Some(self.layer(changeset, tar.diff_id, blob).reused()));
+        let reused = |blob| Ok(Some(self.layer(changeset, tar, blob).reused()));
         if let Some(blob) = self.cache.own_blob(key, tar) {
             return reused(blob.into());
         }
@@ -198,7 +196,7 @@ impl Builder<'_> {
         let mut file = BlobFile::create(self.cache.store(), &self.options.scratch)?;
         match found.copy_to(&mut file, self.monitor) {
             Ok(()) if file.digest() == found.digest() => {
-                reused(file.finish(key.map(CacheKey::shape), tar.diff_id))
+                reused(file.finish(key.map(CacheKey::shape), tar.identity.diff_id))
             }
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // A blob that cannot be copied, or has another digest, is made anew.
@@ -215,6 +213,7 @@ impl Builder<'_> {
         file: BlobFile<'_>,
     ) -> Result<Layer> {
         let mut stream = TarStream::new(changeset.members(), true);
+        stream.dropped_xattrs = Some(DroppedXattrs::new());
         let mut sha = Sha256::new();
         let see = |block: &[u8]| {
             sha.update(block);
@@ -228,24 +227,33 @@ impl Builder<'_> {
         };
         let file = compressor.gzip(&mut stream, file, see, sink_error)?;
 
-        let tar = TarSummary {
-            diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
-            size: changeset.tar_size(),
-            crc: 0,
-            is_steady: stream.is_steady(),
-        };
+        let tar = summary(stream, sha, 0);
+        let diff_id = tar.identity.diff_id;
         // A new link to a file changes its state and not its bytes. A write that
         // restores the old time does both, and is only seen in a second read.
-        if !tar.is_steady && self.read_tar(changeset)?.diff_id != tar.diff_id {
+        if !tar.is_steady && self.read_tar(changeset)?.identity.diff_id != diff_id {
             return Err(Error::LayerChanged(changeset.name().to_owned()));
         }
-        let blob = file.finish(key.map(CacheKey::shape), tar.diff_id);
+        let blob = file.finish(key.map(CacheKey::shape), diff_id);
         self.cache.remember(key, &tar);
-        Ok(self.layer(changeset, tar.diff_id, blob))
+        Ok(self.layer(changeset, &tar, blob))
     }
 
-    fn layer(&self, changeset: &Changeset, diff_id: DiffId, blob: LayerBlob) -> Layer {
-        Layer::of_changeset(changeset, self.options.compression, diff_id, blob)
+    fn layer(&self, changeset: &Changeset, tar: &TarSummary, blob: LayerBlob) -> Layer {
+        Layer::of_changeset(changeset, self.options.compression, &tar.identity, blob)
+    }
+}
+
+/// Describes a tar that was read to its end.
+fn summary(stream: TarStream<'_>, sha: Sha256, tar_crc: u32) -> TarSummary {
+    TarSummary {
+        is_steady: stream.is_steady(),
+        identity: LayerRecord {
+            diff_id: DiffId::from_tar_digest(Digest::from_hasher(sha)),
+            tar_size: stream.size(),
+            tar_crc,
+            dropped_xattrs: stream.dropped_xattrs.unwrap_or_default(),
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cache::{Cache, CacheKind, CandidateLayers, LayerCandidate};
 use crate::changeset::Changeset;
 use crate::compression::Compression;
 use crate::content::Timestamp;
-use crate::digest::{DiffId, Digest, DigestWriter};
+use crate::digest::{Digest, DigestWriter};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::pipeline::Compressor;
@@ -42,14 +42,10 @@ impl CacheKey<'_> {
     }
 }
 
-/// The identity of a tar whose files were read to their ends.
-#[derive(Debug, Clone, Copy)]
+/// A tar whose files were read to their ends.
+#[derive(Debug)]
 pub(super) struct TarSummary {
-    pub(super) diff_id: DiffId,
-    /// The size in bytes.
-    pub(super) size: u64,
-    /// The CRC-32; 0 when the tar was compressed while it was read.
-    pub(super) crc: u32,
+    pub(super) identity: LayerRecord,
     /// True if all files had their planned state when they had been read.
     pub(super) is_steady: bool,
 }
@@ -105,14 +101,11 @@ impl<'a> LayerCache<'a> {
         if record.tar_size != changeset.tar_size() {
             return None;
         }
-        let diff_id = record.diff_id;
         Some(match self.compression {
-            Compression::None => {
-                Layer::plain(changeset, diff_id, record.tar_crc, Some(path.into()))
-            }
+            Compression::None => Layer::plain(changeset, &record, Some(path.into())),
             Compression::Gzip(_) => {
-                let blob = store.blob(key.shape(), diff_id)?.into();
-                Layer::of_changeset(changeset, self.compression, diff_id, blob).reused()
+                let blob = store.blob(key.shape(), record.diff_id)?.into();
+                Layer::of_changeset(changeset, self.compression, &record, blob).reused()
             }
         })
     }
@@ -122,12 +115,7 @@ impl<'a> LayerCache<'a> {
     pub(super) fn remember(&self, key: Option<&CacheKey<'_>>, tar: &TarSummary) {
         let key = key.filter(|key| key.is_settled && tar.is_steady);
         if let (Some(store), Some(key)) = (self.store(), key) {
-            let record = LayerRecord {
-                diff_id: tar.diff_id,
-                tar_size: tar.size,
-                tar_crc: tar.crc,
-            };
-            store.remember_layer(key.key.state, record);
+            store.remember_layer(key.key.state, &tar.identity);
         }
     }
 
@@ -148,7 +136,7 @@ impl<'a> LayerCache<'a> {
         key: Option<&CacheKey<'_>>,
         tar: &TarSummary,
     ) -> Option<StoredBlob> {
-        self.store()?.blob(key?.shape(), tar.diff_id)
+        self.store()?.blob(key?.shape(), tar.identity.diff_id)
     }
 
     /// Finds a blob of the tar in the sources of the cache.
@@ -160,7 +148,8 @@ impl<'a> LayerCache<'a> {
         compressor: &Compressor,
     ) -> Option<ForeignBlob<'a>> {
         let shape = key?.shape();
-        let trailer = gzip::trailer(tar.crc, tar.size);
+        let tar = &tar.identity;
+        let trailer = gzip::trailer(tar.tar_crc, tar.tar_size);
         self.cache.sources.iter().find_map(|source| {
             let image = match &source.kind {
                 CacheKind::Store(store) => {

@@ -50,7 +50,7 @@ pub(crate) struct LayerKey<'a> {
 impl<'a> LayerKey<'a> {
     pub(crate) fn of(changeset: &'a Changeset, compression: Compression) -> Self {
         let mut shape = Feed::new();
-        shape.text(b"imgbuild layer 1");
+        shape.text(b"imgbuild layer 2");
         shape.text(LAYER_FORMAT.as_bytes());
         shape.text(env!("CARGO_PKG_VERSION").as_bytes());
         shape.text(compression.to_string().as_bytes());
@@ -124,6 +124,11 @@ fn add_entry(feed: &mut Feed, member: &Member) {
     feed.number(size);
     feed.text(entry.path.as_bytes());
     feed.text(text);
+    feed.number(entry.xattrs.len() as u64);
+    for (name, value) in &entry.xattrs {
+        feed.text(name.as_bytes());
+        feed.text(value);
+    }
 }
 
 struct States<'a> {

@@ -7,6 +7,7 @@ use super::{CONTENTS, LAYERS, NOTES, OUTPUTS, SYSTEMS};
 use crate::content::FileState;
 use crate::digest::{DiffId, Digest};
 use crate::record::RecordKind;
+use crate::xattr::DroppedXattrs;
 
 /// The value of one file of a directory.
 pub(crate) trait Record: Serialize + DeserializeOwned {
@@ -15,12 +16,14 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
 }
 
 /// The identity of a layer whose files are in a known state.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LayerRecord {
     pub(crate) diff_id: DiffId,
     pub(crate) tar_size: u64,
-    /// The CRC-32 of the tar.
+    /// The CRC-32 of the tar; 0 if the tar was compressed while it was read.
     pub(crate) tar_crc: u32,
+    /// The extended attributes that the files have and the tar lacks.
+    pub(crate) dropped_xattrs: DroppedXattrs,
 }
 
 /// The identity of a compressed layer whose tar is known.

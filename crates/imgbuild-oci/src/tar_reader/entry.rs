@@ -1,5 +1,7 @@
 //! One entry of a tar, as in its headers.
 
+use crate::xattr::Xattrs;
+
 /// One entry of a tar.
 ///
 /// Nothing is normalized or checked beyond what reading needs: the path may
@@ -20,6 +22,8 @@ pub(crate) struct TarEntry {
     pub(crate) mtime: i64,
     /// The number of bytes of the unpacked entry.
     pub(crate) size: u64,
+    /// The extended attributes with names in UTF-8.
+    pub(crate) xattrs: Xattrs,
 }
 
 /// The kind of a [`TarEntry`].

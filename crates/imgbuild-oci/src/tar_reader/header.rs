@@ -92,6 +92,7 @@ impl RawHeader {
             gid: pax.gid.map_or_else(|| self.number("gid", &old.gid), Ok)?,
             mtime: pax.mtime.map_or_else(|| self.mtime(), Ok)?,
             size,
+            xattrs: pax.xattrs.clone(),
         };
         Ok((entry, stored))
     }

@@ -4,6 +4,7 @@
 //! where a record ends, never the line feed.
 
 use super::ReadTarError;
+use crate::xattr::{PAX_PREFIX, Xattrs};
 
 /// The records of one PAX header that are of use here.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct PaxRecords {
     pub(super) is_sparse: bool,
     pub(super) sparse_path: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
+    pub(super) xattrs: Xattrs,
 }
 
 impl PaxRecords {
@@ -51,7 +53,12 @@ impl PaxRecords {
             b"GNU.sparse.realsize" | b"GNU.sparse.size" => {
                 self.sparse_size = number("GNU.sparse.realsize")?;
             }
-            _ => {}
+            _ => {
+                let name = key.strip_prefix(PAX_PREFIX.as_bytes());
+                if let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) {
+                    self.xattrs.insert(name.to_owned(), value.to_vec());
+                }
+            }
         }
         Ok(())
     }

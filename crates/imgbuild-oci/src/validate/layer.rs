@@ -6,6 +6,7 @@ use super::{Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::path::{MAX_NAME_BYTES, MAX_PATH_BYTES, escaped, shortened};
 use crate::tar_reader::{TarEntry, TarKind, Whiteout, clean_path};
+use crate::xattr::{CAPABILITY, capabilities};
 
 /// The number of violations that are listed for one layer.
 const MAX_LISTED: usize = 100;
@@ -44,6 +45,11 @@ impl<'a> LayerRules<'a> {
         if entry.uid.max(entry.gid) > u64::from(u32::MAX) {
             let found = format!("{}:{}", entry.uid, entry.gid);
             self.add(ViolationKind::LayerOwner, entry, Some(found));
+        }
+        let value = entry.xattrs.get(CAPABILITY);
+        if let Some(value) = value.filter(|value| capabilities(value).is_none()) {
+            let found = format!("{} bytes", value.len());
+            self.add(ViolationKind::LayerCapabilities, entry, Some(found));
         }
         self.check_kind(entry);
         self.check_whiteout(entry);

@@ -292,6 +292,12 @@ const BREAKS: &[(&str, Kind, Break)] = &[
     ("owner beyond 32 bits", Kind::LayerOwner, |fixture| {
         fixture.layers[0].tar = pax_layer("uid", "4294967301");
     }),
+    ("short capabilities", Kind::LayerCapabilities, |fixture| {
+        fixture.layers[0].tar = pax_layer("SCHILY.xattr.security.capability", "short");
+    }),
+    ("no capabilities", Kind::LayerCapabilities, |fixture| {
+        fixture.layers[0].tar = pax_layer("SCHILY.xattr.security.capability", "");
+    }),
     ("name beyond 255 bytes", Kind::LayerPathLength, |fixture| {
         fixture.layers[0].tar = pax_layer("path", &"a".repeat(256));
     }),

@@ -156,6 +156,8 @@ pub enum ViolationKind {
     LayerWhiteout,
     /// An owner does not fit in 32 bits and would become another one.
     LayerOwner,
+    /// The capabilities of a program are in no form of the kernel's.
+    LayerCapabilities,
     /// A layer has more violations than are listed, or too many entries.
     LayerMore,
     /// The archive itself is damaged.
@@ -215,6 +217,7 @@ impl ViolationKind {
             Self::LayerEntryType => "has an entry that engines do not unpack",
             Self::LayerWhiteout => "has a whiteout that engines refuse",
             Self::LayerOwner => "has an owner that does not fit in 32 bits",
+            Self::LayerCapabilities => "has file capabilities that engines cannot set",
             Self::LayerMore => "has more violations than are listed",
             Self::ArchiveTar => "is damaged",
             Self::ArchiveName => "is an absolute name in the archive",

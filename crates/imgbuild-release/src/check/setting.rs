@@ -2,6 +2,7 @@
 
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::xattr::{CAPABILITY, capabilities};
 
 use super::command::is_below;
 use super::identity::EXECUTE;
@@ -14,6 +15,8 @@ use crate::finding::{Finding, Rule, Severity};
 ///
 /// [ip(7)]: https://man7.org/linux/man-pages/man7/ip.7.html
 const FIRST_FREE_PORT: u16 = 1024;
+
+const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 
 /// Words in the name of a variable whose value is a secret.
 const SECRET_WORDS: [&str; 10] = [
@@ -39,14 +42,21 @@ const SECRET_KEYS: [&str; 6] = [
     "SIGNING",
 ];
 
-pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+/// Checks the configuration; `programs` start with a container.
+pub(super) fn check(subject: &Subject<'_>, programs: &[ImagePath]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(user(subject));
     findings.extend(working_directory(subject));
     let volumes = subject.config.volumes.iter();
     findings.extend(volumes.filter_map(|text| volume(subject, text)));
     let ports = subject.config.exposed_ports.iter();
-    findings.extend(ports.filter_map(|text| port(subject, text)));
+    let binds_any = programs.iter().any(|path| {
+        let file = subject.contents.file(path);
+        let value = file.and_then(|file| file.entry.xattrs.get(CAPABILITY));
+        let bits = value.and_then(|value| capabilities(value));
+        bits.is_some_and(|bits| bits & CAP_NET_BIND_SERVICE != 0)
+    });
+    findings.extend(ports.filter_map(|text| port(subject, text, binds_any)));
     let variables = subject.config.env.iter();
     findings.extend(variables.filter_map(|variable| secret(variable)));
     findings
@@ -120,14 +130,14 @@ fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     Some(Finding::new(rule, severity, path.as_ref(), reason))
 }
 
-fn port(subject: &Subject<'_>, text: &str) -> Option<Finding> {
+fn port(subject: &Subject<'_>, text: &str, binds_any: bool) -> Option<Finding> {
     let Some(first) = first_port(text) else {
         let reason =
             format!("the exposed port `{text}` is not a valid port, so it is not published");
         return Some(Finding::warning(Rule::PortInvalid, None, reason));
     };
     let identity = subject.identity.as_ref()?;
-    let is_privileged = first < FIRST_FREE_PORT && identity.uid != 0;
+    let is_privileged = first < FIRST_FREE_PORT && identity.uid != 0 && !binds_any;
     is_privileged.then(|| {
         let uid = identity.uid;
         let reason = format!("port {text} is privileged, and containers run as user {uid}: Docker before 20.10 and some other engines do not allow this user to listen on it");

@@ -61,6 +61,10 @@ impl Serialize for PlannedEntry<'_> {
             EntryKind::Hardlink { target } => map.serialize_entry("target", target)?,
             EntryKind::Directory => {}
         }
+        if !entry.xattrs.is_empty() {
+            let names: Vec<&String> = entry.xattrs.keys().collect();
+            map.serialize_entry("xattrs", &names)?;
+        }
         if let Some(Content::File(file)) = &self.0.content {
             map.serialize_entry("source", &file.path.to_string_lossy())?;
         }

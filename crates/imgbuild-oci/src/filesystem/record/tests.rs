@@ -34,8 +34,10 @@ fn sample() -> (File, FileSystem) {
     };
     let mut empty: Member = Entry::file(path("/etc/empty"), 0, 0o600).into();
     empty.content = Some(Content::Bytes(Arc::default()));
+    let mut bin = Entry::directory(path("/bin"));
+    bin.xattrs.insert("user.x".to_owned(), b"\n\xff".to_vec());
     let members = vec![
-        Entry::directory(path("/bin")).into(),
+        bin.into(),
         Entry::directory(path("/bin-old")).into(),
         kept("/bin/sh", 0, 5),
         Entry::directory(path("/etc")).into(),
@@ -149,6 +151,7 @@ fn a_right_checksum_alone_makes_no_record() {
         gid: 0,
         mtime: 0,
         kind,
+        xattrs: Cow::default(),
     };
     let directory = |path: &'static [u8]| member(path, KindRecord::Directory);
     let link = |target| member(b"/a", KindRecord::Symlink { target });
