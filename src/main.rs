@@ -22,6 +22,7 @@ use crate::ui::Ui;
 const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
+    interrupt::exit_on_abort();
     let words = args::normalize(env::args_os().collect());
     let (arguments, parsed) = match configuration_file::parse(words) {
         Ok(parsed) => parsed,

@@ -1,10 +1,13 @@
 //! Standard output is the result; standard error is everything else.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use imgbuild_oci::digest::Digest;
@@ -18,6 +21,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 
 use crate::failure::{Failure, Result};
 use crate::progress::{Direction, TransferProgress, Work};
+
+/// The time after which a wait is told.
+const NOTICE_AFTER: Duration = Duration::from_secs(5);
 
 /// The output of the program: results, messages and progress.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub(crate) struct Ui {
 struct SharedProgress {
     work: Option<Work>,
     transfers: TransferProgress,
+    /// What was waited for: each is told once.
+    waits: BTreeSet<String>,
 }
 
 impl Ui {
@@ -93,6 +101,30 @@ impl Ui {
 
     pub(crate) fn warning(&self, text: &str) {
         self.status(&format!("warning: {text}"));
+    }
+
+    /// Tells what the program waits for, once.
+    pub(crate) fn waiting_for(&self, what: &str) {
+        if self.shared().waits.insert(what.to_owned()) {
+            self.status(&format!("waiting for {what}"));
+        }
+    }
+
+    /// Runs `work`, and tells what it waits for if that takes long.
+    pub(crate) fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
+        let (done, is_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let tell = move || {
+                if is_done.recv_timeout(NOTICE_AFTER) == Err(RecvTimeoutError::Timeout) {
+                    self.waiting_for(what);
+                }
+            };
+            // Without a thread, nothing is told.
+            drop(thread::Builder::new().spawn_scoped(scope, tell));
+            let result = work();
+            drop(done);
+            result
+        })
     }
 
     /// Prints the failure that ends the program; returns its exit code.
@@ -184,7 +216,10 @@ impl Ui {
 
     /// Advances the bar of building layers or writing a destination: each counts
     /// bytes of its own kind.
-    pub(crate) fn follow(&self, progress: Progress) {
+    pub(crate) fn follow(&self, progress: Progress<'_>) {
+        if let Progress::Waiting(what) = progress {
+            return self.waiting_for(what);
+        }
         let work = self.shared().work;
         match (work, progress) {
             (Some(Work::Layers), Progress::Read(bytes))

@@ -205,9 +205,8 @@ fn a_signal_while_a_layout_is_locked_leaves_it_as_it_was() {
         let lock = fs::File::open(&layout).unwrap();
         lock.file().lock().unwrap();
         let child = start(&sandbox, &["--output=oci:layout", "--tag=app:new"]);
-        assert!(runs::becomes(|| runs::waits_for_lock(&child)));
+        assert!(runs::becomes(|| runs::has_open(&child, &layout)));
         runs::signal(&child, name);
-        lock.file().unlock().unwrap();
         let (status, said) = runs::end(child);
         assert_eq!(status.code(), code, "{name}: {said}");
         assert_eq!(runs::listing(sandbox.root()), before, "{name}");
@@ -335,10 +334,12 @@ fn several_writers_make_one_new_layout() {
 #[test]
 fn several_writers_wait_for_each_other() {
     let sandbox = with_layout();
-    let lock = fs::File::open(sandbox.path("layout")).unwrap();
+    let layout = sandbox.path("layout");
+    let lock = fs::File::open(&layout).unwrap();
     lock.file().lock().unwrap();
     write_at_once(&sandbox, |children| {
-        assert!(runs::becomes(|| children.iter().all(runs::waits_for_lock)));
+        let wait = |child| runs::has_open(child, &layout);
+        assert!(runs::becomes(|| children.iter().all(wait)));
         lock.file().unlock().unwrap();
     });
     assert!(

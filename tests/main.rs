@@ -65,3 +65,5 @@ mod refusals;
 mod registry;
 /// Extended attributes and file capabilities: carried, or counted in a warning.
 mod xattrs;
+/// Waits: what they are for, and the first signal, which ends them.
+mod waits;

@@ -236,14 +236,12 @@ pub(crate) fn handles_signals(child: &Child) -> bool {
     mask.is_some_and(|mask| mask & SIGINT_BIT != 0)
 }
 
-/// Returns `true` if a process waits for a lock on a file.
-pub(crate) fn waits_for_lock(child: &Child) -> bool {
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let id = child.id().to_string();
-    locks
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .any(|words| words.contains(&"->") && words.contains(&id.as_str()))
+/// Returns `true` if a process has opened a path, for example of a layout that it
+/// is going to lock.
+pub(crate) fn has_open(child: &Child, path: &Path) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fd", child.id()));
+    let mut files = files.into_iter().flatten().flatten();
+    files.any(|file| fs::read_link(file.path()).is_ok_and(|found| found == path))
 }
 
 /// Waits for a started program; returns its status and standard error.

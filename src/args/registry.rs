@@ -129,4 +129,13 @@ pub(crate) struct RegistryFlags {
     /// Docker's `certs.d` are not used.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
+
+    /// Give up a registry that does not answer for this time, for example `2m`;
+    /// default: `80s`
+    ///
+    /// A request without an answer is sent twice, each time for half of it. A
+    /// transfer goes on as long as it moves 1 KiB a second, and a registry that
+    /// stores a blob has a second more for every 8 MiB.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<humantime::Duration>,
 }

@@ -22,7 +22,7 @@ use images::ImageBuild;
 use resolve::Resolver;
 
 pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> Result<ExitCode> {
-    let request = BuildRequest::parse(flags, &parsed.matches)?;
+    let request = BuildRequest::parse(flags, &parsed.matches, ui)?;
     base::check_lock(&flags.base, parsed)?;
     let releases = resolve::open_releases(&request)?;
     let outputs = Outputs::of_build(flags, resolve::common_name(&releases), ui)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
         None => registry::connect(&flags.registry, &targets, flags.sources(), ui)?,
     };
     let threads = options::threads(flags.output.threads);
-    let mut deliverer = Deliverer::new(&outputs, registries, threads)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, threads, ui)?;
     deliverer.store = resolve::file_store(&cache).cloned();
     let mut build = ImageBuild {
         flags,

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use imgbuild_oci::destination::{self, Destination, WriteOptions, Written, write_text};
+use imgbuild_oci::destination::{
+    self, Destination, PatientWriter, WriteOptions, Written, write_text,
+};
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
-use imgbuild_oci::monitor::Monitor;
+use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::store::Store;
 use imgbuild_oci::validate::validate_copied;
 use imgbuild_registry::push::Sent;
@@ -53,9 +55,11 @@ impl<'a> Deliverer<'a> {
         outputs: &'a Outputs,
         registries: Registries,
         threads: usize,
+        ui: &Ui,
     ) -> Result<Self> {
         let engine = if outputs.destinations.contains(&Destination::Engine) {
-            Some(Engine::start()?)
+            let follow = |progress: Progress<'_>| ui.follow(progress);
+            Some(Engine::start(Monitor::new(&follow, &ui.interrupted))?)
         } else {
             None
         };
@@ -120,16 +124,17 @@ impl<'a> Deliverer<'a> {
         ui: &Ui,
     ) -> Result<Delivered> {
         self.write_all(image, Work::Writing, ui)?;
+        let follow = |progress: Progress<'_>| ui.follow(progress);
+        let monitor = Monitor::new(&follow, &ui.interrupted);
         let mut loaded = Vec::new();
         if let Some(engine) = self.engine.take() {
-            loaded = engine
-                .load(|input| {
-                    let archive = Destination::StandardOutput;
-                    ui.start_progress(Work::Writing, for_engine.size());
-                    self.write(for_engine, &archive, input, ui)?;
-                    Ok(())
-                })
-                .map_err(|failure| self.explain(failure))?;
+            let loading = engine.load(monitor, |mut input| {
+                let archive = Destination::StandardOutput;
+                ui.start_progress(Work::Writing, for_engine.size());
+                self.write(for_engine, &archive, &mut input, monitor)?;
+                Ok(())
+            });
+            loaded = loading.map_err(|failure| self.explain(failure))?;
             self.complete.push(Destination::Engine);
         }
         self.push(image, sent, loaded, ui)
@@ -153,10 +158,14 @@ impl<'a> Deliverer<'a> {
     }
 
     fn write_all(&mut self, image: &Image, work: Work, ui: &Ui) -> Result<()> {
+        let follow = |progress: Progress<'_>| ui.follow(progress);
+        let monitor = Monitor::new(&follow, &ui.interrupted);
         for destination in self.outputs.local() {
             ui.start_progress(work, image.size());
             let mut output = raw_standard_output()?;
-            let written = self.write(image, destination, &mut output, ui);
+            let reader = "a program that reads standard output";
+            let mut output = PatientWriter::new(&mut output, reader, monitor);
+            let written = self.write(image, destination, &mut output, monitor);
             let written = written.map_err(|failure| self.explain(failure))?;
             self.complete.push(destination.clone());
             ui.status(&match (written, destination) {
@@ -175,10 +184,8 @@ impl<'a> Deliverer<'a> {
         image: &Image,
         destination: &Destination,
         output: &mut (dyn Write + Send),
-        ui: &Ui,
+        monitor: Monitor<'_>,
     ) -> Result<Written> {
-        let follow = |progress| ui.follow(progress);
-        let monitor = Monitor::new(&follow, &ui.interrupted);
         let options = WriteOptions {
             references: &self.outputs.references,
             threads: self.threads,

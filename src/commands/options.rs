@@ -17,6 +17,7 @@ use imgbuild_release::skeleton::UserName;
 use super::time::{self, CreatedBy};
 use crate::args::{BuildArguments, Choice, must_exist};
 use crate::failure::{Failure, FailureKind, Result};
+use crate::ui::Ui;
 
 pub(crate) use releases::{ReleaseRequest, host_platform};
 pub(crate) use values::pairs;
@@ -45,7 +46,7 @@ impl<'a> BuildRequest<'a> {
     /// # Errors
     ///
     /// If a text is invalid, or a file or directory that it names is missing.
-    pub(crate) fn parse(flags: &'a BuildArguments, matches: &ArgMatches) -> Result<Self> {
+    pub(crate) fn parse(flags: &'a BuildArguments, matches: &ArgMatches, ui: &Ui) -> Result<Self> {
         let releases = releases::parse(flags)?;
         check_libraries(flags, &releases)?;
         let mtime = match &flags.mtime {
@@ -64,7 +65,7 @@ impl<'a> BuildRequest<'a> {
             created: time::created(flags.created.as_deref())?,
             additions: additions(&flags.add)?,
             command: values::command(flags)?,
-            configuration: values::configuration(flags)?,
+            configuration: values::configuration(flags, ui)?,
             user: user.map(values::user).transpose()?,
             annotations: pairs("--annotation", &flags.configuration.annotation)?,
         })

@@ -10,12 +10,13 @@ mod push;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use imgbuild_oci::bounded;
 use imgbuild_oci::cache::CacheSource;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::client::{Client, ClientOptions, Traffic};
+use imgbuild_registry::client::{Client, ClientOptions, Timeouts, Traffic};
 use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::pull;
@@ -39,11 +40,16 @@ const DOCKER_HUB: &str = "docker.io";
 /// The number of blobs that are sent or received at a time.
 pub(crate) const PARALLEL_BLOBS: usize = 4;
 
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 /// The registries of a command. Clones share the clients.
 #[derive(Clone)]
 pub(crate) struct Registries {
     flags: RegistryFlags,
     certificates: Option<Vec<u8>>,
+    timeouts: Timeouts,
     /// The credential of the command line or the environment, and the only
     /// registry that it is sent to.
     explicit: Option<(String, credentials::FoundCredential)>,
@@ -76,16 +82,18 @@ impl Registries {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
         let certificates = flags.ca_file.as_ref().map(|path| {
-            bounded::read_input(path, MAX_CA_BYTES)
+            let what = format!("`{}`", path.display());
+            ui.while_waiting(&what, || bounded::read_input(path, MAX_CA_BYTES))
                 .map_err(|error| unusable_certificates(path, &error))
         });
         let explicit = match primary {
-            Some(_) => credentials::explicit(flags)?,
+            Some(_) => credentials::explicit(flags, ui)?,
             None => None,
         };
         Ok(Self {
             flags: flags.clone(),
             certificates: certificates.transpose()?,
+            timeouts: timeouts(flags)?,
             explicit: primary.map(str::to_owned).zip(explicit),
             unknown: if primary.is_none() && credentials::has_explicit(flags) {
                 CredentialOrigin::NoRegistry
@@ -152,6 +160,7 @@ impl Registries {
             certificates: self.certificates.clone(),
             https_proxy,
             http_proxy,
+            timeouts: self.timeouts,
             user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..ClientOptions::default()
         };
@@ -274,6 +283,17 @@ impl Registries {
     }
 }
 
+fn timeouts(flags: &RegistryFlags) -> Result<Timeouts> {
+    match flags.timeout {
+        None => Ok(Timeouts::default()),
+        Some(time) if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(Timeouts::within(*time)),
+        Some(time) => {
+            let reason = "it must be at least 100ms and at most 1day";
+            Err(Failure::of_flag("--timeout", &time.to_string(), reason))
+        }
+    }
+}
+
 fn unusable_certificates(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
     let path = path.display();
     let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
@@ -304,7 +324,6 @@ pub(crate) fn connect(
     sources: Vec<&Reference>,
     ui: &Ui,
 ) -> Result<Registries> {
-    interrupt::watch(&ui.interrupted)?;
     let readers = if !targets.is_empty() {
         targets.iter().collect()
     } else if flags.username.is_some() || flags.password_stdin {
@@ -313,7 +332,10 @@ pub(crate) fn connect(
         Vec::new()
     };
     let primary = primary(flags, readers)?;
-    Registries::new(flags, primary.as_deref(), ui)
+    let registries = Registries::new(flags, primary.as_deref(), ui)?;
+    // Until here a signal ends the program at once, even while it reads a pipe.
+    interrupt::watch(&ui.interrupted)?;
+    Ok(registries)
 }
 
 /// Groups references by their repository, in the order of the first of each.

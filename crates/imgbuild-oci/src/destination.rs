@@ -2,9 +2,10 @@
 
 mod file;
 pub(crate) mod options;
+mod patient;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
@@ -17,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layout::{read_root_index, write_layout};
 use crate::monitor::Monitor;
-use crate::new_file::{parent_of, target_of, write_error};
+use crate::new_file::{NewFile, parent_of, target_of, write_error};
+use crate::parallel;
 use crate::pipeline::{SizedStream, with_compressor};
 use crate::reference::{self, ParseReferenceError, Reference};
 use crate::source;
@@ -26,8 +28,9 @@ use imgbuild_deflate::Level;
 
 pub use file::{place_of, rewrite_text, write_text};
 pub use options::{WriteOptions, Written};
+pub use patient::PatientWriter;
 
-use file::{reserve, write_file};
+use file::{reader_of, reserve, write_file};
 
 /// A place for an image, on this machine or elsewhere, by the usual names of
 /// transports.
@@ -328,6 +331,18 @@ pub fn write(
     standard_output: &mut (dyn Write + Send),
     monitor: Monitor<'_>,
 ) -> Result<Written> {
+    let written = write_once(image, destination, options, standard_output, monitor);
+    // A wait that an interruption ends looks like a failure of the reader.
+    written.or_else(|error| monitor.check().and(Err(error)))
+}
+
+fn write_once(
+    image: &Image,
+    destination: &Destination,
+    options: WriteOptions<'_>,
+    standard_output: &mut (dyn Write + Send),
+    monitor: Monitor<'_>,
+) -> Result<Written> {
     let references = destination.names(options.references);
     let archive = || Archive::new(image, &references);
     match destination {
@@ -350,8 +365,9 @@ pub fn write(
             let archive = archive();
             let identity = store::compressed_identity(archive.identity());
             write_file(path, options, identity, monitor, |file, _| {
-                let sink_error = |source| write_error(path, source);
-                compress_archive(&archive, file, options.threads, &sink_error, monitor)
+                let reader = reader_of(path);
+                let file = PatientWriter::new(file, &reader, monitor);
+                compress_archive(&archive, path, file, options.threads, monitor)
             })
         }
         Destination::Archive(path, _) | Destination::OciArchive(path, _) => {
@@ -364,7 +380,9 @@ pub fn write(
                 |file, is_plain| {
                     let sink_error = |source| write_error(path, source);
                     if !is_plain {
-                        return archive.write_to(file, &sink_error, monitor);
+                        let reader = reader_of(path);
+                        let mut file = PatientWriter::new(file, &reader, monitor);
+                        return archive.write_to(&mut file, &sink_error, monitor);
                     }
                     reserve(file, archive.size).map_err(sink_error)?;
                     archive.write_at(file, options.threads, &sink_error, monitor)
@@ -378,13 +396,13 @@ pub fn write(
     }
 }
 
-/// An archive that is read from a pipe.
-struct PipedArchive {
-    pipe: io::PipeReader,
+/// An archive that is read from the thread that makes it, or from a file.
+struct ReadArchive<R> {
+    source: R,
     size: u64,
 }
 
-impl SizedStream for PipedArchive {
+impl<R: Read> SizedStream for ReadArchive<R> {
     fn size(&self) -> u64 {
         self.size
     }
@@ -394,7 +412,7 @@ impl SizedStream for PipedArchive {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
-        io::Read::read_exact(&mut self.pipe, buffer).map_err(pipe_error)
+        self.source.read_exact(buffer).map_err(pipe_error)
     }
 }
 
@@ -405,32 +423,43 @@ fn pipe_error(source: io::Error) -> Error {
     }
 }
 
-/// Compresses the archive on all threads while another thread makes it.
+/// Compresses the archive on all threads while another thread makes it. Without
+/// another thread, it is made first.
 fn compress_archive(
     archive: &Archive<'_>,
-    file: &mut std::fs::File,
+    path: &Path,
+    sink: impl Write + Send,
     threads: usize,
-    sink_error: &(dyn Fn(io::Error) -> Error + Sync),
     monitor: Monitor<'_>,
 ) -> Result<()> {
-    let (pipe, mut writer) = io::pipe().map_err(pipe_error)?;
-    let mut stream = PipedArchive {
-        pipe,
-        size: archive.size,
+    let sink_error = |source| write_error(path, source);
+    let size = archive.size;
+    let compress = |stream: &mut dyn SizedStream| {
+        with_compressor(threads, Level::DEFAULT, |compressor| {
+            let compressed = compressor.gzip(stream, sink, |_| monitor.check(), sink_error);
+            compressed.map(drop)
+        })
     };
+    let (source, mut writer) = io::pipe().map_err(pipe_error)?;
     thread::scope(|scope| {
-        let made = scope.spawn(move || archive.write_to(&mut writer, &pipe_error, monitor));
-        let compressed = with_compressor(threads, Level::DEFAULT, |compressor| {
-            compressor.gzip(&mut stream, file, |_| monitor.check(), sink_error)
+        let making = parallel::spawn(scope, move || {
+            archive.write_to(&mut writer, &pipe_error, monitor)
         });
-        // Closes the pipe, so that the other thread ends too.
-        drop(stream);
-        let made = made.join().expect("making an archive does not panic");
+        let Ok(making) = making else {
+            let mut made = NewFile::beside(path)?;
+            archive.write_to(made.file(), &sink_error, monitor)?;
+            let source = made.file();
+            source.rewind().map_err(sink_error)?;
+            return compress(&mut ReadArchive { source, size });
+        };
+        // Closes the pipe when it returns, so that the other thread ends too.
+        let compressed = compress(&mut ReadArchive { source, size });
+        let made = making.join().expect("making an archive does not panic");
         match (made, compressed) {
             // The compressor fails, too, if the archive is not made.
             (Err(error), Err(_)) if !matches!(error, Error::Write { .. }) => Err(error),
-            (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
-            (Ok(()), Ok(_)) => Ok(()),
+            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
+            (Ok(()), Ok(())) => Ok(()),
         }
     })
 }

@@ -1,9 +1,11 @@
 //! OCI image layouts: images in a directory that other programs write to, too.
 
+use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread;
 
 use fs_err as fs;
 
@@ -154,9 +156,15 @@ fn update_layout(
     monitor: Monitor<'_>,
 ) -> Result<Written> {
     let lock = fs::File::open(path).map_err(Error::File)?;
-    lock.file()
-        .lock()
-        .map_err(|source| write_error(path, source))?;
+    let writer = format!("another program that writes `{}`", path.display());
+    monitor.wait_for(&writer, |interval| match lock.file().try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => {
+            thread::sleep(interval);
+            Ok(None)
+        }
+        Err(TryLockError::Error(source)) => Err(write_error(path, source)),
+    })?;
     // Read under the lock: another writer may just have finished.
     let mut index = if path.join("oci-layout").exists() {
         read_root_index(path)?

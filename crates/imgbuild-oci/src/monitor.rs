@@ -1,8 +1,15 @@
 //! Progress of a long run for its caller, and the way to stop it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+
+/// The interval at which a wait looks for an interruption.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The number of intervals after which a wait is reported: five seconds.
+const INTERVALS_TO_NOTICE: u64 = 250;
 
 /// Reports the progress of a run, and asks whether it should go on.
 ///
@@ -18,11 +25,13 @@ pub struct Monitor<'a> {
 /// One step of a run.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub enum Progress {
+pub enum Progress<'a> {
     /// So many bytes of a layer's tar were read.
     Read(u64),
     /// So many bytes were written to a destination, or found there.
     Written(u64),
+    /// The run has waited for this for five seconds.
+    Waiting(&'a str),
 }
 
 impl<'a> Monitor<'a> {
@@ -45,7 +54,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    pub(crate) fn report(&self, progress: Progress) {
+    pub(crate) fn report(&self, progress: Progress<'_>) {
         (self.progress)(progress);
     }
 
@@ -56,6 +65,30 @@ impl<'a> Monitor<'a> {
             Err(Error::Interrupted)
         } else {
             Ok(())
+        }
+    }
+
+    /// Calls `poll` until it returns a value; each call waits for at most the time
+    /// that it gets. Reports a long wait for `what` once.
+    ///
+    /// # Errors
+    ///
+    /// Those of `poll`, and [`Error::Interrupted`].
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        mut poll: impl FnMut(Duration) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let mut intervals = 0;
+        loop {
+            self.check()?;
+            if let Some(found) = poll(POLL_INTERVAL)? {
+                return Ok(found);
+            }
+            intervals += 1;
+            if intervals == INTERVALS_TO_NOTICE {
+                self.report(Progress::Waiting(what));
+            }
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Threads that take items from one queue, for everything that is done for
 //! several items at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
+
+use rustix::process::{Resource, getrlimit};
 
 /// Items that wait for a thread. It ends when it is empty and nothing can add
 /// to it any more, or when an item failed.
@@ -24,6 +28,51 @@ struct QueueState<T> {
 
 /// A thread that may add items, until this is dropped: also when it panics.
 struct Producer<'a, T>(&'a Queue<T>);
+
+/// Starts a thread.
+///
+/// # Errors
+///
+/// If the system has no more threads or no memory for its stack: the caller goes
+/// on without it.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    #[cfg(test)]
+    tests::take_thread()?;
+    thread::Builder::new().spawn_scoped(scope, work)
+}
+
+/// The memory that a thread should find when it starts: its stack, and buffers
+/// for its work.
+const THREAD_BYTES: usize = 6 << 20;
+
+/// Returns for how many of `count` threads there is memory, if it is limited: one
+/// that starts and then finds none would end the program.
+fn affordable(count: usize) -> usize {
+    let is_limited = |resource| getrlimit(resource).current.is_some();
+    if ![Resource::As, Resource::Data].into_iter().any(is_limited) {
+        return count;
+    }
+    let reserve = |_| {
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(THREAD_BYTES).ok()?;
+        Some(memory)
+    };
+    let reserved: Vec<_> = (0..count).map_while(reserve).collect();
+    reserved.len()
+}
+
+/// Starts at most `count` threads, as many as there are; returns their number.
+pub(crate) fn spawn_all<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    count: usize,
+    work: &'scope (impl Fn() + Sync),
+) -> usize {
+    let started = (0..affordable(count)).take_while(|_| spawn(scope, work).is_ok());
+    started.count()
+}
 
 /// Calls `work` with every item, on at most `threads` threads and at least
 /// one, in any order.
@@ -55,18 +104,42 @@ pub fn for_each_added<T: Send, E: Send>(
     let queue = Queue::new(items.into_iter().collect());
     let failure = Mutex::new(None);
 
+    let run = || queue.run(&work, &failure);
     thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|| queue.run(&work, &failure));
-        }
-        queue.run(&work, &failure);
+        spawn_all(scope, threads.saturating_sub(1), &run);
+        run();
     });
     into_result(failure)
 }
 
+/// Cuts `items` into parts, calls `work` with each on at most `threads` threads,
+/// and returns all results in the order of the items.
+pub fn map_parts<T: Send, R: Send>(
+    threads: usize,
+    mut items: Vec<T>,
+    work: impl Fn(Vec<T>) -> Vec<R> + Sync,
+) -> Vec<R> {
+    let share = items.len().div_ceil(threads.max(1));
+    let mut parts = Vec::new();
+    while items.len() > share {
+        parts.push(items.split_off(items.len() - share));
+    }
+    parts.push(items);
+    let results = Mutex::new(BTreeMap::new());
+    let parts = parts.into_iter().rev().enumerate();
+    let Ok(()) = for_each(threads, parts, |(index, part), _| {
+        let result = work(part);
+        let mut results = results.lock().expect("no holder of the lock panics");
+        results.insert(index, result);
+        Ok::<(), Infallible>(())
+    });
+    let results = results.into_inner().expect("no holder of the lock panics");
+    results.into_values().flatten().collect()
+}
+
 /// Runs `produce`, which adds items, and calls `work` with every item
-/// meanwhile, on `threads` other threads. Returns when both have ended, with
-/// the result of each.
+/// meanwhile, on `threads` other threads, or after it without other threads.
+/// Returns when both have ended, with the result of each.
 ///
 /// A failed item ends the queue, not `produce`.
 pub fn with_workers<T: Send, E: Send, R>(
@@ -77,12 +150,16 @@ pub fn with_workers<T: Send, E: Send, R>(
     let queue = Queue::new(VecDeque::new());
     let failure = Mutex::new(None);
 
+    let run = || queue.run(&work, &failure);
     let produced = thread::scope(|scope| {
-        let _producer = queue.producer(&mut queue.lock());
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| queue.run(&work, &failure));
+        let producer = queue.producer(&mut queue.lock());
+        let count = spawn_all(scope, threads.max(1), &run);
+        let produced = produce(&queue);
+        drop(producer);
+        if count == 0 {
+            run();
         }
-        produce(&queue)
+        produced
     });
     (produced, into_result(failure))
 }
@@ -174,10 +251,58 @@ impl<T> Drop for Producer<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    thread_local! {
+        /// The number of threads that this one can start.
+        static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// Fails if the test has allowed no more threads.
+    pub(super) fn take_thread() -> io::Result<()> {
+        let left = THREADS.get().checked_sub(1);
+        THREADS.set(left.ok_or(io::ErrorKind::WouldBlock)?);
+        Ok(())
+    }
+
+    /// Runs `test` where only this many threads can be started.
+    pub(crate) fn with_threads<T>(count: usize, test: impl FnOnce() -> T) -> T {
+        THREADS.set(count);
+        let result = test();
+        THREADS.set(usize::MAX);
+        result
+    }
+
+    #[test]
+    fn work_is_done_with_the_threads_that_there_are() {
+        for count in [0, 1, 5] {
+            let all: Vec<usize> = (0..100).collect();
+            let parts = with_threads(count, || map_parts(3, all.clone(), |part| part));
+            assert_eq!(parts, all);
+            let sum = AtomicUsize::new(0);
+            let add = |item: usize, _: &Queue<usize>| {
+                sum.fetch_add(item, Ordering::Relaxed);
+                Ok::<(), ()>(())
+            };
+            let ran = with_threads(count, || for_each(3, all.clone(), add));
+            assert_eq!((ran, sum.swap(0, Ordering::Relaxed)), (Ok(()), 4950));
+            let produce = |queue: &Queue<usize>| all.iter().for_each(|item| queue.add(*item));
+            let ran = with_threads(count, || with_workers(3, add, produce));
+            assert_eq!((ran, sum.into_inner()), (((), Ok(())), 4950));
+        }
+    }
+
+    #[test]
+    fn parts_keep_their_order() {
+        for (threads, count) in [(0, 3), (1, 0), (4, 2), (3, 100), (4, 9)] {
+            let all: Vec<usize> = (0..count).collect();
+            assert_eq!(map_parts(threads, all.clone(), |part| part), all);
+        }
+    }
 
     #[test]
     fn each_item_is_worked_on_once() {

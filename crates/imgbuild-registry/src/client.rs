@@ -165,7 +165,7 @@ impl Client {
             https => return https,
         };
         let http = Self::new(registry, "http", options, &certificates, monitor)
-            .and_then(|client| client.ping(true));
+            .and_then(|client| client.ping(!error.is_timeout()));
         match http {
             // Servers with TLS answer 400 to http.
             Err(http)
@@ -195,12 +195,12 @@ impl Client {
             .as_ref()
             .filter(|proxy| !host::is_loopback(registry) && !proxy.is_exception(registry));
         let tls = tls::config(certificates);
-        let transport = Transport::new(tls, proxy, options.timeouts, &options.user_agent);
+        let (timeouts, user_agent) = (options.timeouts, &options.user_agent);
+        let transport = Transport::new(tls, proxy, timeouts, user_agent, monitor);
         let transport = transport.map_err(|_| Error::Proxy {
             registry: registry.to_owned(),
             variable: proxy.map_or_else(String::new, |proxy| proxy.variable.clone()),
         })?;
-        transport.close_on_interrupt(monitor);
 
         let base = url::parse(&format!("{scheme}://{}/v2/", host::address(registry)));
         let base = base.ok_or_else(|| {

@@ -20,8 +20,11 @@ mod interruption;
 mod tcp;
 
 pub(crate) use early::EarlyConnector;
-pub(crate) use interruption::{InterruptibleResolver, Interruption, POLL_INTERVAL};
+pub(crate) use interruption::{InterruptibleResolver, WaitMonitor};
 pub(crate) use tcp::TcpConnector;
+
+/// The minimum rate of a transfer, so that a connection that trickles ends.
+pub(crate) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 
 /// Connects to the proxy if there is one, and reports its failures.
 #[derive(Debug, Default)]

@@ -115,6 +115,12 @@ impl Error {
         }
     }
 
+    /// Returns whether a server said nothing for the whole time of a request.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Network { reason, .. } if reason.kind == NetworkKind::Timeout)
+    }
+
     /// Returns whether the registry itself, and not a server in front of it,
     /// reported that something does not exist.
     #[must_use]

@@ -64,6 +64,11 @@ pub enum Event<'a> {
         /// The maximum time that this run waits.
         timeout: Duration,
     },
+    /// A server has not answered for some seconds.
+    NoAnswer {
+        /// The server.
+        server: &'a str,
+    },
     /// An attempt failed.
     Retry {
         /// The failure.

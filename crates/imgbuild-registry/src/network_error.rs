@@ -1,7 +1,9 @@
 //! Failures of connections.
 
 use std::io;
+use std::time::Duration;
 
+use humantime::format_duration;
 use rustls::CertificateError;
 use ureq::Timeout;
 use ureq::http::StatusCode;
@@ -62,6 +64,21 @@ impl NetworkError {
         }
     }
 
+    /// Returns the error of a server that said nothing for this time.
+    pub(crate) fn timed_out(of: Timeout, limit: Option<Duration>) -> Self {
+        let text = timeout_text(of);
+        // What is left of a limit is a little less.
+        let rounded = |limit: Duration| {
+            let milliseconds = limit.as_millis().next_multiple_of(10);
+            Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+        };
+        let after = limit.map(|limit| format!(" after {}", format_duration(rounded(limit))));
+        Self::new(
+            NetworkKind::Timeout,
+            format!("{text}{}", after.unwrap_or_default()),
+        )
+    }
+
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(
             self.kind,
@@ -82,7 +99,7 @@ impl From<ureq::Error> for NetworkError {
         match error {
             ureq::Error::Io(error) => error.into(),
             ureq::Error::HostNotFound => Self::new(Kind::Name, "host not found"),
-            ureq::Error::Timeout(timeout) => Self::new(Kind::Timeout, timeout_text(timeout)),
+            ureq::Error::Timeout(timeout) => Self::timed_out(timeout, None),
             ureq::Error::ConnectProxyFailed(text) => Self::new(Kind::Proxy, proxy_text(&text)),
             ureq::Error::Rustls(error) => tls_error(&error),
             ureq::Error::Tls(text) => Self::new(Kind::Tls, text),
@@ -107,6 +124,9 @@ impl From<io::Error> for NetworkError {
         let inner = error.get_ref();
         if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return tls_error(error);
+        }
+        if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<Self>()) {
+            return error.clone();
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::new(Kind::Refused, "connection refused"),

@@ -2,6 +2,7 @@
 //! `ErrorResponse::is_transient` lists the statuses that are retried, for
 //! example 429.
 
+use std::mem;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -35,6 +36,13 @@ impl Default for RetryPolicy {
 /// makes a little progress between them.
 const MAX_FAILURES_FACTOR: u32 = 20;
 
+/// The number of attempts that a server may leave without an answer: the first
+/// may have used a connection that is gone.
+const MAX_SILENCES: u32 = 2;
+
+/// The progress after which earlier silence counts no more, in bytes.
+const MIN_PROGRESS_BYTES: u64 = 64 << 10;
+
 /// The failures of an operation so far.
 #[derive(Debug)]
 pub(crate) struct Attempts {
@@ -42,6 +50,10 @@ pub(crate) struct Attempts {
     /// The failures since the last progress.
     pub(crate) failures: u32,
     all_failures: u32,
+    /// The number of attempts without an answer.
+    silences: u32,
+    /// The number of bytes since the last of them.
+    moved: u64,
 }
 
 impl Attempts {
@@ -51,6 +63,8 @@ impl Attempts {
             policy,
             failures,
             all_failures: failures,
+            silences: 0,
+            moved: 0,
         }
     }
 
@@ -85,6 +99,13 @@ impl Attempts {
         if self.failures >= self.policy.attempts || self.all_failures >= max {
             return false;
         }
+        if error.is_timeout() {
+            let has_moved = mem::take(&mut self.moved) >= MIN_PROGRESS_BYTES;
+            self.silences = if has_moved { 1 } else { self.silences + 1 };
+            if self.silences >= MAX_SILENCES {
+                return false;
+            }
+        }
         let asked = error.response().and_then(|response| response.retry_after);
         let policy = &self.policy;
         let random = monitor.random();
@@ -105,9 +126,10 @@ impl Attempts {
         true
     }
 
-    /// Notes progress, after which failures are counted anew.
-    pub(crate) fn progress(&mut self) {
+    /// Notes progress of so many bytes, after which failures are counted anew.
+    pub(crate) fn progress(&mut self, bytes: u64) {
         self.failures = 0;
+        self.moved += bytes;
     }
 }
 

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -13,8 +12,8 @@ use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, SendBody};
 
 use crate::connector::{
-    EarlyConnector, InterruptibleResolver, Interruption, POLL_INTERVAL, ProxyConnector,
-    TcpConnector, TlsConnector, early,
+    EarlyConnector, InterruptibleResolver, MIN_BYTES_PER_SECOND, ProxyConnector, TcpConnector,
+    TlsConnector, WaitMonitor, early,
 };
 use crate::error_response;
 use crate::monitor::ClientMonitor;
@@ -31,42 +30,43 @@ use proxy::UsedProxy;
 /// The maximum size of the head of a response.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// The minimum rate of a body as a whole, so that a connection that trickles
-/// ends.
-const MIN_BYTES_PER_SECOND: u64 = 4 << 10;
+/// The rate at which registries hash and store a blob, after which they answer.
+const COMMIT_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// The timeouts of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// The time to resolve a host and connect to it, including TLS.
+    /// The time to resolve a host, and that to connect to it, including TLS.
     pub connect: Duration,
     /// The time without a byte sent or received.
     pub idle: Duration,
-    /// The time until the response to a blob or manifest: registries hash and
-    /// store it.
-    pub commit: Duration,
+}
+
+impl Timeouts {
+    /// Returns timeouts with which an operation fails after `time` at a server
+    /// that says nothing: each of its attempts has a part of it.
+    #[must_use]
+    pub fn within(time: Duration) -> Self {
+        Self {
+            connect: time / 4,
+            idle: time / 2,
+        }
+    }
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            commit: Duration::from_secs(600),
-        }
+        Self::within(Duration::from_secs(80))
     }
 }
 
 /// A pool of connections to servers.
 pub(crate) struct Transport {
     agent: Agent,
-    interruption: Interruption,
     proxy: Option<UsedProxy>,
     timeouts: Timeouts,
     pub(crate) requests: AtomicU64,
     pub(crate) sent: AtomicU64,
-    /// Ends the thread that watches for an interruption when it is dropped.
-    alive: Arc<()>,
 }
 
 /// The requests and bytes that a client sent so far.
@@ -123,6 +123,7 @@ impl Transport {
         proxy: Option<&ProxyOptions>,
         timeouts: Timeouts,
         user_agent: &str,
+        monitor: &Arc<dyn ClientMonitor>,
     ) -> Result<Self, ureq::Error> {
         let proxy = proxy.map(UsedProxy::new).transpose()?;
         let config = Agent::config_builder()
@@ -138,40 +139,20 @@ impl Transport {
             .timeout_per_read(Some(timeouts.idle))
             .timeout_per_write(Some(timeouts.idle))
             .build();
-        let interruption = Interruption::default();
+        let waits = WaitMonitor(Arc::clone(monitor));
         let connector =
             ().chain(ProxyConnector::default())
-                .chain(TcpConnector(interruption.clone()))
+                .chain(TcpConnector(waits.clone()))
                 .chain(TlsConnector(tls))
                 .chain(EarlyConnector);
-        let resolver = InterruptibleResolver(interruption.clone());
+        let resolver = InterruptibleResolver(waits);
         Ok(Self {
             agent: Agent::with_parts(config, connector, resolver),
-            interruption,
             proxy,
             timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            alive: Arc::new(()),
         })
-    }
-
-    /// Closes all connections on an interruption, and opens no more: a wait for
-    /// a server that does not respond would go on otherwise.
-    pub(crate) fn close_on_interrupt(&self, monitor: &Arc<dyn ClientMonitor>) {
-        let (agent, monitor) = (self.agent.clone(), Arc::clone(monitor));
-        let interruption = self.interruption.clone();
-        let alive = Arc::downgrade(&self.alive);
-        thread::spawn(move || {
-            while alive.strong_count() > 0 {
-                if monitor.is_interrupted() {
-                    interruption.set();
-                    agent.shutdown();
-                    return;
-                }
-                thread::sleep(POLL_INTERVAL);
-            }
-        });
     }
 
     /// Refuses https where the TLS implementation would panic. A registry
@@ -205,14 +186,15 @@ impl Transport {
             http = http.header("authorization", authorization.reveal());
         }
         let size = request.body.as_ref().map_or(0, |body| body.size);
+        let idle = self.timeouts.idle;
         let timeouts = RequestTimeouts {
             read: if is_commit {
-                self.timeouts.commit
+                idle + Duration::from_secs(size / COMMIT_BYTES_PER_SECOND)
             } else {
-                self.timeouts.idle
+                idle
             },
-            send: body_timeout(self.timeouts.idle, size),
-            receive: body_timeout(self.timeouts.idle, request.response_bytes),
+            send: body_timeout(idle, size),
+            receive: body_timeout(idle, request.response_bytes),
         };
 
         let problem = Cell::new(None);
@@ -370,6 +352,6 @@ mod tests {
     fn a_body_gets_time_for_its_size() {
         let idle = Duration::from_secs(60);
         assert_eq!(body_timeout(idle, 0).as_secs(), 120);
-        assert_eq!(body_timeout(idle, 1 << 20).as_secs(), 120 + 256);
+        assert_eq!(body_timeout(idle, 1 << 20).as_secs(), 120 + 1024);
     }
 }

@@ -17,6 +17,8 @@ mod early;
 mod lines;
 #[path = "hostile/mounting.rs"]
 mod mounting;
+#[path = "hostile/mute.rs"]
+mod mute;
 #[path = "hostile/pulling.rs"]
 mod pulling;
 #[path = "hostile/pushing.rs"]

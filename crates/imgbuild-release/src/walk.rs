@@ -214,7 +214,7 @@ fn list(root: &RootDirectory, path: &Path, seen: Option<Identity>) -> DirectoryL
     Ok(Listing { children, xattrs })
 }
 
-fn examine_all(directory: BorrowedFd<'_>, mut names: Vec<CString>) -> Vec<Child> {
+fn examine_all(directory: BorrowedFd<'_>, names: Vec<CString>) -> Vec<Child> {
     let examine = |names: Vec<CString>| -> Vec<Child> {
         let children = names.into_iter().map(|name| Child {
             found: examine(directory, &name),
@@ -227,19 +227,7 @@ fn examine_all(directory: BorrowedFd<'_>, mut names: Vec<CString>) -> Vec<Child>
         return examine(names);
     }
     let count = threads().min(names.len() / NAMES_PER_THREAD);
-    let share = names.len().div_ceil(count);
-    thread::scope(|scope| {
-        let mut running = Vec::new();
-        while names.len() > share {
-            let last = names.split_off(names.len() - share);
-            running.push(scope.spawn(move || examine(last)));
-        }
-        let mut children = examine(names);
-        for part in running.into_iter().rev() {
-            children.extend(part.join().expect("examining a file does not panic"));
-        }
-        children
-    })
+    parallel::map_parts(count, names, examine)
 }
 
 fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {

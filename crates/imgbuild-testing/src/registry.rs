@@ -116,6 +116,23 @@ pub enum Fault {
     Early(Answer, Ending),
     /// The right answer after `100 Continue`.
     Continue,
+    /// Nothing, until the client closes the connection.
+    Mute(Silence),
+}
+
+/// The sign of life of a server that gives no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// None; the body of the request is not even read.
+    Unread,
+    /// None.
+    Complete,
+    /// A byte of a head now and then, without an end.
+    Head,
+    /// A byte of a body now and then, after a right head.
+    Body,
+    /// `100 Continue`, again and again.
+    Continue,
 }
 
 /// The end of a connection whose request was not read completely.
@@ -281,6 +298,10 @@ impl Shared {
             if let Some(Fault::Continue) = fault {
                 Answer::new(100).write(&request, stream)?;
             }
+            if let Some(Fault::Mute(Silence::Unread)) = fault {
+                locked(&self.requests).push(request.clone());
+                return http::stay_mute(Silence::Unread, stream);
+            }
             let size = request.body_size();
             let kept = match fault {
                 Some(Fault::Cut) => 0,
@@ -342,6 +363,7 @@ impl Shared {
             }
             Some(Fault::Endless) => http::write_endless(stream),
             Some(Fault::Slow(wait)) => right().write_slowly(wait, stream),
+            Some(Fault::Mute(silence)) => http::stay_mute(silence, stream).map(|()| false),
         }
     }
 }

@@ -7,7 +7,7 @@ use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::image::{Blob, Image};
 use imgbuild_oci::layer::Layer;
-use imgbuild_oci::monitor::Monitor;
+use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_registry::push;
 use imgbuild_release::build::{BuildOptions, BuiltImage, build};
 use imgbuild_release::plan::Plan;
@@ -136,7 +136,7 @@ impl ImageBuild<'_> {
             ui.show_layer(layer, total, &done);
             on_layer(layer);
         };
-        let follow = |progress| ui.follow(progress);
+        let follow = |progress: Progress<'_>| ui.follow(progress);
         let options = BuildOptions {
             threads: self.deliverer.threads,
             scratch: self.deliverer.outputs.scratch(),

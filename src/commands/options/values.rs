@@ -14,6 +14,7 @@ use imgbuild_release::skeleton::UserName;
 
 use crate::args::{BaseArguments, BuildArguments, ConfigurationArguments, must_exist};
 use crate::failure::{Failure, Result};
+use crate::ui::Ui;
 
 pub(super) fn command(build: &BuildArguments) -> Result<CommandOptions> {
     let given = &build.configuration;
@@ -26,7 +27,7 @@ pub(super) fn command(build: &BuildArguments) -> Result<CommandOptions> {
 }
 
 /// Returns the rest of the configuration.
-pub(super) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptions> {
+pub(super) fn configuration(build: &BuildArguments, ui: &Ui) -> Result<ConfigurationOptions> {
     let given = &build.configuration;
     let (labels, removed_labels) = removed(&given.label);
     let (variables, removed_variables) = removed(&given.env);
@@ -35,7 +36,7 @@ pub(super) fn configuration(build: &BuildArguments) -> Result<ConfigurationOptio
         exposed_ports.extend(ports(text)?);
     }
     Ok(ConfigurationOptions {
-        env: environment(&given.env_file, &variables)?,
+        env: environment(&given.env_file, &variables, ui)?,
         locale: build.locale.first().cloned(),
         exposed_ports,
         working_dir: given.workdir.clone(),
@@ -163,11 +164,12 @@ pub(crate) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
 /// The largest `--env-file`: the limit of an image configuration.
 const MAX_ENV_BYTES: u64 = 4 << 20;
 
-fn environment(files: &[PathBuf], texts: &[String]) -> Result<Vec<(String, String)>> {
+fn environment(files: &[PathBuf], texts: &[String], ui: &Ui) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in files {
         must_exist(&format!("--env-file {}", path.display()), path)?;
-        let read = bounded::read_input(path, MAX_ENV_BYTES);
+        let what = format!("`{}`", path.display());
+        let read = ui.while_waiting(&what, || bounded::read_input(path, MAX_ENV_BYTES));
         let text = read.and_then(|bytes| bounded::to_text(path, bytes));
         let text = text.map_err(|error| {
             Failure::build(error).hint("`--env-file` takes a text file with one `K=V` per line")

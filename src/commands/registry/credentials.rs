@@ -37,7 +37,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 pub(super) type FoundCredential = (Credential, CredentialOrigin);
 
 /// Returns the credential of the command line or of our own variables.
-pub(super) fn explicit(flags: &RegistryFlags) -> Result<Option<FoundCredential>> {
+pub(super) fn explicit(flags: &RegistryFlags, ui: &Ui) -> Result<Option<FoundCredential>> {
     let user = flags
         .username
         .clone()
@@ -49,7 +49,7 @@ pub(super) fn explicit(flags: &RegistryFlags) -> Result<Option<FoundCredential>>
         )));
     }
     let password = if flags.password_stdin {
-        Some(read_password()?)
+        Some(read_password(ui)?)
     } else {
         environment::secret(PASSWORD)
     };
@@ -110,7 +110,7 @@ pub(super) fn explicit_registry() -> Result<Option<String>> {
     )))
 }
 
-fn read_password() -> Result<Secret> {
+fn read_password(ui: &Ui) -> Result<Secret> {
     if io::stdin().is_terminal() {
         let failure = Failure::command_line(
             "`--password-stdin` does not read from a terminal, which would show the password",
@@ -120,7 +120,9 @@ fn read_password() -> Result<Secret> {
         ));
     }
     let what = Path::new("/dev/stdin");
-    let read = bounded::read_all(io::stdin(), MAX_PASSWORD_BYTES);
+    let read = ui.while_waiting("the password on standard input", || {
+        bounded::read_all(io::stdin(), MAX_PASSWORD_BYTES)
+    });
     let text = read.and_then(|bytes| bounded::to_text(what, bytes));
     let text = text.map_err(Failure::build)?;
     let password = text.trim_end_matches(['\n', '\r']);
@@ -176,7 +178,8 @@ pub(super) fn find(
 /// Reads a file of credentials. A file that cannot be read is only a warning:
 /// public images need no credential.
 fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
-    match bounded::read_input(path, MAX_FILE_BYTES) {
+    let what = format!("`{}`", path.display());
+    match ui.while_waiting(&what, || bounded::read_input(path, MAX_FILE_BYTES)) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {

@@ -82,6 +82,7 @@ fn run(name: &str, key: &str, ui: &Ui, monitor: &dyn ClientMonitor) -> Result<Op
         drop(input.write_all(key.as_bytes()));
     }
     let output = read_output(&mut child);
+    let output = output.map_err(|_| failed("cannot be read, since there is no thread left"))?;
     let (status, output) = wait(&mut child, &output, &program, ui, monitor)?;
     if status.success() {
         let credential = parse_helper_output(&output);
@@ -103,15 +104,15 @@ fn failure(program: &str, reason: &str) -> Failure {
 
 /// Reads the output of a helper on another thread: a helper may leave a process
 /// behind that keeps the pipe open.
-fn read_output(child: &mut Child) -> Receiver<Vec<u8>> {
+fn read_output(child: &mut Child) -> io::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     let output = child.stdout.take();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         // Incomplete output is rejected when it is parsed.
         let read = |output| bounded::read_available(output, MAX_OUTPUT_BYTES);
         drop(sender.send(output.map(read).unwrap_or_default()));
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 /// Waits for a helper to end, and reports a long wait.
@@ -199,7 +200,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = read_output(&mut child);
+        let output = read_output(&mut child).unwrap();
         let ui = Ui::new(true, 0);
         let waited = wait(
             &mut child,

@@ -5,6 +5,8 @@ use imgbuild_registry::secret::{CredentialOrigin, Identity};
 
 const ANOTHER_MACHINE: &str = "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
 
+const TIMEOUT: &str = "run it again, or wait longer with `--timeout`, for example `--timeout 5m`: each of two attempts has half of this time";
+
 const LOGIN_PORTAL: &str =
     "check the name of the registry, and whether this network requires a login";
 
@@ -34,7 +36,8 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             ..
         } if reason.server.is_some() => Some(LOGIN_PORTAL),
         Error::Network { reason, step, .. } => match reason.kind {
-            NetworkKind::Timeout | NetworkKind::Cut => Some(retry(step)),
+            NetworkKind::Timeout => Some(TIMEOUT),
+            NetworkKind::Cut => Some(retry(step)),
             kind => network(kind),
         },
         Error::Protocol { problem, .. } => protocol(problem),
@@ -161,7 +164,8 @@ fn retry(step: &Step) -> &'static str {
 
 fn token_server(kind: NetworkKind) -> Option<&'static str> {
     match kind {
-        NetworkKind::Name | NetworkKind::Refused | NetworkKind::Timeout => Some(
+        NetworkKind::Timeout => Some(TIMEOUT),
+        NetworkKind::Name | NetworkKind::Refused => Some(
             "the registry names this token server in its `WWW-Authenticate` header: check that it runs and is reachable from here",
         ),
         other => network(other),

@@ -70,6 +70,7 @@ impl ClientMonitor for Ui {
                 "waiting up to {} s for another run that adds to this index (announced as `{tag}`)",
                 timeout.as_secs()
             )),
+            Event::NoAnswer { server } => self.waiting_for(&format!("`{server}`")),
             Event::Retry { error, after } => {
                 let text = with_causes(error, ": ");
                 let seconds = after.as_secs_f64();

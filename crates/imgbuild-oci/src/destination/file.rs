@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use fs_err as fs;
 use rustix::fs::{FallocateFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use super::{WriteOptions, Written};
 use crate::bounded;
@@ -70,20 +70,25 @@ pub(super) fn write_file(
 /// Waits for a reader of a named pipe. A blocking call cannot be interrupted:
 /// signals only set the flag that `monitor` checks.
 fn open_pipe(path: &Path, monitor: Monitor<'_>) -> Result<std::fs::File> {
-    const POLL_INTERVAL: Duration = Duration::from_millis(20);
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    loop {
-        monitor.check()?;
+    let failed = |error: Errno| write_error(path, error.into());
+    let opened = monitor.wait_for(&reader_of(path), |interval| {
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(opened) => {
-                let blocks = rustix::fs::fcntl_setfl(&opened, OFlags::WRONLY);
-                blocks.map_err(|error| write_error(path, error.into()))?;
-                return Ok(opened.into());
+            Ok(opened) => Ok(Some(opened)),
+            Err(Errno::NXIO) => {
+                thread::sleep(interval);
+                Ok(None)
             }
-            Err(rustix::io::Errno::NXIO) => thread::sleep(POLL_INTERVAL),
-            Err(error) => return Err(write_error(path, error.into())),
+            Err(error) => Err(failed(error)),
         }
-    }
+    })?;
+    rustix::fs::fcntl_setfl(&opened, OFlags::WRONLY).map_err(failed)?;
+    Ok(opened.into())
+}
+
+/// Names whoever reads a pipe or device, for the wait until it does.
+pub(super) fn reader_of(path: &Path) -> String {
+    format!("a program that reads `{}`", path.display())
 }
 
 /// Writes a short text to a file, which appears when it is complete; a device

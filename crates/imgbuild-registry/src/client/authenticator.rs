@@ -11,7 +11,7 @@ use ureq::http::{Method, Uri};
 
 use super::{Call, Client};
 use crate::challenge::{Challenge, TokenServer};
-use crate::error::{ProtocolError, Result, Step};
+use crate::error::{Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
 use crate::error_response::bounded;
 use crate::secret::{Credential, Identity, Secret};
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response};
@@ -37,6 +37,8 @@ pub(super) struct AuthState {
     tokens: BTreeMap<BTreeSet<String>, Token>,
     /// The scopes in challenges of the registry.
     required: BTreeSet<String>,
+    /// The last time that the token server did not answer, and the failure.
+    silence: Option<(Duration, Step, NetworkError)>,
 }
 
 struct Token {
@@ -60,6 +62,7 @@ impl Client {
 
     /// Returns the `Authorization` of a call, if the registry requires one.
     pub(super) fn authorization(&self, call: &Call<'_>) -> Result<Option<Secret>> {
+        let start = self.monitor.now();
         // Locked while a token is fetched: other threads need the same one.
         let mut auth = self.auth();
         let server = match &auth.challenge {
@@ -75,7 +78,20 @@ impl Client {
         if let Some(token) = auth.tokens.get(&scopes).filter(|token| token.ends > now) {
             return Ok(Some(Credential::bearer(&token.text)));
         }
-        let token = self.fetch_token(&server, &scopes, call)?;
+        // Another thread has waited in vain meanwhile.
+        if let Some((time, step, reason)) = &auth.silence
+            && *time > start
+        {
+            return Err(call.endpoint.clone().network_error(step, reason.clone()));
+        }
+        let token = self.fetch_token(&server, &scopes, call);
+        if let Err(Error::Network { step, reason, .. }) = &token
+            && reason.kind == NetworkKind::Timeout
+        {
+            let reason = NetworkError::clone(reason);
+            auth.silence = Some((self.monitor.now(), step.clone(), reason));
+        }
+        let token = token?;
         let header = Credential::bearer(&token.text);
         auth.tokens.insert(scopes, token);
         Ok(Some(header))

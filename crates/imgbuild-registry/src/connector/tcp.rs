@@ -1,24 +1,28 @@
-//! TCP connections. Those of [`ureq`] notice neither an interruption while they
-//! connect, nor a response that arrives before the request was sent.
+//! TCP connections. Those of [`ureq`] notice neither an interruption, nor a
+//! server that trickles, nor a response that arrives before the request was
+//! sent.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::TcpStream;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ureq::Timeout;
+use ureq::http::Uri;
+use ureq::unversioned::transport::time::Instant;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, ShutdownHandle,
-    Transport,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
+use super::MIN_BYTES_PER_SECOND;
 use super::early::refusal;
-use super::interruption::{Interruption, POLL_INTERVAL, timed_out};
+use super::interruption::{POLL_INTERVAL, WaitMonitor, timed_out};
 
 /// Opens TCP connections, until an interruption.
 #[derive(Debug)]
-pub(crate) struct TcpConnector(pub(crate) Interruption);
+pub(crate) struct TcpConnector(pub(crate) WaitMonitor);
 
 impl TcpConnector {
     /// Tries one address after the other. Each has half of the remaining time,
@@ -32,7 +36,7 @@ impl TcpConnector {
             left -= time;
             let most = time.max(Duration::from_millis(1));
             let connect = move || TcpStream::connect_timeout(&address, most);
-            let connected = self.0.wait_for(&mut time, connect);
+            let connected = self.0.wait_for(details.uri, &mut time, connect);
             left += time;
             match connected.and_then(|connected| connected) {
                 Ok(stream) => return Ok(stream),
@@ -41,7 +45,8 @@ impl TcpConnector {
             }
         }
         let failure = failure.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into());
-        Err(timed_out(failure, details.timeout))
+        let limit = details.config.timeouts().connect;
+        Err(timed_out(failure, Timeout::Connect, limit).into())
     }
 }
 
@@ -71,13 +76,14 @@ impl<In: Transport> Connector<In> for TcpConnector {
         }
         let stream = self.reach(details)?;
         stream.set_nodelay(true)?;
-        let stream = Arc::new(stream);
-        let handle = Arc::downgrade(&stream);
-        (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
         let sizes = &details.config;
         Ok(Some(Either::B(TcpTransport {
             stream,
             buffers: LazyBuffers::new(sizes.input_buffer_size(), sizes.output_buffer_size()),
+            waits: self.0.clone(),
+            server: details.uri.clone(),
+            clock: Arc::clone(&details.current_time),
+            idle: Duration::ZERO,
             read_timeout: None,
             write_timeout: None,
             is_sending: false,
@@ -88,8 +94,14 @@ impl<In: Transport> Connector<In> for TcpConnector {
 
 /// A TCP connection.
 pub(crate) struct TcpTransport {
-    stream: Arc<TcpStream>,
+    stream: TcpStream,
     buffers: LazyBuffers,
+    waits: WaitMonitor,
+    server: Uri,
+    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    /// The time that was waited for the server, less that for which it sent or
+    /// took bytes at the minimum rate.
+    idle: Duration,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     /// Set if something was sent since the last wait for a response.
@@ -114,7 +126,7 @@ impl TcpTransport {
             return Ok(());
         }
         self.stream.set_nonblocking(true)?;
-        let read = (&*self.stream).read(room);
+        let read = (&self.stream).read(room);
         self.stream.set_nonblocking(false)?;
         match read {
             // A server that closes the connection will not respond.
@@ -129,6 +141,46 @@ impl TcpTransport {
         }
     }
 
+    fn elapsed(&self, since: Instant) -> Duration {
+        match (since, (self.clock)()) {
+            (Instant::Exact(since), Instant::Exact(now)) => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Returns the time for the next wait of a call that began at `start`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no time left.
+    fn patience(
+        &self,
+        timeout: NextTimeout,
+        idle: Duration,
+        start: Instant,
+    ) -> io::Result<Duration> {
+        let left = idle.saturating_sub(self.idle);
+        let left = left.min(timeout.after.saturating_sub(self.elapsed(start)));
+        if left.is_zero() {
+            let limit = match timeout.reason {
+                Timeout::Connect => *timeout.after,
+                _ => idle,
+            };
+            let error = io::ErrorKind::TimedOut.into();
+            return Err(timed_out(error, timeout.reason, Some(limit)));
+        }
+        Ok(left.min(POLL_INTERVAL))
+    }
+
+    /// Notes a wait since `start`, which ended with so many bytes.
+    fn waited(&mut self, start: Instant, bytes: usize) -> io::Result<()> {
+        let time = self.elapsed(start);
+        self.waits.waited(&self.server, &mut self.idle, time)?;
+        let worth = Duration::from_millis(bytes as u64 * 1000 / MIN_BYTES_PER_SECOND);
+        self.idle = self.idle.saturating_sub(worth);
+        Ok(())
+    }
+
     /// Writes a part of the output; returns 0 after a timeout.
     fn write(&mut self, from: usize, to: usize, time: Duration) -> io::Result<usize> {
         if self.write_timeout != Some(time) {
@@ -136,7 +188,7 @@ impl TcpTransport {
             self.write_timeout = Some(time);
         }
         let output = &self.buffers.output()[from..to];
-        match (&*self.stream).write(output) {
+        match (&self.stream).write(output) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Err(error) if is_pending(&error) => Ok(0),
             written => written,
@@ -158,24 +210,23 @@ impl Transport for TcpTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let timeout = timeout.for_write();
         if mem::replace(&mut self.is_sending, true) {
             self.read_available()?;
+        } else {
+            self.idle = Duration::ZERO;
         }
+        let begun = (self.clock)();
+        let idle = *timeout.per_write.unwrap_or(timeout.after);
         let mut sent = 0;
-        let mut left = *timeout.after;
         while sent < amount {
-            let time = POLL_INTERVAL.min(left);
-            if time.is_zero() {
-                return Err(ureq::Error::Timeout(timeout.reason));
-            }
+            let time = self.patience(timeout, idle, begun)?;
+            let start = (self.clock)();
             let count = self.write(sent, amount, time)?;
+            self.waited(start, count)?;
             sent += count;
             if count > 0 {
-                left = *timeout.after;
                 continue;
             }
-            left -= time;
             self.read_available()?;
             // The server responded, and reads no more.
             if refusal(self.buffers.input()).is_some() {
@@ -186,24 +237,29 @@ impl Transport for TcpTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.is_sending = false;
+        if mem::take(&mut self.is_sending) {
+            self.idle = Duration::ZERO;
+        }
         if mem::take(&mut self.has_early) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
-        let timeout = timeout.for_read();
-        let time = timeout.not_zero().map(|time| *time);
-        if self.read_timeout != time {
-            self.stream.set_read_timeout(time)?;
-            self.read_timeout = time;
-        }
+        let begun = (self.clock)();
+        let idle = *timeout.per_read.unwrap_or(timeout.after);
         loop {
-            match (&*self.stream).read(self.buffers.input_append_buf()) {
+            let time = self.patience(timeout, idle, begun)?;
+            if self.read_timeout != Some(time) {
+                self.stream.set_read_timeout(Some(time))?;
+                self.read_timeout = Some(time);
+            }
+            let start = (self.clock)();
+            match (&self.stream).read(self.buffers.input_append_buf()) {
                 Ok(count) => {
+                    self.waited(start, count)?;
                     self.buffers.input_appended(count);
                     return Ok(count > 0);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(timed_out(error, timeout)),
+                Err(error) if is_pending(&error) => self.waited(start, 0)?,
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -213,7 +213,7 @@ impl Download {
             hasher.write_all(bytes).expect("a sink takes everything");
         }
         if count > 0 {
-            self.attempts.progress();
+            self.attempts.progress(count);
             self.repository.client.monitor().report(Event::Received {
                 digest: self.digest,
                 bytes: count,

@@ -76,7 +76,7 @@ impl Repository {
         let mut session = None;
         for from in mounts {
             let mut posted = self.post_upload(blob.digest, Some(from));
-            if matches!(posted, Err(Error::Network { .. })) {
+            if matches!(&posted, Err(error @ Error::Network { .. }) if !error.is_timeout()) {
                 // A reused connection may have been closed in the meantime.
                 posted = self.post_upload(blob.digest, Some(from));
             }
@@ -84,7 +84,9 @@ impl Repository {
                 Ok(None) => return Ok(BlobOutcome::Mounted { from }),
                 // Instead of mounting, the registry opened a session.
                 Ok(opened) => opened,
-                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(error @ Error::Interrupted) => return Err(error),
+                // Without a mount, it would say nothing either.
+                Err(error) if error.is_timeout() => return Err(error),
                 // A mount only saves an upload, so its failure does not matter:
                 // a cause that concerns more than mounts fails the upload too.
                 Err(_) => None,
@@ -186,8 +188,8 @@ impl Upload<'_> {
 
             let offset = self.session.offset;
             if offset > self.reached {
+                self.attempts.progress(offset - self.reached);
                 self.reached = offset;
-                self.attempts.progress();
             }
             let is_part = 0 < offset && offset < self.blob.size;
             let has_no_chunks = self.strategy == UploadStrategy::WholeOnly;
@@ -318,7 +320,12 @@ impl Upload<'_> {
             Ok(true) => return Ok(UploadProgress::Done),
             Ok(false) => {}
             // A new session shows whether the failure persists.
-            Err(error) if error.is_transient() => return Ok(UploadProgress::Restart),
+            Err(error) if error.is_transient() => {
+                if error.is_timeout() {
+                    self.wait(error)?;
+                }
+                return Ok(UploadProgress::Restart);
+            }
             Err(error) => return Err(error),
         }
 
@@ -326,7 +333,12 @@ impl Upload<'_> {
         let response = match repository.client.call(&call) {
             Ok(response) => response,
             Err(error @ (Error::Interrupted | Error::Content { .. })) => return Err(error),
-            Err(_) => return Ok(UploadProgress::Restart),
+            Err(error) => {
+                if error.is_timeout() {
+                    self.wait(error)?;
+                }
+                return Ok(UploadProgress::Restart);
+            }
         };
         let found = offset_of(&response).unwrap_or_default();
         if found > self.blob.size {

@@ -21,7 +21,6 @@ fn patient_bench() -> Bench {
     let mut bench = Bench::new(Behavior::default());
     bench.options.chunk_bytes = 4 << 20;
     bench.options.timeouts.idle = Duration::from_secs(20);
-    bench.options.timeouts.commit = Duration::from_secs(60);
     bench
 }
 

@@ -96,7 +96,6 @@ impl Bench {
                 timeouts: Timeouts {
                     connect: Duration::from_secs(5),
                     idle: Duration::from_millis(600),
-                    commit: Duration::from_secs(2),
                 },
                 retry: RetryPolicy {
                     attempts: 4,

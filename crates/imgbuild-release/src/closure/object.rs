@@ -6,6 +6,7 @@ use std::thread;
 
 use imgbuild_oci::content::{Content, FileState, HostFile};
 use imgbuild_oci::entry::{Entry, Member};
+use imgbuild_oci::parallel;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::{NoteKey, Store};
 
@@ -93,28 +94,17 @@ fn candidate(member: &Member) -> Option<ElfCandidate<'_>> {
 /// state in which it was found.
 fn read_all(candidates: &[ElfCandidate<'_>]) -> (Vec<Outcome>, bool) {
     let is_steady = AtomicBool::new(true);
-    let read = |part: &[ElfCandidate<'_>]| -> Vec<Outcome> {
-        let all = part.iter();
+    let read = |part: Vec<&ElfCandidate<'_>>| -> Vec<Outcome> {
+        let all = part.into_iter();
         all.map(|candidate| candidate.read(&is_steady)).collect()
     };
     let threads = if candidates.len() <= MANY {
         1
     } else {
-        thread::available_parallelism().map_or(1, usize::from)
+        let available = thread::available_parallelism().map_or(1, usize::from);
+        available.min(candidates.len().div_ceil(MANY))
     };
-    let share = candidates.len().div_ceil(threads).max(MANY);
-    let outcomes = thread::scope(|scope| {
-        let (first, rest) = candidates.split_at(share.min(candidates.len()));
-        let running: Vec<_> = rest
-            .chunks(share)
-            .map(|part| scope.spawn(move || read(part)))
-            .collect();
-        let mut outcomes = read(first);
-        for part in running {
-            outcomes.extend(part.join().expect("reading an ELF file does not panic"));
-        }
-        outcomes
-    });
+    let outcomes = parallel::map_parts(threads, candidates.iter().collect(), read);
     (outcomes, is_steady.into_inner())
 }
 

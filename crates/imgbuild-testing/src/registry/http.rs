@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::Ending;
+use super::{Ending, Silence};
 
 /// A received request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +199,29 @@ pub(super) fn write_endless(mut stream: &TcpStream) -> io::Result<bool> {
     chunk.extend_from_slice(b"\r\n");
     loop {
         stream.write_all(&chunk)?;
+    }
+}
+
+/// Keeps a connection open without an answer, until the client closes it.
+pub(super) fn stay_mute(silence: Silence, mut stream: &TcpStream) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let (start, part): (&[u8], &[u8]) = match silence {
+        Silence::Unread => {
+            // Its last byte never comes.
+            while stream.peek(&mut [0; 1])? > 0 {
+                thread::sleep(PAUSE);
+            }
+            return Ok(());
+        }
+        Silence::Complete => return io::copy(&mut stream, &mut io::sink()).map(drop),
+        Silence::Head => (b"HTTP/1.1 200 OK\r\nx: ", b"x"),
+        Silence::Body => (b"HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n", b" "),
+        Silence::Continue => (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    };
+    stream.write_all(start)?;
+    loop {
+        stream.write_all(part)?;
+        thread::sleep(PAUSE);
     }
 }
 

@@ -29,7 +29,7 @@ fn built(compression: &str, change: impl Fn(&Path) + Sync) -> Result<Vec<Layer>>
         cache: crate::cache::Cache::default(),
     };
     let once = Once::new();
-    let progress = |step| {
+    let progress = |step: Progress<'_>| {
         // The first block of a compressed layer is the header.
         if matches!(step, Progress::Read(count) if count > 512) {
             once.call_once(|| change(&path));

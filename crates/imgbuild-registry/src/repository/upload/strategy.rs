@@ -132,7 +132,7 @@ impl Upload<'_> {
     }
 
     /// Waits before the next attempt; fails after too many.
-    fn wait(&mut self, error: Error) -> Result<()> {
+    pub(super) fn wait(&mut self, error: Error) -> Result<()> {
         self.attempts
             .wait_anyway(self.repository.client.monitor(), error)
     }
