@@ -63,7 +63,7 @@ mod provenance;
 mod refusals;
 /// Pushes to and copies from registries: Debian's, and one that misbehaves.
 mod registry;
-/// Extended attributes and file capabilities: carried, or counted in a warning.
-mod xattrs;
 /// Waits: what they are for, and the first signal, which ends them.
 mod waits;
+/// Extended attributes and file capabilities: carried, or counted in a warning.
+mod xattrs;
