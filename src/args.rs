@@ -26,7 +26,7 @@ pub(crate) use location::{
     ImageSource, LOGIN, Output, TRANSPORT, check_no_password, missing_hint, reference, source_name,
 };
 pub(crate) use output::CheckChoice;
-pub(crate) use path::{PlatformPath, must_exist};
+pub(crate) use path::{PlatformPath, must_exist, octal_mode};
 pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, RegistryFlags};
 
 /// Make a container image from a finished build: no daemon, no root, no

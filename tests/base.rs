@@ -583,3 +583,59 @@ fn an_escaping_path_lands_inside() {
     after.retain(|path, _| !path.ends_with("image.tar"));
     assert_eq!(after, before);
 }
+
+/// The mode and the owner of each path.
+fn modes(image: &UnpackedImage, paths: &[&str]) -> Vec<String> {
+    let files = image.files();
+    let shown = paths.iter().map(|path| {
+        let file = &files[Path::new(path)];
+        format!("{path} {:o} {}:{}", file.mode, file.uid, file.gid)
+    });
+    shown.collect()
+}
+
+#[test]
+fn volumes_and_writable_paths_keep_their_modes() {
+    let layer = Layer::default()
+        .directory("tmp", 0o1777)
+        .directory("data", 0o700);
+    let sandbox = with_base(&BaseImage::new(vec![layer]));
+    let tree = "0755 file bin/p \"x\"\n0640 file priv/deep/poll \"1\"\n0644 file other \"1\"";
+    sandbox.tree("release", tree).unwrap();
+    let paths = ["tmp", "data", "new"];
+
+    let volumes = ["--volume=/tmp", "--volume=/data", "--volume=/new"];
+    let image = built(&sandbox, &[&["--base=oci:base"], &volumes[..]].concat());
+    let kept = ["tmp 1777 0:0", "data 700 0:0", "new 755 65532:65532"];
+    assert_eq!(modes(&image, &paths), kept);
+
+    let writable = [
+        "--writable=/tmp",
+        "--writable=/data",
+        "--writable=/new:2750",
+    ];
+    let below = ["--prefix=/app", "--writable=/app/priv", "--check=off"];
+    let words = [&["--base=oci:base"], &writable[..], &below].concat();
+    let image = built(&sandbox, &words);
+    let owned = [
+        "tmp 1777 65532:65532",
+        "data 700 65532:65532",
+        "new 2750 65532:65532",
+    ];
+    assert_eq!(modes(&image, &paths), owned);
+    let release = ["app/priv", "app/priv/deep/poll", "app/other"];
+    let given = [
+        "app/priv 755 65532:65532",
+        "app/priv/deep/poll 644 65532:65532",
+        "app/other 644 0:0",
+    ];
+    assert_eq!(modes(&image, &release), given);
+
+    let image = built(&sandbox, &[&words[..], &["--user=1000:0"]].concat());
+    let group = [
+        "data 770 1000:0",
+        "app/priv 775 1000:0",
+        "app/priv/deep/poll 664 1000:0",
+    ];
+    assert_eq!(modes(&image, &["data", release[0], release[1]]), group);
+}

@@ -16,7 +16,7 @@ use super::cache::CacheFlags;
 use super::configuration::ConfigurationArguments;
 use super::location::ImageSource;
 use super::output::OutputArguments;
-use super::path::{PlatformPath, image_path};
+use super::path::{PlatformPath, WritablePath, image_path};
 use super::registry::RegistryFlags;
 
 #[derive(Debug, Clone, Args)]
@@ -166,10 +166,14 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "NAME", help_heading = "Contents")]
     pub(crate) locale: Vec<String>,
 
-    /// Create a directory that the user of the image can write to (can be
-    /// repeated)
-    #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Contents")]
-    pub(crate) writable: Vec<ImagePath>,
+    /// Let the user of the image write to a path of the image, which becomes a
+    /// directory if it does not exist (can be repeated)
+    ///
+    /// The user owns the path and all that the release and `--add` have below it.
+    /// For a user of the group 0, the group may do what the owner may. Modes stay;
+    /// MODE is that of the directory.
+    #[arg(long, value_name = "PATH[:MODE]", value_parser = WritablePath::parse, help_heading = "Contents")]
+    pub(crate) writable: Vec<WritablePath>,
 
     /// Add users, `/etc/nsswitch.conf`, `/tmp` and a home directory
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]

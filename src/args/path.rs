@@ -36,6 +36,34 @@ pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
     Ok(path)
 }
 
+/// `PATH[:MODE]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WritablePath {
+    pub(crate) path: ImagePath,
+    pub(crate) mode: Option<u32>,
+}
+
+impl WritablePath {
+    pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let given = text.rsplit_once(':');
+        let given = given.and_then(|(path, mode)| Some((path, octal_mode(mode)?)));
+        let (path, mode) = given.map_or((text, None), |(path, mode)| (path, Some(mode)));
+        if mode.is_some_and(|mode| mode > 0o7777) {
+            return Err("the mode is larger than 7777".to_owned());
+        }
+        let path = image_path(path)?;
+        Ok(Self { path, mode })
+    }
+}
+
+/// Returns the number of a text that is meant as a mode, with three to five octal
+/// digits. It may be too large.
+pub(crate) fn octal_mode(text: &str) -> Option<u32> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|_| is_octal && (3..=5).contains(&text.len()))
+}
+
 /// Refuses a path that does not exist, with the flag or argument `given` that
 /// names it.
 ///

@@ -6,12 +6,12 @@ mod parts;
 mod show;
 mod user;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::compression::Compression;
-use imgbuild_oci::entry::Member;
+use imgbuild_oci::entry::{Entry, EntryKind, Member, Owner};
 use imgbuild_oci::image::{Configuration, ImageOptions};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
@@ -49,8 +49,10 @@ pub struct PlanOptions {
     pub user: Option<UserName>,
     /// The image gets users, `/tmp` and a home.
     pub has_skeleton: bool,
-    /// Further directories that the user may write to.
-    pub writable: BTreeSet<ImagePath>,
+    /// Paths that belong to the user with all below them that the release and the
+    /// additions have, and the modes of their directories, if given. A path that
+    /// is not there becomes a directory.
+    pub writable: BTreeMap<ImagePath, Option<u32>>,
     /// The platform.
     pub platform: Platform,
     /// The creation time in RFC 3339.
@@ -76,7 +78,7 @@ impl Default for PlanOptions {
             configuration: ConfigurationOptions::default(),
             user: None,
             has_skeleton: true,
-            writable: BTreeSet::new(),
+            writable: BTreeMap::new(),
             platform: Platform::from_parts("linux", "amd64", None),
             created: "1970-01-01T00:00:00Z".to_owned(),
             author: None,
@@ -187,13 +189,20 @@ impl Plan {
         parts.add_certificates(&context);
         let parts = parts.finish()?;
 
-        let own_directories = context.own_directories();
-        let (release, additions) = (ingredients.release, ingredients.additions);
+        let own_directories = context.own_directories(user.id);
+        let writable = context.writable();
+        let (mut release, mut additions) = (ingredients.release, ingredients.additions);
+        let members = release.members.iter_mut().chain(&mut additions);
+        for Member { entry, .. } in members {
+            if writable.iter().any(|path| entry.path.starts_with(path)) {
+                give(entry, user.id);
+            }
+        }
         let (root, left_out) = (release.root.clone(), release.left_out.clone());
         let base = ingredients.base.as_ref();
         let below = LayerBase {
             base,
-            own_directories,
+            own_directories: own_directories.into_keys().collect(),
         };
         let layers = layers::layers(parts, release, additions, &below, options)?;
         let closure = ingredients.closure;
@@ -292,14 +301,36 @@ impl<'a> Context<'a> {
         warnings
     }
 
-    /// Returns the directories that belong to the user of the image, even if a
-    /// base image has them.
-    fn own_directories(&self) -> BTreeSet<ImagePath> {
-        let volumes = &self.options.configuration.volumes;
-        let wanted = volumes.union(&self.options.writable);
-        wanted
-            .map(|path| self.payload.end_of(path).unwrap_or_else(|| path.clone()))
-            .collect()
+    /// Returns the directories that belong to the user of the image: new ones
+    /// for volumes, and writable ones, which a base image may have. Their mode
+    /// stays unless it is given.
+    fn own_directories(&self, user: Owner) -> BTreeMap<ImagePath, Entry> {
+        let end = |path: &ImagePath| self.payload.end_of(path).unwrap_or_else(|| path.clone());
+        let volumes = self.options.configuration.volumes.iter().map(end);
+        let is_new = |path: &ImagePath| !path.is_root() && self.payload.get(path).is_none();
+        let volumes = volumes.filter(is_new).map(|path| (path, None));
+        let writable = self.options.writable.iter();
+        let writable = writable.map(|(path, mode)| (end(path), *mode));
+        let mut directories = BTreeMap::new();
+        for (path, mode) in volumes.chain(writable) {
+            let known = self.payload.get(&path).map(|member| &member.entry);
+            let mut entry = match known.filter(|entry| entry.kind == EntryKind::Directory) {
+                Some(entry) => entry.clone(),
+                // The file itself is writable.
+                None if self.payload.own(&path).is_some() => continue,
+                None => Entry::directory(path.clone()),
+            };
+            entry.mode = mode.unwrap_or(entry.mode);
+            give(&mut entry, user);
+            directories.insert(path, entry);
+        }
+        directories
+    }
+
+    /// Returns the writable paths with the links of the payload followed.
+    fn writable(&self) -> Vec<ImagePath> {
+        let paths = self.options.writable.keys();
+        paths.filter_map(|path| self.payload.end_of(path)).collect()
     }
 
     /// Returns whether an executable of this name is in the release or added.
@@ -308,6 +339,15 @@ impl<'a> Context<'a> {
         members
             .chain(&self.ingredients.additions)
             .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))
+    }
+}
+
+/// Makes the user the owner. Where that is in the group 0, as the users that
+/// OpenShift makes up, the group may do what the owner may.
+fn give(entry: &mut Entry, user: Owner) {
+    entry.owner = user;
+    if user.gid == 0 {
+        entry.mode |= (entry.mode & 0o700) >> 3;
     }
 }
 

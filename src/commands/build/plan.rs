@@ -85,7 +85,11 @@ fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptio
         references: resolver.outputs.references.clone(),
         configuration: request.configuration.clone(),
         user: request.user.clone(),
-        writable: flags.writable.iter().cloned().collect(),
+        writable: flags
+            .writable
+            .iter()
+            .map(|given| (given.path.clone(), given.mode))
+            .collect(),
         has_skeleton: flags.skeleton == Choice::Auto,
         platform: ingredients
             .closure

@@ -12,7 +12,7 @@ use imgbuild_release::plan::{Cleared, ConfigurationOptions, Field};
 use imgbuild_release::release::CommandOptions;
 use imgbuild_release::skeleton::UserName;
 
-use crate::args::{BaseArguments, BuildArguments, ConfigurationArguments, must_exist};
+use crate::args::{BaseArguments, BuildArguments, ConfigurationArguments, must_exist, octal_mode};
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
 
@@ -61,8 +61,8 @@ pub(super) fn addition(text: &str) -> Result<Addition> {
     };
 
     let (rest, mode) = match text.rsplit_once(':') {
-        Some((rest, mode)) if is_octal(mode) && rest.contains(":/") => {
-            (rest, u32::from_str_radix(mode, 8).ok())
+        Some((rest, mode)) if octal_mode(mode).is_some() && rest.contains(":/") => {
+            (rest, octal_mode(mode))
         }
         _ => (text, None),
     };
@@ -81,10 +81,6 @@ pub(super) fn addition(text: &str) -> Result<Addition> {
         destination: destination.to_owned(),
         mode,
     })
-}
-
-fn is_octal(text: &str) -> bool {
-    (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
 }
 
 pub(super) fn check_program(text: &String) -> Result<()> {

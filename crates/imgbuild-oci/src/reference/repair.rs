@@ -66,7 +66,9 @@ pub(super) fn proposal(text: &str) -> Option<String> {
         && let Some((name, rest)) = components[0].split_once(':')
     {
         // `app:feature/x` has a branch as its tag; `host:80x/app` a wrong port.
-        let is_branch = tag.is_none() && rest.starts_with(|first: char| first.is_alphabetic());
+        let is_host = name.contains('.') || name == "localhost";
+        let is_branch =
+            !is_host && tag.is_none() && rest.starts_with(|first: char| first.is_alphabetic());
         let full = format!("{}:{}", name_from(name)?, tag_from(&path[name.len() + 1..]));
         return (is_branch && parse(&full).is_ok()).then_some(full);
     }

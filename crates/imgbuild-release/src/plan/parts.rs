@@ -65,7 +65,12 @@ impl<'a> PartSet<'a> {
         if context.options.has_skeleton {
             members.extend(skeleton(&context.payload, user));
         }
-        members.extend(owned_directories(context, user));
+        members.extend(
+            context
+                .own_directories(user)
+                .into_values()
+                .map(Member::from),
+        );
         members.extend(working_directory(context, config)?);
         set_mtime(&mut members, context.options.mtime);
         self.add("skeleton", members, Conflict::Yield);
@@ -193,19 +198,6 @@ fn skeleton(payload: &Contents<'_>, user: Owner) -> Vec<Member> {
         members.retain(|member| member.entry.path.as_bytes() != b"/root");
     }
     members
-}
-
-/// Makes volumes and writable directories, to which the user may write.
-fn owned_directories(context: &Context<'_>, user: Owner) -> Vec<Member> {
-    let volumes = &context.options.configuration.volumes;
-    let paths = volumes.union(&context.options.writable);
-    paths
-        .map(|path| {
-            let mut entry = Entry::directory(path.clone());
-            entry.owner = user;
-            entry.into()
-        })
-        .collect()
 }
 
 /// Makes the working directory, so that no engine has to, unless the base
