@@ -25,23 +25,20 @@ pub(crate) const LOGIN: &str = "log in with `docker login`, or give user and pas
 /// Refuses user and password in the name of an image, without repeating them. In
 /// a path, a slash comes before the first colon.
 pub(crate) fn check_no_password(text: &str) -> std::result::Result<(), String> {
-    let is_path = |user: &str| {
-        user.split_once(':')
-            .is_none_or(|(name, _)| name.contains('/'))
-    };
-    let user = userinfo(text).map(|user| {
-        let user = user
-            .trim_start_matches("oci:")
-            .trim_start_matches("oci-archive:");
-        user.trim_start_matches("docker-archive:")
-    });
-    match user.filter(|user| text.contains("://") || !is_path(user)) {
-        None => Ok(()),
-        Some(user) => Err(format!(
-            "user and password are not part of the name of an image: `{}`",
-            text.replacen(user, "USER:PASSWORD", 1)
-        )),
+    let mut secret = userinfo(text).unwrap_or_default();
+    for transport in ["oci:", "oci-archive:", "docker-archive:"] {
+        secret = secret.strip_prefix(transport).unwrap_or(secret);
     }
+    let (user, is_pair) = secret
+        .split_once(':')
+        .map_or((secret, false), |(user, _)| (user, true));
+    if secret.is_empty() || !text.contains("://") && (!is_pair || user.contains('/')) {
+        return Ok(());
+    }
+    let shown = text.replacen(secret, "USER:PASSWORD", 1);
+    Err(format!(
+        "user and password are not part of the name of an image: `{shown}`"
+    ))
 }
 
 /// A destination as the user typed it.

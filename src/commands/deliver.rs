@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use imgbuild_oci::destination::{
     self, Destination, PatientWriter, WriteOptions, Written, write_text,
@@ -73,15 +72,15 @@ impl<'a> Deliverer<'a> {
         })
     }
 
-    /// Delivers an image from elsewhere, and warns if it is not valid, for which
-    /// nothing waits.
+    /// Delivers an image from elsewhere, and warns if it is not valid.
     pub(crate) fn copy(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
-        let (delivered, violations) = thread::scope(|scope| {
-            let checking = thread::Builder::new().spawn_scoped(scope, || validate_copied(image));
-            let delivered = self.copy_unchecked(image, ui);
-            let found = checking.map(|checking| checking.join().unwrap_or_default());
-            (delivered, found.unwrap_or_else(|_| validate_copied(image)))
-        });
+        let delivered = self.copy_unchecked(image, ui);
+        // A registry that has just failed is not asked again.
+        let violations = if delivered.is_ok() || !is_remote(image) {
+            validate_copied(image)
+        } else {
+            Vec::new()
+        };
         if let Some(first) = violations.first() {
             let count = count_text(violations.len(), "violation");
             ui.warning(&format!(
@@ -94,8 +93,7 @@ impl<'a> Deliverer<'a> {
     /// Checks all registries first, and shows what has to be fetched.
     fn copy_unchecked(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
         self.registries.reach(&self.outputs.targets())?;
-        let mut blobs = image.blobs().iter();
-        let is_remote = blobs.any(|blob| blob.content().origin().is_some());
+        let is_remote = is_remote(image);
         if is_remote && !self.outputs.local().is_empty() {
             let count = count_text(image.blobs().len(), "blob");
             ui.status(&format!("fetching {count}, {}", bytes_text(image.size())));
@@ -300,4 +298,10 @@ impl<'a> Deliverer<'a> {
         let mut names = self.outputs.first_name.iter().chain(&targets);
         names.find_map(|name| pushes.iter().find_map(|push| push.index_of(name)))
     }
+}
+
+/// Returns whether blobs of an image are in a registry.
+fn is_remote(image: &Image) -> bool {
+    let mut blobs = image.blobs().iter();
+    blobs.any(|blob| blob.content().origin().is_some())
 }

@@ -121,16 +121,8 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
     }
 }
 
-/// Returns the failure to find the image to `verb` in a source.
+/// Returns the failure to choose or read the image to `verb` in a source.
 pub(crate) fn not_selected(verb: &str, source: &str, error: SelectionError) -> Failure {
-    let is_choice = matches!(
-        error,
-        SelectionError::NoImage
-            | SelectionError::Tag { .. }
-            | SelectionError::Platform { .. }
-            | SelectionError::Several { .. }
-    );
-    let step = if is_choice { "find" } else { "read" };
-    let message = format!("cannot {step} the image to {verb} in `{source}`");
+    let message = format!("cannot {verb} the image in `{source}`");
     Failure::caused_by(error, message)
 }

@@ -233,6 +233,7 @@ fn a_password_in_a_name_is_not_repeated() {
         ["-o", token],
         ["-o", &archive],
         ["-o", &format!("oci:{name}")],
+        ["-o", ":hunter2@registry.test/a"],
         ["--base", &full],
         ["--base", name],
         ["--base", &format!("https://{name}")],

@@ -48,7 +48,7 @@ pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
     report.violations
 }
 
-/// Checks an image that is copied, as far as that costs no time: its documents,
+/// Checks an image that is copied, as far as that costs little: its documents,
 /// and of the layers on this machine the first bytes, or all of small ones.
 ///
 /// What cannot be read is not reported: it cannot be copied either.

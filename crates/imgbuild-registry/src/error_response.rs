@@ -140,20 +140,16 @@ fn reason(bytes: &[u8]) -> (Vec<String>, String) {
     let text = String::from_utf8_lossy(bytes);
     // A web page has no reason that its status does not have.
     let is_page = text.trim_start().starts_with('<');
-    let text = if is_page || is_binary(&text) {
+    // Text in any encoding has few characters that cannot be shown.
+    let is_odd =
+        |one: &char| *one == char::REPLACEMENT_CHARACTER || *one < ' ' && !one.is_whitespace();
+    let is_binary = text.chars().filter(is_odd).count() * 16 > text.len();
+    let text = if is_page || is_binary {
         ""
     } else {
         text.trim()
     };
     (Vec::new(), bounded(text))
-}
-
-/// Returns whether a body is, for example, compressed: even text in an unknown
-/// encoding has few characters that cannot be shown.
-fn is_binary(text: &str) -> bool {
-    let is_odd =
-        |one: char| one == char::REPLACEMENT_CHARACTER || one.is_control() && !one.is_whitespace();
-    text.chars().filter(|one| is_odd(*one)).count() * 16 > text.chars().count()
 }
 
 /// Escapes control characters and shortens a text to one line.

@@ -19,11 +19,7 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             endpoint,
         } => {
             let hint = refusal(response, step, &endpoint.registry);
-            let identity = &response.identity;
-            let is_hidden = matches!(response.status, 404 | 429)
-                && identity.origin == CredentialOrigin::NoRegistry;
-            let login = is_hidden.then(|| anonymous(identity, &endpoint.registry));
-            return hint.into_iter().chain(login).collect();
+            return hint.into_iter().collect();
         }
         Error::Network {
             reason,

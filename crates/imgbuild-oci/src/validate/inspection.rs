@@ -87,10 +87,10 @@ fn inspect(source: &Source, job: &InspectionJob) -> Option<Result<Inspection, Vi
     Some(result.map_err(|error| unreadable(&error)))
 }
 
-/// The largest layer, in bytes, that is inspected whole while it is copied.
-const MAX_COPIED_BYTES: u64 = 256 << 10;
+/// The largest layer, in bytes, that is inspected whole when it is copied.
+const MAX_COPIED_BYTES: u64 = 64 << 10;
 
-/// Inspects a layer of this machine as far as that costs no time: its first
+/// Inspects a layer of this machine as far as that costs little: its first
 /// bytes, or all of a small one.
 pub(super) fn inspect_copied(name: &str, layer: &Blob) -> io::Result<Inspection> {
     let (digest, size) = (layer.digest, layer.size);
