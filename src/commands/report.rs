@@ -174,16 +174,12 @@ pub(crate) fn warnings<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, ui: &U
 /// Returns the warning about extended attributes, which are known when the files
 /// were read.
 pub(crate) fn xattr_warning(built: &BuiltImage) -> Option<String> {
-    let name = |(name, paths): (&String, &u64)| {
-        let paths = usize::try_from(*paths).unwrap_or(usize::MAX);
-        format!(
-            "`{}` of {}",
-            escaped(name.as_bytes()),
-            count_text(paths, "path")
-        )
-    };
-    let names: Vec<String> = built.dropped_xattrs.iter().map(name).collect();
-    let names = names.join(", ");
+    let dropped = built.dropped_xattrs.iter();
+    let names = dropped.map(|(name, paths)| {
+        let name = escaped(name.as_bytes());
+        format!("`{name}` of {}", count_text(*paths, "path"))
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
     (!names.is_empty()).then(|| format!("the image lacks extended attributes: {names} (`--xattrs keep` keeps `user.*`, and `--add` the capabilities of a program of this machine)"))
 }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 pub type Xattrs = BTreeMap<String, Vec<u8>>;
 
 /// Attributes that files have and their image lacks: the number of paths by name.
-pub type DroppedXattrs = BTreeMap<String, u64>;
+pub type DroppedXattrs = BTreeMap<String, usize>;
 
 /// The attribute with the capabilities of a program.
 pub const CAPABILITY: &str = "security.capability";
@@ -82,7 +82,7 @@ pub fn capabilities(value: &[u8]) -> Option<u64> {
 }
 
 /// Counts an attribute that so many paths have and the image lacks.
-pub fn count(dropped: &mut DroppedXattrs, name: &str, paths: u64) {
+pub fn count(dropped: &mut DroppedXattrs, name: &str, paths: usize) {
     if let Some(known) = dropped.get_mut(name) {
         *known += paths;
     } else if dropped.len() < MAX_COUNTED {

@@ -148,3 +148,28 @@ fn a_root_that_was_moved_is_still_the_planned_one() {
     symlink("outside", world.at("release")).unwrap();
     assert_eq!(world.read().unwrap().0, b"planned");
 }
+
+#[test]
+fn extended_attributes_are_those_of_the_open_file() {
+    let world = World::new(true);
+    let content = Content::File(world.planned.clone());
+    let check = |planned: &Xattrs| {
+        let mut dropped = DroppedXattrs::new();
+        let reader = ContentReader::open_at(&content, 0).unwrap();
+        let checked = reader.check_xattrs(planned, &mut dropped);
+        checked.map(|()| dropped).map_err(|error| error.to_string())
+    };
+    let one: Xattrs = [("user.one".to_owned(), b"1".to_vec())].into();
+    assert_eq!(check(&Xattrs::new()), Ok(DroppedXattrs::new()));
+    assert!(check(&one).is_err());
+
+    let flags = rustix::fs::XattrFlags::empty();
+    for (name, value) in [("user.one", "1"), ("user.two", "2")] {
+        if rustix::fs::setxattr(&world.planned.path, name, value.as_bytes(), flags).is_err() {
+            return imgbuild_testing::skip::skip_always("no extended attributes here");
+        }
+    }
+    assert_eq!(check(&one), Ok([("user.two".to_owned(), 1)].into()));
+    let other: Xattrs = [("user.one".to_owned(), b"2".to_vec())].into();
+    assert!(check(&other).is_err());
+}
