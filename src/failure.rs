@@ -255,6 +255,7 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Scratch { .. } => {
             "compressed layers are kept beside the output (or in `TMPDIR`): free some space there"
         }
+        ImageError::Sync(..) => "where the file system has no `fsync`, use `--no-sync`",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -141,7 +141,12 @@ fn a_kill_leaves_the_old_archive() {
 fn a_kill_leaves_no_incomplete_layout() {
     let more = ["--output=oci:output/layout", "--compression=none"];
     let status = stopped_while_written("KILL", &more, |sandbox| {
-        assert!(!sandbox.path("output/layout").exists());
+        let output = sandbox.path("output");
+        assert!(!output.join("layout").exists());
+        assert_eq!(runs::names(&output).len(), 2);
+        fs::remove_file(sandbox.path("release/a/large")).unwrap();
+        drop(runs::build(sandbox, &["--output=output/other.tar"]).success());
+        assert_eq!(runs::names(&output), ["image.tar", "other.tar"]);
     });
     assert_eq!(status.signal(), Some(9));
 }

@@ -45,6 +45,8 @@ mod flags;
 mod goldens;
 /// Flags, exit codes and JSON keys, compared with a list of them.
 mod interface;
+/// What killed runs leave: removed by the next one, and in no image.
+mod leftovers;
 /// Directories that contain a release but are not one.
 mod levels;
 /// The whole standard error of typical failures.
@@ -63,6 +65,8 @@ mod provenance;
 mod refusals;
 /// Pushes to and copies from registries: Debian's, and one that misbehaves.
 mod registry;
+/// What other users of a machine may have put there: links, and caches.
+mod trust;
 /// Waits: what they are for, and the first signal, which ends them.
 mod waits;
 /// Extended attributes and file capabilities: carried, or counted in a warning.

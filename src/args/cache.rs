@@ -27,6 +27,11 @@ pub(crate) enum CacheCommand {
         /// The maximum size afterwards, for example `500M` or `2G`; default: 2G
         #[arg(long, value_name = "SIZE", value_parser = size)]
         max_size: Option<u64>,
+
+        /// Remove the blobs that no image of an OCI image layout needs, instead of
+        /// entries of the cache; no other program may write to it meanwhile
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["cache_dir", "max_size"])]
+        layout: Option<PathBuf>,
     },
     /// Remove everything from the cache
     Clear {

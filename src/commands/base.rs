@@ -15,7 +15,7 @@ use imgbuild_release::release::Release;
 use super::cache;
 use super::options::BuildRequest;
 use super::source::source_must_exist;
-use crate::args::{BaseArguments, ImageSource};
+use crate::args::{BaseArguments, BuildArguments, ImageSource};
 use crate::configuration_file::ParsedFlags;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
@@ -41,15 +41,15 @@ pub(crate) fn check_lock(arguments: &BaseArguments, parsed: &ParsedFlags) -> Res
 
 /// Writes the digest to the configuration file, with `--lock`.
 pub(crate) fn lock(
-    arguments: &BaseArguments,
+    arguments: &BuildArguments,
     parsed: &ParsedFlags,
     pin: Option<Pin>,
     ui: &Ui,
 ) -> Result<()> {
-    let Some(pin) = pin.filter(|_| arguments.lock) else {
+    let Some(pin) = pin.filter(|_| arguments.base.lock) else {
         return Ok(());
     };
-    match parsed.lock_base(&pin.0)? {
+    match parsed.lock_base(&pin.0, !arguments.output.no_sync)? {
         Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
         None => ui.status("the base is already locked to this digest"),
     }

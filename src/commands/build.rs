@@ -70,7 +70,7 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     let result = build.run(plans, ui);
     cache::close(&build.cache, &flags.cache, ui);
     result?;
-    base::lock(&flags.base, parsed, pin, ui)?;
+    base::lock(flags, parsed, pin, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,12 +1,15 @@
 //! `imgbuild cache`, and the cache of a build.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use imgbuild_oci::cache::{Cache, CacheSource};
-use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Store};
+use imgbuild_oci::destination::prune_layout;
+use imgbuild_oci::monitor::{Monitor, Progress};
+use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Pruned, Store};
 use serde_json::json;
 
 use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
@@ -14,6 +17,15 @@ use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
 pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
+    if let CacheCommand::Prune {
+        layout: Some(layout),
+        ..
+    } = command
+    {
+        let follow = |progress: Progress<'_>| ui.follow(progress);
+        let monitor = Monitor::new(&follow, &ui.interrupted);
+        return report_removed(prune_layout(layout, monitor)?, ui);
+    }
     let (CacheCommand::Info { cache_dir, .. }
     | CacheCommand::Prune { cache_dir, .. }
     | CacheCommand::Clear { cache_dir }) = command;
@@ -22,18 +34,24 @@ pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
         return Err(failure.hint("name a directory with `--cache-dir`"));
     };
     let store = match Store::open_read_only(&directory) {
-        Some(_) => Some(Store::open(&directory).map_err(Failure::build)?),
+        Some(_) => Some(Store::open(&directory).map_err(|error| {
+            let message = format!("cannot use the cache in `{}`", directory.display());
+            Failure::caused_by(error, message)
+        })?),
         None => None,
     };
-    match command {
-        CacheCommand::Info { json, .. } => info(&directory, store.as_ref(), *json, ui)?,
-        CacheCommand::Prune { max_size, .. } => {
-            let limit = max_size.unwrap_or(DEFAULT_MAX_BYTES);
-            remove(store.as_ref(), ui, |store| store.prune(limit))?;
+    let pruned = match (command, &store) {
+        (CacheCommand::Info { json, .. }, store) => {
+            info(&directory, store.as_ref(), *json, ui)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        CacheCommand::Clear { .. } => remove(store.as_ref(), ui, Store::clear)?,
-    }
-    Ok(ExitCode::SUCCESS)
+        (_, None) => Ok(Pruned::default()),
+        (CacheCommand::Prune { max_size, .. }, Some(store)) => {
+            store.prune(max_size.unwrap_or(DEFAULT_MAX_BYTES))
+        }
+        (CacheCommand::Clear { .. }, Some(store)) => store.clear(),
+    };
+    report_removed(pruned.map_err(Failure::build)?, ui)
 }
 
 fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Result<()> {
@@ -66,19 +84,13 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
     ui.result(&text)
 }
 
-fn remove(
-    store: Option<&Store>,
-    ui: &Ui,
-    remove: impl FnOnce(&Store) -> std::io::Result<imgbuild_oci::store::Pruned>,
-) -> Result<()> {
-    let pruned = store.map(remove).transpose().map_err(Failure::build)?;
-    let pruned = pruned.unwrap_or_default();
+fn report_removed(pruned: Pruned, ui: &Ui) -> Result<ExitCode> {
     ui.status(&format!(
         "removed {}, {}",
         count_text(pruned.files, "file"),
         bytes_text(pruned.bytes)
     ));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the directory of the cache: the one of the flag, else that of the
@@ -125,14 +137,14 @@ pub(crate) fn open(flags: &CacheFlags, scratch: &Path, ui: &Ui) -> Cache {
 /// Opens the store of base images: in the cache, or in a temporary directory.
 pub(crate) fn open_bases(
     cache: &Cache,
-    flags: &CacheFlags,
+    arguments: &BuildArguments,
     scratch: &Path,
     ui: &Ui,
 ) -> Result<(Bases, Option<Arc<Store>>)> {
     let mut store = cache.store.clone();
     // A dry run has no cache, but what it fetches is of use later.
-    if store.is_none() && !flags.no_cache {
-        store = open_store(flags, ui).map(Arc::new);
+    if arguments.output.dry_run && !arguments.cache.no_cache {
+        store = open_store(&arguments.cache, ui).map(Arc::new);
     }
     let kept = store.as_deref().map(Store::bases).transpose();
     let bases = match kept {
@@ -150,7 +162,8 @@ pub(crate) fn to_recall(cache: &Cache, arguments: &BuildArguments) -> Option<Arc
         return cache.store.clone();
     }
     let directory = directory(flags.cache_dir.as_deref())?;
-    Store::open_read_only(&directory).map(Arc::new)
+    let store = Store::open_read_only(&directory)?;
+    store.check_owner().is_ok().then(|| Arc::new(store))
 }
 
 fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {
@@ -162,10 +175,15 @@ fn open_store(flags: &CacheFlags, ui: &Ui) -> Option<Store> {
         Ok(store) => Some(store),
         Err(error) => {
             let note = format!("no cache in `{}`: {error}", directory.display());
-            match flags.cache_dir {
+            if error.kind() == io::ErrorKind::InvalidData {
+                ui.warning(&format!(
+                    "{note} (`--cache-dir` names a directory of your own)"
+                ));
+            } else if flags.cache_dir.is_some() {
                 // The user counts on it.
-                Some(_) => ui.warning(&note),
-                None => ui.detail(&note),
+                ui.warning(&note);
+            } else {
+                ui.detail(&note);
             }
             None
         }

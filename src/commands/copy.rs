@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         ..Outputs::default()
     };
     outputs.add(&arguments.destinations)?;
-    outputs.check(false)?;
+    outputs.check(false, ui)?;
 
     let sources = source.iter().collect();
     let mut registries = registry::connect(&arguments.registry, &outputs.targets(), sources, ui)?;

@@ -31,7 +31,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     };
     outputs.add([&arguments.destination])?;
     outputs.add(&arguments.output)?;
-    outputs.check(false)?;
+    outputs.check(false, ui)?;
     let annotations = options::pairs("--annotation", &arguments.annotation)?;
     check_names(&arguments.tag, &outputs)?;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use imgbuild_oci::destination::{Destination, place_of};
 use imgbuild_oci::reference::{Reference, name_from};
+use imgbuild_oci::temporary::remove_abandoned;
 
 use super::registry;
 use crate::args::{BuildArguments, Output};
@@ -73,7 +74,7 @@ impl Outputs {
             registry::check_update(&outputs.targets())?;
         }
         outputs.references = references;
-        outputs.check(output.dry_run)?;
+        outputs.check(output.dry_run, ui)?;
         outputs.warn_of_names(ui);
         Ok(outputs)
     }
@@ -86,8 +87,9 @@ impl Outputs {
         Ok(())
     }
 
-    /// Checks that everything can be written; a dry run writes nothing.
-    pub(crate) fn check(&self, is_dry_run: bool) -> Result<()> {
+    /// Checks that everything can be written, and removes what killed runs left
+    /// there; a dry run writes nothing.
+    pub(crate) fn check(&self, is_dry_run: bool, ui: &Ui) -> Result<()> {
         self.check_distinct()?;
         let to_stdout = |one: &&Destination| **one == Destination::StandardOutput;
         let count = self.destinations.iter().filter(to_stdout).count();
@@ -120,6 +122,16 @@ impl Outputs {
         for path in self.files() {
             // A file needs what an archive needs.
             Destination::Archive(path.to_path_buf(), None).check()?;
+        }
+
+        let mut directories = vec![self.scratch()];
+        for place in self.paths().into_iter().map(place_of) {
+            directories.extend(place.parent().map(Path::to_path_buf));
+            directories.extend([place.join("blobs/sha256"), place]);
+        }
+        for removed in directories.iter().flat_map(|one| remove_abandoned(one)) {
+            let removed = removed.display();
+            ui.status(&format!("removed `{removed}`, which a killed run left"));
         }
         Ok(())
     }

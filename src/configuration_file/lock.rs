@@ -24,12 +24,12 @@ impl ParsedFlags {
 
     /// Sets `base` in the file to `pinned`, and keeps every other byte; returns the
     /// file, or `None` if it has this value already.
-    pub(crate) fn lock_base(&self, pinned: &str) -> Result<Option<PathBuf>> {
+    pub(crate) fn lock_base(&self, pinned: &str, sync: bool) -> Result<Option<PathBuf>> {
         let (path, text, span) = self.locked_place()?;
         let Some(text) = replaced(&text, span, pinned) else {
             return Ok(None);
         };
-        rewrite_text(path, &text, true, Monitor::silent())?;
+        rewrite_text(path, &text, sync, Monitor::silent())?;
         Ok(Some(path.to_path_buf()))
     }
 

@@ -26,6 +26,7 @@ use crate::source;
 use crate::store;
 use imgbuild_deflate::Level;
 
+pub use crate::layout::prune_layout;
 pub use file::{place_of, rewrite_text, write_text};
 pub use options::{WriteOptions, Written};
 pub use patient::PatientWriter;
@@ -244,11 +245,24 @@ impl Destination {
     /// directory, or when its directory does not exist.
     pub fn check(&self) -> Result<()> {
         match self {
-            Self::Layout(path, _) => read_root_index(path).map(drop),
+            Self::Layout(path, _) => check_layout(path),
             Self::Archive(path, _) | Self::OciArchive(path, _) => check_file(path),
             Self::StandardOutput | Self::Registry(_) | Self::Engine => Ok(()),
         }
     }
+}
+
+/// Checks that a layout can be written at `path`.
+fn check_layout(path: &Path) -> Result<()> {
+    let target = target_of(path)?;
+    drop(read_root_index(&target)?);
+    if !target.exists() {
+        let mut above = target.ancestors().skip(1).map(|above| above.join("."));
+        let existing = above.find(|above| above.is_dir()).unwrap_or_default();
+        rustix::fs::access(&existing, rustix::fs::Access::WRITE_OK)
+            .map_err(|error| write_error(path, error.into()))?;
+    }
+    Ok(())
 }
 
 /// Checks that a file can be written at `path`.

@@ -49,6 +49,10 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A file or directory could not be written through to the disk.
+    #[error("cannot sync `{}` to the disk", .0.display())]
+    Sync(PathBuf, #[source] io::Error),
+
     /// A file has no directory to be written in.
     #[error("cannot write `{}`: its directory `{}` {problem}", path.display(), parent.display())]
     Parent {

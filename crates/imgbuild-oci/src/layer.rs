@@ -243,7 +243,7 @@ impl Layer {
     pub(crate) fn link_at(&self, path: &Path, sync: bool, monitor: Monitor<'_>) -> Result<bool> {
         let LayerBytes::Blob {
             range,
-            location: location @ BlobLocation::Scratch(_),
+            location: BlobLocation::Scratch(_),
             ..
         } = &self.blob.bytes
         else {
@@ -255,8 +255,7 @@ impl Layer {
             return Ok(false);
         }
         if sync {
-            file.sync_all()
-                .map_err(|source| location.read_error(source))?;
+            new_file::sync_file(file, path)?;
         }
         let is_linked = new_file::link(file, path).is_ok();
         if is_linked {

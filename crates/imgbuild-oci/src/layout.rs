@@ -2,7 +2,6 @@
 
 use std::fs::TryLockError;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
@@ -16,10 +15,14 @@ use crate::error::{Error, Result};
 use crate::image::{Blob, Image};
 use crate::layer;
 use crate::monitor::{Monitor, Progress};
-use crate::new_file::{NewFile, parent_of, target_of, write_error};
+use crate::new_file::{NewFile, parent_of, sync_file, target_of, write_error};
 use crate::parallel;
+use crate::temporary;
 
+mod prune;
 mod root_index;
+
+pub use prune::prune_layout;
 
 pub(crate) use root_index::{OCI_LAYOUT, RootIndex, docker_manifest};
 
@@ -39,14 +42,12 @@ pub(crate) fn write_layout(
     let path = &target_of(path)?;
     loop {
         if is_present(path)? {
+            let _lock = lock(path, monitor)?;
             return update_layout(path, image, tag, options, monitor);
         }
         let parent = parent_of(path);
         let _unless_used = NewDirectories::create(parent)?;
-        let fresh = tempfile::Builder::new()
-            .prefix(".imgbuild-")
-            .permissions(std::fs::Permissions::from_mode(0o777))
-            .tempdir_in(parent)
+        let (fresh, _lock) = temporary::new_directory(parent, temporary::PREFIX, 0o777)
             .map_err(|source| write_error(path, source))?;
         update_layout(fresh.path(), image, tag, options, monitor)?;
         // Succeeds over nothing and over an empty directory only.
@@ -61,6 +62,26 @@ pub(crate) fn write_layout(
             Err(error) => return Err(Error::File(error)),
         }
     }
+}
+
+/// Waits for other writers of a layout.
+fn lock(path: &Path, monitor: Monitor<'_>) -> Result<fs::File> {
+    let directory = fs::File::open(path).map_err(Error::File)?;
+    let path = path.display();
+    let writer = format!("another program that writes `{path}`");
+    monitor.wait_for(&writer, |interval| match directory.file().try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => {
+            thread::sleep(interval);
+            Ok(None)
+        }
+        Err(TryLockError::Error(source)) => {
+            let what =
+                format!("`{path}` without a lock (flock), which a new directory does not need");
+            Err(Error::Write { what, source })
+        }
+    })?;
+    Ok(directory)
 }
 
 /// Directories that were made for a layout; those that stay empty are removed
@@ -138,14 +159,13 @@ fn document(layout: &Path, name: &str) -> io::Result<Vec<u8>> {
     bounded::read_file(&layout.join(name), MAX_DOCUMENT_BYTES)
 }
 
-/// A layout that is being written and locked. Unless it is finished, the files
+/// A layout that is being written, new or locked. Unless it is finished, the files
 /// that were added are removed on drop.
 struct LayoutUpdate<'a> {
     path: &'a Path,
     blobs: PathBuf,
     options: WriteOptions<'a>,
     added: Vec<PathBuf>,
-    _lock: fs::File,
 }
 
 fn update_layout(
@@ -155,16 +175,6 @@ fn update_layout(
     options: WriteOptions<'_>,
     monitor: Monitor<'_>,
 ) -> Result<Written> {
-    let lock = fs::File::open(path).map_err(Error::File)?;
-    let writer = format!("another program that writes `{}`", path.display());
-    monitor.wait_for(&writer, |interval| match lock.file().try_lock() {
-        Ok(()) => Ok(Some(())),
-        Err(TryLockError::WouldBlock) => {
-            thread::sleep(interval);
-            Ok(None)
-        }
-        Err(TryLockError::Error(source)) => Err(write_error(path, source)),
-    })?;
     // Read under the lock: another writer may just have finished.
     let mut index = if path.join("oci-layout").exists() {
         read_root_index(path)?
@@ -178,7 +188,6 @@ fn update_layout(
         blobs,
         options,
         added: Vec::new(),
-        _lock: lock,
     };
     update.add(image, monitor)?;
     index.insert(image.root(), options.references, tag);
@@ -296,5 +305,5 @@ pub(crate) fn sync_directory(path: &Path, sync: bool) -> Result<()> {
         return Ok(());
     }
     let directory = fs::File::open(path).map_err(Error::File)?;
-    directory.sync_all().map_err(Error::File)
+    sync_file(directory.file(), path)
 }

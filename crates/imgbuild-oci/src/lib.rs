@@ -73,7 +73,7 @@
 //! - Reading: [`source`] opens layouts and archives, [`selection`] chooses an
 //!   image in them, [`filesystem`] merges its layers, and [`validate`] finds
 //!   what is wrong with it.
-//! - Writing: [`destination`].
+//! - Writing: [`destination`], with names of [`temporary`] until it is done.
 //! - All of them: [`error`], [`monitor`] for progress and interruption,
 //!   [`parallel`] for threads, [`root_directory`] for files in directories that
 //!   other programs may write to, [`bounded`] for files and streams that are read
@@ -103,6 +103,7 @@ pub mod digest;
 pub mod document;
 pub mod entry;
 pub mod error;
+mod file_system;
 pub mod filesystem;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -125,5 +126,6 @@ pub mod source;
 pub mod store;
 mod tar_reader;
 mod tar_writer;
+pub mod temporary;
 pub mod validate;
 pub mod xattr;

@@ -1,23 +1,23 @@
 //! Files that get their name when they are complete.
 //!
 //! Where the file system can, such a file has no name before (open(2),
-//! `O_TMPFILE`): a program that is killed leaves nothing. Elsewhere it has one
-//! that begins with `.imgbuild-`.
+//! `O_TMPFILE`): a program that is killed leaves nothing. Elsewhere it has a
+//! temporary one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::process::geteuid;
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 use crate::path::MAX_LINKS;
-
-const PREFIX: &str = ".imgbuild-";
+use crate::temporary;
 
 /// A file on its way to the directory where it will be.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl NewFile {
         {
             return Ok(Self { file, name: None });
         }
-        let named = builder().tempfile_in(directory);
+        let named = temporary::new_file(directory, 0o666);
         let (file, name) = named
             .map_err(|source| write_error(path, source))?
             .into_parts();
@@ -55,11 +55,11 @@ impl NewFile {
         let Self { file, name } = self;
         let error = |source| write_error(path, source);
         if sync {
-            file.sync_all().map_err(error)?;
+            sync_file(&file, path)?;
         }
-        let name = match name {
-            Some(name) => name,
-            None => give_name(&file, parent_of(path)).map_err(error)?,
+        let (file, name) = match name {
+            Some(name) => (file, name),
+            None => give_name(file, parent_of(path), sync).map_err(error)?,
         };
         name.persist(path).map_err(|failed| error(failed.error))?;
         Ok(file)
@@ -69,7 +69,7 @@ impl NewFile {
 /// Makes a file in a directory that no other program can open.
 pub(crate) fn nameless(directory: &Path) -> io::Result<std::fs::File> {
     // Where the file system cannot, its name is removed at once.
-    open_nameless(directory).or_else(|_| tempfile::tempfile_in(directory))
+    open_nameless(directory).or_else(|_| Ok(temporary::new_file(directory, 0o600)?.into_file()))
 }
 
 /// Gives a file without a name the name `path`, which must not exist.
@@ -96,51 +96,95 @@ fn can_be_named(file: &std::fs::File) -> bool {
 
 /// Gives a complete file a name in a directory: only a file with one can
 /// replace another.
-fn give_name(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
-    let linked = builder().make_in(directory, |path| link(file, path));
-    match linked {
-        Ok(linked) => Ok(linked.into_temp_path()),
+fn give_name(
+    file: std::fs::File,
+    directory: &Path,
+    sync: bool,
+) -> io::Result<(std::fs::File, TempPath)> {
+    // Without a lock, another run could remove the name as abandoned.
+    drop(file.try_lock());
+    let builder = temporary::builder(temporary::PREFIX);
+    match builder.make_in(directory, |path| link(&file, path)) {
+        Ok(linked) => Ok((file, linked.into_temp_path())),
         // A system that does not allow it costs a copy.
-        Err(_) => copy(file, directory),
+        Err(_) => Ok(copy(&file, directory, sync)?.into_parts()),
     }
 }
 
-fn copy(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
+fn copy(file: &std::fs::File, directory: &Path, sync: bool) -> io::Result<NamedTempFile> {
     use io::Seek as _;
-    let mut named: NamedTempFile = builder().tempfile_in(directory)?;
+    let mut named = temporary::new_file(directory, 0o666)?;
     let mut original = file;
     original.rewind()?;
     io::copy(&mut original, named.as_file_mut())?;
     let permissions = original.metadata()?.permissions();
     named.as_file().set_permissions(permissions)?;
-    named.as_file().sync_all()?;
-    Ok(named.into_temp_path())
-}
-
-fn builder() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder
-        .prefix(PREFIX)
-        .permissions(std::fs::Permissions::from_mode(0o666));
-    builder
-}
-
-/// Returns where a file called `path` is, or would be made: a link is followed,
-/// as by every program that writes a file, also a dangling one.
-pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
-    let mut target = path.to_path_buf();
-    for _ in 0..MAX_LINKS {
-        if let Ok(real) = fs::canonicalize(&target) {
-            return Ok(real);
-        }
-        // What `/dev/stderr` leads to may be no path: a pipe has none.
-        let exists = fs::metadata(&target).is_ok();
-        let (false, Ok(link)) = (exists, fs::read_link(&target)) else {
-            return Ok(target);
-        };
-        target = parent_of(&target).join(link);
+    if sync {
+        named.as_file().sync_all()?;
     }
-    Err(write_error(path, rustix::io::Errno::LOOP.into()))
+    Ok(named)
+}
+
+/// Waits until a file or directory is on the disk, as the one called `path`.
+pub(crate) fn sync_file(file: &std::fs::File, path: &Path) -> Result<()> {
+    let synced = file.sync_all();
+    synced.map_err(|source| Error::Sync(path.to_path_buf(), source))
+}
+
+/// Returns where a file called `path` is, or would be made: links are followed,
+/// as by every program that writes a file, also a dangling one.
+///
+/// # Errors
+///
+/// When there are too many links, or when one of them is not to be trusted.
+pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let names = path.components().rev();
+        names.map(|name| name.as_os_str().to_owned()).collect()
+    };
+    let mut at = PathBuf::new();
+    let mut rest = names(path);
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        let next = at.join(name);
+        let target = fs::read_link(&next).ok().filter(|target| {
+            // What `/dev/stderr` leads to may be no path: a pipe has none.
+            fs::symlink_metadata(at.join(target)).is_ok() || fs::metadata(&next).is_err()
+        });
+        let Some(target) = target else {
+            at = next;
+            continue;
+        };
+        check_link(&next).map_err(|source| write_error(path, source))?;
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(write_error(path, rustix::io::Errno::LOOP.into()));
+        }
+        rest.extend(names(&target));
+    }
+    Ok(at)
+}
+
+/// Refuses a link as the kernel does, whether `fs.protected_symlinks` is set or
+/// not: in a directory like `/tmp`, one of a user who is neither this one nor
+/// the owner of the directory.
+fn check_link(link: &Path) -> io::Result<()> {
+    const SHARED: u32 = 0o1002;
+    let owner = fs::symlink_metadata(link)?.uid();
+    let directory = fs::metadata(parent_of(link))?;
+    if owner == geteuid().as_raw()
+        || owner == directory.uid()
+        || directory.mode() & SHARED != SHARED
+    {
+        return Ok(());
+    }
+    let link = link.display();
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "`{link}` is a link of user {owner} in a directory of all users: remove it, or name the file that it leads to"
+        ),
+    ))
 }
 
 /// Returns the directory that holds `path`.
@@ -162,7 +206,7 @@ pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
 mod tests {
     use super::*;
     use std::io::Write as _;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
@@ -201,7 +245,7 @@ mod tests {
         file.write_all(b"content").unwrap();
         let mode = std::fs::Permissions::from_mode(0o640);
         file.set_permissions(mode).unwrap();
-        copy(&file, directory.path())
+        copy(&file, directory.path(), true)
             .unwrap()
             .persist(&path)
             .unwrap();
@@ -223,12 +267,15 @@ mod tests {
         assert_eq!(target, path("there/../new"));
         fs::write(path("new"), "").unwrap();
         let target = target_of(&path("first")).unwrap();
-        assert_eq!(target, fs::canonicalize(path("new")).unwrap());
+        let real = fs::canonicalize(path("new")).unwrap();
+        assert_eq!(fs::canonicalize(target).unwrap(), real);
         symlink("loop", path("loop")).unwrap();
         assert!(target_of(&path("loop")).is_err());
         assert_eq!(target_of(&path("plain")).unwrap(), path("plain"));
         let (pipe, _writer) = io::pipe().unwrap();
-        let pipe = PathBuf::from(format!("/proc/self/fd/{}", pipe.as_raw_fd()));
-        assert_eq!(target_of(&pipe).unwrap(), pipe);
+        let descriptor = pipe.as_raw_fd();
+        let target = target_of(Path::new(&format!("/proc/self/fd/{descriptor}")));
+        let own = format!("/proc/{}/fd/{descriptor}", std::process::id());
+        assert_eq!(target.unwrap(), Path::new(&own));
     }
 }

@@ -19,8 +19,8 @@
 //! What may be trusted, and why, is in `docs/decisions/0009-cache.md`.
 
 mod bases;
-mod file_system;
 mod key;
+mod open;
 mod prune;
 pub(crate) mod record;
 mod systems;
@@ -40,9 +40,12 @@ use tempfile::NamedTempFile;
 use crate::bounded;
 use crate::content::{FileState, HostFile, Timestamp};
 use crate::digest::{DiffId, Digest};
+use crate::file_system;
+use crate::temporary;
 
 pub use bases::{Bases, NewBlobFile};
 pub(crate) use key::LayerKey;
+pub(crate) use prune::remove_below;
 pub use prune::{Pruned, Usage};
 pub(crate) use record::LayerRecord;
 use record::{ContentRecord, NoteRecord, OutputRecord, Record};
@@ -76,11 +79,6 @@ const DIRECTORIES: [&str; 9] = [
     NOTES,
     TEMPORARY,
 ];
-
-/// The file by which backup programs leave the directory out
-/// (<https://bford.info/cachedir/>).
-const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-    # This directory is the cache of imgbuild; it can be removed at any time.\n";
 
 /// The largest record in bytes; nearly all have about a hundred.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
@@ -118,27 +116,6 @@ pub(crate) struct NewBlob {
 }
 
 impl Store {
-    /// Opens the store in `directory`, or makes one there.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be written.
-    pub fn open(directory: &Path) -> io::Result<Self> {
-        let store = Self::at(directory, true);
-        if store.new_temporary().is_err() {
-            store.create(directory)?;
-            store.new_temporary()?;
-        }
-        Ok(store)
-    }
-
-    /// Opens the store in `directory` for reading only; `None` if it is missing.
-    #[must_use]
-    pub fn open_read_only(directory: &Path) -> Option<Self> {
-        let store = Self::at(directory, false);
-        store.root.join(CONTENTS).is_dir().then_some(store)
-    }
-
     fn at(directory: &Path, is_writable: bool) -> Self {
         Self {
             root: directory.join(VERSION),
@@ -149,17 +126,6 @@ impl Store {
             has_grown: AtomicBool::new(false),
             is_disabled: AtomicBool::new(false),
         }
-    }
-
-    fn create(&self, directory: &Path) -> io::Result<()> {
-        make_directory(directory)?;
-        let tag = directory.join("CACHEDIR.TAG");
-        if !tag.exists() {
-            fs::write(tag, CACHE_TAG)?;
-        }
-        DIRECTORIES
-            .iter()
-            .try_for_each(|name| make_directory(&self.root.join(name)))
     }
 
     /// Returns the time of the file system's clock.
@@ -272,7 +238,7 @@ impl Store {
     }
 
     fn new_temporary(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().tempfile_in(self.root.join(TEMPORARY))
+        temporary::new_file(&self.root.join(TEMPORARY), 0o600)
     }
 
     /// Gives a complete blob its name. The file can be read in any case.
@@ -432,7 +398,7 @@ impl Store {
     /// Removes a file, which another program may have removed already.
     fn forget(&self, path: &Path) {
         if self.is_writable {
-            drop(fs::remove_file(path));
+            drop(remove_below(&self.root, path));
         }
     }
 }

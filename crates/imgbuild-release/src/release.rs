@@ -13,6 +13,7 @@ use fs_err as fs;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, escaped};
+use imgbuild_oci::temporary::is_temporary_name;
 use serde::Serialize;
 
 use crate::base::Base;
@@ -27,6 +28,9 @@ pub use command::CommandOptions;
 pub use kind::Kind;
 use kind::{Behavior, Selected};
 use selection::{Selection, directory_name};
+
+/// The reason to leave out what has a temporary name.
+const TEMPORARY: &str = "a run of imgbuild that was killed, or is not done, made it";
 
 /// The wishes of the user for a release.
 #[derive(Debug, Clone, Default)]
@@ -149,11 +153,11 @@ impl Release {
         self.behavior.package(self)
     }
 
-    /// Leaves out the files or directories at `outputs` on the host: output of
-    /// an earlier run is not a part of the release, or each image would contain
-    /// the one before.
+    /// Leaves out the files or directories at `outputs` on the host, and those
+    /// with a temporary name, here and in `additions`: output of an earlier run
+    /// is not a part of the release, or each image would contain the one before.
     #[must_use]
-    pub fn without_outputs(mut self, outputs: &[&Path]) -> Self {
+    pub fn without_outputs(mut self, outputs: &[&Path], additions: &mut Vec<Member>) -> Self {
         let root = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
         let places = outputs.iter().filter_map(|output| {
             let directory = output.parent().filter(|path| !path.as_os_str().is_empty());
@@ -162,19 +166,30 @@ impl Release {
             let relative = place.strip_prefix(&root).ok()?;
             self.prefix.join(relative.as_os_str().as_bytes()).ok()
         });
-        let places: Vec<ImagePath> = places.collect();
-        for place in places {
-            let below = |member: &Member| member.entry.path.starts_with(&place);
-            if !self.members.iter().any(below) {
+        let places = places.map(|place| (place, "the image is written there"));
+        let members = self.members.iter().chain(&*additions);
+        let paths = members.map(|member| &member.entry.path);
+        let temporary =
+            paths.filter(|path| is_temporary_name(Path::new(OsStr::from_bytes(path.as_bytes()))));
+        let temporary = temporary.map(|path| (path.clone(), TEMPORARY));
+        let places: Vec<(ImagePath, &str)> = places.chain(temporary).collect();
+        for (place, reason) in places {
+            let is_kept = |member: &Member| !member.entry.path.starts_with(&place);
+            if reason == TEMPORARY && !self.members.iter().chain(&*additions).all(is_kept) {
+                additions.retain(is_kept);
+                self.warnings
+                    .push(format!("left out `{place}`: {reason}").into());
+            }
+            if self.members.iter().all(is_kept) {
                 continue;
             }
-            self.members.retain(|member| !below(member));
+            self.members.retain(is_kept);
             let depth = self.prefix.as_bytes().len();
             let relative = place.as_bytes().get(depth..).unwrap_or_default();
             let relative = relative.strip_prefix(b"/").unwrap_or(relative);
             self.left_out.push(LeftOut {
                 path: PathBuf::from(OsStr::from_bytes(relative)),
-                reason: "the image is written there",
+                reason,
             });
         }
         self

@@ -49,7 +49,7 @@ impl RemoteBase {
             return Ok(None);
         };
         let registries = registry::connect(&arguments.registry, targets, arguments.sources(), ui)?;
-        let (bases, store) = cache::open_bases(cache, &arguments.cache, scratch, ui)?;
+        let (bases, store) = cache::open_bases(cache, arguments, scratch, ui)?;
         let (clients, name) = (registries.clone(), reference.clone());
         let connect = move || Ok(clients.clone().repository(&name, Access::Pull)?);
         let monitor = registries.monitor();

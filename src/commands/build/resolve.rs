@@ -113,8 +113,8 @@ impl Resolver<'_> {
         remote_base: Option<&base::RemoteBase>,
         ui: &Ui,
     ) -> Result<(Ingredients, Option<base::Pin>)> {
-        let mut release = release.without_outputs(&self.outputs.paths());
         let mut additions = self.additions()?;
+        let mut release = release.without_outputs(&self.outputs.paths(), &mut additions);
         let base_request = base::Request {
             build: self.request,
             platform: target.platform.as_ref(),

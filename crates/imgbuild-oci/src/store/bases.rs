@@ -14,6 +14,7 @@ use crate::bounded;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, blob_name};
 use crate::source::Source;
+use crate::temporary;
 
 /// The part of [`BASES`] that is a directory of blobs.
 const ROOT: &str = "bases";
@@ -23,7 +24,7 @@ const ROOT: &str = "bases";
 pub struct Bases {
     root: PathBuf,
     temporary: PathBuf,
-    _unless_kept: Option<TempDir>,
+    _unless_kept: Option<(TempDir, std::fs::File)>,
 }
 
 /// An incomplete blob, which is removed unless it is kept.
@@ -51,14 +52,12 @@ impl Bases {
     ///
     /// When `directory` cannot be written.
     pub fn new_temporary(directory: &Path) -> io::Result<Self> {
-        let made = tempfile::Builder::new()
-            .prefix(".imgbuild-base-")
-            .tempdir_in(directory)?;
-        let path = made.path().to_path_buf();
+        let made = temporary::new_directory(directory, temporary::BASE_PREFIX, 0o700)?;
+        let path = made.0.path().to_path_buf();
         Self::at(&path, Some(made))
     }
 
-    fn at(directory: &Path, made: Option<TempDir>) -> io::Result<Self> {
+    fn at(directory: &Path, made: Option<(TempDir, std::fs::File)>) -> io::Result<Self> {
         let temporary = directory.join(TEMPORARY);
         make_directory(&temporary)?;
         make_directory(&directory.join(BASES))?;
@@ -113,7 +112,7 @@ impl Bases {
     ///
     /// When it cannot be made.
     pub fn new_file(&self, digest: &Digest) -> io::Result<NewBlobFile> {
-        let file = NamedTempFile::new_in(&self.temporary);
+        let file = temporary::new_file(&self.temporary, 0o600);
         Ok(NewBlobFile {
             file: file.map_err(|error| at_path(&self.temporary, &error))?,
             path: self.path(digest),
@@ -219,8 +218,10 @@ mod tests {
 
     #[test]
     fn a_temporary_place_leaves_nothing() {
-        let (_directory, bases) = place();
+        let (directory, bases) = place();
         let root = bases.root.clone();
+        assert!(temporary::remove_abandoned(directory.path()).is_empty());
+        assert!(root.exists());
         drop(bases);
         assert!(!root.exists());
     }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use rustix::fs::AtFlags;
 
 use super::record::ContentRecord;
 use super::{
     BASE_SYSTEMS, BASES, BLOBS, CONTENTS, DIRECTORIES, LAYERS, NOTES, OUTPUTS, SYSTEMS, Store,
-    TEMPORARY,
+    TEMPORARY, at_path,
 };
 use crate::content::{FileState, Timestamp};
+use crate::new_file::parent_of;
+use crate::root_directory::RootDirectory;
+use crate::temporary::remove_unlocked;
 
 /// The size of a small file on a disk, in bytes.
 const RECORD_BYTES: u64 = 4096;
@@ -20,7 +24,7 @@ const RECORD_BYTES: u64 = 4096;
 const MAX_RECORDS: usize = 20_000;
 
 /// The age in seconds after which an incomplete file was left by a killed
-/// build: a day.
+/// build, also where the file system has no locks: a day.
 const STALE_SECONDS: i64 = 24 * 60 * 60;
 
 /// The contents of a store.
@@ -113,7 +117,7 @@ impl Store {
             bytes -= unit.bytes;
             count -= 1;
             for path in &unit.paths {
-                pruned.files += usize::from(fs::remove_file(path).is_ok());
+                pruned.files += usize::from(remove_below(&self.root, path).is_ok());
             }
             pruned.bytes += unit.bytes;
         }
@@ -130,8 +134,10 @@ impl Store {
         let usage = self.usage()?;
         for directory in DIRECTORIES {
             for found in self.files(directory)? {
-                match fs::remove_file(&found.path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                match remove_below(&self.root, &found.path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(at_path(&found.path, &error));
+                    }
                     Ok(()) | Err(_) => {}
                 }
             }
@@ -147,8 +153,9 @@ impl Store {
             return Ok(());
         };
         for found in self.files(TEMPORARY)? {
-            if found.state.mtime.seconds.saturating_add(STALE_SECONDS) < now.seconds
-                && fs::remove_file(&found.path).is_ok()
+            let is_stale = found.state.mtime.seconds.saturating_add(STALE_SECONDS) < now.seconds;
+            if remove_unlocked(&found.path).is_ok()
+                || is_stale && remove_below(&self.root, &found.path).is_ok()
             {
                 pruned.files += 1;
                 pruned.bytes += found.state.size;
@@ -232,4 +239,13 @@ impl PruneUnit {
         // The record first: it must not lead to a missing file.
         self.paths.insert(0, found.path);
     }
+}
+
+/// Removes the file at `path`, which is below `root` and behind no link.
+pub(crate) fn remove_below(root: &Path, path: &Path) -> io::Result<()> {
+    let parent = parent_of(path).strip_prefix(root);
+    let parent = parent.map_err(io::Error::other)?;
+    let directory = RootDirectory::open(root)?.open_directory(parent)?;
+    let name = path.file_name().unwrap_or_default();
+    Ok(rustix::fs::unlinkat(&directory, name, AtFlags::empty())?)
 }

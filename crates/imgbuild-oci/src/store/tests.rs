@@ -537,6 +537,17 @@ fn what_killed_builds_have_left_is_removed_after_a_day() {
 }
 
 #[test]
+fn what_no_build_uses_is_removed_at_once() {
+    let world = World::new(GZIP);
+    let store = world.store();
+    let used = store.new_blob().unwrap();
+    fs::write(world.path("store/v2/tmp/.imgbuild-Ab12Cd"), b"half").unwrap();
+    let pruned = store.prune(1 << 30).unwrap();
+    assert_eq!(pruned, Pruned { files: 1, bytes: 4 });
+    assert_eq!(world.names("tmp"), [used.path()]);
+}
+
+#[test]
 fn an_unchanged_archive_is_not_written_again() {
     for name in ["image.tar", "image.tar.gz"] {
         let world = World::new("none");

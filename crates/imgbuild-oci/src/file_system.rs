@@ -28,7 +28,7 @@ const LOCAL: [i64; 12] = [
 
 /// Returns whether the file at `path` lies where `stat` can be trusted.
 #[cfg(target_os = "linux")]
-pub(super) fn is_local(path: &Path) -> bool {
+pub(crate) fn is_local(path: &Path) -> bool {
     // The width and sign of the field differ between architectures.
     rustix::fs::statfs(path).is_ok_and(|found| {
         let kind = found.f_type & 0xffff_ffff;
@@ -38,6 +38,6 @@ pub(super) fn is_local(path: &Path) -> bool {
 
 /// Returns false: elsewhere contents are read.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_local(_: &Path) -> bool {
+pub(crate) fn is_local(_: &Path) -> bool {
     false
 }
