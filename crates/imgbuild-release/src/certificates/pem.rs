@@ -29,6 +29,10 @@ const MARKER_FRAGMENTS: [&str; 5] = [
     "PRIVATE KEY-",
 ];
 
+/// The number of problems after which a text is not read further: a file that is
+/// not PEM at all may have one in each line.
+const MAX_PROBLEMS: usize = 100;
+
 /// A block, from its `BEGIN` line to its `END` line.
 #[derive(Debug)]
 pub(super) struct PemBlock<'a> {
@@ -73,6 +77,11 @@ pub(super) fn parse(text: &[u8]) -> PemBlocks<'_> {
     let mut found = PemBlocks::default();
     let mut state = PemState::Outside;
     for (line, (content, has_carriage_return)) in (1..).zip(PemLines { rest: text }) {
+        if found.problems.len() >= MAX_PROBLEMS {
+            let reason = "there are too many problems: the rest is not read";
+            found.problems.push((line, reason.to_owned()));
+            return found;
+        }
         if has_carriage_return {
             found.first_carriage_return.get_or_insert(line);
         }

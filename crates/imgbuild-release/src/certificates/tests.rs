@@ -678,3 +678,18 @@ proptest! {
         prop_assert!(Certificate::from_der(&bytes).is_err());
     }
 }
+
+#[test]
+fn after_many_problems_a_file_is_not_read_further() {
+    let mut collector = Collector::new(None);
+    collector.add_bytes(Path::new("ca.pem"), &b"-----END\n".repeat(10_000));
+    let Err(CertificateError::Refused(problems)) = collector.finish() else {
+        panic!("it is refused");
+    };
+    assert_eq!(problems.len(), 101);
+    let last = problems.last().unwrap().to_string();
+    assert_eq!(
+        last,
+        "`ca.pem` line 101: there are too many problems: the rest is not read"
+    );
+}
