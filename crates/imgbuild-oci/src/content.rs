@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
-use rustix::fs::{FileType, fgetxattr, flistxattr};
+use rustix::fs::{FileType, Stat, fgetxattr, flistxattr, fstat};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
@@ -183,7 +183,37 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
+impl From<&Stat> for FileState {
+    fn from(stat: &Stat) -> Self {
+        // Their types differ between architectures.
+        let number = |nanoseconds| i64::try_from(nanoseconds).unwrap_or_default();
+        Self {
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mtime: Timestamp {
+                seconds: stat.st_mtime,
+                nanoseconds: number(stat.st_mtime_nsec),
+            },
+            ctime: Timestamp {
+                seconds: stat.st_ctime,
+                nanoseconds: number(stat.st_ctime_nsec),
+            },
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            mode: stat.st_mode,
+        }
+    }
+}
+
 impl FileState {
+    /// Takes the state of an open file: a cheaper call than that for metadata.
+    ///
+    /// # Errors
+    ///
+    /// When `fstat` fails.
+    pub fn of_open(file: &File) -> io::Result<Self> {
+        Ok(Self::from(&fstat(file)?))
+    }
+
     /// Takes the state from a file's metadata.
     #[must_use]
     pub fn of(metadata: &std::fs::Metadata) -> Self {
@@ -244,7 +274,7 @@ impl HostFile {
             Err(error) if is_replaced(error) => return Err(self.changed(REPLACED)),
             Err(error) => return Err(Error::File(open_error(&self.path, error.into()))),
         };
-        let found = FileState::of(&file.metadata().map_err(Error::File)?);
+        let found = FileState::of_open(&file).map_err(Error::File)?;
         if !found.is_regular() {
             Err(self.changed("it is no longer a regular file"))
         } else if found.identity() != self.state.identity() {
@@ -362,7 +392,7 @@ impl<'a> ContentReader<'a> {
         let Self::File { planned, file, .. } = self else {
             return Ok(true);
         };
-        let state = FileState::of(&file.metadata().map_err(Error::File)?);
+        let state = FileState::of_open(&file).map_err(Error::File)?;
         if state.size != planned.state.size {
             return Err(planned.wrong_size(state.size));
         }

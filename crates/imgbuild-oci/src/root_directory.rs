@@ -121,36 +121,30 @@ pub(crate) fn open_exact(
     path: &Path,
     flags: OFlags,
 ) -> Result<OwnedFd, Errno> {
-    let (base, resolve) = match root {
-        Some(root) => (root.descriptor.as_fd(), ResolveFlags::BENEATH),
-        None => (CWD, ResolveFlags::empty()),
-    };
-    let resolve = resolve | ResolveFlags::NO_SYMLINKS;
+    let leads_up = |name| matches!(name, Component::ParentDir | Component::RootDir);
+    // Cheaper than `RESOLVE_BENEATH`: without links, nothing else leads out.
+    if root.is_some() && path.components().any(leads_up) {
+        return Err(Errno::XDEV);
+    }
+    let base = root.map_or(CWD, |root| root.descriptor.as_fd());
     let path = if path == Path::new("") {
         Path::new(".")
     } else {
         path
     };
+    let resolve = ResolveFlags::NO_SYMLINKS;
     match retry_on_intr(|| openat2(base, path, flags, Mode::empty(), resolve)) {
         // Linux before 5.6, and sandboxes that do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(base, path, flags, root.is_some()),
+        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(base, path, flags),
         opened => opened,
     }
 }
 
 /// Opens as `openat2` would, one name after the other.
-fn open_stepwise(
-    base: BorrowedFd<'_>,
-    path: &Path,
-    flags: OFlags,
-    is_beneath: bool,
-) -> Result<OwnedFd, Errno> {
+fn open_stepwise(base: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mut directory = None;
     let mut names = path.components().peekable();
     while let Some(name) = names.next() {
-        if is_beneath && matches!(name, Component::ParentDir | Component::RootDir) {
-            return Err(Errno::XDEV);
-        }
         let flags = match names.peek() {
             Some(_) => DIRECTORY | OFlags::PATH,
             None => flags,

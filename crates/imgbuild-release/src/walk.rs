@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use fs_err as fs;
-use imgbuild_oci::content::{FileState, Timestamp};
+use imgbuild_oci::content::FileState;
 use imgbuild_oci::entry::Owner;
 use imgbuild_oci::parallel::{self, Queue};
 use imgbuild_oci::root_directory::RootDirectory;
@@ -247,7 +247,7 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
         FileType::CharacterDevice => Found::Special("a character device"),
         FileType::BlockDevice => Found::Special("a block device"),
         _ => Found::File {
-            state: state_of(&stat),
+            state: FileState::from(&stat),
             owner: Owner {
                 uid: stat.st_uid,
                 gid: stat.st_gid,
@@ -259,26 +259,6 @@ fn examine(directory: BorrowedFd<'_>, name: &CString) -> io::Result<Found> {
 
 fn identity(stat: &Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
-}
-
-/// Returns what [`FileState::of`] takes from the metadata of an open file.
-fn state_of(stat: &Stat) -> FileState {
-    // Their types differ between architectures.
-    let number = |nanoseconds| i64::try_from(nanoseconds).unwrap_or_default();
-    FileState {
-        size: u64::try_from(stat.st_size).unwrap_or_default(),
-        mtime: Timestamp {
-            seconds: stat.st_mtime,
-            nanoseconds: number(stat.st_mtime_nsec),
-        },
-        ctime: Timestamp {
-            seconds: stat.st_ctime,
-            nanoseconds: number(stat.st_ctime_nsec),
-        },
-        inode: stat.st_ino,
-        device: stat.st_dev,
-        mode: stat.st_mode,
-    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl ElfCandidate<'_> {
             return Outcome::Other;
         };
         let elf = Elf::read(&opened);
-        let state = opened.metadata().map(|metadata| FileState::of(&metadata));
+        let state = FileState::of_open(&opened);
         if !state.is_ok_and(|state| state == self.file.state) {
             is_steady.store(false, Ordering::Relaxed);
         }
