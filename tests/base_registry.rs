@@ -431,6 +431,10 @@ fn lock_needs_a_file_with_a_base_of_a_registry() {
     fs::write(&file, "quiet = false\n").unwrap();
     refused(&base, "which `imgbuild.toml` does not have");
     refused("--base=oci:x", "`--lock` needs `--base docker://REFERENCE`");
+    refused(
+        "--base=oci:x",
+        "hint: `--lock` writes the digest of this base image",
+    );
     assert_eq!(bench.registry.requests().len(), 0);
 }
 

@@ -138,3 +138,43 @@ fn a_copy_of_an_image_that_is_not_valid_is_told() {
         refused.report()
     );
 }
+
+#[test]
+fn a_malformed_index_is_not_called_a_missing_image() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path("bad")).unwrap();
+    fs::write(
+        sandbox.path("bad/oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
+    fs::write(sandbox.path("bad/index.json"), "[").unwrap();
+    for (words, verb) in [
+        (&["copy", "bad", "oci:x"][..], "copy"),
+        (&["check", "bad"], "check"),
+    ] {
+        let outcome = sandbox.run(words).exited(1);
+        let text = outcome.stderr_text();
+        let is_told = text.contains("`index.json`") && !text.contains("cannot find");
+        assert!(is_told, "{verb}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn a_missing_library_of_a_flag_is_named_with_the_flag() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path("release")).unwrap();
+    fs::copy(
+        env!("CARGO_BIN_EXE_imgbuild"),
+        sandbox.path("release/program"),
+    )
+    .unwrap();
+    let words = "--release release --kind tree --no-cache --no-entrypoint --add-library libnowhere.so.9 -o oci:x";
+    let outcome = sandbox.run(words.split(' ')).exited(1);
+    let expected = "`libnowhere.so.9` (`--add-library`)";
+    assert!(
+        outcome.stderr_text().contains(expected),
+        "{}",
+        outcome.report()
+    );
+}

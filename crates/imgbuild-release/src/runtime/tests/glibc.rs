@@ -3,6 +3,7 @@
 use super::world::{LOADER, World, library, names, path, program};
 use crate::elf::fixture::Fixture;
 use crate::elf::{Class, Endianness};
+use crate::runtime::ImageOnly;
 
 /// A new cache, little-endian, with these names and paths.
 fn cache(entries: &[(&str, &str)]) -> Vec<u8> {
@@ -148,6 +149,23 @@ fn an_extra_library_path_comes_before_runpath() {
         .library_path("/extra")
         .program("/p", &program(&["liba.so"]).runpath("/run"));
     assert_eq!(world.closure(), ["/usr/lib/liba.so < root/extra/liba.so"]);
+}
+
+#[test]
+fn a_directory_of_the_host_is_not_searched_in_an_image_alone() {
+    let mut world = World::glibc()
+        .host("/extra/other.so", &library("other.so", &[]))
+        .library_path("/extra")
+        .program("/p", &program(&["liba.so"]));
+    world.options.image_only = Some(ImageOnly::default());
+    let runtime = world.resolve();
+    let missing = runtime.missing.iter();
+    let places: Vec<_> = missing.flat_map(|library| &library.searched).collect();
+    assert!(!places.is_empty());
+    assert!(
+        places.iter().all(|place| !place.directory.is_empty()),
+        "{places:?}"
+    );
 }
 
 #[test]
