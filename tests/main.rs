@@ -20,6 +20,8 @@ mod base;
 mod base_registry;
 /// Mix releases that start without a shell, as planned.
 mod boot;
+/// Hostile inputs, under limits of memory and processor time.
+mod bounds;
 /// Rebuilds: layers that are reused, and bytes that do not depend on it.
 mod cache;
 /// Warnings of the check, their form, and its documentation.

@@ -5,9 +5,12 @@
 //! asks.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use crate::digest::{DiffId, Digest};
 use crate::media_type::is_index;
@@ -119,17 +122,55 @@ pub(crate) struct RawPlatform {
 /// read as.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
+#[serde(bound(deserialize = "D: Deserialize<'de>"))]
 pub struct RawDocument<D = RawDescriptor> {
     pub(crate) schema_version: Option<i64>,
     /// The media type.
     pub media_type: Option<String>,
     /// The images and indexes of an index.
+    #[serde(default, deserialize_with = "list")]
     pub manifests: Option<Vec<D>>,
     /// The configuration of an image.
     pub config: Option<RawDescriptor>,
     /// The layers of an image, lowest first.
+    #[serde(default, deserialize_with = "list")]
     pub layers: Option<Vec<RawDescriptor>>,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Reads a list of at most [`MAX_MANIFESTS`] items: a `{}` of a document becomes
+/// hundreds of bytes.
+fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct ListVisitor<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "a list of at most {MAX_MANIFESTS} items")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX_MANIFESTS {
+                    return Err(de::Error::invalid_length(MAX_MANIFESTS + 1, &self));
+                }
+                list.push(item);
+            }
+            Ok(Some(list))
+        }
+    }
+
+    deserializer.deserialize_any(ListVisitor(PhantomData))
 }
 
 /// An image configuration.

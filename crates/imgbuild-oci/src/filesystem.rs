@@ -48,7 +48,7 @@ const MIN_NAMES: u64 = 128 << 20;
 
 /// The memory for names in relation to the size of the blobs. The name of an
 /// empty file takes at least 20 bytes of a layer and 700 of memory.
-const NAMES_PER_BYTE: u64 = 64;
+const NAMES_PER_BYTE: u64 = 128;
 
 /// The most memory for names: some 3,000,000 files. A distribution with a
 /// desktop has 400,000.

@@ -73,11 +73,16 @@ fn field<T: DeserializeOwned>(
     serde_json::from_value(value).map_err(|_| BaseError::Field(name))
 }
 
+/// The most steps of a history that is inherited; that of a large image has some
+/// hundred.
+const MAX_STEPS: usize = 10_000;
+
 /// Returns the history with exactly one step for each of `layers`: readers
 /// match steps and layers by their order. A history that does not match is
 /// dropped.
 pub(crate) fn history(document: &Value, layers: usize) -> Vec<Value> {
     let steps = document.get("history").and_then(Value::as_array);
+    let steps = steps.filter(|steps| steps.len() <= MAX_STEPS);
     let mut steps: Vec<Value> = steps.cloned().unwrap_or_default();
     let is_step_of_layer = |step: &&Value| step.get("empty_layer") != Some(&json!(true));
     let is_odd = steps.iter().any(|step| !step.is_object());

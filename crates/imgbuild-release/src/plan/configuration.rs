@@ -174,24 +174,30 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
     for (name, value) in &command.environment {
         variables.set(name, value.clone());
     }
-    variables
-        .0
-        .retain(|(name, _)| !given.cleared.env.contains(name));
+    for name in &given.cleared.env {
+        variables.remove(name);
+    }
     for (name, value) in &given.env {
         variables.set(name, value.clone());
     }
-    let is_given = |name: &String| given.env.iter().any(|(given, _)| given == name);
+    let given: BTreeSet<&String> = given.env.iter().map(|(name, _)| name).collect();
+    let is_given = |name: &String| given.contains(name);
     for (name, value) in command.overrides.iter().filter(|(name, _)| is_given(name)) {
         variables.set(name, value.clone());
     }
-    let texts = variables.0.into_iter();
+    let texts = variables.list.into_iter();
     Ok(texts
-        .map(|(name, value)| format!("{name}={value}"))
+        .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
         .collect())
 }
 
 /// Variables in order; one that is set again keeps its position.
-struct Variables(Vec<(String, String)>);
+#[derive(Default)]
+struct Variables {
+    /// `None` for those that were removed.
+    list: Vec<(String, Option<String>)>,
+    positions: BTreeMap<String, usize>,
+}
 
 impl Variables {
     fn of(base: Option<&Base>) -> Self {
@@ -200,7 +206,7 @@ impl Variables {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (text.clone(), String::new()),
         };
-        let mut variables = Self(Vec::new());
+        let mut variables = Self::default();
         // No program can read a variable without a name, and new versions of runc refuse it.
         let named = env.unwrap_or_default().iter().map(split);
         for (name, value) in named.filter(|(name, _)| !name.is_empty()) {
@@ -210,9 +216,17 @@ impl Variables {
     }
 
     fn set(&mut self, name: &str, value: String) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some(variable) => variable.1 = value,
-            None => self.0.push((name.to_owned(), value)),
+        if let Some(position) = self.positions.get(name) {
+            self.list[*position].1 = Some(value);
+        } else {
+            self.positions.insert(name.to_owned(), self.list.len());
+            self.list.push((name.to_owned(), Some(value)));
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(position) = self.positions.remove(name) {
+            self.list[position].1 = None;
         }
     }
 }
