@@ -189,7 +189,7 @@ fn a_cache_that_others_can_write_is_not_used() {
     ] {
         drop(build(&sandbox, &more));
         directory(&sandbox, part, mode);
-        assert_unused(&sandbox, &more, "other users can write to `cache");
+        assert_unused(&sandbox, &more, "can be written by other users");
         directory(&sandbox, part, 0o700);
     }
     // The user's own group, as with the umask 002.
@@ -198,7 +198,7 @@ fn a_cache_that_others_can_write_is_not_used() {
     assert!(build(&sandbox, &more).stderr_text().contains("(cached)"));
     if runs::is_root() {
         chown(sandbox.path("cache"), None, Some(OTHER)).unwrap();
-        assert_unused(&sandbox, &more, "other users can write to `cache");
+        assert_unused(&sandbox, &more, "can be written by other users");
     }
 }
 

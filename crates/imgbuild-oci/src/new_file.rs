@@ -169,12 +169,11 @@ pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
 /// not: in a directory like `/tmp`, one of a user who is neither this one nor
 /// the owner of the directory.
 fn check_link(link: &Path) -> io::Result<()> {
-    const SHARED: u32 = 0o1002;
     let owner = fs::symlink_metadata(link)?.uid();
     let directory = fs::metadata(parent_of(link))?;
     if owner == geteuid().as_raw()
         || owner == directory.uid()
-        || directory.mode() & SHARED != SHARED
+        || directory.mode() & 0o1002 != 0o1002
     {
         return Ok(());
     }

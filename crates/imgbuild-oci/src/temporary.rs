@@ -38,7 +38,6 @@ pub fn is_temporary_name(path: &Path) -> bool {
     random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric) && is_mixed
 }
 
-/// Returns a maker of temporary names.
 pub(crate) fn builder(prefix: &str) -> Builder<'_, 'static> {
     let mut builder = Builder::new();
     builder.prefix(prefix).rand_bytes(3).suffix("Aa0");
@@ -56,17 +55,13 @@ pub fn remove_abandoned(directory: &Path) -> Vec<PathBuf> {
 
 /// Removes a file or directory with a temporary name that no run uses.
 pub(crate) fn remove_unlocked(path: &Path) -> io::Result<()> {
-    let refused = Err(io::ErrorKind::PermissionDenied.into());
-    if !is_temporary_name(path) || !is_local(path) {
-        return refused;
+    let is_own = |found: Metadata| found.uid() == geteuid().as_raw();
+    if !is_temporary_name(path) || !is_local(path) || !is_own(fs::symlink_metadata(path)?) {
+        return Err(io::ErrorKind::PermissionDenied.into());
     }
     let file = File::from(open(path, root_directory::FILE, Mode::empty())?);
-    let found = file.metadata()?;
-    if found.uid() != geteuid().as_raw() {
-        return refused;
-    }
     claim(&file, path)?;
-    if found.is_dir() {
+    if file.metadata()?.is_dir() {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)

@@ -39,10 +39,9 @@ pub fn prune_layout(path: &Path, monitor: Monitor<'_>) -> Result<Pruned> {
         let reason = "its blobs are behind a link, and other layouts may have them, too";
         return Err(write_error(path, io::Error::other(reason)));
     }
-    let unused = unused_blobs(&source, &index).map_err(|error| {
-        let what = format!("`{}`, of which all blobs are kept", path.display());
-        let source = io::Error::other(error);
-        Error::Write { what, source }
+    let unused = unused_blobs(&source, &index).map_err(|error| Error::Write {
+        what: format!("`{}`, of which all blobs are kept", path.display()),
+        source: io::Error::other(error),
     })?;
     for digest in unused {
         let blob = path.join(blob_name(&digest));
@@ -61,6 +60,7 @@ fn unused_blobs(
     source: &Source,
     index: &[u8],
 ) -> std::result::Result<BTreeSet<Digest>, SourceError> {
+    let digest = |hex: &str| (hex.len() == 64).then(|| format!("sha256:{hex}").parse().ok())?;
     let names = source.blob_names()?;
     let mut unused: BTreeSet<Digest> = names.iter().filter_map(|name| digest(name)).collect();
     let mut listed = BTreeSet::new();
@@ -92,9 +92,4 @@ fn unused_blobs(
             }
         };
     }
-}
-
-/// Returns the digest with these hexadecimal digits.
-fn digest(hex: &str) -> Option<Digest> {
-    (hex.len() == 64).then(|| format!("sha256:{hex}").parse().ok())?
 }

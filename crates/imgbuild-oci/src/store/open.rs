@@ -73,22 +73,21 @@ fn untrusted(reason: String) -> io::Error {
 }
 
 fn check_part(part: &Path) -> io::Result<()> {
+    // What is missing will be made, and belong to this user.
     let Ok(found) = fs::symlink_metadata(part) else {
-        // It will be made, and belong to this user.
         return Ok(());
     };
     let mode = found.mode();
     // Where the umask is 002, the user's own group has no other members.
     let is_of_group = mode & 0o020 != 0 && found.gid() != getegid().as_raw();
-    let part = part.display();
-    if found.is_symlink() {
-        Err(untrusted(format!("`{part}` is a link")))
+    let problem = if found.is_symlink() {
+        "is a link".to_owned()
     } else if found.uid() != geteuid().as_raw() {
-        let owner = found.uid();
-        Err(untrusted(format!("`{part}` belongs to user {owner}")))
+        format!("belongs to user {}", found.uid())
     } else if found.is_dir() && (mode & 0o002 != 0 || is_of_group) {
-        Err(untrusted(format!("other users can write to `{part}`")))
+        "can be written by other users".to_owned()
     } else {
-        Ok(())
-    }
+        return Ok(());
+    };
+    Err(untrusted(format!("`{}` {problem}", part.display())))
 }
