@@ -142,7 +142,12 @@ pub(crate) fn backoff(first: Duration, max: Duration, doublings: u32, random: u6
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use ureq::Timeout;
+
     use super::*;
+    use crate::error::{Endpoint, NetworkError, Step};
 
     #[test]
     fn waits_double_with_chance_and_have_a_limit() {
@@ -153,5 +158,49 @@ mod tests {
         assert_eq!((wait(0, 0), wait(0, 1000)), (250, 500));
         assert_eq!((wait(1, 0), wait(1, 1000)), (500, 1000));
         assert_eq!((wait(2, 0), wait(29, 1000)), (1000, 20_000));
+    }
+
+    /// A caller who never waits.
+    struct Impatient;
+
+    impl ClientMonitor for Impatient {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn wait(&self, _: Duration) {}
+
+        fn random(&self) -> u64 {
+            0
+        }
+
+        fn is_interrupted(&self) -> bool {
+            false
+        }
+
+        fn report(&self, _: Event<'_>) {}
+    }
+
+    #[test]
+    fn silence_is_endured_twice_unless_enough_has_moved_in_between() {
+        let endpoint = Endpoint {
+            registry: "r".into(),
+            repository: None,
+        };
+        let silence = NetworkError::timed_out(Timeout::RecvBody, None);
+        let silence = endpoint.clone().network_error(&Step::Ping, silence);
+        let cut = io::Error::from(io::ErrorKind::ConnectionReset);
+        let cut = endpoint.network_error(&Step::Ping, cut);
+        let mut attempts = Attempts::new(RetryPolicy::default(), 0);
+        for _ in 0..20 {
+            assert!(attempts.pause(&Impatient, &silence));
+            assert!(attempts.pause(&Impatient, &cut));
+            attempts.progress(MIN_PROGRESS_BYTES);
+        }
+        attempts.progress(1);
+        assert!(attempts.pause(&Impatient, &silence));
+        attempts.progress(1);
+        assert!(attempts.pause(&Impatient, &cut));
+        assert!(!attempts.pause(&Impatient, &silence));
     }
 }

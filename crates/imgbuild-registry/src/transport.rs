@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls::ClientConfig;
 use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
@@ -29,6 +30,9 @@ use proxy::UsedProxy;
 
 /// The maximum size of the head of a response.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// The minimum rate of a document, as a multiple of that of other bodies.
+const DOCUMENT_SPEEDUP: u64 = 64;
 
 /// The rate at which registries hash and store a blob, after which they answer.
 const COMMIT_BYTES_PER_SECOND: u64 = 8 << 20;
@@ -187,6 +191,12 @@ impl Transport {
         }
         let size = request.body.as_ref().map_or(0, |body| body.size);
         let idle = self.timeouts.idle;
+        // Whatever comes instead of a small document, it does not take long.
+        let speedup = if request.response_bytes <= MAX_DOCUMENT_BYTES {
+            DOCUMENT_SPEEDUP
+        } else {
+            1
+        };
         let timeouts = RequestTimeouts {
             read: if is_commit {
                 idle + Duration::from_secs(size / COMMIT_BYTES_PER_SECOND)
@@ -194,7 +204,7 @@ impl Transport {
                 idle
             },
             send: body_timeout(idle, size),
-            receive: body_timeout(idle, request.response_bytes),
+            receive: body_timeout(idle, request.response_bytes / speedup),
         };
 
         let problem = Cell::new(None);
