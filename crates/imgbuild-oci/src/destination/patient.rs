@@ -1,10 +1,14 @@
 //! Writing to pipes, sockets and terminals, whose readers may stop to read: a
 //! blocking call could not be interrupted then.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::monitor::Monitor;
@@ -17,6 +21,9 @@ const MAX_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct PatientWriter<'a> {
     file: &'a mut File,
+    /// The same pipe, for writing without blocking: the file may be shared with
+    /// other programs, which do not expect that.
+    pipe: Option<fs_err::File>,
     reader: &'a str,
     monitor: Monitor<'a>,
     /// Set for a regular file, which always has room.
@@ -27,9 +34,18 @@ impl<'a> PatientWriter<'a> {
     /// Creates a writer to a file; `reader` is what a long wait is for.
     #[must_use]
     pub fn new(file: &'a mut File, reader: &'a str, monitor: Monitor<'a>) -> Self {
-        let is_regular = file.metadata().is_ok_and(|found| found.is_file());
+        let kind = file.metadata().map(|found| found.file_type());
+        let is_regular = kind.as_ref().is_ok_and(FileType::is_file);
+        let is_pipe = kind.is_ok_and(|kind| kind.is_fifo());
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let pipe = is_pipe.then(|| {
+            let mut options = fs_err::OpenOptions::new();
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            options.write(true).custom_flags(flags).open(path)
+        });
         Self {
             file,
+            pipe: pipe.and_then(Result::ok),
             reader,
             monitor,
             is_regular,
@@ -37,11 +53,9 @@ impl<'a> PatientWriter<'a> {
     }
 }
 
-impl Write for PatientWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_regular {
-            return self.file.write(bytes);
-        }
+impl PatientWriter<'_> {
+    /// Waits until some bytes can be written.
+    fn wait(&self) -> io::Result<()> {
         let file = &*self.file;
         let has_room = self.monitor.wait_for(self.reader, |interval| {
             let timeout = Timespec {
@@ -54,7 +68,24 @@ impl Write for PatientWriter<'_> {
                 Ok(_) | Err(_) => Ok(Some(())),
             }
         });
-        has_room.map_err(io::Error::other)?;
+        has_room.map_err(io::Error::other)
+    }
+}
+
+impl Write for PatientWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_regular {
+            return self.file.write(bytes);
+        }
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                // Without the path in `/proc`.
+                Err(error) => return Err(error.kind().into()),
+                written => return written,
+            }
+        }
+        self.wait()?;
         self.file.write(&bytes[..bytes.len().min(MAX_BYTES)])
     }
 
