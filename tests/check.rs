@@ -129,6 +129,14 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "secret-configuration",
+        prepare: |_, release| {
+            hello(release);
+            let token = format!("gh{}_{}", "p", "Gh4kT9wLx2".repeat(4));
+            vec![format!("--label=note={token}")]
+        },
+    },
+    Row {
         rule: "link-dangling",
         prepare: |_, release| {
             hello(release);
@@ -229,6 +237,35 @@ fn every_warning_is_said_and_stops_nothing() {
         assert!(!json.to_string().contains("hunter2"));
         drop(sandbox.run(["check", "image.tar"]).success());
     }
+}
+
+#[test]
+fn a_file_that_is_not_a_secret_can_be_allowed() {
+    let sandbox = runs::sandbox();
+    let tree = "0644 file .env \"A=b\"\n0644 file tests/key.kdbx \"x\"\n0644 file data \"x\"";
+    sandbox.tree("release", tree).unwrap();
+    let found = |allowed: &[&str]| {
+        let words = [&["--output=image.tar", "--json"], allowed].concat();
+        let outcome = runs::build(&sandbox, &words).success();
+        let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let secrets = findings.filter(|finding| finding["rule"] == "secret-file");
+        let has_no_effect = outcome
+            .stderr_text()
+            .contains("`--allow-secret /app/data` has no effect: no file with a secret matches it");
+        (secrets.count(), has_no_effect)
+    };
+    assert_eq!(found(&[]), (2, false));
+    assert_eq!(found(&["--allow-secret=/app/.env"]), (1, false));
+    assert_eq!(
+        found(&["--allow-secret=*.kdbx", "--allow-secret=.env"]),
+        (0, false)
+    );
+    assert_eq!(found(&["--allow-secret=/app/tests"]), (1, false));
+    assert_eq!(found(&["--allow-secret=/app/data"]), (2, true));
+    let file = "allow-secret = [\".env\", \"/app/tests/*\"]\n";
+    fs::write(sandbox.path("imgbuild.toml"), file).unwrap();
+    assert_eq!(found(&[]), (0, false));
 }
 
 #[test]

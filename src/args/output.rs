@@ -50,6 +50,14 @@ pub(crate) struct OutputArguments {
     #[arg(long, value_enum, default_value_t = CheckChoice::Error, hide_possible_values = true, value_name = "error|warn|off")]
     pub(crate) check: CheckChoice,
 
+    /// Accept the files of the image that match this pattern, in the syntax of
+    /// `.gitignore`, as not secret (can be repeated)
+    ///
+    /// The pattern `/app/tests/key.pem` matches one file, `*.pem` all of this
+    /// name, and `/app/tests` everything in a directory.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) allow_secret: Vec<String>,
+
     /// Print the plan and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

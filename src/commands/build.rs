@@ -44,7 +44,7 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     let (mut plans, pin) = plan::plan_all(&resolver, releases, remote_base.as_ref(), ui)?;
 
     report::warnings(plans.iter().map(|planned| &planned.plan), ui);
-    let findings = plan::check_all(&mut plans, flags.output.check, &cache, ui);
+    let findings = plan::check_all(&mut plans, &request, &cache, ui);
     let refusal = check::refusal(&findings, flags.output.check);
     if flags.output.dry_run {
         let shown: Vec<_> = plans.iter().map(|planned| planned.shown(parsed)).collect();

@@ -29,6 +29,8 @@ pub(crate) struct BuildRequest<'a> {
     /// At least one release, sorted by platform.
     pub(crate) releases: Vec<ReleaseRequest>,
     pub(crate) patterns: Patterns,
+    /// The patterns of files that are not secrets, each by itself.
+    pub(crate) allowed_secrets: Vec<Patterns>,
     /// The modification time of every file, in Unix seconds.
     pub(crate) mtime: u64,
     /// The creation time in Unix seconds, unless it follows from the release.
@@ -57,10 +59,14 @@ impl<'a> BuildRequest<'a> {
         flags.program.iter().try_for_each(values::check_program)?;
         flags.locale.iter().try_for_each(values::check_locale)?;
 
+        let allowed = flags.output.allow_secret.iter();
+        let allowed = allowed.map(|text| compile(&[Pattern::Exclude(text.clone())]));
+
         Ok(Self {
             flags,
             releases,
             patterns: patterns(matches)?,
+            allowed_secrets: allowed.collect::<Result<_>>()?,
             mtime,
             created: time::created(flags.created.as_deref())?,
             additions: additions(&flags.add)?,
@@ -85,7 +91,11 @@ fn patterns(matches: &ArgMatches) -> Result<Patterns> {
     patterns.sort_by_key(|(index, _)| *index);
 
     let patterns: Vec<Pattern> = patterns.into_iter().map(|(_, pattern)| pattern).collect();
-    Patterns::new(&patterns).map_err(|error| Failure {
+    compile(&patterns)
+}
+
+fn compile(patterns: &[Pattern]) -> Result<Patterns> {
+    Patterns::new(patterns).map_err(|error| Failure {
         kind: FailureKind::CommandLine,
         ..Failure::from(Error::Pattern(error))
     })

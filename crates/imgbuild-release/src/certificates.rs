@@ -12,7 +12,7 @@
 //! order has no meaning.
 
 mod collect;
-mod der;
+pub(crate) mod der;
 mod pem;
 mod report;
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! that the image does not start as it is; nothing that runs may have one.
 //! What only might be loaded is at most a warning.
 //!
-//! Contents are read only if a name or a path suggests it: the first bytes of
-//! the command, texts with names like keys. ELF files were read when the plan
-//! was made. Longer looks are remembered in a store.
+//! ELF files were read when the plan was made. Of other files, the rules read the
+//! command, archives, and texts, which may have secrets. Longer looks are
+//! remembered in a store.
 
 mod archive;
 mod certificates;
@@ -28,10 +28,15 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 
 use crate::finding::{self, Finding, Rule};
+use crate::pattern::{Patterns, Verdict};
 use crate::plan::Plan;
 
 pub use image::ReadImage;
@@ -76,6 +81,21 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings
 }
 
+/// Removes the findings about files with secrets that a pattern matches. Returns
+/// whether there were any.
+pub fn allow_secrets(findings: &mut Vec<Finding>, pattern: &Patterns) -> bool {
+    let count = findings.len();
+    findings.retain(|finding| {
+        let path = finding.path.as_ref();
+        let is_allowed = |path: &ImagePath| {
+            let relative = Path::new(OsStr::from_bytes(&path.as_bytes()[1..]));
+            pattern.decide(relative, true) == Verdict::Excluded
+        };
+        finding.rule != Rule::SecretFile || !path.is_some_and(is_allowed)
+    });
+    findings.len() < count
+}
+
 /// Checks every path, in one pass; `programs` are those that start with a container.
 fn check_members(
     subject: &Subject<'_>,
@@ -101,7 +121,7 @@ fn check_members(
         archives.visit(member, name);
     }
     findings.extend(roots.finish(subject, store));
-    findings.extend(secrets.finish(store));
+    findings.extend(secrets.finish(subject, store));
     findings.extend(cases.finish(subject));
     findings.extend(leftovers.finish(store));
     findings.extend(archives.finish(store));

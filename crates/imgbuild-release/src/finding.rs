@@ -85,6 +85,8 @@ pub enum Rule {
     SecretFile,
     /// A variable that is likely a secret.
     SecretVariable,
+    /// A secret in a label, an argument or another text of the configuration.
+    SecretConfiguration,
     /// A dangling symlink.
     LinkDangling,
     /// A file that runs as its owner.
@@ -144,7 +146,7 @@ const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--
 
 /// All rules, in the order of their findings.
 #[rustfmt::skip]
-pub static RULES: [RuleInfo; 39] = [
+pub static RULES: [RuleInfo; 40] = [
     row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
         .in_flags(ADD_PROGRAM),
     row(Rule::CommandDangling, "command-dangling", PUT_PROGRAM)
@@ -197,9 +199,10 @@ pub static RULES: [RuleInfo; 39] = [
     row(Rule::CertificatesMissing, "certificates-missing", "put a bundle of CA certificates into the image")
         .in_flags("add CA certificates with `--cacert`"),
     row(Rule::SecretFile, "secret-file", "remove it, and mount it when the container runs")
-        .in_flags("exclude it with `--exclude`, and mount it when the container runs"),
+        .in_flags("exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret"),
     row(Rule::SecretVariable, "secret-variable", "set it when the container runs")
         .in_flags("remove it from `--env`, and set it when the container runs"),
+    row(Rule::SecretConfiguration, "secret-configuration", "remove it, and set it when the container runs"),
     row(Rule::LinkDangling, "link-dangling", "put its target into the image, or remove the link")
         .in_flags("add its target with `--add`, or exclude the link with `--exclude`"),
     row(Rule::SetId, "set-id", "clear the bit unless the program needs it"),

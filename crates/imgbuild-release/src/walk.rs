@@ -180,7 +180,7 @@ fn take(
 }
 
 /// Returns the number of threads that examine a directory tree.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     let available = thread::available_parallelism();
     available.map_or(1, |count| count.get().min(MAX_THREADS))
 }

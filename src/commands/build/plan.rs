@@ -5,13 +5,14 @@ use std::sync::Arc;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_release::check::allow_secrets;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
 use imgbuild_release::release::Release;
 
 use super::resolve::{Resolver, file_store};
 use crate::args::{CheckChoice, Choice};
-use crate::commands::options::host_platform;
+use crate::commands::options::{BuildRequest, host_platform};
 use crate::commands::origin::OptionOrigins;
 use crate::commands::provenance::FoundProvenance;
 use crate::commands::report::{BuildSummary, ShownPlan};
@@ -108,15 +109,21 @@ fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptio
 /// Checks every plan and reports the findings.
 pub(super) fn check_all(
     plans: &mut [Planned],
-    choice: CheckChoice,
+    request: &BuildRequest<'_>,
     cache: &Cache,
     ui: &Ui,
 ) -> Vec<Finding> {
+    let output = &request.flags.output;
+    let choice = output.check;
     let store = file_store(cache).map(Arc::as_ref);
+    let mut is_used = vec![choice == CheckChoice::Off; output.allow_secret.len()];
     let are_several = plans.len() > 1;
     let mut all = Vec::new();
     for planned in plans {
-        let findings = check::of_plan(&planned.plan, choice, store);
+        let mut findings = check::of_plan(&planned.plan, choice, store);
+        for (pattern, is_used) in request.allowed_secrets.iter().zip(&mut is_used) {
+            *is_used |= allow_secrets(&mut findings, pattern);
+        }
         if are_several && !findings.is_empty() {
             let platform = &planned.plan.image.platform;
             ui.status(&format!("check of the image for {platform}"));
@@ -124,6 +131,12 @@ pub(super) fn check_all(
         check::print_findings(&findings, choice, ui);
         all.extend(findings.iter().cloned());
         planned.findings = findings;
+    }
+    let patterns = output.allow_secret.iter().zip(is_used);
+    for (pattern, _) in patterns.filter(|(_, is_used)| !is_used) {
+        ui.warning(&format!(
+            "`--allow-secret {pattern}` has no effect: no file with a secret matches it"
+        ));
     }
     all
 }

@@ -8,24 +8,24 @@
 
 use der::{ErrorKind, Length, Reader as _, SliceReader};
 
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(super) const UTC_TIME: u8 = 0x17;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 // Both constructed, as DER demands.
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// Returns the tag `[number]`, constructed.
-pub(super) const fn explicit(number: u8) -> u8 {
+pub(crate) const fn explicit(number: u8) -> u8 {
     0xa0 | number
 }
 
 /// Returns the tag `[number]`, primitive.
-pub(super) const fn implicit(number: u8) -> u8 {
+pub(crate) const fn implicit(number: u8) -> u8 {
     0x80 | number
 }
 
@@ -55,11 +55,11 @@ pub enum DerError {
 
 /// Reads element after element of one constructed element's content.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DerReader<'a>(pub(super) &'a [u8]);
+pub(crate) struct DerReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> DerReader<'a> {
     /// Reads the next element of any kind: its tag and content.
-    pub(super) fn any(&mut self) -> Result<(u8, &'a [u8]), DerError> {
+    pub(crate) fn any(&mut self) -> Result<(u8, &'a [u8]), DerError> {
         let mut reader = SliceReader::new(self.0)?;
         let tag = reader.read_byte()?;
         let length = reader.decode::<Length>()?;
@@ -69,7 +69,7 @@ impl<'a> DerReader<'a> {
     }
 
     /// Reads an element that must have `tag`; `part` names it in an error.
-    pub(super) fn element(&mut self, tag: u8, part: &'static str) -> Result<&'a [u8], DerError> {
+    pub(crate) fn element(&mut self, tag: u8, part: &'static str) -> Result<&'a [u8], DerError> {
         match self.any()? {
             (found, content) if found == tag => Ok(content),
             _ => Err(DerError::Unexpected(part)),
@@ -77,12 +77,12 @@ impl<'a> DerReader<'a> {
     }
 
     /// Reads the elements inside of a `SEQUENCE`.
-    pub(super) fn sequence(&mut self, part: &'static str) -> Result<Self, DerError> {
+    pub(crate) fn sequence(&mut self, part: &'static str) -> Result<Self, DerError> {
         self.element(SEQUENCE, part).map(Self)
     }
 
     /// Reads the next element if it has `tag`.
-    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
         if self.0.first() != Some(&tag) {
             return Ok(None);
         }
@@ -90,7 +90,7 @@ impl<'a> DerReader<'a> {
     }
 
     /// Checks that nothing is left.
-    pub(super) fn finish(self, part: &'static str) -> Result<(), DerError> {
+    pub(crate) fn finish(self, part: &'static str) -> Result<(), DerError> {
         match self.0.len() {
             0 => Ok(()),
             bytes => Err(DerError::Trailing { part, bytes }),

@@ -2,12 +2,15 @@
 
 use std::io;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use imgbuild_oci::content::{Content, FileRange, HostFile};
 use imgbuild_oci::store::Store;
 
 use crate::elf::ReadAt;
 
-const BLOCK_BYTES: usize = 256 * 1024;
+pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 
 /// As few files are looked at again each time, if the look is a short one.
 const FEW: usize = 8;
@@ -48,19 +51,21 @@ pub(super) fn answers(
     answer: impl Fn(&Content) -> u8,
 ) -> Vec<u8> {
     let each = || contents.iter().map(|content| answer(content)).collect();
-    recall(store, question, is_long, contents, &each)
+    let mut answers: Vec<u8> = recall(store, question, is_long, contents, &each);
+    answers.truncate(contents.len());
+    answers
 }
 
-/// Returns a byte for each content: what the store remembers of files in this
-/// state, or the result of `find`. Answers to other questions have other names.
-/// If `is_long`, even the answer for one content is worth remembering.
-pub(super) fn recall(
+/// Returns what the store remembers of files in this state, or the result of
+/// `find`. Answers to other questions have other names. If `is_long`, even the
+/// answer for one content is worth remembering.
+pub(super) fn recall<T: Serialize + DeserializeOwned>(
     store: Option<&Store>,
     question: &str,
     is_long: bool,
     contents: &[&Content],
-    find: &dyn Fn() -> Vec<u8>,
-) -> Vec<u8> {
+    find: &dyn Fn() -> T,
+) -> T {
     let files = contents.iter().map(|content| match content {
         Content::File(file) => Some(file),
         Content::Bytes(_) | Content::Range(_) => None,
@@ -71,17 +76,18 @@ pub(super) fn recall(
         return find();
     };
     let (key, note) = store.note(question, files.iter().copied()).unzip();
-    if let Some(note) = note.flatten().filter(|note| note.len() == contents.len()) {
+    let known = |note: Vec<u8>| serde_json::from_slice(&note).ok();
+    if let Some(note) = note.flatten().and_then(known) {
         return note;
     }
     let found = find();
     // What has changed in between is another question the next time.
     let is_steady =
         |file: &&HostFile| HostFile::find(&file.path).is_ok_and(|now| now.state == file.state);
-    if let Some(key) = key
+    if let (Some(key), Ok(note)) = (key, serde_json::to_vec(&found))
         && files.iter().all(is_steady)
     {
-        store.remember_note(key, &found);
+        store.remember_note(key, &note);
     }
     found
 }
@@ -89,25 +95,33 @@ pub(super) fn recall(
 /// Returns whether a content has any of the texts, all of which begin with
 /// `/`.
 pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
-    let lengths = texts.iter().map(|text| text.len());
-    let longest = lengths.max().unwrap_or_default();
+    let longest = texts.iter().map(|text| text.len()).max();
     let Some(opened) = ReadableContent::open(content) else {
         return false;
     };
     let mut buffer = vec![0; BLOCK_BYTES];
+    let mut look = |block: &[u8]| has_any(block, texts).then_some(());
+    let overlap = longest.unwrap_or_default();
+    find_in_blocks(&opened, &mut buffer, overlap, &mut look).is_some()
+}
+
+/// Calls `look` with each block of a content, until it returns something. The
+/// size of the buffer is that of a block; each begins with the last `overlap`
+/// bytes of the one before, so that what began there is whole.
+pub(super) fn find_in_blocks<T>(
+    opened: &ReadableContent<'_>,
+    buffer: &mut [u8],
+    overlap: usize,
+    look: &mut dyn FnMut(&[u8]) -> Option<T>,
+) -> Option<T> {
     let mut offset = 0;
     loop {
-        let Ok(count) = opened.fill_at(&mut buffer, offset) else {
-            return false;
-        };
-        if has_any(&buffer[..count], texts) {
-            return true;
+        let count = opened.fill_at(buffer, offset).ok()?;
+        let found = look(&buffer[..count]);
+        if found.is_some() || count < buffer.len() {
+            return found;
         }
-        if count < buffer.len() {
-            return false;
-        }
-        // One that began at the end of this block is whole in the next.
-        offset += (count - longest) as u64;
+        offset += (count - overlap) as u64;
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::content::ReadableContent;
 use super::erlang;
-use super::secret::{MAX_KEY_BYTES, is_named_as_key};
+use super::secret::{self, MAX_KEY_BYTES};
 use super::subject::Subject;
 use crate::elf::Elf;
 use crate::runtime::{Object, Role};
@@ -26,6 +26,7 @@ const MAX_SCRIPT_BYTES: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct ReadImage {
     config: Configuration,
+    history: Vec<Value>,
     platform: Platform,
     files: FileSystem,
     objects: Vec<Object>,
@@ -47,6 +48,10 @@ impl ReadImage {
         let files = FileSystem::read(source, image, ReadOptions { scratch, keeps })?;
         Ok(Self {
             config: configuration(&image.config["config"]),
+            history: image.config["history"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
             platform: image.platform.clone(),
             objects: files.members().iter().filter_map(object).collect(),
             files,
@@ -57,19 +62,21 @@ impl ReadImage {
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
         let layers = vec![self.files.members()];
-        Subject::new(&self.config, &self.platform, layers, &self.objects)
+        let mut subject = Subject::new(&self.config, &self.platform, layers, &self.objects);
+        subject.history = &self.history;
+        subject
     }
 }
 
 /// Returns whether the rules read the content of a file: one that is named like
-/// a key, a small one that can be executed, or the one with the Erlang version
+/// a secret, a small one that can be executed, or the one with the Erlang version
 /// of a release.
 fn keeps(entry: &Entry) -> bool {
     let size = entry.content_size();
     let name = entry.path.file_name();
     let is_script = entry.mode & 0o111 != 0 && size <= MAX_SCRIPT_BYTES;
     let is_start = name == erlang::START && size <= erlang::MAX_START_BYTES;
-    is_script || is_start || (size <= MAX_KEY_BYTES && is_named_as_key(name))
+    is_script || is_start || (size <= MAX_KEY_BYTES && secret::is_named(&entry.path))
 }
 
 pub(super) fn object(member: &Member) -> Option<Object> {
@@ -95,6 +102,11 @@ fn configuration(value: &Value) -> Configuration {
             .flat_map(|map| map.keys().cloned())
             .collect()
     };
+    let labels = value.get("Labels").and_then(Value::as_object);
+    let labels = labels.into_iter().map(|labels| {
+        let texts = labels.iter();
+        texts.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())))
+    });
     let test = |check: &Value| Healthcheck {
         test: strings(check.get("Test")).unwrap_or_default(),
         ..Healthcheck::default()
@@ -105,10 +117,11 @@ fn configuration(value: &Value) -> Configuration {
         env: strings(value.get("Env")).unwrap_or_default(),
         exposed_ports: keys("ExposedPorts"),
         healthcheck: value.get("Healthcheck").map(test),
+        labels: labels.flatten().collect(),
         user: text("User"),
         volumes: keys("Volumes"),
         working_dir: text("WorkingDir"),
-        // No rule looks at labels or the signal.
+        // No rule looks at the signal.
         ..Configuration::default()
     }
 }

@@ -1,433 +1,247 @@
-//! Files that are likely secrets, by their names; those that are named as
-//! keys are looked into, and so are small texts of any name: every small file
-//! may be a key.
+//! Files that are secrets by their names, and texts and keys in which secrets are
+//! found.
+
+mod binary;
+mod forms;
+mod names;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Mutex;
 
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
+use imgbuild_oci::parallel;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
+use serde::{Deserialize, Serialize};
 
-use super::content::recall;
-use crate::contents::first_bytes;
+use super::content::{BLOCK_BYTES, ReadableContent, find_in_blocks, recall};
+use super::subject::Subject;
+use crate::elf::ReadAt;
 use crate::finding::{Finding, Rule};
+use crate::walk;
+use forms::{Form, has};
 
-/// The bytes that are read of a file with a name like a key: a key comes first,
-/// or after the certificates of a chain.
+pub(super) use forms::{is_random, secrets_in};
+
+/// The size limit of files that are kept of an existing image to be searched.
 pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 
-/// Ends of paths, and the secrets in these files.
-const ENDS: [(&str, &str); 23] = [
-    ("/.netrc", "passwords for servers"),
-    ("/_netrc", "passwords for servers"),
-    ("/.pypirc", "passwords for Python package indexes"),
-    ("/.git-credentials", "passwords for Git servers"),
-    ("/.pgpass", "passwords for PostgreSQL"),
-    ("/.my.cnf", "passwords for MySQL"),
-    ("/.htpasswd", "passwords of users"),
-    ("/.vault-token", "a token for Vault"),
-    ("/.erlang.cookie", "the secret of an Erlang cluster"),
-    ("/.cargo/credentials", "tokens for Cargo registries"),
-    ("/.cargo/credentials.toml", "tokens for Cargo registries"),
-    ("/.aws/credentials", "keys of Amazon Web Services"),
-    (
-        "/.config/gcloud/application_default_credentials.json",
-        "keys of Google Cloud",
-    ),
-    ("/.config/gcloud/credentials.db", "keys of Google Cloud"),
-    (
-        "/.config/gcloud/access_tokens.db",
-        "tokens for Google Cloud",
-    ),
-    ("/.azure/accessTokens.json", "tokens for Azure"),
-    ("/.azure/msal_token_cache.json", "tokens for Azure"),
-    ("/.kube/config", "keys of Kubernetes clusters"),
-    ("/.docker/config.json", "passwords for registries"),
-    ("/.config/containers/auth.json", "passwords for registries"),
-    ("/.config/gh/hosts.yml", "tokens for GitHub"),
-    (
-        "/config/master.key",
-        "the key to the credentials of a Rails application",
-    ),
-    (
-        "/terraform.tfstate",
-        "the state of Terraform, with its secrets",
-    ),
-];
+/// The bytes that tell a text from another file.
+const HEAD_BYTES: usize = 4096;
 
-/// Ends of names that hold variables for an example.
-const EXAMPLES: [&[u8]; 7] = [
-    b".example",
-    b".sample",
-    b".template",
-    b".dist",
-    b".defaults",
-    b".test",
-    b".schema",
-];
+/// The bytes of a text that are searched at most.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 
-/// The smallest keys, of elliptic curves, are larger.
-const MIN_KEY_BYTES: u64 = 100;
+/// The bytes that a block repeats of the one before: a secret is in one of them.
+const OVERLAP_BYTES: usize = 8192;
 
-/// Extensions of files that are not text, or texts without keys: they are most
-/// files of releases.
-const OTHERS: [&[u8]; 30] = [
-    b".a", b".app", b".beam", b".boot", b".bz2", b".class", b".css", b".gif", b".gz", b".html",
-    b".ico", b".jar", b".jpeg", b".jpg", b".js", b".map", b".mjs", b".mo", b".png", b".pyc",
-    b".so", b".svg", b".ttf", b".wasm", b".webp", b".whl", b".woff", b".woff2", b".xz", b".zip",
-];
+/// The size of the smallest secret.
+const MIN_BYTES: u64 = 20;
+
+/// The number of files whose answers are remembered together: a rebuild reads
+/// those again in whose group a file changed.
+const GROUP: usize = 256;
+
+const COOKIE: &str = "the cookie of a release";
+const GOOGLE_KEY: &str = "an API key of Google";
+const PRIVATE_KEY: &str = "a private key";
+const SERVICE_ACCOUNT: &str = "the key of a service account of Google Cloud";
+
+/// A file that is searched, and the form that its name suggests.
+#[derive(Debug)]
+struct SecretCandidate<'a> {
+    path: &'a ImagePath,
+    content: &'a Content,
+    form: Option<&'static Form>,
+}
+
+/// A secret in a file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct FoundSecret {
+    what: String,
+    /// 0 if the file is not a text.
+    line: usize,
+}
 
 /// The secrets among the members, and the files to be searched for some.
 #[derive(Debug, Default)]
 pub(super) struct SecretFiles<'a> {
     findings: Vec<Finding>,
-    keys: Vec<File<'a>>,
-    /// Small files of any name.
-    texts: Vec<File<'a>>,
+    candidates: Vec<SecretCandidate<'a>>,
 }
 
 impl<'a> SecretFiles<'a> {
     pub(super) fn visit(&mut self, member: &'a Member, name: &[u8]) {
         let path = &member.entry.path;
-        let is_directory = member.entry.kind == EntryKind::Directory;
-        if is_directory {
+        if member.entry.kind == EntryKind::Directory {
             if name == b".git" {
                 let history = "the history of the source, with all that ever was in it";
-                self.find(path, history);
+                self.findings.push(by_name(path, history));
             }
             return;
         }
-        if let Some(what) = named(path, name) {
-            return self.find(path, what);
-        }
-        let Some(content) = &member.content else {
-            return;
-        };
-        if is_named_as_key(name) {
-            self.keys.push((path, content));
-        } else if let EntryKind::File { size } = member.entry.kind
-            && (MIN_KEY_BYTES..=MAX_KEY_BYTES).contains(&size)
-            && !is_other(name)
-        {
-            self.texts.push((path, content));
+        let form = names::find(path);
+        let size = member.entry.content_size();
+        match (
+            form.map(|form| (form.what, form.is_empty())),
+            &member.content,
+        ) {
+            (Some(("-", _)), _) => {}
+            (Some((what, true)), _) if what != "*" => self.findings.push(by_name(path, what)),
+            (known, Some(content)) if size >= MIN_BYTES || known.is_some() => {
+                self.candidates.push(SecretCandidate {
+                    path,
+                    content,
+                    form,
+                });
+            }
+            _ => {}
         }
     }
 
-    fn find(&mut self, path: &ImagePath, what: &str) {
-        let reason = match what {
-            COOKIE => format!(
-                "`{path}` is a secret that anyone with the image can read: it gives control of a node to anyone who reaches its ports; set `RELEASE_COOKIE` in the environment of the container instead"
-            ),
-            _ => format!("`{path}` is likely {what}: anyone with the image can read it"),
-        };
-        let finding = Finding::warning(Rule::SecretFile, Some(path), reason);
-        self.findings.push(finding);
-    }
-
-    /// Searches the files with names like keys, and small texts.
-    pub(super) fn finish(mut self, store: Option<&Store>) -> Vec<Finding> {
-        let keys = search(&self.keys, "private key", store, secret_in);
-        let texts = search(&self.texts, "secret in a text", store, secret_in_text);
-        for (path, what) in keys.into_iter().chain(texts) {
-            self.find(path, what);
-        }
-        self.findings
-    }
-}
-
-/// A file with its content.
-type File<'a> = (&'a ImagePath, &'a Content);
-
-/// The number of files whose answers are remembered together: a rebuild reads
-/// those again in whose group a file changed.
-const GROUP: usize = 512;
-
-/// The secrets that a content can hold, by their numbers in answers from 1 on.
-const KINDS: [&str; 3] = [PRIVATE_KEY, TOKEN, SERVICE_ACCOUNT];
-const PRIVATE_KEY: &str = "a private key";
-const TOKEN: &str = "a token for a package registry";
-const SERVICE_ACCOUNT: &str = "the key of a service account of Google Cloud";
-
-/// Returns the files that hold one of [`KINDS`], each with its kind.
-fn search<'a>(
-    files: &[File<'a>],
-    question: &'static str,
-    store: Option<&Store>,
-    answer: fn(&ImagePath, &Content) -> Option<&'static str>,
-) -> Vec<(&'a ImagePath, &'static str)> {
-    let number = |kind| KINDS.iter().position(|known| *known == kind);
-    let mut found = Vec::new();
-    for group in files.chunks(GROUP) {
-        let contents: Vec<&Content> = group.iter().map(|(_, content)| *content).collect();
-        let answers = recall(store, question, false, &contents, &|| {
-            let kinds = group.iter().map(|(path, content)| answer(path, content));
-            kinds
-                .map(|kind| kind.and_then(number).map_or(0, |number| number as u8 + 1))
-                .collect()
+    /// Searches the files that were visited.
+    pub(super) fn finish(self, subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
+        // Only answers about files of the host are remembered.
+        let is_file = |one: &SecretCandidate<'_>| matches!(one.content, Content::File(_));
+        let (files, others): (Vec<_>, Vec<_>) = self.candidates.into_iter().partition(is_file);
+        let groups = files.chunks(GROUP).chain(others.chunks(GROUP));
+        let findings = Mutex::new(self.findings);
+        let Ok(()) = parallel::for_each(walk::threads(), groups, |group, _| {
+            let found = search(group, subject, store);
+            let mut findings = findings.lock().expect("no holder of the lock panics");
+            findings.extend(found);
+            Ok::<(), Infallible>(())
         });
-        for ((path, _), answer) in group.iter().zip(answers) {
-            let kind = usize::from(answer).checked_sub(1);
-            if let Some(kind) = kind.and_then(|kind| KINDS.get(kind)) {
-                found.push((*path, *kind));
+        findings.into_inner().expect("no holder of the lock panics")
+    }
+}
+
+/// Returns whether a file is searched because of its name.
+pub(super) fn is_named(path: &ImagePath) -> bool {
+    names::find(path).is_some_and(|form| !form.is_empty())
+}
+
+fn by_name(path: &ImagePath, what: &str) -> Finding {
+    let reason = match what {
+        COOKIE => format!(
+            "`{path}` is a secret that anyone with the image can read: it gives control of a node to anyone who reaches its ports; set `RELEASE_COOKIE` in the environment of the container instead"
+        ),
+        _ => format!("`{path}` is likely {what}: anyone with the image can read it"),
+    };
+    Finding::warning(Rule::SecretFile, Some(path), reason)
+}
+
+/// Returns the secrets in files.
+fn search(
+    group: &[SecretCandidate<'_>],
+    subject: &Subject<'_>,
+    store: Option<&Store>,
+) -> Vec<Finding> {
+    let contents: Vec<&Content> = group.iter().map(|one| one.content).collect();
+    // The names in the image decide as well.
+    let mut question = "secrets".to_owned();
+    for one in group {
+        let name = String::from_utf8_lossy(one.path.file_name());
+        let is_special = one.form.is_some() || one.is_for_browsers();
+        question.extend(["/", if is_special { &name } else { "" }]);
+    }
+    let size: u64 = contents.iter().map(|content| content.size()).sum();
+    let is_long = size > BLOCK_BYTES as u64;
+    let found: Vec<(usize, FoundSecret)> = recall(store, &question, is_long, &contents, &|| {
+        let mut buffer = vec![0; BLOCK_BYTES];
+        let texts = group.iter().enumerate();
+        texts
+            .filter(|(_, one)| !subject.is_elf(one.path))
+            .filter_map(|(index, one)| Some((index, one.search(&mut buffer)?)))
+            .collect()
+    });
+    let found = found.into_iter();
+    found
+        .filter_map(|(index, secret)| Some(secret.finding(group.get(index)?.path)))
+        .collect()
+}
+
+impl SecretCandidate<'_> {
+    /// Returns the first secret in a file, as far as it can be read.
+    fn search(&self, buffer: &mut [u8]) -> Option<FoundSecret> {
+        let opened = ReadableContent::open(self.content)?;
+        let size = usize::try_from(self.content.size()).unwrap_or(usize::MAX);
+        let count = opened
+            .fill_at(&mut buffer[..size.min(HEAD_BYTES)], 0)
+            .ok()?;
+        if binary::may_be_key(&buffer[..count]) {
+            let mut bytes = vec![0; size.min(BLOCK_BYTES)];
+            let count = opened.fill_at(&mut bytes, 0).ok()?;
+            if binary::is_key(&bytes[..count]) {
+                let what = PRIVATE_KEY.to_owned();
+                return Some(FoundSecret { what, line: 0 });
             }
         }
-    }
-    found
-}
-
-/// The cookie of a release is not only likely a secret.
-const COOKIE: &str = "the cookie of a release";
-
-fn named(path: &ImagePath, name: &[u8]) -> Option<&'static str> {
-    if name == b"COOKIE" && path.as_bytes().ends_with(b"/releases/COOKIE") {
-        return Some(COOKIE);
-    }
-    if name == b".env" || name.starts_with(b".env.") {
-        let is_example = EXAMPLES.iter().any(|end| name.ends_with(end));
-        return (!is_example).then_some("the variables of a developer, with their secrets");
-    }
-    let bytes = path.as_bytes();
-    if name.ends_with(b".key")
-        && bytes
-            .windows(20)
-            .any(|part| part == b"/config/credentials/")
-    {
-        return Some("the key to the credentials of a Rails application");
-    }
-    if name.ends_with(b".p12") || name.ends_with(b".pfx") {
-        return Some(PRIVATE_KEY);
-    }
-    // Few names start as those below do.
-    if !name.first().is_some_and(|first| b"._achmt".contains(first)) {
-        return None;
-    }
-    let mut known = ENDS.iter();
-    let found = known.find(|(end, _)| bytes.ends_with(end.as_bytes()));
-    found.map(|(_, what)| *what)
-}
-
-pub(super) fn is_named_as_key(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 5] = [b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b".npmrc"];
-    const ENDINGS: [&[u8]; 3] = [b".pem", b".key", b".ppk"];
-    NAMES.contains(&name) || ENDINGS.iter().any(|end| name.ends_with(end))
-}
-
-fn secret_in(_: &ImagePath, content: &Content) -> Option<&'static str> {
-    let bytes = first_bytes(content, MAX_KEY_BYTES);
-    let has = |text| has(&bytes, text);
-    if has(b"PRIVATE KEY-----") || bytes.starts_with(b"PuTTY-User-Key-File") {
-        return Some(PRIVATE_KEY);
-    }
-    // The file is one of npm.
-    (has(b"_authToken=") || has(b"_password=") || has(b"_auth=")).then_some(TOKEN)
-}
-
-fn is_other(name: &[u8]) -> bool {
-    let end = name.iter().rposition(|byte| *byte == b'.');
-    end.is_some_and(|end| OTHERS.binary_search(&&name[end..]).is_ok())
-}
-
-fn secret_in_text(path: &ImagePath, content: &Content) -> Option<&'static str> {
-    let bytes = first_bytes(content, MAX_KEY_BYTES);
-    if has_private_key(&bytes) {
-        return Some(PRIVATE_KEY);
-    }
-    let is_json = path.file_name().ends_with(b".json");
-    (is_json && is_service_account(&bytes)).then_some(SERVICE_ACCOUNT)
-}
-
-/// Looks for a private key as [RFC 7468] writes it, with its content: a
-/// program that only knows the line has no key.
-///
-/// [RFC 7468]: https://www.rfc-editor.org/rfc/rfc7468
-fn has_private_key(bytes: &[u8]) -> bool {
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    while let Some(line) = lines.next() {
-        let is_start = line.starts_with(b"-----BEGIN ") && line.ends_with(b"PRIVATE KEY-----");
-        if is_start && lines.next().is_some_and(is_of_key) {
-            return true;
+        if buffer[..count].contains(&0) {
+            return None;
         }
+        if size <= HEAD_BYTES {
+            return self.in_text(&buffer[..count], 1);
+        }
+        let (mut line, mut rest) = (1, MAX_TEXT_BYTES);
+        let found = find_in_blocks(&opened, buffer, OVERLAP_BYTES, &mut |block| {
+            let found = self.in_text(block, line);
+            let next = block.len().saturating_sub(OVERLAP_BYTES);
+            line += line_breaks(&block[..next]);
+            rest = rest.saturating_sub(next);
+            (found.is_some() || rest == 0).then_some(found)
+        });
+        found.flatten()
     }
-    false
+
+    /// Returns a secret in a part of a text that begins in `line`.
+    fn in_text(&self, text: &[u8], line: usize) -> Option<FoundSecret> {
+        let mut secrets = secrets_in(text);
+        let secret = secrets.find(|(what, _)| *what != GOOGLE_KEY || !self.is_for_browsers());
+        let named = || {
+            let form = self.form.filter(|form| !form.is_empty())?;
+            Some((form.what, form.find(text)?))
+        };
+        let (what, at) = secret.or_else(named)?;
+        let is_account = what == PRIVATE_KEY && has(text, b"\"service_account\"");
+        Some(FoundSecret {
+            what: if is_account { SERVICE_ACCOUNT } else { what }.to_owned(),
+            line: line + line_breaks(&text[..at]),
+        })
+    }
+
+    /// Returns whether a browser or an app gets the file: a key of Google in it is
+    /// for everyone.
+    fn is_for_browsers(&self) -> bool {
+        const ENDS: [&[u8]; 5] = [
+            b".html",
+            b".js",
+            b".mjs",
+            b"-Info.plist",
+            b"google-services.json",
+        ];
+        ENDS.iter().any(|end| self.path.as_bytes().ends_with(end))
+    }
 }
 
-/// Returns whether a line can follow the first one of a key: it is base64, or,
-/// in old formats, names the encryption.
-fn is_of_key(line: &[u8]) -> bool {
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    line.starts_with(b"Proc-Type:") || (line.len() >= 32 && line.iter().all(is_base64))
+impl FoundSecret {
+    fn finding(self, path: &ImagePath) -> Finding {
+        let (what, line) = (self.what, self.line);
+        let reason = match (what.as_str(), line) {
+            (COOKIE, _) => return by_name(path, COOKIE),
+            (_, 0) => return by_name(path, &what),
+            _ => format!(
+                "`{path}` likely contains {what} in line {line}: anyone with the image can read it"
+            ),
+        };
+        Finding::warning(Rule::SecretFile, Some(path), reason)
+    }
 }
 
-/// Returns whether a file is the key of a service account, as [Google Cloud]
-/// issues it.
-///
-/// [Google Cloud]: https://cloud.google.com/iam/docs/keys-create-delete
-fn is_service_account(bytes: &[u8]) -> bool {
-    let texts: [&[u8]; 3] = [
-        b"\"service_account\"",
-        b"\"private_key\"",
-        b"PRIVATE KEY-----",
-    ];
-    texts.iter().all(|text| has(bytes, text))
-}
-
-fn has(bytes: &[u8], text: &[u8]) -> bool {
-    bytes.windows(text.len()).any(|window| window == text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(path: &str, text: &str) -> bool {
-        let path = ImagePath::parse(path).unwrap();
-        let member = Member::file(path, 0o644, text.as_bytes().to_vec());
-        let mut secrets = SecretFiles::default();
-        secrets.visit(&member, member.entry.path.file_name());
-        !secrets.finish(None).is_empty()
-    }
-
-    #[test]
-    fn files_that_are_secrets_by_name_are_named() {
-        for (path, expected) in [
-            ("/app/.env", true),
-            ("/app/.env.production", true),
-            ("/app/.env.example", false),
-            ("/app/env", false),
-            ("/root/.netrc", true),
-            ("/root/.aws/credentials", true),
-            ("/app/credentials", false),
-            ("/root/.cargo/credentials.toml", true),
-            ("/app/releases/COOKIE", true),
-            ("/app/COOKIE", false),
-            ("/app/cert.pfx", true),
-            ("/root/.kube/config", true),
-            ("/app/config", false),
-            ("/app/terraform.tfstate", true),
-            ("/app/config/master.key", true),
-            ("/app/config/credentials/production.key", true),
-            ("/app/lib/master.key", false),
-        ] {
-            assert_eq!(found(path, ""), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn the_names_start_as_is_looked_for() {
-        for (end, _) in ENDS {
-            let name = end.rsplit('/').next().unwrap().as_bytes();
-            assert!(b"._achmt".contains(&name[0]), "{end}");
-        }
-    }
-
-    #[test]
-    fn files_that_are_named_as_keys_are_looked_into() {
-        let key = "-----BEGIN EC PRIVATE KEY-----\n";
-        for (path, text, expected) in [
-            ("/app/tls.pem", key, true),
-            ("/app/tls.key", key, true),
-            (
-                "/root/.ssh/id_ed25519",
-                "-----BEGIN OPENSSH PRIVATE KEY-----",
-                true,
-            ),
-            ("/app/chain.pem", "-----BEGIN CERTIFICATE-----\n", false),
-            ("/app/notes.txt", key, false),
-            ("/app/.npmrc", "//registry/:_authToken=x", true),
-            ("/app/.npmrc", "save-exact=true", false),
-        ] {
-            assert_eq!(found(path, text), expected, "{path}: {text}");
-        }
-    }
-
-    #[test]
-    fn the_history_of_the_source_is_one_finding() {
-        let git: Member =
-            imgbuild_oci::entry::Entry::directory(ImagePath::parse("/app/.git").unwrap()).into();
-        let mut secrets = SecretFiles::default();
-        secrets.visit(&git, b".git");
-        assert_eq!(secrets.finish(None).len(), 1);
-    }
-
-    const BODY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nRk9SVFlUV08\n";
-
-    fn found_in_text(name: &str, text: &str) -> Option<String> {
-        let path = ImagePath::parse(format!("/app/{name}")).unwrap();
-        let member = Member::file(path, 0o644, text.as_bytes().to_vec());
-        let mut secrets = SecretFiles::default();
-        secrets.visit(&member, name.as_bytes());
-        secrets.finish(None).pop().map(|finding| finding.reason)
-    }
-
-    #[test]
-    fn the_ends_are_sorted() {
-        assert!(OTHERS.is_sorted());
-    }
-
-    #[test]
-    fn a_private_key_is_found_under_any_name() {
-        let key = |start: &str, body: &str| format!("{start}\n{body}-----END PRIVATE KEY-----\n");
-        let plain = "-----BEGIN PRIVATE KEY-----";
-        for (name, text, expected) in [
-            ("notes", key(plain, BODY), true),
-            (
-                "settings.yml",
-                format!("tls: |\n  {}", key(plain, &format!("  {BODY}"))),
-                true,
-            ),
-            (
-                "key.txt",
-                key("-----BEGIN OPENSSH PRIVATE KEY-----", BODY),
-                true,
-            ),
-            (
-                "key.txt",
-                key(
-                    "-----BEGIN RSA PRIVATE KEY-----",
-                    "Proc-Type: 4,ENCRYPTED\n",
-                ),
-                true,
-            ),
-            ("dos", key(plain, BODY).replace('\n', "\r\n"), true),
-            (
-                "certificate",
-                key("-----BEGIN CERTIFICATE-----", BODY),
-                false,
-            ),
-            ("ssh.py", key(&format!("START = \"{plain}"), BODY), false),
-            ("manual", key(plain, "... the key, in Base64 ...\n"), false),
-            ("page.html", key(plain, BODY), false),
-        ] {
-            let padded = format!("{}\n{text}", "# ".repeat(60));
-            assert_eq!(
-                found_in_text(name, &padded).is_some(),
-                expected,
-                "{name}: {text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_service_account_is_found_in_json() {
-        let account = format!(
-            "{{\"type\": \"service_account\", \"project_id\": \"{}\", \"private_key\": \"-----BEGIN PRIVATE KEY-----\\nx\"}}",
-            "p".repeat(60)
-        );
-        assert_eq!(
-            found_in_text("account.json", &account).as_deref(),
-            Some(
-                "`/app/account.json` is likely the key of a service account of Google Cloud: anyone with the image can read it"
-            )
-        );
-        assert_eq!(found_in_text("account.txt", &account), None);
-        let other = account.replace("service_account", "authorized_user");
-        assert_eq!(found_in_text("account.json", &other), None);
-    }
-
-    #[test]
-    fn files_that_are_no_small_texts_are_not_read() {
-        let key = format!("-----BEGIN PRIVATE KEY-----\n{BODY}");
-        assert_eq!(found_in_text("short", &key), None);
-        let large = format!("{key}{}", "\n".repeat(64 * 1024));
-        assert_eq!(found_in_text("large", &large), None);
-    }
+fn line_breaks(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
 }

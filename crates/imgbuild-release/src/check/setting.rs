@@ -3,9 +3,11 @@
 use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::xattr::{CAPABILITY, capabilities};
+use serde_json::Value;
 
 use super::command::is_below;
 use super::identity::EXECUTE;
+use super::secret::{is_random, secrets_in};
 use super::subject::Subject;
 use crate::contents::End;
 use crate::finding::{Finding, Rule, Severity};
@@ -18,12 +20,14 @@ const FIRST_FREE_PORT: u16 = 1024;
 
 const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 
-/// Words in the name of a variable whose value is a secret.
-const SECRET_WORDS: [&str; 10] = [
+/// Words in the name of a variable whose value is a secret. The long ones may end
+/// another word, for example `PGPASSWORD`.
+const SECRET_WORDS: [&str; 11] = [
     "APIKEY",
     "COOKIE",
     "CREDENTIAL",
     "CREDENTIALS",
+    "PASS",
     "PASSPHRASE",
     "PASSWD",
     "PASSWORD",
@@ -42,6 +46,9 @@ const SECRET_KEYS: [&str; 6] = [
     "SIGNING",
 ];
 
+/// Words in the name of a key that is not a secret.
+const OTHER_KEYS: [&str; 5] = ["GPG", "PGP", "PUBLIC", "PUBLISHABLE", "SITE"];
+
 /// Checks the configuration; `programs` start with a container.
 pub(super) fn check(subject: &Subject<'_>, programs: &[ImagePath]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -59,6 +66,7 @@ pub(super) fn check(subject: &Subject<'_>, programs: &[ImagePath]) -> Vec<Findin
     findings.extend(ports.filter_map(|text| port(subject, text, binds_any)));
     let variables = subject.config.env.iter();
     findings.extend(variables.filter_map(|variable| secret(variable)));
+    findings.extend(published_secrets(subject));
     findings
 }
 
@@ -165,29 +173,38 @@ fn first_port(text: &str) -> Option<u16> {
 /// contain its value.
 fn secret(variable: &str) -> Option<Finding> {
     let (name, value) = variable.split_once('=')?;
-    let fault = if is_secret_name(name) && is_secret_value(value) {
-        "is likely a secret by its name: anyone with the image can read its value"
+    let fault = if is_secret_name(name, value) && is_secret_value(value) {
+        "is likely a secret by its name: anyone with the image can read its value".to_owned()
     } else if has_password(value) {
-        "contains a URL with a password: anyone with the image can read it"
+        "contains a URL with a password: anyone with the image can read it".to_owned()
     } else {
-        return None;
+        let (what, _) = secrets_in(variable.as_bytes()).next()?;
+        format!("contains {what}: anyone with the image can read it")
     };
     let reason = format!("the variable `{name}` {fault}");
     Some(Finding::warning(Rule::SecretVariable, None, reason))
 }
 
-fn is_secret_name(name: &str) -> bool {
+fn is_secret_name(name: &str, value: &str) -> bool {
+    const OTHERS: [&str; 13] = [
+        "DIR", "EXPIRY", "FILE", "HEADER", "ID", "LENGTH", "MAX", "MIN", "NAME", "PATH", "TTL",
+        "URI", "URL",
+    ];
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name.split(['_', '-', '.']).collect();
     // The working directory of shells, and where a secret is to be found.
     let last = words.last().unwrap_or(&"");
-    let is_place = ["FILE", "PATH", "DIR", "URL", "URI"].contains(last);
-    let is_rule = ["LENGTH", "MIN", "MAX", "TTL", "EXPIRY", "NAME"].contains(last);
-    if is_place || is_rule || matches!(name.as_str(), "PWD" | "OLDPWD") {
+    if OTHERS.contains(last) || matches!(name.as_str(), "PWD" | "OLDPWD") {
         return false;
     }
+    let is_word = |word: &&str| {
+        let mut secrets = SECRET_WORDS.iter();
+        secrets.any(|secret| word == secret || secret.len() > 4 && word.ends_with(secret))
+    };
     let is_key = |pair: &[&str]| SECRET_KEYS.contains(&pair[0]) && pair[1] == "KEY";
-    words.iter().any(|word| SECRET_WORDS.contains(word)) || words.windows(2).any(is_key)
+    let is_other_key = || words.iter().any(|word| OTHER_KEYS.contains(word));
+    let is_random_key = *last == "KEY" && value.len() >= 16 && is_random(value.as_bytes());
+    words.iter().any(is_word) || words.windows(2).any(is_key) || is_random_key && !is_other_key()
 }
 
 /// Returns whether a value can be a secret: switches and paths are not.
@@ -206,6 +223,39 @@ fn has_password(value: &str) -> bool {
     let password = user.and_then(|user| user.split_once(':'));
     // `$NAME` is put in when a container runs.
     password.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
+}
+
+/// Finds secrets with a fixed form in texts that are not variables.
+fn published_secrets(subject: &Subject<'_>) -> Vec<Finding> {
+    let config = subject.config;
+    let fields = [
+        ("label", Some(&config.labels)),
+        ("annotation", subject.annotations),
+    ];
+    let mut texts: Vec<(String, &str)> = Vec::new();
+    for (field, texts_of_field) in fields {
+        let pairs = texts_of_field.into_iter().flatten();
+        texts.extend(pairs.map(|(key, text)| (format!("{field} `{key}`"), text.as_str())));
+    }
+    let words = [&config.entrypoint, &config.cmd]
+        .into_iter()
+        .flatten()
+        .flatten();
+    texts.extend(words.map(|word| ("command".to_owned(), word.as_str())));
+    let health = config.healthcheck.iter().flat_map(|check| &check.test);
+    texts.extend(health.map(|word| ("health check".to_owned(), word.as_str())));
+    let steps = subject
+        .history
+        .iter()
+        .flat_map(|step| [&step["created_by"], &step["comment"]]);
+    let steps = steps.filter_map(Value::as_str);
+    texts.extend(steps.map(|text| ("history".to_owned(), text)));
+    let found = texts.into_iter().filter_map(|(place, text)| {
+        let (what, _) = secrets_in(text.as_bytes()).next()?;
+        let reason = format!("the {place} contains {what}: anyone with the image can read it");
+        Some(Finding::warning(Rule::SecretConfiguration, None, reason))
+    });
+    found.collect()
 }
 
 /// Returns whether an engine mounts something at this path.
@@ -259,6 +309,12 @@ mod tests {
             ("DB_PASSWORD=", false),
             ("RELEASE_COOKIE=hunter2", true),
             ("PASSWORD_MIN_LENGTH=8", false),
+            ("PGPASSWORD=hunter2", true),
+            ("SMTP_PASS=hunter2", true),
+            ("MASTER_KEY=hunter2Hunter2Hunter3", true),
+            ("SORT_KEY=hunter2", false),
+            ("SSH_PUBLIC_KEY=hunter2Hunter2Hunter3", false),
+            ("AWS_ACCESS_KEY_ID=hunter2", false),
             ("REQUIRE_TOKEN=true", false),
             ("TOKENIZERS_PARALLELISM=hunter2", false),
             ("PWD=hunter2", false),
@@ -270,5 +326,13 @@ mod tests {
             let told = finding.map(|finding| finding.reason).unwrap_or_default();
             assert!(!told.contains("hunter2"), "{told}");
         }
+        let token = format!("NOTE=da{}0a1b2c3d4e5f60718293a4b5c6d7e8f9", "pi");
+        let told = secret(&token).map(|finding| finding.reason);
+        assert_eq!(
+            told.as_deref(),
+            Some(
+                "the variable `NOTE` contains a token for Databricks: anyone with the image can read it"
+            )
+        );
     }
 }

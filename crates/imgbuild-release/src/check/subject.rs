@@ -7,6 +7,7 @@ use imgbuild_oci::entry::Member;
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
+use serde_json::Value;
 
 use super::content::ReadableContent;
 use super::identity::ContainerUser;
@@ -29,6 +30,10 @@ pub struct Subject<'a> {
     objects: BTreeMap<&'a ImagePath, &'a Object>,
     /// The user of containers; `None` if the image has no such user.
     pub(super) identity: Option<ContainerUser>,
+    /// The history in the configuration.
+    pub(super) history: &'a [Value],
+    /// The annotations of the manifest, if they are known.
+    pub(super) annotations: Option<&'a BTreeMap<String, String>>,
     /// The library that each needed name resolves to, if libraries were
     /// searched for when the plan was made.
     pub(super) bindings: Option<&'a Bindings>,
@@ -44,6 +49,8 @@ impl<'a> Subject<'a> {
         let layers = layers.map(|layer| layer.changeset.members()).collect();
         let mut subject = Self::new(&image.config, &image.platform, layers, &plan.objects);
         subject.bindings = Some(&plan.bindings);
+        subject.history = &image.base_history;
+        subject.annotations = Some(&image.annotations);
         if let Some(base) = &plan.base {
             subject.contents = base.under(subject.contents);
             let user = image.config.user.as_deref().unwrap_or_default();
@@ -73,6 +80,8 @@ impl<'a> Subject<'a> {
                 .collect(),
             layers,
             contents,
+            history: &[],
+            annotations: None,
             bindings: None,
         }
     }
@@ -90,6 +99,11 @@ impl<'a> Subject<'a> {
         let content = self.contents.file(path)?.content.as_ref()?;
         let elf = Elf::read(&ReadableContent::open(content)?).ok()?;
         elf.map(Arc::new)
+    }
+
+    /// Returns whether the file at a path is an ELF file that is known.
+    pub(super) fn is_elf(&self, path: &ImagePath) -> bool {
+        self.objects.contains_key(path)
     }
 
     /// Returns the ELF files that are known, by path.
