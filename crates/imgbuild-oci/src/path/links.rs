@@ -13,7 +13,7 @@ const MAX_NAMES: usize = 4096;
 /// A path whose links cannot be followed to an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolveError<E> {
-    /// More than [`MAX_LINKS`] links or [`MAX_NAMES`] names, of which this is
+    /// More than [`MAX_LINKS`] links or `MAX_NAMES` names, of which this is
     /// the last (`ELOOP`).
     Loop(ImagePath),
     /// A name that cannot be in a path.
