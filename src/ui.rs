@@ -22,7 +22,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 use crate::failure::{Failure, Result};
 use crate::progress::{Direction, TransferProgress, Work};
 
-/// The time after which a wait is told.
+/// The time after which a wait is reported.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
 
 /// The output of the program: results, messages and progress.
@@ -45,7 +45,7 @@ pub(crate) struct Ui {
 struct SharedProgress {
     work: Option<Work>,
     transfers: TransferProgress,
-    /// What was waited for: each is told once.
+    /// What was waited for: each wait is reported once.
     waits: BTreeSet<String>,
 }
 
@@ -103,14 +103,14 @@ impl Ui {
         self.status(&format!("warning: {text}"));
     }
 
-    /// Tells what the program waits for, once.
+    /// Prints what the program waits for, once.
     pub(crate) fn waiting_for(&self, what: &str) {
         if self.shared().waits.insert(what.to_owned()) {
             self.status(&format!("waiting for {what}"));
         }
     }
 
-    /// Runs `work`, and tells what it waits for if that takes long.
+    /// Runs `work`, and prints what it waits for if that takes long.
     pub(crate) fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
         let (done, is_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -119,7 +119,7 @@ impl Ui {
                     self.waiting_for(what);
                 }
             };
-            // Without a thread, nothing is told.
+            // Without a thread, nothing is printed.
             drop(thread::Builder::new().spawn_scoped(scope, tell));
             let result = work();
             drop(done);

@@ -115,7 +115,7 @@ fn a_temporary_name_is_left_out_of_every_image_and_named() {
         "{found:?}"
     );
     for said in [
-        "warning: left out `/app/.imgbuild-Ab12Cd`: a run of imgbuild",
+        "warning: left out `/app/.imgbuild-Ab12Cd`: it belongs to a run of imgbuild",
         "warning: left out `/app/etc/.imgbuild-base-A1aaaa`: ",
         "warning: left out `/app/etc/.imgbuild-z0Z0z0`: ",
         "warning: left out `/srv/more/.imgbuild-Ef34Gh`: ",

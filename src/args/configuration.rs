@@ -58,8 +58,8 @@ pub(crate) struct ConfigurationArguments {
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) workdir: Option<ImagePath>,
 
-    /// Declare a volume; its directory is created and belongs to the user (can
-    /// be repeated)
+    /// Declare a volume; a directory that does not exist is created and belongs
+    /// to the user (can be repeated)
     #[arg(long, value_name = "PATH", value_parser = volume)]
     pub(crate) volume: Vec<ImagePath>,
 
@@ -88,10 +88,10 @@ pub(crate) struct ConfigurationArguments {
     /// The command that checks the health of a container, in the form of
     /// `--entrypoint`; or `none` (can be repeated)
     ///
-    /// A JSON array may begin with `CMD` or `CMD-SHELL`, as in Docker's image
-    /// configuration. A field of Docker's image configuration: engines that follow the OCI
-    /// specification strictly, for example Podman, ignore it. Without
-    /// `CMD-SHELL`, it runs without a shell.
+    /// It runs without a shell, unless it is a JSON array that begins with
+    /// `CMD-SHELL`. A health check is a field of Docker's image configuration:
+    /// engines that follow the OCI specification strictly, for example Podman,
+    /// ignore it.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) healthcheck: Vec<String>,
 

@@ -101,9 +101,9 @@ pub(crate) struct RegistryFlags {
     /// The credentials are sent to one registry only: the one in
     /// `IMGBUILD_REGISTRY` (for example `ghcr.io`), else the one that is pushed
     /// to, else, unless both are from the environment, that of the base image or
-    /// of the source of a copy. Stored credentials are read from `DOCKER_AUTH_CONFIG`, the file
-    /// `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`,
-    /// and `containers/auth.json` in `XDG_RUNTIME_DIR` (else
+    /// of the source of a copy. Stored credentials are read from
+    /// `DOCKER_AUTH_CONFIG`, the file `REGISTRY_AUTH_FILE`, `config.json` in
+    /// `DOCKER_CONFIG` or `~/.docker`, and `containers/auth.json` in `XDG_RUNTIME_DIR` (else
     /// `/run/containers/UID/auth.json`) and `XDG_CONFIG_HOME`; credential
     /// helpers that are named there are run.
     #[arg(long, value_name = "USER")]
@@ -130,12 +130,12 @@ pub(crate) struct RegistryFlags {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// Give up a registry that does not answer for this time, for example `2m`;
-    /// default: `80s`
+    /// Give up on a registry that does not answer for this time, for example
+    /// `2m`; default: `80s`
     ///
-    /// A request without an answer is sent twice, each time for half of it. A
-    /// transfer goes on as long as it moves 1 KiB a second, and a registry that
-    /// stores a blob has a second more for every 8 MiB.
+    /// A request without an answer is sent a second time, and each attempt has
+    /// half of the time. A transfer goes on as long as it moves 1 KiB a second,
+    /// and a registry that stores a blob has a second more for every 8 MiB.
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<humantime::Duration>,
 }

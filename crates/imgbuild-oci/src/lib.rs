@@ -103,7 +103,6 @@ pub mod digest;
 pub mod document;
 pub mod entry;
 pub mod error;
-mod file_system;
 pub mod filesystem;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -123,6 +122,7 @@ pub mod reference;
 pub mod root_directory;
 pub mod selection;
 pub mod source;
+mod statfs;
 pub mod store;
 mod tar_reader;
 mod tar_writer;

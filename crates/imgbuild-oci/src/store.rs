@@ -40,7 +40,7 @@ use tempfile::NamedTempFile;
 use crate::bounded;
 use crate::content::{FileState, HostFile, Timestamp};
 use crate::digest::{DiffId, Digest};
-use crate::file_system;
+use crate::statfs;
 use crate::temporary;
 
 pub use bases::{Bases, NewBlobFile};
@@ -157,7 +157,7 @@ impl Store {
 
     fn is_local(&self, device: u64, path: &Path) -> bool {
         let mut devices = self.devices.lock().expect("no holder of the lock panics");
-        let find = || file_system::is_local(path);
+        let find = || statfs::is_local(path);
         *devices.entry(device).or_insert_with(find)
     }
 

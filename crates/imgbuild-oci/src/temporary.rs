@@ -15,8 +15,8 @@ use rustix::fs::{Mode, open};
 use rustix::process::geteuid;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-use crate::file_system::is_local;
 use crate::root_directory;
+use crate::statfs::is_local;
 
 /// The start of every temporary name.
 pub(crate) const PREFIX: &str = ".imgbuild-";

@@ -30,7 +30,7 @@ use kind::{Behavior, Selected};
 use selection::{Selection, directory_name};
 
 /// The reason to leave out what has a temporary name.
-const TEMPORARY: &str = "a run of imgbuild that was killed, or is not done, made it";
+const TEMPORARY: &str = "it belongs to a run of imgbuild that was killed or is still running";
 
 /// The wishes of the user for a release.
 #[derive(Debug, Clone, Default)]
