@@ -100,9 +100,9 @@ impl Outputs {
         if is_used && is_output_closed() {
             let flag = if self.is_json { "--json" } else { "-" };
             let failure = Failure::build(format!(
-                "`{flag}` writes to standard output, which is closed"
+                "`{flag}` writes to standard output, which is closed, or `/dev/null` opened to read and write"
             ));
-            return Err(failure.hint("redirect standard output to a file, a pipe or `/dev/null`"));
+            return Err(failure.hint("redirect it to a file or a pipe, or with `>/dev/null`"));
         }
         if is_dry_run {
             return Ok(());

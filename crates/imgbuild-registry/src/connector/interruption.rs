@@ -24,8 +24,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The time after which a wait is reported.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
 
-/// The caller of a client, as waits for servers see it: it is asked whether to go
-/// on, and told of long ones.
+/// The caller of a client, which waits for servers ask whether to go on.
 #[derive(Clone)]
 pub(crate) struct WaitMonitor(pub(crate) Arc<dyn ClientMonitor>);
 
