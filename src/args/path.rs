@@ -28,6 +28,11 @@ pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
             "an image declares the path only: `{path}`; options are for `docker run --volume`"
         ));
     }
+    if let Some((path, _)) = text.split_once(':') {
+        return Err(format!(
+            "an image declares the path only, for example `{path}`; the mode of a directory is for `--writable`"
+        ));
+    }
     let path = image_path(text)?;
     let is_of_engine = |place: &str| path.as_bytes() == place.as_bytes();
     if ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine) {
@@ -46,6 +51,10 @@ pub(crate) struct WritablePath {
 impl WritablePath {
     pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
         let given = text.rsplit_once(':');
+        let given = given.filter(|(_, mode)| !mode.contains('/'));
+        if let Some((_, mode)) = given.filter(|(_, mode)| octal_mode(mode).is_none()) {
+            return Err(format!("`{mode}` is not an octal mode such as `0770`"));
+        }
         let given = given.and_then(|(path, mode)| Some((path, octal_mode(mode)?)));
         let (path, mode) = given.map_or((text, None), |(path, mode)| (path, Some(mode)));
         if mode.is_some_and(|mode| mode > 0o7777) {
@@ -156,6 +165,20 @@ mod tests {
             assert_eq!(found, expected, "{text}");
         }
         assert!(PlatformPath::parse("linux/x86=dist".into()).is_err());
+    }
+
+    #[test]
+    fn a_mode_and_a_volume_are_not_guessed() {
+        let mode = |text: &str| WritablePath::parse(text).map(|given| given.mode);
+        assert_eq!(mode("/a:0770"), Ok(Some(0o770)));
+        assert_eq!(mode("/a:b/c"), Ok(None));
+        for text in ["/a:0888", "/a:", "/a:u+w", "/a:77777", "a:0755"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+        assert!(volume("/data").is_ok());
+        for text in ["/data:0700", "/a:/b", "/a:ro", "/proc", "/", "a"] {
+            assert!(volume(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -192,6 +192,11 @@ fn variable(text: &str, place: &str) -> Result<Option<(String, String)>> {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, env::var(text).ok()),
     };
+    if value.as_ref().is_some_and(|value| value.contains('\0')) {
+        return Err(Failure::command_line(format!(
+            "cannot use {place}: the value of `{name}` contains a NUL byte, which no program can get"
+        )));
+    }
     if name.is_empty() || name.contains(char::is_whitespace) || name.contains('\0') {
         return Err(Failure::command_line(format!(
             "cannot use {place}: `{name}` is not a valid name of an environment variable"

@@ -32,8 +32,13 @@ pub(super) fn check(subject: &Subject<'_>) -> Started {
     }
     if let Some(check) = &subject.config.healthcheck
         && let [kind, command, ..] = check.test.as_slice()
-        && kind == "CMD"
     {
+        let shell = || subject.config.others.get("Shell")?.get(0)?.as_str();
+        let command = match kind.as_str() {
+            "CMD" => command,
+            "CMD-SHELL" => shell().unwrap_or("/bin/sh"),
+            _ => return started,
+        };
         let followed = follow(subject, command);
         let broken = followed.findings.into_iter().map(as_healthcheck);
         started.findings.extend(broken);
