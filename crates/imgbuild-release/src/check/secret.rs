@@ -184,22 +184,25 @@ impl SecretCandidate<'_> {
         if buffer[..count].contains(&0) {
             return None;
         }
-        if size <= HEAD_BYTES {
-            return self.in_text(&buffer[..count], 1);
-        }
-        let (mut line, mut rest) = (1, MAX_TEXT_BYTES);
-        let found = find_in_blocks(&opened, buffer, OVERLAP_BYTES, &mut |block| {
-            let found = self.in_text(block, line);
-            let next = block.len().saturating_sub(OVERLAP_BYTES);
-            line += line_breaks(&block[..next]);
-            rest = rest.saturating_sub(next);
-            (found.is_some() || rest == 0).then_some(found)
-        });
-        found.flatten()
+        let (what, at) = if size <= HEAD_BYTES {
+            self.in_text(&buffer[..count])?
+        } else {
+            let mut start = 0;
+            let found = find_in_blocks(&opened, buffer, OVERLAP_BYTES, &mut |block| {
+                let found = self.in_text(block).map(|(what, at)| (what, start + at));
+                start += block.len().saturating_sub(OVERLAP_BYTES);
+                (found.is_some() || start >= MAX_TEXT_BYTES).then_some(found)
+            });
+            found.flatten()?
+        };
+        let mut before = vec![0; at];
+        let count = opened.fill_at(&mut before, 0).ok()?;
+        let line = 1 + line_breaks(&before[..count]);
+        Some(FoundSecret { what, line })
     }
 
-    /// Returns a secret in a part of a text that begins in `line`.
-    fn in_text(&self, text: &[u8], line: usize) -> Option<FoundSecret> {
+    /// Returns a secret in a part of a text, and its place.
+    fn in_text(&self, text: &[u8]) -> Option<(String, usize)> {
         let mut secrets = secrets_in(text);
         let secret = secrets.find(|(what, _)| *what != GOOGLE_KEY || !self.is_for_browsers());
         let named = || {
@@ -208,10 +211,8 @@ impl SecretCandidate<'_> {
         };
         let (what, at) = secret.or_else(named)?;
         let is_account = what == PRIVATE_KEY && has(text, b"\"service_account\"");
-        Some(FoundSecret {
-            what: if is_account { SERVICE_ACCOUNT } else { what }.to_owned(),
-            line: line + line_breaks(&text[..at]),
-        })
+        let what = if is_account { SERVICE_ACCOUNT } else { what };
+        Some((what.to_owned(), at))
     }
 
     /// Returns whether a browser or an app gets the file: a key of Google in it is

@@ -17,11 +17,10 @@ use serde_json::Value;
 const BEFORE_BYTES: usize = 64;
 const AFTER_BYTES: usize = 4096;
 
-/// The anchors in one block that are followed at most: more are no text.
-const MAX_ANCHORS: usize = 4096;
-
-/// The anchors that one searcher takes: with more it is slower than two.
+/// The anchors that one searcher takes, with more it is slower than two, and the
+/// sets in which it has them.
 const SEARCHER_ANCHORS: usize = 32;
+const SEARCHER_SETS: usize = 8;
 
 /// A form of secrets.
 #[derive(Debug)]
@@ -52,17 +51,25 @@ static FORMS: LazyLock<Forms> = LazyLock::new(|| {
         anchors.extend(words.split(' ').map(|anchor| (anchor, forms.len())));
         forms.push(Form::new(what, expression.to_owned()));
     }
-    // A searcher compares as many bytes as its shortest anchor has.
-    anchors.sort_by_key(|(anchor, _)| anchor.len() > 3);
+    // A searcher compares as many bytes as its shortest anchor has, up to four, with
+    // those of all anchors of a set at once: the fewer halves of bytes differ within
+    // a set, the fewer texts look like one of its anchors.
+    anchors.sort_by_key(|(anchor, _)| {
+        let halves: Vec<u8> = anchor.bytes().take(4).map(|byte| byte >> 4).collect();
+        (anchor.len() > 3, halves, *anchor)
+    });
     let groups = anchors.chunk_by(|(one, _), (next, _)| (one.len() > 3) == (next.len() > 3));
     let searchers = groups
         .flat_map(|group| group.chunks(SEARCHER_ANCHORS))
         .map(|group| {
-            let words = group.iter().map(|(anchor, _)| anchor);
+            // The sets are dealt anchors in turn.
+            let turns = group.len().div_ceil(SEARCHER_SETS);
+            let dealt = (0..turns).flat_map(|turn| group.iter().skip(turn).step_by(turns));
+            let words = dealt.clone().map(|(anchor, _)| anchor);
             AnchorSearcher {
                 fast: packed::Searcher::new(words.clone()),
                 any: AhoCorasick::new(words).expect("the anchors are few and short"),
-                forms: group.iter().map(|(_, form)| *form).collect(),
+                forms: dealt.map(|(_, form)| *form).collect(),
             }
         });
     Forms {
@@ -82,26 +89,34 @@ pub(super) fn rows(table: &'static str) -> impl Iterator<Item = [&'static str; 3
 }
 
 impl AnchorSearcher {
-    fn anchors_in(&self, bytes: &[u8]) -> Vec<Match> {
-        match &self.fast {
-            Some(fast) => fast.find_iter(bytes).take(MAX_ANCHORS).collect(),
-            None => self.any.find_iter(bytes).take(MAX_ANCHORS).collect(),
+    /// Returns the parts of `bytes` with anchors, each with the number of the form.
+    fn parts_of(&self, bytes: &[u8]) -> Vec<(usize, Range<usize>)> {
+        let anchors: Vec<Match> = match &self.fast {
+            Some(fast) => fast.find_iter(bytes).collect(),
+            None => self.any.find_iter(bytes).collect(),
+        };
+        let mut parts: Vec<(usize, Range<usize>)> = Vec::new();
+        for anchor in anchors {
+            let form = self.forms[anchor.pattern().as_usize()];
+            let start = anchor.start().saturating_sub(BEFORE_BYTES);
+            let end = bytes.len().min(anchor.start() + AFTER_BYTES);
+            let mut known = parts.iter_mut().rev().filter(|(other, _)| *other == form);
+            match known.next() {
+                Some((_, part)) if start <= part.end => part.end = end,
+                _ => parts.push((form, start..end)),
+            }
         }
+        parts
     }
 }
 
 /// Returns the secrets in `bytes`, each with its place.
 pub(crate) fn secrets_in(bytes: &[u8]) -> impl Iterator<Item = (&'static str, usize)> {
-    let searchers = FORMS.searchers.iter();
-    searchers.flat_map(move |searcher| {
-        let anchors = searcher.anchors_in(bytes).into_iter();
-        anchors.filter_map(|anchor| {
-            let form = &FORMS.forms[searcher.forms[anchor.pattern().as_usize()]];
-            let start = anchor.start().saturating_sub(BEFORE_BYTES);
-            let end = bytes.len().min(anchor.start() + AFTER_BYTES);
-            let place = form.find(&bytes[start..end])?;
-            Some((form.what, start + place))
-        })
+    let parts = FORMS.searchers.iter().flat_map(|one| one.parts_of(bytes));
+    parts.filter_map(|(form, part)| {
+        let form = &FORMS.forms[form];
+        let place = form.find(&bytes[part.clone()])?;
+        Some((form.what, part.start + place))
     })
 }
 
@@ -229,9 +244,10 @@ fn is_jwt(token: &[u8]) -> bool {
 }
 
 /// Returns whether a text in base64 begins with the first line of a private key
-/// in PEM. Three of its five hyphens are the start, wherever it was encoded.
+/// in PEM, or with the last line before it. Three of the five hyphens are the
+/// start, wherever it was encoded.
 fn is_encoded_key(text: &[u8]) -> bool {
-    let line = STANDARD_NO_PAD.decode(&text[..64]);
+    let line = STANDARD_NO_PAD.decode(text);
     line.is_ok_and(|line| has(&line, b"BEGIN ") && has(&line, b"PRIVATE KEY"))
 }
 

@@ -242,6 +242,15 @@ fn private_keys_are_found_in_texts_of_any_kind() {
             "{name}: {found} {text}"
         );
     }
+    let certificate = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        random(LETTERS, 640)
+    );
+    let key = keys().remove(0).1.replace(" PRIVATE", " RSA PRIVATE");
+    for start in ["", "a", "ab"] {
+        let bundle = encoded(format!("{start}{certificate}{key}").as_bytes());
+        assert!(is_found("/app/secret.yml", bundle), "{start}");
+    }
     let (_, key) = keys().remove(0);
     let key = key.replace('\n', "\\n");
     let account = format!("{{\"type\": \"service_account\",\n\"private_key\": \"{key}\"}}");
@@ -366,6 +375,9 @@ fn files_that_are_secrets_by_name_are_named() {
         assert_eq!(is_found(path, text), *expected, "{path}: {text}");
         assert!(!reasons(path, text.as_bytes()).concat().contains("hunter2"));
     }
+    let token = token("gh|p_", LETTERS, 36);
+    assert!(is_found("/app/modules/tls.py", &token));
+    assert!(!is_found("/app/plugins/modules/tls.py", &token));
 }
 
 #[test]
@@ -433,6 +445,24 @@ fn every_expression_of_the_tables_compiles() {
         let lines = table.lines().filter(|line| line.contains("=>"));
         assert_eq!(count, lines.filter(|line| !line.starts_with('#')).count());
     }
+}
+
+#[test]
+fn the_anchors_of_all_forms_are_few_and_different() {
+    let anchors = forms::rows(include_str!("forms.txt")).flat_map(|[_, words, _]| words.split(' '));
+    let mut long: Vec<&str> = anchors.filter(|anchor| anchor.len() > 3).collect();
+    let count = long.len();
+    long.sort_unstable();
+    long.dedup();
+    assert_eq!(long.len(), count);
+    assert!(count <= 64, "two searchers take no more: {count}");
+}
+
+#[test]
+fn neither_many_anchors_nor_a_long_text_hide_a_secret() {
+    let key = token("gh|p_", LETTERS, 36);
+    let text = format!("{}\n{key}\n", "ghp_ redis ".repeat(90_000));
+    assert!(is_found("/app/notes", text));
 }
 
 #[test]
