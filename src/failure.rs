@@ -74,6 +74,12 @@ impl Failure {
         })
     }
 
+    /// Returns the failure inside an error of a reader, for example that a signal
+    /// ended it; `otherwise` makes that of any other error.
+    pub(crate) fn of_reader(error: io::Error, otherwise: impl FnOnce(io::Error) -> Self) -> Self {
+        failure_of_reader(error).unwrap_or_else(otherwise)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self

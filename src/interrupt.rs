@@ -34,11 +34,16 @@ pub(crate) fn exit_on_abort() {
     ));
 }
 
-/// Lets a signal set `interrupted`; a second one ends the program at once.
+/// Lets a signal set `interrupted`; a second one ends the program at once. Has
+/// no effect on the second call.
 ///
 /// The flag is registered before anything else: a signal that arrives between
 /// two registrations is never lost.
 pub(crate) fn watch(interrupted: &Arc<AtomicBool>) -> Result<()> {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    if IS_WATCHED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     let repeated = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGTERM, SIGINT] {
         flag::register(signal, Arc::clone(interrupted)).map_err(Failure::build)?;

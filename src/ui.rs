@@ -5,25 +5,21 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::error::with_causes;
 use imgbuild_oci::image::Image;
 use imgbuild_oci::layer::Layer;
-use imgbuild_oci::monitor::Progress;
+use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_registry::secret::Secrets;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 
 use crate::failure::{Failure, Result};
+use crate::interrupt;
 use crate::progress::{Direction, TransferProgress, Work};
-
-/// The time after which a wait is reported.
-const NOTICE_AFTER: Duration = Duration::from_secs(5);
 
 /// The output of the program: results, messages and progress.
 #[derive(Debug, Clone)]
@@ -74,9 +70,16 @@ impl Ui {
         self.result_bytes(format!("{text}\n").as_bytes())
     }
 
-    /// Prints a result as it is. A reader that closed its end, for example
-    /// `head`, has read all that it wanted.
+    /// Prints a result as it is, to standard output that is open.
     pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
+        check_output("this command")?;
+        self.print(bytes)
+    }
+
+    /// Prints to standard output, also if it is closed. A reader that closed its end, for example
+    /// `head`, has read all that it wanted.
+    #[expect(clippy::unused_self, reason = "the output of the program")]
+    pub(crate) fn print(&self, bytes: &[u8]) -> Result<()> {
         // The standard library ignores that its own may not be written to.
         match raw_standard_output()?.write_all(bytes) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -110,21 +113,12 @@ impl Ui {
         }
     }
 
-    /// Runs `work`, and prints what it waits for if that takes long.
-    pub(crate) fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
-        let (done, is_done) = mpsc::channel::<()>();
-        thread::scope(|scope| {
-            let tell = move || {
-                if is_done.recv_timeout(NOTICE_AFTER) == Err(RecvTimeoutError::Timeout) {
-                    self.waiting_for(what);
-                }
-            };
-            // Without a thread, nothing is printed.
-            drop(thread::Builder::new().spawn_scoped(scope, tell));
-            let result = work();
-            drop(done);
-            result
-        })
+    /// Runs `work`, which a signal ends; prints what it waits for if that takes long.
+    pub(crate) fn while_waiting<T>(&self, work: impl FnOnce(Monitor<'_>) -> T) -> T {
+        // Without it, a signal ends the program at once.
+        drop(interrupt::watch(&self.interrupted));
+        let follow = |progress: Progress<'_>| self.follow(progress);
+        work(Monitor::new(&follow, &self.interrupted))
     }
 
     /// Prints the failure that ends the program; returns its exit code.
@@ -326,6 +320,17 @@ pub(crate) fn is_output_closed() -> bool {
     let flags = fcntl_getfl(&output).unwrap_or(OFlags::WRONLY);
     let devices = [fstat(&output), stat("/dev/null")].map(|found| found.map(|found| found.st_rdev));
     flags.contains(OFlags::RDWR) && devices[0] == devices[1]
+}
+
+/// Fails if standard output is closed, which `what` writes to.
+pub(crate) fn check_output(what: &str) -> Result<()> {
+    if !is_output_closed() {
+        return Ok(());
+    }
+    let failure = Failure::build(format!(
+        "{what} writes to standard output, which is closed, or `/dev/null` opened to read and write"
+    ));
+    Err(failure.hint("redirect it to a file or a pipe, or with `>/dev/null`"))
 }
 
 /// Shows a number of bytes with its binary unit.

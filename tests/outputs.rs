@@ -286,7 +286,9 @@ fn what_is_asked_for_on_a_closed_standard_output_is_an_error() {
     let digest = runs::words("release", &["-o", "image.tar"]);
     let dry = runs::words("release", &["--dry-run"]);
     let version = ["--version".into()];
-    for words in [&to_stdout, &json] {
+    let cache = ["cache", "info", "--cache-dir=none"].map(Into::into);
+    let certificates = ["certificates".into()];
+    for words in [&to_stdout[..], &json, &dry, &cache, &certificates] {
         let outcome = redirected(&sandbox, ">&-", words).exited(1);
         let text = outcome.stderr_text();
         assert!(
@@ -296,12 +298,13 @@ fn what_is_asked_for_on_a_closed_standard_output_is_an_error() {
         // Nothing was built.
         assert!(!text.contains("layer"), "{text}");
     }
+    drop(redirected(&sandbox, ">&-", &version).success());
     let outcome = redirected(&sandbox, ">&-", &digest).success();
     let text = outcome.stderr_text();
     let expected = "warning: standard output is closed: the digest is sha256:";
     assert!(text.contains(expected), "{text}");
     // Others open the device that discards everything to write.
-    for words in [&to_stdout, &json, &digest] {
+    for words in [&to_stdout[..], &json, &dry, &cache, &digest] {
         let outcome = redirected(&sandbox, ">/dev/null", words).success();
         assert!(!outcome.stderr_text().contains("standard output is"));
     }

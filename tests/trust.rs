@@ -203,6 +203,30 @@ fn a_cache_that_others_can_write_is_not_used() {
 }
 
 #[test]
+fn an_empty_directory_that_is_not_trusted_is_not_an_empty_cache() {
+    let sandbox = runs::sandbox();
+    let cache = directory(&sandbox, "cache", 0o777);
+    let run = |command| sandbox.run(["cache", command, "--cache-dir=cache"]);
+    let refused = |said: &str| {
+        for command in ["clear", "prune", "info"] {
+            let outcome = run(command).exited(1);
+            let text = outcome.stderr_text();
+            assert!(text.contains("cannot use the cache in `cache`") && text.contains(said));
+        }
+        assert!(runs::names(&cache).is_empty());
+    };
+    refused("can be written by other users");
+    directory(&sandbox, "cache", 0o700);
+    if runs::is_root() {
+        lchown(&cache, Some(OTHER), None).unwrap();
+        refused(&format!("belongs to user {OTHER}"));
+        lchown(&cache, Some(0), None).unwrap();
+    }
+    drop(run("info").success());
+    assert!(runs::names(&cache).is_empty());
+}
+
+#[test]
 fn a_cache_behind_a_link_of_another_user_is_not_used() {
     if !runs::is_root() {
         return skip_always("not root");

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use imgbuild_oci::cache::{Cache, CacheSource};
 use imgbuild_oci::destination::prune_layout;
-use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::store::{Bases, DEFAULT_MAX_BYTES, Pruned, Store};
 use serde_json::json;
 
@@ -22,9 +21,8 @@ pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
         ..
     } = command
     {
-        let follow = |progress: Progress<'_>| ui.follow(progress);
-        let monitor = Monitor::new(&follow, &ui.interrupted);
-        return report_removed(prune_layout(layout, monitor)?, ui);
+        let pruned = ui.while_waiting(|monitor| prune_layout(layout, monitor))?;
+        return report_removed(pruned, ui);
     }
     let (CacheCommand::Info { cache_dir, .. }
     | CacheCommand::Prune { cache_dir, .. }
@@ -33,13 +31,10 @@ pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
         let failure = Failure::command_line("there is no home directory for the cache");
         return Err(failure.hint("name a directory with `--cache-dir`"));
     };
-    let store = match Store::open_read_only(&directory) {
-        Some(_) => Some(Store::open(&directory).map_err(|error| {
-            let message = format!("cannot use the cache in `{}`", directory.display());
-            Failure::caused_by(error, message)
-        })?),
-        None => None,
-    };
+    let store = Store::open_existing(&directory).map_err(|error| {
+        let message = format!("cannot use the cache in `{}`", directory.display());
+        Failure::caused_by(error, message)
+    })?;
     let pruned = match (command, &store) {
         (CacheCommand::Info { json, .. }, store) => {
             info(&directory, store.as_ref(), *json, ui)?;

@@ -57,7 +57,8 @@ pub(crate) fn load(
     // What is expired is only said, never left out: the clock changes no byte.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let now = now.map(|now| now.as_secs());
-    let (mut certificates, warnings) = Certificates::load(&sources, now).map_err(failure)?;
+    let loaded = ui.while_waiting(|monitor| Certificates::load(&sources, now, monitor));
+    let (mut certificates, warnings) = loaded.map_err(failure)?;
     if let Some(bundle) = of_base {
         let given = certificates.set.len();
         let (base, more) = bundle.parse();
@@ -105,5 +106,10 @@ fn failure(error: CertificateError) -> Failure {
             "`--cacert` takes a readable file or directory, `system`, or no value for the embedded CA certificates"
         }
     };
-    Failure::build(error).hint(hint)
+    match error {
+        CertificateError::File(error) => {
+            Failure::of_reader(error, |error| Failure::build(error).hint(hint))
+        }
+        error => Failure::build(error).hint(hint),
+    }
 }

@@ -286,8 +286,8 @@ impl<'a> Deliverer<'a> {
 
     fn write_digest(&self, file: Option<&PathBuf>, digest: Option<Digest>, ui: &Ui) -> Result<()> {
         if let Some((file, digest)) = file.zip(digest) {
-            let monitor = Monitor::new(&|_| {}, &ui.interrupted);
-            write_text(file, &digest.to_string(), self.outputs.sync, monitor)?;
+            let text = digest.to_string();
+            ui.while_waiting(|monitor| write_text(file, &text, self.outputs.sync, monitor))?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use imgbuild_oci::temporary::remove_abandoned;
 use super::registry;
 use crate::args::{BuildArguments, Output};
 use crate::failure::{Failure, Result};
-use crate::ui::{Ui, is_output_closed};
+use crate::ui::{Ui, check_output};
 
 /// The destinations of an image, its names, and the small files beside it.
 #[derive(Debug, Default)]
@@ -96,13 +96,12 @@ impl Outputs {
         if count > 1 {
             return Err(Failure::command_line("the destination `-` is given twice"));
         }
-        let is_used = self.is_json || count > 0 && !is_dry_run;
-        if is_used && is_output_closed() {
-            let flag = if self.is_json { "--json" } else { "-" };
-            let failure = Failure::build(format!(
-                "`{flag}` writes to standard output, which is closed, or `/dev/null` opened to read and write"
-            ));
-            return Err(failure.hint("redirect it to a file or a pipe, or with `>/dev/null`"));
+        if self.is_json {
+            check_output("`--json`")?;
+        } else if is_dry_run {
+            check_output("`--dry-run`")?;
+        } else if count > 0 {
+            check_output("`-`")?;
         }
         if is_dry_run {
             return Ok(());

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imgbuild_oci::bounded;
 use imgbuild_oci::cache::CacheSource;
+use imgbuild_oci::input;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::client::{Client, ClientOptions, Timeouts, Traffic};
@@ -82,9 +82,10 @@ impl Registries {
             must_exist(&format!("--ca-file {}", path.display()), path)?;
         }
         let certificates = flags.ca_file.as_ref().map(|path| {
-            let what = format!("`{}`", path.display());
-            ui.while_waiting(&what, || bounded::read_input(path, MAX_CA_BYTES))
-                .map_err(|error| unusable_certificates(path, &error))
+            ui.while_waiting(|monitor| input::read_input(path, MAX_CA_BYTES, monitor))
+                .map_err(|error| {
+                    Failure::of_reader(error, |error| unusable_certificates(path, &error))
+                })
         });
         let explicit = match primary {
             Some(_) => credentials::explicit(flags, ui)?,
@@ -332,10 +333,9 @@ pub(crate) fn connect(
         Vec::new()
     };
     let primary = primary(flags, readers)?;
-    let registries = Registries::new(flags, primary.as_deref(), ui)?;
-    // Until here a signal ends the program at once, even while it reads a pipe.
+    // Until the first wait or here, a signal ends the program at once.
     interrupt::watch(&ui.interrupted)?;
-    Ok(registries)
+    Registries::new(flags, primary.as_deref(), ui)
 }
 
 /// Groups references by their repository, in the order of the first of each.

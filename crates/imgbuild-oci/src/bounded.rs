@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::root_directory::regular_file;
 
@@ -97,18 +95,6 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     to_text(path, read_file(path, limit)?)
 }
 
-/// Reads an input that the user names: a file, a pipe that ends, or a device.
-///
-/// The first signal ends the wait for a pipe.
-///
-/// # Errors
-///
-/// When reading fails, gives more than `limit` bytes, or is interrupted.
-pub fn read_input(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let input = InterruptibleReader(open(path)?);
-    read_all(input, limit).map_err(|error| at_path(error, path))
-}
-
 /// Returns the text of a file's bytes.
 ///
 /// # Errors
@@ -119,34 +105,13 @@ pub fn to_text(path: &Path, bytes: Vec<u8>) -> io::Result<String> {
 }
 
 /// Opens without waiting for the writer of a pipe.
-fn open(path: &Path) -> io::Result<fs::File> {
+pub(crate) fn open(path: &Path) -> io::Result<fs::File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let mut options = fs::OpenOptions::new();
     options.read(true).custom_flags(flags).open(path)
 }
 
-/// A reader that waits for a pipe until a signal comes.
-struct InterruptibleReader(fs::File);
-
-impl Read for InterruptibleReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            // A pipe that has had no writer yet is not ready. No signal starts the call again.
-            let mut waited = [PollFd::new(self.0.file(), PollFlags::IN)];
-            match poll(&mut waited, None) {
-                Ok(_) => {}
-                Err(Errno::INTR) => return Err(io::Error::other("interrupted")),
-                Err(error) => return Err(error.into()),
-            }
-            match self.0.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-fn at_path(error: io::Error, path: &Path) -> io::Error {
+pub(crate) fn at_path(error: io::Error, path: &Path) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(Unreadable::TooLarge { limit, .. }) => too_large(path, *limit),
         _ => error,

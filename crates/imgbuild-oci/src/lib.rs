@@ -76,7 +76,8 @@
 //! - Writing: [`destination`], with names of [`temporary`] until it is done.
 //! - All of them: [`error`], [`monitor`] for progress and interruption,
 //!   [`parallel`] for threads, [`root_directory`] for files in directories that
-//!   other programs may write to, [`bounded`] for files and streams that are read
+//!   other programs may write to, [`input`] for pipes that the user names,
+//!   [`bounded`] for files and streams that are read
 //!   whole.
 //!
 //! [OCI image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/spec.md
@@ -107,6 +108,7 @@ pub mod filesystem;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod image;
+pub mod input;
 mod json;
 pub mod layer;
 mod layout;

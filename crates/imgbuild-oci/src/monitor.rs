@@ -1,7 +1,12 @@
 //! Progress of a long run for its caller, and the way to stop it.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -90,6 +95,27 @@ impl<'a> Monitor<'a> {
                 self.report(Progress::Waiting(what));
             }
         }
+    }
+
+    /// Waits until a file is ready for `events`, or has failed.
+    pub(crate) fn wait_until_ready(
+        &self,
+        what: &str,
+        file: impl AsFd,
+        events: PollFlags,
+    ) -> io::Result<()> {
+        let is_ready = self.wait_for(what, |interval| {
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: interval.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&file, events)], Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => Ok(None),
+                // A failed read or write has the reason of a failed poll, too.
+                Ok(_) | Err(_) => Ok(Some(())),
+            }
+        });
+        is_ready.map_err(io::Error::other)
     }
 }
 

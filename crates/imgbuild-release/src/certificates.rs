@@ -23,6 +23,7 @@ mod x509;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use imgbuild_oci::monitor::Monitor;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 pub use self::der::DerError;
@@ -141,17 +142,20 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// Fails if something cannot be read, or with the problems of all sources.
+    /// Fails if something cannot be read, on an interruption, or with the problems of all sources.
     pub fn load(
         sources: &[CertificateSource],
         validity_at: Option<u64>,
+        monitor: Monitor<'_>,
     ) -> Result<(Self, Vec<CertificateNotice>), CertificateError> {
         let mut collector = Collector::new(validity_at);
         for source in sources {
             match source {
                 CertificateSource::Embedded => collector.add_embedded(),
-                CertificateSource::System(candidates) => collector.add_system(candidates)?,
-                CertificateSource::Path(path) => collector.add_path(path)?,
+                CertificateSource::System(candidates) => {
+                    collector.add_system(candidates, monitor)?;
+                }
+                CertificateSource::Path(path) => collector.add_path(path, monitor)?,
             }
         }
         collector.finish()

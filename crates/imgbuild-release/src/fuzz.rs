@@ -56,7 +56,11 @@ pub fn certificates(data: &[u8]) {
     let source = CertificateSource::Path(path.clone());
     let load = |bytes: &[u8]| {
         write(directory.path(), "ca.pem", bytes);
-        Certificates::load(std::slice::from_ref(&source), Some(1_700_000_000))
+        Certificates::load(
+            std::slice::from_ref(&source),
+            Some(1_700_000_000),
+            imgbuild_oci::monitor::Monitor::silent(),
+        )
     };
     match load(data) {
         Ok((found, _)) => {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use imgbuild_oci::bounded;
 use imgbuild_oci::entry::MAX_ID;
 use imgbuild_oci::image::Healthcheck;
+use imgbuild_oci::input;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::plan::{Cleared, ConfigurationOptions, Field};
 use imgbuild_release::release::CommandOptions;
@@ -164,11 +165,12 @@ fn environment(files: &[PathBuf], texts: &[String], ui: &Ui) -> Result<Vec<(Stri
     let mut variables = Vec::new();
     for path in files {
         must_exist(&format!("--env-file {}", path.display()), path)?;
-        let what = format!("`{}`", path.display());
-        let read = ui.while_waiting(&what, || bounded::read_input(path, MAX_ENV_BYTES));
+        let read = ui.while_waiting(|monitor| input::read_input(path, MAX_ENV_BYTES, monitor));
         let text = read.and_then(|bytes| bounded::to_text(path, bytes));
         let text = text.map_err(|error| {
-            Failure::build(error).hint("`--env-file` takes a text file with one `K=V` per line")
+            Failure::of_reader(error, |error| {
+                Failure::build(error).hint("`--env-file` takes a text file with one `K=V` per line")
+            })
         })?;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();

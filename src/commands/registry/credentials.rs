@@ -2,9 +2,11 @@
 //! of Docker and Podman.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use imgbuild_oci::bounded;
+use imgbuild_oci::input;
 use imgbuild_oci::reference::Reference;
 use imgbuild_registry::credentials::{AuthEntry, AuthFile};
 use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
@@ -120,11 +122,14 @@ fn read_password(ui: &Ui) -> Result<Secret> {
         ));
     }
     let what = Path::new("/dev/stdin");
-    let read = ui.while_waiting("the password on standard input", || {
-        bounded::read_all(io::stdin(), MAX_PASSWORD_BYTES)
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    let stdin = fs_err::File::from_parts(stdin.map_err(Failure::build)?.into(), what);
+    let read = ui.while_waiting(|monitor| {
+        let password = "the password on standard input";
+        input::read_stream(stdin, password, MAX_PASSWORD_BYTES, monitor)
     });
     let text = read.and_then(|bytes| bounded::to_text(what, bytes));
-    let text = text.map_err(Failure::build)?;
+    let text = text.map_err(|error| Failure::of_reader(error, Failure::build))?;
     let password = text.trim_end_matches(['\n', '\r']);
     if password.is_empty() {
         return Err(Failure::command_line(
@@ -152,8 +157,12 @@ pub(super) fn find(
         ));
     }
     let files = named.into_iter().chain(environment::auth_files());
-    let files = files.filter_map(|path| Some((path.display().to_string(), read(&path, ui)?)));
-    for (name, bytes) in variable.into_iter().chain(files) {
+    let files = files.filter_map(|path| {
+        let read = read(&path, ui).transpose()?;
+        Some(read.map(|bytes| (path.display().to_string(), bytes)))
+    });
+    for named in variable.map(Ok).into_iter().chain(files) {
+        let (name, bytes) = named?;
         let file = match AuthFile::parse(&bytes) {
             Ok(file) => file,
             Err(error) => {
@@ -177,15 +186,17 @@ pub(super) fn find(
 
 /// Reads a file of credentials. A file that cannot be read is only a warning:
 /// public images need no credential.
-fn read(path: &Path, ui: &Ui) -> Option<Vec<u8>> {
-    let what = format!("`{}`", path.display());
-    match ui.while_waiting(&what, || bounded::read_input(path, MAX_FILE_BYTES)) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+fn read(path: &Path, ui: &Ui) -> Result<Option<Vec<u8>>> {
+    match ui.while_waiting(|monitor| input::read_input(path, MAX_FILE_BYTES, monitor)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
-            let what = format!("cannot use `{}`", path.display());
-            ui.warning_of(&what, &Failure::build(error));
-            None
+            let failure = Failure::of_reader(error, Failure::build);
+            if failure.kind == FailureKind::Interrupted {
+                return Err(failure);
+            }
+            ui.warning_of(&format!("cannot use `{}`", path.display()), &failure);
+            Ok(None)
         }
     }
 }

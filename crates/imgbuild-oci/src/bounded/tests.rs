@@ -12,6 +12,11 @@ fn pipe_at(path: &Path) {
     rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
 }
 
+/// Reads an input that is not interrupted.
+fn read_input(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    crate::input::read_input(path, limit, crate::monitor::Monitor::silent())
+}
+
 #[test]
 fn a_file_is_read_up_to_its_limit() {
     let directory = directory();

@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::fs::{FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::{WriteOptions, Written};
+use super::{PatientWriter, WriteOptions, Written};
 use crate::bounded;
 use crate::content::{FileState, Timestamp};
 use crate::digest::Digest;
@@ -131,7 +131,9 @@ fn write_text_with(
             Some(permissions) => file.set_permissions(permissions),
             None => Ok(()),
         };
-        let written = allowed.and_then(|()| file.write_all(text.as_bytes()));
+        let reader = reader_of(path);
+        let written = allowed
+            .and_then(|()| PatientWriter::new(file, &reader, monitor).write_all(text.as_bytes()));
         written.map_err(|error| write_error(path, error))
     });
     written.map(drop)

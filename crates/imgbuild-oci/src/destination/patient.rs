@@ -7,9 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::monitor::Monitor;
 
@@ -56,19 +55,8 @@ impl<'a> PatientWriter<'a> {
 impl PatientWriter<'_> {
     /// Waits until some bytes can be written.
     fn wait(&self) -> io::Result<()> {
-        let file = &*self.file;
-        let has_room = self.monitor.wait_for(self.reader, |interval| {
-            let timeout = Timespec {
-                tv_sec: 0,
-                tv_nsec: interval.subsec_nanos().into(),
-            };
-            match poll(&mut [PollFd::new(file, PollFlags::OUT)], Some(&timeout)) {
-                Ok(0) | Err(Errno::INTR) => Ok(None),
-                // A failed write has the reason of a failed poll, too.
-                Ok(_) | Err(_) => Ok(Some(())),
-            }
-        });
-        has_room.map_err(io::Error::other)
+        self.monitor
+            .wait_until_ready(self.reader, &*self.file, PollFlags::OUT)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use rustix::process::{getegid, geteuid};
@@ -26,8 +26,7 @@ impl Store {
     ///
     /// When the directory cannot be written, and as [`Store::check_owner`].
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let target = target_of(directory);
-        let directory = target.map_err(|error| untrusted(with_causes(&error, ": ")))?;
+        let directory = trusted_target(directory)?;
         let store = Self::at(&directory, true);
         make_directory(&directory)?;
         store.check_owner()?;
@@ -40,6 +39,18 @@ impl Store {
             store.new_temporary()?;
         }
         Ok(store)
+    }
+
+    /// Opens the store in `directory` as [`Store::open`]; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`], also when a store made there could not be used.
+    pub fn open_existing(directory: &Path) -> io::Result<Option<Self>> {
+        let target = trusted_target(directory)?;
+        Self::at(&target, false).check_owner()?;
+        let found = Self::open_read_only(&target);
+        found.map(|_| Self::open(directory)).transpose()
     }
 
     /// Opens the store in `directory` for reading only; `None` if it is missing.
@@ -66,6 +77,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn trusted_target(directory: &Path) -> io::Result<PathBuf> {
+    target_of(directory).map_err(|error| untrusted(with_causes(&error, ": ")))
 }
 
 fn untrusted(reason: String) -> io::Error {

@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use imgbuild_oci::bounded;
+use imgbuild_oci::input;
+use imgbuild_oci::monitor::Monitor;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use super::Certificates;
@@ -48,9 +49,13 @@ impl Collector {
         }
     }
 
-    pub(super) fn add_system(&mut self, candidates: &[PathBuf]) -> Result<(), CertificateError> {
+    pub(super) fn add_system(
+        &mut self,
+        candidates: &[PathBuf],
+        monitor: Monitor<'_>,
+    ) -> Result<(), CertificateError> {
         match candidates.iter().find(|path| path.exists()) {
-            Some(path) => self.add_path(path),
+            Some(path) => self.add_path(path, monitor),
             None => Err(CertificateError::NoSystemBundle {
                 looked_for: candidates.to_vec(),
             }),
@@ -60,16 +65,22 @@ impl Collector {
     /// Adds a file, or the files of a directory that are named like
     /// certificates, as OpenSSL and Go do: they do not look into directories
     /// below either.
-    pub(super) fn add_path(&mut self, path: &Path) -> Result<(), CertificateError> {
+    pub(super) fn add_path(
+        &mut self,
+        path: &Path,
+        monitor: Monitor<'_>,
+    ) -> Result<(), CertificateError> {
         if !path.is_dir() {
-            return self.add_file(path);
+            return self.add_file(path, monitor);
         }
         let files = self.list(path)?;
         if files.is_empty() {
             let reason = "no file directly in it is named like a certificate (`*.pem`, `*.crt`, `*.cer`, `*.cert`, `*.der` or `01234567.0`)";
             self.refuse(path, None, reason);
         }
-        files.iter().try_for_each(|file| self.add_file(file))
+        files
+            .iter()
+            .try_for_each(|file| self.add_file(file, monitor))
     }
 
     /// Lists the certificate files of a directory in bytewise order, but names
@@ -118,9 +129,9 @@ impl Collector {
         }
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<(), CertificateError> {
+    fn add_file(&mut self, path: &Path, monitor: Monitor<'_>) -> Result<(), CertificateError> {
         // Not only regular files: a pipe is as good.
-        match bounded::read_input(path, MAX_FILE_BYTES) {
+        match input::read_input(path, MAX_FILE_BYTES, monitor) {
             Ok(bytes) => self.add_bytes(path, &bytes),
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {
                 let reason = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);

@@ -29,12 +29,12 @@ fn bytes(name: &str) -> Vec<u8> {
 
 fn load(names: &[&str]) -> Result<(Certificates, Vec<CertificateNotice>), CertificateError> {
     let sources: Vec<CertificateSource> = names.iter().map(|name| fixture(name)).collect();
-    Certificates::load(&sources, Some(NOW))
+    Certificates::load(&sources, Some(NOW), Monitor::silent())
 }
 
 fn embedded() -> Certificates {
     let (certificates, warnings) =
-        Certificates::load(&[CertificateSource::Embedded], None).unwrap();
+        Certificates::load(&[CertificateSource::Embedded], None, Monitor::silent()).unwrap();
     assert_eq!(warnings, []);
     certificates
 }
@@ -323,7 +323,7 @@ fn what_a_message_quotes_is_short_and_printable() {
 #[test]
 fn without_a_time_nothing_is_said_about_times() {
     let sources = [fixture("expired.pem"), fixture("not-yet-valid.pem")];
-    let (certificates, warnings) = Certificates::load(&sources, None).unwrap();
+    let (certificates, warnings) = Certificates::load(&sources, None, Monitor::silent()).unwrap();
     assert_eq!(certificates.set.len(), 2);
     assert_eq!(warnings, []);
 }
@@ -338,7 +338,8 @@ fn the_first_and_the_last_second_are_valid() {
         (2_524_608_000, 1),
         (u64::MAX, 1),
     ] {
-        let (_, warnings) = Certificates::load(&[fixture("rsa.pem")], Some(now)).unwrap();
+        let (_, warnings) =
+            Certificates::load(&[fixture("rsa.pem")], Some(now), Monitor::silent()).unwrap();
         assert_eq!(warnings.len(), count, "{now}");
     }
 }
@@ -452,7 +453,8 @@ fn a_directory_gives_the_files_that_are_named_like_certificates() {
     symlink("missing.pem", path("dangling.pem")).unwrap();
     symlink("circle.pem", path("circle.pem")).unwrap();
     let source = CertificateSource::Path(directory.path().to_owned());
-    let (certificates, warnings) = Certificates::load(&[source], Some(NOW)).unwrap();
+    let (certificates, warnings) =
+        Certificates::load(&[source], Some(NOW), Monitor::silent()).unwrap();
     assert_eq!(certificates.set.len(), 3);
     let prefix = directory.path().parent().unwrap();
     let name = directory.path().file_name().unwrap().to_str().unwrap();
@@ -475,7 +477,7 @@ fn a_directory_without_certificates_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs_err::write(directory.path().join("README"), "").unwrap();
     let source = CertificateSource::Path(directory.path().to_owned());
-    let error = Certificates::load(&[source], None).unwrap_err();
+    let error = Certificates::load(&[source], None, Monitor::silent()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -489,7 +491,7 @@ fn a_huge_file_is_refused_unread() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(collect::MAX_FILE_BYTES + 1).unwrap();
     let source = CertificateSource::Path(file.path().to_owned());
-    let error = Certificates::load(&[source], None).unwrap_err();
+    let error = Certificates::load(&[source], None, Monitor::silent()).unwrap_err();
     assert!(
         error.to_string().ends_with(": it is larger than 16 MiB"),
         "{error}"
@@ -507,11 +509,16 @@ fn a_missing_file_is_named() {
 fn the_first_bundle_of_the_system_that_exists_is_taken() {
     let candidates = ["missing.pem", "ec.pem", "rsa.pem"].map(|name| fixtures().join(name));
     let system = CertificateSource::System(candidates.to_vec());
-    let (certificates, _) = Certificates::load(&[system], None).unwrap();
+    let (certificates, _) = Certificates::load(&[system], None, Monitor::silent()).unwrap();
     assert_eq!(certificates.to_pem(), bytes("ec.pem"));
 
     let candidates = vec![PathBuf::from("/missing/a"), PathBuf::from("/missing/b")];
-    let error = Certificates::load(&[CertificateSource::System(candidates)], None).unwrap_err();
+    let error = Certificates::load(
+        &[CertificateSource::System(candidates)],
+        None,
+        Monitor::silent(),
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "this system has no bundle of CA certificates (tried `/missing/a`, `/missing/b`)"
@@ -520,7 +527,7 @@ fn the_first_bundle_of_the_system_that_exists_is_taken() {
 
 #[test]
 fn no_source_gives_an_empty_bundle() {
-    let (certificates, warnings) = Certificates::load(&[], Some(NOW)).unwrap();
+    let (certificates, warnings) = Certificates::load(&[], Some(NOW), Monitor::silent()).unwrap();
     assert!(certificates.set.is_empty());
     assert_eq!(certificates.to_pem(), b"");
     assert_eq!(warnings, []);
