@@ -70,16 +70,10 @@ impl Ui {
         self.result_bytes(format!("{text}\n").as_bytes())
     }
 
-    /// Prints a result as it is, to standard output that is open.
-    pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
-        check_output("this command")?;
-        self.print(bytes)
-    }
-
-    /// Prints to standard output, also if it is closed. A reader that closed its end, for example
-    /// `head`, has read all that it wanted.
+    /// Prints a result as it is. A reader that closed its end, for example `head`, has read all that
+    /// it wanted.
     #[expect(clippy::unused_self, reason = "the output of the program")]
-    pub(crate) fn print(&self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
         // The standard library ignores that its own may not be written to.
         match raw_standard_output()?.write_all(bytes) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -312,24 +306,20 @@ pub(crate) fn raw_standard_output() -> Result<std::fs::File> {
     Ok(handle.map_err(Failure::build)?.into())
 }
 
-/// Returns whether standard output is closed. The standard library opens
-/// `/dev/null` in its place, to read and write, as some programs do that discard
-/// what another one prints; `>/dev/null` opens it to write only.
-pub(crate) fn is_output_closed() -> bool {
+/// Fails if standard output is closed. The standard library opens `/dev/null` in
+/// its place, to read and write, as some programs do that discard what another one
+/// prints: so this is only for an archive. `>/dev/null`
+/// opens it to write only.
+pub(crate) fn check_output() -> Result<()> {
     let output = io::stdout();
     let flags = fcntl_getfl(&output).unwrap_or(OFlags::WRONLY);
     let devices = [fstat(&output), stat("/dev/null")].map(|found| found.map(|found| found.st_rdev));
-    flags.contains(OFlags::RDWR) && devices[0] == devices[1]
-}
-
-/// Fails if standard output is closed, which `what` writes to.
-pub(crate) fn check_output(what: &str) -> Result<()> {
-    if !is_output_closed() {
+    if !flags.contains(OFlags::RDWR) || devices[0] != devices[1] {
         return Ok(());
     }
-    let failure = Failure::build(format!(
-        "{what} writes to standard output, which is closed, or `/dev/null` opened to read and write"
-    ));
+    let failure = Failure::build(
+        "`-` writes to standard output, which is closed, or `/dev/null` opened to read and write",
+    );
     Err(failure.hint("redirect it to a file or a pipe, or with `>/dev/null`"))
 }
 

@@ -21,7 +21,7 @@ use super::outputs::Outputs;
 use super::registry::{Push, Registries, Sending, failed_at};
 use crate::failure::{Failure, Result};
 use crate::progress::Work;
-use crate::ui::{Ui, bytes_text, count_text, is_output_closed, raw_standard_output};
+use crate::ui::{Ui, bytes_text, count_text, raw_standard_output};
 
 /// The result of sending blobs while others were still made; `None` if nothing
 /// was sent before the delivery.
@@ -261,12 +261,6 @@ impl<'a> Deliverer<'a> {
         if outputs.destinations.contains(&Destination::StandardOutput) {
             // The archive is on standard output.
             ui.status(&digest.to_string());
-            return Ok(());
-        }
-        if !outputs.is_json && is_output_closed() {
-            ui.warning(&format!(
-                "standard output is closed: the digest is {digest}"
-            ));
             return Ok(());
         }
         if !outputs.is_json {

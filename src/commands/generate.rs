@@ -15,8 +15,7 @@ pub(crate) fn version(ui: &Ui) -> Result<ExitCode> {
     if ui.verbosity > 0 {
         text.push_str(&format!("\ncertificates: {}", certificates::edition()));
     }
-    // Scripts ask for it only to see that the program is there.
-    ui.print(format!("{text}\n").as_bytes())?;
+    ui.result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

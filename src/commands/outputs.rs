@@ -96,12 +96,8 @@ impl Outputs {
         if count > 1 {
             return Err(Failure::command_line("the destination `-` is given twice"));
         }
-        if self.is_json {
-            check_output("`--json`")?;
-        } else if is_dry_run {
-            check_output("`--dry-run`")?;
-        } else if count > 0 {
-            check_output("`-`")?;
+        if count > 0 && !is_dry_run {
+            check_output()?;
         }
         if is_dry_run {
             return Ok(());

@@ -125,8 +125,9 @@ fn every_reader_pulls_from_registries_of_other_makers() {
     };
     for maker in Maker::all() {
         let password = (!maker.is_django()).then_some(PASSWORD);
-        let sandbox = with_password(image::sandbox());
+        let mut sandbox = with_password(image::sandbox());
         let server = maker.start(&sandbox, password);
+        sandbox.set("IMGBUILD_REGISTRY", server.name());
         let pushed = Pushed::new(&sandbox, &server.name(), &[]);
         let login = password.map(|password| format!("{USER}:{password}"));
         pushed.assert_read(&sandbox, &engine, login.as_deref());

@@ -84,7 +84,9 @@ impl RootIndex {
         let mut rest: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(reason)?;
         rest.retain(|key, _| !["schemaVersion", "mediaType", "manifests"].contains(&key.as_str()));
         Ok(Self {
-            manifests: index.manifests.unwrap_or_default(),
+            manifests: index
+                .manifests
+                .ok_or("its `index.json` has no `manifests`")?,
             rest,
             ..Self::new()
         })

@@ -566,11 +566,8 @@ fn a_health_check_that_cannot_run_is_a_warning() {
     check(&["CMD-SHELL", "x"]).has(&["healthcheck-broken /bin/sh"]);
     check(&["CMD-SHELL", "x"])
         .set(|config| {
-            drop(
-                config
-                    .others
-                    .insert("Shell".to_owned(), ["/bin/p", "-c"].as_slice().into()),
-            )
+            let shell = ["/bin/p", "-c"].as_slice().into();
+            config.others.insert("Shell".to_owned(), shell);
         })
         .has(&[]);
     check(&["CMD", "/bin/q"]).has(&["healthcheck-broken /bin/q"]);
