@@ -1,6 +1,6 @@
 //! Files that are secrets by their names.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::iter;
 use std::sync::LazyLock;
 
@@ -14,8 +14,8 @@ const VALUE: &str = r#"["']?[ \t]*[:=,>]+[ \t"'>]*(?<value>[^\s"',;<]+)"#;
 /// The forms in files of a name, each with the end of the path before the name.
 type FormsOfName = Vec<(&'static str, Form)>;
 
-static NAMES: LazyLock<HashMap<&[u8], FormsOfName>> = LazyLock::new(|| {
-    let mut names: HashMap<&[u8], FormsOfName> = HashMap::new();
+static NAMES: LazyLock<BTreeMap<&[u8], FormsOfName>> = LazyLock::new(|| {
+    let mut names: BTreeMap<&[u8], FormsOfName> = BTreeMap::new();
     for [what, words, expression] in rows(include_str!("names.txt")) {
         let expression = expression.replace('%', VALUE);
         // Not in a comment.
