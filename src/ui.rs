@@ -41,7 +41,7 @@ pub(crate) struct Ui {
 struct SharedProgress {
     work: Option<Work>,
     transfers: TransferProgress,
-    /// What was waited for: each wait is reported once.
+    /// The subjects of waits that were reported: each is reported once.
     waits: BTreeSet<String>,
 }
 

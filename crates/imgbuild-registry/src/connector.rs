@@ -20,6 +20,8 @@ mod interruption;
 mod tcp;
 
 pub(crate) use early::EarlyConnector;
+#[cfg(test)]
+pub(crate) use interruption::tests::Caller;
 pub(crate) use interruption::{InterruptibleResolver, WaitMonitor};
 pub(crate) use tcp::TcpConnector;
 

@@ -147,6 +147,7 @@ mod tests {
     use ureq::Timeout;
 
     use super::*;
+    use crate::connector::Caller;
     use crate::error::{Endpoint, NetworkError, Step};
 
     #[test]
@@ -160,29 +161,9 @@ mod tests {
         assert_eq!((wait(2, 0), wait(29, 1000)), (1000, 20_000));
     }
 
-    /// A caller who never waits.
-    struct Impatient;
-
-    impl ClientMonitor for Impatient {
-        fn now(&self) -> Duration {
-            Duration::ZERO
-        }
-
-        fn wait(&self, _: Duration) {}
-
-        fn random(&self) -> u64 {
-            0
-        }
-
-        fn is_interrupted(&self) -> bool {
-            false
-        }
-
-        fn report(&self, _: Event<'_>) {}
-    }
-
     #[test]
     fn silence_is_endured_twice_unless_enough_has_moved_in_between() {
+        let caller = Caller::default();
         let endpoint = Endpoint {
             registry: "r".into(),
             repository: None,
@@ -193,14 +174,14 @@ mod tests {
         let cut = endpoint.network_error(&Step::Ping, cut);
         let mut attempts = Attempts::new(RetryPolicy::default(), 0);
         for _ in 0..20 {
-            assert!(attempts.pause(&Impatient, &silence));
-            assert!(attempts.pause(&Impatient, &cut));
+            assert!(attempts.pause(&caller, &silence));
+            assert!(attempts.pause(&caller, &cut));
             attempts.progress(MIN_PROGRESS_BYTES);
         }
         attempts.progress(1);
-        assert!(attempts.pause(&Impatient, &silence));
+        assert!(attempts.pause(&caller, &silence));
         attempts.progress(1);
-        assert!(attempts.pause(&Impatient, &cut));
-        assert!(!attempts.pause(&Impatient, &silence));
+        assert!(attempts.pause(&caller, &cut));
+        assert!(!attempts.pause(&caller, &silence));
     }
 }

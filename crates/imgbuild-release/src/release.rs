@@ -32,6 +32,9 @@ use selection::{Selection, directory_name};
 /// The reason to leave out what has a temporary name.
 const TEMPORARY: &str = "it belongs to a run of imgbuild that was killed or is still running";
 
+/// The reason to leave out an output.
+const WRITTEN: &str = "the image is written there";
+
 /// The wishes of the user for a release.
 #[derive(Debug, Clone, Default)]
 pub struct ReleaseOptions {
@@ -166,24 +169,45 @@ impl Release {
             let relative = place.strip_prefix(&root).ok()?;
             self.prefix.join(relative.as_os_str().as_bytes()).ok()
         });
-        let places = places.map(|place| (place, "the image is written there"));
         let members = self.members.iter().chain(&*additions);
-        let paths = members.map(|member| &member.entry.path);
-        let temporary =
-            paths.filter(|path| is_temporary_name(Path::new(OsStr::from_bytes(path.as_bytes()))));
-        let temporary = temporary.map(|path| (path.clone(), TEMPORARY));
-        let places: Vec<(ImagePath, &str)> = places.chain(temporary).collect();
-        for (place, reason) in places {
-            let is_kept = |member: &Member| !member.entry.path.starts_with(&place);
-            if reason == TEMPORARY && !self.members.iter().chain(&*additions).all(is_kept) {
-                additions.retain(is_kept);
-                self.warnings
-                    .push(format!("left out `{place}`: {reason}").into());
-            }
-            if self.members.iter().all(is_kept) {
-                continue;
-            }
-            self.members.retain(is_kept);
+        let temporary = members.map(|member| &member.entry.path).filter(|path| {
+            let name = OsStr::from_bytes(path.file_name());
+            is_temporary_name(Path::new(name))
+        });
+        let mut reasons: BTreeMap<ImagePath, &'static str> =
+            temporary.map(|path| (path.clone(), TEMPORARY)).collect();
+        reasons.extend(places.map(|place| (place, WRITTEN)));
+        if reasons.is_empty() {
+            return self;
+        }
+
+        // Of places within each other, the outer one.
+        let find = |member: &Member, is_added: bool| {
+            let path = &member.entry.path;
+            let paths = [path.clone()].into_iter().chain(path.ancestors());
+            let found = paths.filter_map(|path| reasons.get_key_value(&path));
+            found
+                .filter(|(_, reason)| !is_added || **reason == TEMPORARY)
+                .last()
+        };
+        let mut found = BTreeSet::new();
+        let mut warned = BTreeSet::new();
+        self.members.retain(|member| {
+            let place = find(member, false);
+            found.extend(place);
+            place.is_none()
+        });
+        additions.retain(|member| {
+            let place = find(member, true);
+            warned.extend(place);
+            place.is_none()
+        });
+        warned.extend(found.iter().filter(|(_, reason)| **reason == TEMPORARY));
+        for (place, reason) in warned {
+            self.warnings
+                .push(format!("left out `{place}`: {reason}").into());
+        }
+        for (place, reason) in found {
             let depth = self.prefix.as_bytes().len();
             let relative = place.as_bytes().get(depth..).unwrap_or_default();
             let relative = relative.strip_prefix(b"/").unwrap_or(relative);

@@ -144,7 +144,7 @@ pub(super) fn timed_out(error: io::Error, of: Timeout, limit: Option<Duration>) 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -152,7 +152,7 @@ mod tests {
 
     /// A caller that notes what is reported.
     #[derive(Default)]
-    struct Caller {
+    pub(crate) struct Caller {
         is_interrupted: AtomicBool,
         events: Mutex<Vec<String>>,
     }

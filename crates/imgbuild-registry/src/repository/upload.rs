@@ -320,12 +320,7 @@ impl Upload<'_> {
             Ok(true) => return Ok(UploadProgress::Done),
             Ok(false) => {}
             // A new session shows whether the failure persists.
-            Err(error) if error.is_transient() => {
-                if error.is_timeout() {
-                    self.wait(error)?;
-                }
-                return Ok(UploadProgress::Restart);
-            }
+            Err(error) if error.is_transient() => return self.restart_after(error),
             Err(error) => return Err(error),
         }
 
@@ -333,12 +328,7 @@ impl Upload<'_> {
         let response = match repository.client.call(&call) {
             Ok(response) => response,
             Err(error @ (Error::Interrupted | Error::Content { .. })) => return Err(error),
-            Err(error) => {
-                if error.is_timeout() {
-                    self.wait(error)?;
-                }
-                return Ok(UploadProgress::Restart);
-            }
+            Err(error) => return self.restart_after(error),
         };
         let found = offset_of(&response).unwrap_or_default();
         if found > self.blob.size {
@@ -350,6 +340,14 @@ impl Upload<'_> {
         }
         self.session.offset = found;
         Ok(UploadProgress::Moved)
+    }
+
+    /// Begins the session anew after a failure; one without an answer is counted.
+    fn restart_after(&mut self, error: Error) -> Result<UploadProgress> {
+        if error.is_timeout() {
+            self.wait(error)?;
+        }
+        Ok(UploadProgress::Restart)
     }
 
     /// Takes the URL of the next request of the session from a response.

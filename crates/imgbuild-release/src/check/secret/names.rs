@@ -14,7 +14,9 @@ const VALUE: &str = r#"["']?[ \t]*[:=,>]+[ \t"'>]*(?<value>[^\s"',;<]+)"#;
 /// The forms in files of a name, each with the end of the path before the name.
 type FormsOfName = Vec<(&'static str, Form)>;
 
-static NAMES: LazyLock<BTreeMap<&[u8], FormsOfName>> = LazyLock::new(|| {
+/// The forms of all names, sorted by the length of the name, which is compared
+/// first, and the name.
+static NAMES: LazyLock<Vec<(&[u8], FormsOfName)>> = LazyLock::new(|| {
     let mut names: BTreeMap<&[u8], FormsOfName> = BTreeMap::new();
     for [what, words, expression] in rows(include_str!("names.txt")) {
         let expression = expression.replace('%', VALUE);
@@ -30,6 +32,8 @@ static NAMES: LazyLock<BTreeMap<&[u8], FormsOfName>> = LazyLock::new(|| {
                 .push((place, form));
         }
     }
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_by_key(|(name, _)| name.len());
     names
 });
 
@@ -42,7 +46,9 @@ pub(super) fn find(path: &ImagePath) -> Option<&'static Form> {
     let ends = iter::once(name).chain(dots.map(|at| &name[at..]));
     let variables = name.starts_with(b".env.").then_some(&b".env"[..]);
     ends.chain(variables).find_map(|end| {
-        let forms = NAMES.get(end)?.iter();
+        let order = |name: &[u8]| name.len().cmp(&end.len()).then_with(|| name.cmp(end));
+        let index = NAMES.binary_search_by(|(name, _)| order(name)).ok()?;
+        let forms = NAMES[index].1.iter();
         let here = forms.filter(|(start, _)| place.ends_with(start.as_bytes()));
         here.max_by_key(|(start, _)| start.len())
             .map(|(_, form)| form)
