@@ -328,6 +328,9 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
 }
 
 fn base_hint(error: &BaseError) -> &'static str {
+    if !error.compression().is_empty() {
+        return "`skopeo copy` converts the layers, for example `skopeo copy docker-archive:FILE oci:DIR`; so do `docker load` and `docker save`";
+    }
     match error {
         BaseError::Selection(SelectionError::Several {
             differ_by_platform: true,

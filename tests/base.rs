@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::runs;
 use crate::support::base::{BaseImage, Layer, Packing, digest, write_layout};
+use crate::support::image::member;
 use crate::support::{has_programs, program};
 
 mod certificates;
@@ -107,6 +108,80 @@ fn the_layers_of_the_base_come_first_byte_for_byte() {
             images.iter().all(|image| *image == images[0]),
             "{packing:?}"
         );
+    }
+}
+
+#[test]
+fn an_archive_on_a_base_has_the_compression_of_the_base() {
+    for (packing, flag, expected) in [
+        (Packing::Plain, None, Packing::Plain),
+        (Packing::Gzip, None, Packing::Gzip),
+        // zstd is not written.
+        (Packing::Zstd, None, Packing::Gzip),
+        (Packing::Gzip, Some("--compression=none"), Packing::Plain),
+    ] {
+        let mut base = system();
+        base.packing = packing;
+        let sandbox = with_base(&base);
+        let words = ["--base=base"].into_iter().chain(flag).collect::<Vec<_>>();
+        let digest = build(&sandbox, &words).success().stdout_text().to_owned();
+        let archive = fs::read(sandbox.path("image.tar")).unwrap();
+        let blob = |digest: &str| {
+            let name = digest.trim_end().replacen(':', "/", 1);
+            member(&archive, &format!("blobs/{name}"))
+        };
+        let manifest: Value = serde_json::from_slice(&blob(&digest)).unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        let (lower, own) = layers.split_at(base.layers.len());
+        assert!(!own.is_empty());
+        for (layers, packing) in [(lower, packing), (own, expected)] {
+            for layer in layers {
+                assert_eq!(layer["mediaType"], packing.media_type());
+                let blob = blob(layer["digest"].as_str().unwrap());
+                let is = |start: &[u8]| blob.starts_with(start);
+                let found = (is(b"\x1f\x8b"), is(b"\x28\xb5\x2f\xfd"));
+                let expected = (packing == Packing::Gzip, packing == Packing::Zstd);
+                assert_eq!(found, expected, "{packing:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_base_with_zstd_is_warned_of_where_an_engine_loads_it() {
+    let mut base = system();
+    base.packing = Packing::Zstd;
+    let sandbox = with_base(&base);
+    let warning = "compressed with zstd, and Docker before 23 and `crane` cannot read";
+    let said = |words: &[&str]| {
+        let words = [&["--release=release", "--base=base", "--no-sync"], words].concat();
+        let text = sandbox.run(words).success().stderr_text().to_owned();
+        text.matches(warning).count()
+    };
+    assert_eq!(said(&["-o=a.tar"]), 1);
+    assert_eq!(said(&["-o=docker-archive:a.tar", "-o=oci:a"]), 1);
+    assert_eq!(said(&["--load", "--dry-run"]), 1);
+    assert_eq!(said(&["-o=oci:a"]), 0);
+    base.packing = Packing::Gzip;
+    base.write_layout(&sandbox.path("base"), "1");
+    assert_eq!(said(&["-o=a.tar"]), 0);
+}
+
+#[test]
+fn a_compression_that_is_not_read_is_named_in_the_first_line() {
+    for (name, start) in [("xz", &b"\xfd7zXZ\0"[..]), ("bzip2", b"BZh61AY&SY")] {
+        let mut base = system();
+        base.packing = Packing::Unread(start);
+        let sandbox = with_base(&base);
+        base.write_docker_archive(&sandbox.path("docker.tar"), "localhost/base:1");
+        for source in ["base", "docker.tar"] {
+            let text = refused(&sandbox, &["--base", source]);
+            let first = format!(
+                "error: cannot use the base image `{source}`: `{name}` compression cannot be read"
+            );
+            assert!(text.starts_with(&first), "{text}");
+            assert!(text.contains("hint: `skopeo copy` converts"), "{text}");
+        }
     }
 }
 

@@ -203,8 +203,8 @@ pub(crate) struct BuildArguments {
     pub(crate) mtime: Option<String>,
 
     /// The compression of layers: `none`, `gzip` or `gzip:1` to `gzip:9`;
-    /// default: `none` if every destination is a docker-archive or an engine,
-    /// else `gzip`
+    /// default: `none` if every destination is a docker-archive or an engine
+    /// and no layer of the base image is compressed, else `gzip`
     #[arg(long, value_name = "NAME[:LEVEL]", help_heading = "Image")]
     pub(crate) compression: Option<Compression>,
 

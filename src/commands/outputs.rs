@@ -217,6 +217,12 @@ impl Outputs {
         destinations.any(Destination::wants_compressed_layers)
     }
 
+    /// Returns whether an engine loads the image from an archive.
+    pub(crate) fn are_loaded(&self) -> bool {
+        let mut destinations = self.destinations.iter();
+        !destinations.all(Destination::wants_compressed_layers)
+    }
+
     /// Warns of names that a destination with a tag of its own does not list.
     fn warn_of_names(&self, ui: &Ui) {
         for destination in &self.destinations {

@@ -15,6 +15,8 @@ pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
+    /// The first bytes of a compression that is not read.
+    Unread(&'static [u8]),
     /// Gzip of the tar and 5 GiB of zeros after it.
     Bomb,
 }
@@ -22,7 +24,7 @@ pub(crate) enum Packing {
 impl Packing {
     pub(crate) fn media_type(self) -> &'static str {
         match self {
-            Self::Plain => "application/vnd.oci.image.layer.v1.tar",
+            Self::Plain | Self::Unread(_) => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip | Self::Bomb => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
@@ -32,6 +34,7 @@ impl Packing {
         match self {
             Self::Plain => tar.to_vec(),
             Self::Gzip => gzip(tar, Level::fast()),
+            Self::Unread(start) => [start, &[0; 600]].concat(),
             Self::Bomb => {
                 let zeros = gzip(&vec![0; 64 << 20], Level::best());
                 [gzip(tar, Level::best()), zeros.repeat(80)].concat()

@@ -26,6 +26,7 @@ mod name;
 pub use archive::ArchiveSource;
 pub use blob::MemberReader;
 pub(crate) use blob::SourceBlob;
+pub use compression::UnsupportedCompressionError;
 pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;

@@ -16,7 +16,7 @@ use imgbuild_oci::layer::Layer;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError};
-use imgbuild_oci::source::{Source, SourceError};
+use imgbuild_oci::source::{Source, SourceError, UnsupportedCompressionError};
 use imgbuild_oci::store::Store;
 use serde_json::Value;
 
@@ -62,6 +62,16 @@ pub enum BaseError {
     /// A field of its configuration is malformed.
     #[error("the field `{0}` of its configuration is malformed")]
     Field(&'static str),
+}
+
+impl BaseError {
+    /// Returns `: ` and the reason, if the base has a compression that is not read,
+    /// else nothing.
+    #[must_use]
+    pub fn compression(&self) -> String {
+        let found = UnsupportedCompressionError::find(self);
+        found.map_or_else(String::new, |error| format!(": {error}"))
+    }
 }
 
 /// The choice of one image of a source.
@@ -159,6 +169,12 @@ impl Base {
     #[must_use]
     pub fn layers(&self) -> &[SelectedLayer] {
         &self.image.layers
+    }
+
+    /// Returns the compression of each layer that is compressed: `gzip` or `zstd`.
+    pub fn compressions(&self) -> impl Iterator<Item = &str> {
+        let media_types = self.layers().iter().map(|layer| &layer.media_type);
+        media_types.filter_map(|one| Some(one.rsplit_once('+')?.1))
     }
 
     /// Returns who made it.

@@ -143,7 +143,7 @@ pub enum Error {
     },
 
     /// The base image cannot be used.
-    #[error("cannot use the base image `{}`", path.display())]
+    #[error("cannot use the base image `{}`{}", path.display(), source.compression())]
     Base {
         /// The layout or archive as given.
         path: PathBuf,

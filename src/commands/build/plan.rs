@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imgbuild_oci::cache::Cache;
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_release::base::Base;
 use imgbuild_release::check::allow_secrets;
 use imgbuild_release::finding::Finding;
 use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
@@ -20,6 +21,8 @@ use crate::commands::{base, check, provenance, time};
 use crate::configuration_file::ParsedFlags;
 use crate::failure::Result;
 use crate::ui::Ui;
+
+const ZSTD_BASE: &str = "the base image has layers that are compressed with zstd, and Docker before 23 and `crane` cannot read them in an archive";
 
 /// A planned image, the origin of its date and labels, and the findings of the
 /// check.
@@ -64,7 +67,11 @@ pub(super) fn plan_all(
         let found = provenance::find(request, &ingredients.release, &quiet)?;
         let mut options = plan_options(resolver, &ingredients);
         found.apply(&mut options);
-        let plan = Plan::new(ingredients, &options)?;
+        let mut plan = Plan::new(ingredients, &options)?;
+        let has_zstd = |base: &Base| base.compressions().any(|one| one == "zstd");
+        if resolver.outputs.are_loaded() && plan.base.as_ref().is_some_and(has_zstd) {
+            plan.warnings.push(ZSTD_BASE.to_owned().into());
+        }
         plans.push(Planned {
             plan,
             found,
@@ -77,7 +84,10 @@ pub(super) fn plan_all(
 fn plan_options(resolver: &Resolver<'_>, ingredients: &Ingredients) -> PlanOptions {
     let request = resolver.request;
     let flags = request.flags;
-    let default_compression = if resolver.outputs.want_compressed_layers() {
+    let mut of_base = ingredients.base.iter().flat_map(Base::compressions);
+    // One image has one compression: some readers judge by the first layer.
+    let is_compressed = resolver.outputs.want_compressed_layers() || of_base.next().is_some();
+    let default_compression = if is_compressed {
         Compression::Gzip(imgbuild_deflate::Level::DEFAULT)
     } else {
         Compression::None

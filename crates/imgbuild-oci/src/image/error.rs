@@ -21,9 +21,6 @@ pub enum ImageError {
         /// The media type that it names.
         media_type: String,
     },
-    /// No media type names the compression of a layer.
-    #[error("the layer `{0}` is neither a plain tar nor compressed with gzip or zstd")]
-    Compression(String),
     /// Neither an index nor the config of an image has its platform.
     #[error("the image {0} has no platform, neither in an index nor in its config")]
     NoPlatform(Digest),

@@ -8,7 +8,7 @@ use crate::bounded;
 use crate::digest::{DiffId, Digest, DigestReader};
 use crate::document::{Descriptor, Document, RawDescriptor, blob_name};
 use crate::media_type::{self, is_index, is_of_docker};
-use crate::source::{Source, SourceError, StreamFormat};
+use crate::source::{Source, SourceError, StreamFormat, UnsupportedCompressionError};
 
 /// Describes a layer of a manifest.
 pub(super) fn described_layer(
@@ -53,6 +53,7 @@ pub(super) fn named_layer(
     let size = blob.size();
     let start = bounded::read_start(blob.clone(), 8).map_err(read_error)?;
     let format = StreamFormat::detect(&start);
+    UnsupportedCompressionError::check(format).map_err(|error| read_error(error.into()))?;
     let digest = match format {
         // The digest is compared when the layer is read.
         StreamFormat::Plain => *diff_id.as_digest(),
@@ -76,7 +77,7 @@ fn oci_media_type(format: StreamFormat) -> String {
     let name = match format {
         StreamFormat::Gzip => media_type::LAYER_GZIP,
         StreamFormat::Zstd => media_type::LAYER_ZSTD,
-        StreamFormat::Plain | StreamFormat::Xz | StreamFormat::Bzip2 => media_type::LAYER,
+        _ => media_type::LAYER,
     };
     name.to_owned()
 }

@@ -1,7 +1,8 @@
 //! Decompression of a format that is detected from the first bytes.
 
-use std::fmt;
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read};
+use std::{fmt, iter};
 
 use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -40,19 +41,14 @@ impl fmt::Display for StreamFormat {
 impl StreamFormat {
     /// Detects the format from the first bytes; no tar begins with those of another format.
     pub(crate) fn detect(start: &[u8]) -> Self {
-        let magics: [(&[u8], Self); 5] = [
-            (&[0x1f, 0x8b], Self::Gzip),
-            (&[0x28, 0xb5, 0x2f, 0xfd], Self::Zstd),
-            (&[0xfd, b'7', b'z', b'X', b'Z', 0], Self::Xz),
-            (b"BZh1", Self::Bzip2),
-            (b"BZh9", Self::Bzip2),
-        ];
-        let is_skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
-        if is_skippable {
-            return Self::Zstd;
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            // The level, then the mark of the first block.
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', ..] => Self::Bzip2,
+            _ => Self::Plain,
         }
-        let found = magics.iter().find(|(magic, _)| start.starts_with(magic));
-        found.map_or(Self::Plain, |(_, compression)| *compression)
     }
 
     /// Returns the format by a layer's media type, OCI's or Docker's; `None` for
@@ -82,7 +78,34 @@ pub(crate) struct TrailingBytesError;
 /// A compression that is known, but cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` compression cannot be read (known: none, gzip, zstd)")]
-pub(crate) struct UnsupportedCompressionError(pub StreamFormat);
+pub struct UnsupportedCompressionError(StreamFormat);
+
+impl From<UnsupportedCompressionError> for io::Error {
+    fn from(error: UnsupportedCompressionError) -> Self {
+        Self::new(io::ErrorKind::Unsupported, error)
+    }
+}
+
+impl UnsupportedCompressionError {
+    /// Checks that bytes of a format can be read.
+    ///
+    /// # Errors
+    ///
+    /// For xz and bzip2, which no media type of a layer has.
+    pub(crate) fn check(format: StreamFormat) -> Result<(), Self> {
+        match format {
+            StreamFormat::Plain | StreamFormat::Gzip | StreamFormat::Zstd => Ok(()),
+            StreamFormat::Xz | StreamFormat::Bzip2 => Err(Self(format)),
+        }
+    }
+
+    /// Finds the error among the causes of another one.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let mut causes = iter::successors(Some(error), |&cause| cause.source());
+        causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
+    }
+}
 
 /// The largest expansion of deflate, so that gzip is never refused.
 const MAX_EXPANSION: u64 = 1032;
@@ -121,14 +144,11 @@ impl<R: Read> Decompressor<R> {
     pub(crate) fn new(compressed: R, size: u64) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, compressed);
         let compression = StreamFormat::detect(fill(&mut reader)?);
+        UnsupportedCompressionError::check(compression)?;
         let stream = match compression {
-            StreamFormat::Plain => Stream::Plain(reader),
             StreamFormat::Gzip => Stream::Gzip(GzipStream::new(reader)),
             StreamFormat::Zstd => Stream::Zstd(Box::new(ZstdStream::new(reader))),
-            other => {
-                let error = UnsupportedCompressionError(other);
-                return Err(io::Error::new(io::ErrorKind::Unsupported, error));
-            }
+            _ => Stream::Plain(reader),
         };
         let limit = size.saturating_mul(MAX_EXPANSION).max(MIN_EXPANDED_BYTES);
         let limit = match compression {

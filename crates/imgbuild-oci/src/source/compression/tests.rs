@@ -22,7 +22,8 @@ fn the_first_bytes_tell_the_compression() {
         (b"\x28\xb5\x2f\xfd", StreamFormat::Zstd),
         (b"\x50\x2a\x4d\x18", StreamFormat::Zstd),
         (b"\xfd7zXZ\0", StreamFormat::Xz),
-        (b"BZh9", StreamFormat::Bzip2),
+        (b"BZh51AY&", StreamFormat::Bzip2),
+        (b"BZh9.txt", StreamFormat::Plain),
         (b"blobs/", StreamFormat::Plain),
     ] {
         assert_eq!(StreamFormat::detect(start), expected, "{start:?}");
