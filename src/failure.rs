@@ -15,6 +15,7 @@ use imgbuild_registry::cached::RemoteImageError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
 use imgbuild_release::error::Error as ReleaseError;
+use imgbuild_release::finding::Rule;
 use imgbuild_release::locale::LocaleError;
 use imgbuild_release::programs::ProgramsError;
 use imgbuild_release::refusal::Refusal;
@@ -287,6 +288,12 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
         ReleaseError::Empty { left_out: 0, .. } => "build the release first",
         ReleaseError::Empty { .. } => "loosen `--exclude`, or add `--include`",
         ReleaseError::UnknownBinary { .. } => "select one of these with `--bin`",
+        ReleaseError::NotExecutable(_) => {
+            let remedy = Rule::ProgramNotExecutable.info().build_remedy;
+            return Some(format!(
+                "{remedy}; or name another program with `--entrypoint` or `--cmd`"
+            ));
+        }
         ReleaseError::NoCommand(candidates) if candidates.is_empty() => {
             "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`"
         }

@@ -39,6 +39,17 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "program-not-executable",
+        prepare: |_, release| {
+            let library = hello(release);
+            write(
+                &release.join("bin/migrate"),
+                fs::read(library).expect("it was made"),
+            );
+            Vec::new()
+        },
+    },
+    Row {
         rule: "environment-unused",
         prepare: |_, release| {
             let script = release.join("run");

@@ -117,6 +117,59 @@ fn a_path_where_nothing_is_comes_with_its_flag() {
 }
 
 #[test]
+fn modes_that_were_lost_are_named_and_set_on_request() {
+    let sandbox = runs::sandbox();
+    let tree = |mode| format!("{mode} file bin/run \"#!/bin/sh\"\n0644 file lib/x \"x\"");
+    let cargo = "0755 dir target/release/.fingerprint";
+    for (name, tree) in [
+        ("whole", tree("0755")),
+        ("lost", tree("0644")),
+        ("cargo", cargo.to_owned()),
+    ] {
+        sandbox.tree(name, &tree).expect("it is a tree");
+    }
+    let server = sandbox.path("cargo/target/release/server");
+    fs::copy(std::env::current_exe().expect("it runs"), &server).expect("there is room for it");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    fs::set_permissions(&server, mode).expect("it was made");
+    let run = |release: &str, more: &[&str]| {
+        let flags = [
+            "--runtime=none",
+            "--check=off",
+            "--tag=app",
+            "--add=lost:/o",
+        ];
+        let output = ["--output=image.tar", "--release", release];
+        sandbox.run(flags.iter().chain(&output).chain(more))
+    };
+    for (release, flags, expected) in [
+        ("lost", &[][..], "`/app/bin/run`: its mode is 0644"),
+        ("cargo/target/release", &[], "/server`: its mode is 0640"),
+        (
+            "cargo/target/release",
+            &["--bin=server"],
+            "/server`: its mode is 0640",
+        ),
+    ] {
+        let outcome = run(release, flags).exited(1);
+        let said = outcome.stderr_text();
+        assert!(said.contains(expected), "{said}");
+        assert!(said.contains("`--fix-modes` or `chmod +x`"), "{said}");
+        let outcome = run(release, &[flags, &["--fix-modes"]].concat()).success();
+        let said = outcome.stderr_text();
+        assert!(
+            said.contains("`--fix-modes` made 2 files executable"),
+            "{said}"
+        );
+    }
+    let digest = |release, flags: &[&str]| run(release, flags).success().stdout;
+    let fixed = digest("lost", &["--fix-modes"]);
+    assert_eq!(fixed, digest("whole", &["--fix-modes"]));
+    assert_ne!(fixed, digest("whole", &[]), "the cache has the mode");
+    assert_eq!(fixed, digest("lost", &["--fix-modes", "--no-cache"]));
+}
+
+#[test]
 fn a_directory_alone_is_answered_with_its_flag() {
     let sandbox = runs::with_small_release();
     let outcome = sandbox.run(["release"]).exited(2);

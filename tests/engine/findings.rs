@@ -245,6 +245,18 @@ pub(crate) const ROWS: &[Row] = &[
         engine: "./releases/1.0.0/env.sh: No such file",
     },
     Row {
+        rule: "program-not-executable",
+        prepare: |sandbox, _| {
+            with_erlang_release(
+                sandbox,
+                "exec \"$PWD/erts-$ERTS/bin/erlexec\"",
+                "0644 file erts-13.1.5/bin/erlexec \"#!/bin/sh\\n\"",
+            );
+            Vec::new()
+        },
+        engine: "erts-13.1.5/bin/erlexec: Permission denied",
+    },
+    Row {
         rule: "library-forbidden",
         prepare: |sandbox, release| {
             with_library(release);

@@ -11,7 +11,7 @@ use imgbuild_oci::root_directory::{RootDirectory, leads_through_link};
 
 use crate::contents::{Contents, real_place, source};
 use crate::error::Result;
-use crate::host_file::{found_member, image_path};
+use crate::host_file::{ModeRules, found_member, image_path};
 use crate::refusal::{Refusal, Refusals};
 use crate::walk::{look_at, walk};
 
@@ -32,17 +32,12 @@ pub struct Addition {
 /// # Errors
 ///
 /// When a source does not exist or a destination is not absolute, and with
-/// every path that cannot go into an image; set-id files of other users than
-/// root are included only if `allows_set_id`.
-pub fn open_additions(
-    additions: &[Addition],
-    allows_set_id: bool,
-    mtime: u64,
-) -> Result<Vec<Member>> {
+/// every path that cannot go into an image.
+pub fn open_additions(additions: &[Addition], modes: ModeRules, mtime: u64) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     let mut refusals = Vec::new();
     for addition in additions {
-        for member in open_addition(addition, allows_set_id)? {
+        for member in open_addition(addition, modes)? {
             match member {
                 Ok(mut member) => {
                     member.entry.mtime = mtime;
@@ -58,11 +53,11 @@ pub fn open_additions(
 
 fn open_addition(
     addition: &Addition,
-    allows_set_id: bool,
+    mut modes: ModeRules,
 ) -> Result<Vec<std::result::Result<Member, Refusal>>> {
     let source = &addition.source;
     // A mode of the user allows its set-id bits.
-    let allows_set_id = allows_set_id || addition.mode.is_some();
+    modes.allow_set_id |= addition.mode.is_some();
     let is_directory = fs::metadata(source)?.is_dir();
     let mut destination = ImagePath::parse(&addition.destination)?;
 
@@ -75,7 +70,7 @@ fn open_addition(
         walk(&root, &mut |relative, found| {
             let host = source.join(relative);
             members.push(match image_path(&destination, relative) {
-                Ok(path) => found_member(path, host, Some(&root), found, allows_set_id),
+                Ok(path) => found_member(path, host, Some(&root), found, modes),
                 Err(reason) => Err(Refusal::Name { path: host, reason }),
             });
         })?;
@@ -92,7 +87,7 @@ fn open_addition(
             source.clone()
         };
         let found = look_at(&host);
-        members.push(found_member(destination, host, None, found, allows_set_id));
+        members.push(found_member(destination, host, None, found, modes));
     }
 
     if let Some(mode) = addition.mode {
@@ -189,7 +184,7 @@ mod tests {
             destination,
             mode,
         };
-        open_additions(&[addition], false, 7)
+        open_additions(&[addition], ModeRules::default(), 7)
     }
 
     fn shown(members: &[Member]) -> Vec<String> {

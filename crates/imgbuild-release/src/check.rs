@@ -15,6 +15,7 @@ mod certificates;
 mod command;
 mod content;
 mod erlang;
+mod executable;
 mod identity;
 mod image;
 mod leftover;
@@ -75,6 +76,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(program::check(subject, &started.programs));
     findings.extend(erlang::check(subject));
     findings.extend(python::check(subject));
+    findings.extend(executable::check(subject, &findings));
     findings.extend(setting::check(subject, &started.programs));
     findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);

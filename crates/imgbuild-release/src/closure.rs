@@ -31,6 +31,8 @@ use crate::runtime::{
 use crate::skeleton::Accounts;
 use crate::warning::Warning;
 
+pub(crate) use object::is_foreign;
+
 /// The wishes of the user for programs, libraries and the command.
 #[derive(Debug, Clone, Default)]
 pub struct ClosureOptions {

@@ -1,10 +1,8 @@
 //! The decision what containers of an image run.
 
-use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
 
-use crate::contents::{Contents, End, first_bytes, is_executable};
-use crate::elf::Elf;
+use crate::contents::{Contents, End, can_run, is_executable};
 use crate::error::{Error, Result};
 use crate::release::Release;
 use crate::release::command::{Command, CommandRequest, Inherited, SYSTEM_PATH};
@@ -42,8 +40,9 @@ pub(crate) fn decide(release: &Release, request: &CommandRequest<'_>) -> Result<
             Ok(Command::of_base(base_entrypoint, None))
         }
         (None, None) => match (default_command(release, request.contents), base) {
-            (Err(Error::NoCommand(candidates)), Some(base))
-                if candidates.is_empty() && (base.entrypoint.is_some() || base.cmd.is_some()) =>
+            (Err(error), Some(base))
+                if error.is_of_no_executable()
+                    && (base.entrypoint.is_some() || base.cmd.is_some()) =>
             {
                 let cmd = base.cmd.as_ref().filter(|_| !options.no_cmd);
                 Ok(Command::of_base(base.entrypoint.as_ref(), cmd))
@@ -79,18 +78,21 @@ pub(crate) fn default_path(release: &Release, contents: &Contents<'_>) -> Result
 /// Finds the one executable, or of several the one named like the release.
 fn guess(release: &Release) -> Result<ImagePath> {
     let contents = Contents::new(&release.members);
-    let candidates: Vec<&ImagePath> = release
-        .members
-        .iter()
-        .map(|member| &member.entry.path)
-        .filter(|path| is_at_top_or_bin(path, release))
-        .filter(|path| {
-            let file = contents.file(path);
-            file.is_some_and(|file| {
-                is_executable(&file.entry) && file.content.as_ref().is_some_and(can_run)
-            })
-        })
-        .collect();
+    let programs = |has_bit: bool| -> Vec<(&ImagePath, u32)> {
+        let paths = release.members.iter().map(|member| &member.entry.path);
+        let paths = paths.filter(|path| is_at_top_or_bin(path, release));
+        let files = paths.filter_map(|path| Some((path, contents.file(path)?)));
+        files
+            .filter(|(_, file)| is_executable(&file.entry) == has_bit && can_run(file))
+            .map(|(path, file)| (path, file.entry.mode))
+            .collect()
+    };
+    let candidates: Vec<&ImagePath> = programs(true).into_iter().map(|(path, _)| path).collect();
+    if candidates.is_empty()
+        && let Some(error) = Error::of_modes(programs(false))
+    {
+        return Err(error);
+    }
     let named = |name: &str| {
         let mut found = candidates
             .iter()
@@ -118,21 +120,6 @@ fn is_at_top_or_bin(path: &ImagePath, release: &Release) -> bool {
     let bin = release.prefix.join("bin");
     parent == release.prefix
         || (release.kind.has_own_directory && bin.is_ok_and(|bin| parent == bin))
-}
-
-/// Returns whether the kernel takes it for a program: a script, or an ELF
-/// file that is one.
-fn can_run(content: &Content) -> bool {
-    match first_bytes(content, 4).as_slice() {
-        [b'#', b'!', ..] => true,
-        [0x7f, b'E', b'L', b'F'] => {
-            let Content::File(file) = content else {
-                return false;
-            };
-            Elf::of(file.open()).is_some_and(|elf| elf.is_program())
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -195,6 +182,7 @@ mod tests {
                 Some("/app/bin/one"),
             ),
             ("0755 file lib/two \"#!x\"".to_owned(), None),
+            ("0644 file bin/two \"#!x\"".to_owned(), None),
         ] {
             assert_eq!(guessed(&tree).as_deref(), expected, "{tree}");
         }

@@ -7,6 +7,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, ResolveError, escaped, resolve_links};
 
+use crate::elf::Elf;
 use crate::refusal::Refusal;
 
 /// Members by their path, from several sorted or unsorted lists.
@@ -184,4 +185,22 @@ pub(crate) fn source(member: &Member) -> String {
 /// Returns whether the mode of a file lets the system run it.
 pub(crate) fn is_executable(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { .. }) && entry.mode & 0o111 != 0
+}
+
+/// Returns whether the kernel takes a file for a program: a script, or an ELF
+/// file that is one.
+pub(crate) fn can_run(member: &Member) -> bool {
+    let Some(content) = &member.content else {
+        return false;
+    };
+    match first_bytes(content, 4).as_slice() {
+        [b'#', b'!', ..] => true,
+        [0x7f, b'E', b'L', b'F'] => {
+            let Content::File(file) = content else {
+                return false;
+            };
+            Elf::of(file.open()).is_some_and(|elf| elf.is_program())
+        }
+        _ => false,
+    }
 }

@@ -1,5 +1,6 @@
 //! Failures of a plan or a build.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
@@ -90,6 +91,11 @@ pub enum Error {
     )]
     NoCommand(Vec<ImagePath>),
 
+    /// The programs of the release, of which none has an execute bit; each with
+    /// its mode.
+    #[error("no program of the release is executable{}", ItemLines(.0))]
+    NotExecutable(Vec<String>),
+
     /// The command of the user cannot run.
     #[error("the command `{command}` cannot run: {reason}")]
     Command {
@@ -166,6 +172,28 @@ pub enum Error {
     /// A layer cannot be made.
     #[error(transparent)]
     Image(#[from] imgbuild_oci::error::Error),
+}
+
+impl Error {
+    /// Returns the failure of programs without an execute bit, with their modes;
+    /// `None` without any.
+    pub(crate) fn of_modes<P: Display>(
+        programs: impl IntoIterator<Item = (P, u32)>,
+    ) -> Option<Self> {
+        let programs = programs.into_iter();
+        let lines = programs.map(|(path, mode)| format!("`{path}`: its mode is {mode:04o}"));
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then_some(Self::NotExecutable(lines))
+    }
+
+    /// Returns whether the release has no program that can run.
+    pub(crate) fn is_of_no_executable(&self) -> bool {
+        match self {
+            Self::NoCommand(candidates) => candidates.is_empty(),
+            Self::NotExecutable(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// A result with [`Error`].

@@ -30,6 +30,8 @@ pub enum Rule {
     CommandDirectory,
     /// The command has no execute bit.
     CommandNotExecutable,
+    /// A program of the release has no execute bit.
+    ProgramNotExecutable,
     /// The command is neither a program nor a script.
     CommandFormat,
     /// The image's user may not execute the command.
@@ -139,6 +141,8 @@ const PUT_PROGRAM: &str =
 const ADD_PROGRAM: &str = "add a program of this machine with `--program`; a relative path is taken from the release; `--dry-run` lists the files of the image";
 const NAME_PROGRAM: &str =
     "name a program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`";
+const SET_BIT: &str = "make it executable with `chmod +x`; some transports lose the mode, for example `actions/upload-artifact`: carry a tar archive";
+const SET_BIT_IN_FLAGS: &str = "make it executable with `--fix-modes` or `chmod +x`; some transports lose the mode, for example `actions/upload-artifact`: carry a tar archive";
 const GRANT: &str = "make it readable and executable for other users, or run as another user";
 const GRANT_IN_FLAGS: &str = "make it readable and executable for other users (`--add SRC:DST:MODE`), or run as another user with `--user`";
 const FIND_LIBRARY: &str = "install the package of the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries";
@@ -146,7 +150,7 @@ const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--
 
 /// All rules, in the order of their findings.
 #[rustfmt::skip]
-pub static RULES: [RuleInfo; 40] = [
+pub static RULES: [RuleInfo; 41] = [
     row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
         .in_flags(ADD_PROGRAM),
     row(Rule::CommandDangling, "command-dangling", PUT_PROGRAM)
@@ -155,7 +159,10 @@ pub static RULES: [RuleInfo; 40] = [
         .in_flags(ADD_PROGRAM),
     row(Rule::CommandDirectory, "command-directory", "name a program in the directory")
         .in_flags(NAME_PROGRAM),
-    row(Rule::CommandNotExecutable, "command-not-executable", "make the file executable"),
+    row(Rule::CommandNotExecutable, "command-not-executable", SET_BIT)
+        .in_flags(SET_BIT_IN_FLAGS),
+    row(Rule::ProgramNotExecutable, "program-not-executable", SET_BIT)
+        .in_flags(SET_BIT_IN_FLAGS),
     row(Rule::CommandFormat, "command-format", "name a program, or begin the script with a shebang line, for example `#!/bin/sh`")
         .in_flags(NAME_PROGRAM),
     row(Rule::CommandForbidden, "command-forbidden", GRANT)

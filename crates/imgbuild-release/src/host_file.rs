@@ -12,8 +12,18 @@ use imgbuild_oci::entry::{Entry, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
+use crate::contents::can_run;
 use crate::refusal::Refusal;
 use crate::walk::Found;
+
+/// The treatment of the modes of files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModeRules {
+    /// Set-id files of other users than root may be included as root's.
+    pub allow_set_id: bool,
+    /// Programs and scripts without an execute bit get it.
+    pub fix_modes: bool,
+}
 
 /// Returns the path in the image of something below a directory of the host
 /// that is placed at `prefix`.
@@ -39,13 +49,13 @@ pub(crate) fn image_path(prefix: &ImagePath, relative: &Path) -> Result<ImagePat
 /// # Errors
 ///
 /// When no image can hold it, when it cannot be read, and when a set-id file
-/// would run as another user in the image, unless `allows_set_id`.
+/// would run as another user in the image, unless the rules allow that.
 pub(crate) fn found_member(
     path: ImagePath,
     host: PathBuf,
     root: Option<&Arc<RootDirectory>>,
     found: io::Result<Found>,
-    allows_set_id: bool,
+    rules: ModeRules,
 ) -> Result<Member, Refusal> {
     match found {
         Ok(Found::Directory { mode, xattrs, .. }) => {
@@ -61,8 +71,12 @@ pub(crate) fn found_member(
                 state,
                 root: root.cloned(),
             };
-            check_file(&host, owner, allows_set_id)?;
-            Ok(file_at(path, host))
+            check_file(&host, owner, rules.allow_set_id)?;
+            let mut member = file_at(path, host);
+            if rules.fix_modes && member.entry.mode & 0o111 == 0 && can_run(&member) {
+                member.entry.mode |= 0o111;
+            }
+            Ok(member)
         }
         Ok(Found::Special(what)) => Err(Refusal::Special { path: host, what }),
         Err(cause) => Err(Refusal::Unreadable { path: host, cause }),

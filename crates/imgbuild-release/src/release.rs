@@ -17,6 +17,7 @@ use imgbuild_oci::temporary::is_temporary_name;
 use serde::Serialize;
 
 use crate::base::Base;
+use crate::contents::is_executable;
 use crate::error::{Error, Result};
 use crate::layering::{LayerDraft, Weight};
 use crate::package::Package;
@@ -24,6 +25,7 @@ use crate::pattern::Patterns;
 use crate::refusal::Refusals;
 use crate::warning::Warning;
 
+pub use crate::host_file::ModeRules;
 pub use command::CommandOptions;
 pub use kind::Kind;
 use kind::{Behavior, Selected};
@@ -47,8 +49,8 @@ pub struct ReleaseOptions {
     pub binaries: Vec<String>,
     /// Further files to include or to leave out.
     pub patterns: Patterns,
-    /// Set-id files of other users than root may be included as root's.
-    pub allow_set_id: bool,
+    /// The treatment of the modes of files.
+    pub modes: ModeRules,
     /// The cookie of a mix release is included or not.
     pub cookie: Cookie,
     /// The program that starts a mix release.
@@ -217,6 +219,20 @@ impl Release {
             });
         }
         self
+    }
+
+    /// Counts the files, also of `additions`, that are executable in the image and
+    /// not on this machine.
+    #[must_use]
+    pub fn made_executable(&self, additions: &[Member]) -> usize {
+        let members = self.members.iter().chain(additions);
+        let is_made = |member: &&Member| match &member.content {
+            Some(Content::File(file)) => {
+                file.state.mode & 0o111 == 0 && is_executable(&member.entry)
+            }
+            _ => false,
+        };
+        members.filter(is_made).count()
     }
 
     /// Moves the release to where the links of a base image lead.

@@ -13,14 +13,14 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::kind::{CARGO, MIX};
 use imgbuild_release::plan::Ingredients;
-use imgbuild_release::release::{Boot, Cookie, Kind, Release, ReleaseOptions};
+use imgbuild_release::release::{Boot, Cookie, Kind, ModeRules, Release, ReleaseOptions};
 
-use crate::args::{BootChoice, Choice, CookieChoice, EMBEDDED};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
 use crate::commands::options::{BuildRequest, ReleaseRequest};
 use crate::commands::outputs::Outputs;
 use crate::commands::{base, certificates};
 use crate::failure::{self, Failure, Result};
-use crate::ui::Ui;
+use crate::ui::{Ui, count_text};
 
 pub(super) fn open_releases(request: &BuildRequest<'_>) -> Result<Vec<Release>> {
     let releases = request.releases.iter();
@@ -40,7 +40,7 @@ fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
         prefix: flags.prefix.clone(),
         binaries: flags.bin.clone(),
         patterns: request.patterns.clone(),
-        allow_set_id: flags.allow_set_id,
+        modes: modes(flags),
         cookie,
         boot: match flags.boot {
             BootChoice::Direct => Boot::Direct,
@@ -52,6 +52,13 @@ fn open_release(request: &BuildRequest<'_>, root: &Path) -> Result<Release> {
     let release = Release::open(root, &options)?;
     check_kind(request, root, release.kind)?;
     Ok(release)
+}
+
+fn modes(flags: &BuildArguments) -> ModeRules {
+    ModeRules {
+        allow_set_id: flags.allow_set_id,
+        fix_modes: flags.fix_modes,
+    }
 }
 
 /// Refuses flags that apply to another kind of release only.
@@ -115,6 +122,10 @@ impl Resolver<'_> {
     ) -> Result<(Ingredients, Option<base::Pin>)> {
         let mut additions = self.additions()?;
         let mut release = release.without_outputs(&self.outputs.paths(), &mut additions);
+        if self.request.flags.fix_modes {
+            let count = count_text(release.made_executable(&additions), "file");
+            ui.status(&format!("`--fix-modes` made {count} executable"));
+        }
         let base_request = base::Request {
             build: self.request,
             platform: target.platform.as_ref(),
@@ -156,12 +167,8 @@ impl Resolver<'_> {
 
     fn additions(&self) -> Result<Vec<Member>> {
         let request = self.request;
-        open_additions(
-            &request.additions,
-            request.flags.allow_set_id,
-            request.mtime,
-        )
-        .map_err(|error| failure::named_by(error, "`--add` names the file"))
+        open_additions(&request.additions, modes(request.flags), request.mtime)
+            .map_err(|error| failure::named_by(error, "`--add` names the file"))
     }
 
     fn closure_options(&self, target: &ReleaseRequest) -> ClosureOptions {

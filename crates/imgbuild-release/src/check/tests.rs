@@ -574,6 +574,49 @@ fn a_health_check_that_cannot_run_is_a_warning() {
 }
 
 #[test]
+fn programs_whose_bit_was_lost_are_named_once() {
+    let program = Fixture::new().file_type(2).bytes();
+    let script = "#!/bin/sh\n. \"$HERE/env.sh\"\nif true; then\n  exec \"$HERE/lib/run.sh\" -x\nfi\n$HERE/lib/tool\nsh lib/y\n";
+    let world = || {
+        World::running("/s")
+            .file("/s", 0o755, script)
+            .elf("/bin/sh", &Fixture::new().file_type(2))
+    };
+    world()
+        .file("/app/lib/env.sh", 0o644, "#!/bin/sh\n")
+        .file("/app/lib/y", 0o644, "#!/bin/sh\n")
+        .file("/app/bin/x.py", 0o644, "#!/usr/bin/python3\n")
+        .file("/app/bin/data", 0o644, "#data")
+        .file("/node_modules/x/bin/y", 0o644, "#!/usr/bin/env node\n")
+        .has(&[]);
+    for (place, content) in [
+        ("/app/bin/x", "#!/bin/sh\n".as_bytes()),
+        ("/app/bin/x", &program),
+        ("/app/lib/run.sh", b"#!/bin/sh\n"),
+        ("/app/lib/tool", &program),
+    ] {
+        let expected = format!("program-not-executable {place}");
+        world().file(place, 0o644, content).has(&[&expected]);
+        world().file(place, 0o755, content).has(&[]);
+    }
+    world()
+        .file("/app/bin/a", 0o644, &*program)
+        .file("/app/bin/b", 0o644, &*program)
+        .has(&["program-not-executable /app/bin/a"]);
+    World::running("/bin/p")
+        .file("/bin/p", 0o644, &*program)
+        .has(&["!command-not-executable /bin/p"]);
+    let release = |mode| {
+        World::running("/app/erts-1/bin/erlexec")
+            .file("/app/releases/start_erl.data", 0o644, "1 2\n")
+            .file("/app/erts-1/bin/erlexec", 0o755, &*program)
+            .file("/app/erts-1/bin/beam.smp", mode, &*program)
+    };
+    release(0o644).has(&["!program-not-executable /app/erts-1/bin/beam.smp"]);
+    release(0o755).has(&[]);
+}
+
+#[test]
 fn rights_and_names_that_surprise_are_named() {
     World::sound()
         .file("/bin/su", 0o4755, "")

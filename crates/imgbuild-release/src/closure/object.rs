@@ -150,7 +150,7 @@ pub(super) fn is_named_like_a_module(name: &[u8]) -> bool {
     name.ends_with(b".so") || name.ends_with(b".node") || has(b".so.")
 }
 
-pub(super) fn is_foreign(path: &ImagePath) -> bool {
+pub(crate) fn is_foreign(path: &ImagePath) -> bool {
     let mut names = path.as_bytes().split(|byte| *byte == b'/');
     names.any(|name| FOREIGN_DIRECTORIES.contains(&name))
 }

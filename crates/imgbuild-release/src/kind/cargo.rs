@@ -98,7 +98,8 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
         .flat_map(|pattern| expand(root, pattern))
         .collect();
     places.retain(|place| {
-        let executables = || RootDirectory::open(place).and_then(|root| Executables::read(&root));
+        let root = || RootDirectory::open(place);
+        let executables = || root().and_then(|root| Executables::read(&root, true));
         is_profile_directory(place) && executables().is_ok_and(|them| !them.programs.is_empty())
     });
     (!places.is_empty()).then_some(ReleasesBelow {
@@ -111,7 +112,7 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
 /// need.
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
-    let executables = Executables::read(root)?;
+    let executables = Executables::read(root, selection.options.modes.fix_modes)?;
     refuse_unreadable(selection, &executables);
     let picked = executables.pick(&selection.options.binaries)?;
     if picked.is_empty() && selection.refusals.is_empty() {
@@ -178,30 +179,39 @@ fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
 /// The executables directly in a directory.
 struct Executables {
     programs: BTreeMap<OsString, Elf>,
+    /// The modes of programs without an execute bit.
+    without_bit: BTreeMap<PathBuf, u32>,
     unreadable: BTreeMap<OsString, io::ErrorKind>,
 }
 
 impl Executables {
-    fn read(root: &RootDirectory) -> io::Result<Self> {
+    /// Reads the programs; if `fixes_modes`, all have an execute bit.
+    fn read(root: &RootDirectory, fixes_modes: bool) -> io::Result<Self> {
         let mut programs = BTreeMap::new();
+        let mut without_bit = BTreeMap::new();
         let mut unreadable = BTreeMap::new();
         walk_flat(root, &mut |name, found| {
-            let can_run = matches!(found, Ok(Found::File { state, .. }) if state.mode & 0o111 != 0);
-            if !can_run {
+            let Ok(Found::File { state, .. }) = found else {
                 return;
-            }
+            };
+            let has_bit = state.mode & 0o111 != 0;
             match root.open_file(name).map(|file| Elf::read(&file)) {
-                Ok(Ok(Some(elf))) if elf.is_program() => {
+                Ok(Ok(Some(elf))) if elf.is_program() && (has_bit || fixes_modes) => {
                     programs.insert(name.into(), elf);
                 }
+                Ok(Ok(Some(elf))) if elf.is_program() => {
+                    without_bit.insert(root.path().join(name), state.mode & 0o7777);
+                }
                 Ok(_) => {}
-                Err(error) => {
+                Err(error) if has_bit => {
                     unreadable.insert(name.into(), error.kind());
                 }
+                Err(_) => {}
             }
         })?;
         Ok(Self {
             programs,
+            without_bit,
             unreadable,
         })
     }
@@ -211,6 +221,15 @@ impl Executables {
         let all = self.programs.iter();
         let mut picked: BTreeMap<&OsStr, &Elf> =
             all.map(|(name, elf)| (name.as_os_str(), elf)).collect();
+        let lacks_bit = |path: &Path| {
+            let is_named = names.iter().any(|wanted| path.ends_with(wanted));
+            is_named || (names.is_empty() && picked.is_empty() && self.unreadable.is_empty())
+        };
+        let without_bit = self.without_bit.iter().filter(|(path, _)| lacks_bit(path));
+        let without_bit = without_bit.map(|(path, mode)| (path.display(), *mode));
+        if let Some(error) = Error::of_modes(without_bit) {
+            return Err(error);
+        }
         let is_unknown = |name: &&String| {
             let name = OsStr::new(name);
             !picked.contains_key(name) && !self.unreadable.contains_key(name)

@@ -118,7 +118,8 @@ impl Behavior for MixRelease {
         }
         let own = release.prefix.join(format!("bin/{}", self.name))?;
         if !can_run(&own) {
-            return Err(Error::NoCommand(Vec::new()));
+            let mode = contents.file(&own).map(|file| (&own, file.entry.mode));
+            return Err(Error::of_modes(mode).unwrap_or_else(|| Error::NoCommand(Vec::new())));
         }
         Ok(Some(vec![own.to_string(), self.start_verb().to_owned()]))
     }

@@ -123,8 +123,7 @@ impl<'a> Selection<'a> {
             self.linked.insert(state.identity());
         }
         let host = join(self.root.path(), relative);
-        let allows_set_id = self.options.allow_set_id;
-        match found_member(path, host, Some(self.root), found, allows_set_id) {
+        match found_member(path, host, Some(self.root), found, self.options.modes) {
             Ok(member) => self.push(member),
             Err(refusal) => self.refusals.push(refusal),
         }

@@ -1,0 +1,93 @@
+//! Programs and scripts without an execute bit, which some transports lose.
+
+use std::collections::BTreeSet;
+
+use imgbuild_oci::entry::{EntryKind, Member};
+use imgbuild_oci::path::ImagePath;
+
+use super::erlang;
+use super::subject::Subject;
+use crate::closure::is_foreign;
+use crate::contents::first_bytes;
+use crate::finding::{Finding, Rule, Severity};
+use crate::programs::script_text;
+
+/// Names the first of the programs that cannot start, and counts the others:
+/// those that a release of Erlang starts, those that the command, a script, names
+/// by a path, and those in directories for programs. `known` has the findings
+/// about the command.
+pub(super) fn check(subject: &Subject<'_>, known: &[Finding]) -> Option<Finding> {
+    let known = known.iter().filter_map(|known| known.path.as_ref());
+    let mut known: BTreeSet<&ImagePath> = known.collect();
+    let needed = erlang::programs(subject);
+    let needed = needed.iter().filter_map(|path| subject.contents.file(path));
+    let mut found: Vec<&Member> = needed
+        .filter(|member| lacks_bit(member) && known.insert(&member.entry.path))
+        .collect();
+    let severity = if found.is_empty() {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let called = called(subject);
+    let candidates = subject.members().filter(|member| {
+        let path = &member.entry.path;
+        let name = path.file_name();
+        let is_called = || called.iter().any(|called| called.as_bytes() == name);
+        lacks_bit(member)
+            && (is_for_programs(subject, path) || is_called())
+            && starts(subject, member)
+    });
+    found.extend(candidates.filter(|member| !known.contains(&member.entry.path)));
+    let (first, others) = found.split_first()?;
+    let (path, mode) = (&first.entry.path, first.entry.mode);
+    let mut reason = format!("`{path}` is a program, but not executable: its mode is {mode:04o}");
+    if !others.is_empty() {
+        reason = format!("{reason}; so are {} others", others.len());
+    }
+    let rule = Rule::ProgramNotExecutable;
+    Some(Finding::new(rule, severity, Some(path), reason))
+}
+
+fn lacks_bit(member: &Member) -> bool {
+    matches!(member.entry.kind, EntryKind::File { .. }) && member.entry.mode & 0o111 == 0
+}
+
+/// Returns whether a directory is one of programs, or containers start in it. An
+/// interpreter runs scripts there whose names have an ending.
+fn is_for_programs(subject: &Subject<'_>, path: &ImagePath) -> bool {
+    let parent = path.parent().unwrap_or_else(ImagePath::root);
+    let is_place = parent.file_name() == b"bin" || parent.file_name() == b"sbin";
+    let is_start = subject.config.working_dir.is_some() && parent == subject.working_directory();
+    (is_place || is_start) && !path.file_name().contains(&b'.') && !is_foreign(path)
+}
+
+fn starts(subject: &Subject<'_>, member: &Member) -> bool {
+    let Some(content) = &member.content else {
+        return false;
+    };
+    match first_bytes(content, 4).as_slice() {
+        [b'#', b'!', ..] => true,
+        [0x7f, ..] => {
+            let elf = subject.elf(&member.entry.path);
+            elf.is_some_and(|elf| elf.is_program())
+        }
+        _ => false,
+    }
+}
+
+/// Returns the names of the files that the command, if it is a script, starts by
+/// their paths: the first words of lines, and those after `exec`.
+fn called(subject: &Subject<'_>) -> BTreeSet<String> {
+    let command = subject.words().into_iter().next();
+    let script = command
+        .and_then(|command| subject.contents.file(&subject.path(&command)?))
+        .and_then(|file| script_text(file.content.as_ref()?));
+    let script = script.unwrap_or_default();
+    let first = script.lines().skip(1).filter_map(|line| {
+        let command = line.rsplit("exec ").next()?;
+        let (_, name) = command.split_whitespace().next()?.rsplit_once('/')?;
+        Some(name.trim_end_matches(['"', '\'', ';']).to_owned())
+    });
+    first.collect()
+}
