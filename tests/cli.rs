@@ -410,6 +410,7 @@ fn standard_output_is_one_line_and_quiet_is_quiet() {
     layer 1/2 `release` 3.5 KiB sha256:ec1092c25c4a33399a7d37174186b65d40b204601107e3a5c54f66ed2e468ce5
     layer 2/2 `skeleton` 1.5 KiB sha256:384afe74c2b0e0943ce7db41f2e304f6db0f07406b91b4066188b9b28f1381a0
     wrote `image.tar`
+    kind tree, because it is not a release of any other kind
     image `release:latest` for linux/amd64, created 1970-01-01T00:00:01Z (the default): 2 layers with 2 files, 5.0 KiB; 1 path left out (`-v` lists them)
     "#);
     let outcome = runs::build(&sandbox, &["--output=image.tar", "--quiet"]).success();
@@ -475,6 +476,7 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     insta::assert_snapshot!(outcome.stdout_redacted(), @r#"
     image `app:latest`
     platform linux/amd64
+    kind tree, because it is not a release of any other kind
     created 1970-01-01T00:00:01Z (the default)
     compression none
     config {

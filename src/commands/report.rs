@@ -29,6 +29,7 @@ use crate::ui::{Ui, bytes_text, count_text};
 #[derive(Debug)]
 pub(crate) struct BuildSummary {
     platform: String,
+    kind: String,
     created: String,
     created_by: CreatedBy,
     files: usize,
@@ -46,6 +47,7 @@ impl BuildSummary {
         let files = members.filter(|member| member.entry.kind != EntryKind::Directory);
         Self {
             platform: plan.image.platform.to_string(),
+            kind: plan.kind.clone(),
             created: plan.image.created.clone(),
             created_by,
             files: files.count(),
@@ -103,6 +105,7 @@ impl BuildReport<'_> {
                 ui.detail(line);
             }
             let size = image.layers.iter().map(Layer::size).sum();
+            ui.status(&format!("kind {}", summary.kind));
             ui.status(&format!(
                 "image `{names}` for {}, created {} ({}): {} with {}, {}{}",
                 summary.platform,
@@ -225,6 +228,7 @@ fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
         },
         "layers": layers,
         "platform": summary.platform,
+        "kind": summary.kind,
         "created": summary.created,
         "createdBy": summary.created_by,
         "leftOut": summary.left_out.len(),
@@ -268,6 +272,7 @@ fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {
     let image = &plan.image;
     text.push_str(&format!("image `{}`\n", names.join("`, `")));
     text.push_str(&format!("platform {}\n", image.platform));
+    text.push_str(&format!("kind {}\n", plan.kind));
     text.push_str(&format!(
         "created {} ({})\n",
         image.created, origins.created_by

@@ -70,8 +70,12 @@ impl Release {
     pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
         check_directory(root)?;
         let mut kinds = KINDS.into_iter();
-        let detected = kinds.find(|kind| (kind.recognize)(root)).unwrap_or(&TREE);
+        let seen = kinds.find_map(|kind| Some((kind, (kind.recognize)(root)?)));
+        let (detected, mut because) = seen.unwrap_or((&TREE, String::new()));
         let kind = options.kind.unwrap_or(detected);
+        if options.kind.is_some() {
+            because = (kind.recognize)(root).unwrap_or_else(|| "`--kind` says so".to_owned());
+        }
 
         let mut below = None;
         let is_meant = match options.kind {
@@ -104,7 +108,9 @@ impl Release {
                 places: below.places,
             });
         }
-        Self::new(selection, kind, selected)
+        let mut release = Self::new(selection, kind, selected)?;
+        release.because = because;
+        Ok(release)
     }
 }
 
@@ -202,6 +208,22 @@ mod tests {
             "0644 file {at}/releases/start_erl.data \"13.1 1.0\"\n\
              0644 file {at}/releases/1.0/x.rel \"\"\n0755 dir {at}/lib\n"
         )
+    }
+
+    #[test]
+    fn every_kind_has_a_row_in_the_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/kinds.md");
+        let text = fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        let cells: Vec<Vec<&str>> = rows
+            .map(|row| row.split('|').map(str::trim).collect())
+            .collect();
+        let named: Vec<(String, String)> = cells
+            .iter()
+            .map(|cells| (cells[1].to_owned(), cells[3].to_owned()))
+            .collect();
+        let known = KINDS.map(|kind| (format!("`{}`", kind.name), format!("`{}`", kind.prefix)));
+        assert_eq!(named, known, "in the order in which they are tried");
     }
 
     #[test]

@@ -133,6 +133,8 @@ impl Ingredients {
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     release: PathBuf,
+    /// The kind of the release, and the reason.
+    pub kind: String,
     /// The names of the image.
     pub references: Vec<Reference>,
     /// Everything of the image but its layers.
@@ -198,6 +200,7 @@ impl Plan {
                 give(entry, user.id);
             }
         }
+        let kind = format!("{}, because {}", release.kind.name, release.because);
         let (root, left_out) = (release.root.clone(), release.left_out.clone());
         let base = ingredients.base.as_ref();
         let below = LayerBase {
@@ -208,6 +211,7 @@ impl Plan {
         let closure = ingredients.closure;
         Ok(Self {
             release: root,
+            kind,
             references: options.references.clone(),
             image,
             compression: options.compression,

@@ -90,6 +90,8 @@ pub struct Release {
     pub root: PathBuf,
     /// The kind.
     pub kind: &'static Kind,
+    /// The reason why it is of this kind, in words.
+    pub because: String,
     /// The directory of the release in the image.
     pub prefix: ImagePath,
     /// The name of the package, or of the directory.
@@ -142,6 +144,7 @@ impl Release {
         Ok(Self {
             root: selection.root.path().to_path_buf(),
             kind,
+            because: String::new(),
             prefix: selection.prefix.clone(),
             name: name.unwrap_or_else(|| directory_name(selection.root.path())),
             behavior: selected.behavior,

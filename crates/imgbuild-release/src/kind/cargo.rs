@@ -32,7 +32,7 @@ pub static CARGO: Kind = Kind {
     prefix: "/usr/local/bin",
     has_own_directory: false,
     is_any_directory: false,
-    recognize: is_profile_directory,
+    recognize: |root| is_profile_directory(root).then(|| "Cargo built in it".to_owned()),
     find_below,
     select,
 };

@@ -43,7 +43,10 @@ pub static MIX: Kind = Kind {
     prefix: "/app",
     has_own_directory: true,
     is_any_directory: false,
-    recognize: is_release,
+    recognize: |root| {
+        let version = start_version(root)?;
+        Some(format!("`{START}` starts version {version}"))
+    },
     find_below,
     select,
 };
@@ -162,13 +165,12 @@ impl Behavior for MixRelease {
     }
 }
 
-/// Returns whether `mix release` or relx made this directory.
-fn is_release(root: &Path) -> bool {
-    let directory = RootDirectory::open(root).map_err(Error::File);
-    let Ok(Some((_, version))) = directory.and_then(|it| start_data(&it)) else {
-        return false;
-    };
-    root.join("lib").is_dir() && root.join("releases").join(version).is_dir()
+/// Returns the version that a release of `mix release` or relx starts.
+fn start_version(root: &Path) -> Option<String> {
+    let directory = RootDirectory::open(root).ok()?;
+    let (_, version) = start_data(&directory).ok()??;
+    let is_there = root.join("lib").is_dir() && root.join("releases").join(&version).is_dir();
+    is_there.then_some(version)
 }
 
 fn find_below(root: &Path) -> Option<ReleasesBelow> {
@@ -185,7 +187,7 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
         .iter()
         .flat_map(|pattern| expand(root, pattern))
         .collect();
-    places.retain(|place| is_release(place));
+    places.retain(|place| start_version(place).is_some());
     // A release for production comes first.
     let is_other = |place: &PathBuf| !place.iter().any(|name| name == "prod");
     places.sort_by_key(|place| (is_other(place), place.clone()));
@@ -521,7 +523,7 @@ mod tests {
     #[test]
     fn a_release_is_recognized_and_describes_itself() {
         let directory = release();
-        assert!(is_release(directory.path()));
+        assert!(start_version(directory.path()).is_some());
         let found = describe(&open(&directory)).unwrap();
         assert_eq!(
             (found.name.as_str(), found.version.as_str()),
@@ -548,13 +550,13 @@ mod tests {
             fs::remove_file(&path).unwrap();
             fs::os::unix::fs::symlink(outside.path().join(name), &path).unwrap();
         }
-        assert!(!is_release(directory.path()));
+        assert!(start_version(directory.path()).is_none());
         // A link that stays in it is followed.
         write(directory.path(), "data", "13.1.5 1.2.0\n");
         let start = directory.path().join(START);
         fs::remove_file(&start).unwrap();
         fs::os::unix::fs::symlink("../data", &start).unwrap();
-        assert!(is_release(directory.path()));
+        assert!(start_version(directory.path()).is_some());
         let found = describe(&open(&directory)).unwrap();
         assert!(found.applications.is_empty(), "{found:?}");
     }
@@ -563,13 +565,16 @@ mod tests {
     fn what_is_no_release_is_not_taken_for_one() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        assert!(!is_release(root));
+        assert!(start_version(root).is_none());
         write(root, "releases/start_erl.data", "13.1.5");
         write(root, "lib/a/b", "");
-        assert!(!is_release(root), "no version");
+        assert!(start_version(root).is_none(), "no version");
         assert!(describe(&open(&directory)).is_err());
         write(root, "releases/start_erl.data", "13.1.5 2");
-        assert!(!is_release(root), "no directory of that version");
+        assert!(
+            start_version(root).is_none(),
+            "no directory of that version"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub static TREE: Kind = Kind {
     prefix: "/app",
     has_own_directory: true,
     is_any_directory: true,
-    recognize: |_| true,
+    recognize: |_| Some("it is not a release of any other kind".to_owned()),
     find_below: |_| None,
     select,
 };

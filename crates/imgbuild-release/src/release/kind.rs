@@ -28,8 +28,8 @@ pub struct Kind {
     /// The release can be anything: it may hold programs that never run, some
     /// of them for other processors.
     pub(crate) is_any_directory: bool,
-    /// Returns whether a directory is a release of this kind.
-    pub(crate) recognize: fn(&Path) -> bool,
+    /// Returns the reason why a directory is a release of this kind, if it is.
+    pub(crate) recognize: fn(&Path) -> Option<String>,
     /// Finds releases of this kind below a directory that is made to hold
     /// them.
     pub(crate) find_below: fn(&Path) -> Option<ReleasesBelow>,
