@@ -15,6 +15,9 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use crate::digest::{DiffId, Digest};
 use crate::media_type::is_index;
 use crate::platform::ImagePlatform;
+use any_case::{AnyCase, in_any_case};
+
+mod any_case;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
 ///
@@ -95,6 +98,7 @@ pub struct Descriptor {
 
 /// A [descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md).
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(remote = "RawDescriptor")]
 #[serde(rename_all = "camelCase")]
 pub struct RawDescriptor {
     pub(crate) media_type: Option<String>,
@@ -107,6 +111,7 @@ pub struct RawDescriptor {
 
 /// The platform of an image in a descriptor or in a configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(remote = "RawPlatform")]
 pub(crate) struct RawPlatform {
     pub(crate) os: Option<String>,
     pub(crate) architecture: Option<String>,
@@ -121,6 +126,7 @@ pub(crate) struct RawPlatform {
 /// descriptor that names it. `D` is the type that descriptors of an index are
 /// read as.
 #[derive(Debug, Default, Deserialize)]
+#[serde(remote = "RawDocument")]
 #[serde(rename_all = "camelCase", expecting = "an object")]
 #[serde(bound(deserialize = "D: Deserialize<'de>"))]
 pub struct RawDocument<D = RawDescriptor> {
@@ -175,6 +181,7 @@ where
 
 /// An image configuration.
 #[derive(Debug, Default, Deserialize)]
+#[serde(remote = "RawConfig")]
 pub struct RawConfig {
     #[serde(flatten)]
     pub(crate) platform: RawPlatform,
@@ -184,6 +191,7 @@ pub struct RawConfig {
 
 /// The root file system of an image.
 #[derive(Debug, Default, Deserialize)]
+#[serde(remote = "RawRootFs")]
 pub(crate) struct RawRootFs {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
@@ -192,12 +200,14 @@ pub(crate) struct RawRootFs {
 
 /// A step that made an image; an empty one made no layer.
 #[derive(Debug, Default, Deserialize)]
+#[serde(remote = "RawHistory")]
 pub(crate) struct RawHistory {
     pub(crate) empty_layer: Option<bool>,
 }
 
 /// The file `oci-layout`.
 #[derive(Debug, Deserialize)]
+#[serde(remote = "RawLayoutMark")]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RawLayoutMark {
     pub(crate) image_layout_version: Option<String>,
@@ -205,6 +215,7 @@ pub(crate) struct RawLayoutMark {
 
 /// One image of a Docker archive's `manifest.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(remote = "DockerManifest")]
 #[serde(rename_all = "PascalCase", default)]
 #[non_exhaustive]
 pub struct DockerManifest {
@@ -214,6 +225,17 @@ pub struct DockerManifest {
     pub repo_tags: Option<Vec<String>>,
     /// The names of the layers in the archive, lowest first.
     pub layers: Option<Vec<String>>,
+}
+
+in_any_case! {
+    RawDescriptor[]
+    RawPlatform[]
+    RawDocument<D>[]
+    RawConfig["rootfs", "history"]
+    RawRootFs[]
+    RawHistory[]
+    RawLayoutMark[]
+    DockerManifest[]
 }
 
 impl Document {

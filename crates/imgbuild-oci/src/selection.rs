@@ -14,7 +14,7 @@ use crate::document::{
 use crate::media_type::is_manifest;
 use crate::platform::{ImagePlatform, Platform};
 use crate::reference::Reference;
-use crate::source::{Source, parse_document};
+use crate::source::{Source, SourceError, parse_document};
 
 mod document;
 mod error;
@@ -387,7 +387,7 @@ fn read_config(
     image: &DockerManifest,
     source: &Source,
 ) -> Result<(Digest, Vec<u8>), SelectionError> {
-    let name = image.config.as_deref().unwrap_or_default();
+    let name = image.config.as_deref().ok_or(SourceError::NoConfig)?;
     let bytes = source.document(name)?;
     Ok((check_name(name, &bytes)?, bytes))
 }

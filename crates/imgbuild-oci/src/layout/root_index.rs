@@ -82,7 +82,8 @@ impl RootIndex {
             None => return Err("its `index.json` has no schema version".to_owned()),
         }
         let mut rest: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(reason)?;
-        rest.retain(|key, _| !["schemaVersion", "mediaType", "manifests"].contains(&key.as_str()));
+        let own = ["schemaVersion", "mediaType", "manifests"];
+        rest.retain(|key, _| !own.iter().any(|own| own.eq_ignore_ascii_case(key)));
         Ok(Self {
             manifests: index
                 .manifests

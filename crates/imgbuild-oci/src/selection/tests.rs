@@ -194,3 +194,76 @@ fn images_that_no_engine_runs_are_refused() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+/// Gives the fields of an object other names.
+fn rename(object: &mut serde_json::Value, names: &[(&str, &str)]) {
+    let object = object.as_object_mut().unwrap();
+    for (name, other) in names {
+        let value = object.remove(*name).unwrap();
+        object.insert((*other).to_owned(), value);
+    }
+}
+
+#[test]
+fn fields_are_read_by_their_names_in_any_case_as_go_reads_them() {
+    let expected = Fixture::good().archive();
+    let expected = SelectedImage::select(&expected.source(), Some("app:1"), None).unwrap();
+    let mut odd = Fixture::good();
+    // Jib's names.
+    odd.edit_docker(|docker| {
+        let names = [
+            ("Config", "config"),
+            ("RepoTags", "repoTags"),
+            ("Layers", "layers"),
+        ];
+        rename(&mut docker[0], &names);
+    });
+    odd.edit_config(|config| {
+        rename(
+            config,
+            &[
+                ("os", "OS"),
+                ("architecture", "Architecture"),
+                ("rootfs", "RootFS"),
+            ],
+        );
+        rename(&mut config["RootFS"], &[("diff_ids", "Diff_IDs")]);
+    });
+    odd.edit_manifest(|manifest| {
+        rename(manifest, &[("config", "Config"), ("layers", "LAYERS")]);
+        rename(
+            &mut manifest["Config"],
+            &[("mediaType", "MediaType"), ("digest", "Digest")],
+        );
+    });
+    odd.edit_index(|index| {
+        rename(
+            index,
+            &[
+                ("manifests", "Manifests"),
+                ("schemaVersion", "schemaversion"),
+            ],
+        );
+        rename(
+            &mut index["Manifests"][0],
+            &[("size", "Size"), ("annotations", "Annotations")],
+        );
+    });
+    let whole = odd.archive();
+    assert_eq!(crate::validate::validate(&whole.source(), 1), []);
+    let read = SelectedImage::select(&whole.source(), Some("app:1"), None).unwrap();
+    assert_eq!(read.layers, expected.layers);
+    assert_eq!(read.platform, expected.platform);
+    odd.edit_files(|files| drop(files.remove("index.json")));
+    let from_docker = SelectedImage::select(&odd.archive().source(), Some("app:1"), None).unwrap();
+    assert_eq!(from_docker.layers, expected.layers);
+}
+
+#[test]
+fn an_image_of_a_docker_archive_without_a_config_is_said_to_have_none() {
+    let mut fixture = Fixture::good();
+    fixture.edit_docker(|docker| rename(&mut docker[0], &[("Config", "Configuration")]));
+    fixture.edit_files(|files| drop(files.remove("index.json")));
+    let error = selected(&fixture.archive(), None, None).unwrap_err();
+    assert_eq!(error, "an image of `manifest.json` has no `Config`");
+}

@@ -101,6 +101,9 @@ pub enum SourceError {
         /// The field.
         field: &'static str,
     },
+    /// An image of `manifest.json` lacks its configuration.
+    #[error("an image of `manifest.json` has no `Config`")]
+    NoConfig,
     /// A document is malformed, or leads to too much.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -172,14 +172,18 @@ fn read_image(
     manifest: DockerManifest,
     report: &mut Report,
 ) -> DockerImage {
-    let config = manifest.config.unwrap_or_default();
+    let config = manifest.config;
     let layers = manifest.layers.unwrap_or_default();
+    if config.is_none() {
+        report.add(Violation::new(ViolationKind::DockerConfig, &subject));
+    }
     let mut is_complete = true;
-    for name in std::iter::once(&config).chain(&layers) {
+    for name in config.iter().chain(&layers) {
         is_complete &= check_member(source, archive, &subject, name, report);
     }
-    let config = is_complete.then(|| read_config(source, &config, layers.len(), report));
-    let (config, diff_ids) = config.flatten().unzip();
+    let config = config.filter(|_| is_complete);
+    let config = config.and_then(|name| read_config(source, &name, layers.len(), report));
+    let (config, diff_ids) = config.unzip();
     let mut diff_ids = diff_ids.unwrap_or_default().into_iter();
     let uses = layers
         .into_iter()

@@ -345,6 +345,13 @@ const DOCKER_BREAKS: &[(&str, Kind, Break)] = &[
             fixture.edit_docker(|docker| docker[0]["Config"] = json!("nowhere.json"));
         },
     ),
+    (
+        "no config in `manifest.json`",
+        Kind::DockerConfig,
+        |fixture| {
+            fixture.edit_docker(|docker| docker[0]["Config"] = Value::Null);
+        },
+    ),
     ("a config by another name", Kind::DockerName, |fixture| {
         fixture.edit_docker(|docker| {
             docker[0]["Config"] = json!(format!("./{}", docker[0]["Config"].as_str().unwrap()));

@@ -168,6 +168,8 @@ pub enum ViolationKind {
     ArchiveHardlink,
     /// `manifest.json` refers to a file by a name other than the archive's.
     DockerName,
+    /// An image of `manifest.json` has no `Config`.
+    DockerConfig,
     /// `manifest.json` refers to a file that is not there.
     DockerMissing,
     /// A name in `manifest.json` is not a `repository:tag`.
@@ -223,6 +225,7 @@ impl ViolationKind {
             Self::ArchiveName => "is an absolute name in the archive",
             Self::ArchiveHardlink => "is a hard link in the archive",
             Self::DockerName => "refers to a file by another name than the archive's",
+            Self::DockerConfig => "has no `Config`",
             Self::DockerMissing => "refers to a file that is missing",
             Self::DockerTag => "has a name that is not a `repository:tag`",
             Self::DockerTags => "names an image differently than `index.json`",

@@ -17,7 +17,7 @@ const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
 
 /// Reads the `config` object of an image configuration.
 pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError> {
-    let fields = match document.get("config") {
+    let fields = match document.as_object().and_then(|all| get(all, "config")) {
         None | Some(Value::Null) => return Ok(Configuration::default()),
         Some(Value::Object(fields)) => fields,
         Some(_) => return Err(BaseError::Field("config")),
@@ -44,7 +44,7 @@ pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError
     let check: Result<Healthcheck, _> = serde_json::from_value(check.into());
     let healthcheck = check.map_err(|_| BaseError::Field("Healthcheck"))?;
     let others = OTHERS.iter().filter_map(|name| {
-        let value = fields.get(*name)?;
+        let value = get(fields, name)?;
         let is_set = !value.is_null() && *value != json!(false);
         is_set.then(|| ((*name).to_owned(), value.clone()))
     });
@@ -64,12 +64,19 @@ pub(crate) fn configuration(document: &Value) -> Result<Configuration, BaseError
     })
 }
 
+/// Returns a field by its name in any case, as Go does.
+fn get<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let is_called = |(key, _): &(&String, _)| key.eq_ignore_ascii_case(name);
+    let other = || fields.iter().find(is_called).map(|(_, value)| value);
+    fields.get(name).or_else(other)
+}
+
 /// Reads a field; `None` if it is missing or null.
 fn field<T: DeserializeOwned>(
     fields: &Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<T>, BaseError> {
-    let value = fields.get(name).cloned().unwrap_or_default();
+    let value = get(fields, name).cloned().unwrap_or_default();
     serde_json::from_value(value).map_err(|_| BaseError::Field(name))
 }
 
@@ -124,9 +131,9 @@ mod tests {
 
     #[test]
     fn what_engines_run_is_taken() {
-        let config = configuration(&json!({ "config": {
+        let config = configuration(&json!({ "Config": {
             "Env": ["", "=x", "A"], "Entrypoint": [""], "Labels": { "a": null },
-            "User": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
+            "user": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
         } }))
         .unwrap();
         assert_eq!(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::{Image, ImageError};
 use super::find_document;
 use crate::digest::Digest;
-use crate::document::{Document, RawPlatform};
+use crate::document::{Descriptor, Document, DocumentError, RawDescriptor, RawPlatform};
 use crate::media_type::is_index;
 use crate::platform::{ImagePlatform, Platform, level_of};
 use crate::selection::platform_in_config;
@@ -105,28 +105,27 @@ impl PlatformEntry {
         descriptor: Map<String, Value>,
         image: Option<&Image>,
     ) -> Result<Self, ImageError> {
-        let error = |field| ImageError::from(index.incomplete_descriptor(field));
-        let text = |name: &str| descriptor.get(name).and_then(Value::as_str);
-        let digest = text("digest").and_then(|text| text.parse().ok());
-        let digest: Digest = digest.ok_or_else(|| error("digest"))?;
-        let media_type = text("mediaType").ok_or_else(|| error("media type"))?;
-        let media_type = media_type.to_owned();
-        let size = descriptor.get("size").and_then(Value::as_u64);
-        let size = size.ok_or_else(|| error("size"))?;
+        let raw: Result<RawDescriptor, _> = serde_json::from_value(descriptor.clone().into());
+        let raw = raw.map_err(|source| DocumentError::Json {
+            digest: index.digest,
+            source,
+        })?;
+        let Descriptor {
+            media_type,
+            digest,
+            size,
+            annotations,
+            platform,
+        } = index.complete(raw)?;
         if let Some(image) = image
             && find_document(from_ref(image), digest)?.bytes.len() as u64 != size
         {
-            return Err(error("size"));
+            return Err(index.incomplete_descriptor("size").into());
         }
-
-        let platform = descriptor.get("platform").filter(|one| !one.is_null());
-        let raw: Option<RawPlatform> = platform
-            .map(|platform| serde_json::from_value(platform.clone()))
-            .transpose()
-            .map_err(|_| error("platform"))?;
-        let annotations = descriptor.get("annotations");
-        let attached_to = annotations.and_then(|all| all.get(ATTACHED_TO)?.as_str()?.parse().ok());
-        let rank = match (attached_to, raw.as_ref().and_then(RawPlatform::parse)) {
+        let attached_to = annotations
+            .get(ATTACHED_TO)
+            .and_then(|text| text.parse().ok());
+        let rank = match (attached_to, platform) {
             (Some(image), _) => Rank::Attached(image),
             (None, Some(platform)) if !platform.is_unknown() => Rank::Image(platform),
             (None, Some(_)) => Rank::Other,

@@ -1,0 +1,100 @@
+//! Structs that are read by the names of their fields in any case, as the
+//! decoder of Go reads them: Jib writes `config` where Docker writes `Config`.
+
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+
+/// A deserializer that ignores the case of the keys of an object.
+pub(super) struct AnyCase<D> {
+    pub(super) inner: D,
+    /// The fields of a struct with a flattened one, which are not passed.
+    pub(super) fields: &'static [&'static str],
+}
+
+/// Implements `Deserialize` by the function that
+/// `#[serde(remote = "…")]` derives. Fields are listed beside flattened ones.
+macro_rules! in_any_case {
+    ($($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
+        impl<'de, $($parameter: Deserialize<'de>)?> Deserialize<'de> for $type $(<$parameter>)? {
+            fn deserialize<De: Deserializer<'de>>(inner: De) -> Result<Self, De::Error> {
+                $type::deserialize(AnyCase { inner, fields: &[$($field),*] })
+            }
+        }
+    )*};
+}
+pub(super) use in_any_case;
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_any(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let fields = self.fields;
+        self.inner.deserialize_map(Fields {
+            fields,
+            inner: visitor,
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_map(Fields {
+            fields,
+            inner: visitor,
+        })
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct enum identifier ignored_any
+    }
+}
+
+/// The fields of a struct, and the visitor or the object that they are read by.
+struct Fields<V> {
+    fields: &'static [&'static str],
+    inner: V,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(formatter)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let fields = self.fields;
+        self.inner.visit_map(Fields { fields, inner })
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(key) = self.inner.next_key::<String>()? else {
+            return Ok(None);
+        };
+        let mut fields = self.fields.iter();
+        let name = fields.find(|field| field.eq_ignore_ascii_case(&key));
+        seed.deserialize(StrDeserializer::new(name.unwrap_or(&key.as_str())))
+            .map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(seed)
+    }
+}
