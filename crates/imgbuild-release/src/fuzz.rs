@@ -14,11 +14,13 @@ use crate::base::configuration::{configuration, history};
 use crate::certificates::{Certificate, CertificateSource, Certificates};
 use crate::elf::Elf;
 use crate::git::WorkTree;
+use crate::host_packages::PackageDatabase;
 use crate::kind::mix::boot::term::{FileCall, with_calls};
 use crate::kind::mix::{MIX, parse};
 use crate::locale::LocaleArchive;
 use crate::release::{Boot, Release, ReleaseOptions};
 use crate::runtime::cache;
+use crate::runtime::host::Host;
 use crate::script::{Shebang, called_programs};
 
 /// The script `releases/VSN/elixir`.
@@ -142,6 +144,38 @@ pub fn locale_archive(data: &[u8]) {
     for name in names.into_iter().take(4) {
         assert!(!name.contains('/'));
         drop(archive.locale(&name));
+    }
+}
+
+/// Reads a package database. The first byte decides which of its files the rest
+/// is: dpkg's packages, a list of files, diversions or alternatives, or apk's
+/// packages.
+pub fn package_database(data: &[u8]) {
+    let [which, rest @ ..] = data else {
+        return;
+    };
+    let directory = temporary();
+    let write = |path: &str, bytes: &[u8]| write(directory.path(), path, bytes);
+    let dpkg = "var/lib/dpkg";
+    if which % 5 == 4 {
+        write("lib/apk/db/installed", rest);
+    } else {
+        let package = b"Package: a\nStatus: install ok installed\nDepends: a\n";
+        write(&format!("{dpkg}/status"), package);
+        let file =
+            ["status", "info/a.list", "diversions", "alternatives/a"][usize::from(which % 5)];
+        write(&format!("{dpkg}/{file}"), rest);
+    }
+    let host = Host::new(Some(directory.path()));
+    let database = PackageDatabase::open(&host);
+    drop(database.alternatives(&host));
+    for package in database.packages().take(4) {
+        let set = database.closure(&[package], true);
+        assert!(set.packages.contains(package));
+        for path in database.files(package) {
+            assert!(!path.contains('\n'));
+            let _owner = database.owners(&path).next();
+        }
     }
 }
 

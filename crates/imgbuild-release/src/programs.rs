@@ -11,6 +11,7 @@ mod erlang;
 mod perl;
 mod python;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::contents::{Contents, first_bytes, real_place};
 use crate::elf::Elf;
 use crate::finding::{Finding, Rule};
 use crate::host_file::{file_member, image_path};
+use crate::host_packages::PackageDatabase;
 use crate::refusal::{ItemLines, quoted};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
@@ -63,6 +65,8 @@ type ProgramsResult<T> = Result<T, ProgramsError>;
 /// Finds programs on the host and places them in the image.
 pub(crate) struct Programs<'a> {
     host: Host,
+    /// Read by the first use.
+    packages: OnceCell<PackageDatabase>,
     /// The release and the additions.
     contents: &'a Contents<'a>,
     /// The directories of the image's `PATH`.
@@ -101,6 +105,7 @@ impl<'a> Programs<'a> {
     ) -> Self {
         Self {
             host: Host::new(sysroot),
+            packages: OnceCell::new(),
             contents,
             search,
             mtime,
@@ -113,6 +118,12 @@ impl<'a> Programs<'a> {
             findings: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Returns the packages of the host.
+    #[expect(dead_code, reason = "packages of the host are included next")]
+    pub(crate) fn packages(&self) -> &PackageDatabase {
+        (self.packages).get_or_init(|| PackageDatabase::open(&self.host))
     }
 
     /// Sets the directory of the release: scripts in it may name each other by
@@ -232,7 +243,9 @@ impl<'a> Programs<'a> {
     /// # Errors
     ///
     /// Fails with all programs that the user named and that were not found.
-    pub(crate) fn finish(self) -> ProgramsResult<AddedFiles> {
+    pub(crate) fn finish(mut self) -> ProgramsResult<AddedFiles> {
+        let problem = self.packages.get().and_then(PackageDatabase::problem);
+        self.warnings.extend(problem.map(Warning::from));
         if !self.problems.is_empty() {
             return Err(ProgramsError::Missing(self.problems));
         }

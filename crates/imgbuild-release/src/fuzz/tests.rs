@@ -112,6 +112,24 @@ fn any_archive_of_locales_is_read_or_refused() {
 }
 
 #[test]
+fn any_package_database_is_read_as_far_as_it_makes_sense() {
+    check("package_database", package_database, 1500, || {
+        use crate::host_packages::tests::{INSTALLED, STATUS};
+        let files = texts(&[
+            STATUS,
+            "/.\n/usr\n/usr/bin\n/usr/bin/a\n",
+            "/usr/bin/a\n/usr/bin/b\nb\n",
+            "auto\n/usr/bin/awk\nawk.1\n/man/awk.1\n\n/usr/bin/mawk\n5\n/man/mawk.1\n\n",
+            INSTALLED,
+        ]);
+        let files = (0..).zip(files);
+        files
+            .map(|(which, bytes): (u8, _)| [&[which], &bytes[..]].concat())
+            .collect()
+    });
+}
+
+#[test]
 fn any_script_calls_programs_or_none() {
     check("shell_script", shell_script, 4000, || {
         texts(&[
