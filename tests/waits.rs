@@ -241,7 +241,7 @@ fn a_registry_that_says_nothing_is_given_up_after_the_timeout() {
     let said = outcome.stderr_text();
     let error = format!(
         "error: cannot read the manifest `1` at `{name}/app`: \
-         waiting for the response timed out after 300ms\n\
+         waiting for the response timed out after 300ms in each of 2 attempts\n\
          hint: run it again, or wait longer with `--timeout`, for example `--timeout 5m`: \
          each of two attempts has half of this time\n"
     );

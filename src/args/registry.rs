@@ -114,10 +114,10 @@ pub(crate) struct RegistryFlags {
     #[arg(long)]
     pub(crate) password_stdin: bool,
 
-    /// Use http for registries on other machines, too
+    /// Use http for registries, also on other machines
     ///
-    /// For registries on this machine, http is tried if there is no https.
-    /// Proxies are taken from `https_proxy`, `http_proxy`, `all_proxy` and
+    /// https is tried only if there is no http. Without this flag, http is tried
+    /// for registries on this machine if there is no https. Proxies are taken from `https_proxy`, `http_proxy`, `all_proxy` and
     /// `no_proxy`; registries on this machine are reached without a proxy.
     #[arg(long)]
     pub(crate) plain_http: bool,

@@ -216,7 +216,8 @@ impl Registries {
             let repository = self.repository(&group[0], Access::Push)?;
             for reference in &group {
                 let tag = reference.tag().unwrap_or_default();
-                match pull::layers(&repository, tag, platform) {
+                let read = || pull::layers(&repository, tag, platform);
+                match repository.client().if_readable(read).map(Option::flatten) {
                     Ok(Some(layers)) => {
                         let name = reference.to_string();
                         sources.push(CacheSource::of_layers(name, layers, by_descriptor));
@@ -232,6 +233,8 @@ impl Registries {
                     Err(error) => return Err(failed_at(reference, error)),
                 }
             }
+            let checked = repository.check_upload();
+            checked.map_err(|error| failed_at(&group[0], error))?;
         }
         Ok(sources)
     }
@@ -277,8 +280,10 @@ impl Registries {
         for group in by_repository(references) {
             let repository = self.repository(&group[0], Access::Push)?;
             let tag = group[0].tag().unwrap_or_default();
-            let digest = repository.manifest_digest(tag);
-            digest.map_err(|error| failed_at(&group[0], error))?;
+            let find = || repository.manifest_digest(tag);
+            let found = repository.client().if_readable(find);
+            let reached = found.and_then(|_| repository.check_upload());
+            reached.map_err(|error| failed_at(&group[0], error))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use fs_err as fs;
-use imgbuild_testing::registry::{Auth, Behavior};
+use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
 use imgbuild_testing::{FakeRegistry, Sandbox};
 
 use super::server::{PASSWORD, USER, base64};
@@ -281,4 +281,44 @@ fn a_password_in_the_name_of_the_registry_is_not_repeated() {
         let is_told = text.contains("USER:PASSWORD@registry.test");
         assert!(is_told && !text.contains("ter2"), "{}", outcome.report());
     }
+}
+
+/// A registry that refuses all requests to read.
+fn unreadable() -> FakeRegistry {
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    registry.when(|request| {
+        let is_read = request.method == "GET" || request.method == "HEAD";
+        let denied = Fault::Answer(Answer::new(403));
+        (is_read && request.target != "/v2/").then_some(denied)
+    });
+    registry
+}
+
+#[test]
+fn a_login_that_may_only_push_pushes_with_one_warning() {
+    let sandbox = with_small_release();
+    let registry = unreadable();
+    let names = ["1", "2"].map(|tag| format!("{}/me/app:{tag}", registry.name()));
+    for _ in 0..2 {
+        let pushed = push(&sandbox, &[&names[0], &names[1]], &["--json"]).success();
+        let text = pushed.stderr_text();
+        assert_eq!(text.matches("warning: ").count(), 1, "{text}");
+        assert!(text.contains("403 Forbidden; all blobs are sent"), "{text}");
+        let result: serde_json::Value = serde_json::from_slice(&pushed.stdout).unwrap();
+        assert_eq!(result["pushed"][0]["present"], 0, "{}", pushed.report());
+        assert_eq!(result["pushed"][0]["unchanged"], false);
+    }
+    assert_eq!(registry.contents().manifests.len(), 3);
+}
+
+#[test]
+fn a_login_that_may_neither_read_nor_push_costs_no_build() {
+    let sandbox = with_small_release();
+    let registry = unreadable();
+    let denied = Fault::Answer(Answer::new(403));
+    registry.fail(9, "POST", "/uploads/", denied);
+    let refused = push(&sandbox, &[&name_of(&registry, "me/app")], &[]).exited(1);
+    let text = refused.stderr_text();
+    assert!(text.contains("error: cannot start to upload"), "{text}");
+    assert!(!text.contains("layer 1/"), "{text}");
 }

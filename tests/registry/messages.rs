@@ -168,9 +168,8 @@ fn a_proxy_that_does_not_do_is_named_without_its_password() {
         ),
         (
             "me:proxy-word@::".to_owned(),
-            "cannot use the proxy for `registry.test`: the URL in `https_proxy` is invalid"
-                .to_owned(),
-            "check `https_proxy`",
+            "cannot connect to `registry.test`: the URL in `https_proxy` is invalid".to_owned(),
+            "set an http proxy",
         ),
     ] {
         sandbox.set("https_proxy", &address);

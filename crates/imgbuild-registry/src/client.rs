@@ -4,34 +4,29 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use imgbuild_oci::blob::BlobContent;
-use imgbuild_oci::bounded::read_available;
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
-use rustls_pki_types::CertificateDer;
 use ureq::http::{Method, Uri};
 
 use crate::challenge::Challenge;
-use crate::error::{
-    Endpoint, Error, ErrorResponse, NetworkError, NetworkKind, ProtocolError, Result, Step,
-};
-use crate::error_response::bounded;
-use crate::host;
-use crate::monitor::{ClientMonitor, check};
+use crate::error::{Endpoint, Error, ErrorResponse, ProtocolError, Result, Step};
+use crate::monitor::{ClientMonitor, Event, check};
 use crate::retry::Attempts;
 use crate::secret::Secret;
-use crate::tls;
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response, Transport};
 use crate::url::{self, WebOrigin};
 
 pub(crate) mod authenticator;
+mod connect;
 mod options;
 
 pub use crate::retry::RetryPolicy;
 pub use crate::transport::{ProxyOptions, Timeouts, Traffic};
 use authenticator::AuthState;
+use connect::endpoint;
 pub use options::ClientOptions;
 
 /// The maximum number of redirects of one request.
@@ -73,6 +68,8 @@ pub(crate) struct Call<'a> {
     /// The maximum size of the body of the response, from which its timeout
     /// follows.
     pub(crate) response_bytes: u64,
+    /// Other timeouts than those of the client.
+    pub(crate) timeouts: Option<Timeouts>,
 }
 
 /// A body that can be sent again: a part of a content.
@@ -105,6 +102,7 @@ impl<'a> Call<'a> {
             accepts,
             retries: true,
             response_bytes: MAX_DOCUMENT_BYTES,
+            timeouts: None,
         }
     }
 
@@ -124,6 +122,10 @@ pub struct Client {
     /// The strategy that worked for earlier blobs, with which the next upload
     /// starts.
     pub(crate) upload_strategy: Mutex<UploadStrategy>,
+    /// The reason why the server may not be a registry.
+    doubt: Option<ProtocolError>,
+    /// Set after a refusal to read was reported.
+    is_unreadable: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -136,133 +138,6 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects to a registry.
-    ///
-    /// Uses https, or http for a registry on this machine or if the options
-    /// allow it.
-    ///
-    /// # Errors
-    ///
-    /// If the server does not respond or is not a registry, and if the options
-    /// are invalid.
-    pub fn connect(
-        registry: &str,
-        options: &ClientOptions,
-        monitor: &Arc<dyn ClientMonitor>,
-    ) -> Result<Self> {
-        let certificates = match &options.certificates {
-            Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
-                registry: registry.to_owned(),
-                reason,
-            })?,
-            None => Vec::new(),
-        };
-        let allows_http = options.plain_http || host::is_loopback(registry);
-        let https = Self::new(registry, "https", options, &certificates, monitor)
-            .and_then(|client| client.ping(!allows_http));
-        let error = match https {
-            Err(error) if allows_http && may_use_http(&error) => error,
-            https => return https,
-        };
-        let http = Self::new(registry, "http", options, &certificates, monitor)
-            .and_then(|client| client.ping(!error.is_timeout()));
-        match http {
-            // Servers with TLS answer 400 to http.
-            Err(http)
-                if http
-                    .response()
-                    .is_some_and(|response| response.status == 400) =>
-            {
-                Err(error)
-            }
-            http => http,
-        }
-    }
-
-    fn new(
-        registry: &str,
-        scheme: &str,
-        options: &ClientOptions,
-        certificates: &[CertificateDer<'static>],
-        monitor: &Arc<dyn ClientMonitor>,
-    ) -> Result<Self> {
-        let proxy = if scheme == "https" {
-            &options.https_proxy
-        } else {
-            &options.http_proxy
-        };
-        let proxy = proxy
-            .as_ref()
-            .filter(|proxy| !host::is_loopback(registry) && !proxy.is_exception(registry));
-        let tls = tls::config(certificates);
-        let (timeouts, user_agent) = (options.timeouts, &options.user_agent);
-        let transport = Transport::new(tls, proxy, timeouts, user_agent, monitor);
-        let transport = transport.map_err(|_| Error::Proxy {
-            registry: registry.to_owned(),
-            variable: proxy.map_or_else(String::new, |proxy| proxy.variable.clone()),
-        })?;
-
-        let base = url::parse(&format!("{scheme}://{}/v2/", host::address(registry)));
-        let base = base.ok_or_else(|| {
-            let reason = NetworkError::new(NetworkKind::Name, "invalid host name");
-            endpoint(registry).network_error(&Step::Ping, reason)
-        })?;
-        let of_proxy = proxy.and_then(ProxyOptions::credential);
-        let credentials = options.credential.iter().chain(&of_proxy);
-        credentials.for_each(|one| options.secrets.add_credential(one));
-        Ok(Self {
-            registry: registry.to_owned(),
-            base,
-            transport,
-            options: options.clone(),
-            auth: Mutex::default(),
-            monitor: Arc::clone(monitor),
-            upload_strategy: Mutex::default(),
-        })
-    }
-
-    /// Checks that the server is a registry, and stores its challenge.
-    fn ping(self, retries: bool) -> Result<Self> {
-        let mut call = Call::new(
-            endpoint(&self.registry),
-            Step::Ping,
-            Method::GET,
-            self.base.clone(),
-            &[200, 401, 403, 404],
-        );
-        call.retries = retries;
-        let response = self.call(&call)?;
-        let problem = match response.status {
-            // A server that the registry redirects to does not get the password.
-            401 if !self.is_own(&response) => return Ok(self),
-            401 => match (
-                Challenge::best(&response.headers),
-                response.header("www-authenticate"),
-            ) {
-                (Some(challenge), _) => {
-                    self.set_challenge(challenge);
-                    return Ok(self);
-                }
-                (None, Some(scheme)) => {
-                    let scheme = bounded(scheme);
-                    let text = "the registry requires an unsupported authentication scheme";
-                    ProtocolError::Other(format!("{text}: {scheme}").into())
-                }
-                (None, None) => ProtocolError::NoRegistry(401),
-            },
-            200 | 403 => {
-                let is_own = self.is_own(&response);
-                let server = response.origin();
-                if !is_page(response) {
-                    return Ok(self);
-                }
-                ProtocolError::Page((!is_own).then(|| server.to_string()))
-            }
-            status => ProtocolError::NoRegistry(status),
-        };
-        Err(call.problem(problem))
-    }
-
     /// Returns the name of the registry.
     #[must_use]
     pub fn registry(&self) -> &str {
@@ -293,6 +168,34 @@ impl Client {
         url.parse().expect("characters invalid in URLs are encoded")
     }
 
+    /// Returns whether blobs are sent without any sign yet that the registry takes
+    /// them.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.doubt.is_some() || self.is_unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Calls `read`, whose result only saves work. Returns `None` if the registry
+    /// refuses to be read by this login, which is reported once; then nothing more
+    /// is read.
+    ///
+    /// # Errors
+    ///
+    /// The other errors of `read`.
+    pub fn if_readable<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if self.is_unreadable.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match read() {
+            Err(error) if error.is_unreadable() => {
+                if !self.is_unreadable.swap(true, Ordering::Relaxed) {
+                    self.monitor.report(Event::Unreadable { error: &error });
+                }
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
+    }
+
     /// Resolves the `Location` of a response; a missing or invalid one is the
     /// error `invalid`. Refuses a redirect from https to http, and to http on
     /// another machine unless the options allow it.
@@ -302,8 +205,8 @@ impl Client {
         invalid: ProtocolError,
         problem: impl Fn(ProtocolError) -> Error,
     ) -> Result<Uri> {
-        let location = response.header("location");
-        let next = location.and_then(|location| url::resolve(&response.url, location));
+        let location = response.headers.get("location");
+        let next = location.and_then(|one| url::resolve(&response.url, one.as_bytes()));
         let next = next.ok_or_else(|| problem(invalid))?;
         let origin = WebOrigin::of(&next);
         if response
@@ -380,10 +283,26 @@ impl Client {
         ErrorResponse::read(status, wait, response.into_reader(), secrets)
     }
 
+    /// Returns the doubt that the first answer raised, if this refusal confirms it.
+    fn doubt_of(&self, call: &Call<'_>, refused: &ErrorResponse) -> Option<&ProtocolError> {
+        let confirms = match call.step {
+            Step::StartUpload(_) => !refused.is_transient(),
+            // A registry may lack what is read.
+            Step::ReadManifest(_) => !refused.is_transient() && refused.status != 404,
+            _ => false,
+        };
+        self.doubt
+            .as_ref()
+            .filter(|_| confirms && !refused.is_of_registry())
+    }
+
     fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {
         let server = response.origin();
         let is_own = self.is_own(&response);
         let mut refused = self.read_refusal(response);
+        if let Some(doubt) = self.doubt_of(call, &refused) {
+            return endpoint(&self.registry).problem(&Step::Ping, doubt.clone());
+        }
         if is_own {
             refused.identity = self.identity(has_token);
         } else {
@@ -438,6 +357,7 @@ impl Client {
                 authorization,
                 body,
                 response_bytes: call.response_bytes,
+                timeouts: call.timeouts.unwrap_or(self.options.timeouts),
             }),
             Err(error) => Err(RequestError::Content(error)),
         };
@@ -455,36 +375,6 @@ impl Client {
             },
         })
     }
-}
-
-/// Returns the endpoint of a registry without a repository.
-fn endpoint(registry: &str) -> Endpoint {
-    Endpoint {
-        registry: registry.into(),
-        repository: None,
-    }
-}
-
-/// Returns whether http may work after https failed with this error.
-fn may_use_http(error: &Error) -> bool {
-    use NetworkKind::*;
-    let Error::Network { reason, .. } = error else {
-        return false;
-    };
-    !matches!(
-        reason.kind,
-        Certificate | Authority { .. } | Name | Proxy | Socks
-    )
-}
-
-/// Returns whether a response is a web page, for example of a login portal or
-/// of a web server at a wrong port.
-fn is_page(response: Response) -> bool {
-    let content_type = response.header("content-type").unwrap_or_default();
-    let may_be = content_type.starts_with("text/html")
-        && response.header("docker-distribution-api-version").is_none();
-    let start = || read_available(response.into_reader(), 512);
-    may_be && start().trim_ascii_start().starts_with(b"<")
 }
 
 /// Returns whether a response is a redirect to follow. A body is sent again only

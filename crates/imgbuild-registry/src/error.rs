@@ -76,16 +76,6 @@ pub enum Error {
         reason: String,
     },
 
-    /// The URL of the proxy is invalid. It is not shown, since it may contain a
-    /// password.
-    #[error("cannot use the proxy for `{registry}`: the URL in `{variable}` is invalid")]
-    Proxy {
-        /// The registry.
-        registry: String,
-        /// The variable that has the URL.
-        variable: String,
-    },
-
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -119,6 +109,27 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Network { reason, .. } if reason.kind == NetworkKind::Timeout)
+    }
+
+    /// Adds the number of attempts to a timeout, whose message has the time of one.
+    pub(crate) fn in_attempts(mut self, count: u32) -> Self {
+        if let Self::Network { reason, .. } = &mut self
+            && reason.kind == NetworkKind::Timeout
+            && count > 1
+        {
+            reason.attempts = count;
+        }
+        self
+    }
+
+    /// Returns whether the registry refused a login that it did not reject.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.response().is_some_and(|response| {
+            let is_refused = response.status == 403
+                || response.status == 401 && response.identity.is_authenticated;
+            is_refused && response.server.is_none()
+        })
     }
 
     /// Returns whether the registry itself, and not a server in front of it,

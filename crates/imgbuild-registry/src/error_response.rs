@@ -79,6 +79,11 @@ impl ErrorResponse {
         }
     }
 
+    /// Returns whether the body is that of a registry.
+    pub(crate) fn is_of_registry(&self) -> bool {
+        !self.codes.is_empty()
+    }
+
     /// Returns whether `code` is one of the error codes of the registry.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {

@@ -86,7 +86,7 @@ fn error_response(body: &[u8]) {
 fn location(text: &str) {
     let base = url::parse("https://registry.example:5000/v2/a/blobs/uploads/1?x=1");
     let base = base.expect("it is a URL");
-    if let Some(found) = url::resolve(&base, text) {
+    if let Some(found) = url::resolve(&base, text.as_bytes()) {
         assert!(matches!(found.scheme_str(), Some("http" | "https")));
         assert!(
             !found

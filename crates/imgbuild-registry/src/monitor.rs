@@ -69,6 +69,11 @@ pub enum Event<'a> {
         /// The server.
         server: &'a str,
     },
+    /// The registry refuses to be read, which only saves work.
+    Unreadable {
+        /// The refusal.
+        error: &'a Error,
+    },
     /// An attempt failed.
     Retry {
         /// The failure.

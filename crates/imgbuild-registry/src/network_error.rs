@@ -13,13 +13,22 @@ use crate::protocol_error::redirect;
 
 /// A failure of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{text}", redirect(.server.as_deref()))]
+#[error("{}{text}{}", redirect(.server.as_deref()), in_attempts(.attempts))]
 pub struct NetworkError {
     /// The kind of failure.
     pub kind: NetworkKind,
     text: String,
     /// The server that failed, if the registry redirected to it.
     pub server: Option<String>,
+    /// The number of attempts that all failed like this, or 0.
+    pub(crate) attempts: u32,
+}
+
+fn in_attempts(attempts: &u32) -> String {
+    match attempts {
+        0 => String::new(),
+        count => format!(" in each of {count} attempts"),
+    }
 }
 
 /// A kind of failure of a connection.
@@ -47,8 +56,9 @@ pub enum NetworkKind {
     Processor,
     /// The proxy did not connect.
     Proxy,
-    /// The proxy is a SOCKS proxy, which is not supported.
-    Socks,
+    /// The URL of the proxy is invalid or that of a SOCKS proxy, which is not
+    /// supported.
+    UnusableProxy,
     /// The connection was closed too early.
     Cut,
     /// The response is not HTTP.
@@ -61,6 +71,7 @@ impl NetworkError {
             kind,
             text: text.into(),
             server: None,
+            attempts: 0,
         }
     }
 
@@ -88,7 +99,7 @@ impl NetworkError {
                 | NetworkKind::NoTls
                 | NetworkKind::NotHttp
                 | NetworkKind::Processor
-                | NetworkKind::Socks
+                | NetworkKind::UnusableProxy
         )
     }
 }

@@ -109,7 +109,8 @@ pub fn send_ahead<T, E>(
 /// Nothing is sent that the repository has: neither a tag with the right digest,
 /// nor the blobs of a manifest that exists, since registries accept a manifest
 /// only if they have its blobs. The images of an index are checked, since
-/// registries allow to remove them separately.
+/// registries allow to remove them separately. Everything is sent to a registry that does not
+/// let this login read.
 ///
 /// # Errors
 ///
@@ -124,7 +125,7 @@ pub fn push(repository: &Repository, image: &Image, options: PushOptions<'_>) ->
     };
     let mut unchanged = Vec::new();
     for tag in options.tags {
-        if repository.manifest_digest(tag)? == Some(root.digest) {
+        if job.has_manifest(tag, root.digest)? {
             unchanged.push(tag.clone());
         }
     }
@@ -158,8 +159,13 @@ struct PushJob<'a> {
 
 impl PushJob<'_> {
     fn has_document(&self, document: &Document) -> Result<bool> {
-        let reference = document.digest.to_string();
-        Ok(self.blobs.repository.manifest_digest(&reference)? == Some(document.digest))
+        self.has_manifest(&document.digest.to_string(), document.digest)
+    }
+
+    fn has_manifest(&self, reference: &str, digest: Digest) -> Result<bool> {
+        let repository = self.blobs.repository;
+        let find = || repository.manifest_digest(reference);
+        Ok(repository.client().if_readable(find)?.flatten() == Some(digest))
     }
 
     /// Returns whether the repository has all documents of an index.
@@ -292,7 +298,11 @@ impl<'a> BlobUploads<'a> {
     /// implies its blobs, without a request.
     fn is_present(&self, blob: &Blob) -> Result<bool> {
         let is_implied = self.origin(blob) == Some(self.repository.name());
-        Ok(is_implied || self.repository.has_blob(&blob.digest, blob.size)?)
+        if is_implied {
+            return Ok(true);
+        }
+        let find = || self.repository.has_blob(&blob.digest, blob.size);
+        Ok(self.repository.client().if_readable(find)? == Some(true))
     }
 
     /// Uploads a blob, or mounts it from its origin or from a repository of the

@@ -86,7 +86,7 @@ impl Attempts {
     /// transient: the next attempt is a different one.
     pub(crate) fn wait_anyway(&mut self, monitor: &dyn ClientMonitor, error: Error) -> Result<()> {
         if !self.pause(monitor, &error) {
-            return Err(error);
+            return Err(error.in_attempts(self.silences));
         }
         check(monitor)
     }

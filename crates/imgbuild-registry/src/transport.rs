@@ -10,7 +10,7 @@ use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use rustls::ClientConfig;
 use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
-use ureq::{Agent, AsSendBody, SendBody};
+use ureq::{Agent, AsSendBody, Proxy, ProxyProtocol, SendBody};
 
 use crate::connector::{
     EarlyConnector, InterruptibleResolver, MIN_BYTES_PER_SECOND, ProxyConnector, TcpConnector,
@@ -26,9 +26,9 @@ use crate::url::WebOrigin;
 mod proxy;
 
 pub use proxy::ProxyOptions;
-use proxy::UsedProxy;
 
-/// The maximum size of the head of a response.
+/// The maximum size of the head of a response, which is also that of the buffer:
+/// after a `103 Early Hints`, ureq takes all that is buffered for a head.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// The minimum rate of a document, as a multiple of that of other bodies.
@@ -67,8 +67,7 @@ impl Default for Timeouts {
 /// A pool of connections to servers.
 pub(crate) struct Transport {
     agent: Agent,
-    proxy: Option<UsedProxy>,
-    timeouts: Timeouts,
+    proxy: Option<ProxyOptions>,
     pub(crate) requests: AtomicU64,
     pub(crate) sent: AtomicU64,
 }
@@ -91,6 +90,7 @@ pub(crate) struct HttpRequest<'a> {
     pub(crate) body: Option<RequestBody<'a>>,
     /// The maximum size of the body of the response, in bytes.
     pub(crate) response_bytes: u64,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// The body of a request, and a function that is called with the size of each
@@ -118,30 +118,22 @@ pub(crate) enum RequestError {
 
 impl Transport {
     /// Prepares connections, and connects to nothing yet.
-    ///
-    /// # Errors
-    ///
-    /// If the URL of the proxy is invalid.
     pub(crate) fn new(
         tls: Option<Arc<ClientConfig>>,
-        proxy: Option<&ProxyOptions>,
-        timeouts: Timeouts,
+        proxy: Option<ProxyOptions>,
         user_agent: &str,
         monitor: &Arc<dyn ClientMonitor>,
-    ) -> Result<Self, ureq::Error> {
-        let proxy = proxy.map(UsedProxy::new).transpose()?;
+    ) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // The client follows redirects, with its rules for credentials.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy.as_ref().map(|used| used.proxy.clone()))
+            // Each request has its own, or none.
+            .proxy(None)
             .user_agent(user_agent)
             .max_response_header_size(MAX_HEADER_BYTES)
-            .timeout_resolve(Some(timeouts.connect))
-            .timeout_connect(Some(timeouts.connect))
-            .timeout_per_read(Some(timeouts.idle))
-            .timeout_per_write(Some(timeouts.idle))
+            .input_buffer_size(MAX_HEADER_BYTES)
             .build();
         let waits = WaitMonitor(Arc::clone(monitor));
         let connector =
@@ -150,19 +142,18 @@ impl Transport {
                 .chain(TlsConnector(tls))
                 .chain(EarlyConnector);
         let resolver = InterruptibleResolver(waits);
-        Ok(Self {
+        Self {
             agent: Agent::with_parts(config, connector, resolver),
             proxy,
-            timeouts,
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Refuses https where the TLS implementation would panic. A registry
     /// without TLS may still redirect to a server with TLS.
-    fn check_processor(&self, url: &Uri) -> Result<(), NetworkError> {
-        let has_secure_proxy = self.proxy.as_ref().is_some_and(UsedProxy::is_secure);
+    fn check_processor(url: &Uri, proxy: Option<&Proxy>) -> Result<(), NetworkError> {
+        let has_secure_proxy = proxy.is_some_and(|one| one.protocol() == ProxyProtocol::Https);
         let is_secure = has_secure_proxy || WebOrigin::of(url).is_secure();
         match tls::missing_instructions() {
             Some(needs) if is_secure => Err(NetworkError::new(
@@ -175,10 +166,10 @@ impl Transport {
 
     /// Sends a request. Redirects and refusals are responses, too.
     pub(crate) fn send(&self, request: HttpRequest<'_>) -> Result<Response, RequestError> {
-        self.check_processor(&request.url)?;
-        if let Some(proxy) = &self.proxy {
-            proxy.check(&request.url)?;
-        }
+        let proxy = self.proxy.as_ref();
+        let proxy = proxy.filter(|proxy| !proxy.is_exception(&request.url));
+        let proxy = proxy.map(ProxyOptions::usable).transpose()?;
+        Self::check_processor(&request.url, proxy.as_ref())?;
         self.requests.fetch_add(1, Ordering::Relaxed);
 
         let is_commit = request.method == Method::PUT || request.method == Method::PATCH;
@@ -190,14 +181,17 @@ impl Transport {
             http = http.header("authorization", authorization.reveal());
         }
         let size = request.body.as_ref().map_or(0, |body| body.size);
-        let idle = self.timeouts.idle;
+        let Timeouts { connect, idle } = request.timeouts;
         // Whatever comes instead of a small document, it does not take long.
         let speedup = if request.response_bytes <= MAX_DOCUMENT_BYTES {
             DOCUMENT_SPEEDUP
         } else {
             1
         };
-        let timeouts = RequestTimeouts {
+        let options = RequestOptions {
+            proxy,
+            connect,
+            idle,
             read: if is_commit {
                 idle + Duration::from_secs(size / COMMIT_BYTES_PER_SECOND)
             } else {
@@ -209,7 +203,7 @@ impl Transport {
 
         let problem = Cell::new(None);
         let response = match request.body {
-            None => self.run(http.body(()), timeouts),
+            None => self.run(http.body(()), options),
             Some(body) => {
                 let mut reader = BodyReader {
                     body,
@@ -218,7 +212,7 @@ impl Transport {
                     problem: &problem,
                 };
                 let http = http.header("content-length", size);
-                self.run(http.body(SendBody::from_reader(&mut reader)), timeouts)
+                self.run(http.body(SendBody::from_reader(&mut reader)), options)
             }
         };
         if let Some(error) = problem.take() {
@@ -236,15 +230,19 @@ impl Transport {
     fn run<B: AsSendBody>(
         &self,
         request: ureq::http::Result<Request<B>>,
-        timeouts: RequestTimeouts,
+        options: RequestOptions,
     ) -> Result<ureq::http::Response<ureq::Body>, RequestError> {
         let request = self
             .agent
             .configure_request(request.map_err(ureq::Error::from)?)
-            .timeout_per_read(Some(timeouts.read))
-            .timeout_recv_response(Some(timeouts.read))
-            .timeout_recv_body(Some(timeouts.receive))
-            .timeout_send_body(Some(timeouts.send))
+            .proxy(options.proxy)
+            .timeout_resolve(Some(options.connect))
+            .timeout_connect(Some(options.connect))
+            .timeout_per_write(Some(options.idle))
+            .timeout_per_read(Some(options.read))
+            .timeout_recv_response(Some(options.read))
+            .timeout_recv_body(Some(options.receive))
+            .timeout_send_body(Some(options.send))
             .build();
         early::begin();
         let response = self.agent.run(request);
@@ -259,8 +257,8 @@ impl Transport {
     fn failed(&self, error: impl Into<NetworkError>) -> RequestError {
         let error = error.into();
         RequestError::Network(match &self.proxy {
-            Some(proxy) => proxy.name(error),
-            None => error,
+            Some(proxy) if error.kind == NetworkKind::Proxy => proxy.name(error),
+            _ => error,
         })
     }
 }
@@ -271,9 +269,11 @@ impl<E: Into<NetworkError>> From<E> for RequestError {
     }
 }
 
-/// The timeouts of one request.
-#[derive(Clone, Copy)]
-struct RequestTimeouts {
+/// The proxy of one request, and its timeouts.
+struct RequestOptions {
+    proxy: Option<Proxy>,
+    connect: Duration,
+    idle: Duration,
     /// The time until the head of the response, and between two parts of it.
     read: Duration,
     send: Duration,

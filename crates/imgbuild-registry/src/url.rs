@@ -68,10 +68,12 @@ pub(crate) fn parse(text: &str) -> Option<Uri> {
 }
 
 /// Resolves a `Location` against the URL of its response ([RFC 3986], section
-/// 5.2).
+/// 5.2). Characters that are invalid in URLs are encoded, as browsers do.
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
-pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
+pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Option<Uri> {
+    let is_valid = |byte: u8| byte.is_ascii_graphic() && !b"\"<>".contains(&byte);
+    let location = &*percent_encode(location, is_valid);
     if location.contains("://") && !location.starts_with(['/', '?']) {
         return parse(location);
     }
@@ -107,18 +109,24 @@ pub(crate) fn with_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> 
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
 pub(crate) fn encode(text: &str) -> String {
-    percent_encode(text, b"-._~")
+    percent_encode(text.as_bytes(), is_unreserved)
 }
 
 /// Percent-encodes characters that are invalid in URLs; keeps encoded ones.
 pub(crate) fn sanitize(text: &str) -> String {
-    percent_encode(text, b"-._~:/?&=%+@,")
+    let is_kept = |byte| is_unreserved(byte) || b":/?&=%+@,".contains(&byte);
+    percent_encode(text.as_bytes(), is_kept)
 }
 
-fn percent_encode(text: &str, allowed: &[u8]) -> String {
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Percent-encodes all bytes but those kept, which must be ASCII.
+fn percent_encode(text: &[u8], is_kept: impl Fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || allowed.contains(&byte) {
+    for &byte in text {
+        if is_kept(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
@@ -156,9 +164,13 @@ mod tests {
             ("https://user:word@s/x", None),
             ("https://", None),
             ("", None),
-            ("/a b", None),
+            ("/a b", Some("https://r.example:5000/a%20b")),
+            (
+                "/x?a=\"é<|>{}^\\%zz[]",
+                Some("https://r.example:5000/x?a=%22%C3%A9%3C|%3E{}^\\%zz[]"),
+            ),
         ] {
-            let found = resolve(&base, location).map(|uri| uri.to_string());
+            let found = resolve(&base, location.as_bytes()).map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), expected, "{location}");
         }
     }

@@ -13,6 +13,8 @@ mod ahead;
 mod auth;
 #[path = "hostile/early.rs"]
 mod early;
+#[path = "hostile/lenient.rs"]
+mod lenient;
 #[path = "hostile/lines.rs"]
 mod lines;
 #[path = "hostile/mounting.rs"]

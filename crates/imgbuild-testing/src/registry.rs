@@ -114,8 +114,8 @@ pub enum Fault {
     ShortWrite(u64),
     /// Another answer before the body is read, then the end of the connection.
     Early(Answer, Ending),
-    /// The right answer after `100 Continue`.
-    Continue,
+    /// The right answer after one with this status, for example `100 Continue`.
+    Interim(u16),
     /// Nothing, until the client closes the connection.
     Mute(Silence),
 }
@@ -295,8 +295,8 @@ impl Shared {
                 answer.write(&request, stream)?;
                 return http::end(stream, *ending);
             }
-            if let Some(Fault::Continue) = fault {
-                Answer::new(100).write(&request, stream)?;
+            if let Some(Fault::Interim(status)) = fault {
+                Answer::new(status).write(&request, stream)?;
             }
             if let Some(Fault::Mute(Silence::Unread)) = fault {
                 locked(&self.requests).push(request.clone());
@@ -334,7 +334,7 @@ impl Shared {
     ) -> io::Result<bool> {
         let right = || self.right_answer(request);
         match fault {
-            None | Some(Fault::ShortWrite(_) | Fault::Continue) => right().write(request, stream),
+            None | Some(Fault::ShortWrite(_) | Fault::Interim(_)) => right().write(request, stream),
             Some(Fault::Cut) => Ok(false),
             Some(Fault::CutBody(_)) => {
                 self.keep_part(request);

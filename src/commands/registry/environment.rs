@@ -12,11 +12,9 @@ use imgbuild_registry::secret::Secret;
 /// upper case is not read: CGI servers set it from a header of the request.
 pub(super) fn proxies() -> [Option<ProxyOptions>; 2] {
     let exceptions = text(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-    let exceptions = exceptions
-        .split(',')
-        .map(str::trim)
-        .filter(|one| !one.is_empty());
-    let exceptions: Vec<String> = exceptions.flat_map(exception).collect();
+    let exceptions = exceptions.split(',').map(str::trim);
+    let exceptions = exceptions.filter(|one| !one.is_empty());
+    let exceptions: Vec<String> = exceptions.map(str::to_owned).collect();
     let proxy = |names: &[&str]| {
         let (variable, url) = named(names)?;
         Some(ProxyOptions {
@@ -29,16 +27,6 @@ pub(super) fn proxies() -> [Option<ProxyOptions>; 2] {
         proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
         proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
     ]
-}
-
-/// Returns the forms of an exception: most programs apply `example.com` to its
-/// subdomains, too.
-fn exception(text: &str) -> Vec<String> {
-    let domain = text.trim_start_matches("*.").trim_start_matches('.');
-    match text {
-        "*" => vec![text.to_owned()],
-        _ => vec![domain.to_owned(), format!(".{domain}")],
-    }
 }
 
 /// Returns the value of the first of these variables that is not empty.
@@ -90,16 +78,4 @@ pub(super) fn auth_files() -> Vec<PathBuf> {
 fn podman_of_user() -> Option<PathBuf> {
     let user = fs::metadata("/proc/self").ok()?.uid();
     Some(PathBuf::from(format!("/run/containers/{user}/auth.json")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exception_applies_to_subdomains() {
-        assert_eq!(exception("example.com"), ["example.com", ".example.com"]);
-        assert_eq!(exception(".example.com"), ["example.com", ".example.com"]);
-        assert_eq!(exception("*"), ["*"]);
-    }
 }

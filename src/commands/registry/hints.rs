@@ -37,7 +37,6 @@ pub(crate) fn hints(error: &Error) -> Vec<String> {
             kind => network(kind),
         },
         Error::Protocol { problem, .. } => protocol(problem),
-        Error::Proxy { .. } => Some("check `https_proxy`, `http_proxy` and `all_proxy`"),
         _ => None,
     };
     hint.map(str::to_owned).into_iter().collect()
@@ -188,7 +187,7 @@ fn network(kind: NetworkKind) -> Option<&'static str> {
         NetworkKind::Proxy => {
             "check that the proxy runs and accepts this machine; `no_proxy` lists hosts to connect to directly"
         }
-        NetworkKind::Socks => {
+        NetworkKind::UnusableProxy => {
             "set an http proxy, for example `https_proxy=http://HOST:PORT`; `no_proxy` lists hosts to connect to directly"
         }
         _ => return None,

@@ -71,6 +71,10 @@ impl ClientMonitor for Ui {
                 timeout.as_secs()
             )),
             Event::NoAnswer { server } => self.waiting_for(&format!("`{server}`")),
+            Event::Unreadable { error } => {
+                let text = with_causes(error, ": ");
+                self.warning(&format!("{text}; all blobs are sent"));
+            }
             Event::Retry { error, after } => {
                 let text = with_causes(error, ": ");
                 let seconds = after.as_secs_f64();

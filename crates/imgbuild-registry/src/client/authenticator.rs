@@ -166,6 +166,7 @@ impl Client {
             authorization: None,
             body: None,
             response_bytes: MAX_TOKEN_BYTES,
+            timeouts: self.options.timeouts,
         };
         if let Some(Credential::Identity(token)) = &self.options.credential {
             form = refresh_form(server, scopes, token);
@@ -228,11 +229,14 @@ pub(crate) fn parse_token(bytes: &[u8]) -> Option<(String, u64)> {
     struct TokenBody {
         token: Option<String>,
         access_token: Option<String>,
-        expires_in: Option<f64>,
+        /// A number, which some servers write as a string.
+        #[serde(default)]
+        expires_in: serde_json::Value,
     }
     let body: TokenBody = serde_json::from_slice(bytes).ok()?;
     let mut texts = [body.token, body.access_token].into_iter().flatten();
-    let lifetime = body.expires_in.map_or(0, |seconds| seconds as u64);
+    let text = body.expires_in.as_str().and_then(|text| text.parse().ok());
+    let lifetime = body.expires_in.as_f64().or(text).unwrap_or_default() as u64;
     let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
     Some((texts.find(|text| is_token(text))?, lifetime))
 }
@@ -297,6 +301,22 @@ mod tests {
 
     fn pull(repository: &str) -> BTreeSet<String> {
         BTreeSet::from([format!("repository:{repository}:pull")])
+    }
+
+    #[test]
+    fn the_lifetime_of_a_token_is_a_number_or_a_text() {
+        for (lifetime, seconds) in [
+            ("300", 300),
+            (r#""300""#, 300),
+            ("300.5", 300),
+            ("null", 60),
+            (r#""soon""#, 60),
+            ("-1", 60),
+        ] {
+            let body = format!(r#"{{"token":"t","expires_in":{lifetime}}}"#);
+            let expected = Some(("t".to_owned(), seconds));
+            assert_eq!(parse_token(body.as_bytes()), expected, "{lifetime}");
+        }
     }
 
     #[test]

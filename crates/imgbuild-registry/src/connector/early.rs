@@ -79,6 +79,11 @@ impl<In: Transport> Transport for EarlyTransport<In> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let buffers = self.inner.buffers();
+        let size = buffers.input().len();
+        if buffers.input_append_buf().is_empty() {
+            return Err(ureq::Error::LargeResponseHeader(size, size));
+        }
         let waited = self.inner.await_input(timeout);
         match (waited, self.problem.take()) {
             (Ok(true), problem) => {

@@ -120,6 +120,18 @@ impl Repository {
         Ok(BlobOutcome::Uploaded)
     }
 
+    /// Checks that uploads are accepted, if nothing that was read showed it.
+    ///
+    /// # Errors
+    ///
+    /// If the registry refuses to start an upload.
+    pub fn check_upload(&self) -> Result<()> {
+        if self.client.is_unproven() {
+            self.start_upload(Digest::of(b""))?;
+        }
+        Ok(())
+    }
+
     fn start_upload(&self, digest: Digest) -> Result<UploadSession> {
         let step = Step::StartUpload(digest);
         let no_location = || self.problem(&step, no_location());
@@ -316,9 +328,10 @@ impl Upload<'_> {
     fn find_offset(&mut self) -> Result<UploadProgress> {
         let repository = self.repository;
         // A PUT may have succeeded, and only its response was lost.
-        match repository.find_blob(&self.blob.digest, self.blob.size, false) {
-            Ok(true) => return Ok(UploadProgress::Done),
-            Ok(false) => {}
+        let find = || repository.find_blob(&self.blob.digest, self.blob.size, false);
+        match repository.client.if_readable(find) {
+            Ok(Some(true)) => return Ok(UploadProgress::Done),
+            Ok(_) => {}
             // A new session shows whether the failure persists.
             Err(error) if error.is_transient() => return self.restart_after(error),
             Err(error) => return Err(error),
@@ -352,7 +365,7 @@ impl Upload<'_> {
 
     /// Takes the URL of the next request of the session from a response.
     fn update_location(&mut self, response: &Response) -> Result<()> {
-        if response.header("location").is_some() {
+        if response.headers.contains_key("location") {
             let problem = |problem| self.problem(problem);
             let client = &self.repository.client;
             self.session.location = client.follow(response, no_location(), problem)?;

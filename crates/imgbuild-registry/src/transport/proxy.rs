@@ -8,6 +8,7 @@ use ureq::{Proxy, ProxyProtocol};
 use crate::host;
 use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::{Credential, Secret};
+use crate::url::WebOrigin;
 
 /// A proxy, and its exceptions.
 #[derive(Debug, Clone)]
@@ -31,20 +32,53 @@ impl ProxyOptions {
         })
     }
 
-    /// Returns whether an exception matches this host, with its port if it has
-    /// one. Handles networks such as `10.0.0.0/8`, addresses, and names with a
-    /// port; ureq handles names alone.
-    pub(crate) fn is_exception(&self, address: &str) -> bool {
-        let (host, port) = host::parts(address);
-        let ip = host::ip_address(host);
+    /// Returns whether this machine or an exception has the host of a URL: an
+    /// address, a network such as `10.0.0.0/8`, or a name with its subdomains;
+    /// with a port, that one only.
+    pub(crate) fn is_exception(&self, url: &Uri) -> bool {
+        let WebOrigin { host, port, .. } = WebOrigin::of(url);
+        let ip = host::ip_address(&host);
         let is_for = |exception: &String| {
-            let by_port = exception.rsplit_once(':').is_some_and(|(name, wanted)| {
-                let is_below = name.starts_with('.') && host.ends_with(name);
-                port == Some(wanted) && (name == host || is_below)
-            });
-            by_port || ip.is_some_and(|ip| is_within(ip, exception))
+            let (name, wanted) = host::parts(exception);
+            let domain = name.trim_start_matches('*').trim_start_matches('.');
+            let domain = domain.to_ascii_lowercase();
+            let is_below =
+                |front: &str| domain.is_empty() || front.is_empty() || front.ends_with('.');
+            let is_name = host.strip_suffix(&*domain).is_some_and(is_below);
+            let is_host = is_name || ip.is_some_and(|ip| is_within(ip, name));
+            is_host && wanted.is_none_or(|wanted| wanted.parse() == Ok(port))
+                || ip.is_some_and(|ip| is_within(ip, exception))
         };
-        self.exceptions.iter().any(is_for)
+        host::is_loopback(&host) || self.exceptions.iter().any(is_for)
+    }
+
+    /// Returns the proxy.
+    ///
+    /// # Errors
+    ///
+    /// If its URL is invalid, or of a SOCKS proxy, which ureq would ignore silently.
+    pub(super) fn usable(&self) -> Result<Proxy, NetworkError> {
+        let url = self.url.reveal();
+        let proxy = Proxy::new(url).ok().filter(|_| has_valid_port(url));
+        let kind = NetworkKind::UnusableProxy;
+        let proxy = proxy.ok_or_else(|| {
+            NetworkError::new(kind, format!("the URL in `{}` is invalid", self.variable))
+        })?;
+        if matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+            return Ok(proxy);
+        }
+        Err(self.name(NetworkError::new(kind, "SOCKS proxies are not supported")))
+    }
+
+    /// Adds host and port of the proxy to its failures. The other parts of the
+    /// URL may be a password.
+    pub(super) fn name(&self, error: NetworkError) -> NetworkError {
+        let Ok(proxy) = Proxy::new(self.url.reveal()) else {
+            return error;
+        };
+        let (host, port, variable) = (proxy.host(), proxy.port(), &self.variable);
+        let text = format!("the proxy `{host}:{port}` of `{variable}`: {error}");
+        NetworkError::new(error.kind, text)
     }
 }
 
@@ -78,71 +112,6 @@ fn has_valid_port(url: &str) -> bool {
     port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// A proxy in use.
-pub(super) struct UsedProxy {
-    pub(super) proxy: Proxy,
-    variable: String,
-}
-
-impl UsedProxy {
-    pub(super) fn new(options: &ProxyOptions) -> Result<Self, ureq::Error> {
-        let url = options.url.reveal();
-        let plain = Proxy::new(url)?;
-        if !has_valid_port(url) {
-            return Err(ureq::Error::InvalidProxyUrl);
-        }
-        let mut builder = Proxy::builder(plain.protocol())
-            .host(plain.host())
-            .port(plain.port());
-        if let Some(user) = plain.username() {
-            builder = builder.username(user);
-        }
-        if let Some(password) = plain.password() {
-            builder = builder.password(password);
-        }
-        for exception in &options.exceptions {
-            builder = builder.no_proxy(exception);
-        }
-        Ok(Self {
-            proxy: builder.build()?,
-            variable: options.variable.clone(),
-        })
-    }
-
-    /// Returns whether the connection to the proxy uses TLS.
-    pub(super) fn is_secure(&self) -> bool {
-        self.proxy.protocol() == ProxyProtocol::Https
-    }
-
-    /// Refuses a proxy that ureq would ignore silently.
-    pub(super) fn check(&self, url: &Uri) -> Result<(), NetworkError> {
-        let is_supported = matches!(
-            self.proxy.protocol(),
-            ProxyProtocol::Http | ProxyProtocol::Https
-        );
-        if is_supported || self.proxy.is_no_proxy(url) {
-            return Ok(());
-        }
-        let error = NetworkError::new(NetworkKind::Socks, "SOCKS proxies are not supported");
-        Err(self.name(error))
-    }
-
-    /// Adds host and port of the proxy to its failures. The other parts of the
-    /// URL may be a password.
-    pub(super) fn name(&self, error: NetworkError) -> NetworkError {
-        let text = match error.kind {
-            NetworkKind::Proxy | NetworkKind::Socks => format!(
-                "the proxy `{}:{}` of `{}`: {error}",
-                self.proxy.host(),
-                self.proxy.port(),
-                self.variable
-            ),
-            _ => return error,
-        };
-        NetworkError::new(error.kind, text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,12 +128,11 @@ mod tests {
     fn a_proxy_keeps_its_exceptions_and_is_not_shown() {
         let options = options("http://me:hunter2@proxy:3128");
         assert!(!format!("{options:?}").contains("hunter2"));
-        let used = UsedProxy::new(&options).unwrap();
-        let proxy = &used.proxy;
-        assert!(proxy.is_no_proxy(&"https://ghcr.io/v2/".parse().unwrap()));
-        assert!(!proxy.is_no_proxy(&"https://docker.io/v2/".parse().unwrap()));
+        assert!(options.is_exception(&"https://ghcr.io/v2/".parse().unwrap()));
+        assert!(!options.is_exception(&"https://docker.io/v2/".parse().unwrap()));
+        let proxy = options.usable().unwrap();
         assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));
-        let error = used.name(NetworkError::new(NetworkKind::Proxy, "it did not respond"));
+        let error = options.name(NetworkError::new(NetworkKind::Proxy, "it did not respond"));
         assert_eq!(
             error.to_string(),
             "the proxy `proxy:3128` of `https_proxy`: it did not respond"
@@ -172,28 +140,23 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_url_is_refused() {
+    fn an_unusable_proxy_is_refused() {
         for url in ["::", "http://me:hunter2@proxy:31xx", "http://proxy:99999"] {
-            assert!(UsedProxy::new(&options(url)).is_err(), "{url}");
+            let error = options(url).usable().unwrap_err();
+            assert_eq!(error.to_string(), "the URL in `https_proxy` is invalid");
         }
         for url in ["http://proxy", "http://[::1]", "http://[::1]:3128/"] {
-            assert!(UsedProxy::new(&options(url)).is_ok(), "{url}");
+            assert!(options(url).usable().is_ok(), "{url}");
         }
-    }
-
-    #[test]
-    fn a_proxy_for_socks_is_refused_where_it_would_be_used() {
-        let used = UsedProxy::new(&options("socks5://me:hunter2@proxy:1080")).unwrap();
-        let error = used.check(&"https://docker.io/v2/".parse().unwrap());
+        let error = options("socks5://me:hunter2@proxy:1080").usable();
         assert_eq!(
             error.unwrap_err().to_string(),
             "the proxy `proxy:1080` of `https_proxy`: SOCKS proxies are not supported"
         );
-        used.check(&"https://ghcr.io/v2/".parse().unwrap()).unwrap();
     }
 
     #[test]
-    fn exceptions_are_networks_addresses_and_ports() {
+    fn exceptions_are_names_networks_addresses_and_ports() {
         for (exception, address, expected) in [
             ("10.0.0.0/8", "10.1.2.3:5000", true),
             ("10.0.0.0/8", "11.1.2.3", false),
@@ -202,25 +165,33 @@ mod tests {
             ("10.1.2.3/32", "10.1.2.2", false),
             ("10.0.0.0/33", "10.0.0.0", false),
             ("10.1.2.3", "10.1.2.3:5000", true),
+            ("10.1.2.3:5000", "10.1.2.3:5000", true),
+            ("10.1.2.3:5000", "10.1.2.3:5001", false),
             ("fd00::/8", "[fd00::1]:5000", true),
             ("fd00::/8", "[fe00::1]:5000", false),
             ("fd00::1", "[fd00::1]", true),
+            ("[fd00::1]:5000", "[fd00::1]:5000", true),
             ("r.example:5000", "r.example:5000", true),
             ("r.example:5000", "r.example:5001", false),
             ("r.example:5000", "r.example", false),
+            ("r.example:443", "r.example", true),
+            ("R.Example", "r.example:5000", true),
+            ("example", "r.example", true),
+            ("xample", "r.example", false),
             (".example:5000", "r.example:5000", true),
+            (".example", "example", true),
+            ("*.example", "r.example", true),
+            ("*", "r.example", true),
             ("10.0.0.0/8", "r.example", false),
+            ("other", "127.0.0.1:5000", true),
         ] {
             let options = ProxyOptions {
-                url: Secret::new("http://proxy"),
                 exceptions: vec![exception.to_owned()],
-                variable: String::new(),
+                ..options("http://proxy")
             };
-            assert_eq!(
-                options.is_exception(address),
-                expected,
-                "{exception} {address}"
-            );
+            let url = format!("https://{address}/v2/").parse().unwrap();
+            let found = options.is_exception(&url);
+            assert_eq!(found, expected, "{exception} {address}");
         }
     }
 }

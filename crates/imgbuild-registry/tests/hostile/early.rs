@@ -111,7 +111,9 @@ fn a_redirect_is_followed_without_sending_all_twice() {
 #[test]
 fn a_server_that_asks_to_go_on_gets_the_rest() {
     let bench = patient_bench();
-    bench.registry.fail(9, "PUT", "/uploads/", Fault::Continue);
+    bench
+        .registry
+        .fail(9, "PUT", "/uploads/", Fault::Interim(100));
     bench.push(&IMAGE).unwrap();
     bench.assert_has(&IMAGE);
     assert!(bench.monitor.waits.lock().unwrap().is_empty());

@@ -222,7 +222,9 @@ fn a_mute_server_is_not_a_registry() {
     let text = text_of(&error);
     assert_eq!(
         text,
-        format!("cannot connect to `{name}`: waiting for the response timed out after 200ms")
+        format!(
+            "cannot connect to `{name}`: waiting for the response timed out after 200ms in each of 2 attempts"
+        )
     );
 }
 

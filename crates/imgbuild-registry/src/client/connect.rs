@@ -1,0 +1,228 @@
+//! Connections: https or http, and the check that the server is a registry.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imgbuild_oci::bounded::read_available;
+use rustls_pki_types::CertificateDer;
+use ureq::http::Method;
+
+use super::{Call, Client, ClientOptions};
+use crate::challenge::Challenge;
+use crate::error::{Endpoint, Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
+use crate::error_response::bounded;
+use crate::host;
+use crate::monitor::ClientMonitor;
+use crate::tls;
+use crate::transport::{ProxyOptions, Response, Timeouts, Transport};
+use crate::url::{self, WebOrigin};
+
+/// The time for https on this machine, where the server may expect http and
+/// answer nothing to TLS.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// A registry to connect to.
+struct Target<'a> {
+    registry: &'a str,
+    options: &'a ClientOptions,
+    certificates: Vec<CertificateDer<'static>>,
+    monitor: &'a Arc<dyn ClientMonitor>,
+}
+
+impl Client {
+    /// Connects to a registry.
+    ///
+    /// Uses https; for a registry on this machine, http if https fails; and with
+    /// the option for http, https only if the server does not respond to http.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not respond or is not a registry, and if the options
+    /// are invalid.
+    pub fn connect(
+        registry: &str,
+        options: &ClientOptions,
+        monitor: &Arc<dyn ClientMonitor>,
+    ) -> Result<Self> {
+        let certificates = match &options.certificates {
+            Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
+                registry: registry.to_owned(),
+                reason,
+            })?,
+            None => Vec::new(),
+        };
+        let target = Target {
+            registry,
+            options,
+            certificates,
+            monitor,
+        };
+        let timeouts = options.timeouts;
+        if options.plain_http {
+            let error = match target.open("http", timeouts, true) {
+                Err(error) if may_use_https(&error) => error,
+                http => return http,
+            };
+            let https = target.open("https", timeouts, false);
+            return https.map_err(|https| if is_of_tls(&error) { https } else { error });
+        }
+        if !host::is_loopback(registry) {
+            return target.open("https", timeouts, true);
+        }
+        let probe = Timeouts {
+            connect: timeouts.connect.min(PROBE_TIME),
+            idle: timeouts.idle.min(PROBE_TIME),
+        };
+        let error = match target.open("https", probe, false) {
+            Err(error) if may_use_http(&error) => error,
+            https => return https,
+        };
+        match target.open("http", timeouts, true) {
+            Err(http) if is_of_tls(&http) && error.is_timeout() => {
+                target.open("https", timeouts, true)
+            }
+            Err(http) if is_of_tls(&http) => Err(error),
+            http => http,
+        }
+    }
+
+    fn new(target: &Target<'_>, scheme: &str) -> Result<Self> {
+        let (registry, options) = (target.registry, target.options);
+        let proxy = if scheme == "https" {
+            options.https_proxy.clone()
+        } else {
+            options.http_proxy.clone()
+        };
+        let base = url::parse(&format!("{scheme}://{}/v2/", host::address(registry)));
+        let base = base.ok_or_else(|| {
+            let reason = NetworkError::new(NetworkKind::Name, "invalid host name");
+            endpoint(registry).network_error(&Step::Ping, reason)
+        })?;
+        let of_proxy = proxy.as_ref().and_then(ProxyOptions::credential);
+        let credentials = options.credential.iter().chain(&of_proxy);
+        credentials.for_each(|one| options.secrets.add_credential(one));
+        let tls = tls::config(&target.certificates);
+        let transport = Transport::new(tls, proxy, &options.user_agent, target.monitor);
+        Ok(Self {
+            registry: registry.to_owned(),
+            base,
+            transport,
+            options: options.clone(),
+            auth: Mutex::default(),
+            monitor: Arc::clone(target.monitor),
+            upload_strategy: Mutex::default(),
+            doubt: None,
+            is_unreadable: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Target<'_> {
+    /// Checks that the server is a registry, and stores its challenge. Follows the
+    /// redirect of a server from http to https.
+    fn open(&self, scheme: &str, timeouts: Timeouts, retries: bool) -> Result<Client> {
+        let client = Client::new(self, scheme)?;
+        let (url, accepts) = (client.base.clone(), &[200, 401, 403, 404]);
+        let mut call = Call::new(
+            endpoint(self.registry),
+            Step::Ping,
+            Method::GET,
+            url,
+            accepts,
+        );
+        call.retries = retries;
+        call.timeouts = Some(timeouts);
+        let response = client.call(&call)?;
+        let (own, server) = (WebOrigin::of(&client.base), response.origin());
+        if !own.is_secure() && server.is_secure() && server.host == own.host {
+            return self.open("https", timeouts, retries);
+        }
+        client.checked(&call, response)
+    }
+}
+
+impl Client {
+    /// Checks the first response of the server, and stores its challenge.
+    ///
+    /// A refusal without a challenge is only a doubt: some registries serve nothing
+    /// but repositories.
+    fn checked(mut self, call: &Call<'_>, response: Response) -> Result<Self> {
+        let (status, is_own) = (response.status, self.is_own(&response));
+        self.doubt = match status {
+            // A server that the registry redirects to does not get the password.
+            401 if !is_own => None,
+            401 => match (
+                Challenge::best(&response.headers),
+                response.header("www-authenticate"),
+            ) {
+                (Some(challenge), _) => {
+                    self.set_challenge(challenge);
+                    None
+                }
+                (None, Some(scheme)) => {
+                    let scheme = bounded(scheme);
+                    let text = "the registry requires an unsupported authentication scheme";
+                    let text = format!("{text}: {scheme}");
+                    return Err(call.problem(ProtocolError::Other(text.into())));
+                }
+                (None, None) => Some(ProtocolError::NoRegistry(status)),
+            },
+            200 | 403 => {
+                let server = (!is_own).then(|| response.origin().to_string());
+                is_page(response).then_some(ProtocolError::Page(server))
+            }
+            _ => Some(ProtocolError::NoRegistry(status)),
+        };
+        match self.doubt.take_if(|_| status == 200 || !is_own) {
+            Some(problem) => Err(call.problem(problem)),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Returns the endpoint of a registry without a repository.
+pub(super) fn endpoint(registry: &str) -> Endpoint {
+    Endpoint {
+        registry: registry.into(),
+        repository: None,
+    }
+}
+
+/// Returns whether http may work after https failed with this error.
+fn may_use_http(error: &Error) -> bool {
+    use NetworkKind::*;
+    let Error::Network { reason, .. } = error else {
+        return false;
+    };
+    !matches!(
+        reason.kind,
+        Certificate | Authority { .. } | Name | Proxy | UnusableProxy
+    )
+}
+
+/// Returns whether https may work after http failed with this error.
+fn may_use_https(error: &Error) -> bool {
+    use NetworkKind::*;
+    match error {
+        Error::Network { reason, .. } => matches!(reason.kind, Refused | Cut | NotHttp),
+        _ => is_of_tls(error),
+    }
+}
+
+/// Returns whether a server may have refused http since it expects TLS.
+fn is_of_tls(error: &Error) -> bool {
+    error
+        .response()
+        .is_some_and(|response| response.status == 400)
+}
+
+/// Returns whether a response is a web page, for example of a login portal or
+/// of a web server at a wrong port.
+fn is_page(response: Response) -> bool {
+    let content_type = response.header("content-type").unwrap_or_default();
+    let may_be = content_type.starts_with("text/html")
+        && response.header("docker-distribution-api-version").is_none();
+    let start = || read_available(response.into_reader(), 512);
+    may_be && start().trim_ascii_start().starts_with(b"<")
+}

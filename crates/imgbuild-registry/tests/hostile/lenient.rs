@@ -1,0 +1,290 @@
+//! Registries that other clients get by with.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use imgbuild_oci::image::Image;
+use imgbuild_registry::client::{Client, Timeouts};
+use imgbuild_registry::monitor::ClientMonitor;
+use imgbuild_registry::repository::Repository;
+use imgbuild_testing::FakeRegistry;
+use imgbuild_testing::registry::{Answer, Auth, Behavior, Fault};
+
+use crate::support::{Bench, PASSWORD, REPOSITORY, USER, image, index, text_of};
+
+/// A registry that this login may write to, but not read: nothing, or no blobs.
+fn unreadable(part: &'static str, status: u16, behavior: Behavior) -> Bench {
+    let bench = Bench::with_password(behavior);
+    bench.registry.when(move |request| {
+        let is_read = request.method == "GET" || request.method == "HEAD";
+        let is_there = request.target.contains(part) && !request.target.contains("/uploads/");
+        let is_known = request.header("authorization").is_some() || status == 403;
+        let denied = r#"{"errors":[{"code":"DENIED","message":"no"}]}"#;
+        let answer = Answer::new(status).saying(denied);
+        (is_read && is_there && is_known).then_some(Fault::Answer(answer))
+    });
+    bench
+}
+
+fn unreadable_lines(bench: &Bench) -> usize {
+    let lines = bench.lines();
+    let is_it = |line: &&String| line.starts_with("Unreadable");
+    lines.iter().filter(is_it).count()
+}
+
+fn assert_all_is_sent(bench: &Bench, image: &Image) {
+    for round in 1..=2 {
+        let pushed = bench.push(image).unwrap();
+        assert_eq!(pushed.uploaded, image.blobs().len());
+        bench.assert_has(image);
+        assert_eq!(unreadable_lines(bench), round, "{:?}", bench.lines());
+    }
+}
+
+#[test]
+fn a_login_that_may_only_write_sends_everything() {
+    let no_digest = || Behavior {
+        no_digest: true,
+        ..Behavior::default()
+    };
+    for image in [image(3, &[3000, 50_000]), index()] {
+        assert_all_is_sent(&unreadable("/manifests/", 403, no_digest()), &image);
+        assert_all_is_sent(&unreadable("/me/app/", 403, no_digest()), &image);
+        let tokens = Behavior {
+            auth: Auth::Bearer {
+                users: (USER.to_owned(), PASSWORD.to_owned(), String::new()),
+                uses: 9,
+            },
+            ..Behavior::default()
+        };
+        assert_all_is_sent(&unreadable("/manifests/", 401, tokens), &image);
+    }
+}
+
+#[test]
+fn blobs_that_may_not_be_read_are_sent() {
+    let bench = unreadable("/blobs/", 403, Behavior::default());
+    bench.push(&image(3, &[3000])).unwrap();
+    let next = image(3, &[3000, 50_000]);
+    let pushed = bench.push(&next).unwrap();
+    assert_eq!(pushed.uploaded, next.blobs().len());
+    bench.assert_has(&next);
+}
+
+#[test]
+fn a_wrong_password_is_not_a_login_that_may_only_write() {
+    let bench = Bench::with_password(Behavior {
+        auth: Auth::Basic(USER.to_owned(), "another".to_owned()),
+        ..Behavior::default()
+    });
+    let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
+    assert!(text.contains("401 Unauthorized"), "{text}");
+    assert_eq!(unreadable_lines(&bench), 0);
+}
+
+#[test]
+fn a_missing_permission_shows_before_anything_is_sent() {
+    let bench = unreadable("/manifests/", 403, Behavior::default());
+    let denied = Fault::Answer(Answer::new(403));
+    bench.registry.fail(1, "POST", "/uploads/", denied);
+    let repository = Repository::to_push(bench.client().unwrap(), REPOSITORY);
+    repository.check_upload().unwrap();
+    assert!(bench.registry.requests().len() == 1, "nothing is in doubt");
+    let read = || repository.manifest("1");
+    assert!(repository.client().if_readable(read).unwrap().is_none());
+    let text = text_of(&repository.check_upload().unwrap_err());
+    assert!(text.contains("403 Forbidden"), "{text}");
+}
+
+fn page(status: u16) -> Answer {
+    Answer::new(status)
+        .with("content-type", "text/html; charset=utf-8")
+        .saying("<html><title>Nothing here</title></html>")
+}
+
+#[test]
+fn a_registry_needs_no_first_page() {
+    for answer in [
+        Answer::new(401),
+        Answer::new(403),
+        Answer::new(404),
+        page(403),
+        page(404),
+    ] {
+        let status = answer.status;
+        let bench = Bench::new(Behavior::default());
+        let first = Fault::Answer(answer);
+        bench.registry.when(move |request| {
+            let is_first = request.target == "/v2/";
+            is_first.then(|| first.clone())
+        });
+        let image = image(3, &[3000]);
+        bench.push(&image).unwrap();
+        bench.assert_has(&image);
+        let repository = bench.repository().unwrap();
+        assert!(repository.manifest("1").unwrap().is_some(), "{status}");
+        assert!(repository.manifest("2").unwrap().is_none(), "{status}");
+    }
+}
+
+#[test]
+fn a_server_that_has_only_pages_is_not_a_registry() {
+    for (answer, expected) in [
+        (
+            page(404),
+            "the server is not an OCI registry (HTTP status 404)",
+        ),
+        (page(403), "the server returned a web page"),
+        (
+            Answer::new(401),
+            "the server is not an OCI registry (HTTP status 401)",
+        ),
+    ] {
+        let bench = Bench::new(Behavior::default());
+        let name = bench.registry.name();
+        bench
+            .registry
+            .when(move |_| Some(Fault::Answer(answer.clone())));
+        let read = bench.repository().unwrap().manifest("1");
+        let pushed = read.and_then(|_| bench.push(&image(3, &[3000])));
+        let text = text_of(&pushed.unwrap_err());
+        let start = format!("cannot connect to `{name}`: {expected}");
+        assert!(text.starts_with(&start), "{text}");
+    }
+}
+
+#[test]
+fn hints_before_a_large_answer_are_skipped() {
+    let image = image(3, &[1 << 20, 1 << 20, 1 << 20]);
+    let bench = Bench::new(Behavior::default());
+    bench.push(&image).unwrap();
+    for status in [100, 103] {
+        bench.registry.fail(99, "GET", "/", Fault::Interim(status));
+        let repository = bench.repository().unwrap();
+        for blob in image.blobs() {
+            let read = repository.read_blob(&blob.digest, blob.size, &mut Vec::new());
+            assert!(read.is_ok(), "{status}: {read:?}");
+        }
+        assert!(!bench.lines().iter().any(|line| line.contains("cannot")));
+    }
+}
+
+#[test]
+fn a_head_without_an_end_is_not_http() {
+    let bench = Bench::new(Behavior::default());
+    let long = Answer::new(200).with("x", "y".repeat(1 << 20));
+    bench
+        .registry
+        .fail(99, "GET", "/manifests/", Fault::Answer(long));
+    let error = bench.repository().unwrap().manifest("1").unwrap_err();
+    let text = text_of(&error);
+    assert!(text.contains("response header is too big"), "{text}");
+}
+
+#[test]
+fn a_redirect_may_have_characters_that_urls_do_not_have() {
+    let image = image(3, &[3000]);
+    let bench = Bench::new(Behavior::default());
+    bench.push(&image).unwrap();
+    let elsewhere = FakeRegistry::start(Behavior::default()).unwrap();
+    let copy = bench.registry.contents();
+    elsewhere.change(|contents| *contents = copy);
+    bench.registry.behave(Behavior {
+        redirect_blobs: Some(format!(
+            "http://{}/v2/me/app/blobs/DIGEST?name=\"a b\"<é>",
+            elsewhere.name()
+        )),
+        ..Behavior::default()
+    });
+    let repository = bench.repository().unwrap();
+    for blob in image.blobs() {
+        repository
+            .read_blob(&blob.digest, blob.size, &mut Vec::new())
+            .unwrap();
+    }
+    let names: Vec<_> = elsewhere.requests();
+    assert!(
+        names
+            .iter()
+            .all(|one| one.parameters("name") == ["\"a b\"<é>"])
+    );
+}
+
+/// Starts a server that answers requests with these words, each on its own
+/// connection, and nothing where they are empty; returns its name and the first
+/// byte that each connection sent.
+fn scripted(answers: &'static [&'static str]) -> (String, Receiver<u8>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = listener.local_addr().unwrap().to_string();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut open: Vec<TcpStream> = Vec::new();
+        for (answer, stream) in answers.iter().zip(listener.incoming()) {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 4096];
+            let _count = stream.read(&mut bytes).unwrap();
+            sender.send(bytes[0]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            open.push(stream);
+        }
+        thread::park();
+    });
+    (name, receiver)
+}
+
+const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+
+const NEEDS_TLS: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+
+/// The first byte of a TLS handshake.
+const TLS: u8 = 0x16;
+
+fn connect(name: &str, plain_http: bool) -> imgbuild_registry::error::Result<Client> {
+    let mut bench = Bench::new(Behavior::default());
+    bench.options.plain_http = plain_http;
+    // Nothing here waits that long.
+    bench.options.timeouts = Timeouts::within(Duration::from_secs(4000));
+    let monitor: Arc<dyn ClientMonitor> = bench.monitor.clone();
+    Client::connect(name, &bench.options, &monitor)
+}
+
+#[test]
+fn plain_http_is_http_from_the_start() {
+    let (name, starts) = scripted(&[FINE]);
+    connect(&name, true).unwrap();
+    assert_eq!(starts.recv().unwrap(), b'G');
+}
+
+#[test]
+fn plain_http_does_not_keep_from_a_registry_with_tls() {
+    let (name, starts) = scripted(&[NEEDS_TLS, NEEDS_TLS]);
+    let text = text_of(&connect(&name, true).unwrap_err());
+    assert!(text.contains("the server does not use TLS"), "{text}");
+    assert_eq!(
+        [starts.recv().unwrap(), starts.recv().unwrap()],
+        [b'G', TLS]
+    );
+}
+
+#[test]
+fn a_server_here_that_is_mute_to_tls_is_soon_asked_by_http() {
+    let (name, starts) = scripted(&["", FINE]);
+    connect(&name, false).unwrap();
+    assert_eq!(
+        [starts.recv().unwrap(), starts.recv().unwrap()],
+        [TLS, b'G']
+    );
+}
+
+#[test]
+fn a_server_here_that_is_slow_with_tls_gets_all_the_time() {
+    let (name, starts) = scripted(&["", NEEDS_TLS, NEEDS_TLS]);
+    let text = text_of(&connect(&name, false).unwrap_err());
+    assert!(text.contains("the server does not use TLS"), "{text}");
+    let starts: Vec<u8> = starts.iter().take(3).collect();
+    assert_eq!(starts, [TLS, b'G', TLS]);
+}
