@@ -115,14 +115,14 @@ impl Registries {
 
     /// Connects to the registry of a reference, and returns the repository.
     pub(crate) fn repository(&mut self, of: &Reference, access: Access) -> Result<Repository> {
-        let client = self.client(of, access)?;
+        let client = self.client(of)?;
         Ok(match access {
             Access::Pull => Repository::to_pull(client, of.repository()),
             Access::Push => Repository::to_push(client, of.repository()),
         })
     }
 
-    fn client(&mut self, of: &Reference, access: Access) -> Result<Arc<Client>> {
+    fn client(&mut self, of: &Reference) -> Result<Arc<Client>> {
         let registry = of.registry();
         let found = match &self.explicit {
             Some((primary, explicit)) if primary == registry => Some(explicit.clone()),
@@ -136,11 +136,11 @@ impl Registries {
                     ui: &self.ui.quiet_if(is_connected),
                     monitor: &*self.monitor,
                 };
-                credentials::find(of, access, &helpers)?
+                credentials::find(of, &helpers)?
             }
         };
         let (credential, origin) = match (found, &self.explicit) {
-            (Some((credential, origin)), _) => (Some(credential), origin),
+            (Some((credential, origin)), _) => (Some(credential), self.instead(origin, registry)),
             (None, Some((primary, _))) => (None, CredentialOrigin::OtherRegistry(primary.clone())),
             (None, None) => (None, self.unknown.clone()),
         };
@@ -176,6 +176,24 @@ impl Registries {
             client: Arc::clone(&client),
         });
         Ok(client)
+    }
+
+    /// Adds to the origin of a credential why another one is not used, if there is
+    /// one.
+    fn instead(&self, origin: CredentialOrigin, registry: &str) -> CredentialOrigin {
+        let CredentialOrigin::Named(from) = &origin else {
+            return origin;
+        };
+        let only = match (&self.explicit, &self.unknown) {
+            (Some((primary, _)), _) if primary != registry => format!("`{primary}`"),
+            (None, CredentialOrigin::NoRegistry) => {
+                "the registry in `IMGBUILD_REGISTRY`, which is not set, or a push target".to_owned()
+            }
+            _ => return origin,
+        };
+        let text =
+            format!("{from}, since the user and password of this command are sent only to {only}");
+        CredentialOrigin::Named(text)
     }
 
     /// Finds layers to reuse: those of the targets, then those of the images of

@@ -139,7 +139,7 @@ fn a_helper_is_asked_once() {
 }
 
 #[test]
-fn what_everybody_may_read_needs_no_helper() {
+fn a_helper_that_is_absent_is_only_a_warning() {
     let mut sandbox = with_small_release();
     let registry = FakeRegistry::start(Behavior::default()).unwrap();
     let name = name_of(&registry, "me/app");
@@ -150,16 +150,21 @@ fn what_everybody_may_read_needs_no_helper() {
         .success();
     let text = copied.stderr_text();
     assert!(
-        text.contains("without credentials")
+        text.contains("cannot use the helper in")
             && text.contains("`docker-credential-nowhere` is not installed"),
         "{text}"
     );
+    drop(push(&sandbox, &[&name], &[]).success());
+    // The entry of the file is used, or the registry asks for a login.
+    let registry = locked();
+    let name = name_of(&registry, "me/app");
     let refused = push(&sandbox, &[&name], &[]).exited(1);
     let text = refused.stderr_text();
-    assert!(
-        text.contains("error: the credential helper `docker-credential-nowhere`"),
-        "{text}"
-    );
+    assert!(text.contains("401 Unauthorized"), "{text}");
+    assert_eq!(text.matches("is not installed").count(), 1, "{text}");
+    let file = auths(&registry.name()).replacen('{', r#"{"credsStore":"nowhere","#, 1);
+    docker_config(&mut sandbox, &file);
+    drop(push(&sandbox, &[&name], &[]).success());
 }
 
 #[test]
@@ -281,6 +286,64 @@ fn a_password_in_the_name_of_the_registry_is_not_repeated() {
         let is_told = text.contains("USER:PASSWORD@registry.test");
         assert!(is_told && !text.contains("ter2"), "{}", outcome.report());
     }
+}
+
+#[test]
+fn what_docker_takes_for_no_helper_is_none() {
+    let mut sandbox = with_small_release();
+    let registry = locked();
+    let name = registry.name();
+    let own = auths(&name);
+    for more in [
+        r#""credHelpers":null,"#.to_owned(),
+        format!(r#""CREDSSTORE":"nowhere","credHelpers":{{"{name}":""}},"#),
+    ] {
+        docker_config(&mut sandbox, &own.replacen('{', &format!("{{{more}"), 1));
+        let pushed = push(&sandbox, &[&name_of(&registry, "me/app")], &[]).success();
+        let text = pushed.stderr_text();
+        assert!(!text.contains("warning"), "{text}");
+    }
+    // A helper with keys in any case.
+    docker_config(&mut sandbox, r#"{"credsstore":"test"}"#);
+    let answer = format!(r#"{{"username":"{USER}","secret":"{PASSWORD}"}}"#);
+    helper(&mut sandbox, &answer);
+    drop(push(&sandbox, &[&name_of(&registry, "me/app")], &[]).success());
+}
+
+#[test]
+fn a_hint_names_what_is_set_and_not_used() {
+    let mut sandbox = with_small_release();
+    let registry = locked();
+    let name = name_of(&registry, "me/app");
+    sandbox.set("CI_REGISTRY_PASSWORD", "hunter2");
+    let outcome = push(&sandbox, &[&name], &[]).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("(`CI_REGISTRY_PASSWORD` is set, but not read)"),
+        "{text}"
+    );
+    // A file has another password, and the one of this command is for elsewhere.
+    let wrong =
+        auths(&registry.name()).replace(&base64(format!("{USER}:{PASSWORD}").as_bytes()), "YTpi");
+    docker_config(&mut sandbox, &wrong);
+    secret_of(&mut sandbox);
+    sandbox.set("IMGBUILD_REGISTRY", "registry.test");
+    let outcome = push(&sandbox, &[&name], &[]).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains(
+            "since the user and password of this command are sent only to `registry.test`"
+        ),
+        "{text}"
+    );
+    sandbox.set("IMGBUILD_REGISTRY", "");
+    let source = format!("docker://{name}");
+    let outcome = sandbox.run(["copy", &source, "oci:x"]).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("are sent only to the registry in `IMGBUILD_REGISTRY`, which is not set"),
+        "{text}"
+    );
 }
 
 /// A registry that refuses all requests to read.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::secret::{Credential, Secret, decode_base64};
 
@@ -14,29 +14,24 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The user in the output of a helper that marks an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// A `config.json` of Docker, or an `auth.json` of Podman.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// A `config.json` of Docker, or an `auth.json` of Podman, read as leniently as Go
+/// reads it: names of fields have any case, and any value may be null.
+#[derive(Debug, Default)]
 pub struct AuthFile {
     auths: BTreeMap<String, RawAuthEntry>,
     creds_store: Option<String>,
+    /// The names of helpers by registry; an empty one stands for no helper.
     cred_helpers: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(rename_all = "lowercase", default)]
+/// The texts of an entry that are not empty.
+#[derive(Debug)]
 struct RawAuthEntry {
     auth: Option<Secret>,
     username: Option<String>,
     password: Option<Secret>,
     identitytoken: Option<Secret>,
     registrytoken: Option<Secret>,
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
 }
 
 /// The entry of a file for a registry.
@@ -79,20 +74,43 @@ impl AuthFile {
     ///
     /// If it is malformed.
     pub fn parse(bytes: &[u8]) -> Result<Self, AuthFileError> {
-        serde_json::from_slice(bytes).map_err(|error| AuthFileError {
-            line: error.line(),
-            column: error.column(),
+        // Like Docker, takes an empty file, and reads no further than the object.
+        let first = serde_json::Deserializer::from_slice(bytes)
+            .into_iter()
+            .next();
+        let file: Value = first
+            .transpose()
+            .map_err(|error| AuthFileError {
+                line: error.line(),
+                column: error.column(),
+            })?
+            .unwrap_or_default();
+        let members = |name| {
+            field(&file, name)
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+        };
+        let helper = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            auths: members("auths")
+                .map(|(key, entry)| (key.clone(), RawAuthEntry::new(entry)))
+                .collect(),
+            creds_store: text(&file, "credsStore"),
+            cred_helpers: members("credHelpers")
+                .map(|(key, name)| (key.clone(), helper(name)))
+                .collect(),
         })
     }
 
-    /// Finds the entry for a repository of a registry.
+    /// Finds the entries for a repository of a registry, in the order in which they
+    /// are tried.
     ///
-    /// The key with the longest path wins, as for Podman: `ghcr.io/me/app`, then
-    /// `ghcr.io/me`, then `ghcr.io`. A helper of the registry wins over the
-    /// entries of the file, and these win over the helper of all registries,
-    /// beside which all entries are empty.
+    /// As for Docker, a helper is asked first, that of the registry or that of all
+    /// registries. The key with the longest path wins, as for Podman:
+    /// `ghcr.io/me/app`, then `ghcr.io/me`, then `ghcr.io`.
     #[must_use]
-    pub fn find(&self, registry: &str, repository: &str) -> Option<AuthEntry> {
+    pub fn find(&self, registry: &str, repository: &str) -> Vec<AuthEntry> {
         let keys = keys(registry, repository);
         let server = match registry {
             "docker.io" => HUB_KEY,
@@ -104,15 +122,14 @@ impl AuthFile {
             let is_path = key.contains('/') && key != HUB_KEY;
             Some((name, if is_path { server } else { key }))
         });
-        let ask = |name: &str, key: &str| AuthEntry::Helper {
-            name: name.to_owned(),
+        let helper = helper.or_else(|| Some((self.creds_store.as_ref()?, server)));
+        let helper = helper.filter(|(name, _)| !name.is_empty());
+        let ask = |(name, key): (&String, &str)| AuthEntry::Helper {
+            name: name.clone(),
             key: key.to_owned(),
         };
-        if let Some((name, key)) = helper {
-            return Some(ask(name, key));
-        }
         let own = keys.iter().find_map(|key| self.own(key));
-        own.or_else(|| Some(ask(self.creds_store.as_ref()?, server)))
+        helper.map(ask).into_iter().chain(own).collect()
     }
 
     /// Returns the credential in the entries of a key, which older programs wrote
@@ -127,9 +144,7 @@ impl AuthFile {
         for (name, entry) in entries {
             match entry.credential() {
                 Some(credential) => return Some(AuthEntry::Credential(credential)),
-                None if entry.auth.as_ref().filter(has_text).is_some() => {
-                    malformed = Some(name.clone());
-                }
+                None if entry.auth.is_some() => malformed = Some(name.clone()),
                 None => {}
             }
         }
@@ -168,29 +183,45 @@ fn plain_key(key: &str) -> &str {
 }
 
 impl RawAuthEntry {
+    fn new(entry: &Value) -> Self {
+        let secret = |name| text(entry, name).map(Secret::new);
+        Self {
+            auth: secret("auth"),
+            username: text(entry, "username"),
+            password: secret("password"),
+            identitytoken: secret("identitytoken"),
+            registrytoken: secret("registrytoken"),
+        }
+    }
+
     fn credential(&self) -> Option<Credential> {
-        if let Some(token) = self.identitytoken.as_ref().filter(has_text) {
+        if let Some(token) = &self.identitytoken {
             return Some(Credential::Identity(token.clone()));
         }
-        if let Some(token) = self.registrytoken.as_ref().filter(has_text) {
+        if let Some(token) = &self.registrytoken {
             return Some(Credential::Token(token.clone()));
         }
-        let pair = self
-            .auth
-            .as_ref()
-            .filter(has_text)
-            .and_then(user_and_password);
         // `auth` wins, as for Docker.
-        pair.or_else(|| {
-            let user = self.username.clone().filter(|user| !user.is_empty())?;
-            let password = self.password.clone()?;
-            Some(Credential::Basic { user, password })
+        self.auth.as_ref().and_then(user_and_password).or_else(|| {
+            Some(Credential::Basic {
+                user: self.username.clone()?,
+                password: self.password.clone()?,
+            })
         })
     }
 }
 
-fn has_text(secret: &&Secret) -> bool {
-    !secret.reveal().is_empty()
+/// Returns a field of an object by its name in any case.
+fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut fields = object.as_object()?.iter();
+    let found = fields.find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null());
+    Some(found?.1)
+}
+
+/// Returns a field that is a text and not empty.
+fn text(object: &Value, name: &str) -> Option<String> {
+    let text = field(object, name)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Decodes the base64 of `USER:PASSWORD`.
@@ -203,27 +234,24 @@ fn user_and_password(auth: &Secret) -> Option<Credential> {
     })
 }
 
-/// Parses the output of `docker-credential-NAME get`.
+/// Parses the output of `docker-credential-NAME get`. Returns `None` if it has
+/// neither a user nor a secret.
 ///
 /// # Errors
 ///
 /// If it is malformed.
-pub fn parse_helper_output(bytes: &[u8]) -> Result<Credential, HelperOutputError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct HelperOutput {
-        #[serde(default)]
-        username: String,
-        secret: Secret,
+pub fn parse_helper_output(bytes: &[u8]) -> Result<Option<Credential>, HelperOutputError> {
+    let output: Value = serde_json::from_slice(bytes).map_err(|_| HelperOutputError)?;
+    let (user, secret) = (text(&output, "Username"), text(&output, "Secret"));
+    match (user, secret.map(Secret::new)) {
+        (None, None) if output.is_object() => Ok(None),
+        (Some(user), Some(secret)) if user == TOKEN_USER => Ok(Some(Credential::Identity(secret))),
+        (user, Some(password)) => Ok(Some(Credential::Basic {
+            user: user.unwrap_or_default(),
+            password,
+        })),
+        (_, None) => Err(HelperOutputError),
     }
-    let output: HelperOutput = serde_json::from_slice(bytes).map_err(|_| HelperOutputError)?;
-    if output.username == TOKEN_USER {
-        return Ok(Credential::Identity(output.secret));
-    }
-    Ok(Credential::Basic {
-        user: output.username,
-        password: output.secret,
-    })
 }
 
 #[cfg(test)]
@@ -237,10 +265,19 @@ mod tests {
         })
     }
 
-    fn find(file: &str, registry: &str, repository: &str) -> Option<AuthEntry> {
+    fn all(file: &str, registry: &str, repository: &str) -> Vec<AuthEntry> {
         AuthFile::parse(file.as_bytes())
             .unwrap()
             .find(registry, repository)
+    }
+
+    fn find(file: &str, registry: &str, repository: &str) -> Option<AuthEntry> {
+        all(file, registry, repository).into_iter().next()
+    }
+
+    fn helper(name: &str, key: &str) -> AuthEntry {
+        let (name, key) = (name.to_owned(), key.to_owned());
+        AuthEntry::Helper { name, key }
     }
 
     #[test]
@@ -277,7 +314,7 @@ mod tests {
     fn a_malformed_entry_is_found() {
         // Not base64, and no user in it.
         for auth in ["!!", "bWU="] {
-            let file = format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}},"credsStore":"x"}}"#);
+            let file = format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}}}}"#);
             let key = "r".to_owned();
             assert_eq!(find(&file, "r", "a"), Some(AuthEntry::Malformed { key }));
         }
@@ -324,11 +361,8 @@ mod tests {
             ("docker.io/team", "docker.io", HUB_KEY),
         ] {
             let file = format!(r#"{{"credHelpers":{{"{key}":"pass"}}}}"#);
-            let found = AuthEntry::Helper {
-                name: "pass".to_owned(),
-                key: asked.to_owned(),
-            };
-            assert_eq!(find(&file, registry, "team/app"), Some(found), "{key}");
+            let found = Some(helper("pass", asked));
+            assert_eq!(find(&file, registry, "team/app"), found, "{key}");
         }
     }
 
@@ -350,20 +384,24 @@ mod tests {
     }
 
     #[test]
-    fn helpers_are_named_and_tokens_are_told_apart() {
-        let helper = |name: &str, key: &str| {
-            let (name, key) = (name.to_owned(), key.to_owned());
-            Some(AuthEntry::Helper { name, key })
-        };
-        let file = r#"{"auths":{"r":{},"s":{"auth":"YTph"},"t":{"identitytoken":"x"},"u":{"registrytoken":"y","auth":""}},
-            "credsStore":"desktop","credHelpers":{"gcr.io":"gcloud"}}"#;
-        assert_eq!(find(file, "gcr.io", "a"), helper("gcloud", "gcr.io"));
-        assert_eq!(find(file, "r", "a"), helper("desktop", "r"));
+    fn helpers_come_before_the_entries_of_the_file() {
+        let file = r#"{"auths":{"r":{},"s":{"auth":"YTph"},"gcr.io":{"auth":"YTph"}},
+            "credsStore":"desktop","credHelpers":{"gcr.io":"gcloud","s":""}}"#;
+        let own = basic("a", "a");
+        let gcloud = helper("gcloud", "gcr.io");
+        assert_eq!(all(file, "gcr.io", "a"), [gcloud, own.clone()]);
+        assert_eq!(all(file, "r", "a"), [helper("desktop", "r")]);
         assert_eq!(
-            find(file, "docker.io", "library/a"),
-            helper("desktop", HUB_KEY)
+            all(file, "docker.io", "library/a"),
+            [helper("desktop", HUB_KEY)]
         );
-        assert_eq!(find(file, "s", "a"), Some(basic("a", "a")));
+        // An empty name stands for no helper.
+        assert_eq!(all(file, "s", "a"), [own]);
+    }
+
+    #[test]
+    fn tokens_are_told_apart() {
+        let file = r#"{"auths":{"t":{"identitytoken":"x"},"u":{"registrytoken":"y","auth":""}}}"#;
         let token = Credential::Identity(Secret::new("x"));
         assert_eq!(find(file, "t", "a"), Some(AuthEntry::Credential(token)));
         let token = Credential::Token(Secret::new("y"));
@@ -371,17 +409,61 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_as_go_reads_it() {
+        for file in [
+            r#"{"auths":{"r":{"auth":"YTph"}},"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"r":{"auth":"YTph","username":null},"s":null},"credHelpers":{"r":null}}"#,
+            r#"{"AUTHS":{"r":{"Auth":"YTph"}},"CREDSSTORE":"","unknown":[{}]}"#,
+            r#"{"auths":{"r":{"userName":"a","PASSWORD":"a"}},"credsstore":"x","CredHelpers":{"r":""}}"#,
+            "{\"auths\":{\"r\":{\"auth\":\"YTph\"}}}\n}",
+        ] {
+            assert_eq!(all(file, "r", "a"), [basic("a", "a")], "{file}");
+        }
+        for file in [
+            "",
+            " \n",
+            "null",
+            "{}",
+            r#"{"auths":null}"#,
+            r#"{"auths":{"r":null}}"#,
+        ] {
+            assert_eq!(all(file, "r", "a"), [], "{file}");
+        }
+        let file = r#"{"CredsStore":"low"}"#;
+        assert_eq!(all(file, "r", "a"), [helper("low", "r")]);
+    }
+
+    #[test]
     fn the_output_of_helpers_is_parsed_and_never_shown() {
-        let answer = parse_helper_output(br#"{"ServerURL":"r","Username":"<token>","Secret":"s"}"#);
-        assert_eq!(answer, Ok(Credential::Identity(Secret::new("s"))));
-        let error = parse_helper_output(b"hunter2 {").unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        let token = Credential::Identity(Secret::new("s"));
+        for (output, expected) in [
+            (
+                r#"{"ServerURL":"r","Username":"<token>","Secret":"s"}"#,
+                Some(token),
+            ),
+            (
+                r#"{"username":"me","secret":"s"}"#,
+                Some(Credential::Basic {
+                    user: "me".to_owned(),
+                    password: Secret::new("s"),
+                }),
+            ),
+            (r#"{"Username":"","Secret":""}"#, None),
+            ("{}", None),
+        ] {
+            let found = parse_helper_output(output.as_bytes());
+            assert_eq!(found, Ok(expected), "{output}");
+        }
+        for output in ["hunter2 {", r#"{"Username":"hunter2"}"#, "[]"] {
+            let error = parse_helper_output(output.as_bytes()).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
     }
 
     #[test]
     fn a_malformed_file_is_not_shown() {
         let error = AuthFile::parse(br#"{"auths": {"r": {"auth": hunter2}}}"#).unwrap_err();
         assert_eq!(error.to_string(), "malformed at line 1, column 26");
-        assert!(AuthFile::parse(b"{}").unwrap().find("r", "a").is_none());
+        assert!(AuthFile::parse(b"{}").unwrap().find("r", "a").is_empty());
     }
 }

@@ -11,14 +11,11 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_registry::credentials::{AuthEntry, AuthFile};
 use imgbuild_registry::secret::{Credential, CredentialOrigin, Secret};
 
+use super::environment::{self, PASSWORD, USER};
 use super::helper::Helpers;
-use super::{Access, environment};
 use crate::args::RegistryFlags;
 use crate::failure::{Failure, FailureKind, Result};
 use crate::ui::Ui;
-
-const USER: &str = "IMGBUILD_REGISTRY_USER";
-const PASSWORD: &str = "IMGBUILD_REGISTRY_PASSWORD";
 
 /// The only registry that both are sent to.
 const REGISTRY: &str = "IMGBUILD_REGISTRY";
@@ -141,11 +138,7 @@ fn read_password(ui: &Ui) -> Result<Secret> {
 
 /// Finds the credential that Docker or Podman would use for the registry of a
 /// reference: the first file that has one wins.
-pub(super) fn find(
-    of: &Reference,
-    access: Access,
-    helpers: &Helpers<'_>,
-) -> Result<Option<FoundCredential>> {
+pub(super) fn find(of: &Reference, helpers: &Helpers<'_>) -> Result<Option<FoundCredential>> {
     let ui = helpers.ui;
     let variable = environment::text(&[AUTH_CONFIG]).map(String::into_bytes);
     let variable = variable.map(|bytes| (format!("${AUTH_CONFIG}"), bytes));
@@ -170,15 +163,14 @@ pub(super) fn find(
                 continue;
             }
         };
-        let Some(found) = file.find(of.registry(), of.repository()) else {
-            continue;
-        };
-        if let Some(known) = credential_of(found, &name, access, helpers)? {
-            ui.detail(&format!(
-                "credentials for `{}` from `{name}`",
-                of.registry()
-            ));
-            return Ok(Some(known));
+        for entry in file.find(of.registry(), of.repository()) {
+            if let Some(known) = credential_of(entry, &name, helpers)? {
+                ui.detail(&format!(
+                    "credentials for `{}` from `{name}`",
+                    of.registry()
+                ));
+                return Ok(Some(known));
+            }
         }
     }
     Ok(None)
@@ -201,28 +193,24 @@ fn read(path: &Path, ui: &Ui) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Returns the credential of an entry of the file `from`. A helper that fails
-/// does not prevent a pull: public images need no credential.
+/// Returns the credential of an entry of the file `from`. A helper that fails is
+/// only a warning, as for Docker: another entry may have the credential, and some
+/// registries need none.
 fn credential_of(
     found: AuthEntry,
     from: &str,
-    access: Access,
     helpers: &Helpers<'_>,
 ) -> Result<Option<FoundCredential>> {
     let (credential, from) = match found {
         AuthEntry::Credential(credential) => (Some(credential), format!("`{from}`")),
         AuthEntry::Helper { name, key } => {
             let credential = match helpers.get(&name, &key) {
-                Err(failure)
-                    if access == Access::Pull && failure.kind != FailureKind::Interrupted =>
-                {
-                    let what = format!("continuing without credentials for `{key}`");
+                Err(failure) if failure.kind != FailureKind::Interrupted => {
+                    let what = format!("cannot use the helper in `{from}` for `{key}`");
                     helpers.ui.warning_of(&what, &failure);
                     None
                 }
-                answer => answer.map_err(|failure| {
-                    failure.hint(format!("`{from}` names this helper for `{key}`"))
-                })?,
+                answer => answer?,
             };
             let from = format!("`docker-credential-{name}`, which `{from}` names");
             (credential, from)

@@ -8,6 +8,9 @@ use fs_err as fs;
 use imgbuild_registry::client::ProxyOptions;
 use imgbuild_registry::secret::Secret;
 
+pub(super) const USER: &str = "IMGBUILD_REGISTRY_USER";
+pub(super) const PASSWORD: &str = "IMGBUILD_REGISTRY_PASSWORD";
+
 /// Reads the proxies for https and http from the usual variables. `HTTP_PROXY` in
 /// upper case is not read: CGI servers set it from a header of the request.
 pub(super) fn proxies() -> [Option<ProxyOptions>; 2] {
@@ -32,6 +35,24 @@ pub(super) fn proxies() -> [Option<ProxyOptions>; 2] {
 /// Returns the value of the first of these variables that is not empty.
 pub(super) fn text(names: &[&str]) -> Option<String> {
     named(names).map(|(_, text)| text)
+}
+
+/// Returns the variables that seem to have a user or a password of a registry,
+/// except our own.
+pub(super) fn similar_variables() -> Vec<String> {
+    let names = env::vars_os().filter(|(_, value)| !value.is_empty());
+    let names = names.filter_map(|(name, _)| name.into_string().ok());
+    let is_similar = |name: &String| {
+        let is_registry = ["REGISTRY", "DOCKER", "IMGBUILD"]
+            .iter()
+            .any(|part| name.contains(part));
+        let ends = ["_USER", "_USERNAME", "_PASSWORD", "_PASS", "_TOKEN"];
+        is_registry && ends.iter().any(|end| name.ends_with(end))
+    };
+    let mut names: Vec<String> = names.filter(is_similar).collect();
+    names.retain(|name| name != USER && name != PASSWORD);
+    names.sort();
+    names
 }
 
 /// Returns the value of a variable with a secret: spaces may be a part of it,

@@ -47,9 +47,10 @@ impl Helpers<'_> {
         if let Some(credential) = cache.get(&entry) {
             return Ok(credential.clone());
         }
-        let credential = run(name, key, self.ui, self.monitor)?;
-        cache.insert(entry, credential.clone());
-        Ok(credential)
+        let credential = run(name, key, self.ui, self.monitor);
+        // One that failed is not asked again either.
+        cache.insert(entry, credential.as_ref().ok().cloned().flatten());
+        credential
     }
 }
 
@@ -86,9 +87,7 @@ fn run(name: &str, key: &str, ui: &Ui, monitor: &dyn ClientMonitor) -> Result<Op
     let (status, output) = wait(&mut child, &output, &program, ui, monitor)?;
     if status.success() {
         let credential = parse_helper_output(&output);
-        return credential
-            .map(Some)
-            .map_err(|error| failed(&format!("failed: {error}")));
+        return credential.map_err(|error| failed(&format!("failed: {error}")));
     }
     // All helpers print this if they have no credential.
     if String::from_utf8_lossy(&output).contains("credentials not found") {

@@ -3,6 +3,8 @@
 use imgbuild_registry::error::{Error, ErrorResponse, NetworkKind, ProtocolError, Step};
 use imgbuild_registry::secret::{CredentialOrigin, Identity};
 
+use super::environment::similar_variables;
+
 const ANOTHER_MACHINE: &str = "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
 
 const TIMEOUT: &str = "run it again, or wait longer with `--timeout`, for example `--timeout 5m`: each of two attempts has half of this time";
@@ -124,9 +126,19 @@ fn anonymous(identity: &Identity, registry: &str) -> String {
             "without a push, `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD` are sent only to the registry in `IMGBUILD_REGISTRY`: set it to `{registry}` if they are for it"
         ),
         _ => format!(
-            "log in with `docker login {registry}`, or use `--username` and `--password-stdin`, or set `IMGBUILD_REGISTRY` to `{registry}` and `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
+            "log in with `docker login {registry}`, or use `--username` and `--password-stdin`, or set `IMGBUILD_REGISTRY` to `{registry}` and `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`{}",
+            unread()
         ),
     }
+}
+
+/// Returns a note on variables of other programs that seem to have a login.
+fn unread() -> String {
+    let names = similar_variables();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(" (`{}` is set, but not read)", names.join("`, `"))
 }
 
 fn no_permission(identity: &Identity, writes: bool) -> String {
