@@ -133,6 +133,20 @@ fn names_that_a_tag_leaves_out_are_said() {
 }
 
 #[test]
+fn names_that_old_engines_do_not_load_are_warned_of() {
+    let sandbox = runs::with_small_release();
+    for (output, count) in [("a.tar", 1), ("oci:layout", 0)] {
+        let more = [&format!("--output={output}"), "--tag=[::1]:5000/app:1"];
+        let outcome = runs::build(&sandbox, &more).success();
+        let text = outcome.stderr_text();
+        let warning = "IPv6 address in its name, `[::1]:5000/app:1`: name it";
+        assert_eq!(text.matches(warning).count(), count, "{text}");
+    }
+    let copied = sandbox.run(["copy", "oci:layout", "docker-archive:b.tar"]);
+    drop(copied.success());
+}
+
+#[test]
 fn a_full_device_is_named() {
     let sandbox = runs::with_small_release();
     for more in [

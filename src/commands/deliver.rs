@@ -56,6 +56,7 @@ impl<'a> Deliverer<'a> {
         threads: usize,
         ui: &Ui,
     ) -> Result<Self> {
+        outputs.warn_of_addresses(ui);
         let engine = if outputs.destinations.contains(&Destination::Engine) {
             let follow = |progress: Progress<'_>| ui.follow(progress);
             Some(Engine::start(Monitor::new(&follow, &ui.interrupted))?)

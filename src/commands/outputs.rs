@@ -219,8 +219,23 @@ impl Outputs {
 
     /// Returns whether an engine loads the image from an archive.
     pub(crate) fn are_loaded(&self) -> bool {
-        let mut destinations = self.destinations.iter();
-        !destinations.all(Destination::wants_compressed_layers)
+        self.loaded().next().is_some()
+    }
+
+    fn loaded(&self) -> impl Iterator<Item = &Destination> {
+        let destinations = self.destinations.iter();
+        destinations.filter(|one| !one.wants_compressed_layers())
+    }
+
+    /// Warns of names that not every engine takes.
+    pub(crate) fn warn_of_addresses(&self, ui: &Ui) {
+        let names = self.loaded().flat_map(|one| one.names(&self.references));
+        let names: BTreeSet<String> = names.map(|name| name.familiar()).collect();
+        for name in names.iter().filter(|name| name.starts_with('[')) {
+            ui.warning(&format!(
+                "Docker before 25 and older versions of Podman do not load an image with an IPv6 address in its name, `{name}`: name it with a host name, for example `localhost`, or push it"
+            ));
+        }
     }
 
     /// Warns of names that a destination with a tag of its own does not list.
