@@ -122,12 +122,15 @@ impl Error {
         self
     }
 
-    /// Returns whether the registry refused a login that it did not reject.
+    /// Returns whether the registry refused to be read, but neither rejected the
+    /// login nor lacks what was to be read.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         self.response().is_some_and(|response| {
-            let is_refused = response.status == 403
-                || response.status == 401 && response.identity.is_authenticated;
+            let is_refused = match response.status {
+                401 => response.identity.is_authenticated,
+                status => matches!(status, 400 | 403 | 405 | 500 | 501),
+            };
             is_refused && response.server.is_none()
         })
     }

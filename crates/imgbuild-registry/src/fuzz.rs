@@ -26,7 +26,7 @@ pub fn challenges(data: &[u8]) {
     let Some(Challenge::Bearer(server)) = Challenge::best(&headers) else {
         return;
     };
-    let Some(realm) = url::parse(&server.realm) else {
+    let Some(realm) = url::parse(&url::encode_invalid(server.realm.as_bytes())) else {
         return;
     };
     assert!(

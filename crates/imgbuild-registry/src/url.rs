@@ -72,8 +72,7 @@ pub(crate) fn parse(text: &str) -> Option<Uri> {
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
 pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Option<Uri> {
-    let is_valid = |byte: u8| byte.is_ascii_graphic() && !b"\"<>".contains(&byte);
-    let location = &*percent_encode(location, is_valid);
+    let location = &*encode_invalid(location);
     if location.contains("://") && !location.starts_with(['/', '?']) {
         return parse(location);
     }
@@ -92,6 +91,13 @@ pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Option<Uri> {
         }
     };
     parse(&format!("{scheme}://{authority}{joined}"))
+}
+
+/// Percent-encodes bytes that are invalid in URLs.
+pub(crate) fn encode_invalid(url: &[u8]) -> String {
+    percent_encode(url, |byte| {
+        byte.is_ascii_graphic() && !b"\"<>".contains(&byte)
+    })
 }
 
 /// Adds a parameter to the query of a URL.

@@ -139,7 +139,7 @@ impl Client {
         scopes: &BTreeSet<String>,
         call: &Call<'_>,
     ) -> Result<Token> {
-        let realm = url::parse(&server.realm);
+        let realm = url::parse(&url::encode_invalid(server.realm.as_bytes()));
         let origin = realm.as_ref().map(WebOrigin::of);
         let name = match &origin {
             Some(origin) => origin.to_string(),

@@ -22,6 +22,9 @@ use crate::url::{self, WebOrigin};
 /// answer nothing to TLS.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
+/// The statuses of the first response that a registry may have.
+const FIRST_STATUSES: [u16; 8] = [200, 204, 401, 403, 404, 405, 410, 501];
+
 /// A registry to connect to.
 struct Target<'a> {
     registry: &'a str,
@@ -123,7 +126,7 @@ impl Target<'_> {
     /// redirect of a server from http to https.
     fn open(&self, scheme: &str, timeouts: Timeouts, retries: bool) -> Result<Client> {
         let client = Client::new(self, scheme)?;
-        let (url, accepts) = (client.base.clone(), &[200, 401, 403, 404]);
+        let (url, accepts) = (client.base.clone(), &FIRST_STATUSES);
         let mut call = Call::new(
             endpoint(self.registry),
             Step::Ping,
@@ -168,7 +171,7 @@ impl Client {
                 }
                 (None, None) => Some(ProtocolError::NoRegistry(status)),
             },
-            200 | 403 => {
+            200 | 204 | 403 => {
                 let server = (!is_own).then(|| response.origin().to_string());
                 is_page(response).then_some(ProtocolError::Page(server))
             }

@@ -22,7 +22,7 @@ fn unreadable(part: &'static str, status: u16, behavior: Behavior) -> Bench {
     bench.registry.when(move |request| {
         let is_read = request.method == "GET" || request.method == "HEAD";
         let is_there = request.target.contains(part) && !request.target.contains("/uploads/");
-        let is_known = request.header("authorization").is_some() || status == 403;
+        let is_known = request.header("authorization").is_some() || status != 401;
         let denied = r#"{"errors":[{"code":"DENIED","message":"no"}]}"#;
         let answer = Answer::new(status).saying(denied);
         (is_read && is_there && is_known).then_some(Fault::Answer(answer))
@@ -63,6 +63,39 @@ fn a_login_that_may_only_write_sends_everything() {
         };
         assert_all_is_sent(&unreadable("/manifests/", 401, tokens), &image);
     }
+}
+
+#[test]
+fn a_registry_that_cannot_be_read_is_sent_everything() {
+    for status in [400, 405, 500, 501] {
+        let bench = unreadable("/me/app/", status, Behavior::default());
+        let image = image(3, &[3000]);
+        bench.push(&image).unwrap();
+        bench.assert_has(&image);
+        assert_eq!(unreadable_lines(&bench), 1, "{status}");
+    }
+    let unavailable = unreadable("/me/app/", 503, Behavior::default());
+    let text = text_of(&unavailable.push(&image(3, &[3000])).unwrap_err());
+    assert!(text.contains("503 Service Unavailable"), "{text}");
+}
+
+#[test]
+fn the_url_of_a_token_server_may_have_invalid_characters() {
+    let bench = Bench::with_password(Behavior {
+        auth: Auth::Bearer {
+            users: (USER.to_owned(), PASSWORD.to_owned(), String::new()),
+            uses: 9,
+        },
+        ..Behavior::default()
+    });
+    let realm = format!("http://{}/token?for=my registry", bench.registry.name());
+    let challenge = format!(r#"Bearer realm="{realm}",service="x""#);
+    let header = Fault::Header("www-authenticate", Some(challenge));
+    bench.registry.fail(99, "GET", "/v2/", header);
+    assert!(bench.repository().unwrap().manifest("1").unwrap().is_none());
+    let requests = bench.registry.requests();
+    let mut tokens = requests.iter().filter(|one| one.path() == "/token");
+    assert!(tokens.any(|one| one.parameters("for") == ["my registry"]));
 }
 
 #[test]
@@ -112,6 +145,8 @@ fn a_registry_needs_no_first_page() {
         Answer::new(401),
         Answer::new(403),
         Answer::new(404),
+        Answer::new(405),
+        Answer::new(204),
         page(403),
         page(404),
     ] {

@@ -201,7 +201,7 @@ fn a_body_without_an_end_is_left() {
     bench.registry.behave(Behavior::default());
     bench
         .registry
-        .fail(99, "HEAD", "/manifests/", Fault::Answer(Answer::new(500)));
+        .fail(99, "HEAD", "/manifests/", Fault::Answer(Answer::new(502)));
     assert!(bench.push(&image).is_err());
 }
 
