@@ -177,6 +177,10 @@ impl From<ReleaseError> for Failure {
                 hints: refusal_hints(&refusals.0),
                 ..Self::build(ReleaseError::Refused(refusals))
             },
+            ReleaseError::NoStart { ref words, .. } => {
+                let hint = start_hint(words);
+                Self::build(error).hint(hint)
+            }
             error => Self {
                 hints: release_hint(&error).into_iter().collect(),
                 ..Self::build(error)
@@ -228,7 +232,10 @@ fn release_flags(places: &[PathBuf]) -> String {
 /// Returns a failure to plan an image. If a project without a command is
 /// packaged as a whole, a hint names the releases below it.
 pub(crate) fn of_plan(error: ReleaseError, warnings: &[Warning]) -> Failure {
-    let has_no_command = matches!(error, ReleaseError::NoCommand(_));
+    let has_no_command = matches!(
+        error,
+        ReleaseError::NoCommand(_) | ReleaseError::NoStart { .. }
+    );
     let failure = Failure::from(error);
     let below = warnings.iter().find_map(|warning| match warning {
         Warning::ReleaseBelow { places, .. } => Some(release_flags(places)),
@@ -332,6 +339,15 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Returns the flags that start a release.
+fn start_hint(words: &[String]) -> String {
+    if words.is_empty() {
+        return "name what starts, for example `--cmd node --cmd dist/main.js`, or build without a command with `--no-entrypoint`".to_owned();
+    }
+    let flags: Vec<String> = words.iter().map(|word| format!("--cmd {word}")).collect();
+    format!("start it with `{}`", flags.join(" "))
 }
 
 fn base_hint(error: &BaseError) -> &'static str {

@@ -8,6 +8,7 @@ mod direct;
 mod erlang;
 pub(crate) mod findings;
 mod itself;
+mod kinds;
 mod libraries;
 mod loading;
 mod locales;

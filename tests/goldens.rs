@@ -16,7 +16,7 @@ use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// The releases, with further arguments. All have a platform: without a program,
 /// it would be that of this machine.
-const IMAGES: [(&str, &[&str]); 10] = [
+const IMAGES: [(&str, &[&str]); 11] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
     ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
@@ -27,6 +27,7 @@ const IMAGES: [(&str, &[&str]); 10] = [
         "names",
         &["--no-entrypoint", "--allow-set-id", "--prefix", "/"],
     ),
+    ("node", &[]),
     (
         "script",
         &["--mtime", "1700000000", "--created", "1700000001"],
@@ -205,45 +206,58 @@ fn the_manifest_of_an_image_is_spelled_like_this() {
     "#);
 }
 
-/// Returns the diff IDs of the mix fixture, in which one file may differ.
-fn diff_ids_of_mix(changed: Option<&str>, more: &[&str]) -> Vec<String> {
-    let sandbox = with_release(emulated(), "mix");
+/// Returns the diff IDs of a fixture, in which one file may differ.
+fn diff_ids(name: &str, changed: Option<&str>, more: &[&str]) -> Vec<String> {
+    let sandbox = with_release(emulated(), name);
     if let Some(path) = changed {
-        let path = sandbox.path("mix").join(path);
+        let path = sandbox.path(name).join(path);
         assert!(path.is_file(), "{}", path.display());
         fs::write(path, "changed\n").unwrap();
     }
-    let (digest, archive) = build(&sandbox, "mix", more, "none");
+    let (digest, archive) = build(&sandbox, name, more, "none");
     let layers = confirmed(&archive, &digest).layers.into_iter();
     layers.map(|layer| layer.diff_id).collect()
 }
 
+/// Checks that each file of a fixture is in a layer of its own, which alone
+/// changes with it.
+fn check_layers(name: &str, more: &[&str], files: &[&str], layers: usize) {
+    let before = diff_ids(name, None, more);
+    assert_eq!(before.len(), layers, "{before:?}");
+    let mut seen = Vec::new();
+    for path in files {
+        let after = diff_ids(name, Some(path), more);
+        assert_eq!(before.len(), after.len(), "{path}");
+        let pairs = before.iter().zip(&after).enumerate();
+        let changed = pairs.filter(|(_, (before, after))| before != after);
+        let changed: Vec<usize> = changed.map(|(index, _)| index).collect();
+        assert_eq!(changed.len(), 1, "{path}");
+        seen.extend(changed);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), files.len(), "each in a layer of its own");
+}
+
 #[test]
 fn a_changed_module_of_a_mix_release_changes_one_layer() {
+    let files = [
+        "lib/shop-1.2.0/ebin/Elixir.Shop.beam",
+        "lib/jason-1.4.1/ebin/Elixir.Jason.beam",
+        "lib/elixir-1.14.0/ebin/Elixir.Kernel.beam",
+        "lib/kernel-8.5.3/ebin/kernel.beam",
+        "erts-13.1.5/bin/beam.smp",
+        "releases/1.2.0/runtime.exs",
+    ];
     for more in [&[][..], &["--boot", "direct"]] {
-        let before = diff_ids_of_mix(None, more);
-        assert_eq!(before.len(), 7, "{before:?}");
-        let mut seen = Vec::new();
-        for path in [
-            "lib/shop-1.2.0/ebin/Elixir.Shop.beam",
-            "lib/jason-1.4.1/ebin/Elixir.Jason.beam",
-            "lib/elixir-1.14.0/ebin/Elixir.Kernel.beam",
-            "lib/kernel-8.5.3/ebin/kernel.beam",
-            "erts-13.1.5/bin/beam.smp",
-            "releases/1.2.0/runtime.exs",
-        ] {
-            let after = diff_ids_of_mix(Some(path), more);
-            assert_eq!(before.len(), after.len(), "{path}");
-            let pairs = before.iter().zip(&after).enumerate();
-            let changed = pairs.filter(|(_, (before, after))| before != after);
-            let changed: Vec<usize> = changed.map(|(index, _)| index).collect();
-            assert_eq!(changed.len(), 1, "{path}");
-            seen.extend(changed);
-        }
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 6, "each in a layer of its own");
+        check_layers("mix", more, &files, 7);
     }
+}
+
+#[test]
+fn a_changed_file_of_a_node_package_changes_one_layer() {
+    let files = ["bin/node", "node_modules/greeting/index.js", "lib/page.js"];
+    check_layers("node", &[], &files, 6);
 }
 
 #[test]

@@ -34,8 +34,9 @@ pub(crate) struct BuildArguments {
     /// `cargo` takes the executables directly in the directory, and those of
     /// its own shared libraries that they need. `tree` takes everything. `mix`
     /// takes a release of `mix release` or relx, and includes the programs that
-    /// its scripts call.
-    #[arg(long, value_name = "cargo|mix|tree", value_parser = Kind::parse, help_heading = "Release")]
+    /// its scripts call. `node` takes everything, and starts the file that
+    /// `package.json` names.
+    #[arg(long, value_name = "cargo|mix|node|tree", value_parser = Kind::parse, help_heading = "Release")]
     pub(crate) kind: Option<&'static Kind>,
 
     /// Include this executable of a Cargo release (can be repeated); default:
@@ -44,7 +45,7 @@ pub(crate) struct BuildArguments {
     pub(crate) bin: Vec<String>,
 
     /// The directory of the release in the image; default: `/usr/local/bin` for
-    /// `cargo`, `/app` for `mix` and `tree`
+    /// `cargo`, `/app` for all other kinds
     #[arg(long, value_name = "PATH", value_parser = image_path, help_heading = "Release")]
     pub(crate) prefix: Option<ImagePath>,
 

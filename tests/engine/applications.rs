@@ -12,7 +12,7 @@ use crate::support::image::{Built, build, build_in, sandbox};
 use crate::support::{has_programs, program, skip};
 
 /// The fewest privileges that a container can have.
-const CONFINED: [&str; 4] = [
+pub(super) const CONFINED: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
@@ -22,7 +22,7 @@ const CONFINED: [&str; 4] = [
 /// The Python of images; on this machine, a shim may come first on `PATH`.
 const PYTHON: &str = "/usr/bin/python3";
 
-fn check(container: &Container<'_>, answers: &[(&str, &str)]) {
+pub(super) fn check(container: &Container<'_>, answers: &[(&str, &str)]) {
     container.answers(answers);
     container.stop();
 }

@@ -181,6 +181,14 @@ fn include_programs(
     for name in &options.programs {
         programs.request(name);
     }
+    let interpreter = release.behavior.interpreter(release, contents);
+    if let Some(name) = interpreter.filter(|_| options.include_libraries) {
+        if options.command == CommandOptions::default() && base.is_none() {
+            programs.request(name);
+        } else {
+            programs.add_if_present(name);
+        }
+    }
     if options.include_time_zones {
         programs.request_zones()?;
     }

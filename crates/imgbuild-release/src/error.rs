@@ -96,6 +96,15 @@ pub enum Error {
     #[error("no program of the release is executable{}", ItemLines(.0))]
     NotExecutable(Vec<String>),
 
+    /// The release names a start that is not possible in an image.
+    #[error("cannot determine the command of the image: {reason}")]
+    NoStart {
+        /// The reason.
+        reason: String,
+        /// The words of a command that would do, if one is known.
+        words: Vec<String>,
+    },
+
     /// The command of the user cannot run.
     #[error("the command `{command}` cannot run: {reason}")]
     Command {

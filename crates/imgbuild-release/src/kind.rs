@@ -6,6 +6,7 @@
 
 pub(crate) mod cargo;
 pub(crate) mod mix;
+mod node;
 mod tree;
 
 use std::io;
@@ -24,11 +25,12 @@ use crate::warning::Warning;
 
 pub use cargo::CARGO;
 pub use mix::MIX;
+pub use node::NODE;
 pub use tree::TREE;
 
 /// All kinds, in the order in which they are tried; the last one fits all
 /// directories.
-pub static KINDS: [&Kind; 3] = [&MIX, &CARGO, &TREE];
+pub static KINDS: [&Kind; 4] = [&MIX, &CARGO, &NODE, &TREE];
 
 /// The maximum number of directories that a pattern names.
 const MAX_DIRECTORIES: usize = 2000;
@@ -83,7 +85,7 @@ impl Release {
             None => !detected.is_any_directory,
         };
         if !is_meant {
-            below = find_below(root, options.kind);
+            below = find_below(root, options.kind).filter(|(below, _)| *below != kind);
         }
         if let Some((kind, below)) = &below
             && below.is_certain

@@ -28,6 +28,7 @@ use crate::closure::Closure;
 use crate::contents::{Contents, is_executable};
 use crate::error::Result;
 use crate::finding::Finding;
+use crate::host_file::image_path;
 use crate::release::{LeftOut, Release};
 use crate::runtime::{Bindings, Object};
 use crate::skeleton::UserName;
@@ -240,6 +241,8 @@ struct Context<'a> {
     payload: Contents<'a>,
     /// The payload and the closure.
     everything: Contents<'a>,
+    /// The writable paths of the user and of the release.
+    writable: BTreeMap<ImagePath, Option<u32>>,
 }
 
 impl<'a> Context<'a> {
@@ -251,11 +254,17 @@ impl<'a> Context<'a> {
         }
         let mut everything = payload.clone();
         everything.add(&ingredients.closure.members);
+        let release = &ingredients.release;
+        let of_release = release.behavior.writable().iter();
+        let of_release = of_release.filter_map(|path| image_path(&release.prefix, path).ok());
+        let mut writable: BTreeMap<_, _> = of_release.map(|path| (path, None)).collect();
+        writable.extend(options.writable.clone());
         Self {
             ingredients,
             options,
             payload,
             everything,
+            writable,
         }
     }
 
@@ -313,7 +322,7 @@ impl<'a> Context<'a> {
         let volumes = self.options.configuration.volumes.iter().map(end);
         let is_new = |path: &ImagePath| !path.is_root() && self.payload.get(path).is_none();
         let volumes = volumes.filter(is_new).map(|path| (path, None));
-        let writable = self.options.writable.iter();
+        let writable = self.writable.iter();
         let writable = writable.map(|(path, mode)| (end(path), *mode));
         let mut directories = BTreeMap::new();
         for (path, mode) in volumes.chain(writable) {
@@ -333,15 +342,18 @@ impl<'a> Context<'a> {
 
     /// Returns the writable paths with the links of the payload followed.
     fn writable(&self) -> Vec<ImagePath> {
-        let paths = self.options.writable.keys();
+        let paths = self.writable.keys();
         paths.filter_map(|path| self.payload.end_of(path)).collect()
     }
 
-    /// Returns whether an executable of this name is in the release or added.
+    /// Returns whether the image has an executable of this name.
     fn has_program(&self, name: &[u8]) -> bool {
-        let members = self.ingredients.release.members.iter();
+        let ingredients = self.ingredients;
+        let members = ingredients.release.members.iter();
         members
-            .chain(&self.ingredients.additions)
+            .chain(&ingredients.additions)
+            .chain(&ingredients.closure.members)
+            .chain(self.payload.base)
             .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))
     }
 }

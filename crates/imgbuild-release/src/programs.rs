@@ -8,6 +8,7 @@
 
 pub(crate) mod calls;
 mod erlang;
+mod node;
 mod perl;
 mod python;
 
@@ -326,6 +327,7 @@ impl<'a> Programs<'a> {
         self.place(path.clone(), member);
         self.by_file.insert(real.clone(), path.clone());
         self.add_perl(&real);
+        self.add_node(&real);
         self.take_object(&path, real, Role::Program);
         self.add_for(&path, &head.unwrap_or_default(), depth);
         true

@@ -1,6 +1,6 @@
 //! Cargo's profile directories: `target/release`, `target/TRIPLE/release`, ….
 
-mod manifest;
+pub(super) mod manifest;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

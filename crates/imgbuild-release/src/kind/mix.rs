@@ -127,15 +127,15 @@ impl Behavior for MixRelease {
         Ok(Some(vec![own.to_string(), self.start_verb().to_owned()]))
     }
 
-    fn environment(&self, locale: Option<&str>) -> Vec<(&'static str, String)> {
+    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
         let writable = if self.is_relx {
             "RELX_OUT_FILE_PATH"
         } else {
             "RELEASE_TMP"
         };
         vec![
-            ("LANG", locale.unwrap_or("C.UTF-8").to_owned()),
-            (writable, "/tmp".to_owned()),
+            ("LANG".to_owned(), locale.unwrap_or("C.UTF-8").to_owned()),
+            (writable.to_owned(), "/tmp".to_owned()),
         ]
     }
 

@@ -161,7 +161,7 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
     let mut variables = Variables::of(context.base());
     variables.set("PATH", default_path(release, &context.everything)?);
     for (name, value) in release.behavior.environment(given.locale.as_deref()) {
-        variables.set(name, value);
+        variables.set(&name, value);
     }
     if ingredients.certificates.is_some() {
         if context.base().and_then(Base::certificate_file).is_none() {

@@ -74,9 +74,20 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
     }
 
     /// Returns the variables that containers get unless the user sets them.
-    fn environment(&self, locale: Option<&str>) -> Vec<(&'static str, String)> {
-        let locale = locale.map(|locale| ("LANG", locale.to_owned()));
+    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
+        let locale = locale.map(|locale| ("LANG".to_owned(), locale.to_owned()));
         locale.into_iter().collect()
+    }
+
+    /// Returns the name of the interpreter that the release needs and does not
+    /// have.
+    fn interpreter(&self, _: &Release, _: &Contents<'_>) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the directories of the release that its user writes to.
+    fn writable(&self) -> &[PathBuf] {
+        &[]
     }
 
     /// Divides the files into at most `limit` units, a layer each.

@@ -1,0 +1,229 @@
+//! Packages of Node.js, with `node_modules` as npm, pnpm or Yarn make it.
+//!
+//! ```text
+//! package.json        names the file that starts
+//! node_modules/       dependencies; .pnpm/NAME@VERSION/node_modules/NAME of pnpm
+//! bin/node, node      the interpreter; else that of the host
+//! ```
+
+pub(super) mod manifest;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use imgbuild_oci::bounded;
+use imgbuild_oci::path::ImagePath;
+
+use super::expand;
+use crate::contents::{Contents, is_executable};
+use crate::error::{Error, Result};
+use crate::layering::{Group, Unit, Weight, divide_by_group};
+use crate::package::Package;
+use crate::release::kind::{Behavior, ReleasesBelow, Selected};
+use crate::release::selection::Selection;
+use crate::release::{Kind, Release};
+use crate::script::MAX_LINE;
+use manifest::PackageFile;
+
+/// A package of Node.js with its dependencies.
+pub static NODE: Kind = Kind {
+    name: "node",
+    prefix: "/app",
+    has_own_directory: true,
+    is_any_directory: true,
+    recognize,
+    find_below,
+    select,
+};
+
+/// Manifests of other languages: beside one, `package.json` may only list tools.
+const FOREIGN: [&str; 9] = [
+    "Cargo.toml",
+    "Gemfile",
+    "composer.json",
+    "go.mod",
+    "manage.py",
+    "mix.exs",
+    "pom.xml",
+    "pyproject.toml",
+    "requirements.txt",
+];
+
+/// The places of an interpreter in a release.
+const INTERPRETERS: [&str; 3] = ["bin/node", "node", "node_modules/node/bin/node"];
+
+/// A release that node runs.
+#[derive(Debug)]
+pub(super) struct NodeRelease {
+    pub(super) manifest: Option<PackageFile>,
+    /// The arguments of node, if they are known.
+    pub(super) arguments: Option<Vec<String>>,
+    pub(super) variables: Vec<(String, String)>,
+    /// Directories of the release that its user writes to.
+    pub(super) writable: Vec<PathBuf>,
+}
+
+impl Behavior for NodeRelease {
+    fn default_command(
+        &self,
+        release: &Release,
+        contents: &Contents<'_>,
+    ) -> Result<Option<Vec<String>>> {
+        let Some(arguments) = &self.arguments else {
+            let manifest = self.manifest.as_ref();
+            manifest
+                .map(|manifest| manifest.start(&release.root))
+                .transpose()?;
+            return Err(Error::NoCommand(Vec::new()));
+        };
+        let own = own_interpreter(release, contents);
+        let node = own.map_or_else(|| "node".to_owned(), |path| path.to_string());
+        Ok(Some([&[node], arguments.as_slice()].concat()))
+    }
+
+    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
+        let locale = locale.map(|locale| ("LANG".to_owned(), locale.to_owned()));
+        self.variables.iter().cloned().chain(locale).collect()
+    }
+
+    fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
+        divide_by_group(files, group, limit)
+    }
+
+    fn package(&self, _: &Release) -> Option<Package> {
+        self.manifest.as_ref()?.package()
+    }
+
+    fn interpreter(&self, release: &Release, contents: &Contents<'_>) -> Option<&'static str> {
+        own_interpreter(release, contents)
+            .is_none()
+            .then_some("node")
+    }
+
+    fn writable(&self) -> &[PathBuf] {
+        &self.writable
+    }
+}
+
+fn own_interpreter(release: &Release, contents: &Contents<'_>) -> Option<ImagePath> {
+    let paths = INTERPRETERS
+        .iter()
+        .filter_map(|path| release.prefix.join(path).ok());
+    let mut found = paths.filter(|path| {
+        contents
+            .file(path)
+            .is_some_and(|file| is_executable(&file.entry))
+    });
+    found.next()
+}
+
+/// Returns the group of a path: the interpreter, a package of `node_modules`
+/// wherever that lies, or the application.
+fn group(path: &[u8]) -> Group {
+    let path = String::from_utf8_lossy(path);
+    let is_node = |path: &str| path == "bin/node" || path == "node" || path.starts_with("node/");
+    if is_node(&path) {
+        return Group::whole(0, "node");
+    }
+    let mut parts = path.split('/');
+    if !parts.any(|part| part == "node_modules") {
+        return Group::whole(2, "application");
+    }
+    let first = parts.next().unwrap_or_default();
+    let second = parts.next().unwrap_or_default();
+    let name = if first == ".pnpm" {
+        // `@scope+name@1.0.0_peer@2.0.0` without its versions.
+        let end = second.get(1..).and_then(|rest| rest.find('@'));
+        end.map_or(second, |end| &second[..=end]).to_owned()
+    } else if first.starts_with('@') {
+        format!("{first}/{second}")
+    } else {
+        first.to_owned()
+    };
+    Group::member(1, "node_modules", &name)
+}
+
+fn recognize(root: &Path) -> Option<String> {
+    match PackageFile::read(root)?.start(root) {
+        Ok(Some(start)) if start.is_script || is_plain(root) => Some(start.because),
+        Err(Error::NoStart { reason, .. })
+            if is_plain(root) && root.join("node_modules").is_dir() =>
+        {
+            Some(reason)
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether nothing at the top of a directory or in its `bin` belongs to
+/// another language or is a program that node does not run.
+fn is_plain(root: &Path) -> bool {
+    let directories = [root.to_path_buf(), root.join("bin")];
+    let entries = directories
+        .iter()
+        .flat_map(|directory| fs::read_dir(directory).into_iter().flatten());
+    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    !FOREIGN.iter().any(|name| root.join(name).exists())
+        && !files.any(|file| is_other_program(&file))
+}
+
+fn is_other_program(path: &Path) -> bool {
+    let metadata = fs::metadata(path);
+    let can_run = metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    if !can_run || path.file_name().is_some_and(|name| name == "node") {
+        return false;
+    }
+    let head = bounded::open_file(path).map(|file| bounded::read_available(file, MAX_LINE));
+    let head = head.unwrap_or_default();
+    let line = String::from_utf8_lossy(&head);
+    let line = line.lines().next().unwrap_or_default();
+    head.starts_with(b"\x7fELF") || (line.starts_with("#!") && !line.contains("node"))
+}
+
+/// Finds packages with a start script that node can run, in a workspace or in
+/// the only directory of `root`.
+fn find_below(root: &Path) -> Option<ReleasesBelow> {
+    let is_wrapped = fs::read_dir(root).ok()?.take(2).count() == 1;
+    let patterns: &[&str] = if is_wrapped {
+        &["*"]
+    } else if root.join("package.json").is_file() {
+        &["apps/*", "packages/*", "services/*"]
+    } else {
+        return None;
+    };
+    let mut places: Vec<PathBuf> = patterns
+        .iter()
+        .flat_map(|pattern| expand(root, pattern))
+        .collect();
+    places.retain(|place| {
+        let manifest = PackageFile::read(place);
+        let start = manifest.and_then(|manifest| manifest.start(place).ok()?);
+        start.is_some_and(|start| start.is_script)
+    });
+    (!places.is_empty()).then_some(ReleasesBelow {
+        places,
+        is_certain: false,
+    })
+}
+
+fn select(selection: &mut Selection<'_>) -> Result<Selected> {
+    selection.take_tree(&|_, _| None)?;
+    let root = selection.root.path();
+    let manifest = PackageFile::read(root);
+    let start = manifest.as_ref().and_then(|it| it.start(root).ok()?);
+    let mut variables = vec![("NODE_ENV".to_owned(), "production".to_owned())];
+    variables.extend(start.iter().flat_map(|start| start.variables.clone()));
+    Ok(Selected {
+        name: manifest.as_ref().and_then(PackageFile::name),
+        behavior: Box::new(NodeRelease {
+            manifest,
+            arguments: start.map(|start| start.arguments),
+            variables,
+            writable: Vec::new(),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests;

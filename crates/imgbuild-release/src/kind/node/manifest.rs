@@ -1,0 +1,232 @@
+//! `package.json`: the package, and the file that starts it ([the fields]).
+//!
+//! [the fields]: https://docs.npmjs.com/cli/configuring-npm/package-json
+
+use std::path::{Component, Path};
+
+use fs_err as fs;
+use imgbuild_oci::bounded;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::kind::cargo::manifest::one_line;
+use crate::package::{Package, PackageSource};
+
+const SOURCE: PackageSource = PackageSource {
+    kind: "node",
+    file: "`package.json`",
+};
+
+/// The largest manifest that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Options of node whose value is the next word.
+const WITH_VALUE: [&str; 6] = [
+    "--conditions",
+    "--import",
+    "--loader",
+    "--require",
+    "-C",
+    "-r",
+];
+
+/// Options of node that run no file.
+const WITHOUT_FILE: [&str; 6] = ["--eval", "--print", "--run", "--test", "-e", "-p"];
+
+/// The manifest of a package.
+#[derive(Debug)]
+pub(in crate::kind) struct PackageFile {
+    fields: Value,
+}
+
+/// The command that starts a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::kind) struct Start {
+    /// The variables that its script sets.
+    pub(in crate::kind) variables: Vec<(String, String)>,
+    /// The arguments of node.
+    pub(in crate::kind) arguments: Vec<String>,
+    /// The reason, in words.
+    pub(in crate::kind) because: String,
+    /// The package says so itself in its start script.
+    pub(in crate::kind) is_script: bool,
+}
+
+impl PackageFile {
+    pub(in crate::kind) fn read(root: &Path) -> Option<Self> {
+        let text = bounded::read_text(&root.join("package.json"), MAX_BYTES).ok()?;
+        let fields: Value = serde_json::from_str(&text).ok()?;
+        fields.is_object().then_some(Self { fields })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// Returns its name without the scope.
+    pub(in crate::kind) fn name(&self) -> Option<String> {
+        let name = self.text("name")?.rsplit('/').next()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
+    pub(in crate::kind) fn package(&self) -> Option<Package> {
+        let line = |name| self.text(name).and_then(one_line);
+        Some(Package {
+            version: line("version"),
+            license: line("license"),
+            homepage: line("homepage"),
+            description: line("description"),
+            ..Package::named(SOURCE, self.text("name")?)
+        })
+    }
+
+    /// Finds the file that starts the package at `root`: that of its start
+    /// script, else `bin`, `main` or `exports`.
+    pub(in crate::kind) fn start(&self, root: &Path) -> Result<Option<Start>> {
+        let script = self
+            .fields
+            .pointer("/scripts/start")
+            .and_then(Value::as_str);
+        if let Some(script) = script.filter(|script| !script.trim().is_empty()) {
+            return self.of_script(root, script).map(Some);
+        }
+        let named = [
+            ("bin", self.bin()),
+            ("main", self.text("main")),
+            ("exports", self.fields.get("exports").and_then(exported)),
+        ];
+        let found = named.into_iter().find_map(|(field, file)| {
+            let file = existing(root, file?)?;
+            let because = format!("`package.json` names `{file}` in `{field}`");
+            Some(Start {
+                variables: Vec::new(),
+                arguments: vec![file],
+                because,
+                is_script: false,
+            })
+        });
+        Ok(found)
+    }
+
+    /// Returns the only program of the package, or the one of its name.
+    fn bin(&self) -> Option<&str> {
+        let bin = self.fields.get("bin")?;
+        let Some(several) = bin.as_object() else {
+            return bin.as_str();
+        };
+        let named = self.name().and_then(|name| several.get(&name));
+        let only = several.values().next().filter(|_| several.len() == 1);
+        named.or(only)?.as_str()
+    }
+
+    /// Reads a start script that is `[NAME=VALUE …] node [OPTION …] FILE [ARGUMENT …]`.
+    fn of_script(&self, root: &Path, script: &str) -> Result<Start> {
+        let unusable = |fault: &str, words: Option<Vec<String>>| Error::NoStart {
+            reason: format!("the start script of `package.json` is `{script}`, {fault}"),
+            words: words.unwrap_or_default(),
+        };
+        let not_node = "which is not `node FILE`";
+        let words = words_of(script).ok_or_else(|| unusable(not_node, None))?;
+        let count = words.iter().take_while(|word| is_assignment(word)).count();
+        let (set, command) = words.split_at(count);
+        let Some(arguments) = command.strip_prefix(&["node".to_owned()]) else {
+            return Err(unusable(not_node, instead(root, command)));
+        };
+        let position = file_position(arguments).ok_or_else(|| unusable(not_node, None))?;
+        let named = match arguments[position].as_str() {
+            "." | "./" => self.text("main").unwrap_or("index.js"),
+            file => file,
+        };
+        let Some(file) = existing(root, named) else {
+            let fault = format!("and `{named}` is not a file of the release");
+            return Err(unusable(&fault, None));
+        };
+        let mut arguments = arguments.to_vec();
+        arguments[position] = file;
+        let pairs = set.iter().filter_map(|word| word.split_once('='));
+        Ok(Start {
+            variables: pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            arguments,
+            because: format!("the start script of `package.json` is `{script}`"),
+            is_script: true,
+        })
+    }
+}
+
+/// Returns the file that `exports` names for programs that run in node.
+fn exported(exports: &Value) -> Option<&str> {
+    if let Some(text) = exports.as_str() {
+        return Some(text);
+    }
+    let conditions = [".", "node", "import", "require", "default"];
+    let mut named = conditions.iter().filter_map(|name| exports.get(name));
+    named.find_map(exported)
+}
+
+/// Splits a command that no shell has to read.
+fn words_of(script: &str) -> Option<Vec<String>> {
+    if script.contains(|letter| "\"'|&;<>()$`\\*?[]{}~!#\n".contains(letter)) {
+        return None;
+    }
+    // `cross-env` only sets variables, as a shell does.
+    let words = script
+        .split_whitespace()
+        .filter(|word| *word != "cross-env");
+    Some(words.map(str::to_owned).collect())
+}
+
+fn is_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    name.is_some_and(|name| !name.is_empty() && !name.starts_with('-') && !name.contains('/'))
+}
+
+/// Returns the place of the file among the arguments of node.
+fn file_position(arguments: &[String]) -> Option<usize> {
+    let mut position = 0;
+    loop {
+        let word = arguments.get(position)?.as_str();
+        if WITHOUT_FILE.contains(&word) {
+            return None;
+        }
+        if !word.starts_with('-') {
+            return Some(position);
+        }
+        position += if WITH_VALUE.contains(&word) { 2 } else { 1 };
+    }
+}
+
+/// Returns the path of a file of the package that node finds by `name`.
+fn existing(root: &Path, name: &str) -> Option<String> {
+    let name = name.trim_start_matches("./").trim_end_matches('/');
+    let is_below = Path::new(name)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let ways = [
+        name.to_owned(),
+        format!("{name}.js"),
+        format!("{name}/index.js"),
+    ];
+    let found = ways.into_iter().find(|way| root.join(way).is_file());
+    found.filter(|_| is_below && !name.is_empty())
+}
+
+/// Returns the words that start a program of `node_modules` without its link,
+/// which may be a script of a shell.
+fn instead(root: &Path, command: &[String]) -> Option<Vec<String>> {
+    let (program, rest) = command.split_first()?;
+    let link = fs::read_link(root.join("node_modules/.bin").join(program)).ok();
+    let linked = link.and_then(|link| Some(link.strip_prefix("..").ok()?.to_str()?.to_owned()));
+    let of_package = || {
+        let manifest = PackageFile::read(&root.join("node_modules").join(program))?;
+        let bin = manifest.bin()?.trim_start_matches("./").to_owned();
+        Some(format!("{program}/{bin}"))
+    };
+    let file = format!("node_modules/{}", linked.or_else(of_package)?);
+    let words = ["node".to_owned(), existing(root, &file)?];
+    Some(words.into_iter().chain(rest.iter().cloned()).collect())
+}
+
+#[cfg(test)]
+mod tests;

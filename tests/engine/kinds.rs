@@ -1,0 +1,73 @@
+//! Releases of each kind after one default command: they start without
+//! privileges on a read-only root, answer, and stop.
+
+use fs_err as fs;
+use std::path::Path;
+
+use super::applications::{CONFINED, check};
+use crate::support::docker::Engine;
+use crate::support::has_programs;
+use crate::support::image::{Built, build_in, sandbox};
+
+/// Builds a release in a sandbox with the certificate of a private authority.
+fn with_certificate(tree: &str, name: &str, more: &[&str]) -> Built {
+    let sandbox = sandbox();
+    let release = sandbox.tree(name, tree).expect("there is room for it");
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/certificates/rsa.pem");
+    let bundle = format!("--cacert={}", bundle.display());
+    let words: Vec<&str> = [bundle.as_str()].iter().chain(more).copied().collect();
+    build_in(sandbox, &release, name, &words)
+}
+
+/// The server of the tests in JavaScript.
+const SERVER: &str = "const http = require('http');\nconst answers = {\n  '/': () => require('greeting'),\n  '/mode': () => process.env.NODE_ENV,\n  '/roots': () => process.env.NODE_EXTRA_CA_CERTS,\n  '/directory': () => process.cwd(),\n  '/user': () => process.getuid(),\n};\nconst server = http.createServer((request, response) => response.end(`${answers[request.url]()}\\n`));\nprocess.on('SIGTERM', () => process.exit(0));\nserver.listen(4000);\n";
+
+#[test]
+fn a_package_of_node_serves_by_its_start_script() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_programs(&["node"]) {
+        return;
+    }
+    let manifest = r#"{"name":"@example/shop","scripts":{"start":"node dist/server"}}"#;
+    let tree = format!(
+        "0644 file package.json {manifest:?}\n0644 file dist/server.js {SERVER:?}\n\
+         0644 file node_modules/.pnpm/greeting@1.0.0/node_modules/greeting/index.js \"module.exports = 'hello';\\n\"\n\
+         link node_modules/greeting -> .pnpm/greeting@1.0.0/node_modules/greeting\n"
+    );
+    let built = with_certificate(&tree, "shop", &[]);
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&CONFINED);
+    check(
+        &container,
+        &[
+            ("/", "hello"),
+            ("/mode", "production"),
+            ("/roots", "/etc/ssl/certs/ca-certificates.crt"),
+            ("/directory", "/app"),
+            ("/user", "65532"),
+        ],
+    );
+}
+
+#[test]
+fn a_start_script_of_another_program_is_named_with_the_words_that_do() {
+    let sandbox = sandbox();
+    let manifest = r#"{"scripts":{"start":"next start -p 80"}}"#;
+    let tree = format!(
+        "0644 file package.json {manifest:?}\n0644 file node_modules/next/dist/bin/next \"\"\n\
+         link node_modules/.bin/next -> ../next/dist/bin/next\n"
+    );
+    drop(sandbox.tree("shop", &tree).expect("there is room for it"));
+    fs::create_dir(sandbox.path("empty")).expect("there is room for it");
+    let words = ["--release=shop", "--dry-run", "--sysroot=empty"];
+    let outcome = sandbox.run(words).exited(1);
+    let said = outcome.stderr_text();
+    for part in [
+        "the start script of `package.json` is `next start -p 80`, which is not `node FILE`",
+        "`--cmd node --cmd node_modules/next/dist/bin/next --cmd start --cmd -p --cmd 80`",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
