@@ -192,11 +192,18 @@ fn blobs_that_no_image_of_a_layout_needs_are_removed() {
     let unused = all.iter().filter(|name| !used.contains(name));
     let sizes = unused.map(|name| fs::metadata(sandbox.path("layout/blobs/sha256").join(name)));
     let bytes: u64 = sizes.map(|found| found.unwrap().len()).sum();
-    let outcome = sandbox.run(PRUNE).success();
+    let outcome = sandbox.run(PRUNE.iter().chain(&["-v", "--json"])).success();
     let count = all.len() - used.len();
     let kib = format!("{}.{} KiB", bytes / 1024, bytes % 1024 * 10 / 1024);
-    let said = format!("removed {count} files, {kib}\n");
-    assert_eq!(outcome.stderr_text(), said);
+    let said = outcome.stderr_text();
+    assert!(
+        said.ends_with(&format!("removed {count} files, {kib}\n")),
+        "{said}"
+    );
+    let listed = said.matches("removed `layout/blobs/sha256/").count();
+    assert_eq!(listed, count, "{said}");
+    let json = format!("{{\"removedBytes\":{bytes},\"removedFiles\":{count}}}\n");
+    assert_eq!(outcome.stdout_text(), json);
     assert_eq!(blobs(&sandbox), used);
     drop(sandbox.run(["validate", "oci:layout"]).success());
     for tag in ["1", "2", "3"] {

@@ -32,6 +32,10 @@ pub(crate) enum CacheCommand {
         /// entries of the cache; no other program may write to it meanwhile
         #[arg(long, value_name = "DIR", conflicts_with_all = ["cache_dir", "max_size"])]
         layout: Option<PathBuf>,
+
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Remove everything from the cache
     Clear {

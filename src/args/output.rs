@@ -36,8 +36,11 @@ pub(crate) struct OutputArguments {
     #[arg(long)]
     pub(crate) update_index: bool,
 
-    /// Load the image into the local engine with `docker load`, else `podman
-    /// load`; of a multi-platform image, the one for this machine
+    /// Load the image into the local engine with `docker load` or, where `docker`
+    /// is not installed, `podman load`; of a multi-platform image, the one for
+    /// this machine
+    ///
+    /// The engine, with Docker that of `DOCKER_HOST`, is asked before the build.
     #[arg(long)]
     pub(crate) load: bool,
 

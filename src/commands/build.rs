@@ -11,6 +11,7 @@ use imgbuild_release::finding::Finding;
 
 use super::base::{self, RemoteBase};
 use super::deliver::Deliverer;
+use super::load::Engine;
 use super::options::{self, BuildRequest};
 use super::outputs::Outputs;
 use super::{cache, check, registry, report};
@@ -27,6 +28,8 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     let releases = resolve::open_releases(&request)?;
     let outputs = Outputs::of_build(flags, resolve::common_name(&releases), ui)?;
 
+    let loads = flags.output.load && !flags.output.dry_run;
+    let engine = loads.then(|| Engine::find(ui)).transpose()?;
     let scratch = outputs.scratch();
     let cache = if flags.output.dry_run {
         Cache::default()
@@ -60,7 +63,8 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
         None => registry::connect(&flags.registry, &targets, flags.sources(), ui)?,
     };
     let threads = options::threads(flags.output.threads);
-    let mut deliverer = Deliverer::new(&outputs, registries, threads, ui)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, threads, ui);
+    deliverer.engine = engine;
     deliverer.store = resolve::file_store(&cache).cloned();
     let mut build = ImageBuild {
         flags,

@@ -16,13 +16,15 @@ use crate::failure::{Failure, Result};
 use crate::ui::{Ui, bytes_text, count_text};
 
 pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
+    let is_json = matches!(command, CacheCommand::Prune { json: true, .. });
     if let CacheCommand::Prune {
         layout: Some(layout),
         ..
     } = command
     {
-        let pruned = ui.while_waiting(|monitor| prune_layout(layout, monitor))?;
-        return report_removed(pruned, ui);
+        let mut removed = |path: &Path| ui.detail(&format!("removed `{}`", path.display()));
+        let pruned = ui.while_waiting(|monitor| prune_layout(layout, &mut removed, monitor))?;
+        return report_removed(pruned, is_json, ui);
     }
     let (CacheCommand::Info { cache_dir, .. }
     | CacheCommand::Prune { cache_dir, .. }
@@ -46,7 +48,7 @@ pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
         }
         (CacheCommand::Clear { .. }, Some(store)) => store.clear(),
     };
-    report_removed(pruned.map_err(Failure::build)?, ui)
+    report_removed(pruned.map_err(Failure::build)?, is_json, ui)
 }
 
 fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Result<()> {
@@ -79,7 +81,11 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
     ui.result(&text)
 }
 
-fn report_removed(pruned: Pruned, ui: &Ui) -> Result<ExitCode> {
+fn report_removed(pruned: Pruned, is_json: bool, ui: &Ui) -> Result<ExitCode> {
+    if is_json {
+        let value = json!({ "removedFiles": pruned.files, "removedBytes": pruned.bytes });
+        ui.result(&value.to_string())?;
+    }
     ui.status(&format!(
         "removed {}, {}",
         count_text(pruned.files, "file"),

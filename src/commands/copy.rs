@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     }
 
     outputs.references = names;
-    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui);
     let delivered = deliverer.copy(&image, ui)?;
     let fields = json!({
         "manifests": image.documents().len(),

@@ -34,7 +34,8 @@ pub(crate) struct Deliverer<'a> {
     pub(crate) threads: usize,
     /// The store that recognizes archives that nothing has changed.
     pub(crate) store: Option<Arc<Store>>,
-    engine: Option<Engine>,
+    /// The engine of `--load`.
+    pub(crate) engine: Option<Engine>,
     /// The destinations that have the image.
     complete: Vec<Destination>,
 }
@@ -48,29 +49,22 @@ pub(crate) struct Delivered {
 }
 
 impl<'a> Deliverer<'a> {
-    /// Prepares a delivery. An engine is started, so that one that is missing is
-    /// found before anything is built.
+    /// Prepares a delivery, and warns of addresses that engines do not take.
     pub(crate) fn new(
         outputs: &'a Outputs,
         registries: Registries,
         threads: usize,
         ui: &Ui,
-    ) -> Result<Self> {
+    ) -> Self {
         outputs.warn_of_addresses(ui);
-        let engine = if outputs.destinations.contains(&Destination::Engine) {
-            let follow = |progress: Progress<'_>| ui.follow(progress);
-            Some(Engine::start(Monitor::new(&follow, &ui.interrupted))?)
-        } else {
-            None
-        };
-        Ok(Self {
+        Self {
             outputs,
             registries,
             threads,
             store: None,
-            engine,
+            engine: None,
             complete: Vec::new(),
-        })
+        }
     }
 
     /// Delivers an image from elsewhere, and warns if it is not valid.

@@ -62,7 +62,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     warn_of_annotations(&arguments.sources, &parts, &index, ui)?;
     let image = index.to_image(&parts).map_err(Failure::build)?;
 
-    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui)?;
+    let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui);
     let delivered = deliverer.copy(&image, ui)?;
     let platforms: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
     ui.status(&format!("index for {}", platforms.join(", ")));

@@ -1,5 +1,6 @@
 //! `--load`: handing the image to the engine of this machine.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
@@ -12,9 +13,13 @@ use imgbuild_oci::monitor::Monitor;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::failure::{Failure, Result};
+use crate::ui::Ui;
 
-/// The engines that load archives; the first that answers is taken.
+/// The engines that load archives; the first that is installed is taken.
 const ENGINES: [&str; 2] = ["docker", "podman"];
+
+/// The variable with the address of Docker's engine.
+const ADDRESS: &str = "DOCKER_HOST";
 
 /// The most bytes of an engine's output that are read.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
@@ -23,77 +28,80 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Engine {
     name: &'static str,
+}
+
+/// A running command of an engine.
+struct EngineCommand {
+    what: String,
     child: Child,
     /// A file in memory: a pipe would have to be read by a thread meanwhile.
     output: File,
 }
 
 impl Engine {
-    /// Starts `docker load`, or `podman load`.
+    /// Asks Docker or, where its client is not installed, Podman, and prints which
+    /// takes the image.
     ///
     /// # Errors
     ///
-    /// If neither program is installed, and on an interruption.
-    pub(crate) fn start(monitor: Monitor<'_>) -> Result<Self> {
-        // An engine that does not answer is taken only if there is no other.
-        let mut answering = None;
-        for name in ENGINES {
-            if answering.is_none() && answers(name, monitor)? {
-                answering = Some(name);
+    /// If neither program is installed, or the engine refuses; and on an
+    /// interruption.
+    pub(crate) fn find(ui: &Ui) -> Result<Self> {
+        let address = env::var(ADDRESS).ok().filter(|address| !address.is_empty());
+        let (names, at, absent) = match address {
+            Some(address) => (
+                &ENGINES[..1],
+                format!(" at `{ADDRESS}={address}`"),
+                "`DOCKER_HOST` names an engine of Docker, and `docker` is not installed (without the variable, `podman` loads the image)",
+            ),
+            None => (
+                &ENGINES[..],
+                String::new(),
+                "neither `docker` nor `podman` is installed",
+            ),
+        };
+        for name in names {
+            let Some(info) = EngineCommand::start(name, "info")? else {
+                continue;
+            };
+            let (status, text) = ui.while_waiting(|monitor| info.finish(monitor))?;
+            if status.success() {
+                ui.status(&format!("`--load`: `{name}`{at} takes the image"));
+                return Ok(Self { name });
             }
+            let said = text.trim().lines().next_back().unwrap_or_default();
+            let failure = Failure::build(format!(
+                "cannot load the image: `{name}`{at} does not reach its engine: {said}"
+            ));
+            return Err(failure.hint("start the engine of `docker`, or name its address with `DOCKER_HOST`; `podman` loads images only where `docker` is not installed"));
         }
-        for name in answering.into_iter().chain(ENGINES) {
-            match Self::start_load(name) {
-                Ok(engine) => return Ok(engine),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let message = format!("cannot start `{name} load`");
-                    return Err(Failure::caused_by(error, message));
-                }
-            }
-        }
-        let failure =
-            Failure::build("cannot load the image: neither `docker` nor `podman` is installed");
+        let failure = Failure::build(format!("cannot load the image: {absent}"));
         Err(failure.hint(
             "write an archive with `--output FILE.tar`, and load it on a machine with an engine",
         ))
     }
 
-    fn start_load(name: &'static str) -> io::Result<Self> {
-        let output = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
-        let child = Command::new(name)
-            .arg("load")
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone()?)
-            .stderr(output.try_clone()?)
-            .spawn()?;
-        Ok(Self {
-            name,
-            child,
-            output,
-        })
-    }
-
-    /// Lets `write` send the archive, and returns the names that the engine
-    /// reports.
+    /// Lets `write` send the archive to `docker load` or `podman load`, and returns
+    /// the names that the engine reports.
     ///
     /// # Errors
     ///
     /// If writing fails, or the engine reports an error or no image: an exit
     /// code of 0 is not enough; and on an interruption.
     pub(crate) fn load(
-        mut self,
+        self,
         monitor: Monitor<'_>,
         write: impl FnOnce(PatientWriter<'_>) -> Result<()>,
     ) -> Result<Vec<String>> {
         let name = self.name;
-        let what = format!("`{name} load`");
-        let input = self.child.stdin.take().expect("it was asked for");
+        let command = EngineCommand::start(name, "load")?;
+        let mut command =
+            command.ok_or_else(|| Failure::build(format!("`{name}` is not installed any more")))?;
+        let input = command.child.stdin.take().expect("it was asked for");
         let mut input = File::from(OwnedFd::from(input));
-        let written = write(PatientWriter::new(&mut input, &what, monitor));
+        let written = write(PatientWriter::new(&mut input, &command.what, monitor));
         drop(input);
-        let status = wait(&mut self.child, &what, monitor)?;
-        let text = self.read_output();
+        let (status, text) = command.finish(monitor)?;
         let loaded: Vec<String> = text.lines().filter_map(loaded_name).collect();
         let has_failed = !status.success() || text.contains("Error unpacking image");
         if has_failed || loaded.is_empty() {
@@ -104,27 +112,43 @@ impl Engine {
         written?;
         Ok(loaded)
     }
+}
 
-    /// Returns what the engine printed.
-    fn read_output(&mut self) -> String {
+impl EngineCommand {
+    /// Starts a command; `None` if the engine's program is not installed.
+    fn start(name: &str, verb: &str) -> Result<Option<Self>> {
+        let what = format!("`{name} {verb}`");
+        let started = memfd_create("output", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+        let started = started.and_then(|output| {
+            let output = File::from(output);
+            let mut command = Command::new(name);
+            let child = command
+                .arg(verb)
+                .stdin(Stdio::piped())
+                .stdout(output.try_clone()?)
+                .stderr(output.try_clone()?)
+                .spawn()?;
+            Ok((child, output))
+        });
+        match started {
+            Ok((child, output)) => Ok(Some(Self {
+                what,
+                child,
+                output,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::caused_by(error, format!("cannot start {what}"))),
+        }
+    }
+
+    /// Waits for the end, and returns what the engine printed.
+    fn finish(mut self, monitor: Monitor<'_>) -> Result<(ExitStatus, String)> {
+        drop(self.child.stdin.take());
+        let status = wait(&mut self.child, &self.what, monitor)?;
         // What can be read is what there is to show.
         drop(self.output.rewind());
         let bytes = bounded::read_available(&self.output, MAX_OUTPUT_BYTES);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-/// Returns whether an engine is installed and, if it has a daemon, reaches it.
-fn answers(name: &str, monitor: Monitor<'_>) -> Result<bool> {
-    let asked = Command::new(name)
-        .arg("info")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    match asked {
-        Ok(mut child) => Ok(wait(&mut child, &format!("`{name} info`"), monitor)?.success()),
-        Err(_) => Ok(false),
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

@@ -48,7 +48,8 @@ fn docker_loads_the_image_and_prints_its_name() {
     let outcome = load(&sandbox, &reference).success();
     result_line(&outcome);
     assert!(
-        outcome.stderr_text().contains(&reference),
+        outcome.stderr_text().contains(&reference)
+            && outcome.stderr_text().starts_with("`--load`: `docker`"),
         "{}",
         outcome.report()
     );
@@ -73,6 +74,7 @@ fn without_docker_podman_loads_the_image() {
         format!("[storage]\ndriver = \"overlay\"\ngraphroot = {root:?}\nrunroot = {run:?}\n");
     fs::write(&configuration, text).unwrap();
     sandbox.set("CONTAINERS_STORAGE_CONF", &configuration);
+    sandbox.set("DOCKER_HOST", "");
     only_program(&mut sandbox, "podman", |path| {
         let installed = finish(std::process::Command::new("which").arg("podman"), b"").success();
         symlink(installed.stdout_text().trim_end(), path).expect("the sandbox is ours");
@@ -136,18 +138,43 @@ fn an_unreachable_engine_is_a_failure_with_its_message() {
     let mut sandbox = sandbox();
     let text = "echo 'Cannot connect to the Docker daemon' >&2\nexit 1";
     only_program(&mut sandbox, "docker", script(text));
+    let podman = sandbox.path("only/podman");
+    script("exit 0")(&podman);
+    for address in ["", "unix:///nowhere"] {
+        sandbox.set("DOCKER_HOST", address);
+        let archive = ["--output", "image.tar", "--release", ".", "--load"];
+        let outcome = sandbox.run(archive).exited(1);
+        let said = outcome.stderr_text();
+        assert!(
+            said.contains("Cannot connect to the Docker daemon\n"),
+            "{said}"
+        );
+        assert!(
+            said.contains(address) && said.contains("`podman`"),
+            "{said}"
+        );
+        assert!(!said.contains("layer"), "{said}");
+        assert_eq!(outcome.stdout_text(), "");
+        assert!(!sandbox.path("image.tar").exists());
+    }
+    fs::remove_file(sandbox.path("only/docker")).expect("it was made");
     let outcome = load(&sandbox, "a:1").exited(1);
+    let said = outcome.stderr_text();
+    let expected = "`DOCKER_HOST` names an engine of Docker, and `docker` is not installed";
+    assert!(said.contains(expected), "{said}");
+    sandbox.set("DOCKER_HOST", "");
+    let outcome = load(&sandbox, "a:1").exited(1);
+    let said = outcome.stderr_text();
     assert!(
-        outcome.stderr_text().contains("Cannot connect"),
-        "{}",
-        outcome.report()
+        said.contains("`--load`: `podman` takes the image\n"),
+        "{said}"
     );
-    assert_eq!(outcome.stdout_text(), "");
 }
 
 #[test]
 fn without_any_engine_the_message_names_both() {
     let mut sandbox = sandbox();
+    sandbox.set("DOCKER_HOST", "");
     only_program(&mut sandbox, "nothing", |_| {});
     let outcome = load(&sandbox, "a:1").exited(1);
     for word in ["docker", "podman"] {

@@ -26,7 +26,11 @@ use crate::store::{Pruned, remove_below};
 ///
 /// When the layout cannot be read, locked or written, and when a document of an
 /// index is not there or is not JSON: then every blob is kept.
-pub fn prune_layout(path: &Path, monitor: Monitor<'_>) -> Result<Pruned> {
+pub fn prune_layout(
+    path: &Path,
+    removed: &mut dyn FnMut(&Path),
+    monitor: Monitor<'_>,
+) -> Result<Pruned> {
     let path = &target_of(path)?;
     let _lock = lock(path, monitor)?;
     let index = read_root_index(path)?.to_bytes();
@@ -48,6 +52,7 @@ pub fn prune_layout(path: &Path, monitor: Monitor<'_>) -> Result<Pruned> {
         let metadata = fs::symlink_metadata(&blob).map_err(Error::File)?;
         if metadata.is_file() {
             remove_below(path, &blob).map_err(|source| write_error(&blob, source))?;
+            removed(&blob);
             pruned.files += 1;
             pruned.bytes += metadata.len();
         }
