@@ -247,6 +247,11 @@ fn is_jwt(token: &[u8]) -> bool {
 /// in PEM, or with the last line before it. Three of the five hyphens are the
 /// start, wherever it was encoded.
 fn is_encoded_key(text: &[u8]) -> bool {
+    let text: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let line = STANDARD_NO_PAD.decode(text);
     line.is_ok_and(|line| has(&line, b"BEGIN ") && has(&line, b"PRIVATE KEY"))
 }

@@ -16,8 +16,8 @@ type FormsOfName = Vec<(&'static str, Form)>;
 
 /// The forms of all names, sorted by the length of the name, which is compared
 /// first, and the name.
-static NAMES: LazyLock<Vec<(&[u8], FormsOfName)>> = LazyLock::new(|| {
-    let mut names: BTreeMap<&[u8], FormsOfName> = BTreeMap::new();
+static NAMES: LazyLock<Vec<(Vec<u8>, FormsOfName)>> = LazyLock::new(|| {
+    let mut names: BTreeMap<Vec<u8>, FormsOfName> = BTreeMap::new();
     for [what, words, expression] in rows(include_str!("names.txt")) {
         let expression = expression.replace('%', VALUE);
         // Not in a comment.
@@ -27,7 +27,7 @@ static NAMES: LazyLock<Vec<(&[u8], FormsOfName)>> = LazyLock::new(|| {
             let expression = (!expression.is_empty()).then(in_line);
             let form = Form::new(what, expression.unwrap_or_default());
             names
-                .entry(name.as_bytes())
+                .entry(name.as_bytes().to_ascii_lowercase())
                 .or_default()
                 .push((place, form));
         }
@@ -37,11 +37,16 @@ static NAMES: LazyLock<Vec<(&[u8], FormsOfName)>> = LazyLock::new(|| {
     names
 });
 
-/// Returns the form that makes a file at this path a secret: by its name, or by
-/// an end of it that begins with a dot.
+/// The ends of the names of backups.
+const BACKUPS: [&[u8]; 4] = [b"~", b".bak", b".old", b".orig"];
+
+/// Returns the form that makes a file at this path a secret: by its name in any
+/// case, also that of a backup, or by an end of it that begins with a dot.
 pub(super) fn find(path: &ImagePath) -> Option<&'static Form> {
     let name = path.file_name();
     let (place, _) = path.as_bytes().split_at(path.as_bytes().len() - name.len());
+    let backup = BACKUPS.iter().find_map(|end| name.strip_suffix(*end));
+    let name: &[u8] = &backup.unwrap_or(name).to_ascii_lowercase();
     let dots = (1..name.len()).filter(|at| name[*at] == b'.');
     let ends = iter::once(name).chain(dots.map(|at| &name[at..]));
     let variables = name.starts_with(b".env.").then_some(&b".env"[..]);

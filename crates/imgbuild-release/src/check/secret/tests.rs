@@ -249,7 +249,13 @@ fn private_keys_are_found_in_texts_of_any_kind() {
     let key = keys().remove(0).1.replace(" PRIVATE", " RSA PRIVATE");
     for start in ["", "a", "ab"] {
         let bundle = encoded(format!("{start}{certificate}{key}").as_bytes());
-        assert!(is_found("/app/secret.yml", bundle), "{start}");
+        assert!(is_found("/app/secret.yml", &bundle), "{start}");
+        for (columns, indent) in [(64, ""), (76, ""), (76, "    ")] {
+            let lines = bundle.as_bytes().chunks(columns);
+            let lines = lines.map(|line| format!("\n{indent}{}", String::from_utf8_lossy(line)));
+            let wrapped: String = lines.collect();
+            assert!(is_found("/app/secret.yml", wrapped), "{start} {columns}");
+        }
     }
     let (_, key) = keys().remove(0);
     let key = key.replace('\n', "\\n");
@@ -366,6 +372,14 @@ const FILES: &[(&str, &str, bool)] = &[
     ("/app/tls.key", "-----BEGIN EC PRIVATE KEY-----\nhunter2", true),
     ("/root/.ssh/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2", true),
     ("/app/chain.pem", "-----BEGIN CERTIFICATE-----\nhunter2", false),
+    ("/app/.NETRC", "", true),
+    ("/app/.netrc~", "", true),
+    ("/app/.netrc.bak", "", true),
+    ("/app/Releases/COOKIE", "", false),
+    ("/root/.ssh/ID_RSA.bak", "-----BEGIN RSA PRIVATE KEY-----\nhunter2", true),
+    ("/root/.terraform.d/credentials.tfrc.json", r#"{"credentials": {"a.io": {"token": "hunter2"}}}"#, true),
+    ("/root/.terraform.d/credentials.tfrc.json.bak", r#"{"credentials": {"a.io": {"token": "hunter2"}}}"#, true),
+    ("/app/logo.PNG", "password: hunter2", false),
     ("/app/notes.txt", "-----BEGIN EC PRIVATE KEY-----\nhunter2", false),
 ];
 
@@ -395,6 +409,7 @@ fn what_only_looks_like_a_secret_is_not_found() {
         format!("if line == '{plain}' return readPrivateKeyFromLinesOfTheFile(file)"),
         certificate.clone(),
         encoded(certificate.as_bytes()),
+        encoded(certificate.as_bytes()).replace('M', "\nM"),
         format!("aws_access_key_id = AKIA{}", "IOSFODNN7EXAMPLE"),
         format!(
             "AKIA{} wJalrXUtnFEMI/K7MDENG/bPxRfiCY{}",
