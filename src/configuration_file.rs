@@ -167,7 +167,13 @@ fn usage_hints(error: &clap::Error) -> Vec<String> {
         return Vec::new();
     };
     let mut hints = Vec::new();
-    if !word.starts_with('-') && Path::new(word).is_dir() {
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    let is_prune = usage.is_some_and(|usage| usage.contains("cache prune"));
+    if is_prune && !word.starts_with('-') {
+        hints.push(format!(
+            "the blobs of a layout are pruned with `--layout {word}`"
+        ));
+    } else if !word.starts_with('-') && Path::new(word).is_dir() {
         hints.push(format!(
             "name the directory of a finished build with its flag: `--release {word}`"
         ));

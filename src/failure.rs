@@ -52,6 +52,7 @@ impl Failure {
 
     /// Returns the failure of a flag with a value that cannot be used.
     pub(crate) fn of_flag(flag: &str, value: &str, reason: &str) -> Self {
+        let value = if value.is_empty() { "''" } else { value };
         Self::command_line(format!("cannot use `{flag} {value}`: {reason}"))
     }
 
@@ -266,13 +267,21 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Parent { parent, .. } if !parent.exists() => {
             return Some(format!("create it first: `mkdir -p {}`", parent.display()));
         }
-        ImageError::Scratch { .. } => {
-            "compressed layers are kept beside the output (or in `TMPDIR`): free some space there"
-        }
+        ImageError::Scratch { source, .. } => scratch_hint(source),
         ImageError::Sync(..) => "where the file system has no `fsync`, use `--no-sync`",
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Returns the remedy for a directory of temporary files that cannot be used.
+fn scratch_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "temporary files are kept beside the output (or in `TMPDIR`): free some space there"
+        }
+        _ => "temporary files are kept beside the output (or in `TMPDIR`), which must be writable",
+    }
 }
 
 const DAMAGED_BASE: &str =
@@ -368,9 +377,7 @@ fn base_hint(error: &BaseError) -> &'static str {
         BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
             "use a base image with fewer layers"
         }
-        BaseError::FileSystem(FileSystemError::Scratch { .. }) => {
-            "temporary files are kept beside the output (or in `TMPDIR`): free some space there"
-        }
+        BaseError::FileSystem(FileSystemError::Scratch { source, .. }) => scratch_hint(source),
         BaseError::FileSystem(_) => DAMAGED_BASE,
         _ => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"

@@ -117,6 +117,30 @@ fn a_path_where_nothing_is_comes_with_its_flag() {
 }
 
 #[test]
+fn hints_name_the_flag_and_its_form() {
+    let token = format!("--label=k=gh{}_{}", "p", "Gh4kT9wLx2".repeat(4));
+    for (flag, expected) in [
+        ("--healthcheck=curl -f x", "`--healthcheck '[\"CMD\", "),
+        (
+            "--healthcheck=CMD-SHELL curl x",
+            "`--healthcheck '[\"CMD-SHELL\", ",
+        ),
+        (&token, "remove it from the flag that sets it (`--label`, "),
+    ] {
+        let text = said(&[flag]);
+        assert!(text.contains(expected), "{text}");
+    }
+    let mut sandbox = runs::with_small_release();
+    sandbox.set("TMPDIR", "/proc");
+    let outcome = runs::build(&sandbox, &["--output=-", "--compression=gzip"]).exited(1);
+    let text = outcome.stderr_text();
+    assert!(
+        text.contains("(or in `TMPDIR`), which must be writable"),
+        "{text}"
+    );
+}
+
+#[test]
 fn modes_that_were_lost_are_named_and_set_on_request() {
     let sandbox = runs::sandbox();
     let tree = |mode| format!("{mode} file bin/run \"#!/bin/sh\"\n0644 file lib/x \"x\"");

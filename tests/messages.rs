@@ -6,7 +6,7 @@ use fs_err as fs;
 use crate::runs;
 
 /// Builds of the small release, which end with an error.
-const BUILDS: [&[&str]; 26] = [
+const BUILDS: [&[&str]; 28] = [
     &["--add=release/etc"],
     &["--add=gone:/x"],
     &["--program=./jq"],
@@ -33,10 +33,12 @@ const BUILDS: [&[&str]; 26] = [
     &["--output=a.tar", "--digest-file=a.tar"],
     &["--output=docker:app"],
     &["--update-index"],
+    &["--created="],
+    &["--env-file=-"],
 ];
 
 /// Other command lines that end with an error.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &[],
     &["build"],
     &["release"],
@@ -55,6 +57,7 @@ const COMMANDS: [&[&str]; 14] = [
     ],
     &["index", "create", "docker://a.io/b", "oci:x", "--tag=y"],
     &["cache", "prune", "--max-size=1X"],
+    &["cache", "prune", "release"],
 ];
 
 #[test]

@@ -147,6 +147,35 @@ fn names_that_old_engines_do_not_load_are_warned_of() {
 }
 
 #[test]
+fn images_of_one_tag_and_several_names_stay_in_a_layout() {
+    let sandbox = runs::with_small_release();
+    let names = || -> Vec<String> {
+        let index = fs::read(sandbox.path("layout/index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let each = index["manifests"].as_array().unwrap().iter().map(|one| {
+            let annotations = &one["annotations"];
+            let tag = annotations["org.opencontainers.image.ref.name"].as_str();
+            let name = annotations["io.containerd.image.name"].as_str().unwrap();
+            format!(
+                "{} {}",
+                name.rsplit('/').next().unwrap(),
+                tag.unwrap_or("-")
+            )
+        });
+        each.collect()
+    };
+    for (tags, expected) in [
+        (&["--tag=a:1", "--tag=b:1"][..], &["a:1 1", "b:1 1"][..]),
+        (&["--tag=c:1", "--mtime=7"], &["a:1 -", "b:1 -", "c:1 1"]),
+        (&["--tag=b:1", "--mtime=8"], &["a:1 -", "c:1 -", "b:1 1"]),
+    ] {
+        let more = [&["--output=oci:layout"], tags].concat();
+        drop(runs::build(&sandbox, &more).success());
+        assert_eq!(names(), expected);
+    }
+}
+
+#[test]
 fn a_full_device_is_named() {
     let sandbox = runs::with_small_release();
     for more in [

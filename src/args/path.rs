@@ -35,7 +35,9 @@ pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
     }
     let path = image_path(text)?;
     let is_of_engine = |place: &str| path.as_bytes() == place.as_bytes();
-    if ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine) {
+    if path.as_bytes().starts_with(b"/proc/")
+        || ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine)
+    {
         return Err("engines mount their own file system there".to_owned());
     }
     Ok(path)
@@ -86,6 +88,10 @@ pub(crate) fn must_exist(given: &str, path: &Path) -> Result<()> {
         return Ok(());
     }
     let path = path.display().to_string();
+    if path == "-" {
+        let message = format!("cannot use `{given}`: standard input is not read here");
+        return Err(Failure::build(message).hint("name a file; `./-` is one of this name"));
+    }
     let which = if given.ends_with(&path) {
         String::new()
     } else {
@@ -176,7 +182,7 @@ mod tests {
             assert!(mode(text).is_err(), "{text}");
         }
         assert!(volume("/data").is_ok());
-        for text in ["/data:0700", "/a:/b", "/a:ro", "/proc", "/", "a"] {
+        for text in ["/data:0700", "/a:/b", "/a:ro", "/proc", "/proc/x", "/", "a"] {
             assert!(volume(text).is_err(), "{text}");
         }
     }

@@ -69,8 +69,9 @@ pub(crate) fn load(
         }
         let added = certificates.set.len() - count;
         ui.status(&format!(
-            "CA certificates: {count} of the base image (`{}`), and {added} of {given} given ones that it does not have",
-            bundle.path.display()
+            "CA certificates: added {added} to the {count} of the base image (`{}`), which has the other {}",
+            bundle.path.display(),
+            given - added
         ));
     }
     for warning in warnings {

@@ -27,6 +27,8 @@ const BASE_TOO_OLD: &str = "use a base image at least as new as the system where
 
 const BASE_FOR_OTHERS: &str = "use a base image for the platform of the release, or build the release for the platform of the base image";
 
+const HEALTH_STRING: &str = "give the health check as a JSON array: `--healthcheck '[\"CMD\", \"/app/probe\", \"-q\"]'`, or `--healthcheck '[\"CMD-SHELL\", \"COMMAND\"]'` for a shell of the image";
+
 const ONE_STRING: &str = "give each argument separately, for example `--cmd python3 --cmd app.py`, or all of them as a JSON array: `--cmd '[\"python3\", \"app.py\"]'`";
 
 /// Checks an existing image.
@@ -93,7 +95,8 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
         Rule::SymbolVersionMissing => return finding.remedy.clone(),
         Rule::WrongArchitecture if plan.base.is_some() => BASE_FOR_OTHERS,
         Rule::EnvironmentUnused => return environment_first(finding, plan),
-        Rule::CommandMissing | Rule::CommandNotInPath | Rule::HealthcheckBroken
+        Rule::HealthcheckBroken if finding.command.as_ref().is_some_and(has_space) => HEALTH_STRING,
+        Rule::CommandMissing | Rule::CommandNotInPath
             if finding.command.as_ref().is_some_and(has_space) =>
         {
             ONE_STRING

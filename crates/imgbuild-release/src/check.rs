@@ -13,7 +13,7 @@
 mod archive;
 mod certificates;
 mod command;
-mod content;
+pub(crate) mod content;
 mod erlang;
 mod executable;
 mod identity;

@@ -7,6 +7,7 @@ use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::path::{ImagePath, ResolveError, escaped, resolve_links};
 
+use crate::check::content::ReadableContent;
 use crate::elf::Elf;
 use crate::refusal::Refusal;
 
@@ -196,10 +197,8 @@ pub(crate) fn can_run(member: &Member) -> bool {
     match first_bytes(content, 4).as_slice() {
         [b'#', b'!', ..] => true,
         [0x7f, b'E', b'L', b'F'] => {
-            let Content::File(file) = content else {
-                return false;
-            };
-            Elf::of(file.open()).is_some_and(|elf| elf.is_program())
+            let elf = ReadableContent::open(content).map(|file| Elf::read(&file));
+            matches!(elf, Some(Ok(Some(elf))) if elf.is_program())
         }
         _ => false,
     }

@@ -197,11 +197,8 @@ impl Error {
 
     /// Returns whether the release has no program that can run.
     pub(crate) fn is_of_no_executable(&self) -> bool {
-        match self {
-            Self::NoCommand(candidates) => candidates.is_empty(),
-            Self::NotExecutable(_) => true,
-            _ => false,
-        }
+        let is_empty = matches!(self, Self::NoCommand(candidates) if candidates.is_empty());
+        is_empty || matches!(self, Self::NotExecutable(_))
     }
 }
 

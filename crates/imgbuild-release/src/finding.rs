@@ -209,7 +209,8 @@ pub static RULES: [RuleInfo; 41] = [
         .in_flags("exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret"),
     row(Rule::SecretVariable, "secret-variable", "set it when the container runs")
         .in_flags("remove it from `--env`, and set it when the container runs"),
-    row(Rule::SecretConfiguration, "secret-configuration", "remove it, and set it when the container runs"),
+    row(Rule::SecretConfiguration, "secret-configuration", "remove it, and set it when the container runs")
+        .in_flags("remove it from the flag that sets it (`--label`, `--annotation`, `--entrypoint`, `--cmd` or `--healthcheck`), and set it when the container runs"),
     row(Rule::LinkDangling, "link-dangling", "put its target into the image, or remove the link")
         .in_flags("add its target with `--add`, or exclude the link with `--exclude`"),
     row(Rule::SetId, "set-id", "clear the bit unless the program needs it"),

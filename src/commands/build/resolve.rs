@@ -145,8 +145,14 @@ impl Resolver<'_> {
             None
         } else {
             let replaces = self.request.flags.cacert_replace;
-            let of_base = base.as_ref().filter(|_| !replaces);
-            let of_base = of_base.and_then(Base::ca_bundle);
+            let mut of_base = base.as_ref().and_then(Base::ca_bundle);
+            if let Some(bundle) = of_base.take_if(|_| replaces) {
+                let (old, path) = (bundle.parse().0.set.len(), bundle.path.display());
+                let old = count_text(old, "CA certificate");
+                ui.status(&format!(
+                    "`--cacert-replace` leaves out {old} of the base image (`{path}`)"
+                ));
+            }
             Some(certificates::load("--cacert ", bundles, of_base, ui)?)
         };
         let options = self.closure_options(target);

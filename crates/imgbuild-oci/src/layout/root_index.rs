@@ -41,13 +41,17 @@ struct RootDescriptor<'a> {
 }
 
 impl RootDescriptor<'_> {
-    /// Returns true if this descriptor takes the tag of an older one, or lists
-    /// the same image without a name.
+    /// Returns true if this descriptor takes the tag or the full name of an
+    /// older one, or lists the same image without a name.
     fn replaces(&self, old: &RawDescriptor) -> bool {
         let no_annotations = BTreeMap::new();
         let old_annotations = old.annotations.as_ref().unwrap_or(&no_annotations);
         match self.annotations.get(REF_NAME) {
-            Some(tag) => old_annotations.get(REF_NAME) == Some(tag),
+            Some(tag) => {
+                let name = self.annotations.get(CONTAINERD_NAME);
+                old_annotations.get(REF_NAME) == Some(tag)
+                    || (name.is_some() && full_name(old) == name)
+            }
             None => old_annotations.is_empty() && old.digest.as_ref() == Some(&self.digest),
         }
     }
@@ -94,8 +98,8 @@ impl RootIndex {
     }
 
     /// Lists an image or index under every reference; without any, once under
-    /// a tag alone or without a name. What had one of the tags before, or is
-    /// the same image without a name, goes.
+    /// a tag alone or without a name. What had one of the tags before loses it,
+    /// and goes if it has no other name; so does the same image without a name.
     pub(crate) fn insert(&mut self, root: &Document, references: &[Reference], tag: Option<&str>) {
         let names: Vec<BTreeMap<&'static str, String>> = match references {
             [] => {
@@ -114,9 +118,22 @@ impl RootIndex {
             })
             .collect();
         // All old ones first: two new names may well have the same tag.
-        self.manifests.retain(|raw| {
+        self.manifests.retain_mut(|raw| {
             let old: RawDescriptor = serde_json::from_str(raw.get()).unwrap_or_default();
-            !added.iter().any(|new| new.replaces(&old))
+            if !added.iter().any(|new| new.replaces(&old)) {
+                return true;
+            }
+            let name = full_name(&old);
+            let mut news = added.iter().map(|new| new.annotations.get(CONTAINERD_NAME));
+            if name.is_none() || news.any(|new| new.is_none() || new == name) {
+                return false;
+            }
+            let mut old: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+            if let Some(annotations) = old["annotations"].as_object_mut() {
+                annotations.remove(REF_NAME);
+            }
+            *raw = to_raw_value(&old).expect("every map key is a string");
+            true
         });
         self.manifests.extend(
             added
@@ -128,6 +145,10 @@ impl RootIndex {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("every map key is a string")
     }
+}
+
+fn full_name(descriptor: &RawDescriptor) -> Option<&String> {
+    descriptor.annotations.as_ref()?.get(CONTAINERD_NAME)
 }
 
 fn annotations(reference: &Reference) -> BTreeMap<&'static str, String> {

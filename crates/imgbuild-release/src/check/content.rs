@@ -15,14 +15,14 @@ pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 /// As few files are looked at again each time, if the look is a short one.
 const FEW: usize = 8;
 
-pub(super) enum ReadableContent<'a> {
+pub(crate) enum ReadableContent<'a> {
     Bytes(&'a [u8]),
     File(fs_err::File),
     Range(&'a FileRange),
 }
 
 impl<'a> ReadableContent<'a> {
-    pub(super) fn open(content: &'a Content) -> Option<Self> {
+    pub(crate) fn open(content: &'a Content) -> Option<Self> {
         match content {
             Content::Bytes(bytes) => Some(Self::Bytes(bytes)),
             Content::File(file) => file.open().ok().map(Self::File),

@@ -97,27 +97,20 @@ impl ErlangRelease {
     }
 }
 
-/// Returns the programs of the runtime, and those of the release, that start with
-/// every container.
+/// Returns the programs of the runtime that start with every container.
 pub(super) fn programs(subject: &Subject<'_>) -> Vec<ImagePath> {
     let words = subject.words();
-    let is_direct = |runtime: &str| words.first().is_some_and(|word| word.starts_with(runtime));
     let members = subject.members();
     let starts = members.filter(|member| member.entry.path.file_name() == START);
-    let releases = starts.filter_map(|start| release(subject, &start.entry.path, &words));
-    let programs = releases.flat_map(|release| {
+    let mut programs = Vec::new();
+    for release in starts.filter_map(|start| release(subject, &start.entry.path, &words)) {
         let runtime = release.below(&format!("erts-{}/bin/", release.erts));
-        let by_script = release.script.as_ref();
-        let of_mix = by_script.filter(|script| !script.text.contains("VMARGS_PATH"));
-        let own = of_mix.map(|_| release.below(&format!("releases/{}/elixir", release.version)));
-        let erl = of_mix.map(|_| format!("{runtime}{ERL}"));
-        let of_runtime = [ERLEXEC, "beam.smp", "erl_child_setup"];
-        let of_runtime = of_runtime.map(|name| format!("{runtime}{name}"));
-        let starts = by_script.is_some() || is_direct(&runtime);
-        let all = own.into_iter().chain(erl).chain(of_runtime);
-        all.filter(move |_| starts).collect::<Vec<_>>()
-    });
-    programs.flat_map(ImagePath::parse).collect()
+        if release.script.is_some() || words.iter().take(1).any(|word| word.starts_with(&runtime)) {
+            let names = [ERLEXEC, "beam.smp", "erl_child_setup"];
+            programs.extend(names.map(|name| ImagePath::parse(format!("{runtime}{name}"))));
+        }
+    }
+    programs.into_iter().flatten().collect()
 }
 
 /// Says that nothing is there which could run it.

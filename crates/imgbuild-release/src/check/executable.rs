@@ -8,8 +8,8 @@ use imgbuild_oci::path::ImagePath;
 use super::erlang;
 use super::subject::Subject;
 use crate::closure::is_foreign;
-use crate::contents::first_bytes;
-use crate::finding::{Finding, Rule, Severity};
+use crate::contents::can_run;
+use crate::finding::{Finding, Rule};
 use crate::programs::script_text;
 
 /// Names the first of the programs that cannot start, and counts the others:
@@ -24,29 +24,28 @@ pub(super) fn check(subject: &Subject<'_>, known: &[Finding]) -> Option<Finding>
     let mut found: Vec<&Member> = needed
         .filter(|member| lacks_bit(member) && known.insert(&member.entry.path))
         .collect();
-    let severity = if found.is_empty() {
-        Severity::Warning
-    } else {
-        Severity::Error
-    };
+    let is_error = !found.is_empty();
     let called = called(subject);
     let candidates = subject.members().filter(|member| {
         let path = &member.entry.path;
         let name = path.file_name();
         let is_called = || called.iter().any(|called| called.as_bytes() == name);
-        lacks_bit(member)
-            && (is_for_programs(subject, path) || is_called())
-            && starts(subject, member)
+        lacks_bit(member) && (is_for_programs(subject, path) || is_called()) && can_run(member)
     });
     found.extend(candidates.filter(|member| !known.contains(&member.entry.path)));
     let (first, others) = found.split_first()?;
     let (path, mode) = (&first.entry.path, first.entry.mode);
-    let mut reason = format!("`{path}` is a program, but not executable: its mode is {mode:04o}");
-    if !others.is_empty() {
-        reason = format!("{reason}; so are {} others", others.len());
-    }
-    let rule = Rule::ProgramNotExecutable;
-    Some(Finding::new(rule, severity, Some(path), reason))
+    let more = match others.len() {
+        0 => String::new(),
+        count => format!("; {count} more programs of the image lack the bit"),
+    };
+    let reason = format!("`{path}` is a program, but not executable: its mode is {mode:04o}{more}");
+    let make = if is_error {
+        Finding::error
+    } else {
+        Finding::warning
+    };
+    Some(make(Rule::ProgramNotExecutable, Some(path), reason))
 }
 
 fn lacks_bit(member: &Member) -> bool {
@@ -60,20 +59,6 @@ fn is_for_programs(subject: &Subject<'_>, path: &ImagePath) -> bool {
     let is_place = parent.file_name() == b"bin" || parent.file_name() == b"sbin";
     let is_start = subject.config.working_dir.is_some() && parent == subject.working_directory();
     (is_place || is_start) && !path.file_name().contains(&b'.') && !is_foreign(path)
-}
-
-fn starts(subject: &Subject<'_>, member: &Member) -> bool {
-    let Some(content) = &member.content else {
-        return false;
-    };
-    match first_bytes(content, 4).as_slice() {
-        [b'#', b'!', ..] => true,
-        [0x7f, ..] => {
-            let elf = subject.elf(&member.entry.path);
-            elf.is_some_and(|elf| elf.is_program())
-        }
-        _ => false,
-    }
 }
 
 /// Returns the names of the files that the command, if it is a script, starts by

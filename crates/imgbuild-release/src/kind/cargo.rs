@@ -202,11 +202,10 @@ impl Executables {
                 Ok(Ok(Some(elf))) if elf.is_program() => {
                     without_bit.insert(root.path().join(name), state.mode & 0o7777);
                 }
-                Ok(_) => {}
                 Err(error) if has_bit => {
                     unreadable.insert(name.into(), error.kind());
                 }
-                Err(_) => {}
+                _ => {}
             }
         })?;
         Ok(Self {
