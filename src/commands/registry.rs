@@ -178,22 +178,22 @@ impl Registries {
         Ok(client)
     }
 
-    /// Adds to the origin of a credential why another one is not used, if there is
-    /// one.
+    /// Adds to the origin of a credential why that of the command is not used.
     fn instead(&self, origin: CredentialOrigin, registry: &str) -> CredentialOrigin {
-        let CredentialOrigin::Named(from) = &origin else {
-            return origin;
-        };
         let only = match (&self.explicit, &self.unknown) {
             (Some((primary, _)), _) if primary != registry => format!("`{primary}`"),
             (None, CredentialOrigin::NoRegistry) => {
-                "the registry in `IMGBUILD_REGISTRY`, which is not set, or a push target".to_owned()
+                "a push target, or to the registry in `IMGBUILD_REGISTRY`, which is not set"
+                    .to_owned()
             }
             _ => return origin,
         };
-        let text =
-            format!("{from}, since the user and password of this command are sent only to {only}");
-        CredentialOrigin::Named(text)
+        match origin {
+            CredentialOrigin::Named(from) => CredentialOrigin::Named(format!(
+                "{from}, since the user and password of this command are sent only to {only}"
+            )),
+            origin => origin,
+        }
     }
 
     /// Finds layers to reuse: those of the targets, then those of the images of

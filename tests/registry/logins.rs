@@ -341,7 +341,7 @@ fn a_hint_names_what_is_set_and_not_used() {
     let outcome = sandbox.run(["copy", &source, "oci:x"]).exited(1);
     let text = outcome.stderr_text();
     assert!(
-        text.contains("are sent only to the registry in `IMGBUILD_REGISTRY`, which is not set"),
+        text.contains("or to the registry in `IMGBUILD_REGISTRY`, which is not set"),
         "{text}"
     );
 }

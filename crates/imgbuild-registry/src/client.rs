@@ -123,9 +123,9 @@ pub struct Client {
     /// starts.
     pub(crate) upload_strategy: Mutex<UploadStrategy>,
     /// The reason why the server may not be a registry.
-    doubt: Option<ProtocolError>,
+    pub(crate) doubt: Option<ProtocolError>,
     /// Set after a refusal to read was reported.
-    is_unreadable: AtomicBool,
+    pub(crate) is_unreadable: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -166,12 +166,6 @@ impl Client {
         let path = url::sanitize(&format!("{repository}/{path}"));
         let url = format!("{}{path}", self.base);
         url.parse().expect("characters invalid in URLs are encoded")
-    }
-
-    /// Returns whether blobs are sent without any sign yet that the registry takes
-    /// them.
-    pub(crate) fn is_unproven(&self) -> bool {
-        self.doubt.is_some() || self.is_unreadable.load(Ordering::Relaxed)
     }
 
     /// Calls `read`, whose result only saves work. Returns `None` if the registry
@@ -286,14 +280,13 @@ impl Client {
     /// Returns the doubt that the first answer raised, if this refusal confirms it.
     fn doubt_of(&self, call: &Call<'_>, refused: &ErrorResponse) -> Option<&ProtocolError> {
         let confirms = match call.step {
-            Step::StartUpload(_) => !refused.is_transient(),
+            Step::StartUpload(_) => true,
             // A registry may lack what is read.
-            Step::ReadManifest(_) => !refused.is_transient() && refused.status != 404,
+            Step::ReadManifest(_) => refused.status != 404,
             _ => false,
         };
-        self.doubt
-            .as_ref()
-            .filter(|_| confirms && !refused.is_of_registry())
+        let confirms = confirms && !refused.is_transient() && refused.codes.is_empty();
+        self.doubt.as_ref().filter(|_| confirms)
     }
 
     fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {

@@ -18,20 +18,10 @@ const TOKEN_USER: &str = "<token>";
 /// reads it: names of fields have any case, and any value may be null.
 #[derive(Debug, Default)]
 pub struct AuthFile {
-    auths: BTreeMap<String, RawAuthEntry>,
+    auths: BTreeMap<String, AuthEntry>,
     creds_store: Option<String>,
     /// The names of helpers by registry; an empty one stands for no helper.
     cred_helpers: BTreeMap<String, String>,
-}
-
-/// The texts of an entry that are not empty.
-#[derive(Debug)]
-struct RawAuthEntry {
-    auth: Option<Secret>,
-    username: Option<String>,
-    password: Option<Secret>,
-    identitytoken: Option<Secret>,
-    registrytoken: Option<Secret>,
 }
 
 /// The entry of a file for a registry.
@@ -94,7 +84,7 @@ impl AuthFile {
         let helper = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(Self {
             auths: members("auths")
-                .map(|(key, entry)| (key.clone(), RawAuthEntry::new(entry)))
+                .filter_map(|(key, value)| Some((key.clone(), entry(key, value)?)))
                 .collect(),
             creds_store: text(&file, "credsStore"),
             cred_helpers: members("credHelpers")
@@ -124,31 +114,26 @@ impl AuthFile {
         });
         let helper = helper.or_else(|| Some((self.creds_store.as_ref()?, server)));
         let helper = helper.filter(|(name, _)| !name.is_empty());
-        let ask = |(name, key): (&String, &str)| AuthEntry::Helper {
+        let helper = helper.map(|(name, key)| AuthEntry::Helper {
             name: name.clone(),
             key: key.to_owned(),
-        };
+        });
         let own = keys.iter().find_map(|key| self.own(key));
-        helper.map(ask).into_iter().chain(own).collect()
+        helper.into_iter().chain(own).collect()
     }
 
-    /// Returns the credential in the entries of a key, which older programs wrote
-    /// in several forms. Empty entries are skipped.
+    /// Returns the entry of a key, which older programs wrote in several forms: one
+    /// with a credential, if there is one.
     fn own(&self, key: &str) -> Option<AuthEntry> {
         let wanted = plain_key(key);
         let entries = self
             .auths
             .iter()
             .filter(|(name, _)| plain_key(name) == wanted);
-        let mut malformed = None;
-        for (name, entry) in entries {
-            match entry.credential() {
-                Some(credential) => return Some(AuthEntry::Credential(credential)),
-                None if entry.auth.is_some() => malformed = Some(name.clone()),
-                None => {}
-            }
-        }
-        malformed.map(|key| AuthEntry::Malformed { key })
+        let is_malformed = |entry: &AuthEntry| matches!(entry, AuthEntry::Malformed { .. });
+        entries
+            .map(|(_, entry)| entry.clone())
+            .min_by_key(is_malformed)
     }
 }
 
@@ -182,32 +167,24 @@ fn plain_key(key: &str) -> &str {
     }
 }
 
-impl RawAuthEntry {
-    fn new(entry: &Value) -> Self {
-        let secret = |name| text(entry, name).map(Secret::new);
-        Self {
-            auth: secret("auth"),
-            username: text(entry, "username"),
-            password: secret("password"),
-            identitytoken: secret("identitytoken"),
-            registrytoken: secret("registrytoken"),
-        }
-    }
-
-    fn credential(&self) -> Option<Credential> {
-        if let Some(token) = &self.identitytoken {
-            return Some(Credential::Identity(token.clone()));
-        }
-        if let Some(token) = &self.registrytoken {
-            return Some(Credential::Token(token.clone()));
-        }
-        // `auth` wins, as for Docker.
-        self.auth.as_ref().and_then(user_and_password).or_else(|| {
-            Some(Credential::Basic {
-                user: self.username.clone()?,
-                password: self.password.clone()?,
-            })
-        })
+/// Reads the entry of a key, unless it is empty.
+fn entry(key: &str, value: &Value) -> Option<AuthEntry> {
+    let secret = |name| text(value, name).map(Secret::new);
+    let auth = secret("auth");
+    let basic = || {
+        let user = text(value, "username")?;
+        let password = secret("password")?;
+        Some(Credential::Basic { user, password })
+    };
+    let identity = secret("identitytoken").map(Credential::Identity);
+    let token = || secret("registrytoken").map(Credential::Token);
+    // `auth` wins over user and password, as for Docker.
+    let pair = || auth.as_ref().and_then(user_and_password).or_else(basic);
+    match identity.or_else(token).or_else(pair) {
+        Some(credential) => Some(AuthEntry::Credential(credential)),
+        None => auth.map(|_| AuthEntry::Malformed {
+            key: key.to_owned(),
+        }),
     }
 }
 

@@ -111,17 +111,6 @@ impl Error {
         matches!(self, Self::Network { reason, .. } if reason.kind == NetworkKind::Timeout)
     }
 
-    /// Adds the number of attempts to a timeout, whose message has the time of one.
-    pub(crate) fn in_attempts(mut self, count: u32) -> Self {
-        if let Self::Network { reason, .. } = &mut self
-            && reason.kind == NetworkKind::Timeout
-            && count > 1
-        {
-            reason.attempts = count;
-        }
-        self
-    }
-
     /// Returns whether the registry refused to be read, but neither rejected the
     /// login nor lacks what was to be read.
     #[must_use]

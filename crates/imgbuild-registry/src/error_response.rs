@@ -28,7 +28,7 @@ pub struct ErrorResponse {
     pub retry_after: Option<Duration>,
     /// The identity that made the request.
     pub identity: Identity,
-    codes: Vec<String>,
+    pub(crate) codes: Vec<String>,
     /// The server that responded, if it was not the registry.
     pub(crate) server: Option<String>,
 }
@@ -77,11 +77,6 @@ impl ErrorResponse {
             server: None,
             identity: Identity::default(),
         }
-    }
-
-    /// Returns whether the body is that of a registry.
-    pub(crate) fn is_of_registry(&self) -> bool {
-        !self.codes.is_empty()
     }
 
     /// Returns whether `code` is one of the error codes of the registry.

@@ -13,22 +13,13 @@ use crate::protocol_error::redirect;
 
 /// A failure of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{text}{}", redirect(.server.as_deref()), in_attempts(.attempts))]
+#[error("{}{text}", redirect(.server.as_deref()))]
 pub struct NetworkError {
     /// The kind of failure.
     pub kind: NetworkKind,
     text: String,
     /// The server that failed, if the registry redirected to it.
     pub server: Option<String>,
-    /// The number of attempts that all failed like this, or 0.
-    pub(crate) attempts: u32,
-}
-
-fn in_attempts(attempts: &u32) -> String {
-    match attempts {
-        0 => String::new(),
-        count => format!(" in each of {count} attempts"),
-    }
 }
 
 /// A kind of failure of a connection.
@@ -71,7 +62,6 @@ impl NetworkError {
             kind,
             text: text.into(),
             server: None,
-            attempts: 0,
         }
     }
 
@@ -88,6 +78,13 @@ impl NetworkError {
             NetworkKind::Timeout,
             format!("{text}{}", after.unwrap_or_default()),
         )
+    }
+
+    /// Adds the number of attempts to a timeout, whose message has the time of one.
+    pub(crate) fn add_attempts(&mut self, count: u32) {
+        if self.kind == NetworkKind::Timeout && count > 1 {
+            self.text += &format!(" in each of {count} attempts");
+        }
     }
 
     pub(crate) fn is_transient(&self) -> bool {

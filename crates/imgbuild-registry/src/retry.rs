@@ -84,9 +84,16 @@ impl Attempts {
 
     /// Waits as [`Attempts::wait`] does, also after a failure that is not
     /// transient: the next attempt is a different one.
-    pub(crate) fn wait_anyway(&mut self, monitor: &dyn ClientMonitor, error: Error) -> Result<()> {
+    pub(crate) fn wait_anyway(
+        &mut self,
+        monitor: &dyn ClientMonitor,
+        mut error: Error,
+    ) -> Result<()> {
         if !self.pause(monitor, &error) {
-            return Err(error.in_attempts(self.silences));
+            if let Error::Network { reason, .. } = &mut error {
+                reason.add_attempts(self.silences);
+            }
+            return Err(error);
         }
         check(monitor)
     }

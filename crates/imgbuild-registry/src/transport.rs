@@ -181,7 +181,7 @@ impl Transport {
             http = http.header("authorization", authorization.reveal());
         }
         let size = request.body.as_ref().map_or(0, |body| body.size);
-        let Timeouts { connect, idle } = request.timeouts;
+        let idle = request.timeouts.idle;
         // Whatever comes instead of a small document, it does not take long.
         let speedup = if request.response_bytes <= MAX_DOCUMENT_BYTES {
             DOCUMENT_SPEEDUP
@@ -190,8 +190,7 @@ impl Transport {
         };
         let options = RequestOptions {
             proxy,
-            connect,
-            idle,
+            timeouts: request.timeouts,
             read: if is_commit {
                 idle + Duration::from_secs(size / COMMIT_BYTES_PER_SECOND)
             } else {
@@ -236,9 +235,9 @@ impl Transport {
             .agent
             .configure_request(request.map_err(ureq::Error::from)?)
             .proxy(options.proxy)
-            .timeout_resolve(Some(options.connect))
-            .timeout_connect(Some(options.connect))
-            .timeout_per_write(Some(options.idle))
+            .timeout_resolve(Some(options.timeouts.connect))
+            .timeout_connect(Some(options.timeouts.connect))
+            .timeout_per_write(Some(options.timeouts.idle))
             .timeout_per_read(Some(options.read))
             .timeout_recv_response(Some(options.read))
             .timeout_recv_body(Some(options.receive))
@@ -272,8 +271,7 @@ impl<E: Into<NetworkError>> From<E> for RequestError {
 /// The proxy of one request, and its timeouts.
 struct RequestOptions {
     proxy: Option<Proxy>,
-    connect: Duration,
-    idle: Duration,
+    timeouts: Timeouts,
     /// The time until the head of the response, and between two parts of it.
     read: Duration,
     send: Duration,

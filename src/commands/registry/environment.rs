@@ -1,5 +1,6 @@
 //! Environment variables for registries.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -37,22 +38,25 @@ pub(super) fn text(names: &[&str]) -> Option<String> {
     named(names).map(|(_, text)| text)
 }
 
-/// Returns the variables that seem to have a user or a password of a registry,
-/// except our own.
-pub(super) fn similar_variables() -> Vec<String> {
-    let names = env::vars_os().filter(|(_, value)| !value.is_empty());
-    let names = names.filter_map(|(name, _)| name.into_string().ok());
-    let is_similar = |name: &String| {
-        let is_registry = ["REGISTRY", "DOCKER", "IMGBUILD"]
-            .iter()
-            .any(|part| name.contains(part));
-        let ends = ["_USER", "_USERNAME", "_PASSWORD", "_PASS", "_TOKEN"];
-        is_registry && ends.iter().any(|end| name.ends_with(end))
+/// Returns a note on variables other than ours that seem to have a login.
+pub(super) fn other_variables() -> String {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let is_other = |name: &String| {
+        let mut places = ["REGISTRY", "DOCKER", "IMGBUILD"].iter();
+        let mut ends = ["_USER", "_USERNAME", "_PASSWORD", "_PASS", "_TOKEN"].iter();
+        places.any(|part| name.contains(part))
+            && ends.any(|end| name.ends_with(end))
+            && name != USER
+            && name != PASSWORD
     };
-    let mut names: Vec<String> = names.filter(is_similar).collect();
-    names.retain(|name| name != USER && name != PASSWORD);
-    names.sort();
-    names
+    let names: BTreeSet<String> = names
+        .filter(is_other)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match Vec::from_iter(names).join(", ") {
+        names if names.is_empty() => names,
+        names => format!(" ({names} is set, but not read)"),
+    }
 }
 
 /// Returns the value of a variable with a secret: spaces may be a part of it,

@@ -40,7 +40,8 @@ pub(super) struct Helpers<'a> {
 }
 
 impl Helpers<'_> {
-    /// Returns the credential that a helper has for a key.
+    /// Returns the credential that a helper has for a key. One that failed is not
+    /// asked again.
     pub(super) fn get(&self, name: &str, key: &str) -> Result<Option<Credential>> {
         let mut cache = self.cache.lock().expect("no holder of the lock panics");
         let entry = (name.to_owned(), key.to_owned());
@@ -48,7 +49,6 @@ impl Helpers<'_> {
             return Ok(credential.clone());
         }
         let credential = run(name, key, self.ui, self.monitor);
-        // One that failed is not asked again either.
         cache.insert(entry, credential.as_ref().ok().cloned().flatten());
         credential
     }

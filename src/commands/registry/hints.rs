@@ -3,7 +3,7 @@
 use imgbuild_registry::error::{Error, ErrorResponse, NetworkKind, ProtocolError, Step};
 use imgbuild_registry::secret::{CredentialOrigin, Identity};
 
-use super::environment::similar_variables;
+use super::environment::other_variables;
 
 const ANOTHER_MACHINE: &str = "write the image with `--output oci:DIR`, and push it from another machine with `imgbuild copy`";
 
@@ -108,10 +108,7 @@ fn unauthorized(identity: &Identity, writes: bool, registry: &str) -> String {
     if !identity.has_credential {
         return anonymous(identity, registry);
     }
-    let from = match &identity.origin {
-        CredentialOrigin::Named(from) => format!(" from {from}"),
-        _ => String::new(),
-    };
+    let from = origin(identity, " from ", "");
     format!(
         "the registry rejects this user and password{from}: log in again with `docker login {registry}`, or give a different user and password with `--username` and `--password-stdin`"
     )
@@ -127,18 +124,17 @@ fn anonymous(identity: &Identity, registry: &str) -> String {
         ),
         _ => format!(
             "log in with `docker login {registry}`, or use `--username` and `--password-stdin`, or set `IMGBUILD_REGISTRY` to `{registry}` and `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`{}",
-            unread()
+            other_variables()
         ),
     }
 }
 
-/// Returns a note on variables of other programs that seem to have a login.
-fn unread() -> String {
-    let names = similar_variables();
-    if names.is_empty() {
-        return String::new();
+/// Formats the origin of a credential, if it is known.
+fn origin(identity: &Identity, before: &str, after: &str) -> String {
+    match &identity.origin {
+        CredentialOrigin::Named(from) => format!("{before}{from}{after}"),
+        _ => String::new(),
     }
-    format!(" (`{}` is set, but not read)", names.join("`, `"))
 }
 
 fn no_permission(identity: &Identity, writes: bool) -> String {
@@ -146,10 +142,7 @@ fn no_permission(identity: &Identity, writes: bool) -> String {
         Some(user) => format!("`{user}`"),
         None => "this user".to_owned(),
     };
-    let from = match &identity.origin {
-        CredentialOrigin::Named(from) => format!(" (from {from})"),
-        _ => String::new(),
-    };
+    let from = origin(identity, " (from ", ")");
     let (verb, permission) = if writes {
         ("push", "permission to write packages")
     } else {

@@ -11,7 +11,6 @@ use ureq::http::Method;
 use super::{Call, Client, ClientOptions};
 use crate::challenge::Challenge;
 use crate::error::{Endpoint, Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
-use crate::error_response::bounded;
 use crate::host;
 use crate::monitor::ClientMonitor;
 use crate::tls;
@@ -82,7 +81,7 @@ impl Client {
             https => return https,
         };
         match target.open("http", timeouts, true) {
-            Err(http) if is_of_tls(&http) && error.is_timeout() => {
+            Err(http) if may_use_https(&http) && error.is_timeout() => {
                 target.open("https", timeouts, true)
             }
             Err(http) if is_of_tls(&http) => Err(error),
@@ -126,14 +125,8 @@ impl Target<'_> {
     /// redirect of a server from http to https.
     fn open(&self, scheme: &str, timeouts: Timeouts, retries: bool) -> Result<Client> {
         let client = Client::new(self, scheme)?;
-        let (url, accepts) = (client.base.clone(), &FIRST_STATUSES);
-        let mut call = Call::new(
-            endpoint(self.registry),
-            Step::Ping,
-            Method::GET,
-            url,
-            accepts,
-        );
+        let (own, url) = (endpoint(self.registry), client.base.clone());
+        let mut call = Call::new(own, Step::Ping, Method::GET, url, &FIRST_STATUSES);
         call.retries = retries;
         call.timeouts = Some(timeouts);
         let response = client.call(&call)?;
@@ -152,19 +145,16 @@ impl Client {
     /// but repositories.
     fn checked(mut self, call: &Call<'_>, response: Response) -> Result<Self> {
         let (status, is_own) = (response.status, self.is_own(&response));
+        let scheme = response.bounded_header("www-authenticate");
         self.doubt = match status {
             // A server that the registry redirects to does not get the password.
             401 if !is_own => None,
-            401 => match (
-                Challenge::best(&response.headers),
-                response.header("www-authenticate"),
-            ) {
+            401 => match (Challenge::best(&response.headers), scheme) {
                 (Some(challenge), _) => {
                     self.set_challenge(challenge);
                     None
                 }
                 (None, Some(scheme)) => {
-                    let scheme = bounded(scheme);
                     let text = "the registry requires an unsupported authentication scheme";
                     let text = format!("{text}: {scheme}");
                     return Err(call.problem(ProtocolError::Other(text.into())));

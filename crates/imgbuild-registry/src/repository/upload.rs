@@ -5,6 +5,7 @@
 mod strategy;
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Blob;
@@ -126,7 +127,8 @@ impl Repository {
     ///
     /// If the registry refuses to start an upload.
     pub fn check_upload(&self) -> Result<()> {
-        if self.client.is_unproven() {
+        let is_unreadable = self.client.is_unreadable.load(Ordering::Relaxed);
+        if is_unreadable || self.client.doubt.is_some() {
             self.start_upload(Digest::of(b""))?;
         }
         Ok(())

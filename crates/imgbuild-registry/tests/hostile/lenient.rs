@@ -317,9 +317,11 @@ fn a_server_here_that_is_mute_to_tls_is_soon_asked_by_http() {
 
 #[test]
 fn a_server_here_that_is_slow_with_tls_gets_all_the_time() {
-    let (name, starts) = scripted(&["", NEEDS_TLS, NEEDS_TLS]);
-    let text = text_of(&connect(&name, false).unwrap_err());
-    assert!(text.contains("the server does not use TLS"), "{text}");
-    let starts: Vec<u8> = starts.iter().take(3).collect();
-    assert_eq!(starts, [TLS, b'G', TLS]);
+    for answers in [&["", NEEDS_TLS, NEEDS_TLS], &["", "?\r\n\r\n", NEEDS_TLS]] {
+        let (name, starts) = scripted(answers);
+        let text = text_of(&connect(&name, false).unwrap_err());
+        assert!(text.contains("the server does not use TLS"), "{text}");
+        let starts: Vec<u8> = starts.iter().take(3).collect();
+        assert_eq!(starts, [TLS, b'G', TLS]);
+    }
 }
