@@ -267,22 +267,14 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Parent { parent, .. } if !parent.exists() => {
             return Some(format!("create it first: `mkdir -p {}`", parent.display()));
         }
-        ImageError::Scratch { source, .. } => scratch_hint(source),
+        ImageError::Scratch { .. } => SCRATCH,
         ImageError::Sync(..) => "where the file system has no `fsync`, use `--no-sync`",
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// Returns the remedy for a directory of temporary files that cannot be used.
-fn scratch_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "temporary files are kept beside the output (or in `TMPDIR`): free some space there"
-        }
-        _ => "temporary files are kept beside the output (or in `TMPDIR`), which must be writable",
-    }
-}
+const SCRATCH: &str = "temporary files are kept beside the output (or in `TMPDIR`), which must be writable and have room";
 
 const DAMAGED_BASE: &str =
     "the base image is damaged: save it again; `imgbuild validate` lists its violations";
@@ -377,7 +369,7 @@ fn base_hint(error: &BaseError) -> &'static str {
         BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
             "use a base image with fewer layers"
         }
-        BaseError::FileSystem(FileSystemError::Scratch { source, .. }) => scratch_hint(source),
+        BaseError::FileSystem(FileSystemError::Scratch { .. }) => SCRATCH,
         BaseError::FileSystem(_) => DAMAGED_BASE,
         _ => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
