@@ -92,6 +92,8 @@ pub struct Store {
     contents: OnceLock<BTreeSet<String>>,
     /// The devices of files, with true for those that can be trusted.
     devices: Mutex<BTreeMap<u64, bool>>,
+    /// The time of the file system's clock when it was last asked for by a note.
+    clock: Mutex<Option<Timestamp>>,
     problem: Mutex<Option<String>>,
     has_grown: AtomicBool,
     is_disabled: AtomicBool,
@@ -122,6 +124,7 @@ impl Store {
             is_writable,
             contents: OnceLock::new(),
             devices: Mutex::default(),
+            clock: Mutex::default(),
             problem: Mutex::default(),
             has_grown: AtomicBool::new(false),
             is_disabled: AtomicBool::new(false),
@@ -138,6 +141,16 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// Returns an earlier time of this clock if it is after `moment`, else the
+    /// present one: to read the clock makes a file.
+    fn time_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        let mut clock = self.clock.lock().expect("no holder of the lock panics");
+        if clock.is_none_or(|earlier| earlier <= moment) {
+            *clock = self.now();
+        }
+        *clock
     }
 
     /// Returns whether any later change of the files would show in their states:
@@ -312,8 +325,8 @@ impl Store {
         kind: &str,
         files: impl Iterator<Item = &'a HostFile>,
     ) -> Option<(NoteKey, Option<Vec<u8>>)> {
-        let now = self.now()?;
         let (key, settled, devices) = key::key_of_files(kind, files);
+        let now = self.time_after(settled)?;
         if !self.trusts(settled, &devices, now) {
             return None;
         }

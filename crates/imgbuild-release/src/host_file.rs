@@ -1,7 +1,6 @@
 //! Files of the host as members of an image. Whiteouts (`.wh.`) and files that
 //! no layer can hold are refused here.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -32,15 +31,15 @@ pub struct ModeRules {
 ///
 /// The reason why no image can hold the name.
 pub(crate) fn image_path(prefix: &ImagePath, relative: &Path) -> Result<ImagePath, String> {
-    let is_whiteout = |name: &OsStr| name.as_bytes().starts_with(b".wh.");
-    if relative.file_name().is_some_and(is_whiteout) {
+    let joined = prefix.join(relative.as_os_str().as_bytes());
+    let path = joined.map_err(|error| error.to_string())?;
+    if path.file_name().starts_with(b".wh.") {
         return Err(
             "a name that starts with `.wh.` hides a file of a lower layer instead of adding one"
                 .to_owned(),
         );
     }
-    let joined = prefix.join(relative.as_os_str().as_bytes());
-    joined.map_err(|error| error.to_string())
+    Ok(path)
 }
 
 /// Describes what a walk of `root` found at `host` as the member of an image at

@@ -172,6 +172,16 @@ impl Unit {
     }
 }
 
+/// Paths next to each other that lie below the same child of a directory, or are
+/// the child.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    /// The name of the child; empty for the directory itself.
+    name: &'a [u8],
+    paths: &'a [usize],
+    bytes: u64,
+}
+
 fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>) {
     if unit.bytes <= max_bytes || unit.paths.len() == 1 {
         units.push(unit);
@@ -181,32 +191,36 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
         0 => 0,
         length => length + 1,
     };
-    let mut children: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
-    for index in unit.paths {
-        let path = paths[index].path;
-        // The directory itself belongs to its first small child.
-        let below = path.get(depth..).unwrap_or_default();
-        let end = below
-            .iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(below.len());
-        children.entry(&below[..end]).or_default().push(index);
-    }
+    let name = |index: &usize| {
+        let below = paths[*index].path.get(depth..).unwrap_or_default();
+        below.split(|byte| *byte == b'/').next().unwrap_or_default()
+    };
+    let runs = unit.paths.chunk_by(|a, b| name(a) == name(b));
+    let mut runs: Vec<Run<'_>> = runs
+        .map(|run| Run {
+            name: name(&run[0]),
+            paths: run,
+            bytes: run.iter().map(|index| paths[*index].bytes).sum(),
+        })
+        .collect();
+    // `a-b` lies between `a` and `a/b`.
+    runs.sort_by_key(|run| run.name);
     let mut small = Vec::new();
-    for (name, members) in children {
+    for child in runs.chunk_by(|a, b| a.name == b.name) {
+        let bytes: u64 = child.iter().map(|run| run.bytes).sum();
+        if bytes < max_bytes / OWN_UNIT_DIVISOR {
+            small.extend_from_slice(child);
+            continue;
+        }
         let mut path = unit.name.clone();
         if depth > 0 {
             path.push(b'/');
         }
-        path.extend_from_slice(name);
-        let child = Unit::new(paths, path, members);
-        if child.bytes >= max_bytes / OWN_UNIT_DIVISOR {
-            split(paths, child, max_bytes, units);
-        } else {
-            small.push((name, child));
-        }
+        path.extend_from_slice(child[0].name);
+        let members = child.iter().flat_map(|run| run.paths).copied().collect();
+        split(paths, Unit::new(paths, path, members), max_bytes, units);
     }
-    units.extend(group_small(paths, &unit.name, small, max_bytes));
+    units.extend(group_small(paths, &unit.name, &small, max_bytes));
 }
 
 /// Groups small children of a directory by a hash of their name: the group of
@@ -214,15 +228,15 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
 fn group_small(
     paths: &[Weight<'_>],
     directory: &[u8],
-    children: Vec<(&[u8], Unit)>,
+    children: &[Run<'_>],
     max_bytes: u64,
 ) -> Vec<Unit> {
-    let bytes: u64 = children.iter().map(|(_, unit)| unit.bytes).sum();
+    let bytes: u64 = children.iter().map(|run| run.bytes).sum();
     let groups = bytes.div_ceil(max_bytes).next_power_of_two();
     let mut by_group: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (name, unit) in children {
-        let group = u64::from(name_hash(name)) % groups;
-        by_group.entry(group).or_default().extend(unit.paths);
+    for child in children {
+        let group = u64::from(name_hash(child.name)) % groups;
+        by_group.entry(group).or_default().extend(child.paths);
     }
     by_group
         .into_values()

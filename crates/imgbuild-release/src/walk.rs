@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
@@ -74,6 +74,13 @@ struct Listing {
 
 type DirectoryListing = io::Result<Listing>;
 
+/// A directory whose children are being reported.
+struct OpenDirectory {
+    /// The length of its path in bytes.
+    length: usize,
+    children: std::vec::IntoIter<Child>,
+}
+
 /// Calls `see` for everything below `root` with its relative path, parents
 /// first, siblings by the bytes of their names.
 ///
@@ -88,31 +95,38 @@ pub(crate) fn walk(
     // Its error names the directory.
     fs::read_dir(root.path())?;
     let mut listings = read_tree(root)?;
-    let mut path = PathBuf::new();
-    let mut open = vec![take(&mut listings, &path)];
-    while let Some(children) = open.last_mut() {
-        let Some(mut child) = children.next() else {
+    let mut path = Vec::new();
+    let children = take(&mut listings, Path::new(""));
+    let mut open = vec![OpenDirectory {
+        length: 0,
+        children,
+    }];
+    while let Some(directory) = open.last_mut() {
+        path.truncate(directory.length);
+        let Some(mut child) = directory.children.next() else {
             open.pop();
-            path.pop();
             continue;
         };
-        path.push(&child.name);
-        let is_directory = matches!(child.found, Ok(Found::Directory { .. }));
-        if let Ok(Found::Directory { xattrs, .. }) = &mut child.found
-            && let Some(Ok(listing)) = listings.get_mut(&path)
-        {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(child.name.as_bytes());
+        let below = Path::new(OsStr::from_bytes(&path));
+        let Ok(Found::Directory { xattrs, .. }) = &mut child.found else {
+            see(below, child.found);
+            continue;
+        };
+        if let Some(Ok(listing)) = listings.get_mut(below) {
             *xattrs = std::mem::take(&mut listing.xattrs);
         }
-        see(&path, child.found);
-        if !is_directory {
-            path.pop();
-            continue;
-        }
-        if let Some(Err(error)) = listings.get_mut(&path) {
+        see(below, child.found);
+        if let Some(Err(error)) = listings.get_mut(below) {
             let error = std::mem::replace(error, io::ErrorKind::Other.into());
-            see(&path, Err(error));
+            see(below, Err(error));
         }
-        open.push(take(&mut listings, &path));
+        let children = take(&mut listings, below);
+        let length = path.len();
+        open.push(OpenDirectory { length, children });
     }
     Ok(())
 }

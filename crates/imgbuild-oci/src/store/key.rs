@@ -30,7 +30,7 @@ const FINE_GRAIN_NANOSECONDS: i64 = 20_000_000;
 const COARSE_GRAIN_SECONDS: i64 = 2;
 
 /// Bytes are hashed in runs of this length.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 8 * 1024;
 
 /// The key of a layer that is to be made, in two steps.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub(crate) struct LayerKey<'a> {
 impl<'a> LayerKey<'a> {
     pub(crate) fn of(changeset: &'a Changeset, compression: Compression) -> Self {
         let mut shape = Feed::new();
-        shape.text(b"imgbuild layer 2");
+        shape.text(b"imgbuild layer 3");
         shape.text(LAYER_FORMAT.as_bytes());
         shape.text(env!("CARGO_PKG_VERSION").as_bytes());
         shape.text(compression.to_string().as_bytes());
@@ -70,10 +70,12 @@ impl<'a> LayerKey<'a> {
     }
 }
 
-/// A hash over values, each of a fixed length or after its length.
+/// A hash over values, each of which shows where it ends.
 struct Feed {
     hasher: Sha256,
     buffer: Vec<u8>,
+    /// The directory of the path that was added last.
+    directory: Vec<u8>,
 }
 
 impl Feed {
@@ -81,6 +83,7 @@ impl Feed {
         Self {
             hasher: Sha256::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            directory: Vec::new(),
         }
     }
 
@@ -92,14 +95,40 @@ impl Feed {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Adds a number, in groups of seven bits (LEB128): most are small, and the
+    /// hash over all numbers of many files takes time.
     fn number(&mut self, number: u64) {
-        self.bytes(&number.to_le_bytes());
+        let mut bytes = [0; 10];
+        let mut length = 0;
+        let mut rest = number;
+        while rest >= 0x80 {
+            bytes[length] = rest as u8 | 0x80;
+            rest >>= 7;
+            length += 1;
+        }
+        bytes[length] = rest as u8;
+        self.bytes(&bytes[..=length]);
     }
 
     /// Adds bytes of any length, after their length.
     fn text(&mut self, text: &[u8]) {
         self.number(text.len() as u64);
         self.bytes(text);
+    }
+
+    /// Adds a path, without its directory if that is the one of the path before.
+    fn path(&mut self, path: &[u8]) {
+        let name = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let (directory, name) = path.split_at(name);
+        if self.directory == directory {
+            self.number(0);
+        } else {
+            self.number(1);
+            self.text(directory);
+            self.directory.clear();
+            self.directory.extend_from_slice(directory);
+        }
+        self.text(name);
     }
 
     fn finish(mut self) -> Digest {
@@ -122,7 +151,7 @@ fn add_entry(feed: &mut Feed, member: &Member) {
     feed.number(u64::from(owner.uid) << 32 | u64::from(owner.gid));
     feed.number(entry.mtime);
     feed.number(size);
-    feed.text(entry.path.as_bytes());
+    feed.path(entry.path.as_bytes());
     feed.text(text);
     feed.number(entry.xattrs.len() as u64);
     for (name, value) in &entry.xattrs {
@@ -171,7 +200,7 @@ impl<'a> States<'a> {
     fn add_file(&mut self, file: &'a HostFile) {
         let state = &file.state;
         self.feed.number(2);
-        self.feed.text(file.path.as_os_str().as_bytes());
+        self.feed.path(file.path.as_os_str().as_bytes());
         add_state(&mut self.feed, state);
         self.settled = self.settled.max(settled(state));
         if self.last_device != Some(state.device) {
@@ -184,8 +213,8 @@ impl<'a> States<'a> {
 fn add_state(feed: &mut Feed, state: &FileState) {
     feed.number(state.size);
     for time in [state.mtime, state.ctime] {
-        feed.bytes(&time.seconds.to_le_bytes());
-        feed.bytes(&time.nanoseconds.to_le_bytes());
+        feed.number(time.seconds.cast_unsigned());
+        feed.number(time.nanoseconds.cast_unsigned());
     }
     feed.number(state.inode);
     feed.number(state.device);
