@@ -16,7 +16,7 @@ use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// The releases, with further arguments. All have a platform: without a program,
 /// it would be that of this machine.
-const IMAGES: [(&str, &[&str]); 11] = [
+const IMAGES: [(&str, &[&str]); 12] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
     ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
@@ -27,6 +27,7 @@ const IMAGES: [(&str, &[&str]); 11] = [
         "names",
         &["--no-entrypoint", "--allow-set-id", "--prefix", "/"],
     ),
+    ("next", &[]),
     ("node", &[]),
     (
         "script",
@@ -258,6 +259,13 @@ fn a_changed_module_of_a_mix_release_changes_one_layer() {
 fn a_changed_file_of_a_node_package_changes_one_layer() {
     let files = ["bin/node", "node_modules/greeting/index.js", "lib/page.js"];
     check_layers("node", &[], &files, 6);
+}
+
+#[test]
+fn a_changed_file_of_a_next_project_changes_one_layer() {
+    let server = ".next/standalone/.next/server/pages/index.html";
+    let files = [".next/standalone/node_modules/next/package.json", server];
+    check_layers("next", &[], &files, 3);
 }
 
 #[test]

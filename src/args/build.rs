@@ -35,8 +35,9 @@ pub(crate) struct BuildArguments {
     /// its own shared libraries that they need. `tree` takes everything. `mix`
     /// takes a release of `mix release` or relx, and includes the programs that
     /// its scripts call. `node` takes everything, and starts the file that
-    /// `package.json` names.
-    #[arg(long, value_name = "cargo|mix|node|tree", value_parser = Kind::parse, help_heading = "Release")]
+    /// `package.json` names. `next` takes the standalone server of a Next.js
+    /// project with `public` and `.next/static`.
+    #[arg(long, value_name = "cargo|mix|next|node|tree", value_parser = Kind::parse, help_heading = "Release")]
     pub(crate) kind: Option<&'static Kind>,
 
     /// Include this executable of a Cargo release (can be repeated); default:

@@ -52,6 +52,36 @@ fn a_package_of_node_serves_by_its_start_script() {
 }
 
 #[test]
+fn a_standalone_server_of_next_serves_from_its_project() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_programs(&["node"]) {
+        return;
+    }
+    let server = "process.chdir(__dirname);\nconst fs = require('fs');\nconst answers = {\n  '/static': () => fs.readFileSync('.next/static/a.js'),\n  '/public': () => fs.readFileSync('public/robots.txt'),\n  '/cache': () => fs.writeFileSync('.next/cache/x', 'x') || 'written',\n};\nconst server = require('http').createServer((request, response) => response.end(`${answers[request.url]()}\\n`));\nprocess.on('SIGTERM', () => process.exit(0));\nserver.listen(process.env.PORT, process.env.HOSTNAME);\n";
+    let tree = format!(
+        "0644 file package.json \"{{}}\"\n0644 file public/robots.txt \"robots\"\n\
+         0644 file .next/static/a.js \"script\"\n0644 file .next/standalone/.next/BUILD_ID \"1\"\n\
+         0644 file .next/standalone/server.js {server:?}\n"
+    );
+    let built = with_certificate(&tree, "next", &["--env=PORT=4000"]);
+    let environment = built.config("Env").to_string();
+    assert!(
+        environment.contains("NODE_EXTRA_CA_CERTS="),
+        "{environment}"
+    );
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&[&CONFINED[1..], &["--env=PORT=4000"]].concat());
+    let answers = [
+        ("/static", "script"),
+        ("/public", "robots"),
+        ("/cache", "written"),
+    ];
+    check(&container, &answers);
+}
+
+#[test]
 fn a_start_script_of_another_program_is_named_with_the_words_that_do() {
     let sandbox = sandbox();
     let manifest = r#"{"scripts":{"start":"next start -p 80"}}"#;

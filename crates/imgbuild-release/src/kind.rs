@@ -6,6 +6,7 @@
 
 pub(crate) mod cargo;
 pub(crate) mod mix;
+mod next;
 mod node;
 mod tree;
 
@@ -25,12 +26,13 @@ use crate::warning::Warning;
 
 pub use cargo::CARGO;
 pub use mix::MIX;
+pub use next::NEXT;
 pub use node::NODE;
 pub use tree::TREE;
 
 /// All kinds, in the order in which they are tried; the last one fits all
 /// directories.
-pub static KINDS: [&Kind; 4] = [&MIX, &CARGO, &NODE, &TREE];
+pub static KINDS: [&Kind; 5] = [&MIX, &CARGO, &NEXT, &NODE, &TREE];
 
 /// The maximum number of directories that a pattern names.
 const MAX_DIRECTORIES: usize = 2000;

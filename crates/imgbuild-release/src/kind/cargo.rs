@@ -145,7 +145,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let directory = library_directory(selection.prefix);
     for (name, relative) in &libraries {
         let found = look_at(&root.path().join(relative));
-        selection.take_at(directory.join(name)?, relative, found);
+        selection.take_at(directory.join(name)?, root, relative, found);
     }
     Ok(Selected {
         name: manifest::package_name(root.path()),

@@ -1,6 +1,5 @@
 //! Debian's Node.js, which reads some of its own modules from files: the paths are
-//! built into it, and the package
-//! of the program has none of them.
+//! built into it, and the package of the program has none of them.
 
 use std::path::Path;
 

@@ -68,17 +68,29 @@ impl<'a> Selection<'a> {
         unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
     ) -> Result<()> {
         let root = self.root;
-        walk(root, &mut |relative, found| {
+        self.take_below(root, Path::new(""), unwanted)
+    }
+
+    /// Takes another directory, as [`Selection::take_tree`] does, to `place` in the
+    /// release.
+    pub(crate) fn take_below(
+        &mut self,
+        root: &Arc<RootDirectory>,
+        place: &Path,
+        unwanted: &dyn Fn(&Path, Verdict) -> Option<&'static str>,
+    ) -> Result<()> {
+        walk(root, &mut |below, found| {
+            let relative = &place.join(below);
             let is_directory = match &found {
                 Ok(found) => matches!(found, Found::Directory { .. }),
                 // One that cannot be listed.
-                Err(_) => root.path().join(relative).is_dir(),
+                Err(_) => root.path().join(below).is_dir(),
             };
             let verdict = self.decide(relative, is_directory);
             let excluded = (verdict == Verdict::Excluded).then_some("excluded");
             match unwanted(relative, verdict).or(excluded) {
                 Some(reason) => self.leave_out(relative, is_directory, reason),
-                None => self.take(relative, found),
+                None => self.take_to(relative, root, below, found),
             }
         })?;
         Ok(())
@@ -103,17 +115,34 @@ impl<'a> Selection<'a> {
 
     /// Takes one path, or refuses it.
     pub(crate) fn take(&mut self, relative: &Path, found: io::Result<Found>) {
-        match image_path(self.prefix, relative) {
-            Ok(path) => self.take_at(path, relative, found),
+        self.take_to(relative, self.root, relative, found);
+    }
+
+    /// Takes the file at `relative` in `root` to `place` in the release.
+    fn take_to(
+        &mut self,
+        place: &Path,
+        root: &Arc<RootDirectory>,
+        relative: &Path,
+        found: io::Result<Found>,
+    ) {
+        match image_path(self.prefix, place) {
+            Ok(path) => self.take_at(path, root, relative, found),
             Err(reason) => {
-                let path = self.root.path().join(relative);
+                let path = root.path().join(relative);
                 self.refusals.push(Refusal::Name { path, reason });
             }
         }
     }
 
-    /// Takes the file at `relative` under another path of the image.
-    pub(crate) fn take_at(&mut self, path: ImagePath, relative: &Path, found: io::Result<Found>) {
+    /// Takes the file at `relative` in `root` to any path of the image.
+    pub(crate) fn take_at(
+        &mut self,
+        path: ImagePath,
+        root: &Arc<RootDirectory>,
+        relative: &Path,
+        found: io::Result<Found>,
+    ) {
         if let Ok(Found::File {
             state,
             is_linked: true,
@@ -122,8 +151,8 @@ impl<'a> Selection<'a> {
         {
             self.linked.insert(state.identity());
         }
-        let host = join(self.root.path(), relative);
-        match found_member(path, host, Some(self.root), found, self.options.modes) {
+        let host = join(root.path(), relative);
+        match found_member(path, host, Some(root), found, self.options.modes) {
             Ok(member) => self.push(member),
             Err(refusal) => self.refusals.push(refusal),
         }
