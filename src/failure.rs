@@ -371,6 +371,9 @@ fn base_hint(error: &BaseError) -> &'static str {
         }
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => SCRATCH,
         BaseError::FileSystem(_) => DAMAGED_BASE,
+        BaseError::Refused(_) => {
+            "no engine runs the base image either: use another one, or build it again with another tool; `imgbuild validate` lists its violations"
+        }
         _ => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
         }

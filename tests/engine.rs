@@ -14,6 +14,7 @@ mod loading;
 mod locales;
 mod mix;
 mod programs;
+mod refused;
 mod relx;
 mod scripts;
 mod server;

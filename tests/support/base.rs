@@ -89,6 +89,20 @@ impl Layer {
         self.entry(EntryType::Symlink, path, 0o777, (target, b""))
     }
 
+    /// Adds an entry of another kind, which may lead to a path.
+    pub(crate) fn special(self, kind: u8, path: &str, target: &str) -> Self {
+        self.entry(EntryType::new(kind), path, 0o644, (target, b""))
+    }
+
+    /// Adds a PAX record for the next entry.
+    pub(crate) fn pax(self, key: &str, value: &[u8]) -> Self {
+        // The length counts itself: two digits.
+        let length = key.len() + value.len() + 5;
+        assert!((10..100).contains(&length));
+        let record = [format!("{length} {key}=").as_bytes(), value, b"\n"].concat();
+        self.entry(EntryType::XHeader, "pax", 0o644, ("", &record))
+    }
+
     /// Adds a file of the host; links are followed.
     pub(crate) fn host_file(self, path: &str, host: &Path) -> Self {
         self.file(path, 0o755, fs::read(host).expect("the host has it"))
@@ -108,10 +122,14 @@ type Files = Vec<(String, Vec<u8>)>;
 pub(crate) struct BaseImage {
     pub(crate) layers: Vec<Vec<u8>>,
     pub(crate) packing: Packing,
+    /// Another media type of the layers.
+    pub(crate) label: Option<&'static str>,
     pub(crate) architecture: &'static str,
     /// The `config` object.
     pub(crate) config: Value,
     pub(crate) history: Value,
+    /// Further fields of the configuration.
+    pub(crate) fields: Value,
 }
 
 impl BaseImage {
@@ -119,9 +137,11 @@ impl BaseImage {
         Self {
             layers: layers.into_iter().map(Layer::finish).collect(),
             packing: Packing::Gzip,
+            label: None,
             architecture: "amd64",
             config: json!({}),
             history: Value::Null,
+            fields: json!({}),
         }
     }
 
@@ -138,7 +158,8 @@ impl BaseImage {
         let mut names = Vec::new();
         for tar in &self.layers {
             let blob = self.packing.pack(tar);
-            layers.push(descriptor(self.packing.media_type(), &blob));
+            let media_type = self.label.unwrap_or(self.packing.media_type());
+            layers.push(descriptor(media_type, &blob));
             names.push(add(&mut files, blob));
         }
         let diff_ids: Vec<String> = self.layers.iter().map(|tar| digest(tar)).collect();
@@ -151,6 +172,9 @@ impl BaseImage {
         if !self.history.is_null() {
             config["history"] = self.history.clone();
         }
+        let fields = self.fields.as_object().expect("it is an object");
+        let object = config.as_object_mut().expect("it is an object");
+        object.extend(fields.clone());
         let config = config.to_string().into_bytes();
         let config_type = "application/vnd.oci.image.config.v1+json";
         let manifest = json!({

@@ -105,6 +105,8 @@ pub struct RawDescriptor {
     pub(crate) digest: Option<String>,
     pub(crate) size: Option<i64>,
     pub(crate) urls: Option<Vec<String>>,
+    /// The bytes of the blob in base64.
+    pub(crate) data: Option<String>,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) platform: Option<RawPlatform>,
 }

@@ -16,6 +16,7 @@ use crate::entry::{Entry, Member};
 use crate::path::ImagePath;
 use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;
+use crate::violation::Violation;
 
 mod error;
 mod keep;
@@ -74,7 +75,7 @@ impl std::fmt::Debug for ReadOptions<'_> {
 
 /// The merged layers of an image.
 ///
-/// Whiteouts are done, and hard links are files of their own with one content.
+/// Entries that every engine refuses are left out. Whiteouts are done, and hard links are files of their own with one content.
 /// A regular file has its content if it is an ELF program or library, begins
 /// with `#!`, is in `/etc`, is empty, or was asked for; a file without
 /// content is none of these.
@@ -83,6 +84,7 @@ pub struct FileSystem {
     members: Vec<Member>,
     specials: BTreeSet<ImagePath>,
     blobs: Vec<BlobFacts>,
+    violations: Vec<Violation>,
 }
 
 /// Facts about a layer's blob that reading it gave.
@@ -127,14 +129,16 @@ impl FileSystem {
         let mut keeper = Keeper::new(options, file);
         let mut budget = expansion_limit(&image.layers);
         let mut blobs = Vec::new();
+        let mut violations = Vec::new();
         for (index, selected) in image.layers.iter().enumerate() {
             tree.layer = index;
-            let facts = layer::read(source, selected, &mut tree, &mut keeper, &mut budget)
+            let (facts, found) = layer::read(source, selected, &mut tree, &mut keeper, &mut budget)
                 .map_err(|source| FileSystemError::Layer {
                     name: selected.name.clone(),
                     source: Box::new(source),
                 })?;
             blobs.push(facts);
+            violations.extend(found);
         }
         let kept = keeper.finish()?;
         let (members, specials) = tree.finish();
@@ -142,6 +146,7 @@ impl FileSystem {
             members,
             specials,
             blobs,
+            violations,
         };
         Ok((files, kept))
     }
@@ -167,6 +172,12 @@ impl FileSystem {
     #[must_use]
     pub fn specials(&self) -> &BTreeSet<ImagePath> {
         &self.specials
+    }
+
+    /// Returns the violations of its layers that engines refuse.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
     }
 
     /// Returns the facts about every layer, lowest first.

@@ -11,12 +11,13 @@ mod error;
 mod index;
 mod read;
 
-pub use assemble::{Configuration, Healthcheck, ImageOptions, is_all_ours};
+pub use assemble::{ImageOptions, is_all_ours};
 pub use blob::Blob;
 pub use error::ImageError;
 pub use index::{PlatformEntry, PlatformIndex};
 pub use read::Platforms;
 
+pub use crate::configuration::{Configuration, Healthcheck};
 use crate::digest::Digest;
 use crate::document::{Document, RawDescriptor};
 use crate::media_type::{is_index, is_manifest};

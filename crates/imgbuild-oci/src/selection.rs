@@ -6,6 +6,7 @@ use std::io;
 
 use serde_json::Value;
 
+use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
     CONTAINERD_NAME, Descriptor, DockerManifest, Document, REF_NAME, RawConfig, RawPlatform,
@@ -15,6 +16,7 @@ use crate::media_type::is_manifest;
 use crate::platform::{ImagePlatform, Platform};
 use crate::reference::Reference;
 use crate::source::{Source, SourceError, parse_document};
+use crate::violation::Violation;
 
 mod document;
 mod error;
@@ -25,9 +27,9 @@ pub use error::SelectionError;
 use fit::keep_best;
 pub use fit::runs_on;
 
-/// The most layers of an image that can run: Docker's graph drivers stack as
-/// many (`maxDepth` of overlay2 is 128, the container's own layer counted).
-pub(crate) const MAX_IMAGE_LAYERS: usize = 127;
+/// The most layers of an image that can run: the kernel stacks as many
+/// (`OVL_MAX_STACK`).
+pub(crate) const MAX_IMAGE_LAYERS: usize = 500;
 
 /// Reads the document of a descriptor, and checks its digest. A document that
 /// is not there is an error of the kind [`io::ErrorKind::NotFound`].
@@ -51,6 +53,8 @@ pub struct SelectedImage {
     pub platform: Platform,
     /// The layers, lowest first; at most `MAX_IMAGE_LAYERS`.
     pub layers: Vec<SelectedLayer>,
+    /// The violations of the configuration that engines refuse.
+    pub violations: Vec<Violation>,
 }
 
 /// A layer as the documents of its image describe it.
@@ -341,6 +345,7 @@ impl SelectedImage {
             config_digest,
             config_name,
             platform: platform.platform().clone(),
+            violations: check_config(&name, &value, count),
             config: value,
             layers: layers.collect::<Result<_, _>>()?,
         })

@@ -11,16 +11,13 @@ use std::fmt;
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::source::Source;
+use crate::violation::{Violation, ViolationKind};
 
 mod docker;
 mod document;
 mod image;
 mod inspection;
-mod layer;
 mod layer_use;
-mod violation;
-
-pub use violation::{Violation, ViolationKind};
 
 use inspection::InspectionJob;
 use layer_use::LayerUse;

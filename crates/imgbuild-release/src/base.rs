@@ -18,6 +18,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError};
 use imgbuild_oci::source::{Source, SourceError, UnsupportedCompressionError};
 use imgbuild_oci::store::Store;
+use imgbuild_oci::violation::Violation;
 use serde_json::Value;
 
 use crate::certificates::{BaseBundle, MAX_FILE_BYTES as MAX_BUNDLE_BYTES, SYSTEM_BUNDLES};
@@ -59,12 +60,18 @@ pub enum BaseError {
     /// It is for another operating system.
     #[error("it is for {0}, not for Linux")]
     System(Platform),
-    /// A field of its configuration is malformed.
-    #[error("the field `{0}` of its configuration is malformed")]
-    Field(&'static str),
+    /// Every engine refuses it.
+    #[error("{0}")]
+    Refused(Box<Violation>),
 }
 
 impl BaseError {
+    /// Fails with a violation that every engine refuses.
+    fn check(violations: &[Violation]) -> Result<(), Self> {
+        let found = Violation::refusal(violations).cloned();
+        found.map_or(Ok(()), |found| Err(Self::Refused(Box::new(found))))
+    }
+
     /// Returns `: ` and the reason, if the base has a compression that is not read,
     /// else nothing.
     #[must_use]
@@ -97,10 +104,11 @@ impl Base {
         if image.platform.os() != "linux" {
             return Err(BaseError::System(image.platform));
         }
+        BaseError::check(&image.violations)?;
         Ok(Self {
             name: image.name.clone().unwrap_or_else(|| options.name.clone()),
             history: configuration::history(&image.config, image.layers.len()),
-            configuration: configuration::configuration(&image.config)?,
+            configuration: Configuration::of_document(&image.config),
             source,
             image,
             files: None,
@@ -132,7 +140,8 @@ impl Base {
     ///
     /// # Errors
     ///
-    /// When a layer does not have its digest, or the layers do not fit together.
+    /// When a layer does not have its digest, the layers do not fit together, or
+    /// every engine refuses them.
     pub fn read_files(&mut self, store: Option<&Store>, scratch: &Path) -> Result<(), BaseError> {
         let options = ReadOptions {
             scratch,
@@ -142,7 +151,9 @@ impl Base {
             Some(store) => store.read_file_system(&self.source, &self.image, options),
             None => FileSystem::read(&self.source, &self.image, options),
         };
-        self.files = Some(files?);
+        let files = files?;
+        BaseError::check(files.violations())?;
+        self.files = Some(files);
         Ok(())
     }
 
@@ -175,6 +186,12 @@ impl Base {
     pub fn compressions(&self) -> impl Iterator<Item = &str> {
         let media_types = self.layers().iter().map(|layer| &layer.media_type);
         media_types.filter_map(|one| Some(one.rsplit_once('+')?.1))
+    }
+
+    /// Returns the violations that some engines refuse.
+    pub(crate) fn violations(&self) -> impl Iterator<Item = &Violation> {
+        let of_files = self.files.iter().flat_map(FileSystem::violations);
+        self.image.violations.iter().chain(of_files)
     }
 
     /// Returns who made it.

@@ -35,8 +35,9 @@ use std::path::Path;
 
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
+use imgbuild_oci::violation::{Refuser, Violation};
 
-use crate::finding::{self, Finding, Rule};
+use crate::finding::{self, Finding, Rule, Severity};
 use crate::pattern::{Patterns, Verdict};
 use crate::plan::Plan;
 
@@ -73,6 +74,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     }
     let started = command::check(subject);
     let mut findings = started.findings;
+    findings.extend(subject.violations.iter().filter_map(|one| refused(one)));
     findings.extend(program::check(subject, &started.programs));
     findings.extend(erlang::check(subject));
     findings.extend(python::check(subject));
@@ -81,6 +83,16 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);
     findings
+}
+
+/// Returns the finding about a violation that engines refuse.
+fn refused(violation: &Violation) -> Option<Finding> {
+    let severity = match violation.refused_by? {
+        Refuser::Engines => Severity::Error,
+        _ => Severity::Warning,
+    };
+    let reason = violation.to_string();
+    Some(Finding::new(Rule::ImageRefused, severity, None, reason))
 }
 
 /// Removes the findings about files with secrets that a pattern matches. Returns

@@ -20,6 +20,8 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rule {
+    /// Engines refuse the image before it starts.
+    ImageRefused,
     /// The file of the command does not exist.
     CommandMissing,
     /// The command is a dangling symlink, or a symlink loop.
@@ -150,7 +152,9 @@ const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--
 
 /// All rules, in the order of their findings.
 #[rustfmt::skip]
-pub static RULES: [RuleInfo; 41] = [
+pub static RULES: [RuleInfo; 42] = [
+    row(Rule::ImageRefused, "image-refused", "build the image again with another tool; engines that are not named take it")
+        .in_flags("use another base image, or build it again with another tool; engines that are not named take it"),
     row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
         .in_flags(ADD_PROGRAM),
     row(Rule::CommandDangling, "command-dangling", PUT_PROGRAM)

@@ -10,7 +10,9 @@ use fs_err as fs;
 use sha1::{Digest as _, Sha1};
 use tempfile::TempDir;
 
-use crate::base::configuration::{configuration, history};
+use imgbuild_oci::image::Configuration;
+
+use crate::base::configuration::history;
 use crate::certificates::{Certificate, CertificateSource, Certificates};
 use crate::elf::Elf;
 use crate::git::WorkTree;
@@ -192,7 +194,7 @@ pub fn shell_script(data: &[u8]) {
 /// Reads the configuration that an image inherits from its base.
 pub fn base_configuration(data: &[u8]) {
     if let Ok(document) = serde_json::from_slice(data) {
-        drop(configuration(&document));
+        drop(Configuration::of_document(&document));
         for layers in [0, 2] {
             let steps = history(&document, layers).into_iter();
             let of_layers = steps.filter(|step| step.get("empty_layer") != Some(&true.into()));

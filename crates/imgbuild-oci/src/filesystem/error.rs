@@ -96,21 +96,12 @@ pub enum LayerError {
         /// Its target.
         target: String,
     },
-    /// A symbolic link without a target.
-    #[error("`{0}` is a symbolic link to nothing")]
-    EmptyLink(ImagePath),
-    /// A symbolic link that no file system can hold.
-    #[error("`{0}` is a symbolic link to more than 4,095 bytes, the limit of Linux")]
-    LongLink(ImagePath),
     /// More or longer names than an image of this size has.
     #[error("the names in the image need more than {} MiB of memory, too much for its size", .0 >> 20)]
     TooManyNames(u64),
     /// Links and whiteouts that would keep the reader busy without end.
     #[error("its links and whiteouts take too long to follow")]
     TooMuchWork,
-    /// It expands to more bytes than a valid layer can.
-    #[error("the layers of the image expand to more than {0} bytes")]
-    TooLarge(u64),
     /// Contents cannot be written to a scratch file.
     #[error("cannot keep contents in the scratch directory `{}`", directory.display())]
     Scratch {

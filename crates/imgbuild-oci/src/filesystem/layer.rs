@@ -7,20 +7,23 @@ use super::tree::Tree;
 use super::{BlobFacts, LayerError};
 use crate::digest::DigestReader;
 use crate::entry::{Entry, EntryKind, Member, Owner};
-use crate::path::{ImagePath, MAX_PATH_BYTES};
+use crate::path::ImagePath;
+use crate::rules::{LayerRules, check_compression};
 use crate::selection::SelectedLayer;
-use crate::source::{Decompressor, Source};
+use crate::source::{Decompressor, Source, StreamFormat};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
+use crate::violation::Violation;
 
-/// Reads a layer to its end and checks its size, digest and diff ID. `budget` is
-/// the number of bytes that the tars of all further layers may have.
+/// Reads a layer to its end and checks its size, digest and diff ID; returns with
+/// its facts the violations that engines refuse. `budget` is the number of bytes that
+/// the tars of all further layers may have.
 pub(super) fn read(
     source: &Source,
     layer: &SelectedLayer,
     tree: &mut Tree,
     keeper: &mut Keeper<'_>,
     budget: &mut u64,
-) -> Result<BlobFacts, LayerError> {
+) -> Result<(BlobFacts, Vec<Violation>), LayerError> {
     let blob = source.existing(&layer.name)?;
     if blob.size() != layer.size {
         return Err(LayerError::Size {
@@ -32,21 +35,18 @@ pub(super) fn read(
         inner: blob,
         crc: crc32fast::Hasher::new(),
     });
-    let stream = Decompressor::new(blob, layer.size).map_err(LayerError::Read)?;
-    let limited = LimitedReader {
-        inner: stream,
-        left: *budget,
-    };
-    let mut tar = TarReader::new(DigestReader::new(limited));
-    let limit = *budget;
-    let entries = read_entries(&mut tar, tree, keeper).map_err(|error| too_large(error, limit))?;
+    let stream = Decompressor::limited(blob, *budget).map_err(LayerError::Read)?;
+    let expected = StreamFormat::of_media_type(&layer.media_type);
+    let label = expected.and_then(|one| check_compression(&layer.name, one, stream.compression()));
+    let mut tar = TarReader::new(DigestReader::new(stream));
+    let mut rules = LayerRules::new(&layer.name);
+    let entries = read_entries(&mut tar, tree, keeper, &mut rules)?;
     let mut tar = tar.into_inner();
     // What follows the end mark belongs to the diff ID, too.
-    io::copy(&mut tar, &mut io::sink())
-        .map_err(|error| too_large(LayerError::Read(error), limit))?;
-    let (limited, diff_id, tar_size) = tar.finish();
-    *budget = limited.left;
-    let mut blob = limited.inner.into_inner();
+    io::copy(&mut tar, &mut io::sink()).map_err(LayerError::Read)?;
+    let (stream, diff_id, tar_size) = tar.finish();
+    *budget = budget.saturating_sub(tar_size);
+    let mut blob = stream.into_inner();
     io::copy(&mut blob, &mut io::sink()).map_err(LayerError::Read)?;
     let (blob, digest, _) = blob.finish();
     if digest != layer.digest {
@@ -61,22 +61,28 @@ pub(super) fn read(
             found: diff_id,
         });
     }
-    Ok(BlobFacts {
+    let mut violations = rules.finish();
+    violations.extend(label);
+    violations.retain(|one| one.refused_by.is_some());
+    let facts = BlobFacts {
         crc: blob.crc.finalize(),
         tar_size,
         entries,
-    })
+    };
+    Ok((facts, violations))
 }
 
 pub(super) fn read_entries<R: Read>(
     tar: &mut TarReader<R>,
     tree: &mut Tree,
     keeper: &mut Keeper<'_>,
+    rules: &mut LayerRules<'_>,
 ) -> Result<usize, LayerError> {
     let mut entries = 0;
     while let Some(found) = tar.next_entry()? {
         entries += 1;
         match found.whiteout() {
+            _ if !rules.check(&found) => {}
             Some(Whiteout::Path(path)) => tree.hide(&path)?,
             Some(Whiteout::Directory(path)) => tree.hide_contents(&path)?,
             None => place(tar, &found, tree, keeper)?,
@@ -101,18 +107,12 @@ fn place<R: Read>(
     let kind = match &found.kind {
         TarKind::Directory => EntryKind::Directory,
         TarKind::File | TarKind::SparseFile => EntryKind::File { size: found.size },
-        TarKind::Symlink { target } if target.is_empty() => {
-            return Err(LayerError::EmptyLink(path));
-        }
-        TarKind::Symlink { target } if target.len() > MAX_PATH_BYTES => {
-            return Err(LayerError::LongLink(path));
-        }
         TarKind::Symlink { target } => EntryKind::Symlink {
             target: target.clone(),
         },
         TarKind::Hardlink { target } => return tree.link(path, target),
         TarKind::Device | TarKind::Fifo => return tree.insert(&path, None),
-        // Engines unpack nothing here.
+        // The rules refuse it.
         TarKind::Unknown { .. } => return Ok(()),
     };
     let entry = entry(path.clone(), kind, found);
@@ -141,44 +141,6 @@ fn entry(path: ImagePath, kind: EntryKind, found: &TarEntry) -> Entry {
         },
         mtime: u64::try_from(found.mtime).unwrap_or(0),
         xattrs: found.xattrs.clone(),
-    }
-}
-
-/// Tells the limit from a damaged tar or stream.
-fn too_large(error: LayerError, limit: u64) -> LayerError {
-    let is_limit = |error: &io::Error| {
-        let inner = error.get_ref();
-        inner.is_some_and(|inner| inner.is::<LimitReached>())
-    };
-    match &error {
-        LayerError::Read(source)
-        | LayerError::Tar(crate::tar_reader::ReadTarError::Read { source, .. })
-            if is_limit(source) =>
-        {
-            LayerError::TooLarge(limit)
-        }
-        _ => error,
-    }
-}
-
-/// More came out than may.
-#[derive(Debug, thiserror::Error)]
-#[error("too many bytes")]
-struct LimitReached;
-
-struct LimitedReader<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for LimitedReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        match self.left.checked_sub(count as u64) {
-            Some(left) => self.left = left,
-            None => return Err(io::Error::other(LimitReached)),
-        }
-        Ok(count)
     }
 }
 

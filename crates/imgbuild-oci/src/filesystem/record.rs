@@ -32,6 +32,8 @@ struct FileSystemRecord<'a> {
     #[serde(borrow)]
     members: Vec<MemberRecord<'a>>,
     specials: Vec<&'a [u8]>,
+    /// The violations as JSON, which may leave fields out.
+    violations: Cow<'a, str>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,6 +74,7 @@ impl FileSystem {
             blobs: self.blobs.clone(),
             members: members.ok_or(io::ErrorKind::InvalidData)?,
             specials: self.specials.iter().map(ImagePath::as_bytes).collect(),
+            violations: serde_json::to_string(&self.violations)?.into(),
         };
         file.write_all(&record::encode(RecordKind::FileSystem, &record))?;
         file.write_all(&kept.to_le_bytes())
@@ -114,6 +117,7 @@ impl FileSystemRecord<'_> {
         Some(FileSystem {
             members,
             specials: specials?,
+            violations: serde_json::from_str(&self.violations).ok()?,
             blobs: self.blobs,
         })
     }

@@ -236,39 +236,99 @@ fn devices_are_known_and_are_no_members() {
 }
 
 #[test]
-fn what_no_file_system_holds_is_refused() {
+fn what_engines_refuse_is_left_out_and_told() {
+    for (lines, expected) in [
+        (
+            &[(Regular, "a", "x"), (Regular, "a/b", "x")][..],
+            "below one that is not a directory: `a/b`",
+        ),
+        (
+            &[(Char, "a", ""), (Regular, "a/b/c", "x")],
+            "below one that is not a directory: `a/b/c`",
+        ),
+        (
+            &[(Link, "a", "none")],
+            "not a file before it in the same layer: `a`, target `none`",
+        ),
+        (
+            &[(Directory, "d/", ""), (Link, "a", "../d")],
+            "not a file before it in the same layer: `a`, target `../d`",
+        ),
+        (
+            &[(Symlink, "l", "")],
+            "a symbolic link without a target: `l`",
+        ),
+        (&[(Regular, "a/.wh...", "")], "a whiteout of nothing"),
+        (
+            &[(EntryType::Continuous, "a", "")],
+            "or pipe: `a`, type `7`",
+        ),
+    ] {
+        let found = merged(&[&[(Regular, "kept", "")], lines]).unwrap();
+        let violation = Violation::refusal(found.violations()).unwrap().to_string();
+        assert!(violation.contains(expected), "{expected}: {violation}");
+        assert!(
+            violation.ends_with("; refused by every engine"),
+            "{violation}"
+        );
+        assert!(shown(&found).contains(&"/kept".to_owned()));
+    }
+}
+
+#[test]
+fn what_some_engines_refuse_is_told_and_read() {
+    for (lines, expected) in [
+        (
+            &[(Regular, "a", "x"), (Regular, "./a", "x")][..],
+            "twice: `./a`; refused by Docker with graph drivers, and Podman",
+        ),
+        (
+            &[(Regular, "../../a", "x")],
+            "out of the root: `../../a`; refused by Docker with graph drivers",
+        ),
+    ] {
+        let found = merged(&[lines]).unwrap();
+        assert_eq!(found.violations().len(), 1);
+        assert!(found.violations()[0].to_string().ends_with(expected));
+        assert_eq!(shown(&found), ["/a"]);
+    }
+}
+
+#[test]
+fn what_engines_take_is_no_violation() {
     let long = "n".repeat(99) + "/";
-    let chain: &[Line<'_>] = &[
+    // Links of directories are followed, and a link may be one of several names.
+    let linked: &[Line<'_>] = &[
+        (Directory, "usr/", ""),
+        (Symlink, "lib", "usr"),
+        (Regular, "usr/a", "x"),
+        (Link, "lib/b", "lib/a"),
+        (Regular, "b/../c", "x"),
+        (Directory, &long, ""),
+    ];
+    assert_eq!(merged(&[linked]).unwrap().violations(), []);
+    let circle: &[Line<'_>] = &[
         (Symlink, "a", "b"),
         (Symlink, "b", "a"),
         (Regular, "a/x", ""),
     ];
-    let nameless: &[Line<'_>] = &[(Symlink, "l", "")];
-    let cases: &[(&[Line<'_>], &str)] = &[
-        (
-            &[(Regular, "a", "x"), (Regular, "a/b", "x")],
-            "`/a/b` lies below `/a`, which is not a directory",
-        ),
-        (
-            &[(Char, "a", ""), (Regular, "a/b", "x")],
-            "`/a/b` lies below `/a`, which is not a directory",
-        ),
-        (chain, "which is not a directory"),
-        (
-            &[(Link, "a", "none")],
-            "`/a` is a hard link to `none`, which is not a file",
-        ),
-        (
-            &[(Directory, "d/", ""), (Link, "a", "../d")],
-            "`/a` is a hard link to `../d`, which is not a file",
-        ),
-        (nameless, "`/l` is a symbolic link to nothing"),
-    ];
-    for (lines, expected) in cases {
-        let found = why(merged(&[lines]));
-        assert!(found.contains(expected), "{expected}: {found}");
-    }
-    assert!(merged(&[&[(Directory, &long, "")]]).is_ok());
+    assert!(why(merged(&[circle])).contains("which is not a directory"));
+}
+
+#[test]
+fn a_link_into_a_layer_below_is_told() {
+    let lower: &[Line<'_>] = &[(Regular, "a", "x")];
+    let found = merged(&[lower, &[(Link, "b", "a")]]).unwrap();
+    assert!(Violation::refusal(found.violations()).is_some());
+    assert_eq!(shown(&found), ["/a"]);
+}
+
+#[test]
+fn a_directory_replaces_a_file_of_a_layer_below() {
+    let lower: &[Line<'_>] = &[(Regular, "a", "x")];
+    let found = merged(&[lower, &[(Regular, "a/b/c", "x")]]).unwrap();
+    assert_eq!(found.violations(), []);
+    assert_eq!(shown(&found), ["/a/", "/a/b/", "/a/b/c"]);
 }
 
 #[test]
@@ -337,10 +397,10 @@ fn what_expands_beyond_the_limit_is_not_read_to_its_end() {
         &mut keeper,
         &mut budget,
     );
-    let error = result.unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "the layers of the image expand to more than 1500 bytes"
+    let error = crate::error::with_causes(&result.unwrap_err(), ": ");
+    assert!(
+        error.ends_with("it decompresses to more than 1500 bytes"),
+        "{error}"
     );
 }
 
@@ -395,7 +455,8 @@ proptest! {
             let mut tar = crate::tar_reader::TarReader::new(Cursor::new(layer(&lines).tar));
             // A layer that cannot be is refused in the middle; what is there
             // by then is whole as well.
-            drop(layer::read_entries(&mut tar, &mut tree, &mut keeper));
+            let mut rules = crate::rules::LayerRules::new("layer");
+            drop(layer::read_entries(&mut tar, &mut tree, &mut keeper, &mut rules));
         }
         let (members, specials) = tree.finish();
         let at = |path: &ImagePath| members.binary_search_by(|member| member.entry.path.cmp(path));

@@ -124,7 +124,8 @@ impl Tree {
                 self.spend(names.filter(|name| *name == b"..").count() as u64)?;
                 return Ok(Some(target));
             }
-            if node.is_directory() {
+            // A file of a layer below is replaced by a directory.
+            if node.is_directory() || node.layer < self.layer {
                 Ok(None)
             } else {
                 Err(below_a_file(next))
@@ -176,7 +177,8 @@ impl Tree {
 
     /// Makes the directories that a layer lacks, as engines do.
     fn make_parents(&mut self, path: &ImagePath) -> Result<(), LayerError> {
-        let is_there = |parent: &ImagePath| self.nodes.contains_key(parent);
+        let is_there =
+            |parent: &ImagePath| self.nodes.get(parent).is_some_and(TreeNode::is_directory);
         let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
         self.spend(missing.iter().map(lookups).sum())?;
         for path in missing {

@@ -1,99 +1,22 @@
 //! Config and manifest of an image that is built here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use oci_spec::image::{
     Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageManifestBuilder, MediaType,
     RootFsBuilder,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Blob, Image, main_platform};
+use crate::configuration::Configuration;
 use crate::digest::Digest;
 use crate::document::Document;
 use crate::json::to_canonical;
 use crate::layer::Layer;
 use crate::media_type;
 use crate::platform::Platform;
-
-/// The settings of containers of an image: the `config` object of the
-/// [image configuration], with Docker's health check.
-///
-/// [image configuration]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Configuration {
-    /// The arguments of the command after the entrypoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cmd: Option<Vec<String>>,
-    /// The first arguments of the command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub entrypoint: Option<Vec<String>>,
-    /// `NAME=value`, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
-    /// `PORT/PROTOCOL`.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
-    pub exposed_ports: BTreeSet<String>,
-    /// Docker's health check, which the OCI specification does not have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
-    /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// The signal that stops a container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_signal: Option<String>,
-    /// `UID:GID`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Paths of volumes.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
-    pub volumes: BTreeSet<String>,
-    /// The directory that the command starts in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub working_dir: Option<String>,
-    /// Other fields of Docker's base images, by their names.
-    #[serde(flatten)]
-    pub others: BTreeMap<String, Value>,
-}
-
-/// Writes a set as Go does: an object with empty objects for values.
-fn as_map<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(set.iter().map(|key| (key, json!({}))))
-}
-
-/// [Docker's health check]; an engine that follows the OCI specification to
-/// the letter ignores it.
-///
-/// [Docker's health check]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Healthcheck {
-    /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`.
-    pub test: Vec<String>,
-    /// The time between two checks, in nanoseconds; 0 is the engine's default.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub interval: u64,
-    /// The time that a check may take, in nanoseconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub timeout: u64,
-    /// The time after the start in which failures do not count, in nanoseconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub start_period: u64,
-    /// The time between two checks within that time, in nanoseconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub start_interval: u64,
-    /// The failures in a row that make a container unhealthy.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub retries: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
 
 /// Everything of an image but its layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -180,10 +180,10 @@ fn images_that_no_engine_runs_are_refused() {
             |fixture| {
                 fixture.edit_manifest(|manifest| {
                     let layer = manifest["layers"][0].clone();
-                    manifest["layers"] = vec![layer; 128].into();
+                    manifest["layers"] = vec![layer; 501].into();
                 });
             },
-            "it has 128 layers; no engine runs more than 127",
+            "it has 501 layers; no engine runs more than 500",
         ),
     ];
     for (edit, expected) in cases {

@@ -142,6 +142,12 @@ impl<R: Read> Decompressor<R> {
     ///
     /// When they cannot be read, or with [`UnsupportedCompressionError`] inside.
     pub(crate) fn new(compressed: R, size: u64) -> io::Result<Self> {
+        let limit = size.saturating_mul(MAX_EXPANSION).max(MIN_EXPANDED_BYTES);
+        Self::limited(compressed, limit)
+    }
+
+    /// As [`Decompressor::new`], with another limit of the decompressed bytes.
+    pub(crate) fn limited(compressed: R, limit: u64) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, compressed);
         let compression = StreamFormat::detect(fill(&mut reader)?);
         UnsupportedCompressionError::check(compression)?;
@@ -150,7 +156,6 @@ impl<R: Read> Decompressor<R> {
             StreamFormat::Zstd => Stream::Zstd(Box::new(ZstdStream::new(reader))),
             _ => Stream::Plain(reader),
         };
-        let limit = size.saturating_mul(MAX_EXPANSION).max(MIN_EXPANDED_BYTES);
         let limit = match compression {
             StreamFormat::Plain => u64::MAX,
             _ => limit,

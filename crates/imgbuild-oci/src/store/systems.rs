@@ -20,9 +20,10 @@ use crate::digest::Digest;
 use crate::filesystem::{FileSystem, FileSystemError, ReadOptions};
 use crate::selection::{SelectedImage, SelectedLayer};
 use crate::source::Source;
+use crate::violation::Violation;
 
 /// The name of the format, and of the choice of contents; it changes with both.
-const FORMAT: &[u8] = b"file system 2";
+const FORMAT: &[u8] = b"file system 3";
 
 impl Store {
     /// Returns the file system of an image with these layers, if it is known.
@@ -79,7 +80,9 @@ impl Store {
 
         match FileSystem::read_keeping(source, image, options, contents) {
             Ok((found, kept)) => {
-                if let Err(error) = self.keep_system(file, &found, kept, &image.layers) {
+                if Violation::refusal(found.violations()).is_none()
+                    && let Err(error) = self.keep_system(file, &found, kept, &image.layers)
+                {
                     self.note_problem(&error);
                 }
                 Ok(found)

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::Report;
 use super::document::{self, check_config, digest_in_name};
 use super::image::{OciHalf, OciImage};
 use super::layer_use::LayerUse;
-use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::document::{DockerManifest, RawConfig, blob_name};
 use crate::reference::Reference;
 use crate::source::{ArchiveSource, Source};
+use crate::violation::{Violation, ViolationKind};
 
 const NAME: &str = "manifest.json";
 
@@ -262,7 +263,7 @@ fn read_config(
         return None;
     }
     let config: RawConfig = document::parse(&name, &bytes, report)?;
-    Some((found, check_config(&name, &config, layers, report)))
+    Some((found, check_config(&name, &bytes, &config, layers, report)))
 }
 
 /// Checks for a tag: without one, Docker fails after it has stored the image.

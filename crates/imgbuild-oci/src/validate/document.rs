@@ -1,12 +1,16 @@
 //! Reads documents, and reports their violations.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 
-use super::{Report, Violation, ViolationKind};
+use super::Report;
+use crate::configuration;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
 use crate::image::{Blob, Image};
 use crate::source::{Source, SourceError, read_document};
+use crate::violation::{Violation, ViolationKind};
 
 /// A place of documents: a source, or an image wherever it is.
 pub(super) trait DocumentSource {
@@ -131,6 +135,11 @@ pub(super) fn check_descriptor(
         let found = raw.size.map(|size| size.to_string());
         add(ViolationKind::DescriptorSize, report, found);
     }
+    let data = raw.data.as_ref().map(|text| STANDARD.decode(text));
+    let is_blob = |data: Vec<u8>| raw.digest() == Ok(Digest::of(&data));
+    if data.is_some_and(|data| !data.is_ok_and(is_blob)) {
+        add(ViolationKind::DescriptorData, report, None);
+    }
     raw.clone().complete().ok().filter(|_| has_media_type)
 }
 
@@ -166,10 +175,15 @@ pub(super) fn check_size(name: &str, expected: u64, found: u64, report: &mut Rep
 /// returns its diff IDs; those that are malformed are `None`.
 pub(super) fn check_config(
     name: &str,
+    bytes: &[u8],
     config: &RawConfig,
     layers: usize,
     report: &mut Report,
 ) -> Vec<Option<Digest>> {
+    if let Some(document) = parse(name, bytes, report) {
+        let found = configuration::check_config(name, &document, layers);
+        found.into_iter().for_each(|one| report.add(one));
+    }
     let os = config.platform.os.as_deref().unwrap_or_default();
     if os.is_empty() || os.bytes().any(|byte| byte.is_ascii_uppercase()) {
         // Older engines crash on `Linux`.

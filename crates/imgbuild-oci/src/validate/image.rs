@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Report;
 use super::document::{self, DocumentSource, check_config, check_descriptor, check_size};
 use super::layer_use::LayerUse;
-use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::document::{
     CONTAINERD_NAME, Descriptor, MAX_INDEX_DEPTH, MAX_MANIFESTS, RawConfig, RawDescriptor,
@@ -14,6 +14,7 @@ use crate::image::Image;
 use crate::media_type::{self, is_config, is_index, is_manifest};
 use crate::platform::Platform;
 use crate::source::Source;
+use crate::violation::{Violation, ViolationKind};
 
 /// The version that all readers want, and the only one there is.
 const LAYOUT_VERSION: &str = "1.0.0";
@@ -259,7 +260,13 @@ impl ImageWalk<'_> {
             }
             let config: RawConfig = document::parse(&config_name, &bytes, report)?;
             check_platform(&config_name, &config, platform, report);
-            Some(check_config(&config_name, &config, layers.len(), report))
+            Some(check_config(
+                &config_name,
+                &bytes,
+                &config,
+                layers.len(),
+                report,
+            ))
         });
         let mut diff_ids = diff_ids.unwrap_or_default().into_iter();
         let mut uses = Vec::new();

@@ -1,11 +1,13 @@
 //! A layer in the documents of an image, compared with its blob.
 
+use super::Report;
 use super::document::check_size;
 use super::inspection::{Inspection, Inspections};
-use super::{Report, Violation, ViolationKind};
 use crate::digest::Digest;
 use crate::document::Descriptor;
+use crate::rules::check_compression;
 use crate::source::StreamFormat;
+use crate::violation::{Violation, ViolationKind};
 
 /// A layer as an image refers to it.
 #[derive(Debug)]
@@ -51,7 +53,8 @@ impl LayerUse {
             .iter()
             .for_each(|violation| report.add(violation.clone()));
         if let (Some(expected), Some(found)) = (self.compression(), inspection.compression) {
-            report.compare(ViolationKind::LayerCompression, &self.name, expected, found);
+            let violation = check_compression(&self.name, expected, found);
+            violation.into_iter().for_each(|one| report.add(one));
         }
         self.check_diff_id(inspection, report);
     }

@@ -295,8 +295,52 @@ const BREAKS: &[(&str, Kind, Break)] = &[
     ("short capabilities", Kind::LayerCapabilities, |fixture| {
         fixture.layers[0].tar = pax_layer("SCHILY.xattr.security.capability", "short");
     }),
-    ("no capabilities", Kind::LayerCapabilities, |fixture| {
-        fixture.layers[0].tar = pax_layer("SCHILY.xattr.security.capability", "");
+    ("file as a directory", Kind::LayerParent, |fixture| {
+        fixture.layers[0].tar = layer_tar(&["a", "a/b/c"]);
+    }),
+    ("path that leads out", Kind::LayerPathOutside, |fixture| {
+        fixture.layers[0].tar = layer_tar(&["a/", "a/../../b"]);
+    }),
+    ("contiguous file", Kind::LayerEntryType, |fixture| {
+        fixture.layers[0].tar = special(EntryType::Continuous, "0", "");
+    }),
+    (
+        "whiteout of its directory",
+        Kind::LayerWhiteout,
+        |fixture| {
+            fixture.layers[0].tar = layer_tar(&["a/", "a/.wh.."]);
+        },
+    ),
+    (
+        "label that is a number",
+        Kind::DocumentMalformed,
+        |fixture| {
+            fixture.edit_config(|config| config["config"] = json!({"Labels": {"a": 1}}));
+        },
+    ),
+    ("date that is none", Kind::DocumentMalformed, |fixture| {
+        fixture.edit_config(|config| config["created"] = json!("yesterday"));
+    }),
+    (
+        "annotation that is a number",
+        Kind::DocumentMalformed,
+        |fixture| {
+            fixture.edit_manifest(|manifest| manifest["annotations"] = json!({"a": 1}));
+        },
+    ),
+    (
+        "annotation of a layer that is a number",
+        Kind::DocumentMalformed,
+        |fixture| {
+            fixture
+                .edit_manifest(|manifest| manifest["layers"][0]["annotations"] = json!({"a": 1}));
+        },
+    ),
+    ("data of another blob", Kind::DescriptorData, |fixture| {
+        fixture.edit_manifest(|manifest| manifest["config"]["data"] = json!("e30="));
+    }),
+    ("data that is not base64", Kind::DescriptorData, |fixture| {
+        fixture.edit_manifest(|manifest| manifest["layers"][0]["data"] = json!("?"));
     }),
     ("name beyond 255 bytes", Kind::LayerPathLength, |fixture| {
         fixture.layers[0].tar = pax_layer("path", &"a".repeat(256));

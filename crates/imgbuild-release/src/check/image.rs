@@ -1,15 +1,15 @@
 //! An image that is there, ours or not, as a subject of the rules.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_oci::entry::{Entry, EntryKind, Member};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
-use imgbuild_oci::image::{Configuration, Healthcheck};
+use imgbuild_oci::image::Configuration;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectedImage;
 use imgbuild_oci::source::Source;
+use imgbuild_oci::violation::Violation;
 use serde_json::Value;
 
 use super::content::ReadableContent;
@@ -30,6 +30,8 @@ pub struct ReadImage {
     platform: Platform,
     files: FileSystem,
     objects: Vec<Object>,
+    /// The violations of the configuration.
+    violations: Vec<Violation>,
 }
 
 impl ReadImage {
@@ -47,7 +49,8 @@ impl ReadImage {
         let keeps = &keeps;
         let files = FileSystem::read(source, image, ReadOptions { scratch, keeps })?;
         Ok(Self {
-            config: configuration(&image.config["config"]),
+            config: Configuration::of_document(&image.config),
+            violations: image.violations.clone(),
             history: image.config["history"]
                 .as_array()
                 .cloned()
@@ -64,6 +67,8 @@ impl ReadImage {
         let layers = vec![self.files.members()];
         let mut subject = Subject::new(&self.config, &self.platform, layers, &self.objects);
         subject.history = &self.history;
+        subject.violations = self.violations.iter().collect();
+        subject.violations.extend(self.files.violations());
         subject
     }
 }
@@ -91,74 +96,4 @@ pub(super) fn object(member: &Member) -> Option<Object> {
         role: Role::Module,
         elf: Arc::new(elf),
     })
-}
-
-/// Reads a configuration; a value of an unexpected type is left out.
-fn configuration(value: &Value) -> Configuration {
-    let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
-    let keys = |name: &str| -> BTreeSet<String> {
-        let map = value.get(name).and_then(Value::as_object);
-        map.into_iter()
-            .flat_map(|map| map.keys().cloned())
-            .collect()
-    };
-    let labels = value.get("Labels").and_then(Value::as_object);
-    let labels = labels.into_iter().map(|labels| {
-        let texts = labels.iter();
-        texts.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())))
-    });
-    let test = |check: &Value| Healthcheck {
-        test: strings(check.get("Test")).unwrap_or_default(),
-        ..Healthcheck::default()
-    };
-    Configuration {
-        cmd: strings(value.get("Cmd")),
-        entrypoint: strings(value.get("Entrypoint")),
-        env: strings(value.get("Env")).unwrap_or_default(),
-        exposed_ports: keys("ExposedPorts"),
-        healthcheck: value.get("Healthcheck").map(test),
-        labels: labels.flatten().collect(),
-        user: text("User"),
-        volumes: keys("Volumes"),
-        working_dir: text("WorkingDir"),
-        // No rule looks at the signal.
-        ..Configuration::default()
-    }
-}
-
-fn strings(value: Option<&Value>) -> Option<Vec<String>> {
-    let texts = value?.as_array()?.iter();
-    let texts = texts.filter_map(Value::as_str).map(str::to_owned);
-    Some(texts.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_configuration_is_read_whatever_is_in_it() {
-        let value = json!({
-            "Cmd": ["a", 1, "b"],
-            "Entrypoint": null,
-            "Env": ["A=b"],
-            "ExposedPorts": {"80/tcp": {}},
-            "Healthcheck": {"Test": ["CMD", "x"]},
-            "User": "app",
-            "Volumes": {"/data": null},
-            "WorkingDir": 5,
-        });
-        let config = configuration(&value);
-        assert_eq!(config.cmd, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(config.entrypoint, None);
-        assert_eq!(config.env, ["A=b"]);
-        assert!(config.exposed_ports.contains("80/tcp"));
-        assert_eq!(config.healthcheck.unwrap().test, ["CMD", "x"]);
-        assert_eq!(config.user.as_deref(), Some("app"));
-        assert!(config.volumes.contains("/data"));
-        assert_eq!(config.working_dir, None);
-        assert_eq!(configuration(&Value::Null), Configuration::default());
-    }
 }

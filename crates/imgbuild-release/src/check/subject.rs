@@ -7,6 +7,7 @@ use imgbuild_oci::entry::Member;
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
+use imgbuild_oci::violation::Violation;
 use serde_json::Value;
 
 use super::content::ReadableContent;
@@ -34,6 +35,8 @@ pub struct Subject<'a> {
     pub(super) history: &'a [Value],
     /// The annotations of the manifest, if they are known.
     pub(super) annotations: Option<&'a BTreeMap<String, String>>,
+    /// The violations that engines refuse.
+    pub(super) violations: Vec<&'a Violation>,
     /// The library that each needed name resolves to, if libraries were
     /// searched for when the plan was made.
     pub(super) bindings: Option<&'a Bindings>,
@@ -52,6 +55,7 @@ impl<'a> Subject<'a> {
         subject.history = &image.base_history;
         subject.annotations = Some(&image.annotations);
         if let Some(base) = &plan.base {
+            subject.violations = base.violations().collect();
             subject.contents = base.under(subject.contents);
             let user = image.config.user.as_deref().unwrap_or_default();
             subject.identity = ContainerUser::find(user, &subject.contents);
@@ -82,6 +86,7 @@ impl<'a> Subject<'a> {
             contents,
             history: &[],
             annotations: None,
+            violations: Vec::new(),
             bindings: None,
         }
     }

@@ -3,6 +3,7 @@ use std::io::{Read, Seek, Write};
 use proptest::prelude::*;
 
 use super::*;
+use crate::violation::{Violation, ViolationKind};
 
 /// The bytes after the value: the CRC, and the offset of the record.
 const TRAILER_BYTES: usize = 4 + 8;
@@ -55,6 +56,7 @@ fn sample() -> (File, FileSystem) {
         members,
         specials: BTreeSet::from([path("/dev/null")]),
         blobs: vec![facts(u32::MAX), facts(0)],
+        violations: vec![Violation::new(ViolationKind::LayerCount, "a").found("b")],
     };
     (file, files)
 }
@@ -68,7 +70,8 @@ fn shown(files: &FileSystem) -> String {
         format!("{:?} {bytes:?}\n", member.entry)
     });
     let members: String = members.collect();
-    format!("{members}{:?} {:?}", files.specials, files.blobs)
+    let (specials, violations) = (&files.specials, &files.violations);
+    format!("{members}{specials:?} {:?} {violations:?}", files.blobs)
 }
 
 fn bytes_of(mut file: &File) -> Vec<u8> {
@@ -134,6 +137,7 @@ fn forged(members: &[MemberRecord<'_>]) -> Option<FileSystem> {
         }],
         members: members.to_vec(),
         specials: Vec::new(),
+        violations: "[]".into(),
     };
     let mut file = tempfile::tempfile().unwrap();
     let bytes = record::encode(RecordKind::FileSystem, &record);

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::with_causes;
 
@@ -11,7 +11,7 @@ use crate::error::with_causes;
 ///
 /// Prints as one sentence; as data it has a `kind` that does not change from
 /// version to version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Violation {
     /// The rule that is broken.
     pub kind: ViolationKind,
@@ -23,33 +23,70 @@ pub struct Violation {
     /// The value that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// The engines that do not load or unpack the image.
+    #[serde(rename = "refusedBy", skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<Refuser>,
+}
+
+/// Engines that refuse an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Refuser {
+    /// Docker, Podman and containerd.
+    Engines,
+    /// Docker with graph drivers, the default before Docker 29.
+    Docker,
+    /// The same, and Podman.
+    DockerAndPodman,
+    /// containerd, and Docker with its image store.
+    Containerd,
+}
+
+impl fmt::Display for Refuser {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Engines => "every engine",
+            Self::Docker => "Docker with graph drivers",
+            Self::DockerAndPodman => "Docker with graph drivers, and Podman",
+            Self::Containerd => "containerd, and Docker with its image store",
+        })
+    }
 }
 
 /// The longest text that a violation repeats from the source.
 const MAX_TEXT_BYTES: usize = 500;
 
 impl Violation {
-    pub(super) fn new(kind: ViolationKind, subject: impl fmt::Display) -> Self {
+    pub(crate) fn new(kind: ViolationKind, subject: impl fmt::Display) -> Self {
         Self {
             kind,
             subject: shown(&subject),
             expected: None,
             found: None,
+            refused_by: None,
         }
     }
 
-    pub(super) fn expected(mut self, expected: impl fmt::Display) -> Self {
+    /// Returns the first violation that every engine refuses.
+    #[must_use]
+    pub fn refusal(all: &[Self]) -> Option<&Self> {
+        let mut all = all.iter();
+        all.find(|one| one.refused_by == Some(Refuser::Engines))
+    }
+
+    pub(crate) fn expected(mut self, expected: impl fmt::Display) -> Self {
         self.expected = Some(shown(&expected));
         self
     }
 
-    pub(super) fn found(mut self, found: impl fmt::Display) -> Self {
+    pub(crate) fn found(mut self, found: impl fmt::Display) -> Self {
         self.found = Some(shown(&found));
         self
     }
 
     /// Makes a violation that has found an error, with its causes.
-    pub(super) fn of_error(
+    pub(crate) fn of_error(
         kind: ViolationKind,
         subject: impl fmt::Display,
         error: &dyn Error,
@@ -77,12 +114,14 @@ impl fmt::Display for Violation {
             (Some(expected), None) => write!(formatter, ": expected {expected}"),
             (None, Some(found)) => write!(formatter, ": {found}"),
             (None, None) => Ok(()),
-        }
+        }?;
+        let mut refusers = self.refused_by.iter();
+        refusers.try_for_each(|refuser| write!(formatter, "; refused by {refuser}"))
     }
 }
 
 /// The rules that a source can break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ViolationKind {
@@ -108,6 +147,8 @@ pub enum ViolationKind {
     DescriptorDigest,
     /// A descriptor has no size, or a negative one.
     DescriptorSize,
+    /// The `data` of a descriptor is not its blob.
+    DescriptorData,
     /// A manifest has no config or no list of layers.
     ManifestIncomplete,
     /// A blob is not there.
@@ -122,6 +163,8 @@ pub enum ViolationKind {
     ConfigOs,
     /// The config's `architecture` is missing.
     ConfigArchitecture,
+    /// An image has more layers than Docker's graph drivers stack.
+    LayerCount,
     /// The config's platform is not the one in the index.
     ConfigPlatform,
     /// The config's `rootfs.type` is not `layers`.
@@ -144,6 +187,10 @@ pub enum ViolationKind {
     LayerTar,
     /// Two entries of a layer have the same path.
     LayerDuplicatePath,
+    /// A path leads out of the root by `..`.
+    LayerPathOutside,
+    /// A path lies below another one that is not a directory.
+    LayerParent,
     /// A path, or the target of a symbolic link, is longer than Linux allows.
     LayerPathLength,
     /// The target of a hard link is not an earlier entry of the same layer.
@@ -196,12 +243,14 @@ impl ViolationKind {
             Self::DescriptorMediaType => "has no media type",
             Self::DescriptorDigest => "has no valid digest",
             Self::DescriptorSize => "has no valid size",
+            Self::DescriptorData => "has `data` other than its blob",
             Self::ManifestIncomplete => "is not a complete manifest",
             Self::BlobSize => "has the wrong size",
             Self::BlobDigest => "has the wrong digest",
             Self::BlobName => "is not named by a digest",
             Self::ConfigOs => "has no valid `os`",
             Self::ConfigArchitecture => "has no `architecture`",
+            Self::LayerCount => "has too many layers",
             Self::ConfigPlatform => "is not for the platform in the index",
             Self::ConfigRootfs => "has the wrong `rootfs.type`",
             Self::DiffIdCount => "has the wrong number of diff IDs",
@@ -213,13 +262,21 @@ impl ViolationKind {
             Self::LayerTrailingBytes => "has bytes after its compressed stream",
             Self::LayerTar => "is not a tar that can be read",
             Self::LayerDuplicatePath => "has a path twice",
+            Self::LayerPathOutside => "has a path that leads out of the root",
+            Self::LayerParent => "has a path below one that is not a directory",
             Self::LayerPathLength => "has a path or the target of a link that is too long",
-            Self::LayerHardlink => "has a hard link whose target does not come before it",
+            Self::LayerHardlink => {
+                "has a hard link whose target is not a file before it in the same layer"
+            }
             Self::LayerSymlink => "has a symbolic link without a target",
-            Self::LayerEntryType => "has an entry that engines do not unpack",
-            Self::LayerWhiteout => "has a whiteout that engines refuse",
+            Self::LayerEntryType => {
+                "has an entry that is not a file, directory, link, device or pipe"
+            }
+            Self::LayerWhiteout => {
+                "has a whiteout of nothing, or of an entry before it in the same layer"
+            }
             Self::LayerOwner => "has an owner that does not fit in 32 bits",
-            Self::LayerCapabilities => "has file capabilities that engines cannot set",
+            Self::LayerCapabilities => "has file capabilities in none of the forms of the kernel",
             Self::LayerMore => "has more violations than are listed",
             Self::ArchiveTar => "is damaged",
             Self::ArchiveName => "is an absolute name in the archive",

@@ -1,0 +1,395 @@
+//! The settings of containers, and the rules for the configuration of an image.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::violation::{Refuser, Violation, ViolationKind};
+
+/// The most layers that Docker stacks with graph drivers (`maxLayerDepth`).
+const MAX_STACKED_LAYERS: usize = 125;
+
+/// The number of malformed fields that are listed.
+const MAX_LISTED: usize = 100;
+
+/// ConfigFields of [Docker's image configuration] that are inherited unchanged.
+/// ConfigFields of old engines that describe a container, for example `Hostname`, are
+/// not inherited, and `OnBuild` is for builds that run commands.
+///
+/// [Docker's image configuration]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
+
+/// The settings of containers of an image: the `config` object of the
+/// [image configuration], with Docker's health check.
+///
+/// [image configuration]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Configuration {
+    /// The arguments of the command after the entrypoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// The first arguments of the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// `NAME=value`, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// `PORT/PROTOCOL`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
+    pub exposed_ports: BTreeSet<String>,
+    /// Docker's health check, which the OCI specification does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that stops a container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// `UID:GID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Paths of volumes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
+    pub volumes: BTreeSet<String>,
+    /// The directory that the command starts in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Other fields of Docker's base images, by their names.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+/// Writes a set as Go does: an object with empty objects for values.
+fn as_map<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(set.iter().map(|key| (key, json!({}))))
+}
+
+/// [Docker's health check]; an engine that follows the OCI specification to
+/// the letter ignores it.
+///
+/// [Docker's health check]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`.
+    pub test: Vec<String>,
+    /// The time between two checks, in nanoseconds; 0 is the engine's default.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub interval: u64,
+    /// The time that a check may take, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeout: u64,
+    /// The time after the start in which failures do not count, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_period: u64,
+    /// The time between two checks within that time, in nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_interval: u64,
+    /// The failures in a row that make a container unhealthy.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl Configuration {
+    /// Reads the `config` object of an image configuration. Values of the wrong type
+    /// are left out.
+    #[must_use]
+    pub fn of_document(document: &Value) -> Self {
+        ConfigFields::of("", document).configuration()
+    }
+}
+
+/// Checks the fields of a configuration that engines parse, except those of
+/// [`RawConfig`](crate::document::RawConfig), and the number of layers.
+pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<Violation> {
+    let mut fields = ConfigFields::of(name, document);
+    fields.date("created");
+    fields.get::<String>("author");
+    let steps = field_of(document, "history").and_then(Value::as_array);
+    for (place, step) in steps.into_iter().flatten().enumerate() {
+        (fields.object, fields.place) = (Some(step), format!("history[{place}]."));
+        fields.date("created");
+        for field in ["created_by", "author", "comment"] {
+            fields.get::<String>(field);
+        }
+    }
+    fields.object = Some(document);
+    fields.configuration();
+    let mut found = fields.wrong;
+    if layers > MAX_STACKED_LAYERS {
+        let violation = Violation::new(ViolationKind::LayerCount, name).found(layers);
+        let mut violation = violation.expected(format_args!("at most {MAX_STACKED_LAYERS}"));
+        violation.refused_by = Some(Refuser::Docker);
+        found.push(violation);
+    }
+    found
+}
+
+/// The fields of an object as engines read them: null is nothing.
+struct ConfigFields<'a> {
+    name: &'a str,
+    object: Option<&'a Value>,
+    /// The start of the names of its fields in violations.
+    place: String,
+    wrong: Vec<Violation>,
+}
+
+impl<'a> ConfigFields<'a> {
+    fn of(name: &'a str, document: &'a Value) -> Self {
+        Self {
+            name,
+            object: Some(document),
+            place: String::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    /// Goes from a document to its `config`, and reads it.
+    fn configuration(&mut self) -> Configuration {
+        self.place.clear();
+        self.get::<Map<String, Value>>("config");
+        self.object = self.object.and_then(|one| field_of(one, "config"));
+        self.place.push_str("config.");
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let list = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
+        let labels = self.get::<BTreeMap<_, Option<_>>>("Labels").into_iter();
+        let labels = labels.map(|(name, value)| (name, value.unwrap_or_default()));
+        let mut check: Map<String, Value> = self.read("Healthcheck", Refuser::Docker);
+        // Go writes an empty list as null, and engines take a negative time for none.
+        check.retain(|_, value| !value.is_null() && value.as_i64().is_none_or(|time| time >= 0));
+        let check = serde_json::from_value(check.into());
+        let healthcheck: Healthcheck =
+            check.unwrap_or_else(|_| self.add("Healthcheck", Refuser::Docker));
+        let others = OTHERS.iter().filter_map(|name| {
+            let value = field_of(self.object?, name)?;
+            let is_set = !value.is_null() && *value != json!(false);
+            is_set.then(|| ((*name).to_owned(), value.clone()))
+        });
+        Configuration {
+            others: others.collect(),
+            cmd: list(self.list("Cmd")),
+            // Engines run the command where this is one empty text.
+            entrypoint: list(self.list("Entrypoint")).filter(|words| *words != [""]),
+            env: self.list("Env"),
+            exposed_ports: self.keys("ExposedPorts"),
+            healthcheck: Some(healthcheck).filter(|check| !check.test.is_empty()),
+            labels: labels.collect(),
+            stop_signal: text(self.get("StopSignal")),
+            user: text(self.get("User")),
+            volumes: self.keys("Volumes"),
+            working_dir: text(self.get("WorkingDir")),
+        }
+    }
+
+    fn get<T: DeserializeOwned + Default>(&mut self, field: &'static str) -> T {
+        self.read(field, Refuser::Engines)
+    }
+
+    fn list(&mut self, field: &'static str) -> Vec<String> {
+        let list: Vec<Option<String>> = self.get(field);
+        list.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    fn keys(&mut self, field: &'static str) -> BTreeSet<String> {
+        let set: BTreeMap<String, Option<BTreeMap<String, IgnoredAny>>> = self.get(field);
+        set.into_keys().collect()
+    }
+
+    fn date(&mut self, field: &'static str) {
+        let text: Option<String> = self.get(field);
+        if text.is_some_and(|text| !is_date(&text)) {
+            self.add::<()>(field, Refuser::Engines);
+        }
+    }
+
+    fn read<T: DeserializeOwned + Default>(&mut self, field: &'static str, refuser: Refuser) -> T {
+        let value = self.object.and_then(|object| field_of(object, field));
+        let value = serde_json::from_value::<Option<T>>(value.cloned().unwrap_or_default());
+        value.map_or_else(|_| self.add(field, refuser), Option::unwrap_or_default)
+    }
+
+    /// Adds a violation, and returns the value of a field that is not there.
+    fn add<T: Default>(&mut self, field: &'static str, refuser: Refuser) -> T {
+        if self.wrong.len() < MAX_LISTED {
+            let violation = Violation::new(ViolationKind::DocumentMalformed, self.name);
+            let mut violation = violation.found(format_args!("`{}{field}`", self.place));
+            violation.refused_by = Some(refuser);
+            self.wrong.push(violation);
+        }
+        T::default()
+    }
+}
+
+/// Returns a field by its name in any case, as Go does.
+fn field_of<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    let fields = object.as_object()?;
+    let is_called = |(key, _): &(&String, _)| key.eq_ignore_ascii_case(name);
+    let other = || fields.iter().find(is_called).map(|(_, value)| value);
+    fields.get(name).or_else(other)
+}
+
+/// Returns true for RFC 3339 as Go reads it, for example `2026-01-31T12:00:00.5+01:00`.
+fn is_date(text: &str) -> bool {
+    let form = text.replace(|byte: char| byte.is_ascii_digit(), "0");
+    let Some(zone) = form.strip_prefix("0000-00-00T00:00:00") else {
+        return false;
+    };
+    let zone = zone.strip_prefix('.').unwrap_or(zone);
+    let part = |at: usize| &text[at..at + 2];
+    let days = match part(5) {
+        "02" => "29",
+        "04" | "06" | "09" | "11" => "30",
+        _ => "31",
+    };
+    matches!(zone.trim_start_matches('0'), "Z" | "+00:00" | "-00:00")
+        && ("01"..="12").contains(&part(5))
+        && ("01"..=days).contains(&part(8))
+        && part(11) < "24"
+        && part(14).max(part(17)) < "60"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_hands_on_is_inherited() {
+        let config = Configuration::of_document(&json!({ "config": {
+            "Hostname": "builder", "OnBuild": ["RUN x"], "Tty": false, "Image": "sha256:x",
+            "Env": ["PATH=/bin", "A=b"], "Cmd": ["sh"], "Entrypoint": null,
+            "Labels": { "a": "b" }, "User": "", "WorkingDir": "/srv",
+            "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
+            "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"], "ArgsEscaped": false,
+            "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5, "Retries": null },
+        } }));
+        assert_eq!(
+            serde_json::to_value(config).unwrap(),
+            json!({
+                "Env": ["PATH=/bin", "A=b"], "Cmd": ["sh"], "Labels": { "a": "b" },
+                "WorkingDir": "/srv", "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
+                "StopSignal": "SIGQUIT", "Shell": ["/bin/bash", "-c"],
+                "Healthcheck": { "Test": ["CMD", "x"], "StartInterval": 5 },
+            })
+        );
+    }
+
+    #[test]
+    fn what_engines_run_is_taken() {
+        let config = Configuration::of_document(&json!({ "Config": {
+            "Env": ["", "=x", "A"], "Entrypoint": [""], "Labels": { "a": null },
+            "user": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
+        } }));
+        assert_eq!(
+            serde_json::to_value(config).unwrap(),
+            json!({
+                "Env": ["", "=x", "A"], "Labels": { "a": "" }, "User": "1000:",
+                "Healthcheck": { "Test": ["CMD", "x"] },
+            })
+        );
+    }
+
+    fn refused(document: &Value, layers: usize) -> Vec<String> {
+        let found = check_config("config", document, layers);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn fields_that_engines_refuse_are_named() {
+        let engines = [
+            ("config", json!({ "config": 1 })),
+            ("config.Env", json!({ "config": { "Env": "A=b" } })),
+            ("config.Cmd", json!({ "config": { "Cmd": [1] } })),
+            (
+                "config.Labels",
+                json!({ "config": { "Labels": { "a": 1 } } }),
+            ),
+            ("config.User", json!({ "config": { "User": 5 } })),
+            ("config.Volumes", json!({ "config": { "Volumes": ["/d"] } })),
+            (
+                "config.Volumes",
+                json!({ "config": { "Volumes": { "/d": 1 } } }),
+            ),
+            ("created", json!({ "created": "yesterday" })),
+            ("author", json!({ "author": 5 })),
+            (
+                "history[1].created",
+                json!({ "history": [{}, { "created": "" }] }),
+            ),
+            (
+                "history[0].created_by",
+                json!({ "history": [{ "created_by": 5 }] }),
+            ),
+        ];
+        let of_docker = [
+            (
+                "config.Healthcheck",
+                json!({ "config": { "Healthcheck": "x" } }),
+            ),
+            (
+                "config.Healthcheck",
+                json!({ "config": { "Healthcheck": { "Interval": "5s" } } }),
+            ),
+        ];
+        let engines = engines.map(|(field, value)| (field, value, "every engine"));
+        let of_docker = of_docker.map(|(field, value)| (field, value, "Docker with graph drivers"));
+        for (field, document, refuser) in engines.into_iter().chain(of_docker) {
+            let expected = format!("`config` is malformed: `{field}`; refused by {refuser}");
+            assert_eq!(refused(&document, 1), [expected]);
+        }
+    }
+
+    #[test]
+    fn null_is_nothing_and_violations_are_bounded() {
+        let nulls = json!({
+            "created": null,
+            "config": { "Env": [null], "Labels": { "a": null }, "Volumes": { "/d": null }, "Other": 1 },
+        });
+        assert_eq!(refused(&nulls, 125), [""; 0]);
+        assert_eq!(
+            refused(&nulls, 126),
+            [
+                "`config` has too many layers: expected at most 125, found 126; refused by Docker with graph drivers"
+            ]
+        );
+        let many = json!({ "history": vec![json!({ "created": 1 }); 1000] });
+        assert_eq!(refused(&many, 1).len(), MAX_LISTED);
+    }
+
+    #[test]
+    fn dates_are_those_of_go() {
+        for date in [
+            "0001-01-01T00:00:00Z",
+            "2024-02-29T23:59:59.123456789Z",
+            "2026-12-31T00:00:00-05:30",
+        ] {
+            assert!(is_date(date), "{date}");
+        }
+        for date in [
+            "",
+            "yesterday",
+            "2024-01-01",
+            "2024-01-01 00:00:00Z",
+            "2024-01-01t00:00:00z",
+            "2024-01-01T00:00:00",
+            "2024-01-01T00:00:00+0100",
+            "2024-13-01T00:00:00Z",
+            "2024-02-30T00:00:00Z",
+            "2024-04-31T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T00:00:00Zé",
+            "2024-01-01T00:00:0é",
+        ] {
+            assert!(!is_date(date), "{date}");
+        }
+    }
+}
