@@ -308,9 +308,7 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
         ReleaseError::NoCommand(_) => {
             "name one with `--entrypoint` or `--cmd`, select executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`"
         }
-        ReleaseError::Programs(ProgramsError::Missing(_)) => {
-            "install the program on this machine, use another root with `--sysroot`, or add it with `--add`"
-        }
+        ReleaseError::Programs(error) => return programs_hint(error).map(str::to_owned),
         ReleaseError::NoStartData(_) => {
             "run `mix release` again, or include the whole directory with `--kind tree`"
         }
@@ -349,6 +347,21 @@ fn start_hint(words: &[String]) -> String {
     }
     let flags: Vec<String> = words.iter().map(|word| format!("--cmd {word}")).collect();
     format!("start it with `{}`", flags.join(" "))
+}
+
+fn programs_hint(error: &ProgramsError) -> Option<&'static str> {
+    match error {
+        ProgramsError::Missing(_) => Some(
+            "install the program on this machine, use another root with `--sysroot`, or add it with `--add`",
+        ),
+        ProgramsError::UnknownPackages(_) => Some(
+            "install the package on this machine first, for example with `apt-get install NAME`, or use another root with `--sysroot`",
+        ),
+        ProgramsError::NoPackages(_) => Some(
+            "use the root of a Debian or Alpine system with `--sysroot`, or include programs with `--program` and files with `--add`",
+        ),
+        _ => None,
+    }
 }
 
 fn base_hint(error: &BaseError) -> &'static str {

@@ -13,6 +13,7 @@ mod libraries;
 mod loading;
 mod locales;
 mod mix;
+mod packages;
 mod programs;
 mod refused;
 mod relx;

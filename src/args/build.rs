@@ -165,6 +165,23 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "NAME|PATH", help_heading = "Contents")]
     pub(crate) program: Vec<String>,
 
+    /// Include a package of this machine, and all packages that it depends on
+    /// (can be repeated)
+    ///
+    /// Takes the files that dpkg or apk lists, as they are on this machine,
+    /// without documentation and translations. Maintainer scripts do not run;
+    /// alternatives, links in `/etc` and caches are as on this machine.
+    #[arg(long, value_name = "NAME", help_heading = "Contents")]
+    pub(crate) package: Vec<String>,
+
+    /// Include the documentation and the translations of packages
+    #[arg(long, requires = "package", help_heading = "Contents")]
+    pub(crate) package_docs: bool,
+
+    /// Include the installed packages that packages recommend
+    #[arg(long, requires = "package", help_heading = "Contents")]
+    pub(crate) package_recommends: bool,
+
     /// Include the time zones of this machine
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Rule};
 use crate::host_file::file_member;
 use crate::locale;
+use crate::programs::packages::PackageOptions;
 use crate::programs::{AddedFiles, Programs};
 use crate::release::command::{Command, CommandRequest, resolve as resolve_command, started_file};
 use crate::release::{CommandOptions, Release};
@@ -46,6 +47,8 @@ pub struct ClosureOptions {
     pub add_libraries: Vec<String>,
     /// Programs of the host to include, by name or absolute path.
     pub programs: Vec<String>,
+    /// Packages of the host to include.
+    pub packages: PackageOptions,
     /// The time zones of the host are included.
     pub include_time_zones: bool,
     /// Locales of the host to include, by name.
@@ -178,6 +181,7 @@ fn include_programs(
         .map(str::to_owned)
         .collect();
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
+    programs.add_packages(&options.packages)?;
     for name in &options.programs {
         programs.request(name);
     }

@@ -74,6 +74,13 @@ impl<'a> Contents<'a> {
         find(self.base, path)
     }
 
+    /// Returns whether any path but those of a base image lies below this one.
+    pub(crate) fn has_below(&self, path: &ImagePath) -> bool {
+        let sorted = self.sorted.iter().copied().flatten();
+        let mut members = sorted.chain(self.others.values().copied());
+        members.any(|member| member.entry.path.starts_with(path))
+    }
+
     /// Follows all links of `path`, the last one too.
     pub(crate) fn resolve(&self, path: &ImagePath) -> End {
         self.walk(path, &mut |_| {})

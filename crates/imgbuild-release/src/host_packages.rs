@@ -70,8 +70,9 @@ pub(crate) struct HostPackage {
 #[derive(Debug, Default)]
 pub(crate) struct PackageSet<'a> {
     pub(crate) packages: BTreeSet<&'a HostPackage>,
-    /// Installed packages that these recommend.
-    pub(crate) recommended: BTreeSet<&'a HostPackage>,
+    /// Names of packages that are recommended by those that were asked for, and by
+    /// others of the same source.
+    pub(crate) recommended: BTreeSet<&'a str>,
     /// Dependencies that are not installed.
     pub(crate) missing: BTreeSet<&'a str>,
 }
@@ -231,25 +232,17 @@ impl PackageDatabase {
                     }
                 }
             }
-            let recommended = self.relations(package, ["Recommends", ""]);
-            (set.recommended).extend(recommended.iter().filter_map(find));
-            if takes_recommended {
-                waiting.extend(&set.recommended);
+            for names in self.relations(package, ["Recommends", ""]) {
+                let found = find(&names);
+                if packages.iter().any(|it| it.source == package.source) {
+                    (set.recommended).insert(found.map_or(names[0], |found| &found.name));
+                }
+                waiting.extend(found.filter(|_| takes_recommended));
             }
         }
-        set.recommended = &set.recommended - &set.packages;
+        let is_left = |name: &&str| !set.packages.iter().any(|it| it.name == *name);
+        set.recommended.retain(is_left);
         set
-    }
-
-    /// Returns all packages that were built from the source of one.
-    pub(crate) fn of_same_source(
-        &self,
-        package: &HostPackage,
-    ) -> impl Iterator<Item = &HostPackage> {
-        self.packages.iter().filter(|other| {
-            let architectures = ["all", &*package.architecture];
-            other.source == package.source && architectures.contains(&&*other.architecture)
-        })
     }
 
     /// Returns the absolute paths of a package: files, links and directories, which

@@ -70,10 +70,6 @@ pub mod finding;
 pub mod fuzz;
 pub mod git;
 mod host_file;
-#[cfg_attr(
-    not(any(test, fuzzing)),
-    expect(dead_code, reason = "packages of the host are included next")
-)]
 mod host_packages;
 pub mod kind;
 mod layering;

@@ -9,6 +9,7 @@
 pub(crate) mod calls;
 mod erlang;
 mod node;
+pub mod packages;
 mod perl;
 mod python;
 
@@ -16,6 +17,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -23,7 +25,7 @@ use imgbuild_oci::content::{Content, HostFile};
 use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
-use crate::contents::{Contents, first_bytes, real_place};
+use crate::contents::{Contents, first_bytes};
 use crate::elf::Elf;
 use crate::finding::{Finding, Rule};
 use crate::host_file::{file_member, image_path};
@@ -59,6 +61,12 @@ pub enum ProgramsError {
     /// Programs or files that the user asked for are not on the host.
     #[error("programs that the image needs were not found{}", ItemLines(.0))]
     Missing(Vec<String>),
+    /// The host has no package database that can be read, for the reason given.
+    #[error("the packages of this machine cannot be read: {0}")]
+    NoPackages(&'static str),
+    /// Packages that the user asked for are not installed.
+    #[error("packages that the image needs are not installed{}", ItemLines(.0))]
+    UnknownPackages(Vec<String>),
 }
 
 type ProgramsResult<T> = Result<T, ProgramsError>;
@@ -67,7 +75,7 @@ type ProgramsResult<T> = Result<T, ProgramsError>;
 pub(crate) struct Programs<'a> {
     host: Host,
     /// Read by the first use.
-    packages: OnceCell<PackageDatabase>,
+    packages: OnceCell<Rc<PackageDatabase>>,
     /// The release and the additions.
     contents: &'a Contents<'a>,
     /// The directories of the image's `PATH`.
@@ -119,12 +127,6 @@ impl<'a> Programs<'a> {
             findings: Vec::new(),
             warnings: Vec::new(),
         }
-    }
-
-    /// Returns the packages of the host.
-    #[expect(dead_code, reason = "packages of the host are included next")]
-    pub(crate) fn packages(&self) -> &PackageDatabase {
-        (self.packages).get_or_init(|| PackageDatabase::open(&self.host))
     }
 
     /// Sets the directory of the release: scripts in it may name each other by
@@ -245,7 +247,7 @@ impl<'a> Programs<'a> {
     ///
     /// Fails with all programs that the user named and that were not found.
     pub(crate) fn finish(mut self) -> ProgramsResult<AddedFiles> {
-        let problem = self.packages.get().and_then(PackageDatabase::problem);
+        let problem = self.packages.get().and_then(|it| it.problem());
         self.warnings.extend(problem.map(Warning::from));
         if !self.problems.is_empty() {
             return Err(ProgramsError::Missing(self.problems));
@@ -302,7 +304,7 @@ impl<'a> Programs<'a> {
         let Some(real) = self.program(&path.to_string()) else {
             return false;
         };
-        let path = real_place(self.contents, &path).unwrap_or(path);
+        let path = self.place_of(&path).unwrap_or(path);
         if self.has(&path) {
             return true;
         }
@@ -338,16 +340,19 @@ impl<'a> Programs<'a> {
         self.placed.insert(path, member);
     }
 
-    fn take_object(&mut self, path: &ImagePath, host: PathBuf, role: Role) {
+    /// Takes a file if it is an ELF file; returns whether it is.
+    fn take_object(&mut self, path: &ImagePath, host: PathBuf, role: Role) -> bool {
         let file = HostFile::find(&host).ok();
-        if let Some(elf) = file.and_then(|file| Elf::of(file.open())) {
-            self.objects.push(Object {
-                image: path.clone(),
-                host,
-                role,
-                elf: Arc::new(elf),
-            });
-        }
+        let Some(elf) = file.and_then(|file| Elf::of(file.open())) else {
+            return false;
+        };
+        self.objects.push(Object {
+            image: path.clone(),
+            host,
+            role,
+            elf: Arc::new(elf),
+        });
+        true
     }
 
     /// Adds the interpreter in the shebang line of a file.

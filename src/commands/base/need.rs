@@ -54,6 +54,7 @@ fn flags_need_files(arguments: &BuildArguments) -> bool {
         || !arguments.add_library.is_empty()
         || !arguments.cacert.is_empty()
         || !arguments.locale.is_empty()
+        || !arguments.package.is_empty()
         || !arguments.program.is_empty()
         || !arguments.writable.is_empty()
         || !arguments.configuration.volume.is_empty()

@@ -13,6 +13,7 @@ use imgbuild_release::closure::{self, ClosureOptions};
 use imgbuild_release::error::Error;
 use imgbuild_release::kind::{CARGO, MIX};
 use imgbuild_release::plan::Ingredients;
+use imgbuild_release::programs::packages::PackageOptions;
 use imgbuild_release::release::{Boot, Cookie, Kind, ModeRules, Release, ReleaseOptions};
 
 use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
@@ -186,6 +187,12 @@ impl Resolver<'_> {
             library_paths: flags.library_path.clone(),
             add_libraries: flags.add_library.clone(),
             programs: flags.program.clone(),
+            packages: PackageOptions {
+                names: flags.package.clone(),
+                include_docs: flags.package_docs,
+                include_recommended: flags.package_recommends,
+                allow_set_id: flags.allow_set_id,
+            },
             include_time_zones: flags.tzdata,
             locales: flags.locale.clone(),
             command: request.command.clone(),

@@ -79,7 +79,13 @@ impl<'a> PartSet<'a> {
 
     /// Adds the programs and libraries of the host.
     pub(super) fn add_runtime(&mut self, context: &Context<'_>) {
-        let members = context.ingredients.closure.members.clone();
+        let mut members = context.ingredients.closure.members.clone();
+        if let Some(certificates) = &context.ingredients.certificates {
+            let theirs = certificates_as_members(certificates);
+            let is_theirs =
+                |path: &ImagePath| theirs.iter().any(|member| member.entry.path == *path);
+            members.retain(|member| !is_theirs(&member.entry.path));
+        }
         self.add("runtime", members, Conflict::Yield);
     }
 
@@ -124,7 +130,7 @@ impl<'a> PartSet<'a> {
             Overlap::Refuse(existing) => existing,
             Overlap::Nothing => match self.placed.insert(path.clone(), part.clone()) {
                 None => return Some(member),
-                Some(_) if is_directory => return None,
+                Some(_) if is_directory || conflict == Conflict::Yield => return None,
                 // Links of a base can make one path of several; the bundle comes first.
                 Some(first) if first == part && conflict == Conflict::Refuse => return None,
                 Some(first) => first,

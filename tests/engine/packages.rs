@@ -1,0 +1,69 @@
+//! Packages of the host that do their work in an image.
+
+use crate::support::docker::Engine;
+use crate::support::image::{build_in, sandbox};
+use crate::support::skip;
+
+/// Builds an image with a package, and checks what its program writes.
+fn check(package: &str, arguments: &[&str], input: &[u8], expected: &str) {
+    let info = "/var/lib/dpkg/info";
+    let lists = [
+        format!("{info}/{package}.list"),
+        format!("{info}/{package}:amd64.list"),
+    ];
+    if !lists.iter().any(|path| std::path::Path::new(path).exists()) {
+        return skip(&format!("the package `{package}`"));
+    }
+    let engines = Engine::each();
+    if engines.is_empty() {
+        return;
+    }
+    let sandbox = sandbox();
+    let release = sandbox
+        .tree("data", "0644 file readme \"x\"")
+        .expect("there is room for it");
+    let package = format!("--package={package}");
+    let built = build_in(sandbox, &release, "package", &[&package, "--no-entrypoint"]);
+    for engine in engines {
+        let image = engine.load(&built.archive, &built.reference);
+        let outcome = image.run_with(&[], arguments, input).success();
+        assert!(
+            outcome.stdout_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn a_query_is_answered() {
+    check("jq", &["jq", ".a | add"], b"{\"a\":[1,2]}", "3\n");
+}
+
+#[test]
+fn a_digest_is_computed() {
+    check("openssl", &["openssl", "dgst", "-sha256"], b"", "e3b0c442");
+}
+
+#[test]
+fn a_graph_is_drawn_by_plugins_that_a_maintainer_script_registered() {
+    check("graphviz", &["dot", "-Tsvg"], b"digraph{a->b}", "<svg");
+}
+
+#[test]
+fn an_image_is_scaled_by_a_program_behind_alternatives() {
+    let words = ["convert", "xc:red", "-resize", "9x9!", "txt:-"];
+    check("imagemagick", &words, b"", "9,9,");
+}
+
+#[test]
+fn an_interpreter_has_its_modules() {
+    let words = [
+        "perl",
+        "-MPOSIX",
+        "-MJSON::PP",
+        "-e",
+        "print POSIX::floor(2.5)",
+    ];
+    check("perl", &words, b"", "2");
+}
