@@ -383,13 +383,15 @@ fn base_hint(error: &BaseError) -> &'static str {
             "use a base image with fewer layers"
         }
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => SCRATCH,
-        BaseError::FileSystem(_) => DAMAGED_BASE,
         BaseError::Refused(_) => {
             "no engine runs the base image either: use another one, or build it again with another tool; `imgbuild validate` lists its violations"
         }
-        _ => {
+        BaseError::Source(_)
+        | BaseError::System(_)
+        | BaseError::Selection(SelectionError::NoImage | SelectionError::LayerMediaType(_)) => {
             "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
         }
+        _ => DAMAGED_BASE,
     }
 }
 

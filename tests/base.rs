@@ -185,6 +185,27 @@ fn a_compression_that_is_not_read_is_named_in_the_first_line() {
     }
 }
 
+#[test]
+fn a_base_that_is_an_image_gets_no_hint_to_take_one() {
+    let sandbox = with_base(&system());
+    let mut manifest = manifest(&sandbox.path("base"));
+    manifest["annotations"] = json!({ "a": 1 });
+    let manifest = manifest.to_string().into_bytes();
+    let name = digest(&manifest).replacen(':', "/", 1);
+    fs::write(sandbox.path("base/blobs").join(name), &manifest).unwrap();
+    let path = sandbox.path("base/index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index["manifests"][0]["digest"] = json!(digest(&manifest));
+    index["manifests"][0]["size"] = json!(manifest.len());
+    fs::write(&path, index.to_string()).unwrap();
+    let text = refused(&sandbox, &["--base=base"]);
+    assert!(text.contains("is malformed"), "{text}");
+    assert!(
+        text.contains("hint: the base image is damaged: save it again"),
+        "{text}"
+    );
+}
+
 /// The configuration of the only image of a layout.
 fn config(layout: &Path) -> Value {
     let digest = manifest(layout)["config"]["digest"].clone();

@@ -268,8 +268,8 @@ const ON_BASE: [&str; 5] = [
 fn compare(engine: &Engine, archive: &Path, reference: &str, (name, _, by): &Row) {
     let is_refused = match (by, has_containerd_store(engine)) {
         (By::Every, _) | (By::GraphDrivers, false) => true,
-        (By::None, _) | (_, true) => false,
-        (By::NewGraphDrivers, false) => return,
+        (By::None, _) => false,
+        (By::GraphDrivers, true) | (By::NewGraphDrivers, _) => return,
     };
     let outcome = load(engine, archive, reference);
     let fails = outcome.code != Some(0) || outcome.stderr_text().contains("Error unpacking");
