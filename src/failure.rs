@@ -261,6 +261,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
             "do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations"
         }
         ImageError::Source(_) => DAMAGED_BASE,
+        ImageError::BlobDigest { .. } | ImageError::BlobSize { .. } => {
+            "`imgbuild validate` lists the violations of the source"
+        }
         ImageError::NotALayout { .. } => {
             "give `--output` a new directory, or the directory of an image layout"
         }
@@ -376,6 +379,7 @@ fn base_hint(error: &BaseError) -> &'static str {
         BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
             "name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
         }
+        BaseError::Selection(SelectionError::NoPlatform(_)) => "give it with `--platform`",
         BaseError::Selection(SelectionError::Platform { .. }) => {
             "use a base image for the platform of the release; `--platform` selects one of several"
         }

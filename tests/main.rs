@@ -43,6 +43,8 @@ mod engine;
 mod exchanges;
 /// Single flags: their errors and warnings.
 mod flags;
+/// Images that other tools wrote, in forms of theirs.
+mod foreign_images;
 /// The digests of the fixtures' images.
 mod goldens;
 /// Flags, exit codes and JSON keys, compared with a list of them.

@@ -454,7 +454,7 @@ fn an_output_that_cannot_be_one_is_refused() {
     hint: give `--output` a new directory, or the directory of an image layout
 
     $ --output=odd
-    error: `odd` is not an image layout: its `index.json` is not an image index: invalid length 0, expected an object at line 1 column 2
+    error: `odd` is not an image layout: its `index.json` is not an image index: invalid type: sequence, expected an object at line 1 column 0
     hint: give `--output` a new directory, or the directory of an image layout
 
     $ --output=oci:file

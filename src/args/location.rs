@@ -17,7 +17,7 @@ use crate::failure::{Failure, Result};
 const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
 
 /// The forms of a source.
-const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and paths of these";
+const SOURCES: &str = "imgbuild reads `docker://REFERENCE`, `oci:DIR[:TAG|@DIGEST]`, `oci-archive:FILE[:TAG|@DIGEST]`, `docker-archive:FILE[:NAME]` and paths of these";
 
 /// The places of user and password, which are not the name of an image.
 pub(crate) const LOGIN: &str = "log in with `docker login`, or give user and password with `--username` and `--password-stdin`, or with `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`";

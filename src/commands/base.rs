@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use imgbuild_oci::cache::Cache;
+use imgbuild_oci::digest::Digest;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::SelectionError;
@@ -146,6 +147,7 @@ fn name_of(source: &SourceName) -> String {
     let file = file.unwrap_or_default().to_string_lossy();
     let file = file.strip_suffix(".tar").unwrap_or(&file);
     match source.tag() {
+        Some(digest) if digest.parse::<Digest>().is_ok() => format!("{file}@{digest}"),
         Some(tag) => format!("{file}:{tag}"),
         None => file.to_owned(),
     }

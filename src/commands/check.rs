@@ -64,8 +64,9 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
             ..
         } => Some("select one with `--platform`"),
         SelectionError::Several { .. } | SelectionError::Tag { .. } => {
-            Some("select one with `--tag`")
+            Some("select one with `--tag`, or with `oci:DIR@DIGEST` or `oci-archive:FILE@DIGEST`")
         }
+        SelectionError::NoPlatform(_) => Some("give it with `--platform`"),
         _ => None,
     };
     let failure = not_selected("check", source, error);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::platform::Platform;
-use imgbuild_oci::selection::runs_on;
+use imgbuild_oci::selection::{SelectionError, runs_on};
 use serde_json::json;
 
 use super::deliver::Deliverer;
@@ -32,12 +32,14 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
         Some(platform) => Platforms::One(platform.clone()),
         None => Platforms::All,
     };
-    let NamedImage { image, names } = NamedImage::read(
+    let found = NamedImage::read(
         &arguments.source,
         source.as_ref(),
         &mut registries,
         &platforms,
     )?;
+    found.report_rest(&arguments.source, ui);
+    let NamedImage { image, names } = found;
     if let Some(platform) = &arguments.platform {
         check_platform(&image, platform)?;
     }
@@ -60,7 +62,9 @@ fn check_platform(image: &Image, wanted: &Platform) -> Result<()> {
     let index = match PlatformIndex::of_image(image) {
         Ok(index) => index,
         // An artifact without a platform is copied as it is.
-        Err(ImageError::NoPlatform(_)) => return Ok(()),
+        Err(ImageError::NoPlatform(_) | ImageError::Selection(SelectionError::Artifact(_))) => {
+            return Ok(());
+        }
         Err(error) => return Err(Failure::build(error)),
     };
     match index.platforms()[..] {

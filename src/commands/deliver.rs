@@ -70,6 +70,11 @@ impl<'a> Deliverer<'a> {
     /// Delivers an image from elsewhere, and warns if it is not valid.
     pub(crate) fn copy(&mut self, image: &Image, ui: &Ui) -> Result<Delivered> {
         let delivered = self.copy_unchecked(image, ui);
+        let mut blobs = image.blobs().iter();
+        let is_pushed = delivered.as_ref().is_ok_and(|one| !one.pushes.is_empty());
+        if is_pushed && blobs.any(|blob| blob.media_type.ends_with(".tar")) {
+            ui.warning("the registry has layers that are not compressed, as the source has them: build with `--compression gzip` or `-o oci-archive:FILE`");
+        }
         // A registry that has just failed is not asked again.
         let violations = if delivered.is_ok() || !is_remote(image) {
             validate_copied(image)

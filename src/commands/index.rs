@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::reference::Reference;
+use imgbuild_oci::selection::SelectionError;
 use serde_json::json;
 
 use super::deliver::Deliverer;
@@ -46,7 +47,8 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let mut found = Vec::new();
     for (text, reference) in arguments.sources.iter().zip(&references) {
         let reference = reference.as_ref();
-        let image = NamedImage::read(text, reference, &mut registries, &Platforms::All)?;
+        let image = NamedImage::read(text, reference, &mut registries, &Platforms::Here)?;
+        image.report_rest(text, ui);
         found.push(image);
     }
 
@@ -139,7 +141,7 @@ fn merge(sources: &[String], found: &[NamedImage]) -> Result<PlatformIndex> {
                 ImageError::TwoImages { .. } => {
                     Some("an index has one image for each platform: leave one of the sources out")
                 }
-                ImageError::NoPlatform(_) => {
+                ImageError::NoPlatform(_) | ImageError::Selection(SelectionError::Artifact(_)) => {
                     Some("only images can be part of an index, not other artifacts of a registry")
                 }
                 _ => None,

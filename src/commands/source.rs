@@ -14,6 +14,7 @@ use imgbuild_registry::pull;
 use super::registry::{Access, Registries, failed_at};
 use crate::args::{missing_hint, must_exist, source_name};
 use crate::failure::{Failure, Result};
+use crate::ui::Ui;
 
 /// The sources on this machine that can be copied.
 const KINDS: &str = "a source on this machine is a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
@@ -55,6 +56,18 @@ pub(crate) struct NamedImage {
 }
 
 impl NamedImage {
+    /// Tells what belongs to the image and is not taken.
+    pub(crate) fn report_rest(&self, source: &str, ui: &Ui) {
+        if !self.image.part.is_whole() {
+            ui.warning(&format!("`{source}`: {}", self.image.part));
+        }
+        for kind in &self.image.artifacts {
+            ui.status(&format!(
+                "not copied: `{kind}`, attached to the image in `{source}`"
+            ));
+        }
+    }
+
     /// Reads the image that the user named `text`, which `reference` is if it is
     /// in a registry.
     pub(crate) fn read(
@@ -94,13 +107,20 @@ impl NamedImage {
 }
 
 fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source) -> Failure {
-    let ImageError::Selection(error) = error else {
-        return Failure::build(error);
+    let error = match error {
+        ImageError::Selection(error) => error,
+        ImageError::Part(part) => {
+            let platform = part.here.first().cloned().unwrap_or_default();
+            let failure = Failure::build(format!("cannot copy all of `{text}`: {part}"));
+            return failure.hint(format!("copy one image: `--platform {platform}`"));
+        }
+        error => return Failure::build(error),
     };
     let hint = match &error {
-        SelectionError::Several { .. } | SelectionError::Tag { .. } => {
-            Some(format!("name one with `{}`", with_tag(name, source)))
-        }
+        SelectionError::Several { .. }
+        | SelectionError::Tag { .. }
+        | SelectionError::Artifact(_)
+        | SelectionError::Digest(_) => Some(format!("name one with `{}`", with_tag(name, source))),
         SelectionError::Platform { .. } => {
             Some("choose one of these with `--platform`, or leave it out to copy all".to_owned())
         }
@@ -115,9 +135,11 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
     let path = name.path().display();
     let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
     match source {
-        Source::Archive(_) if has_index => format!("oci-archive:{path}:TAG"),
+        Source::Archive(_) if has_index => {
+            format!("oci-archive:{path}:TAG` or `oci-archive:{path}@DIGEST")
+        }
         Source::Archive(_) => format!("docker-archive:{path}:NAME"),
-        Source::Layout(_) => format!("oci:{path}:TAG"),
+        Source::Layout(_) => format!("oci:{path}:TAG` or `oci:{path}@DIGEST"),
     }
 }
 

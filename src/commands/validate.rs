@@ -1,16 +1,14 @@
 //! `imgbuild validate`: every size, digest and diff ID of an image, recomputed.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 
-use imgbuild_oci::document::{CONTAINERD_NAME, REF_NAME};
-use imgbuild_oci::selection::is_called;
+use imgbuild_oci::selection::{SelectedImage, SelectionError};
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
 
 use super::options;
-use super::source::open_source;
+use super::source::{not_selected, open_source};
 use crate::args::{ValidateArguments, source_name};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, count_text};
@@ -21,8 +19,9 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     let text = &arguments.source;
     let name = source_name(text)?;
     let source = open_source(&name, text, &env::temp_dir(), KINDS)?;
-    check_tag(&name, &source)?;
-    let violations = validate(&source, options::threads(arguments.threads));
+    check_tag(&name, text, &source)?;
+    let report = validate(&source, options::threads(arguments.threads));
+    let violations = report.violations;
     if arguments.json {
         let text = serde_json::to_string(&violations).map_err(Failure::build)?;
         ui.result(&text)?;
@@ -30,6 +29,13 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
         for violation in &violations {
             ui.result(&violation.to_string())?;
         }
+    }
+    for part in &report.parts {
+        ui.status(&format!("note: {part}"));
+    }
+    for (kind, count) in &report.artifacts {
+        let count = count_text(*count, "artifact");
+        ui.status(&format!("note: it has {count} of the type `{kind}`"));
     }
     if violations.is_empty() {
         ui.status(&format!("`{}` is valid", arguments.source));
@@ -40,26 +46,15 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// A tag that no image of the source has selects nothing to validate.
-fn check_tag(name: &SourceName, source: &Source) -> Result<()> {
-    let Some(tag) = name.tag() else {
-        return Ok(());
-    };
-    let manifests = source.manifests().map_err(Failure::build)?;
-    let keys = [REF_NAME, CONTAINERD_NAME];
-    let annotated = manifests
-        .iter()
-        .flat_map(|one| keys.iter().filter_map(|key| one.annotations.get(*key)));
-    let listed = source.docker_manifests().map_err(Failure::build)?;
-    let listed = listed.iter().flat_map(|one| one.repo_tags.iter().flatten());
-    let names: BTreeSet<&str> = annotated.chain(listed).map(String::as_str).collect();
-    if names.iter().any(|name| is_called(name, tag)) {
-        return Ok(());
+/// Refuses a tag or digest that selects nothing to validate.
+fn check_tag(name: &SourceName, text: &str, source: &Source) -> Result<()> {
+    match name
+        .tag()
+        .map(|_| SelectedImage::select(source, name.tag(), None))
+    {
+        Some(Err(error @ (SelectionError::Tag { .. } | SelectionError::Digest(_)))) => {
+            Err(not_selected("validate", text, error))
+        }
+        _ => Ok(()),
     }
-    let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    Err(Failure::build(format!(
-        "`{}` has no image with the tag `{tag}` (it has: {})",
-        name.path().display(),
-        known.join(", ")
-    )))
 }

@@ -242,7 +242,7 @@ fn layout_files(images: &[(&str, &BaseImage)]) -> Files {
     all
 }
 
-fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let layer = Layer::default();
     let files = files.iter();
     files

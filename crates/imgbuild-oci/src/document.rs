@@ -18,6 +18,9 @@ use crate::platform::ImagePlatform;
 use any_case::{AnyCase, in_any_case};
 
 mod any_case;
+mod artifact;
+
+pub(crate) use artifact::SUBJECT;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
 ///
@@ -94,6 +97,9 @@ pub struct Descriptor {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// The platform of the image, if the descriptor has one.
     pub platform: Option<ImagePlatform>,
+    /// The type of an artifact, if the descriptor marks it as one: it is not an
+    /// image, and has no platform.
+    pub artifact: Option<String>,
 }
 
 /// A [descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md).
@@ -109,6 +115,7 @@ pub struct RawDescriptor {
     pub(crate) data: Option<String>,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) platform: Option<RawPlatform>,
+    pub(crate) artifact_type: Option<String>,
 }
 
 /// The platform of an image in a descriptor or in a configuration.
@@ -144,6 +151,8 @@ pub struct RawDocument<D = RawDescriptor> {
     #[serde(default, deserialize_with = "list")]
     pub layers: Option<Vec<RawDescriptor>>,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) subject: Option<RawDescriptor>,
 }
 
 /// Reads a list of at most [`MAX_MANIFESTS`] items: a `{}` of a document becomes
@@ -339,14 +348,16 @@ impl RawDescriptor {
     ///
     /// The name of a field that is missing or not valid.
     pub fn complete(self) -> Result<Descriptor, &'static str> {
-        let (digest, size) = (self.digest(), self.size());
-        let platform = self.platform.and_then(|platform| platform.parse());
+        let (digest, size, artifact) = (self.digest(), self.size(), self.artifact());
+        let platform = self.platform.filter(|_| artifact.is_none());
+        let platform = platform.and_then(|platform| platform.parse());
         Ok(Descriptor {
             media_type: self.media_type.ok_or("media type")?,
             digest: digest?,
             size: size?,
             annotations: Arc::new(self.annotations.unwrap_or_default()),
             platform,
+            artifact,
         })
     }
 

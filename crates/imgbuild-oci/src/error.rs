@@ -123,6 +123,17 @@ pub enum Error {
         found: Digest,
     },
 
+    /// A blob that is copied has its digest, and not the size in its descriptor.
+    #[error("the blob {digest} is damaged: expected {expected} bytes, found {found} bytes")]
+    BlobSize {
+        /// The blob.
+        digest: Digest,
+        /// The size in the descriptor.
+        expected: u64,
+        /// The size that it has.
+        found: u64,
+    },
+
     /// A layer of the base image changed since it was first read, or has another
     /// digest.
     #[error("the base image `{}` is damaged, or changed while it was being used", .0.display())]

@@ -22,6 +22,7 @@ use crate::digest::Digest;
 use crate::document::{Document, RawDescriptor};
 use crate::media_type::{is_index, is_manifest};
 use crate::platform::Platform;
+use crate::selection::IndexPart;
 
 /// An image or an index, with everything below it.
 #[derive(Debug, Clone)]
@@ -30,6 +31,10 @@ pub struct Image {
     /// the last.
     documents: Vec<Document>,
     blobs: Vec<Blob>,
+    /// The images of its index that are there.
+    pub part: IndexPart,
+    /// The types of the artifacts beside it that are attached to it.
+    pub artifacts: Vec<String>,
 }
 
 /// Returns the platform of the image that engines without indexes load from an
@@ -40,10 +45,12 @@ fn main_platform() -> Platform {
 
 impl Image {
     /// Begins an image; the root follows as its last document.
-    const fn empty() -> Self {
+    fn empty() -> Self {
         Self {
             documents: Vec::new(),
             blobs: Vec::new(),
+            part: IndexPart::default(),
+            artifacts: Vec::new(),
         }
     }
 

@@ -54,7 +54,7 @@
 //! write(&image, &destination, options, &mut std::io::sink(), Monitor::silent())?;
 //!
 //! let source = Source::open(&layout, directory.path())?;
-//! assert!(validate(&source, 1).is_empty());
+//! assert!(validate(&source, 1).violations.is_empty());
 //! assert_eq!(source.roots()?[0].digest, image.root().digest);
 //! # Ok(())
 //! # }

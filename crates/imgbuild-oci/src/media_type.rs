@@ -40,9 +40,20 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Returns true for the media types of manifests of Docker's schema 1.
+pub(crate) fn is_schema_1(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.docker.distribution.manifest.v1+")
+}
+
 /// Returns true for the media type of an image configuration.
 pub(crate) fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
+}
+
+/// Returns true for the media type by which engines take a configuration for
+/// that of an image: old registries changed it.
+pub(crate) fn is_image_config(media_type: &str) -> bool {
+    is_config(media_type) || matches!(media_type, "" | "application/octet-stream" | "text/html")
 }
 
 /// Returns true for the media types that only Docker uses.

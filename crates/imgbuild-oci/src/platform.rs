@@ -68,6 +68,11 @@ impl Platform {
         }
     }
 
+    /// Returns the platform of an image that does not contain one.
+    pub(crate) fn none() -> Self {
+        Self::from_parts("", "", None)
+    }
+
     /// Returns the operating system: `linux`.
     #[must_use]
     pub fn os(&self) -> &str {
@@ -156,13 +161,6 @@ impl ImagePlatform {
     /// has: a level of amd64 above the first.
     pub(crate) fn has_level(&self) -> bool {
         self.has_level
-    }
-
-    /// Returns true for the platform of what `BuildKit` attaches to images,
-    /// such as provenance.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        self.platform.os == "unknown"
     }
 }
 

@@ -9,23 +9,25 @@ use serde_json::Value;
 use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
-    CONTAINERD_NAME, Descriptor, DockerManifest, Document, REF_NAME, RawConfig, RawPlatform,
-    blob_name, manifests_below,
+    Descriptor, DockerManifest, Document, RawConfig, RawPlatform, blob_name, manifests_below,
 };
-use crate::media_type::is_manifest;
+use crate::media_type::{is_index, is_manifest};
+use crate::path::escaped;
 use crate::platform::{ImagePlatform, Platform};
-use crate::reference::Reference;
 use crate::source::{Source, SourceError, parse_document};
 use crate::violation::Violation;
 
+mod choice;
 mod document;
 mod error;
 mod fit;
+mod part;
 
+use choice::{by_digest, choose};
 use document::{check_name, described_layer, named_layer};
 pub use error::SelectionError;
-use fit::keep_best;
 pub use fit::runs_on;
+pub use part::IndexPart;
 
 /// The most layers of an image that can run: the kernel stacks as many
 /// (`OVL_MAX_STACK`).
@@ -84,6 +86,8 @@ pub struct ImageCandidate<D = Descriptor> {
     pub names: BTreeSet<String>,
     /// The platform, as far as it is known.
     pub platform: Option<ImagePlatform>,
+    /// The digest of the document, if it has one.
+    pub digest: Option<Digest>,
 }
 
 /// Chooses the one image among those that `roots` lead to: the one with this
@@ -91,7 +95,8 @@ pub struct ImageCandidate<D = Descriptor> {
 /// one image.
 ///
 /// A platform with a variant takes an older variant if there is none of its
-/// own, as engines do. The platform of the only image is not checked.
+/// own, as engines do. The platform of the only image is not checked. Artifacts
+/// are passed over, and so are images that are not here, beside others.
 ///
 /// # Errors
 ///
@@ -102,106 +107,73 @@ pub fn select(
     tag: Option<&str>,
     platform: Option<&Platform>,
     read: &mut ReadDocument<'_>,
+    is_here: &dyn Fn(&Descriptor) -> bool,
 ) -> Result<ImageCandidate, SelectionError> {
-    let mut bytes =
-        |one: &Descriptor| read(one).map_err(|error| SelectionError::of_read(one.digest, error));
-    let mut manifests = manifests_below(roots, &mut bytes)?;
-    manifests.retain(|one| {
-        let is_attached = one.platform.as_ref().is_some_and(ImagePlatform::is_unknown);
-        is_manifest(&one.media_type) && !is_attached
-    });
+    let (roots, tag) = named(roots, tag, read)?;
+    let mut manifests = manifests_of(roots, read)?;
+    let is_image = |one: &Descriptor| is_manifest(&one.media_type) && one.artifact.is_none();
+    if !manifests.iter().any(is_image)
+        && let Some(other) = manifests.pop()
+    {
+        let media_type = escaped(other.media_type.as_bytes());
+        let kind = other.artifact.unwrap_or(media_type);
+        return Err(SelectionError::Artifact(kind));
+    }
+    manifests.retain(is_image);
+    if manifests.iter().any(is_here) {
+        manifests.retain(is_here);
+    }
     choose(by_digest(manifests), tag, platform, &mut |manifest| {
         Ok(read_platform(manifest, read)?.parse())
     })
 }
 
 /// Chooses the one image or index among `roots` themselves, by its tag or full
-/// name.
+/// name, or one among them and below by its digest.
 pub(crate) fn select_root(
     roots: Vec<Descriptor>,
     tag: Option<&str>,
+    read: &mut ReadDocument<'_>,
 ) -> Result<ImageCandidate, SelectionError> {
-    choose(by_digest(roots), tag, None, &mut |_| Ok(None))
-}
-
-/// Returns each image or index once, with all its names.
-fn by_digest(descriptors: Vec<Descriptor>) -> Vec<ImageCandidate> {
-    let mut found: BTreeMap<Digest, ImageCandidate> = BTreeMap::new();
-    for document in descriptors {
-        let names = [CONTAINERD_NAME, REF_NAME].iter();
-        let names = names.filter_map(|key| document.annotations.get(*key).cloned());
-        let names: BTreeSet<String> = names.collect();
-        let candidate = found
-            .entry(document.digest)
-            .or_insert_with(|| ImageCandidate {
-                names: BTreeSet::new(),
-                platform: document.platform.clone(),
-                document,
-            });
-        candidate.names.extend(names);
+    let (roots, tag) = named(roots, tag, read)?;
+    let mut candidates = by_digest(roots);
+    for candidate in &mut candidates {
+        candidate.platform = None;
     }
-    found.into_values().collect()
-}
-
-/// Narrows the candidates to one. Their platforms are completed by
-/// `platform_of`, unless there is only one of them.
-fn choose<D>(
-    mut candidates: Vec<ImageCandidate<D>>,
-    tag: Option<&str>,
-    platform: Option<&Platform>,
-    platform_of: &mut dyn FnMut(&D) -> Result<Option<ImagePlatform>, SelectionError>,
-) -> Result<ImageCandidate<D>, SelectionError> {
-    if candidates.is_empty() {
-        return Err(SelectionError::NoImage);
-    }
-    if let Some(tag) = tag {
-        let known = candidates.iter().flat_map(|one| one.names.clone());
-        let known: BTreeSet<String> = known.collect();
-        candidates.retain(|one| one.names.iter().any(|name| is_called(name, tag)));
-        if candidates.is_empty() {
-            return Err(SelectionError::Tag {
-                tag: tag.to_owned(),
-                known: known.into_iter().collect(),
-            });
+    choose(candidates, tag, None, &mut |root| {
+        if is_index(&root.media_type) {
+            return Ok(None);
         }
-    }
-    if candidates.len() > 1 {
-        for candidate in &mut candidates {
-            if candidate.platform.is_none() {
-                candidate.platform = platform_of(&candidate.document)?;
-            }
-        }
-        if let Some(wanted) = platform {
-            candidates = keep_best(candidates, wanted)
-                .map_err(|known| SelectionError::no_platform(wanted, known))?;
-        }
-    }
-    match candidates.len() {
-        1 => Ok(candidates.remove(0)),
-        _ => Err(SelectionError::Several {
-            images: candidates.iter().map(ImageCandidate::describe).collect(),
-            differ_by_platform: differ_by_platform(&candidates),
-        }),
-    }
+        read_platform(root, read).map(|_| None)
+    })
 }
 
-fn differ_by_platform<D>(candidates: &[ImageCandidate<D>]) -> bool {
-    let platforms = candidates.iter().map(|one| {
-        let platform = one.platform.as_ref();
-        platform.map(|one| (one.platform(), one.has_level()))
-    });
-    platforms.collect::<BTreeSet<_>>().len() == candidates.len()
+fn manifests_of(
+    roots: Vec<Descriptor>,
+    read: &mut ReadDocument<'_>,
+) -> Result<Vec<Descriptor>, SelectionError> {
+    manifests_below(roots, &mut |one| {
+        read(one).map_err(|error| SelectionError::of_read(one.digest, error))
+    })
 }
 
-/// Returns true if a name in an index or archive is the tag or the full name
-/// that the user gave; `app:1` is `docker.io/library/app:1`.
-#[must_use]
-pub fn is_called(name: &str, wanted: &str) -> bool {
-    let tag = name.rsplit_once(':').map(|(_, tag)| tag);
-    let full = |text: &str| text.parse::<Reference>().ok();
-    name == wanted
-        || tag == Some(wanted)
-        || full(name).is_some_and(|name| full(wanted) == Some(name))
+/// Returns what a digest in place of a tag names among `roots` and below.
+fn named<'a>(
+    mut roots: Vec<Descriptor>,
+    tag: Option<&'a str>,
+    read: &mut ReadDocument<'_>,
+) -> Result<(Vec<Descriptor>, Option<&'a str>), SelectionError> {
+    let Some(digest) = tag.and_then(|tag| tag.parse().ok()) else {
+        return Ok((roots, tag));
+    };
+    if roots.iter().all(|root| root.digest != digest) {
+        roots = manifests_of(roots, read)?;
+    }
+    roots.retain(|one| one.digest == digest);
+    if roots.is_empty() {
+        return Err(SelectionError::Digest(digest));
+    }
+    Ok((roots, None))
 }
 
 /// Reads the platform in the configuration of a manifest.
@@ -209,6 +181,9 @@ fn read_platform(
     manifest: &Descriptor,
     read: &mut ReadDocument<'_>,
 ) -> Result<RawPlatform, SelectionError> {
+    if let Some(artifact) = &manifest.artifact {
+        return Err(SelectionError::Artifact(artifact.clone()));
+    }
     let bytes = read(manifest);
     let bytes = bytes.map_err(|error| SelectionError::of_read(manifest.digest, error))?;
     platform_in_config(&Document::of(manifest, bytes), read)
@@ -219,7 +194,11 @@ pub(crate) fn platform_in_config(
     manifest: &Document,
     read: &mut ReadDocument<'_>,
 ) -> Result<RawPlatform, SelectionError> {
-    let Some(mut config) = manifest.parse()?.config else {
+    let raw = manifest.parse()?;
+    if let Some(artifact) = raw.artifact() {
+        return Err(SelectionError::Artifact(artifact));
+    }
+    let Some(mut config) = raw.config else {
         return Ok(RawPlatform::default());
     };
     config.media_type.get_or_insert_default();
@@ -229,14 +208,18 @@ pub(crate) fn platform_in_config(
 }
 
 impl<D> ImageCandidate<D> {
-    fn describe(&self) -> String {
+    /// Describes the image by its names, or by its digest if `by_digest`, and by
+    /// its platform.
+    fn describe(&self, by_digest: bool) -> String {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let names = names.join(" = ");
+        let by_digest = by_digest || self.platform.is_none();
+        let digest = self.digest.filter(|_| names.is_empty() && by_digest);
+        let name = digest.map_or_else(|| names.join(" = "), |digest| digest.to_string());
         match &self.platform {
-            Some(platform) if names.is_empty() => platform.platform().to_string(),
-            Some(platform) => format!("{names} for {}", platform.platform()),
-            None if names.is_empty() => "an unknown platform".to_owned(),
-            None => names,
+            Some(platform) if name.is_empty() => platform.platform().to_string(),
+            Some(platform) => format!("{name} for {}", platform.platform()),
+            None if name.is_empty() => "an unknown platform".to_owned(),
+            None => name,
         }
     }
 
@@ -275,16 +258,35 @@ impl SelectedImage {
     ///
     /// # Errors
     ///
-    /// As [`select`], and when the only image does not run on the platform, or
-    /// when no engine can run it.
+    /// As [`select`], when the only image does not run on the platform, when no
+    /// engine can run it, and when neither it nor `platform` has a platform.
     pub fn select(
+        source: &Source,
+        tag: Option<&str>,
+        platform: Option<&Platform>,
+    ) -> Result<Self, SelectionError> {
+        let mut image = Self::select_any(source, tag, platform)?;
+        if image.platform == Platform::none() {
+            let wanted = platform.cloned();
+            let name = &image.config_name;
+            image.platform = wanted.ok_or_else(|| SelectionError::NoPlatform(name.clone()))?;
+        }
+        Ok(image)
+    }
+
+    /// Does the same for an image that need not have a platform.
+    pub(crate) fn select_any(
         source: &Source,
         tag: Option<&str>,
         platform: Option<&Platform>,
     ) -> Result<Self, SelectionError> {
         let read =
             &mut |one: &Descriptor| document::read_sized(source, one).map_err(io::Error::other);
-        let image = match select(source.roots()?, tag, platform, read) {
+        let is_here = &|one: &Descriptor| {
+            let found = source.member(&blob_name(&one.digest));
+            !matches!(found, Ok(None))
+        };
+        let image = match select(source.roots()?, tag, platform, read, is_here) {
             Err(SelectionError::NoImage) => {
                 let images = docker_candidates(source)?;
                 let chosen = choose(images, tag, platform, &mut |image| {
@@ -296,7 +298,9 @@ impl SelectedImage {
             chosen => chosen?.read(source)?,
         };
         match platform {
-            Some(wanted) if !runs_on(&image.platform, wanted) => {
+            Some(wanted)
+                if image.platform != Platform::none() && !runs_on(&image.platform, wanted) =>
+            {
                 let known = vec![image.platform.to_string()];
                 Err(SelectionError::no_platform(wanted, known))
             }
@@ -336,7 +340,6 @@ impl SelectedImage {
             });
         }
         let platform = raw.platform.parse();
-        let platform = platform.ok_or_else(|| invalid("it has no platform"))?;
         let diff_ids = diff_ids.into_iter().enumerate();
         let layers = diff_ids.map(|(index, diff_id)| layer(index, diff_id));
         Ok(Self {
@@ -344,7 +347,7 @@ impl SelectedImage {
             manifest: None,
             config_digest,
             config_name,
-            platform: platform.platform().clone(),
+            platform: platform.map_or_else(Platform::none, |one| one.platform().clone()),
             violations: check_config(&name, &value, count),
             config: value,
             layers: layers.collect::<Result<_, _>>()?,
@@ -357,6 +360,9 @@ impl ImageCandidate {
         let bytes = document::read_sized(source, &self.document)?;
         let manifest = Document::of(&self.document, bytes);
         let raw = manifest.parse()?;
+        if let Some(artifact) = raw.artifact() {
+            return Err(SelectionError::Artifact(artifact));
+        }
         let mut config = raw.config.unwrap_or_default();
         config.media_type.get_or_insert_default();
         let config = manifest.complete(config)?;
@@ -382,6 +388,7 @@ fn docker_candidates(
         .map(|image| ImageCandidate {
             names: image.repo_tags.iter().flatten().cloned().collect(),
             platform: None,
+            digest: None,
             document: image,
         })
         .collect())

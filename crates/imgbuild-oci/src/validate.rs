@@ -10,8 +10,9 @@ use std::fmt;
 
 use crate::digest::Digest;
 use crate::image::Image;
+use crate::selection::IndexPart;
 use crate::source::Source;
-use crate::violation::{Violation, ViolationKind};
+use crate::violation::{Violation, ViolationKind, shown};
 
 mod docker;
 mod document;
@@ -28,7 +29,7 @@ use layer_use::LayerUse;
 /// Up to `threads` blobs are read at once. The order of the violations does
 /// not depend on it.
 #[must_use]
-pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
+pub fn validate(source: &Source, threads: usize) -> Report {
     let mut report = Report::default();
     check_archive(source, &mut report);
     let oci = image::walk(source, &mut report);
@@ -42,7 +43,7 @@ pub fn validate(source: &Source, threads: usize) -> Vec<Violation> {
     for one in uses {
         one.check(&inspections, &mut report);
     }
-    report.violations
+    report
 }
 
 /// Checks an image that is copied, as far as that costs little: its documents,
@@ -122,10 +123,15 @@ fn checked_blob_name(file_name: &str, report: &mut Report) -> Option<String> {
     Some(name)
 }
 
-/// The violations so far, each once.
+/// The result of a validation.
 #[derive(Debug, Default)]
-struct Report {
-    violations: Vec<Violation>,
+pub struct Report {
+    /// The violations, each once.
+    pub violations: Vec<Violation>,
+    /// The indexes of which only some images are there, which is allowed.
+    pub parts: Vec<IndexPart>,
+    /// The numbers of the artifacts that are not images, by their types.
+    pub artifacts: BTreeMap<String, usize>,
     known: BTreeSet<Violation>,
     document_bytes: u64,
 }
@@ -159,6 +165,10 @@ impl Report {
             );
         }
         is_same
+    }
+
+    fn add_artifact(&mut self, kind: &str) {
+        *self.artifacts.entry(shown(&kind)).or_default() += 1;
     }
 
     fn add(&mut self, violation: Violation) {

@@ -95,7 +95,7 @@ impl Violation {
     }
 }
 
-fn shown(text: &impl fmt::Display) -> String {
+pub(crate) fn shown(text: &impl fmt::Display) -> String {
     let mut text = crate::path::escaped(text.to_string().as_bytes());
     if text.len() > MAX_TEXT_BYTES {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
@@ -145,12 +145,16 @@ pub enum ViolationKind {
     DescriptorMediaType,
     /// A descriptor has no digest, or a malformed one.
     DescriptorDigest,
+    /// A descriptor has a digest of another algorithm than SHA-256.
+    DescriptorAlgorithm,
     /// A descriptor has no size, or a negative one.
     DescriptorSize,
     /// The `data` of a descriptor is not its blob.
     DescriptorData,
     /// A manifest has no config or no list of layers.
     ManifestIncomplete,
+    /// A manifest is of Docker's schema 1, which engines refuse.
+    ManifestSchema,
     /// A blob is not there.
     BlobMissing,
     /// A blob does not have the size of its descriptor.
@@ -242,9 +246,11 @@ impl ViolationKind {
             Self::TooManyDocuments => "leads to too many documents",
             Self::DescriptorMediaType => "has no media type",
             Self::DescriptorDigest => "has no valid digest",
+            Self::DescriptorAlgorithm => "has a digest that imgbuild does not compute",
             Self::DescriptorSize => "has no valid size",
             Self::DescriptorData => "has `data` other than its blob",
             Self::ManifestIncomplete => "is not a complete manifest",
+            Self::ManifestSchema => "is a manifest of schema 1, which engines refuse",
             Self::BlobSize => "has the wrong size",
             Self::BlobDigest => "has the wrong digest",
             Self::BlobName => "is not named by a digest",

@@ -143,7 +143,7 @@ impl RemoteImage {
         let root = self.descriptor(self.digest()?)?;
         // The root is one of the documents, and was read before.
         let mut left = MAX_DOCUMENTS + 1;
-        let selected = select(vec![root], None, platform, &mut |descriptor| {
+        let mut read = |descriptor: &Descriptor| {
             let is_manifest = is_manifest(&descriptor.media_type);
             if !is_manifest {
                 left = left.checked_sub(1).ok_or(io::ErrorKind::NotFound)?;
@@ -154,7 +154,8 @@ impl RemoteImage {
                 self.config(descriptor.digest, descriptor.size)
             };
             bytes.map_err(io::Error::other)
-        });
+        };
+        let selected = select(vec![root], None, platform, &mut read, &|_| true);
         match selected {
             Ok(candidate) => Ok(candidate.document.digest),
             Err(SelectionError::Read { digest, source }) => {
@@ -297,6 +298,7 @@ impl RemoteImage {
             size,
             annotations: Arc::default(),
             platform: None,
+            artifact: None,
         })
     }
 

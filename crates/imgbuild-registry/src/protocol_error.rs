@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use imgbuild_oci::digest::Digest;
+use imgbuild_oci::selection::IndexPart;
 
 /// A violation of the protocol, or something that the registry lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum ProtocolError {
         /// The platforms of the index.
         found: String,
     },
+    /// An index of which only some images are in the registry.
+    #[error("{0}")]
+    Part(IndexPart),
     /// A tag that other writers keep replacing.
     #[error("other writers replaced this tag {0} times")]
     Contended(u32),

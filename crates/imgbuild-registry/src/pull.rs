@@ -114,6 +114,7 @@ fn malformed(repository: &Repository, step: &Step, error: ImageError) -> Error {
         ImageError::Selection(SelectionError::Document(
             DocumentError::TooDeep | DocumentError::TooManyManifests,
         )) => ProtocolError::Other("the index refers to too many manifests, or to itself".into()),
+        ImageError::Part(part) => ProtocolError::Part(part),
         // The error of a failed request has more detail.
         ImageError::Selection(SelectionError::Read { digest, source }) => {
             match source.downcast::<Error>() {

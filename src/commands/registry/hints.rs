@@ -214,6 +214,7 @@ fn protocol(problem: &ProtocolError) -> Option<&'static str> {
         ProtocolError::Digest { .. } => Some(
             "the registry, or a proxy in front of it, damages its responses: run it again, or push the image again",
         ),
+        ProtocolError::Part(_) => Some("copy one of those that are there with `--platform`"),
         ProtocolError::Platform { .. } => {
             Some("use one of these with `--platform`, or leave it out for all")
         }

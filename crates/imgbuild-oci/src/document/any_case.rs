@@ -6,15 +6,14 @@ use std::fmt;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-/// A deserializer that ignores the case of the keys of an object.
-pub(super) struct AnyCase<D> {
-    pub(super) inner: D,
-    /// The fields of a struct with a flattened one, which are not passed.
+/// A deserializer, its visitor or its object, with the fields of the struct.
+pub(super) struct AnyCase<T> {
+    pub(super) inner: T,
+    /// At first only the fields beside a flattened one, which are not passed.
     pub(super) fields: &'static [&'static str],
 }
 
-/// Implements `Deserialize` by the function that
-/// `#[serde(remote = "…")]` derives. Fields are listed beside flattened ones.
+/// Implements `Deserialize` by the function that `#[serde(remote = "…")]` derives.
 macro_rules! in_any_case {
     ($($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
         impl<'de, $($parameter: Deserialize<'de>)?> Deserialize<'de> for $type $(<$parameter>)? {
@@ -29,43 +28,27 @@ pub(super) use in_any_case;
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
     type Error = D::Error;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_any(visitor)
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, inner: V) -> Result<V::Value, D::Error> {
         let fields = self.fields;
-        self.inner.deserialize_map(Fields {
-            fields,
-            inner: visitor,
-        })
+        self.inner.deserialize_map(AnyCase { inner, fields })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         fields: &'static [&'static str],
-        visitor: V,
+        inner: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_map(Fields {
-            fields,
-            inner: visitor,
-        })
+        self.inner.deserialize_map(AnyCase { inner, fields })
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit map
         unit_struct newtype_struct seq tuple tuple_struct enum identifier ignored_any
     }
 }
 
-/// The fields of a struct, and the visitor or the object that they are read by.
-struct Fields<V> {
-    fields: &'static [&'static str],
-    inner: V,
-}
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for AnyCase<V> {
     type Value = V::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,11 +57,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let fields = self.fields;
-        self.inner.visit_map(Fields { fields, inner })
+        self.inner.visit_map(AnyCase { inner, fields })
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for AnyCase<A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -90,8 +73,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
         };
         let mut fields = self.fields.iter();
         let name = fields.find(|field| field.eq_ignore_ascii_case(&key));
-        seed.deserialize(StrDeserializer::new(name.unwrap_or(&key.as_str())))
-            .map(Some)
+        let name = StrDeserializer::new(name.unwrap_or(&key.as_str()));
+        seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {

@@ -152,6 +152,13 @@ impl Blob {
         if found == self.digest && size == self.size {
             return Ok(());
         }
+        if found == self.digest {
+            return Err(Error::BlobSize {
+                digest: found,
+                expected: self.size,
+                found: size,
+            });
+        }
         Err(Error::BlobDigest {
             expected: self.digest,
             found,

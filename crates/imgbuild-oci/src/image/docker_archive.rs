@@ -27,10 +27,10 @@ impl Image {
         platforms: &Platforms,
     ) -> Result<(Self, Vec<Reference>), ImageError> {
         let platform = match platforms {
-            Platforms::All => None,
+            Platforms::All | Platforms::Here => None,
             Platforms::One(platform) => Some(platform),
         };
-        let selected = SelectedImage::select(source, tag, platform)?;
+        let selected = SelectedImage::select_any(source, tag, platform)?;
         let config = Some(&selected.config_name);
         let mut names = Vec::new();
         for listed in source.docker_manifests()? {

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::document::DocumentError;
 use crate::platform::ImagePlatform;
-use crate::selection::SelectionError;
+use crate::selection::{IndexPart, SelectionError};
 use crate::source::SourceError;
 
 /// Documents that do not make an image or an index.
@@ -13,14 +13,17 @@ pub enum ImageError {
     /// A document cannot be read or followed, or no image can be chosen.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// An index names something that is not an image.
-    #[error("the index {digest} names something of the type `{media_type}`, which is not an image")]
+    /// A document is neither a manifest nor an index.
+    #[error("{digest} is of the type `{media_type}`, which is not an image")]
     Kind {
-        /// The index.
+        /// The document.
         digest: Digest,
-        /// The media type that it names.
+        /// Its media type.
         media_type: String,
     },
+    /// Only some of the images of an index are there.
+    #[error("{0}")]
+    Part(IndexPart),
     /// Neither an index nor the config of an image has its platform.
     #[error("the image {0} has no platform, neither in an index nor in its config")]
     NoPlatform(Digest),

@@ -63,7 +63,13 @@ impl PlatformIndex {
             return self.add(PlatformEntry::of_manifest(document, Map::new(), image)?);
         }
         for descriptor in raw.manifests.unwrap_or_default() {
-            let entry = PlatformEntry::of_descriptor(document, descriptor, image)?;
+            let entry = match PlatformEntry::of_descriptor(document, descriptor, image) {
+                // Only a part of the index is there.
+                Err(ImageError::Selection(error)) if image.is_some() && error.is_missing() => {
+                    continue;
+                }
+                entry => entry?,
+            };
             if !is_index(&entry.media_type) {
                 self.add(entry)?;
                 continue;

@@ -8,7 +8,8 @@ use super::{Blob, Image, ImageError};
 use crate::blob::BlobContent;
 use crate::digest::Digest;
 use crate::document::{
-    CONTAINERD_NAME, Descriptor, Document, DocumentError, MAX_INDEX_DEPTH, MAX_MANIFESTS,
+    CONTAINERD_NAME, Descriptor, Document, DocumentError, MAX_INDEX_DEPTH, MAX_MANIFESTS, REF_NAME,
+    SUBJECT,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -22,6 +23,8 @@ use crate::source::{Source, SourceBlob};
 pub enum Platforms {
     /// All of them, and the index itself.
     All,
+    /// Those that are there, without an index that may name others.
+    Here,
     /// The one for a platform, without the index.
     One(Platform),
 }
@@ -35,8 +38,8 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// When a document is missing, damaged or malformed, or when there is no
-    /// image for the platform.
+    /// When a document is missing, damaged, malformed or of an unknown type, when
+    /// there is no image for the platform, and when only a part of all is there.
     pub fn read(
         root: Document,
         platforms: &Platforms,
@@ -53,10 +56,15 @@ impl Image {
             Platforms::One(platform) if is_index(&root.media_type) => {
                 reader.choose(&root, platform)?
             }
-            Platforms::One(_) | Platforms::All => root,
+            _ => root,
         };
+        check_kind(&root.media_type, root.digest)?;
         reader.add(root, 0)?;
-        Ok(reader.image)
+        let image = reader.image;
+        if *platforms == Platforms::Here || image.part.is_whole() {
+            return Ok(image);
+        }
+        Err(ImageError::Part(image.part))
     }
 
     /// Reads the image or index of a layout or archive that `tag`, a tag or a
@@ -75,16 +83,44 @@ impl Image {
         if roots.is_empty() {
             return Self::of_docker_archive(source, tag, platforms);
         }
-        let chosen = select_root(roots.clone(), tag)?.document;
-        let root = Document::of(&chosen, source.read_blob(&chosen.digest)?);
         let read = &mut |one: &Descriptor| source.read_blob(&one.digest).map_err(io::Error::other);
-        let image = Self::read(root, platforms, read, &|digest, _| {
+        let chosen = select_root(roots.clone(), tag, read)?.document;
+        let root = Document::of(&chosen, source.read_blob(&chosen.digest)?);
+        let mut image = Self::read(root, platforms, read, &|digest, _| {
             Arc::new(SourceBlob::new(source, digest))
         })?;
+        let attached = roots.iter().filter_map(|root| image.attached(root, source));
+        image.artifacts = attached.collect();
         let same = roots.iter().filter(|one| one.digest == chosen.digest);
         let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());
         Ok((image, names.collect()))
     }
+
+    /// Returns the type of an artifact that is attached to the image and not a part
+    /// of it: by its subject or, if it has none, because it has no name.
+    fn attached(&self, one: &Descriptor, source: &Source) -> Option<String> {
+        if !is_manifest(&one.media_type) || self.document(one.digest).is_some() {
+            return None;
+        }
+        let manifest = Document::of(one, source.read_blob(&one.digest).ok()?);
+        let manifest = manifest.parse().ok()?;
+        let subject = manifest.subject.as_ref().and_then(|one| one.digest.clone());
+        let is_attached = match subject.or(one.annotations.get(SUBJECT).cloned()) {
+            Some(subject) => self.document(subject.parse().ok()?).is_some(),
+            None => !one.annotations.contains_key(REF_NAME),
+        };
+        let artifact = manifest.artifact().or_else(|| one.artifact.clone());
+        artifact.filter(|_| is_attached)
+    }
+}
+
+/// Refuses a document whose references are unknown: the copy would be in part.
+fn check_kind(media_type: &str, digest: Digest) -> Result<(), ImageError> {
+    if is_index(media_type) || is_manifest(media_type) {
+        return Ok(());
+    }
+    let media_type = escaped(media_type.as_bytes());
+    Err(ImageError::Kind { digest, media_type })
 }
 
 struct ImageReader<'a> {
@@ -105,10 +141,18 @@ impl ImageReader<'_> {
                 blob(one, true, open).read_document()
             }
         };
-        let chosen = select(index.children()?, None, Some(wanted), &mut read_any);
+        let chosen = select(
+            index.children()?,
+            None,
+            Some(wanted),
+            &mut read_any,
+            &|_| true,
+        );
         let chosen = chosen.map_err(|error| match error {
             // An index without images has none for the platform.
-            SelectionError::NoImage => SelectionError::no_platform(wanted, Vec::new()),
+            SelectionError::NoImage | SelectionError::Artifact(_) => {
+                SelectionError::no_platform(wanted, Vec::new())
+            }
             error => error,
         })?;
         chosen.check_runs_on(wanted, &mut read_any)?;
@@ -132,15 +176,23 @@ impl ImageReader<'_> {
             return Err(DocumentError::TooManyManifests.into());
         }
         if is_index(&document.media_type) {
+            let mut missing = None;
             for child in document.children()? {
-                if !is_index(&child.media_type) && !is_manifest(&child.media_type) {
-                    return Err(ImageError::Kind {
-                        digest: document.digest,
-                        media_type: escaped(child.media_type.as_bytes()),
-                    });
+                check_kind(&child.media_type, child.digest)?;
+                match self.document(&child) {
+                    Err(ImageError::Selection(error)) if error.is_missing() => {
+                        missing.get_or_insert(error);
+                        self.image.part.add(&child, false);
+                        continue;
+                    }
+                    found => self.add(found?, depth + 1)?,
                 }
-                let child = self.document(&child)?;
-                self.add(child, depth + 1)?;
+                if is_manifest(&child.media_type) {
+                    self.image.part.add(&child, true);
+                }
+            }
+            if let Some(error) = missing.filter(|_| self.image.part.here.is_empty()) {
+                return Err(error.into());
             }
         } else {
             self.add_blobs(&document)?;

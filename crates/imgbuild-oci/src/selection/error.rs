@@ -29,6 +29,15 @@ pub enum SelectionError {
         /// The cause.
         source: io::Error,
     },
+    /// Only an artifact is there.
+    #[error("there is no image in it, only the artifact `{0}`")]
+    Artifact(String),
+    /// Nothing has the digest.
+    #[error("there is no manifest with the digest {0} in it")]
+    Digest(Digest),
+    /// The configuration of the image lacks its platform.
+    #[error("`{0}` does not contain the platform of the image")]
+    NoPlatform(String),
     /// There is no image in the source.
     #[error("there is no image in it")]
     NoImage,
@@ -78,7 +87,7 @@ pub enum SelectionError {
     #[error("one of its layers has the media type `{0}`, which is not a tar that can be read")]
     LayerMediaType(String),
     /// The documents do not agree about the layers.
-    #[error("the manifest has {expected} layers, the configuration {found} diff IDs")]
+    #[error("layers of the manifest: {expected}, diff IDs of the configuration: {found}")]
     DiffIds {
         /// The layers of the manifest.
         expected: usize,
@@ -102,6 +111,14 @@ impl SelectionError {
         unwrapped.unwrap_or_else(|source| Self::Read { digest, source })
     }
 
+    /// Returns true if a document is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing(_) | Self::Source(SourceError::Missing(_))
+        )
+    }
+
     pub(crate) fn no_platform(wanted: &Platform, known: Vec<String>) -> Self {
         Self::Platform {
             wanted: wanted.to_string(),
@@ -110,7 +127,7 @@ impl SelectionError {
     }
 }
 
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     const MAX_LISTED: usize = 20;
     if names.is_empty() {
         return "none".to_owned();

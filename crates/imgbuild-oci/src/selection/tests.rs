@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::document::REF_NAME;
 use crate::source::fixture::{self, Files, Fixture, Opened};
 
 /// A layout of several images: the tag, platform and bytes of each.
@@ -156,11 +157,11 @@ fn images_that_no_engine_runs_are_refused() {
     let cases: [(Edit, &str); 5] = [
         (
             |fixture| fixture.edit_config(|config| config["rootfs"]["diff_ids"] = json!([])),
-            "the manifest has 2 layers, the configuration 0 diff IDs",
+            "layers of the manifest: 2, diff IDs of the configuration: 0",
         ),
         (
             |fixture| fixture.edit_config(|config| config["os"] = "".into()),
-            "it has no platform",
+            "does not contain the platform of the image",
         ),
         (
             |fixture| {
@@ -250,7 +251,7 @@ fn fields_are_read_by_their_names_in_any_case_as_go_reads_them() {
         );
     });
     let whole = odd.archive();
-    assert_eq!(crate::validate::validate(&whole.source(), 1), []);
+    assert_eq!(crate::validate::validate(&whole.source(), 1).violations, []);
     let read = SelectedImage::select(&whole.source(), Some("app:1"), None).unwrap();
     assert_eq!(read.layers, expected.layers);
     assert_eq!(read.platform, expected.platform);

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Source, SourceError};
+use crate::digest::Digest;
 
 /// A source as it is named on a command line: a path alone, whose content
 /// decides what it is, or one of
 ///
-/// - `oci:DIRECTORY[:TAG]`: an image layout;
-/// - `oci-archive:FILE[:TAG]`: an image layout in a tar file;
+/// - `oci:DIRECTORY[:TAG|@DIGEST]`: an image layout;
+/// - `oci-archive:FILE[:TAG|@DIGEST]`: an image layout in a tar file;
 /// - `docker-archive:FILE[:NAME]`: what `docker save` writes, in a file without
 ///   a colon in its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +56,8 @@ impl FromStr for SourceName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (transport, (path, tag)) = match text.split_once(':') {
-            Some(("oci", rest)) => (Some(SourceTransport::Layout), split_tag(rest)),
-            Some(("oci-archive", rest)) => (Some(SourceTransport::OciArchive), split_tag(rest)),
+            Some(("oci", rest)) => (Some(SourceTransport::Layout), split_name(rest)),
+            Some(("oci-archive", rest)) => (Some(SourceTransport::OciArchive), split_name(rest)),
             Some(("docker-archive", rest)) => {
                 // At the first colon, since a name can have colons, too.
                 let split = rest.split_once(':');
@@ -79,6 +80,14 @@ impl FromStr for SourceName {
     }
 }
 
+/// Splits `PATH[:TAG]` or `PATH@DIGEST`.
+fn split_name(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once('@') {
+        Some((path, digest)) if digest.parse::<Digest>().is_ok() => (path, Some(digest)),
+        _ => split_tag(text),
+    }
+}
+
 /// Splits `PATH[:TAG]` at the last colon, unless a slash follows: a tag has no
 /// slash.
 pub(crate) fn split_tag(text: &str) -> (&str, Option<&str>) {
@@ -95,7 +104,7 @@ impl SourceName {
         &self.path
     }
 
-    /// Returns the tag or name of one image in it.
+    /// Returns the tag, name or digest of one image in it.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()

@@ -125,11 +125,15 @@ pub(super) fn check_descriptor(
         add(ViolationKind::DescriptorMediaType, report, None);
     }
     if raw.digest().is_err() {
-        let found = raw
-            .digest
-            .as_ref()
-            .map(|text| crate::path::escaped(text.as_bytes()));
-        add(ViolationKind::DescriptorDigest, report, found);
+        let text = raw.digest.as_deref();
+        let is_other = text.is_some_and(|text| text.starts_with("sha512:"));
+        let kind = if is_other {
+            ViolationKind::DescriptorAlgorithm
+        } else {
+            ViolationKind::DescriptorDigest
+        };
+        let found = text.map(|text| crate::path::escaped(text.as_bytes()));
+        add(kind, report, found);
     }
     if raw.size().is_err() {
         let found = raw.size.map(|size| size.to_string());
@@ -188,7 +192,7 @@ pub(super) fn check_config(
     if os.is_empty() || os.bytes().any(|byte| byte.is_ascii_uppercase()) {
         // Older engines crash on `Linux`.
         let mut violation = Violation::new(ViolationKind::ConfigOs, name);
-        violation.found = config.platform.os.clone();
+        violation.found = Some(os.to_owned()).filter(|os| !os.is_empty());
         report.add(violation);
     }
     let architecture = config.platform.architecture.as_deref();

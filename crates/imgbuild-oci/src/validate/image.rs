@@ -11,19 +11,25 @@ use crate::document::{
     RawDocument, RawLayoutMark, RawPlatform, blob_name,
 };
 use crate::image::Image;
-use crate::media_type::{self, is_config, is_index, is_manifest};
+use crate::media_type::{self, is_config, is_index, is_manifest, is_schema_1};
 use crate::platform::Platform;
+use crate::selection::IndexPart;
 use crate::source::Source;
 use crate::violation::{Violation, ViolationKind};
 
 /// The version that all readers want, and the only one there is.
 const LAYOUT_VERSION: &str = "1.0.0";
 
+/// The number of indexes whose absent images are listed.
+const MAX_PARTS: usize = 16;
+
 /// The images that `index.json` leads to.
 #[derive(Debug, Default)]
 pub(super) struct OciHalf {
     /// Every image manifest, once, by its digest.
     pub(super) images: BTreeMap<Digest, OciImage>,
+    /// Manifests that are not those of images.
+    artifacts: BTreeMap<Digest, OciImage>,
     /// The descriptors of `index.json`.
     pub(super) roots: Vec<Root>,
     /// True if there is an index, and everything that it leads to was read.
@@ -66,7 +72,8 @@ impl OciHalf {
     }
 
     pub(super) fn layers(&self) -> impl Iterator<Item = &LayerUse> {
-        self.images.values().flat_map(|image| &image.layers)
+        let all = self.images.values().chain(self.artifacts.values());
+        all.flat_map(|image| &image.layers)
     }
 }
 
@@ -186,10 +193,11 @@ impl ImageWalk<'_> {
     ) -> Option<BTreeSet<Digest>> {
         let name = blob_name(&descriptor.digest);
         let is_manifest = is_manifest(&descriptor.media_type);
-        if is_manifest && self.half.images.contains_key(&descriptor.digest) {
+        let is_image = self.half.images.contains_key(&descriptor.digest);
+        if is_image || self.half.artifacts.contains_key(&descriptor.digest) {
             let size = self.source.size(&name).ok().flatten()?;
             check_size(&name, descriptor.size, size, report);
-            return Some(BTreeSet::from([descriptor.digest]));
+            return Some(is_image.then_some(descriptor.digest).into_iter().collect());
         }
         if !is_manifest && !is_index(&descriptor.media_type) {
             // Readers skip what they do not know; its bytes must be right.
@@ -199,20 +207,60 @@ impl ImageWalk<'_> {
         let bytes = document::read_blob(self.source, &name, descriptor, report)?;
         let document = self.parse(&name, &bytes, &descriptor.media_type, report)?;
         if is_manifest {
-            let image = self.read_image(&name, document, raw.platform.as_ref(), report)?;
-            self.half.images.insert(descriptor.digest, image);
-            return Some(BTreeSet::from([descriptor.digest]));
+            let artifact = document.artifact().or_else(|| descriptor.artifact.clone());
+            let platform = Some(raw.platform.as_ref()).filter(|_| artifact.is_none());
+            let image = self.read_image(&name, document, platform, report)?;
+            let Some(artifact) = artifact else {
+                self.half.images.insert(descriptor.digest, image);
+                return Some(BTreeSet::from([descriptor.digest]));
+            };
+            report.add_artifact(&artifact);
+            self.half.artifacts.insert(descriptor.digest, image);
+            return Some(BTreeSet::new());
         }
+        Some(self.read_index(&name, &document, depth, report))
+    }
+
+    /// Follows the descriptors of an index. Images may be absent beside others.
+    fn read_index(
+        &mut self,
+        name: &str,
+        index: &RawDocument,
+        depth: usize,
+        report: &mut Report,
+    ) -> BTreeSet<Digest> {
         let mut found = BTreeSet::new();
-        for (place, raw) in document.manifests.iter().flatten().enumerate() {
+        let mut part = IndexPart::default();
+        let mut absent = Vec::new();
+        for (place, raw) in index.manifests.iter().flatten().enumerate() {
             let subject = format!("{name} manifests[{place}]");
+            if let Ok(descriptor) = raw.clone().complete() {
+                let size = self.source.size(&blob_name(&descriptor.digest));
+                let is_here = !matches!(size, Ok(None));
+                part.add(&descriptor, is_here);
+                if !is_here {
+                    absent.push((subject, raw));
+                    continue;
+                }
+            }
             found.append(&mut self.visit(&subject, raw, depth + 1, report));
         }
-        Some(found)
+        if found.is_empty() {
+            for (subject, raw) in absent {
+                self.visit(&subject, raw, depth + 1, report);
+            }
+        } else if !part.is_whole() && report.parts.len() < MAX_PARTS {
+            report.parts.push(part);
+        }
+        found
     }
 
     /// Compares the size; the digest is compared with all blobs' names.
     fn check_unknown(&self, name: &str, descriptor: &Descriptor, report: &mut Report) {
+        if is_schema_1(&descriptor.media_type) {
+            report.add(Violation::new(ViolationKind::ManifestSchema, name));
+        }
+        report.add_artifact(&descriptor.media_type);
         match self.source.size(name) {
             Ok(Some(size)) => check_size(name, descriptor.size, size, report),
             Ok(None) => report.add(Violation::new(ViolationKind::BlobMissing, name)),
@@ -240,24 +288,26 @@ impl ImageWalk<'_> {
         Some(document)
     }
 
+    /// Reads a manifest; `platform` is that of its descriptor, or `None` for an
+    /// artifact.
     fn read_image(
         &self,
         name: &str,
         manifest: RawDocument,
-        platform: Option<&RawPlatform>,
+        platform: Option<Option<&RawPlatform>>,
         report: &mut Report,
     ) -> Option<OciImage> {
-        let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
-            report.add(Violation::new(ViolationKind::ManifestIncomplete, name));
+        let (Some(config), Some(layers)) = (&manifest.config, &manifest.layers) else {
+            let field = manifest.config.map_or("config", |_| "layers");
+            let violation = Violation::new(ViolationKind::ManifestIncomplete, name);
+            report.add(violation.found(format_args!("`{field}` is missing or null")));
             return None;
         };
-        let config = check_descriptor(&format!("{name} config"), &config, report);
+        let config = check_descriptor(&format!("{name} config"), config, report);
         let diff_ids = config.as_ref().and_then(|config| {
             let config_name = blob_name(&config.digest);
             let bytes = document::read_blob(self.source, &config_name, config, report)?;
-            if !is_config(&config.media_type) {
-                return None;
-            }
+            let platform = platform.filter(|_| is_config(&config.media_type))?;
             let config: RawConfig = document::parse(&config_name, &bytes, report)?;
             check_platform(&config_name, &config, platform, report);
             Some(check_config(

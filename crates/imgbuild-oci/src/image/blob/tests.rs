@@ -92,6 +92,7 @@ fn image(blobs: Vec<Blob>) -> Image {
     Image {
         documents: vec![Document::new(media_type::MANIFEST, b"{}".to_vec())],
         blobs,
+        ..Image::empty()
     }
 }
 

@@ -116,6 +116,7 @@ impl PlatformEntry {
             size,
             annotations,
             platform,
+            artifact,
         } = index.complete(raw)?;
         if let Some(image) = image
             && find_document(from_ref(image), digest)?.bytes.len() as u64 != size
@@ -127,13 +128,15 @@ impl PlatformEntry {
             .and_then(|text| text.parse().ok());
         let rank = match (attached_to, platform) {
             (Some(image), _) => Rank::Attached(image),
-            (None, Some(platform)) if !platform.is_unknown() => Rank::Image(platform),
-            (None, Some(_)) => Rank::Other,
-            (None, None) if is_index(&media_type) => Rank::Other,
+            (None, Some(platform)) => Rank::Image(platform),
+            (None, None) if artifact.is_some() || is_index(&media_type) => Rank::Other,
             (None, None) => {
                 let image = image.ok_or(ImageError::missing(digest))?;
                 let manifest = find_document(from_ref(image), digest)?;
-                return Self::of_manifest(manifest, descriptor, image);
+                if manifest.parse()?.artifact().is_none() {
+                    return Self::of_manifest(manifest, descriptor, image);
+                }
+                Rank::Other
             }
         };
         Ok(Self {

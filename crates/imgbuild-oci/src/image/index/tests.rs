@@ -5,7 +5,7 @@ use super::*;
 use crate::blob::BlobContent;
 use crate::document::{Descriptor, DocumentError};
 use crate::image::Platforms;
-use crate::media_type::{INDEX, MANIFEST};
+use crate::media_type::{CONFIG, INDEX, MANIFEST};
 use crate::selection::SelectionError;
 
 /// Documents and configs by their digest, as a registry has them.
@@ -26,10 +26,10 @@ impl Store {
 
     /// An image whose config says `platform`, with a layer called `name`.
     fn image(&mut self, name: &str, platform: &Value) -> Document {
-        let config = self.add("config", platform);
+        let config = self.add(CONFIG, platform);
         let layer = Digest::of(name.as_bytes());
         let manifest = json!({
-            "config": {"mediaType": "config", "digest": config.digest, "size": config.bytes.len()},
+            "config": {"mediaType": CONFIG, "digest": config.digest, "size": config.bytes.len()},
             "layers": [{"mediaType": "layer", "digest": layer, "size": name.len()}],
         });
         self.add(MANIFEST, &manifest)
