@@ -87,11 +87,7 @@ impl From<UnsupportedCompressionError> for io::Error {
 }
 
 impl UnsupportedCompressionError {
-    /// Checks that bytes of a format can be read.
-    ///
-    /// # Errors
-    ///
-    /// For xz and bzip2, which no media type of a layer has.
+    /// Fails for xz and bzip2, which no media type of a layer has.
     pub(crate) fn check(format: StreamFormat) -> Result<(), Self> {
         match format {
             StreamFormat::Plain | StreamFormat::Gzip | StreamFormat::Zstd => Ok(()),
