@@ -175,7 +175,7 @@ impl Unit {
 /// Paths next to each other that lie below the same child of a directory, or are
 /// the child.
 #[derive(Debug, Clone, Copy)]
-struct Run<'a> {
+struct ChildRun<'a> {
     /// The name of the child; empty for the directory itself.
     name: &'a [u8],
     paths: &'a [usize],
@@ -196,8 +196,8 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
         below.split(|byte| *byte == b'/').next().unwrap_or_default()
     };
     let runs = unit.paths.chunk_by(|a, b| name(a) == name(b));
-    let mut runs: Vec<Run<'_>> = runs
-        .map(|run| Run {
+    let mut runs: Vec<ChildRun<'_>> = runs
+        .map(|run| ChildRun {
             name: name(&run[0]),
             paths: run,
             bytes: run.iter().map(|index| paths[*index].bytes).sum(),
@@ -228,7 +228,7 @@ fn split(paths: &[Weight<'_>], unit: Unit, max_bytes: u64, units: &mut Vec<Unit>
 fn group_small(
     paths: &[Weight<'_>],
     directory: &[u8],
-    children: &[Run<'_>],
+    children: &[ChildRun<'_>],
     max_bytes: u64,
 ) -> Vec<Unit> {
     let bytes: u64 = children.iter().map(|run| run.bytes).sum();
