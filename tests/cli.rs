@@ -181,7 +181,7 @@ fn the_flags_of_the_contract_exist() {
 fn the_flags_that_messages_name_exist() {
     let mut known = known_flags();
     // Those of other programs.
-    known.extend(["--format", "--strip-debug"].map(str::to_owned));
+    known.extend(["--format", "--strip-debug", "--target"].map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for directory in [

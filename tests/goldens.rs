@@ -16,7 +16,7 @@ use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// The releases, with further arguments. All have a platform: without a program,
 /// it would be that of this machine.
-const IMAGES: [(&str, &[&str]); 12] = [
+const IMAGES: [(&str, &[&str]); 13] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
     ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
@@ -29,6 +29,7 @@ const IMAGES: [(&str, &[&str]); 12] = [
     ),
     ("next", &[]),
     ("node", &[]),
+    ("python", &[]),
     (
         "script",
         &["--mtime", "1700000000", "--created", "1700000001"],
@@ -266,6 +267,12 @@ fn a_changed_file_of_a_next_project_changes_one_layer() {
     let server = ".next/standalone/.next/server/pages/index.html";
     let files = [".next/standalone/node_modules/next/package.json", server];
     check_layers("next", &[], &files, 3);
+}
+
+#[test]
+fn a_changed_file_of_a_python_project_changes_one_layer() {
+    let package = ".venv/lib/python3.11/site-packages/flask/__init__.py";
+    check_layers("python", &[], &[package, "shop/__init__.py"], 4);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) const CONFINED: [&str; 4] = [
 ];
 
 /// The Python of images; on this machine, a shim may come first on `PATH`.
-const PYTHON: &str = "/usr/bin/python3";
+pub(super) const PYTHON: &str = "/usr/bin/python3";
 
 pub(super) fn check(container: &Container<'_>, answers: &[(&str, &str)]) {
     container.answers(answers);
@@ -126,8 +126,7 @@ fn a_python_application_with_its_packages_beside_it_serves_confined() {
     let Some(release) = python_release("python-target", install) else {
         return;
     };
-    let arguments = ["--program=python3", "--cmd=python3", "--cmd=app.py"];
-    let built = build(&release, "python", &arguments);
+    let built = build(&release, "python", &[]);
     assert!(!built.has("bin/sh"));
     check_python(&engine, &built, "/usr");
 }
@@ -193,8 +192,7 @@ fn a_python_application_in_a_virtual_environment_serves_confined() {
     let Some(release) = python_release("python-venv", install) else {
         return;
     };
-    let arguments = ["--cmd=venv/bin/python", "--cmd=app.py"];
-    let built = build(&release, "python-venv", &arguments);
+    let built = build(&release, "python-venv", &[]);
     check_python(&engine, &built, "/app/venv");
 }
 

@@ -4,10 +4,10 @@
 use fs_err as fs;
 use std::path::Path;
 
-use super::applications::{CONFINED, check};
+use super::applications::{CONFINED, PYTHON, check};
 use crate::support::docker::Engine;
-use crate::support::has_programs;
 use crate::support::image::{Built, build_in, sandbox};
+use crate::support::{has_programs, skip};
 
 /// Builds a release in a sandbox with the certificate of a private authority.
 fn with_certificate(tree: &str, name: &str, more: &[&str]) -> Built {
@@ -79,6 +79,52 @@ fn a_standalone_server_of_next_serves_from_its_project() {
         ("/cache", "written"),
     ];
     check(&container, &answers);
+}
+
+/// The interpreter lies elsewhere, and the script names a path of this machine.
+#[test]
+fn a_script_of_a_python_project_serves_with_an_interpreter_from_elsewhere() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    let Ok(python) = fs::canonicalize(PYTHON) else {
+        return skip("`/usr/bin/python3`");
+    };
+    let version = python.file_name().expect("it is a file").to_string_lossy();
+    let sandbox = sandbox();
+    let interpreter = sandbox.path(format!("python/bin/{version}"));
+    fs::create_dir_all(sandbox.path("python/bin")).expect("there is room for it");
+    fs::create_dir_all(sandbox.path("python/lib")).expect("there is room for it");
+    fs::copy(&python, &interpreter).expect("there is room for it");
+    let library = format!("python/lib/{version}");
+    fs_err::os::unix::fs::symlink(format!("/usr/lib/{version}"), sandbox.path(&library))
+        .expect("the name is free");
+    let home = sandbox.path("python/bin");
+    let script = format!(
+        "#!{}\nfrom shop import main\nmain()\n",
+        sandbox.path("shop/.venv/bin/python").display()
+    );
+    let module = "import http.server, os, signal, sys\nclass Handler(http.server.BaseHTTPRequestHandler):\n    protocol_version = 'HTTP/1.1'\n    def do_GET(self):\n        body = {'/prefix': sys.prefix, '/base': sys.base_prefix, '/user': os.getuid()}[self.path]\n        body = f'{body}\\n'.encode()\n        self.send_response(200)\n        self.send_header('Content-Length', str(len(body)))\n        self.end_headers()\n        self.wfile.write(body)\ndef main():\n    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n    http.server.ThreadingHTTPServer(('', 4000), Handler).serve_forever()\n";
+    let tree = format!(
+        "0644 file pyproject.toml \"[project]\\nname = 'shop'\\n[project.scripts]\\nshop = 'shop:main'\\n\"\n\
+         0644 file .venv/pyvenv.cfg \"home = {}\\n\"\nlink .venv/bin/python -> {}\n\
+         0755 file .venv/bin/shop {script:?}\n0644 file .venv/lib/{version}/site-packages/shop.py {module:?}\n",
+        home.display(),
+        interpreter.display(),
+    );
+    let base = sandbox.path("python").display().to_string();
+    let release = sandbox.tree("shop", &tree).expect("there is room for it");
+    let built = build_in(sandbox, &release, "shop", &[]);
+    let image = engine.load(&built.archive, &built.reference);
+    let container = image.start(&CONFINED);
+    check(
+        &container,
+        &[
+            ("/prefix", "/app/.venv"),
+            ("/base", &base),
+            ("/user", "65532"),
+        ],
+    );
 }
 
 #[test]

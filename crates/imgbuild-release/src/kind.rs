@@ -8,13 +8,16 @@ pub(crate) mod cargo;
 pub(crate) mod mix;
 mod next;
 mod node;
+mod python;
 mod tree;
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use globset::Glob;
+use imgbuild_oci::bounded;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
@@ -22,17 +25,19 @@ use crate::error::{Error, Result};
 use crate::release::kind::ReleasesBelow;
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release, ReleaseOptions};
+use crate::script::MAX_LINE;
 use crate::warning::Warning;
 
 pub use cargo::CARGO;
 pub use mix::MIX;
 pub use next::NEXT;
 pub use node::NODE;
+pub use python::PYTHON;
 pub use tree::TREE;
 
 /// All kinds, in the order in which they are tried; the last one fits all
 /// directories.
-pub static KINDS: [&Kind; 5] = [&MIX, &CARGO, &NEXT, &NODE, &TREE];
+pub static KINDS: [&Kind; 6] = [&MIX, &CARGO, &NEXT, &NODE, &PYTHON, &TREE];
 
 /// The maximum number of directories that a pattern names.
 const MAX_DIRECTORIES: usize = 2000;
@@ -164,6 +169,42 @@ fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
         found = found.iter().flat_map(short).collect();
     }
     found
+}
+
+/// Finds the releases among the directories that patterns name below `root`, or in
+/// the only directory that it has.
+fn releases_below(
+    root: &Path,
+    patterns: &[&str],
+    is_release: impl Fn(&Path) -> bool,
+) -> Option<ReleasesBelow> {
+    let is_wrapper = fs::read_dir(root).is_ok_and(|entries| entries.take(2).count() == 1);
+    let patterns = if is_wrapper { &["*"] } else { patterns };
+    let places = patterns.iter().flat_map(|pattern| expand(root, pattern));
+    let places: Vec<PathBuf> = places.filter(|place| is_release(place)).collect();
+    (!places.is_empty()).then_some(ReleasesBelow {
+        places,
+        is_certain: false,
+    })
+}
+
+/// Returns whether a program that `interpreter` does not run lies at the top of a
+/// directory or in its `bin`.
+fn has_other_program(root: &Path, interpreter: &str) -> bool {
+    let directories = [root.to_path_buf(), root.join("bin")].into_iter();
+    let entries = directories.flat_map(|directory| fs::read_dir(directory).into_iter().flatten());
+    let is_other = |path: PathBuf| {
+        let metadata = fs::metadata(&path);
+        let can_run = metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+        let file = bounded::open_file(&path);
+        let head = file.map(|file| bounded::read_available(file, MAX_LINE));
+        let head = head.unwrap_or_default();
+        let line = String::from_utf8_lossy(&head);
+        let line = line.lines().next().unwrap_or_default();
+        let is_program = head.starts_with(b"\x7fELF") && !path.ends_with(interpreter);
+        can_run && (is_program || line.starts_with("#!") && !line.contains(interpreter))
+    };
+    entries.flatten().any(|entry| is_other(entry.path()))
 }
 
 fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {

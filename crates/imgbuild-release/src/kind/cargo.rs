@@ -1,6 +1,6 @@
 //! Cargo's profile directories: `target/release`, `target/TRIPLE/release`, ….
 
-pub(super) mod manifest;
+mod manifest;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

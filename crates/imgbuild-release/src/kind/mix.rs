@@ -127,14 +127,14 @@ impl Behavior for MixRelease {
         Ok(Some(vec![own.to_string(), self.start_verb().to_owned()]))
     }
 
-    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
+    fn environment(&self) -> Vec<(String, String)> {
         let writable = if self.is_relx {
             "RELX_OUT_FILE_PATH"
         } else {
             "RELEASE_TMP"
         };
         vec![
-            ("LANG".to_owned(), locale.unwrap_or("C.UTF-8").to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
             (writable.to_owned(), "/tmp".to_owned()),
         ]
     }

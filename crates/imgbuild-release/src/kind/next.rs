@@ -14,8 +14,8 @@ use fs_err as fs;
 use imgbuild_oci::bounded;
 use imgbuild_oci::root_directory::RootDirectory;
 
-use super::expand;
 use super::node::{NodeRelease, manifest::PackageFile};
+use super::{expand, releases_below};
 use crate::error::{Error, Result};
 use crate::release::Kind;
 use crate::release::kind::{ReleasesBelow, Selected};
@@ -87,12 +87,11 @@ fn is_server(place: &Path) -> bool {
 }
 
 fn find_below(root: &Path) -> Option<ReleasesBelow> {
-    let patterns = ["standalone", "apps/*"].iter();
-    let mut places: Vec<PathBuf> = patterns.flat_map(|pattern| expand(root, pattern)).collect();
-    places.retain(|place| Standalone::find(place).is_some());
-    (!places.is_empty()).then(|| ReleasesBelow {
-        places,
+    let is_release = |place: &Path| Standalone::find(place).is_some();
+    let below = releases_below(root, &["standalone", "apps/*"], is_release)?;
+    Some(ReleasesBelow {
         is_certain: root.join("BUILD_ID").is_file(),
+        ..below
     })
 }
 

@@ -8,22 +8,17 @@
 
 pub(super) mod manifest;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use fs_err as fs;
-use imgbuild_oci::bounded;
 use imgbuild_oci::path::ImagePath;
 
-use super::expand;
+use super::{has_other_program, releases_below};
 use crate::contents::{Contents, is_executable};
 use crate::error::{Error, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
-use crate::package::Package;
 use crate::release::kind::{Behavior, ReleasesBelow, Selected};
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release};
-use crate::script::MAX_LINE;
 use manifest::PackageFile;
 
 /// A package of Node.js with its dependencies.
@@ -38,17 +33,7 @@ pub static NODE: Kind = Kind {
 };
 
 /// Manifests of other languages: beside one, `package.json` may only list tools.
-const FOREIGN: [&str; 9] = [
-    "Cargo.toml",
-    "Gemfile",
-    "composer.json",
-    "go.mod",
-    "manage.py",
-    "mix.exs",
-    "pom.xml",
-    "pyproject.toml",
-    "requirements.txt",
-];
+const FOREIGN: &str = "Cargo.toml Gemfile composer.json go.mod manage.py mix.exs pom.xml pyproject.toml requirements.txt";
 
 /// The places of an interpreter in a release.
 const INTERPRETERS: [&str; 3] = ["bin/node", "node", "node_modules/node/bin/node"];
@@ -82,17 +67,12 @@ impl Behavior for NodeRelease {
         Ok(Some([&[node], arguments.as_slice()].concat()))
     }
 
-    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
-        let locale = locale.map(|locale| ("LANG".to_owned(), locale.to_owned()));
-        self.variables.iter().cloned().chain(locale).collect()
+    fn environment(&self) -> Vec<(String, String)> {
+        self.variables.clone()
     }
 
     fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
         divide_by_group(files, group, limit)
-    }
-
-    fn package(&self, _: &Release) -> Option<Package> {
-        self.manifest.as_ref()?.package()
     }
 
     fn interpreter(&self, release: &Release, contents: &Contents<'_>) -> Option<&'static str> {
@@ -156,54 +136,25 @@ fn recognize(root: &Path) -> Option<String> {
     }
 }
 
-/// Returns whether nothing at the top of a directory or in its `bin` belongs to
-/// another language or is a program that node does not run.
+/// Returns whether nothing in a directory belongs to another language or is a
+/// program that node does not run.
 fn is_plain(root: &Path) -> bool {
-    let directories = [root.to_path_buf(), root.join("bin")];
-    let entries = directories
-        .iter()
-        .flat_map(|directory| fs::read_dir(directory).into_iter().flatten());
-    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    !FOREIGN.iter().any(|name| root.join(name).exists())
-        && !files.any(|file| is_other_program(&file))
+    let is_foreign = FOREIGN.split(' ').any(|name| root.join(name).exists());
+    !is_foreign && !has_other_program(root, "node")
 }
 
-fn is_other_program(path: &Path) -> bool {
-    let metadata = fs::metadata(path);
-    let can_run = metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-    if !can_run || path.file_name().is_some_and(|name| name == "node") {
-        return false;
-    }
-    let head = bounded::open_file(path).map(|file| bounded::read_available(file, MAX_LINE));
-    let head = head.unwrap_or_default();
-    let line = String::from_utf8_lossy(&head);
-    let line = line.lines().next().unwrap_or_default();
-    head.starts_with(b"\x7fELF") || (line.starts_with("#!") && !line.contains("node"))
-}
-
-/// Finds packages with a start script that node can run, in a workspace or in
-/// the only directory of `root`.
+/// Finds packages with a start script that node can run, for example in a workspace.
 fn find_below(root: &Path) -> Option<ReleasesBelow> {
-    let is_wrapped = fs::read_dir(root).ok()?.take(2).count() == 1;
-    let patterns: &[&str] = if is_wrapped {
-        &["*"]
-    } else if root.join("package.json").is_file() {
+    let is_workspace = root.join("package.json").is_file();
+    let patterns: &[&str] = if is_workspace {
         &["apps/*", "packages/*", "services/*"]
     } else {
-        return None;
+        &[]
     };
-    let mut places: Vec<PathBuf> = patterns
-        .iter()
-        .flat_map(|pattern| expand(root, pattern))
-        .collect();
-    places.retain(|place| {
+    releases_below(root, patterns, |place| {
         let manifest = PackageFile::read(place);
         let start = manifest.and_then(|manifest| manifest.start(place).ok()?);
         start.is_some_and(|start| start.is_script)
-    });
-    (!places.is_empty()).then_some(ReleasesBelow {
-        places,
-        is_certain: false,
     })
 }
 

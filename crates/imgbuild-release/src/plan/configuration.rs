@@ -160,7 +160,9 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
     let command = &ingredients.closure.command;
     let mut variables = Variables::of(context.base());
     variables.set("PATH", default_path(release, &context.everything)?);
-    for (name, value) in release.behavior.environment(given.locale.as_deref()) {
+    let locale = given.locale.iter();
+    let locale = locale.map(|locale| ("LANG".to_owned(), locale.clone()));
+    for (name, value) in release.behavior.environment().into_iter().chain(locale) {
         variables.set(&name, value);
     }
     if ingredients.certificates.is_some() {

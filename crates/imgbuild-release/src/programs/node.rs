@@ -5,23 +5,15 @@ use std::path::Path;
 
 use super::Programs;
 
-/// The modules, where Debian has them.
-const MODULES: [&str; 6] = [
-    "/usr/share/nodejs/acorn",
-    "/usr/share/nodejs/acorn-walk",
-    "/usr/share/nodejs/amaro",
-    "/usr/share/nodejs/cjs-module-lexer",
-    "/usr/share/nodejs/minimatch",
-    "/usr/share/nodejs/undici",
-];
+/// The directories of these modules; versions differ in those that they have.
+const MODULES: &str = "acorn acorn-walk amaro cjs-module-lexer minimatch undici";
 
 impl Programs<'_> {
     /// Adds the modules of a Node.js of Debian when the file `real` is one.
     pub(super) fn add_node(&mut self, real: &Path) {
         if self.home(real).is_some_and(|home| home == "/usr/bin/node") {
-            for module in MODULES {
-                // Versions differ in the modules that they have.
-                drop(self.add_data(module));
+            for name in MODULES.split(' ') {
+                drop(self.add_data(&format!("/usr/share/nodejs/{name}")));
             }
         }
     }

@@ -74,9 +74,8 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
     }
 
     /// Returns the variables that containers get unless the user sets them.
-    fn environment(&self, locale: Option<&str>) -> Vec<(String, String)> {
-        let locale = locale.map(|locale| ("LANG".to_owned(), locale.to_owned()));
-        locale.into_iter().collect()
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 
     /// Returns the name of the interpreter that the release needs and does not

@@ -163,7 +163,7 @@ impl PackageFields<'_> {
     }
 }
 
-pub(in crate::kind) fn one_line(text: &str) -> Option<String> {
+fn one_line(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
     let is_plain = !line.is_empty() && !line.chars().any(char::is_control);

@@ -9,29 +9,12 @@ use imgbuild_oci::bounded;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::kind::cargo::manifest::one_line;
-use crate::package::{Package, PackageSource};
-
-const SOURCE: PackageSource = PackageSource {
-    kind: "node",
-    file: "`package.json`",
-};
 
 /// The largest manifest that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Options of node whose value is the next word.
-const WITH_VALUE: [&str; 6] = [
-    "--conditions",
-    "--import",
-    "--loader",
-    "--require",
-    "-C",
-    "-r",
-];
-
-/// Options of node that run no file.
-const WITHOUT_FILE: [&str; 6] = ["--eval", "--print", "--run", "--test", "-e", "-p"];
+const WITH_VALUE: [&str; 4] = ["--import", "--loader", "--require", "-r"];
 
 /// The manifest of a package.
 #[derive(Debug)]
@@ -67,17 +50,6 @@ impl PackageFile {
     pub(in crate::kind) fn name(&self) -> Option<String> {
         let name = self.text("name")?.rsplit('/').next()?;
         (!name.is_empty()).then(|| name.to_owned())
-    }
-
-    pub(in crate::kind) fn package(&self) -> Option<Package> {
-        let line = |name| self.text(name).and_then(one_line);
-        Some(Package {
-            version: line("version"),
-            license: line("license"),
-            homepage: line("homepage"),
-            description: line("description"),
-            ..Package::named(SOURCE, self.text("name")?)
-        })
     }
 
     /// Finds the file that starts the package at `root`: that of its start
@@ -185,16 +157,11 @@ fn is_assignment(word: &str) -> bool {
 /// Returns the place of the file among the arguments of node.
 fn file_position(arguments: &[String]) -> Option<usize> {
     let mut position = 0;
-    loop {
-        let word = arguments.get(position)?.as_str();
-        if WITHOUT_FILE.contains(&word) {
-            return None;
-        }
-        if !word.starts_with('-') {
-            return Some(position);
-        }
-        position += if WITH_VALUE.contains(&word) { 2 } else { 1 };
+    while arguments.get(position)?.starts_with('-') {
+        let has_value = WITH_VALUE.contains(&arguments[position].as_str());
+        position += 1 + usize::from(has_value);
     }
+    Some(position)
 }
 
 /// Returns the path of a file of the package that node finds by `name`.
