@@ -166,6 +166,11 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "NAME|PATH", help_heading = "Contents")]
     pub(crate) program: Vec<String>,
 
+    /// Include what the packages of `--program` have beside programs, and the
+    /// libraries of Ruby and PHP
+    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
+    pub(crate) program_files: Choice,
+
     /// Include a package of this machine, and all packages that it depends on
     /// (can be repeated)
     ///

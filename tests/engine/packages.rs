@@ -67,3 +67,25 @@ fn an_interpreter_has_its_modules() {
     ];
     check("perl", &words, b"", "2");
 }
+
+#[test]
+fn a_program_finds_the_other_programs_of_its_package() {
+    let git = "/usr/bin/git";
+    if !std::path::Path::new("/usr/lib/git-core/git-remote-https").exists() {
+        return skip("Debian's `git`");
+    }
+    let sandbox = sandbox();
+    let release = sandbox
+        .tree("data", "0644 file readme \"x\"")
+        .expect("there is room for it");
+    let words = ["--program", git, "--no-entrypoint"];
+    let built = build_in(sandbox, &release, "program-files", &words);
+    assert!(built.has("usr/lib/git-core/git-remote-https"));
+    for engine in Engine::each() {
+        let image = engine.load(&built.archive, &built.reference);
+        // Said by the program that git starts.
+        let outcome = image.run(&[git, "ls-remote", "https://localhost:1/x"]);
+        let text = outcome.stderr_text();
+        assert!(text.contains("unable to access"), "{}", outcome.report());
+    }
+}

@@ -49,6 +49,8 @@ pub struct ClosureOptions {
     pub programs: Vec<String>,
     /// Packages of the host to include.
     pub packages: PackageOptions,
+    /// Programs come with other files of their packages.
+    pub include_program_files: bool,
     /// The time zones of the host are included.
     pub include_time_zones: bool,
     /// Locales of the host to include, by name.
@@ -75,6 +77,8 @@ pub struct Closure {
     /// Programs, loaders, libraries and links to them.
     pub(crate) members: Vec<Member>,
     pub(crate) warnings: Vec<Warning>,
+    /// Remarks that are no warnings, each in a line.
+    pub notes: Vec<String>,
     /// The platform of the programs; `None` without one that has it.
     pub platform: Option<Platform>,
     /// The command; its program is an absolute path.
@@ -143,6 +147,7 @@ pub fn resolve(
     Ok(Closure {
         members,
         warnings,
+        notes: brought.notes,
         platform,
         command,
         accounts,
@@ -181,6 +186,7 @@ fn include_programs(
         .map(str::to_owned)
         .collect();
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
+    programs.takes_package_files = options.include_program_files;
     programs.add_packages(&options.packages)?;
     for name in &options.programs {
         programs.request(name);

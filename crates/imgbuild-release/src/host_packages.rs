@@ -199,6 +199,11 @@ impl PackageDatabase {
         &self.text[start..end]
     }
 
+    /// Returns whether all packages take this one for granted.
+    pub(crate) fn is_essential(&self, package: &HostPackage) -> bool {
+        text::field(self.paragraph(package), "Essential") == Some("yes")
+    }
+
     /// Returns the packages in a field, which dpkg and apk name differently.
     fn relations(&self, package: &HostPackage, names: [&str; 2]) -> Vec<Vec<&str>> {
         let of = |manager| {

@@ -8,6 +8,7 @@
 
 pub(crate) mod calls;
 mod erlang;
+mod faults;
 mod node;
 pub mod packages;
 mod perl;
@@ -27,7 +28,7 @@ use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
 use crate::contents::{Contents, first_bytes};
 use crate::elf::Elf;
-use crate::finding::{Finding, Rule};
+use crate::finding::Finding;
 use crate::host_file::{file_member, image_path};
 use crate::host_packages::PackageDatabase;
 use crate::refusal::{ItemLines, quoted};
@@ -35,6 +36,8 @@ use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
 use crate::script::{MAX_DEPTH, MAX_LINE, Shebang};
 use crate::warning::Warning;
+
+pub(crate) use faults::{carriage_return, interpreter_missing};
 
 /// The directory of time zones ([tzset(3)]).
 ///
@@ -91,6 +94,9 @@ pub(crate) struct Programs<'a> {
     problems: Vec<String>,
     findings: Vec<Finding>,
     pub(crate) warnings: Vec<Warning>,
+    notes: Vec<String>,
+    /// Programs come with other files of their packages.
+    pub(crate) takes_package_files: bool,
 }
 
 /// The files that are added from the host.
@@ -101,6 +107,8 @@ pub(crate) struct AddedFiles {
     /// Those of them that are ELF files.
     pub(crate) objects: Vec<Object>,
     pub(crate) warnings: Vec<Warning>,
+    /// Remarks that are no warnings.
+    pub(crate) notes: Vec<String>,
     /// Findings about scripts whose interpreters are missing.
     pub(crate) findings: Vec<Finding>,
 }
@@ -126,6 +134,8 @@ impl<'a> Programs<'a> {
             problems: Vec::new(),
             findings: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
+            takes_package_files: false,
         }
     }
 
@@ -144,6 +154,8 @@ impl<'a> Programs<'a> {
             } else {
                 format!("`{name}` is not in {}", quoted(&self.search))
             });
+        } else if self.takes_package_files && !self.has_modules(name) {
+            self.add_files_of(name);
         }
     }
 
@@ -257,6 +269,7 @@ impl<'a> Programs<'a> {
             members: self.placed.into_values().collect(),
             objects: self.objects,
             warnings: self.warnings,
+            notes: self.notes,
         })
     }
 
@@ -368,7 +381,7 @@ impl<'a> Programs<'a> {
         let interpreter = &shebang.interpreter;
         if let Some(place) = self.place_in_release(interpreter) {
             self.findings
-                .push(interpreter_moved(script, &shebang, &place));
+                .push(faults::interpreter_moved(script, &shebang, &place));
             return;
         }
         let is_there = interpreter.starts_with('/') && depth < MAX_DEPTH;
@@ -396,6 +409,12 @@ impl<'a> Programs<'a> {
         let place = image_path(prefix, &relative).ok()?;
         let moves = place.to_string() != path && !self.has(&ImagePath::parse(path).ok()?);
         (moves && self.contents.get(&place).is_some()).then_some(place)
+    }
+
+    /// Returns whether a program came with all that it loads.
+    fn has_modules(&self, name: &str) -> bool {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        self.has_libraries(name) || ["node", "erl"].contains(&name)
     }
 
     fn has_libraries(&self, name: &str) -> bool {
@@ -451,6 +470,9 @@ impl<'a> Programs<'a> {
         let is_release =
             ImagePath::parse(interpreter).is_ok_and(|path| self.contents.file(&path).is_some());
         let needs_libraries = WITH_LIBRARIES.iter().any(|known| name.starts_with(known));
+        if self.takes_package_files && needs_libraries && !is_release && !self.has_libraries(name) {
+            self.add_files_of(interpreter);
+        }
         if needs_libraries && !is_release && !self.has_libraries(name) {
             let text = format!(
                 "the interpreter of `{script}`, `{name}`, is included without the modules that it loads"
@@ -458,36 +480,6 @@ impl<'a> Programs<'a> {
             self.warnings.push(text.into());
         }
     }
-}
-
-pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
-    let line = &shebang.line;
-    let fault = if name.contains('/') {
-        "does not exist in the image"
-    } else {
-        "is not in `PATH`"
-    };
-    let reason = format!("the interpreter `{name}` of `{script}` {fault}: line 1 is `{line}`");
-    Finding::error(Rule::InterpreterMissing, Some(script), reason)
-}
-
-/// Returns the finding of a script that names a program of the release by its
-/// path on the build machine.
-fn interpreter_moved(script: &ImagePath, shebang: &Shebang, place: &ImagePath) -> Finding {
-    let (name, line) = (&shebang.interpreter, &shebang.line);
-    let reason = format!(
-        "the interpreter `{name}` of `{script}` is a file of the release, which is at `{place}` in the image: line 1 is `{line}`"
-    );
-    Finding::error(Rule::InterpreterMoved, Some(script), reason)
-}
-
-/// Returns the finding of a script with Windows line endings.
-pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding {
-    let line = &shebang.line;
-    let reason = format!(
-        "line 1 of `{script}`, `{line}`, ends with a carriage return, which is taken as a part of the name"
-    );
-    Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
 }
 
 /// Reads a script as text. Bytes that are not UTF-8 are never part of a command.

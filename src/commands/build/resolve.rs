@@ -160,6 +160,7 @@ impl Resolver<'_> {
         additions = place_additions(&release.members, additions).map_err(Error::Refused)?;
         let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
             .map_err(|error| failure::of_plan(error, &release.warnings))?;
+        closure.notes.iter().for_each(|note| ui.status(note));
 
         let mut ingredients = Ingredients {
             additions,
@@ -187,6 +188,7 @@ impl Resolver<'_> {
             library_paths: flags.library_path.clone(),
             add_libraries: flags.add_library.clone(),
             programs: flags.program.clone(),
+            include_program_files: flags.program_files == Choice::Auto,
             packages: PackageOptions {
                 names: flags.package.clone(),
                 include_docs: flags.package_docs,

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use imgbuild_oci::bounded;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, ProgramsError, ProgramsResult};
+use super::{Programs, ProgramsError, ProgramsResult, WITH_LIBRARIES};
 use crate::contents::{first_bytes, is_executable, real_place};
 use crate::host_file::{ModeRules, found_member, image_path};
 use crate::host_packages::{PackageDatabase, PackageSet};
@@ -122,19 +123,21 @@ impl Programs<'_> {
             listed: listed.filter(|path| options.includes(path)).collect(),
             ..Installation::default()
         };
-        for (what, names) in [
-            (
-                "the packages depend on others that are not installed",
-                &set.missing,
-            ),
-            (
-                "the packages recommend others, which are not included",
-                &set.recommended,
-            ),
-        ] {
-            let names = names.iter().map(|&name| name.to_owned());
-            installation.notes.entry(what).or_default().extend(names);
+        let names = |names: &BTreeSet<&str>| -> Vec<String> {
+            names.iter().map(|&name| name.to_owned()).collect()
+        };
+        let missing = names(&set.missing);
+        (installation.notes).insert(
+            "the packages depend on others that are not installed",
+            missing,
+        );
+        if !set.recommended.is_empty() {
+            let names = few(&names(&set.recommended));
+            self.notes.push(format!(
+                "the packages recommend others, which are not included: {names}"
+            ));
         }
+        installation.listed.extend(self.registered(&set));
         for path in installation.listed.clone() {
             self.install(&path, &mut installation);
         }
@@ -148,6 +151,19 @@ impl Programs<'_> {
             self.warnings.extend((!names.is_empty()).then(text));
         }
         Ok(())
+    }
+
+    /// Returns the configuration files that scripts of packages made and
+    /// registered (ucf(1)).
+    fn registered(&self, set: &PackageSet<'_>) -> Vec<String> {
+        const MAX_BYTES: u64 = 16 << 20;
+        let path = self.host_file("/var/lib/ucf/registry");
+        let text = path.and_then(|path| bounded::read_text(&path, MAX_BYTES).ok());
+        let text = text.unwrap_or_default();
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let has = |name: &str| set.packages.iter().any(|it| it.name == name);
+        let paths = pairs.filter(|(package, _)| has(package));
+        paths.map(|(_, path)| path.trim().to_owned()).collect()
     }
 
     /// Adds a path of a package, unless the image has it. A directory comes with
@@ -271,7 +287,10 @@ impl Programs<'_> {
     ) {
         let listed = installation.listed.iter();
         let parents = listed.filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned()));
-        for directory in parents.collect::<BTreeSet<_>>() {
+        let placed = self.placed.values().map(|member| &member.entry);
+        let empty = placed.filter(|entry| entry.kind == EntryKind::Directory);
+        let empty = empty.map(|entry| entry.path.to_string());
+        for directory in parents.chain(empty).collect::<BTreeSet<_>>() {
             let is_etc = directory.starts_with("/etc/");
             let is_own = (is_etc || directory.starts_with("/usr/"))
                 && database
@@ -305,8 +324,67 @@ impl Programs<'_> {
         if let Some(shebang) = Shebang::parse(&head.unwrap_or_default()) {
             let names = [Some(shebang.interpreter.clone()), shebang.looked_up()];
             for name in names.into_iter().flatten() {
-                self.add_if_present(&name);
+                // Only what all packages may take for granted.
+                self.with_libraries.insert("perl");
+                if self.add_if_present(&name) && name.ends_with("perl") {
+                    self.add_files_of(&name);
+                }
             }
+        }
+    }
+
+    /// Adds what the package of a program from the host has beside programs and
+    /// libraries, and what those of the same source have that it depends on; for
+    /// interpreters but Perl, all that it depends on.
+    pub(super) fn add_files_of(&mut self, name: &str) {
+        let mut paths: Vec<String> = self.paths_of(name).collect();
+        if name.contains('/') {
+            paths = vec![name.to_owned()];
+        }
+        let real = paths.iter().find_map(|path| self.program(path));
+        let real = real.filter(|real| self.by_file.contains_key(real));
+        let Some(home) = real.and_then(|real| self.home(&real)) else {
+            return;
+        };
+        let database = self.packages();
+        let file = home.rsplit('/').next().unwrap_or_default();
+        let known = WITH_LIBRARIES
+            .into_iter()
+            .find(|known| file.starts_with(known));
+        let Some(owner) = database.owners(&home).next() else {
+            return;
+        };
+        if known.is_none() && database.is_essential(owner) {
+            return;
+        }
+        let takes_all = known.is_some_and(|known| known != "perl");
+        let mut set = database.closure(&[owner], false);
+        set.packages
+            .retain(|it| it.source == owner.source || takes_all && it.source != "glibc");
+        let listed = set.packages.iter().flat_map(|it| database.files(it));
+        let mut installation = Installation {
+            listed: listed.collect(),
+            ..Installation::default()
+        };
+        for path in installation.listed.clone() {
+            if is_data(&path) && !installation.has_below(&path) {
+                self.install(&path, &mut installation);
+            }
+        }
+        let files = installation
+            .files
+            .values()
+            .filter_map(|path| self.placed.get(path));
+        let sizes: Vec<u64> = files
+            .map(|it| it.content.as_ref().map_or(0, Content::size))
+            .collect();
+        if !sizes.is_empty() {
+            self.with_libraries.extend(known);
+            let (count, size) = (sizes.len(), sizes.iter().sum::<u64>().div_ceil(1 << 10));
+            let package = &owner.name;
+            self.notes.push(format!(
+                "`{name}` comes with files of the package `{package}` and those it needs: {count}, {size} KiB"
+            ));
         }
     }
 }
@@ -332,6 +410,25 @@ impl PackageOptions {
         let is_documentation = DOCUMENTATION.into_iter().any(is_in);
         self.include_docs || path.ends_with("/copyright") || !is_documentation
     }
+}
+
+/// Returns whether a program may open a file of its package, which is neither a
+/// program nor a library for the loader.
+fn is_data(path: &str) -> bool {
+    const OTHERS: [&str; 6] = [
+        "/usr/share/doc/",
+        "/bin/",
+        "/sbin/",
+        "/usr/include/",
+        "/applications/",
+        "/bash-completion/",
+    ];
+    let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+    let is_library =
+        name.contains(".so") && (parent.ends_with("-linux-gnu") || parent.ends_with("/lib"));
+    PackageOptions::default().includes(path)
+        && !is_library
+        && !OTHERS.iter().any(|other| path.contains(other))
 }
 
 /// Shows the name of a package that is not there, with similar ones.

@@ -28,13 +28,18 @@ Status: install ok installed
 Architecture: all
 ";
 
-const FILES: [(&str, &str); 22] = [
+const FILES: [(&str, &str); 24] = [
+    (
+        "/var/lib/ucf/registry",
+        "tool   /etc/other/tool.ini\nelse /etc/other/no.ini\n",
+    ),
+    ("/etc/other/tool.ini", "registered"),
     ("/var/lib/dpkg/status", STATUS),
     (
         "/var/lib/dpkg/info/tool.list",
         "/.\n/usr\n/usr/bin\n/usr/bin/tool.real\n/usr/bin/helper\n/usr/bin/script\n/etc\n/etc/tool\n\
          /etc/tool/tool.conf\n/usr/share\n/usr/share/doc\n/usr/share/doc/tool\n/usr/share/doc/tool/copyright\n\
-         /usr/share/doc/tool/README\n/var\n/var/lib\n/var/lib/tool\n/lib\n/lib/libtool.so\n/usr/bin/gone\n",
+         /usr/share/doc/tool/README\n/var\n/var/lib\n/var/lib/tool\n/etc/tool/conf.d\n/lib\n/lib/libtool.so\n/usr/bin/gone\n",
     ),
     (
         "/var/lib/dpkg/info/data.list",
@@ -80,6 +85,8 @@ fn root() -> tempfile::TempDir {
     link("usr/lib", "lib");
     write(root, &FILES);
     link("../../usr/share/tool/list", "etc/tool/list");
+    fs::create_dir_all(root.join("etc/tool/conf.d")).unwrap();
+    link("../../other/tool.ini", "etc/tool/conf.d/1.ini");
     let mode = |path: &str, mode| {
         let mode = std::fs::Permissions::from_mode(mode);
         fs::set_permissions(root.join(path), mode).unwrap();
@@ -114,13 +121,18 @@ fn brought(root: &Path, release: &[Member], options: &PackageOptions) -> [Vec<St
             _ => format!("{path} {:o}", member.entry.mode),
         }
     });
+    let recommended = "the packages recommend others, which are not included: `more`";
+    assert_eq!(added.notes, [recommended]);
     let warnings = added.warnings.iter().map(ToString::to_string);
     [shown.collect(), warnings.collect()]
 }
 
-const EXPECTED: [&str; 16] = [
+const EXPECTED: [&str; 19] = [
     "/bin -> usr/bin",
     "/etc/alternatives/tool -> /usr/bin/tool.real",
+    "/etc/other/tool.ini 644",
+    "/etc/tool/conf.d 755",
+    "/etc/tool/conf.d/1.ini -> ../../other/tool.ini",
     "/etc/tool/list -> ../../usr/share/tool/list",
     "/etc/tool/tool.conf 644",
     "/lib -> usr/lib",
@@ -151,7 +163,6 @@ fn a_package_comes_with_what_it_needs_and_what_its_scripts_made() {
             "files of packages are not on this machine, or cannot be read: `/usr/bin/gone`",
             "files that no package lists are not included from directories of packages: `/etc/tool/made.conf`",
             "set-id files of packages are included without these bits: `/usr/bin/helper`, `/usr/bin/tool.real`",
-            "the packages recommend others, which are not included: `more`",
         ]
     );
     let again = brought(self::root().path(), &[], &options(&["tool"]));
@@ -170,7 +181,35 @@ fn documentation_recommended_packages_and_set_id_bits_come_if_asked_for() {
     let [members, warnings] = brought(root.path(), &[], &options);
     assert!(members.contains(&"/usr/share/doc/tool/README 644".to_owned()));
     assert!(members.contains(&"/usr/bin/helper 4755".to_owned()));
-    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
+#[test]
+fn a_program_comes_with_the_data_of_its_package() {
+    let root = root();
+    let contents = Contents::default();
+    let brought = |takes_package_files| {
+        let search = vec!["/usr/bin".to_owned()];
+        let mut programs = Programs::new(Some(root.path()), &contents, search, 1);
+        programs.takes_package_files = takes_package_files;
+        programs.request("helper");
+        let added = programs.finish().unwrap();
+        let paths = added.members.iter().map(|it| it.entry.path.to_string());
+        (paths.collect::<Vec<_>>(), added.notes)
+    };
+    let (paths, notes) = brought(true);
+    assert_eq!(
+        paths,
+        [
+            "/etc/tool/conf.d",
+            "/etc/tool/tool.conf",
+            "/usr/bin/helper",
+            "/var/lib/tool",
+        ]
+    );
+    let expected = ["`helper` comes with files of the package `tool` and those it needs: 1, 1 KiB"];
+    assert_eq!(notes, expected);
+    assert_eq!(brought(false).0, ["/usr/bin/helper"]);
 }
 
 #[test]
