@@ -159,10 +159,9 @@ pub(crate) struct BuildArguments {
     /// Include a program of this machine and its libraries (can be repeated)
     ///
     /// A name is searched in the directories of the image's `PATH`, a path is
-    /// absolute; the program has the same path in the image. For programs that
-    /// scripts call. Interpreters of scripts that are the command, or belong to
-    /// a mix release, are included automatically, and so are the programs that
-    /// the generated scripts of a mix release call.
+    /// absolute; the program has the same path in the image. Interpreters of
+    /// scripts that are the command, or belong to a mix release, are included
+    /// automatically; see also `--programs`.
     #[arg(long, value_name = "NAME|PATH", help_heading = "Contents")]
     pub(crate) program: Vec<String>,
 
@@ -187,6 +186,14 @@ pub(crate) struct BuildArguments {
     /// Include the installed packages that packages recommend
     #[arg(long, requires = "package", help_heading = "Contents")]
     pub(crate) package_recommends: bool,
+
+    /// Include the programs of this machine that start scripts call
+    ///
+    /// Those are the words in the position of a command, in the shell script that
+    /// is the command, in the scripts that it starts, and in the generated scripts
+    /// of a mix release.
+    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
+    pub(crate) programs: Choice,
 
     /// Include the time zones of this machine
     #[arg(long, help_heading = "Contents")]

@@ -96,6 +96,27 @@ fn time_zones_are_included() {
 }
 
 #[test]
+fn programs_that_a_start_script_calls_come_along() {
+    let sandbox = sandbox();
+    let script = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\" || exit 1\n. ./lib/names.sh\nexec ./lib/run \"$(names)\"\n";
+    let names = "names() { cat words | sort; }\n";
+    let run = "#!/usr/bin/env bash\necho $1 | tr a-z A-Z\n";
+    let text = format!(
+        "0755 dir bin\n0755 file bin/service {script:?}\n0755 file lib/run {run:?}\n0644 file lib/names.sh {names:?}\n0644 file words \"b\\na\\n\"\n"
+    );
+    let release = sandbox.tree("service", &text);
+    let release = release.expect("there is room for it");
+    let built = build_in(sandbox, &release, "script", &[]);
+    for name in ["cat", "dirname", "env", "bash", "sort", "tr"] {
+        assert!(built.has(&format!("usr/bin/{name}")), "{name}");
+    }
+    for engine in Engine::each() {
+        let image = engine.load(&built.archive, &built.reference);
+        assert_eq!(image.run(&[]).success().stdout_text(), "A B\n");
+    }
+}
+
+#[test]
 fn programs_that_a_script_calls_and_the_image_lacks_are_reported() {
     let sandbox = sandbox();
     let release = service(
@@ -103,7 +124,13 @@ fn programs_that_a_script_calls_and_the_image_lacks_are_reported() {
         "#!/bin/sh\nset -e\ncut -c1 x | sort; echo; nothing-like-it\n",
     );
     let release = release.to_str().expect("it has a plain name");
-    let words = ["--release", release, "--dry-run", "--program=sort"];
+    let words = [
+        "--release",
+        release,
+        "--dry-run",
+        "--program=sort",
+        "--programs=none",
+    ];
     let outcome = sandbox.run(words).success();
     let expected = "`/app/bin/service` seems to call programs that the image does not have: `cut` [program-missing]";
     assert!(

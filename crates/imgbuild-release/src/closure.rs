@@ -51,6 +51,8 @@ pub struct ClosureOptions {
     pub packages: PackageOptions,
     /// Programs come with other files of their packages.
     pub include_program_files: bool,
+    /// The programs that start scripts call are included.
+    pub include_calls: bool,
     /// The time zones of the host are included.
     pub include_time_zones: bool,
     /// Locales of the host to include, by name.
@@ -188,6 +190,7 @@ fn include_programs(
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
     programs.takes_package_files = options.include_program_files;
     programs.add_packages(&options.packages)?;
+    programs.brings_calls = options.include_calls;
     for name in &options.programs {
         programs.request(name);
     }

@@ -23,7 +23,7 @@ use crate::locale::LocaleArchive;
 use crate::release::{Boot, Release, ReleaseOptions};
 use crate::runtime::cache;
 use crate::runtime::host::Host;
-use crate::script::{Shebang, called_programs};
+use crate::script::{Shebang, calls};
 
 /// The script `releases/VSN/elixir`.
 pub(crate) const ELIXIR: &str = "#!/bin/sh\nif [ \"$MODE\" != \"iex\" ]; then ERL=\"-noshell -s elixir start_cli $ERL\"; fi\n\
@@ -186,7 +186,7 @@ pub fn shell_script(data: &[u8]) {
     if let Some(line) = Shebang::parse(data) {
         drop(line.looked_up());
     }
-    for program in called_programs(&String::from_utf8_lossy(data)) {
+    for program in calls(&String::from_utf8_lossy(data)).programs {
         assert!(!program.contains(char::is_whitespace), "{program:?}");
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct Programs<'a> {
     release: Option<(PathBuf, ImagePath)>,
     /// The interpreters of [`WITH_LIBRARIES`] that came with them.
     with_libraries: BTreeSet<&'static str>,
+    /// The programs that scripts call come along.
+    pub(crate) brings_calls: bool,
     pub(crate) placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
@@ -128,6 +130,7 @@ impl<'a> Programs<'a> {
             mtime,
             release: None,
             with_libraries: BTreeSet::new(),
+            brings_calls: true,
             placed: BTreeMap::new(),
             by_file: BTreeMap::new(),
             objects: Vec::new(),
@@ -482,13 +485,17 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Reads a script as text. Bytes that are not UTF-8 are never part of a command.
+/// Reads a script as text.
 pub(crate) fn script_text(content: &Content) -> Option<String> {
+    let text = text(content);
+    Shebang::parse(text.as_bytes()).map(|_| text)
+}
+
+/// Reads a text. Bytes that are not UTF-8 are never part of a command.
+fn text(content: &Content) -> String {
     /// Generated scripts have less than 30 KiB.
     const MAX_SCRIPT_BYTES: u64 = 1 << 20;
-    let bytes = first_bytes(content, MAX_SCRIPT_BYTES);
-    Shebang::parse(&bytes)?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    String::from_utf8_lossy(&first_bytes(content, MAX_SCRIPT_BYTES)).into_owned()
 }
 
 #[cfg(test)]

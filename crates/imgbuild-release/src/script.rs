@@ -2,7 +2,7 @@
 
 mod shell;
 
-pub(crate) use shell::called_programs;
+pub(crate) use shell::{COMPUTED, Calls, calls};
 
 /// The bytes of a file that the kernel reads to find its interpreter
 /// (`BINPRM_BUF_SIZE`, include/uapi/linux/binfmts.h).
@@ -13,6 +13,9 @@ pub(crate) const MAX_LINE: u64 = 256;
 ///
 /// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
 pub(crate) const MAX_DEPTH: usize = 4;
+
+/// Interpreters of the Shell Command Language.
+const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "mksh", "sh", "zsh"];
 
 /// The first line of a script, as the kernel reads it ([execve(2)]).
 ///
@@ -51,6 +54,16 @@ impl Shebang {
             line: format!("#!{text}"),
             ends_with_carriage_return: text.len() < shown.len(),
         })
+    }
+
+    /// Returns whether a shell runs the script.
+    pub(crate) fn is_shell(&self) -> bool {
+        let name = self.looked_up();
+        let name = name.as_deref().or(self.interpreter.rsplit('/').next());
+        let name = name
+            .filter(|name| *name != "busybox")
+            .or(self.argument.as_deref());
+        name.is_some_and(|name| SHELLS.contains(&name))
     }
 
     /// Returns the program that `env` is to look up, when it is `env` that
@@ -122,6 +135,21 @@ mod tests {
         let shebang = Shebang::parse(b"#!/bin/sh\r\nexit\r\n").unwrap();
         assert!(shebang.ends_with_carriage_return);
         assert_eq!(shebang.line, "#!/bin/sh");
+    }
+
+    #[test]
+    fn shells_are_told_from_other_interpreters() {
+        for (line, expected) in [
+            ("#!/bin/sh -e", true),
+            ("#!/usr/bin/env bash", true),
+            ("#!/usr/bin/env -S bash -e", true),
+            ("#!/bin/busybox sh", true),
+            ("#!/usr/bin/python3", false),
+            ("#!/usr/bin/env node", false),
+        ] {
+            let shebang = Shebang::parse(line.as_bytes()).unwrap();
+            assert_eq!(shebang.is_shell(), expected, "{line}");
+        }
     }
 
     #[test]

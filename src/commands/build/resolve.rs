@@ -195,6 +195,7 @@ impl Resolver<'_> {
                 include_recommended: flags.package_recommends,
                 allow_set_id: flags.allow_set_id,
             },
+            include_calls: flags.programs == Choice::Auto,
             include_time_zones: flags.tzdata,
             locales: flags.locale.clone(),
             command: request.command.clone(),

@@ -1,19 +1,20 @@
-//! Programs that scripts call and that an image does not have.
+//! Programs and files that scripts start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, script_text};
-use crate::contents::is_executable;
-use crate::finding::{Finding, Rule};
-use crate::script::called_programs;
+use super::{Programs, text};
+use crate::contents::{Contents, first_bytes, is_executable};
+use crate::finding::{Finding, Rule, Severity};
+use crate::script::{COMPUTED, Calls, MAX_LINE, Shebang, calls};
 
 /// Shell words that are programs as well, and work without them.
-const BUILTINS: [&str; 17] = [
-    "[", "cd", "command", "echo", "eval", "exec", "exit", "export", "false", "kill", "printf",
-    "pwd", "read", "set", "test", "true", "type",
+const BUILTINS: [&str; 28] = [
+    "[", "alias", "bg", "cd", "command", "echo", "eval", "exec", "exit", "export", "false", "fc",
+    "fg", "getopts", "hash", "jobs", "kill", "printf", "pwd", "read", "set", "test", "true",
+    "type", "ulimit", "umask", "unalias", "wait",
 ];
 
 /// Returns the programs that a script calls, if it is one that can run.
@@ -21,11 +22,123 @@ pub(crate) fn calls_of(member: &Member) -> Option<BTreeSet<String>> {
     if !is_executable(&member.entry) && !member.entry.path.file_name().ends_with(b".sh") {
         return None;
     }
-    let text = script_text(member.content.as_ref()?)?;
-    Some(called_programs(&text))
+    Some(shell_calls(member, false)?.programs)
+}
+
+/// Reads a file as a shell script, if it is one; one that another script starts
+/// may lack the line with its interpreter.
+fn shell_calls(member: &Member, is_started: bool) -> Option<Calls> {
+    let content = member.content.as_ref()?;
+    let head = first_bytes(content, MAX_LINE);
+    let is_shell = match Shebang::parse(&head) {
+        Some(shebang) => shebang.is_shell(),
+        None => is_started && !head.contains(&0),
+    };
+    let mut calls = is_shell.then(|| calls(&text(content)))?;
+    (calls.programs).retain(|name| !BUILTINS.contains(&name.as_str()));
+    Some(calls)
+}
+
+/// Returns the shell scripts that a command starts in a container: itself, and
+/// those that one of them starts by a path. `start` is the directory in which
+/// containers start.
+pub(crate) fn scripts_of(
+    contents: &Contents<'_>,
+    command: &ImagePath,
+    start: &ImagePath,
+) -> BTreeMap<ImagePath, Calls> {
+    let mut scripts = BTreeMap::new();
+    let mut queue = vec![command.clone()];
+    while let Some(path) = queue.pop() {
+        if !scripts.contains_key(&path)
+            && let Some(file) = contents.file(&path)
+            && let Some(calls) = shell_calls(file, path != *command)
+        {
+            let called = calls.paths.keys();
+            queue.extend(called.filter_map(|called| called_file(contents, &path, start, called)));
+            scripts.insert(path, calls);
+        }
+    }
+    scripts
+}
+
+/// Returns the file that a script starts by a path, from the directory of the
+/// script, from that in which containers start, or from the one above the script's.
+pub(crate) fn called_file(
+    contents: &Contents<'_>,
+    script: &ImagePath,
+    start: &ImagePath,
+    called: &str,
+) -> Option<ImagePath> {
+    let directory = script.parent();
+    let above = directory.as_ref().and_then(ImagePath::parent);
+    let relative = called.strip_prefix(COMPUTED).unwrap_or(called);
+    let directories = if called.starts_with('/') {
+        [Some(ImagePath::root()), None, None]
+    } else {
+        [directory, Some(start.clone()), above]
+    };
+    let mut paths = directories.into_iter().flatten().filter_map(|directory| {
+        let mut parts = relative.split('/');
+        parts.try_fold(directory, |at, part| match part {
+            "" | "." => Some(at),
+            ".." => at.parent(),
+            part => at.join(part).ok(),
+        })
+    });
+    paths.find_map(|path| Some(contents.file(&path)?.entry.path.clone()))
 }
 
 impl Programs<'_> {
+    /// Adds the programs of the host that a command, if it is a shell script, and
+    /// the scripts that it starts call, and interpreters of files that they start.
+    pub(crate) fn add_calls(&mut self, command: &ImagePath, start: &ImagePath) {
+        if !self.brings_calls {
+            return;
+        }
+        let (contents, mut added) = (self.contents, BTreeSet::new());
+        for (script, calls) in scripts_of(contents, command, start) {
+            calls
+                .programs
+                .iter()
+                .for_each(|name| self.add_call(name, &mut added));
+            for called in calls.paths.keys() {
+                if let Some(file) = called_file(contents, &script, start, called) {
+                    let known = self.findings.len();
+                    self.add_interpreter_of(&file);
+                    for finding in &mut self.findings[known..] {
+                        finding.severity = Severity::Warning;
+                    }
+                } else if called.starts_with('/') {
+                    self.add_call(called, &mut added);
+                }
+            }
+        }
+        if !added.is_empty() {
+            let script = format!("programs that `{command}` and its scripts call are included");
+            let added: Vec<&str> = added.iter().map(String::as_str).collect();
+            self.notes
+                .push(format!("{script}: `{}`", added.join("`, `")));
+        }
+    }
+
+    /// Adds a program that a script calls, and those that it calls as a script.
+    fn add_call(&mut self, name: &str, names: &mut BTreeSet<String>) {
+        let known = self.placed.len();
+        if !self.add_if_present(name) || self.placed.len() == known {
+            return;
+        }
+        if self.takes_package_files && !self.has_modules(name) {
+            self.add_files_of(name);
+        }
+        names.insert(name.to_owned());
+        let mut paths = self.paths_of(name);
+        let added = paths.find_map(|path| self.placed.get(&ImagePath::parse(path).ok()?));
+        let called = added.and_then(calls_of).unwrap_or_default();
+        drop(paths);
+        called.iter().for_each(|name| self.add_call(name, names));
+    }
+
     /// Warns of the programs that a script seems to call, that the host has
     /// and the image does not.
     pub(crate) fn warn_of_missing_calls(&mut self, member: &Member) {
@@ -42,7 +155,6 @@ impl Programs<'_> {
         calls: impl Iterator<Item = &'c str>,
     ) {
         let missing: Vec<&str> = calls
-            .filter(|name| !BUILTINS.contains(name))
             .filter(|name| !self.is_in_image(name) && self.is_on_host(name))
             .collect();
         if !missing.is_empty() {

@@ -16,7 +16,7 @@ use super::Programs;
 use crate::contents::first_bytes;
 use crate::host_file::file_member;
 use crate::runtime::Role;
-use crate::script::{MAX_LINE, called_programs};
+use crate::script::{MAX_LINE, calls};
 
 /// Directories that no program needs at run time: sources, documentation, files
 /// for compiling.
@@ -75,7 +75,7 @@ impl Programs<'_> {
             let text = text.unwrap_or_default();
             let head = &text[..text.len().min(MAX_LINE as usize)];
             self.add_for(&path, head, 0);
-            let called = called_programs(&String::from_utf8_lossy(&text));
+            let called = calls(&String::from_utf8_lossy(&text)).programs;
             for name in CALLED.iter().filter(|name| called.contains(**name)) {
                 self.add_if_present(name);
             }

@@ -111,11 +111,12 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
     /// `commands` are the files that containers start.
     fn include_programs(
         &self,
-        _: &Release,
+        release: &Release,
         commands: &[&Member],
         programs: &mut Programs<'_>,
     ) -> Result<()> {
         for member in commands {
+            programs.add_calls(&member.entry.path, &release.prefix);
             programs.warn_of_missing_calls(member);
         }
         Ok(())

@@ -1,53 +1,111 @@
-//! The programs that a shell script calls: the words in command position.
+//! The programs and files that a shell script starts: the words in command
+//! position.
 //!
 //! What a script runs cannot be read off in general; this finds the plain
 //! cases. Too many words do no harm, since only those count that are
 //! programs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Words after which a command follows (Shell Command Language, 2.4).
 const KEYWORDS: [&str; 10] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time",
 ];
 
-/// Builtins whose first argument is a command.
-const RUNNERS: [&str; 4] = ["exec", "command", "eval", "nohup"];
+/// Builtins and programs whose first argument is a command.
+const RUNNERS: [&str; 9] = [
+    "command",
+    "dumb-init",
+    "env",
+    "eval",
+    "exec",
+    "nice",
+    "nohup",
+    "setsid",
+    "tini",
+];
 
-/// Returns the plain words in command position, without paths, variables,
-/// assignments and the script's own functions.
-pub(crate) fn called_programs(text: &str) -> BTreeSet<String> {
+/// Builtins and programs whose first argument is a script.
+const READERS: [&str; 7] = [".", "ash", "bash", "dash", "sh", "source", "zsh"];
+
+/// The start of paths in [`Calls`] below a directory that the script computes.
+pub(crate) const COMPUTED: &str = "$/";
+
+/// The plain words of a script in command position.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// Names, without the script's own functions.
+    pub(crate) programs: BTreeSet<String>,
+    /// Paths; `true` for those that the script tests before it starts them.
+    pub(crate) paths: BTreeMap<String, bool>,
+}
+
+/// Returns the plain words in command position, without variables and
+/// assignments.
+pub(crate) fn calls(text: &str) -> Calls {
     let mut scanner = Scanner::default();
-    let mut heredoc: Option<String> = None;
-    for line in text.lines() {
-        if let Some(end) = &heredoc {
-            if line.trim_start_matches('\t') == end {
-                heredoc = None;
-            } else {
+    let mut document: Option<HereDocument> = None;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(open) = &document {
+            if open.ends_at(line) {
+                document = None;
+            } else if !open.is_quoted {
                 scanner.substitutions_of(line);
             }
             continue;
         }
         scanner.line(line);
-        heredoc = heredoc_end(line);
+        let ends = |open: &HereDocument| lines.clone().any(|line| open.ends_at(line));
+        document = HereDocument::after(line).filter(ends);
     }
     let functions = scanner.functions;
-    let mut words = scanner.words;
-    words.retain(|word| !functions.contains(word));
-    words
+    let mut programs = scanner.words;
+    programs.retain(|word| !functions.contains(word));
+    let is_tested = |path: &str| {
+        let follows = |(at, _): (usize, &str)| {
+            let before = text[..at].trim_end_matches(['"', '\'']);
+            let flags = ["-e ", "-f ", "-r ", "-s ", "-x "];
+            flags.iter().any(|flag| before.ends_with(flag))
+        };
+        text.match_indices(path).any(follows)
+    };
+    let paths = scanner.paths.into_iter();
+    let paths = paths.map(|path| {
+        let is_tested = is_tested(&path);
+        (path, is_tested)
+    });
+    Calls {
+        programs,
+        paths: paths.collect(),
+    }
 }
 
-/// Returns the word that ends the text that starts after this line.
-fn heredoc_end(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("<<")?;
-    if rest.starts_with('<') {
-        return None;
+/// A here-document (Shell Command Language, 2.7.4).
+struct HereDocument<'a> {
+    end: &'a str,
+    /// The shell runs nothing in it.
+    is_quoted: bool,
+}
+
+impl<'a> HereDocument<'a> {
+    /// Returns the document that starts after this line.
+    fn after(line: &'a str) -> Option<Self> {
+        let (_, rest) = line.split_once("<<")?;
+        if rest.starts_with('<') {
+            return None;
+        }
+        let rest = rest.trim_start_matches('-').trim_start();
+        let word = rest.split([' ', '\t', ';', '|', '>', '&', ')']).next()?;
+        let end = word.trim_matches(['"', '\'', '\\']);
+        let is_word = end.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        let is_quoted = end.len() < word.len();
+        is_word.then_some(Self { end, is_quoted })
     }
-    let rest = rest.trim_start_matches('-').trim_start();
-    let word = rest.split([' ', '\t', ';', '|', '>', '&', ')']).next()?;
-    let word = word.trim_matches(['"', '\'', '\\']);
-    let is_word = word.starts_with(|first: char| first.is_alphabetic() || first == '_');
-    is_word.then(|| word.to_owned())
+
+    fn ends_at(&self, line: &str) -> bool {
+        line.trim_start_matches('\t') == self.end
+    }
 }
 
 /// The context of the scanner.
@@ -57,32 +115,42 @@ enum Mode {
     Code(bool),
     /// In a text in double quotes.
     Double,
+    /// In `${…}`.
+    Parameter,
+    /// In a here-document, where quotes are text.
+    Document,
 }
 
 #[derive(Debug, Default)]
 struct Scanner {
     words: BTreeSet<String>,
+    paths: BTreeSet<String>,
     functions: BTreeSet<String>,
     /// The contexts that are open at the end of a line, outermost first.
     open: Vec<Mode>,
     is_in_single: bool,
     is_continued: bool,
+    /// The text before belongs to the same word.
+    is_joined: bool,
+    /// The next word is the script of one of [`READERS`].
+    is_script: bool,
 }
 
 impl Scanner {
     fn line(&mut self, line: &str) {
-        match self.open.last_mut() {
+        match self.open.last() {
             None => self.open.push(Mode::Code(true)),
-            Some(Mode::Code(can_start)) if !self.is_continued => *can_start = true,
+            Some(Mode::Code(_)) if !self.is_continued && !self.is_in_single => self.set(true),
             Some(_) => {}
         }
+        self.is_joined = self.is_in_single;
         self.is_continued = line.ends_with('\\');
         self.scan(line.strip_suffix('\\').unwrap_or(line));
     }
 
     /// Looks only at what a here-document has the shell run.
     fn substitutions_of(&mut self, line: &str) {
-        let before = std::mem::replace(&mut self.open, vec![Mode::Double]);
+        let before = std::mem::replace(&mut self.open, vec![Mode::Document]);
         self.scan(line);
         self.open = before;
     }
@@ -97,37 +165,40 @@ impl Scanner {
                 continue;
             }
             rest = match self.open.last().copied().unwrap_or(Mode::Code(true)) {
-                Mode::Double => self.in_double(rest, character),
                 Mode::Code(can_start) => match self.in_code(rest, character, can_start) {
                     Some(rest) => rest,
                     None => return,
                 },
+                mode => self.in_text(rest, character, mode),
             };
         }
     }
 
-    fn in_double<'a>(&mut self, rest: &'a str, character: char) -> &'a str {
-        if let Some(inner) = rest.strip_prefix("$(") {
-            self.open.push(Mode::Code(true));
-            return inner;
-        }
-        match character {
-            '\\' => skip(rest, 2),
-            '"' => {
+    fn in_text<'a>(&mut self, rest: &'a str, character: char, mode: Mode) -> &'a str {
+        match (character, mode) {
+            ('\\', _) => skip(rest, 2),
+            ('"', Mode::Double) | ('}', Mode::Parameter) => {
                 self.open.pop();
                 skip(rest, 1)
             }
-            '`' => self.backquote(rest),
+            ('"', Mode::Parameter) => {
+                self.open.push(Mode::Double);
+                skip(rest, 1)
+            }
+            ('`', _) => self.backquote(rest),
+            ('$', _) => self.dollar(rest),
             _ => skip(rest, 1),
         }
     }
 
     /// `None` ends the line: the rest is a comment.
     fn in_code<'a>(&mut self, rest: &'a str, character: char, can_start: bool) -> Option<&'a str> {
+        if " \t;&|(<>".contains(character) {
+            self.is_joined = false;
+        }
         Some(match character {
             ' ' | '\t' => skip(rest, 1),
-            '#' => return None,
-            '\\' => skip(rest, 2),
+            '#' if !self.is_joined => return None,
             ';' | '&' | '|' => {
                 self.set(true);
                 skip(rest, 1)
@@ -140,15 +211,15 @@ impl Scanner {
                 // One that closes nothing ends a pattern of `case`.
                 if self.open.len() > 1 {
                     self.open.pop();
+                    self.is_joined = true;
                 } else {
                     self.set(true);
                 }
                 skip(rest, 1)
             }
-            '`' => self.backquote(rest),
             // `>&2` starts no command.
             '<' | '>' => rest.trim_start_matches(['<', '>', '&', '|']),
-            _ => self.word(rest, can_start),
+            _ => self.word(rest, can_start && !self.is_joined),
         })
     }
 
@@ -156,8 +227,10 @@ impl Scanner {
         let inner = skip(rest, 1);
         let end = inner.find('`').unwrap_or(inner.len());
         let before = std::mem::replace(&mut self.open, vec![Mode::Code(true)]);
+        self.is_joined = false;
         self.scan(&inner[..end]);
         self.open = before;
+        self.is_joined = true;
         skip(&inner[end..], 1)
     }
 
@@ -165,18 +238,20 @@ impl Scanner {
         if let Some(Mode::Code(flag)) = self.open.last_mut() {
             *flag = can_start;
         }
+        self.is_joined = false;
+        self.is_script = false;
     }
 
-    /// Reads one word, with quotes and substitutions in it.
+    /// Reads one word, or its next part.
     fn word<'a>(&mut self, rest: &'a str, can_start: bool) -> &'a str {
         let is_plain = |character: char| !" \t;&|()<>`\"'\\$".contains(character);
         let end = rest.find(|character| !is_plain(character));
         let (plain, after) = rest.split_at(end.unwrap_or(rest.len()));
         let next = after.chars().next();
-        let ends_here = next.is_none_or(|next| " \t;&|()<>`".contains(next));
         if can_start {
-            self.first_word(plain, after, ends_here);
+            self.first_word(rest, plain, after);
         }
+        self.is_joined = true;
         match next {
             Some('"') => {
                 self.open.push(Mode::Double);
@@ -186,68 +261,140 @@ impl Scanner {
                 self.is_in_single = true;
                 skip(after, 1)
             }
-            Some('$') => match after.strip_prefix("$(") {
-                Some(inner) if inner.starts_with('(') => skip(inner, 0),
-                Some(inner) => {
-                    self.open.push(Mode::Code(true));
-                    inner
-                }
-                None => self.variable(after),
-            },
+            Some('$') => self.dollar(after),
+            Some('`') => self.backquote(after),
+            Some('\\') => skip(after, 2),
             _ => after,
         }
     }
 
-    /// Skips a variable; the default value in `${A:-…}` is scanned as text.
-    fn variable<'a>(&mut self, rest: &'a str) -> &'a str {
-        let name = rest.strip_prefix("${").unwrap_or(skip(rest, 1));
+    /// Opens what a `$` starts; skips a variable.
+    fn dollar<'a>(&mut self, rest: &'a str) -> &'a str {
+        let rest = skip(rest, 1);
+        if let Some(inner) = rest.strip_prefix("((") {
+            self.open.extend([Mode::Code(false); 2]);
+            return inner;
+        }
+        if let Some(inner) = rest.strip_prefix('(') {
+            self.open.push(Mode::Code(true));
+            self.is_joined = false;
+            return inner;
+        }
+        if let Some(inner) = rest.strip_prefix('{') {
+            self.open.push(Mode::Parameter);
+            return inner;
+        }
         // `$#`, `$?` and the like have names of one character.
-        if name.starts_with(|first: char| "#?@*!-$".contains(first)) {
-            return skip(name, 1);
+        if rest.starts_with(|first: char| "#?@*!-$".contains(first)) {
+            return skip(rest, 1);
         }
-        let is_name = |character: char| character.is_alphanumeric() || character == '_';
-        let end = name.find(|character| !is_name(character));
-        let after = &name[end.unwrap_or(name.len())..];
-        if rest.starts_with("${") {
-            after.trim_start_matches([':', '-', '+', '=', '?', '#', '%', '}'])
-        } else {
-            after
-        }
+        rest.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_')
     }
 
-    fn first_word(&mut self, word: &str, after: &str, ends_here: bool) {
-        let name = word.split_once('=').map(|(name, _)| name);
-        let is_assignment = name.is_some_and(|name| {
-            let mut letters = name.chars();
-            let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-            !name.is_empty() && letters.all(is_letter)
-        });
-        if is_assignment {
+    /// Takes the word in command position: `plain` is its text up to the first
+    /// quoted or computed part, of which `after` starts with the next.
+    fn first_word(&mut self, rest: &str, plain: &str, after: &str) {
+        let name = plain.split_once('=').map(|(name, _)| name);
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        if name.is_some_and(|name| !name.is_empty() && name.chars().all(is_letter)) {
             // The value is one word; what follows it is still the command.
             return;
         }
-        if word.is_empty() && after.starts_with(['"', '\'', '$']) {
+        if self.open.len() == 1 && ends_pattern(after) {
             return self.set(false);
         }
-        if KEYWORDS.contains(&word) || RUNNERS.contains(&word) {
+        let whole = whole_word(rest);
+        let is_plain = whole == plain;
+        let starts_option = after.trim_start().starts_with('-');
+        if is_plain && plain.starts_with('-') {
+            // `sh -c` runs a text.
+            let is_text = self.is_script && plain.contains('c');
+            if is_text {
+                self.set(false);
+            }
             return;
         }
+        if is_plain && (RUNNERS.contains(&plain) || READERS.contains(&plain)) {
+            self.insert(plain);
+            self.is_script = READERS.contains(&plain);
+            // `command -v` starts nothing.
+            if plain == "command" && starts_option {
+                self.set(false);
+            }
+            return;
+        }
+        if is_plain && KEYWORDS.contains(&plain) {
+            return;
+        }
+        let is_script = self.is_script;
         self.set(false);
-        if !ends_here || !is_program_name(word) {
-            return;
+        if let Some(path) = path_of(whole, is_script) {
+            self.paths.insert(path);
+        } else if is_plain && after.trim_start().starts_with("()") {
+            self.functions.insert(plain.to_owned());
+            self.set(true);
+        } else if is_plain && !is_script {
+            self.insert(plain);
         }
-        if after.trim_start().starts_with("()") {
-            self.functions.insert(word.to_owned());
-            return self.set(true);
+    }
+
+    fn insert(&mut self, word: &str) {
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_-+.[".contains(letter);
+        let may_start = |first: char| first.is_ascii_alphanumeric() || "_[".contains(first);
+        if word.starts_with(may_start) && word.chars().all(is_letter) {
+            self.words.insert(word.to_owned());
         }
-        self.words.insert(word.to_owned());
     }
 }
 
-fn is_program_name(word: &str) -> bool {
-    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_-+.[".contains(letter);
-    word.starts_with(|first: char| first.is_ascii_alphanumeric() || "_[.".contains(first))
-        && word.chars().all(is_letter)
+/// Returns whether the word before is a pattern of `case`.
+fn ends_pattern(after: &str) -> bool {
+    let after = after.trim_start();
+    let is_letter = |letter: char| letter.is_alphanumeric() || " |*?.-_[]\"'".contains(letter);
+    after.split_once(')').is_some_and(|(others, _)| {
+        (others.is_empty() || others.starts_with('|')) && others.chars().all(is_letter)
+    })
+}
+
+/// Returns the word at the start of `rest` with its quoted and computed parts.
+fn whole_word(rest: &str) -> &str {
+    let (mut is_quoted, mut depth, mut before) = (false, 0, ' ');
+    let end = rest.find(|letter| {
+        match letter {
+            '"' if depth == 0 => is_quoted = !is_quoted,
+            '(' | '{' if depth > 0 || before == '$' => depth += 1,
+            ')' | '}' if depth > 0 => {
+                depth -= 1;
+                return false;
+            }
+            _ => {}
+        }
+        before = letter;
+        !is_quoted && depth == 0 && " \t;&|()<>`".contains(letter)
+    });
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+/// Returns the path that a word is, if all of it is plain but the directory at
+/// its start; a script may be a name.
+fn path_of(word: &str, is_script: bool) -> Option<String> {
+    let text = word.replace(['"', '\''], "");
+    let (start, path) = if text.starts_with('$') {
+        let end = match text.as_bytes().get(1)? {
+            b'(' => text.rfind(')')? + 1,
+            b'{' => text.rfind('}')? + 1,
+            _ => text.find('/')?,
+        };
+        (COMPUTED, text[end..].strip_prefix('/')?)
+    } else if is_script && !text.contains('/') {
+        ("./", text.as_str())
+    } else {
+        ("", text.as_str())
+    };
+    let is_letter = |letter: char| letter.is_alphanumeric() || "_-+./@".contains(letter);
+    let is_path = !start.is_empty() || path.contains('/');
+    let is_path = is_path && !path.ends_with('/') && path.chars().all(is_letter);
+    (is_path && !path.is_empty()).then(|| format!("{start}{path}"))
 }
 
 /// Returns `text` without its first characters.
@@ -271,7 +418,7 @@ mod tests {
                 "cat a | sed s/a/b/ && tr a b; od -x & wc",
                 "cat od sed tr wc",
             ),
-            ("A=1 B=\"$(cut -f1 x)\" exec ./run cat", "cut"),
+            ("A=1 B=\"$(cut -f1 x)\" exec ./run cat", "cut exec"),
             ("A=$(readlink \"$0\" || true)", "readlink true"),
             ("X=\"${X:-\"$(cat \"$R/C\")\"}\"\ndate", "cat date"),
             ("X=${Y:-`dirname $0`}", "dirname"),
@@ -281,21 +428,35 @@ mod tests {
                 "fi grep mkdir rm",
             ),
             ("f () {\n  awk x\n}\nf | g\ng() { ls; }", "awk ls }"),
-            (
-                "case $1 in\n  start)\n    df\n    ;;\nesac",
-                "case df esac start",
-            ),
+            ("case $1 in\n  start)\n    df\n    ;;\nesac", "case df esac"),
             ("# cat this\nls # cat that", "ls"),
             ("cat <<END\nrm this $(id)\nEND\nps", "cat id ps"),
             ("cat <<-'END' >&2\n\trm this\n\tEND\nps", "cat ps"),
             ("(cd a && tar b) || { exit; }", "cd exit tar }"),
             ("echo a \\\n  rm b\nwho", "echo who"),
-            ("/bin/x; ./y; \"$Z\" q; $Z r; command jq .", "jq"),
+            ("/bin/x; ./y; \"$Z\" q; $Z r; command jq .", "command jq"),
             ("echo 'one\nrm two\n'\nid", "echo id"),
+            ("cat <<E\nsay \"hello\" \"\nrm; it's\nE\nps", "cat ps"),
+            ("cat <<'E'\n$(rm a)\nE\nps", "cat ps"),
+            ("echo $X <<E\nrm a", "echo rm"),
+            ("A=\"$X\"cat B=${C}sort D=$(id)tail E='x'head ls", "id ls"),
+            ("P=\"$D\"/bin:$P; X=${Y:-sort of} Z=$((date + 1)) ls", "ls"),
+            (
+                "case $1 in\n install | remove) df;;\n sort) ls;;\nesac",
+                "case df esac ls",
+            ),
+            (
+                "exec env -i A=b tini -- ./x; nice -n 5 y",
+                "5 env exec nice tini",
+            ),
+            (
+                "command -v jq; sh -e ./x; bash -c 'rm a'",
+                "bash command sh",
+            ),
         ] {
             let mut expected: Vec<&str> = expected.split(' ').collect();
             expected.sort_unstable();
-            let found = called_programs(text);
+            let found = calls(text).programs;
             let found: Vec<&str> = found
                 .iter()
                 .map(String::as_str)
@@ -303,6 +464,31 @@ mod tests {
                 .collect();
             let expected: Vec<&str> = expected.into_iter().filter(|word| *word != "}").collect();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_in_command_position_are_found() {
+        for (text, expected) in [
+            ("exec ./app start", "./app"),
+            (".venv/bin/gunicorn app; ls ./data", ".venv/bin/gunicorn"),
+            ("exec \"$(dirname \"$0\")/lib/app\" \"$@\"", "$/lib/app"),
+            (
+                "\"$HOME/a\"; ${D}/b; $(cd \"$(dirname $0)\" && pwd)/../c",
+                "$/../c $/a $/b",
+            ),
+            (
+                ". ./env.sh; sh -e migrate.sh x; source lib/b",
+                "./env.sh ./migrate.sh lib/b",
+            ),
+            ("[ -x \"./hook\" ] && ./hook", "?./hook"),
+            ("\"$JAVA\" -jar a; $DIR/$NAME; ./*.sh; sh -c ./x; x/", ""),
+        ] {
+            let shown = |(path, is_tested): (&String, &bool)| {
+                format!("{}{path}", if *is_tested { "?" } else { "" })
+            };
+            let found: Vec<String> = calls(text).paths.iter().map(shown).collect();
+            assert_eq!(found.join(" "), expected, "{text}");
         }
     }
 
@@ -323,7 +509,7 @@ mod tests {
             "))))",
             "é$é\"é",
         ] {
-            drop(called_programs(text));
+            drop(calls(text));
         }
     }
 }

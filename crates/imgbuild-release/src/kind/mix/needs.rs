@@ -73,7 +73,7 @@ pub(super) fn include(
     let mut missing = BTreeSet::new();
     for script in &scripts {
         programs.add_interpreter_of(script.path);
-        if !script.is_generated {
+        if !script.is_generated || !programs.brings_calls {
             continue;
         }
         let called = UTILITIES
@@ -102,7 +102,8 @@ pub(super) fn include(
     bring_locale(release, programs)?;
     for script in &scripts {
         let calls = script.calls.iter().map(String::as_str);
-        let is_expected = |name: &str| script.is_generated && UTILITIES.contains(&name);
+        let is_brought = script.is_generated && programs.brings_calls;
+        let is_expected = |name: &str| is_brought && UTILITIES.contains(&name);
         programs.warn_of_missing(script.path, calls.filter(|name| !is_expected(name)));
     }
     Ok(())
