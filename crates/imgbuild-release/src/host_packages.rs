@@ -253,7 +253,8 @@ impl PackageDatabase {
     /// Returns the absolute paths of a package: files, links and directories, which
     /// are not told apart.
     pub(crate) fn files(&self, package: &HostPackage) -> Vec<String> {
-        let mut paths = self.listed(package);
+        let mut paths = Vec::new();
+        self.each_listed(package, &mut |path| paths.push(path.to_owned()));
         for path in &mut paths {
             if let Some(diversion) = self.diversion(package, path) {
                 path.clone_from(&diversion.to);
@@ -267,26 +268,34 @@ impl PackageDatabase {
         all.find(|one| one.from == path && one.package != package.name)
     }
 
-    /// Returns the paths of a package as its archive has them.
-    fn listed(&self, package: &HostPackage) -> Vec<String> {
+    /// Calls `see` with the paths of a package as its archive has them.
+    fn each_listed(&self, package: &HostPackage, see: &mut dyn FnMut(&str)) {
         if self.manager == Some(Manager::Apk) {
-            return text::apk_paths(self.paragraph(package)).collect();
+            return text::apk_paths(self.paragraph(package)).for_each(|path| see(&path));
         }
         let (name, architecture) = (&package.name, &package.architecture);
-        let of_one = || self.read(&format!("info/{name}:{architecture}.list"));
-        let Some(text) = self.read(&format!("info/{name}.list")).or_else(of_one) else {
-            self.fail(format!("the list of the files of `{name}` cannot be read"));
-            return Vec::new();
-        };
-        let is_path = |line: &&str| line.starts_with('/') && *line != "/.";
-        text.lines().filter(is_path).map(str::to_owned).collect()
+        let mut names = [
+            format!("info/{name}.list"),
+            format!("info/{name}:{architecture}.list"),
+        ];
+        if text::field(self.paragraph(package), "Multi-Arch") == Some("same") {
+            names.reverse();
+        }
+        match names.iter().find_map(|name| self.read(name)) {
+            Some(text) => {
+                let is_path = |line: &&str| line.starts_with('/') && *line != "/.";
+                text.lines().filter(is_path).for_each(see);
+            }
+            None => self.fail(format!("the list of the files of `{name}` cannot be read")),
+        }
     }
 
     /// Reads a text below `/var/lib/dpkg`.
     fn read(&self, name: &str) -> Option<String> {
         let file = self.directory.as_ref()?.open_file(Path::new(name)).ok()?;
         let bytes = bounded::read_opened(&file, MAX_BYTES).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(String::from_utf8(bytes).unwrap_or_else(|error| lossy(error.as_bytes())))
     }
 
     /// Returns the packages that have a path; of a directory, these may be many.
@@ -311,12 +320,14 @@ impl PackageDatabase {
         let read = |packages: Vec<usize>| {
             let mut found = Vec::new();
             for index in packages {
-                let paths = self.listed(&self.packages[index]);
-                if count.fetch_add(paths.len(), Ordering::Relaxed) > MAX_PATHS {
+                let before = found.len();
+                self.each_listed(&self.packages[index], &mut |path| {
+                    found.push((hash(path), index));
+                });
+                if count.fetch_add(found.len() - before, Ordering::Relaxed) > MAX_PATHS {
                     self.fail("it lists too many files".to_owned());
                     return Vec::new();
                 }
-                found.extend(paths.iter().map(|path| (hash(path), index)));
             }
             found
         };
