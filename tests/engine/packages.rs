@@ -69,6 +69,30 @@ fn an_interpreter_has_its_modules() {
 }
 
 #[test]
+fn files_of_the_host_give_no_warnings_about_their_names() {
+    let modules = std::path::Path::new("/usr/lib/x86_64-linux-gnu/perl/5.36");
+    if !modules.join("Sys").exists() || !modules.join("sys").exists() {
+        return skip("Debian's `perl`");
+    }
+    let sandbox = sandbox();
+    let one = "0644 file Readme \"x\"";
+    let both = "0644 file Readme \"x\"\n0644 file readme \"y\"";
+    for (name, tree, warnings) in [("one", one, 0), ("both", both, 1)] {
+        let release = sandbox.tree(name, tree).expect("there is room for it");
+        let words = [
+            "--release".as_ref(),
+            release.as_os_str(),
+            "--package=perl".as_ref(),
+            "--no-entrypoint".as_ref(),
+            "--dry-run".as_ref(),
+        ];
+        let outcome = sandbox.run(words).success();
+        let found = outcome.stderr_text().matches("case-collision").count();
+        assert_eq!(found, warnings, "{}", outcome.report());
+    }
+}
+
+#[test]
 fn a_program_finds_the_other_programs_of_its_package() {
     let git = "/usr/bin/git";
     if !std::path::Path::new("/usr/lib/git-core/git-remote-https").exists() {

@@ -39,7 +39,7 @@ use imgbuild_oci::violation::{Refuser, Violation};
 
 use crate::finding::{self, Finding, Rule, Severity};
 use crate::pattern::{Patterns, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Plan, RUNTIME};
 
 pub use image::ReadImage;
 pub use subject::Subject;
@@ -49,6 +49,15 @@ use certificates::TlsEvidence;
 use leftover::Leftovers;
 use secret::SecretFiles;
 use tree::{CaseCollisions, ReadableFiles, check_member};
+
+/// The rules about what a user may have made by mistake: the files of the host
+/// that go in are as its distribution made them.
+const ABOUT_RELEASES: [Rule; 4] = [
+    Rule::CaseCollision,
+    Rule::DuplicateContent,
+    Rule::LinkDangling,
+    Rule::ProgramNotExecutable,
+];
 
 /// Checks what a plan would make.
 #[must_use]
@@ -60,6 +69,17 @@ pub fn check_plan(plan: &Plan, store: Option<&Store>) -> Vec<Finding> {
         known.any(|known| known.rule == Rule::InterpreterMoved && known.path == missing.path)
     };
     findings.retain(|found| found.rule != Rule::InterpreterMissing || !is_moved(found));
+    let runtime = plan.layers.iter().find(|layer| layer.name == RUNTIME);
+    let members = runtime.map_or(&[][..], |layer| layer.changeset.members());
+    let is_of_host = |path: &ImagePath| {
+        let found = members.binary_search_by(|member| member.entry.path.cmp(path));
+        found.is_ok()
+    };
+    findings.retain(|found| {
+        let is_about_release = ABOUT_RELEASES.contains(&found.rule);
+        !(is_about_release && found.path.as_ref().is_some_and(is_of_host))
+            || found.severity == Severity::Error
+    });
     findings.extend_from_slice(&plan.findings);
     finding::sort(&mut findings);
     findings

@@ -39,6 +39,9 @@ use parts::PartSet;
 /// The most layers that Docker's graph drivers stack.
 pub const MAX_LAYERS: usize = 125;
 
+/// The name of the layer with the programs and libraries of the host.
+pub(crate) const RUNTIME: &str = "runtime";
+
 /// The wishes of the user for an image, beside its release.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {

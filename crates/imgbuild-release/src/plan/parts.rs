@@ -6,7 +6,7 @@ use imgbuild_oci::entry::{Entry, EntryKind, Member, Owner};
 use imgbuild_oci::image::Configuration;
 use imgbuild_oci::path::ImagePath;
 
-use super::Context;
+use super::{Context, RUNTIME};
 use crate::base::Base;
 use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
 use crate::contents::{Contents, End, real_place, source};
@@ -86,7 +86,7 @@ impl<'a> PartSet<'a> {
                 |path: &ImagePath| theirs.iter().any(|member| member.entry.path == *path);
             members.retain(|member| !is_theirs(&member.entry.path));
         }
-        self.add("runtime", members, Conflict::Yield);
+        self.add(RUNTIME, members, Conflict::Yield);
     }
 
     /// Adds the CA bundle and the links to it.
