@@ -113,6 +113,7 @@ impl Programs<'_> {
             names.partition(|name| database.find(name).is_some());
         if !unknown.is_empty() {
             let unknown = unknown.into_iter().map(|name| similar(&database, name));
+            let unknown = unknown.chain(database.problem());
             return Err(ProgramsError::UnknownPackages(unknown.collect()));
         }
         let found: Vec<_> = found.iter().filter_map(|it| database.find(it)).collect();

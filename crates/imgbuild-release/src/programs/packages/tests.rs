@@ -234,6 +234,12 @@ fn packages_that_are_not_installed_are_named_with_similar_ones() {
         error.unwrap_err().to_string(),
         "packages that the image needs are not installed\n  `tols`\n  `dat` (similar: `data`)"
     );
+    let broken = tempfile::tempdir().unwrap();
+    write(broken.path(), &[("/var/lib/dpkg/status", "nonsense")]);
+    let mut programs = Programs::new(Some(broken.path()), &contents, Vec::new(), 1);
+    let error = programs.add_packages(&options(&["tool"])).unwrap_err();
+    let reason = "the package database of the host is incomplete";
+    assert!(error.to_string().contains(reason), "{error}");
     for (path, expected) in [
         ("srv", "it has no database of dpkg or apk"),
         ("var/lib/rpm", "its package manager is rpm, not dpkg or apk"),
