@@ -372,6 +372,31 @@ fn every_rule_has_a_row_in_the_table_and_a_test() {
 }
 
 #[test]
+fn files_with_one_fault_share_a_line() {
+    let sandbox = sandbox();
+    let text = "0755 file run \"#!/bin/sh\\n./a; ./b; exec ./c\\n\"\n\
+        0755 file a \"#!/nowhere/sh\\n\"\n0755 file b \"#!/nowhere/sh\\n\"\n\
+        0755 file c \"#!/nowhere/other\\n\"\n";
+    let release = sandbox.tree("release", text).unwrap();
+    let release = release.to_str().unwrap();
+    let outcome = sandbox.run(["--release", release, "--cmd=run", "--dry-run"]);
+    let outcome = outcome.success();
+    let said = outcome.stderr_text();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.ends_with("[interpreter-missing]"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "warning: the interpreter `/nowhere/sh` of `/app/a` does not exist in the image: line 1 is `#!/nowhere/sh`; the same with 1 other file [interpreter-missing]",
+            "warning: the interpreter `/nowhere/other` of `/app/c` does not exist in the image: line 1 is `#!/nowhere/other` [interpreter-missing]",
+        ],
+        "{said}"
+    );
+}
+
+#[test]
 fn ten_findings_of_a_rule_are_said_and_the_rest_is_counted() {
     let sandbox = runs::sandbox();
     let release: String = (10..25)

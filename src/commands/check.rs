@@ -1,5 +1,6 @@
 //! The findings of the check, printed with the flags that help.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::process::ExitCode;
 
@@ -17,6 +18,16 @@ use crate::ui::{Ui, count_text};
 
 /// The number of findings of one rule that are printed.
 const MAX_SHOWN: usize = 10;
+
+/// Rules whose findings have one remedy for all files with the same fault.
+const OF_MANY: [Rule; 6] = [
+    Rule::InterpreterMissing,
+    Rule::InterpreterMoved,
+    Rule::LibraryMissing,
+    Rule::LibraryUnusable,
+    Rule::ModuleUnusable,
+    Rule::SymbolVersionMissing,
+];
 
 const KINDS: &str =
     "`check` takes an OCI image layout: a directory or an archive, or an archive of `docker save`";
@@ -142,6 +153,17 @@ pub(crate) fn print_findings(findings: &[Finding], choice: CheckChoice, ui: &Ui)
     }
 }
 
+/// Returns what is wrong with the file of a finding. Files that lack the same have
+/// one fault; of others, each is of interest.
+fn fault(finding: &Finding) -> String {
+    match &finding.path {
+        Some(path) if OF_MANY.contains(&finding.rule) => {
+            finding.reason.replace(&format!("`{path}`"), "")
+        }
+        _ => finding.reason.clone(),
+    }
+}
+
 fn print_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
     let Some(first) = group.first() else {
         return;
@@ -155,9 +177,23 @@ fn print_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
         }
     };
     let label = if is_error { "error" } else { "warning" };
-    let (shown, rest) = group.split_at(group.len().min(MAX_SHOWN));
+    let mut files: BTreeMap<String, usize> = BTreeMap::new();
+    for finding in group {
+        *files.entry(fault(finding)).or_default() += 1;
+    }
+    let mut said = BTreeSet::new();
+    let faults = group.iter().filter(|finding| said.insert(fault(finding)));
+    let faults: Vec<&Finding> = faults.collect();
+    let (shown, rest) = faults.split_at(faults.len().min(MAX_SHOWN));
     for (index, finding) in shown.iter().enumerate() {
-        say(&format!("{label}: {} [{}]", finding.reason, finding.rule));
+        let more = match files[&fault(finding)] - 1 {
+            0 => String::new(),
+            others => format!("; the same with {}", count_text(others, "other file")),
+        };
+        say(&format!(
+            "{label}: {}{more} [{}]",
+            finding.reason, finding.rule
+        ));
         let next = shown.get(index + 1).map(|next| &next.remedy);
         if next.is_none() && !rest.is_empty() {
             say(&format!(

@@ -21,6 +21,7 @@ mod image;
 mod leftover;
 mod program;
 mod python;
+mod script;
 mod secret;
 mod setting;
 mod subject;
@@ -63,12 +64,18 @@ const ABOUT_RELEASES: [Rule; 4] = [
 #[must_use]
 pub fn check_plan(plan: &Plan, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = check(&Subject::of_plan(plan), store);
-    // The finding about its other path is more specific.
-    let is_moved = |missing: &Finding| {
-        let mut known = plan.findings.iter();
-        known.any(|known| known.rule == Rule::InterpreterMoved && known.path == missing.path)
+    let is_known = |found: &Finding| {
+        let mut known = plan
+            .findings
+            .iter()
+            .filter(|known| known.path == found.path);
+        known.any(|known| match found.severity {
+            Severity::Warning if known.rule == found.rule => true,
+            // The finding about its other path is more specific.
+            _ => (known.rule, found.rule) == (Rule::InterpreterMoved, Rule::InterpreterMissing),
+        })
     };
-    findings.retain(|found| found.rule != Rule::InterpreterMissing || !is_moved(found));
+    findings.retain(|found| !is_known(found));
     let runtime = plan.layers.iter().find(|layer| layer.name == RUNTIME);
     let members = runtime.map_or(&[][..], |layer| layer.changeset.members());
     let is_of_host = |path: &ImagePath| {
@@ -98,7 +105,9 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(program::check(subject, &started.programs));
     findings.extend(erlang::check(subject));
     findings.extend(python::check(subject));
-    findings.extend(executable::check(subject, &findings));
+    let (called, of_scripts) = script::check(subject);
+    findings.extend(of_scripts);
+    findings.extend(executable::check(subject, &findings, &called));
     findings.extend(setting::check(subject, &started.programs));
     findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);

@@ -7,7 +7,7 @@ use imgbuild_oci::path::{ImagePath, escaped};
 use super::identity::{EXECUTE, READ};
 use super::subject::Subject;
 use crate::closure::{runs_on, wrong_architecture};
-use crate::contents::{End, first_bytes, is_executable};
+use crate::contents::{End, can_run, first_bytes, is_executable};
 use crate::elf::{Elf, ElfKind};
 use crate::finding::{Finding, Rule};
 use crate::programs::{carriage_return, interpreter_missing};
@@ -55,7 +55,8 @@ fn as_healthcheck(finding: Finding) -> Finding {
     }
 }
 
-fn follow(subject: &Subject<'_>, command: &str) -> Started {
+/// Follows one command, a name or a path.
+pub(super) fn follow(subject: &Subject<'_>, command: &str) -> Started {
     let started = Started::default();
     let mut walk = CommandWalk {
         subject,
@@ -122,6 +123,10 @@ impl<'a> CommandWalk<'a> {
         };
         let mode = member.entry.mode;
         if mode & 0o111 == 0 {
+            if member.content.is_some() && !can_run(member) {
+                // The bit alone would not help.
+                return self.load(member, 0);
+            }
             let reason = format!("`{path}` is not executable: its mode is {mode:04o}");
             return self.error(Rule::CommandNotExecutable, Some(path), &reason);
         }

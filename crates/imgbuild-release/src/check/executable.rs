@@ -10,13 +10,16 @@ use super::subject::Subject;
 use crate::closure::is_foreign;
 use crate::contents::can_run;
 use crate::finding::{Finding, Rule};
-use crate::programs::script_text;
 
 /// Names the first of the programs that cannot start, and counts the others:
-/// those that a release of Erlang starts, those that the command, a script, names
-/// by a path, and those in directories for programs. `known` has the findings
+/// those that a release of Erlang starts, those that the command, a script,
+/// starts by a path (`called`), and those in directories for programs. `known` has the findings
 /// about the command.
-pub(super) fn check(subject: &Subject<'_>, known: &[Finding]) -> Option<Finding> {
+pub(super) fn check(
+    subject: &Subject<'_>,
+    known: &[Finding],
+    called: &BTreeSet<ImagePath>,
+) -> Option<Finding> {
     let known = known.iter().filter_map(|known| known.path.as_ref());
     let mut known: BTreeSet<&ImagePath> = known.collect();
     let needed = erlang::programs(subject);
@@ -25,12 +28,10 @@ pub(super) fn check(subject: &Subject<'_>, known: &[Finding]) -> Option<Finding>
         .filter(|member| lacks_bit(member) && known.insert(&member.entry.path))
         .collect();
     let is_error = !found.is_empty();
-    let called = called(subject);
     let candidates = subject.members().filter(|member| {
         let path = &member.entry.path;
-        let name = path.file_name();
-        let is_called = || called.iter().any(|called| called.as_bytes() == name);
-        lacks_bit(member) && (is_for_programs(subject, path) || is_called()) && can_run(member)
+        let is_place = called.contains(path) || is_for_programs(subject, path);
+        lacks_bit(member) && is_place && can_run(member)
     });
     found.extend(candidates.filter(|member| !known.contains(&member.entry.path)));
     let (first, others) = found.split_first()?;
@@ -59,20 +60,4 @@ fn is_for_programs(subject: &Subject<'_>, path: &ImagePath) -> bool {
     let is_place = parent.file_name() == b"bin" || parent.file_name() == b"sbin";
     let is_start = subject.config.working_dir.is_some() && parent == subject.working_directory();
     (is_place || is_start) && !path.file_name().contains(&b'.') && !is_foreign(path)
-}
-
-/// Returns the names of the files that the command, if it is a script, starts by
-/// their paths: the first words of lines, and those after `exec`.
-fn called(subject: &Subject<'_>) -> BTreeSet<String> {
-    let command = subject.words().into_iter().next();
-    let script = command
-        .and_then(|command| subject.contents.file(&subject.path(&command)?))
-        .and_then(|file| script_text(file.content.as_ref()?));
-    let script = script.unwrap_or_default();
-    let first = script.lines().skip(1).filter_map(|line| {
-        let command = line.rsplit("exec ").next()?;
-        let (_, name) = command.split_whitespace().next()?.rsplit_once('/')?;
-        Some(name.trim_end_matches(['"', '\'', ';']).to_owned())
-    });
-    first.collect()
 }

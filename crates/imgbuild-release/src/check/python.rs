@@ -80,6 +80,7 @@ impl Run {
         let shebang = Shebang::parse(&head)?;
         let name = shebang.looked_up().unwrap_or(shebang.interpreter);
         let python = locate(subject, &name).filter(is_python)?;
+        subject.contents.file(&python)?;
         let program = called;
         Some(Self { program, python })
     }

@@ -617,6 +617,40 @@ fn programs_whose_bit_was_lost_are_named_once() {
 }
 
 #[test]
+fn files_that_a_script_starts_by_paths_are_followed() {
+    let world = |script: &str| {
+        World::running("/app/run")
+            .set(|config| config.working_dir = Some("/app".to_owned()))
+            .file("/app/run", 0o755, &*format!("#!/bin/sh\n{script}\n"))
+            .elf("/bin/sh", &Fixture::new().file_type(2))
+            .elf("/app/lib/tool", &Fixture::new().file_type(2))
+            .file("/app/lost", 0o755, "#!/opt/venv/bin/python\n")
+            .file("/app/windows", 0o755, "#!/bin/sh\r\n")
+            .file("/app/next", 0o755, "#!/bin/sh\nexec ./gone\n")
+    };
+    for (script, expected) in [
+        ("exec ./app start", "command-missing /app/run"),
+        ("exec /app/bin/app", "command-missing /app/run"),
+        (". lib/env.sh; exec ./lost", "interpreter-missing /app/lost"),
+        ("\"$DIR/windows\" x", "script-carriage-return /app/windows"),
+        ("./next", "command-missing /app/next"),
+    ] {
+        world(script).has(&[expected]);
+    }
+    for script in [
+        "cd lib && exec ./tool",
+        "exec \"$DIR/gone\"; /mounted/app",
+        "[ -x ./hook ] && ./hook; . ./env.sh",
+        "cat <<END\n./gone\nEND\n",
+    ] {
+        world(script).has(&[]);
+    }
+    World::running("/app/data")
+        .file("/app/data", 0o644, "no program\n")
+        .has(&["!command-format /app/data"]);
+}
+
+#[test]
 fn rights_and_names_that_surprise_are_named() {
     World::sound()
         .file("/bin/su", 0o4755, "")

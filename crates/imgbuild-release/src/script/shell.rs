@@ -36,7 +36,7 @@ pub(crate) const COMPUTED: &str = "$/";
 pub(crate) struct Calls {
     /// Names, without the script's own functions.
     pub(crate) programs: BTreeSet<String>,
-    /// Paths; `true` for those that the script tests before it starts them.
+    /// Paths; `true` for those that a shell reads, or that the script tests.
     pub(crate) paths: BTreeMap<String, bool>,
 }
 
@@ -62,6 +62,7 @@ pub(crate) fn calls(text: &str) -> Calls {
     let functions = scanner.functions;
     let mut programs = scanner.words;
     programs.retain(|word| !functions.contains(word));
+    let mut paths = scanner.paths;
     let is_tested = |path: &str| {
         let follows = |(at, _): (usize, &str)| {
             let before = text[..at].trim_end_matches(['"', '\'']);
@@ -70,15 +71,10 @@ pub(crate) fn calls(text: &str) -> Calls {
         };
         text.match_indices(path).any(follows)
     };
-    let paths = scanner.paths.into_iter();
-    let paths = paths.map(|path| {
-        let is_tested = is_tested(&path);
-        (path, is_tested)
-    });
-    Calls {
-        programs,
-        paths: paths.collect(),
+    for (path, may_lack) in &mut paths {
+        *may_lack |= is_tested(path);
     }
+    Calls { programs, paths }
 }
 
 /// A here-document (Shell Command Language, 2.7.4).
@@ -124,7 +120,7 @@ enum Mode {
 #[derive(Debug, Default)]
 struct Scanner {
     words: BTreeSet<String>,
-    paths: BTreeSet<String>,
+    paths: BTreeMap<String, bool>,
     functions: BTreeSet<String>,
     /// The contexts that are open at the end of a line, outermost first.
     open: Vec<Mode>,
@@ -329,7 +325,7 @@ impl Scanner {
         let is_script = self.is_script;
         self.set(false);
         if let Some(path) = path_of(whole, is_script) {
-            self.paths.insert(path);
+            self.paths.insert(path, is_script);
         } else if is_plain && after.trim_start().starts_with("()") {
             self.functions.insert(plain.to_owned());
             self.set(true);
@@ -479,13 +475,13 @@ mod tests {
             ),
             (
                 ". ./env.sh; sh -e migrate.sh x; source lib/b",
-                "./env.sh ./migrate.sh lib/b",
+                "?./env.sh ?./migrate.sh ?lib/b",
             ),
             ("[ -x \"./hook\" ] && ./hook", "?./hook"),
             ("\"$JAVA\" -jar a; $DIR/$NAME; ./*.sh; sh -c ./x; x/", ""),
         ] {
-            let shown = |(path, is_tested): (&String, &bool)| {
-                format!("{}{path}", if *is_tested { "?" } else { "" })
+            let shown = |(path, may_lack): (&String, &bool)| {
+                format!("{}{path}", if *may_lack { "?" } else { "" })
             };
             let found: Vec<String> = calls(text).paths.iter().map(shown).collect();
             assert_eq!(found.join(" "), expected, "{text}");

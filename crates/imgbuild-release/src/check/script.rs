@@ -1,0 +1,76 @@
+//! Files that the command, if it is a shell script, starts by their paths.
+
+use std::collections::BTreeSet;
+
+use imgbuild_oci::path::ImagePath;
+
+use super::command::follow;
+use super::subject::Subject;
+use crate::finding::{Finding, Rule, Severity};
+use crate::programs::calls::{called_file, scripts_of};
+use crate::script::COMPUTED;
+
+/// The faults that a shell does not make up for.
+const FATAL: [Rule; 3] = [
+    Rule::InterpreterMissing,
+    Rule::ScriptCarriageReturn,
+    Rule::WrongArchitecture,
+];
+
+/// Follows the files that scripts start. Returns those that exist, and warnings:
+/// the script may never start the file.
+pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>) {
+    let (mut files, mut findings) = (BTreeSet::new(), Vec::new());
+    let (contents, start) = (&subject.contents, subject.working_directory());
+    let command = subject.words().first().and_then(|word| subject.path(word));
+    let command = command.and_then(|command| contents.end_of(&command));
+    let scripts = command.map(|command| scripts_of(contents, &command, &start));
+    for (script, calls) in scripts.unwrap_or_default() {
+        // Those that a shell reads, or that the script looks for, may lack much.
+        let needed = calls.paths.iter().filter(|(_, may_lack)| !**may_lack);
+        for called in needed.map(|(called, _)| called) {
+            let mut found = BTreeSet::from_iter(called_file(contents, &script, &start, called));
+            if found.is_empty() {
+                found = elsewhere(subject, called);
+            }
+            if found.is_empty() && is_of_release(&start, called) {
+                let reason =
+                    format!("`{script}` starts `{called}`, which does not exist in the image");
+                findings.push(Finding::warning(
+                    Rule::CommandMissing,
+                    Some(&script),
+                    reason,
+                ));
+            }
+            let followed = found.iter().map(|file| follow(subject, &file.to_string()));
+            let faults = followed.flat_map(|followed| followed.findings);
+            findings.extend(faults.filter(|fault| FATAL.contains(&fault.rule)));
+            files.extend(found);
+        }
+    }
+    for finding in &mut findings {
+        finding.severity = Severity::Warning;
+    }
+    (files, findings)
+}
+
+/// Returns the files that a relative path has in other directories: the script
+/// computes or changes its own.
+fn elsewhere(subject: &Subject<'_>, called: &str) -> BTreeSet<ImagePath> {
+    if called.starts_with('/') {
+        return BTreeSet::new();
+    }
+    let below = called.strip_prefix(COMPUTED).unwrap_or(called);
+    let below = below.rsplit("../").next().unwrap_or_default();
+    let end = format!("/{}", below.trim_start_matches("./"));
+    let paths = subject.members().map(|member| &member.entry.path);
+    let found = paths.filter(|path| path.as_bytes().ends_with(end.as_bytes()));
+    found.cloned().collect()
+}
+
+/// Returns whether a path is one of the release: others may be mounted.
+fn is_of_release(start: &ImagePath, called: &str) -> bool {
+    let path = ImagePath::parse(called);
+    let is_below = path.is_ok_and(|path| path.starts_with(start) && !start.is_root());
+    is_below || !called.starts_with(['/', '$'])
+}
