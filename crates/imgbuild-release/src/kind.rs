@@ -171,6 +171,10 @@ fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
     found
 }
 
+fn first_name(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default()
+}
+
 /// Finds the releases among the directories that patterns name below `root`, or in
 /// the only directory that it has.
 fn releases_below(

@@ -71,19 +71,15 @@ impl Standalone {
     }
 
     fn server(&self) -> String {
-        let path = self.application.join("server.js");
-        path.display().to_string()
+        self.application.join("server.js").display().to_string()
     }
 }
 
 /// Returns whether Next.js made `server.js`; that of a user stands beside
 /// `.next`, too.
 fn is_server(place: &Path) -> bool {
-    let is_generated = || {
-        let text = bounded::read_text(&place.join("server.js"), MAX_BYTES);
-        text.is_ok_and(|text| text.contains("process.chdir(__dirname)"))
-    };
-    place.join(".next/BUILD_ID").is_file() && is_generated()
+    let text = bounded::read_text(&place.join("server.js"), MAX_BYTES).unwrap_or_default();
+    text.contains("process.chdir(__dirname)") && place.join(".next/BUILD_ID").is_file()
 }
 
 fn find_below(root: &Path) -> Option<ReleasesBelow> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use imgbuild_oci::path::ImagePath;
 
-use super::{has_other_program, releases_below};
+use super::{first_name, has_other_program, releases_below};
 use crate::contents::{Contents, is_executable};
 use crate::error::{Error, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
@@ -55,11 +55,9 @@ impl Behavior for NodeRelease {
         release: &Release,
         contents: &Contents<'_>,
     ) -> Result<Option<Vec<String>>> {
+        let manifest = self.manifest.as_ref();
         let Some(arguments) = &self.arguments else {
-            let manifest = self.manifest.as_ref();
-            manifest
-                .map(|manifest| manifest.start(&release.root))
-                .transpose()?;
+            manifest.map(|it| it.start(&release.root)).transpose()?;
             return Err(Error::NoCommand(Vec::new()));
         };
         let own = own_interpreter(release, contents);
@@ -76,9 +74,8 @@ impl Behavior for NodeRelease {
     }
 
     fn interpreter(&self, release: &Release, contents: &Contents<'_>) -> Option<&'static str> {
-        own_interpreter(release, contents)
-            .is_none()
-            .then_some("node")
+        let own = own_interpreter(release, contents);
+        own.is_none().then_some("node")
     }
 
     fn writable(&self) -> &[PathBuf] {
@@ -87,23 +84,22 @@ impl Behavior for NodeRelease {
 }
 
 fn own_interpreter(release: &Release, contents: &Contents<'_>) -> Option<ImagePath> {
-    let paths = INTERPRETERS
-        .iter()
-        .filter_map(|path| release.prefix.join(path).ok());
-    let mut found = paths.filter(|path| {
+    let can_run = |path: &ImagePath| {
         contents
             .file(path)
-            .is_some_and(|file| is_executable(&file.entry))
-    });
-    found.next()
+            .is_some_and(|it| is_executable(&it.entry))
+    };
+    let mut paths = INTERPRETERS
+        .iter()
+        .flat_map(|path| release.prefix.join(path));
+    paths.find(can_run)
 }
 
 /// Returns the group of a path: the interpreter, a package of `node_modules`
 /// wherever that lies, or the application.
 fn group(path: &[u8]) -> Group {
     let path = String::from_utf8_lossy(path);
-    let is_node = |path: &str| path == "bin/node" || path == "node" || path.starts_with("node/");
-    if is_node(&path) {
+    if path == "bin/node" || first_name(&path) == "node" {
         return Group::whole(0, "node");
     }
     let mut parts = path.split('/');
@@ -124,23 +120,18 @@ fn group(path: &[u8]) -> Group {
     Group::member(1, "node_modules", &name)
 }
 
+/// Recognizes a package by its start script, or by other fields if nothing in the
+/// directory belongs to another language or is a program that node does not run.
 fn recognize(root: &Path) -> Option<String> {
+    let is_foreign = || FOREIGN.split(' ').any(|name| root.join(name).exists());
+    let is_plain = || !is_foreign() && !has_other_program(root, "node");
     match PackageFile::read(root)?.start(root) {
-        Ok(Some(start)) if start.is_script || is_plain(root) => Some(start.because),
-        Err(Error::NoStart { reason, .. })
-            if is_plain(root) && root.join("node_modules").is_dir() =>
-        {
-            Some(reason)
+        Ok(Some(start)) => (start.is_script || is_plain()).then_some(start.because),
+        Err(Error::NoStart { reason, .. }) => {
+            (is_plain() && root.join("node_modules").is_dir()).then_some(reason)
         }
         _ => None,
     }
-}
-
-/// Returns whether nothing in a directory belongs to another language or is a
-/// program that node does not run.
-fn is_plain(root: &Path) -> bool {
-    let is_foreign = FOREIGN.split(' ').any(|name| root.join(name).exists());
-    !is_foreign && !has_other_program(root, "node")
 }
 
 /// Finds packages with a start script that node can run, for example in a workspace.

@@ -11,13 +11,13 @@
 //! [venv]: https://docs.python.org/3/library/venv.html
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fs_err as fs;
 use imgbuild_oci::bounded;
 use toml::{Table, Value};
 
-use super::{expand, has_other_program, releases_below};
+use super::{expand, first_name, has_other_program, releases_below};
 use crate::contents::Contents;
 use crate::error::{Error, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
@@ -41,7 +41,14 @@ pub static PYTHON: Kind = Kind {
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The starts of the names of programs in every environment.
-const TOOLS: [&str; 5] = ["activate", "easy_install", "pip", "python", "wheel"];
+const TOOLS: [&str; 6] = [
+    "Activate",
+    "activate",
+    "easy_install",
+    "pip",
+    "python",
+    "wheel",
+];
 
 #[derive(Debug)]
 struct PythonRelease {
@@ -102,10 +109,6 @@ impl PythonRelease {
     }
 }
 
-fn first_name(path: &str) -> &str {
-    path.split('/').next().unwrap_or_default()
-}
-
 impl<'a> Project<'a> {
     fn read(root: &'a Path) -> Self {
         let text = bounded::read_text(&root.join("pyproject.toml"), MAX_BYTES);
@@ -121,19 +124,18 @@ impl<'a> Project<'a> {
         self.settings.get("project")?.get(name)
     }
 
-    /// Returns the programs of the environment, and of the packages beside the
+    fn name(&self) -> Option<&str> {
+        self.setting("name")?.as_str()
+    }
+
+    /// Returns the programs of the environment, or of the packages beside the
     /// project.
     fn programs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join(self.program("")))
-            .into_iter()
-            .flatten();
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let is_own = |name: &String| {
-            !TOOLS
-                .iter()
-                .any(|tool| name.to_lowercase().starts_with(tool))
-        };
-        let mut names: Vec<String> = names.filter(is_own).collect();
+        let entries = fs::read_dir(self.root.join(self.program("")));
+        let names = entries.into_iter().flatten();
+        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_tool = |name: &str| TOOLS.iter().any(|tool| name.starts_with(tool));
+        let mut names: Vec<String> = names.filter(|name| !is_tool(name)).collect();
         names.sort();
         names
     }
@@ -150,11 +152,8 @@ impl<'a> Project<'a> {
     fn words(&self, file: &str, arguments: &str) -> Vec<String> {
         let python = self.environment.map(|_| self.program("python"));
         let python = python.unwrap_or_else(|| "python3".to_owned());
-        let arguments = arguments.split_whitespace().map(str::to_owned);
-        [python, file.to_owned()]
-            .into_iter()
-            .chain(arguments)
-            .collect()
+        let words = format!("{python} {file} {arguments}");
+        words.split_whitespace().map(str::to_owned).collect()
     }
 
     fn start(&self) -> Result<ProjectStart> {
@@ -162,11 +161,10 @@ impl<'a> Project<'a> {
         let found = self.script(&programs).or_else(|| self.django(&programs));
         let found = found.or_else(|| self.file());
         found.ok_or_else(|| {
-            let candidates = programs.iter().map(|name| self.program(name));
-            let candidates: Vec<String> = candidates.collect();
-            let first = candidates.first().map(|path| self.words(path, ""));
+            let paths: Vec<String> = programs.iter().map(|name| self.program(name)).collect();
+            let first = paths.first().map(|path| self.words(path, ""));
             Error::NoStart {
-                reason: format!("`pyproject.toml` declares no script that is installed, there is no `manage.py`, `app.py`, `main.py` or `__main__.py`, and the programs of the environment are {}", quoted(&candidates)),
+                reason: format!("`pyproject.toml` declares no script that is installed, there is no `manage.py`, `app.py`, `main.py` or `__main__.py`, and the environment has {} programs: {}", paths.len(), quoted(&paths)),
                 words: first.unwrap_or_default(),
             }
         })
@@ -176,10 +174,11 @@ impl<'a> Project<'a> {
     /// like the project; or the only program of an environment.
     fn script(&self, programs: &[String]) -> Option<ProjectStart> {
         let declared = self.setting("scripts").and_then(Value::as_table);
-        let name = self.setting("name").and_then(Value::as_str);
         let is_declared = |program: &&String| declared.is_none_or(|it| it.contains_key(*program));
         let meant: Vec<&String> = programs.iter().filter(is_declared).collect();
-        let named = meant.iter().find(|program| Some(program.as_str()) == name);
+        let named = meant
+            .iter()
+            .find(|program| Some(program.as_str()) == self.name());
         let only = meant.first().filter(|_| meant.len() == 1);
         let program = named.or(only)?;
         let because = if declared.is_some() {
@@ -202,28 +201,19 @@ impl<'a> Project<'a> {
         let (_, rest) = text.split_once("DJANGO_SETTINGS_MODULE")?;
         let module = rest.split(['"', '\'']).find(|part| part.contains('.'))?;
         let package = module.split('.').next()?;
-        let servers = [
-            (
-                "gunicorn",
-                "wsgi",
-                "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm",
-            ),
-            ("uvicorn", "asgi", "--host 0.0.0.0 --port 8000"),
-        ];
-        let is_there = |name: &str, file: &str| {
-            programs.iter().any(|known| known == name)
-                && self
-                    .root
-                    .join(package)
-                    .join(file)
-                    .with_extension("py")
-                    .is_file()
+        let has = |name: &str, file: &str| {
+            let file = self.root.join(format!("{package}/{file}.py"));
+            programs.iter().any(|known| known == name) && file.is_file()
         };
-        let found = servers
-            .into_iter()
-            .find(|(name, file, _)| is_there(name, file));
-        let (server, file, options) = found?;
-        let arguments = format!("{options} {package}.{file}:application");
+        let (server, arguments) = if has("gunicorn", "wsgi") {
+            let options = "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm";
+            ("gunicorn", format!("{options} {package}.wsgi:application"))
+        } else if has("uvicorn", "asgi") {
+            let options = "--host 0.0.0.0 --port 8000";
+            ("uvicorn", format!("{options} {package}.asgi:application"))
+        } else {
+            return None;
+        };
         Some(ProjectStart {
             words: self.words(&self.program(server), &arguments),
             because: format!("`manage.py` is of Django, and `{server}` is installed"),
@@ -242,28 +232,21 @@ impl<'a> Project<'a> {
     }
 }
 
-/// Returns the directories in which `pip` notes what it installed to `root`.
-fn notes(root: &Path) -> Vec<PathBuf> {
-    expand(root, "*.dist-info")
-}
-
 fn recognize(root: &Path) -> Option<String> {
     let project = Project::read(root);
-    if project.environment.is_none() && notes(root).is_empty() {
+    if project.environment.is_none() && expand(root, "*.dist-info").is_empty() {
         return None;
     }
-    let is_project = || {
-        ["pyproject.toml", "requirements.txt"]
-            .iter()
-            .any(|name| root.join(name).is_file())
-    };
+    let has = |name: &str| root.join(name).is_file();
+    let is_plain = || !has_other_program(root, "python");
     match project.start() {
-        Ok(start) if start.is_certain || !has_other_program(root, "python") => Some(start.because),
+        Ok(start) => (start.is_certain || is_plain()).then_some(start.because),
         Err(_) if project.environment == Some("") => Some("it is a virtual environment".to_owned()),
-        Err(_) if project.environment.is_some() && is_project() => {
-            Some("it has a virtual environment".to_owned())
+        Err(_) => {
+            let is_project = has("pyproject.toml") || has("requirements.txt");
+            (is_project && project.environment.is_some() && is_plain())
+                .then(|| "it has a virtual environment".to_owned())
         }
-        _ => None,
     }
 }
 
@@ -271,22 +254,16 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     selection.take_tree(&|_, _| None)?;
     let root = selection.root.path();
     let project = Project::read(root);
-    let records = notes(root)
-        .into_iter()
-        .map(|note| bounded::read_text(&note.join("RECORD"), MAX_BYTES));
-    let records: Vec<String> = records.flatten().collect();
-    let lines = records.iter().flat_map(|record| record.lines());
-    let installed = lines.map(|line| first_name(line).to_owned());
+    let mut installed = BTreeSet::new();
+    for note in expand(root, "*.dist-info") {
+        let record = bounded::read_text(&note.join("RECORD"), MAX_BYTES).unwrap_or_default();
+        installed.extend(record.lines().map(|line| first_name(line).to_owned()));
+    }
     Ok(Selected {
-        name: project
-            .setting("name")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        name: project.name().map(str::to_owned),
         behavior: Box::new(PythonRelease {
             has_environment: project.environment.is_some(),
-            installed: installed
-                .filter(|name| !matches!(name.as_str(), "" | ".."))
-                .collect(),
+            installed,
         }),
     })
 }

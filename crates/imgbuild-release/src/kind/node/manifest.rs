@@ -55,10 +55,8 @@ impl PackageFile {
     /// Finds the file that starts the package at `root`: that of its start
     /// script, else `bin`, `main` or `exports`.
     pub(in crate::kind) fn start(&self, root: &Path) -> Result<Option<Start>> {
-        let script = self
-            .fields
-            .pointer("/scripts/start")
-            .and_then(Value::as_str);
+        let script = self.fields.pointer("/scripts/start");
+        let script = script.and_then(Value::as_str);
         if let Some(script) = script.filter(|script| !script.trim().is_empty()) {
             return self.of_script(root, script).map(Some);
         }
@@ -116,10 +114,10 @@ impl PackageFile {
         let mut arguments = arguments.to_vec();
         arguments[position] = file;
         let pairs = set.iter().filter_map(|word| word.split_once('='));
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let variables = pairs.map(owned).collect();
         Ok(Start {
-            variables: pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            variables,
             arguments,
             because: format!("the start script of `package.json` is `{script}`"),
             is_script: true,
@@ -167,14 +165,9 @@ fn file_position(arguments: &[String]) -> Option<usize> {
 /// Returns the path of a file of the package that node finds by `name`.
 fn existing(root: &Path, name: &str) -> Option<String> {
     let name = name.trim_start_matches("./").trim_end_matches('/');
-    let is_below = Path::new(name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    let ways = [
-        name.to_owned(),
-        format!("{name}.js"),
-        format!("{name}/index.js"),
-    ];
+    let mut parts = Path::new(name).components();
+    let is_below = parts.all(|part| matches!(part, Component::Normal(_)));
+    let ways = ["", ".js", "/index.js"].map(|rest| format!("{name}{rest}"));
     let found = ways.into_iter().find(|way| root.join(way).is_file());
     found.filter(|_| is_below && !name.is_empty())
 }
