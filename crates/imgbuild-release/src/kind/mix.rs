@@ -136,6 +136,11 @@ impl Behavior for MixRelease {
         vec![
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             (writable.to_owned(), "/tmp".to_owned()),
+            // Where it cannot be written, the reason of a failed start is often lost.
+            (
+                "ERL_CRASH_DUMP".to_owned(),
+                "/tmp/erl_crash.dump".to_owned(),
+            ),
         ]
     }
 
