@@ -118,6 +118,15 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "fonts-missing",
+        prepare: |_, release| {
+            let library = ["-shared", "-fPIC", "-o", "libfontconfig.so.1"];
+            compile(release, "int own(void) { return 0; }", &library);
+            hello(release);
+            flags(&["--cmd=app"])
+        },
+    },
+    Row {
         rule: "secret-file",
         prepare: |_, release| {
             hello(release);

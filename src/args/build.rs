@@ -199,6 +199,14 @@ pub(crate) struct BuildArguments {
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,
 
+    /// Include the default fonts of this machine, and the configuration of
+    /// fontconfig
+    ///
+    /// These are `/etc/fonts`, and the first installed families that it prefers
+    /// for `sans-serif`, `serif` and `monospace`.
+    #[arg(long, help_heading = "Contents")]
+    pub(crate) fonts: bool,
+
     /// Include a locale of this machine, for example `de_DE.UTF-8` (can be
     /// repeated)
     ///

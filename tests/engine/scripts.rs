@@ -117,6 +117,31 @@ fn programs_that_a_start_script_calls_come_along() {
 }
 
 #[test]
+fn text_is_drawn_with_the_fonts_of_the_host() {
+    let engines = Engine::each();
+    if engines.is_empty() || !has_programs(&["rsvg-convert", "fc-match"]) {
+        return;
+    }
+    let pictures = [&[][..], &["--fonts"]].map(|flags| {
+        let sandbox = sandbox();
+        let picture = r#"<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><text x="5" y="20">Text</text></svg>"#;
+        let release = sandbox
+            .tree("pictures", &format!("0644 file text.svg {picture:?}"))
+            .expect("there is room for it");
+        let words = ["--program=rsvg-convert", "--program-files=none", "--entrypoint=rsvg-convert", "--cmd=/app/text.svg"];
+        let built = build_in(sandbox, &release, "pictures", &[&words, flags].concat());
+        assert_eq!(built.has("etc/fonts/fonts.conf"), !flags.is_empty());
+        let run = |engine: &Engine| {
+            let image = engine.load(&built.archive, &built.reference);
+            image.run(&[]).success().stdout
+        };
+        engines.iter().map(run).collect::<Vec<_>>()
+    });
+    assert_ne!(pictures[0], pictures[1]);
+    assert!(pictures[0][0].len() < pictures[1][0].len());
+}
+
+#[test]
 fn programs_that_a_script_calls_and_the_image_lacks_are_reported() {
     let sandbox = sandbox();
     let release = service(

@@ -55,6 +55,8 @@ pub struct ClosureOptions {
     pub include_calls: bool,
     /// The time zones of the host are included.
     pub include_time_zones: bool,
+    /// The default fonts of the host are included.
+    pub include_fonts: bool,
     /// Locales of the host to include, by name.
     pub locales: Vec<String>,
     /// The command, which may be a script.
@@ -204,6 +206,9 @@ fn include_programs(
     }
     if options.include_time_zones {
         programs.request_zones()?;
+    }
+    if options.include_fonts {
+        programs.request_fonts()?;
     }
     for name in &options.locales {
         locale::add(name, &mut programs)?;

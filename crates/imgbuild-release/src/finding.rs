@@ -85,6 +85,8 @@ pub enum Rule {
     NewProcessor,
     /// A program uses TLS, and the image has no CA certificates.
     CertificatesMissing,
+    /// A program shows text, and the image has no fonts.
+    FontsMissing,
     /// A file that is likely a secret.
     SecretFile,
     /// A variable that is likely a secret.
@@ -152,7 +154,7 @@ const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--
 
 /// All rules, in the order of their findings.
 #[rustfmt::skip]
-pub static RULES: [RuleInfo; 42] = [
+pub static RULES: [RuleInfo; 43] = [
     row(Rule::ImageRefused, "image-refused", "build the image again with another tool; engines that are not named take it")
         .in_flags("use another base image, or build it again with another tool; engines that are not named take it"),
     row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
@@ -209,6 +211,8 @@ pub static RULES: [RuleInfo; 42] = [
     row(Rule::NewProcessor, "new-processor", "build for an older level if the image must run on older machines"),
     row(Rule::CertificatesMissing, "certificates-missing", "put a bundle of CA certificates into the image")
         .in_flags("add CA certificates with `--cacert`"),
+    row(Rule::FontsMissing, "fonts-missing", "put fonts and the files of `/etc/fonts` into the image")
+        .in_flags("add the default fonts of this machine with `--fonts`, or others with `--add`"),
     row(Rule::SecretFile, "secret-file", "remove it, and mount it when the container runs")
         .in_flags("exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret"),
     row(Rule::SecretVariable, "secret-variable", "set it when the container runs")

@@ -9,6 +9,7 @@
 pub(crate) mod calls;
 mod erlang;
 mod faults;
+pub(crate) mod fonts;
 mod node;
 pub mod packages;
 mod perl;

@@ -50,6 +50,7 @@ fn flags_need_files(arguments: &BuildArguments) -> bool {
         || arguments.skeleton == Choice::Auto
         || arguments.output.check != CheckChoice::Off
         || arguments.tzdata
+        || arguments.fonts
         || !arguments.add.is_empty()
         || !arguments.add_library.is_empty()
         || !arguments.cacert.is_empty()

@@ -197,6 +197,7 @@ impl Resolver<'_> {
             },
             include_calls: flags.programs == Choice::Auto,
             include_time_zones: flags.tzdata,
+            include_fonts: flags.fonts,
             locales: flags.locale.clone(),
             command: request.command.clone(),
             healthcheck: request.configuration.healthcheck.clone(),

@@ -189,7 +189,7 @@ impl Host {
     }
 
     /// Reads a small file; `None` when it does not exist or is larger.
-    pub(super) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, path: &HostPath, max_bytes: u64) -> Option<Vec<u8>> {
         let file = HostFile::find(&self.real(path)?).ok()?.open().ok()?;
         bounded::read_opened(&file, max_bytes).ok()
     }
