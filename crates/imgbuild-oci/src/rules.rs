@@ -27,10 +27,10 @@ pub(crate) fn check_compression(
     found: StreamFormat,
 ) -> Option<Violation> {
     let violation = Violation::new(ViolationKind::LayerCompression, layer);
-    let mut violation = violation.expected(expected).found(found);
+    let violation = violation.expected(expected).found(found);
     // For other media types, it looks at the first bytes, as the others always do.
-    violation.refused_by = (expected == StreamFormat::Plain).then_some(Refuser::Containerd);
-    (expected != found).then_some(violation)
+    let refuser = (expected == StreamFormat::Plain).then_some(Refuser::Containerd);
+    (expected != found).then(|| violation.refused_by(refuser))
 }
 
 /// The kind of an entry, as far as it matters for those below it.
@@ -42,7 +42,7 @@ enum PathKind {
 }
 
 /// Checks the entries of one layer in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LayerRules<'a> {
     layer: &'a str,
     /// Hashes, so that memory does not grow with the length of paths.
@@ -59,12 +59,7 @@ impl<'a> LayerRules<'a> {
     pub(crate) fn new(layer: &'a str) -> Self {
         Self {
             layer,
-            paths: BTreeMap::new(),
-            violations: Vec::new(),
-            listed: BTreeMap::new(),
-            refused: 0,
-            unlisted: 0,
-            unchecked: 0,
+            ..Self::default()
         }
     }
 
@@ -177,20 +172,20 @@ impl<'a> LayerRules<'a> {
     fn add(&mut self, kind: ViolationKind, entry: &TarEntry, found: Option<String>) {
         let path = format!("`{}`", shortened(&entry.path));
         let found = found.map_or_else(|| path.clone(), |found| format!("{path}, {found}"));
-        let mut violation = Violation::new(kind, self.layer).found(found);
-        violation.refused_by = match kind {
+        let refuser = match kind {
             ViolationKind::LayerOwner => None,
             ViolationKind::LayerPathOutside => Some(Refuser::Docker),
             ViolationKind::LayerDuplicatePath => Some(Refuser::DockerAndPodman),
             _ => Some(Refuser::Engines),
         };
-        self.refused += u64::from(violation.refused_by == Some(Refuser::Engines));
+        self.refused += u64::from(refuser == Some(Refuser::Engines));
         let listed = self.listed.entry(kind).or_default();
         *listed += 1;
         if *listed > MAX_LISTED {
             self.unlisted += 1;
         } else {
-            self.violations.push(violation);
+            let violation = Violation::new(kind, self.layer).found(found);
+            self.violations.push(violation.refused_by(refuser));
         }
     }
 }
