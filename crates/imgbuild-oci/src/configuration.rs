@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::document::field_in_any_case;
 use crate::violation::{Refuser, Violation, ViolationKind};
 
 /// The most layers that Docker stacks with graph drivers (`maxLayerDepth`).
@@ -114,7 +115,7 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
     let mut fields = ConfigFields::of(name, document);
     fields.date("created");
     fields.get::<String>("author");
-    let steps = field_of(document, "history").and_then(Value::as_array);
+    let steps = field_in_any_case(document, "history").and_then(Value::as_array);
     for (place, step) in steps.into_iter().flatten().enumerate() {
         (fields.object, fields.place) = (Some(step), format!("history[{place}]."));
         fields.date("created");
@@ -127,9 +128,8 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
     let mut found = fields.wrong;
     if layers > MAX_STACKED_LAYERS {
         let violation = Violation::new(ViolationKind::LayerCount, name).found(layers);
-        let mut violation = violation.expected(format_args!("at most {MAX_STACKED_LAYERS}"));
-        violation.refused_by = Some(Refuser::Docker);
-        found.push(violation);
+        let violation = violation.expected(format_args!("at most {MAX_STACKED_LAYERS}"));
+        found.push(violation.refused_by(Some(Refuser::Docker)));
     }
     found
 }
@@ -157,7 +157,7 @@ impl<'a> ConfigFields<'a> {
     fn configuration(&mut self) -> Configuration {
         self.place.clear();
         self.get::<Map<String, Value>>("config");
-        self.object = self.object.and_then(|one| field_of(one, "config"));
+        self.object = self.object.and_then(|one| field_in_any_case(one, "config"));
         self.place.push_str("config.");
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let list = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
@@ -170,9 +170,8 @@ impl<'a> ConfigFields<'a> {
         let healthcheck: Healthcheck =
             check.unwrap_or_else(|_| self.add("Healthcheck", Refuser::Docker));
         let others = OTHERS.iter().filter_map(|name| {
-            let value = field_of(self.object?, name)?;
-            let is_set = !value.is_null() && *value != json!(false);
-            is_set.then(|| ((*name).to_owned(), value.clone()))
+            let value = field_in_any_case(self.object?, name)?;
+            (*value != json!(false)).then(|| ((*name).to_owned(), value.clone()))
         });
         Configuration {
             others: others.collect(),
@@ -212,7 +211,9 @@ impl<'a> ConfigFields<'a> {
     }
 
     fn read<T: DeserializeOwned + Default>(&mut self, field: &'static str, refuser: Refuser) -> T {
-        let value = self.object.and_then(|object| field_of(object, field));
+        let value = self
+            .object
+            .and_then(|object| field_in_any_case(object, field));
         let value = serde_json::from_value::<Option<T>>(value.cloned().unwrap_or_default());
         value.map_or_else(|_| self.add(field, refuser), Option::unwrap_or_default)
     }
@@ -221,20 +222,11 @@ impl<'a> ConfigFields<'a> {
     fn add<T: Default>(&mut self, field: &'static str, refuser: Refuser) -> T {
         if self.wrong.len() < MAX_LISTED {
             let violation = Violation::new(ViolationKind::DocumentMalformed, self.name);
-            let mut violation = violation.found(format_args!("`{}{field}`", self.place));
-            violation.refused_by = Some(refuser);
-            self.wrong.push(violation);
+            let violation = violation.found(format_args!("`{}{field}`", self.place));
+            self.wrong.push(violation.refused_by(Some(refuser)));
         }
         T::default()
     }
-}
-
-/// Returns a field by its name in any case, as Go does.
-fn field_of<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    let fields = object.as_object()?;
-    let is_called = |(key, _): &(&String, _)| key.eq_ignore_ascii_case(name);
-    let other = || fields.iter().find(is_called).map(|(_, value)| value);
-    fields.get(name).or_else(other)
 }
 
 /// Returns true for RFC 3339 as Go reads it, for example `2026-01-31T12:00:00.5+01:00`.

@@ -15,11 +15,11 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use crate::digest::{DiffId, Digest};
 use crate::media_type::is_index;
 use crate::platform::ImagePlatform;
-use any_case::{AnyCase, in_any_case};
-
 mod any_case;
 mod artifact;
 
+pub use any_case::field_in_any_case;
+use any_case::{AnyCase, in_any_case};
 pub(crate) use artifact::SUBJECT;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
@@ -38,11 +38,11 @@ const MAX_INDEXES: usize = 1024;
 
 /// The annotation of a descriptor with the tag of its image: the one that
 /// `oci:DIR:TAG` selects.
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The annotation of a descriptor with the full name of its image, as
 /// containerd and Docker write and read it.
-pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// A manifest or an index.
 #[derive(Debug, Clone, PartialEq, Eq)]

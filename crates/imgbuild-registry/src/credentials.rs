@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use imgbuild_oci::document::field_in_any_case;
 use serde_json::Value;
 
 use crate::secret::{Credential, Secret, decode_base64};
@@ -76,10 +77,8 @@ impl AuthFile {
             })?
             .unwrap_or_default();
         let members = |name| {
-            field(&file, name)
-                .and_then(Value::as_object)
-                .into_iter()
-                .flatten()
+            let object = field_in_any_case(&file, name).and_then(Value::as_object);
+            object.into_iter().flatten()
         };
         let helper = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(Self {
@@ -188,16 +187,9 @@ fn entry(key: &str, value: &Value) -> Option<AuthEntry> {
     }
 }
 
-/// Returns a field of an object by its name in any case.
-fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    let mut fields = object.as_object()?.iter();
-    let found = fields.find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null());
-    Some(found?.1)
-}
-
 /// Returns a field that is a text and not empty.
 fn text(object: &Value, name: &str) -> Option<String> {
-    let text = field(object, name)?.as_str()?;
+    let text = field_in_any_case(object, name)?.as_str()?;
     (!text.is_empty()).then(|| text.to_owned())
 }
 

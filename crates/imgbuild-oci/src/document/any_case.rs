@@ -1,10 +1,24 @@
-//! Structs that are read by the names of their fields in any case, as the
-//! decoder of Go reads them: Jib writes `config` where Docker writes `Config`.
+//! Fields that are read by their names in any case, as the decoder of Go reads
+//! them: Jib writes `config` where Docker writes `Config`.
 
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+/// Returns a field of an object by its name in any case, the exact one first; a
+/// field that is null is not there.
+#[must_use]
+pub fn field_in_any_case<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut fields = object
+        .as_object()?
+        .iter()
+        .filter(|(_, value)| !value.is_null());
+    let exact = fields.clone().find(|(key, _)| *key == name);
+    let field = exact.or_else(|| fields.find(|(key, _)| key.eq_ignore_ascii_case(name)));
+    Some(field?.1)
+}
 
 /// A deserializer, its visitor or its object, with the fields of the struct.
 pub(super) struct AnyCase<T> {
