@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
-    Descriptor, DockerManifest, Document, RawConfig, RawPlatform, blob_name, manifests_below,
+    Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform, blob_name,
+    manifests_below,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -152,9 +153,7 @@ fn manifests_of(
     roots: Vec<Descriptor>,
     read: &mut ReadDocument<'_>,
 ) -> Result<Vec<Descriptor>, SelectionError> {
-    manifests_below(roots, &mut |one| {
-        read(one).map_err(|error| SelectionError::of_read(one.digest, error))
-    })
+    manifests_below(roots, &mut |one| Ok(read_document(one, read)?.bytes))
 }
 
 /// Returns what a digest in place of a tag names among `roots` and below.
@@ -184,9 +183,17 @@ fn read_platform(
     if let Some(artifact) = &manifest.artifact {
         return Err(SelectionError::Artifact(artifact.clone()));
     }
-    let bytes = read(manifest);
-    let bytes = bytes.map_err(|error| SelectionError::of_read(manifest.digest, error))?;
-    platform_in_config(&Document::of(manifest, bytes), read)
+    platform_in_config(&read_document(manifest, read)?, read)
+}
+
+/// Reads the document of a descriptor.
+pub(crate) fn read_document(
+    descriptor: &Descriptor,
+    read: &mut ReadDocument<'_>,
+) -> Result<Document, SelectionError> {
+    let bytes = read(descriptor);
+    let bytes = bytes.map_err(|error| SelectionError::of_read(descriptor.digest, error))?;
+    Ok(Document::of(descriptor, bytes))
 }
 
 /// Reads the platform in the configuration of a manifest.
@@ -194,17 +201,24 @@ pub(crate) fn platform_in_config(
     manifest: &Document,
     read: &mut ReadDocument<'_>,
 ) -> Result<RawPlatform, SelectionError> {
-    let raw = manifest.parse()?;
+    let raw = parse_image(manifest)?;
+    let Some(config) = raw.config else {
+        return Ok(RawPlatform::default());
+    };
+    let config = read_document(&manifest.complete(config)?, read)?;
+    Ok(RawPlatform::of_config(&config.bytes))
+}
+
+/// Parses the manifest of an image; its configuration need not have a media type.
+fn parse_image(manifest: &Document) -> Result<RawDocument, SelectionError> {
+    let mut raw = manifest.parse()?;
     if let Some(artifact) = raw.artifact() {
         return Err(SelectionError::Artifact(artifact));
     }
-    let Some(mut config) = raw.config else {
-        return Ok(RawPlatform::default());
-    };
-    config.media_type.get_or_insert_default();
-    let config = manifest.complete(config)?;
-    let bytes = read(&config).map_err(|error| SelectionError::of_read(config.digest, error))?;
-    Ok(RawPlatform::of_config(&bytes))
+    if let Some(config) = &mut raw.config {
+        config.media_type.get_or_insert_default();
+    }
+    Ok(raw)
 }
 
 impl<D> ImageCandidate<D> {
@@ -289,22 +303,19 @@ impl SelectedImage {
         let image = match select(source.roots()?, tag, platform, read, is_here) {
             Err(SelectionError::NoImage) => {
                 let images = docker_candidates(source)?;
-                let chosen = choose(images, tag, platform, &mut |image| {
-                    let (_, config) = read_config(image, source)?;
-                    Ok(RawPlatform::of_config(&config).parse())
-                })?;
-                chosen.read(source)?
+                let platform_of = &mut |image: &DockerManifest| {
+                    Ok(RawPlatform::of_config(&read_config(image, source)?.1).parse())
+                };
+                choose(images, tag, platform, platform_of)?.read(source)?
             }
             chosen => chosen?.read(source)?,
         };
-        match platform {
-            Some(wanted)
-                if image.platform != Platform::none() && !runs_on(&image.platform, wanted) =>
-            {
-                let known = vec![image.platform.to_string()];
-                Err(SelectionError::no_platform(wanted, known))
+        let own = Some(&image.platform).filter(|own| **own != Platform::none());
+        match platform.zip(own) {
+            Some((wanted, own)) if !runs_on(own, wanted) => {
+                Err(SelectionError::no_platform(wanted, vec![own.to_string()]))
             }
-            Some(_) | None => Ok(image),
+            _ => Ok(image),
         }
     }
 
@@ -359,13 +370,8 @@ impl ImageCandidate {
     fn read(self, source: &Source) -> Result<SelectedImage, SelectionError> {
         let bytes = document::read_sized(source, &self.document)?;
         let manifest = Document::of(&self.document, bytes);
-        let raw = manifest.parse()?;
-        if let Some(artifact) = raw.artifact() {
-            return Err(SelectionError::Artifact(artifact));
-        }
-        let mut config = raw.config.unwrap_or_default();
-        config.media_type.get_or_insert_default();
-        let config = manifest.complete(config)?;
+        let raw = parse_image(&manifest)?;
+        let config = manifest.complete(raw.config.unwrap_or_default())?;
         let bytes = document::read_sized(source, &config)?;
         let layers = raw.layers.unwrap_or_default();
         let name = blob_name(&config.digest);
@@ -384,14 +390,13 @@ fn docker_candidates(
     source: &Source,
 ) -> Result<Vec<ImageCandidate<DockerManifest>>, SelectionError> {
     let images = source.docker_manifests()?.into_iter();
-    Ok(images
-        .map(|image| ImageCandidate {
-            names: image.repo_tags.iter().flatten().cloned().collect(),
-            platform: None,
-            digest: None,
-            document: image,
-        })
-        .collect())
+    let candidates = images.map(|image| ImageCandidate {
+        names: image.repo_tags.iter().flatten().cloned().collect(),
+        platform: None,
+        digest: None,
+        document: image,
+    });
+    Ok(candidates.collect())
 }
 
 /// Returns the digest and the bytes of a configuration.

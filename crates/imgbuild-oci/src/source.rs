@@ -12,8 +12,8 @@ use crate::blob::BlobOrigin;
 use crate::bounded;
 use crate::digest::Digest;
 use crate::document::{
-    Descriptor, DockerManifest, DocumentError, MAX_DOCUMENT_BYTES, MAX_MANIFESTS, RawDescriptor,
-    RawDocument, blob_name, manifests_below,
+    Descriptor, DockerManifest, MAX_DOCUMENT_BYTES, RawDescriptor, RawDocument, blob_name,
+    manifests_below,
 };
 
 mod archive;
@@ -177,9 +177,6 @@ impl Source {
         };
         let index: RawDocument = parse_document(name, &read_document(name, blob)?)?;
         let manifests = index.manifests.unwrap_or_default();
-        if manifests.len() > MAX_MANIFESTS {
-            return Err(SourceError::Document(DocumentError::TooManyManifests));
-        }
         let complete = |raw: RawDescriptor| {
             raw.complete().map_err(|field| SourceError::Descriptor {
                 name: name.to_owned(),

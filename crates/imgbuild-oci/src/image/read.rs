@@ -15,7 +15,7 @@ use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::selection::{ReadDocument, SelectionError, select, select_root};
+use crate::selection::{ReadDocument, SelectionError, read_document, select, select_root};
 use crate::source::{Source, SourceBlob};
 
 /// The images of an index that are read.
@@ -141,13 +141,8 @@ impl ImageReader<'_> {
                 blob(one, true, open).read_document()
             }
         };
-        let chosen = select(
-            index.children()?,
-            None,
-            Some(wanted),
-            &mut read_any,
-            &|_| true,
-        );
+        let images = index.children()?;
+        let chosen = select(images, None, Some(wanted), &mut read_any, &|_| true);
         let chosen = chosen.map_err(|error| match error {
             // An index without images has none for the platform.
             SelectionError::NoImage | SelectionError::Artifact(_) => {
@@ -156,13 +151,7 @@ impl ImageReader<'_> {
             error => error,
         })?;
         chosen.check_runs_on(wanted, &mut read_any)?;
-        self.document(&chosen.document)
-    }
-
-    fn document(&mut self, descriptor: &Descriptor) -> Result<Document, ImageError> {
-        let bytes = (self.read)(descriptor);
-        let bytes = bytes.map_err(|error| SelectionError::of_read(descriptor.digest, error))?;
-        Ok(Document::of(descriptor, bytes))
+        Ok(read_document(&chosen.document, self.read)?)
     }
 
     fn add(&mut self, document: Document, depth: usize) -> Result<(), ImageError> {
@@ -179,8 +168,8 @@ impl ImageReader<'_> {
             let mut missing = None;
             for child in document.children()? {
                 check_kind(&child.media_type, child.digest)?;
-                match self.document(&child) {
-                    Err(ImageError::Selection(error)) if error.is_missing() => {
+                match read_document(&child, self.read) {
+                    Err(error) if error.is_missing() => {
                         missing.get_or_insert(error);
                         self.image.part.add(&child, false);
                         continue;
@@ -206,12 +195,11 @@ impl ImageReader<'_> {
         let layers = raw.layers.into_iter().flatten();
         let layers = layers.map(|layer| (layer, false));
         let config = raw.config.into_iter().map(|config| (config, true));
-        for (descriptor, is_config) in layers.chain(config) {
-            if !descriptor.is_foreign() {
-                let descriptor = manifest.complete(descriptor)?;
-                self.image
-                    .push_blob(blob(&descriptor, is_config, self.open));
-            }
+        let all = layers.chain(config).filter(|(one, _)| !one.is_foreign());
+        for (descriptor, is_config) in all {
+            let descriptor = manifest.complete(descriptor)?;
+            let blob = blob(&descriptor, is_config, self.open);
+            self.image.push_blob(blob);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::fixture::{
     Files, Fixture, Opened, add_blob, all, archive, descriptor, end, entry, gzip, zstd,
 };
 use super::*;
+use crate::document::DocumentError;
 use crate::document::MAX_INDEX_DEPTH;
 use crate::json::to_canonical;
 

@@ -91,19 +91,14 @@ impl DockerImage {
             .values()
             .map(|image| blob_name(&image.config))
             .collect();
-        let expected: Vec<String> = expected.into_iter().collect();
-        let expected = if expected.is_empty() {
-            "none".to_owned()
-        } else {
-            expected.join(" or ")
-        };
+        let expected = listed(&expected, " or ");
         let found = self.config.as_ref().map(blob_name).unwrap_or_default();
         let violation = Violation::new(ViolationKind::DockerImages, &self.subject);
         violation.expected(expected).found(found)
     }
 
     fn check_layers(&self, oci: &OciImage, report: &mut Report) {
-        let names = |layers: &[LayerUse]| listed(layers.iter().map(|layer| &layer.name));
+        let names = |layers: &[LayerUse]| listed(layers.iter().map(|layer| &layer.name), ", ");
         // Only where blobs are stored once can they be compared by name.
         let is_shared = self
             .layers
@@ -126,17 +121,17 @@ impl DockerImage {
         };
         let expected: BTreeSet<String> = names.iter().map(|name| full(name)).collect();
         let found: BTreeSet<String> = self.tags.iter().map(full).collect();
-        let (expected, found) = (listed(&expected), listed(&found));
+        let (expected, found) = (listed(&expected, ", "), listed(&found, ", "));
         report.compare(ViolationKind::DockerTags, &self.subject, expected, found);
     }
 }
 
-fn listed<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+fn listed<'a>(texts: impl IntoIterator<Item = &'a String>, separator: &str) -> String {
     let texts: Vec<&str> = texts.into_iter().map(String::as_str).collect();
     if texts.is_empty() {
         return "none".to_owned();
     }
-    texts.join(", ")
+    texts.join(separator)
 }
 
 /// Reads the Docker half, if the source is an archive that has one.

@@ -84,15 +84,9 @@ pub(super) fn walk(source: &Source, report: &mut Report) -> OciHalf {
         return OciHalf::default();
     }
     check_layout_mark(source, report);
-    let mut walk = ImageWalk {
-        source,
-        half: OciHalf {
-            is_complete: true,
-            ..OciHalf::default()
-        },
-        visited: 0,
-    };
-    walk.read_root(report);
+    let mut walk = ImageWalk::new(source, report);
+    walk.half.is_complete = true;
+    walk.read_root();
     walk.half
 }
 
@@ -105,44 +99,43 @@ pub(super) fn walk_image(image: &Image, report: &mut Report) -> OciHalf {
         size: i64::try_from(root.bytes.len()).ok(),
         ..RawDescriptor::default()
     };
-    let mut walk = ImageWalk {
-        source: image,
-        half: OciHalf::default(),
-        visited: 0,
-    };
-    walk.visit("the image", &raw, 1, report);
+    let mut walk = ImageWalk::new(image, report);
+    walk.visit("the image", &raw, 1);
     walk.half
 }
 
 fn check_layout_mark(source: &Source, report: &mut Report) {
     let name = "oci-layout";
-    let Some(bytes) = document::read(source, name, report) else {
-        return;
-    };
-    let Some(mark) = document::parse::<RawLayoutMark>(name, &bytes, report) else {
-        return;
-    };
-    let version = mark.image_layout_version.unwrap_or_default();
-    let expected = format!("`{LAYOUT_VERSION}`");
-    report.compare(
-        ViolationKind::LayoutVersion,
-        name,
-        expected,
-        format!("`{version}`"),
-    );
+    let mark = document::read(source, name, report)
+        .and_then(|bytes| document::parse::<RawLayoutMark>(name, &bytes, report));
+    if let Some(mark) = mark {
+        let version = mark.image_layout_version.unwrap_or_default();
+        let (expected, found) = (format!("`{LAYOUT_VERSION}`"), format!("`{version}`"));
+        report.compare(ViolationKind::LayoutVersion, name, expected, found);
+    }
 }
 
 struct ImageWalk<'a> {
     source: &'a dyn DocumentSource,
+    report: &'a mut Report,
     half: OciHalf,
     visited: usize,
 }
 
-impl ImageWalk<'_> {
-    fn read_root(&mut self, report: &mut Report) {
+impl<'a> ImageWalk<'a> {
+    fn new(source: &'a dyn DocumentSource, report: &'a mut Report) -> Self {
+        Self {
+            source,
+            report,
+            half: OciHalf::default(),
+            visited: 0,
+        }
+    }
+
+    fn read_root(&mut self) {
         let name = "index.json";
-        let index = document::read(self.source, name, report)
-            .and_then(|bytes| self.parse(name, &bytes, media_type::INDEX, report));
+        let index = document::read(self.source, name, self.report)
+            .and_then(|bytes| self.parse(name, &bytes, media_type::INDEX));
         let Some(index) = index else {
             self.half.is_complete = false;
             return;
@@ -150,34 +143,24 @@ impl ImageWalk<'_> {
         for (place, raw) in index.manifests.iter().flatten().enumerate() {
             let subject = format!("{name} manifests[{place}]");
             let annotations = raw.annotations.as_ref();
-            let name = annotations
-                .and_then(|all| all.get(CONTAINERD_NAME))
-                .cloned();
-            let images = self.visit(&subject, raw, 1, report);
+            let name = annotations.and_then(|all| all.get(CONTAINERD_NAME).cloned());
+            let images = self.visit(&subject, raw, 1);
             self.half.roots.push(Root { name, images });
         }
     }
 
     /// Follows a descriptor of an index, and returns the images that it leads
     /// to.
-    fn visit(
-        &mut self,
-        subject: &str,
-        raw: &RawDescriptor,
-        depth: usize,
-        report: &mut Report,
-    ) -> BTreeSet<Digest> {
+    fn visit(&mut self, subject: &str, raw: &RawDescriptor, depth: usize) -> BTreeSet<Digest> {
         self.visited += 1;
         if self.visited > MAX_MANIFESTS || depth > MAX_INDEX_DEPTH {
             self.half.is_complete = false;
-            report.add(Violation::new(
-                ViolationKind::TooManyDocuments,
-                "index.json",
-            ));
+            let kind = ViolationKind::TooManyDocuments;
+            self.report.add(Violation::new(kind, "index.json"));
             return BTreeSet::new();
         }
-        let found = check_descriptor(subject, raw, report)
-            .and_then(|descriptor| self.visit_valid(&descriptor, raw, depth, report));
+        let found = check_descriptor(subject, raw, self.report)
+            .and_then(|descriptor| self.visit_valid(&descriptor, raw, depth));
         found.unwrap_or_else(|| {
             self.half.is_complete = false;
             BTreeSet::new()
@@ -189,46 +172,39 @@ impl ImageWalk<'_> {
         descriptor: &Descriptor,
         raw: &RawDescriptor,
         depth: usize,
-        report: &mut Report,
     ) -> Option<BTreeSet<Digest>> {
         let name = blob_name(&descriptor.digest);
         let is_manifest = is_manifest(&descriptor.media_type);
         let is_image = self.half.images.contains_key(&descriptor.digest);
         if is_image || self.half.artifacts.contains_key(&descriptor.digest) {
             let size = self.source.size(&name).ok().flatten()?;
-            check_size(&name, descriptor.size, size, report);
+            check_size(&name, descriptor.size, size, self.report);
             return Some(is_image.then_some(descriptor.digest).into_iter().collect());
         }
         if !is_manifest && !is_index(&descriptor.media_type) {
             // Readers skip what they do not know; its bytes must be right.
-            self.check_unknown(&name, descriptor, report);
+            self.check_unknown(&name, descriptor);
             return Some(BTreeSet::new());
         }
-        let bytes = document::read_blob(self.source, &name, descriptor, report)?;
-        let document = self.parse(&name, &bytes, &descriptor.media_type, report)?;
+        let bytes = document::read_blob(self.source, &name, descriptor, self.report)?;
+        let document = self.parse(&name, &bytes, &descriptor.media_type)?;
         if is_manifest {
             let artifact = document.artifact().or_else(|| descriptor.artifact.clone());
             let platform = Some(raw.platform.as_ref()).filter(|_| artifact.is_none());
-            let image = self.read_image(&name, document, platform, report)?;
+            let image = self.read_image(&name, document, platform)?;
             let Some(artifact) = artifact else {
                 self.half.images.insert(descriptor.digest, image);
                 return Some(BTreeSet::from([descriptor.digest]));
             };
-            report.add_artifact(&artifact);
+            self.report.add_artifact(&artifact);
             self.half.artifacts.insert(descriptor.digest, image);
             return Some(BTreeSet::new());
         }
-        Some(self.read_index(&name, &document, depth, report))
+        Some(self.read_index(&name, &document, depth))
     }
 
     /// Follows the descriptors of an index. Images may be absent beside others.
-    fn read_index(
-        &mut self,
-        name: &str,
-        index: &RawDocument,
-        depth: usize,
-        report: &mut Report,
-    ) -> BTreeSet<Digest> {
+    fn read_index(&mut self, name: &str, index: &RawDocument, depth: usize) -> BTreeSet<Digest> {
         let mut found = BTreeSet::new();
         let mut part = IndexPart::default();
         let mut absent = Vec::new();
@@ -243,40 +219,35 @@ impl ImageWalk<'_> {
                     continue;
                 }
             }
-            found.append(&mut self.visit(&subject, raw, depth + 1, report));
+            found.append(&mut self.visit(&subject, raw, depth + 1));
         }
         if found.is_empty() {
             for (subject, raw) in absent {
-                self.visit(&subject, raw, depth + 1, report);
+                self.visit(&subject, raw, depth + 1);
             }
-        } else if !part.is_whole() && report.parts.len() < MAX_PARTS {
-            report.parts.push(part);
+        } else if !part.is_whole() && self.report.parts.len() < MAX_PARTS {
+            self.report.parts.push(part);
         }
         found
     }
 
     /// Compares the size; the digest is compared with all blobs' names.
-    fn check_unknown(&self, name: &str, descriptor: &Descriptor, report: &mut Report) {
+    fn check_unknown(&mut self, name: &str, descriptor: &Descriptor) {
+        let report = &mut *self.report;
         if is_schema_1(&descriptor.media_type) {
             report.add(Violation::new(ViolationKind::ManifestSchema, name));
         }
         report.add_artifact(&descriptor.media_type);
+        let kind = ViolationKind::Unreadable;
         match self.source.size(name) {
             Ok(Some(size)) => check_size(name, descriptor.size, size, report),
             Ok(None) => report.add(Violation::new(ViolationKind::BlobMissing, name)),
-            Err(error) => {
-                report.add(Violation::of_error(ViolationKind::Unreadable, name, &error));
-            }
+            Err(error) => report.add(Violation::of_error(kind, name, &error)),
         }
     }
 
-    fn parse(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        media_type: &str,
-        report: &mut Report,
-    ) -> Option<RawDocument> {
+    fn parse(&mut self, name: &str, bytes: &[u8], media_type: &str) -> Option<RawDocument> {
+        let report = &mut *self.report;
         let document: RawDocument = document::parse(name, bytes, report)?;
         let version = document.schema_version;
         let version = version.map_or("none".to_owned(), |version| version.to_string());
@@ -291,12 +262,12 @@ impl ImageWalk<'_> {
     /// Reads a manifest; `platform` is that of its descriptor, or `None` for an
     /// artifact.
     fn read_image(
-        &self,
+        &mut self,
         name: &str,
         manifest: RawDocument,
         platform: Option<Option<&RawPlatform>>,
-        report: &mut Report,
     ) -> Option<OciImage> {
+        let report = &mut *self.report;
         let (Some(config), Some(layers)) = (&manifest.config, &manifest.layers) else {
             let field = manifest.config.map_or("config", |_| "layers");
             let violation = Violation::new(ViolationKind::ManifestIncomplete, name);
@@ -310,13 +281,8 @@ impl ImageWalk<'_> {
             let platform = platform.filter(|_| is_config(&config.media_type))?;
             let config: RawConfig = document::parse(&config_name, &bytes, report)?;
             check_platform(&config_name, &config, platform, report);
-            Some(check_config(
-                &config_name,
-                &bytes,
-                &config,
-                layers.len(),
-                report,
-            ))
+            let count = layers.len();
+            Some(check_config(&config_name, &bytes, &config, count, report))
         });
         let mut diff_ids = diff_ids.unwrap_or_default().into_iter();
         let mut uses = Vec::new();
@@ -352,23 +318,20 @@ fn check_platform(
     platform: Option<&RawPlatform>,
     report: &mut Report,
 ) {
-    let Some(platform) = platform else {
-        return;
-    };
-    let (Some(os), Some(architecture)) = (&platform.os, &platform.architecture) else {
-        return;
-    };
-    let (Some(config_os), Some(config_architecture)) =
-        (&config.platform.os, &config.platform.architecture)
-    else {
-        return;
-    };
     // Many configs leave the variant out; only two that differ disagree.
-    let variants = platform
-        .variant
-        .as_deref()
-        .zip(config.platform.variant.as_deref());
-    let expected = Platform::from_parts(os, architecture, variants.map(|both| both.0));
-    let found = Platform::from_parts(config_os, config_architecture, variants.map(|both| both.1));
-    report.compare(ViolationKind::ConfigPlatform, name, expected, found);
+    let both = platform.into_iter().chain([&config.platform]);
+    let has_variants = both.clone().all(|one| one.variant.is_some());
+    let both: Option<Vec<Platform>> = both
+        .map(|one| {
+            let variant = one.variant.as_deref().filter(|_| has_variants);
+            Some(Platform::from_parts(
+                one.os.as_ref()?,
+                one.architecture.as_ref()?,
+                variant,
+            ))
+        })
+        .collect();
+    if let Some([expected, found]) = both.as_deref() {
+        report.compare(ViolationKind::ConfigPlatform, name, expected, found);
+    }
 }
