@@ -15,100 +15,6 @@ pub enum Severity {
     Warning,
 }
 
-/// A rule of the check. Names are part of the interface of the program and do
-/// not change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Rule {
-    /// Engines refuse the image before it starts.
-    ImageRefused,
-    /// The file of the command does not exist.
-    CommandMissing,
-    /// The command is a dangling symlink, or a symlink loop.
-    CommandDangling,
-    /// The command is a name that no directory of `PATH` has.
-    CommandNotInPath,
-    /// The command is a directory.
-    CommandDirectory,
-    /// The command has no execute bit.
-    CommandNotExecutable,
-    /// A program of the release has no execute bit.
-    ProgramNotExecutable,
-    /// The command is neither a program nor a script.
-    CommandFormat,
-    /// The image's user may not execute the command.
-    CommandForbidden,
-    /// The interpreter of a program or script is missing.
-    InterpreterMissing,
-    /// The interpreter of a script is at another path in the image than the
-    /// script names.
-    InterpreterMoved,
-    /// The first line of a script ends as on Windows.
-    ScriptCarriageReturn,
-    /// A program is for another processor.
-    WrongArchitecture,
-    /// A loader or library does not fit what needs it.
-    LibraryUnusable,
-    /// A needed library is missing.
-    LibraryMissing,
-    /// A library does not define a version that is needed.
-    SymbolVersionMissing,
-    /// A program may not read a library that it needs.
-    LibraryForbidden,
-    /// A release of Erlang has no Erlang to run on.
-    ErlangMissing,
-    /// A file with which a release of Erlang starts is missing.
-    ReleaseIncomplete,
-    /// A script seems to call programs that are missing.
-    ProgramMissing,
-    /// A virtual environment of Python that the command does not use.
-    EnvironmentUnused,
-    /// A module that no program of the image can load.
-    ModuleUnusable,
-    /// The user is not known to the image.
-    UserUnknown,
-    /// The working directory cannot be one.
-    WorkdirInvalid,
-    /// The image's user may not enter the working directory.
-    WorkdirForbidden,
-    /// The image's user may not read a file beside the command.
-    ReleaseForbidden,
-    /// A volume that no engine makes.
-    VolumeInvalid,
-    /// An exposed port that is not valid.
-    PortInvalid,
-    /// A port for privileged users.
-    PortPrivileged,
-    /// The health check cannot run.
-    HealthcheckBroken,
-    /// A program for newer processors only.
-    NewProcessor,
-    /// A program uses TLS, and the image has no CA certificates.
-    CertificatesMissing,
-    /// A program shows text, and the image has no fonts.
-    FontsMissing,
-    /// A file that is likely a secret.
-    SecretFile,
-    /// A variable that is likely a secret.
-    SecretVariable,
-    /// A secret in a label, an argument or another text of the configuration.
-    SecretConfiguration,
-    /// A dangling symlink.
-    LinkDangling,
-    /// A file that runs as its owner.
-    SetId,
-    /// A file that any user may write to.
-    WorldWritable,
-    /// Names that differ only in case.
-    CaseCollision,
-    /// The same content twice.
-    DuplicateContent,
-    /// Files that a build left behind.
-    BuildLeftover,
-    /// More debug information than code.
-    DebugInformation,
-}
-
 /// The row of a rule in [`RULES`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -124,22 +30,6 @@ pub struct RuleInfo {
     pub build_remedy: &'static str,
 }
 
-const fn row(rule: Rule, name: &'static str, remedy: &'static str) -> RuleInfo {
-    RuleInfo {
-        rule,
-        name,
-        remedy,
-        build_remedy: remedy,
-    }
-}
-
-impl RuleInfo {
-    const fn in_flags(mut self, remedy: &'static str) -> Self {
-        self.build_remedy = remedy;
-        self
-    }
-}
-
 const PUT_PROGRAM: &str =
     "put the program into the image, or give the absolute path of one that is in it";
 const ADD_PROGRAM: &str = "add a program of this machine with `--program`; a relative path is taken from the release; `--dry-run` lists the files of the image";
@@ -152,83 +42,143 @@ const GRANT_IN_FLAGS: &str = "make it readable and executable for other users (`
 const FIND_LIBRARY: &str = "install the package of the library, name its directory with `--library-path`, or take libraries from another root with `--sysroot`; `--runtime none` includes no libraries";
 const OTHER_DIRECTORY: &str = "name a directory that the user may enter with `--workdir`";
 
-/// All rules, in the order of their findings.
-#[rustfmt::skip]
-pub static RULES: [RuleInfo; 43] = [
-    row(Rule::ImageRefused, "image-refused", "build the image again with another tool; engines that are not named take it")
-        .in_flags("use another base image, or build it again with another tool; engines that are not named take it"),
-    row(Rule::CommandMissing, "command-missing", PUT_PROGRAM)
-        .in_flags(ADD_PROGRAM),
-    row(Rule::CommandDangling, "command-dangling", PUT_PROGRAM)
-        .in_flags(ADD_PROGRAM),
-    row(Rule::CommandNotInPath, "command-not-in-path", PUT_PROGRAM)
-        .in_flags(ADD_PROGRAM),
-    row(Rule::CommandDirectory, "command-directory", "name a program in the directory")
-        .in_flags(NAME_PROGRAM),
-    row(Rule::CommandNotExecutable, "command-not-executable", SET_BIT)
-        .in_flags(SET_BIT_IN_FLAGS),
-    row(Rule::ProgramNotExecutable, "program-not-executable", SET_BIT)
-        .in_flags(SET_BIT_IN_FLAGS),
-    row(Rule::CommandFormat, "command-format", "name a program, or begin the script with a shebang line, for example `#!/bin/sh`")
-        .in_flags(NAME_PROGRAM),
-    row(Rule::CommandForbidden, "command-forbidden", GRANT)
-        .in_flags(GRANT_IN_FLAGS),
-    row(Rule::InterpreterMissing, "interpreter-missing", "put the interpreter into the image at exactly that path, or build a static program")
-        .in_flags("install the interpreter on this machine, take it from another root with `--sysroot`, or add it with `--add`; `--runtime none` includes no interpreter"),
-    row(Rule::InterpreterMoved, "interpreter-moved", "change the shebang line to the path in the image, or put the interpreter into the command")
-        .in_flags("place the release at the path where it was built with `--prefix`, or put the interpreter into the command, for example `--cmd bin/python --cmd bin/NAME`"),
-    row(Rule::ScriptCarriageReturn, "script-carriage-return", "convert the script to Unix line endings, for example with `sed -i 's/\\r$//'`"),
-    row(Rule::WrongArchitecture, "wrong-architecture", "build the program for the platform of the image")
-        .in_flags("set the platform of the image with `--platform`, and exclude other programs with `--exclude` or `--bin`"),
-    row(Rule::LibraryUnusable, "library-unusable", "put a library into the image that is built for the processor and C library of the program")
-        .in_flags(FIND_LIBRARY),
-    row(Rule::LibraryMissing, "library-missing", "put the library into a directory of the image that the loader searches")
-        .in_flags(FIND_LIBRARY),
-    row(Rule::SymbolVersionMissing, "symbol-version-missing", "build against the older library, or put the newer one into the image"),
-    row(Rule::LibraryForbidden, "library-forbidden", GRANT),
-    row(Rule::ErlangMissing, "erlang-missing", "include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`")
-        .in_flags("include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or add an Erlang of that version: from this machine with `--program erl`, or from a base image with `--base`"),
-    row(Rule::ReleaseIncomplete, "release-incomplete", "put the file into the image, or name another file in a variable")
-        .in_flags("remove it from `--exclude`, add it with `--add`, or name another file with `--env`, for example `RELEASE_VM_ARGS=/app/other.args`; a file outside of the release can be mounted"),
-    row(Rule::ProgramMissing, "program-missing", "put the programs into the image if the script reaches these lines")
-        .in_flags("add the programs with `--program` if the script reaches these lines"),
-    row(Rule::EnvironmentUnused, "environment-unused", "put its `bin` first in `PATH`, or run its own interpreter"),
-    row(Rule::ModuleUnusable, "module-unusable", "remove it if no program loads it")
-        .in_flags("exclude it with `--exclude` if no program loads it"),
-    row(Rule::UserUnknown, "user-unknown", "use the numeric user ID, or add the user to the image's passwd file"),
-    row(Rule::WorkdirInvalid, "workdir-invalid", "give the absolute path of a directory")
-        .in_flags(OTHER_DIRECTORY),
-    row(Rule::WorkdirForbidden, "workdir-forbidden", "make the directory accessible to other users, or run as another user")
-        .in_flags(OTHER_DIRECTORY),
-    row(Rule::ReleaseForbidden, "release-forbidden", GRANT)
-        .in_flags(GRANT_IN_FLAGS),
-    row(Rule::VolumeInvalid, "volume-invalid", "give an absolute path"),
-    row(Rule::PortInvalid, "port-invalid", "write `PORT/PROTOCOL` with a port from 1 to 65535"),
-    row(Rule::PortPrivileged, "port-privileged", "listen on a port from 1024 on, and publish it as the lower port")
-        .in_flags("listen on a port from 1024 on, expose it with `--expose`, and publish it as the lower port"),
-    row(Rule::HealthcheckBroken, "healthcheck-broken", "name a program that is in the image")
-        .in_flags("name a program that is in the image with `--healthcheck`, or add one with `--program`"),
-    row(Rule::NewProcessor, "new-processor", "build for an older level if the image must run on older machines"),
-    row(Rule::CertificatesMissing, "certificates-missing", "put a bundle of CA certificates into the image")
-        .in_flags("add CA certificates with `--cacert`"),
-    row(Rule::FontsMissing, "fonts-missing", "put fonts and the files of `/etc/fonts` into the image")
-        .in_flags("add the default fonts of this machine with `--fonts`, or others with `--add`"),
-    row(Rule::SecretFile, "secret-file", "remove it, and mount it when the container runs")
-        .in_flags("exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret"),
-    row(Rule::SecretVariable, "secret-variable", "set it when the container runs")
-        .in_flags("remove it from `--env`, and set it when the container runs"),
-    row(Rule::SecretConfiguration, "secret-configuration", "remove it, and set it when the container runs")
-        .in_flags("remove it from the flag that sets it (`--label`, `--annotation`, `--entrypoint`, `--cmd` or `--healthcheck`), and set it when the container runs"),
-    row(Rule::LinkDangling, "link-dangling", "put its target into the image, or remove the link")
-        .in_flags("add its target with `--add`, or exclude the link with `--exclude`"),
-    row(Rule::SetId, "set-id", "clear the bit unless the program needs it"),
-    row(Rule::WorldWritable, "world-writable", "remove write permission for other users"),
-    row(Rule::CaseCollision, "case-collision", "rename one of them: on case-insensitive file systems one hides the other"),
-    row(Rule::DuplicateContent, "duplicate-content", "keep one of them, and make the other a link"),
-    row(Rule::BuildLeftover, "build-leftover", "remove it: no program needs it at run time")
-        .in_flags("exclude it with `--exclude`"),
-    row(Rule::DebugInformation, "debug-information", "strip it, for example with `strip --strip-debug`"),
-];
+/// Declares the rules in the order of their findings: the meaning, the name, the
+/// remedy for any image and, if it is another one, that in flags.
+macro_rules! rules {
+    ($($(#[$meaning:meta])* $rule:ident $name:literal: $remedy:expr $(, in flags $flags:expr)?;)*) => {
+        /// A rule of the check. Names are part of the interface of the program and do
+        /// not change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Rule {
+            $($(#[$meaning])* $rule,)*
+        }
+
+        /// All rules, in the order of their findings.
+        pub static RULES: &[RuleInfo] = &[$(RuleInfo {
+            rule: Rule::$rule,
+            name: $name,
+            remedy: $remedy,
+            build_remedy: last(&[$remedy $(, $flags)?]),
+        }),*];
+    };
+}
+
+const fn last(remedies: &[&'static str]) -> &'static str {
+    remedies[remedies.len() - 1]
+}
+
+rules! {
+    /// Engines refuse the image before it starts.
+    ImageRefused "image-refused": "build the image again with another tool; engines that are not named take it",
+        in flags "use another base image, or build it again with another tool; engines that are not named take it";
+    /// The file of the command does not exist.
+    CommandMissing "command-missing": PUT_PROGRAM, in flags ADD_PROGRAM;
+    /// The command is a dangling symlink, or a symlink loop.
+    CommandDangling "command-dangling": PUT_PROGRAM, in flags ADD_PROGRAM;
+    /// The command is a name that no directory of `PATH` has.
+    CommandNotInPath "command-not-in-path": PUT_PROGRAM, in flags ADD_PROGRAM;
+    /// The command is a directory.
+    CommandDirectory "command-directory": "name a program in the directory", in flags NAME_PROGRAM;
+    /// The command has no execute bit.
+    CommandNotExecutable "command-not-executable": SET_BIT, in flags SET_BIT_IN_FLAGS;
+    /// A program of the release has no execute bit.
+    ProgramNotExecutable "program-not-executable": SET_BIT, in flags SET_BIT_IN_FLAGS;
+    /// The command is neither a program nor a script.
+    CommandFormat "command-format": "name a program, or begin the script with a shebang line, for example `#!/bin/sh`",
+        in flags NAME_PROGRAM;
+    /// The image's user may not execute the command.
+    CommandForbidden "command-forbidden": GRANT, in flags GRANT_IN_FLAGS;
+    /// The interpreter of a program or script is missing.
+    InterpreterMissing "interpreter-missing": "put the interpreter into the image at exactly that path, or build a static program",
+        in flags "install the interpreter on this machine, take it from another root with `--sysroot`, or add it with `--add`; `--runtime none` includes no interpreter";
+    /// The interpreter of a script is at another path in the image than the
+    /// script names.
+    InterpreterMoved "interpreter-moved": "change the shebang line to the path in the image, or put the interpreter into the command",
+        in flags "place the release at the path where it was built with `--prefix`, or put the interpreter into the command, for example `--cmd bin/python --cmd bin/NAME`";
+    /// The first line of a script ends as on Windows.
+    ScriptCarriageReturn "script-carriage-return": "convert the script to Unix line endings, for example with `sed -i 's/\\r$//'`";
+    /// A program is for another processor.
+    WrongArchitecture "wrong-architecture": "build the program for the platform of the image",
+        in flags "set the platform of the image with `--platform`, and exclude other programs with `--exclude` or `--bin`";
+    /// A loader or library does not fit what needs it.
+    LibraryUnusable "library-unusable": "put a library into the image that is built for the processor and C library of the program",
+        in flags FIND_LIBRARY;
+    /// A needed library is missing.
+    LibraryMissing "library-missing": "put the library into a directory of the image that the loader searches",
+        in flags FIND_LIBRARY;
+    /// A library does not define a version that is needed.
+    SymbolVersionMissing "symbol-version-missing": "build against the older library, or put the newer one into the image";
+    /// A program may not read a library that it needs.
+    LibraryForbidden "library-forbidden": GRANT;
+    /// A release of Erlang has no Erlang to run on.
+    ErlangMissing "erlang-missing": "include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or put an Erlang of that version into the image, with `erl` in `PATH`",
+        in flags "include the runtime in the release, which `mix release` does by default and relx with `{include_erts, true}`, or add an Erlang of that version: from this machine with `--program erl`, or from a base image with `--base`";
+    /// A file with which a release of Erlang starts is missing.
+    ReleaseIncomplete "release-incomplete": "put the file into the image, or name another file in a variable",
+        in flags "remove it from `--exclude`, add it with `--add`, or name another file with `--env`, for example `RELEASE_VM_ARGS=/app/other.args`; a file outside of the release can be mounted";
+    /// A script seems to call programs that are missing.
+    ProgramMissing "program-missing": "put the programs into the image if the script reaches these lines",
+        in flags "add the programs with `--program` if the script reaches these lines";
+    /// A virtual environment of Python that the command does not use.
+    EnvironmentUnused "environment-unused": "put its `bin` first in `PATH`, or run its own interpreter";
+    /// A module that no program of the image can load.
+    ModuleUnusable "module-unusable": "remove it if no program loads it",
+        in flags "exclude it with `--exclude` if no program loads it";
+    /// The user is not known to the image.
+    UserUnknown "user-unknown": "use the numeric user ID, or add the user to the image's passwd file";
+    /// The working directory cannot be one.
+    WorkdirInvalid "workdir-invalid": "give the absolute path of a directory",
+        in flags OTHER_DIRECTORY;
+    /// The image's user may not enter the working directory.
+    WorkdirForbidden "workdir-forbidden": "make the directory accessible to other users, or run as another user",
+        in flags OTHER_DIRECTORY;
+    /// The image's user may not read a file beside the command.
+    ReleaseForbidden "release-forbidden": GRANT, in flags GRANT_IN_FLAGS;
+    /// A volume that no engine makes.
+    VolumeInvalid "volume-invalid": "give an absolute path";
+    /// An exposed port that is not valid.
+    PortInvalid "port-invalid": "write `PORT/PROTOCOL` with a port from 1 to 65535";
+    /// A port for privileged users.
+    PortPrivileged "port-privileged": "listen on a port from 1024 on, and publish it as the lower port",
+        in flags "listen on a port from 1024 on, expose it with `--expose`, and publish it as the lower port";
+    /// The health check cannot run.
+    HealthcheckBroken "healthcheck-broken": "name a program that is in the image",
+        in flags "name a program that is in the image with `--healthcheck`, or add one with `--program`";
+    /// A program for newer processors only.
+    NewProcessor "new-processor": "build for an older level if the image must run on older machines";
+    /// A program uses TLS, and the image has no CA certificates.
+    CertificatesMissing "certificates-missing": "put a bundle of CA certificates into the image",
+        in flags "add CA certificates with `--cacert`";
+    /// A program shows text, and the image has no fonts.
+    FontsMissing "fonts-missing": "put fonts and the files of `/etc/fonts` into the image",
+        in flags "add the default fonts of this machine with `--fonts`, or others with `--add`";
+    /// A file that is likely a secret.
+    SecretFile "secret-file": "remove it, and mount it when the container runs",
+        in flags "exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret";
+    /// A variable that is likely a secret.
+    SecretVariable "secret-variable": "set it when the container runs",
+        in flags "remove it from `--env`, and set it when the container runs";
+    /// A secret in a label, an argument or another text of the configuration.
+    SecretConfiguration "secret-configuration": "remove it, and set it when the container runs",
+        in flags "remove it from the flag that sets it (`--label`, `--annotation`, `--entrypoint`, `--cmd` or `--healthcheck`), and set it when the container runs";
+    /// A dangling symlink.
+    LinkDangling "link-dangling": "put its target into the image, or remove the link",
+        in flags "add its target with `--add`, or exclude the link with `--exclude`";
+    /// A file that runs as its owner.
+    SetId "set-id": "clear the bit unless the program needs it";
+    /// A file that any user may write to.
+    WorldWritable "world-writable": "remove write permission for other users";
+    /// Names that differ only in case.
+    CaseCollision "case-collision": "rename one of them: on case-insensitive file systems one hides the other";
+    /// The same content twice.
+    DuplicateContent "duplicate-content": "keep one of them, and make the other a link";
+    /// Files that a build left behind.
+    BuildLeftover "build-leftover": "remove it: no program needs it at run time",
+        in flags "exclude it with `--exclude`";
+    /// More debug information than code.
+    DebugInformation "debug-information": "strip it, for example with `strip --strip-debug`";
+}
 
 impl Rule {
     /// Returns the row of the rule.
@@ -313,7 +263,7 @@ mod tests {
     #[test]
     fn every_rule_has_the_row_of_its_number_and_its_own_name() {
         let mut names = BTreeSet::new();
-        for row in &RULES {
+        for row in RULES {
             assert_eq!(row.rule.info().rule, row.rule);
             assert!(names.insert(row.name), "{}", row.name);
             let is_kebab = |byte: u8| byte == b'-' || byte.is_ascii_lowercase();
