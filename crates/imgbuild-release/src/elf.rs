@@ -140,7 +140,7 @@ pub struct NeededVersion {
     pub is_weak: bool,
 }
 
-/// The imported functions that load libraries at run time.
+/// The imported functions that need files at run time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Imports {
     /// `dlopen`: it may load libraries that no file names as needed.
@@ -148,6 +148,8 @@ pub struct Imports {
     /// `pthread_cancel`, `pthread_exit` or `backtrace`: glibc loads
     /// `libgcc_s.so.1` when one of them is called.
     pub unwinding: bool,
+    /// A function that takes the CA certificates of the system.
+    pub system_roots: bool,
 }
 
 /// The properties of an ELF file that matter for running it.

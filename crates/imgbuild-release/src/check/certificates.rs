@@ -7,6 +7,7 @@ use imgbuild_oci::store::Store;
 use super::content::{answers, names_any};
 use super::subject::Subject;
 use crate::certificates::{ALIASES, BUNDLE_PATH};
+use crate::contents::first_bytes;
 use crate::finding::{Finding, Rule};
 
 /// TLS libraries that take their roots from files of the system.
@@ -52,7 +53,7 @@ impl<'a> TlsEvidence<'a> {
             let text = "is the TLS application of Erlang/OTP".to_owned();
             Some((self.erlang?.clone(), text))
         };
-        let speaker = linked(subject).or_else(erlang);
+        let speaker = linked(subject, store).or_else(erlang);
         let (path, evidence) = speaker.or_else(|| named(subject, store))?;
         let reason = format!(
             "`{path}` {evidence}, and the image has no CA certificates: TLS connections fail when the certificate of the server is verified"
@@ -73,13 +74,46 @@ fn has_bundle(subject: &Subject<'_>) -> bool {
         })
 }
 
-/// Finds the first file that links a library for TLS.
-fn linked(subject: &Subject<'_>) -> Option<(ImagePath, String)> {
+/// Returns whether a file is used: a Python and its module for TLS are only if a
+/// script beside the standard library imports a module for TLS.
+fn is_used(path: &ImagePath, subject: &Subject<'_>, store: Option<&Store>) -> bool {
+    const IMPORTS: [&str; 5] = [
+        "import ssl",
+        "from ssl",
+        "http.client",
+        "import requests",
+        "urllib.request",
+    ];
+    let name = path.file_name();
+    let mut starts = ["_ssl.", "libpython", "python"].iter();
+    if starts.all(|start| !name.starts_with(start.as_bytes())) {
+        return true;
+    }
+    let scripts = subject.members().filter(|member| {
+        let path = &member.entry.path;
+        let (text, name) = (path.to_string(), path.file_name());
+        let is_script = name.ends_with(b".py") || !name.contains(&b'.') && !subject.is_elf(path);
+        is_script && (!text.contains("/lib/python3") || text.contains("-packages/"))
+    });
+    let contents: Vec<&Content> = scripts.filter_map(|it| it.content.as_ref()).collect();
+    let found = answers(store, "imports TLS", false, &contents, |content| {
+        let bytes = first_bytes(content, 16 << 10);
+        let text = String::from_utf8_lossy(&bytes);
+        IMPORTS.iter().any(|import| text.contains(import)).into()
+    });
+    found.contains(&1)
+}
+
+/// Finds the first file that links a library for TLS, and takes the certificates
+/// of the system from it; libcurl does so for all programs.
+fn linked(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, String)> {
     subject.objects().find_map(|object| {
         let mut needed = object.elf.needed.iter();
         let is_library = |name: &&String| LIBRARIES.iter().any(|known| name.starts_with(known));
         let library = needed.find(is_library)?;
-        Some((object.image.clone(), format!("links `{library}`")))
+        let verifies = library.starts_with("libcurl") || object.elf.imports.system_roots;
+        let text = format!("links `{library}`");
+        (verifies && is_used(&object.image, subject, store)).then(|| (object.image.clone(), text))
     })
 }
 
@@ -103,7 +137,8 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
     let found = answers(store, "names a bundle", true, &contents, |content| {
         names_any(content, &texts).into()
     });
-    let index = found.iter().position(|byte| *byte != 0)?;
+    let mut found = paths.iter().zip(found);
+    let (path, _) = found.find(|(path, byte)| *byte != 0 && is_used(path, subject, store))?;
     let evidence = "looks for CA certificates in files".to_owned();
-    Some((paths[index].clone(), evidence))
+    Some(((*path).clone(), evidence))
 }

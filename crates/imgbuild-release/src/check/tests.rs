@@ -10,6 +10,8 @@ use crate::elf::fixture::Fixture;
 use crate::elf::{Class, Endianness};
 use crate::finding::{Rule, Severity};
 
+const VERIFY: &str = "SSL_CTX_set_default_verify_paths";
+
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 /// An image in the making.
@@ -678,12 +680,14 @@ fn rights_and_names_that_surprise_are_named() {
 #[test]
 fn tls_without_roots_is_named_once() {
     let ssl = Fixture::new().soname("libssl.so.3");
-    let world = || {
+    let importing = |name| {
         World::running("/bin/p")
             .glibc()
-            .elf("/bin/p", &program(&["libssl.so.3"]))
+            .elf("/bin/p", &program(&["libssl.so.3"]).imports(&[name]))
             .elf("/lib64/libssl.so.3", &ssl)
     };
+    importing("SSL_CTX_new").has(&[]);
+    let world = || importing(VERIFY);
     world().has(&["certificates-missing /bin/p"]);
     world()
         .file("/etc/ssl/certs/ca-certificates.crt", 0o644, "")
@@ -702,6 +706,31 @@ fn tls_without_roots_is_named_once() {
     World::sound()
         .file("/app/lib/ssl-11.0/ebin/ssl.app", 0o644, "")
         .has(&["certificates-missing /app/lib/ssl-11.0/ebin/ssl.app"]);
+}
+
+#[test]
+fn python_needs_roots_if_a_script_connects() {
+    let ssl = Fixture::new().soname("libssl.so.3");
+    let module = Fixture::new().needed(&["libssl.so.3"]).imports(&[VERIFY]);
+    let at = "/usr/lib/python3.11/lib-dynload/_ssl.cpython-311.so";
+    for (path, text, expected) in [
+        ("/usr/lib/python3.11/urllib/request.py", "import ssl", None),
+        ("/app/app.py", "import json", None),
+        ("/app/app.py", "import urllib.request", Some(at)),
+        (
+            "/usr/lib/python3/dist-packages/a.py",
+            "import ssl",
+            Some(at),
+        ),
+        ("/app/run", "#!/usr/bin/python3\nimport requests", Some(at)),
+    ] {
+        let expected = expected.map(|at| format!("certificates-missing {at}"));
+        let world = World::sound()
+            .elf(at, &module)
+            .elf("/lib64/libssl.so.3", &ssl)
+            .file(path, 0o644, text);
+        assert_eq!(world.findings(), Vec::from_iter(expected), "{path}");
+    }
 }
 
 #[test]

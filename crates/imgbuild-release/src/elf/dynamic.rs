@@ -18,9 +18,15 @@ const MAX_ENTRIES: u64 = 1 << 16;
 /// More symbols than this are not looked at.
 const MAX_SYMBOLS: u64 = 1 << 20;
 
-/// The bytes of a name that are compared: more than the longest of
-/// [`UNWINDING`].
-const NAME_BYTES: usize = 16;
+/// The bytes of a name that are compared: more than the longest of these.
+const NAME_BYTES: usize = 48;
+
+/// Functions that take the CA certificates of the system, by their first letters.
+const SYSTEM_ROOTS: [&str; 3] = [
+    "SSL_CTX_set_default_verify_",
+    "X509_STORE_set_default_paths",
+    "gnutls_certificate_set_x509_system_trust",
+];
 
 /// glibc's functions that load `libgcc_s.so.1` when they are called
 /// (`__libc_unwind_link_get`, misc/unwind-link.c).
@@ -213,6 +219,8 @@ where
                 let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
                 imports.dlopen |= name == b"dlopen";
                 imports.unwinding |= UNWINDING.contains(&name);
+                let mut roots = SYSTEM_ROOTS.iter();
+                imports.system_roots |= roots.any(|it| name.starts_with(it.as_bytes()));
             }
         }
         Ok(imports)
