@@ -178,10 +178,6 @@ impl From<ReleaseError> for Failure {
                 hints: refusal_hints(&refusals.0),
                 ..Self::build(ReleaseError::Refused(refusals))
             },
-            ReleaseError::NoStart { ref words, .. } => {
-                let hint = start_hint(words);
-                Self::build(error).hint(hint)
-            }
             error => Self {
                 hints: release_hint(&error).into_iter().collect(),
                 ..Self::build(error)
@@ -248,25 +244,16 @@ pub(crate) fn of_plan(error: ReleaseError, warnings: &[Warning]) -> Failure {
     }
 }
 
+#[rustfmt::skip]
 fn image_hint(error: &ImageError) -> Option<String> {
     let hint = match error {
-        ImageError::Changed { .. } | ImageError::LayerChanged { .. } => {
-            "wait until the release is fully built, then run imgbuild again"
-        }
-        ImageError::Damaged { .. } => {
-            "the damaged entries were removed from the cache: run imgbuild again"
-        }
+        ImageError::Changed { .. } | ImageError::LayerChanged { .. } => "wait until the release is fully built, then run imgbuild again",
+        ImageError::Damaged { .. } => "the damaged entries were removed from the cache: run imgbuild again",
         ImageError::Stored { .. } => "run imgbuild again, or with `--no-cache`",
-        ImageError::BaseChanged { .. } | ImageError::Base { .. } => {
-            "do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations"
-        }
+        ImageError::BaseChanged { .. } | ImageError::Base { .. } => "do not change the base image during a build, and run imgbuild again; `imgbuild validate` lists its violations",
         ImageError::Source(_) => DAMAGED_BASE,
-        ImageError::BlobDigest { .. } | ImageError::BlobSize { .. } => {
-            "`imgbuild validate` lists the violations of the source"
-        }
-        ImageError::NotALayout { .. } => {
-            "give `--output` a new directory, or the directory of an image layout"
-        }
+        ImageError::BlobDigest { .. } | ImageError::BlobSize { .. } => "`imgbuild validate` lists the violations of the source",
+        ImageError::NotALayout { .. } => "give `--output` a new directory, or the directory of an image layout",
         ImageError::Parent { parent, .. } if !parent.exists() => {
             return Some(format!("create it first: `mkdir -p {}`", parent.display()));
         }
@@ -282,119 +269,63 @@ const SCRATCH: &str = "temporary files are kept beside the output (or in `TMPDIR
 const DAMAGED_BASE: &str =
     "the base image is damaged: save it again; `imgbuild validate` lists its violations";
 
+#[rustfmt::skip]
 fn release_hint(error: &ReleaseError) -> Option<String> {
     let hint = match error {
-        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => {
-            "build the release first, and name its directory with `--release`"
-        }
+        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => "build the release first, and name its directory with `--release`",
         ReleaseError::WrongLevel { places, .. } => {
-            return Some(format!(
-                "use {}, or include the whole directory with `--kind tree`",
-                release_flags(places)
-            ));
+            let flags = release_flags(places);
+            return Some(format!("use {flags}, or include the whole directory with `--kind tree`"));
         }
-        ReleaseError::NoExecutable(_) => {
-            "run `cargo build --release` first, or include the whole directory with `--kind tree`"
-        }
+        ReleaseError::NoExecutable(_) => "run `cargo build --release` first, or include the whole directory with `--kind tree`",
         ReleaseError::Empty { left_out: 0, .. } => "build the release first",
         ReleaseError::Empty { .. } => "loosen `--exclude`, or add `--include`",
+        ReleaseError::NoStart { words, .. } if words.is_empty() => "name what starts, for example `--cmd node --cmd dist/main.js`, or build without a command with `--no-entrypoint`",
+        ReleaseError::NoStart { words, .. } => {
+            let flags: Vec<String> = words.iter().map(|word| format!("--cmd {word}")).collect();
+            return Some(format!("start it with `{}`", flags.join(" ")));
+        }
         ReleaseError::UnknownBinary { .. } => "select one of these with `--bin`",
         ReleaseError::NotExecutable(_) => {
             let remedy = Rule::ProgramNotExecutable.info().build_remedy;
-            return Some(format!(
-                "{remedy}; or name another program with `--entrypoint` or `--cmd`"
-            ));
+            return Some(format!("{remedy}; or name another program with `--entrypoint` or `--cmd`"));
         }
-        ReleaseError::NoCommand(candidates) if candidates.is_empty() => {
-            "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`"
-        }
-        ReleaseError::NoCommand(_) => {
-            "name one with `--entrypoint` or `--cmd`, select executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`"
-        }
-        ReleaseError::Programs(error) => return programs_hint(error).map(str::to_owned),
-        ReleaseError::NoStartData(_) => {
-            "run `mix release` again, or include the whole directory with `--kind tree`"
-        }
-        ReleaseError::NoDirectBoot(_) => {
-            "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`"
-        }
-        ReleaseError::Command { .. } => {
-            "include a program of this machine with `--program`; a relative command is a program of the release; `--dry-run --no-entrypoint` lists the files of the image"
-        }
-        ReleaseError::UnknownBaseUser { .. } => {
-            "run as another user, for example `--user 1000:1000`, or as root with `--no-user`; or use a base image whose passwd file has its user"
-        }
-        ReleaseError::UnknownUser(_) => {
-            "use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`"
-        }
-        ReleaseError::MissingLibraries(_) => {
-            "install the package that has the library, name its directory with `--library-path`, or use the libraries of another root with `--sysroot`; `--runtime none` includes no libraries"
-        }
+        ReleaseError::NoCommand(candidates) if candidates.is_empty() => "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
+        ReleaseError::NoCommand(_) => "name one with `--entrypoint` or `--cmd`, select executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
+        ReleaseError::Programs(ProgramsError::Missing(_)) => "install the program on this machine, use another root with `--sysroot`, or add it with `--add`",
+        ReleaseError::Programs(ProgramsError::UnknownPackages(_)) => "install the package on this machine first, for example with `apt-get install NAME`, or use another root with `--sysroot`",
+        ReleaseError::Programs(ProgramsError::NoPackages(_)) => "use the root of a Debian or Alpine system with `--sysroot`, or include programs with `--program` and files with `--add`",
+        ReleaseError::NoStartData(_) => "run `mix release` again, or include the whole directory with `--kind tree`",
+        ReleaseError::NoDirectBoot(_) => "start the release by its script with `--boot script`; or change the release, or leave a script out with `--exclude`, set its variables with `--env`, and do the rest in `runtime.exs`",
+        ReleaseError::Command { .. } => "include a program of this machine with `--program`; a relative command is a program of the release; `--dry-run --no-entrypoint` lists the files of the image",
+        ReleaseError::UnknownBaseUser { .. } => "run as another user, for example `--user 1000:1000`, or as root with `--no-user`; or use a base image whose passwd file has its user",
+        ReleaseError::UnknownUser(_) => "use numbers, for example `--user 1000:1000`, or add a passwd file with `--add`",
+        ReleaseError::MissingLibraries(_) => "install the package that has the library, name its directory with `--library-path`, or use the libraries of another root with `--sysroot`; `--runtime none` includes no libraries",
         ReleaseError::Locale(LocaleError::Unknown { name, .. }) => return Some(locale_hint(name)),
-        ReleaseError::Locale(LocaleError::Archive { .. }) => {
-            "create the archive again with `locale-gen`, or use the locales of another root with `--sysroot`"
-        }
-        ReleaseError::TooManyLayers { .. } => {
-            "allow more with `--max-layers`, or use a base image with fewer layers"
-        }
+        ReleaseError::Locale(LocaleError::Archive { .. }) => "create the archive again with `locale-gen`, or use the locales of another root with `--sysroot`",
+        ReleaseError::TooManyLayers { .. } => "allow more with `--max-layers`, or use a base image with fewer layers",
         ReleaseError::Base { source, .. } => base_hint(source),
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// Returns the flags that start a release.
-fn start_hint(words: &[String]) -> String {
-    if words.is_empty() {
-        return "name what starts, for example `--cmd node --cmd dist/main.js`, or build without a command with `--no-entrypoint`".to_owned();
-    }
-    let flags: Vec<String> = words.iter().map(|word| format!("--cmd {word}")).collect();
-    format!("start it with `{}`", flags.join(" "))
-}
-
-fn programs_hint(error: &ProgramsError) -> Option<&'static str> {
-    match error {
-        ProgramsError::Missing(_) => Some(
-            "install the program on this machine, use another root with `--sysroot`, or add it with `--add`",
-        ),
-        ProgramsError::UnknownPackages(_) => Some(
-            "install the package on this machine first, for example with `apt-get install NAME`, or use another root with `--sysroot`",
-        ),
-        ProgramsError::NoPackages(_) => Some(
-            "use the root of a Debian or Alpine system with `--sysroot`, or include programs with `--program` and files with `--add`",
-        ),
-        _ => None,
-    }
-}
-
+#[rustfmt::skip]
 fn base_hint(error: &BaseError) -> &'static str {
     if !error.compression().is_empty() {
         return "`skopeo copy` converts the layers, for example `skopeo copy docker-archive:FILE oci:DIR`; so do `docker load` and `docker save`";
     }
     match error {
-        BaseError::Selection(SelectionError::Several {
-            differ_by_platform: true,
-            ..
-        }) => "select one with `--platform`",
-        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => {
-            "name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`"
-        }
+        BaseError::Selection(SelectionError::Several { differ_by_platform: true, .. }) => "select one with `--platform`",
+        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => "name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`",
         BaseError::Selection(SelectionError::NoPlatform(_)) => "give it with `--platform`",
-        BaseError::Selection(SelectionError::Platform { .. }) => {
-            "use a base image for the platform of the release; `--platform` selects one of several"
-        }
-        BaseError::Selection(SelectionError::TooManyLayers { .. }) => {
-            "use a base image with fewer layers"
-        }
+        BaseError::Selection(SelectionError::Platform { .. }) => "use a base image for the platform of the release; `--platform` selects one of several",
+        BaseError::Selection(SelectionError::TooManyLayers { .. }) => "use a base image with fewer layers",
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => SCRATCH,
-        BaseError::Refused(_) => {
-            "no engine runs the base image either: use another one, or build it again with another tool; `imgbuild validate` lists its violations"
-        }
+        BaseError::Refused(_) => "no engine runs the base image either: use another one, or build it again with another tool; `imgbuild validate` lists its violations",
         BaseError::Source(_)
         | BaseError::System(_)
-        | BaseError::Selection(SelectionError::NoImage | SelectionError::LayerMediaType(_)) => {
-            "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`"
-        }
+        | BaseError::Selection(SelectionError::NoImage | SelectionError::LayerMediaType(_)) => "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`",
         _ => DAMAGED_BASE,
     }
 }

@@ -51,6 +51,7 @@ fn is_write(step: &Step) -> bool {
     )
 }
 
+#[rustfmt::skip]
 fn refusal(response: &ErrorResponse, step: &Step, registry: &str) -> Option<String> {
     if is_immutable_tag(response, step) {
         return Some("this tag is immutable: use a new one".to_owned());
@@ -61,18 +62,10 @@ fn refusal(response: &ErrorResponse, step: &Step, registry: &str) -> Option<Stri
         401 => return Some(unauthorized(identity, is_write(step), registry)),
         403 if has_credential => return Some(no_permission(identity, is_write(step))),
         403 => return Some(anonymous(identity, registry)),
-        404 if is_write(step) => {
-            "the repository does not exist, or is not visible to you: some registries require that it is created first"
-        }
-        404 => {
-            "check registry, repository and tag: an image that you may not see is not found either"
-        }
-        413 => {
-            "a proxy in front of the registry limits the size of requests: raise its limit to at least 1 MiB (`client_max_body_size` of nginx)"
-        }
-        429 if has_credential => {
-            "the registry limits the number of requests: wait, and run it again"
-        }
+        404 if is_write(step) => "the repository does not exist, or is not visible to you: some registries require that it is created first",
+        404 => "check registry, repository and tag: an image that you may not see is not found either",
+        413 => "a proxy in front of the registry limits the size of requests: raise its limit to at least 1 MiB (`client_max_body_size` of nginx)",
+        429 if has_credential => "the registry limits the number of requests: wait, and run it again",
         429 => "the registry limits the number of requests: wait, or log in for a higher limit",
         507 => "the registry is full: delete images there, or have its quota raised",
         500..=599 => "the registry failed: try again later",
@@ -162,62 +155,45 @@ fn retry(step: &Step) -> &'static str {
     }
 }
 
+#[rustfmt::skip]
 fn token_server(kind: NetworkKind) -> Option<&'static str> {
     match kind {
         NetworkKind::Timeout => Some(TIMEOUT),
-        NetworkKind::Name | NetworkKind::Refused => Some(
-            "the registry names this token server in its `WWW-Authenticate` header: check that it runs and is reachable from here",
-        ),
+        NetworkKind::Name | NetworkKind::Refused => Some("the registry names this token server in its `WWW-Authenticate` header: check that it runs and is reachable from here"),
         other => network(other),
     }
 }
 
+#[rustfmt::skip]
 fn network(kind: NetworkKind) -> Option<&'static str> {
     Some(match kind {
         NetworkKind::Name => "check the name of the registry, and the network of this machine",
         NetworkKind::Refused => "check that the registry runs, and check its port",
-        NetworkKind::Authority { has_added: false } => {
-            "for a registry with its own authority or a self-signed certificate, use `--ca-file FILE`"
-        }
-        NetworkKind::Authority { has_added: true } => {
-            "the file of `--ca-file` must contain the certificate of the authority that signed the registry's, or the registry's own"
-        }
-        NetworkKind::Certificate => {
-            "the registry needs a valid certificate for this host; check the clock of this machine"
-        }
+        NetworkKind::Authority { has_added: false } => "for a registry with its own authority or a self-signed certificate, use `--ca-file FILE`",
+        NetworkKind::Authority { has_added: true } => "the file of `--ca-file` must contain the certificate of the authority that signed the registry's, or the registry's own",
+        NetworkKind::Certificate => "the registry needs a valid certificate for this host; check the clock of this machine",
         NetworkKind::NoTls => "for a registry without TLS on another machine, use `--plain-http`",
         NetworkKind::Tls => "the registry must support TLS 1.2 or 1.3",
         NetworkKind::NotHttp => "check the port of the registry",
         NetworkKind::Processor => ANOTHER_MACHINE,
-        NetworkKind::Proxy => {
-            "check that the proxy runs and accepts this machine; `no_proxy` lists hosts to connect to directly"
-        }
-        NetworkKind::UnusableProxy => {
-            "set an http proxy, for example `https_proxy=http://HOST:PORT`; `no_proxy` lists hosts to connect to directly"
-        }
+        NetworkKind::Proxy => "check that the proxy runs and accepts this machine; `no_proxy` lists hosts to connect to directly",
+        NetworkKind::UnusableProxy => "set an http proxy, for example `https_proxy=http://HOST:PORT`; `no_proxy` lists hosts to connect to directly",
         _ => return None,
     })
 }
 
+#[rustfmt::skip]
 fn protocol(problem: &ProtocolError) -> Option<&'static str> {
     match problem {
         ProtocolError::NoRegistry(_) => Some("check the name of the registry"),
-        ProtocolError::Downgrade(_) => {
-            Some("the proxy in front of the registry does not set `X-Forwarded-Proto: https`")
-        }
-        ProtocolError::Contended(_) => {
-            Some("run it again when fewer jobs write this tag, or let each job write its own tag")
-        }
+        ProtocolError::Downgrade(_) => Some("the proxy in front of the registry does not set `X-Forwarded-Proto: https`"),
+        ProtocolError::Contended(_) => Some("run it again when fewer jobs write this tag, or let each job write its own tag"),
         ProtocolError::Page(_) => Some(LOGIN_PORTAL),
         ProtocolError::MediaType(name) if name.starts_with("text/html") => Some(LOGIN_PORTAL),
         ProtocolError::MediaType(_) => Some("check registry, repository and tag"),
-        ProtocolError::Digest { .. } => Some(
-            "the registry, or a proxy in front of it, damages its responses: run it again, or push the image again",
-        ),
+        ProtocolError::Digest { .. } => Some("the registry, or a proxy in front of it, damages its responses: run it again, or push the image again"),
         ProtocolError::Part(_) => Some("copy one of those that are there with `--platform`"),
-        ProtocolError::Platform { .. } => {
-            Some("use one of these with `--platform`, or leave it out for all")
-        }
+        ProtocolError::Platform { .. } => Some("use one of these with `--platform`, or leave it out for all"),
         _ => None,
     }
 }
