@@ -48,13 +48,11 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
 
 /// Refuses a tag or digest that selects nothing to validate.
 fn check_tag(name: &SourceName, text: &str, source: &Source) -> Result<()> {
-    match name
-        .tag()
-        .map(|_| SelectedImage::select(source, name.tag(), None))
+    if name.tag().is_some()
+        && let Err(error) = SelectedImage::select(source, name.tag(), None)
+        && let SelectionError::Tag { .. } | SelectionError::Digest(_) = error
     {
-        Some(Err(error @ (SelectionError::Tag { .. } | SelectionError::Digest(_)))) => {
-            Err(not_selected("validate", text, error))
-        }
-        _ => Ok(()),
+        return Err(not_selected("validate", text, error));
     }
+    Ok(())
 }

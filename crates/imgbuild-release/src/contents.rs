@@ -45,9 +45,7 @@ impl<'a> Contents<'a> {
     pub(crate) fn of_layers(sorted: Vec<&'a [Member]>) -> Self {
         Self {
             sorted,
-            others: BTreeMap::new(),
-            base: &[],
-            base_path: None,
+            ..Self::default()
         }
     }
 

@@ -195,18 +195,17 @@ impl Release {
                 .filter(|(_, reason)| !is_added || **reason == TEMPORARY)
                 .last()
         };
-        let mut found = BTreeSet::new();
-        let mut warned = BTreeSet::new();
-        self.members.retain(|member| {
-            let place = find(member, false);
-            found.extend(place);
-            place.is_none()
-        });
-        additions.retain(|member| {
-            let place = find(member, true);
-            warned.extend(place);
-            place.is_none()
-        });
+        let remove = |members: &mut Vec<Member>, are_added| {
+            let mut found = BTreeSet::new();
+            members.retain(|member| {
+                let place = find(member, are_added);
+                found.extend(place);
+                place.is_none()
+            });
+            found
+        };
+        let found = remove(&mut self.members, false);
+        let mut warned = remove(additions, true);
         warned.extend(found.iter().filter(|(_, reason)| **reason == TEMPORARY));
         for (place, reason) in warned {
             self.warnings

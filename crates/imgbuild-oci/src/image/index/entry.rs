@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::{Image, ImageError};
 use super::find_document;
 use crate::digest::Digest;
-use crate::document::{Descriptor, Document, DocumentError, RawDescriptor, RawPlatform};
+use crate::document::{Document, DocumentError, RawDescriptor, RawPlatform};
 use crate::media_type::is_index;
 use crate::platform::{ImagePlatform, Platform, level_of};
 use crate::selection::platform_in_config;
@@ -110,26 +110,19 @@ impl PlatformEntry {
             digest: index.digest,
             source,
         })?;
-        let Descriptor {
-            media_type,
-            digest,
-            size,
-            annotations,
-            platform,
-            artifact,
-        } = index.complete(raw)?;
+        let own = index.complete(raw)?;
+        let digest = own.digest;
         if let Some(image) = image
-            && find_document(from_ref(image), digest)?.bytes.len() as u64 != size
+            && find_document(from_ref(image), digest)?.bytes.len() as u64 != own.size
         {
             return Err(index.incomplete_descriptor("size").into());
         }
-        let attached_to = annotations
-            .get(ATTACHED_TO)
-            .and_then(|text| text.parse().ok());
-        let rank = match (attached_to, platform) {
+        let attached_to = own.annotations.get(ATTACHED_TO);
+        let attached_to = attached_to.and_then(|text| text.parse().ok());
+        let rank = match (attached_to, own.platform) {
             (Some(image), _) => Rank::Attached(image),
             (None, Some(platform)) => Rank::Image(platform),
-            (None, None) if artifact.is_some() || is_index(&media_type) => Rank::Other,
+            (None, None) if own.artifact.is_some() || is_index(&own.media_type) => Rank::Other,
             (None, None) => {
                 let image = image.ok_or(ImageError::missing(digest))?;
                 let manifest = find_document(from_ref(image), digest)?;
@@ -142,7 +135,7 @@ impl PlatformEntry {
         Ok(Self {
             rank,
             digest,
-            media_type,
+            media_type: own.media_type,
             descriptor,
         })
     }
