@@ -169,9 +169,7 @@ fn wait(child: &mut Child, what: &str, monitor: Monitor<'_>) -> Result<ExitStatu
 }
 
 fn loaded_name(line: &str) -> Option<String> {
-    let name = line
-        .strip_prefix("Loaded image: ")
-        .or_else(|| line.strip_prefix("Loaded image ID: "))
-        .or_else(|| line.strip_prefix("Loaded image(s): "))?;
+    let starts = ["Loaded image: ", "Loaded image ID: ", "Loaded image(s): "];
+    let name = starts.iter().find_map(|start| line.strip_prefix(start))?;
     Some(name.trim().to_owned())
 }

@@ -78,7 +78,7 @@ impl<'a> LayerRules<'a> {
             self.add(ViolationKind::LayerOwner, entry, Some(found));
         }
         let value = entry.xattrs.get(CAPABILITY);
-        // A PAX record without a value is none.
+        // A PAX record without a value removes the attribute.
         let is_wrong = |value: &&Vec<u8>| !value.is_empty() && capabilities(value).is_none();
         if let Some(value) = value.filter(is_wrong) {
             let found = format!("{} bytes", value.len());

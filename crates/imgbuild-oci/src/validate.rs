@@ -94,23 +94,17 @@ fn jobs(source: &Source, uses: &[&LayerUse], report: &mut Report) -> Vec<Inspect
     let tars = uses.iter().filter(|one| one.is_tar());
     let tars: BTreeSet<String> = tars.map(|one| one.name.clone()).collect();
     let mut names: BTreeSet<String> = uses.iter().map(|one| one.name.clone()).collect();
+    let kind = ViolationKind::Unreadable;
     match source.blob_names() {
-        Ok(all) => names.extend(
-            all.iter()
-                .filter_map(|name| checked_blob_name(name, report)),
-        ),
-        Err(error) => {
-            let kind = ViolationKind::Unreadable;
-            report.add(Violation::of_error(kind, "blobs/sha256", &error));
-        }
+        Ok(all) => names.extend(all.iter().filter_map(|one| checked_blob_name(one, report))),
+        Err(error) => report.add(Violation::of_error(kind, "blobs/sha256", &error)),
     }
-    names
-        .into_iter()
-        .map(|name| InspectionJob {
-            is_tar: tars.contains(&name),
-            name,
-        })
-        .collect()
+    let names = names.into_iter();
+    let jobs = names.map(|name| InspectionJob {
+        is_tar: tars.contains(&name),
+        name,
+    });
+    jobs.collect()
 }
 
 /// Returns the path of a blob in the source, if the file is named by a digest.
@@ -158,11 +152,8 @@ impl Report {
     ) -> bool {
         let is_same = expected == found;
         if !is_same {
-            self.add(
-                Violation::new(kind, subject)
-                    .expected(expected)
-                    .found(found),
-            );
+            let violation = Violation::new(kind, subject).expected(expected);
+            self.add(violation.found(found));
         }
         is_same
     }

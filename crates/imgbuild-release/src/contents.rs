@@ -130,6 +130,12 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// Returns whether the file that `path` leads to is executable.
+    pub(crate) fn has_executable(&self, path: &ImagePath) -> bool {
+        let file = self.file(path);
+        file.is_some_and(|file| is_executable(&file.entry))
+    }
+
     /// Returns the first bytes of the file that `path` leads to, at most
     /// `limit`.
     pub(crate) fn first_bytes(&self, path: &str, limit: u64) -> Option<Vec<u8>> {

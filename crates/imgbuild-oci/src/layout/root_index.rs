@@ -78,9 +78,9 @@ impl RootIndex {
         let index: RawDocument<Box<RawValue>> = serde_json::from_slice(bytes).map_err(reason)?;
         match index.schema_version {
             Some(2) => {}
-            Some(version) => {
+            Some(other) => {
                 return Err(format!(
-                    "its `index.json` has schema version {version}, not 2"
+                    "its `index.json` has schema version {other}, not 2"
                 ));
             }
             None => return Err("its `index.json` has no schema version".to_owned()),
@@ -108,15 +108,13 @@ impl RootIndex {
             }
             references => references.iter().map(annotations).collect(),
         };
-        let added: Vec<RootDescriptor<'_>> = names
-            .into_iter()
-            .map(|annotations| RootDescriptor {
-                media_type: &root.media_type,
-                digest: root.digest.to_string(),
-                size: root.bytes.len(),
-                annotations,
-            })
-            .collect();
+        let added = names.into_iter().map(|annotations| RootDescriptor {
+            media_type: &root.media_type,
+            digest: root.digest.to_string(),
+            size: root.bytes.len(),
+            annotations,
+        });
+        let added: Vec<RootDescriptor<'_>> = added.collect();
         // All old ones first: two new names may well have the same tag.
         self.manifests.retain_mut(|raw| {
             let old: RawDescriptor = serde_json::from_str(raw.get()).unwrap_or_default();

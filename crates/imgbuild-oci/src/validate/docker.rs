@@ -28,11 +28,10 @@ pub(super) struct DockerHalf {
 #[derive(Debug)]
 struct DockerImage {
     subject: String,
-    /// The name of the config, and its digest if it was read.
+    /// The digest of the config, if the image is complete.
     config: Option<Digest>,
     tags: Vec<String>,
     layers: Vec<LayerUse>,
-    is_complete: bool,
 }
 
 impl DockerHalf {
@@ -46,20 +45,21 @@ impl DockerHalf {
             return;
         }
         let mut are_same = true;
-        for image in self.images.iter().filter(|image| image.is_complete) {
-            match image.config.and_then(|config| oci.find(config)) {
-                Some((one, names)) => {
-                    image.check_layers(one, report);
-                    image.check_tags(&names, report);
-                }
-                None => {
-                    are_same = false;
-                    report.add(image.unknown(oci));
-                }
+        for image in &self.images {
+            let Some(config) = image.config else {
+                are_same = false;
+                continue;
+            };
+            if let Some((one, names)) = oci.find(config) {
+                image.check_layers(one, report);
+                image.check_tags(&names, report);
+            } else {
+                are_same = false;
+                report.add(image.unknown(config, oci));
             }
         }
         // Else the one that is missing here is the one that was unknown there.
-        if are_same && self.images.iter().all(|image| image.is_complete) {
+        if are_same {
             self.check_all_there(oci, report);
         }
     }
@@ -69,10 +69,8 @@ impl DockerHalf {
     fn check_all_there(&self, oci: &OciHalf, report: &mut Report) {
         let known: BTreeSet<Digest> = self.images.iter().filter_map(|one| one.config).collect();
         for root in &oci.roots {
-            let images = root
-                .images
-                .iter()
-                .filter_map(|digest| oci.images.get(digest));
+            let images = root.images.iter();
+            let images = images.filter_map(|digest| oci.images.get(digest));
             let configs: Vec<Digest> = images.map(|image| image.config).collect();
             if let Some(first) = configs.first()
                 && !configs.iter().any(|config| known.contains(config))
@@ -85,26 +83,19 @@ impl DockerHalf {
 }
 
 impl DockerImage {
-    fn unknown(&self, oci: &OciHalf) -> Violation {
-        let expected: BTreeSet<String> = oci
-            .images
-            .values()
-            .map(|image| blob_name(&image.config))
-            .collect();
+    fn unknown(&self, config: Digest, oci: &OciHalf) -> Violation {
+        let expected = oci.images.values().map(|image| blob_name(&image.config));
+        let expected: BTreeSet<String> = expected.collect();
         let expected = listed(&expected, " or ");
-        let found = self.config.as_ref().map(blob_name).unwrap_or_default();
         let violation = Violation::new(ViolationKind::DockerImages, &self.subject);
-        violation.expected(expected).found(found)
+        violation.expected(expected).found(blob_name(&config))
     }
 
     fn check_layers(&self, oci: &OciImage, report: &mut Report) {
         let names = |layers: &[LayerUse]| listed(layers.iter().map(|layer| &layer.name), ", ");
         // Only where blobs are stored once can they be compared by name.
-        let is_shared = self
-            .layers
-            .iter()
-            .all(|layer| layer.name.starts_with("blobs/sha256/"));
-        if is_shared {
+        let mut layers = self.layers.iter();
+        if layers.all(|layer| layer.name.starts_with("blobs/sha256/")) {
             let (expected, found) = (names(&oci.layers), names(&self.layers));
             report.compare(ViolationKind::DockerLayers, &self.subject, expected, found);
         }
@@ -195,7 +186,6 @@ fn read_image(
     tags.iter().for_each(|tag| check_tag(&subject, tag, report));
     DockerImage {
         subject,
-        is_complete: config.is_some(),
         config,
         tags,
         layers,

@@ -96,17 +96,11 @@ pub(super) fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     report: &mut Report,
 ) -> Option<T> {
-    match serde_json::from_slice(bytes) {
-        Ok(document) => Some(document),
-        Err(error) => {
-            report.add(Violation::of_error(
-                ViolationKind::DocumentMalformed,
-                name,
-                &error,
-            ));
-            None
-        }
-    }
+    let kind = ViolationKind::DocumentMalformed;
+    let parsed = serde_json::from_slice(bytes);
+    parsed
+        .map_err(|error| report.add(Violation::of_error(kind, name, &error)))
+        .ok()
 }
 
 /// Checks that a descriptor is complete; `subject` names it in violations.
@@ -161,12 +155,8 @@ pub(super) fn read_blob(
     }
     let bytes = read(source, name, report)?;
     check_size(name, descriptor.size, bytes.len() as u64, report);
-    let is_right = report.compare(
-        ViolationKind::BlobDigest,
-        name,
-        descriptor.digest,
-        Digest::of(&bytes),
-    );
+    let (expected, found) = (descriptor.digest, Digest::of(&bytes));
+    let is_right = report.compare(ViolationKind::BlobDigest, name, expected, found);
     is_right.then_some(bytes)
 }
 

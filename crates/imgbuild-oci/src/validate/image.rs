@@ -55,20 +55,12 @@ pub(super) struct OciImage {
 impl OciHalf {
     /// Returns a manifest with this config, and all names that lead to it.
     pub(super) fn find(&self, config: Digest) -> Option<(&OciImage, BTreeSet<&String>)> {
-        let mut found = self
-            .images
-            .iter()
-            .filter(|(_, image)| image.config == config)
-            .peekable();
-        let (_, first) = *found.peek()?;
-        let manifests: Vec<&Digest> = found.map(|(digest, _)| digest).collect();
-        let leads_here = |root: &&Root| manifests.iter().any(|digest| root.images.contains(digest));
-        let names = self
-            .roots
-            .iter()
-            .filter(leads_here)
-            .filter_map(|root| root.name.as_ref());
-        Some((first, names.collect()))
+        let has_config =
+            |digest: &Digest| self.images.get(digest).filter(|one| one.config == config);
+        let first = self.images.keys().find_map(has_config)?;
+        let leads_here = |root: &&Root| root.images.iter().any(|one| has_config(one).is_some());
+        let names = self.roots.iter().filter(leads_here);
+        Some((first, names.filter_map(|root| root.name.as_ref()).collect()))
     }
 
     pub(super) fn layers(&self) -> impl Iterator<Item = &LayerUse> {

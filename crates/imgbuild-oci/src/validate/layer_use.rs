@@ -48,14 +48,10 @@ impl LayerUse {
             // Reported with the names of all blobs.
             return;
         }
-        inspection
-            .violations
-            .iter()
-            .for_each(|violation| report.add(violation.clone()));
-        if let (Some(expected), Some(found)) = (self.compression(), inspection.compression) {
-            let violation = check_compression(&self.name, expected, found);
-            violation.into_iter().for_each(|one| report.add(one));
-        }
+        let label = self.compression().zip(inspection.compression);
+        let label = label.and_then(|(one, found)| check_compression(&self.name, one, found));
+        let all = inspection.violations.iter().cloned().chain(label);
+        all.for_each(|violation| report.add(violation));
         self.check_diff_id(inspection, report);
     }
 

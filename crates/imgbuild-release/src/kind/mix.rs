@@ -22,7 +22,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
 use super::expand;
-use crate::contents::{Contents, first_bytes, is_executable};
+use crate::contents::{Contents, first_bytes};
 use crate::error::{Error, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
 use crate::package::{Package, PackageSource};
@@ -111,16 +111,12 @@ impl Behavior for MixRelease {
         release: &Release,
         contents: &Contents<'_>,
     ) -> Result<Option<Vec<String>>> {
-        let can_run = |path: &ImagePath| {
-            let file = contents.file(path);
-            file.is_some_and(|file| is_executable(&file.entry))
-        };
         let server = release.prefix.join("bin/server")?;
-        if can_run(&server) {
+        if contents.has_executable(&server) {
             return Ok(Some(vec![server.to_string()]));
         }
         let own = release.prefix.join(format!("bin/{}", self.name))?;
-        if !can_run(&own) {
+        if !contents.has_executable(&own) {
             let mode = contents.file(&own).map(|file| (&own, file.entry.mode));
             return Err(Error::of_modes(mode).unwrap_or_else(|| Error::NoCommand(Vec::new())));
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use imgbuild_oci::path::ImagePath;
 
 use super::{first_name, has_other_program, releases_below};
-use crate::contents::{Contents, is_executable};
+use crate::contents::Contents;
 use crate::error::{Error, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
 use crate::release::kind::{Behavior, ReleasesBelow, Selected};
@@ -84,15 +84,9 @@ impl Behavior for NodeRelease {
 }
 
 fn own_interpreter(release: &Release, contents: &Contents<'_>) -> Option<ImagePath> {
-    let can_run = |path: &ImagePath| {
-        contents
-            .file(path)
-            .is_some_and(|it| is_executable(&it.entry))
-    };
-    let mut paths = INTERPRETERS
-        .iter()
-        .flat_map(|path| release.prefix.join(path));
-    paths.find(can_run)
+    let paths = INTERPRETERS.iter();
+    let mut paths = paths.flat_map(|path| release.prefix.join(path));
+    paths.find(|path| contents.has_executable(path))
 }
 
 /// Returns the group of a path: the interpreter, a package of `node_modules`
