@@ -191,6 +191,16 @@ fn modes_that_were_lost_are_named_and_set_on_request() {
     assert_eq!(fixed, digest("whole", &["--fix-modes"]));
     assert_ne!(fixed, digest("whole", &[]), "the cache has the mode");
     assert_eq!(fixed, digest("lost", &["--fix-modes", "--no-cache"]));
+
+    // One of two programs.
+    let other = server.with_file_name("worker");
+    fs::copy(std::env::current_exe().expect("it runs"), &other).expect("there is room for it");
+    let outcome = run("cargo/target/release", &[]).success();
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("/server`: its mode 0640 does not let"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -55,8 +55,9 @@ use tree::{CaseCollisions, ReadableFiles, check_member};
 
 /// The rules about what a user may have made by mistake: the files of the host
 /// that go in are as its distribution made them.
-const ABOUT_RELEASES: [Rule; 4] = [
+const ABOUT_RELEASES: [Rule; 5] = [
     Rule::CaseCollision,
+    Rule::DebugInformation,
     Rule::DuplicateContent,
     Rule::LinkDangling,
     Rule::ProgramNotExecutable,

@@ -118,6 +118,13 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     if picked.is_empty() && selection.refusals.is_empty() {
         return Err(Error::NoExecutable(root.path().to_path_buf()));
     }
+    if selection.options.binaries.is_empty() {
+        let without_bit = executables.without_bit.iter().map(|(path, mode)| {
+            let path = path.display();
+            format!("left out the program `{path}`: its mode {mode:04o} does not let anyone execute it; some uploads of CI artifacts lose this, and `chmod +x` mends it").into()
+        });
+        selection.warnings.extend(without_bit);
+    }
     let libraries = needed_libraries(root, picked.values());
 
     // Below the directory itself, only a pattern includes anything.

@@ -40,6 +40,21 @@ pub static PYTHON: Kind = Kind {
 /// The largest text that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// The servers of applications, each with its options.
+const SERVERS: [(&str, &str); 3] = [
+    ("gunicorn", "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm"),
+    ("uvicorn", "--host 0.0.0.0 --port 8000"),
+    ("flask", "run --host 0.0.0.0 --port 8000 --app"),
+];
+
+/// The classes of web applications, each with the servers that run it.
+const APPLICATIONS: [(&str, [&str; 2]); 4] = [
+    ("FastAPI(", ["uvicorn"; 2]),
+    ("Starlette(", ["uvicorn"; 2]),
+    ("Quart(", ["uvicorn"; 2]),
+    ("Flask(", ["gunicorn", "flask"]),
+];
+
 /// The starts of the names of programs in every environment.
 const TOOLS: [&str; 6] = [
     "Activate",
@@ -53,6 +68,8 @@ const TOOLS: [&str; 6] = [
 #[derive(Debug)]
 struct PythonRelease {
     has_environment: bool,
+    /// The file that SIGINT stops.
+    interruptible: Option<String>,
     /// The names at the top that `pip install --target` made.
     installed: BTreeSet<String>,
 }
@@ -80,6 +97,11 @@ impl Behavior for PythonRelease {
 
     fn environment(&self) -> Vec<(String, String)> {
         vec![("PYTHONUNBUFFERED".to_owned(), "1".to_owned())]
+    }
+
+    fn stop_signal(&self, command: &[String]) -> Option<&'static str> {
+        let file = self.interruptible.as_ref()?;
+        command.contains(file).then_some("SIGINT")
     }
 
     fn divide(&self, files: &[Weight<'_>], limit: usize) -> Vec<Unit> {
@@ -159,7 +181,7 @@ impl<'a> Project<'a> {
     fn start(&self) -> Result<ProjectStart> {
         let programs = self.programs();
         let found = self.script(&programs).or_else(|| self.django(&programs));
-        let found = found.or_else(|| self.file());
+        let found = found.or_else(|| self.file(&programs));
         found.ok_or_else(|| {
             let paths: Vec<String> = programs.iter().map(|name| self.program(name)).collect();
             let first = paths.first().map(|path| self.words(path, ""));
@@ -201,34 +223,80 @@ impl<'a> Project<'a> {
         let (_, rest) = text.split_once("DJANGO_SETTINGS_MODULE")?;
         let module = rest.split(['"', '\'']).find(|part| part.contains('.'))?;
         let package = module.split('.').next()?;
-        let has = |name: &str, file: &str| {
+        let servers = [("gunicorn", "wsgi"), ("uvicorn", "asgi")].into_iter();
+        let mut servers = servers.filter(|(_, file)| {
             let file = self.root.join(format!("{package}/{file}.py"));
-            programs.iter().any(|known| known == name) && file.is_file()
-        };
-        let (server, arguments) = if has("gunicorn", "wsgi") {
-            let options = "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm";
-            ("gunicorn", format!("{options} {package}.wsgi:application"))
-        } else if has("uvicorn", "asgi") {
-            let options = "--host 0.0.0.0 --port 8000";
-            ("uvicorn", format!("{options} {package}.asgi:application"))
-        } else {
-            return None;
-        };
+            file.is_file()
+        });
+        let (server, words) = servers.find_map(|(server, file)| {
+            let application = format!("{package}.{file}:application");
+            Some((server, self.serve(programs, server, &application)?))
+        })?;
         Some(ProjectStart {
-            words: self.words(&self.program(server), &arguments),
+            words,
             because: format!("`manage.py` is of Django, and `{server}` is installed"),
             is_certain: true,
         })
     }
 
-    fn file(&self) -> Option<ProjectStart> {
-        let mut names = ["app.py", "main.py", "__main__.py"].into_iter();
-        let name = names.find(|name| self.root.join(name).is_file())?;
+    /// Returns the words that let a server run an application, if it is installed.
+    fn serve(&self, programs: &[String], server: &str, application: &str) -> Option<Vec<String>> {
+        let (name, options) = SERVERS.into_iter().find(|(name, _)| *name == server)?;
+        let is_installed = programs.iter().any(|program| program == name);
+        is_installed.then(|| self.words(&self.program(name), &format!("{options} {application}")))
+    }
+
+    fn file(&self, programs: &[String]) -> Option<ProjectStart> {
+        let mut names = ["app", "main", "__main__"].into_iter();
+        let name = names.find(|name| self.root.join(format!("{name}.py")).is_file())?;
+        let file = format!("{name}.py");
+        let application = self.application(&file);
+        let served = application.and_then(|(variable, servers)| {
+            let application = format!("{name}:{variable}");
+            let mut words = servers.iter();
+            words.find_map(|server| self.serve(programs, server, &application))
+        });
+        let because = match &served {
+            Some(_) => format!("`{file}` defines an application and does not start it"),
+            None => format!("`{file}` lies beside its packages"),
+        };
         Some(ProjectStart {
-            words: self.words(name, ""),
-            because: format!("`{name}` lies beside its packages"),
+            words: served.unwrap_or_else(|| self.words(&file, "")),
+            because,
             is_certain: false,
         })
+    }
+
+    /// Returns the variable of a web application that a file defines and does not
+    /// start, with the servers that run it.
+    fn application(&self, file: &str) -> Option<(String, [&'static str; 2])> {
+        let text = bounded::read_text(&self.root.join(file), MAX_BYTES).ok()?;
+        if text.contains("__main__") {
+            return None;
+        }
+        text.lines().find_map(|line| {
+            let (variable, value) = line.split_once('=')?;
+            let (variable, _) = variable.split_once(':').unwrap_or((variable, ""));
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let variable = variable.trim_end();
+            let made = |class: &str| value.trim_start().starts_with(class);
+            let (_, servers) = APPLICATIONS.into_iter().find(|(class, _)| made(class))?;
+            variable
+                .bytes()
+                .all(is_name)
+                .then(|| (variable.to_owned(), servers))
+        })
+    }
+
+    /// Returns the file that starts without a server and leaves signals to Python,
+    /// which acts on SIGINT as process 1, but not on SIGTERM.
+    fn interruptible(&self) -> Option<String> {
+        let words = self.start().ok()?.words;
+        let [_, file] = words.as_slice() else {
+            return None;
+        };
+        let text = bounded::read_text(&self.root.join(file), MAX_BYTES).ok()?;
+        (file.ends_with(".py") && !text.contains("SIGTERM")).then(|| file.clone())
     }
 }
 
@@ -263,6 +331,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         name: project.name().map(str::to_owned),
         behavior: Box::new(PythonRelease {
             has_environment: project.environment.is_some(),
+            interruptible: project.interruptible(),
             installed,
         }),
     })

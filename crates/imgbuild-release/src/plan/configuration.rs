@@ -91,9 +91,11 @@ pub(super) fn configuration(context: &Context<'_>, user: Option<String>) -> Resu
     if let Some(check) = &given.healthcheck {
         config.healthcheck = Some(healthcheck(release, &context.everything, check)?);
     }
-    if let Some(signal) = &given.stop_signal {
-        config.stop_signal = Some(signal.clone());
-    }
+    let words = [&config.entrypoint, &config.cmd].map(|words| words.clone().unwrap_or_default());
+    let signal = release.behavior.stop_signal(&words.concat());
+    let signal = signal.filter(|_| !given.cleared.fields.contains(&Field::StopSignal));
+    let signal = given.stop_signal.clone().or(signal.map(str::to_owned));
+    config.stop_signal = signal.or(config.stop_signal);
     Ok(config)
 }
 

@@ -78,6 +78,11 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Returns the signal that stops a command as process 1, unless it is SIGTERM.
+    fn stop_signal(&self, _: &[String]) -> Option<&'static str> {
+        None
+    }
+
     /// Returns the name of the interpreter that the release needs and does not
     /// have.
     fn interpreter(&self, _: &Release, _: &Contents<'_>) -> Option<&'static str> {

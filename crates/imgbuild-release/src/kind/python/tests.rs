@@ -70,6 +70,19 @@ fn the_command_is_that_of_the_project() {
         ),
         (venv(&["flask"]) + APP, Some(".venv/bin/python app.py")),
         (TARGET.to_owned() + APP, Some("python3 app.py")),
+        (
+            venv(&["uvicorn"]) + "0644 file main.py \"web: FastAPI = FastAPI()\\n\"\n",
+            Some(".venv/bin/python .venv/bin/uvicorn --host 0.0.0.0 --port 8000 main:web"),
+        ),
+        (
+            venv(&["flask"]) + "0644 file app.py \"app = Flask(__name__)\\n\"\n",
+            Some(".venv/bin/python .venv/bin/flask run --host 0.0.0.0 --port 8000 --app app:app"),
+        ),
+        (
+            venv(&["flask", "gunicorn"])
+                + "0644 file app.py \"app = Flask(__name__)\\nif __name__ == '__main__':\\n  app.run()\\n\"\n",
+            Some(".venv/bin/python app.py"),
+        ),
     ] {
         assert_eq!(words(&tree).as_deref(), expected, "{tree}");
     }
@@ -105,6 +118,7 @@ fn only_a_project_with_its_packages_is_recognized() {
 fn packages_lie_apart_from_the_application() {
     let release = PythonRelease {
         has_environment: true,
+        interruptible: None,
         installed: BTreeSet::from(["flask".to_owned(), "flask-3.0.dist-info".to_owned()]),
     };
     let package = |name| Group::member(1, "packages", name);
