@@ -1,6 +1,6 @@
 //! The findings of the check, printed with the flags that help.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 
@@ -18,16 +18,6 @@ use crate::ui::{Ui, count_text};
 
 /// The number of findings of one rule that are printed.
 const MAX_SHOWN: usize = 10;
-
-/// Rules whose findings have one remedy for all files with the same fault.
-const OF_MANY: [Rule; 6] = [
-    Rule::InterpreterMissing,
-    Rule::InterpreterMoved,
-    Rule::LibraryMissing,
-    Rule::LibraryUnusable,
-    Rule::ModuleUnusable,
-    Rule::SymbolVersionMissing,
-];
 
 const KINDS: &str =
     "`check` takes an OCI image layout: a directory or an archive, or an archive of `docker save`";
@@ -153,11 +143,12 @@ pub(crate) fn print_findings(findings: &[Finding], choice: CheckChoice, ui: &Ui)
     }
 }
 
-/// Returns what is wrong with the file of a finding. Files that lack the same have
-/// one fault; of others, each is of interest.
+/// Returns the fault of a file, which others may have as well: an interpreter or a
+/// library that they lack.
 fn fault(finding: &Finding) -> String {
-    match &finding.path {
-        Some(path) if OF_MANY.contains(&finding.rule) => {
+    use Rule::{InterpreterMissing, InterpreterMoved, LibraryMissing, ModuleUnusable};
+    match (finding.rule, &finding.path) {
+        (InterpreterMissing | InterpreterMoved | LibraryMissing | ModuleUnusable, Some(path)) => {
             finding.reason.replace(&format!("`{path}`"), "")
         }
         _ => finding.reason.clone(),
@@ -177,12 +168,12 @@ fn print_group(group: &[Finding], choice: CheckChoice, ui: &Ui) {
         }
     };
     let label = if is_error { "error" } else { "warning" };
-    let mut files: BTreeMap<String, usize> = BTreeMap::new();
-    for finding in group {
-        *files.entry(fault(finding)).or_default() += 1;
-    }
-    let mut said = BTreeSet::new();
-    let faults = group.iter().filter(|finding| said.insert(fault(finding)));
+    let mut files = BTreeMap::new();
+    let faults = group.iter().filter(|finding| {
+        let count = files.entry(fault(finding)).or_insert(0);
+        *count += 1;
+        *count == 1
+    });
     let faults: Vec<&Finding> = faults.collect();
     let (shown, rest) = faults.split_at(faults.len().min(MAX_SHOWN));
     for (index, finding) in shown.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod shell;
 
+use shell::SHELLS;
 pub(crate) use shell::{COMPUTED, Calls, calls};
 
 /// The bytes of a file that the kernel reads to find its interpreter
@@ -13,9 +14,6 @@ pub(crate) const MAX_LINE: u64 = 256;
 ///
 /// [execve(2)]: https://man7.org/linux/man-pages/man2/execve.2.html
 pub(crate) const MAX_DEPTH: usize = 4;
-
-/// Interpreters of the Shell Command Language.
-const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "mksh", "sh", "zsh"];
 
 /// The first line of a script, as the kernel reads it ([execve(2)]).
 ///

@@ -10,13 +10,6 @@ use crate::finding::{Finding, Rule, Severity};
 use crate::programs::calls::{called_file, scripts_of};
 use crate::script::COMPUTED;
 
-/// The faults that a shell does not make up for.
-const FATAL: [Rule; 3] = [
-    Rule::InterpreterMissing,
-    Rule::ScriptCarriageReturn,
-    Rule::WrongArchitecture,
-];
-
 /// Follows the files that scripts start. Returns those that exist, and warnings:
 /// the script may never start the file.
 pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>) {
@@ -44,7 +37,14 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
             }
             let followed = found.iter().map(|file| follow(subject, &file.to_string()));
             let faults = followed.flat_map(|followed| followed.findings);
-            findings.extend(faults.filter(|fault| FATAL.contains(&fault.rule)));
+            // The shell runs a text without a line for the kernel itself.
+            findings.extend(faults.filter(|fault| {
+                use Rule::{InterpreterMissing, ScriptCarriageReturn, WrongArchitecture};
+                matches!(
+                    fault.rule,
+                    InterpreterMissing | ScriptCarriageReturn | WrongArchitecture
+                )
+            }));
             files.extend(found);
         }
     }

@@ -7,6 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Interpreters of the Shell Command Language.
+pub(super) const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "mksh", "sh", "zsh"];
+
 /// Words after which a command follows (Shell Command Language, 2.4).
 const KEYWORDS: [&str; 10] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time",
@@ -25,8 +28,8 @@ const RUNNERS: [&str; 9] = [
     "tini",
 ];
 
-/// Builtins and programs whose first argument is a script.
-const READERS: [&str; 7] = [".", "ash", "bash", "dash", "sh", "source", "zsh"];
+/// The quotes of the word that ends a here-document.
+const QUOTES: [char; 3] = ['"', '\'', '\\'];
 
 /// The start of paths in [`Calls`] below a directory that the script computes.
 pub(crate) const COMPUTED: &str = "$/";
@@ -44,64 +47,53 @@ pub(crate) struct Calls {
 /// assignments.
 pub(crate) fn calls(text: &str) -> Calls {
     let mut scanner = Scanner::default();
-    let mut document: Option<HereDocument> = None;
+    let mut document = None;
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if let Some(open) = &document {
-            if open.ends_at(line) {
+        if let Some(word) = document {
+            if is_end(line, word) {
                 document = None;
-            } else if !open.is_quoted {
+            } else if !is_quoted(word) {
                 scanner.substitutions_of(line);
             }
             continue;
         }
         scanner.line(line);
-        let ends = |open: &HereDocument| lines.clone().any(|line| open.ends_at(line));
-        document = HereDocument::after(line).filter(ends);
+        let ends = |word: &&str| lines.clone().any(|line| is_end(line, word));
+        document = here_document(line).filter(ends);
     }
     let functions = scanner.functions;
     let mut programs = scanner.words;
     programs.retain(|word| !functions.contains(word));
     let mut paths = scanner.paths;
-    let is_tested = |path: &str| {
-        let follows = |(at, _): (usize, &str)| {
-            let before = text[..at].trim_end_matches(['"', '\'']);
-            let flags = ["-e ", "-f ", "-r ", "-s ", "-x "];
-            flags.iter().any(|flag| before.ends_with(flag))
-        };
-        text.match_indices(path).any(follows)
-    };
     for (path, may_lack) in &mut paths {
-        *may_lack |= is_tested(path);
+        let mut tests = ["-e", "-f", "-r", "-s", "-x"].iter();
+        *may_lack |= tests.any(|test| {
+            ["", "\"", "'"]
+                .iter()
+                .any(|quote| text.contains(&format!("{test} {quote}{path}")))
+        });
     }
     Calls { programs, paths }
 }
 
-/// A here-document (Shell Command Language, 2.7.4).
-struct HereDocument<'a> {
-    end: &'a str,
-    /// The shell runs nothing in it.
-    is_quoted: bool,
+/// Returns the word, perhaps quoted, that ends the here-document after this line.
+fn here_document(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("<<")?;
+    let rest = rest.trim_start_matches('-').trim_start();
+    let word = rest.split([' ', '\t', ';', '|', '>', '&', ')']).next()?;
+    let end = word.trim_matches(QUOTES);
+    let is_word = end.starts_with(|first: char| first.is_alphabetic() || first == '_');
+    (is_word && !rest.starts_with('<')).then_some(word)
 }
 
-impl<'a> HereDocument<'a> {
-    /// Returns the document that starts after this line.
-    fn after(line: &'a str) -> Option<Self> {
-        let (_, rest) = line.split_once("<<")?;
-        if rest.starts_with('<') {
-            return None;
-        }
-        let rest = rest.trim_start_matches('-').trim_start();
-        let word = rest.split([' ', '\t', ';', '|', '>', '&', ')']).next()?;
-        let end = word.trim_matches(['"', '\'', '\\']);
-        let is_word = end.starts_with(|first: char| first.is_alphabetic() || first == '_');
-        let is_quoted = end.len() < word.len();
-        is_word.then_some(Self { end, is_quoted })
-    }
+/// Returns whether the shell runs nothing in a here-document.
+fn is_quoted(word: &str) -> bool {
+    word.starts_with(QUOTES)
+}
 
-    fn ends_at(&self, line: &str) -> bool {
-        line.trim_start_matches('\t') == self.end
-    }
+fn is_end(line: &str, word: &str) -> bool {
+    line.trim_start_matches('\t') == word.trim_matches(QUOTES)
 }
 
 /// The context of the scanner.
@@ -128,7 +120,7 @@ struct Scanner {
     is_continued: bool,
     /// The text before belongs to the same word.
     is_joined: bool,
-    /// The next word is the script of one of [`READERS`].
+    /// The next word is the script that a shell reads.
     is_script: bool,
 }
 
@@ -301,20 +293,19 @@ impl Scanner {
         }
         let whole = whole_word(rest);
         let is_plain = whole == plain;
-        let starts_option = after.trim_start().starts_with('-');
         if is_plain && plain.starts_with('-') {
             // `sh -c` runs a text.
-            let is_text = self.is_script && plain.contains('c');
-            if is_text {
+            if self.is_script && plain.contains('c') {
                 self.set(false);
             }
             return;
         }
-        if is_plain && (RUNNERS.contains(&plain) || READERS.contains(&plain)) {
+        let is_reader = SHELLS.contains(&plain) || plain == "." || plain == "source";
+        if is_plain && (RUNNERS.contains(&plain) || is_reader) {
             self.insert(plain);
-            self.is_script = READERS.contains(&plain);
+            self.is_script = is_reader;
             // `command -v` starts nothing.
-            if plain == "command" && starts_option {
+            if plain == "command" && after.trim_start().starts_with('-') {
                 self.set(false);
             }
             return;
