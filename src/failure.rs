@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use imgbuild_oci::error::Error as ImageError;
 use imgbuild_oci::error::with_causes;
 use imgbuild_oci::filesystem::FileSystemError;
+use imgbuild_oci::path::{ImagePath, escaped};
 use imgbuild_oci::selection::SelectionError;
 use imgbuild_registry::cached::RemoteImageError;
 use imgbuild_registry::error::Error as RegistryError;
@@ -269,6 +270,15 @@ const SCRATCH: &str = "temporary files are kept beside the output (or in `TMPDIR
 const DAMAGED_BASE: &str =
     "the base image is damaged: save it again; `imgbuild validate` lists its violations";
 
+fn choice_hint(candidates: &[ImagePath]) -> String {
+    let names = candidates.iter().take(5).map(ImagePath::file_name);
+    let flags = names.map(|name| format!("`--entrypoint {}`", escaped(name)));
+    format!(
+        "add {}; select executables of a Cargo release with `--bin`, or build without a command with `--no-entrypoint`",
+        flags.collect::<Vec<_>>().join(" or ")
+    )
+}
+
 #[rustfmt::skip]
 fn release_hint(error: &ReleaseError) -> Option<String> {
     let hint = match error {
@@ -291,7 +301,7 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
             return Some(format!("{remedy}; or name another program with `--entrypoint` or `--cmd`"));
         }
         ReleaseError::NoCommand(candidates) if candidates.is_empty() => "name the program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`",
-        ReleaseError::NoCommand(_) => "name one with `--entrypoint` or `--cmd`, select executables of a Cargo release with `--bin`, or build without one with `--no-entrypoint`",
+        ReleaseError::NoCommand(candidates) => return Some(choice_hint(candidates)),
         ReleaseError::Programs(ProgramsError::Missing(_)) => "install the program on this machine, use another root with `--sysroot`, or add it with `--add`",
         ReleaseError::Programs(ProgramsError::UnknownPackages(_)) => "install the package on this machine first, for example with `apt-get install NAME`, or use another root with `--sysroot`",
         ReleaseError::Programs(ProgramsError::NoPackages(_)) => "use the root of a Debian or Alpine system with `--sysroot`, or include programs with `--program` and files with `--add`",

@@ -31,8 +31,8 @@ pub(crate) struct BuildArguments {
 
     /// The kind of the release; default: detected
     ///
-    /// `cargo` takes the executables directly in the directory, and those of
-    /// its own shared libraries that they need. `tree` takes everything. `mix`
+    /// `cargo` takes the executables and shared libraries directly in the
+    /// directory, and those of its other libraries that they need. `tree` takes everything. `mix`
     /// takes a release of `mix release` or relx, and includes the programs that
     /// its scripts call. `node` takes everything, and starts the file that
     /// `package.json` names. `next` takes the standalone server of a Next.js

@@ -53,7 +53,8 @@ fn without_a_program_named_like_the_package_a_choice_is_needed() {
         .expect("the target directory has a plain name");
     let words = ["--release", release, "--bin", "second", "--bin", "third"];
     let refused = sandbox.run(words).exited(1);
-    for word in ["second", "third", "--entrypoint", "--no-entrypoint"] {
+    let choice = "hint: add `--entrypoint second` or `--entrypoint third`; ";
+    for word in ["second", "third", choice, "--no-entrypoint"] {
         assert!(
             refused.stderr_text().contains(word),
             "no `{word}`: {}",

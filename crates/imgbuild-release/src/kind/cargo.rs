@@ -13,7 +13,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
 use super::expand;
-use crate::contents::is_executable;
+use crate::contents::{can_run, is_executable};
 use crate::elf::Elf;
 use crate::error::{Error, Result};
 use crate::layering::{Unit, Weight, divide};
@@ -37,7 +37,7 @@ pub static CARGO: Kind = Kind {
     select,
 };
 
-const LEFT_BY_CARGO: &str = "Cargo's intermediate files";
+const LEFT_BY_CARGO: &str = "only builds need it";
 const NOT_PICKED: &str = "not picked with `--bin`";
 
 /// The file that Cargo writes to the top of `target` ([the build cache]).
@@ -57,11 +57,12 @@ impl Behavior for CargoRelease {
     /// member that makes the only executable which is included. A manifest
     /// that cannot be read has no package.
     fn package(&self, release: &Release) -> Option<Package> {
-        let entries = release.members.iter().map(|member| &member.entry);
-        let executables: Vec<String> = entries
-            .filter(|entry| {
-                entry.path.parent().as_ref() == Some(&release.prefix) && is_executable(entry)
-            })
+        let executables = release.members.iter().filter(|member| {
+            let is_at_top = member.entry.path.parent().as_ref() == Some(&release.prefix);
+            is_at_top && is_executable(&member.entry) && can_run(member)
+        });
+        let executables: Vec<String> = executables
+            .map(|member| &member.entry)
             .map(|entry| String::from_utf8_lossy(entry.path.file_name()).into_owned())
             .collect();
         manifest::package(&release.root, &executables)
@@ -108,7 +109,8 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     })
 }
 
-/// Selects the executables, and of the release's own libraries those that they
+/// Selects the executables, the shared libraries beside them, which are products
+/// of the build (`cdylib`, `dylib`), and of its other libraries those that they
 /// need.
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let root = selection.root;
@@ -125,7 +127,13 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         });
         selection.warnings.extend(without_bit);
     }
-    let libraries = needed_libraries(root, picked.values());
+    let products = executables.libraries.iter();
+    let products = products.filter(|_| selection.options.binaries.is_empty());
+    let products: BTreeMap<&OsStr, &Elf> = products
+        .map(|(name, elf)| (name.as_os_str(), elf))
+        .collect();
+    let libraries = needed_libraries(root, picked.values().chain(products.values()));
+    let is_needed = |relative: &Path| libraries.values().any(|path| path == relative);
 
     // Below the directory itself, only a pattern includes anything.
     let walk = if selection.options.patterns.is_empty() {
@@ -141,11 +149,14 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
             Verdict::Undecided if picked.contains_key(name) => {
                 return selection.take(relative, found);
             }
+            Verdict::Undecided if products.contains_key(name) && !is_needed(relative) => {
+                return selection.take(relative, found);
+            }
             Verdict::Excluded => "excluded",
-            _ if executables.programs.contains_key(name) => NOT_PICKED,
+            _ if executables.has(name) => NOT_PICKED,
             _ => LEFT_BY_CARGO,
         };
-        if !libraries.values().any(|path| path == relative) {
+        if !is_needed(relative) {
             selection.leave_out(relative, is_directory, reason);
         }
     })?;
@@ -186,6 +197,7 @@ fn refuse_unreadable(selection: &mut Selection<'_>, executables: &Executables) {
 /// The executables directly in a directory.
 struct Executables {
     programs: BTreeMap<OsString, Elf>,
+    libraries: BTreeMap<OsString, Elf>,
     /// The modes of programs without an execute bit.
     without_bit: BTreeMap<PathBuf, u32>,
     unreadable: BTreeMap<OsString, io::ErrorKind>,
@@ -195,6 +207,7 @@ impl Executables {
     /// Reads the programs; if `fixes_modes`, all have an execute bit.
     fn read(root: &RootDirectory, fixes_modes: bool) -> io::Result<Self> {
         let mut programs = BTreeMap::new();
+        let mut libraries = BTreeMap::new();
         let mut without_bit = BTreeMap::new();
         let mut unreadable = BTreeMap::new();
         walk_flat(root, &mut |name, found| {
@@ -209,6 +222,9 @@ impl Executables {
                 Ok(Ok(Some(elf))) if elf.is_program() => {
                     without_bit.insert(root.path().join(name), state.mode & 0o7777);
                 }
+                Ok(Ok(Some(elf))) if name.extension().is_some_and(|it| it == "so") => {
+                    libraries.insert(name.into(), elf);
+                }
                 Err(error) if has_bit => {
                     unreadable.insert(name.into(), error.kind());
                 }
@@ -217,9 +233,14 @@ impl Executables {
         })?;
         Ok(Self {
             programs,
+            libraries,
             without_bit,
             unreadable,
         })
+    }
+
+    fn has(&self, name: &OsStr) -> bool {
+        self.programs.contains_key(name) || self.libraries.contains_key(name)
     }
 
     /// Returns the programs with these names; all programs without any.
@@ -276,4 +297,55 @@ fn needed_libraries<'a>(
         }
     }
     libraries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::fixture::Fixture;
+    use crate::release::ReleaseOptions;
+
+    #[test]
+    fn shared_libraries_at_the_top_are_products() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let program = Fixture::new()
+            .file_type(2)
+            .needed(&["libneeded.so"])
+            .bytes();
+        let library = Fixture::new().file_type(3).bytes();
+        for (path, bytes) in [
+            (".cargo-lock", &[][..]),
+            ("app", &program),
+            ("app.d", b"app: src/main.rs"),
+            ("libapp.rlib", b"!<arch>\n"),
+            ("libneeded.so", &library),
+            ("libplugin.so", &library),
+            ("deps/libmacros.so", &library),
+        ] {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let opened = |binaries: &[&str]| {
+            let binaries = binaries.iter().map(ToString::to_string).collect();
+            let options = ReleaseOptions {
+                binaries,
+                ..ReleaseOptions::default()
+            };
+            let release = Release::open(directory.path(), &options).unwrap();
+            let members = release.members.iter();
+            let files = members.filter(|member| member.content.is_some());
+            let paths: Vec<String> = files.map(|file| file.entry.path.to_string()).collect();
+            let left = release.left_out.iter();
+            let plugin = left.filter(|left| left.path == Path::new("libplugin.so"));
+            (paths.join(" "), plugin.map(|left| left.reason).collect())
+        };
+        let needed = "/usr/local/lib/libneeded.so";
+        let all = format!("/usr/local/bin/app /usr/local/bin/libplugin.so {needed}");
+        assert_eq!(opened(&[]), (all, Vec::new()));
+        let one = format!("/usr/local/bin/app {needed}");
+        assert_eq!(opened(&["app"]), (one, vec![NOT_PICKED]));
+    }
 }
