@@ -15,12 +15,22 @@ const MAX_STACKED_LAYERS: usize = 125;
 /// The number of malformed fields that are listed.
 const MAX_LISTED: usize = 100;
 
-/// ConfigFields of [Docker's image configuration] that are inherited unchanged.
-/// ConfigFields of old engines that describe a container, for example `Hostname`, are
-/// not inherited, and `OnBuild` is for builds that run commands.
+/// Texts of [Docker's image configuration] that are not inherited: they describe a
+/// container of an old engine.
 ///
 /// [Docker's image configuration]: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
-const OTHERS: [&str; 2] = ["ArgsEscaped", "Shell"];
+const TEXTS: [&str; 4] = ["Hostname", "Domainname", "Image", "MacAddress"];
+
+/// Switches of Docker's that are not inherited either.
+const SWITCHES: [&str; 7] = [
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "NetworkDisabled",
+];
 
 /// The settings of containers of an image: the `config` object of the
 /// [image configuration], with Docker's health check.
@@ -109,19 +119,23 @@ impl Configuration {
     }
 }
 
-/// Checks the fields of a configuration that engines parse, except those of
-/// [`RawConfig`](crate::document::RawConfig), and the number of layers.
+/// Checks the fields of a configuration that engines parse, except the types of those
+/// of [`RawConfig`](crate::document::RawConfig), and the numbers of layers and of steps.
 pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<Violation> {
     let mut fields = ConfigFields::of(name, document);
     fields.date("created");
     fields.get::<String>("author");
-    let steps = field_in_any_case(document, "history").and_then(Value::as_array);
-    for (place, step) in steps.into_iter().flatten().enumerate() {
+    fields.read::<Map<String, Value>>("container_config", Refuser::Docker);
+    let steps: Vec<Option<Map<String, Value>>> = fields.get("history");
+    let steps: Vec<Value> = steps.into_iter().map(Value::from).collect();
+    let mut count = 0;
+    for (place, step) in steps.iter().enumerate() {
         (fields.object, fields.place) = (Some(step), format!("history[{place}]."));
         fields.date("created");
         for field in ["created_by", "author", "comment"] {
             fields.get::<String>(field);
         }
+        count += usize::from(!fields.get::<bool>("empty_layer"));
     }
     fields.object = Some(document);
     fields.configuration();
@@ -129,6 +143,11 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
     if layers > MAX_STACKED_LAYERS {
         let violation = Violation::new(ViolationKind::LayerCount, name).found(layers);
         let violation = violation.expected(format_args!("at most {MAX_STACKED_LAYERS}"));
+        found.push(violation.refused_by(Some(Refuser::Docker)));
+    }
+    if count > layers {
+        let violation = Violation::new(ViolationKind::HistoryCount, name).found(count);
+        let violation = violation.expected(format_args!("at most {layers}"));
         found.push(violation.refused_by(Some(Refuser::Docker)));
     }
     found
@@ -166,19 +185,32 @@ impl<'a> ConfigFields<'a> {
         let mut check: Map<String, Value> = self.read("Healthcheck", Refuser::Docker);
         // Go writes an empty list as null, and engines take a negative time for none.
         check.retain(|_, value| !value.is_null() && value.as_i64().is_none_or(|time| time >= 0));
-        let check = serde_json::from_value(check.into());
-        let healthcheck: Healthcheck =
-            check.unwrap_or_else(|_| self.add("Healthcheck", Refuser::Docker));
-        let others = OTHERS.iter().filter_map(|name| {
-            let value = field_in_any_case(self.object?, name)?;
-            (*value != json!(false)).then(|| ((*name).to_owned(), value.clone()))
-        });
+        let is_large = check
+            .values()
+            .any(|time| time.as_u64() > Some(i64::MAX as u64));
+        let check = serde_json::from_value(check.into()).ok();
+        let healthcheck: Healthcheck = check
+            .filter(|_| !is_large)
+            .unwrap_or_else(|| self.add("Healthcheck", Refuser::Docker));
+        let env = self.list("Env");
+        if env.iter().any(|variable| variable.contains('\0')) {
+            self.add::<()>("Env", Refuser::Engines);
+        }
+        let mut others = BTreeMap::new();
+        if self.get("ArgsEscaped") {
+            others.insert("ArgsEscaped".to_owned(), json!(true));
+        }
+        if let Some(shell) = list(self.words("Shell", Refuser::Docker)) {
+            others.insert("Shell".to_owned(), json!(shell));
+        }
+        self.check_others();
         Configuration {
-            others: others.collect(),
-            cmd: list(self.list("Cmd")),
+            others,
+            cmd: list(self.words("Cmd", Refuser::Engines)),
             // Engines run the command where this is one empty text.
-            entrypoint: list(self.list("Entrypoint")).filter(|words| *words != [""]),
-            env: self.list("Env"),
+            entrypoint: list(self.words("Entrypoint", Refuser::Engines))
+                .filter(|words| *words != [""]),
+            env,
             exposed_ports: self.keys("ExposedPorts"),
             healthcheck: Some(healthcheck).filter(|check| !check.test.is_empty()),
             labels: labels.collect(),
@@ -196,6 +228,32 @@ impl<'a> ConfigFields<'a> {
     fn list(&mut self, field: &'static str) -> Vec<String> {
         let list: Vec<Option<String>> = self.get(field);
         list.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Reads a list of words. A text is a list of one to Docker with graph drivers and
+    /// to Podman.
+    fn words(&mut self, field: &'static str, refuser: Refuser) -> Vec<String> {
+        let value = self.object.and_then(|one| field_in_any_case(one, field));
+        let Some(word) = value.and_then(Value::as_str) else {
+            let list: Vec<Option<String>> = self.read(field, refuser);
+            return list.into_iter().map(Option::unwrap_or_default).collect();
+        };
+        if refuser == Refuser::Engines {
+            self.add::<()>(field, Refuser::Containerd);
+        }
+        vec![word.to_owned()]
+    }
+
+    /// Checks the fields that only Docker reads, and that are not inherited.
+    fn check_others(&mut self) {
+        for field in TEXTS {
+            self.read::<String>(field, Refuser::Docker);
+        }
+        for field in SWITCHES {
+            self.read::<bool>(field, Refuser::Docker);
+        }
+        self.read::<Vec<Option<String>>>("OnBuild", Refuser::Docker);
+        self.read::<i64>("StopTimeout", Refuser::Docker);
     }
 
     fn keys(&mut self, field: &'static str) -> BTreeSet<String> {
@@ -229,20 +287,33 @@ impl<'a> ConfigFields<'a> {
     }
 }
 
-/// Returns true for RFC 3339 as Go reads it, for example `2026-01-31T12:00:00.5+01:00`.
+/// Returns true for RFC 3339 as Go reads it, for example `2026-01-31T12:00:00.5+01:00`:
+/// the hour may have one digit, and a comma may begin the fraction.
 fn is_date(text: &str) -> bool {
+    let text = match text.split_once('T') {
+        Some((day, time)) if time.find(':') == Some(1) => format!("{day}T0{time}"),
+        _ => text.to_owned(),
+    };
     let form = text.replace(|byte: char| byte.is_ascii_digit(), "0");
-    let Some(zone) = form.strip_prefix("0000-00-00T00:00:00") else {
+    let Some(rest) = form.strip_prefix("0000-00-00T00:00:00") else {
         return false;
     };
-    let zone = zone.strip_prefix('.').unwrap_or(zone);
+    let fraction = rest.strip_prefix(['.', ',']);
+    let fraction = fraction.filter(|digits| digits.starts_with('0'));
+    let zone = fraction.map_or(rest, |digits| digits.trim_start_matches('0'));
     let part = |at: usize| &text[at..at + 2];
+    let is_leap = match text[..4].parse::<u16>() {
+        Ok(year) if year % 100 == 0 => year % 400 == 0,
+        Ok(year) => year % 4 == 0,
+        Err(_) => false,
+    };
     let days = match part(5) {
-        "02" => "29",
+        "02" if is_leap => "29",
+        "02" => "28",
         "04" | "06" | "09" | "11" => "30",
         _ => "31",
     };
-    matches!(zone.trim_start_matches('0'), "Z" | "+00:00" | "-00:00")
+    matches!(zone, "Z" | "+00:00" | "-00:00")
         && ("01"..="12").contains(&part(5))
         && ("01"..=days).contains(&part(8))
         && part(11) < "24"
@@ -278,12 +349,12 @@ mod tests {
     fn what_engines_run_is_taken() {
         let config = Configuration::of_document(&json!({ "Config": {
             "Env": ["", "=x", "A"], "Entrypoint": [""], "Labels": { "a": null },
-            "user": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
+            "Cmd": "/h", "user": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
         } }));
         assert_eq!(
             serde_json::to_value(config).unwrap(),
             json!({
-                "Env": ["", "=x", "A"], "Labels": { "a": "" }, "User": "1000:",
+                "Env": ["", "=x", "A"], "Labels": { "a": "" }, "User": "1000:", "Cmd": ["/h"],
                 "Healthcheck": { "Test": ["CMD", "x"] },
             })
         );
@@ -300,6 +371,11 @@ mod tests {
             ("config", json!({ "config": 1 })),
             ("config.Env", json!({ "config": { "Env": "A=b" } })),
             ("config.Cmd", json!({ "config": { "Cmd": [1] } })),
+            ("config.Env", json!({ "config": { "Env": ["A=\0"] } })),
+            (
+                "config.ArgsEscaped",
+                json!({ "config": { "ArgsEscaped": "x" } }),
+            ),
             (
                 "config.Labels",
                 json!({ "config": { "Labels": { "a": 1 } } }),
@@ -322,6 +398,22 @@ mod tests {
             ),
         ];
         let of_docker = [
+            ("container_config", json!({ "container_config": "x" })),
+            (
+                "config.OnBuild",
+                json!({ "config": { "OnBuild": "RUN x" } }),
+            ),
+            ("config.Tty", json!({ "config": { "Tty": "x" } })),
+            ("config.Hostname", json!({ "config": { "Hostname": 1 } })),
+            (
+                "config.StopTimeout",
+                json!({ "config": { "StopTimeout": "x" } }),
+            ),
+            ("config.Shell", json!({ "config": { "Shell": 1 } })),
+            (
+                "config.Healthcheck",
+                json!({ "config": { "Healthcheck": { "Interval": 1_u64 << 63 } } }),
+            ),
             (
                 "config.Healthcheck",
                 json!({ "config": { "Healthcheck": "x" } }),
@@ -331,11 +423,21 @@ mod tests {
                 json!({ "config": { "Healthcheck": { "Interval": "5s" } } }),
             ),
         ];
+        let of_containerd = ["Cmd", "Entrypoint"].map(|field| {
+            let place = format!("config.{field}");
+            (
+                place,
+                json!({ "config": { field: "/h" } }),
+                "containerd, and Docker with its image store",
+            )
+        });
         let engines = engines.map(|(field, value)| (field, value, "every engine"));
         let of_docker = of_docker.map(|(field, value)| (field, value, "Docker with graph drivers"));
-        for (field, document, refuser) in engines.into_iter().chain(of_docker) {
+        let others = engines.into_iter().chain(of_docker);
+        let others = others.map(|(field, value, refuser)| (field.to_owned(), value, refuser));
+        for (field, document, refuser) in others.chain(of_containerd) {
             let expected = format!("`config` is malformed: `{field}`; refused by {refuser}");
-            assert_eq!(refused(&document, 1), [expected]);
+            assert_eq!(refused(&document, 2), [expected]);
         }
     }
 
@@ -353,7 +455,16 @@ mod tests {
             ]
         );
         let many = json!({ "history": vec![json!({ "created": 1 }); 1000] });
-        assert_eq!(refused(&many, 1).len(), MAX_LISTED);
+        assert_eq!(refused(&many, 1000).len(), MAX_LISTED + 1);
+        assert_eq!(
+            refused(
+                &json!({ "history": [null, { "empty_layer": true }, {}] }),
+                1
+            ),
+            [
+                "`config` has a history of more layers than it has: expected at most 1, found 2; refused by Docker with graph drivers"
+            ]
+        );
     }
 
     #[test]
@@ -362,6 +473,7 @@ mod tests {
             "0001-01-01T00:00:00Z",
             "2024-02-29T23:59:59.123456789Z",
             "2026-12-31T00:00:00-05:30",
+            "2000-02-29T0:00:00,5Z",
         ] {
             assert!(is_date(date), "{date}");
         }
@@ -375,6 +487,10 @@ mod tests {
             "2024-01-01T00:00:00+0100",
             "2024-13-01T00:00:00Z",
             "2024-02-30T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "2024-01-01T00:00:00123Z",
+            "2024-01-01T00:00:00.Z",
             "2024-04-31T00:00:00Z",
             "2024-01-01T24:00:00Z",
             "2024-01-01T00:60:00Z",

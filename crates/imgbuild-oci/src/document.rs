@@ -197,7 +197,6 @@ pub struct RawConfig {
     #[serde(flatten)]
     pub(crate) platform: RawPlatform,
     pub(crate) rootfs: Option<RawRootFs>,
-    pub(crate) history: Option<Vec<RawHistory>>,
 }
 
 /// The root file system of an image.
@@ -207,13 +206,6 @@ pub(crate) struct RawRootFs {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     pub(crate) diff_ids: Option<Vec<String>>,
-}
-
-/// A step that made an image; an empty one made no layer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(remote = "RawHistory")]
-pub(crate) struct RawHistory {
-    pub(crate) empty_layer: Option<bool>,
 }
 
 /// The file `oci-layout`.
@@ -242,9 +234,8 @@ in_any_case! {
     RawDescriptor[]
     RawPlatform[]
     RawDocument<D>[]
-    RawConfig["rootfs", "history"]
+    RawConfig["rootfs"]
     RawRootFs[]
-    RawHistory[]
     RawLayoutMark[]
     DockerManifest[]
 }

@@ -193,20 +193,8 @@ pub(super) fn check_config(
     let kind = rootfs.and_then(|rootfs| rootfs.kind.as_deref());
     let kind = kind.map_or("none".to_owned(), |kind| format!("`{kind}`"));
     report.compare(ViolationKind::ConfigRootfs, name, "`layers`", &kind);
-    check_history(name, config, layers, report);
     let diff_ids = rootfs.and_then(|rootfs| rootfs.diff_ids.as_deref());
     check_diff_ids(name, diff_ids.unwrap_or_default(), layers, report)
-}
-
-fn check_history(name: &str, config: &RawConfig, layers: usize, report: &mut Report) {
-    let history = config.history.iter().flatten();
-    let steps = history
-        .filter(|step| step.empty_layer != Some(true))
-        .count();
-    if steps > layers {
-        let violation = Violation::new(ViolationKind::HistoryCount, name).found(steps);
-        report.add(violation.expected(format_args!("at most {layers}")));
-    }
 }
 
 fn check_diff_ids(

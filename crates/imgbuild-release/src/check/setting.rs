@@ -123,6 +123,9 @@ fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
     let fault = match &path {
         None => "not a valid path",
         Some(path) if path.is_root() => "the root, and would hide the whole image",
+        Some(path) if path.relative().split(|byte| *byte == b'/').next() == Some(b"proc") => {
+            "in `/proc`, where engines mount nothing"
+        }
         Some(path) if subject.contents.file(path).is_some() => {
             "a file, and only directories can be volumes"
         }

@@ -503,6 +503,7 @@ fn settings_that_engines_do_not_take_are_named() {
         ("/data", None),
         ("data", Some("volume-invalid /data")),
         ("/", Some("!volume-invalid")),
+        ("/proc", Some("!volume-invalid /proc")),
         ("/bin/p", Some("!volume-invalid /bin/p")),
     ] {
         let world = World::sound().set(|config| {
