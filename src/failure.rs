@@ -335,7 +335,7 @@ fn base_hint(error: &BaseError) -> &'static str {
         BaseError::Refused(_) => "no engine runs the base image either: use another one, or build it again with another tool; `imgbuild validate` lists its violations",
         BaseError::Source(_)
         | BaseError::System(_)
-        | BaseError::Selection(SelectionError::NoImage | SelectionError::LayerMediaType(_)) => "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`",
+        | BaseError::Selection(SelectionError::NoImage | SelectionError::Artifact(_) | SelectionError::LayerMediaType(_)) => "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`",
         _ => DAMAGED_BASE,
     }
 }

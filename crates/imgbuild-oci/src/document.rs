@@ -403,23 +403,33 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 /// Replaces every index in `roots` by the manifests that it leads to, in their
 /// order. `roots` are the descriptors of an outermost index, which counts for
 /// [`MAX_INDEX_DEPTH`].
+///
+/// An index that is absent is passed over beside others.
 pub(crate) fn manifests_below<E: From<DocumentError>>(
     roots: Vec<Descriptor>,
     read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
+    is_missing: fn(&E) -> bool,
 ) -> Result<Vec<Descriptor>, E> {
     let mut walk = IndexWalk {
         read,
+        is_missing,
+        missing: None,
         indexes: 0,
         found: Vec::new(),
     };
     for root in roots {
         walk.visit(root, 1)?;
     }
-    Ok(walk.found)
+    match walk.missing {
+        Some(error) if walk.found.is_empty() => Err(error),
+        _ => Ok(walk.found),
+    }
 }
 
 struct IndexWalk<'a, E> {
     read: &'a mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
+    is_missing: fn(&E) -> bool,
+    missing: Option<E>,
     indexes: usize,
     found: Vec<Descriptor>,
 }
@@ -441,7 +451,14 @@ impl<E: From<DocumentError>> IndexWalk<'_, E> {
         if self.indexes > MAX_INDEXES {
             return Err(DocumentError::TooManyManifests.into());
         }
-        let index = Document::of(&descriptor, (self.read)(&descriptor)?);
+        let bytes = match (self.read)(&descriptor) {
+            Err(error) if (self.is_missing)(&error) => {
+                self.missing.get_or_insert(error);
+                return Ok(());
+            }
+            bytes => bytes?,
+        };
+        let index = Document::of(&descriptor, bytes);
         for mut child in index.children()? {
             child.annotations = Arc::clone(&descriptor.annotations);
             self.visit(child, depth + 1)?;

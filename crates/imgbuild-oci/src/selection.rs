@@ -153,7 +153,8 @@ fn manifests_of(
     roots: Vec<Descriptor>,
     read: &mut ReadDocument<'_>,
 ) -> Result<Vec<Descriptor>, SelectionError> {
-    manifests_below(roots, &mut |one| Ok(read_document(one, read)?.bytes))
+    let read = &mut |one: &Descriptor| Ok(read_document(one, read)?.bytes);
+    manifests_below(roots, read, SelectionError::is_missing)
 }
 
 /// Returns what a digest in place of a tag names among `roots` and below.
@@ -222,13 +223,14 @@ fn parse_image(manifest: &Document) -> Result<RawDocument, SelectionError> {
 }
 
 impl<D> ImageCandidate<D> {
-    /// Describes the image by its names, or by its digest if `by_digest`, and by
-    /// its platform.
+    /// Describes the image by its names, by its digest if `by_digest` or nothing else
+    /// is known, and by its platform.
     fn describe(&self, by_digest: bool) -> String {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let by_digest = by_digest || self.platform.is_none();
-        let digest = self.digest.filter(|_| names.is_empty() && by_digest);
-        let name = digest.map_or_else(|| names.join(" = "), |digest| digest.to_string());
+        let by_digest = by_digest || self.names.is_empty() && self.platform.is_none();
+        let digest = self.digest.filter(|_| by_digest);
+        let names = self.names.iter().cloned();
+        let names = names.chain(digest.map(|digest| digest.to_string()));
+        let name = names.collect::<Vec<_>>().join(" = ");
         match &self.platform {
             Some(platform) if name.is_empty() => platform.platform().to_string(),
             Some(platform) => format!("{name} for {}", platform.platform()),

@@ -193,7 +193,10 @@ impl Source {
     ///
     /// When an index is missing, damaged or malformed, or leads to too many.
     pub fn manifests(&self) -> Result<Vec<Descriptor>, SourceError> {
-        manifests_below(self.roots()?, &mut |index| self.read_blob(&index.digest))
+        let read = &mut |index: &Descriptor| self.read_blob(&index.digest);
+        manifests_below(self.roots()?, read, |error| {
+            matches!(error, SourceError::Missing(_))
+        })
     }
 
     /// Returns the images that an archive's `manifest.json` lists; an empty list

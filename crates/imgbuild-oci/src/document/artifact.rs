@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{RawDescriptor, RawDocument};
-use crate::media_type::is_image_config;
+use crate::media_type::{is_image_config, layer_suffix};
 use crate::path::escaped;
 
 /// The annotation by which containerd lists an artifact for the image that it
@@ -20,8 +20,8 @@ type Annotations = BTreeMap<String, String>;
 /// by containerd, or by the kinds of `cosign save`.
 fn mark(artifact_type: Option<&String>, annotations: Option<&Annotations>) -> Option<String> {
     let is_mark = |(name, value): (&String, &String)| match name.as_str() {
-        "vnd.docker.reference.type" => Some(value.clone()),
-        SUBJECT => Some(ATTACHED.to_owned()),
+        "vnd.docker.reference.type" if !value.is_empty() => Some(value.clone()),
+        "vnd.docker.reference.type" | SUBJECT => Some(ATTACHED.to_owned()),
         "kind" => {
             let kind = value.strip_prefix("dev.cosignproject.cosign/")?;
             (!kind.starts_with("image")).then(|| value.clone())
@@ -50,7 +50,17 @@ impl<D> RawDocument<D> {
         let other = config.filter(|config| !is_image_config(config));
         let subject = self.subject.as_ref().map(|_| ATTACHED.to_owned());
         let marked = mark(self.artifact_type.as_ref(), self.annotations.as_ref());
-        let kind = marked.or(other).or(subject);
+        let kind = marked.or(other).or(subject).or(self.other_layers());
         kind.map(|kind| escaped(kind.as_bytes()))
+    }
+
+    /// Returns the media type of the layers if none is of an image: cosign gives its
+    /// signatures the configuration of an image.
+    fn other_layers(&self) -> Option<String> {
+        let layers = self.layers.iter().flatten();
+        let mut types = layers.map(|one| one.media_type.as_deref().unwrap_or_default());
+        let is_other = |kind: &str| !kind.is_empty() && layer_suffix(kind).is_none();
+        let first = types.next().filter(|kind| is_other(kind))?;
+        types.all(is_other).then(|| first.to_owned())
     }
 }

@@ -74,9 +74,11 @@ impl PlatformIndex {
                 self.add(entry)?;
                 continue;
             }
-            let inner = image.and_then(|image| image.document(entry.digest));
-            let inner = inner.ok_or(ImageError::missing(entry.digest))?;
-            self.collect(inner, image)?;
+            match image.and_then(|image| image.document(entry.digest)) {
+                Some(inner) => self.collect(inner, image)?,
+                None if image.is_some() => {}
+                None => return Err(ImageError::missing(entry.digest)),
+            }
         }
         Ok(())
     }

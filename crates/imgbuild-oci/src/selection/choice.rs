@@ -66,8 +66,11 @@ pub(super) fn choose<D>(
     if candidates.len() == 1 {
         return Ok(candidates.remove(0));
     }
-    let images = candidates.iter();
-    let images = images.map(|one| one.describe(!differ_by_platform));
+    let names: BTreeSet<_> = candidates.iter().map(|one| &one.names).collect();
+    let differ_by_name = names.len() == candidates.len();
+    let images = candidates
+        .iter()
+        .map(|one| one.describe(!differ_by_platform && (one.names.is_empty() || !differ_by_name)));
     Err(SelectionError::Several {
         images: images.collect(),
         differ_by_platform,

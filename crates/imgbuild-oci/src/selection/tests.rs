@@ -268,3 +268,67 @@ fn an_image_of_a_docker_archive_without_a_config_is_said_to_have_none() {
     let error = selected(&fixture.archive(), None, None).unwrap_err();
     assert_eq!(error, "an image of `manifest.json` has no `Config`");
 }
+
+#[test]
+fn images_of_one_name_and_platform_are_listed_by_digest() {
+    let mut two = Fixture::good();
+    two.edit_files(|files| {
+        let mut index = index_of(files);
+        let first = index["manifests"][0].clone();
+        let digest = first["digest"].as_str().unwrap().replace("sha256:", "");
+        let mut bytes = files[&format!("blobs/sha256/{digest}")].clone();
+        bytes.push(b' ');
+        fixture::add_blob(files, &bytes);
+        let mut second = first.clone();
+        second["digest"] = Digest::of(&bytes).to_string().into();
+        second["size"] = bytes.len().into();
+        index["manifests"] = json!([first, second]);
+        files.insert("index.json".to_owned(), crate::json::to_canonical(&index));
+    });
+    let error = selected(&two.layout(), None, None).unwrap_err();
+    assert_eq!(error.matches("sha256:").count(), 2, "{error}");
+}
+
+#[test]
+fn layers_of_an_artifact_make_it_one() {
+    let mut signature = Fixture::good();
+    signature.edit_manifest(|manifest| {
+        for layer in manifest["layers"].as_array_mut().unwrap() {
+            layer["mediaType"] = "application/vnd.dsse.envelope.v1+json".into();
+        }
+    });
+    let error = selected(&signature.layout(), None, None).unwrap_err();
+    assert_eq!(
+        error,
+        "there is no image in it, only the artifact `application/vnd.dsse.envelope.v1+json`"
+    );
+    let report = crate::validate::validate(&signature.layout().source(), 1);
+    assert_eq!(report.artifacts.len(), 1, "{:?}", report.violations);
+}
+
+#[test]
+fn an_absent_nested_index_is_passed_over_beside_an_image() {
+    let mut sparse = Fixture::good();
+    sparse.edit_files(|files| {
+        files.remove("manifest.json");
+        let mut index = index_of(files);
+        let far = fixture::descriptor(crate::media_type::INDEX, b"far");
+        index["manifests"].as_array_mut().unwrap().insert(0, far);
+        let nested = crate::json::to_canonical(&index);
+        fixture::add_blob(files, &nested);
+        let root = fixture::descriptor(crate::media_type::INDEX, &nested);
+        let index = json!({ "schemaVersion": 2, "manifests": [root] });
+        files.insert("index.json".to_owned(), crate::json::to_canonical(&index));
+    });
+    let sparse = sparse.layout();
+    assert!(selected(&sparse, None, None).is_ok());
+    assert_eq!(sparse.source().manifests().unwrap().len(), 1);
+    assert_eq!(
+        crate::validate::validate(&sparse.source(), 1).violations,
+        []
+    );
+}
+
+fn index_of(files: &Files) -> Value {
+    serde_json::from_slice(&files["index.json"]).unwrap()
+}

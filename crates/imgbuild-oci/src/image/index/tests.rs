@@ -30,7 +30,7 @@ impl Store {
         let layer = Digest::of(name.as_bytes());
         let manifest = json!({
             "config": {"mediaType": CONFIG, "digest": config.digest, "size": config.bytes.len()},
-            "layers": [{"mediaType": "layer", "digest": layer, "size": name.len()}],
+            "layers": [{"mediaType": crate::media_type::LAYER, "digest": layer, "size": name.len()}],
         });
         self.add(MANIFEST, &manifest)
     }
