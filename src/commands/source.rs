@@ -56,7 +56,7 @@ pub(crate) struct NamedImage {
 }
 
 impl NamedImage {
-    /// Tells what belongs to the image and is not taken.
+    /// Reports images and artifacts of the source that are not taken.
     pub(crate) fn report_rest(&self, source: &str, ui: &Ui) {
         if !self.image.part.is_whole() {
             ui.warning(&format!("`{source}`: {}", self.image.part));

@@ -157,7 +157,8 @@ fn manifests_of(
     manifests_below(roots, read, SelectionError::is_missing)
 }
 
-/// Returns what a digest in place of a tag names among `roots` and below.
+/// Returns the descriptors that a digest in place of a tag names, of `roots` and
+/// below, and otherwise the tag.
 fn named<'a>(
     mut roots: Vec<Descriptor>,
     tag: Option<&'a str>,

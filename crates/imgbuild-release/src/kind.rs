@@ -83,7 +83,7 @@ impl Release {
         let (detected, mut because) = seen.unwrap_or((&TREE, String::new()));
         let kind = options.kind.unwrap_or(detected);
         if options.kind.is_some() {
-            because = (kind.recognize)(root).unwrap_or_else(|| "`--kind` says so".to_owned());
+            because = (kind.recognize)(root).unwrap_or_else(|| "`--kind` names it".to_owned());
         }
 
         let mut below = None;

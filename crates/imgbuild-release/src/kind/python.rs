@@ -86,7 +86,7 @@ struct Project<'a> {
 struct ProjectStart {
     words: Vec<String>,
     because: String,
-    /// A file of the project says so, not only the name of a file.
+    /// A file of the project names the command; else only its own name shows it.
     is_certain: bool,
 }
 

@@ -31,7 +31,7 @@ pub(in crate::kind) struct Start {
     pub(in crate::kind) arguments: Vec<String>,
     /// The reason, in words.
     pub(in crate::kind) because: String,
-    /// The package says so itself in its start script.
+    /// The command is that of the start script.
     pub(in crate::kind) is_script: bool,
 }
 
