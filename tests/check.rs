@@ -127,6 +127,13 @@ const ROWS_OF_WARNINGS: &[Row] = &[
         },
     },
     Row {
+        rule: "variable-dangling",
+        prepare: |_, release| {
+            hello(release);
+            flags(&["--env=TZ=Europe/Berlin"])
+        },
+    },
+    Row {
         rule: "secret-file",
         prepare: |_, release| {
             hello(release);

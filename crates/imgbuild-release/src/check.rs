@@ -27,6 +27,7 @@ mod secret;
 mod setting;
 mod subject;
 mod tree;
+mod variable;
 
 #[cfg(test)]
 mod tests;
@@ -112,6 +113,7 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     findings.extend(of_scripts);
     findings.extend(executable::check(subject, &findings, &called));
     findings.extend(setting::check(subject, &started.programs));
+    findings.extend(variable::check(subject));
     findings.extend(check_members(subject, &started.programs, store));
     finding::sort(&mut findings);
     findings

@@ -150,6 +150,10 @@ pub struct Imports {
     pub unwinding: bool,
     /// A function that takes the CA certificates of the system.
     pub system_roots: bool,
+    /// `setlocale`: it follows the variables of the locale.
+    pub locale: bool,
+    /// `system`, `popen` or `wordexp`, which start `/bin/sh`.
+    pub shell: bool,
 }
 
 /// The properties of an ELF file that matter for running it.

@@ -153,6 +153,9 @@ rules! {
     /// A program shows text, and the image has no fonts.
     FontsMissing "fonts-missing": "put fonts and the files of `/etc/fonts` into the image",
         in flags "add the default fonts of this machine with `--fonts`, or others with `--add`";
+    /// A variable names a file that is missing.
+    VariableDangling "variable-dangling": "put the file into the image, or remove the variable",
+        in flags "add time zones with `--tzdata`, a locale with `--locale`, CA certificates with `--cacert`, a library with `--add-library`, another file with `--add`; or remove the variable from `--env`";
     /// A file that is likely a secret.
     SecretFile "secret-file": "remove it, and mount it when the container runs",
         in flags "exclude it with `--exclude`, and mount it when the container runs; `--allow-secret` accepts a file that is not a secret";

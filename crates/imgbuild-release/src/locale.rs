@@ -24,10 +24,10 @@ use imgbuild_oci::path::ImagePath;
 
 use crate::programs::{Programs, ProgramsError};
 
-const DIRECTORY: &str = "/usr/lib/locale";
+pub(crate) const DIRECTORY: &str = "/usr/lib/locale";
 
 /// Locales that are part of every C library.
-const BUILT_IN: [&str; 2] = ["C", "POSIX"];
+pub(crate) const BUILT_IN: [&str; 2] = ["C", "POSIX"];
 
 /// A failure to add a locale.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleE
 /// Spells the character set of a name as the archive does: lower case, only
 /// letters and digits, `iso` before a mere number (`_nl_normalize_codeset` in
 /// glibc's intl/l10nflist.c).
-fn normalize(name: &str) -> String {
+pub(crate) fn normalize(name: &str) -> String {
     let (rest, modifier) = match name.split_once('@') {
         Some((rest, modifier)) => (rest, format!("@{modifier}")),
         None => (name, String::new()),

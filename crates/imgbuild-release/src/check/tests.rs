@@ -710,6 +710,49 @@ fn tls_without_roots_is_named_once() {
 }
 
 #[test]
+fn variables_name_what_the_image_has() {
+    let importing = |name| {
+        let world = World::running("/bin/p").glibc();
+        world.elf("/bin/p", &program(&["libc.so.6"]).imports(&[name]))
+    };
+    for (variable, is_found) in [
+        ("TZ=Europe/Berlin", true),
+        ("TZ=:/etc/zone", true),
+        ("TZ=CET-1CEST", false),
+        ("TZ=UTC", false),
+        ("LANG=de_DE.UTF-8", true),
+        ("LC_ALL=C.UTF-8", true),
+        ("LC_ALL=C", false),
+        ("LANG=", false),
+        ("LD_PRELOAD=libgone.so", true),
+        ("LD_PRELOAD=/lib64/libgone.so", true),
+        ("LD_PRELOAD=libc.so.6:/lib64/libc.so.6", false),
+        ("OPENSSL_CONF=/etc/ssl/openssl.cnf", true),
+        ("OPENSSL_CONF=/run/secrets/openssl.cnf", false),
+        ("SSL_CERT_DIR=/data/certs", false),
+        ("AWS_CA_BUNDLE=/gone.pem", true),
+        ("MAGIC=/bin/p:/gone", true),
+        ("OTHER=/gone", false),
+    ] {
+        let world = importing("setlocale").set(|config| {
+            config.env = vec![variable.to_owned()];
+            config.volumes = ["/data".to_owned()].into();
+        });
+        let expected = is_found.then(|| "variable-dangling".to_owned());
+        assert_eq!(world.findings(), Vec::from_iter(expected), "{variable}");
+    }
+    let set = |config: &mut Configuration| {
+        config.env = vec!["TZ=Asia/Tokyo".to_owned(), "LANG=de_DE.UTF-8".to_owned()];
+    };
+    importing("puts").set(set).has(&["variable-dangling"]);
+    importing("setlocale")
+        .set(set)
+        .file("/usr/share/zoneinfo/Asia/Tokyo", 0o644, "")
+        .directory("/usr/lib/locale/de_DE.utf8", 0o755)
+        .has(&[]);
+}
+
+#[test]
 fn python_needs_roots_if_a_script_connects() {
     let ssl = Fixture::new().soname("libssl.so.3");
     let module = Fixture::new().needed(&["libssl.so.3"]).imports(&[VERIFY]);

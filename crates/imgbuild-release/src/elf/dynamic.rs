@@ -218,6 +218,8 @@ where
                 let bytes = self.reader.bytes(start, bytes.min(NAME_BYTES as u64))?;
                 let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
                 imports.dlopen |= name == b"dlopen";
+                imports.locale |= name == b"setlocale";
+                imports.shell |= [&b"system"[..], b"popen", b"wordexp"].contains(&name);
                 imports.unwinding |= UNWINDING.contains(&name);
                 let mut roots = SYSTEM_ROOTS.iter();
                 imports.system_roots |= roots.any(|it| name.starts_with(it.as_bytes()));
