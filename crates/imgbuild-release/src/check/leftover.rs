@@ -17,13 +17,16 @@ const LARGE_BYTES: u64 = 1 << 20;
 
 /// Directories that builds and tests leave behind.
 const DIRECTORIES: [&[u8]; 6] = [
-    b"__pycache__",
+    BYTECODE,
     b".pytest_cache",
     b".mypy_cache",
     b".ruff_cache",
     b".gradle",
     b"CMakeFiles",
 ];
+
+/// The compiled modules of Python.
+const BYTECODE: &[u8] = b"__pycache__";
 
 /// The cache of JavaScript bundlers.
 const NODE_CACHE: &[u8] = b"/node_modules/.cache";
@@ -124,6 +127,11 @@ fn without_hard_links<'a>(files: &mut Vec<(&ImagePath, &'a Content)>) {
     });
 }
 
+fn is_installed(path: &[u8]) -> bool {
+    let place = b"/site-packages/";
+    path.windows(place.len()).any(|part| part == place)
+}
+
 /// Returns the name or file extension by which an entry is a leftover.
 fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
     let path = entry.path.as_bytes();
@@ -132,6 +140,8 @@ fn leftover(entry: &Entry, name: &[u8]) -> Option<&'static [u8]> {
     };
     match entry.kind {
         EntryKind::Directory if path.ends_with(NODE_CACHE) => Some(NODE_CACHE),
+        // What an installer compiled saves the time to do so at each start.
+        EntryKind::Directory if name == BYTECODE && is_installed(path) => None,
         EntryKind::Directory => find(&DIRECTORIES, &|known| name == known),
         EntryKind::File { .. } => find(&ENDINGS, &|end| {
             name.ends_with(end) && name.len() > end.len()

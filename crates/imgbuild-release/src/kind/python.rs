@@ -40,11 +40,14 @@ pub static PYTHON: Kind = Kind {
 /// The largest text that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// The servers of applications, each with its options.
+/// The servers of applications, each with its arguments, `%` for the application.
 const SERVERS: [(&str, &str); 3] = [
-    ("gunicorn", "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm"),
-    ("uvicorn", "--host 0.0.0.0 --port 8000"),
-    ("flask", "run --host 0.0.0.0 --port 8000 --app"),
+    (
+        "gunicorn",
+        "--bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm %",
+    ),
+    ("uvicorn", "--host 0.0.0.0 --port 8000 %"),
+    ("flask", "--app % run --host 0.0.0.0 --port 8000"),
 ];
 
 /// The classes of web applications, each with the servers that run it.
@@ -241,9 +244,9 @@ impl<'a> Project<'a> {
 
     /// Returns the words that let a server run an application, if it is installed.
     fn serve(&self, programs: &[String], server: &str, application: &str) -> Option<Vec<String>> {
-        let (name, options) = SERVERS.into_iter().find(|(name, _)| *name == server)?;
+        let (name, arguments) = SERVERS.into_iter().find(|(name, _)| *name == server)?;
         let is_installed = programs.iter().any(|program| program == name);
-        is_installed.then(|| self.words(&self.program(name), &format!("{options} {application}")))
+        is_installed.then(|| self.words(&self.program(name), &arguments.replace('%', application)))
     }
 
     fn file(&self, programs: &[String]) -> Option<ProjectStart> {
@@ -292,11 +295,13 @@ impl<'a> Project<'a> {
     /// which acts on SIGINT as process 1, but not on SIGTERM.
     fn interruptible(&self) -> Option<String> {
         let words = self.start().ok()?.words;
-        let [_, file] = words.as_slice() else {
-            return None;
+        let file = words.get(1)?;
+        let is_left = || {
+            let text = bounded::read_text(&self.root.join(file), MAX_BYTES);
+            words.len() == 2 && text.is_ok_and(|text| !text.contains("SIGTERM"))
         };
-        let text = bounded::read_text(&self.root.join(file), MAX_BYTES).ok()?;
-        (file.ends_with(".py") && !text.contains("SIGTERM")).then(|| file.clone())
+        let is_left = file.ends_with("/flask") || file.ends_with(".py") && is_left();
+        is_left.then(|| file.clone())
     }
 }
 

@@ -76,7 +76,7 @@ fn the_command_is_that_of_the_project() {
         ),
         (
             venv(&["flask"]) + "0644 file app.py \"app = Flask(__name__)\\n\"\n",
-            Some(".venv/bin/python .venv/bin/flask run --host 0.0.0.0 --port 8000 --app app:app"),
+            Some(".venv/bin/python .venv/bin/flask --app app:app run --host 0.0.0.0 --port 8000"),
         ),
         (
             venv(&["flask", "gunicorn"])
