@@ -292,7 +292,9 @@ impl Client {
     fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {
         let server = response.origin();
         let is_own = self.is_own(&response);
+        let has_challenge = response.headers.contains_key("www-authenticate");
         let mut refused = self.read_refusal(response);
+        refused.has_challenge = has_challenge;
         if let Some(doubt) = self.doubt_of(call, &refused) {
             return endpoint(&self.registry).problem(&Step::Ping, doubt.clone());
         }

@@ -115,10 +115,13 @@ impl Error {
     /// login nor lacks what was to be read.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
+        if let Self::Protocol { problem, .. } = self {
+            return **problem == ProtocolError::Empty;
+        }
         self.response().is_some_and(|response| {
             let is_refused = match response.status {
-                401 => response.identity.is_authenticated,
-                status => matches!(status, 400 | 403 | 405 | 500 | 501),
+                401 => response.identity.is_authenticated || !response.has_challenge,
+                status => matches!(status, 400 | 403 | 405 | 406 | 500 | 501),
             };
             is_refused && response.server.is_none()
         })

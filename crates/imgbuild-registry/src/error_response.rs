@@ -29,6 +29,8 @@ pub struct ErrorResponse {
     /// The identity that made the request.
     pub identity: Identity,
     pub(crate) codes: Vec<String>,
+    /// Set if it asks for a login.
+    pub(crate) has_challenge: bool,
     /// The server that responded, if it was not the registry.
     pub(crate) server: Option<String>,
 }
@@ -72,6 +74,7 @@ impl ErrorResponse {
         Self {
             status,
             codes,
+            has_challenge: false,
             text,
             retry_after,
             server: None,

@@ -41,6 +41,9 @@ pub enum ProtocolError {
     /// if it has none.
     #[error("not an image manifest or index, but {}", describe_type(.0))]
     MediaType(String),
+    /// A response without the document.
+    #[error("the response is empty")]
+    Empty,
     /// A manifest that cannot be parsed.
     #[error("malformed manifest: {0}")]
     Malformed(String),

@@ -74,6 +74,9 @@ impl Repository {
         let expected: Option<Digest> = reference.parse().ok();
         let expected = expected.or_else(|| reported?.parse().ok());
         let bytes = self.read_document(&step, response)?;
+        if bytes.is_empty() {
+            return Err(self.problem(&step, ProtocolError::Empty));
+        }
 
         let digest = Digest::of(&bytes);
         if let Some(expected) = expected.filter(|expected| *expected != digest) {

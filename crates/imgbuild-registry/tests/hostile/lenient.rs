@@ -67,8 +67,20 @@ fn a_login_that_may_only_write_sends_everything() {
 
 #[test]
 fn a_registry_that_cannot_be_read_is_sent_everything() {
-    for status in [400, 405, 500, 501] {
+    for status in [400, 405, 406, 500, 501] {
         let bench = unreadable("/me/app/", status, Behavior::default());
+        let image = image(3, &[3000]);
+        bench.push(&image).unwrap();
+        bench.assert_has(&image);
+        assert_eq!(unreadable_lines(&bench), 1, "{status}");
+    }
+    for status in [200, 401] {
+        let bench = Bench::new(Behavior::default());
+        let empty = Fault::Answer(Answer::new(status));
+        bench.registry.when(move |request| {
+            let is_read = request.method != "PUT" && request.target.contains("/manifests/");
+            is_read.then(|| empty.clone())
+        });
         let image = image(3, &[3000]);
         bench.push(&image).unwrap();
         bench.assert_has(&image);
