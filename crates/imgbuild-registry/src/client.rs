@@ -292,7 +292,13 @@ impl Client {
     fn refusal(&self, call: &Call<'_>, response: Response, has_token: bool) -> Error {
         let server = response.origin();
         let is_own = self.is_own(&response);
-        let has_challenge = response.headers.contains_key("www-authenticate");
+        let scheme = response.bounded_header("www-authenticate");
+        let has_challenge = scheme.is_some();
+        let is_unknown = response.status == 401 && Challenge::best(&response.headers).is_none();
+        if let Some(scheme) = scheme.filter(|_| is_own && is_unknown) {
+            let text = "the registry requires an unsupported authentication scheme";
+            return call.problem(ProtocolError::Other(format!("{text}: {scheme}").into()));
+        }
         let mut refused = self.read_refusal(response);
         refused.has_challenge = has_challenge;
         if let Some(doubt) = self.doubt_of(call, &refused) {
@@ -315,15 +321,13 @@ impl Client {
             let is_own = WebOrigin::of(&url) == WebOrigin::of(&self.base);
             let header = header.filter(|_| is_own).cloned();
             let response = self.send(call, url, header)?;
-            if !is_redirect(response.status, call) {
+            if !is_redirect(response.status, &call.method) {
                 return Ok(response);
             }
             let problem = |problem| call.problem(problem);
-            let invalid = "the URL of the redirect is missing or invalid".into();
-            url = self.follow(&response, ProtocolError::Other(invalid), problem)?;
+            url = self.follow(&response, invalid_redirect(), problem)?;
         }
-        let text = format!("more than {MAX_REDIRECTS} redirects");
-        Err(call.problem(ProtocolError::Other(text.into())))
+        Err(call.problem(too_many_redirects()))
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
@@ -374,10 +378,18 @@ impl Client {
 
 /// Returns whether a response is a redirect to follow. A body is sent again only
 /// if the status requires it.
-fn is_redirect(status: u16, call: &Call<'_>) -> bool {
+fn is_redirect(status: u16, method: &Method) -> bool {
     match status {
         307 | 308 => true,
-        301..=303 => call.method == Method::GET || call.method == Method::HEAD,
+        301..=303 => method == Method::GET || method == Method::HEAD,
         _ => false,
     }
+}
+
+fn invalid_redirect() -> ProtocolError {
+    ProtocolError::Other("the URL of the redirect is missing or invalid".into())
+}
+
+fn too_many_redirects() -> ProtocolError {
+    ProtocolError::Other(format!("more than {MAX_REDIRECTS} redirects").into())
 }

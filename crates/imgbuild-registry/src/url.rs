@@ -68,17 +68,18 @@ pub(crate) fn parse(text: &str) -> Option<Uri> {
 }
 
 /// Resolves a `Location` against the URL of its response ([RFC 3986], section
-/// 5.2). Characters that are invalid in URLs are encoded, as browsers do.
+/// 5.2). Characters that are invalid in URLs are encoded, as browsers do; a user
+/// and password are removed.
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
 pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Option<Uri> {
     let location = &*encode_invalid(location);
     if location.contains("://") && !location.starts_with(['/', '?']) {
-        return parse(location);
+        return normalized(location);
     }
     let scheme = base.scheme_str()?;
     if location.starts_with("//") {
-        return parse(&format!("{scheme}:{location}"));
+        return normalized(&format!("{scheme}:{location}"));
     }
     let authority = base.authority()?;
     let path = base.path();
@@ -90,7 +91,28 @@ pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Option<Uri> {
             format!("{directory}{location}")
         }
     };
-    parse(&format!("{scheme}://{authority}{joined}"))
+    normalized(&format!("{scheme}://{authority}{joined}"))
+}
+
+/// Parses a URL, and removes its user and the segments `.` and `..` of its path.
+fn normalized(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let host = uri.authority()?.as_str().rsplit('@').next()?;
+    let mut path: Vec<&str> = Vec::new();
+    let mut segments = uri.path().split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            ".." => drop(path.pop()),
+            "." => {}
+            other => path.push(other),
+        }
+        if matches!(segment, "." | "..") && segments.peek().is_none() {
+            path.push("");
+        }
+    }
+    let query = uri.query().map(|query| format!("?{query}"));
+    let (path, query) = (path.join("/"), query.unwrap_or_default());
+    parse(&format!("{}://{host}/{path}{query}", uri.scheme_str()?))
 }
 
 /// Percent-encodes bytes that are invalid in URLs.
@@ -167,7 +189,13 @@ mod tests {
                 Some("https://r.example:5000/x?next=https://s/"),
             ),
             ("ftp://s/x", None),
-            ("https://user:word@s/x", None),
+            ("https://user:word@s:8/x?y=@", Some("https://s:8/x?y=@")),
+            ("./x", Some("https://r.example:5000/v2/a/blobs/uploads/x")),
+            (
+                "../.?s=./a",
+                Some("https://r.example:5000/v2/a/blobs/?s=./a"),
+            ),
+            ("/../a//../b/..", Some("https://r.example:5000/a/")),
             ("https://", None),
             ("", None),
             ("/a b", Some("https://r.example:5000/a%20b")),

@@ -6,13 +6,15 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use imgbuild_oci::bounded::read_start;
-use serde::Deserialize;
+use imgbuild_oci::document::field_in_any_case;
+use serde_json::Value;
 use ureq::http::{Method, Uri};
 
-use super::{Call, Client};
+use super::{Call, Client, MAX_REDIRECTS, invalid_redirect, is_redirect, too_many_redirects};
 use crate::challenge::{Challenge, TokenServer};
 use crate::error::{Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
 use crate::error_response::bounded;
+use crate::monitor::check;
 use crate::secret::{Credential, Identity, Secret};
 use crate::transport::{HttpRequest, RequestBody, RequestError, Response};
 use crate::url::{self, WebOrigin};
@@ -158,41 +160,71 @@ impl Client {
             return Err(problem(ProtocolError::Downgrade(origin.host)));
         }
 
-        let form;
-        let mut request = HttpRequest {
-            method: Method::GET,
-            url: realm,
-            headers: Vec::new(),
-            authorization: None,
-            body: None,
-            response_bytes: MAX_TOKEN_BYTES,
-            timeouts: self.options.timeouts,
+        let response = match &self.options.credential {
+            Some(Credential::Identity(token)) => {
+                let form = refresh_form(server, scopes, token);
+                self.request_token(realm, Some(&form), &step, call)?
+            }
+            _ => {
+                let url = token_url(server, &realm, scopes, self.user()).ok_or_else(invalid)?;
+                self.request_token(url, None, &step, call)?
+            }
         };
-        if let Some(Credential::Identity(token)) = &self.options.credential {
-            form = refresh_form(server, scopes, token);
-            let form_type = "application/x-www-form-urlencoded".to_owned();
-            request.method = Method::POST;
-            request.headers = vec![("content-type", form_type)];
-            request.body = Some(RequestBody {
-                reader: Box::new(form.as_bytes()),
-                size: form.len() as u64,
-                on_read: &|_| Ok(()),
-            });
-        } else {
-            request.url =
-                token_url(server, &request.url, scopes, self.user()).ok_or_else(invalid)?;
-            request.authorization = self.basic();
-        }
-        let response = self.transport.send(request).map_err(|error| {
-            let reason = match error {
-                RequestError::Network(reason) => reason,
-                RequestError::Content(source) => source.into(),
-            };
-            call.endpoint.clone().network_error(&step, reason)
-        })?;
         let token = self.read_token(response, &step, call)?;
         self.options.secrets.add(&token.text);
         Ok(token)
+    }
+
+    /// Sends a request for a token and follows redirects. Only the token server
+    /// itself gets the credential, which a form contains.
+    fn request_token(
+        &self,
+        mut url: Uri,
+        form: Option<&str>,
+        step: &Step,
+        call: &Call<'_>,
+    ) -> Result<Response> {
+        let server = WebOrigin::of(&url);
+        let problem = |problem| call.endpoint.clone().problem(step, problem);
+        for _ in 0..=MAX_REDIRECTS {
+            check(self.monitor())?;
+            let basic = self.basic().filter(|_| WebOrigin::of(&url) == server);
+            let mut request = HttpRequest {
+                method: Method::GET,
+                url,
+                headers: Vec::new(),
+                authorization: basic,
+                body: None,
+                response_bytes: MAX_TOKEN_BYTES,
+                timeouts: self.options.timeouts,
+            };
+            if let Some(form) = form {
+                let form_type = "application/x-www-form-urlencoded".to_owned();
+                request.method = Method::POST;
+                request.headers = vec![("content-type", form_type)];
+                request.body = Some(RequestBody {
+                    reader: Box::new(form.as_bytes()),
+                    size: form.len() as u64,
+                    on_read: &|_| Ok(()),
+                });
+            }
+            let method = request.method.clone();
+            let response = self.transport.send(request).map_err(|error| {
+                let reason = match error {
+                    RequestError::Network(reason) => reason,
+                    RequestError::Content(source) => source.into(),
+                };
+                call.endpoint.clone().network_error(step, reason)
+            })?;
+            if !is_redirect(response.status, &method) {
+                return Ok(response);
+            }
+            url = self.follow(&response, invalid_redirect(), problem)?;
+            if form.is_some() && WebOrigin::of(&url) != server {
+                return Ok(response);
+            }
+        }
+        Err(problem(too_many_redirects()))
     }
 
     fn read_token(&self, response: Response, step: &Step, call: &Call<'_>) -> Result<Token> {
@@ -225,20 +257,18 @@ impl Client {
 
 /// Returns the token in a response of a token server, and its lifetime in seconds.
 pub(crate) fn parse_token(bytes: &[u8]) -> Option<(String, u64)> {
-    #[derive(Deserialize)]
-    struct TokenBody {
-        token: Option<String>,
-        access_token: Option<String>,
-        /// A number, which some servers write as a string.
-        #[serde(default)]
-        expires_in: serde_json::Value,
-    }
-    let body: TokenBody = serde_json::from_slice(bytes).ok()?;
-    let mut texts = [body.token, body.access_token].into_iter().flatten();
-    let text = body.expires_in.as_str().and_then(|text| text.parse().ok());
-    let lifetime = body.expires_in.as_f64().or(text).unwrap_or_default() as u64;
+    let body: Value = serde_json::from_slice(bytes).ok()?;
+    let texts = ["token", "access_token"];
+    let mut texts = texts
+        .into_iter()
+        .filter_map(|name| field_in_any_case(&body, name)?.as_str());
+    // A number, which some servers write as a string.
+    let lifetime = field_in_any_case(&body, "expires_in");
+    let text = lifetime.and_then(|text| text.as_str()?.parse().ok());
+    let number = lifetime.and_then(Value::as_f64);
+    let lifetime = number.or(text).unwrap_or_default() as u64;
     let lifetime = lifetime.clamp(DEFAULT_LIFETIME, 24 * 3600);
-    Some((texts.find(|text| is_token(text))?, lifetime))
+    Some((texts.find(|text| is_token(text))?.to_owned(), lifetime))
 }
 
 /// Returns our scopes, and the required ones that these do not cover.
@@ -317,6 +347,8 @@ mod tests {
             let expected = Some(("t".to_owned(), seconds));
             assert_eq!(parse_token(body.as_bytes()), expected, "{lifetime}");
         }
+        let body = br#"{"Token":"t","Expires_In":300}"#;
+        assert_eq!(parse_token(body), Some(("t".to_owned(), 300)));
     }
 
     #[test]

@@ -134,32 +134,28 @@ impl Target<'_> {
         if !own.is_secure() && server.is_secure() && server.host == own.host {
             return self.open("https", timeouts, retries);
         }
-        client.checked(&call, response)
+        Ok(client.checked(response))
     }
 }
 
 impl Client {
     /// Checks the first response of the server, and stores its challenge.
     ///
-    /// A refusal without a challenge is only a doubt: some registries serve nothing
-    /// but repositories.
-    fn checked(mut self, call: &Call<'_>, response: Response) -> Result<Self> {
+    /// A refusal without a challenge and a web page are only doubts: some registries
+    /// serve nothing but repositories.
+    fn checked(mut self, response: Response) -> Self {
         let (status, is_own) = (response.status, self.is_own(&response));
-        let scheme = response.bounded_header("www-authenticate");
         self.doubt = match status {
             // A server that the registry redirects to does not get the password.
             401 if !is_own => None,
-            401 => match (Challenge::best(&response.headers), scheme) {
-                (Some(challenge), _) => {
+            401 => match Challenge::best(&response.headers) {
+                Some(challenge) => {
                     self.set_challenge(challenge);
                     None
                 }
-                (None, Some(scheme)) => {
-                    let text = "the registry requires an unsupported authentication scheme";
-                    let text = format!("{text}: {scheme}");
-                    return Err(call.problem(ProtocolError::Other(text.into())));
-                }
-                (None, None) => Some(ProtocolError::NoRegistry(status)),
+                // A call that is refused shows an unknown scheme.
+                None if response.headers.contains_key("www-authenticate") => None,
+                None => Some(ProtocolError::NoRegistry(status)),
             },
             200 | 204 | 403 => {
                 let server = (!is_own).then(|| response.origin().to_string());
@@ -167,10 +163,7 @@ impl Client {
             }
             _ => Some(ProtocolError::NoRegistry(status)),
         };
-        match self.doubt.take_if(|_| status == 200 || !is_own) {
-            Some(problem) => Err(call.problem(problem)),
-            None => Ok(self),
-        }
+        self
     }
 }
 

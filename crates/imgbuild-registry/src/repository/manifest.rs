@@ -1,5 +1,6 @@
 //! Downloading and uploading manifests and indexes.
 
+use flate2::read::MultiGzDecoder;
 use imgbuild_oci::bounded::read_start;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::document::{Document, MAX_DOCUMENT_BYTES};
@@ -68,6 +69,7 @@ impl Repository {
         // The caller retries.
         call.retries = false;
         let response = self.client.call(&call)?;
+        let server = (!self.client.is_own(&response)).then(|| response.origin().to_string());
         let etag = response.header("etag").map(str::to_owned);
         let content_type = response.bounded_header("content-type");
         let reported = response.header("docker-content-digest");
@@ -76,6 +78,13 @@ impl Repository {
         let bytes = self.read_document(&step, response)?;
         if bytes.is_empty() {
             return Err(self.problem(&step, ProtocolError::Empty));
+        }
+        let is_html = content_type
+            .as_deref()
+            .unwrap_or_default()
+            .starts_with("text/html");
+        if is_html && bytes.trim_ascii_start().starts_with(b"<") {
+            return Err(self.problem(&step, ProtocolError::Page(server)));
         }
 
         let digest = Digest::of(&bytes);
@@ -100,7 +109,13 @@ impl Repository {
         if announced.is_some_and(|size| size > MAX_DOCUMENT_BYTES) {
             return Err(failed());
         }
-        let bytes = read_start(response.into_reader(), MAX_DOCUMENT_BYTES + 1)
+        let encoding = response.header("content-encoding").unwrap_or_default();
+        let is_gzip = encoding.eq_ignore_ascii_case("gzip");
+        let mut reader = response.into_reader();
+        if is_gzip {
+            reader = Box::new(MultiGzDecoder::new(reader));
+        }
+        let bytes = read_start(reader, MAX_DOCUMENT_BYTES + 1)
             .map_err(|error| self.endpoint().network_error(step, error))?;
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(failed());

@@ -143,9 +143,15 @@ fn a_page_for_people_is_no_registry() {
         .registry
         .fail(99, "GET", "/", Fault::Answer(page.clone()));
     let name = bench.registry.name();
-    let text = text_of(&bench.client().unwrap_err());
-    assert_eq!(text, format!("cannot connect to `{name}`: {what}"));
+    let read = |bench: &Bench| text_of(&bench.repository().unwrap().manifest("1").unwrap_err());
+    let failed = format!("cannot read the manifest `1` at `{name}/me/app`: {what}");
+    assert_eq!(read(&bench), failed);
     assert!(bench.lines().is_empty());
+    let answer = Fault::Answer(page.clone());
+    bench.registry.fail(99, "POST", "/", answer);
+    let upload = Repository::to_push(bench.client().unwrap(), "me/app").check_upload();
+    let text = text_of(&upload.unwrap_err());
+    assert_eq!(text, format!("cannot connect to `{name}`: {what}"));
     // Somewhere else.
     let elsewhere = Bench::new(Behavior::default());
     elsewhere.registry.fail(99, "GET", "/", Fault::Answer(page));
@@ -153,7 +159,7 @@ fn a_page_for_people_is_no_registry() {
     let away = Answer::new(302).with("location", format!("http://{there}/sso"));
     let bench = Bench::new(Behavior::default());
     bench.registry.fail(99, "GET", "/v2/", Fault::Answer(away));
-    let text = text_of(&bench.client().unwrap_err());
+    let text = read(&bench);
     assert!(
         text.ends_with(&format!(": redirected to `{there}`: {what}")),
         "{text}"
@@ -364,6 +370,28 @@ fn a_login_of_an_unknown_kind_is_told() {
     let text = text_of(&bench.push(&image(3, &[3000])).unwrap_err());
     let expected = "the registry requires an unsupported authentication scheme: Negotiate";
     assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
+fn a_redirect_of_a_token_server_is_followed_without_the_password() {
+    for is_away in [false, true] {
+        let bench = Bench::with_password(bearer(usize::MAX));
+        let elsewhere = FakeRegistry::start(Behavior::default()).unwrap();
+        let token = Answer::new(200).saying(r#"{"token":"another"}"#);
+        let server = if is_away { &elsewhere } else { &bench.registry };
+        let location = format!("http://{}/moved", server.name());
+        server.fail(99, "GET", "/moved", Fault::Answer(token));
+        let moved = Answer::new(302).with("location", location);
+        bench
+            .registry
+            .fail(99, "GET", "/token", Fault::Answer(moved));
+        let error = bench.push(&image(3, &[3000])).unwrap_err();
+        // The token was sent, and is unknown.
+        assert!(error.response().unwrap().identity.is_authenticated);
+        let asked = server.requests();
+        let asked = asked.iter().find(|one| one.path() == "/moved").unwrap();
+        assert_eq!(asked.header("authorization").is_none(), is_away);
+    }
 }
 
 #[test]

@@ -7,6 +7,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::read::GzEncoder;
+use imgbuild_oci::bounded::read_start;
+use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
 use imgbuild_oci::image::Image;
 use imgbuild_registry::client::{Client, Timeouts};
 use imgbuild_registry::monitor::ClientMonitor;
@@ -145,6 +149,26 @@ fn a_missing_permission_shows_before_anything_is_sent() {
     assert!(text.contains("403 Forbidden"), "{text}");
 }
 
+#[test]
+fn a_manifest_may_be_compressed_on_its_way() {
+    let image = image(3, &[3000]);
+    let root = image.root();
+    let zeros = vec![0; 1 + usize::try_from(MAX_DOCUMENT_BYTES).unwrap()];
+    for (bytes, is_right) in [(&root.bytes, true), (&zeros, false)] {
+        let packed = GzEncoder::new(&**bytes, Compression::fast());
+        let answer = Answer::new(200)
+            .with("content-type", root.media_type.as_str())
+            .with("content-encoding", "gzip")
+            .saying(read_start(packed, MAX_DOCUMENT_BYTES).unwrap());
+        let bench = Bench::new(Behavior::default());
+        let packed = Fault::Answer(answer);
+        bench.registry.fail(99, "GET", "/manifests/", packed);
+        let read = bench.repository().unwrap().manifest("1");
+        let digest = read.map(|manifest| manifest.unwrap().digest);
+        assert_eq!(digest.ok(), is_right.then_some(root.digest));
+    }
+}
+
 fn page(status: u16) -> Answer {
     Answer::new(status)
         .with("content-type", "text/html; charset=utf-8")
@@ -159,15 +183,19 @@ fn a_registry_needs_no_first_page() {
         Answer::new(404),
         Answer::new(405),
         Answer::new(204),
+        Answer::new(401).with("www-authenticate", "Digest realm=x"),
+        Answer::new(302).with("location", "/login"),
+        page(200),
         page(403),
         page(404),
     ] {
         let status = answer.status;
         let bench = Bench::new(Behavior::default());
         let first = Fault::Answer(answer);
-        bench.registry.when(move |request| {
-            let is_first = request.target == "/v2/";
-            is_first.then(|| first.clone())
+        bench.registry.when(move |request| match request.path() {
+            "/v2/" => Some(first.clone()),
+            "/login" => Some(Fault::Answer(page(200))),
+            _ => None,
         });
         let image = image(3, &[3000]);
         bench.push(&image).unwrap();

@@ -232,7 +232,7 @@ fn what_is_no_manifest_is_told() {
         .with("content-type", "application/vnd.oci.image.manifest.v1+json")
         .saying(r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":5}"#);
     for (answer, expected) in [
-        (page, "not an image manifest or index, but `text/html`"),
+        (page, "the server returned a web page (a login portal?)"),
         (
             list,
             "not an image manifest or index, but `application/json`",

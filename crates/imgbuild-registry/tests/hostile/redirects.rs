@@ -83,12 +83,7 @@ fn a_loop_of_redirects_ends() {
 
 #[test]
 fn a_redirect_to_nowhere_is_told() {
-    for location in [
-        None,
-        Some("gopher://x/"),
-        Some("http://user:pass@127.0.0.1/"),
-        Some("http://"),
-    ] {
+    for location in [None, Some("gopher://x/"), Some("http://")] {
         let bench = Bench::new(Behavior::default());
         let mut answer = Answer::new(307);
         if let Some(location) = location {
