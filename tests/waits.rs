@@ -257,6 +257,39 @@ fn a_registry_that_says_nothing_is_given_up_after_the_timeout() {
     }
 }
 
+#[test]
+fn an_engine_that_fails_is_reported_with_its_reason() {
+    let dead = "printf 'Client:\nServer:\nERROR: Cannot connect to x\nerrors pretty printing info\n'; exit 1";
+    for (script, more, expected) in [
+        (
+            dead,
+            "-q",
+            "does not reach its engine: ERROR: Cannot connect to x\n",
+        ),
+        (
+            "exit 3",
+            "-q",
+            "does not reach its engine: it printed nothing (exit status: 3)\n",
+        ),
+        (
+            "[ $1 = info ] || { cat >/dev/null; exit 3; }",
+            "-q",
+            "`docker load` did not load the image: it printed nothing (exit status: 3)\n",
+        ),
+        (
+            "exec sleep 1000",
+            "--timeout=600ms",
+            "cannot load the image: the engine did not answer `docker info` within 600ms\n",
+        ),
+    ] {
+        let sandbox = with_engine(script);
+        let load = runs::words("release", &["--load", "--tag=app:1", more]);
+        let outcome = sandbox.run(load).exited(1);
+        let said = outcome.stderr_text();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
 /// Runs the program as a user who can have only this many processes and threads.
 fn limited(
     sandbox: &Sandbox,

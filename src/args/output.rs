@@ -40,7 +40,8 @@ pub(crate) struct OutputArguments {
     /// is not installed, `podman load`; of a multi-platform image, the one for
     /// this machine
     ///
-    /// The engine, with Docker that of `DOCKER_HOST`, is asked before the build.
+    /// The engine, with Docker that of `DOCKER_HOST`, is asked before the build. It
+    /// has `--timeout` to answer.
     #[arg(long)]
     pub(crate) load: bool,
 

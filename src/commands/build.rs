@@ -29,7 +29,8 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     let outputs = Outputs::of_build(flags, resolve::common_name(&releases), ui)?;
 
     let loads = flags.output.load && !flags.output.dry_run;
-    let engine = loads.then(|| Engine::find(ui)).transpose()?;
+    let find = || Engine::find(registry::timeouts(&flags.registry)?.idle * 2, ui);
+    let engine = loads.then(find).transpose()?;
     let scratch = outputs.scratch();
     let cache = if flags.output.dry_run {
         Cache::default()

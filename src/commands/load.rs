@@ -6,6 +6,7 @@ use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use imgbuild_oci::bounded;
 use imgbuild_oci::destination::PatientWriter;
@@ -44,9 +45,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If neither program is installed, or the engine refuses; and on an
-    /// interruption.
-    pub(crate) fn find(ui: &Ui) -> Result<Self> {
+    /// If neither program is installed, or the engine refuses or does not answer
+    /// within `limit`; and on an interruption.
+    pub(crate) fn find(limit: Duration, ui: &Ui) -> Result<Self> {
         let address = env::var(ADDRESS).ok().filter(|address| !address.is_empty());
         let (names, at, absent) = match address {
             Some(address) => (
@@ -64,12 +65,12 @@ impl Engine {
             let Some(info) = EngineCommand::start(name, "info")? else {
                 continue;
             };
-            let (status, text) = ui.while_waiting(|monitor| info.finish(monitor))?;
+            let (status, text) = ui.while_waiting(|monitor| info.finish(limit, monitor))?;
             if status.success() {
                 ui.status(&format!("`--load`: `{name}`{at} takes the image"));
                 return Ok(Self { name });
             }
-            let said = text.trim().lines().next_back().unwrap_or_default();
+            let said = reason(&text, status);
             let failure = Failure::build(format!(
                 "cannot load the image: `{name}`{at} does not reach its engine: {said}"
             ));
@@ -101,11 +102,11 @@ impl Engine {
         let mut input = File::from(OwnedFd::from(input));
         let written = write(PatientWriter::new(&mut input, &command.what, monitor));
         drop(input);
-        let (status, text) = command.finish(monitor)?;
+        let (status, text) = command.finish(Duration::MAX, monitor)?;
         let loaded: Vec<String> = text.lines().filter_map(loaded_name).collect();
         let has_failed = !status.success() || text.contains("Error unpacking image");
         if has_failed || loaded.is_empty() {
-            let said = text.trim().lines().collect::<Vec<_>>().join("; ");
+            let said = reason(&text, status);
             let message = format!("`{name} load` did not load the image: {said}");
             return Err(Failure::build(message));
         }
@@ -142,30 +143,58 @@ impl EngineCommand {
     }
 
     /// Waits for the end, and returns what the engine printed.
-    fn finish(mut self, monitor: Monitor<'_>) -> Result<(ExitStatus, String)> {
+    fn finish(mut self, limit: Duration, monitor: Monitor<'_>) -> Result<(ExitStatus, String)> {
         drop(self.child.stdin.take());
-        let status = wait(&mut self.child, &self.what, monitor)?;
+        let status = self.wait(limit, monitor)?;
         // What can be read is what there is to show.
         drop(self.output.rewind());
         let bytes = bounded::read_available(&self.output, MAX_OUTPUT_BYTES);
         Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
+
+    /// Waits for the program, and kills it on an interruption or after `limit`.
+    fn wait(&mut self, limit: Duration, monitor: Monitor<'_>) -> Result<ExitStatus> {
+        let mut waited = Duration::ZERO;
+        let child = &mut self.child;
+        let ended = monitor.wait_for(&self.what, |interval| {
+            let ended = child.try_wait().transpose();
+            if ended.is_some() || waited >= limit {
+                return Ok(Some(ended));
+            }
+            thread::sleep(interval);
+            waited += interval;
+            Ok(None)
+        });
+        if !matches!(ended, Ok(Some(_))) {
+            // It is not waited for: some programs cannot be killed.
+            drop(self.child.kill());
+        }
+        let timed_out = || {
+            let time = humantime::format_duration(limit);
+            let message = format!("the engine did not answer {} within {time}", self.what);
+            let failure = Failure::build(format!("cannot load the image: {message}"));
+            failure.hint("check the engine, or wait longer with `--timeout`")
+        };
+        ended?.ok_or_else(timed_out)?.map_err(Failure::build)
+    }
 }
 
-/// Waits for a program, and kills it on an interruption.
-fn wait(child: &mut Child, what: &str, monitor: Monitor<'_>) -> Result<ExitStatus> {
-    let ended = monitor.wait_for(what, |interval| match child.try_wait().transpose() {
-        Some(ended) => Ok(Some(ended)),
-        None => {
-            thread::sleep(interval);
-            Ok(None)
-        }
-    });
-    if ended.is_err() {
-        // It is not waited for: some programs cannot be killed.
-        drop(child.kill());
+/// Returns the errors in the output of a program that failed, or its last lines.
+fn reason(text: &str, status: ExitStatus) -> String {
+    let is_error = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        let starts = ["error:", "error ", "cannot "];
+        starts.iter().any(|start| line.starts_with(start))
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut said: Vec<&str> = lines.clone().filter(is_error).collect();
+    if said.is_empty() {
+        said = lines.collect();
     }
-    ended?.map_err(Failure::build)
+    if said.is_empty() {
+        return format!("it printed nothing ({status})");
+    }
+    said[said.len().saturating_sub(3)..].join("; ")
 }
 
 fn loaded_name(line: &str) -> Option<String> {

@@ -307,7 +307,7 @@ impl Registries {
     }
 }
 
-fn timeouts(flags: &RegistryFlags) -> Result<Timeouts> {
+pub(crate) fn timeouts(flags: &RegistryFlags) -> Result<Timeouts> {
     match flags.timeout {
         None => Ok(Timeouts::default()),
         Some(time) if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(Timeouts::within(*time)),
