@@ -12,6 +12,8 @@ use imgbuild_oci::platform::{ParsePlatformError, Platform};
 
 use crate::failure::{Failure, Result};
 
+const OF_ENGINE: &str = "engines mount their own file system there";
+
 pub(super) fn image_path(text: &str) -> std::result::Result<ImagePath, String> {
     ImagePath::parse(text).map_err(|error| error.to_string())
 }
@@ -38,7 +40,7 @@ pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
     if path.as_bytes().starts_with(b"/proc/")
         || ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine)
     {
-        return Err("engines mount their own file system there".to_owned());
+        return Err(OF_ENGINE.to_owned());
     }
     Ok(path)
 }
@@ -63,6 +65,10 @@ impl WritablePath {
             return Err("the mode is larger than 7777".to_owned());
         }
         let path = image_path(path)?;
+        let is_below = |place: &&str| path.starts_with(&ImagePath::parse(place).expect("a path"));
+        if ["/proc", "/dev", "/sys"].iter().any(is_below) {
+            return Err(OF_ENGINE.to_owned());
+        }
         Ok(Self { path, mode })
     }
 }
@@ -178,7 +184,16 @@ mod tests {
         let mode = |text: &str| WritablePath::parse(text).map(|given| given.mode);
         assert_eq!(mode("/a:0770"), Ok(Some(0o770)));
         assert_eq!(mode("/a:b/c"), Ok(None));
-        for text in ["/a:0888", "/a:", "/a:u+w", "/a:77777", "a:0755"] {
+        for text in [
+            "/a:0888",
+            "/a:",
+            "/a:u+w",
+            "/a:77777",
+            "a:0755",
+            "/proc/x",
+            "/dev/shm/x:0700",
+            "/sys",
+        ] {
             assert!(mode(text).is_err(), "{text}");
         }
         assert!(volume("/data").is_ok());

@@ -238,8 +238,11 @@ fn stop_signal(text: &str) -> Result<String> {
     ];
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let is_real_time = ["RTMIN", "RTMAX"]
-        .contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-'));
+    let distance = name.strip_prefix("RTMIN").or(name.strip_prefix("RTMAX"));
+    let sign = if name.starts_with("RTMIN") { "+" } else { "-" };
+    let is_real_time = distance.is_some_and(|text| {
+        text.is_empty() || (1..=30).any(|number| text == format!("{sign}{number}"))
+    });
     if NAMES.contains(&name) || is_real_time {
         return Ok(format!("SIG{name}"));
     }
@@ -362,10 +365,24 @@ mod tests {
             ("usr1", "SIGUSR1"),
             ("9", "9"),
             ("SIGRTMIN+3", "SIGRTMIN+3"),
+            ("rtmin+30", "SIGRTMIN+30"),
+            ("SIGRTMAX-30", "SIGRTMAX-30"),
+            ("SIGRTMAX", "SIGRTMAX"),
         ] {
             assert_eq!(stop_signal(text).unwrap(), expected);
         }
-        for text in ["", "SIGNOTHING", "0", "65"] {
+        for text in [
+            "",
+            "SIGNOTHING",
+            "0",
+            "65",
+            "SIGRTMIN+99",
+            "SIGRTMIN+31",
+            "SIGRTMIN-1",
+            "SIGRTMAX-31",
+            "RTMAX+1",
+            "RTMIN3",
+        ] {
             assert!(stop_signal(text).is_err(), "{text}");
         }
     }
