@@ -142,6 +142,32 @@ fn text_is_drawn_with_the_fonts_of_the_host() {
 }
 
 #[test]
+fn a_node_of_the_host_gets_the_certificates_by_either_name() {
+    for name in ["node", "nodejs"] {
+        let sandbox = sandbox();
+        let text = format!("0755 file usr/bin/{name} \"x\"\n");
+        sandbox.tree("root", &text).expect("there is room for it");
+        let release = service(&sandbox, "#!/usr/bin/node\n");
+        let release = release.to_str().expect("it has a plain name");
+        let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/certificates/rsa.pem");
+        let words = [
+            "--release",
+            release,
+            "--dry-run",
+            "--json",
+            "--no-entrypoint",
+        ];
+        let more = ["--sysroot=root", "--program", name, "--cacert", bundle];
+        let outcome = sandbox.run(words.iter().chain(&more)).success();
+        assert!(
+            outcome.stdout_text().contains("NODE_EXTRA_CA_CERTS="),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
 fn programs_that_a_script_calls_and_the_image_lacks_are_reported() {
     let sandbox = sandbox();
     let release = service(

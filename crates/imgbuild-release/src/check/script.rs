@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 
 use super::command::follow;
@@ -63,7 +64,8 @@ fn elsewhere(subject: &Subject<'_>, called: &str) -> BTreeSet<ImagePath> {
     let below = called.strip_prefix(COMPUTED).unwrap_or(called);
     let below = below.rsplit("../").next().unwrap_or_default();
     let end = format!("/{}", below.trim_start_matches("./"));
-    let paths = subject.members().map(|member| &member.entry.path);
+    let files = (subject.members()).filter(|member| member.entry.kind != EntryKind::Directory);
+    let paths = files.map(|member| &member.entry.path);
     let found = paths.filter(|path| path.as_bytes().ends_with(end.as_bytes()));
     found.cloned().collect()
 }

@@ -626,6 +626,7 @@ fn files_that_a_script_starts_by_paths_are_followed() {
             .set(|config| config.working_dir = Some("/app".to_owned()))
             .file("/app/run", 0o755, &*format!("#!/bin/sh\n{script}\n"))
             .elf("/bin/sh", &Fixture::new().file_type(2))
+            .directory("/app", 0o755)
             .elf("/app/lib/tool", &Fixture::new().file_type(2))
             .file("/app/lost", 0o755, "#!/opt/venv/bin/python\n")
             .file("/app/windows", 0o755, "#!/bin/sh\r\n")

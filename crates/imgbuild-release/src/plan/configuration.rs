@@ -171,7 +171,8 @@ fn env(context: &Context<'_>) -> Result<Vec<String>> {
         if context.base().and_then(Base::certificate_file).is_none() {
             variables.set("SSL_CERT_FILE", BUNDLE_PATH.to_owned());
         }
-        if ingredients.has_own_certificates && context.has_program(b"node") {
+        let has_node = context.has_program(b"node") || context.has_program(b"nodejs");
+        if ingredients.has_own_certificates && has_node {
             variables.set("NODE_EXTRA_CA_CERTS", BUNDLE_PATH.to_owned());
         }
     }
