@@ -10,9 +10,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 
 use crate::digest::{DiffId, Digest};
+use crate::json::from_json;
 use crate::media_type::is_index;
 use crate::platform::ImagePlatform;
 mod any_case;
@@ -113,6 +114,7 @@ pub struct RawDescriptor {
     pub(crate) urls: Option<Vec<String>>,
     /// The bytes of the blob in base64.
     pub(crate) data: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) platform: Option<RawPlatform>,
     pub(crate) artifact_type: Option<String>,
@@ -150,9 +152,19 @@ pub struct RawDocument<D = RawDescriptor> {
     /// The layers of an image, lowest first.
     #[serde(default, deserialize_with = "list")]
     pub layers: Option<Vec<RawDescriptor>>,
+    #[serde(default, deserialize_with = "texts")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) artifact_type: Option<String>,
     pub(crate) subject: Option<RawDescriptor>,
+}
+
+/// Reads texts by their names; null is an empty one, as in Go.
+fn texts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let texts: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
+    let text = |(name, text): (String, Option<String>)| (name, text.unwrap_or_default());
+    Ok(texts.map(|texts| texts.into_iter().map(text).collect()))
 }
 
 /// Reads a list of at most [`MAX_MANIFESTS`] items: a `{}` of a document becomes
@@ -230,10 +242,10 @@ pub struct DockerManifest {
     pub layers: Option<Vec<String>>,
 }
 
+in_any_case! { false: RawDocument<D>[] }
 in_any_case! {
-    RawDescriptor[]
+    true: RawDescriptor[]
     RawPlatform[]
-    RawDocument<D>[]
     RawConfig["rootfs"]
     RawRootFs[]
     RawLayoutMark[]
@@ -270,11 +282,8 @@ impl Document {
     }
 
     /// Parses the document, the descriptors of an index as `D`.
-    pub(crate) fn parse_as<'a, D>(&'a self) -> Result<RawDocument<D>, DocumentError>
-    where
-        D: Deserialize<'a>,
-    {
-        serde_json::from_slice(&self.bytes).map_err(|source| DocumentError::Json {
+    pub(crate) fn parse_as<D: DeserializeOwned>(&self) -> Result<RawDocument<D>, DocumentError> {
+        from_json(&self.bytes).map_err(|source| DocumentError::Json {
             digest: self.digest,
             source,
         })
@@ -376,7 +385,7 @@ impl RawPlatform {
     /// Reads the platform of a configuration; it has none if it is not JSON,
     /// such as the empty configuration of an artifact.
     pub(crate) fn of_config(config: &[u8]) -> Self {
-        serde_json::from_slice(config).unwrap_or_default()
+        from_json(config).unwrap_or_default()
     }
 
     /// Returns the platform, if operating system and architecture are there.

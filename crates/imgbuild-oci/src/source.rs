@@ -15,6 +15,7 @@ use crate::document::{
     Descriptor, DockerManifest, MAX_DOCUMENT_BYTES, RawDescriptor, RawDocument, blob_name,
     manifests_below,
 };
+use crate::json::from_json;
 
 mod archive;
 mod blob;
@@ -237,7 +238,7 @@ pub(crate) fn parse_document<T: serde::de::DeserializeOwned>(
     name: &str,
     bytes: &[u8],
 ) -> Result<T, SourceError> {
-    serde_json::from_slice(bytes).map_err(|source| SourceError::Json {
+    from_json(bytes).map_err(|source| SourceError::Json {
         name: name.to_owned(),
         source,
     })

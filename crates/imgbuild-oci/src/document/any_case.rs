@@ -1,10 +1,11 @@
 //! Fields that are read by their names in any case, as the decoder of Go reads
 //! them: Jib writes `config` where Docker writes `Config`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::value::{MapDeserializer, StrDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 /// Returns a field of an object by its name in any case, the exact one first; a
@@ -25,14 +26,16 @@ pub(super) struct AnyCase<T> {
     pub(super) inner: T,
     /// At first only the fields beside a flattened one, which are not passed.
     pub(super) fields: &'static [&'static str],
+    /// True to take the last of several fields of one name, which are kept until then.
+    pub(super) takes_last: bool,
 }
 
 /// Implements `Deserialize` by the function that `#[serde(remote = "…")]` derives.
 macro_rules! in_any_case {
-    ($($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
+    ($takes_last:literal: $($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
         impl<'de, $($parameter: Deserialize<'de>)?> Deserialize<'de> for $type $(<$parameter>)? {
             fn deserialize<De: Deserializer<'de>>(inner: De) -> Result<Self, De::Error> {
-                $type::deserialize(AnyCase { inner, fields: &[$($field),*] })
+                $type::deserialize(AnyCase { inner, fields: &[$($field),*], takes_last: $takes_last })
             }
         }
     )*};
@@ -43,8 +46,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, inner: V) -> Result<V::Value, D::Error> {
-        let fields = self.fields;
-        self.inner.deserialize_map(AnyCase { inner, fields })
+        let (fields, takes_last) = (self.fields, self.takes_last);
+        self.inner.deserialize_map(AnyCase {
+            inner,
+            fields,
+            takes_last,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -53,7 +60,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
         fields: &'static [&'static str],
         inner: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_map(AnyCase { inner, fields })
+        let takes_last = self.takes_last;
+        self.inner.deserialize_map(AnyCase {
+            inner,
+            fields,
+            takes_last,
+        })
     }
 
     serde::forward_to_deserialize_any! {
@@ -70,8 +82,26 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for AnyCase<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let fields = self.fields;
-        self.inner.visit_map(AnyCase { inner, fields })
+        let (fields, takes_last) = (self.fields, self.takes_last);
+        let mut object = AnyCase {
+            inner,
+            fields,
+            takes_last,
+        };
+        if !takes_last {
+            return self.inner.visit_map(object);
+        }
+        let (mut known, mut others) = (BTreeMap::new(), Vec::new());
+        while let Some((name, value)) = object.next_entry::<String, Value>()? {
+            if !fields.contains(&name.as_str()) {
+                others.push((name, value));
+            } else if !value.is_null() {
+                known.insert(name, value);
+            }
+        }
+        let all = MapDeserializer::new(known.into_iter().chain(others));
+        let read: serde_json::Result<_> = self.inner.visit_map(all);
+        read.map_err(Error::custom)
     }
 }
 

@@ -332,3 +332,21 @@ fn an_absent_nested_index_is_passed_over_beside_an_image() {
 fn index_of(files: &Files) -> Value {
     serde_json::from_slice(&files["index.json"]).unwrap()
 }
+
+#[test]
+fn the_last_of_several_fields_is_taken_and_null_texts_are_empty() {
+    let mut odd = Fixture::good();
+    odd.edit_config(|config| {
+        config["OS"] = "first".into();
+        config["config"] = Value::Null;
+        config["Config"] = json!({ "User": "5" });
+    });
+    odd.edit_index(|index| index["manifests"][0]["annotations"]["x"] = Value::Null);
+    let odd = odd.layout();
+    let image = SelectedImage::select(&odd.source(), None, None).unwrap();
+    assert_eq!(image.platform.os(), "linux");
+    let configuration = crate::configuration::Configuration::of_document(&image.config);
+    assert_eq!(configuration.user.as_deref(), Some("5"));
+    let last: RawPlatform = serde_json::from_str(r#"{"os":"a","OS":"b","oS":null}"#).unwrap();
+    assert_eq!(last.os.as_deref(), Some("b"));
+}

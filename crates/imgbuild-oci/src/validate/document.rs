@@ -9,6 +9,7 @@ use crate::configuration;
 use crate::digest::Digest;
 use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
 use crate::image::{Blob, Image};
+use crate::json::from_json;
 use crate::source::{Source, SourceError, read_document};
 use crate::violation::{Violation, ViolationKind};
 
@@ -97,7 +98,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     report: &mut Report,
 ) -> Option<T> {
     let kind = ViolationKind::DocumentMalformed;
-    let parsed = serde_json::from_slice(bytes);
+    let parsed = from_json(bytes);
     parsed
         .map_err(|error| report.add(Violation::of_error(kind, name, &error)))
         .ok()
