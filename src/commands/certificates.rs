@@ -10,14 +10,14 @@ use imgbuild_release::certificates::{
 
 use crate::args::{CertificatesArguments, EMBEDDED, must_exist};
 use crate::failure::{Failure, Result};
-use crate::ui::Ui;
+use crate::ui::{Ui, count_text};
 
 pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode> {
     let is_embedded = arguments.bundles.is_empty();
     let loaded = if is_embedded {
-        load("", &[EMBEDDED.to_owned()], None, ui)?
+        load("", &[EMBEDDED.to_owned()], ui)?
     } else {
-        load("", &arguments.bundles, None, ui)?
+        load("", &arguments.bundles, ui)?
     };
     if arguments.pem {
         ui.result_bytes(&loaded.to_pem())?;
@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     let mut lines = vec![if is_embedded {
         certificates::edition()
     } else {
-        crate::ui::count_text(loaded.set.len(), "certificate")
+        count_text(loaded.set.len(), "certificate")
     }];
     if !is_embedded || ui.verbosity > 0 {
         lines.extend(
@@ -39,14 +39,58 @@ pub(crate) fn run(arguments: &CertificatesArguments, ui: &Ui) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads bundles that `flag` names beside those of a base image, and prints the
-/// warnings about them.
-pub(crate) fn load(
-    flag: &str,
+/// Loads the bundles of `--cacert` beside those of a base image, unless they replace
+/// these.
+pub(crate) fn load_onto(
     bundles: &[String],
-    of_base: Option<BaseBundle>,
+    of_base: &[BaseBundle],
+    replaces: bool,
     ui: &Ui,
 ) -> Result<Certificates> {
+    let mut base = Certificates::default();
+    let mut notices = Vec::new();
+    for bundle in of_base {
+        if bundle.bytes.is_none() && !replaces {
+            let path = bundle.path.display();
+            let failure = Failure::build(format!(
+                "cannot read the CA certificates of the base image at `{path}`: the file is larger than 4 MiB, or it is outside `/etc` and neither its name (for example `*.pem`) nor its first line is that of a bundle"
+            ));
+            return Err(failure.hint("`--cacert-replace` leaves them out"));
+        }
+        let (certificates, more) = bundle.parse();
+        base.set.extend(certificates.set);
+        notices.extend(more);
+    }
+    let count = base.set.len();
+    let paths = of_base
+        .iter()
+        .map(|bundle| format!("`{}`", bundle.path.display()));
+    let paths = paths.collect::<Vec<_>>().join(", ");
+    if replaces && !of_base.is_empty() {
+        let old = count_text(count, "CA certificate");
+        ui.status(&format!(
+            "`--cacert-replace` leaves out {old} of the base image ({paths})"
+        ));
+    }
+    let mut certificates = load("--cacert ", bundles, ui)?;
+    if replaces || of_base.is_empty() {
+        return Ok(certificates);
+    }
+    for notice in notices {
+        ui.warning(&format!("CA certificates of the base image: {notice}"));
+    }
+    let given = certificates.set.len();
+    certificates.set.extend(base.set);
+    let added = certificates.set.len() - count;
+    ui.status(&format!(
+        "CA certificates: added {added} to the {count} of the base image ({paths}), which has the other {}",
+        given - added
+    ));
+    Ok(certificates)
+}
+
+/// Loads bundles that `flag` names, and prints the warnings about them.
+fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificates> {
     let sources = bundles.iter().map(|bundle| source(bundle));
     let sources: Vec<CertificateSource> = sources.collect::<Result<_>>()?;
     for source in &sources {
@@ -58,22 +102,7 @@ pub(crate) fn load(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let now = now.map(|now| now.as_secs());
     let loaded = ui.while_waiting(|monitor| Certificates::load(&sources, now, monitor));
-    let (mut certificates, warnings) = loaded.map_err(failure)?;
-    if let Some(bundle) = of_base {
-        let given = certificates.set.len();
-        let (base, more) = bundle.parse();
-        let count = base.set.len();
-        certificates.set.extend(base.set);
-        for warning in more {
-            ui.warning(&format!("CA certificates of the base image: {warning}"));
-        }
-        let added = certificates.set.len() - count;
-        ui.status(&format!(
-            "CA certificates: added {added} to the {count} of the base image (`{}`), which has the other {}",
-            bundle.path.display(),
-            given - added
-        ));
-    }
+    let (certificates, warnings) = loaded.map_err(failure)?;
     for warning in warnings {
         ui.warning(&warning.to_string());
     }

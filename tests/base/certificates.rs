@@ -6,7 +6,7 @@ use fs_err as fs;
 use imgbuild_testing::{Sandbox, UnpackedKind, read_file};
 use serde_json::json;
 
-use super::{build, built, with_base};
+use super::{build, built, refused, with_base};
 use crate::support::base::{BaseImage, Layer};
 
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
@@ -112,7 +112,68 @@ fn the_file_that_a_base_names_is_read_and_leads_to_the_bundle() {
         variables.contains(&format!("SSL_CERT_FILE=/{own}")),
         "{variables}"
     );
-    assert_eq!(count(&sandbox, BUNDLE), 2);
+    assert_eq!(count(&sandbox, BUNDLE), 3);
     let link = &image.files()[Path::new(own)].kind;
     assert!(matches!(link, UnpackedKind::Symlink { .. }), "{link:?}");
+}
+
+#[test]
+fn bundles_of_a_base_outside_etc_are_kept_or_named() {
+    let rsa = fs::read(pem("rsa.pem")).unwrap();
+    let company = format!("--cacert={}", pem("ed25519.pem").display());
+    let flags = ["--base=oci:base", company.as_str()];
+    let system = |file: &str, text: &[u8], link: (&str, &str)| {
+        let directories = ["etc", "etc/ssl", "var", "srv", "srv/c", "opt"];
+        let layer = directories
+            .iter()
+            .fold(Layer::default(), |layer, path| layer.directory(path, 0o755));
+        layer.link(link.0, link.1).file(file, 0o644, text)
+    };
+    let suse = ("etc/ssl/ca-bundle.pem", "../../var/ca-bundle.pem");
+    let unnamed = ("etc/ssl/cert.pem", "/opt/roots");
+    let moved = ("etc/ssl/certs", "/srv/c");
+    for (file, link) in [
+        ("var/ca-bundle.pem", suse),
+        ("srv/c/ca-certificates.crt", moved),
+        ("opt/roots", unnamed),
+    ] {
+        let sandbox = with_base(&BaseImage::new(vec![system(file, &rsa, link)]));
+        drop(build(&sandbox, &flags).success());
+        let bundle = if link == moved { file } else { BUNDLE };
+        assert_eq!(count(&sandbox, bundle), 2, "{file}");
+    }
+
+    let base = BaseImage::new(vec![system("opt/roots", b"# Our roots", unnamed)]);
+    let sandbox = with_base(&base);
+    let said = refused(&sandbox, &flags);
+    assert!(said.contains("base image at `/etc/ssl/cert.pem`"), "{said}");
+    drop(build(&sandbox, &[flags[0], flags[1], "--cacert-replace"]).success());
+}
+
+#[test]
+fn the_certificates_of_all_places_of_a_base_are_merged_and_directories_stay() {
+    let read = |name: &str| fs::read(pem(name)).unwrap();
+    let layer = Layer::default()
+        .directory("etc", 0o755)
+        .directory("etc/ssl", 0o755)
+        .directory("etc/ssl/cert.pem", 0o755)
+        .file("etc/ssl/ca-bundle.pem", 0o644, read("rsa.pem"))
+        .directory("opt", 0o755)
+        .file("opt/node.pem", 0o644, read("ec.pem"));
+    let base = BaseImage::new(vec![layer]).with_config(json!({ "Env": [
+        "SSL_CERT_FILE=/opt/gone.pem",
+        "NODE_EXTRA_CA_CERTS=/opt/node.pem",
+        "SSL_CERT_FILE=/etc/ssl/cert.pem",
+    ]}));
+    let sandbox = with_base(&base);
+    let company = format!("--cacert={}", pem("ed25519.pem").display());
+    let image = built(&sandbox, &["--base=oci:base", &company]);
+    assert_eq!(count(&sandbox, BUNDLE), 3);
+    let files = image.files();
+    let directory = files.get(Path::new("etc/ssl/cert.pem"));
+    assert!(directory.is_none_or(|file| matches!(file.kind, UnpackedKind::Directory)));
+    assert!(!files.contains_key(Path::new("opt/gone.pem")));
+    let variables = image.config["config"]["Env"].to_string();
+    let expected = format!("SSL_CERT_FILE=/{BUNDLE}");
+    assert!(variables.contains(&expected), "{variables}");
 }

@@ -4,6 +4,7 @@
 //! Its layers come first, unchanged. The layers above follow the links of its
 //! directories and keep their modes and owners.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use imgbuild_oci::store::Store;
 use imgbuild_oci::violation::Violation;
 use serde_json::Value;
 
-use crate::certificates::{BaseBundle, MAX_FILE_BYTES as MAX_BUNDLE_BYTES, SYSTEM_BUNDLES};
+use crate::certificates::{ALIASES, BUNDLE_PATH, BaseBundle, MAX_FILE_BYTES};
 use crate::contents::Contents;
 
 pub(crate) mod configuration;
@@ -217,30 +218,40 @@ impl Base {
         self.variable("PATH=")
     }
 
-    /// Returns the path where its programs look for CA certificates, if it sets one.
+    /// Returns the path where its programs look for CA certificates, if it sets one
+    /// that is not a directory.
     pub(crate) fn certificate_file(&self) -> Option<ImagePath> {
-        ImagePath::parse(self.variable("SSL_CERT_FILE=")?).ok()
-    }
-
-    /// Returns its CA certificates: those of `SSL_CERT_FILE`, else of its system.
-    #[must_use]
-    pub fn ca_bundle(&self) -> Option<BaseBundle> {
+        let path = ImagePath::parse(self.variable("SSL_CERT_FILE=")?).ok()?;
         let contents = self.under(Contents::new(&[]));
-        let own = self.certificate_file().map(|path| path.to_string());
-        let paths = own
-            .as_deref()
-            .into_iter()
-            .chain(SYSTEM_BUNDLES.iter().copied());
-        paths.into_iter().find_map(|path| {
-            let bytes = contents.first_bytes(path, MAX_BUNDLE_BYTES)?;
-            let path = PathBuf::from(path);
-            (!bytes.is_empty()).then_some(BaseBundle { path, bytes })
-        })
+        (!contents.leads_to_directory(&path)).then_some(path)
     }
 
-    /// Returns the value of a variable, whose name is given with its `=`.
+    /// Returns its CA bundles, each once: those at the places of systems, and those of
+    /// `SSL_CERT_FILE` and `NODE_EXTRA_CA_CERTS`.
+    #[must_use]
+    pub fn ca_bundles(&self) -> Vec<BaseBundle> {
+        let contents = self.under(Contents::new(&[]));
+        let variables = ["SSL_CERT_FILE=", "NODE_EXTRA_CA_CERTS="];
+        let of_variables = variables.iter().filter_map(|name| self.variable(name));
+        let aliases = ALIASES.iter().map(|(alias, _)| *alias);
+        let places = of_variables.chain([BUNDLE_PATH]).chain(aliases);
+        let mut seen = BTreeSet::new();
+        let bundle = |place: &str| {
+            let file = contents.file(&ImagePath::parse(place).ok()?)?;
+            let content = file.content.as_ref();
+            let bytes = content.and_then(|content| content.first_bytes(MAX_FILE_BYTES).ok());
+            let is_new = seen.insert(&file.entry.path)
+                && bytes.as_ref().is_none_or(|bytes| !bytes.is_empty());
+            let path = PathBuf::from(place);
+            is_new.then_some(BaseBundle { path, bytes })
+        };
+        places.filter_map(bundle).collect()
+    }
+
+    /// Returns the value of a variable, whose name is given with its `=`. The last one
+    /// counts.
     fn variable(&self, start: &str) -> Option<&str> {
-        let mut variables = self.configuration.env.iter();
+        let mut variables = self.configuration.env.iter().rev();
         variables.find_map(|variable| variable.strip_prefix(start))
     }
 

@@ -108,13 +108,13 @@ pub enum CertificateSource {
     Path(PathBuf),
 }
 
-/// The file with the CA certificates of a base image.
+/// A file with CA certificates of a base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseBundle {
     /// The path in the image.
     pub path: PathBuf,
-    /// The content.
-    pub bytes: Vec<u8>,
+    /// The content, unless the file is too large or not known as a bundle.
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl BaseBundle {
@@ -123,7 +123,9 @@ impl BaseBundle {
     #[must_use]
     pub fn parse(&self) -> (Certificates, Vec<CertificateNotice>) {
         let mut collector = Collector::default();
-        collector.add_bytes(&self.path, &self.bytes);
+        if let Some(bytes) = &self.bytes {
+            collector.add_bytes(&self.path, bytes);
+        }
         (collector.certificates, collector.problems)
     }
 }

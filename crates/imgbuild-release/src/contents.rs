@@ -136,6 +136,15 @@ impl<'a> Contents<'a> {
         file.is_some_and(|file| is_executable(&file.entry))
     }
 
+    /// Returns whether `path` leads to a directory.
+    pub(crate) fn leads_to_directory(&self, path: &ImagePath) -> bool {
+        let End::There(end) = self.resolve(path) else {
+            return false;
+        };
+        let member = self.get(&end);
+        member.is_none_or(|member| member.entry.kind == EntryKind::Directory)
+    }
+
     /// Returns the first bytes of the file that `path` leads to, at most
     /// `limit`.
     pub(crate) fn first_bytes(&self, path: &str, limit: u64) -> Option<Vec<u8>> {

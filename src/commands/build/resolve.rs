@@ -146,15 +146,8 @@ impl Resolver<'_> {
             None
         } else {
             let replaces = self.request.flags.cacert_replace;
-            let mut of_base = base.as_ref().and_then(Base::ca_bundle);
-            if let Some(bundle) = of_base.take_if(|_| replaces) {
-                let (old, path) = (bundle.parse().0.set.len(), bundle.path.display());
-                let old = count_text(old, "CA certificate");
-                ui.status(&format!(
-                    "`--cacert-replace` leaves out {old} of the base image (`{path}`)"
-                ));
-            }
-            Some(certificates::load("--cacert ", bundles, of_base, ui)?)
+            let of_base = base.as_ref().map(Base::ca_bundles).unwrap_or_default();
+            Some(certificates::load_onto(bundles, &of_base, replaces, ui)?)
         };
         let options = self.closure_options(target);
         additions = place_additions(&release.members, additions).map_err(Error::Refused)?;

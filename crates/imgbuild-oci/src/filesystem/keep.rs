@@ -9,7 +9,7 @@ use crate::bounded;
 use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind};
 
-/// The largest file of `/etc` that is kept.
+/// The largest file of `/etc`, and the largest one with certificates, that is kept.
 const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
 
 /// The number of bytes by which the kind of a file is detected.
@@ -75,11 +75,11 @@ impl<'a> Keeper<'a> {
     }
 
     fn matters(&self, entry: &Entry, size: u64, head: &[u8]) -> bool {
-        let is_configuration =
-            entry.path.as_bytes().starts_with(b"/etc/") && size <= MAX_CONFIGURATION_BYTES;
+        let is_configuration = entry.path.as_bytes().starts_with(b"/etc/");
         is_loadable(head)
             || head.starts_with(b"#!")
-            || is_configuration
+            || ((is_configuration || has_certificates(entry, head))
+                && size <= MAX_CONFIGURATION_BYTES)
             || (self.options.keeps)(entry)
     }
 
@@ -105,6 +105,14 @@ impl<'a> Keeper<'a> {
             Err(source) => Err(FileSystemError::Scratch { directory, source }),
         }
     }
+}
+
+/// Returns true for a file that may be a CA bundle: the links of `/etc` lead to such
+/// files anywhere, and may come after them.
+fn has_certificates(entry: &Entry, head: &[u8]) -> bool {
+    let names: [&[u8]; 4] = [b".pem", b".crt", b".cert", b".cer"];
+    let starts: [&[u8]; 2] = [b"-----BEGIN CERTIFICA", b"-----BEGIN TRUSTED C"];
+    names.iter().any(|end| entry.path.as_bytes().ends_with(end)) || starts.contains(&head)
 }
 
 /// Returns true for an ELF program or library: object files and the modules

@@ -96,6 +96,10 @@ impl<'a> PartSet<'a> {
             // The path that a base has in `SSL_CERT_FILE` leads to the bundle, too.
             let of_base = context.base().and_then(Base::certificate_file);
             members.extend(of_base.map(|path| Entry::symlink(path, BUNDLE_PATH).into()));
+            // A directory at the place of a link stays.
+            members.retain(|member| {
+                member.content.is_some() || !self.payload.leads_to_directory(&member.entry.path)
+            });
             set_mtime(&mut members, context.options.mtime);
             self.add("certificates", members, Conflict::Refuse);
         }
