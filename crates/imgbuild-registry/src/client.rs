@@ -312,22 +312,30 @@ impl Client {
         call.endpoint.clone().refused(&call.step, refused)
     }
 
-    /// Sends a call and follows redirects. Only the registry itself gets the
-    /// credential.
+    /// Sends a call and follows redirects. Only the registry itself, or its token
+    /// server, gets the credential.
     fn exchange(&self, call: &Call<'_>, header: Option<&Secret>) -> Result<Response> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             check(self.monitor())?;
-            let is_own = WebOrigin::of(&url) == WebOrigin::of(&self.base);
+            let is_own = WebOrigin::of(&url) == self.expected(call);
             let header = header.filter(|_| is_own).cloned();
             let response = self.send(call, url, header)?;
-            if !is_redirect(response.status, &call.method) {
+            if !is_redirect(response.status, call) {
                 return Ok(response);
             }
             let problem = |problem| call.problem(problem);
-            url = self.follow(&response, invalid_redirect(), problem)?;
+            let invalid = "the URL of the redirect is missing or invalid".into();
+            url = self.follow(&response, ProtocolError::Other(invalid), problem)?;
         }
-        Err(call.problem(too_many_redirects()))
+        let text = format!("more than {MAX_REDIRECTS} redirects");
+        Err(call.problem(ProtocolError::Other(text.into())))
+    }
+
+    /// Returns the server that a call is for.
+    fn expected(&self, call: &Call<'_>) -> WebOrigin {
+        let is_token = matches!(call.step, Step::Token(_));
+        WebOrigin::of(if is_token { &call.url } else { &self.base })
     }
 
     fn send(&self, call: &Call<'_>, url: Uri, authorization: Option<Secret>) -> Result<Response> {
@@ -362,7 +370,7 @@ impl Client {
         };
         sent.map_err(|error| match error {
             RequestError::Network(mut reason) => {
-                if server != WebOrigin::of(&self.base) {
+                if server != self.expected(call) {
                     reason.server = Some(server.to_string());
                 }
                 call.endpoint.clone().network_error(&call.step, reason)
@@ -378,18 +386,12 @@ impl Client {
 
 /// Returns whether a response is a redirect to follow. A body is sent again only
 /// if the status requires it.
-fn is_redirect(status: u16, method: &Method) -> bool {
+fn is_redirect(status: u16, call: &Call<'_>) -> bool {
+    let is_read = call.method == Method::GET || call.method == Method::HEAD;
     match status {
-        307 | 308 => true,
-        301..=303 => method == Method::GET || method == Method::HEAD,
+        // The form for a token contains a secret.
+        307 | 308 => is_read || !matches!(call.step, Step::Token(_)),
+        301..=303 => is_read,
         _ => false,
     }
-}
-
-fn invalid_redirect() -> ProtocolError {
-    ProtocolError::Other("the URL of the redirect is missing or invalid".into())
-}
-
-fn too_many_redirects() -> ProtocolError {
-    ProtocolError::Other(format!("more than {MAX_REDIRECTS} redirects").into())
 }

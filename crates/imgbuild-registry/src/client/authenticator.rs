@@ -10,13 +10,12 @@ use imgbuild_oci::document::field_in_any_case;
 use serde_json::Value;
 use ureq::http::{Method, Uri};
 
-use super::{Call, Client, MAX_REDIRECTS, invalid_redirect, is_redirect, too_many_redirects};
+use super::{Call, CallBody, Client};
 use crate::challenge::{Challenge, TokenServer};
 use crate::error::{Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
 use crate::error_response::bounded;
-use crate::monitor::check;
 use crate::secret::{Credential, Identity, Secret};
-use crate::transport::{HttpRequest, RequestBody, RequestError, Response};
+use crate::transport::Response;
 use crate::url::{self, WebOrigin};
 
 /// The lifetime of a token without one, in seconds.
@@ -160,71 +159,29 @@ impl Client {
             return Err(problem(ProtocolError::Downgrade(origin.host)));
         }
 
-        let response = match &self.options.credential {
-            Some(Credential::Identity(token)) => {
-                let form = refresh_form(server, scopes, token);
-                self.request_token(realm, Some(&form), &step, call)?
-            }
-            _ => {
-                let url = token_url(server, &realm, scopes, self.user()).ok_or_else(invalid)?;
-                self.request_token(url, None, &step, call)?
-            }
-        };
-        let token = self.read_token(response, &step, call)?;
+        let form;
+        let step = step.clone();
+        let mut request = Call::new(call.endpoint.clone(), step, Method::GET, realm, &[200]);
+        request.response_bytes = MAX_TOKEN_BYTES;
+        if let Some(Credential::Identity(token)) = &self.options.credential {
+            form = refresh_form(server, scopes, token).into_bytes();
+            let form_type = "application/x-www-form-urlencoded".to_owned();
+            request.method = Method::POST;
+            request.headers = vec![("content-type", form_type)];
+            request.body = Some(CallBody {
+                content: &form,
+                offset: 0,
+                size: form.len() as u64,
+                on_sent: &|_| {},
+            });
+        } else {
+            request.url =
+                token_url(server, &request.url, scopes, self.user()).ok_or_else(invalid)?;
+        }
+        let response = self.exchange(&request, self.basic().as_ref())?;
+        let token = self.read_token(response, &request.step, call)?;
         self.options.secrets.add(&token.text);
         Ok(token)
-    }
-
-    /// Sends a request for a token and follows redirects. Only the token server
-    /// itself gets the credential, which a form contains.
-    fn request_token(
-        &self,
-        mut url: Uri,
-        form: Option<&str>,
-        step: &Step,
-        call: &Call<'_>,
-    ) -> Result<Response> {
-        let server = WebOrigin::of(&url);
-        let problem = |problem| call.endpoint.clone().problem(step, problem);
-        for _ in 0..=MAX_REDIRECTS {
-            check(self.monitor())?;
-            let basic = self.basic().filter(|_| WebOrigin::of(&url) == server);
-            let mut request = HttpRequest {
-                method: Method::GET,
-                url,
-                headers: Vec::new(),
-                authorization: basic,
-                body: None,
-                response_bytes: MAX_TOKEN_BYTES,
-                timeouts: self.options.timeouts,
-            };
-            if let Some(form) = form {
-                let form_type = "application/x-www-form-urlencoded".to_owned();
-                request.method = Method::POST;
-                request.headers = vec![("content-type", form_type)];
-                request.body = Some(RequestBody {
-                    reader: Box::new(form.as_bytes()),
-                    size: form.len() as u64,
-                    on_read: &|_| Ok(()),
-                });
-            }
-            let method = request.method.clone();
-            let response = self.transport.send(request).map_err(|error| {
-                let reason = match error {
-                    RequestError::Network(reason) => reason,
-                    RequestError::Content(source) => source.into(),
-                };
-                call.endpoint.clone().network_error(step, reason)
-            })?;
-            if !is_redirect(response.status, &method) {
-                return Ok(response);
-            }
-            url = self.follow(&response, invalid_redirect(), problem)?;
-            if form.is_some() && WebOrigin::of(&url) != server {
-                return Ok(response);
-            }
-        }
-        Err(problem(too_many_redirects()))
     }
 
     fn read_token(&self, response: Response, step: &Step, call: &Call<'_>) -> Result<Token> {
