@@ -248,8 +248,8 @@ fn a_release_that_is_none_is_refused() {
     hint: `--check=warn` writes the image anyway
 
     $ imgbuild --release full --cmd a
-    error: the command `/app/a` cannot run: `/app/a` is not executable: its mode is 0644 [command-not-executable]
-    hint: make it executable with `--fix-modes` or `chmod +x`; some transports lose the mode, for example `actions/upload-artifact`: carry a tar archive
+    error: the command `/app/a` cannot run: `/app/a` is neither a program nor a script with a shebang line [command-format]
+    hint: name a program with `--entrypoint` or `--cmd`, or build without one with `--no-entrypoint`
     error: the check found 1 error, and nothing was written
     hint: `--check=warn` writes the image anyway
 
