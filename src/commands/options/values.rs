@@ -239,9 +239,14 @@ fn stop_signal(text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let distance = name.strip_prefix("RTMIN").or(name.strip_prefix("RTMAX"));
-    let sign = if name.starts_with("RTMIN") { "+" } else { "-" };
+    // Docker's names end in the middle between both.
+    let (sign, last) = if name.starts_with("RTMIN") {
+        ("+", 15)
+    } else {
+        ("-", 14)
+    };
     let is_real_time = distance.is_some_and(|text| {
-        text.is_empty() || (1..=30).any(|number| text == format!("{sign}{number}"))
+        text.is_empty() || (1..=last).any(|number| text == format!("{sign}{number}"))
     });
     if NAMES.contains(&name) || is_real_time {
         return Ok(format!("SIG{name}"));
@@ -365,8 +370,8 @@ mod tests {
             ("usr1", "SIGUSR1"),
             ("9", "9"),
             ("SIGRTMIN+3", "SIGRTMIN+3"),
-            ("rtmin+30", "SIGRTMIN+30"),
-            ("SIGRTMAX-30", "SIGRTMAX-30"),
+            ("rtmin+15", "SIGRTMIN+15"),
+            ("SIGRTMAX-14", "SIGRTMAX-14"),
             ("SIGRTMAX", "SIGRTMAX"),
         ] {
             assert_eq!(stop_signal(text).unwrap(), expected);
@@ -377,9 +382,9 @@ mod tests {
             "0",
             "65",
             "SIGRTMIN+99",
-            "SIGRTMIN+31",
+            "SIGRTMIN+16",
             "SIGRTMIN-1",
-            "SIGRTMAX-31",
+            "SIGRTMAX-15",
             "RTMAX+1",
             "RTMIN3",
         ] {

@@ -186,7 +186,7 @@ fn an_image_without_an_index_becomes_part_of_one() {
     // An image that a config says the platform of.
     let config = br#"{"os":"linux","architecture":"arm64"}"#.to_vec();
     let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"c","digest":"{}","size":{}}},"layers":[]}}"#,
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"layers":[]}}"#,
         Digest::of(&config),
         config.len()
     );
@@ -216,7 +216,7 @@ fn what_is_no_image_is_not_touched() {
     bench.push_as(&old, &[TAG]).unwrap();
     let error = bench.update(&own(1, "linux/amd64")).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("has no platform"), "{text}");
+    assert!(text.contains("there is no image in it"), "{text}");
     assert_eq!(bench.tagged(), Some(old.root().bytes.clone()));
 }
 
