@@ -199,11 +199,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, help_heading = "Contents")]
     pub(crate) tzdata: bool,
 
-    /// Include the default fonts of this machine, and the configuration of
-    /// fontconfig
-    ///
-    /// These are `/etc/fonts`, and the first installed families that it prefers
-    /// for `sans-serif`, `serif` and `monospace`.
+    /// Include the default font family of this machine, and `/etc/fonts`
     #[arg(long, help_heading = "Contents")]
     pub(crate) fonts: bool,
 

@@ -16,7 +16,6 @@ mod command;
 pub(crate) mod content;
 mod erlang;
 mod executable;
-mod fonts;
 mod identity;
 mod image;
 mod leftover;
@@ -49,7 +48,6 @@ pub use subject::Subject;
 
 use archive::ImageArchives;
 use certificates::TlsEvidence;
-use fonts::FontEvidence;
 use leftover::Leftovers;
 use secret::SecretFiles;
 use tree::{CaseCollisions, ReadableFiles, check_member};
@@ -156,7 +154,6 @@ fn check_members(
     let mut cases = CaseCollisions::default();
     let mut leftovers = Leftovers::default();
     let mut roots = TlsEvidence::default();
-    let mut fonts = FontEvidence::default();
     let mut archives = ImageArchives::default();
     for member in subject.members() {
         let path = &member.entry.path;
@@ -167,11 +164,10 @@ fn check_members(
         cases.visit(path, name);
         leftovers.visit(member, name);
         roots.visit(path, name);
-        fonts.visit(path, name);
         archives.visit(member, name);
     }
     findings.extend(roots.finish(subject, store));
-    findings.extend(fonts.finish(subject));
+    findings.extend(tree::fonts(subject));
     findings.extend(secrets.finish(subject, store));
     findings.extend(cases.finish(subject));
     findings.extend(leftovers.finish(store));

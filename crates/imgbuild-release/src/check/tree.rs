@@ -11,6 +11,7 @@ use super::setting::is_of_engines;
 use super::subject::Subject;
 use crate::contents::End;
 use crate::finding::{Finding, Rule};
+use crate::programs::fonts::is_font;
 
 /// The directories of documentation.
 const DOCUMENTATION: [&str; 4] = [
@@ -64,6 +65,19 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
     };
     let reason = format!("`{path}` is a symlink to `{}`, {nothing}", escaped(target));
     Some(Finding::warning(Rule::LinkDangling, Some(path), reason))
+}
+
+/// Names the library that finds fonts, if neither the image nor its base has one.
+pub(super) fn fonts(subject: &Subject<'_>) -> Option<Finding> {
+    let is_library = |path: &&ImagePath| path.file_name().starts_with(b"libfontconfig.so");
+    let mut paths = subject.members().map(|member| &member.entry.path);
+    let path = paths.find(is_library)?;
+    let mut all = subject.members().chain(subject.contents.base);
+    let has_font = all.any(|member| is_font(member.entry.path.file_name()));
+    let reason = format!(
+        "`{path}` finds fonts for programs, and the image has no font: pictures and documents have no text, without an error"
+    );
+    (!has_font).then(|| Finding::warning(Rule::FontsMissing, Some(path), reason))
 }
 
 /// Finds files beside the command or in the working directory that the user of

@@ -1,12 +1,9 @@
-//! Fonts of the host: the configuration of fontconfig, and the families that it
+//! Fonts of the host: the configuration of fontconfig and the family that it
 //! prefers. A family is recognized by the names of its files.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use imgbuild_oci::content::Content;
+use std::collections::BTreeMap;
 
 use super::{Programs, ProgramsResult};
-use crate::refusal::quoted;
 
 const CONFIGURATION: &str = "/etc/fonts";
 
@@ -16,23 +13,20 @@ pub(crate) fn is_font(name: &[u8]) -> bool {
     endings.any(|ending| name.ends_with(ending.as_bytes()))
 }
 
-/// Lists the families that a file of the configuration prefers to a generic one.
-fn preferred<'a>(text: &'a str, generic: &str) -> Vec<&'a str> {
-    let generic = format!("<family>{generic}</family>");
+/// Lists the families that the configuration prefers for text without a family.
+fn preferred(text: &str) -> impl Iterator<Item = String> {
     let aliases = text.split("<alias").filter_map(|alias| {
         let (head, families) = alias.split_once("<prefer>")?;
-        let is_meant = head.contains(&generic);
+        let is_meant = head.contains("<family>sans-serif</family>");
         is_meant.then_some(families.split_once("</prefer>")?.0)
     });
     let families = aliases.flat_map(|families| families.split("<family>").skip(1));
-    families
-        .filter_map(|family| Some(family.split_once("</family>")?.0))
-        .collect()
+    families.filter_map(|family| Some(family.split_once("</family>")?.0.replace(' ', "")))
 }
 
 impl Programs<'_> {
-    /// Adds the configuration of fontconfig and, for each generic family, the
-    /// first preferred one that the host has.
+    /// Adds the configuration of fontconfig and the first preferred family that
+    /// the host has.
     pub(crate) fn request_fonts(&mut self) -> ProgramsResult<()> {
         if !self.add_data(CONFIGURATION)? {
             let problem = format!("`{CONFIGURATION}` does not exist");
@@ -42,48 +36,27 @@ impl Programs<'_> {
         for directory in ["/usr/share/fonts", "/usr/local/share/fonts"] {
             self.list_fonts(directory, &mut files);
         }
-        let names = self.host_names(&format!("{CONFIGURATION}/conf.d"));
-        let texts: Vec<Vec<u8>> = names
-            .iter()
-            .filter_map(|name| {
-                let path = format!("{CONFIGURATION}/conf.d/{name}");
-                self.host.read(&self.host.rooted(path.as_bytes()), 1 << 20)
-            })
-            .collect();
-        let of_generic = |generic: &&str| {
-            let texts = texts.iter().filter_map(|text| str::from_utf8(text).ok());
-            let mut families = texts.flat_map(|text| preferred(text, generic));
-            families.find_map(|family| {
-                let name = family.replace(' ', "");
-                files.get_key_value(&name)
-            })
-        };
-        let generic = ["sans-serif", "serif", "monospace"];
-        let mut families: BTreeSet<(&String, &Vec<String>)> =
-            generic.iter().filter_map(of_generic).collect();
-        if families.is_empty() {
-            families.extend(files.first_key_value());
+        let mut text = String::new();
+        for name in self.host_names(&format!("{CONFIGURATION}/conf.d")) {
+            let path = format!("{CONFIGURATION}/conf.d/{name}");
+            let bytes = self.host.read(&self.host.rooted(path.as_bytes()), 1 << 20);
+            text.push_str(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
         }
-        if families.is_empty() {
+        let family = preferred(&text).find_map(|family| files.get_key_value(&family));
+        let Some((family, paths)) = family.or(files.first_key_value()) else {
             self.problems
                 .push("`/usr/share/fonts` has no fonts".to_owned());
             return Ok(());
-        }
-        for path in families.iter().flat_map(|(_, paths)| *paths) {
+        };
+        let mut bytes = 0;
+        for path in paths {
             self.add_data(path)?;
+            let file = self.host_file(path).and_then(|file| file.metadata().ok());
+            bytes += file.map_or(0, |file| file.len());
         }
-        let added = self
-            .placed
-            .values()
-            .filter(|it| is_font(it.entry.path.file_name()));
-        let sizes: Vec<u64> = added
-            .filter_map(|it| it.content.as_ref())
-            .map(Content::size)
-            .collect();
-        let (count, size) = (sizes.len(), sizes.iter().sum::<u64>().div_ceil(1 << 10));
-        let names = quoted(families.iter().map(|(name, _)| name));
+        let (count, size) = (paths.len(), bytes.div_ceil(1 << 10));
         self.notes.push(format!(
-            "fonts of this machine are included: {names}: {count} files, {size} KiB"
+            "the font family `{family}` of this machine is included: {count} files, {size} KiB"
         ));
         Ok(())
     }
@@ -148,7 +121,7 @@ mod tests {
             "/usr/share/fonts/b/c/SomeSans-Bold.ttf",
         ];
         assert_eq!(paths, expected);
-        let note = "fonts of this machine are included: `SomeSans`: 2 files, 1 KiB";
+        let note = "the font family `SomeSans` of this machine is included: 2 files, 1 KiB";
         assert_eq!(notes, [note]);
     }
 
