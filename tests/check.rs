@@ -229,6 +229,31 @@ const ROWS_OF_WARNINGS: &[Row] = &[
 ];
 
 #[test]
+fn programs_that_start_a_shell_are_named_with_v() {
+    if !has_programs(&["gcc"]) {
+        return;
+    }
+    let sandbox = sandbox();
+    let release = sandbox.path("release");
+    fs::create_dir_all(&release).expect("there is room for it");
+    let library = ["-shared", "-fPIC", "-o", "libown.so"];
+    compile(&release, "int own(void) { return 0; }", &library);
+    let source = "#include <stdlib.h>\nint main(void) { return system(\"true\"); }";
+    compile(&release, source, &["-o", "app"]);
+    let line = "`/app/app` may start commands with `/bin/sh`, which the image does not have";
+    for (flags, expected) in [
+        (&["-v"][..], true),
+        (&[], false),
+        (&["-v", "--program=/bin/sh"], false),
+    ] {
+        let words = ["--release=release", "--cmd=app", "--tag=a:b", "--dry-run"];
+        let outcome = sandbox.run([&words, flags].concat()).success();
+        let told = outcome.stderr_text().contains(line);
+        assert_eq!(told, expected, "{}", outcome.report());
+    }
+}
+
+#[test]
 fn every_warning_is_said_and_stops_nothing() {
     for row in ROWS_OF_WARNINGS {
         if row.rule == "environment-unused" && !Path::new("/usr/bin/python3").is_file() {

@@ -83,6 +83,8 @@ pub struct Closure {
     pub(crate) warnings: Vec<Warning>,
     /// Remarks that are no warnings, each in a line.
     pub notes: Vec<String>,
+    /// Facts about what programs may need, for a reader who asks for more.
+    pub details: Vec<String>,
     /// The platform of the programs; `None` without one that has it.
     pub platform: Option<Platform>,
     /// The command; its program is an absolute path.
@@ -137,6 +139,15 @@ pub fn resolve(
     }
 
     let runtime = find_libraries(release, &contents, &objects, options)?;
+    let mut details = Vec::new();
+    let shell = ImagePath::parse("/bin/sh").ok();
+    if shell.is_none_or(|shell| contents.file(&shell).is_none()) {
+        let callers = programs_of(&objects).filter(|object| object.elf.imports.shell);
+        details.extend(callers.map(|object| {
+            let path = &object.image;
+            format!("`{path}` may start commands with `/bin/sh`, which the image does not have")
+        }));
+    }
     let mut of_runtime = finding::of_runtime(&runtime);
     let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
     if may_not_start && started.iter().any(is_program) {
@@ -152,6 +163,7 @@ pub fn resolve(
         members,
         warnings,
         notes: brought.notes,
+        details,
         platform,
         command,
         accounts,

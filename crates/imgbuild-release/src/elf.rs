@@ -178,8 +178,11 @@ pub struct Elf {
     pub interpreter: Option<String>,
     /// The name by which other files need it (`DT_SONAME`).
     pub soname: Option<String>,
-    /// The libraries that it needs, in order (`DT_NEEDED`).
+    /// The libraries that it needs, in order (`DT_NEEDED`, `DT_FILTER`).
     pub needed: Vec<String>,
+    /// The libraries that are loaded with it if they exist (`DT_AUXILIARY`,
+    /// `DT_AUDIT`, `DT_DEPAUDIT`).
+    pub optional: Vec<String>,
     /// The directories in which it and its libraries search (`DT_RPATH`).
     pub rpath: Option<String>,
     /// The directories in which it searches (`DT_RUNPATH`).
@@ -262,6 +265,10 @@ impl Elf {
         let dynamic = tables.dynamic()?;
         for at in &dynamic.needed {
             self.needed.push(tables.string(&dynamic, *at)?);
+        }
+        for at in &dynamic.optional {
+            let names = tables.string(&dynamic, *at)?;
+            self.optional.extend(names.split(':').map(str::to_owned));
         }
         self.soname = tables.optional_string(&dynamic, dynamic.soname)?;
         self.rpath = tables.optional_string(&dynamic, dynamic.rpath)?;

@@ -154,6 +154,7 @@ impl Resolver<'_> {
         let closure = closure::resolve(&release, &additions, base.as_ref(), &options)
             .map_err(|error| failure::of_plan(error, &release.warnings))?;
         closure.notes.iter().for_each(|note| ui.status(note));
+        closure.details.iter().for_each(|line| ui.detail(line));
 
         let mut ingredients = Ingredients {
             additions,

@@ -38,6 +38,7 @@ const UNWINDING: [&[u8]; 3] = [b"pthread_cancel", b"pthread_exit", b"backtrace"]
 #[derive(Default)]
 pub(super) struct DynamicSection {
     pub(super) needed: Vec<u64>,
+    pub(super) optional: Vec<u64>,
     pub(super) soname: Option<u64>,
     pub(super) rpath: Option<u64>,
     pub(super) runpath: Option<u64>,
@@ -73,7 +74,10 @@ where
             let value: u64 = entry.d_val(self.endian).into();
             match entry.d_tag(self.endian) {
                 elf::DT_NULL => break,
-                elf::DT_NEEDED => dynamic.needed.push(value),
+                elf::DT_NEEDED | elf::DT_FILTER => dynamic.needed.push(value),
+                elf::DT_AUXILIARY | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
+                    dynamic.optional.push(value);
+                }
                 elf::DT_SONAME => dynamic.soname = Some(value),
                 elf::DT_RPATH => dynamic.rpath = Some(value),
                 elf::DT_RUNPATH => dynamic.runpath = Some(value),

@@ -21,6 +21,7 @@ pub(crate) struct Fixture {
     needed_versions: Vec<(String, Vec<(String, bool)>)>,
     defined_versions: Vec<String>,
     isa: Option<u32>,
+    tags: Vec<(u64, String)>,
     appendix: Vec<u8>,
 }
 
@@ -44,6 +45,7 @@ impl Fixture {
             needed_versions: Vec::new(),
             defined_versions: Vec::new(),
             isa: None,
+            tags: Vec::new(),
             appendix: Vec::new(),
         }
     }
@@ -120,6 +122,12 @@ impl Fixture {
         self
     }
 
+    /// Adds entries with names to the dynamic section.
+    pub(crate) fn tag(mut self, tag: u64, name: &str) -> Self {
+        self.tags.push((tag, name.to_owned()));
+        self
+    }
+
     pub(crate) fn isa(mut self, bits: u32) -> Self {
         self.isa = Some(bits);
         self
@@ -188,6 +196,8 @@ impl Fixture {
         for (tag, text) in [(14, &self.soname), (15, &self.rpath), (29, &self.runpath)] {
             tags.extend(text.iter().map(|text| (tag, strings.add(text))));
         }
+        let further = self.tags.iter();
+        tags.extend(further.map(|(tag, name)| (*tag, strings.add(name))));
         tags.push((0x6fff_fffb, self.flags_1));
         tags
     }

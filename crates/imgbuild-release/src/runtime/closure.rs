@@ -167,6 +167,9 @@ impl Process<'_> {
                     resolver.report_missing(self.role, &self.loaded[0].file, *missing);
                 }
             }
+            for name in &elf.optional {
+                drop(self.need(resolver, index, name, false));
+            }
         }
     }
 

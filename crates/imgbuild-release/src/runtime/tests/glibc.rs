@@ -355,6 +355,24 @@ fn name_services_that_are_nowhere_are_not_missed() {
 }
 
 #[test]
+fn filters_and_auditors_come_along() {
+    let world = World::glibc()
+        .host("/lib/libfilter.so", &library("libfilter.so", &[]))
+        .host("/lib/libaudit.so", &library("libaudit.so", &[]))
+        .program(
+            "/p",
+            &program(&[])
+                .tag(0x7fff_ffff, "libfilter.so")
+                .tag(0x6fff_fefc, "libaudit.so:libgone.so")
+                .tag(0x7fff_fffd, "libother.so"),
+        );
+    assert_eq!(
+        world.closure(),
+        ["/lib/libaudit.so", "/lib/libfilter.so"].map(|it| format!("{it} < root{it}"))
+    );
+}
+
+#[test]
 fn what_ends_threads_brings_the_unwinder() {
     for (import, expected) in [("pthread_exit", 1), ("pthread_create", 0)] {
         let world = World::glibc()
