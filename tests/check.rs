@@ -120,9 +120,22 @@ const ROWS_OF_WARNINGS: &[Row] = &[
     Row {
         rule: "fonts-missing",
         prepare: |_, release| {
+            let source = "int own(void) { return 0; }";
             let library = ["-shared", "-fPIC", "-o", "libfontconfig.so.1"];
-            compile(release, "int own(void) { return 0; }", &library);
-            hello(release);
+            compile(release, source, &library);
+            let user = [
+                "-shared",
+                "-fPIC",
+                "-o",
+                "libown.so",
+                "-l:libfontconfig.so.1",
+            ];
+            compile(
+                release,
+                source,
+                &[&["-Wl,--no-as-needed"], &user[..]].concat(),
+            );
+            compile(release, "int main(void) { return 0; }", &["-o", "app"]);
             flags(&["--cmd=app"])
         },
     },

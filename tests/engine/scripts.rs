@@ -129,6 +129,9 @@ fn text_is_drawn_with_the_fonts_of_the_host() {
             .tree("pictures", &format!("0644 file text.svg {picture:?}"))
             .expect("there is room for it");
         let words = ["--program=rsvg-convert", "--program-files=none", "--entrypoint=rsvg-convert", "--cmd=/app/text.svg"];
+        let release_words = ["--dry-run", "--release", release.to_str().expect("it has a plain name")];
+        let shown = sandbox.run([&release_words, &words[..], flags].concat()).success();
+        assert_eq!(shown.stderr_text().contains("[fonts-missing]"), flags.is_empty());
         let built = build_in(sandbox, &release, "pictures", &[&words, flags].concat());
         assert_eq!(built.has("etc/fonts/fonts.conf"), !flags.is_empty());
         let run = |engine: &Engine| {

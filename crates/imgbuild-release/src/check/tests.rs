@@ -711,6 +711,22 @@ fn tls_without_roots_is_named_once() {
 }
 
 #[test]
+fn fonts_are_missed_by_what_draws() {
+    let user = Fixture::new().needed(&["libfontconfig.so.1"]);
+    let world = |path| {
+        let library = Fixture::new().soname("libfontconfig.so.1");
+        let world = World::sound().elf("/lib64/libfontconfig.so.1", &library);
+        world.elf(path, &user)
+    };
+    world("/lib64/libcairo.so.2").has(&["fonts-missing /lib64/libcairo.so.2"]);
+    world("/lib64/libcairo.so.2")
+        .file("/usr/share/fonts/a.ttf", 0o644, "")
+        .has(&[]);
+    world("/lib64/libtk8.6.so").has(&[]);
+    world("/lib64/libXft.so.2").has(&[]);
+}
+
+#[test]
 fn variables_name_what_the_image_has() {
     let importing = |name| {
         let world = World::running("/bin/p").glibc();

@@ -67,15 +67,25 @@ fn dangling(subject: &Subject<'_>, path: &ImagePath, target: &[u8]) -> Option<Fi
     Some(Finding::warning(Rule::LinkDangling, Some(path), reason))
 }
 
-/// Names the library that finds fonts, if neither the image nor its base has one.
+/// Names a file that needs the library for fonts, if neither the image nor its base
+/// has one. Tk is a part of every Python, and needs windows as well.
 pub(super) fn fonts(subject: &Subject<'_>) -> Option<Finding> {
-    let is_library = |path: &&ImagePath| path.file_name().starts_with(b"libfontconfig.so");
-    let mut paths = subject.members().map(|member| &member.entry.path);
-    let path = paths.find(is_library)?;
+    let is_library = |name: &String| name.starts_with("libfontconfig.so");
+    let bound = subject.bindings.into_iter().flatten();
+    let bound = bound.filter(|(_, names)| names.keys().any(is_library));
+    let objects = subject.objects();
+    let objects = objects.filter(|object| object.elf.needed.iter().any(is_library));
+    let mut users = objects
+        .map(|it| &it.image)
+        .chain(bound.map(|(path, _)| path));
+    let path = users.find(|path| {
+        let name = path.file_name();
+        !name.starts_with(b"libtk") && !name.starts_with(b"libXft.")
+    })?;
     let mut all = subject.members().chain(subject.contents.base);
     let has_font = all.any(|member| is_font(member.entry.path.file_name()));
     let reason = format!(
-        "`{path}` finds fonts for programs, and the image has no font: pictures and documents have no text, without an error"
+        "`{path}` needs libfontconfig, and the image has no font: pictures and documents have no text, without an error"
     );
     (!has_font).then(|| Finding::warning(Rule::FontsMissing, Some(path), reason))
 }
