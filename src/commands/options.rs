@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use clap::ArgMatches;
 use imgbuild_oci::entry::DEFAULT_MTIME;
+use imgbuild_oci::parallel;
 use imgbuild_release::addition::Addition;
 use imgbuild_release::error::Error;
 use imgbuild_release::pattern::{Pattern, Patterns};
@@ -142,6 +143,5 @@ fn check_libraries(flags: &BuildArguments, releases: &[ReleaseRequest]) -> Resul
 /// Returns the number of threads: the one that was asked for, else one for each
 /// core.
 pub(crate) fn threads(given: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    given.map_or_else(available, usize::from).max(1)
+    given.map_or_else(parallel::processors, usize::from).max(1)
 }

@@ -119,7 +119,7 @@ impl Outputs {
             Destination::Archive(path.to_path_buf(), None).check()?;
         }
 
-        let mut directories = vec![self.scratch()];
+        let mut directories = BTreeSet::from([self.scratch()]);
         for place in self.paths().into_iter().map(place_of) {
             directories.extend(place.parent().map(Path::to_path_buf));
             directories.extend([place.join("blobs/sha256"), place]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use rustix::process::{Resource, getrlimit};
@@ -28,6 +28,15 @@ struct QueueState<T> {
 
 /// A thread that may add items, until this is dropped: also when it panics.
 struct Producer<'a, T>(&'a Queue<T>);
+
+/// Returns the number of processors that this process may use, at least one. The
+/// answer takes ten system calls, so it is read once.
+#[must_use]
+pub fn processors() -> usize {
+    static COUNT: LazyLock<usize> =
+        LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    *COUNT
+}
 
 /// Starts a thread.
 ///

@@ -10,7 +10,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use imgbuild_oci::root_directory::RootDirectory;
 use imgbuild_oci::{bounded, parallel};
@@ -331,9 +330,8 @@ impl PackageDatabase {
             }
             found
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
         let all = (0..self.packages.len()).collect();
-        let mut found = parallel::map_parts(threads, all, read);
+        let mut found = parallel::map_parts(parallel::processors(), all, read);
         found.sort_unstable();
         found
     }

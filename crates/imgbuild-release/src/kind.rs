@@ -230,15 +230,30 @@ fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use imgbuild_testing::Tree;
+
     use super::*;
+    use crate::release::ReleaseOptions;
+
+    /// Writes a release that is given as text.
+    pub(super) fn written(tree: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = Tree::parse(tree).unwrap();
+        tree.write_to(directory.path()).unwrap();
+        directory
+    }
+
+    /// Returns the name of the kind that is recognized.
+    pub(super) fn kind_of(tree: &str) -> &'static str {
+        let directory = written(tree);
+        let release = Release::open(directory.path(), &ReleaseOptions::default());
+        release.unwrap().kind.name
+    }
 
     fn found(tree: &str, at: &str) -> Option<(Vec<String>, bool)> {
         let directory = tempfile::tempdir().unwrap();
         let top = directory.path().join("top");
-        imgbuild_testing::Tree::parse(tree)
-            .unwrap()
-            .write_to(&top)
-            .unwrap();
+        Tree::parse(tree).unwrap().write_to(&top).unwrap();
         let root = if at.is_empty() { top } else { top.join(at) };
         let (_, below) = find_below(&root, None)?;
         let relative = |path: &PathBuf| {

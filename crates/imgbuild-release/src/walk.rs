@@ -8,7 +8,6 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread;
 
 use fs_err as fs;
 use imgbuild_oci::content::FileState;
@@ -195,8 +194,7 @@ fn take(
 
 /// Returns the number of threads that examine a directory tree.
 pub(crate) fn threads() -> usize {
-    let available = thread::available_parallelism();
-    available.map_or(1, |count| count.get().min(MAX_THREADS))
+    parallel::processors().min(MAX_THREADS)
 }
 
 /// Lists the directory at `path` below `root`, by the bytes of the names.
@@ -236,7 +234,6 @@ fn examine_all(directory: BorrowedFd<'_>, names: Vec<CString>) -> Vec<Child> {
         });
         children.collect()
     };
-    // The number of cores is asked for only here: it takes some calls.
     if names.len() < 2 * NAMES_PER_THREAD {
         return examine(names);
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use imgbuild_oci::content::{Content, FileState, HostFile};
 use imgbuild_oci::entry::{Entry, Member};
@@ -101,8 +100,7 @@ fn read_all(candidates: &[ElfCandidate<'_>]) -> (Vec<Outcome>, bool) {
     let threads = if candidates.len() <= MANY {
         1
     } else {
-        let available = thread::available_parallelism().map_or(1, usize::from);
-        available.min(candidates.len().div_ceil(MANY))
+        parallel::processors().min(candidates.len().div_ceil(MANY))
     };
     let outcomes = parallel::map_parts(threads, candidates.iter().collect(), read);
     (outcomes, is_steady.into_inner())

@@ -133,6 +133,7 @@ mod tests {
     use imgbuild_testing::Tree;
 
     use super::*;
+    use crate::kind::tests::written;
     use crate::release::{Release, ReleaseOptions};
 
     const SERVER: &str =
@@ -144,11 +145,7 @@ mod tests {
 
     /// Opens a directory of a project; returns its kind and its paths.
     fn opened(tree: &str, at: &str) -> (&'static str, Vec<String>) {
-        let directory = tempfile::tempdir().unwrap();
-        Tree::parse(tree)
-            .unwrap()
-            .write_to(directory.path())
-            .unwrap();
+        let directory = written(tree);
         let release = Release::open(&directory.path().join(at), &ReleaseOptions::default());
         let release = release.unwrap();
         let files = release

@@ -37,11 +37,16 @@ struct Forms {
 }
 
 struct AnchorSearcher {
-    /// `None` where the processor does not have the instructions.
-    fast: Option<packed::Searcher>,
-    any: AhoCorasick,
+    search: Search,
     /// The number of the form of each anchor.
     forms: Vec<usize>,
+}
+
+/// A search for several words. The table of the slow one is large, so it is made
+/// only where the processor does not have the instructions of the fast one.
+enum Search {
+    Fast(packed::Searcher),
+    Slow(AhoCorasick),
 }
 
 static FORMS: LazyLock<Forms> = LazyLock::new(|| {
@@ -65,10 +70,9 @@ static FORMS: LazyLock<Forms> = LazyLock::new(|| {
             // The sets are dealt anchors in turn.
             let turns = group.len().div_ceil(SEARCHER_SETS);
             let dealt = (0..turns).flat_map(|turn| group.iter().skip(turn).step_by(turns));
-            let words = dealt.clone().map(|(anchor, _)| anchor);
+            let words = dealt.clone().map(|(anchor, _)| *anchor);
             AnchorSearcher {
-                fast: packed::Searcher::new(words.clone()),
-                any: AhoCorasick::new(words).expect("the anchors are few and short"),
+                search: Search::new(words),
                 forms: dealt.map(|(_, form)| *form).collect(),
             }
         });
@@ -88,12 +92,19 @@ pub(super) fn rows(table: &'static str) -> impl Iterator<Item = [&'static str; 3
     })
 }
 
+impl Search {
+    fn new<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let slow = || AhoCorasick::new(words.clone()).expect("the anchors are few and short");
+        packed::Searcher::new(words.clone()).map_or_else(|| Self::Slow(slow()), Self::Fast)
+    }
+}
+
 impl AnchorSearcher {
     /// Returns the parts of `bytes` with anchors, each with the number of the form.
     fn parts_of(&self, bytes: &[u8]) -> Vec<(usize, Range<usize>)> {
-        let anchors: Vec<Match> = match &self.fast {
-            Some(fast) => fast.find_iter(bytes).collect(),
-            None => self.any.find_iter(bytes).collect(),
+        let anchors: Vec<Match> = match &self.search {
+            Search::Fast(search) => search.find_iter(bytes).collect(),
+            Search::Slow(search) => search.find_iter(bytes).collect(),
         };
         let mut parts: Vec<(usize, Range<usize>)> = Vec::new();
         for anchor in anchors {

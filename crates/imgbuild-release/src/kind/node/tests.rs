@@ -1,22 +1,5 @@
-use imgbuild_testing::Tree;
-
 use super::*;
-use crate::release::ReleaseOptions;
-
-fn written(tree: &str) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    Tree::parse(tree)
-        .unwrap()
-        .write_to(directory.path())
-        .unwrap();
-    directory
-}
-
-fn kind_of(tree: &str) -> &'static str {
-    let directory = written(tree);
-    let release = Release::open(directory.path(), &ReleaseOptions::default());
-    release.unwrap().kind.name
-}
+use crate::kind::tests::{kind_of, written};
 
 const MAIN: &str = "0644 file package.json \"{\\\"main\\\":\\\"a.js\\\"}\"\n0644 file a.js \"\"\n";
 const START: &str = "0644 file package.json \"{\\\"scripts\\\":{\\\"start\\\":\\\"node a\\\"}}\"\n0644 file a.js \"\"\n";
