@@ -72,7 +72,7 @@ static FORMS: LazyLock<Forms> = LazyLock::new(|| {
             let dealt = (0..turns).flat_map(|turn| group.iter().skip(turn).step_by(turns));
             let words = dealt.clone().map(|(anchor, _)| *anchor);
             AnchorSearcher {
-                search: Search::new(words),
+                search: Search::new(&words),
                 forms: dealt.map(|(_, form)| *form).collect(),
             }
         });
@@ -93,7 +93,7 @@ pub(super) fn rows(table: &'static str) -> impl Iterator<Item = [&'static str; 3
 }
 
 impl Search {
-    fn new<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Self {
+    fn new<'a>(words: &(impl Iterator<Item = &'a str> + Clone)) -> Self {
         let slow = || AhoCorasick::new(words.clone()).expect("the anchors are few and short");
         packed::Searcher::new(words.clone()).map_or_else(|| Self::Slow(slow()), Self::Fast)
     }
