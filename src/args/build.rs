@@ -223,8 +223,9 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
     pub(crate) skeleton: Choice,
 
-    /// The name of the image (can be repeated); default: the name of the Cargo
-    /// package or of the directory, with the tag `latest`
+    /// The name of the image (can be repeated); default: the name in
+    /// `Cargo.toml`, `package.json` or `pyproject.toml`, else of the directory, with
+    /// the tag `latest`
     #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Image")]
     pub(crate) tag: Vec<Reference>,
 

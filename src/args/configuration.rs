@@ -16,7 +16,8 @@ pub(crate) struct ConfigurationArguments {
     /// A relative path is a program of the release. Without `--entrypoint` and
     /// `--cmd`: the only executable of the release, or of several the one with
     /// the name of the package or directory; for a mix release `bin/server`,
-    /// else `bin/NAME start`, as the command.
+    /// else `bin/NAME start`, as the command. `docs/kinds.md` has those of Node.js
+    /// and Python.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) entrypoint: Vec<String>,
 
@@ -53,7 +54,7 @@ pub(crate) struct ConfigurationArguments {
     pub(crate) user: Option<String>,
 
     /// The directory that the program starts in; default: the directory of the
-    /// release (for a tree), and for a program of the base image the directory
+    /// release (but for Cargo), and for a program of the base image the directory
     /// that it sets
     #[arg(long, value_name = "PATH", value_parser = image_path)]
     pub(crate) workdir: Option<ImagePath>,

@@ -37,7 +37,7 @@ pub(crate) struct OutputArguments {
     pub(crate) update_index: bool,
 
     /// Load the image into the local engine with `docker load` or, where `docker`
-    /// is not installed, `podman load`; of a multi-platform image, the one for
+    /// is not installed and `DOCKER_HOST` not set, `podman load`; of a multi-platform image, the one for
     /// this machine
     ///
     /// The engine, with Docker that of `DOCKER_HOST`, is asked before the build. It

@@ -171,7 +171,12 @@ impl PackageDatabase {
 
     /// Finds a package by `NAME` or `NAME:ARCHITECTURE`.
     pub(crate) fn find(&self, name: &str) -> Option<&HostPackage> {
-        self.find_for(name, None)
+        let found = self.find_for(name, None)?;
+        let fits = |asked| [asked, "all"].contains(&&*found.architecture);
+        // Names of apk may have a colon, for example `so:libz.so.1`.
+        let asked = name.split_once(':').map(|(_, asked)| asked);
+        let asked = asked.filter(|_| !self.named.contains_key(name));
+        asked.is_none_or(fits).then_some(found)
     }
 
     /// Finds the package of a name, or one that provides it, if possible of an

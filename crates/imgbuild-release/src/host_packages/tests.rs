@@ -201,6 +201,10 @@ fn files_are_where_diversions_put_them() {
     assert_eq!(tool.source, "toolkit");
     let i386 = database.find("libtool2:i386").unwrap();
     assert!(database.files(i386)[2].contains("i386"));
+    for name in ["tool:i386", "tool:nonsense", "tool:", "nothing:amd64"] {
+        assert_eq!(database.find(name), None, "{name}");
+    }
+    assert_eq!(database.find("tool:amd64"), Some(tool));
 }
 
 #[test]
