@@ -327,7 +327,7 @@ fn base_hint(error: &BaseError) -> &'static str {
     }
     match error {
         BaseError::Selection(SelectionError::Several { differ_by_platform: true, .. }) => "select one with `--platform`",
-        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. }) => "name one image: `--base oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`",
+        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. } | SelectionError::Digest(_)) => "name one image: `--base oci:DIR:TAG`, `oci:DIR@DIGEST`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`",
         BaseError::Selection(SelectionError::NoPlatform(_)) => "give it with `--platform`",
         BaseError::Selection(SelectionError::Platform { .. }) => "use a base image for the platform of the release; `--platform` selects one of several",
         BaseError::Selection(SelectionError::TooManyLayers { .. }) => "use a base image with fewer layers",

@@ -333,10 +333,27 @@ fn an_image_is_named_by_its_digest() {
         drop(build_on(&sandbox, &source).success());
     }
     let absent = format!("oci:lay@{}", digest(b"nothing"));
-    assert_says(
-        &sandbox.run(["copy", &absent, "oci:x"]).exited(1),
-        &["no manifest with the digest"],
-    );
+    for (refused, hint) in [
+        (sandbox.run(["copy", &absent, "oci:x"]), "name one with"),
+        (sandbox.run(["check", &absent]), "select one with `--tag`"),
+        (build_on(&sandbox, &absent), "name one image: `--base"),
+    ] {
+        let expected = ["no manifest with the digest", &format!("hint: {hint}")];
+        assert_says(&refused.exited(1), &expected);
+    }
+}
+
+#[test]
+fn an_absent_configuration_does_not_hide_the_images_to_choose_from() {
+    let sandbox = sandbox();
+    let mut files = Files::default();
+    let one = files.image(&json!({ "os": "linux", "architecture": "amd64" }));
+    let two = files.image(&json!({ "os": "linux", "architecture": "amd64", "author": "two" }));
+    let manifest: Value = serde_json::from_slice(&files.0[&name(&two)]).unwrap();
+    files.remove(&manifest["config"]);
+    files.write(&sandbox, &[&one, &two]);
+    let refused = sandbox.run(["copy", "oci:lay", "oci:x"]).exited(1);
+    assert_says(&refused, &["it has 2 images", text(&one), text(&two)]);
 }
 
 #[test]
@@ -368,10 +385,12 @@ fn a_manifest_of_an_unknown_type_is_never_copied_in_part() {
         for root in [&other, &index] {
             files.write(&sandbox, &[root]);
             let refused = sandbox.run(["copy", "lay", "oci:x"]).exited(1);
-            assert_says(
-                &refused,
-                &[&format!("is of the type `{kind}`"), text(&other)],
-            );
+            let expected = [
+                "cannot copy the image in `lay`",
+                &format!("{} is of the type `{kind}`", text(&other)),
+                "hint: `imgbuild validate` names such documents",
+            ];
+            assert_says(&refused, &expected);
             assert!(!sandbox.path("x").exists());
             let validated = sandbox.run(["validate", "lay"]);
             if kind.contains("docker") {

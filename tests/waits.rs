@@ -269,7 +269,7 @@ fn an_engine_that_fails_is_reported_with_its_reason() {
         (
             "exit 3",
             "-q",
-            "does not reach its engine: it printed nothing (exit status: 3)\n",
+            "does not reach its engine: it printed nothing (exit status: 3)\nhint: start the engine of `docker`",
         ),
         (
             "[ $1 = info ] || { cat >/dev/null; exit 3; }",
@@ -288,6 +288,19 @@ fn an_engine_that_fails_is_reported_with_its_reason() {
         let said = outcome.stderr_text();
         assert!(said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn without_docker_the_hint_is_about_podman() {
+    let mut sandbox = with_engine("exit 3");
+    fs::rename(sandbox.path("only/docker"), sandbox.path("only/podman")).unwrap();
+    sandbox.set("PATH", sandbox.path("only"));
+    let load = runs::words("release", &["--load", "--tag=app:1", "-q"]);
+    let outcome = sandbox.run(load).exited(1);
+    let said = outcome.stderr_text();
+    let expected = "`podman` does not reach its engine: it printed nothing (exit status: 3)\n\
+         hint: check what `podman info` prints, or write an archive with `--output FILE.tar`\n";
+    assert!(said.ends_with(expected), "{said}");
 }
 
 /// Runs the program as a user who can have only this many processes and threads.

@@ -64,7 +64,7 @@ fn selection_failure(error: SelectionError, source: &str) -> Failure {
             differ_by_platform: true,
             ..
         } => Some("select one with `--platform`"),
-        SelectionError::Several { .. } | SelectionError::Tag { .. } => {
+        SelectionError::Several { .. } | SelectionError::Tag { .. } | SelectionError::Digest(_) => {
             Some("select one with `--tag`, or with `oci:DIR@DIGEST` or `oci-archive:FILE@DIGEST`")
         }
         SelectionError::NoPlatform(_) => Some("give it with `--platform`"),

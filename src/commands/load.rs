@@ -74,7 +74,11 @@ impl Engine {
             let failure = Failure::build(format!(
                 "cannot load the image: `{name}`{at} does not reach its engine: {said}"
             ));
-            return Err(failure.hint("start the engine of `docker`, or name its address with `DOCKER_HOST`; `podman` loads images only where `docker` is not installed"));
+            return Err(failure.hint(if *name == ENGINES[0] {
+                "start the engine of `docker`, or name its address with `DOCKER_HOST`; `podman` loads images only where `docker` is not installed"
+            } else {
+                "check what `podman info` prints, or write an archive with `--output FILE.tar`"
+            }));
         }
         let failure = Failure::build(format!("cannot load the image: {absent}"));
         Err(failure.hint(

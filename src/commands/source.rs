@@ -107,27 +107,25 @@ impl NamedImage {
 }
 
 fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source) -> Failure {
-    let error = match error {
-        ImageError::Selection(error) => error,
+    let hint = match &error {
         ImageError::Part(part) => {
             let platform = part.here.first().cloned().unwrap_or_default();
             let failure = Failure::build(format!("cannot copy all of `{text}`: {part}"));
             return failure.hint(format!("copy one image: `--platform {platform}`"));
         }
-        error => return Failure::build(error),
-    };
-    let hint = match &error {
-        SelectionError::Several { .. }
-        | SelectionError::Tag { .. }
-        | SelectionError::Artifact(_)
-        | SelectionError::Digest(_) => Some(format!("name one with `{}`", with_tag(name, source))),
-        SelectionError::Platform { .. } => {
-            Some("choose one of these with `--platform`, or leave it out to copy all".to_owned())
+        ImageError::Kind { .. } => "`imgbuild validate` names such documents".to_owned(),
+        ImageError::Selection(
+            SelectionError::Several { .. }
+            | SelectionError::Tag { .. }
+            | SelectionError::Artifact(_)
+            | SelectionError::Digest(_),
+        ) => format!("name one with `{}`", with_tag(name, source)),
+        ImageError::Selection(SelectionError::Platform { .. }) => {
+            "choose one of these with `--platform`, or leave it out to copy all".to_owned()
         }
-        _ => None,
+        _ => return not_selected("copy", text, error),
     };
-    let failure = not_selected("copy", text, error);
-    hint.into_iter().fold(failure, Failure::hint)
+    not_selected("copy", text, error).hint(hint)
 }
 
 /// Returns the form that names one of several images of a source.
@@ -144,7 +142,7 @@ fn with_tag(name: &SourceName, source: &Source) -> String {
 }
 
 /// Returns the failure to choose or read the image to `verb` in a source.
-pub(crate) fn not_selected(verb: &str, source: &str, error: SelectionError) -> Failure {
+pub(crate) fn not_selected(verb: &str, source: &str, error: impl Into<ImageError>) -> Failure {
     let message = format!("cannot {verb} the image in `{source}`");
-    Failure::caused_by(error, message)
+    Failure::caused_by(error.into(), message)
 }

@@ -130,7 +130,7 @@ pub fn select(
 }
 
 /// Chooses the one image or index among `roots` themselves, by its tag or full
-/// name, or one among them and below by its digest.
+/// name, or one among them and the images below by its digest.
 pub(crate) fn select_root(
     roots: Vec<Descriptor>,
     tag: Option<&str>,
@@ -145,7 +145,7 @@ pub(crate) fn select_root(
         if is_index(&root.media_type) {
             return Ok(None);
         }
-        read_platform(root, read).map(|_| None)
+        parse_image(&read_image(root, read)?).map(|_| None)
     })
 }
 
@@ -158,7 +158,7 @@ fn manifests_of(
 }
 
 /// Returns the descriptors that a digest in place of a tag names, of `roots` and
-/// below, and otherwise the tag.
+/// the images below, and otherwise the tag.
 fn named<'a>(
     mut roots: Vec<Descriptor>,
     tag: Option<&'a str>,
@@ -182,10 +182,18 @@ fn read_platform(
     manifest: &Descriptor,
     read: &mut ReadDocument<'_>,
 ) -> Result<RawPlatform, SelectionError> {
-    if let Some(artifact) = &manifest.artifact {
-        return Err(SelectionError::Artifact(artifact.clone()));
+    platform_in_config(&read_image(manifest, read)?, read)
+}
+
+/// Reads a manifest that its descriptor does not mark as that of an artifact.
+fn read_image(
+    manifest: &Descriptor,
+    read: &mut ReadDocument<'_>,
+) -> Result<Document, SelectionError> {
+    match &manifest.artifact {
+        Some(artifact) => Err(SelectionError::Artifact(artifact.clone())),
+        None => read_document(manifest, read),
     }
-    platform_in_config(&read_document(manifest, read)?, read)
 }
 
 /// Reads the document of a descriptor.
