@@ -11,9 +11,9 @@ pub(crate) struct BaseArguments {
     /// Build on this image: its layers come first, unchanged, and its
     /// configuration is inherited as with `FROM`
     ///
-    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is detected. Images from a registry are cached. Of a multi-platform
+    /// `docker://REFERENCE[@DIGEST]`, `oci:DIR[:TAG|@DIGEST]`,
+    /// `oci-archive:FILE[:TAG|@DIGEST]`, `docker-archive:FILE[:NAME]`, or a path
+    /// whose kind is detected. Images from a registry are cached. Of a multi-platform
     /// image, the one for `--platform` is used, else the one for the platform
     /// of the release's programs. Libraries that the base image has in a
     /// suitable version are not added again; its users and its directories with

@@ -77,8 +77,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, help_heading = "Release")]
     pub(crate) allow_set_id: bool,
 
-    /// Make programs and scripts executable that are not, as after a transport
-    /// that loses modes
+    /// Make programs and scripts executable that are not, for example after a
+    /// transport that loses modes
     ///
     /// ELF programs and files that begin with `#!` get the mode 0755; shared
     /// libraries and other files stay as they are.

@@ -5,7 +5,7 @@ use imgbuild_oci::platform::Platform;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// The image: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// The image: `oci:DIR[:TAG|@DIGEST]`, `oci-archive:FILE[:TAG|@DIGEST]`,
     /// `docker-archive:FILE[:NAME]`, or a path whose kind is detected
     pub(crate) source: String,
 

@@ -10,9 +10,9 @@ use super::location::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
-    /// The image to copy: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is detected
+    /// The image to copy: `docker://REFERENCE`, `oci:DIR[:TAG|@DIGEST]`,
+    /// `oci-archive:FILE[:TAG|@DIGEST]`, `docker-archive:FILE[:NAME]`, or a path
+    /// whose kind is detected
     pub(crate) source: String,
 
     /// The destination: `docker://REFERENCE`, or in the form of `--output` of a
@@ -56,9 +56,9 @@ pub(crate) struct IndexCreateArguments {
     /// or in the form of `--output` of a build
     pub(crate) destination: Output,
 
-    /// The images and indexes: `docker://REFERENCE`, `oci:DIR[:TAG]`,
-    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path whose
-    /// kind is detected
+    /// The images and indexes: `docker://REFERENCE`, `oci:DIR[:TAG|@DIGEST]`,
+    /// `oci-archive:FILE[:TAG|@DIGEST]`, `docker-archive:FILE[:NAME]`, or a path
+    /// whose kind is detected
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
 

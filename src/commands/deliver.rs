@@ -10,6 +10,7 @@ use imgbuild_oci::destination::{
 };
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::image::Image;
+use imgbuild_oci::media_type::layer_suffix;
 use imgbuild_oci::monitor::{Monitor, Progress};
 use imgbuild_oci::store::Store;
 use imgbuild_oci::validate::validate_copied;
@@ -72,7 +73,7 @@ impl<'a> Deliverer<'a> {
         let delivered = self.copy_unchecked(image, ui);
         let mut blobs = image.blobs().iter();
         let is_pushed = delivered.as_ref().is_ok_and(|one| !one.pushes.is_empty());
-        if is_pushed && blobs.any(|blob| blob.media_type.ends_with(".tar")) {
+        if is_pushed && blobs.any(|blob| layer_suffix(&blob.media_type) == Some("")) {
             ui.warning("the registry has layers that are not compressed, as the source has them: build with `--compression gzip` or `-o oci-archive:FILE`");
         }
         // A registry that has just failed is not asked again.

@@ -63,7 +63,8 @@ pub(crate) fn is_of_docker(media_type: &str) -> bool {
 
 /// Returns the suffix by which the media type of a layer names the compression,
 /// for example `+gzip` or Docker's `.gzip`; `None` for another media type.
-pub(crate) fn layer_suffix(media_type: &str) -> Option<&str> {
+#[must_use]
+pub fn layer_suffix(media_type: &str) -> Option<&str> {
     let mut names = LAYERS.iter();
     names.find_map(|name| media_type.strip_prefix(name))
 }

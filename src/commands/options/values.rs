@@ -238,17 +238,13 @@ fn stop_signal(text: &str) -> Result<String> {
     ];
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let distance = name.strip_prefix("RTMIN").or(name.strip_prefix("RTMAX"));
-    // Docker's names end in the middle between both.
-    let (sign, last) = if name.starts_with("RTMIN") {
-        ("+", 15)
-    } else {
-        ("-", 14)
+    let is_within = |start: &str, sign: char, last: u8| {
+        name.strip_prefix(start).is_some_and(|text| {
+            text.is_empty() || (1..=last).any(|number| text == format!("{sign}{number}"))
+        })
     };
-    let is_real_time = distance.is_some_and(|text| {
-        text.is_empty() || (1..=last).any(|number| text == format!("{sign}{number}"))
-    });
-    if NAMES.contains(&name) || is_real_time {
+    // Docker's names end in the middle between both.
+    if NAMES.contains(&name) || is_within("RTMIN", '+', 15) || is_within("RTMAX", '-', 14) {
         return Ok(format!("SIG{name}"));
     }
     match text.parse::<u8>() {

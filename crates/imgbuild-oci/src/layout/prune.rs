@@ -17,7 +17,7 @@ use crate::source::{Source, SourceError, parse_document};
 use crate::store::{Pruned, remove_below};
 
 /// Removes the blobs that neither the index of the layout at `path` nor any
-/// document below it names, while other writers wait.
+/// document below it names, while other writers wait. Calls `removed` with each.
 ///
 /// Every digest in a document counts, wherever it stands: a document of an
 /// unknown kind names blobs, too.
