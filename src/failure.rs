@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
@@ -314,21 +314,16 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
         ReleaseError::Locale(LocaleError::Unknown { name, .. }) => return Some(locale_hint(name)),
         ReleaseError::Locale(LocaleError::Archive { .. }) => "create the archive again with `locale-gen`, or use the locales of another root with `--sysroot`",
         ReleaseError::TooManyLayers { .. } => "allow more with `--max-layers`, or use a base image with fewer layers",
-        ReleaseError::Base { source, .. } => base_hint(source),
+        ReleaseError::Base { path, source } => return Some(base_hint(source, path)),
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
 #[rustfmt::skip]
-fn base_hint(error: &BaseError) -> &'static str {
-    if !error.compression().is_empty() {
-        return "`skopeo copy` converts the layers, for example `skopeo copy docker-archive:FILE oci:DIR`; so do `docker load` and `docker save`";
-    }
-    match error {
-        BaseError::Selection(SelectionError::Several { differ_by_platform: true, .. }) => "select one with `--platform`",
-        BaseError::Selection(SelectionError::Several { .. } | SelectionError::Tag { .. } | SelectionError::Digest(_)) => "name one image: `--base oci:DIR:TAG`, `oci:DIR@DIGEST`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`",
-        BaseError::Selection(SelectionError::NoPlatform(_)) => "give it with `--platform`",
+fn base_hint(error: &BaseError, place: &Path) -> String {
+    let hint = match error {
+        error if !error.compression().is_empty() => "`skopeo copy` converts the layers, for example `skopeo copy docker-archive:FILE oci:DIR`; so do `docker load` and `docker save`",
         BaseError::Selection(SelectionError::Platform { .. }) => "use a base image for the platform of the release; `--platform` selects one of several",
         BaseError::Selection(SelectionError::TooManyLayers { .. }) => "use a base image with fewer layers",
         BaseError::FileSystem(FileSystemError::Scratch { .. }) => SCRATCH,
@@ -336,8 +331,37 @@ fn base_hint(error: &BaseError) -> &'static str {
         BaseError::Source(_)
         | BaseError::System(_)
         | BaseError::Selection(SelectionError::NoImage | SelectionError::Artifact(_) | SelectionError::LayerMediaType(_)) => "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`",
+        BaseError::Selection(error) => return selection_hint(error, place).unwrap_or_else(|| DAMAGED_BASE.to_owned()),
         _ => DAMAGED_BASE,
-    }
+    };
+    hint.to_owned()
+}
+
+/// Returns the hint for an image that is not selected at `place`, a path or a name
+/// in a registry.
+pub(crate) fn selection_hint(error: &SelectionError, place: &Path) -> Option<String> {
+    let hint = match error {
+        error if error.asks_for_platform() => "select one with `--platform`",
+        SelectionError::Platform { .. } => "select one of these with `--platform`",
+        SelectionError::NoPlatform(_) => "give it with `--platform`",
+        SelectionError::Several { .. }
+        | SelectionError::Tag { .. }
+        | SelectionError::Artifact(_)
+        | SelectionError::Digest(_) => {
+            let shown = place.display();
+            return Some(if place.is_dir() {
+                format!("name one with `oci:{shown}:TAG` or `oci:{shown}@DIGEST`")
+            } else if place.exists() {
+                format!(
+                    "name one with `oci-archive:{shown}:TAG`, `oci-archive:{shown}@DIGEST` or `docker-archive:{shown}:NAME`"
+                )
+            } else {
+                "name one with `docker://NAME@DIGEST`".to_owned()
+            });
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Returns the command that creates a locale: its language by its character

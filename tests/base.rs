@@ -447,7 +447,7 @@ fn what_does_not_fit_onto_the_base_is_refused() {
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: cannot use the base image `base`
       caused by: no image in it has the tag `2` (it has: `1`)
-    hint: name one image: `--base oci:DIR:TAG`, `oci:DIR@DIGEST`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`
+    hint: name one with `oci:base:TAG` or `oci:base@DIGEST`
     ");
     let words = ["--base=oci:release"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"

@@ -562,7 +562,7 @@ fn what_cannot_be_checked_is_refused() {
     for (words, expected) in [
         (&["check", "nowhere"][..], "nowhere"),
         (&["check", "release"], "image layout"),
-        (&["check", "layout"], "`--tag`"),
+        (&["check", "layout"], "`oci:layout:TAG`"),
         (&["check", "oci:layout:three"], "three"),
         (
             &["check", "oci:layout:one", "--platform=linux/arm64"],

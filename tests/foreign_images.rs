@@ -164,6 +164,39 @@ fn the_image_that_is_there_is_taken_from_an_index_of_which_others_are_absent() {
 }
 
 #[test]
+fn the_image_for_this_machine_is_checked_unless_another_is_named() {
+    let sandbox = sandbox();
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut files = Files::default();
+    let [first, second, other] = [own, "mips", "s390x"].map(|one| files.image_for(one));
+    let index = files.index(&[&first, &second]);
+    let others = files.index(&[&other, &second]);
+    let named = [annotated(index, TAG, "1"), annotated(others, TAG, "2")];
+    files.write(&sandbox, &[&named[0], &named[1]]);
+    for source in ["oci:lay:1", "oci-archive:lay.tar:1"] {
+        let note = format!("; checking the one for linux/{own}, the platform of this machine");
+        let checked = sandbox.run(["check", source]).success();
+        assert_says(
+            &checked,
+            &["note: it has 2 images: ", "for linux/mips`", &note],
+        );
+        let given = sandbox.run(["check", source, "--platform", "linux/mips"]);
+        assert!(!given.success().stderr_text().contains("note"));
+    }
+    let refused = sandbox.run(["check", "oci:lay:2"]).exited(1);
+    let known = "(it has: `linux/mips`, `linux/s390x`)";
+    let none = format!("no image in it is for linux/{own} {known}");
+    assert_says(
+        &refused,
+        &[&none, "hint: select one of these with `--platform`"],
+    );
+}
+
+#[test]
 fn an_index_without_any_of_its_images_is_damaged() {
     let sandbox = sandbox();
     let mut files = Files::default();
@@ -333,13 +366,45 @@ fn an_image_is_named_by_its_digest() {
         drop(build_on(&sandbox, &source).success());
     }
     let absent = format!("oci:lay@{}", digest(b"nothing"));
-    for (refused, hint) in [
-        (sandbox.run(["copy", &absent, "oci:x"]), "name one with"),
-        (sandbox.run(["check", &absent]), "select one with `--tag`"),
-        (build_on(&sandbox, &absent), "name one image: `--base"),
+    let hint = "hint: name one with `oci:lay:TAG` or `oci:lay@DIGEST`";
+    for refused in [
+        sandbox.run(["copy", &absent, "oci:x"]),
+        sandbox.run(["check", &absent]),
+        sandbox.run(["validate", &absent]),
+        build_on(&sandbox, &absent),
     ] {
-        let expected = ["no manifest with the digest", &format!("hint: {hint}")];
-        assert_says(&refused.exited(1), &expected);
+        assert_says(&refused.exited(1), &["no manifest with the digest", hint]);
+    }
+}
+
+#[test]
+fn a_digest_names_what_a_nested_index_has() {
+    let sandbox = with_small_release();
+    let mut files = Files::default();
+    let [one, two, three] = ["amd64", "arm64", "s390x"].map(|one| files.image_for(one));
+    let innermost = files.index(&[&one]);
+    let nested = files.index(&[&innermost, &two]);
+    let index = files.index(&[&nested, &three]);
+    files.write(&sandbox, &[&annotated(index, TAG, "1")]);
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let target = format!("docker://{}/me/app", registry.name());
+    drop(
+        sandbox
+            .run(["copy", "lay", &format!("{target}:1")])
+            .success(),
+    );
+    for wanted in [&one, &two, &innermost, &nested] {
+        let wanted = text(wanted);
+        for source in ["oci:lay", "oci-archive:lay.tar", &target] {
+            let output = format!("oci:{}", &wanted[7..]);
+            let copied = sandbox.run(["copy", &format!("{source}@{wanted}"), &output]);
+            assert_eq!(copied.success().stdout_text().trim_end(), wanted);
+            drop(sandbox.run(["validate", &output]).success());
+        }
+    }
+    for source in ["oci:lay", &target] {
+        let base = format!("{source}@{}", text(&innermost));
+        drop(build_on(&sandbox, &base).success());
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) struct CheckArguments {
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub(crate) tag: Option<String>,
 
-    /// The platform, if the source has a multi-platform image
+    /// The platform, if the source has a multi-platform image; default: that of
+    /// this machine
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 

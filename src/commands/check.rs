@@ -5,12 +5,14 @@ use std::env;
 use std::process::ExitCode;
 
 use imgbuild_oci::path::ImagePath;
-use imgbuild_oci::selection::{SelectedImage, SelectionError};
+use imgbuild_oci::selection::SelectedImage;
+use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::store::Store;
 use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
 
+use super::options::host_platform;
 use super::source::{not_selected, open_source};
 use crate::args::{CheckArguments, CheckChoice, source_name};
 use crate::failure::{Failure, Result};
@@ -37,9 +39,7 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     let name = source_name(&arguments.source)?;
     let scratch = env::temp_dir();
     let source = open_source(&name, &arguments.source, &scratch, KINDS)?;
-    let tag = arguments.tag.as_deref().or(name.tag());
-    let image = SelectedImage::select(&source, tag, arguments.platform.as_ref())
-        .map_err(|error| selection_failure(error, &arguments.source))?;
+    let image = select(&source, arguments, &name, ui)?;
     let image = ReadImage::read(&source, &image, &scratch).map_err(Failure::build)?;
     let findings = check(&image.subject(), None);
     if arguments.json {
@@ -58,20 +58,30 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn selection_failure(error: SelectionError, source: &str) -> Failure {
-    let hint = match &error {
-        SelectionError::Several {
-            differ_by_platform: true,
-            ..
-        } => Some("select one with `--platform`"),
-        SelectionError::Several { .. } | SelectionError::Tag { .. } | SelectionError::Digest(_) => {
-            Some("select one with `--tag`, or with `oci:DIR@DIGEST` or `oci-archive:FILE@DIGEST`")
+/// Selects the image, of a multi-platform image the one for this machine, as
+/// engines do.
+fn select(
+    source: &Source,
+    arguments: &CheckArguments,
+    name: &SourceName,
+    ui: &Ui,
+) -> Result<SelectedImage> {
+    let tag = arguments.tag.as_deref().or(name.tag());
+    let platform = arguments.platform.as_ref();
+    let mut selected = SelectedImage::select(source, tag, platform);
+    if let Err(several) = &selected
+        && several.asks_for_platform()
+        && platform.is_none()
+    {
+        let own = host_platform();
+        let note =
+            format!("note: {several}; checking the one for {own}, the platform of this machine");
+        selected = SelectedImage::select(source, tag, Some(&own));
+        if selected.is_ok() {
+            ui.status(&note);
         }
-        SelectionError::NoPlatform(_) => Some("give it with `--platform`"),
-        _ => None,
-    };
-    let failure = not_selected("check", source, error);
-    hint.into_iter().fold(failure, Failure::hint)
+    }
+    selected.map_err(|error| not_selected("check", &arguments.source, name, error))
 }
 
 /// Checks a plan; remedies are flags of the command line.

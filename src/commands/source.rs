@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use imgbuild_oci::image::{Image, ImageError, Platforms};
 use imgbuild_oci::reference::Reference;
-use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_registry::pull;
 
 use super::registry::{Access, Registries, failed_at};
 use crate::args::{missing_hint, must_exist, source_name};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, selection_hint};
 use crate::ui::Ui;
 
 /// The sources on this machine that can be copied.
@@ -101,48 +100,37 @@ impl NamedImage {
         let name = source_name(text)?;
         let source = Arc::new(open_source(&name, text, &env::temp_dir(), KINDS)?);
         let read = Image::of_source(&source, name.tag(), platforms);
-        let (image, names) = read.map_err(|error| unreadable(error, text, &name, &source))?;
+        let (image, names) = read.map_err(|error| unreadable(error, text, &name))?;
         Ok(Self { image, names })
     }
 }
 
-fn unreadable(error: ImageError, text: &str, name: &SourceName, source: &Source) -> Failure {
+fn unreadable(error: ImageError, text: &str, name: &SourceName) -> Failure {
     let hint = match &error {
         ImageError::Part(part) => {
             let platform = part.here.first().cloned().unwrap_or_default();
             let failure = Failure::build(format!("cannot copy all of `{text}`: {part}"));
             return failure.hint(format!("copy one image: `--platform {platform}`"));
         }
-        ImageError::Kind { .. } => "`imgbuild validate` names such documents".to_owned(),
-        ImageError::Selection(
-            SelectionError::Several { .. }
-            | SelectionError::Tag { .. }
-            | SelectionError::Artifact(_)
-            | SelectionError::Digest(_),
-        ) => format!("name one with `{}`", with_tag(name, source)),
-        ImageError::Selection(SelectionError::Platform { .. }) => {
-            "choose one of these with `--platform`, or leave it out to copy all".to_owned()
-        }
-        _ => return not_selected("copy", text, error),
+        ImageError::Kind { .. } => Some("`imgbuild validate` names such documents"),
+        _ => None,
     };
-    not_selected("copy", text, error).hint(hint)
-}
-
-/// Returns the form that names one of several images of a source.
-fn with_tag(name: &SourceName, source: &Source) -> String {
-    let path = name.path().display();
-    let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
-    match source {
-        Source::Archive(_) if has_index => {
-            format!("oci-archive:{path}:TAG` or `oci-archive:{path}@DIGEST")
-        }
-        Source::Archive(_) => format!("docker-archive:{path}:NAME"),
-        Source::Layout(_) => format!("oci:{path}:TAG` or `oci:{path}@DIGEST"),
-    }
+    let failure = not_selected("copy", text, name, error);
+    hint.into_iter().fold(failure, Failure::hint)
 }
 
 /// Returns the failure to choose or read the image to `verb` in a source.
-pub(crate) fn not_selected(verb: &str, source: &str, error: impl Into<ImageError>) -> Failure {
-    let message = format!("cannot {verb} the image in `{source}`");
-    Failure::caused_by(error.into(), message)
+pub(crate) fn not_selected(
+    verb: &str,
+    text: &str,
+    name: &SourceName,
+    error: impl Into<ImageError>,
+) -> Failure {
+    let error = error.into();
+    let hint = match &error {
+        ImageError::Selection(error) => selection_hint(error, name.path()),
+        _ => None,
+    };
+    let failure = Failure::caused_by(error, format!("cannot {verb} the image in `{text}`"));
+    hint.into_iter().fold(failure, Failure::hint)
 }

@@ -409,13 +409,13 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// Replaces every index in `roots` by the manifests that it leads to, in their
-/// order. `roots` are the descriptors of an outermost index, which counts for
+/// Returns `roots` and everything that they lead to, every index before its
+/// images. `roots` are the descriptors of an outermost index, which counts for
 /// [`MAX_INDEX_DEPTH`].
 ///
-/// An index that is absent is passed over beside others.
-pub(crate) fn manifests_below<E: From<DocumentError>>(
-    roots: Vec<Descriptor>,
+/// An index that is absent is passed over beside images.
+pub(crate) fn documents_below<E: From<DocumentError>>(
+    roots: &[Descriptor],
     read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, E>,
     is_missing: fn(&E) -> bool,
 ) -> Result<Vec<Descriptor>, E> {
@@ -429,8 +429,9 @@ pub(crate) fn manifests_below<E: From<DocumentError>>(
     for root in roots {
         walk.visit(root, 1)?;
     }
+    let mut found = walk.found.iter();
     match walk.missing {
-        Some(error) if walk.found.is_empty() => Err(error),
+        Some(error) if found.all(|one| is_index(&one.media_type)) => Err(error),
         _ => Ok(walk.found),
     }
 }
@@ -444,12 +445,12 @@ struct IndexWalk<'a, E> {
 }
 
 impl<E: From<DocumentError>> IndexWalk<'_, E> {
-    fn visit(&mut self, descriptor: Descriptor, depth: usize) -> Result<(), E> {
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), E> {
+        self.found.push(descriptor.clone());
+        if self.found.len() > MAX_MANIFESTS {
+            return Err(DocumentError::TooManyManifests.into());
+        }
         if !is_index(&descriptor.media_type) {
-            self.found.push(descriptor);
-            if self.found.len() > MAX_MANIFESTS {
-                return Err(DocumentError::TooManyManifests.into());
-            }
             return Ok(());
         }
 
@@ -460,17 +461,17 @@ impl<E: From<DocumentError>> IndexWalk<'_, E> {
         if self.indexes > MAX_INDEXES {
             return Err(DocumentError::TooManyManifests.into());
         }
-        let bytes = match (self.read)(&descriptor) {
+        let bytes = match (self.read)(descriptor) {
             Err(error) if (self.is_missing)(&error) => {
                 self.missing.get_or_insert(error);
                 return Ok(());
             }
             bytes => bytes?,
         };
-        let index = Document::of(&descriptor, bytes);
+        let index = Document::of(descriptor, bytes);
         for mut child in index.children()? {
             child.annotations = Arc::clone(&descriptor.annotations);
-            self.visit(child, depth + 1)?;
+            self.visit(&child, depth + 1)?;
         }
         Ok(())
     }

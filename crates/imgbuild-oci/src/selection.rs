@@ -10,7 +10,7 @@ use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
     Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform, blob_name,
-    manifests_below,
+    documents_below,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -111,7 +111,8 @@ pub fn select(
     is_here: &dyn Fn(&Descriptor) -> bool,
 ) -> Result<ImageCandidate, SelectionError> {
     let (roots, tag) = named(roots, tag, read)?;
-    let mut manifests = manifests_of(roots, read)?;
+    let mut manifests = documents_of(&roots, read)?;
+    manifests.retain(|one| !is_index(&one.media_type));
     let is_image = |one: &Descriptor| is_manifest(&one.media_type) && one.artifact.is_none();
     if !manifests.iter().any(is_image)
         && let Some(other) = manifests.pop()
@@ -130,7 +131,7 @@ pub fn select(
 }
 
 /// Chooses the one image or index among `roots` themselves, by its tag or full
-/// name, or one among them and the images below by its digest.
+/// name, or one among them and those below by its digest.
 pub(crate) fn select_root(
     roots: Vec<Descriptor>,
     tag: Option<&str>,
@@ -149,16 +150,16 @@ pub(crate) fn select_root(
     })
 }
 
-fn manifests_of(
-    roots: Vec<Descriptor>,
+fn documents_of(
+    roots: &[Descriptor],
     read: &mut ReadDocument<'_>,
 ) -> Result<Vec<Descriptor>, SelectionError> {
     let read = &mut |one: &Descriptor| Ok(read_document(one, read)?.bytes);
-    manifests_below(roots, read, SelectionError::is_missing)
+    documents_below(roots, read, SelectionError::is_missing)
 }
 
 /// Returns the descriptors that a digest in place of a tag names, of `roots` and
-/// the images below, and otherwise the tag.
+/// all below, and otherwise the tag.
 fn named<'a>(
     mut roots: Vec<Descriptor>,
     tag: Option<&'a str>,
@@ -168,7 +169,7 @@ fn named<'a>(
         return Ok((roots, tag));
     };
     if roots.iter().all(|root| root.digest != digest) {
-        roots = manifests_of(roots, read)?;
+        roots = documents_of(&roots, read)?;
     }
     roots.retain(|one| one.digest == digest);
     if roots.is_empty() {

@@ -13,9 +13,10 @@ use crate::bounded;
 use crate::digest::Digest;
 use crate::document::{
     Descriptor, DockerManifest, MAX_DOCUMENT_BYTES, RawDescriptor, RawDocument, blob_name,
-    manifests_below,
+    documents_below,
 };
 use crate::json::from_json;
+use crate::media_type::is_index;
 
 mod archive;
 mod blob;
@@ -195,9 +196,10 @@ impl Source {
     /// When an index is missing, damaged or malformed, or leads to too many.
     pub fn manifests(&self) -> Result<Vec<Descriptor>, SourceError> {
         let read = &mut |index: &Descriptor| self.read_blob(&index.digest);
-        manifests_below(self.roots()?, read, |error| {
-            matches!(error, SourceError::Missing(_))
-        })
+        let is_missing = |error: &SourceError| matches!(error, SourceError::Missing(_));
+        let mut found = documents_below(&self.roots()?, read, is_missing)?;
+        found.retain(|one| !is_index(&one.media_type));
+        Ok(found)
     }
 
     /// Returns the images that an archive's `manifest.json` lists; an empty list

@@ -119,6 +119,18 @@ impl SelectionError {
         )
     }
 
+    /// Returns true if a platform would select one of several images.
+    #[must_use]
+    pub fn asks_for_platform(&self) -> bool {
+        matches!(
+            self,
+            Self::Several {
+                differ_by_platform: true,
+                ..
+            }
+        )
+    }
+
     pub(crate) fn no_platform(wanted: &Platform, known: Vec<String>) -> Self {
         Self::Platform {
             wanted: wanted.to_string(),
