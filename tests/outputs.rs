@@ -88,7 +88,7 @@ fn a_docker_archive_can_have_a_name_as_with_other_tools() {
 }
 
 #[test]
-fn what_is_no_name_in_a_docker_archive_is_refused() {
+fn names_that_a_destination_cannot_have_are_refused() {
     let sandbox = runs::with_small_release();
     let digest = format!("docker-archive:x.tar:a@sha256:{}", "0".repeat(64));
     for (output, expected) in [
@@ -96,7 +96,14 @@ fn what_is_no_name_in_a_docker_archive_is_refused() {
         ("docker-archive:x.tar:APP", "not an image name"),
         ("docker-archive::app:1", "the path is empty"),
         ("docker-archive:-:app:1", "on standard output"),
-        (&digest, "a name cannot contain a digest"),
+        (&digest, "cannot contain a digest"),
+        ("oci:lay@sha256:0", "cannot contain a digest"),
+        ("oci-archive:x.tar@sha512:00", "cannot contain a digest"),
+        ("docker-archive:x.tar@sha256:0", "cannot contain a digest"),
+        ("./lay@sha256:0", "cannot contain a digest"),
+        ("oci-layout:lay", "unknown transport"),
+        ("ocidir:lay", "unknown transport"),
+        ("type=docker,dest=x.tar", "unknown transport"),
     ] {
         let outcome = runs::build(&sandbox, &[&format!("--output={output}")]).exited(2);
         let text = outcome.stderr_text();

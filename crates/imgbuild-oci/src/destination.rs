@@ -95,6 +95,17 @@ impl FromStr for Destination {
             return Ok(Self::Registry(name.parse()?));
         }
         match text.split_once(':') {
+            Some((transport, rest))
+                if source::FOREIGN_TRANSPORTS.contains(&transport) || rest.starts_with("//") =>
+            {
+                Err(ParseDestinationError::Transport(text.to_owned()))
+            }
+            _ if text.starts_with("type=") => {
+                Err(ParseDestinationError::Transport(text.to_owned()))
+            }
+            _ if has_digest(text) => Err(error(
+                "a destination cannot contain a digest, which is computed; `:TAG` or `:NAME` names the image",
+            )),
             Some(("docker-archive" | "oci-archive", "-")) => Ok(Self::StandardOutput),
             Some(("docker-archive", rest)) => {
                 let (file, name) = split_name(rest).map_err(error)?;
@@ -107,11 +118,6 @@ impl FromStr for Destination {
             Some(("oci", rest)) => {
                 let (directory, tag) = split_tag(rest).map_err(error)?;
                 Ok(Self::Layout(path(directory)?, tag))
-            }
-            Some((transport, rest))
-                if is_foreign_transport(transport) || rest.starts_with("//") =>
-            {
-                Err(ParseDestinationError::Transport(text.to_owned()))
             }
             _ => {
                 let plain = path(text)?;
@@ -149,28 +155,16 @@ fn split_name(text: &str) -> std::result::Result<(&str, Option<Reference>), &'st
     match name.parse::<Reference>() {
         _ if name.is_empty() => Err("the name is empty"),
         _ if file == "-" => Err("an archive on standard output cannot have a name of its own"),
-        Ok(name) if name.digest().is_some() => {
-            Err("a name cannot contain a digest: the digest is computed")
-        }
         Ok(name) => Ok((file, Some(name))),
         Err(_) => Err("the text after the file is not an image name"),
     }
 }
 
-/// Returns true for the transports of other tools, which are hardly meant as
-/// file names.
-fn is_foreign_transport(text: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "docker",
-        "docker-daemon",
-        "containers-storage",
-        "dir",
-        "registry",
-        "sif",
-        "ostree",
-        "tarball",
-    ];
-    NAMES.contains(&text)
+/// Returns true if a text ends with a digest, as sources do, or with a part of one.
+fn has_digest(text: &str) -> bool {
+    let digest = text.rsplit_once('@').map_or("", |(_, digest)| digest);
+    let algorithm = digest.split_once(':').map(|(algorithm, _)| algorithm);
+    matches!(algorithm, Some("sha256" | "sha384" | "sha512"))
 }
 
 fn is_archive_name(text: &str) -> bool {

@@ -32,7 +32,7 @@ pub use compression::UnsupportedCompressionError;
 pub(crate) use compression::{Decompressor, StreamFormat, TrailingBytesError};
 pub use error::SourceError;
 pub use layout::LayoutSource;
-pub(crate) use name::split_tag;
+pub(crate) use name::{FOREIGN_TRANSPORTS, split_tag};
 pub use name::{ParseSourceNameError, SourceName};
 
 use layout::KnownRoot;

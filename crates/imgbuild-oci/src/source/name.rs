@@ -27,16 +27,20 @@ pub(crate) enum SourceTransport {
     DockerArchive,
 }
 
-/// Transports of other tools that would need an engine or a network.
-const FOREIGN_TRANSPORTS: [&str; 8] = [
+/// Transports of other tools, which are hardly meant as file names.
+pub(crate) const FOREIGN_TRANSPORTS: [&str; 12] = [
     "atomic",
     "containers-storage",
     "dir",
     "docker",
     "docker-daemon",
+    "oci-layout",
+    "ocidir",
     "ostree",
     "podman",
     "registry",
+    "sif",
+    "tarball",
 ];
 
 /// A text that does not name a source.
@@ -46,7 +50,7 @@ pub enum ParseSourceNameError {
     /// The path is missing.
     #[error("`{0}` has no path")]
     NoPath(String),
-    /// The transport needs an engine or a network.
+    /// A transport of another tool.
     #[error("the transport `{0}` is not supported")]
     Transport(String),
 }
