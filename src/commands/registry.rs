@@ -8,6 +8,7 @@ mod hints;
 mod monitor;
 mod push;
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use imgbuild_oci::cache::CacheSource;
 use imgbuild_oci::input;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
-use imgbuild_registry::client::{Client, ClientOptions, Timeouts, Traffic};
+use imgbuild_registry::client::{Client, ClientOptions, Timeouts, Traffic, Trust};
 use imgbuild_registry::error::Error;
 use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::pull;
@@ -47,9 +48,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The registries of a command. Clones share the clients.
 #[derive(Clone)]
 pub(crate) struct Registries {
-    flags: RegistryFlags,
-    certificates: Option<Vec<u8>>,
-    timeouts: Timeouts,
+    /// The options of all clients.
+    options: ClientOptions,
     /// The credential of the command line or the environment, and the only
     /// registry that it is sent to.
     explicit: Option<(String, credentials::FoundCredential)>,
@@ -78,23 +78,25 @@ impl Registries {
     /// Prepares for registries without a connection. `primary` is the registry of
     /// the credential on the command line.
     pub(crate) fn new(flags: &RegistryFlags, primary: Option<&str>, ui: &Ui) -> Result<Self> {
+        let [https_proxy, http_proxy] = environment::proxies();
+        let mut options = ClientOptions {
+            secrets: ui.secrets.clone(),
+            plain_http: flags.plain_http,
+            https_proxy,
+            http_proxy,
+            timeouts: timeouts(flags)?,
+            user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..ClientOptions::default()
+        };
         if let Some(path) = &flags.ca_file {
-            must_exist(&format!("--ca-file {}", path.display()), path)?;
+            options.trust = trust(path, ui)?;
         }
-        let certificates = flags.ca_file.as_ref().map(|path| {
-            ui.while_waiting(|monitor| input::read_input(path, MAX_CA_BYTES, monitor))
-                .map_err(|error| {
-                    Failure::of_reader(error, |error| unusable_certificates(path, &error))
-                })
-        });
         let explicit = match primary {
             Some(_) => credentials::explicit(flags, ui)?,
             None => None,
         };
         Ok(Self {
-            flags: flags.clone(),
-            certificates: certificates.transpose()?,
-            timeouts: timeouts(flags)?,
+            options,
             explicit: primary.map(str::to_owned).zip(explicit),
             unknown: if primary.is_none() && credentials::has_explicit(flags) {
                 CredentialOrigin::NoRegistry
@@ -152,25 +154,13 @@ impl Registries {
         if let Some(connected) = clients.iter().find(is_equal) {
             return Ok(Arc::clone(&connected.client));
         }
-        let [https_proxy, http_proxy] = environment::proxies();
         let options = ClientOptions {
             credential: credential.clone(),
             origin,
-            secrets: self.ui.secrets.clone(),
-            plain_http: self.flags.plain_http,
-            certificates: self.certificates.clone(),
-            https_proxy,
-            http_proxy,
-            timeouts: self.timeouts,
-            user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
-            ..ClientOptions::default()
+            ..self.options.clone()
         };
         let client = Client::connect(registry, &options, &self.monitor);
-        let client = client.map_err(|error| match (&error, &self.flags.ca_file) {
-            (Error::Certificates { reason, .. }, Some(path)) => unusable_certificates(path, reason),
-            _ => failed_at(of, error),
-        });
-        let client = Arc::new(client?);
+        let client = Arc::new(client.map_err(|error| failed_at(of, error))?);
         clients.push(ConnectedClient {
             credential,
             client: Arc::clone(&client),
@@ -318,10 +308,17 @@ pub(crate) fn timeouts(flags: &RegistryFlags) -> Result<Timeouts> {
     }
 }
 
-fn unusable_certificates(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
-    let path = path.display();
-    let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
-    failure.hint("it takes a PEM file with the certificate of the registry's authority")
+/// Reads `--ca-file`.
+fn trust(path: &Path, ui: &Ui) -> Result<Trust> {
+    must_exist(&format!("--ca-file {}", path.display()), path)?;
+    let unusable = |reason: &dyn Display| {
+        let path = path.display();
+        let failure = Failure::build(format!("cannot use `--ca-file {path}`: {reason}"));
+        failure.hint("it takes a PEM file with the certificate of the registry's authority")
+    };
+    let pem = ui.while_waiting(|monitor| input::read_input(path, MAX_CA_BYTES, monitor));
+    let pem = pem.map_err(|error| Failure::of_reader(error, |error| unusable(&error)))?;
+    Trust::with_certificates(&pem).map_err(|error| unusable(&error))
 }
 
 /// Returns the failure at the registry of a reference, with a hint on Docker Hub,

@@ -24,6 +24,7 @@ mod connect;
 mod options;
 
 pub use crate::retry::RetryPolicy;
+pub use crate::tls::{CertificatesError, Trust};
 pub use crate::transport::{ProxyOptions, Timeouts, Traffic};
 use authenticator::AuthState;
 use connect::endpoint;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 };
 
 use crate::network_error::NetworkError;
+use crate::tls::Trust;
 
 pub(crate) mod early;
 mod interruption;
@@ -48,10 +49,9 @@ impl<In: Transport> Connector<In> for ProxyConnector {
     }
 }
 
-/// Adds TLS to connections; `None` where there is no implementation for this
-/// processor.
+/// Adds TLS to connections.
 #[derive(Debug)]
-pub(crate) struct TlsConnector(pub(crate) Option<Arc<ClientConfig>>);
+pub(crate) struct TlsConnector(pub(crate) Trust);
 
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = Either<In, TlsTransport>;
@@ -67,7 +67,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
-        let config = self.0.clone().ok_or(ureq::Error::TlsRequired)?;
+        let config = self.0.0.clone().ok_or(ureq::Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned());

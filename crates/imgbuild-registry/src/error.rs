@@ -67,15 +67,6 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The certificates to trust are invalid.
-    #[error("cannot use the certificates for `{registry}`: {reason}")]
-    Certificates {
-        /// The registry.
-        registry: String,
-        /// The reason.
-        reason: String,
-    },
-
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -141,18 +141,25 @@ fn reason(bytes: &[u8]) -> (Vec<String>, String) {
         return (Vec::new(), bounded(&details.error_description));
     }
     let text = String::from_utf8_lossy(bytes);
-    // A web page has no reason that its status does not have.
-    let is_page = text.trim_start().starts_with('<');
     // Text in any encoding has few characters that cannot be shown.
     let is_odd =
         |one: &char| *one == char::REPLACEMENT_CHARACTER || *one < ' ' && !one.is_whitespace();
     let is_binary = text.chars().filter(is_odd).count() * 16 > text.len();
-    let text = if is_page || is_binary {
+    // A web page has no reason that its status does not have.
+    let text = if is_page(None, bytes) || is_binary {
         ""
     } else {
         text.trim()
     };
     (Vec::new(), bounded(text))
+}
+
+/// Returns whether a body is a web page, for example of a login portal or of a web
+/// server at a wrong port; its media type may be missing.
+pub(crate) fn is_page(content_type: Option<&str>, body: &[u8]) -> bool {
+    let is_html = |one: &str| one.to_ascii_lowercase().starts_with("text/html");
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    content_type.is_none_or(is_html) && body.trim_ascii_start().starts_with(b"<")
 }
 
 /// Escapes control characters and shortens a text to one line.
@@ -204,7 +211,7 @@ mod tests {
             ),
             (
                 502,
-                "<html>Bad Gateway</html>",
+                "\u{feff} <html>Bad Gateway</html>",
                 "the registry answered 502 Bad Gateway",
             ),
             (599, "", "the registry answered 599"),

@@ -42,29 +42,50 @@ pub(crate) fn missing_instructions() -> Option<&'static str> {
     (!has_all).then_some(NEEDS)
 }
 
-/// Parses the certificates of a PEM text, and checks that each can be trusted.
-///
-/// # Errors
-///
-/// If the text has no certificate, or an invalid one.
-pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let all = all.map_err(|error| format!("invalid PEM: {error}"))?;
-    if all.is_empty() {
-        return Err("no `CERTIFICATE` in the PEM text".to_owned());
+/// The authorities that https trusts, and its cryptography; `None` if there is no
+/// implementation. Clones share one configuration.
+#[derive(Debug, Clone)]
+pub struct Trust(pub(crate) Option<Arc<ClientConfig>>);
+
+impl Default for Trust {
+    /// Trusts the embedded roots of Mozilla.
+    fn default() -> Self {
+        Self(config(&[]))
     }
-    let mut store = RootCertStore::empty();
-    for certificate in &all {
-        let added = store.add(certificate.clone());
-        added.map_err(|error| format!("malformed certificate: {error}"))?;
-    }
-    Ok(all)
 }
+
+impl Trust {
+    /// Trusts the embedded roots of Mozilla and the certificates in a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// If the text has no certificate, or an invalid one.
+    pub fn with_certificates(pem: &[u8]) -> Result<Self, CertificatesError> {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let all = all.map_err(|error| CertificatesError(format!("invalid PEM: {error}")))?;
+        if all.is_empty() {
+            let reason = "no `CERTIFICATE` in the PEM text";
+            return Err(CertificatesError(reason.to_owned()));
+        }
+        let mut store = RootCertStore::empty();
+        for certificate in &all {
+            store
+                .add(certificate.clone())
+                .map_err(|error| CertificatesError(format!("malformed certificate: {error}")))?;
+        }
+        Ok(Self(config(&all)))
+    }
+}
+
+/// Certificates that cannot be trusted, with the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CertificatesError(String);
 
 /// Returns a configuration that trusts the embedded roots of Mozilla and the
 /// added certificates; `None` if there is no implementation.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) fn config(added: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
+fn config(added: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
     if missing_instructions().is_some() {
         return None;
     }
@@ -92,7 +113,7 @@ fn roots(added: &[CertificateDer<'static>]) -> RootCertStore {
 
 /// Returns `None`: there is no implementation.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn config(_: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
+fn config(_: &[CertificateDer<'static>]) -> Option<Arc<ClientConfig>> {
     None
 }
 
@@ -175,7 +196,7 @@ e2HUAToYV3PqHgc=
     fn invalid_certificates_are_refused() {
         let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for pem in ["", "hello", not_der] {
-            assert!(parse_certificates(pem.as_bytes()).is_err(), "{pem}");
+            assert!(Trust::with_certificates(pem.as_bytes()).is_err(), "{pem}");
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imgbuild_oci::document::MAX_DOCUMENT_BYTES;
-use rustls::ClientConfig;
 use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Proxy, ProxyProtocol, SendBody};
@@ -20,7 +19,7 @@ use crate::error_response;
 use crate::monitor::ClientMonitor;
 use crate::network_error::{NetworkError, NetworkKind};
 use crate::secret::Secret;
-use crate::tls;
+use crate::tls::{self, Trust};
 use crate::url::WebOrigin;
 
 mod proxy;
@@ -119,7 +118,7 @@ pub(crate) enum RequestError {
 impl Transport {
     /// Prepares connections, and connects to nothing yet.
     pub(crate) fn new(
-        tls: Option<Arc<ClientConfig>>,
+        trust: Trust,
         proxy: Option<ProxyOptions>,
         user_agent: &str,
         monitor: &Arc<dyn ClientMonitor>,
@@ -139,7 +138,7 @@ impl Transport {
         let connector =
             ().chain(ProxyConnector::default())
                 .chain(TcpConnector(waits.clone()))
-                .chain(TlsConnector(tls))
+                .chain(TlsConnector(trust))
                 .chain(EarlyConnector);
         let resolver = InterruptibleResolver(waits);
         Self {

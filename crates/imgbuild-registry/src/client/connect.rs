@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imgbuild_oci::bounded::read_available;
-use rustls_pki_types::CertificateDer;
 use ureq::http::Method;
 
 use super::{Call, Client, ClientOptions};
 use crate::challenge::Challenge;
 use crate::error::{Endpoint, Error, NetworkError, NetworkKind, ProtocolError, Result, Step};
+use crate::error_response::is_page;
 use crate::host;
 use crate::monitor::ClientMonitor;
-use crate::tls;
 use crate::transport::{ProxyOptions, Response, Timeouts, Transport};
 use crate::url::{self, WebOrigin};
 
@@ -28,7 +27,6 @@ const FIRST_STATUSES: [u16; 8] = [200, 204, 401, 403, 404, 405, 410, 501];
 struct Target<'a> {
     registry: &'a str,
     options: &'a ClientOptions,
-    certificates: Vec<CertificateDer<'static>>,
     monitor: &'a Arc<dyn ClientMonitor>,
 }
 
@@ -47,17 +45,9 @@ impl Client {
         options: &ClientOptions,
         monitor: &Arc<dyn ClientMonitor>,
     ) -> Result<Self> {
-        let certificates = match &options.certificates {
-            Some(pem) => tls::parse_certificates(pem).map_err(|reason| Error::Certificates {
-                registry: registry.to_owned(),
-                reason,
-            })?,
-            None => Vec::new(),
-        };
         let target = Target {
             registry,
             options,
-            certificates,
             monitor,
         };
         let timeouts = options.timeouts;
@@ -104,8 +94,12 @@ impl Client {
         let of_proxy = proxy.as_ref().and_then(ProxyOptions::credential);
         let credentials = options.credential.iter().chain(&of_proxy);
         credentials.for_each(|one| options.secrets.add_credential(one));
-        let tls = tls::config(&target.certificates);
-        let transport = Transport::new(tls, proxy, &options.user_agent, target.monitor);
+        let transport = Transport::new(
+            options.trust.clone(),
+            proxy,
+            &options.user_agent,
+            target.monitor,
+        );
         Ok(Self {
             registry: registry.to_owned(),
             base,
@@ -159,7 +153,13 @@ impl Client {
             },
             200 | 204 | 403 => {
                 let server = (!is_own).then(|| response.origin().to_string());
-                is_page(response).then_some(ProtocolError::Page(server))
+                let is_registry = response
+                    .headers
+                    .contains_key("docker-distribution-api-version");
+                let content_type = response.header("content-type").map(str::to_owned);
+                let start = read_available(response.into_reader(), 512);
+                let is_page = !is_registry && is_page(content_type.as_deref(), &start);
+                is_page.then_some(ProtocolError::Page(server))
             }
             _ => Some(ProtocolError::NoRegistry(status)),
         };
@@ -201,14 +201,4 @@ fn is_of_tls(error: &Error) -> bool {
     error
         .response()
         .is_some_and(|response| response.status == 400)
-}
-
-/// Returns whether a response is a web page, for example of a login portal or
-/// of a web server at a wrong port.
-fn is_page(response: Response) -> bool {
-    let content_type = response.header("content-type").unwrap_or_default();
-    let may_be = content_type.starts_with("text/html")
-        && response.header("docker-distribution-api-version").is_none();
-    let start = || read_available(response.into_reader(), 512);
-    may_be && start().trim_ascii_start().starts_with(b"<")
 }

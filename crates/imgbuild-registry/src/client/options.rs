@@ -2,6 +2,7 @@
 
 use crate::retry::RetryPolicy;
 use crate::secret::{Credential, CredentialOrigin, Secrets};
+use crate::tls::Trust;
 use crate::transport::{ProxyOptions, Timeouts};
 
 /// The default chunk size, in bytes.
@@ -18,8 +19,8 @@ pub struct ClientOptions {
     pub secrets: Secrets,
     /// Set if http is allowed on other hosts than this one.
     pub plain_http: bool,
-    /// Certificates in PEM to trust in addition to Mozilla's roots.
-    pub certificates: Option<Vec<u8>>,
+    /// The authorities that https trusts.
+    pub trust: Trust,
     /// The proxy for https.
     pub https_proxy: Option<ProxyOptions>,
     /// The proxy for http.
@@ -43,7 +44,7 @@ impl Default for ClientOptions {
             origin: CredentialOrigin::Unknown,
             secrets: Secrets::default(),
             plain_http: false,
-            certificates: None,
+            trust: Trust::default(),
             https_proxy: None,
             http_proxy: None,
             timeouts: Timeouts::default(),

@@ -11,7 +11,7 @@ use ureq::http::Method;
 use super::{Repository, lacks_method};
 use crate::client::{Call, CallBody};
 use crate::error::{Error, ProtocolError, Result, Step};
-use crate::error_response::bounded;
+use crate::error_response::{bounded, is_page};
 use crate::transport::Response;
 
 /// The media types to accept, those of OCI first.
@@ -79,11 +79,7 @@ impl Repository {
         if bytes.is_empty() {
             return Err(self.problem(&step, ProtocolError::Empty));
         }
-        let is_html = content_type
-            .as_deref()
-            .unwrap_or_default()
-            .starts_with("text/html");
-        if is_html && bytes.trim_ascii_start().starts_with(b"<") {
+        if is_page(content_type.as_deref(), &bytes) {
             return Err(self.problem(&step, ProtocolError::Page(server)));
         }
 

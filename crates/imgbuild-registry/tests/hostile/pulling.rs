@@ -227,12 +227,14 @@ fn what_is_no_manifest_is_told() {
     let list = Answer::new(200)
         .with("content-type", "application/json")
         .saying("{}");
-    let bare = Answer::new(200).saying("<html>");
+    let untyped = Answer::new(200).saying("\u{feff}<html>Sign in</html>");
+    let bare = Answer::new(200).saying("{}");
     let broken = Answer::new(200)
         .with("content-type", "application/vnd.oci.image.manifest.v1+json")
         .saying(r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":5}"#);
     for (answer, expected) in [
         (page, "the server returned a web page (a login portal?)"),
+        (untyped, "the server returned a web page (a login portal?)"),
         (
             list,
             "not an image manifest or index, but `application/json`",

@@ -11,7 +11,7 @@ use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use imgbuild_registry::client::Client;
+use imgbuild_registry::client::{Client, Trust};
 use imgbuild_registry::error::{Error, NetworkKind, Result};
 use imgbuild_registry::monitor::ClientMonitor;
 use imgbuild_registry::push::{PushOptions, Pushed, push};
@@ -124,7 +124,7 @@ fn push_to(name: &str, bench: &Bench) -> Result<Pushed> {
 fn a_refusal_is_told_over_tls_too() {
     for ending in [Ending::Linger, Ending::Reset, Ending::Stall] {
         let mut bench = Bench::new(Behavior::default());
-        bench.options.certificates = Some(CERTIFICATE.into());
+        bench.options.trust = Trust::with_certificates(CERTIFICATE.as_bytes()).unwrap();
         let error = push_to(&start(ending), &bench).unwrap_err();
         if let Error::Network { reason, .. } = &error
             && reason.kind == NetworkKind::Processor
