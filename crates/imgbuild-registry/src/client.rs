@@ -123,6 +123,8 @@ pub struct Client {
     /// The strategy that worked for earlier blobs, with which the next upload
     /// starts.
     pub(crate) upload_strategy: Mutex<UploadStrategy>,
+    /// The repositories that were found to accept uploads.
+    pub(crate) writable: Mutex<BTreeSet<String>>,
     /// The reason why the server may not be a registry.
     pub(crate) doubt: Option<ProtocolError>,
     /// Set after a refusal to read was reported.

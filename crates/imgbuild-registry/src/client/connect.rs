@@ -108,6 +108,7 @@ impl Client {
             auth: Mutex::default(),
             monitor: Arc::clone(target.monitor),
             upload_strategy: Mutex::default(),
+            writable: Mutex::default(),
             doubt: None,
             is_unreadable: AtomicBool::new(false),
         })

@@ -121,15 +121,18 @@ impl Repository {
         Ok(BlobOutcome::Uploaded)
     }
 
-    /// Checks that uploads are accepted, if nothing that was read showed it.
+    /// Checks once that uploads are accepted, if nothing that was read showed it.
     ///
     /// # Errors
     ///
     /// If the registry refuses to start an upload.
     pub fn check_upload(&self) -> Result<()> {
         let is_unreadable = self.client.is_unreadable.load(Ordering::Relaxed);
-        if is_unreadable || self.client.doubt.is_some() {
+        let mut writable = self.client.writable.lock().expect("no holder panics");
+        let is_known = writable.contains(&self.name);
+        if !is_known && (is_unreadable || self.client.doubt.is_some()) {
             self.start_upload(Digest::of(b""))?;
+            writable.insert(self.name.clone());
         }
         Ok(())
     }

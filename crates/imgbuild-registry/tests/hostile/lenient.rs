@@ -147,6 +147,11 @@ fn a_missing_permission_shows_before_anything_is_sent() {
     assert!(repository.client().if_readable(read).unwrap().is_none());
     let text = text_of(&repository.check_upload().unwrap_err());
     assert!(text.contains("403 Forbidden"), "{text}");
+    drop(bench.registry.requests());
+    for _ in 0..2 {
+        repository.check_upload().unwrap();
+    }
+    assert_eq!(bench.registry.requests().len(), 1, "one upload is enough");
 }
 
 #[test]
