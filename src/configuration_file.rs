@@ -115,7 +115,7 @@ fn merge(mut words: Vec<OsString>) -> std::result::Result<ParsedFlags, UsageErro
         .try_get_matches_from(words)
         .map_err(|error| {
             let lines = flags.hints(&error.render().to_string());
-            let hints = usage_hints(&error).into_iter().chain(lines);
+            let hints = usage_hints(&error, &[]).into_iter().chain(lines);
             UsageError::Clap(error, hints.collect())
         })?;
     Ok(flags)
@@ -132,7 +132,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
             typed.map_err(|_| UsageError::Clap(error, Vec::new()))?
         }
         Err(error) => {
-            let hints = usage_hints(&error);
+            let hints = usage_hints(&error, words);
             return Err(UsageError::Clap(error, hints));
         }
     };
@@ -157,7 +157,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
     }
 }
 
-fn usage_hints(error: &clap::Error) -> Vec<String> {
+fn usage_hints(error: &clap::Error, words: &[OsString]) -> Vec<String> {
     let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word),
@@ -167,8 +167,10 @@ fn usage_hints(error: &clap::Error) -> Vec<String> {
         return Vec::new();
     };
     let mut hints = Vec::new();
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
-    let is_prune = usage.is_some_and(|usage| usage.contains("cache prune"));
+    let typed = Arguments::command().ignore_errors(true);
+    let typed = typed.try_get_matches_from(words).unwrap_or_default();
+    let cache = typed.subcommand_matches("cache");
+    let is_prune = cache.and_then(ArgMatches::subcommand_name) == Some("prune");
     if is_prune && !word.starts_with('-') {
         hints.push(format!(
             "the blobs of a layout are pruned with `--layout {word}`"

@@ -20,7 +20,7 @@ mod any_case;
 mod artifact;
 
 pub use any_case::field_in_any_case;
-use any_case::{AnyCase, in_any_case};
+use any_case::{AnyCase, StructFields, in_any_case};
 pub(crate) use artifact::SUBJECT;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.

@@ -22,10 +22,12 @@ pub fn field_in_any_case<'a>(object: &'a Value, name: &str) -> Option<&'a Value>
 }
 
 /// A deserializer, its visitor or its object, with the fields of the struct.
-pub(super) struct AnyCase<T> {
-    pub(super) inner: T,
+pub(super) struct AnyCase<T>(pub(super) T, pub(super) StructFields);
+
+#[derive(Clone, Copy)]
+pub(super) struct StructFields {
     /// At first only the fields beside a flattened one, which are not passed.
-    pub(super) fields: &'static [&'static str],
+    pub(super) names: &'static [&'static str],
     /// True to take the last of several fields of one name, which are kept until then.
     pub(super) takes_last: bool,
 }
@@ -35,7 +37,8 @@ macro_rules! in_any_case {
     ($takes_last:literal: $($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
         impl<'de, $($parameter: Deserialize<'de>)?> Deserialize<'de> for $type $(<$parameter>)? {
             fn deserialize<De: Deserializer<'de>>(inner: De) -> Result<Self, De::Error> {
-                $type::deserialize(AnyCase { inner, fields: &[$($field),*], takes_last: $takes_last })
+                let fields = StructFields { names: &[$($field),*], takes_last: $takes_last };
+                $type::deserialize(AnyCase(inner, fields))
             }
         }
     )*};
@@ -46,26 +49,17 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, inner: V) -> Result<V::Value, D::Error> {
-        let (fields, takes_last) = (self.fields, self.takes_last);
-        self.inner.deserialize_map(AnyCase {
-            inner,
-            fields,
-            takes_last,
-        })
+        self.0.deserialize_map(AnyCase(inner, self.1))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        fields: &'static [&'static str],
+        names: &'static [&'static str],
         inner: V,
     ) -> Result<V::Value, D::Error> {
-        let takes_last = self.takes_last;
-        self.inner.deserialize_map(AnyCase {
-            inner,
-            fields,
-            takes_last,
-        })
+        let fields = StructFields { names, ..self.1 };
+        self.0.deserialize_map(AnyCase(inner, fields))
     }
 
     serde::forward_to_deserialize_any! {
@@ -78,29 +72,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for AnyCase<V> {
     type Value = V::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.expecting(formatter)
+        self.0.expecting(formatter)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let (fields, takes_last) = (self.fields, self.takes_last);
-        let mut object = AnyCase {
-            inner,
-            fields,
-            takes_last,
-        };
-        if !takes_last {
-            return self.inner.visit_map(object);
+        let mut object = AnyCase(inner, self.1);
+        if !self.1.takes_last {
+            return self.0.visit_map(object);
         }
         let (mut known, mut others) = (BTreeMap::new(), Vec::new());
         while let Some((name, value)) = object.next_entry::<String, Value>()? {
-            if !fields.contains(&name.as_str()) {
+            if !self.1.names.contains(&name.as_str()) {
                 others.push((name, value));
             } else if !value.is_null() {
                 known.insert(name, value);
             }
         }
         let all = MapDeserializer::new(known.into_iter().chain(others));
-        let read: serde_json::Result<_> = self.inner.visit_map(all);
+        let read: serde_json::Result<_> = self.0.visit_map(all);
         read.map_err(Error::custom)
     }
 }
@@ -112,16 +101,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for AnyCase<A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        let Some(key) = self.inner.next_key::<String>()? else {
+        let Some(key) = self.0.next_key::<String>()? else {
             return Ok(None);
         };
-        let mut fields = self.fields.iter();
+        let mut fields = self.1.names.iter();
         let name = fields.find(|field| field.eq_ignore_ascii_case(&key));
         let name = StrDeserializer::new(name.unwrap_or(&key.as_str()));
         seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(seed)
+        self.0.next_value_seed(seed)
     }
 }
