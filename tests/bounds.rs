@@ -320,6 +320,54 @@ fn inputs_without_an_end_are_refused() {
     drop(outcome.success());
 }
 
+#[test]
+fn scripts_that_containers_start_are_read_in_bounded_time() {
+    const SIZE: usize = 1 << 20;
+    let repeated = [
+        "<<A\n", "\\\n", "\"\"", "a\\${;", "\"$(a", "if ", "a|", "`a", "a=${b:-",
+    ];
+    let numbered = [
+        "<<AN\n",
+        "aN\n",
+        "./N\n",
+        ". ./sN\n",
+        "\"$A/N\" && test -x \"$A/N\"\n",
+    ];
+    let shapes = repeated.map(|form| form.repeat(SIZE / form.len()));
+    let number = |form: &str| -> String {
+        let lines = (0..SIZE / 8).map(|number| form.replace('N', &number.to_string()));
+        lines.collect()
+    };
+    let shapes = shapes.into_iter().chain(numbered.map(number));
+    // Others that each have many names for others.
+    let shapes = shapes.chain(["./s0\n".to_owned()]);
+    let sandbox = sandbox();
+    let script = sandbox.path("release/bin/server");
+    let called: String = (0..400).map(|number| format!("./s{number}\n")).collect();
+    for number in 0..400 {
+        let path = script.with_file_name(format!("s{number}"));
+        let text = format!("#!/bin/sh\n./r{number}/x\n{called}");
+        fs::write(path, text).unwrap();
+    }
+    for shape in shapes {
+        fs::write(&script, format!("#!/bin/sh\n{shape}")).unwrap();
+        let words = [
+            "--release=release",
+            "--kind=tree",
+            "--no-cache",
+            "--dry-run",
+            "--runtime=none",
+        ];
+        let start = &shape[..shape.len().min(40)];
+        let outcome = sandbox.run(words);
+        assert!(
+            matches!(outcome.code, Some(0 | 1)),
+            "{start:?}: {}",
+            outcome.stderr_text()
+        );
+    }
+}
+
 /// An object of a repository, deflated.
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());

@@ -494,9 +494,7 @@ pub(crate) fn script_text(content: &Content) -> Option<String> {
 
 /// Reads a text. Bytes that are not UTF-8 are never part of a command.
 fn text(content: &Content) -> String {
-    /// Generated scripts have less than 30 KiB.
-    const MAX_SCRIPT_BYTES: u64 = 1 << 20;
-    String::from_utf8_lossy(&first_bytes(content, MAX_SCRIPT_BYTES)).into_owned()
+    String::from_utf8_lossy(&first_bytes(content, calls::MAX_SCRIPT_BYTES)).into_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod shell;
 
 use shell::SHELLS;
-pub(crate) use shell::{COMPUTED, Calls, calls};
+pub(crate) use shell::{COMPUTED, Calls, MAX_CALLS, calls};
 
 /// The bytes of a file that the kernel reads to find its interpreter
 /// (`BINPRM_BUF_SIZE`, include/uapi/linux/binfmts.h).

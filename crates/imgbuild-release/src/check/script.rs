@@ -1,8 +1,9 @@
 //! Files that the command, if it is a shell script, starts by their paths.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::ImagePath;
 
 use super::command::follow;
@@ -10,6 +11,9 @@ use super::subject::Subject;
 use crate::finding::{Finding, Rule, Severity};
 use crate::programs::calls::{called_file, scripts_of};
 use crate::script::COMPUTED;
+
+/// The most files that a relative path may mean.
+const MAX_FILES: usize = 64;
 
 /// Follows the files that scripts start. Returns those that exist, and warnings:
 /// the script may never start the file.
@@ -19,13 +23,14 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
     let command = subject.words().first().and_then(|word| subject.path(word));
     let command = command.and_then(|command| contents.end_of(&command));
     let scripts = command.map(|command| scripts_of(contents, &command, &start));
+    let named = LazyCell::new(|| files_by_name(subject));
     for (script, calls) in scripts.unwrap_or_default() {
         // Those that a shell reads, or that the script looks for, may lack much.
         let needed = calls.paths.iter().filter(|(_, may_lack)| !**may_lack);
         for called in needed.map(|(called, _)| called) {
             let mut found = BTreeSet::from_iter(called_file(contents, &script, &start, called));
-            if found.is_empty() {
-                found = elsewhere(subject, called);
+            if found.is_empty() && !called.starts_with('/') {
+                found = elsewhere(&named, called);
             }
             if found.is_empty() && is_of_release(&start, called) {
                 let reason =
@@ -36,7 +41,8 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
                     reason,
                 ));
             }
-            let followed = found.iter().map(|file| follow(subject, &file.to_string()));
+            let new = found.iter().filter(|file| !files.contains(*file));
+            let followed = new.map(|file| follow(subject, &file.to_string()));
             let faults = followed.flat_map(|followed| followed.findings);
             // The shell runs a text without a line for the kernel itself.
             findings.extend(faults.filter(|fault| {
@@ -55,19 +61,28 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
     (files, findings)
 }
 
+/// Returns the paths of all files by their names.
+fn files_by_name<'a>(subject: &Subject<'a>) -> BTreeMap<&'a [u8], Vec<&'a ImagePath>> {
+    let mut named: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for Entry { path, kind, .. } in subject.members().map(|member| &member.entry) {
+        if *kind != EntryKind::Directory {
+            named.entry(path.file_name()).or_default().push(path);
+        }
+    }
+    named
+}
+
 /// Returns the files that a relative path has in other directories: the script
 /// computes or changes its own.
-fn elsewhere(subject: &Subject<'_>, called: &str) -> BTreeSet<ImagePath> {
-    if called.starts_with('/') {
-        return BTreeSet::new();
-    }
+fn elsewhere(named: &BTreeMap<&[u8], Vec<&ImagePath>>, called: &str) -> BTreeSet<ImagePath> {
     let below = called.strip_prefix(COMPUTED).unwrap_or(called);
     let below = below.rsplit("../").next().unwrap_or_default();
     let end = format!("/{}", below.trim_start_matches("./"));
-    let files = (subject.members()).filter(|member| member.entry.kind != EntryKind::Directory);
-    let paths = files.map(|member| &member.entry.path);
-    let found = paths.filter(|path| path.as_bytes().ends_with(end.as_bytes()));
-    found.cloned().collect()
+    let name = end.rsplit('/').next().unwrap_or_default();
+    let paths = named.get(name.as_bytes()).into_iter().flatten().copied();
+    let found =
+        paths.filter(|path| !called.starts_with('/') && path.as_bytes().ends_with(end.as_bytes()));
+    found.take(MAX_FILES).cloned().collect()
 }
 
 /// Returns whether a path is one of the release: others may be mounted.

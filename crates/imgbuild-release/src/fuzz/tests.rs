@@ -132,14 +132,18 @@ fn any_package_database_is_read_as_far_as_it_makes_sense() {
 #[test]
 fn any_script_calls_programs_or_none() {
     check("shell_script", shell_script, 4000, || {
-        texts(&[
+        // Each of these was read once for each of its parts.
+        let nested = ["\"$(a", "a\\${;", "<<A\n", "a|", "./a\n"];
+        let nested = nested.map(|form| form.repeat(100).into_bytes());
+        let scripts = texts(&[
             OWN,
             ELIXIR,
             RELX,
             "#!/usr/bin/env -S -u A B=1 node --x\n",
             "#! /bin/sh -e\nif test -f x; then cat <<-EOF | sed 's/a/b/' >&2; $(id -u)\n`hostname`\nEOF\nfi\n\
              f() { case $1 in a|b) exec \"$@\";; esac; }\nf \"${A:-$(date '+%s')}\" && command ls # x\n",
-        ])
+        ]);
+        scripts.into_iter().chain(nested).collect()
     });
 }
 

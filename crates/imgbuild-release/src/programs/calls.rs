@@ -8,7 +8,7 @@ use imgbuild_oci::path::ImagePath;
 use super::{Programs, text};
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::finding::{Finding, Rule, Severity};
-use crate::script::{COMPUTED, Calls, MAX_LINE, Shebang, calls};
+use crate::script::{COMPUTED, Calls, MAX_CALLS, MAX_LINE, Shebang, calls};
 
 /// Shell words that are programs as well, and work without them.
 const BUILTINS: [&str; 28] = [
@@ -16,6 +16,14 @@ const BUILTINS: [&str; 28] = [
     "fg", "getopts", "hash", "jobs", "kill", "printf", "pwd", "read", "set", "test", "true",
     "type", "ulimit", "umask", "unalias", "wait",
 ];
+
+/// The bytes of a script that are read; generated ones have less than 30 KiB.
+pub(super) const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+
+/// The most scripts that are followed from a command, and the bytes after which no
+/// other is, as after [`MAX_CALLS`] paths: large releases have ten with 30 KiB.
+const MAX_SCRIPTS: usize = 256;
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Returns the programs that a script calls, if it is one that can run.
 pub(crate) fn calls_of(member: &Member) -> Option<BTreeSet<String>> {
@@ -40,8 +48,8 @@ fn shell_calls(member: &Member, is_started: bool) -> Option<Calls> {
 }
 
 /// Returns the shell scripts that a command starts in a container: itself, and
-/// those that one of them starts by a path. `start` is the directory in which
-/// containers start.
+/// those that one of them starts by a path, up to a limit. `start` is the directory
+/// in which containers start.
 pub(crate) fn scripts_of(
     contents: &Contents<'_>,
     command: &ImagePath,
@@ -49,11 +57,17 @@ pub(crate) fn scripts_of(
 ) -> BTreeMap<ImagePath, Calls> {
     let mut scripts = BTreeMap::new();
     let mut queue = vec![command.clone()];
+    let mut seen = BTreeSet::new();
+    let (mut paths, mut bytes) = (0, 0);
     while let Some(path) = queue.pop() {
-        if !scripts.contains_key(&path)
+        let is_next = scripts.len() < MAX_SCRIPTS && paths < MAX_CALLS && bytes < MAX_BYTES;
+        if is_next
+            && seen.insert(path.clone())
             && let Some(file) = contents.file(&path)
             && let Some(calls) = shell_calls(file, path != *command)
         {
+            bytes += file.entry.content_size().min(MAX_SCRIPT_BYTES);
+            paths += calls.paths.len();
             let called = calls.paths.keys();
             queue.extend(called.filter_map(|called| called_file(contents, &path, start, called)));
             scripts.insert(path, calls);

@@ -31,6 +31,14 @@ const RUNNERS: [&str; 9] = [
 /// The quotes of the word that ends a here-document.
 const QUOTES: [char; 3] = ['"', '\'', '\\'];
 
+/// The bytes of a script that are read before their turn: so many, and for each
+/// byte of the script. Nested and unclosed quotes could have each read a thousand times.
+const FIRST_AHEAD: usize = 4096;
+const MAX_AHEAD: usize = 8;
+
+/// The most programs, and the most paths, that are taken from a script.
+pub(crate) const MAX_CALLS: usize = 4096;
+
 /// The start of paths in [`Calls`] below a directory that the script computes.
 pub(crate) const COMPUTED: &str = "$/";
 
@@ -44,14 +52,18 @@ pub(crate) struct Calls {
 }
 
 /// Returns the plain words in command position, without variables and
-/// assignments.
+/// assignments, in a time that is linear in the size of the script.
 pub(crate) fn calls(text: &str) -> Calls {
-    let mut scanner = Scanner::default();
+    let mut scanner = Scanner {
+        ahead: FIRST_AHEAD + MAX_AHEAD * text.len(),
+        ..Scanner::default()
+    };
+    let lines = || text.lines().enumerate();
+    let last: BTreeMap<&str, usize> = lines().map(|(at, line)| (end_of(line), at)).collect();
     let mut document = None;
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
+    for (at, line) in lines() {
         if let Some(word) = document {
-            if is_end(line, word) {
+            if end_of(line) == unquoted(word) {
                 document = None;
             } else if !is_quoted(word) {
                 scanner.substitutions_of(line);
@@ -59,22 +71,27 @@ pub(crate) fn calls(text: &str) -> Calls {
             continue;
         }
         scanner.line(line);
-        let ends = |word: &&str| lines.clone().any(|line| is_end(line, word));
+        let ends = |word: &&str| last.get(unquoted(word)).is_some_and(|end| *end > at);
         document = here_document(line).filter(ends);
     }
     let functions = scanner.functions;
     let mut programs = scanner.words;
     programs.retain(|word| !functions.contains(word));
     let mut paths = scanner.paths;
-    for (path, may_lack) in &mut paths {
-        let mut tests = ["-e", "-f", "-r", "-s", "-x"].iter();
-        *may_lack |= tests.any(|test| {
-            ["", "\"", "'"]
-                .iter()
-                .any(|quote| text.contains(&format!("{test} {quote}{path}")))
-        });
+    for path in tested(text) {
+        paths.entry(path).and_modify(|may_lack| *may_lack = true);
     }
     Calls { programs, paths }
+}
+
+/// Returns the paths that a script looks for, for example by `[ -x ./hook ]`.
+fn tested(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split_whitespace();
+    let pairs = words.clone().zip(words.skip(1));
+    let tests = pairs.filter(|(test, _)| ["-e", "-f", "-r", "-s", "-x"].contains(test));
+    tests.filter_map(|(_, word)| {
+        path_of(&word[..word.find(ends_word()).unwrap_or(word.len())], true)
+    })
 }
 
 /// Returns the word, perhaps quoted, that ends the here-document after this line.
@@ -82,9 +99,8 @@ fn here_document(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("<<")?;
     let rest = rest.trim_start_matches('-').trim_start();
     let word = rest.split([' ', '\t', ';', '|', '>', '&', ')']).next()?;
-    let end = word.trim_matches(QUOTES);
-    let is_word = end.starts_with(|first: char| first.is_alphabetic() || first == '_');
-    (is_word && !rest.starts_with('<')).then_some(word)
+    let is_first = |first: char| first.is_alphabetic() || first == '_';
+    (unquoted(word).starts_with(is_first) && !rest.starts_with('<')).then_some(word)
 }
 
 /// Returns whether the shell runs nothing in a here-document.
@@ -92,8 +108,13 @@ fn is_quoted(word: &str) -> bool {
     word.starts_with(QUOTES)
 }
 
-fn is_end(line: &str, word: &str) -> bool {
-    line.trim_start_matches('\t') == word.trim_matches(QUOTES)
+fn unquoted(word: &str) -> &str {
+    word.trim_matches(QUOTES)
+}
+
+/// Returns the word whose here-document a line would end.
+fn end_of(line: &str) -> &str {
+    line.trim_start_matches('\t')
 }
 
 /// The context of the scanner.
@@ -122,6 +143,8 @@ struct Scanner {
     is_joined: bool,
     /// The next word is the script that a shell reads.
     is_script: bool,
+    /// The bytes that may still be read before their turn.
+    ahead: usize,
 }
 
 impl Scanner {
@@ -288,10 +311,10 @@ impl Scanner {
             // The value is one word; what follows it is still the command.
             return;
         }
-        if self.open.len() == 1 && ends_pattern(after) {
+        if self.open.len() == 1 && self.ends_pattern(after) {
             return self.set(false);
         }
-        let whole = whole_word(rest);
+        let whole = self.ahead(rest, ends_word());
         let is_plain = whole == plain;
         if is_plain && plain.starts_with('-') {
             // `sh -c` runs a text.
@@ -316,7 +339,9 @@ impl Scanner {
         let is_script = self.is_script;
         self.set(false);
         if let Some(path) = path_of(whole, is_script) {
-            self.paths.insert(path, is_script);
+            if self.paths.len() < MAX_CALLS {
+                self.paths.insert(path, is_script);
+            }
         } else if is_plain && after.trim_start().starts_with("()") {
             self.functions.insert(plain.to_owned());
             self.set(true);
@@ -328,25 +353,34 @@ impl Scanner {
     fn insert(&mut self, word: &str) {
         let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_-+.[".contains(letter);
         let may_start = |first: char| first.is_ascii_alphanumeric() || "_[".contains(first);
-        if word.starts_with(may_start) && word.chars().all(is_letter) {
+        let is_word = word.starts_with(may_start) && word.chars().all(is_letter);
+        if is_word && self.words.len() < MAX_CALLS {
             self.words.insert(word.to_owned());
         }
     }
+
+    /// Returns whether the word before is a pattern of `case`.
+    fn ends_pattern(&mut self, after: &str) -> bool {
+        let after = after.trim_start();
+        let is_letter = |letter: char| letter.is_alphanumeric() || " |*?.-_[]\"'".contains(letter);
+        let is_first = after.starts_with('|');
+        let others = self.ahead(after, |letter| !is_first || !is_letter(letter));
+        after[others.len()..].starts_with(')')
+    }
+
+    /// Returns the start of `rest` up to a letter, which is read before its turn.
+    fn ahead<'a>(&mut self, rest: &'a str, is_end: impl FnMut(char) -> bool) -> &'a str {
+        let rest = &rest[..rest.floor_char_boundary(self.ahead)];
+        let found = &rest[..rest.find(is_end).unwrap_or(rest.len())];
+        self.ahead -= found.len();
+        found
+    }
 }
 
-/// Returns whether the word before is a pattern of `case`.
-fn ends_pattern(after: &str) -> bool {
-    let after = after.trim_start();
-    let is_letter = |letter: char| letter.is_alphanumeric() || " |*?.-_[]\"'".contains(letter);
-    after.split_once(')').is_some_and(|(others, _)| {
-        (others.is_empty() || others.starts_with('|')) && others.chars().all(is_letter)
-    })
-}
-
-/// Returns the word at the start of `rest` with its quoted and computed parts.
-fn whole_word(rest: &str) -> &str {
+/// Finds the end of a word, from letter to letter, with its quoted and computed parts.
+fn ends_word() -> impl FnMut(char) -> bool {
     let (mut is_quoted, mut depth, mut before) = (false, 0, ' ');
-    let end = rest.find(|letter| {
+    move |letter| {
         match letter {
             '"' if depth == 0 => is_quoted = !is_quoted,
             '(' | '{' if depth > 0 || before == '$' => depth += 1,
@@ -358,8 +392,7 @@ fn whole_word(rest: &str) -> &str {
         }
         before = letter;
         !is_quoted && depth == 0 && " \t;&|()<>`".contains(letter)
-    });
-    &rest[..end.unwrap_or(rest.len())]
+    }
 }
 
 /// Returns the path that a word is, if all of it is plain but the directory at
