@@ -105,11 +105,12 @@ pub fn check(subject: &Subject<'_>, store: Option<&Store>) -> Vec<Finding> {
     let mut findings = started.findings;
     findings.extend(subject.violations.iter().filter_map(|one| refused(one)));
     findings.extend(program::check(subject, &started.programs));
-    findings.extend(erlang::check(subject));
+    let (needed, of_erlang) = erlang::check(subject);
+    findings.extend(of_erlang);
     findings.extend(python::check(subject));
     let (called, of_scripts) = script::check(subject);
     findings.extend(of_scripts);
-    findings.extend(executable::check(subject, &findings, &called));
+    findings.extend(executable::check(subject, &findings, &needed, &called));
     findings.extend(setting::check(subject, &started.programs));
     findings.extend(variable::check(subject));
     findings.extend(check_members(subject, &started.programs, store));

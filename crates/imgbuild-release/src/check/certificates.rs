@@ -1,5 +1,7 @@
 //! Programs that use TLS in an image without CA certificates.
 
+use std::cell::LazyCell;
+
 use imgbuild_oci::content::Content;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
@@ -27,6 +29,8 @@ const OWN_BUNDLES: [&[u8]; 4] = [
     b"ca-certificates.crt",
 ];
 
+type IsUsed<'a> = &'a dyn Fn(&ImagePath) -> bool;
+
 /// The files whose names alone are evidence about certificates.
 #[derive(Debug, Default)]
 pub(super) struct TlsEvidence<'a> {
@@ -53,8 +57,10 @@ impl<'a> TlsEvidence<'a> {
             let text = "is the TLS application of Erlang/OTP".to_owned();
             Some((self.erlang?.clone(), text))
         };
-        let speaker = linked(subject, store).or_else(erlang);
-        let (path, evidence) = speaker.or_else(|| named(subject, store))?;
+        let of_scripts = LazyCell::new(|| scripts_use_tls(subject, store));
+        let is_used = |path: &ImagePath| !is_of_python(path) || *of_scripts;
+        let speaker = linked(subject, &is_used).or_else(erlang);
+        let (path, evidence) = speaker.or_else(|| named(subject, store, &is_used))?;
         let reason = format!(
             "`{path}` {evidence}, and the image has no CA certificates: TLS connections fail when the certificate of the server is verified"
         );
@@ -74,9 +80,14 @@ fn has_bundle(subject: &Subject<'_>) -> bool {
         })
 }
 
-/// Returns whether a file is used: a Python and its module for TLS are only if a
-/// script beside the standard library imports a module for TLS.
-fn is_used(path: &ImagePath, subject: &Subject<'_>, store: Option<&Store>) -> bool {
+/// Returns whether a file is a Python or its module for TLS, which are used only if
+/// a script beside the standard library imports a module for TLS.
+fn is_of_python(path: &ImagePath) -> bool {
+    let mut starts = ["_ssl.", "libpython", "python"].iter();
+    starts.any(|start| path.file_name().starts_with(start.as_bytes()))
+}
+
+fn scripts_use_tls(subject: &Subject<'_>, store: Option<&Store>) -> bool {
     const IMPORTS: [&str; 5] = [
         "import ssl",
         "from ssl",
@@ -84,11 +95,6 @@ fn is_used(path: &ImagePath, subject: &Subject<'_>, store: Option<&Store>) -> bo
         "import requests",
         "urllib.request",
     ];
-    let name = path.file_name();
-    let mut starts = ["_ssl.", "libpython", "python"].iter();
-    if starts.all(|start| !name.starts_with(start.as_bytes())) {
-        return true;
-    }
     let scripts = subject.members().filter(|member| {
         let path = &member.entry.path;
         let (text, name) = (path.to_string(), path.file_name());
@@ -106,20 +112,24 @@ fn is_used(path: &ImagePath, subject: &Subject<'_>, store: Option<&Store>) -> bo
 
 /// Finds the first file that links a library for TLS, and takes the certificates
 /// of the system from it; libcurl does so for all programs.
-fn linked(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, String)> {
+fn linked(subject: &Subject<'_>, is_used: IsUsed<'_>) -> Option<(ImagePath, String)> {
     subject.objects().find_map(|object| {
         let mut needed = object.elf.needed.iter();
         let is_library = |name: &&String| LIBRARIES.iter().any(|known| name.starts_with(known));
         let library = needed.find(is_library)?;
         let verifies = library.starts_with("libcurl") || object.elf.imports.system_roots;
         let text = format!("links `{library}`");
-        (verifies && is_used(&object.image, subject, store)).then(|| (object.image.clone(), text))
+        (verifies && is_used(&object.image)).then(|| (object.image.clone(), text))
     })
 }
 
 /// Looks for the paths of bundles in programs: Rust and Go have them, and
 /// link no library for TLS.
-fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, String)> {
+fn named(
+    subject: &Subject<'_>,
+    store: Option<&Store>,
+    is_used: IsUsed<'_>,
+) -> Option<(ImagePath, String)> {
     let mut paths = Vec::new();
     let mut contents: Vec<&Content> = Vec::new();
     for object in subject.objects() {
@@ -138,7 +148,7 @@ fn named(subject: &Subject<'_>, store: Option<&Store>) -> Option<(ImagePath, Str
         names_any(content, &texts).into()
     });
     let mut found = paths.iter().zip(found);
-    let (path, _) = found.find(|(path, byte)| *byte != 0 && is_used(path, subject, store))?;
+    let (path, _) = found.find(|(path, byte)| *byte != 0 && is_used(path))?;
     let evidence = "looks for CA certificates in files".to_owned();
     Some(((*path).clone(), evidence))
 }

@@ -63,17 +63,25 @@ struct StartScript {
     wrapper: String,
 }
 
-/// Names the releases that cannot start.
-pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+/// Names the releases that cannot start. Returns with that the programs of their
+/// runtimes that start with every container.
+pub(super) fn check(subject: &Subject<'_>) -> (Vec<ImagePath>, Vec<Finding>) {
     let words = subject.words();
-    let mut findings = of_command(subject, &words).unwrap_or_default();
+    let (mut programs, mut findings) = (Vec::new(), Vec::new());
+    findings.extend(of_command(subject, &words).into_iter().flatten());
     let members = subject.members();
     let starts = members.filter(|member| member.entry.path.file_name() == START);
     for release in starts.filter_map(|start| release(subject, &start.entry.path, &words)) {
         findings.extend(runtime(subject, &release));
         findings.extend(of_script(subject, &release));
+        let runtime = release.below(&format!("erts-{}/bin/", release.erts));
+        if release.script.is_some() || words.first().is_some_and(|it| it.starts_with(&runtime)) {
+            let names = [ERLEXEC, "beam.smp", "erl_child_setup"];
+            let paths = names.map(|name| ImagePath::parse(format!("{runtime}{name}")));
+            programs.extend(paths.into_iter().flatten());
+        }
     }
-    findings
+    (programs, findings)
 }
 
 fn release(subject: &Subject<'_>, start: &ImagePath, words: &[String]) -> Option<ErlangRelease> {
@@ -95,22 +103,6 @@ impl ErlangRelease {
         let root = self.root.to_string();
         format!("{}/{path}", root.trim_end_matches('/'))
     }
-}
-
-/// Returns the programs of the runtime that start with every container.
-pub(super) fn programs(subject: &Subject<'_>) -> Vec<ImagePath> {
-    let words = subject.words();
-    let members = subject.members();
-    let starts = members.filter(|member| member.entry.path.file_name() == START);
-    let mut programs = Vec::new();
-    for release in starts.filter_map(|start| release(subject, &start.entry.path, &words)) {
-        let runtime = release.below(&format!("erts-{}/bin/", release.erts));
-        if release.script.is_some() || words.iter().take(1).any(|word| word.starts_with(&runtime)) {
-            let names = [ERLEXEC, "beam.smp", "erl_child_setup"];
-            programs.extend(names.map(|name| ImagePath::parse(format!("{runtime}{name}"))));
-        }
-    }
-    programs.into_iter().flatten().collect()
 }
 
 /// Says that nothing is there which could run it.

@@ -5,24 +5,23 @@ use std::collections::BTreeSet;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::path::ImagePath;
 
-use super::erlang;
 use super::subject::Subject;
 use crate::closure::is_foreign;
 use crate::contents::can_run;
 use crate::finding::{Finding, Rule};
 
 /// Names the first of the programs that cannot start, and counts the others:
-/// those that a release of Erlang starts, those that the command, a script,
+/// those that a release of Erlang starts (`needed`), those that the command, a script,
 /// starts by a path (`called`), and those in directories for programs. `known` has the findings
 /// about the command.
 pub(super) fn check(
     subject: &Subject<'_>,
     known: &[Finding],
+    needed: &[ImagePath],
     called: &BTreeSet<ImagePath>,
 ) -> Option<Finding> {
     let known = known.iter().filter_map(|known| known.path.as_ref());
     let mut known: BTreeSet<&ImagePath> = known.collect();
-    let needed = erlang::programs(subject);
     let needed = needed.iter().filter_map(|path| subject.contents.file(path));
     let mut found: Vec<&Member> = needed
         .filter(|member| lacks_bit(member) && known.insert(&member.entry.path))
