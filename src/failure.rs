@@ -230,10 +230,7 @@ fn release_flags(places: &[PathBuf]) -> String {
 /// Returns a failure to plan an image. If a project without a command is
 /// packaged as a whole, a hint names the releases below it.
 pub(crate) fn of_plan(error: ReleaseError, warnings: &[Warning]) -> Failure {
-    let has_no_command = matches!(
-        error,
-        ReleaseError::NoCommand(_) | ReleaseError::NoStart { .. }
-    );
+    let has_no_command = matches!(error, ReleaseError::NoCommand(_) | ReleaseError::NoStart(_));
     let failure = Failure::from(error);
     let below = warnings.iter().find_map(|warning| match warning {
         Warning::ReleaseBelow { places, .. } => Some(release_flags(places)),
@@ -290,9 +287,9 @@ fn release_hint(error: &ReleaseError) -> Option<String> {
         ReleaseError::NoExecutable(_) => "run `cargo build --release` first, or include the whole directory with `--kind tree`",
         ReleaseError::Empty { left_out: 0, .. } => "build the release first",
         ReleaseError::Empty { .. } => "loosen `--exclude`, or add `--include`",
-        ReleaseError::NoStart { words, .. } if words.is_empty() => "name what starts, for example `--cmd node --cmd dist/main.js`, or build without a command with `--no-entrypoint`",
-        ReleaseError::NoStart { words, .. } => {
-            let flags: Vec<String> = words.iter().map(|word| format!("--cmd {word}")).collect();
+        ReleaseError::NoStart(start) if start.words.is_empty() => "name what starts, for example `--cmd node --cmd dist/main.js`, or build without a command with `--no-entrypoint`",
+        ReleaseError::NoStart(start) => {
+            let flags: Vec<String> = start.words.iter().map(|word| format!("--cmd {word}")).collect();
             return Some(format!("start it with `{}`", flags.join(" ")));
         }
         ReleaseError::UnknownBinary { .. } => "select one of these with `--bin`",

@@ -2,8 +2,11 @@
 
 use fs_err as fs;
 use imgbuild_testing::Sandbox;
+use imgbuild_testing::sandbox::finish;
+use imgbuild_testing::skip::find_program;
 
 use crate::runs;
+use crate::support::skip_always;
 
 /// A sandbox with a mix project that has been released.
 fn mix_project() -> Sandbox {
@@ -51,6 +54,113 @@ fn the_release_of_a_mix_project_is_named() {
         "{}",
         outcome.report()
     );
+}
+
+#[test]
+fn a_kind_that_is_given_is_looked_for_below_and_is_the_reason() {
+    let sandbox = mix_project();
+    let words = ["--release=shop", "--kind=mix"];
+    let outcome = sandbox.run([&words, &PLAN[..]].concat()).exited(1);
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("hint: use `--release shop/_build/prod/rel/shop`"),
+        "{said}"
+    );
+    let words = ["--release=shop/_build/prod/rel/shop", "--no-entrypoint"];
+    for kind in ["tree", "mix"] {
+        let flag = format!("--kind={kind}");
+        let words = [&words, &PLAN[..], &[&flag]].concat();
+        let outcome = sandbox.run(words).success();
+        let expected = format!("\nkind {kind}, because `--kind` names it\n");
+        assert!(
+            outcome.stdout_text().contains(&expected),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
+fn a_file_by_which_a_kind_is_recognized_is_read_once() {
+    let sandbox = runs::sandbox();
+    let tree = r#"
+        0644 file node/package.json "{\"scripts\":{\"start\":\"vite\"}}"
+        0644 file node/node_modules/vite/package.json "{\"bin\":\"vite.js\"}"
+        0644 file python/.venv/pyvenv.cfg ""
+        0644 file python/pyproject.toml ""
+        0644 file python/app.py "app = Flask()"
+        0644 file next/.next/standalone/server.js "process.chdir(__dirname)"
+        0644 file next/.next/standalone/.next/BUILD_ID ""
+        0644 file next/package.json "{}"
+        0755 dir target/.fingerprint
+        0644 file target/package.json "{}"
+    "#;
+    sandbox.tree("", tree).unwrap();
+    let opened = |release: &str, kind: &[&str]| {
+        let words = [&["--release", release, "--no-entrypoint"], &PLAN[..], kind].concat();
+        let mut paths = opened_paths(&sandbox, &words)?;
+        paths.retain(|path| path.starts_with(&format!("{release}/")));
+        paths.sort();
+        Some(paths.join(" "))
+    };
+    for (release, kind, expected) in [
+        (
+            "node",
+            &[][..],
+            "node/bin node/node_modules node/node_modules/vite/package.json node/package.json",
+        ),
+        (
+            "python",
+            &[],
+            "python/.venv python/.venv/bin/ python/app.py python/bin python/manage.py python/package.json python/pyproject.toml",
+        ),
+        (
+            "next",
+            &[],
+            "next/.next/standalone next/.next/standalone/server.js",
+        ),
+        ("node", &["--kind=tree"], ""),
+        ("target", &["--kind=cargo"], ""),
+    ] {
+        let Some(found) = opened(release, kind) else {
+            return skip_always("cannot trace");
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+/// Returns the paths that a run opens; `None` if this machine cannot trace.
+fn opened_paths(sandbox: &Sandbox, words: &[&str]) -> Option<Vec<String>> {
+    find_program("strace")?;
+    let before = ["strace", "-f", "-qq", "-o", "trace", "-e", "trace=/open"];
+    let words: Vec<_> = words.iter().map(Into::into).collect();
+    let outcome = finish(&mut runs::wrapped(sandbox, &before, &words), b"");
+    if outcome.stderr_text().contains("strace:") {
+        return None;
+    }
+    let trace = fs::read_to_string(sandbox.path("trace")).unwrap();
+    let lines = trace.lines().filter(|line| !line.contains("O_PATH"));
+    let paths = lines.filter_map(|line| line.split('"').nth(1));
+    Some(paths.map(str::to_owned).collect())
+}
+
+#[test]
+fn the_check_reads_once_what_starts_a_release_of_erlang() {
+    let sandbox = mix_project();
+    let words = [
+        "--release=shop/_build/prod/rel/shop",
+        "--dry-run",
+        "--runtime=none",
+    ];
+    let Some(checked) = opened_paths(&sandbox, &[&words[..], &["--check=warn"]].concat()) else {
+        return skip_always("cannot trace");
+    };
+    let planned = opened_paths(&sandbox, &[&words[..], &["--check=off"]].concat()).unwrap();
+    let count = |paths: &[String]| {
+        let starts = paths.iter().filter(|path| path.ends_with("start_erl.data"));
+        starts.count()
+    };
+    assert_eq!(count(&checked) - count(&planned), 1);
 }
 
 #[test]

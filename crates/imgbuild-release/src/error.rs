@@ -15,6 +15,16 @@ use crate::refusal::{ItemLines, Refusals, quoted};
 use crate::runtime::RuntimeError;
 use crate::skeleton::UnknownUser;
 
+/// The reason why the command of a release is not known.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot determine the command of the image: {reason}")]
+pub struct NoStart {
+    /// The reason.
+    pub reason: String,
+    /// The words of a command that would do, if one is known.
+    pub words: Vec<String>,
+}
+
 /// A failure between a release and its image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,13 +107,8 @@ pub enum Error {
     NotExecutable(Vec<String>),
 
     /// The release names a start that is not possible in an image.
-    #[error("cannot determine the command of the image: {reason}")]
-    NoStart {
-        /// The reason.
-        reason: String,
-        /// The words of a command that would do, if one is known.
-        words: Vec<String>,
-    },
+    #[error(transparent)]
+    NoStart(#[from] NoStart),
 
     /// The command of the user cannot run.
     #[error("the command `{command}` cannot run: {reason}")]

@@ -22,6 +22,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
 use crate::error::{Error, Result};
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::ReleasesBelow;
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release, ReleaseOptions};
@@ -78,21 +79,22 @@ impl Release {
     /// and with every path at once that cannot go into an image.
     pub fn open(root: &Path, options: &ReleaseOptions) -> Result<Self> {
         check_directory(root)?;
+        let facts = DirectoryFacts::default();
         let mut kinds = KINDS.into_iter();
-        let seen = kinds.find_map(|kind| Some((kind, (kind.recognize)(root)?)));
-        let (detected, mut because) = seen.unwrap_or((&TREE, String::new()));
-        let kind = options.kind.unwrap_or(detected);
-        if options.kind.is_some() {
-            because = (kind.recognize)(root).unwrap_or_else(|| "`--kind` names it".to_owned());
-        }
-
-        let mut below = None;
-        let is_meant = match options.kind {
-            Some(asked) => asked.is_any_directory || asked == detected,
-            None => !detected.is_any_directory,
+        let (kind, because) = match options.kind {
+            Some(asked) => (asked, "`--kind` names it".to_owned()),
+            None => kinds
+                .find_map(|kind| Some((kind, (kind.recognize)(root, &facts)?)))
+                .unwrap_or((&TREE, String::new())),
         };
-        if !is_meant {
-            below = find_below(root, options.kind).filter(|(below, _)| *below != kind);
+        let may_be_above = match options.kind {
+            Some(asked) => !asked.is_any_directory && (asked.recognize)(root, &facts).is_none(),
+            None => kind.is_any_directory,
+        };
+        let mut below = None;
+        if may_be_above {
+            let is_other = |other: &Kind| options.kind.is_some() || *other != *kind;
+            below = find_below(root, options.kind, &facts).filter(|(other, _)| is_other(other));
         }
         if let Some((kind, below)) = &below
             && below.is_certain
@@ -109,7 +111,7 @@ impl Release {
             None => ImagePath::parse(kind.prefix)?,
         };
         let directory = RootDirectory::open(root)?;
-        let mut selection = Selection::new(&directory, &prefix, options);
+        let mut selection = Selection::new(&directory, &prefix, options, &facts);
         let selected = (kind.select)(&mut selection)?;
         if let Some((kind, below)) = below {
             selection.warnings.push(Warning::ReleaseBelow {
@@ -145,19 +147,23 @@ fn check_directory(root: &Path) -> Result<()> {
 /// ```
 ///
 /// Only a handful of names are tried in any directory.
-fn find_below(root: &Path, asked: Option<&'static Kind>) -> Option<(&'static Kind, ReleasesBelow)> {
+fn find_below(
+    root: &Path,
+    asked: Option<&'static Kind>,
+    facts: &DirectoryFacts,
+) -> Option<(&'static Kind, ReleasesBelow)> {
     KINDS
         .into_iter()
         .filter(|kind| asked.is_none_or(|asked| asked == *kind))
-        .find_map(|kind| Some((kind, (kind.find_below)(root)?)))
+        .find_map(|kind| Some((kind, (kind.find_below)(root, facts)?)))
 }
 
 /// Returns the directories below `root` that a pattern names, sorted, at most
 /// [`MAX_DIRECTORIES`] of them. `*` and `?` match letters of one name.
-fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+fn expand(root: &Path, pattern: &str, facts: &DirectoryFacts) -> Vec<PathBuf> {
     let mut found = vec![root.to_path_buf()];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let next = |directory: PathBuf| matching(&directory, part);
+        let next = |directory: PathBuf| matching(&directory, part, facts);
         found = found
             .into_iter()
             .flat_map(next)
@@ -180,11 +186,12 @@ fn first_name(path: &str) -> &str {
 fn releases_below(
     root: &Path,
     patterns: &[&str],
+    facts: &DirectoryFacts,
     is_release: impl Fn(&Path) -> bool,
 ) -> Option<ReleasesBelow> {
-    let is_wrapper = fs::read_dir(root).is_ok_and(|entries| entries.take(2).count() == 1);
+    let is_wrapper = facts.list(root).len() == 1;
     let patterns = if is_wrapper { &["*"] } else { patterns };
-    let places = patterns.iter().flat_map(|pattern| expand(root, pattern));
+    let places = (patterns.iter()).flat_map(|pattern| expand(root, pattern, facts));
     let places: Vec<PathBuf> = places.filter(|place| is_release(place)).collect();
     (!places.is_empty()).then_some(ReleasesBelow {
         places,
@@ -194,38 +201,42 @@ fn releases_below(
 
 /// Returns whether a program that `interpreter` does not run lies at the top of a
 /// directory or in its `bin`.
-fn has_other_program(root: &Path, interpreter: &str) -> bool {
-    let directories = [root.to_path_buf(), root.join("bin")].into_iter();
-    let entries = directories.flat_map(|directory| fs::read_dir(directory).into_iter().flatten());
+fn has_other_program(root: &Path, interpreter: &str, facts: &DirectoryFacts) -> bool {
     let is_other = |path: PathBuf| {
         let metadata = fs::metadata(&path);
-        let can_run = metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+        if !metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0) {
+            return false;
+        }
         let file = bounded::open_file(&path);
         let head = file.map(|file| bounded::read_available(file, MAX_LINE));
         let head = head.unwrap_or_default();
         let line = String::from_utf8_lossy(&head);
         let line = line.lines().next().unwrap_or_default();
         let is_program = head.starts_with(b"\x7fELF") && !path.ends_with(interpreter);
-        can_run && (is_program || line.starts_with("#!") && !line.contains(interpreter))
+        is_program || line.starts_with("#!") && !line.contains(interpreter)
     };
-    entries.flatten().any(|entry| is_other(entry.path()))
+    [root.to_path_buf(), root.join("bin")]
+        .iter()
+        .any(|directory| {
+            let list = facts.list(directory);
+            let mut files = list.iter().filter(|it| !it.is_directory);
+            files.any(|file| is_other(directory.join(&file.name)))
+        })
 }
 
-fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = if pattern.contains(['*', '?']) {
-        let Ok(glob) = Glob::new(pattern).map(|glob| glob.compile_matcher()) else {
-            return Vec::new();
-        };
-        let entries = fs::read_dir(directory).into_iter().flatten();
-        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-        let names = names.filter(|name| glob.is_match(name));
-        names.map(|name| directory.join(name)).collect()
-    } else {
-        vec![directory.join(pattern)]
+fn matching(directory: &Path, pattern: &str, facts: &DirectoryFacts) -> Vec<PathBuf> {
+    if !pattern.contains(['*', '?']) {
+        let path = directory.join(pattern);
+        return Vec::from_iter(path.is_dir().then_some(path));
+    }
+    let Ok(glob) = Glob::new(pattern).map(|glob| glob.compile_matcher()) else {
+        return Vec::new();
     };
-    paths.retain(|path| path.is_dir());
-    paths.sort();
-    paths
+    let list = facts.list(directory);
+    let found = list
+        .iter()
+        .filter(|it| it.is_directory && glob.is_match(&it.name));
+    found.map(|it| directory.join(&it.name)).collect()
 }
 
 #[cfg(test)]
@@ -255,7 +266,7 @@ mod tests {
         let top = directory.path().join("top");
         Tree::parse(tree).unwrap().write_to(&top).unwrap();
         let root = if at.is_empty() { top } else { top.join(at) };
-        let (_, below) = find_below(&root, None)?;
+        let (_, below) = find_below(&root, None, &DirectoryFacts::default())?;
         let relative = |path: &PathBuf| {
             let path = path.strip_prefix(&root).unwrap();
             path.display().to_string()
@@ -324,13 +335,14 @@ mod tests {
     #[test]
     fn the_release_of_a_cargo_project_is_found() {
         use crate::elf::fixture::Fixture;
+        let below = |root: &Path| find_below(root, None, &DirectoryFacts::default());
         let directory = tempfile::tempdir().unwrap();
         let project = directory.path();
         let profile = project.join("target/x86_64-unknown-linux-musl/release");
         fs::create_dir_all(profile.join(".fingerprint")).unwrap();
         fs::write(project.join("Cargo.toml"), "").unwrap();
         fs::write(project.join("target/.rustc_info.json"), "").unwrap();
-        assert_eq!(find_below(project, None), None, "nothing was built");
+        assert_eq!(below(project), None, "nothing was built");
         let program = profile.join("app");
         fs::write(&program, Fixture::new().file_type(2).bytes()).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -340,10 +352,10 @@ mod tests {
             (project.join("target"), true),
             (profile.parent().unwrap().to_path_buf(), true),
         ] {
-            let (kind, below) = find_below(&root, None).unwrap();
+            let (kind, below) = below(&root).unwrap();
             assert_eq!(below.places, std::slice::from_ref(&profile));
             assert_eq!((kind, below.is_certain), (&CARGO, is_certain));
         }
-        assert_eq!(find_below(&profile, None), None);
+        assert_eq!(below(&profile), None);
     }
 }

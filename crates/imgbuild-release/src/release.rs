@@ -1,6 +1,7 @@
 //! A finished build: its kind, and the files that go into an image.
 
 pub(crate) mod command;
+pub(crate) mod facts;
 pub(crate) mod kind;
 pub(crate) mod selection;
 

@@ -20,6 +20,7 @@ use crate::layering::{Unit, Weight, divide};
 use crate::package::Package;
 use crate::pattern::Verdict;
 use crate::refusal::Refusal;
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{Behavior, ReleasesBelow, Selected};
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release};
@@ -32,7 +33,7 @@ pub static CARGO: Kind = Kind {
     prefix: "/usr/local/bin",
     has_own_directory: false,
     is_any_directory: false,
-    recognize: |root| is_profile_directory(root).then(|| "Cargo built in it".to_owned()),
+    recognize: |root, _| is_profile_directory(root).then(|| "Cargo built in it".to_owned()),
     find_below,
     select,
 };
@@ -83,7 +84,7 @@ fn is_profile_directory(root: &Path) -> bool {
         || (has("deps") && (has("build") || has("incremental")))
 }
 
-fn find_below(root: &Path) -> Option<ReleasesBelow> {
+fn find_below(root: &Path, facts: &DirectoryFacts) -> Option<ReleasesBelow> {
     let is_project = root.join("Cargo.toml").is_file();
     let is_target = |directory: &Path| directory.join(TARGET_MARK).is_file();
     let absolute = fs::canonicalize(root).ok()?;
@@ -96,7 +97,7 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     };
     let mut places: Vec<PathBuf> = patterns
         .iter()
-        .flat_map(|pattern| expand(root, pattern))
+        .flat_map(|pattern| expand(root, pattern, facts))
         .collect();
     places.retain(|place| {
         let root = || RootDirectory::open(place);

@@ -29,6 +29,7 @@ use crate::package::{Package, PackageSource};
 use crate::pattern::Verdict;
 use crate::programs::Programs;
 use crate::release::command::{Command, CommandOptions, CommandRequest, resolve};
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{Behavior, ReleasesBelow, Selected};
 use crate::release::selection::{Selection, directory_name};
 use crate::release::{Boot, Cookie, Kind, Release};
@@ -43,7 +44,7 @@ pub static MIX: Kind = Kind {
     prefix: "/app",
     has_own_directory: true,
     is_any_directory: false,
-    recognize: |root| {
+    recognize: |root, _| {
         let version = start_version(root)?;
         Some(format!("`{START}` starts version {version}"))
     },
@@ -174,7 +175,7 @@ fn start_version(root: &Path) -> Option<String> {
     is_there.then_some(version)
 }
 
-fn find_below(root: &Path) -> Option<ReleasesBelow> {
+fn find_below(root: &Path, facts: &DirectoryFacts) -> Option<ReleasesBelow> {
     let name = directory_name(root);
     let is_project = PROJECTS.iter().any(|name| root.join(name).is_file());
     let patterns: &[&str] = match name.as_str() {
@@ -186,7 +187,7 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
     };
     let mut places: Vec<PathBuf> = patterns
         .iter()
-        .flat_map(|pattern| expand(root, pattern))
+        .flat_map(|pattern| expand(root, pattern, facts))
         .collect();
     places.retain(|place| start_version(place).is_some());
     // A release for production comes first.

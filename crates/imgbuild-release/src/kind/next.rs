@@ -11,13 +11,13 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_oci::bounded;
 use imgbuild_oci::root_directory::RootDirectory;
 
 use super::node::{NodeRelease, manifest::PackageFile};
 use super::{expand, releases_below};
-use crate::error::{Error, Result};
+use crate::error::{NoStart, Result};
 use crate::release::Kind;
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{ReleasesBelow, Selected};
 use crate::release::selection::Selection;
 
@@ -27,17 +27,13 @@ pub static NEXT: Kind = Kind {
     prefix: "/app",
     has_own_directory: true,
     is_any_directory: true,
-    recognize: |root| {
-        let server = Standalone::find(root)?.server();
+    recognize: |root, facts| {
+        let server = Standalone::find(root, facts)?.server();
         Some(format!("`{server}` is a standalone server of Next.js"))
     },
     find_below,
     select,
 };
-
-/// The largest server that is read; those of Next.js have their configuration
-/// in them.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// A server, and the project that it was built from.
 struct Standalone {
@@ -48,25 +44,26 @@ struct Standalone {
 }
 
 impl Standalone {
-    fn find(root: &Path) -> Option<Self> {
-        let root = fs::canonicalize(root).ok()?;
+    fn find(root: &Path, facts: &DirectoryFacts) -> Option<Self> {
         let inner = root.join(".next/standalone");
-        let (directory, project) = if inner.is_dir() {
-            (inner, root)
+        let is_project = inner.is_dir();
+        let directory = if is_project {
+            inner
         } else {
-            let above = root.ancestors().nth(2);
-            let above = above.filter(|_| root.ends_with(".next/standalone"));
-            let project = above.unwrap_or(&root).to_path_buf();
-            (root, project)
+            root.to_path_buf()
         };
         let patterns = ["", "*", "*/*"].iter();
-        let mut places = patterns.flat_map(|pattern| expand(&directory, pattern));
-        let place = places.find(|place| is_server(place))?;
-        let application = place.strip_prefix(&directory).ok()?.to_path_buf();
+        let mut places = patterns.flat_map(|pattern| expand(&directory, pattern, facts));
+        let place = places.find(|place| is_server(place, facts))?;
+        // Those in the directory `.` are relative.
+        let application = place.strip_prefix(&directory).unwrap_or(&place);
+        let real = fs::canonicalize(root).ok()?;
+        let is_inner = !is_project && real.ends_with(".next/standalone");
+        let project = real.ancestors().nth(if is_inner { 2 } else { 0 })?;
         Some(Self {
+            application: application.to_path_buf(),
+            project: project.to_path_buf(),
             directory,
-            project,
-            application,
         })
     }
 
@@ -77,14 +74,15 @@ impl Standalone {
 
 /// Returns whether Next.js made `server.js`; that of a user stands beside
 /// `.next`, too.
-fn is_server(place: &Path) -> bool {
-    let text = bounded::read_text(&place.join("server.js"), MAX_BYTES).unwrap_or_default();
-    text.contains("process.chdir(__dirname)") && place.join(".next/BUILD_ID").is_file()
+fn is_server(place: &Path, facts: &DirectoryFacts) -> bool {
+    let text = || facts.text(&place.join("server.js"));
+    place.join(".next/BUILD_ID").is_file()
+        && text().is_some_and(|text| text.contains("process.chdir(__dirname)"))
 }
 
-fn find_below(root: &Path) -> Option<ReleasesBelow> {
-    let is_release = |place: &Path| Standalone::find(place).is_some();
-    let below = releases_below(root, &["standalone", "apps/*"], is_release)?;
+fn find_below(root: &Path, facts: &DirectoryFacts) -> Option<ReleasesBelow> {
+    let is_release = |place: &Path| Standalone::find(place, facts).is_some();
+    let below = releases_below(root, &["standalone", "apps/*"], facts, is_release)?;
     Some(ReleasesBelow {
         is_certain: root.join("BUILD_ID").is_file(),
         ..below
@@ -92,10 +90,11 @@ fn find_below(root: &Path) -> Option<ReleasesBelow> {
 }
 
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
-    let found = Standalone::find(selection.root.path()).ok_or_else(|| Error::NoStart {
-        reason: "`.next/standalone` has no `server.js`".to_owned(),
-        words: Vec::new(),
-    })?;
+    let found =
+        Standalone::find(selection.root.path(), selection.facts).ok_or_else(|| NoStart {
+            reason: "`.next/standalone` has no `server.js`".to_owned(),
+            words: Vec::new(),
+        })?;
     let root = RootDirectory::open(&found.directory)?;
     selection.take_below(&root, Path::new(""), &|_, _| None)?;
     for part in ["public", ".next/static"] {
@@ -110,7 +109,7 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
             selection.warnings.push(text.to_owned().into());
         }
     }
-    let manifest = PackageFile::read(&found.project);
+    let manifest = PackageFile::read(&found.project, selection.facts);
     let pairs = [
         ("NODE_ENV", "production"),
         ("HOSTNAME", "0.0.0.0"),
@@ -118,10 +117,9 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     ];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     Ok(Selected {
-        name: manifest.as_ref().and_then(PackageFile::name),
+        name: manifest.and_then(|it| it.name()),
         behavior: Box::new(NodeRelease {
-            manifest,
-            arguments: Some(vec![found.server()]),
+            arguments: Ok(Some(vec![found.server()])),
             variables: pairs.map(owned).to_vec(),
             writable: vec![found.application.join(".next/cache")],
         }),
@@ -201,7 +199,7 @@ mod tests {
             .unwrap()
             .write_to(directory.path())
             .unwrap();
-        let below = find_below(directory.path()).unwrap();
+        let below = find_below(directory.path(), &DirectoryFacts::default()).unwrap();
         assert_eq!(below.places, [directory.path().join("standalone")]);
         assert!(below.is_certain);
     }

@@ -14,8 +14,9 @@ use imgbuild_oci::path::ImagePath;
 
 use super::{first_name, has_other_program, releases_below};
 use crate::contents::Contents;
-use crate::error::{Error, Result};
+use crate::error::{Error, NoStart, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{Behavior, ReleasesBelow, Selected};
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release};
@@ -41,9 +42,8 @@ const INTERPRETERS: [&str; 3] = ["bin/node", "node", "node_modules/node/bin/node
 /// A release that node runs.
 #[derive(Debug)]
 pub(super) struct NodeRelease {
-    pub(super) manifest: Option<PackageFile>,
     /// The arguments of node, if they are known.
-    pub(super) arguments: Option<Vec<String>>,
+    pub(super) arguments: std::result::Result<Option<Vec<String>>, NoStart>,
     pub(super) variables: Vec<(String, String)>,
     /// Directories of the release that its user writes to.
     pub(super) writable: Vec<PathBuf>,
@@ -55,14 +55,12 @@ impl Behavior for NodeRelease {
         release: &Release,
         contents: &Contents<'_>,
     ) -> Result<Option<Vec<String>>> {
-        let manifest = self.manifest.as_ref();
-        let Some(arguments) = &self.arguments else {
-            manifest.map(|it| it.start(&release.root)).transpose()?;
+        let Some(arguments) = self.arguments.clone()? else {
             return Err(Error::NoCommand(Vec::new()));
         };
         let own = own_interpreter(release, contents);
         let node = own.map_or_else(|| "node".to_owned(), |path| path.to_string());
-        Ok(Some([&[node], arguments.as_slice()].concat()))
+        Ok(Some([vec![node], arguments].concat()))
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -116,45 +114,44 @@ fn group(path: &[u8]) -> Group {
 
 /// Recognizes a package by its start script, or by other fields if nothing in the
 /// directory belongs to another language or is a program that node does not run.
-fn recognize(root: &Path) -> Option<String> {
+fn recognize(root: &Path, facts: &DirectoryFacts) -> Option<String> {
     let is_foreign = || FOREIGN.split(' ').any(|name| root.join(name).exists());
-    let is_plain = || !is_foreign() && !has_other_program(root, "node");
-    match PackageFile::read(root)?.start(root) {
+    let is_plain = || !is_foreign() && !has_other_program(root, "node", facts);
+    match PackageFile::read(root, facts)?.start(root, facts) {
         Ok(Some(start)) => (start.is_script || is_plain()).then_some(start.because),
-        Err(Error::NoStart { reason, .. }) => {
-            (is_plain() && root.join("node_modules").is_dir()).then_some(reason)
-        }
-        _ => None,
+        Ok(None) => None,
+        Err(start) => (is_plain() && root.join("node_modules").is_dir()).then_some(start.reason),
     }
 }
 
 /// Finds packages with a start script that node can run, for example in a workspace.
-fn find_below(root: &Path) -> Option<ReleasesBelow> {
+fn find_below(root: &Path, facts: &DirectoryFacts) -> Option<ReleasesBelow> {
     let is_workspace = root.join("package.json").is_file();
     let patterns: &[&str] = if is_workspace {
         &["apps/*", "packages/*", "services/*"]
     } else {
         &[]
     };
-    releases_below(root, patterns, |place| {
-        let manifest = PackageFile::read(place);
-        let start = manifest.and_then(|manifest| manifest.start(place).ok()?);
+    releases_below(root, patterns, facts, |place| {
+        let manifest = PackageFile::read(place, facts);
+        let start = manifest.and_then(|manifest| manifest.start(place, facts).ok()?);
         start.is_some_and(|start| start.is_script)
     })
 }
 
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     selection.take_tree(&|_, _| None)?;
-    let root = selection.root.path();
-    let manifest = PackageFile::read(root);
-    let start = manifest.as_ref().and_then(|it| it.start(root).ok()?);
+    let (root, facts) = (selection.root.path(), selection.facts);
+    let manifest = PackageFile::read(root, facts);
+    let start = manifest.as_ref().map(|it| it.start(root, facts));
+    let start = start.transpose().map(Option::flatten);
     let mut variables = vec![("NODE_ENV".to_owned(), "production".to_owned())];
-    variables.extend(start.iter().flat_map(|start| start.variables.clone()));
+    let found = start.iter().flatten();
+    variables.extend(found.flat_map(|start| start.variables.clone()));
     Ok(Selected {
         name: manifest.as_ref().and_then(PackageFile::name),
         behavior: Box::new(NodeRelease {
-            manifest,
-            arguments: start.map(|start| start.arguments),
+            arguments: start.map(|start| start.map(|it| it.arguments)),
             variables,
             writable: Vec::new(),
         }),

@@ -13,15 +13,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fs_err as fs;
 use imgbuild_oci::bounded;
 use toml::{Table, Value};
 
 use super::{expand, first_name, has_other_program, releases_below};
 use crate::contents::Contents;
-use crate::error::{Error, Result};
+use crate::error::{NoStart, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
 use crate::refusal::quoted;
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{Behavior, Selected};
 use crate::release::selection::Selection;
 use crate::release::{Kind, Release};
@@ -33,7 +33,9 @@ pub static PYTHON: Kind = Kind {
     has_own_directory: true,
     is_any_directory: true,
     recognize,
-    find_below: |root| releases_below(root, &[], |place| recognize(place).is_some()),
+    find_below: |root, facts| {
+        releases_below(root, &[], facts, |place| recognize(place, facts).is_some())
+    },
     select,
 };
 
@@ -58,18 +60,21 @@ const APPLICATIONS: [(&str, [&str; 2]); 4] = [
     ("Flask(", ["gunicorn", "flask"]),
 ];
 
-/// The starts of the names of programs in every environment.
-const TOOLS: [&str; 6] = [
+/// Programs in every environment, also with a version, for example `pip3.11`.
+const TOOLS: [&str; 5] = ["easy_install", "pip", "python", "wheel", "\u{1d70b}thon"];
+
+/// Scripts in every environment, also with an ending, for example `activate.fish`.
+const SCRIPTS: [&str; 5] = [
     "Activate",
     "activate",
-    "easy_install",
-    "pip",
-    "python",
-    "wheel",
+    "activate_this",
+    "deactivate",
+    "pydoc",
 ];
 
 #[derive(Debug)]
 struct PythonRelease {
+    start: std::result::Result<ProjectStart, NoStart>,
     has_environment: bool,
     /// The file that SIGINT stops.
     interruptible: Option<String>,
@@ -80,12 +85,14 @@ struct PythonRelease {
 /// A project on the host.
 struct Project<'a> {
     root: &'a Path,
+    facts: &'a DirectoryFacts,
     /// The directory of its environment in it.
     environment: Option<&'static str>,
     settings: Table,
 }
 
 /// The command that starts a project.
+#[derive(Debug, Clone)]
 struct ProjectStart {
     words: Vec<String>,
     because: String,
@@ -94,8 +101,8 @@ struct ProjectStart {
 }
 
 impl Behavior for PythonRelease {
-    fn default_command(&self, release: &Release, _: &Contents<'_>) -> Result<Option<Vec<String>>> {
-        Ok(Some(Project::read(&release.root).start()?.words))
+    fn default_command(&self, _: &Release, _: &Contents<'_>) -> Result<Option<Vec<String>>> {
+        Ok(Some(self.start.clone()?.words))
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -135,13 +142,14 @@ impl PythonRelease {
 }
 
 impl<'a> Project<'a> {
-    fn read(root: &'a Path) -> Self {
-        let text = bounded::read_text(&root.join("pyproject.toml"), MAX_BYTES);
+    fn read(root: &'a Path, facts: &'a DirectoryFacts) -> Self {
+        let text = facts.text(&root.join("pyproject.toml"));
         let has = |place: &&str| root.join(place).join("pyvenv.cfg").is_file();
         Self {
             root,
+            facts,
             environment: ["", ".venv", "venv"].into_iter().find(has),
-            settings: text.unwrap_or_default().parse().unwrap_or_default(),
+            settings: text.and_then(|it| it.parse().ok()).unwrap_or_default(),
         }
     }
 
@@ -156,13 +164,12 @@ impl<'a> Project<'a> {
     /// Returns the programs of the environment, or of the packages beside the
     /// project.
     fn programs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join(self.program("")));
-        let names = entries.into_iter().flatten();
-        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let is_tool = |name: &str| TOOLS.iter().any(|tool| name.starts_with(tool));
-        let mut names: Vec<String> = names.filter(|name| !is_tool(name)).collect();
-        names.sort();
+        let list = self.facts.list(&self.root.join(self.program("")));
+        let names = list.iter().filter_map(|listed| listed.name.to_str());
         names
+            .filter(|name| !is_tool(name))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Returns the path of a program in the release.
@@ -181,24 +188,57 @@ impl<'a> Project<'a> {
         words.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn start(&self) -> Result<ProjectStart> {
+    fn start(&self) -> std::result::Result<ProjectStart, NoStart> {
         let programs = self.programs();
         let found = self.script(&programs).or_else(|| self.django(&programs));
         let found = found.or_else(|| self.file(&programs));
-        found.ok_or_else(|| {
-            let paths: Vec<String> = programs.iter().map(|name| self.program(name)).collect();
-            let first = paths.first().map(|path| self.words(path, ""));
-            Error::NoStart {
-                reason: format!("`pyproject.toml` declares no script that is installed, there is no `manage.py`, `app.py`, `main.py` or `__main__.py`, and the environment has {} programs: {}", paths.len(), quoted(&paths)),
-                words: first.unwrap_or_default(),
-            }
-        })
+        found.ok_or_else(|| self.no_start(&programs))
+    }
+
+    fn no_start(&self, programs: &[String]) -> NoStart {
+        let declared = self.scripts().into_iter().flat_map(Table::keys);
+        let declared: Vec<String> = declared.cloned().collect();
+        let mut installed = declared.clone();
+        installed.retain(|name| programs.contains(name));
+        let (names, scripts) = if !installed.is_empty() {
+            let text =
+                "`pyproject.toml` declares several scripts, and none has the name of the project";
+            (&installed[..], text)
+        } else if declared.is_empty() {
+            (
+                programs,
+                "no script is declared, and the packages have these programs",
+            )
+        } else {
+            (
+                &declared[..],
+                "`pyproject.toml` declares scripts that are not installed",
+            )
+        };
+        let django = if self.root.join("manage.py").is_file() {
+            "`manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`)"
+        } else {
+            "there is no `manage.py`"
+        };
+        let names = quoted(names);
+        let first = installed.first().or(programs.first());
+        let words = first.map(|name| self.words(&self.program(name), ""));
+        NoStart {
+            reason: format!(
+                "{scripts}: {names}; {django}, and no `app.py`, `main.py` or `__main__.py`"
+            ),
+            words: words.unwrap_or_default(),
+        }
+    }
+
+    fn scripts(&self) -> Option<&Table> {
+        self.setting("scripts")?.as_table()
     }
 
     /// Returns the script that `pyproject.toml` declares, of several the one named
     /// like the project; or the only program of an environment.
     fn script(&self, programs: &[String]) -> Option<ProjectStart> {
-        let declared = self.setting("scripts").and_then(Value::as_table);
+        let declared = self.scripts();
         let is_declared = |program: &&String| declared.is_none_or(|it| it.contains_key(*program));
         let meant: Vec<&String> = programs.iter().filter(is_declared).collect();
         let named = meant
@@ -222,7 +262,7 @@ impl<'a> Project<'a> {
 
     /// Returns the server of a project of Django: gunicorn or uvicorn.
     fn django(&self, programs: &[String]) -> Option<ProjectStart> {
-        let text = bounded::read_text(&self.root.join("manage.py"), MAX_BYTES).ok()?;
+        let text = self.facts.text(&self.root.join("manage.py"))?;
         let (_, rest) = text.split_once("DJANGO_SETTINGS_MODULE")?;
         let module = rest.split(['"', '\'']).find(|part| part.contains('.'))?;
         let package = module.split('.').next()?;
@@ -273,7 +313,7 @@ impl<'a> Project<'a> {
     /// Returns the variable of a web application that a file defines and does not
     /// start, with the servers that run it.
     fn application(&self, file: &str) -> Option<(String, [&'static str; 2])> {
-        let text = bounded::read_text(&self.root.join(file), MAX_BYTES).ok()?;
+        let text = self.facts.text(&self.root.join(file))?;
         if text.contains("__main__") {
             return None;
         }
@@ -293,25 +333,32 @@ impl<'a> Project<'a> {
 
     /// Returns the file that starts without a server and leaves signals to Python,
     /// which acts on SIGINT as process 1, but not on SIGTERM.
-    fn interruptible(&self) -> Option<String> {
-        let words = self.start().ok()?.words;
-        let file = words.get(1)?;
+    fn interruptible(&self, start: &ProjectStart) -> Option<String> {
+        let (words, file) = (&start.words, start.words.get(1)?);
         let is_left = || {
-            let text = bounded::read_text(&self.root.join(file), MAX_BYTES);
-            words.len() == 2 && text.is_ok_and(|text| !text.contains("SIGTERM"))
+            let text = self.facts.text(&self.root.join(file));
+            words.len() == 2 && text.is_some_and(|text| !text.contains("SIGTERM"))
         };
         let is_left = file.ends_with("/flask") || file.ends_with(".py") && is_left();
         is_left.then(|| file.clone())
     }
 }
 
-fn recognize(root: &Path) -> Option<String> {
-    let project = Project::read(root);
-    if project.environment.is_none() && expand(root, "*.dist-info").is_empty() {
+/// Returns whether a program is one of the environment itself.
+fn is_tool(name: &str) -> bool {
+    let is_version = |rest: &str| rest.chars().all(|letter| "-.0123456789t".contains(letter));
+    let mut tools = TOOLS.iter().filter_map(|tool| name.strip_prefix(tool));
+    let stem = name.split('.').next().unwrap_or_default();
+    tools.any(is_version) || SCRIPTS.contains(&stem)
+}
+
+fn recognize(root: &Path, facts: &DirectoryFacts) -> Option<String> {
+    let project = Project::read(root, facts);
+    if project.environment.is_none() && expand(root, "*.dist-info", facts).is_empty() {
         return None;
     }
     let has = |name: &str| root.join(name).is_file();
-    let is_plain = || !has_other_program(root, "python");
+    let is_plain = || !has_other_program(root, "python", facts);
     match project.start() {
         Ok(start) => (start.is_certain || is_plain()).then_some(start.because),
         Err(_) if project.environment == Some("") => Some("it is a virtual environment".to_owned()),
@@ -325,10 +372,11 @@ fn recognize(root: &Path) -> Option<String> {
 
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     selection.take_tree(&|_, _| None)?;
-    let root = selection.root.path();
-    let project = Project::read(root);
+    let (root, facts) = (selection.root.path(), selection.facts);
+    let project = Project::read(root, facts);
+    let start = project.start();
     let mut installed = BTreeSet::new();
-    for note in expand(root, "*.dist-info") {
+    for note in expand(root, "*.dist-info", facts) {
         let record = bounded::read_text(&note.join("RECORD"), MAX_BYTES).unwrap_or_default();
         installed.extend(record.lines().map(|line| first_name(line).to_owned()));
     }
@@ -336,7 +384,8 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
         name: project.name().map(str::to_owned),
         behavior: Box::new(PythonRelease {
             has_environment: project.environment.is_some(),
-            interruptible: project.interruptible(),
+            interruptible: (start.as_ref().ok()).and_then(|start| project.interruptible(start)),
+            start,
             installed,
         }),
     })

@@ -11,8 +11,8 @@ pub static TREE: Kind = Kind {
     prefix: "/app",
     has_own_directory: true,
     is_any_directory: true,
-    recognize: |_| Some("it is not a release of any other kind".to_owned()),
-    find_below: |_| None,
+    recognize: |_, _| Some("it is not a release of any other kind".to_owned()),
+    find_below: |_, _| None,
     select,
 };
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::kind::TREE;
 use crate::release::ReleaseOptions;
 use crate::release::command::Command;
+use crate::release::facts::DirectoryFacts;
 use crate::release::kind::{Behavior, Selected};
 use crate::release::selection::Selection;
 use crate::skeleton::Accounts;
@@ -48,7 +49,8 @@ fn ingredients() -> Ingredients {
     let options = ReleaseOptions::default();
     let prefix = ImagePath::parse("/app").unwrap();
     let root = RootDirectory::open(Path::new("/")).unwrap();
-    let mut selection = Selection::new(&root, &prefix, &options);
+    let facts = DirectoryFacts::default();
+    let mut selection = Selection::new(&root, &prefix, &options, &facts);
     selection.push(absent_file("/app/bin/server", 0o755));
     let selected = Selected {
         name: Some("app".to_owned()),

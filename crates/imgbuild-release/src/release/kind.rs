@@ -8,6 +8,7 @@ use imgbuild_oci::entry::Member;
 
 use super::Release;
 use super::command::{Command, CommandRequest};
+use super::facts::DirectoryFacts;
 use super::selection::Selection;
 use crate::contents::Contents;
 use crate::error::Result;
@@ -29,10 +30,10 @@ pub struct Kind {
     /// of them for other processors.
     pub(crate) is_any_directory: bool,
     /// Returns the reason why a directory is a release of this kind, if it is.
-    pub(crate) recognize: fn(&Path) -> Option<String>,
+    pub(crate) recognize: fn(&Path, &DirectoryFacts) -> Option<String>,
     /// Finds releases of this kind below a directory that is made to hold
     /// them.
-    pub(crate) find_below: fn(&Path) -> Option<ReleasesBelow>,
+    pub(crate) find_below: fn(&Path, &DirectoryFacts) -> Option<ReleasesBelow>,
     /// Selects the files that are included.
     pub(crate) select: fn(&mut Selection<'_>) -> Result<Selected>,
 }

@@ -12,6 +12,7 @@ use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::root_directory::RootDirectory;
 
+use super::facts::DirectoryFacts;
 use super::{LeftOut, ReleaseOptions};
 use crate::error::Result;
 use crate::host_file::{found_member, image_path};
@@ -25,6 +26,7 @@ pub(crate) struct Selection<'a> {
     pub(crate) root: &'a Arc<RootDirectory>,
     pub(crate) prefix: &'a ImagePath,
     pub(crate) options: &'a ReleaseOptions,
+    pub(crate) facts: &'a DirectoryFacts,
     pub(crate) members: Vec<Member>,
     pub(crate) linked: BTreeSet<(u64, u64)>,
     pub(crate) left_out: Vec<LeftOut>,
@@ -39,11 +41,13 @@ impl<'a> Selection<'a> {
         root: &'a Arc<RootDirectory>,
         prefix: &'a ImagePath,
         options: &'a ReleaseOptions,
+        facts: &'a DirectoryFacts,
     ) -> Self {
         Self {
             root,
             prefix,
             options,
+            facts,
             members: Vec::new(),
             linked: BTreeSet::new(),
             left_out: Vec::new(),

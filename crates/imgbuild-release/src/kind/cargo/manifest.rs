@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use crate::kind::{MAX_DIRECTORIES, expand};
 use crate::package::{Package, PackageSource};
+use crate::release::facts::DirectoryFacts;
 
 const SOURCE: PackageSource = PackageSource {
     kind: "cargo",
@@ -111,7 +112,8 @@ impl Manifest {
     fn member_that_makes(&self, program: &str) -> Option<Self> {
         let patterns = self.workspace()?.get("members")?.as_array()?;
         let patterns = patterns.iter().filter_map(Value::as_str);
-        let directories = patterns.flat_map(|pattern| expand(&self.directory, pattern));
+        let facts = DirectoryFacts::default();
+        let directories = patterns.flat_map(|pattern| expand(&self.directory, pattern, &facts));
         let mut members = directories
             .take(MAX_DIRECTORIES)
             .filter_map(|it| Self::read(&it));

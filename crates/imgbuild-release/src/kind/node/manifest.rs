@@ -5,13 +5,10 @@
 use std::path::{Component, Path};
 
 use fs_err as fs;
-use imgbuild_oci::bounded;
 use serde_json::Value;
 
-use crate::error::{Error, Result};
-
-/// The largest manifest that is read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+use crate::error::NoStart;
+use crate::release::facts::DirectoryFacts;
 
 /// Options of node whose value is the next word.
 const WITH_VALUE: [&str; 4] = ["--import", "--loader", "--require", "-r"];
@@ -36,8 +33,8 @@ pub(in crate::kind) struct Start {
 }
 
 impl PackageFile {
-    pub(in crate::kind) fn read(root: &Path) -> Option<Self> {
-        let text = bounded::read_text(&root.join("package.json"), MAX_BYTES).ok()?;
+    pub(in crate::kind) fn read(root: &Path, facts: &DirectoryFacts) -> Option<Self> {
+        let text = facts.text(&root.join("package.json"))?;
         let fields: Value = serde_json::from_str(&text).ok()?;
         fields.is_object().then_some(Self { fields })
     }
@@ -54,11 +51,15 @@ impl PackageFile {
 
     /// Finds the file that starts the package at `root`: that of its start
     /// script, else `bin`, `main` or `exports`.
-    pub(in crate::kind) fn start(&self, root: &Path) -> Result<Option<Start>> {
+    pub(in crate::kind) fn start(
+        &self,
+        root: &Path,
+        facts: &DirectoryFacts,
+    ) -> Result<Option<Start>, NoStart> {
         let script = self.fields.pointer("/scripts/start");
         let script = script.and_then(Value::as_str);
         if let Some(script) = script.filter(|script| !script.trim().is_empty()) {
-            return self.of_script(root, script).map(Some);
+            return self.of_script(root, script, facts).map(Some);
         }
         let named = [
             ("bin", self.bin()),
@@ -90,8 +91,13 @@ impl PackageFile {
     }
 
     /// Reads a start script that is `[NAME=VALUE …] node [OPTION …] FILE [ARGUMENT …]`.
-    fn of_script(&self, root: &Path, script: &str) -> Result<Start> {
-        let unusable = |fault: &str, words: Option<Vec<String>>| Error::NoStart {
+    fn of_script(
+        &self,
+        root: &Path,
+        script: &str,
+        facts: &DirectoryFacts,
+    ) -> Result<Start, NoStart> {
+        let unusable = |fault: &str, words: Option<Vec<String>>| NoStart {
             reason: format!("the start script of `package.json` is `{script}`, {fault}"),
             words: words.unwrap_or_default(),
         };
@@ -100,7 +106,7 @@ impl PackageFile {
         let count = words.iter().take_while(|word| is_assignment(word)).count();
         let (set, command) = words.split_at(count);
         let Some(arguments) = command.strip_prefix(&["node".to_owned()]) else {
-            return Err(unusable(not_node, instead(root, command)));
+            return Err(unusable(not_node, instead(root, command, facts)));
         };
         let position = file_position(arguments).ok_or_else(|| unusable(not_node, None))?;
         let named = match arguments[position].as_str() {
@@ -174,12 +180,12 @@ fn existing(root: &Path, name: &str) -> Option<String> {
 
 /// Returns the words that start a program of `node_modules` without its link,
 /// which may be a script of a shell.
-fn instead(root: &Path, command: &[String]) -> Option<Vec<String>> {
+fn instead(root: &Path, command: &[String], facts: &DirectoryFacts) -> Option<Vec<String>> {
     let (program, rest) = command.split_first()?;
     let link = fs::read_link(root.join("node_modules/.bin").join(program)).ok();
     let linked = link.and_then(|link| Some(link.strip_prefix("..").ok()?.to_str()?.to_owned()));
     let of_package = || {
-        let manifest = PackageFile::read(&root.join("node_modules").join(program))?;
+        let manifest = PackageFile::read(&root.join("node_modules").join(program), facts)?;
         let bin = manifest.bin()?.trim_start_matches("./").to_owned();
         Some(format!("{program}/{bin}"))
     };

@@ -50,7 +50,7 @@ fn only_a_package_that_node_certainly_runs_is_recognized() {
 fn a_package_one_level_off_is_found() {
     let below = |tree: &str| {
         let directory = written(tree);
-        let found = find_below(directory.path())?;
+        let found = find_below(directory.path(), &DirectoryFacts::default())?;
         let names = found.places.iter().map(|place| {
             let relative = place.strip_prefix(directory.path()).unwrap();
             relative.display().to_string()

@@ -2,7 +2,8 @@ use super::*;
 use crate::kind::tests::{kind_of, written};
 
 fn words(tree: &str) -> Option<String> {
-    let start = Project::read(written(tree).path()).start().ok()?;
+    let facts = DirectoryFacts::default();
+    let start = Project::read(written(tree).path(), &facts).start().ok()?;
     Some(start.words.join(" "))
 }
 
@@ -18,7 +19,7 @@ fn environment(place: &str, programs: &[&str]) -> String {
     tree
 }
 
-const SCRIPTS: &str = "0644 file pyproject.toml \"[project]\\nname = 'shop'\\n[project.scripts]\\nshop = 'shop:main'\\ntool = 'shop:tool'\\n\"\n";
+const DECLARED: &str = "0644 file pyproject.toml \"[project]\\nname = 'shop'\\n[project.scripts]\\nshop = 'shop:main'\\ntool = 'shop:tool'\\n\"\n";
 const DJANGO: &str = "0644 file manage.py \"os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings')\\n\"\n\
     0644 file site/wsgi.py \"\"\n0644 file site/asgi.py \"\"\n";
 const APP: &str = "0644 file app.py \"\"\n";
@@ -32,11 +33,11 @@ fn the_command_is_that_of_the_project() {
         (environment("", &["flask", "gunicorn"]), None),
         (environment("venv/", &["flask"]), None),
         (
-            venv(&["flask", "shop", "tool"]) + SCRIPTS,
+            venv(&["flask", "shop", "tool"]) + DECLARED,
             Some(".venv/bin/python .venv/bin/shop"),
         ),
         (
-            venv(&["tool"]) + SCRIPTS + APP,
+            venv(&["tool"]) + DECLARED + APP,
             Some(".venv/bin/python .venv/bin/tool"),
         ),
         (
@@ -99,7 +100,12 @@ fn only_a_project_with_its_packages_is_recognized() {
 
 #[test]
 fn packages_lie_apart_from_the_application() {
+    let no_start = NoStart {
+        reason: String::new(),
+        words: Vec::new(),
+    };
     let release = PythonRelease {
+        start: Err(no_start),
         has_environment: true,
         interruptible: None,
         installed: BTreeSet::from(["flask".to_owned(), "flask-3.0.dist-info".to_owned()]),
@@ -129,8 +135,75 @@ fn packages_lie_apart_from_the_application() {
 fn a_project_one_level_off_is_found() {
     let tree = environment("shop/.venv/", &[]) + "0644 file shop/app.py \"\"\n";
     let directory = written(&tree);
-    let below = (PYTHON.find_below)(directory.path()).unwrap();
+    let facts = DirectoryFacts::default();
+    let below = (PYTHON.find_below)(directory.path(), &facts).unwrap();
     assert_eq!(below.places, [directory.path().join("shop")]);
     assert!(!below.is_certain);
-    assert_eq!((PYTHON.find_below)(&directory.path().join("shop")), None);
+    assert_eq!(
+        (PYTHON.find_below)(&directory.path().join("shop"), &facts),
+        None
+    );
+}
+
+#[test]
+fn a_project_without_a_start_is_told_what_it_has() {
+    let venv = |programs: &[&str]| environment(".venv/", programs);
+    let rest = "there is no `manage.py`, and no `app.py`, `main.py` or `__main__.py`";
+    for (tree, expected, words) in [
+        (
+            venv(&[]),
+            "no script is declared, and the packages have these programs: none",
+            "",
+        ),
+        (
+            venv(&["pipeline"]),
+            "no script is declared, and the packages have these programs: `pipeline`",
+            ".venv/bin/pipeline",
+        ),
+        (
+            venv(&["flask", "shop2", "tool"]) + &DECLARED.replace("shop =", "shop2 ="),
+            "`pyproject.toml` declares several scripts, and none has the name of the project: `shop2`, `tool`",
+            ".venv/bin/shop2",
+        ),
+        (
+            venv(&["flask"]) + DECLARED,
+            "`pyproject.toml` declares scripts that are not installed: `shop`, `tool`",
+            ".venv/bin/flask",
+        ),
+    ] {
+        let facts = DirectoryFacts::default();
+        let start = Project::read(written(&tree).path(), &facts)
+            .start()
+            .unwrap_err();
+        assert_eq!(start.reason, format!("{expected}; {rest}"));
+        assert_eq!(start.words.get(1).map_or("", String::as_str), words);
+    }
+    let facts = DirectoryFacts::default();
+    let tree = venv(&[]) + DJANGO;
+    let start = Project::read(written(&tree).path(), &facts)
+        .start()
+        .unwrap_err();
+    let expected = "no script is declared, and the packages have these programs: none; `manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`), and no `app.py`, `main.py` or `__main__.py`";
+    assert_eq!(start.reason, expected);
+}
+
+#[test]
+fn only_programs_of_every_environment_are_left_aside() {
+    for (name, expected) in [
+        ("pip", true),
+        ("pip3", true),
+        ("pip3.11", true),
+        ("pip-3.11", true),
+        ("python3.13t", true),
+        ("\u{1d70b}thon", true),
+        ("activate.fish", true),
+        ("Activate.ps1", true),
+        ("pipeline", false),
+        ("pip-compile", false),
+        ("python-dotenv", false),
+        ("wheelhouse", false),
+        ("activate-users", false),
+    ] {
+        assert_eq!(is_tool(name), expected, "{name}");
+    }
 }

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::fuzz::{BOOT, ELIXIR, OWN};
 use crate::pattern::{Pattern, Patterns};
 use crate::release::ReleaseOptions;
+use crate::release::facts::DirectoryFacts;
 use crate::release::selection::Selection;
 use crate::warning::Warning;
 
@@ -75,7 +76,8 @@ fn read_without(
     };
     let prefix = ImagePath::parse("/app").unwrap();
     let root = RootDirectory::open(directory.path()).unwrap();
-    let selection = Selection::new(&root, &prefix, &options);
+    let facts = DirectoryFacts::default();
+    let selection = Selection::new(&root, &prefix, &options, &facts);
     read(&selection, mix)
 }
 

@@ -3,7 +3,7 @@ use imgbuild_testing::Tree;
 use super::*;
 
 /// Finds the start of a package with these fields and files.
-fn start(fields: &str, files: &[&str]) -> Result<Option<Vec<String>>> {
+fn start(fields: &str, files: &[&str]) -> Result<Option<Vec<String>>, NoStart> {
     let directory = tempfile::tempdir().unwrap();
     let tree: String = files
         .iter()
@@ -14,7 +14,7 @@ fn start(fields: &str, files: &[&str]) -> Result<Option<Vec<String>>> {
         .write_to(directory.path())
         .unwrap();
     let fields = serde_json::from_str(fields).unwrap();
-    let found = PackageFile { fields }.start(directory.path())?;
+    let found = PackageFile { fields }.start(directory.path(), &DirectoryFacts::default())?;
     Ok(found.map(|start| start.arguments))
 }
 
@@ -76,7 +76,7 @@ fn a_start_script_that_node_cannot_run_is_named() {
         let fields = format!(r#"{{"scripts":{{"start":"{text}"}}}}"#);
         let package = "node_modules/next/dist/bin/next";
         match start(&fields, &[package, "server.js"]) {
-            Err(Error::NoStart { reason, .. }) => reason,
+            Err(start) => start.reason,
             other => panic!("{other:?}"),
         }
     };
@@ -113,7 +113,7 @@ fn the_words_that_would_do_name_the_file_of_the_program() {
         .unwrap();
     let words = |text: &str| {
         let command: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        instead(directory.path(), &command).map(|words| words.join(" "))
+        instead(directory.path(), &command, &DirectoryFacts::default()).map(|words| words.join(" "))
     };
     let next = "node node_modules/next/dist/bin/next start -p 80";
     assert_eq!(words("next start -p 80").as_deref(), Some(next));

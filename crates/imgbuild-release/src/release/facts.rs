@@ -1,0 +1,61 @@
+//! The directories of the host in which kinds look for releases.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use fs_err as fs;
+use imgbuild_oci::bounded;
+
+/// The largest text that is read, in bytes, and the number of texts that are kept.
+const MAX_BYTES: u64 = 1 << 20;
+const MAX_TEXTS: usize = 32;
+
+/// Texts and lists of directories: each is read once for all kinds.
+#[derive(Debug, Default)]
+pub(crate) struct DirectoryFacts {
+    lists: RefCell<BTreeMap<PathBuf, Rc<[ListedName]>>>,
+    texts: RefCell<BTreeMap<PathBuf, Option<Rc<str>>>>,
+}
+
+/// A name in a directory.
+#[derive(Debug)]
+pub(crate) struct ListedName {
+    pub(crate) name: OsString,
+    /// It leads to a directory.
+    pub(crate) is_directory: bool,
+}
+
+impl DirectoryFacts {
+    /// Returns the names in a directory, sorted; none of one that cannot be listed.
+    pub(crate) fn list(&self, directory: &Path) -> Rc<[ListedName]> {
+        let mut lists = self.lists.borrow_mut();
+        let list = lists.entry(directory.to_owned()).or_insert_with(|| {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            let mut names: Vec<ListedName> = entries
+                .map(|entry| ListedName {
+                    is_directory: match entry.file_type() {
+                        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+                        _ => entry.path().is_dir(),
+                    },
+                    name: entry.file_name(),
+                })
+                .collect();
+            names.sort_by(|one, other| one.name.cmp(&other.name));
+            names.into()
+        });
+        Rc::clone(list)
+    }
+
+    /// Returns the text of a file, if it can be read.
+    pub(crate) fn text(&self, path: &Path) -> Option<Rc<str>> {
+        let mut texts = self.texts.borrow_mut();
+        if texts.len() > MAX_TEXTS {
+            texts.clear();
+        }
+        let read = || bounded::read_text(path, MAX_BYTES).ok().map(Rc::from);
+        texts.entry(path.to_owned()).or_insert_with(read).clone()
+    }
+}
