@@ -20,6 +20,8 @@ enum By {
     GraphDrivers,
     /// Those of Docker 28, and not of Docker 20.10.
     NewGraphDrivers,
+    /// Those that decompress without `pigz`.
+    WithoutPigz,
 }
 
 /// The name of an image, what makes it, and the engines that refuse it.
@@ -50,6 +52,21 @@ fn fields(fields: Value) -> BaseImage {
 fn with_capabilities(value: &[u8]) -> BaseImage {
     let key = "SCHILY.xattr.security.capability";
     layer(|one| one.pax(key, value).file("a", 0o755, "x"))
+}
+
+/// A layer with a file that has an extended attribute.
+fn with_xattr(name: &str, value: &[u8]) -> BaseImage {
+    let key = format!("SCHILY.xattr.{name}");
+    layer(|one| one.pax(&key, value).file("a", 0o755, "x"))
+}
+
+/// A layer with a directory `usr` in the lowest layer, and others above.
+fn above_usr(fill: impl FnOnce(Layer) -> Layer) -> BaseImage {
+    let lower = Layer::default()
+        .directory("usr", 0o755)
+        .file("usr/a", 0o644, "x")
+        .link("low", "usr");
+    image([lower, fill(Layer::default())])
 }
 
 const ROWS: &[Row] = &[
@@ -192,6 +209,174 @@ const ROWS: &[Row] = &[
         By::None,
     ),
     (
+        "file below a link into the layer below",
+        || above_usr(|one| one.link("l", "/usr").file("l/a", 0o644, "x")),
+        By::GraphDrivers,
+    ),
+    (
+        "directory below a relative link into the layer below",
+        || above_usr(|one| one.link("l", "usr").directory("l/d", 0o755)),
+        By::GraphDrivers,
+    ),
+    (
+        "file deep below a link to nothing",
+        || above_usr(|one| one.link("l", "none").file("l/d/e/a", 0o644, "x")),
+        By::GraphDrivers,
+    ),
+    (
+        "whiteout below a link into the layer below",
+        || above_usr(|one| one.link("l", "usr").file("l/.wh.a", 0o644, "")),
+        By::GraphDrivers,
+    ),
+    (
+        "opaque whiteout below a link into the layer below",
+        || above_usr(|one| one.link("l", "usr").file("l/.wh..wh..opq", 0o644, "")),
+        By::GraphDrivers,
+    ),
+    (
+        "file below a link to a later directory",
+        || {
+            layer(|one| {
+                let one = one.link("l", "d").file("l/a", 0o644, "x");
+                one.directory("d", 0o755)
+            })
+        },
+        By::GraphDrivers,
+    ),
+    (
+        "file below a link by way of nothing",
+        || layer(|one| one.link("l", "none/..").file("l/a", 0o644, "x")),
+        By::GraphDrivers,
+    ),
+    (
+        "file below a link of its layer",
+        || {
+            layer(|one| {
+                let one = one.directory("d", 0o755).link("l", "../../d");
+                one.file("l/e/a", 0o644, "x").file("d/.wh.b", 0o644, "")
+            })
+        },
+        By::None,
+    ),
+    (
+        "file below a link to an implied directory",
+        || {
+            layer(|one| {
+                one.file("d/a", 0o644, "x")
+                    .link("l", "d")
+                    .file("l/b", 0o644, "x")
+            })
+        },
+        By::None,
+    ),
+    (
+        "file below a link of the layer below",
+        || above_usr(|one| one.file("low/b", 0o644, "x")),
+        By::None,
+    ),
+    (
+        "whiteout below a link of the layer below",
+        || above_usr(|one| one.file("low/.wh.a", 0o644, "")),
+        By::None,
+    ),
+    (
+        "file below a link to a file",
+        || {
+            layer(|one| {
+                let one = one.file("a", 0o644, "x").link("l", "a");
+                one.file("l/b", 0o644, "x")
+            })
+        },
+        By::Every,
+    ),
+    (
+        "file below a loop",
+        || layer(|one| one.link("l", "l").file("l/b", 0o644, "x")),
+        By::Every,
+    ),
+    (
+        "file below a file that came through a link",
+        || {
+            layer(|one| {
+                let one = one.directory("d", 0o755).link("l", "d");
+                one.file("l/a", 0o644, "x").file("d/a/b", 0o644, "x")
+            })
+        },
+        By::Every,
+    ),
+    (
+        "file below a whiteout",
+        || above_usr(|one| one.file(".wh.usr", 0o644, "").file("usr/b", 0o644, "x")),
+        By::Every,
+    ),
+    (
+        "directory in place of a whiteout",
+        || {
+            above_usr(|one| {
+                let one = one.file(".wh.usr", 0o644, "").directory("usr", 0o755);
+                one.file("usr/b", 0o644, "x")
+            })
+        },
+        By::None,
+    ),
+    (
+        "whiteout of an implied directory",
+        || layer(|one| one.file("d/a", 0o644, "x").file(".wh.d", 0o644, "")),
+        By::Every,
+    ),
+    (
+        "opaque whiteout of the root",
+        || above_usr(|one| one.file(".wh..wh..opq", 0o644, "")),
+        By::None,
+    ),
+    (
+        "attribute with a name of 255 bytes",
+        || with_xattr(&format!("user.{}", "n".repeat(250)), b"x"),
+        By::None,
+    ),
+    (
+        "attribute with a name of 256 bytes",
+        || with_xattr(&format!("user.{}", "n".repeat(251)), b"x"),
+        By::Every,
+    ),
+    (
+        "attribute of an unknown class with a name of 256 bytes",
+        || with_xattr(&"n".repeat(256), b"x"),
+        By::Every,
+    ),
+    (
+        "trusted attribute with a name of 256 bytes",
+        || with_xattr(&format!("trusted.{}", "n".repeat(248)), b"x"),
+        By::GraphDrivers,
+    ),
+    (
+        "attribute with a value of 65,537 bytes",
+        || with_xattr("user.a", &[b'x'; 65_537]),
+        By::Every,
+    ),
+    (
+        "attribute without a name",
+        || with_xattr("security.", b"x"),
+        By::Every,
+    ),
+    (
+        "long attribute of a whiteout",
+        || {
+            let key = format!("SCHILY.xattr.user.{}", "n".repeat(300));
+            above_usr(|one| one.pax(&key, b"x").file("usr/.wh.a", 0o644, ""))
+        },
+        By::None,
+    ),
+    (
+        "zeros after gzip",
+        || {
+            let mut image = layer(|one| one.file("a", 0o644, "x"));
+            image.packing = Packing::Padded;
+            image
+        },
+        By::WithoutPigz,
+    ),
+    (
         "label that is a number",
         || config(json!({ "Labels": { "a": 1 } })),
         By::Every,
@@ -269,7 +454,7 @@ fn compare(engine: &Engine, archive: &Path, reference: &str, (name, _, by): &Row
     let is_refused = match (by, has_containerd_store(engine)) {
         (By::Every, _) | (By::GraphDrivers, false) => true,
         (By::None, _) => false,
-        (By::GraphDrivers, true) | (By::NewGraphDrivers, _) => return,
+        (By::GraphDrivers, true) | (By::NewGraphDrivers | By::WithoutPigz, _) => return,
     };
     let outcome = load(engine, archive, reference);
     let fails = outcome.code != Some(0) || outcome.stderr_text().contains("Error unpacking");
@@ -325,10 +510,15 @@ fn one_list_of_rules_is_that_of_the_engines() {
                 assert_eq!(built.code, Some(1), "{name}: {text}");
                 assert_eq!(runs::listing(sandbox.root()), before, "{name}");
             }
-            By::GraphDrivers | By::NewGraphDrivers => {
+            By::GraphDrivers | By::NewGraphDrivers | By::WithoutPigz => {
+                let engines = if *by == By::WithoutPigz {
+                    "; refused by Podman, and Docker and containerd without `pigz`"
+                } else {
+                    "; refused by Docker with graph drivers"
+                };
                 let is_warning = |line: &str| {
                     line.starts_with("warning: ")
-                        && line.contains("; refused by Docker with graph drivers")
+                        && line.contains(engines)
                         && line.ends_with("[image-refused]")
                 };
                 assert!(checked.lines().any(is_warning), "{name}: {checked}");

@@ -19,13 +19,15 @@ pub(crate) enum Packing {
     Unread(&'static [u8]),
     /// Gzip of the tar and 5 GiB of zeros after it.
     Bomb,
+    /// Gzip with zeros after it.
+    Padded,
 }
 
 impl Packing {
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Plain | Self::Unread(_) => "application/vnd.oci.image.layer.v1.tar",
-            Self::Gzip | Self::Bomb => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Gzip | Self::Bomb | Self::Padded => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
@@ -34,6 +36,7 @@ impl Packing {
         match self {
             Self::Plain => tar.to_vec(),
             Self::Gzip => gzip(tar, Level::fast()),
+            Self::Padded => [gzip(tar, Level::fast()), vec![0; 512]].concat(),
             Self::Unread(start) => [start, &[0; 600]].concat(),
             Self::Bomb => {
                 let zeros = gzip(&vec![0; 64 << 20], Level::best());
@@ -96,9 +99,10 @@ impl Layer {
 
     /// Adds a PAX record for the next entry.
     pub(crate) fn pax(self, key: &str, value: &[u8]) -> Self {
-        // The length counts itself: two digits.
-        let length = key.len() + value.len() + 5;
-        assert!((10..100).contains(&length));
+        // The length counts itself.
+        let rest = key.len() + value.len() + 3;
+        let digits = (rest + rest.to_string().len()).to_string().len();
+        let length = rest + digits;
         let record = [format!("{length} {key}=").as_bytes(), value, b"\n"].concat();
         self.entry(EntryType::XHeader, "pax", 0o644, ("", &record))
     }

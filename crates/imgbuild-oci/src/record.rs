@@ -21,8 +21,8 @@ pub(crate) enum RecordKind {
     /// The file that has the file system of a base image.
     System = 5,
     /// The file system of a base image. Number 6 was one without extended
-    /// attributes.
-    FileSystem = 7,
+    /// attributes; 7 followed links of layers below.
+    FileSystem = 8,
 }
 
 /// Encodes a value.

@@ -3,22 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::Digest;
 use crate::path::{MAX_NAME_BYTES, MAX_PATH_BYTES, escaped, shortened};
 use crate::source::StreamFormat;
 use crate::tar_reader::{TarEntry, TarKind, Whiteout, clean_path};
 use crate::violation::{Refuser, Violation, ViolationKind};
 use crate::xattr::{CAPABILITY, capabilities};
 
+mod tree;
+
+use tree::{LayerTree, ParentDirectory, ParentFault, PathKind};
+
 /// The number of violations of one kind that are listed for one layer.
 const MAX_LISTED: usize = 100;
 
-/// The number of directories above a path that are looked up.
-const MAX_PARENTS: usize = 64;
+/// The longest name of an extended attribute (`XATTR_NAME_MAX`), and its largest value
+/// (`XATTR_SIZE_MAX`), in bytes ([xattr(7)]).
+///
+/// [xattr(7)]: https://man7.org/linux/man-pages/man7/xattr.7.html
+const MAX_XATTR_NAME_BYTES: usize = 255;
+const MAX_XATTR_BYTES: usize = 64 << 10;
 
-/// The number of paths of one layer that are remembered; a layer of a whole
-/// distribution with all its packages has a tenth of that.
-const MAX_PATHS: usize = 4_000_000;
+/// Beginnings of the names of extended attributes that are not names by themselves.
+const XATTR_PREFIXES: [&str; 4] = ["", "security.", "trusted.", "user."];
 
 /// Compares the compression of a layer with that of its media type.
 pub(crate) fn check_compression(
@@ -33,20 +39,18 @@ pub(crate) fn check_compression(
     (expected != found).then(|| violation.refused_by(refuser))
 }
 
-/// The kind of an entry, as far as it matters for those below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PathKind {
-    Directory,
-    Symlink,
-    Other,
+/// Makes the violation of a layer with bytes after its compressed stream. `pigz`, which
+/// Docker and containerd use where it is installed, passes over them; Go does not.
+pub(crate) fn trailing_bytes(layer: &str) -> Violation {
+    let violation = Violation::new(ViolationKind::LayerTrailingBytes, layer);
+    violation.refused_by(Some(Refuser::WithoutPigz))
 }
 
 /// Checks the entries of one layer in their order.
 #[derive(Debug, Default)]
 pub(crate) struct LayerRules<'a> {
     layer: &'a str,
-    /// Hashes, so that memory does not grow with the length of paths.
-    paths: BTreeMap<[u8; 16], PathKind>,
+    tree: LayerTree,
     violations: Vec<Violation>,
     listed: BTreeMap<ViolationKind, usize>,
     /// The number of violations that every engine refuses.
@@ -73,23 +77,33 @@ impl<'a> LayerRules<'a> {
         if path.len() > MAX_PATH_BYTES || has_long_name(&path) {
             self.add(ViolationKind::LayerPathLength, entry, None);
         }
-        if entry.uid.max(entry.gid) > u64::from(u32::MAX) {
+        if [entry.uid, entry.gid].iter().any(|id| !is_owner(*id)) {
             let found = format!("{}:{}", entry.uid, entry.gid);
             self.add(ViolationKind::LayerOwner, entry, Some(found));
         }
-        let value = entry.xattrs.get(CAPABILITY);
-        // A PAX record without a value removes the attribute.
-        let is_wrong = |value: &&Vec<u8>| !value.is_empty() && capabilities(value).is_none();
-        if let Some(value) = value.filter(is_wrong) {
-            let found = format!("{} bytes", value.len());
-            self.add(ViolationKind::LayerCapabilities, entry, Some(found));
+        let whiteout = entry.whiteout();
+        // Engines make no file of it.
+        if whiteout.is_none() {
+            self.check_xattrs(entry);
         }
-        self.check_kind(entry);
-        self.check_whiteout(entry);
-        if self.above(&path) == Some(PathKind::Other) {
-            self.add(ViolationKind::LayerParent, entry, None);
+        match self.tree.parent_of(&path, true) {
+            Ok(parent) => {
+                if parent.is_dangling {
+                    self.add(ViolationKind::LayerParentLink, entry, None);
+                }
+                match whiteout {
+                    None => self.check_kind(entry, &parent.join(&path)),
+                    Some(Whiteout::Path(hidden)) => self.check_whiteout(entry, &parent, &hidden),
+                    Some(Whiteout::Directory(_)) => {}
+                }
+            }
+            Err(ParentFault::NotADirectory) => self.add(ViolationKind::LayerParent, entry, None),
+            Err(ParentFault::Unknown) => self.unchecked += 1,
         }
-        self.check_path(entry, &path);
+        if self.tree.name(&path) {
+            self.add(ViolationKind::LayerDuplicatePath, entry, None);
+        }
+        self.unchecked += u64::from(self.tree.is_full());
         self.refused == refused
     }
 
@@ -106,78 +120,93 @@ impl<'a> LayerRules<'a> {
         self.violations
     }
 
-    fn check_kind(&mut self, entry: &TarEntry) {
+    fn check_xattrs(&mut self, entry: &TarEntry) {
+        for (name, value) in &entry.xattrs {
+            let fault = if XATTR_PREFIXES.contains(&name.as_str()) {
+                "without a name".to_owned()
+            } else if name.len() > MAX_XATTR_NAME_BYTES {
+                format!("with a name of {} bytes", name.len())
+            } else if value.len() > MAX_XATTR_BYTES {
+                format!("with a value of {} bytes", value.len())
+            } else {
+                continue;
+            };
+            let found = Some(format!("`{}` {fault}", shortened(name.as_bytes())));
+            // containerd does not set attributes of this class.
+            if name.starts_with("trusted.") {
+                let refuser = Some(Refuser::DockerAndPodman);
+                self.add_refused(ViolationKind::LayerXattr, refuser, entry, found);
+            } else {
+                self.add(ViolationKind::LayerXattr, entry, found);
+            }
+        }
+        let value = entry.xattrs.get(CAPABILITY);
+        // A PAX record without a value removes the attribute.
+        let is_wrong = |value: &&Vec<u8>| !value.is_empty() && capabilities(value).is_none();
+        if let Some(value) = value.filter(is_wrong) {
+            let found = format!("{} bytes", value.len());
+            self.add(ViolationKind::LayerCapabilities, entry, Some(found));
+        }
+    }
+
+    /// Checks the kind of an entry, and puts it at its place.
+    fn check_kind(&mut self, entry: &TarEntry, place: &[u8]) {
         match &entry.kind {
-            TarKind::Hardlink { target } if !self.may_be_linked(&clean_path(target)) => {
-                let found = Some(format!("target `{}`", shortened(target)));
-                self.add(ViolationKind::LayerHardlink, entry, found);
+            TarKind::Directory => self.tree.put(place, PathKind::Directory),
+            TarKind::Hardlink { target } => {
+                if !self.tree.put_hardlink(place, target) {
+                    let found = Some(format!("target `{}`", shortened(target)));
+                    self.add(ViolationKind::LayerHardlink, entry, found);
+                }
             }
-            TarKind::Symlink { target } if target.is_empty() => {
-                self.add(ViolationKind::LayerSymlink, entry, None);
-            }
-            TarKind::Symlink { target } if target.len() > MAX_PATH_BYTES => {
-                self.add(ViolationKind::LayerPathLength, entry, None);
+            TarKind::Symlink { target } => {
+                self.tree.put_symlink(place, target);
+                if target.is_empty() {
+                    self.add(ViolationKind::LayerSymlink, entry, None);
+                } else if target.len() > MAX_PATH_BYTES {
+                    self.add(ViolationKind::LayerPathLength, entry, None);
+                }
             }
             TarKind::Unknown { type_flag } => {
                 let found = Some(format!("type `{}`", escaped(&[*type_flag])));
                 self.add(ViolationKind::LayerEntryType, entry, found);
             }
-            _ => {}
+            _ => self.tree.put(place, PathKind::Other),
         }
     }
 
-    fn check_whiteout(&mut self, entry: &TarEntry) {
-        if let Some(Whiteout::Path(hidden)) = entry.whiteout()
-            && (matches!(
-                hidden.rsplit(|byte| *byte == b'/').next(),
-                Some(b"" | b"." | b"..")
-            ) || self.unchecked == 0 && self.kind(&hidden).is_some())
-        {
+    /// Checks a whiteout, which is a device to engines, at the place of what it hides.
+    fn check_whiteout(&mut self, entry: &TarEntry, parent: &ParentDirectory, hidden: &[u8]) {
+        let place = parent.join(hidden);
+        let name = hidden.rsplit(|byte| *byte == b'/').next();
+        if matches!(name, Some(b"" | b"." | b"..")) || self.tree.kind(&place).is_some() {
             self.add(ViolationKind::LayerWhiteout, entry, None);
+        } else {
+            self.tree.put(&place, PathKind::Other);
         }
-    }
-
-    fn check_path(&mut self, entry: &TarEntry, path: &[u8]) {
-        let kind = match entry.kind {
-            TarKind::Directory => PathKind::Directory,
-            TarKind::Symlink { .. } => PathKind::Symlink,
-            _ => PathKind::Other,
-        };
-        if self.paths.len() >= MAX_PATHS {
-            self.unchecked += 1;
-        } else if self.paths.insert(fingerprint(path), kind).is_some() {
-            self.add(ViolationKind::LayerDuplicatePath, entry, None);
-        }
-    }
-
-    /// Returns the kind of the last entry with this path.
-    fn kind(&self, path: &[u8]) -> Option<PathKind> {
-        self.paths.get(&fingerprint(path)).copied()
-    }
-
-    /// Returns true for a file, also through a link to its directory, or if there were
-    /// too many paths to know.
-    fn may_be_linked(&self, path: &[u8]) -> bool {
-        let kind = self.kind(path).or_else(|| self.above(path));
-        self.unchecked > 0 || kind.is_some_and(|kind| kind != PathKind::Directory)
-    }
-
-    /// Returns the kind of the nearest entry above a path.
-    fn above(&self, path: &[u8]) -> Option<PathKind> {
-        let ends = (1..path.len()).rev().filter(|end| path[*end] == b'/');
-        let mut parents = ends.take(MAX_PARENTS).map(|end| &path[..end]);
-        parents.find_map(|parent| self.kind(parent))
     }
 
     fn add(&mut self, kind: ViolationKind, entry: &TarEntry, found: Option<String>) {
-        let path = format!("`{}`", shortened(&entry.path));
-        let found = found.map_or_else(|| path.clone(), |found| format!("{path}, {found}"));
         let refuser = match kind {
             ViolationKind::LayerOwner => None,
             ViolationKind::LayerPathOutside => Some(Refuser::Docker),
-            ViolationKind::LayerDuplicatePath => Some(Refuser::DockerAndPodman),
+            ViolationKind::LayerDuplicatePath | ViolationKind::LayerParentLink => {
+                Some(Refuser::DockerAndPodman)
+            }
             _ => Some(Refuser::Engines),
         };
+        self.add_refused(kind, refuser, entry, found);
+    }
+
+    fn add_refused(
+        &mut self,
+        kind: ViolationKind,
+        refuser: Option<Refuser>,
+        entry: &TarEntry,
+        found: Option<String>,
+    ) {
+        let path = format!("`{}`", shortened(&entry.path));
+        let found = found.map_or_else(|| path.clone(), |found| format!("{path}, {found}"));
         self.refused += u64::from(refuser == Some(Refuser::Engines));
         let listed = self.listed.entry(kind).or_default();
         *listed += 1;
@@ -190,6 +219,12 @@ impl<'a> LayerRules<'a> {
     }
 }
 
+/// Returns true for an owner that stays as it is: engines keep 32 bits of it, and -1
+/// changes nothing.
+fn is_owner(id: i64) -> bool {
+    (0..i64::from(u32::MAX)).contains(&id)
+}
+
 fn has_long_name(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/')
         .any(|name| name.len() > MAX_NAME_BYTES)
@@ -199,10 +234,4 @@ fn has_long_name(path: &[u8]) -> bool {
 fn leads_out(path: &[u8]) -> bool {
     let below = clean_path(&[b"\0/", path].concat());
     !path.starts_with(b"/") && !below.starts_with(b"/\0")
-}
-
-fn fingerprint(path: &[u8]) -> [u8; 16] {
-    let digest = Digest::of(path);
-    let (start, _) = digest.as_bytes().split_at(16);
-    start.try_into().expect("a digest has 32 bytes")
 }

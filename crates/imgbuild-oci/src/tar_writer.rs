@@ -477,7 +477,7 @@ mod tests {
             assert_eq!(read.path, tar_name(&member.entry));
             assert_eq!(read.size, member.entry.content_size());
             let Owner { uid, gid } = member.entry.owner;
-            assert_eq!((read.uid, read.gid), (u64::from(uid), u64::from(gid)));
+            assert_eq!((read.uid, read.gid), (i64::from(uid), i64::from(gid)));
             if let EntryKind::Symlink { target } = &member.entry.kind {
                 let target = target.clone();
                 assert_eq!(read.kind, TarKind::Symlink { target });

@@ -41,6 +41,8 @@ pub enum Refuser {
     DockerAndPodman,
     /// containerd, and Docker with its image store.
     Containerd,
+    /// Podman, and Docker and containerd on a machine without `pigz`.
+    WithoutPigz,
 }
 
 impl fmt::Display for Refuser {
@@ -50,6 +52,7 @@ impl fmt::Display for Refuser {
             Self::Docker => "Docker with graph drivers",
             Self::DockerAndPodman => "Docker with graph drivers, and Podman",
             Self::Containerd => "containerd, and Docker with its image store",
+            Self::WithoutPigz => "Podman, and Docker and containerd without `pigz`",
         })
     }
 }
@@ -217,6 +220,8 @@ kinds! {
     LayerPathOutside "has a path that leads out of the root",
     /// A path lies below another one that is not a directory.
     LayerParent "has a path below one that is not a directory",
+    /// A path lies below a symbolic link that leads to nothing in its layer.
+    LayerParentLink "has a path below a symbolic link whose target is not in the same layer before it",
     /// A path, or the target of a symbolic link, is longer than Linux allows.
     LayerPathLength "has a path or the target of a link that is too long",
     /// The target of a hard link is not an earlier entry of the same layer.
@@ -227,10 +232,13 @@ kinds! {
     LayerEntryType "has an entry that is not a file, directory, link, device or pipe",
     /// A whiteout hides nothing, or an entry of its own layer.
     LayerWhiteout "has a whiteout of nothing, or of an entry before it in the same layer",
-    /// An owner does not fit in 32 bits and would become another one.
-    LayerOwner "has an owner that does not fit in 32 bits",
+    /// An owner is negative or does not fit in 32 bits, and becomes another one.
+    LayerOwner "has an owner that becomes another one in 32 bits",
     /// The capabilities of a program are in no form of the kernel's.
     LayerCapabilities "has file capabilities in none of the forms of the kernel",
+    /// An extended attribute has no name, or its name or value is longer than Linux
+    /// allows.
+    LayerXattr "has an extended attribute that Linux does not take",
     /// A layer has more violations than are listed, or too many entries.
     LayerMore "has more violations than are listed",
     /// The archive itself is damaged.

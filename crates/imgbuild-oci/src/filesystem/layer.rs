@@ -8,7 +8,7 @@ use super::{BlobFacts, LayerError};
 use crate::digest::DigestReader;
 use crate::entry::{Entry, EntryKind, Member, Owner};
 use crate::path::ImagePath;
-use crate::rules::{LayerRules, check_compression};
+use crate::rules::{LayerRules, check_compression, trailing_bytes};
 use crate::selection::SelectedLayer;
 use crate::source::{Decompressor, Source, StreamFormat};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
@@ -46,6 +46,9 @@ pub(super) fn read(
     io::copy(&mut tar, &mut io::sink()).map_err(LayerError::Read)?;
     let (stream, diff_id, tar_size) = tar.finish();
     *budget = budget.saturating_sub(tar_size);
+    let trailing = stream
+        .has_trailing_bytes()
+        .then(|| trailing_bytes(&layer.name));
     let mut blob = stream.into_inner();
     io::copy(&mut blob, &mut io::sink()).map_err(LayerError::Read)?;
     let (blob, digest, _) = blob.finish();
@@ -62,7 +65,7 @@ pub(super) fn read(
         });
     }
     let mut violations = rules.finish();
-    violations.extend(label);
+    violations.extend(label.into_iter().chain(trailing));
     violations.retain(|one| one.refused_by.is_some());
     let facts = BlobFacts {
         crc: blob.crc.finalize(),
@@ -125,8 +128,11 @@ fn place<R: Read>(
 }
 
 fn entry(path: ImagePath, kind: EntryKind, found: &TarEntry) -> Entry {
-    // Engines keep 32 bits of an owner.
-    let id = |id: u64| u32::try_from(id & u64::from(u32::MAX)).expect("it has 32 bits");
+    // Engines keep 32 bits of an owner, and `chown` with -1 lets root be the owner.
+    let id = |id: i64| {
+        let id = u32::try_from(id & i64::from(u32::MAX)).expect("it has 32 bits");
+        Some(id).filter(|id| *id != u32::MAX).unwrap_or_default()
+    };
     let mode = u32::try_from(found.mode & 0o7777).expect("it has 12 bits");
     Entry {
         mode: match kind {

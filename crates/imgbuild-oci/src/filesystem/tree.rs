@@ -93,7 +93,8 @@ impl Tree {
     }
 
     /// Returns the place of a cleaned path once the links of its directories are
-    /// followed, which stay inside.
+    /// followed, which stay inside. Engines unpack a layer by itself, so these are the
+    /// links of the same layer only: a directory replaces one of a layer below.
     pub(super) fn place_of(&mut self, path: &[u8]) -> Result<ImagePath, LayerError> {
         let path = ImagePath::parse(path)?;
         let parent = path.parent().unwrap_or_else(ImagePath::root);
@@ -118,14 +119,17 @@ impl Tree {
             let Some(node) = self.nodes.get(next) else {
                 return Ok(None);
             };
+            // What a layer below has there is replaced by a directory.
+            if node.layer < self.layer {
+                return Ok(None);
+            }
             if let Some(target) = node.link_target() {
                 let target = target.to_vec();
                 let names = target.split(|byte| *byte == b'/');
                 self.spend(names.filter(|name| *name == b"..").count() as u64)?;
                 return Ok(Some(target));
             }
-            // A file of a layer below is replaced by a directory.
-            if node.is_directory() || node.layer < self.layer {
+            if node.is_directory() {
                 Ok(None)
             } else {
                 Err(below_a_file(next))
@@ -194,6 +198,7 @@ impl Tree {
         let Some(path) = self.hidden_place(path)? else {
             return Ok(());
         };
+        self.make_parents(&path)?;
         self.hide_below(&path)?;
         self.remove_if_hidden(&path);
         Ok(())
@@ -201,10 +206,16 @@ impl Tree {
 
     /// Hides the entries of the layers below in a directory.
     pub(super) fn hide_contents(&mut self, directory: &[u8]) -> Result<(), LayerError> {
+        // No engine hides what is in the root: overlayfs has no such mark for it.
         if directory == b"/" {
-            return self.hide_below(&ImagePath::root());
+            return Ok(());
         }
-        match self.hidden_place(directory)? {
+        let mark = [directory, b"/.wh..wh..opq"].concat();
+        let Some(mark) = self.hidden_place(&mark)? else {
+            return Ok(());
+        };
+        self.make_parents(&mark)?;
+        match mark.parent() {
             Some(path) => self.hide_below(&path),
             None => Ok(()),
         }

@@ -68,9 +68,7 @@ impl StreamFormat {
 #[error("it decompresses to more than {0} bytes")]
 pub(crate) struct ExpansionError(pub u64);
 
-/// Bytes after the end of a compressed stream.
-///
-/// Podman refuses such layers, Docker ignores the bytes.
+/// Bytes after the end of a zstd stream.
 #[derive(Debug, thiserror::Error)]
 #[error("other bytes follow the end of the compressed stream")]
 pub(crate) struct TrailingBytesError;
@@ -114,8 +112,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Decompresses a stream of any known format. Memory is bounded, and so is the
 /// output: to 1 GiB, or 1,032 times the input, the most that gzip can gain.
 ///
-/// The end of the output is only reached if nothing follows the compressed
-/// stream. Several gzip members or zstd frames in a row are one stream.
+/// Several gzip members or zstd frames in a row are one stream. Other bytes after a
+/// zstd stream are an error; after gzip, they are passed over, as engines do it.
 #[derive(Debug)]
 pub(crate) struct Decompressor<R> {
     stream: Stream<R>,
@@ -169,6 +167,14 @@ impl<R: Read> Decompressor<R> {
         self.compression
     }
 
+    /// Returns true if other bytes follow the gzip stream, which was read to its end.
+    pub(crate) fn has_trailing_bytes(&self) -> bool {
+        matches!(
+            &self.stream,
+            Stream::Gzip(GzipStream::End { is_last: false, .. })
+        )
+    }
+
     /// Returns the reader below, without the bytes that were read ahead.
     pub(crate) fn into_inner(self) -> R {
         match self.stream {
@@ -213,7 +219,11 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 #[derive(Debug)]
 enum GzipStream<R> {
     Member(Box<GzDecoder<R>>),
-    End(Option<R>),
+    End {
+        source: Option<R>,
+        /// True if nothing follows.
+        is_last: bool,
+    },
 }
 
 impl<R: BufRead> GzipStream<R> {
@@ -224,30 +234,23 @@ impl<R: BufRead> GzipStream<R> {
     fn into_inner(self) -> R {
         match self {
             Self::Member(decoder) => decoder.into_inner(),
-            Self::End(source) => source.expect("it is only taken while reading"),
+            Self::End { source, .. } => source.expect("it is only taken while reading"),
         }
     }
 
     fn next_member(&mut self) -> io::Result<()> {
-        let Self::Member(decoder) = std::mem::replace(self, Self::End(None)) else {
+        let end = |source, is_last| Self::End { source, is_last };
+        let Self::Member(decoder) = std::mem::replace(self, end(None, true)) else {
             return Ok(());
         };
         let mut source = decoder.into_inner();
         let start = fill(&mut source).map(|start| (start.is_empty(), StreamFormat::detect(start)));
-        match start {
-            Ok((false, StreamFormat::Gzip)) => *self = Self::new(source),
-            Ok((is_end, _)) => {
-                *self = Self::End(Some(source));
-                if !is_end {
-                    return Err(invalid(TrailingBytesError));
-                }
-            }
-            Err(error) => {
-                *self = Self::End(Some(source));
-                return Err(error);
-            }
-        }
-        Ok(())
+        *self = match start {
+            Ok((false, StreamFormat::Gzip)) => Self::new(source),
+            Ok((is_last, _)) => end(Some(source), is_last),
+            Err(_) => end(Some(source), true),
+        };
+        start.map(drop)
     }
 }
 
@@ -262,7 +265,7 @@ impl<R: BufRead> Read for GzipStream<R> {
                     0 => self.next_member()?,
                     count => return Ok(count),
                 },
-                Self::End(_) => return Ok(0),
+                Self::End { .. } => return Ok(0),
             }
         }
     }

@@ -13,11 +13,11 @@ pub(crate) struct TarEntry {
     /// The kind of the entry.
     pub(crate) kind: TarKind,
     /// The mode; usually at most `0o7777`, but file type bits may be there.
-    pub(crate) mode: u64,
-    /// The owner. Engines keep 32 bits of it.
-    pub(crate) uid: u64,
-    /// The group. Engines keep 32 bits of it.
-    pub(crate) gid: u64,
+    pub(crate) mode: i64,
+    /// The owner. Engines keep 32 bits of it, and take -1 for root.
+    pub(crate) uid: i64,
+    /// The group, as the owner.
+    pub(crate) gid: i64,
     /// The modification time in whole Unix seconds, rounded down.
     pub(crate) mtime: i64,
     /// The number of bytes of the unpacked entry.

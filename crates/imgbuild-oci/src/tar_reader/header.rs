@@ -87,10 +87,12 @@ impl RawHeader {
         let entry = TarEntry {
             path,
             kind,
-            mode: self.number("mode", &old.mode)?,
-            uid: pax.uid.map_or_else(|| self.number("uid", &old.uid), Ok)?,
-            gid: pax.gid.map_or_else(|| self.number("gid", &old.gid), Ok)?,
-            mtime: pax.mtime.map_or_else(|| self.mtime(), Ok)?,
+            mode: self.signed("mode", &old.mode)?,
+            uid: pax.uid.map_or_else(|| self.signed("uid", &old.uid), Ok)?,
+            gid: pax.gid.map_or_else(|| self.signed("gid", &old.gid), Ok)?,
+            mtime: pax
+                .mtime
+                .map_or_else(|| self.signed("mtime", &old.mtime), Ok)?,
             size,
             xattrs: pax.xattrs.clone(),
         };
@@ -172,8 +174,8 @@ impl RawHeader {
             (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
             (None, None) => return Ok(()),
         };
-        self.number("devmajor", major)?;
-        self.number("devminor", minor).map(drop)
+        self.signed("devmajor", major)?;
+        self.signed("devminor", minor).map(drop)
     }
 
     fn sparse_size(&self, extensions: &Extensions, stored: u64) -> Result<u64, ReadTarError> {
@@ -186,17 +188,15 @@ impl RawHeader {
         }
     }
 
-    fn mtime(&self) -> Result<i64, ReadTarError> {
-        let number = parse_number(&self.fields().as_old().mtime);
-        number
-            .and_then(|number| i64::try_from(number).ok())
-            .ok_or_else(|| self.number_error("mtime"))
+    fn number(&self, field: &'static str, bytes: &[u8]) -> Result<u64, ReadTarError> {
+        let number = self.signed(field, bytes)?;
+        u64::try_from(number).map_err(|_| self.number_error(field))
     }
 
-    fn number(&self, field: &'static str, bytes: &[u8]) -> Result<u64, ReadTarError> {
+    /// Reads a number that Go takes although it is negative.
+    fn signed(&self, field: &'static str, bytes: &[u8]) -> Result<i64, ReadTarError> {
         parse_number(bytes)
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| *number <= i64::MAX.cast_unsigned())
+            .and_then(|number| i64::try_from(number).ok())
             .ok_or_else(|| self.number_error(field))
     }
 

@@ -12,8 +12,8 @@ pub(super) struct PaxRecords {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link_target: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
-    pub(super) uid: Option<u64>,
-    pub(super) gid: Option<u64>,
+    pub(super) uid: Option<i64>,
+    pub(super) gid: Option<i64>,
     pub(super) mtime: Option<i64>,
     pub(super) is_sparse: bool,
     pub(super) sparse_path: Option<Vec<u8>>,
@@ -35,17 +35,16 @@ impl PaxRecords {
 
     fn take(&mut self, key: &[u8], value: &[u8], offset: u64) -> Result<(), ReadTarError> {
         let number = |field| decimal(value).map_err(|()| ReadTarError::Number { offset, field });
+        let signed = |field, parse: fn(&[u8]) -> Result<Option<i64>, ()>| {
+            parse(value).map_err(|()| ReadTarError::Number { offset, field })
+        };
         match key {
             b"path" => self.path = text(value),
             b"linkpath" => self.link_target = text(value),
             b"size" => self.size = number("size")?,
-            b"uid" => self.uid = number("uid")?,
-            b"gid" => self.gid = number("gid")?,
-            b"mtime" => {
-                let field = "mtime";
-                let error = |()| ReadTarError::Number { offset, field };
-                self.mtime = seconds(value).map_err(error)?;
-            }
+            b"uid" => self.uid = signed("uid", parse_integer)?,
+            b"gid" => self.gid = signed("gid", parse_integer)?,
+            b"mtime" => self.mtime = signed("mtime", seconds)?,
             b"GNU.sparse.major" | b"GNU.sparse.map" | b"GNU.sparse.numblocks" => {
                 self.is_sparse = true;
             }
@@ -93,6 +92,13 @@ fn decimal(value: &[u8]) -> Result<Option<u64>, ()> {
         Some(number) if i64::try_from(number).is_ok() => Ok(Some(number)),
         _ => Err(()),
     }
+}
+
+/// Parses `[+|-]DIGITS` as Go does (`strconv.ParseInt`).
+fn parse_integer(value: &[u8]) -> Result<Option<i64>, ()> {
+    let text = str::from_utf8(value).map_err(drop)?;
+    let number = (!text.is_empty()).then(|| text.parse());
+    number.transpose().map_err(drop)
 }
 
 /// Parses `[-]SECONDS[.FRACTION]`, rounding down.

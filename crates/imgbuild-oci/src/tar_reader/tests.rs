@@ -200,16 +200,13 @@ fn numbers_are_octal_or_binary() {
         (b"\0\0\0\0\0\0\0\0", 0),
         (b"        ", 0),
         (b"\x80\0\0\0\0\x01\0\0", 65_536),
+        (&[0xff; 8], -1),
+        (b"\xff\xff\xff\xff\x7f\xff\xff\xff", -2_147_483_649),
     ] {
         let tar = Blocks::default().header(b'0', "a", 0).patch(108, field);
         assert_eq!(first(&tar.end()).uid, expected, "{field:?}");
     }
-    for field in [
-        b"000000x\0",
-        b"17 17\0\0\0",
-        b"\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"-1\0\0\0\0\0\0",
-    ] {
+    for field in [b"000000x\0", b"17 17\0\0\0", b"-1\0\0\0\0\0\0"] {
         let tar = Blocks::default().header(b'0', "a", 0).patch(108, field);
         let error = error(&tar.end());
         assert!(
@@ -221,6 +218,15 @@ fn numbers_are_octal_or_binary() {
         .header(b'0', "a", 0)
         .patch(136, &[0xff; 12]);
     assert_eq!(first(&before.end()).mtime, -1);
+    let mode = Blocks::default()
+        .header(b'0', "a", 0)
+        .patch(100, &[0xff; 8]);
+    assert_eq!(first(&mode.end()).mode, -1);
+    for (value, expected) in [("-1", -1), ("+5", 5), ("4294967296", 1 << 32), ("", 0)] {
+        let record = pax_record("gid", value.as_bytes());
+        let tar = Blocks::default().pax(&record).header(b'0', "a", 0);
+        assert_eq!(first(&tar.end()).gid, expected, "{value}");
+    }
 }
 
 #[test]
@@ -290,6 +296,8 @@ fn malformed_pax_headers_are_refused() {
         pax_record("size", b"-1"),
         pax_record("mtime", b"1.x"),
         pax_record("uid", b"0x1"),
+        pax_record("uid", b"1.5"),
+        pax_record("gid", b"9223372036854775808"),
     ] {
         let tar = Blocks::default().pax(&record).header(b'0', "a", 0).end();
         assert!(
@@ -451,9 +459,9 @@ fn assert_read_as_by_the_tar_crate(bytes: &[u8]) {
     for (entry, contents) in ours {
         let mut their = theirs.next().unwrap().unwrap();
         assert_eq!(entry.path, &*their.path_bytes());
-        assert_eq!(entry.mode, u64::from(their.header().mode().unwrap()));
-        assert_eq!(entry.uid, their.header().uid().unwrap());
-        assert_eq!(entry.gid, their.header().gid().unwrap());
+        assert_eq!(entry.mode, i64::from(their.header().mode().unwrap()));
+        assert_eq!(entry.uid, their.header().uid().unwrap().cast_signed());
+        assert_eq!(entry.gid, their.header().gid().unwrap().cast_signed());
         assert_eq!(entry.mtime.unsigned_abs(), their.header().mtime().unwrap());
         let target = match &entry.kind {
             TarKind::Symlink { target } | TarKind::Hardlink { target } => Some(&target[..]),

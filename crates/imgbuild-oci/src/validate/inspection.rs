@@ -10,7 +10,7 @@ use crate::bounded;
 use crate::digest::{Digest, DigestReader};
 use crate::image::Blob;
 use crate::parallel;
-use crate::rules::LayerRules;
+use crate::rules::{LayerRules, trailing_bytes};
 use crate::source::{Decompressor, Source, StreamFormat, TrailingBytesError};
 use crate::tar_reader::{ReadTarError, TarReader};
 use crate::violation::{Violation, ViolationKind};
@@ -149,9 +149,11 @@ fn inspect_layer<R: Read + Clone>(name: &str, blob: R, size: u64) -> io::Result<
     io::copy(&mut stream, &mut io::sink())?;
     let HashedTar { inner, failure } = stream;
     let (stream, tar_digest, _) = inner.finish();
+    let trailing = stream.has_trailing_bytes().then(|| trailing_bytes(name));
     let mut inspection = inspect_bytes(stream.into_inner())?;
     inspection.compression = Some(compression);
     inspection.violations = rules.finish();
+    inspection.violations.extend(trailing);
     if let Some(error) = failure {
         let cause = error.get_ref();
         if !cause.is_some_and(|cause| cause.is::<TrailingBytesError>()) {

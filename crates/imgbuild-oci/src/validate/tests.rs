@@ -292,6 +292,22 @@ const BREAKS: &[(&str, Kind, Break)] = &[
     ("owner beyond 32 bits", Kind::LayerOwner, |fixture| {
         fixture.layers[0].tar = pax_layer("uid", "4294967301");
     }),
+    ("owner before 0", Kind::LayerOwner, |fixture| {
+        fixture.layers[0].tar = pax_layer("gid", "-1");
+    }),
+    ("attribute without a name", Kind::LayerXattr, |fixture| {
+        fixture.layers[0].tar = pax_layer("SCHILY.xattr.user.", "x");
+    }),
+    (
+        "path below a link to nothing",
+        Kind::LayerParentLink,
+        |fixture| {
+            let mut tar = Vec::new();
+            entry(&mut tar, EntryType::Symlink, "a", "gone", b"");
+            entry(&mut tar, EntryType::Regular, "a/b", "", b"");
+            fixture.layers[0].tar = end(tar);
+        },
+    ),
     ("short capabilities", Kind::LayerCapabilities, |fixture| {
         fixture.layers[0].tar = pax_layer("SCHILY.xattr.security.capability", "short");
     }),
