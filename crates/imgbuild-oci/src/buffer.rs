@@ -14,16 +14,18 @@ const PAGE_BYTES: usize = 4096;
 /// some into one that starts at a page; 64 bytes further all are fast.
 const PAGE_OFFSET: usize = 64;
 
-/// Zeroed memory that starts [`PAGE_OFFSET`] bytes into a page.
+/// Zeroed memory that starts 64 bytes into a page.
 #[derive(Debug)]
-pub(crate) struct AlignedBuffer {
+pub struct AlignedBuffer {
     bytes: Vec<u8>,
     start: usize,
     length: usize,
 }
 
 impl AlignedBuffer {
-    pub(crate) fn new(length: usize) -> Self {
+    /// Makes a buffer of `length` bytes.
+    #[must_use]
+    pub fn new(length: usize) -> Self {
         let bytes = vec![0; length + PAGE_BYTES + PAGE_OFFSET];
         let start = bytes.as_ptr().align_offset(PAGE_BYTES) + PAGE_OFFSET;
         Self {
@@ -33,11 +35,14 @@ impl AlignedBuffer {
         }
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    /// Returns its bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.length]
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+    /// Returns its bytes to be written.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.length]
     }
 }

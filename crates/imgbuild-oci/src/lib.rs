@@ -94,7 +94,7 @@
 mod archive;
 pub mod blob;
 pub mod bounded;
-mod buffer;
+pub mod buffer;
 pub mod cache;
 pub mod changeset;
 pub mod compression;

@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use imgbuild_oci::buffer::AlignedBuffer;
 use imgbuild_oci::content::{Content, FileRange, HostFile};
 use imgbuild_oci::store::Store;
 
@@ -99,30 +100,49 @@ pub(super) fn names_any(content: &Content, texts: &[&str]) -> bool {
     let Some(opened) = ReadableContent::open(content) else {
         return false;
     };
-    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut buffer = AlignedBuffer::new(BLOCK_BYTES);
+    let blocks = Blocks {
+        opened: &opened,
+        size: content.size(),
+        overlap: longest.unwrap_or_default(),
+    };
     let mut look = |block: &[u8]| has_any(block, texts).then_some(());
-    let overlap = longest.unwrap_or_default();
-    find_in_blocks(&opened, &mut buffer, overlap, &mut look).is_some()
+    blocks.find(buffer.as_mut_slice(), &mut look).is_some()
 }
 
-/// Calls `look` with each block of a content, until it returns something. The
-/// size of the buffer is that of a block; each begins with the last `overlap`
-/// bytes of the one before, so that what began there is whole.
-pub(super) fn find_in_blocks<T>(
-    opened: &ReadableContent<'_>,
-    buffer: &mut [u8],
-    overlap: usize,
-    look: &mut dyn FnMut(&[u8]) -> Option<T>,
-) -> Option<T> {
-    let mut offset = 0;
-    loop {
-        let count = opened.fill_at(buffer, offset).ok()?;
-        let found = look(&buffer[..count]);
-        if found.is_some() || count < buffer.len() {
-            return found;
+/// The first `size` bytes of a content in blocks, each of which begins with the
+/// last `overlap` bytes of the one before, so that what began there is whole.
+pub(super) struct Blocks<'a> {
+    pub(super) opened: &'a ReadableContent<'a>,
+    pub(super) size: u64,
+    pub(super) overlap: usize,
+}
+
+impl Blocks<'_> {
+    /// Calls `look` with each block, until it returns something. The size of the
+    /// buffer is that of a block.
+    pub(super) fn find<T>(
+        &self,
+        buffer: &mut [u8],
+        look: &mut dyn FnMut(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let mut offset = 0;
+        loop {
+            let count = at_most(self.size - offset, buffer.len());
+            let filled = self.opened.fill_at(&mut buffer[..count], offset).ok()?;
+            let found = look(&buffer[..filled]);
+            let end = offset + filled as u64;
+            if found.is_some() || filled < count || end == self.size {
+                return found;
+            }
+            offset = end - self.overlap as u64;
         }
-        offset += (count - overlap) as u64;
     }
+}
+
+/// Returns a size in bytes, or `limit` if it is smaller.
+pub(super) fn at_most(size: u64, limit: usize) -> usize {
+    usize::try_from(size).map_or(limit, |size| size.min(limit))
 }
 
 fn has_any(bytes: &[u8], texts: &[&str]) -> bool {
@@ -148,10 +168,10 @@ pub(super) fn are_same(first: &Content, second: &Content) -> bool {
     else {
         return false;
     };
-    let mut buffers = [vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]];
+    let mut buffers = [(); 2].map(|()| AlignedBuffer::new(BLOCK_BYTES));
     let mut offset = 0;
     loop {
-        let [one, other] = &mut buffers;
+        let [one, other] = buffers.each_mut().map(AlignedBuffer::as_mut_slice);
         let counts = (first.fill_at(one, offset), second.fill_at(other, offset));
         let (Ok(count), Ok(others)) = counts else {
             return false;

@@ -11,6 +11,7 @@ mod tests;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
+use imgbuild_oci::buffer::AlignedBuffer;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::parallel;
@@ -18,7 +19,7 @@ use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::store::Store;
 use serde::{Deserialize, Serialize};
 
-use super::content::{BLOCK_BYTES, ReadableContent, find_in_blocks, recall};
+use super::content::{BLOCK_BYTES, Blocks, ReadableContent, at_most, recall};
 use super::subject::Subject;
 use crate::elf::ReadAt;
 use crate::finding::{Finding, Rule};
@@ -33,8 +34,11 @@ pub(super) const MAX_KEY_BYTES: u64 = 64 * 1024;
 /// The bytes that tell a text from another file.
 const HEAD_BYTES: usize = 4096;
 
+/// The size limit of files that are read at once.
+const SMALL_BYTES: u64 = 32 * 1024;
+
 /// The bytes of a text that are searched at most.
-const MAX_TEXT_BYTES: usize = 16 << 20;
+const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// The bytes that a block repeats of the one before: a secret is in one of them.
 const OVERLAP_BYTES: usize = 8192;
@@ -152,11 +156,11 @@ fn search(
     let size: u64 = contents.iter().map(|content| content.size()).sum();
     let is_long = size > BLOCK_BYTES as u64;
     let found: Vec<(usize, FoundSecret)> = recall(store, &question, is_long, &contents, &|| {
-        let mut buffer = vec![0; BLOCK_BYTES];
+        let mut buffer = AlignedBuffer::new(BLOCK_BYTES);
         let texts = group.iter().enumerate();
         texts
             .filter(|(_, one)| !subject.is_elf(one.path))
-            .filter_map(|(index, one)| Some((index, one.search(&mut buffer)?)))
+            .filter_map(|(index, one)| Some((index, one.search(buffer.as_mut_slice())?)))
             .collect()
     });
     let found = found.into_iter();
@@ -169,31 +173,35 @@ impl SecretCandidate<'_> {
     /// Returns the first secret in a file, as far as it can be read.
     fn search(&self, buffer: &mut [u8]) -> Option<FoundSecret> {
         let opened = ReadableContent::open(self.content)?;
-        let size = usize::try_from(self.content.size()).unwrap_or(usize::MAX);
-        let count = opened
-            .fill_at(&mut buffer[..size.min(HEAD_BYTES)], 0)
-            .ok()?;
+        let size = self.content.size();
+        let is_small = size <= SMALL_BYTES;
+        let count = at_most(size, if is_small { buffer.len() } else { HEAD_BYTES });
+        let count = opened.fill_at(&mut buffer[..count], 0).ok()?;
         if binary::may_be_key(&buffer[..count]) {
-            let mut bytes = vec![0; size.min(BLOCK_BYTES)];
+            let mut bytes = vec![0; at_most(size, BLOCK_BYTES)];
             let count = opened.fill_at(&mut bytes, 0).ok()?;
             if binary::is_key(&bytes[..count]) {
                 let what = PRIVATE_KEY.to_owned();
                 return Some(FoundSecret { what, line: 0 });
             }
         }
-        if buffer[..count].contains(&0) {
+        if buffer[..count.min(HEAD_BYTES)].contains(&0) {
             return None;
         }
-        let (what, at) = if size <= HEAD_BYTES {
+        let (what, at) = if is_small {
             self.in_text(&buffer[..count])?
         } else {
+            let blocks = Blocks {
+                opened: &opened,
+                size: size.min(MAX_TEXT_BYTES),
+                overlap: OVERLAP_BYTES,
+            };
             let mut start = 0;
-            let found = find_in_blocks(&opened, buffer, OVERLAP_BYTES, &mut |block| {
+            blocks.find(buffer, &mut |block| {
                 let found = self.in_text(block).map(|(what, at)| (what, start + at));
                 start += block.len().saturating_sub(OVERLAP_BYTES);
-                (found.is_some() || start >= MAX_TEXT_BYTES).then_some(found)
-            });
-            found.flatten()?
+                found
+            })?
         };
         let mut before = vec![0; at];
         let count = opened.fill_at(&mut before, 0).ok()?;
