@@ -6,6 +6,12 @@ use crate::support::skip;
 
 /// Builds an image with a package, and checks what its program writes.
 fn check(package: &str, arguments: &[&str], input: &[u8], expected: &str) {
+    let flag = format!("--package={package}");
+    check_flag(package, &flag, arguments, input, expected);
+}
+
+/// Builds an image with what a flag brings of a package, as [`check`] does.
+fn check_flag(package: &str, flag: &str, arguments: &[&str], input: &[u8], expected: &str) {
     let info = "/var/lib/dpkg/info";
     let lists = [
         format!("{info}/{package}.list"),
@@ -22,8 +28,7 @@ fn check(package: &str, arguments: &[&str], input: &[u8], expected: &str) {
     let release = sandbox
         .tree("data", "0644 file readme \"x\"")
         .expect("there is room for it");
-    let package = format!("--package={package}");
-    let built = build_in(sandbox, &release, "package", &[&package, "--no-entrypoint"]);
+    let built = build_in(sandbox, &release, "package", &[flag, "--no-entrypoint"]);
     for engine in engines {
         let image = engine.load(&built.archive, &built.reference);
         let outcome = image.run_with(&[], arguments, input).success();
@@ -48,6 +53,23 @@ fn a_digest_is_computed() {
 #[test]
 fn a_graph_is_drawn_by_plugins_that_a_maintainer_script_registered() {
     check("graphviz", &["dot", "-Tsvg"], b"digraph{a->b}", "<svg");
+}
+
+#[test]
+fn a_program_finds_the_plugins_that_a_maintainer_script_registered() {
+    let words = ["dot", "-Tsvg"];
+    check_flag(
+        "graphviz",
+        "--program=dot",
+        &words,
+        b"digraph{a->b}",
+        "<svg",
+    );
+}
+
+#[test]
+fn a_script_of_a_package_calls_essential_programs() {
+    check("elixir", &["elixir", "-e", "IO.puts(1 + 2)"], b"", "3\n");
 }
 
 #[test]

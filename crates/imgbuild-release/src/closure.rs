@@ -203,8 +203,8 @@ fn include_programs(
         .collect();
     let mut programs = Programs::new(options.sysroot.as_deref(), contents, search, options.mtime);
     programs.takes_package_files = options.include_program_files;
-    programs.add_packages(&options.packages)?;
     programs.brings_calls = options.include_calls;
+    programs.add_packages(&options.packages)?;
     for name in &options.programs {
         programs.request(name);
     }

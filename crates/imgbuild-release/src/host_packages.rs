@@ -208,6 +208,18 @@ impl PackageDatabase {
         text::field(self.paragraph(package), "Essential") == Some("yes")
     }
 
+    /// Returns the packages that all others take for granted: the essential ones, and
+    /// what they depend on; of Alpine, BusyBox.
+    pub(crate) fn granted(&self) -> PackageSet<'_> {
+        let is_granted = |it: &&HostPackage| {
+            self.is_essential(it) || self.manager == Some(Manager::Apk) && it.name == "busybox"
+        };
+        let all = self
+            .packages()
+            .filter(|it| !INSTALLERS.contains(&&*it.name));
+        self.closure(&all.filter(is_granted).collect::<Vec<_>>(), false)
+    }
+
     /// Returns the packages in a field, which dpkg and apk name differently.
     fn relations(&self, package: &HostPackage, names: [&str; 2]) -> Vec<Vec<&str>> {
         let of = |manager| {

@@ -10,6 +10,7 @@ pub(crate) mod calls;
 mod erlang;
 mod faults;
 pub(crate) mod fonts;
+mod granted;
 mod node;
 pub mod packages;
 mod perl;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fs_err as fs;
-use imgbuild_oci::content::{Content, HostFile};
+use imgbuild_oci::content::HostFile;
 use imgbuild_oci::entry::{Entry, Member};
 use imgbuild_oci::path::{ImagePath, ParseImagePathError};
 
@@ -38,6 +39,7 @@ use crate::runtime::{Object, Role};
 use crate::script::{MAX_DEPTH, MAX_LINE, Shebang};
 use crate::warning::Warning;
 
+pub(crate) use calls::script_text;
 pub(crate) use faults::{carriage_return, interpreter_missing};
 
 /// The directory of time zones ([tzset(3)]).
@@ -91,6 +93,8 @@ pub(crate) struct Programs<'a> {
     with_libraries: BTreeSet<&'static str>,
     /// The programs that scripts call come along.
     pub(crate) brings_calls: bool,
+    /// The scripts of packages, with programs that they take for granted.
+    calls_of_packages: BTreeMap<ImagePath, BTreeSet<String>>,
     pub(crate) placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
     objects: Vec<Object>,
@@ -132,6 +136,7 @@ impl<'a> Programs<'a> {
             release: None,
             with_libraries: BTreeSet::new(),
             brings_calls: true,
+            calls_of_packages: BTreeMap::new(),
             placed: BTreeMap::new(),
             by_file: BTreeMap::new(),
             objects: Vec::new(),
@@ -263,6 +268,9 @@ impl<'a> Programs<'a> {
     ///
     /// Fails with all programs that the user named and that were not found.
     pub(crate) fn finish(mut self) -> ProgramsResult<AddedFiles> {
+        for (script, calls) in std::mem::take(&mut self.calls_of_packages) {
+            self.warn_of_missing(&script, calls.iter().map(String::as_str));
+        }
         let problem = self.packages.get().and_then(|it| it.problem());
         self.warnings.extend(problem.map(Warning::from));
         if !self.problems.is_empty() {
@@ -447,6 +455,7 @@ impl<'a> Programs<'a> {
         for path in paths {
             let text = path.to_string();
             if text.starts_with(&start)
+                && self.objects.iter().all(|known| known.image != path)
                 && let Some(role) = role(&text)
                 && let Some(real) = self.host_file(&text)
             {
@@ -484,17 +493,6 @@ impl<'a> Programs<'a> {
             self.warnings.push(text.into());
         }
     }
-}
-
-/// Reads a script as text.
-pub(crate) fn script_text(content: &Content) -> Option<String> {
-    let text = text(content);
-    Shebang::parse(text.as_bytes()).map(|_| text)
-}
-
-/// Reads a text. Bytes that are not UTF-8 are never part of a command.
-fn text(content: &Content) -> String {
-    String::from_utf8_lossy(&first_bytes(content, calls::MAX_SCRIPT_BYTES)).into_owned()
 }
 
 #[cfg(test)]

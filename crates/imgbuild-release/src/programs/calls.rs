@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::Member;
 use imgbuild_oci::path::ImagePath;
 
-use super::{Programs, text};
+use super::Programs;
 use crate::contents::{Contents, first_bytes, is_executable};
 use crate::finding::{Finding, Rule, Severity};
+use crate::refusal::quoted;
 use crate::script::{COMPUTED, Calls, MAX_CALLS, MAX_LINE, Shebang, calls};
 
 /// Shell words that are programs as well, and work without them.
@@ -18,7 +20,7 @@ const BUILTINS: [&str; 28] = [
 ];
 
 /// The bytes of a script that are read; generated ones have less than 30 KiB.
-pub(super) const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+const MAX_SCRIPT_BYTES: u64 = 1 << 20;
 
 /// The most scripts that are followed from a command, and the bytes after which no
 /// other is, as after [`MAX_CALLS`] paths: large releases have ten with 30 KiB.
@@ -103,21 +105,32 @@ pub(crate) fn called_file(
     paths.find_map(|path| Some(contents.file(&path)?.entry.path.clone()))
 }
 
+/// Reads a script as text.
+pub(crate) fn script_text(content: &Content) -> Option<String> {
+    let text = text(content);
+    Shebang::parse(text.as_bytes()).map(|_| text)
+}
+
+/// Reads a text. Bytes that are not UTF-8 are never part of a command.
+fn text(content: &Content) -> String {
+    String::from_utf8_lossy(&first_bytes(content, MAX_SCRIPT_BYTES)).into_owned()
+}
+
 impl Programs<'_> {
     /// Adds the programs of the host that a command, if it is a shell script, and
     /// the scripts that it starts call, and interpreters of files that they start.
+    /// Warns of those that the command calls and the image then lacks.
     pub(crate) fn add_calls(&mut self, command: &ImagePath, start: &ImagePath) {
-        if !self.brings_calls {
-            return;
-        }
         let (contents, mut added) = (self.contents, BTreeSet::new());
-        for (script, calls) in scripts_of(contents, command, start) {
+        let scripts = scripts_of(contents, command, start);
+        let brings_calls = self.brings_calls;
+        for (script, calls) in scripts.iter().filter(|_| brings_calls) {
             calls
                 .programs
                 .iter()
                 .for_each(|name| self.add_call(name, &mut added));
             for called in calls.paths.keys() {
-                if let Some(file) = called_file(contents, &script, start, called) {
+                if let Some(file) = called_file(contents, script, start, called) {
                     let known = self.findings.len();
                     self.add_interpreter_of(&file);
                     for finding in &mut self.findings[known..] {
@@ -128,16 +141,23 @@ impl Programs<'_> {
                 }
             }
         }
+        self.note_calls(&format!("`{command}` and its scripts"), &added);
+        if let Some(calls) = scripts.get(command) {
+            self.warn_of_missing(command, calls.programs.iter().map(String::as_str));
+        }
+    }
+
+    pub(super) fn note_calls(&mut self, scripts: &str, added: &BTreeSet<String>) {
         if !added.is_empty() {
-            let script = format!("programs that `{command}` and its scripts call are included");
-            let added: Vec<&str> = added.iter().map(String::as_str).collect();
-            self.notes
-                .push(format!("{script}: `{}`", added.join("`, `")));
+            let added = quoted(added);
+            self.notes.push(format!(
+                "programs that {scripts} call are included: {added}"
+            ));
         }
     }
 
     /// Adds a program that a script calls, and those that it calls as a script.
-    fn add_call(&mut self, name: &str, names: &mut BTreeSet<String>) {
+    pub(super) fn add_call(&mut self, name: &str, names: &mut BTreeSet<String>) {
         let known = self.placed.len();
         if !self.add_if_present(name) || self.placed.len() == known {
             return;
@@ -155,14 +175,6 @@ impl Programs<'_> {
 
     /// Warns of the programs that a script seems to call, that the host has
     /// and the image does not.
-    pub(crate) fn warn_of_missing_calls(&mut self, member: &Member) {
-        if let Some(calls) = calls_of(member) {
-            self.warn_of_missing(&member.entry.path, calls.iter().map(String::as_str));
-        }
-    }
-
-    /// Warns as [`Programs::warn_of_missing_calls`] does, of some calls of a
-    /// script.
     pub(crate) fn warn_of_missing<'c>(
         &mut self,
         script: &ImagePath,

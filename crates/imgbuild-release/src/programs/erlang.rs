@@ -8,15 +8,17 @@
 //! ROOT/releases/          which version of them is installed
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use imgbuild_oci::path::ImagePath;
 
 use super::Programs;
+use super::calls::calls_of;
 use crate::contents::first_bytes;
 use crate::host_file::file_member;
 use crate::runtime::Role;
-use crate::script::{MAX_LINE, calls};
+use crate::script::MAX_LINE;
 
 /// Directories that no program needs at run time: sources, documentation, files
 /// for compiling.
@@ -34,9 +36,6 @@ const UNWANTED: [&[u8]; 8] = [
 /// The application for windows and buttons: its libraries are larger than all
 /// else together, and a container has no screen.
 const WINDOWS: &[u8] = b"wx-";
-
-/// Programs that the scripts of some versions call.
-const CALLED: [&str; 4] = ["basename", "dirname", "readlink", "realpath"];
 
 fn is_unwanted(name: &[u8]) -> bool {
     UNWANTED.contains(&name) || name.starts_with(WINDOWS)
@@ -71,13 +70,10 @@ impl Programs<'_> {
 
             let script = file_member(real, path.clone()).ok()?;
             let content = script.content.as_ref();
-            let text = content.map(|content| first_bytes(content, 1 << 16));
-            let text = text.unwrap_or_default();
-            let head = &text[..text.len().min(MAX_LINE as usize)];
-            self.add_for(&path, head, 0);
-            let called = calls(&String::from_utf8_lossy(&text)).programs;
-            for name in CALLED.iter().filter(|name| called.contains(**name)) {
-                self.add_if_present(name);
+            let head = content.map(|content| first_bytes(content, MAX_LINE));
+            self.add_for(&path, &head.unwrap_or_default(), 0);
+            for name in calls_of(&script).unwrap_or_default() {
+                self.add_call(&name, &mut BTreeSet::new());
             }
         }
         self.link(called, &path);

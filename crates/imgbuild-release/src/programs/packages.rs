@@ -15,12 +15,11 @@ use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::path::ImagePath;
 
 use super::{Programs, ProgramsError, ProgramsResult, WITH_LIBRARIES};
-use crate::contents::{first_bytes, is_executable, real_place};
+use crate::contents::{is_executable, real_place};
 use crate::host_file::{ModeRules, found_member, image_path};
 use crate::host_packages::{PackageDatabase, PackageSet};
 use crate::refusal::quoted;
 use crate::runtime::Role;
-use crate::script::{MAX_LINE, Shebang};
 use crate::walk::look_at;
 
 /// Directories of documentation and translations, of which only licenses
@@ -144,9 +143,8 @@ impl Programs<'_> {
         }
         self.add_alternatives(&database);
         self.add_unlisted(&database, &set, &mut installation);
-        for script in &installation.scripts {
-            self.add_interpreters(script);
-        }
+        let has_modules = installation.listed.iter().any(|path| path.ends_with(".pm"));
+        self.add_granted(&database, &installation.scripts, has_modules);
         for (what, names) in &installation.notes {
             let text = || format!("{what}: {}", few(names)).into();
             self.warnings.extend((!names.is_empty()).then(text));
@@ -245,7 +243,7 @@ impl Programs<'_> {
         Some(at)
     }
 
-    fn is_placed(&self, path: &str) -> bool {
+    pub(super) fn is_placed(&self, path: &str) -> bool {
         let at = ImagePath::parse(path).ok();
         let at = at.and_then(|at| self.place_of(&at));
         at.is_some_and(|at| self.placed.contains_key(&at))
@@ -302,7 +300,8 @@ impl Programs<'_> {
                 let is_cache = CACHES.contains(&name.as_str());
                 let is_leftover = name.contains(".dpkg-") || name.ends_with(".pyc");
                 let may_be = (is_own || is_etc || is_cache) && installation.options.includes(&path);
-                if !may_be || is_leftover || installation.listed.contains(&path) {
+                let is_listed = || database.owners(&path).next().is_some();
+                if !may_be || is_leftover || installation.listed.contains(&path) || is_listed() {
                     continue;
                 }
                 let Some(end) = self.host_file(&path).and_then(|it| self.home(&it)) else {
@@ -318,22 +317,6 @@ impl Programs<'_> {
         }
     }
 
-    /// Adds the interpreter of a script, which all packages may take for granted.
-    fn add_interpreters(&mut self, script: &ImagePath) {
-        let content = self.placed.get(script).and_then(|it| it.content.as_ref());
-        let head = content.map(|content| first_bytes(content, MAX_LINE));
-        if let Some(shebang) = Shebang::parse(&head.unwrap_or_default()) {
-            let names = [Some(shebang.interpreter.clone()), shebang.looked_up()];
-            for name in names.into_iter().flatten() {
-                // Only what all packages may take for granted.
-                self.with_libraries.insert("perl");
-                if self.add_if_present(&name) && name.ends_with("perl") {
-                    self.add_files_of(&name);
-                }
-            }
-        }
-    }
-
     /// Adds what the package of a program from the host has beside programs and
     /// libraries, and what those of the same source have that it depends on; for
     /// interpreters but Perl, all that it depends on.
@@ -344,7 +327,8 @@ impl Programs<'_> {
         }
         let real = paths.iter().find_map(|path| self.program(path));
         let real = real.filter(|real| self.by_file.contains_key(real));
-        let Some(home) = real.and_then(|real| self.home(&real)) else {
+        let Some((real, home)) = real.and_then(|real| Some((real.clone(), self.home(&real)?)))
+        else {
             return;
         };
         let database = self.packages();
@@ -358,6 +342,7 @@ impl Programs<'_> {
         if known.is_none() && database.is_essential(owner) {
             return;
         }
+        self.add_perl(&real);
         let takes_all = known.is_some_and(|known| known != "perl");
         let mut set = database.closure(&[owner], false);
         set.packages
@@ -372,6 +357,10 @@ impl Programs<'_> {
                 self.install(&path, &mut installation);
             }
         }
+        self.add_unlisted(&database, &set, &mut installation);
+        let unlisted = installation.notes.remove(UNLISTED);
+        let warning = unlisted.map(|names| format!("{UNLISTED}: {}", few(&names)).into());
+        self.warnings.extend(warning);
         let files = installation
             .files
             .values()

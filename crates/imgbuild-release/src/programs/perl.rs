@@ -43,7 +43,9 @@ impl Programs<'_> {
     pub(super) fn add_perl(&mut self, real: &Path) {
         let name = real.file_name().unwrap_or_default().to_string_lossy();
         if (name == "perl" || name.starts_with("perl5.")) && !self.has_libraries("perl") {
-            let found = self.perl_directories();
+            let mut found = self.perl_directories();
+            // Of packages, some are links to those that are there.
+            found.retain(|it| !self.is_placed(it));
             let mut added = found.iter().map(|it| self.add_modules(it, &is_unwanted));
             if added.all(|added| added.is_ok()) && !found.is_empty() {
                 self.with_libraries.insert("perl");

@@ -123,7 +123,6 @@ pub(crate) trait Behavior: fmt::Debug + Send + Sync {
     ) -> Result<()> {
         for member in commands {
             programs.add_calls(&member.entry.path, &release.prefix);
-            programs.warn_of_missing_calls(member);
         }
         Ok(())
     }

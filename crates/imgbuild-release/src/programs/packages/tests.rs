@@ -28,7 +28,7 @@ Status: install ok installed
 Architecture: all
 ";
 
-const FILES: [(&str, &str); 24] = [
+const FILES: [(&str, &str); 26] = [
     (
         "/var/lib/ucf/registry",
         "tool   /etc/other/tool.ini\nelse /etc/other/no.ini\n",
@@ -39,7 +39,7 @@ const FILES: [(&str, &str); 24] = [
         "/var/lib/dpkg/info/tool.list",
         "/.\n/usr\n/usr/bin\n/usr/bin/tool.real\n/usr/bin/helper\n/usr/bin/script\n/etc\n/etc/tool\n\
          /etc/tool/tool.conf\n/usr/share\n/usr/share/doc\n/usr/share/doc/tool\n/usr/share/doc/tool/copyright\n\
-         /usr/share/doc/tool/README\n/var\n/var/lib\n/var/lib/tool\n/etc/tool/conf.d\n/lib\n/lib/libtool.so\n/usr/bin/gone\n",
+         /usr/share/doc/tool/README\n/var\n/var/lib\n/var/lib/tool\n/etc/tool/conf.d\n/lib\n/lib/libtool.so\n/usr/bin/gone\n/usr/lib/tool\n/usr/lib/tool/plugin\n",
     ),
     (
         "/var/lib/dpkg/info/data.list",
@@ -49,7 +49,7 @@ const FILES: [(&str, &str); 24] = [
     ("/var/lib/dpkg/info/dash.list", "/bin\n/bin/sh\n"),
     (
         "/var/lib/dpkg/info/other.list",
-        "/usr\n/usr/share\n/usr/share/shared\n/usr/share/shared/two\n",
+        "/usr\n/usr/bin\n/usr/share\n/usr/share/shared\n/usr/share/shared/two\n",
     ),
     (
         "/var/lib/dpkg/alternatives/tool",
@@ -59,6 +59,8 @@ const FILES: [(&str, &str); 24] = [
     ("/usr/bin/sh", "shell"),
     ("/usr/bin/script", "#!/bin/sh\n"),
     ("/usr/lib/libtool.so", "library"),
+    ("/usr/lib/tool/plugin", "plugin"),
+    ("/usr/lib/tool/config6", "made by a script"),
     ("/etc/tool/tool.conf", "configuration"),
     ("/etc/tool/made.conf", "made by a script"),
     ("/etc/tool/old.conf.dpkg-old", "old"),
@@ -127,7 +129,7 @@ fn brought(root: &Path, release: &[Member], options: &PackageOptions) -> [Vec<St
     [shown.collect(), warnings.collect()]
 }
 
-const EXPECTED: [&str; 19] = [
+const EXPECTED: [&str; 21] = [
     "/bin -> usr/bin",
     "/etc/alternatives/tool -> /usr/bin/tool.real",
     "/etc/other/tool.ini 644",
@@ -142,6 +144,8 @@ const EXPECTED: [&str; 19] = [
     "/usr/bin/tool -> /etc/alternatives/tool",
     "/usr/bin/tool.real -> /usr/bin/helper",
     "/usr/lib/libtool.so 644",
+    "/usr/lib/tool/config6 644",
+    "/usr/lib/tool/plugin 644",
     "/usr/share/doc/tool/copyright 644",
     "/usr/share/shared/mime.cache 644",
     "/usr/share/shared/one 644",
@@ -195,7 +199,8 @@ fn a_program_comes_with_the_data_of_its_package() {
         programs.request("helper");
         let added = programs.finish().unwrap();
         let paths = added.members.iter().map(|it| it.entry.path.to_string());
-        (paths.collect::<Vec<_>>(), added.notes)
+        let warnings = added.warnings.iter().map(ToString::to_string);
+        (paths.collect::<Vec<_>>(), [added.notes, warnings.collect()])
     };
     let (paths, notes) = brought(true);
     assert_eq!(
@@ -204,11 +209,16 @@ fn a_program_comes_with_the_data_of_its_package() {
             "/etc/tool/conf.d",
             "/etc/tool/tool.conf",
             "/usr/bin/helper",
+            "/usr/lib/tool/config6",
+            "/usr/lib/tool/plugin",
             "/var/lib/tool",
         ]
     );
-    let expected = ["`helper` comes with files of the package `tool` and those it needs: 1, 1 KiB"];
-    assert_eq!(notes, expected);
+    let expected = [
+        "`helper` comes with files of the package `tool` and those it needs: 3, 1 KiB",
+        "files that no package lists are not included from directories of packages: `/etc/tool/made.conf`",
+    ];
+    assert_eq!(notes.concat(), expected);
     assert_eq!(brought(false).0, ["/usr/bin/helper"]);
 }
 
@@ -249,5 +259,88 @@ fn packages_that_are_not_installed_are_named_with_similar_ones() {
         let mut programs = Programs::new(Some(root.path()), &contents, Vec::new(), 1);
         let error = programs.add_packages(&options(&["tool"])).unwrap_err();
         assert!(error.to_string().ends_with(expected), "{error}");
+    }
+}
+
+/// A root with an essential package, and `text` as the script of `tool`.
+fn with_essential(text: &str) -> tempfile::TempDir {
+    let root = root();
+    let status = "\nPackage: base\nStatus: install ok installed\nEssential: yes\n";
+    let list =
+        "/usr/bin/sed\n/usr/bin/perl\n/usr/lib/x/perl-base\n/usr/lib/x/perl-base/strict.pm\n";
+    let files = [
+        ("/var/lib/dpkg/status", &*format!("{STATUS}{status}")),
+        ("/var/lib/dpkg/info/base.list", list),
+        ("/usr/bin/script", text),
+        ("/usr/bin/sed", "sed"),
+        ("/usr/bin/perl", "perl"),
+        ("/usr/bin/stray", "stray"),
+        ("/usr/lib/x/perl-base/strict.pm", "1;"),
+        ("/usr/share/perl/5.36/Full.pm", "1;"),
+    ];
+    write(root.path(), &files);
+    for name in ["sed", "perl", "stray"] {
+        let path = root.path().join("usr/bin").join(name);
+        fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    root
+}
+
+/// Adds `tool`, and a program if it has a name; returns the paths, notes and
+/// findings.
+fn added(text: &str, brings_calls: bool, program: Option<&str>) -> [Vec<String>; 3] {
+    let root = with_essential(text);
+    let contents = Contents::default();
+    let mut programs = Programs::new(Some(root.path()), &contents, vec!["/usr/bin".to_owned()], 1);
+    programs.brings_calls = brings_calls;
+    programs.takes_package_files = true;
+    programs.add_packages(&options(&["tool"])).unwrap();
+    program.into_iter().for_each(|name| programs.request(name));
+    let added = programs.finish().unwrap();
+    let paths = added.members.iter().map(|it| it.entry.path.to_string());
+    let findings = added.findings.into_iter().map(|it| it.reason);
+    [paths.collect(), added.notes, findings.collect()]
+}
+
+#[test]
+fn scripts_of_packages_have_the_essential_programs_that_they_call() {
+    let text = "#!/bin/sh\nsed x | stray\n";
+    let [paths, notes, findings] = added(text, true, None);
+    assert!(paths.contains(&"/usr/bin/sed".to_owned()), "{paths:?}");
+    assert!(!paths.contains(&"/usr/bin/stray".to_owned()), "{paths:?}");
+    assert_eq!(
+        notes[1..],
+        ["programs that scripts of the packages call are included: `sed`"]
+    );
+    assert_eq!(findings, [""; 0]);
+    let [paths, _, findings] = added(text, false, None);
+    assert!(!paths.contains(&"/usr/bin/sed".to_owned()), "{paths:?}");
+    assert_eq!(
+        findings,
+        ["`/usr/bin/script` seems to call programs that the image does not have: `sed`"]
+    );
+    assert_eq!(added(text, false, Some("sed"))[2], [""; 0]);
+}
+
+#[test]
+fn perl_comes_where_it_is_called_and_with_all_modules_where_it_is_asked_for() {
+    let [base, full] = [
+        "/usr/lib/x/perl-base/strict.pm",
+        "/usr/share/perl/5.36/Full.pm",
+    ];
+    for (text, program, expected) in [
+        ("#!/bin/sh\n", None, [false; 2]),
+        ("#!/bin/sh\n", Some("perl"), [true; 2]),
+        ("#!/usr/bin/perl\n", None, [true, false]),
+        ("#!/bin/sh\nperl -e 1\n", None, [true, false]),
+        ("#!/usr/bin/perl\n", Some("perl"), [true; 2]),
+    ] {
+        let [paths, ..] = added(text, true, program);
+        let has = |path: &str| paths.iter().any(|known| known == path);
+        assert_eq!(
+            [has(base), has(full)],
+            expected,
+            "{text} {program:?}: {paths:?}"
+        );
     }
 }
