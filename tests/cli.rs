@@ -197,6 +197,9 @@ fn the_flags_that_messages_name_exist() {
             }
         }
     }
+    for document in ["configuration", "findings", "labels", "registry"] {
+        sources.push(root.join(format!("docs/{document}.md")));
+    }
     let mut named = BTreeSet::new();
     for source in &sources {
         let text = fs::read_to_string(source).unwrap();

@@ -112,7 +112,9 @@ impl Error {
         self.response().is_some_and(|response| {
             let is_refused = match response.status {
                 401 => response.identity.is_authenticated || !response.has_challenge,
-                status => matches!(status, 400 | 403 | 405 | 406 | 500 | 501),
+                404 | 407 => false,
+                400..=499 => !response.is_transient(),
+                status => matches!(status, 500 | 501),
             };
             is_refused && response.server.is_none()
         })

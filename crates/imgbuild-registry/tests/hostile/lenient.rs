@@ -71,7 +71,7 @@ fn a_login_that_may_only_write_sends_everything() {
 
 #[test]
 fn a_registry_that_cannot_be_read_is_sent_everything() {
-    for status in [400, 405, 406, 500, 501] {
+    for status in [400, 402, 405, 406, 409, 410, 422, 451, 500, 501] {
         let bench = unreadable("/me/app/", status, Behavior::default());
         let image = image(3, &[3000]);
         bench.push(&image).unwrap();
