@@ -133,6 +133,16 @@ pub(crate) fn with_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> 
     parse(&format!("{uri}{separator}{name}={value}"))
 }
 
+/// Adds a parameter to the query of a URL in place of all of this name.
+pub(crate) fn set_parameter(uri: &Uri, name: &str, value: &str) -> Option<Uri> {
+    let is_other = |one: &&str| one.split('=').next() != Some(name);
+    let query = uri.query().unwrap_or_default().split('&');
+    let query: Vec<&str> = query.filter(is_other).collect();
+    let text = uri.to_string();
+    let path = text.split('?').next()?;
+    with_parameter(&parse(&format!("{path}?{}", query.join("&")))?, name, value)
+}
+
 /// Percent-encodes all but unreserved characters ([RFC 3986], section 2.3).
 ///
 /// [RFC 3986]: https://www.rfc-editor.org/rfc/rfc3986
@@ -210,15 +220,19 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_added_to_the_query() {
+    fn a_parameter_is_set_in_the_query() {
         let digest = "sha256:ab";
         for (uri, expected) in [
             ("https://r/x", "https://r/x?digest=sha256%3Aab"),
             ("https://r/x?s=%2F", "https://r/x?s=%2F&digest=sha256%3Aab"),
             ("https://r/x?", "https://r/x?digest=sha256%3Aab"),
+            (
+                "https://r/x?digest=old&&s=+&digest",
+                "https://r/x?&s=+&digest=sha256%3Aab",
+            ),
         ] {
             let uri: Uri = uri.parse().unwrap();
-            let found = with_parameter(&uri, "digest", digest).unwrap();
+            let found = set_parameter(&uri, "digest", digest).unwrap();
             assert_eq!(found.to_string(), expected);
         }
     }

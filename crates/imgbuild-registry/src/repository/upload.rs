@@ -279,7 +279,7 @@ impl Upload<'_> {
     fn put(&self, is_whole: bool) -> Result<UploadProgress> {
         let (repository, digest) = (self.repository, self.blob.digest);
         let mut call = self.call(Method::PUT, &[200, 201, 204]);
-        let url = url::with_parameter(&call.url, "digest", &digest.to_string());
+        let url = url::set_parameter(&call.url, "digest", &digest.to_string());
         call.url = url.ok_or_else(|| self.problem(no_location()))?;
         if !is_whole {
             call.step = Step::FinishUpload(digest);
