@@ -388,6 +388,9 @@ fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {
             Refusal::SetId { .. } => {
                 "include these files, owned by root, with `--allow-set-id`, or leave them out with `--exclude`"
             }
+            Refusal::BaseFile { .. } => {
+                "make the directory of the file writable, or add a copy of the file with `--add FILE:PATH`"
+            }
             _ => "keep one source: change `--prefix`, `--add` or `--exclude`",
         })
         .collect();

@@ -432,6 +432,12 @@ fn what_does_not_fit_onto_the_base_is_refused() {
       `/etc/passwd/x` lies below `/etc/passwd`, which is not a directory
     hint: keep one source: change `--prefix`, `--add` or `--exclude`
     ");
+    let words = ["--base=oci:base", "--writable=/etc/passwd"];
+    insta::assert_snapshot!(refused(&sandbox, &words), @r"
+    error: cannot package the release
+      `/etc/passwd` is a file of the base image, whose owner cannot be changed without a copy of it
+    hint: make the directory of the file writable, or add a copy of the file with `--add FILE:PATH`
+    ");
     let words = ["--base=oci:base", "--max-layers=2"];
     insta::assert_snapshot!(refused(&sandbox, &words), @r"
     error: the base image has 2 layers; the limit is 2
@@ -573,7 +579,10 @@ fn hostile_bases_are_refused_and_nothing_is_written() {
             deep,
             "has a path below one that is not a directory: `a/b`; refused by every engine",
         ),
-        (circle, "which is not a directory"),
+        (
+            circle,
+            "has a path below one that is not a directory: `a/x`; refused by every engine",
+        ),
     ] {
         let sandbox = with_base(&BaseImage::new(vec![layer]));
         let found = refused(&sandbox, &["--base=oci:base"]);

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use fs_err as fs;
 use imgbuild_testing::registry::Behavior;
+use imgbuild_testing::sandbox::finish;
 use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 use serde_json::{Value, json};
 
 use crate::runs::{sandbox, with_small_release, words};
 use crate::support::base::{self, Layer, digest};
+use crate::support::docker::{Engine, Loaded};
+use crate::support::unique;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -112,6 +115,95 @@ fn assert_says(outcome: &Outcome, expected: &[&str]) {
     for expected in expected {
         let text = outcome.stderr_text();
         assert!(text.contains(expected), "{expected}: {}", outcome.report());
+    }
+}
+
+/// Texts of the `config` of an image whose fields are there in several spellings.
+const SPELLINGS: [&str; 6] = [
+    r#"{"Cmd":["exact"],"cmd":["lower"]}"#,
+    r#"{"cmd":["lower"],"Cmd":["exact"],"Env":["A=1"],"env":["B=2"]}"#,
+    r#"{"Cmd":["/a"],"User":"5","user":null}"#,
+    r#"{"Cmd":["/a"],"Labels":{"a":"1","b":"1"},"labels":{"b":"2"},"LABELS":{"c":"3"}}"#,
+    r#"{"Cmd":["/a"],"Volumes":{"/a":{}},"volumes":{"/b":{}},"healthcheck":{"test":["CMD","/a"]}}"#,
+    r#"{"Cmd":["/a"],"StopSignal":"SIGINT","\u017ftopSignal":"SIGQUIT","Env":["A=1"],"ENV":null}"#,
+];
+
+/// Writes the archive `base.tar` with an image that has this `config`.
+fn write_base_with(sandbox: &Sandbox, text: &str, reference: &str) {
+    let tar = Layer::default().file("a", 0o755, reference).finish();
+    let diff_id = digest(&tar);
+    let config = format!(
+        r#"{{"os":"linux","architecture":"amd64","Author":"me","config":{text},
+        "History":[{{"Created_By":"x"}}],"rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+    );
+    let docker = json!([{ "Config": "c", "RepoTags": [reference], "Layers": ["l"] }]);
+    let files = [
+        ("c".to_owned(), config.into_bytes()),
+        ("l".to_owned(), tar),
+        ("manifest.json".to_owned(), docker.to_string().into_bytes()),
+    ];
+    fs::write(sandbox.path("base.tar"), base::archive(&files)).unwrap();
+}
+
+#[test]
+fn fields_in_several_spellings_are_inherited_as_engines_read_them() {
+    for text in SPELLINGS {
+        let sandbox = sandbox();
+        let reference = format!("localhost/imgbuild-test/spellings:{}", unique());
+        write_base_with(&sandbox, text, &reference);
+        sandbox.tree("data", "0644 file x \"1\"").unwrap();
+        let given = [
+            "--release=data",
+            "--base=base.tar",
+            "--runtime=none",
+            "--skeleton=none",
+            "--no-auto-labels",
+            "--check=off",
+            "--no-cache",
+            "--no-sync",
+            "--output=on.tar",
+        ];
+        drop(sandbox.run(given).success());
+        let image = imgbuild_testing::unpack(&sandbox.path("on.tar")).unwrap();
+        assert_eq!(image.config["author"], "me", "{text}");
+        assert_eq!(image.config["history"][0]["created_by"], "x", "{text}");
+        let Some(engine) = Engine::require() else {
+            continue;
+        };
+        let _image = Loaded::adopt(&engine, &reference);
+        let archive = sandbox.path("base.tar").display().to_string();
+        let loaded = finish(&mut engine.docker(["load", "--input", &archive]), b"");
+        drop(loaded.success());
+        let inspect = [
+            "image",
+            "inspect",
+            "--format",
+            "{{json .Config}}",
+            &reference,
+        ];
+        let theirs = finish(&mut engine.docker(inspect), b"").success();
+        let theirs: Value = serde_json::from_slice(theirs.stdout_text().as_bytes()).unwrap();
+        for field in [
+            "Cmd",
+            "Env",
+            "User",
+            "Labels",
+            "Volumes",
+            "Healthcheck",
+            "StopSignal",
+        ] {
+            // The variable that every engine sets is set by builds, too.
+            let shown = |value: &Value| match value {
+                Value::Array(all) => {
+                    let is_path = |one: &&Value| one.as_str().unwrap().starts_with("PATH=");
+                    let all = all.iter().filter(|one| !is_path(one));
+                    Some(all.cloned().collect()).filter(|all| *all != json!([]))
+                }
+                value => Some(value.clone()).filter(|one| *one != json!("") && !one.is_null()),
+            };
+            let ours = shown(&image.config["config"][field]);
+            assert_eq!(ours, shown(&theirs[field]), "{field} of {text}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use fs_err as fs;
+use imgbuild_oci::image::volume_fault;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::{ParsePlatformError, Platform};
 
@@ -36,13 +37,11 @@ pub(super) fn volume(text: &str) -> std::result::Result<ImagePath, String> {
         ));
     }
     let path = image_path(text)?;
-    let is_of_engine = |place: &str| path.as_bytes() == place.as_bytes();
-    if path.as_bytes().starts_with(b"/proc/")
-        || ["/", "/proc", "/dev", "/sys"].into_iter().any(is_of_engine)
-    {
-        return Err(OF_ENGINE.to_owned());
+    match volume_fault(&path) {
+        Some(fault) => Err(format!("it is {fault}")),
+        None if path.as_bytes() == b"/sys" => Err(OF_ENGINE.to_owned()),
+        None => Ok(path),
     }
-    Ok(path)
 }
 
 /// `PATH[:MODE]`.
@@ -197,7 +196,17 @@ mod tests {
             assert!(mode(text).is_err(), "{text}");
         }
         assert!(volume("/data").is_ok());
-        for text in ["/data:0700", "/a:/b", "/a:ro", "/proc", "/proc/x", "/", "a"] {
+        for text in [
+            "/data:0700",
+            "/a:/b",
+            "/a:ro",
+            "/proc",
+            "/proc/x",
+            "/dev",
+            "/sys/x",
+            "/",
+            "a",
+        ] {
             assert!(volume(text).is_err(), "{text}");
         }
     }

@@ -6,7 +6,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::document::field_in_any_case;
+use crate::path::ImagePath;
+use crate::tar_reader::clean_path;
 use crate::violation::{Refuser, Violation, ViolationKind};
 
 /// The most layers that Docker stacks with graph drivers (`maxLayerDepth`).
@@ -138,8 +139,17 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
         count += usize::from(!fields.get::<bool>("empty_layer"));
     }
     fields.object = Some(document);
-    fields.configuration();
+    let volumes = fields.configuration().volumes;
     let mut found = fields.wrong;
+    let faults = volumes.iter().filter_map(|text| {
+        let path = volume_path(text);
+        let fault = path.as_ref().map_or(Some("not a valid path"), volume_fault);
+        let is_relative = !text.starts_with('/');
+        let fault = fault.or(is_relative.then_some("not an absolute path"));
+        let violation = Violation::new(ViolationKind::ConfigVolume, name);
+        fault.map(|fault| violation.found(format_args!("`{text}` is {fault}")))
+    });
+    found.extend(faults.take(MAX_LISTED));
     if layers > MAX_STACKED_LAYERS {
         let violation = Violation::new(ViolationKind::LayerCount, name).found(layers);
         let violation = violation.expected(format_args!("at most {MAX_STACKED_LAYERS}"));
@@ -151,6 +161,26 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
         found.push(violation.refused_by(Some(Refuser::Docker)));
     }
     found
+}
+
+/// Returns the path of a volume; Docker resolves a relative one, and `..`, from the root.
+#[must_use]
+pub fn volume_path(text: &str) -> Option<ImagePath> {
+    ImagePath::parse(clean_path(text.as_bytes())).ok()
+}
+
+/// Returns the reason why containers with a volume at this path do not start, or why
+/// they start without their files.
+#[must_use]
+pub fn volume_fault(path: &ImagePath) -> Option<&'static str> {
+    let mut names = path.relative().split(|byte| *byte == b'/');
+    match (names.next(), names.next()) {
+        (None | Some(b""), _) => Some("the root, and would hide the whole image"),
+        (Some(b"proc"), _) => Some("in `/proc`, where engines mount nothing"),
+        (Some(b"sys"), Some(_)) => Some("in `/sys`, where engines mount nothing"),
+        (Some(b"dev"), None) => Some("`/dev`, and would hide the devices of containers"),
+        _ => None,
+    }
 }
 
 /// The fields of an object as engines read them: null is nothing.
@@ -176,7 +206,7 @@ impl<'a> ConfigFields<'a> {
     fn configuration(&mut self) -> Configuration {
         self.place.clear();
         self.get::<Map<String, Value>>("config");
-        self.object = self.object.and_then(|one| field_in_any_case(one, "config"));
+        self.object = self.object.and_then(|one| one.get("config"));
         self.place.push_str("config.");
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let list = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
@@ -233,7 +263,7 @@ impl<'a> ConfigFields<'a> {
     /// Reads a list of words. A text is a list of one to Docker with graph drivers and
     /// to Podman.
     fn words(&mut self, field: &'static str, refuser: Refuser) -> Vec<String> {
-        let value = self.object.and_then(|one| field_in_any_case(one, field));
+        let value = self.object.and_then(|one| one.get(field));
         let Some(word) = value.and_then(Value::as_str) else {
             let list: Vec<Option<String>> = self.read(field, refuser);
             return list.into_iter().map(Option::unwrap_or_default).collect();
@@ -269,9 +299,7 @@ impl<'a> ConfigFields<'a> {
     }
 
     fn read<T: DeserializeOwned + Default>(&mut self, field: &'static str, refuser: Refuser) -> T {
-        let value = self
-            .object
-            .and_then(|object| field_in_any_case(object, field));
+        let value = self.object.and_then(|one| one.get(field));
         let value = serde_json::from_value::<Option<T>>(value.cloned().unwrap_or_default());
         value.map_or_else(|_| self.add(field, refuser), Option::unwrap_or_default)
     }
@@ -347,9 +375,9 @@ mod tests {
 
     #[test]
     fn what_engines_run_is_taken() {
-        let config = Configuration::of_document(&json!({ "Config": {
+        let config = Configuration::of_document(&json!({ "config": {
             "Env": ["", "=x", "A"], "Entrypoint": [""], "Labels": { "a": null },
-            "Cmd": "/h", "user": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
+            "Cmd": "/h", "User": "1000:", "Healthcheck": { "Test": ["CMD", "x"], "Interval": -1, "Retries": -2 },
         } }));
         assert_eq!(
             serde_json::to_value(config).unwrap(),

@@ -18,10 +18,12 @@ use crate::media_type::is_index;
 use crate::platform::ImagePlatform;
 mod any_case;
 mod artifact;
+mod config;
 
 pub use any_case::field_in_any_case;
 use any_case::{AnyCase, StructFields, in_any_case};
 pub(crate) use artifact::SUBJECT;
+pub(crate) use config::ConfigDocument;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
 ///

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
-    Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform, blob_name,
-    documents_below,
+    ConfigDocument, Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform,
+    blob_name, documents_below,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -345,7 +345,7 @@ impl SelectedImage {
             name: name.clone(),
             reason,
         };
-        let value: Value = parse_document(&name, config)?;
+        let ConfigDocument(value) = parse_document(&name, config)?;
         if !value.is_object() {
             return Err(invalid("it is not an object"));
         }

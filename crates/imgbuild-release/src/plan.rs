@@ -332,8 +332,8 @@ impl<'a> Context<'a> {
             let known = self.payload.get(&path).map(|member| &member.entry);
             let mut entry = match known.filter(|entry| entry.kind == EntryKind::Directory) {
                 Some(entry) => entry.clone(),
-                // The file itself is writable.
-                None if self.payload.own(&path).is_some() => continue,
+                // The file itself is writable, and one of a base is refused.
+                None if known.is_some() => continue,
                 None => Entry::directory(path.clone()),
             };
             entry.mode = mode.unwrap_or(entry.mode);
@@ -341,6 +341,17 @@ impl<'a> Context<'a> {
             directories.insert(path, entry);
         }
         directories
+    }
+
+    /// Returns the files of the base image that shall be writable. Their contents are
+    /// not kept, so they cannot be in another layer with another owner.
+    fn writable_files_of_base(&self) -> impl Iterator<Item = ImagePath> {
+        let is_file = |path: &ImagePath| {
+            let member = self.payload.base(path).map(|member| &member.entry.kind);
+            member.is_some_and(|kind| *kind != EntryKind::Directory)
+        };
+        let paths = self.writable().into_iter();
+        paths.filter(move |path| self.payload.own(path).is_none() && is_file(path))
     }
 
     /// Returns the writable paths with the links of the payload followed.

@@ -80,6 +80,14 @@ pub enum Refusal {
         /// The two sources of its content.
         sources: [String; 2],
     },
+    /// A file of the base image that shall belong to the user.
+    #[error(
+        "`{path}` is a file of the base image, whose owner cannot be changed without a copy of it"
+    )]
+    BaseFile {
+        /// The path in the image.
+        path: ImagePath,
+    },
     /// A path below something that is not a directory.
     #[error("`{path}` lies below `{parent}`, which is not a directory")]
     BelowAFile {

@@ -17,8 +17,19 @@ pub fn field_in_any_case<'a>(object: &'a Value, name: &str) -> Option<&'a Value>
         .iter()
         .filter(|(_, value)| !value.is_null());
     let exact = fields.clone().find(|(key, _)| *key == name);
-    let field = exact.or_else(|| fields.find(|(key, _)| key.eq_ignore_ascii_case(name)));
+    let field = exact.or_else(|| fields.find(|(key, _)| is_name(key, name)));
     Some(field?.1)
+}
+
+/// Returns true for the name of a field in any case. To Go, the Kelvin sign and the long
+/// s are letters of ASCII.
+pub(super) fn is_name(key: &str, name: &str) -> bool {
+    let folded = key.chars().map(|letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => letter.to_ascii_lowercase(),
+    });
+    folded.eq(name.chars().map(|letter| letter.to_ascii_lowercase()))
 }
 
 /// A deserializer, its visitor or its object, with the fields of the struct.
@@ -105,7 +116,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for AnyCase<A> {
             return Ok(None);
         };
         let mut fields = self.1.names.iter();
-        let name = fields.find(|field| field.eq_ignore_ascii_case(&key));
+        let name = fields.find(|field| is_name(&key, field));
         let name = StrDeserializer::new(name.unwrap_or(&key.as_str()));
         seed.deserialize(name).map(Some)
     }

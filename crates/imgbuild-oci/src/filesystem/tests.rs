@@ -300,10 +300,6 @@ fn what_engines_refuse_is_left_out_and_told() {
             "below one that is not a directory: `usr/f/g`",
         ),
         (
-            &[(Regular, ".wh.a", ""), (Regular, "a/b", "")],
-            "below one that is not a directory: `a/b`",
-        ),
-        (
             &[(Regular, "a/b", ""), (Regular, ".wh.a", "")],
             "or of an entry before it in the same layer: `.wh.a`",
         ),

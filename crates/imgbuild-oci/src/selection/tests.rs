@@ -338,8 +338,8 @@ fn the_last_of_several_fields_is_taken_and_null_texts_are_empty() {
     let mut odd = Fixture::good();
     odd.edit_config(|config| {
         config["OS"] = "first".into();
-        config["config"] = Value::Null;
-        config["Config"] = json!({ "User": "5" });
+        config["Config"] = Value::Null;
+        config["config"] = json!({ "User": "5" });
     });
     odd.edit_index(|index| index["manifests"][0]["annotations"]["x"] = Value::Null);
     let odd = odd.layout();

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::Report;
 use crate::configuration;
 use crate::digest::Digest;
-use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
+use crate::document::{ConfigDocument, Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
 use crate::image::{Blob, Image};
 use crate::json::from_json;
 use crate::source::{Source, SourceError, read_document};
@@ -175,7 +175,7 @@ pub(super) fn check_config(
     layers: usize,
     report: &mut Report,
 ) -> Vec<Option<Digest>> {
-    if let Some(document) = parse(name, bytes, report) {
+    if let Some(ConfigDocument(document)) = parse(name, bytes, report) {
         let found = configuration::check_config(name, &document, layers);
         found.into_iter().for_each(|one| report.add(one));
     }

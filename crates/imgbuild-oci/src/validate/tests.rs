@@ -334,6 +334,15 @@ const BREAKS: &[(&str, Kind, Break)] = &[
             fixture.edit_config(|config| config["config"] = json!({"Labels": {"a": 1}}));
         },
     ),
+    ("volume at the root", Kind::ConfigVolume, |fixture| {
+        fixture.edit_config(|config| config["config"] = json!({"Volumes": {"/": {}}}));
+    }),
+    ("volume in /proc", Kind::ConfigVolume, |fixture| {
+        fixture.edit_config(|config| config["config"] = json!({"volumes": {"/a/../proc/x": {}}}));
+    }),
+    ("relative volume", Kind::ConfigVolume, |fixture| {
+        fixture.edit_config(|config| config["config"] = json!({"Volumes": {"data": {}}}));
+    }),
     ("date that is none", Kind::DocumentMalformed, |fixture| {
         fixture.edit_config(|config| config["created"] = json!("yesterday"));
     }),

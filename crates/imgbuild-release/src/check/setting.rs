@@ -1,6 +1,7 @@
 //! The configuration: user, working directory, ports, volumes, variables.
 
 use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::image::{volume_fault, volume_path};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::xattr::{CAPABILITY, capabilities};
 use serde_json::Value;
@@ -118,14 +119,11 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
 /// Checks a volume. Docker resolves a relative path against the root; other
 /// engines do not.
 fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
-    let path = ImagePath::root().join(text).ok();
+    let path = volume_path(text);
     let mut severity = Severity::Error;
     let fault = match &path {
         None => "not a valid path",
-        Some(path) if path.is_root() => "the root, and would hide the whole image",
-        Some(path) if path.relative().split(|byte| *byte == b'/').next() == Some(b"proc") => {
-            "in `/proc`, where engines mount nothing"
-        }
+        Some(path) if volume_fault(path).is_some() => volume_fault(path).unwrap_or_default(),
         Some(path) if subject.contents.file(path).is_some() => {
             "a file, and only directories can be volumes"
         }

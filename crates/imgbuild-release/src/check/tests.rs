@@ -504,6 +504,11 @@ fn settings_that_engines_do_not_take_are_named() {
         ("data", Some("volume-invalid /data")),
         ("/", Some("!volume-invalid")),
         ("/proc", Some("!volume-invalid /proc")),
+        ("/a/../dev", Some("!volume-invalid /dev")),
+        ("/sys/x", Some("!volume-invalid /sys/x")),
+        ("/sys", None),
+        ("/proc/../a", None),
+        ("/dev/shm", None),
         ("/bin/p", Some("!volume-invalid /bin/p")),
     ] {
         let world = World::sound().set(|config| {

@@ -74,6 +74,9 @@ impl<'a> PartSet<'a> {
         members.extend(working_directory(context, config)?);
         set_mtime(&mut members, context.options.mtime);
         self.add("skeleton", members, Conflict::Yield);
+        let files = context.writable_files_of_base();
+        let refusals = files.map(|path| Refusal::BaseFile { path });
+        self.refusals.extend(refusals);
         Ok(())
     }
 
