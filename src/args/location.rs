@@ -207,8 +207,20 @@ pub(crate) fn source_name(text: &str) -> Result<SourceName> {
     })
 }
 
-/// Returns the hint for a missing source whose name could be one in a registry.
+/// Returns the hint for a missing source whose name could be one in a registry, or
+/// a path with a tag or digest and without its transport.
 pub(crate) fn missing_hint(text: &str) -> Option<String> {
+    let (path, rest) = text.split_at(text.find(['@', ':']).unwrap_or_default());
+    if Path::new(path).exists() && !is_local_transport(path) {
+        let transport = if Path::new(path).is_dir() {
+            "oci"
+        } else if rest.starts_with(':') {
+            "docker-archive"
+        } else {
+            "oci-archive"
+        };
+        return Some(format!("an image in `{path}` is `{transport}:{text}`"));
+    }
     let is_path = text.starts_with(['.', '/', '~']) || text.starts_with("oci");
     let is_reference = text.parse::<Reference>().is_ok();
     let is_file = text.ends_with(".tar") || text.ends_with("gz") || text.ends_with('/');
@@ -256,11 +268,14 @@ fn names_registry(text: &str) -> bool {
             || host.parse::<Ipv4Addr>().is_ok()
             || host.starts_with('[') && host.ends_with(']')
     };
-    let is_transport = matches!(host, "oci" | "oci-archive" | "docker-archive");
     is_named
         && is_host
-        && !is_transport
+        && !is_local_transport(host)
         && (is_port || port.is_none() && is_full_host() && has_more)
+}
+
+fn is_local_transport(text: &str) -> bool {
+    matches!(text, "oci" | "oci-archive" | "docker-archive")
 }
 
 #[cfg(test)]
@@ -361,6 +376,23 @@ mod tests {
         for text in ["debian", "debian:12", "me/app:1", "localhost:5000/me/app:1"] {
             let hint = missing_hint(text).unwrap();
             assert_eq!(hint, format!("an image of a registry is `docker://{text}`"));
+        }
+        for (text, expected) in [
+            ("src:1", "an image in `src` is `oci:src:1`"),
+            (
+                "./src@sha256:0",
+                "an image in `./src` is `oci:./src@sha256:0`",
+            ),
+            (
+                "NOTICE:a:1",
+                "an image in `NOTICE` is `docker-archive:NOTICE:a:1`",
+            ),
+            (
+                "NOTICE@sha256:0",
+                "an image in `NOTICE` is `oci-archive:NOTICE@sha256:0`",
+            ),
+        ] {
+            assert_eq!(missing_hint(text).as_deref(), Some(expected));
         }
         for text in [
             "./debian",
