@@ -105,7 +105,7 @@ fn open_addition(
 /// # Errors
 ///
 /// With every path that the release has too, or that is above one of its
-/// files.
+/// files, or below a file or a link of another addition.
 pub fn place_additions(
     release: &[Member],
     additions: Vec<Member>,
@@ -137,6 +137,17 @@ pub fn place_additions(
             continue;
         }
         placed.insert(path, member);
+    }
+    let is_file = |path: &ImagePath| {
+        let other = placed.get(path).map(|member| &member.entry.kind);
+        other.is_some_and(|kind| *kind != EntryKind::Directory)
+    };
+    for path in placed.keys() {
+        let parent = path.ancestors().find(is_file);
+        refusals.extend(parent.map(|parent| Refusal::BelowAFile {
+            path: path.clone(),
+            parent,
+        }));
     }
     Refusals::check(refusals)?;
     Ok(placed.into_values().collect())
@@ -316,6 +327,19 @@ mod tests {
             .map(|member| member.entry.path.to_string())
             .collect();
         assert_eq!(paths, ["/app/d", "/app/d/g", "/usr/lib/x"]);
+    }
+
+    #[test]
+    fn an_addition_below_a_file_or_a_link_of_another_is_refused() {
+        for other in [made("/opt/l"), link("/opt/l", "/srv")] {
+            let additions = vec![made("/opt/l/d/x"), directory("/opt"), other];
+            let refusals = place_additions(&[], additions).unwrap_err();
+            assert_eq!(
+                refusals.0[0].to_string(),
+                "`/opt/l/d/x` lies below `/opt/l`, which is not a directory"
+            );
+            assert_eq!(refusals.0.len(), 1);
+        }
     }
 
     #[test]
