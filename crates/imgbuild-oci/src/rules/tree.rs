@@ -16,7 +16,7 @@ const MAX_TARGET_BYTES: usize = 64 << 20;
 
 /// The cost of all lookups, in bytes of paths. The directory of a path costs nothing if
 /// the layer lists it before.
-const MAX_LOOKED_UP: usize = 1 << 30;
+const MAX_LOOKED_UP: usize = 1 << 26;
 
 /// The cost of looking up a short path, in bytes.
 const LOOKUP_BYTES: usize = 64;
