@@ -164,6 +164,8 @@ impl LayerTree {
                 Some(PathKind::Other) => Err(ParentFault::NotADirectory),
                 Some(PathKind::Symlink) => {
                     let target = self.targets.get(&fingerprint(next));
+                    // Each of its names, also `..`, is a step.
+                    cost += LOOKUP_BYTES / 2 * target.map_or(0, Vec::len);
                     target.map(Some).ok_or(ParentFault::Unknown)
                 }
                 None => {
