@@ -174,11 +174,11 @@ impl LayerTree {
                 }
             }
         });
+        self.spend(cost)?;
         let resolved = resolved.map_err(|error| match error {
             ResolveError::LookUp(fault) => fault,
             ResolveError::Loop(_) | ResolveError::Name { .. } => ParentFault::NotADirectory,
         })?;
-        self.spend(cost)?;
         found.is_dangling |= !missing.is_empty();
         found.path.clear();
         if !resolved.is_root() {
