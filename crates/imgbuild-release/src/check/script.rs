@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgbuild_oci::entry::{Entry, EntryKind};
+use imgbuild_oci::entry::EntryKind;
 use imgbuild_oci::path::ImagePath;
 
 use super::command::follow;
@@ -23,14 +23,14 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
     let command = subject.words().first().and_then(|word| subject.path(word));
     let command = command.and_then(|command| contents.end_of(&command));
     let scripts = command.map(|command| scripts_of(contents, &command, &start));
-    let named = LazyCell::new(|| files_by_name(subject));
+    let ends = LazyCell::new(|| files_by_end(subject));
     for (script, calls) in scripts.unwrap_or_default() {
         // Those that a shell reads, or that the script looks for, may lack much.
         let needed = calls.paths.iter().filter(|(_, may_lack)| !**may_lack);
         for called in needed.map(|(called, _)| called) {
             let mut found = BTreeSet::from_iter(called_file(contents, &script, &start, called));
             if found.is_empty() && !called.starts_with('/') {
-                found = elsewhere(&named, called);
+                found = elsewhere(&ends, called);
             }
             if found.is_empty() && is_of_release(&start, called) {
                 let reason =
@@ -61,28 +61,32 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
     (files, findings)
 }
 
-/// Returns the paths of all files by their names.
-fn files_by_name<'a>(subject: &Subject<'a>) -> BTreeMap<&'a [u8], Vec<&'a ImagePath>> {
-    let mut named: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for Entry { path, kind, .. } in subject.members().map(|member| &member.entry) {
-        if *kind != EntryKind::Directory {
-            named.entry(path.file_name()).or_default().push(path);
-        }
-    }
-    named
+/// Returns the paths of all files by their bytes in reverse order: those with the same
+/// end are side by side.
+fn files_by_end<'a>(subject: &Subject<'a>) -> BTreeMap<Vec<u8>, &'a ImagePath> {
+    let entries = subject.members().map(|member| &member.entry);
+    let files = entries.filter(|entry| entry.kind != EntryKind::Directory);
+    let paths = files.map(|entry| &entry.path);
+    paths
+        .map(|path| (reversed(path.as_bytes()), path))
+        .collect()
+}
+
+fn reversed(path: &[u8]) -> Vec<u8> {
+    path.iter().rev().copied().collect()
 }
 
 /// Returns the files that a relative path has in other directories: the script
 /// computes or changes its own.
-fn elsewhere(named: &BTreeMap<&[u8], Vec<&ImagePath>>, called: &str) -> BTreeSet<ImagePath> {
+fn elsewhere(ends: &BTreeMap<Vec<u8>, &ImagePath>, called: &str) -> BTreeSet<ImagePath> {
     let below = called.strip_prefix(COMPUTED).unwrap_or(called);
     let below = below.rsplit("../").next().unwrap_or_default();
     let end = format!("/{}", below.trim_start_matches("./"));
-    let name = end.rsplit('/').next().unwrap_or_default();
-    let paths = named.get(name.as_bytes()).into_iter().flatten().copied();
-    let found =
-        paths.filter(|path| !called.starts_with('/') && path.as_bytes().ends_with(end.as_bytes()));
-    found.take(MAX_FILES).cloned().collect()
+    let end = reversed(end.as_bytes());
+    let found = ends.range(end.clone()..);
+    let found = found.take_while(|(path, _)| path.starts_with(&end));
+    let paths = found.take(MAX_FILES).map(|(_, path)| (*path).clone());
+    paths.collect()
 }
 
 /// Returns whether a path is one of the release: others may be mounted.

@@ -635,6 +635,7 @@ fn files_that_a_script_starts_by_paths_are_followed() {
             .elf("/app/lib/tool", &Fixture::new().file_type(2))
             .file("/app/lost", 0o755, "#!/opt/venv/bin/python\n")
             .file("/app/windows", 0o755, "#!/bin/sh\r\n")
+            .file("/app/data/hook", 0o644, "#!/bin/sh\n")
             .file("/app/next", 0o755, "#!/bin/sh\nexec ./gone\n")
     };
     for (script, expected) in [
@@ -643,6 +644,7 @@ fn files_that_a_script_starts_by_paths_are_followed() {
         (". lib/env.sh; exec ./lost", "interpreter-missing /app/lost"),
         ("\"$DIR/windows\" x", "script-carriage-return /app/windows"),
         ("./next", "command-missing /app/next"),
+        ("$DIR/hook", "program-not-executable /app/data/hook"),
     ] {
         world(script).has(&[expected]);
     }
@@ -650,6 +652,7 @@ fn files_that_a_script_starts_by_paths_are_followed() {
         "cd lib && exec ./tool",
         "exec \"$DIR/gone\"; /mounted/app",
         "[ -x ./hook ] && ./hook; . ./env.sh",
+        "[ -x \"$(dirname \"$0\")/data/hook\" ] && \"$(dirname \"$0\")/data/hook\"",
         "cat <<END\n./gone\nEND\n",
     ] {
         world(script).has(&[]);

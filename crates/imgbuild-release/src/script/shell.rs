@@ -36,6 +36,9 @@ const QUOTES: [char; 3] = ['"', '\'', '\\'];
 const FIRST_AHEAD: usize = 4096;
 const MAX_AHEAD: usize = 8;
 
+/// The bytes of a path that a script tests, with what computes it.
+const MAX_TESTED: usize = 256;
+
 /// The most programs, and the most paths, that are taken from a script.
 pub(crate) const MAX_CALLS: usize = 4096;
 
@@ -85,12 +88,17 @@ pub(crate) fn calls(text: &str) -> Calls {
 }
 
 /// Returns the paths that a script looks for, for example by `[ -x ./hook ]`.
-fn tested(text: &str) -> impl Iterator<Item = String> {
-    let words = text.split_whitespace();
-    let pairs = words.clone().zip(words.skip(1));
-    let tests = pairs.filter(|(test, _)| ["-e", "-f", "-r", "-s", "-x"].contains(test));
-    tests.filter_map(|(_, word)| {
-        path_of(&word[..word.find(ends_word()).unwrap_or(word.len())], true)
+fn tested(mut text: &str) -> impl Iterator<Item = String> {
+    let words = std::iter::from_fn(move || {
+        let (word, rest) = text.split_once(char::is_whitespace)?;
+        text = rest;
+        Some((word, rest))
+    });
+    let tests = words.filter(|(test, _)| ["-e", "-f", "-r", "-s", "-x"].contains(test));
+    tests.filter_map(|(_, rest)| {
+        let near = &rest[..rest.floor_char_boundary(MAX_TESTED)];
+        let line = near.trim_start().lines().next()?;
+        path_of(&line[..line.find(ends_word()).unwrap_or(line.len())], true)
     })
 }
 
@@ -368,12 +376,15 @@ impl Scanner {
         after[others.len()..].starts_with(')')
     }
 
-    /// Returns the start of `rest` up to a letter, which is read before its turn.
+    /// Returns the start of `rest` up to a letter, which is read before its turn;
+    /// nothing if that is too far.
     fn ahead<'a>(&mut self, rest: &'a str, is_end: impl FnMut(char) -> bool) -> &'a str {
-        let rest = &rest[..rest.floor_char_boundary(self.ahead)];
-        let found = &rest[..rest.find(is_end).unwrap_or(rest.len())];
-        self.ahead -= found.len();
-        found
+        let near = &rest[..rest.floor_char_boundary(self.ahead)];
+        let end = near
+            .find(is_end)
+            .or((near.len() == rest.len()).then_some(rest.len()));
+        self.ahead = end.map_or(0, |end| self.ahead - end);
+        &rest[..end.unwrap_or_default()]
     }
 }
 
@@ -502,6 +513,11 @@ mod tests {
                 "?./env.sh ?./migrate.sh ?lib/b",
             ),
             ("[ -x \"./hook\" ] && ./hook", "?./hook"),
+            ("test -f ./a\n./a && [ -e\t./b ]", "?./a"),
+            (
+                "[ -x \"$(dirname \"$0\")/hook\" ] && \"$(dirname \"$0\")/hook\"",
+                "?$/hook",
+            ),
             ("\"$JAVA\" -jar a; $DIR/$NAME; ./*.sh; sh -c ./x; x/", ""),
         ] {
             let shown = |(path, may_lack): (&String, &bool)| {
@@ -509,6 +525,17 @@ mod tests {
             };
             let found: Vec<String> = calls(text).paths.iter().map(shown).collect();
             assert_eq!(found.join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_read_as_a_whole_or_not() {
+        let path = "./application/run";
+        // Each space more allows eight bytes more ahead.
+        for spaces in 0..40 {
+            let text = format!("{}{}{path}", " ".repeat(spaces), "a|".repeat(73));
+            let found = calls(&text).paths;
+            assert!(found.keys().all(|found| found == path), "{found:?}");
         }
     }
 
