@@ -10,10 +10,11 @@ use fs_err as fs;
 use imgbuild_oci::bounded;
 
 /// The largest text that is read, in bytes, and the number of texts that are kept.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 const MAX_TEXTS: usize = 32;
 
-/// Texts and lists of directories: each is read once for all kinds.
+/// Texts and lists of directories: each is read once for all kinds, and up to 32
+/// texts are kept.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryFacts {
     lists: RefCell<BTreeMap<PathBuf, Rc<[ListedName]>>>,
@@ -52,10 +53,29 @@ impl DirectoryFacts {
     /// Returns the text of a file, if it can be read.
     pub(crate) fn text(&self, path: &Path) -> Option<Rc<str>> {
         let mut texts = self.texts.borrow_mut();
-        if texts.len() > MAX_TEXTS {
+        if texts.len() >= MAX_TEXTS && !texts.contains_key(path) {
             texts.clear();
         }
         let read = || bounded::read_text(path, MAX_BYTES).ok().map(Rc::from);
         texts.entry(path.to_owned()).or_insert_with(read).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_texts_are_read_and_kept_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |number: usize| directory.path().join(number.to_string());
+        let facts = DirectoryFacts::default();
+        for number in 0..=MAX_TEXTS {
+            fs::write(path(number), "x".repeat(2 << 20)).unwrap();
+            assert_eq!(facts.text(&path(number)).unwrap().len(), 2 << 20);
+            assert!(facts.texts.borrow().len() <= MAX_TEXTS);
+        }
+        fs::remove_file(path(MAX_TEXTS)).unwrap();
+        assert!(facts.text(&path(MAX_TEXTS)).is_some());
     }
 }
