@@ -93,7 +93,7 @@ pub(crate) struct Programs<'a> {
     with_libraries: BTreeSet<&'static str>,
     /// The programs that scripts call come along.
     pub(crate) brings_calls: bool,
-    /// The scripts of packages, with programs that they take for granted.
+    /// The scripts of packages and of Erlang, with programs that they take for granted.
     calls_of_packages: BTreeMap<ImagePath, BTreeSet<String>>,
     pub(crate) placed: BTreeMap<ImagePath, Member>,
     by_file: BTreeMap<PathBuf, ImagePath>,
@@ -451,11 +451,12 @@ impl<'a> Programs<'a> {
     /// the role that its path gives it.
     fn take_objects(&mut self, directory: &str, role: impl Fn(&str) -> Option<Role>) {
         let start = format!("{directory}/");
-        let paths: Vec<ImagePath> = self.placed.keys().cloned().collect();
+        let known: BTreeSet<&ImagePath> = self.objects.iter().map(|it| &it.image).collect();
+        let new = self.placed.keys().filter(|path| !known.contains(path));
+        let paths: Vec<ImagePath> = new.cloned().collect();
         for path in paths {
             let text = path.to_string();
             if text.starts_with(&start)
-                && self.objects.iter().all(|known| known.image != path)
                 && let Some(role) = role(&text)
                 && let Some(real) = self.host_file(&text)
             {

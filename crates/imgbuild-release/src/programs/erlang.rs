@@ -72,8 +72,15 @@ impl Programs<'_> {
             let content = script.content.as_ref();
             let head = content.map(|content| first_bytes(content, MAX_LINE));
             self.add_for(&path, &head.unwrap_or_default(), 0);
-            for name in calls_of(&script).unwrap_or_default() {
-                self.add_call(&name, &mut BTreeSet::new());
+            let calls = calls_of(&script).unwrap_or_default();
+            let mut added = BTreeSet::new();
+            if self.brings_calls {
+                calls
+                    .iter()
+                    .for_each(|name| self.add_call(name, &mut added));
+                self.note_calls(&format!("`{path}` and its scripts"), &added);
+            } else {
+                self.calls_of_packages.insert(path.clone(), calls);
             }
         }
         self.link(called, &path);
@@ -110,17 +117,20 @@ mod tests {
             fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         fs_err::os::unix::fs::symlink("/opt/erlang/bin/erl", root.join("usr/bin/erl")).unwrap();
-        let brought = |name: &str| {
+        let brought = |name: &str, brings_calls: bool| {
             let contents = Contents::new(&[]);
             let search = vec!["/usr/bin".to_owned()];
             let mut programs = Programs::new(Some(root), &contents, search, 1);
+            programs.brings_calls = brings_calls;
             programs.request(name);
-            let members = programs.finish().unwrap().members.into_iter();
-            let paths = members.map(|member| member.entry.path.to_string());
-            paths.collect::<Vec<_>>()
+            let added = programs.finish().unwrap();
+            let paths = added.members.iter().map(|it| it.entry.path.to_string());
+            let findings = added.findings.into_iter().map(|it| it.reason);
+            [paths.collect(), added.notes, findings.collect()]
         };
+        let [mut paths, notes, findings]: [Vec<String>; 3] = brought("erl", true);
         assert_eq!(
-            brought("erl"),
+            paths,
             [
                 "/bin/sh",
                 "/opt/erlang/bin/erl",
@@ -130,6 +140,16 @@ mod tests {
                 "/usr/bin/erl",
             ]
         );
-        assert_eq!(brought("/opt/other/bin/erl"), ["/opt/other/bin/erl"]);
+        let scripts = "`/opt/erlang/bin/erl` and its scripts";
+        let note = format!("programs that {scripts} call are included: `dirname`");
+        assert_eq!((notes, findings), (vec![note], vec![]));
+
+        paths.retain(|path| path != "/usr/bin/dirname");
+        let missing =
+            "`/opt/erlang/bin/erl` seems to call programs that the image does not have: `dirname`";
+        let expected = [paths, vec![], vec![missing.to_owned()]];
+        assert_eq!(brought("erl", false), expected);
+        let [paths, ..] = brought("/opt/other/bin/erl", true);
+        assert_eq!(paths, ["/opt/other/bin/erl"]);
     }
 }
