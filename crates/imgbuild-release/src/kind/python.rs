@@ -200,33 +200,29 @@ impl<'a> Project<'a> {
         let declared: Vec<String> = declared.cloned().collect();
         let mut installed = declared.clone();
         installed.retain(|name| programs.contains(name));
-        let (names, scripts) = if !installed.is_empty() {
-            let text =
-                "`pyproject.toml` declares several scripts, and none has the name of the project";
-            (&installed[..], text)
-        } else if declared.is_empty() {
-            (
-                programs,
-                "no script is declared, and the packages have these programs",
+        let scripts = if !installed.is_empty() {
+            format!(
+                "`pyproject.toml` declares several scripts, and none has the name of the project: {}",
+                quoted(&installed)
             )
+        } else if !declared.is_empty() {
+            let names = quoted(&declared);
+            format!("`pyproject.toml` declares scripts that are not installed: {names}")
+        } else if !programs.is_empty() {
+            let names = quoted(programs);
+            format!("no script is declared, and the packages have these programs: {names}")
         } else {
-            (
-                &declared[..],
-                "`pyproject.toml` declares scripts that are not installed",
-            )
+            "no script is declared, and the environment has no programs".to_owned()
         };
         let django = if self.root.join("manage.py").is_file() {
             "`manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`)"
         } else {
             "there is no `manage.py`"
         };
-        let names = quoted(names);
         let first = installed.first().or(programs.first());
         let words = first.map(|name| self.words(&self.program(name), ""));
         NoStart {
-            reason: format!(
-                "{scripts}: {names}; {django}, and no `app.py`, `main.py` or `__main__.py`"
-            ),
+            reason: format!("{scripts}; {django}, and no `app.py`, `main.py` or `__main__.py`"),
             words: words.unwrap_or_default(),
         }
     }

@@ -152,7 +152,7 @@ fn a_project_without_a_start_is_told_what_it_has() {
     for (tree, expected, words) in [
         (
             venv(&[]),
-            "no script is declared, and the packages have these programs: none",
+            "no script is declared, and the environment has no programs",
             "",
         ),
         (
@@ -183,7 +183,7 @@ fn a_project_without_a_start_is_told_what_it_has() {
     let start = Project::read(written(&tree).path(), &facts)
         .start()
         .unwrap_err();
-    let expected = "no script is declared, and the packages have these programs: none; `manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`), and no `app.py`, `main.py` or `__main__.py`";
+    let expected = "no script is declared, and the environment has no programs; `manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`), and no `app.py`, `main.py` or `__main__.py`";
     assert_eq!(start.reason, expected);
 }
 
