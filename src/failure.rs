@@ -1,6 +1,7 @@
 //! Failures: the message, the hints and the exit code. `main` has the code of
 //! internal errors; `check` and `validate` return 1 for what they find.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -12,6 +13,7 @@ use imgbuild_oci::error::with_causes;
 use imgbuild_oci::filesystem::FileSystemError;
 use imgbuild_oci::path::{ImagePath, escaped};
 use imgbuild_oci::selection::SelectionError;
+use imgbuild_oci::source::Source;
 use imgbuild_registry::cached::RemoteImageError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
@@ -328,15 +330,18 @@ fn base_hint(error: &BaseError, place: &Path) -> String {
         BaseError::Source(_)
         | BaseError::System(_)
         | BaseError::Selection(SelectionError::NoImage | SelectionError::Artifact(_) | SelectionError::LayerMediaType(_)) => "`--base` takes an image layout or an archive, for example of `skopeo copy` or `docker save`",
-        BaseError::Selection(error) => return selection_hint(error, place).unwrap_or_else(|| DAMAGED_BASE.to_owned()),
+        BaseError::Selection(error) => {
+            let source = Source::open(place, &env::temp_dir()).ok();
+            return selection_hint(error, source.as_ref()).unwrap_or_else(|| DAMAGED_BASE.to_owned());
+        }
         _ => DAMAGED_BASE,
     };
     hint.to_owned()
 }
 
-/// Returns the hint for an image that is not selected at `place`, a path or a name
-/// in a registry.
-pub(crate) fn selection_hint(error: &SelectionError, place: &Path) -> Option<String> {
+/// Returns the hint for an image that is not selected in a source; without one,
+/// it is in a registry.
+pub(crate) fn selection_hint(error: &SelectionError, source: Option<&Source>) -> Option<String> {
     let hint = match error {
         error if error.asks_for_platform() => "select one with `--platform`",
         SelectionError::Platform { .. } => "select one of these with `--platform`",
@@ -345,16 +350,20 @@ pub(crate) fn selection_hint(error: &SelectionError, place: &Path) -> Option<Str
         | SelectionError::Tag { .. }
         | SelectionError::Artifact(_)
         | SelectionError::Digest(_) => {
-            let shown = place.display();
-            return Some(if place.is_dir() {
-                format!("name one with `oci:{shown}:TAG` or `oci:{shown}@DIGEST`")
-            } else if place.exists() {
-                format!(
-                    "name one with `oci-archive:{shown}:TAG`, `oci-archive:{shown}@DIGEST` or `docker-archive:{shown}:NAME`"
-                )
-            } else {
-                "name one with `docker://NAME@DIGEST`".to_owned()
-            });
+            let Some(source) = source else {
+                return Some("name one with `docker://NAME@DIGEST`".to_owned());
+            };
+            let path = source.path().display();
+            let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
+            let transport = match source {
+                Source::Layout(_) => "oci",
+                Source::Archive(_) if has_index => "oci-archive",
+                Source::Archive(_) => {
+                    return Some(format!("name one with `docker-archive:{path}:NAME`"));
+                }
+            };
+            let named = format!("{transport}:{path}");
+            return Some(format!("name one with `{named}:TAG` or `{named}@DIGEST`"));
         }
         _ => return None,
     };

@@ -563,6 +563,79 @@ fn a_manifest_of_an_unknown_type_is_never_copied_in_part() {
 }
 
 #[test]
+fn hints_name_images_in_the_form_that_the_archive_has() {
+    let sandbox = with_small_release();
+    let tar = Layer::default().file("a", 0o755, "#!/a\n").finish();
+    let config = |author: &str| {
+        let config = json!({
+            "os": "linux", "architecture": "amd64", "author": author,
+            "rootfs": { "type": "layers", "diff_ids": [digest(&tar)] },
+        });
+        config.to_string().into_bytes()
+    };
+    let [one, two] = ["one", "two"].map(config);
+    let docker = json!([
+        { "Config": digest(&one), "RepoTags": ["a:1"], "Layers": ["a.tar"] },
+        { "Config": digest(&two), "RepoTags": ["a:2"], "Layers": ["a.tar"] },
+    ]);
+    let members = [
+        (digest(&one), one),
+        (digest(&two), two),
+        ("a.tar".to_owned(), tar),
+        ("manifest.json".to_owned(), docker.to_string().into_bytes()),
+    ];
+    fs::write(sandbox.path("old.tar"), base::archive(&members)).unwrap();
+    let mut files = Files::default();
+    let images = ["one", "two"].map(|author| {
+        let fields = json!({ "os": "linux", "architecture": "amd64", "author": author });
+        annotated(files.image(&fields), TAG, author)
+    });
+    files.write(&sandbox, &[&images[0], &images[1]]);
+    for (source, hint, named) in [
+        (
+            "old.tar",
+            "`docker-archive:old.tar:NAME`",
+            "docker-archive:old.tar:a:1",
+        ),
+        (
+            "lay.tar",
+            "`oci-archive:lay.tar:TAG` or `oci-archive:lay.tar@DIGEST`",
+            "oci-archive:lay.tar:one",
+        ),
+    ] {
+        let hint = format!("hint: name one with {hint}\n");
+        for refused in [
+            sandbox.run(["copy", source, "oci:x"]),
+            sandbox.run(["check", source]),
+            build_on(&sandbox, source),
+        ] {
+            assert_says(&refused.exited(1), &["2 images: ", &hint]);
+        }
+        drop(sandbox.run(["copy", named, "oci:x"]).success());
+    }
+}
+
+#[test]
+fn all_platforms_of_one_index_are_a_remedy_for_an_absent_one() {
+    let sandbox = with_small_release();
+    let mut files = Files::default();
+    let platforms = ["amd64", "arm64"].map(|one| files.image_for(one));
+    files.write(&sandbox, &[&platforms[0], &platforms[1]]);
+    let hint = "hint: leave out `--platform` to copy all";
+    let copy = ["copy", "--platform=linux/s390x", "lay.tar", "oci:y"];
+    let refused = sandbox.run(copy).exited(1);
+    assert!(
+        !refused.stderr_text().contains(hint),
+        "{}",
+        refused.report()
+    );
+    let index = files.index(&[&platforms[0], &platforms[1]]);
+    files.write(&sandbox, &[&index]);
+    assert_says(&sandbox.run(copy).exited(1), &[hint]);
+    drop(sandbox.run(["copy", "lay.tar", "oci:y"]).success());
+}
+
+#[test]
 fn an_image_without_a_platform_is_copied_and_is_a_base_for_a_given_one() {
     let sandbox = with_small_release();
     let tar = Layer::default().file("a", 0o755, "#!/a\n").finish();

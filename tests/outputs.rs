@@ -103,6 +103,7 @@ fn names_that_a_destination_cannot_have_are_refused() {
         ("./lay@sha256:0", "cannot contain a digest"),
         ("oci-layout:lay", "unknown transport"),
         ("ocidir:lay", "unknown transport"),
+        ("http://a/lay", "did you mean `docker://a/lay`?"),
         ("type=docker,dest=x.tar", "unknown transport"),
     ] {
         let outcome = runs::build(&sandbox, &[&format!("--output={output}")]).exited(2);
@@ -112,6 +113,20 @@ fn names_that_a_destination_cannot_have_are_refused() {
     // A path without a transport may have a colon.
     drop(runs::build(&sandbox, &["--output=./a:b.tar"]).success());
     assert_eq!(runs::names(sandbox.root()), ["a:b.tar", "release"]);
+}
+
+#[test]
+fn a_path_may_start_with_two_slashes() {
+    let sandbox = runs::with_small_release();
+    for (transport, name) in [
+        ("oci", "lay"),
+        ("oci-archive", "o.tar"),
+        ("docker-archive", "d.tar"),
+    ] {
+        let place = format!("{transport}:/{}", sandbox.path(name).display());
+        drop(runs::build(&sandbox, &[&format!("--output={place}")]).success());
+        drop(sandbox.run(["validate", &place]).success());
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn select(
             ui.status(&note);
         }
     }
-    selected.map_err(|error| not_selected("check", &arguments.source, name, error))
+    selected.map_err(|error| not_selected("check", &arguments.source, source, error))
 }
 
 /// Checks a plan; remedies are flags of the command line.

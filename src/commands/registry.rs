@@ -79,18 +79,18 @@ impl Registries {
     /// the credential on the command line.
     pub(crate) fn new(flags: &RegistryFlags, primary: Option<&str>, ui: &Ui) -> Result<Self> {
         let [https_proxy, http_proxy] = environment::proxies();
-        let mut options = ClientOptions {
+        let options = ClientOptions {
             secrets: ui.secrets.clone(),
             plain_http: flags.plain_http,
             https_proxy,
             http_proxy,
             timeouts: timeouts(flags)?,
             user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
-            ..ClientOptions::default()
+            ..match &flags.ca_file {
+                Some(path) => ClientOptions::with_trust(trust(path, ui)?),
+                None => ClientOptions::default(),
+            }
         };
-        if let Some(path) = &flags.ca_file {
-            options.trust = trust(path, ui)?;
-        }
         let explicit = match primary {
             Some(_) => credentials::explicit(flags, ui)?,
             None => None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imgbuild_oci::image::{Image, ImageError, Platforms};
 use imgbuild_oci::reference::Reference;
+use imgbuild_oci::selection::SelectionError;
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_registry::pull;
 
@@ -100,12 +101,12 @@ impl NamedImage {
         let name = source_name(text)?;
         let source = Arc::new(open_source(&name, text, &env::temp_dir(), KINDS)?);
         let read = Image::of_source(&source, name.tag(), platforms);
-        let (image, names) = read.map_err(|error| unreadable(error, text, &name))?;
+        let (image, names) = read.map_err(|error| unreadable(error, text, &source))?;
         Ok(Self { image, names })
     }
 }
 
-fn unreadable(error: ImageError, text: &str, name: &SourceName) -> Failure {
+fn unreadable(error: ImageError, text: &str, source: &Source) -> Failure {
     let hint = match &error {
         ImageError::Part(part) => {
             let platform = part.here.first().cloned().unwrap_or_default();
@@ -113,9 +114,15 @@ fn unreadable(error: ImageError, text: &str, name: &SourceName) -> Failure {
             return failure.hint(format!("copy one image: `--platform {platform}`"));
         }
         ImageError::Kind { .. } => Some("`imgbuild validate` names such documents"),
+        // One index.
+        ImageError::Selection(SelectionError::Platform { .. })
+            if source.roots().is_ok_and(|roots| roots.len() == 1) =>
+        {
+            Some("leave out `--platform` to copy all")
+        }
         _ => None,
     };
-    let failure = not_selected("copy", text, name, error);
+    let failure = not_selected("copy", text, source, error);
     hint.into_iter().fold(failure, Failure::hint)
 }
 
@@ -123,12 +130,12 @@ fn unreadable(error: ImageError, text: &str, name: &SourceName) -> Failure {
 pub(crate) fn not_selected(
     verb: &str,
     text: &str,
-    name: &SourceName,
+    source: &Source,
     error: impl Into<ImageError>,
 ) -> Failure {
     let error = error.into();
     let hint = match &error {
-        ImageError::Selection(error) => selection_hint(error, name.path()),
+        ImageError::Selection(error) => selection_hint(error, Some(source)),
         _ => None,
     };
     let failure = Failure::caused_by(error, format!("cannot {verb} the image in `{text}`"));

@@ -52,7 +52,7 @@ fn check_tag(name: &SourceName, text: &str, source: &Source) -> Result<()> {
         && let Err(error) = SelectedImage::select(source, name.tag(), None)
         && let SelectionError::Tag { .. } | SelectionError::Digest(_) = error
     {
-        return Err(not_selected("validate", text, name, error));
+        return Err(not_selected("validate", text, source, error));
     }
     Ok(())
 }

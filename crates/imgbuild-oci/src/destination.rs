@@ -96,7 +96,9 @@ impl FromStr for Destination {
         }
         match text.split_once(':') {
             Some((transport, rest))
-                if source::FOREIGN_TRANSPORTS.contains(&transport) || rest.starts_with("//") =>
+                if source::FOREIGN_TRANSPORTS.contains(&transport)
+                    || rest.starts_with("//")
+                        && !matches!(transport, "oci" | "oci-archive" | "docker-archive") =>
             {
                 Err(ParseDestinationError::Transport(text.to_owned()))
             }

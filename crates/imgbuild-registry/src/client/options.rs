@@ -39,12 +39,20 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
+        Self::with_trust(Trust::default())
+    }
+}
+
+impl ClientOptions {
+    /// Returns the defaults with other authorities.
+    #[must_use]
+    pub fn with_trust(trust: Trust) -> Self {
         Self {
             credential: None,
             origin: CredentialOrigin::Unknown,
             secrets: Secrets::default(),
             plain_http: false,
-            trust: Trust::default(),
+            trust,
             https_proxy: None,
             http_proxy: None,
             timeouts: Timeouts::default(),
