@@ -716,3 +716,18 @@ fn a_command_line_in_one_argument_is_recognized() {
     );
     assert!(!sandbox.path("image.tar").exists());
 }
+
+#[test]
+fn an_environment_without_its_python_is_to_be_created_again() {
+    let sandbox = runs::sandbox();
+    let tree = "0644 file .venv/pyvenv.cfg \"\"\nlink .venv/bin/python -> python3\n\
+         link .venv/bin/python3 -> /nowhere/python3\n0644 file app.py \"\"\n";
+    sandbox.tree("shop", tree).unwrap();
+    let words = ["--release=shop", "--dry-run", "--skeleton=none"];
+    let outcome = sandbox.run(words);
+    let said = outcome.stderr_text();
+    assert!(
+        said.contains("hint: create the virtual environment again"),
+        "{said}"
+    );
+}

@@ -30,6 +30,8 @@ const BASE_TOO_OLD: &str = "use a base image at least as new as the system where
 
 const BASE_FOR_OTHERS: &str = "use a base image for the platform of the release, or build the release for the platform of the base image";
 
+const ENVIRONMENT_AGAIN: &str = "create the virtual environment again with a Python of this machine, or take Python from another root with `--sysroot`";
+
 const HEALTH_STRING: &str = "give the health check as a JSON array: `--healthcheck '[\"CMD\", \"/app/probe\", \"-q\"]'`, or `--healthcheck '[\"CMD-SHELL\", \"COMMAND\"]'` for a shell of the image";
 
 const ONE_STRING: &str = "give each argument separately, for example `--cmd python3 --cmd app.py`, or all of them as a JSON array: `--cmd '[\"python3\", \"app.py\"]'`";
@@ -107,6 +109,7 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
         Rule::SymbolVersionMissing => return finding.remedy.clone(),
         Rule::WrongArchitecture if plan.base.is_some() => BASE_FOR_OTHERS,
         Rule::EnvironmentUnused => return environment_first(finding, plan),
+        Rule::CommandDangling if is_in_environment(finding, plan) => ENVIRONMENT_AGAIN,
         Rule::HealthcheckBroken if finding.command.as_ref().is_some_and(has_space) => HEALTH_STRING,
         Rule::CommandMissing | Rule::CommandNotInPath
             if finding.command.as_ref().is_some_and(has_space) =>
@@ -116,6 +119,14 @@ fn build_remedy(finding: &Finding, plan: &Plan) -> String {
         rule => rule.info().build_remedy,
     };
     remedy.to_owned()
+}
+
+/// Returns whether the command is the Python of a virtual environment.
+fn is_in_environment(finding: &Finding, plan: &Plan) -> bool {
+    let mark = |command: &ImagePath| command.parent()?.parent()?.join("pyvenv.cfg").ok();
+    let mark = finding.path.as_ref().and_then(mark);
+    let layers = plan.layers.iter().map(|layer| layer.changeset.members());
+    mark.is_some_and(|mark| layers.flatten().any(|member| member.entry.path == mark))
 }
 
 /// Returns the remedy that puts a virtual environment first.

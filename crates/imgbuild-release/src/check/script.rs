@@ -66,10 +66,8 @@ pub(super) fn check(subject: &Subject<'_>) -> (BTreeSet<ImagePath>, Vec<Finding>
 fn files_by_end<'a>(subject: &Subject<'a>) -> BTreeMap<Vec<u8>, &'a ImagePath> {
     let entries = subject.members().map(|member| &member.entry);
     let files = entries.filter(|entry| entry.kind != EntryKind::Directory);
-    let paths = files.map(|entry| &entry.path);
-    paths
-        .map(|path| (reversed(path.as_bytes()), path))
-        .collect()
+    let paths = files.map(|entry| (reversed(entry.path.as_bytes()), &entry.path));
+    paths.collect()
 }
 
 fn reversed(path: &[u8]) -> Vec<u8> {

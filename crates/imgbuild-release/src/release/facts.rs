@@ -13,8 +13,7 @@ use imgbuild_oci::bounded;
 const MAX_BYTES: u64 = 4 << 20;
 const MAX_TEXTS: usize = 32;
 
-/// Texts and lists of directories: each is read once for all kinds, and up to 32
-/// texts are kept.
+/// Texts, of which up to 32 are kept, and lists of directories: read once for all kinds.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryFacts {
     lists: RefCell<BTreeMap<PathBuf, Rc<[ListedName]>>>,

@@ -376,8 +376,7 @@ impl Scanner {
         after[others.len()..].starts_with(')')
     }
 
-    /// Returns the start of `rest` up to a letter, which is read before its turn;
-    /// nothing if that is too far.
+    /// Returns the start of `rest` up to a letter, read before its turn; nothing if too far.
     fn ahead<'a>(&mut self, rest: &'a str, is_end: impl FnMut(char) -> bool) -> &'a str {
         let near = &rest[..rest.floor_char_boundary(self.ahead)];
         let end = near
