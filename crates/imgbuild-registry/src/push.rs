@@ -226,8 +226,8 @@ impl PushJob<'_> {
     /// under a tag.
     fn may_need_tag(&self, error: &Error) -> bool {
         let response = error.response();
-        let is_refused =
-            response.is_some_and(|response| matches!(response.status, 400 | 404 | 405 | 501));
+        let is_refused = response
+            .is_some_and(|response| matches!(response.status, 400 | 401 | 403 | 404 | 405 | 501));
         is_refused && !self.options.tags.is_empty() && !lacks_blobs(error)
     }
 

@@ -402,6 +402,20 @@ fn a_manifest_that_is_refused_is_told_once_for_its_tag() {
 }
 
 #[test]
+fn a_registry_may_allow_manifests_under_tags_only() {
+    for status in [400, 401, 403, 404, 405, 501] {
+        let bench = Bench::new(Behavior::default());
+        let refusal = Fault::Answer(Answer::new(status));
+        bench
+            .registry
+            .fail(usize::MAX, "PUT", "/manifests/sha256", refusal);
+        let image = image(5, &[3000]);
+        bench.push(&image).unwrap();
+        assert!(bench.tagged().is_some(), "{status}");
+    }
+}
+
+#[test]
 fn a_missing_location_is_told() {
     let bench = Bench::new(Behavior {
         location: Location::Missing,
