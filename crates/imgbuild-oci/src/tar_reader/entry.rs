@@ -32,7 +32,7 @@ pub(crate) enum TarKind {
     /// A regular file; whiteouts are regular files too, see
     /// [`TarEntry::whiteout`].
     File,
-    /// A file whose holes are left out. What follows its header is not its
+    /// A file whose holes are left out, in the PAX format. What follows its header is not its
     /// contents, but the map of holes and the parts between them.
     SparseFile,
     /// A directory.
@@ -45,7 +45,7 @@ pub(crate) enum TarKind {
     Device,
     /// A named pipe.
     Fifo,
-    /// Something that engines do not unpack, such as a socket.
+    /// Something that engines do not unpack, such as a socket, or a sparse file of the GNU format.
     Unknown { type_flag: u8 },
 }
 

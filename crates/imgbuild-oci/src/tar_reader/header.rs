@@ -81,7 +81,7 @@ impl RawHeader {
             _ => 0,
         };
         let size = match kind {
-            TarKind::SparseFile => self.sparse_size(extensions, stored)?,
+            TarKind::SparseFile => pax.sparse_size.unwrap_or(stored),
             _ => stored,
         };
         let entry = TarEntry {
@@ -149,7 +149,6 @@ impl RawHeader {
             // Before ustar, a slash at the end marked directories.
             0 if path.ends_with(b"/") => TarKind::Directory,
             b'0' | 0 => TarKind::File,
-            b'S' => TarKind::SparseFile,
             b'1' => TarKind::Hardlink {
                 target: self.link_target(extensions)?,
             },
@@ -176,16 +175,6 @@ impl RawHeader {
         };
         self.signed("devmajor", major)?;
         self.signed("devminor", minor).map(drop)
-    }
-
-    fn sparse_size(&self, extensions: &Extensions, stored: u64) -> Result<u64, ReadTarError> {
-        if let Some(size) = extensions.pax.sparse_size {
-            return Ok(size);
-        }
-        match self.fields().as_gnu() {
-            Some(gnu) => self.number("realsize", &gnu.realsize),
-            None => Ok(stored),
-        }
     }
 
     fn number(&self, field: &'static str, bytes: &[u8]) -> Result<u64, ReadTarError> {

@@ -283,6 +283,9 @@ const BREAKS: &[(&str, Kind, Break)] = &[
     ("socket", Kind::LayerEntryType, |fixture| {
         fixture.layers[0].tar = special(EntryType::new(b's'), "0", "");
     }),
+    ("sparse file of GNU tar", Kind::LayerEntryType, |fixture| {
+        fixture.layers[0].tar = special(EntryType::GNUSparse, "0", "");
+    }),
     ("whiteout of nothing", Kind::LayerWhiteout, |fixture| {
         fixture.layers[0].tar = layer_tar(&["a/", "a/.wh."]);
     }),
