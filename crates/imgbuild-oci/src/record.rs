@@ -21,8 +21,9 @@ pub(crate) enum RecordKind {
     /// The file that has the file system of a base image.
     System = 5,
     /// The file system of a base image. Number 6 was one without extended
-    /// attributes; 7 followed links of layers below.
-    FileSystem = 8,
+    /// attributes; 7 followed links of layers below; 8 had other modes of hard links
+    /// and of directories that a layer lacks.
+    FileSystem = 9,
 }
 
 /// Encodes a value.

@@ -113,7 +113,10 @@ fn place<R: Read>(
         TarKind::Symlink { target } => EntryKind::Symlink {
             target: target.clone(),
         },
-        TarKind::Hardlink { target } => return tree.link(path, target),
+        TarKind::Hardlink { target } => {
+            let link = entry(path, EntryKind::File { size: 0 }, found);
+            return tree.link(&link, target);
+        }
         TarKind::Device | TarKind::Fifo => return tree.insert(&path, None),
         // The rules refuse it.
         TarKind::Unknown { .. } => return Ok(()),

@@ -381,6 +381,62 @@ fn a_link_into_a_layer_below_is_told() {
     assert_eq!(shown(&found), ["/a"]);
 }
 
+/// Makes a layer of entries, each with a mode and a user.
+fn owned_layer(lines: &[(Line<'_>, u32, u64)]) -> Layer {
+    let mut all = layer(&lines.iter().map(|(line, ..)| *line).collect::<Vec<_>>());
+    for (block, (_, mode, uid)) in all.tar.chunks_exact_mut(512).zip(lines) {
+        let mut header = tar::Header::from_byte_slice(block).clone();
+        header.set_mode(*mode);
+        header.set_uid(*uid);
+        header.set_cksum();
+        block.copy_from_slice(header.as_bytes());
+    }
+    all
+}
+
+fn modes(layers: Vec<Layer>) -> Vec<String> {
+    let found = read_fixture(&image(layers)).unwrap();
+    assert_eq!(found.violations(), []);
+    let entries = found.members().iter().map(|member| &member.entry);
+    let line = |entry: &Entry| format!("{} {:o} {}", entry.path, entry.mode, entry.owner.uid);
+    entries.map(line).collect()
+}
+
+#[test]
+fn a_hard_link_changes_the_mode_and_owner_of_its_file() {
+    let lines = [
+        ((Regular, "a", ""), 0o644, 1),
+        ((Link, "b", "a"), 0o755, 5),
+        ((Symlink, "c", "a"), 0o777, 1),
+        ((Link, "d", "c"), 0o600, 5),
+    ];
+    let found = modes(vec![owned_layer(&lines)]);
+    assert_eq!(found, ["/a 755 5", "/b 755 5", "/c 777 5", "/d 777 5"]);
+}
+
+#[test]
+fn a_directory_that_only_a_lower_layer_has_is_open_to_all() {
+    let lower = [
+        ((Directory, "p/", ""), 0o700, 0),
+        ((Directory, "p/q/", ""), 0o1770, 0),
+        ((Directory, "r/", ""), 0o700, 0),
+    ];
+    let upper = [
+        ((Regular, "p/q/y", ""), 0o644, 0),
+        ((Directory, "r/", ""), 0o700, 0),
+        ((Regular, "r/y", ""), 0o644, 0),
+    ];
+    let found = modes(vec![owned_layer(&lower), owned_layer(&upper)]);
+    let expected = [
+        "/p 755 0",
+        "/p/q 1775 0",
+        "/p/q/y 644 0",
+        "/r 700 0",
+        "/r/y 644 0",
+    ];
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn a_directory_replaces_a_file_of_a_layer_below() {
     let lower: &[Line<'_>] = &[(Regular, "a", "x")];

@@ -142,19 +142,28 @@ impl Tree {
         })
     }
 
-    /// Gives a file another name.
-    pub(super) fn link(&mut self, path: ImagePath, target: &[u8]) -> Result<(), LayerError> {
+    /// Gives a file another name. Its mode and owner become those of the link, as engines
+    /// change them after linking; a symbolic link keeps its mode.
+    pub(super) fn link(&mut self, link: &Entry, target: &[u8]) -> Result<(), LayerError> {
+        let path = &link.path;
         let place = self.place_of(&clean_path(target))?;
-        let node = self.nodes.get(&place).filter(|node| !node.is_directory());
-        let Some(node) = node else {
-            let target = shortened(target);
+        let node = self.nodes.get_mut(&place);
+        let Some(node) = node.filter(|node| !node.is_directory()) else {
+            let (path, target) = (path.clone(), shortened(target));
             return Err(LayerError::Hardlink { path, target });
         };
+        let is_symlink = node.link_target().is_some();
+        if let Some(Member { entry, .. }) = &mut node.member {
+            entry.owner = link.owner;
+            if !is_symlink {
+                entry.mode = link.mode;
+            }
+        }
         let mut member = node.member.clone();
         if let Some(member) = &mut member {
             member.entry.path = path.clone();
         }
-        self.insert(&path, member)
+        self.insert(path, member)
     }
 
     /// Puts an entry at a path that [`Tree::place_of`] returned; `None` is one
@@ -179,16 +188,28 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the directories that a layer lacks, as engines do.
+    /// Makes the directories that a layer lacks, as engines do. One of a layer below keeps
+    /// its owner and mode in containerd; in Docker it becomes one of root with 0755.
     fn make_parents(&mut self, path: &ImagePath) -> Result<(), LayerError> {
-        let is_there =
-            |parent: &ImagePath| self.nodes.get(parent).is_some_and(TreeNode::is_directory);
+        let is_there = |node: &TreeNode| node.layer == self.layer && node.is_directory();
+        let is_there = |parent: &ImagePath| self.nodes.get(parent).is_some_and(is_there);
         let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
         self.spend(missing.iter().map(lookups).sum())?;
         for path in missing {
-            let member = Some(Entry::directory(path.clone()).into());
             let layer = self.layer;
-            self.put(path, TreeNode { member, layer })?;
+            match self.nodes.get_mut(&path).filter(|node| node.is_directory()) {
+                Some(TreeNode {
+                    member: Some(member),
+                    layer: of_node,
+                }) => {
+                    member.entry.mode |= 0o755;
+                    *of_node = layer;
+                }
+                _ => {
+                    let member = Some(Entry::directory(path.clone()).into());
+                    self.put(path, TreeNode { member, layer })?;
+                }
+            }
         }
         Ok(())
     }
