@@ -16,6 +16,7 @@ use crate::support::{has_programs, limited, program};
 mod containerd;
 mod indexes;
 mod podman;
+mod scanners;
 
 /// One image, written to every transport by one build.
 struct Everywhere {

@@ -1,7 +1,8 @@
 //! Support that the tests share.
 
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,31 @@ pub(crate) fn unique() -> u64 {
 pub(crate) fn unique_time() -> String {
     // Between 2001 and 2023, since tar warns of times in the future.
     (1_000_000_000 + unique() % 700_000_000).to_string()
+}
+
+/// The value of a variable where a machine cannot have its program.
+const NONE: &str = "none";
+
+/// Returns the program that a variable names, else `usual`, if it runs with the
+/// arguments `check`; otherwise skips the test.
+pub(crate) fn program_of_variable(
+    name: &str,
+    variable: &str,
+    usual: &str,
+    check: &[&str],
+) -> Option<OsString> {
+    let program = std::env::var_os(variable).unwrap_or_else(|| usual.into());
+    if program == NONE {
+        skip_always(&format!("{variable} is `{NONE}`"));
+        return None;
+    }
+    let mut command = Command::new(&program);
+    command.args(check).stdin(Stdio::null());
+    if command.output().is_ok_and(|output| output.status.success()) {
+        return Some(program);
+    }
+    skip(&format!("`{name}` ({variable} names it)"));
+    None
 }
 
 /// Returns a command that is stopped after two minutes.

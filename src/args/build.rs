@@ -187,6 +187,15 @@ pub(crate) struct BuildArguments {
     #[arg(long, requires = "package", help_heading = "Contents")]
     pub(crate) package_recommends: bool,
 
+    /// Record the packages of this machine that files of the image came from, for
+    /// vulnerability scanners
+    ///
+    /// For dpkg, in `/var/lib/dpkg/status.d`, as distroless images do; for apk, in
+    /// its database. `/etc/os-release` names the distribution. A base image keeps
+    /// its own records.
+    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
+    pub(crate) package_records: Choice,
+
     /// Include the programs of this machine that start scripts call
     ///
     /// Those are the words in the position of a command, in the shell script that

@@ -109,6 +109,17 @@ fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificates> {
     Ok(certificates)
 }
 
+/// Returns the files and directories of this machine that bundles are read from.
+pub(crate) fn files(bundles: &[String]) -> Vec<PathBuf> {
+    let sources = bundles.iter().filter_map(|bundle| source(bundle).ok());
+    let place = |source| match source {
+        CertificateSource::System(places) => places.into_iter().find(|place| place.exists()),
+        CertificateSource::Path(path) => Some(path),
+        CertificateSource::Embedded => None,
+    };
+    sources.filter_map(place).collect()
+}
+
 fn source(bundle: &str) -> Result<CertificateSource> {
     match bundle {
         "" => {

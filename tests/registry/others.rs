@@ -9,7 +9,7 @@
 //! [container-registry]: https://crates.io/crates/container-registry
 
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use fs_err as fs;
 use imgbuild_testing::Sandbox;
@@ -20,16 +20,13 @@ use super::server::{PASSWORD, Server, USER, free_port};
 use super::{assert_same_blobs, indexes, push};
 use crate::runs::{with_small_release, words};
 use crate::support::docker::Engine;
-use crate::support::{has_programs, image, skip, skip_always};
+use crate::support::{has_programs, image, program_of_variable};
 
 /// Names the program `container-registry` where it is not on `PATH`.
 const CONTAINER_REGISTRY: &str = "IMGBUILD_CONTAINER_REGISTRY";
 
 /// Names a Python that has `django_oci`, where `python3` has not.
 const DJANGO_PYTHON: &str = "IMGBUILD_DJANGO_OCI_PYTHON";
-
-/// What the variables say where a machine cannot have the program.
-const NONE: &str = "none";
 
 /// A registry that can be started.
 #[derive(Debug, Clone)]
@@ -39,21 +36,9 @@ struct Maker {
 }
 
 impl Maker {
-    /// Finds what a variable names, else `usual`, if `check` ends well; a line
-    /// says if there is none.
     fn find(name: &'static str, variable: &str, usual: &str, check: &[&str]) -> Option<Self> {
-        let program = std::env::var_os(variable).unwrap_or_else(|| usual.into());
-        if program == NONE {
-            skip_always(&format!("{variable} is `{NONE}`"));
-            return None;
-        }
-        let mut command = Command::new(&program);
-        command.args(check).stdin(Stdio::null());
-        if command.output().is_ok_and(|output| output.status.success()) {
-            return Some(Self { name, program });
-        }
-        skip(&format!("`{name}` ({variable} names it)"));
-        None
+        let program = program_of_variable(name, variable, usual, check)?;
+        Some(Self { name, program })
     }
 
     fn container_registry() -> Option<Self> {

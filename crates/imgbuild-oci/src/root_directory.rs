@@ -83,12 +83,16 @@ impl RootDirectory {
             let target = readlinkat(&self.descriptor, next.relative(), Vec::new());
             Ok::<_, Infallible>(target.ok().map(CString::into_bytes))
         };
-        let real = resolve_links(relative.as_os_str().as_bytes(), target);
-        let real = real.map_err(|_| Errno::LOOP);
-        let opened = real.and_then(|real| {
-            let real = Path::new(OsStr::from_bytes(real.relative()));
-            open_exact(Some(self), real, FILE)
-        });
+        // Most paths have no links.
+        let mut opened = open_exact(Some(self), relative, FILE);
+        if opened.as_ref().is_err_and(|error| is_replaced(*error)) {
+            let real = resolve_links(relative.as_os_str().as_bytes(), target);
+            let real = real.map_err(|_| Errno::LOOP);
+            opened = real.and_then(|real| {
+                let real = Path::new(OsStr::from_bytes(real.relative()));
+                open_exact(Some(self), real, FILE)
+            });
+        }
         let path = self.path.join(relative);
         let opened = opened.map_err(|error| open_error(&path, error.into()))?;
         regular_file(File::from_parts(opened.into(), path))

@@ -4,6 +4,7 @@
 pub(crate) mod finding;
 mod object;
 mod platform;
+mod records;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::warning::Warning;
 pub(crate) use object::is_foreign;
 use platform::{platform, programs_of, set_roles, wrong_architectures};
 pub(crate) use platform::{runs_on, wrong_architecture};
+use records::HostParts;
 
 /// The wishes of the user for programs, libraries and the command.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +70,14 @@ pub struct ClosureOptions {
     pub variables: Vec<(String, String)>,
     /// The platform that the user asked for.
     pub platform: Option<Platform>,
+    /// The packages of the host that files came from are recorded.
+    pub include_records: bool,
+    /// The files of the host with the CA certificates.
+    pub certificates: Vec<PathBuf>,
     /// The modification time of every entry, in Unix seconds.
     pub mtime: u64,
-    /// The store that remembers which files are not ELF files.
+    /// The store that remembers which files are not ELF files, and records of
+    /// packages.
     pub store: Option<Arc<Store>>,
 }
 
@@ -80,6 +87,8 @@ pub struct ClosureOptions {
 pub struct Closure {
     /// Programs, loaders, libraries and links to them.
     pub(crate) members: Vec<Member>,
+    /// Records of the packages that these came from.
+    pub(crate) records: Vec<Member>,
     pub(crate) warnings: Vec<Warning>,
     /// Remarks that are no warnings, each in a line.
     pub notes: Vec<String>,
@@ -139,15 +148,7 @@ pub fn resolve(
     }
 
     let runtime = find_libraries(release, &contents, &objects, options)?;
-    let mut details = Vec::new();
-    let shell = ImagePath::parse("/bin/sh").ok();
-    if shell.is_none_or(|shell| contents.file(&shell).is_none()) {
-        let callers = programs_of(&objects).filter(|object| object.elf.imports.shell);
-        details.extend(callers.map(|object| {
-            let path = &object.image;
-            format!("`{path}` may start commands with `/bin/sh`, which the image does not have")
-        }));
-    }
+    let details = callers_of_no_shell(&contents, &objects);
     let mut of_runtime = finding::of_runtime(&runtime);
     let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
     if may_not_start && started.iter().any(is_program) {
@@ -158,9 +159,15 @@ pub fn resolve(
     findings.extend(wrong_architectures(&objects, platform.as_ref()));
     findings.extend(of_runtime);
     let mut members = members(&runtime, options.mtime)?;
+    let parts = HostParts {
+        members: [&members, &brought.members],
+        packages: brought.packages,
+    };
+    let records = parts.record(&contents, options, &mut warnings);
     members.extend(brought.members);
     Ok(Closure {
         members,
+        records,
         warnings,
         notes: brought.notes,
         details,
@@ -171,6 +178,20 @@ pub fn resolve(
         objects,
         bindings: runtime.bindings,
     })
+}
+
+/// Describes the programs that may start a shell, if the image lacks it.
+fn callers_of_no_shell(contents: &Contents<'_>, objects: &[Object]) -> Vec<String> {
+    let shell = ImagePath::parse("/bin/sh").ok();
+    if shell.is_some_and(|shell| contents.file(&shell).is_some()) {
+        return Vec::new();
+    }
+    let callers = programs_of(objects).filter(|object| object.elf.imports.shell);
+    let described = callers.map(|object| {
+        let path = &object.image;
+        format!("`{path}` may start commands with `/bin/sh`, which the image does not have")
+    });
+    described.collect()
 }
 
 /// Returns the platform of most programs of the release and the additions;

@@ -3,11 +3,12 @@
 //! A database that cannot be read, or makes no sense, has no packages, and a
 //! [`PackageDatabase::problem`].
 
+pub(crate) mod record;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,8 +23,17 @@ use text::Diversion;
 /// files, or of dpkg, where 800 have 1 MiB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The most paths of all packages; 800 have 130,000.
-const MAX_PATHS: usize = 4 << 20;
+/// The most bytes of the lists of all packages, where a path counts as
+/// [`PATH_BYTES`] more; 800 packages have 18 MiB.
+const MAX_LISTED_BYTES: usize = 256 << 20;
+
+const PATH_BYTES: usize = 64;
+
+/// The most packages, the names that they provide, and diversions; all of Debian
+/// has 64,000 packages, and a system some ten diversions.
+const MAX_PACKAGES: usize = 100_000;
+const MAX_NAMES: usize = 1_000_000;
+const MAX_DIVERSIONS: usize = 1_000;
 
 /// The files that list packages, for each package manager that is supported.
 const DATABASES: [(&str, Manager); 3] = [
@@ -81,11 +91,13 @@ pub(crate) struct PackageSet<'a> {
 pub(crate) struct PackageDatabase {
     /// The package manager; `None` without one that is supported.
     pub(crate) manager: Option<Manager>,
+    /// The path of the list of packages in the root of the host.
+    path: &'static str,
     /// Sorted by name and architecture.
     packages: Vec<HostPackage>,
     text: String,
     /// The packages by their names and by those that they provide.
-    named: BTreeMap<String, Vec<usize>>,
+    named: OnceLock<BTreeMap<String, Vec<usize>>>,
     /// `/var/lib/dpkg`.
     directory: Option<Arc<RootDirectory>>,
     diversions: Vec<Diversion>,
@@ -95,15 +107,20 @@ pub(crate) struct PackageDatabase {
 }
 
 impl PackageDatabase {
+    /// Returns the file that lists the packages of the host, and their manager.
+    fn place(host: &Host) -> Option<(PathBuf, (&'static str, Manager))> {
+        let real = |path: &str| host.real(&host.rooted(path.as_bytes()));
+        let mut databases = DATABASES.into_iter();
+        databases.find_map(|database| Some((real(database.0)?, database)))
+    }
+
     /// Reads the list of packages.
     pub(crate) fn open(host: &Host) -> Self {
-        let real = |path: &str| host.real(&host.rooted(path.as_bytes()));
-        let mut databases = DATABASES.iter();
-        let found = databases.find_map(|(path, manager)| Some((real(path)?, *manager)));
         let mut database = Self::default();
-        let Some((path, manager)) = found else {
+        let Some((path, (name, manager))) = Self::place(host) else {
             return database;
         };
+        database.path = name;
         database.manager = Some(manager);
         match bounded::read_file(&path, MAX_BYTES) {
             Ok(bytes) => database.text = String::from_utf8_lossy(&bytes).into_owned(),
@@ -118,6 +135,7 @@ impl PackageDatabase {
             database.directory = RootDirectory::open(directory).ok();
             let text = database.read("diversions").unwrap_or_default();
             database.diversions = text::diversions(&text);
+            database.diversions.truncate(MAX_DIVERSIONS);
         }
         database
     }
@@ -140,15 +158,31 @@ impl PackageDatabase {
                 });
             }
         }
-        self.packages.sort();
-        let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, package) in self.packages.iter().enumerate() {
-            let provided = self.relations(package, ["Provides", "p"]).concat();
-            for name in [package.name.as_str()].into_iter().chain(provided) {
-                named.entry(name.to_owned()).or_default().push(index);
-            }
+        if self.packages.len() > MAX_PACKAGES {
+            self.packages.clear();
+            self.fail("it lists too many packages".to_owned());
         }
-        self.named = named;
+        self.packages.sort();
+    }
+
+    /// Returns the packages by their names and by those that they provide.
+    fn named(&self) -> &BTreeMap<String, Vec<usize>> {
+        self.named.get_or_init(|| {
+            let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+            let mut count = 0;
+            for (index, package) in self.packages.iter().enumerate() {
+                let provided = self.relations(package, ["Provides", "p"]).concat();
+                count += provided.len();
+                if count > MAX_NAMES {
+                    self.fail("its packages provide too many names".to_owned());
+                    break;
+                }
+                for name in [package.name.as_str()].into_iter().chain(provided) {
+                    named.entry(name.to_owned()).or_default().push(index);
+                }
+            }
+            named
+        })
     }
 
     /// Returns the first reason why the database is not used as a whole.
@@ -175,17 +209,17 @@ impl PackageDatabase {
         let fits = |asked| [asked, "all"].contains(&&*found.architecture);
         // Names of apk may have a colon, for example `so:libz.so.1`.
         let asked = name.split_once(':').map(|(_, asked)| asked);
-        let asked = asked.filter(|_| !self.named.contains_key(name));
+        let asked = asked.filter(|_| !self.named().contains_key(name));
         asked.is_none_or(fits).then_some(found)
     }
 
     /// Finds the package of a name, or one that provides it, if possible of an
     /// architecture, which is that of the package manager by default.
     fn find_for(&self, name: &str, architecture: Option<&str>) -> Option<&HostPackage> {
-        let indexes = self.named.get(name);
+        let indexes = self.named().get(name);
         let all = indexes.into_iter().flatten().map(|it| &self.packages[*it]);
         let native = || {
-            let manager = *self.named.get("dpkg")?.first()?;
+            let manager = *self.named().get("dpkg")?.first()?;
             Some(self.packages[manager].architecture.as_str())
         };
         let architectures = [Some("all"), architecture.or_else(native)];
@@ -270,7 +304,7 @@ impl PackageDatabase {
     /// are not told apart.
     pub(crate) fn files(&self, package: &HostPackage) -> Vec<String> {
         let mut paths = Vec::new();
-        self.each_listed(package, &mut |path| paths.push(path.to_owned()));
+        let _bytes = self.each_listed(package, &mut |path| paths.push(path.to_owned()));
         for path in &mut paths {
             if let Some(diversion) = self.diversion(package, path) {
                 path.clone_from(&diversion.to);
@@ -284,26 +318,35 @@ impl PackageDatabase {
         all.find(|one| one.from == path && one.package != package.name)
     }
 
-    /// Calls `see` with the paths of a package as its archive has them.
-    fn each_listed(&self, package: &HostPackage, see: &mut dyn FnMut(&str)) {
+    /// Calls `see` with the paths of a package as its archive has them; returns the
+    /// number of bytes that were read.
+    fn each_listed(&self, package: &HostPackage, see: &mut dyn FnMut(&str)) -> usize {
         if self.manager == Some(Manager::Apk) {
-            return text::apk_paths(self.paragraph(package)).for_each(|path| see(&path));
+            let text = self.paragraph(package);
+            text::apk_paths(text).for_each(|path| see(&path));
+            return text.len();
         }
+        let Some(text) = self.read_of(package, "list") else {
+            let name = &package.name;
+            self.fail(format!("the list of the files of `{name}` cannot be read"));
+            return 0;
+        };
+        let is_path = |line: &&str| line.starts_with('/') && *line != "/.";
+        text.lines().filter(is_path).for_each(see);
+        text.len()
+    }
+
+    /// Reads a file of dpkg about a package, by the end of its name.
+    fn read_of(&self, package: &HostPackage, end: &str) -> Option<String> {
         let (name, architecture) = (&package.name, &package.architecture);
         let mut names = [
-            format!("info/{name}.list"),
-            format!("info/{name}:{architecture}.list"),
+            format!("info/{name}.{end}"),
+            format!("info/{name}:{architecture}.{end}"),
         ];
         if text::field(self.paragraph(package), "Multi-Arch") == Some("same") {
             names.reverse();
         }
-        match names.iter().find_map(|name| self.read(name)) {
-            Some(text) => {
-                let is_path = |line: &&str| line.starts_with('/') && *line != "/.";
-                text.lines().filter(is_path).for_each(see);
-            }
-            None => self.fail(format!("the list of the files of `{name}` cannot be read")),
-        }
+        names.iter().find_map(|name| self.read(name))
     }
 
     /// Reads a text below `/var/lib/dpkg`.
@@ -337,10 +380,11 @@ impl PackageDatabase {
             let mut found = Vec::new();
             for index in packages {
                 let before = found.len();
-                self.each_listed(&self.packages[index], &mut |path| {
+                let bytes = self.each_listed(&self.packages[index], &mut |path| {
                     found.push((hash(path), index));
                 });
-                if count.fetch_add(found.len() - before, Ordering::Relaxed) > MAX_PATHS {
+                let bytes = bytes + (found.len() - before) * PATH_BYTES;
+                if count.fetch_add(bytes, Ordering::Relaxed) > MAX_LISTED_BYTES {
                     self.fail("it lists too many files".to_owned());
                     return Vec::new();
                 }

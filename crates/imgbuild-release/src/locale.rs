@@ -83,6 +83,7 @@ pub(crate) fn add(name: &str, programs: &mut Programs<'_>) -> Result<(), LocaleE
         };
         let mut archive = LocaleArchive::open(&file).map_err(error)?;
         if let Some(files) = archive.locale(&normalized).map_err(error)? {
+            programs.packages.files.push(file);
             for (file, bytes) in files {
                 let path = format!("{DIRECTORY}/{normalized}/{file}");
                 let path = ImagePath::parse(path).map_err(ProgramsError::Path)?;

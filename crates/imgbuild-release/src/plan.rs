@@ -192,6 +192,7 @@ impl Plan {
         let mut parts = PartSet::new(&context.payload);
         parts.add_skeleton(&context, user.id, &image.config)?;
         parts.add_runtime(&context);
+        parts.add_records(&context);
         parts.add_certificates(&context);
         let parts = parts.finish()?;
 

@@ -16,11 +16,9 @@ pub mod packages;
 mod perl;
 mod python;
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -32,7 +30,7 @@ use crate::contents::{Contents, first_bytes};
 use crate::elf::Elf;
 use crate::finding::Finding;
 use crate::host_file::{file_member, image_path};
-use crate::host_packages::PackageDatabase;
+use crate::host_packages::record::PackageSources;
 use crate::refusal::{ItemLines, quoted};
 use crate::runtime::host::Host;
 use crate::runtime::{Object, Role};
@@ -80,8 +78,7 @@ type ProgramsResult<T> = Result<T, ProgramsError>;
 /// Finds programs on the host and places them in the image.
 pub(crate) struct Programs<'a> {
     host: Host,
-    /// Read by the first use.
-    packages: OnceCell<Rc<PackageDatabase>>,
+    pub(crate) packages: PackageSources,
     /// The release and the additions.
     contents: &'a Contents<'a>,
     /// The directories of the image's `PATH`.
@@ -118,6 +115,7 @@ pub(crate) struct AddedFiles {
     pub(crate) notes: Vec<String>,
     /// Findings about scripts whose interpreters are missing.
     pub(crate) findings: Vec<Finding>,
+    pub(crate) packages: PackageSources,
 }
 
 impl<'a> Programs<'a> {
@@ -129,7 +127,7 @@ impl<'a> Programs<'a> {
     ) -> Self {
         Self {
             host: Host::new(sysroot),
-            packages: OnceCell::new(),
+            packages: PackageSources::default(),
             contents,
             search,
             mtime,
@@ -271,7 +269,7 @@ impl<'a> Programs<'a> {
         for (script, calls) in std::mem::take(&mut self.calls_of_packages) {
             self.warn_of_missing(&script, calls.iter().map(String::as_str));
         }
-        let problem = self.packages.get().and_then(|it| it.problem());
+        let problem = self.packages.problem();
         self.warnings.extend(problem.map(Warning::from));
         if !self.problems.is_empty() {
             return Err(ProgramsError::Missing(self.problems));
@@ -282,6 +280,7 @@ impl<'a> Programs<'a> {
             objects: self.objects,
             warnings: self.warnings,
             notes: self.notes,
+            packages: self.packages,
         })
     }
 

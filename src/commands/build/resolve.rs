@@ -197,6 +197,8 @@ impl Resolver<'_> {
             healthcheck: request.configuration.healthcheck.clone(),
             variables: request.configuration.env.clone(),
             platform: target.platform.clone(),
+            include_records: flags.package_records == Choice::Auto,
+            certificates: certificates::files(&flags.cacert),
             mtime: request.mtime,
             store: file_store(self.cache).cloned(),
         }

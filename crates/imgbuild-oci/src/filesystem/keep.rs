@@ -9,7 +9,7 @@ use crate::bounded;
 use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind};
 
-/// The largest file of `/etc`, and the largest one with certificates, that is kept.
+/// The largest file of `/etc`, or with the distribution, and the largest one with certificates, that is kept.
 const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
 
 /// The number of bytes by which the kind of a file is detected.
@@ -75,7 +75,9 @@ impl<'a> Keeper<'a> {
     }
 
     fn matters(&self, entry: &Entry, size: u64, head: &[u8]) -> bool {
-        let is_configuration = entry.path.as_bytes().starts_with(b"/etc/");
+        let path = &entry.path;
+        let is_configuration =
+            path.as_bytes().starts_with(b"/etc/") || path.file_name().starts_with(b"os-release");
         is_loadable(head)
             || head.starts_with(b"#!")
             || ((is_configuration || has_certificates(entry, head))

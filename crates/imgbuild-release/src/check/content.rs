@@ -60,7 +60,7 @@ pub(super) fn answers(
 /// Returns what the store remembers of files in this state, or the result of
 /// `find`. Answers to other questions have other names. If `is_long`, even the
 /// answer for one content is worth remembering.
-pub(super) fn recall<T: Serialize + DeserializeOwned>(
+pub(crate) fn recall<T: Serialize + DeserializeOwned>(
     store: Option<&Store>,
     question: &str,
     is_long: bool,

@@ -1,9 +1,9 @@
 //! The text forms of package databases: deb-control(5), deb-split lists, the
 //! files of `dpkg-divert` and `update-alternatives`, and apk's `installed`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Manager;
+use super::{Manager, other_name};
 
 /// Returns the start and the end of each paragraph: lines up to an empty one.
 pub(super) fn paragraphs(text: &str) -> Vec<[usize; 2]> {
@@ -72,6 +72,116 @@ pub(super) fn apk_paths(paragraph: &str) -> impl Iterator<Item = String> {
         }
     };
     paragraph.lines().filter_map(path)
+}
+
+/// Fields of a paragraph of dpkg that are not of the package but of the machine
+/// (dpkg's `lib/dpkg/parse.c`), or about files that an image may lack.
+const OF_MACHINE: [&str; 4] = [
+    "Conffiles",
+    "Config-Version",
+    "Triggers-Awaited",
+    "Triggers-Pending",
+];
+
+/// Returns the paragraph of a package of dpkg, which is the same on all machines.
+pub(super) fn deb_record(paragraph: &str) -> String {
+    let (mut text, mut is_kept) = (String::new(), true);
+    for line in paragraph.lines() {
+        let name = line.split(':').next().unwrap_or(line);
+        if !line.starts_with([' ', '\t']) {
+            is_kept = !OF_MACHINE.contains(&name);
+        }
+        if is_kept {
+            let is_status = name == "Status";
+            text.push_str(if is_status { INSTALLED } else { line });
+            text.push('\n');
+        }
+    }
+    text
+}
+
+const INSTALLED: &str = "Status: install ok installed";
+
+/// Returns the lines of a file of sums (deb-md5sums(5)) about some files, with
+/// their paths in the image.
+pub(super) fn deb_sums(text: &str, places: &Places) -> String {
+    let mut sums = BTreeMap::new();
+    for line in text.lines() {
+        let Some((sum, path)) = line.split_once("  ") else {
+            continue;
+        };
+        let is_sum = sum.len() == 32 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+        for place in places.of(&format!("/{path}")).filter(|_| is_sum) {
+            sums.insert(place, sum);
+        }
+    }
+    let lines = sums.iter();
+    lines
+        .map(|(place, sum)| format!("{sum}  {}\n", place.trim_start_matches('/')))
+        .collect()
+}
+
+/// Returns the paragraph of a package of apk with some of its files only, at their
+/// paths in the image.
+pub(super) fn apk_record(paragraph: &str, places: &Places) -> String {
+    let (mut text, mut directory, mut is_header) = (String::new(), "", true);
+    let mut files: BTreeMap<[&str; 2], String> = BTreeMap::new();
+    let mut current = Vec::new();
+    for line in paragraph.lines() {
+        let (kind, name) = line.split_once(':').unwrap_or_default();
+        match kind {
+            "F" => {
+                (directory, is_header) = (name, false);
+                current.clear();
+            }
+            "R" => {
+                let path = format!("/{directory}/{name}").replacen("//", "/", 1);
+                let places = places.of(&path);
+                let relative = places.map(|place| place.trim_start_matches('/'));
+                let split = |place| str::rsplit_once(place, '/').unwrap_or(("", place));
+                let split = relative.map(split);
+                current = split.map(|(directory, name)| [directory, name]).collect();
+                files.extend(current.iter().map(|file| (*file, String::new())));
+            }
+            "a" | "Z" if !is_header => {
+                for file in &current {
+                    if let Some(lines) = files.get_mut(file) {
+                        lines.extend([line, "\n"]);
+                    }
+                }
+            }
+            _ if is_header => text.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    let mut last = None;
+    for ([directory, name], lines) in &files {
+        if last.replace(directory) != Some(directory) {
+            text.push_str(&format!("F:{directory}\n"));
+        }
+        text.push_str(&format!("R:{name}\n{lines}"));
+    }
+    text
+}
+
+/// The paths in an image of the files of a package, by one of the names that they
+/// have on the host.
+#[derive(Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, BTreeSet<String>>);
+
+impl Places {
+    pub(super) fn insert(&mut self, path: &str, place: &str) {
+        let places = self.0.entry(path.to_owned()).or_default();
+        places.insert(place.to_owned());
+    }
+
+    /// Returns the paths in the image of a file that a package lists.
+    fn of(&self, path: &str) -> impl Iterator<Item = &str> {
+        let names = [Some(path.to_owned()), other_name(path)];
+        let found = names.into_iter().flatten();
+        let found = found.filter_map(|name| self.0.get(&name));
+        found.flatten().map(String::as_str)
+    }
 }
 
 /// A path that one package has instead of all others (dpkg-divert(1)).
@@ -168,6 +278,47 @@ mod tests {
         assert_eq!(gawk, &(10, vec!["/usr/bin/gawk".to_owned(), String::new()]));
         assert_eq!(found.choices.len(), 2);
         assert_eq!(alternatives("awk", "auto\n/a\n\n/b\nhigh\n"), None);
+    }
+
+    fn places(pairs: &[(&str, &str)]) -> Places {
+        let mut places = Places::default();
+        for (path, place) in pairs {
+            places.insert(path, place);
+        }
+        places
+    }
+
+    #[test]
+    fn a_record_of_dpkg_has_nothing_of_the_machine() {
+        let text = "Package: a\nStatus: hold ok triggers-pending\nConffiles:\n /etc/a 0\n /etc/b 1\nTriggers-Pending: x\nVersion: 1\nDescription: a\n line\n";
+        let expected =
+            "Package: a\nStatus: install ok installed\nVersion: 1\nDescription: a\n line\n";
+        assert_eq!(deb_record(text), expected);
+    }
+
+    #[test]
+    fn sums_are_those_of_the_files_in_the_image_at_their_paths() {
+        let (one, two) = ("0".repeat(32), "f".repeat(32));
+        let text = format!("{one}  lib/amd/a.so\n{two}  usr/share/doc/a\nnonsense  lib/amd/a.so\n");
+        let places = places(&[
+            ("/usr/lib/amd/a.so", "/lib/a.so"),
+            ("/usr/lib/amd/a.so", "/a.so"),
+            ("/usr/share/none", "/none"),
+        ]);
+        let expected = format!("{one}  a.so\n{one}  lib/a.so\n");
+        assert_eq!(deb_sums(&text, &places), expected);
+    }
+
+    #[test]
+    fn a_record_of_apk_has_the_files_in_the_image_at_their_paths() {
+        let text = "C:Q1=\nP:a\na:of the header\nF:\nR:top\nZ:Q0\nF:usr\nM:0:0:755\nF:usr/lib\nR:a.so\na:0:0:755\nZ:Q2\nR:b.so\nZ:Q3\n";
+        let places = places(&[
+            ("/lib/a.so", "/lib/a.so"),
+            ("/lib/a.so", "/usr/lib/x/a.so"),
+            ("/top", "/top"),
+        ]);
+        let expected = "C:Q1=\nP:a\na:of the header\nF:\nR:top\nZ:Q0\nF:lib\nR:a.so\na:0:0:755\nZ:Q2\nF:usr/lib/x\nR:a.so\na:0:0:755\nZ:Q2\n";
+        assert_eq!(apk_record(text, &places), expected);
     }
 
     #[test]

@@ -92,6 +92,16 @@ impl<'a> PartSet<'a> {
         self.add(RUNTIME, members, Conflict::Yield);
     }
 
+    /// Adds the records of the host's packages. One at a path that leads elsewhere in
+    /// the payload is left out.
+    pub(super) fn add_records(&mut self, context: &Context<'_>) {
+        let mut members = context.ingredients.closure.records.clone();
+        set_mtime(&mut members, context.options.mtime);
+        let refusals = self.refusals.len();
+        self.add("packages", members, Conflict::Yield);
+        self.refusals.truncate(refusals);
+    }
+
     /// Adds the CA bundle and the links to it.
     pub(super) fn add_certificates(&mut self, context: &Context<'_>) {
         if let Some(certificates) = &context.ingredients.certificates {

@@ -17,7 +17,7 @@ use imgbuild_oci::path::ImagePath;
 use super::{Programs, ProgramsError, ProgramsResult, WITH_LIBRARIES};
 use crate::contents::{is_executable, real_place};
 use crate::host_file::{ModeRules, found_member, image_path};
-use crate::host_packages::{PackageDatabase, PackageSet};
+use crate::host_packages::{HostPackage, PackageDatabase, PackageSet};
 use crate::refusal::quoted;
 use crate::runtime::Role;
 use crate::walk::look_at;
@@ -88,7 +88,7 @@ impl Programs<'_> {
     /// Returns the packages of the host.
     pub(crate) fn packages(&self) -> Rc<PackageDatabase> {
         let open = || PackageDatabase::open(&self.host).into();
-        Rc::clone(self.packages.get_or_init(open))
+        Rc::clone(self.packages.database.get_or_init(open))
     }
 
     /// Adds packages, with those that they depend on.
@@ -118,6 +118,8 @@ impl Programs<'_> {
         let found: Vec<_> = found.iter().filter_map(|it| database.find(it)).collect();
         let set = database.closure(&found, options.include_recommended);
         let listed = set.packages.iter().flat_map(|it| database.files(it));
+        let named = |it: &&HostPackage| format!("{}:{}", it.name, it.architecture);
+        self.packages.names = set.packages.iter().map(named).collect();
         let mut installation = Installation {
             options: options.clone(),
             listed: listed.filter(|path| options.includes(path)).collect(),
@@ -438,7 +440,7 @@ fn similar(database: &PackageDatabase, name: &str) -> String {
 }
 
 /// Lists the first names in one line.
-fn few(names: &[String]) -> String {
+pub(crate) fn few(names: &[String]) -> String {
     let shown = quoted(names.iter().take(5));
     match names.len().saturating_sub(5) {
         0 => shown,
