@@ -494,6 +494,7 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     option --boot script (default)
     option --runtime none (flag)
     option --program-files auto (default)
+    option --package-records auto (default)
     option --programs auto (default)
     option --skeleton none (flag)
     option --tag app (flag)
