@@ -18,7 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use base::BaseArguments;
-pub(crate) use build::{BootChoice, BuildArguments, Choice, CookieChoice};
+pub(crate) use build::{BootChoice, BuildArguments, Choice, CookieChoice, RuntimeChoice};
 pub(crate) use cache::{CacheCommand, CacheFlags, Recognition};
 pub(crate) use configuration::ConfigurationArguments;
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use imgbuild_testing::{Sandbox, Tree, UnpackedImage};
+use imgbuild_testing::{Sandbox, Tree, UnpackedImage, UnpackedKind};
 
 use crate::runs;
 use crate::support::image::{confirmed, result_line};
@@ -205,6 +205,60 @@ fn the_manifest_of_an_image_is_spelled_like_this() {
       "mediaType": "application/vnd.oci.image.manifest.v1+json",
       "schemaVersion": 2
     }
+    "#);
+}
+
+/// Builds the program of `fixtures/closure` with the libraries and a shell of the root
+/// beside it.
+fn closure(more: &[&str]) -> (String, UnpackedImage) {
+    let sandbox = emulated();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/closure/host.tree");
+    let tree = Tree::parse(&fs::read_to_string(path).unwrap()).unwrap();
+    tree.write_to(&sandbox.path("closure")).unwrap();
+    let words = "--release closure/release --sysroot closure/root --program /bin/sh \
+        --platform linux/amd64 --created 1 --no-auto-labels --no-sync --no-cache -o closure.tar";
+    let outcome = sandbox.run(words.split_whitespace().chain(more.iter().copied()));
+    let digest = result_line(&outcome.success());
+    let image = confirmed(&sandbox.path("closure.tar"), &digest);
+    (digest, image)
+}
+
+#[test]
+fn a_closure_without_what_no_file_names_has_the_digest_that_it_always_had() {
+    let (digest, _) = closure(&["--runtime=minimal"]);
+    assert_eq!(
+        digest,
+        "sha256:7a880b891467c874379ae948abf0bb5ed847e81c3e7f1c00d65e7beb5b04aed1"
+    );
+}
+
+#[test]
+fn a_closure_has_what_its_libraries_need_below_a_merged_usr() {
+    let (digest, image) = closure(&[]);
+    let files = image.files();
+    let paths: Vec<String> = files
+        .keys()
+        .map(|path| path.display().to_string())
+        .filter(|path| {
+            !path.starts_with("etc") && files[Path::new(path)].kind != UnpackedKind::Directory
+        })
+        .collect();
+    insta::assert_snapshot!(format!("{digest}\n{}", paths.join("\n")), @r#"
+    sha256:727d7fb6b0ba9d07520c62c067a5c362e860bd533426e1a71a67966611f716b0
+    app/bin/app
+    bin
+    lib
+    lib64
+    usr/bin/sh
+    usr/lib/locale/C.utf8/LC_CTYPE
+    usr/lib/terminfo/x/xterm
+    usr/lib/x86_64-linux-gnu/gconv/KOI8-R.so
+    usr/lib/x86_64-linux-gnu/gconv/gconv-modules
+    usr/lib/x86_64-linux-gnu/libc.so.6
+    usr/lib/x86_64-linux-gnu/libdl.so.2
+    usr/lib/x86_64-linux-gnu/libm.so.6
+    usr/lib/x86_64-linux-gnu/libtinfo.so.6
+    usr/lib64/ld-linux-x86-64.so.2
     "#);
 }
 

@@ -139,8 +139,13 @@ pub(crate) struct BuildArguments {
     pub(crate) cacert_replace: bool,
 
     /// Include the loaders and shared libraries that the release needs
-    #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
-    pub(crate) runtime: Choice,
+    ///
+    /// With the C library of GNU come its other libraries, the locale C.UTF-8
+    /// and, for programs that convert text, its converters; with ncurses come
+    /// terminals. Where `/bin`, `/lib` and the like are links on this machine,
+    /// they are links in the image. `minimal` includes only what files name.
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto, hide_possible_values = true, value_name = "auto|minimal|none", help_heading = "Contents")]
+    pub(crate) runtime: RuntimeChoice,
 
     /// Take loaders and libraries from this root instead of `/`; with a
     /// platform, for that release only (can be repeated)
@@ -299,6 +304,17 @@ impl BuildArguments {
 pub(crate) enum Choice {
     /// Include it where it is needed
     Auto,
+    /// Leave it out
+    None,
+}
+
+/// The extent of the runtime closure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeChoice {
+    /// The closure, and what its libraries need at run time
+    Auto,
+    /// Only the files that others name
+    Minimal,
     /// Leave it out
     None,
 }

@@ -16,7 +16,7 @@ use imgbuild_release::release::CommandOptions;
 use imgbuild_release::skeleton::UserName;
 
 use super::time::{self, CreatedBy};
-use crate::args::{BuildArguments, Choice, must_exist};
+use crate::args::{BuildArguments, RuntimeChoice, must_exist};
 use crate::failure::{Failure, FailureKind, Result};
 use crate::ui::Ui;
 
@@ -133,7 +133,7 @@ fn check_libraries(flags: &BuildArguments, releases: &[ReleaseRequest]) -> Resul
     } else {
         return Ok(());
     };
-    if flags.runtime == Choice::None {
+    if flags.runtime == RuntimeChoice::None {
         let message = format!("`{given}` has no effect with `--runtime none`");
         return Err(Failure::command_line(message));
     }

@@ -1,7 +1,9 @@
 //! The runtime closure of everything that goes into an image, as members of
 //! its layers, and the command.
 
+mod data;
 pub(crate) mod finding;
+mod merged;
 mod object;
 mod platform;
 mod records;
@@ -41,6 +43,9 @@ use records::HostParts;
 pub struct ClosureOptions {
     /// Libraries of the host are included.
     pub include_libraries: bool,
+    /// Nothing is included that no file names: neither what belongs to libraries
+    /// nor the links of a merged `/usr`.
+    pub is_minimal: bool,
     /// Another root to take them from.
     pub sysroot: Option<PathBuf>,
     /// Further directories with libraries.
@@ -89,6 +94,8 @@ pub struct Closure {
     pub(crate) members: Vec<Member>,
     /// Records of the packages that these came from.
     pub(crate) records: Vec<Member>,
+    /// The links of a merged `/usr` above them, at free paths.
+    pub(crate) links: Vec<Member>,
     pub(crate) warnings: Vec<Warning>,
     /// Remarks that are no warnings, each in a line.
     pub notes: Vec<String>,
@@ -127,6 +134,8 @@ pub fn resolve(
     if let Some(base) = base {
         contents = base.under(contents);
     }
+    let mut links = merged::links(&contents, options);
+    contents.add(&links);
     let accounts = Accounts::read(&contents);
     let (brought, command) = include_programs(release, &contents, base, options)?;
     contents.add(&brought.members);
@@ -148,26 +157,29 @@ pub fn resolve(
     }
 
     let runtime = find_libraries(release, &contents, &objects, options)?;
-    let details = callers_of_no_shell(&contents, &objects);
-    let mut of_runtime = finding::of_runtime(&runtime);
-    let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
-    if may_not_start && started.iter().any(is_program) {
-        finding::soften(&mut of_runtime, &started, &runtime.bindings);
-    }
-    finding::soften_elsewhere(&mut of_runtime, &runtime, &started);
+    let mut details = callers_of_no_shell(&contents, &objects);
     let mut findings = brought.findings;
     findings.extend(wrong_architectures(&objects, platform.as_ref()));
-    findings.extend(of_runtime);
+    let is_program = |path: &ImagePath| objects.iter().any(|object| object.image == *path);
+    let may_not_start = may_not_start && started.iter().any(is_program);
+    findings.extend(runtime_findings(&runtime, &started, may_not_start));
     let mut members = members(&runtime, options.mtime)?;
+    let mut packages = brought.packages;
+    let all: Vec<&Member> = members.iter().chain(&brought.members).collect();
+    let data = data::find(&all, &runtime, &contents, options, &mut details)?;
+    members.extend(data.members);
+    packages.files.extend(data.packages.files);
     let parts = HostParts {
         members: [&members, &brought.members],
-        packages: brought.packages,
+        packages,
     };
     let records = parts.record(&contents, options, &mut warnings);
     members.extend(brought.members);
+    links.retain(|link| merged::is_used(&link.entry, &members));
     Ok(Closure {
         members,
         records,
+        links,
         warnings,
         notes: brought.notes,
         details,
@@ -178,6 +190,17 @@ pub fn resolve(
         objects,
         bindings: runtime.bindings,
     })
+}
+
+/// Finds the reasons why programs would not start. What the started program does not
+/// need is no error where others `may_not_start`.
+fn runtime_findings(runtime: &Runtime, started: &[ImagePath], may_not_start: bool) -> Vec<Finding> {
+    let mut findings = finding::of_runtime(runtime);
+    if may_not_start {
+        finding::soften(&mut findings, started, &runtime.bindings);
+    }
+    finding::soften_elsewhere(&mut findings, runtime, started);
+    findings
 }
 
 /// Describes the programs that may start a shell, if the image lacks it.
@@ -324,6 +347,7 @@ fn find_libraries(
             library_directories(variable, &release.prefix)
         }),
         add_libraries,
+        completes_c_library: !options.is_minimal,
         working_directory: starts_in_release.then(|| release.prefix.clone()),
         image_only: (!options.include_libraries).then(|| image_only(contents)),
     };
@@ -348,6 +372,11 @@ fn find_libraries(
 }
 
 impl ClosureOptions {
+    /// Returns whether the closure has what no file names.
+    fn is_whole(&self) -> bool {
+        self.include_libraries && !self.is_minimal
+    }
+
     /// Returns the value of a variable that the user gives to containers.
     fn variable(&self, name: &str) -> Option<&str> {
         let mut variables = self.variables.iter().rev();

@@ -154,6 +154,10 @@ pub struct Imports {
     pub locale: bool,
     /// `system`, `popen` or `wordexp`, which start `/bin/sh`.
     pub shell: bool,
+    /// `iconv_open`: it converts between character sets.
+    pub iconv: bool,
+    /// `nl_langinfo`: it takes the character set of the locale.
+    pub langinfo: bool,
 }
 
 /// The properties of an ELF file that matter for running it.

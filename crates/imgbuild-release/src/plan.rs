@@ -253,6 +253,7 @@ impl<'a> Context<'a> {
     fn new(ingredients: &'a Ingredients, options: &'a PlanOptions) -> Self {
         let mut payload = Contents::new(&ingredients.release.members);
         payload.add(&ingredients.additions);
+        payload.add(&ingredients.closure.links);
         if let Some(base) = &ingredients.base {
             payload = base.under(payload);
         }

@@ -7,6 +7,7 @@
 //! by its name, as BusyBox, small and working.
 
 pub(crate) mod calls;
+mod data;
 mod erlang;
 mod faults;
 pub(crate) mod fonts;
@@ -39,15 +40,6 @@ use crate::warning::Warning;
 
 pub(crate) use calls::script_text;
 pub(crate) use faults::{carriage_return, interpreter_missing};
-
-/// The directory of time zones ([tzset(3)]).
-///
-/// [tzset(3)]: https://man7.org/linux/man-pages/man3/tzset.3.html
-const ZONES: &str = "/usr/share/zoneinfo";
-
-/// Other entries in it: the zones once more, with and without leap seconds, and
-/// the zone of the build machine.
-const NO_ZONES: [&[u8]; 3] = [b"posix", b"right", b"localtime"];
 
 /// Interpreters that start nothing without files of their own beside them.
 const WITH_LIBRARIES: [&str; 4] = ["python", "perl", "ruby", "php"];
@@ -166,17 +158,6 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Adds the time zones of the host.
-    pub(crate) fn request_zones(&mut self) -> ProgramsResult<()> {
-        let is_unwanted = |directory: &ImagePath, name: &[u8]| {
-            directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
-        };
-        if !self.add_data_except(ZONES, &is_unwanted)? {
-            self.problems.push(format!("`{ZONES}` does not exist"));
-        }
-        Ok(())
-    }
-
     /// Adds a program by its name or absolute path, if there is one.
     pub(crate) fn add_if_present(&mut self, name: &str) -> bool {
         self.add_called(name, 0)
@@ -203,45 +184,6 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Adds a file or directory of the host that is not a program, under its own
-    /// path; returns whether it exists.
-    pub(crate) fn add_data(&mut self, path: &str) -> ProgramsResult<bool> {
-        self.add_data_except(path, &|_, _| false)
-    }
-
-    /// As [`Programs::add_data`], without the names in a directory for which
-    /// `is_unwanted` is true.
-    fn add_data_except(
-        &mut self,
-        path: &str,
-        is_unwanted: &dyn Fn(&ImagePath, &[u8]) -> bool,
-    ) -> ProgramsResult<bool> {
-        let Some(real) = self.real(path) else {
-            return Ok(false);
-        };
-        let at = ImagePath::parse(path)?;
-        if real.is_file() {
-            if self.has(&at) {
-                return Ok(true);
-            }
-            let member = match self.by_file.get(&real) {
-                Some(first) => Entry::symlink(at.clone(), first.as_bytes()).into(),
-                None => file_member(&real, at.clone())?,
-            };
-            self.by_file.entry(real).or_insert_with(|| at.clone());
-            self.place(at, member);
-            return Ok(true);
-        }
-        for name in self.host.list(&self.host.rooted(path.as_bytes())) {
-            if is_unwanted(&at, &name) {
-                continue;
-            }
-            let below = at.join(&name)?;
-            self.add_data_except(&below.to_string(), is_unwanted)?;
-        }
-        Ok(real.is_dir())
-    }
-
     pub(crate) fn host_file(&self, path: &str) -> Option<PathBuf> {
         let real = self.real(path)?;
         real.is_file().then_some(real)
@@ -253,13 +195,6 @@ impl<'a> Programs<'a> {
             .iter()
             .map(|name| String::from_utf8_lossy(name).into());
         names.collect()
-    }
-
-    /// Adds a generated file, unless the image has one at its path.
-    pub(crate) fn place_data(&mut self, member: Member) {
-        if !self.has(&member.entry.path) {
-            self.place(member.entry.path.clone(), member);
-        }
     }
 
     /// # Errors
@@ -285,7 +220,10 @@ impl<'a> Programs<'a> {
     }
 
     fn has(&self, path: &ImagePath) -> bool {
-        self.placed.contains_key(path) || self.contents.file(path).is_some()
+        let is_placed = |path| self.placed.contains_key(path);
+        is_placed(path)
+            || self.contents.file(path).is_some()
+            || self.place_of(path).as_ref().is_some_and(is_placed)
     }
 
     fn real(&self, path: &str) -> Option<PathBuf> {
@@ -474,7 +412,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Returns the path in the root of a real file.
-    fn home(&self, real: &Path) -> Option<String> {
+    pub(crate) fn home(&self, real: &Path) -> Option<String> {
         self.host.inside(real)?.to_str().map(str::to_owned)
     }
 

@@ -42,8 +42,10 @@
 //!
 //! glibc loads `libgcc_s.so.1` when a thread is canceled or exits, or a
 //! backtrace is taken; before 2.34 it also loads the name services. They come
-//! along where they are to be had. Everything else that is loaded by name at
-//! run time has to be asked for ([`RuntimeOptions::add_libraries`]).
+//! along where they are to be had, and so do the other libraries of glibc
+//! ([`RuntimeOptions::completes_c_library`]): they only work with the C library
+//! of their version. Everything else that is loaded by name at run time has to be
+//! asked for ([`RuntimeOptions::add_libraries`]).
 
 pub(crate) mod cache;
 mod closure;
@@ -68,7 +70,7 @@ use std::sync::Arc;
 use imgbuild_oci::path::ImagePath;
 use serde::Serialize;
 
-use crate::elf::{Architecture, Elf, ElfKind};
+use crate::elf::{Architecture, Elf, ElfKind, Imports};
 pub use loader::Flavor;
 pub use outcome::{
     MissingLibrary, ModuleProblem, ModuleWarning, SearchedDirectory, UnsatisfiedVersion,
@@ -109,6 +111,8 @@ pub struct RuntimeOptions {
     pub library_paths: Vec<PathBuf>,
     /// Further libraries, by the names by which they are loaded or as paths.
     pub add_libraries: Vec<String>,
+    /// glibc's other libraries come with its C library.
+    pub completes_c_library: bool,
     /// The directories of the image's `LD_LIBRARY_PATH`.
     pub image_paths: Vec<ImagePath>,
     /// The working directory of programs, for needed libraries with a relative
@@ -148,6 +152,8 @@ pub struct Runtime {
     pub unsatisfied: Vec<UnsatisfiedVersion>,
     /// By file and needed name: the file of the image that answers.
     pub bindings: Bindings,
+    /// The imports of every file that a process may load, by its path.
+    pub imports: BTreeMap<ImagePath, Imports>,
     /// The C libraries of the dynamic programs, with these programs. Two of
     /// them in one image are a risk: musl's loader takes the first file of a
     /// name in its directories, even one for glibc.
@@ -248,6 +254,7 @@ impl Runtime {
             warnings,
             unsatisfied: resolver.unsatisfied.into_iter().collect(),
             bindings: resolver.bindings,
+            imports: resolver.imports,
             flavors,
             architectures,
         })

@@ -11,7 +11,7 @@ use imgbuild_release::base::Base;
 use imgbuild_release::release::Release;
 
 use super::Request;
-use crate::args::{BootChoice, BuildArguments, CheckChoice, Choice};
+use crate::args::{BootChoice, BuildArguments, CheckChoice, Choice, RuntimeChoice};
 use crate::commands::options::BuildRequest;
 
 /// The directories that systems have in `/`. Other directories belong to the
@@ -46,7 +46,7 @@ impl Request<'_> {
 
 /// Returns whether a flag depends on the files of the base, or puts files anywhere.
 fn flags_need_files(arguments: &BuildArguments) -> bool {
-    arguments.runtime == Choice::Auto
+    arguments.runtime != RuntimeChoice::None
         || arguments.skeleton == Choice::Auto
         || arguments.output.check != CheckChoice::Off
         || arguments.tzdata

@@ -16,7 +16,7 @@ use imgbuild_release::plan::Ingredients;
 use imgbuild_release::programs::packages::PackageOptions;
 use imgbuild_release::release::{Boot, Cookie, Kind, ModeRules, Release, ReleaseOptions};
 
-use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED};
+use crate::args::{BootChoice, BuildArguments, Choice, CookieChoice, EMBEDDED, RuntimeChoice};
 use crate::commands::options::{BuildRequest, ReleaseRequest};
 use crate::commands::outputs::Outputs;
 use crate::commands::{base, certificates};
@@ -177,7 +177,8 @@ impl Resolver<'_> {
         let request = self.request;
         let flags = request.flags;
         ClosureOptions {
-            include_libraries: flags.runtime == Choice::Auto,
+            include_libraries: flags.runtime != RuntimeChoice::None,
+            is_minimal: flags.runtime == RuntimeChoice::Minimal,
             sysroot: target.sysroot.clone(),
             library_paths: flags.library_path.clone(),
             add_libraries: flags.add_library.clone(),

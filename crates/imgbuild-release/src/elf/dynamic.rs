@@ -223,6 +223,10 @@ where
                 let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
                 imports.dlopen |= name == b"dlopen";
                 imports.locale |= name == b"setlocale";
+                imports.iconv |= name == b"iconv_open";
+                // As libstdc++ has it: `__nl_langinfo_l`.
+                let langinfo = name.strip_prefix(b"__").unwrap_or(name);
+                imports.langinfo |= langinfo.starts_with(b"nl_langinfo");
                 imports.shell |= [&b"system"[..], b"popen", b"wordexp"].contains(&name);
                 imports.unwinding |= UNWINDING.contains(&name);
                 let mut roots = SYSTEM_ROOTS.iter();

@@ -65,6 +65,19 @@ fn functions_that_unwind_are_noticed() {
 }
 
 #[test]
+fn functions_for_character_sets_are_noticed() {
+    for (name, expected) in [
+        ("iconv_open", (true, false)),
+        ("nl_langinfo", (false, true)),
+        ("__nl_langinfo_l", (false, true)),
+        ("iconv", (false, false)),
+    ] {
+        let imports = Fixture::new().imports(&["free", name]).elf().imports;
+        assert_eq!((imports.iconv, imports.langinfo), expected, "{name}");
+    }
+}
+
+#[test]
 fn other_files_are_none() {
     for bytes in [
         b"".as_slice(),

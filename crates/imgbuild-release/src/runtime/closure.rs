@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::loader::{Flavor, ProcessTarget};
+use super::outcome::SearchPlace;
 use super::process::{LoadedPrograms, Loader, Process, is_part_of_musl};
 use super::resolver::LibraryResolver;
 use super::{MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, UnsatisfiedVersion};
@@ -14,6 +15,20 @@ use crate::elf::ElfKind;
 /// name services for files and DNS built in
 /// (glibc 2.34, NEWS: `nss_files`, and `nss_dns` with libresolv moved in).
 const WITH_NAME_SERVICES: &str = "GLIBC_2.34";
+
+const LIBC: &str = "libc.so.6";
+
+/// The libraries that glibc consists of, for programs to load by name. They are of
+/// one version with the C library.
+const WITH_LIBC: [&str; 7] = [
+    "libanl.so.1",
+    "libdl.so.2",
+    "libm.so.6",
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+];
 
 /// Follows all of `objects`, which are sorted by path.
 pub(super) fn follow(resolver: &mut LibraryResolver<'_>, objects: &[&Object], added: &[String]) {
@@ -52,6 +67,11 @@ pub(super) fn follow(resolver: &mut LibraryResolver<'_>, objects: &[&Object], ad
     }
     load_executables(resolver, &mut loaders, &executables, added);
     load_modules(resolver, &loaders, &modules);
+    if resolver.options.completes_c_library {
+        for (loader, programs) in &loaders {
+            complete_c_library(resolver, loader, programs);
+        }
+    }
 }
 
 /// Returns why a program that need not start is for something else than those
@@ -95,7 +115,7 @@ fn load_executables(
             process.add(resolver, added);
         }
         process.run_hidden(resolver);
-        resolver.unsatisfied.extend(unsatisfied(&process));
+        finish(resolver, &process);
         programs.record(&process);
     }
     if executables.is_empty() {
@@ -124,8 +144,39 @@ fn load_modules(
         let mut process = Process::new(loader, Role::Module, first, programs);
         process.run(resolver);
         process.run_hidden(resolver);
-        resolver.unsatisfied.extend(unsatisfied(&process));
+        finish(resolver, &process);
     }
+}
+
+/// Records what was found when a process has all its files.
+fn finish(resolver: &mut LibraryResolver<'_>, process: &Process<'_>) {
+    resolver.unsatisfied.extend(unsatisfied(process));
+    resolver.record_process(process);
+}
+
+/// Adds the libraries of glibc that lie beside a C library of the host.
+fn complete_c_library(
+    resolver: &mut LibraryResolver<'_>,
+    loader: &Loader,
+    programs: &LoadedPrograms,
+) -> Option<()> {
+    let libc = programs.libraries.get(LIBC)?.clone();
+    if !resolver.placement.has_file(&libc.file) {
+        return None;
+    }
+    let directory = libc.image.parent()?.as_bytes().to_vec();
+    let (host, needed_by) = (libc.directory.clone(), libc.file.clone());
+    let place = SearchPlace::in_image(directory, Some(host.clone()), "the C library is there");
+    let mut process = Process::new(loader, Role::Module, libc, programs);
+    for name in WITH_LIBC {
+        let mut missing = resolver.missing(name, Some(&needed_by));
+        let host = host.join(name.as_bytes());
+        if let Some(file) = resolver.include(&process, &place, &host, &mut missing) {
+            process.admit(file);
+        }
+    }
+    process.run(resolver);
+    Some(())
 }
 
 /// Returns why no loader takes a module.
@@ -226,7 +277,7 @@ impl Process<'_> {
         if self.loader.target.flavor != Flavor::Glibc {
             return;
         }
-        let Some(libc) = self.names.get("libc.so.6").copied() else {
+        let Some(libc) = self.names.get(LIBC).copied() else {
             return;
         };
         let unwinds = self.loaded.iter().any(|file| file.elf.imports.unwinding);

@@ -68,6 +68,11 @@ impl Placement {
             }
     }
 
+    /// Returns whether a file of the host is placed at exactly `path`.
+    pub(super) fn has_file(&self, path: &ImagePath) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Returns whether `file` can be found at `path` as things are.
     pub(super) fn is_at(&self, path: &ImagePath, id: FileId) -> bool {
         let known = self.by_id.get(&id);

@@ -16,7 +16,7 @@ use super::{
     Bindings, MissingLibrary, ModuleProblem, ModuleWarning, Object, Role, RuntimeOptions,
     SearchedDirectory, UnsatisfiedVersion, UnusableFile, cache, configuration,
 };
-use crate::elf::Elf;
+use crate::elf::{Elf, Imports};
 
 /// The largest cache that is read; those of desktops have 300 KiB.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
@@ -36,6 +36,7 @@ pub(super) struct LibraryResolver<'a> {
     pub(super) missing: Vec<MissingLibrary>,
     pub(super) warnings: Vec<ModuleWarning>,
     pub(super) bindings: Bindings,
+    pub(super) imports: BTreeMap<ImagePath, Imports>,
     pub(super) unsatisfied: BTreeSet<UnsatisfiedVersion>,
     pub(super) view: View<'a>,
     pub(super) objects: BTreeMap<&'a ImagePath, &'a Object>,
@@ -75,6 +76,7 @@ impl<'a> LibraryResolver<'a> {
             missing: Vec::new(),
             warnings: Vec::new(),
             bindings: BTreeMap::new(),
+            imports: BTreeMap::new(),
             unsatisfied: BTreeSet::new(),
             view: View::new(lookup),
             objects: BTreeMap::new(),
@@ -194,8 +196,15 @@ impl<'a> LibraryResolver<'a> {
         Err(missing)
     }
 
+    /// Records what a process that has all its files found.
+    pub(super) fn record_process(&mut self, process: &Process<'_>) {
+        let files = process.loaded.iter().filter(|file| !file.is_settled);
+        let imports = files.map(|file| (file.file.clone(), file.elf.imports));
+        self.imports.extend(imports);
+    }
+
     /// Includes a file of the host, if a process can load it.
-    fn include(
+    pub(super) fn include(
         &mut self,
         process: &Process<'_>,
         place: &SearchPlace,

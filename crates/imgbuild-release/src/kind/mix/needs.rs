@@ -42,17 +42,6 @@ const SHELL: &str = "/bin/sh";
 /// The path of `df` in `os_mon` for Linux.
 const DF: &str = "/bin/df";
 
-/// The directories of terminal descriptions, in the order of ncurses
-/// ([terminfo(5)]; the first two are Debian's).
-///
-/// [terminfo(5)]: https://man7.org/linux/man-pages/man5/terminfo.5.html
-const TERMINFO: [&str; 4] = [
-    "/etc/terminfo",
-    "/lib/terminfo",
-    "/usr/share/terminfo",
-    "/usr/lib/terminfo",
-];
-
 /// The terminals of users, and that of `docker exec`.
 const TERMINALS: &str =
     "ansi dumb linux screen screen-256color tmux tmux-256color vt100 xterm xterm-256color";
@@ -98,7 +87,7 @@ pub(super) fn include(
     for name in missing {
         warn(programs, name, "scripts of the release call it");
     }
-    bring_terminals(programs)?;
+    programs.add_terminals(TERMINALS)?;
     bring_locale(release, programs)?;
     for script in &scripts {
         let calls = script.calls.iter().map(String::as_str);
@@ -137,18 +126,6 @@ pub(super) fn set_roles(release: &Release, erts: &str, objects: &mut [Object]) {
             object.role = Role::Module;
         }
     }
-}
-
-fn bring_terminals(programs: &mut Programs<'_>) -> Result<(), ProgramsError> {
-    for terminal in TERMINALS.split(' ') {
-        let first = &terminal[..1];
-        for directory in TERMINFO {
-            if programs.add_data(&format!("{directory}/{first}/{terminal}"))? {
-                break;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A script that is meant to be run.

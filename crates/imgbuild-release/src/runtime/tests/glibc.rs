@@ -413,3 +413,37 @@ fn a_library_without_versions_is_not_asked_for_any() {
         .program("/p", &needs);
     assert_eq!(world.resolve().unsatisfied, []);
 }
+
+#[test]
+fn the_other_libraries_of_glibc_come_with_its_c_library() {
+    let part = |name| library(name, &["libc.so.6"]);
+    let host = |world: World| {
+        world
+            .host("/lib/x86_64-linux-gnu/libm.so.6", &part("libm.so.6"))
+            .host("/lib/x86_64-linux-gnu/librt.so.1", &part("librt.so.1"))
+            // For another system, and of another C library.
+            .host(
+                "/lib/x86_64-linux-gnu/libdl.so.2",
+                &part("libdl.so.2").os_abi(9),
+            )
+            .host("/usr/lib/libutil.so.1", &part("libutil.so.1"))
+            .program("/p", &program(&["libc.so.6"]))
+    };
+    let mut world = host(World::glibc());
+    assert_eq!(world.closure(), [""; 0]);
+    world.options.completes_c_library = true;
+    assert_eq!(
+        world.closure(),
+        ["libm.so.6", "librt.so.1"].map(|name| {
+            let path = format!("/lib/x86_64-linux-gnu/{name}");
+            format!("{path} < root{path}")
+        })
+    );
+    // The C library of a base image has its own.
+    let mut world = host(World::glibc().base(
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        &library("libc.so.6", &["ld-linux-x86-64.so.2"]),
+    ));
+    world.options.completes_c_library = true;
+    assert_eq!(world.closure(), [""; 0]);
+}
