@@ -41,7 +41,11 @@ fn owners(built: &Built) -> BTreeSet<String> {
     let lines = found.stdout_text().lines();
     let lines = lines.filter(|line| !line.starts_with("diversion"));
     let owners = lines.filter_map(|line| Some(line.split_once(':')?.0.to_owned()));
-    owners.collect()
+    // The bundle that this link leads to is made at installation: no package lists it.
+    let link = Path::new("usr/lib/ssl/cert.pem");
+    let has_bundle = built.image.files().contains_key(link);
+    let bundle = has_bundle.then(|| "ca-certificates".to_owned());
+    owners.chain(bundle).collect()
 }
 
 /// Returns the records in an image by their file names.
