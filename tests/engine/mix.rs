@@ -252,6 +252,7 @@ fn layers_are_cut_by_what_changes_together() {
     let order = [
         "etc/passwd",
         "usr/bin/",
+        "var/lib/dpkg/status.d/",
         "etc/ssl/",
         "app/erts-",
         "app/lib/kernel-",
