@@ -374,6 +374,30 @@ fn a_user_that_only_the_base_names_is_the_bases() {
 }
 
 #[test]
+fn the_users_of_a_base_are_behind_links() {
+    let (name, text) = ("nix/store/pw", "root:x:0:0::/root:\napp:x:1000:1001::/:\n");
+    let etc = || Layer::default().directory("etc", 0o755);
+    let linked = |target: &str| etc().link("etc/passwd", target);
+    for layer in [
+        linked("/nix/store/pw").file(name, 0o644, text),
+        linked("../usr/lib/passwd").file("usr/lib/passwd", 0o644, format!("# users\n{text}")),
+        Layer::default()
+            .link("etc", "usr/etc")
+            .file("usr/etc/passwd", 0o644, text),
+        etc()
+            .file(name, 0o644, text)
+            .special(b'1', "etc/passwd", name),
+    ] {
+        let sandbox = with_base(&BaseImage::new(vec![layer]).with_config(json!({ "User": "app" })));
+        let image = built(&sandbox, &["--base=oci:base", "--writable=/data"]);
+        assert_eq!(image.config["config"]["User"], "app");
+        let files = image.files();
+        let data = files.get(Path::new("data")).unwrap();
+        assert_eq!((data.uid, data.gid), (1000, 1001));
+    }
+}
+
+#[test]
 fn a_program_of_the_base_starts_where_the_base_says() {
     let programs = Layer::default()
         .directory("usr", 0o755)

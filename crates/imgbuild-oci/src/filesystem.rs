@@ -77,8 +77,8 @@ impl std::fmt::Debug for ReadOptions<'_> {
 ///
 /// Entries that every engine refuses are left out. Whiteouts are done, and hard links are files of their own with one content.
 /// A regular file has its content if it is an ELF program or library, begins
-/// with `#!`, is in `/etc`, may be a CA bundle, is empty, or was asked for; a file
-/// without content is none of these.
+/// with `#!`, is in `/etc`, may be a CA bundle or list users or groups, is empty, or
+/// was asked for; a file without content is none of these.
 #[derive(Debug)]
 pub struct FileSystem {
     members: Vec<Member>,

@@ -22,8 +22,8 @@ pub(crate) enum RecordKind {
     System = 5,
     /// The file system of a base image. Number 6 was one without extended
     /// attributes; 7 followed links of layers below; 8 had other modes of hard links
-    /// and of directories that a layer lacks.
-    FileSystem = 9,
+    /// and of directories that a layer lacks; 9 kept accounts of `/etc` only.
+    FileSystem = 10,
 }
 
 /// Encodes a value.

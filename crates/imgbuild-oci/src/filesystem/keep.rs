@@ -9,11 +9,12 @@ use crate::bounded;
 use crate::content::{Content, FileRange};
 use crate::entry::{Entry, EntryKind};
 
-/// The largest file of `/etc`, or with the distribution, and the largest one with certificates, that is kept.
+/// The largest file of `/etc`, or with the distribution, and the largest one with
+/// certificates or accounts, that is kept.
 const MAX_CONFIGURATION_BYTES: u64 = 4 << 20;
 
 /// The number of bytes by which the kind of a file is detected.
-const HEAD_BYTES: u64 = 20;
+const HEAD_BYTES: u64 = 64;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -80,7 +81,7 @@ impl<'a> Keeper<'a> {
             path.as_bytes().starts_with(b"/etc/") || path.file_name().starts_with(b"os-release");
         is_loadable(head)
             || head.starts_with(b"#!")
-            || ((is_configuration || has_certificates(entry, head))
+            || ((is_configuration || has_certificates(entry, head) || has_accounts(entry, head))
                 && size <= MAX_CONFIGURATION_BYTES)
             || (self.options.keeps)(entry)
     }
@@ -114,7 +115,19 @@ impl<'a> Keeper<'a> {
 fn has_certificates(entry: &Entry, head: &[u8]) -> bool {
     let names: [&[u8]; 4] = [b".pem", b".crt", b".cert", b".cer"];
     let starts: [&[u8]; 2] = [b"-----BEGIN CERTIFICA", b"-----BEGIN TRUSTED C"];
-    names.iter().any(|end| entry.path.as_bytes().ends_with(end)) || starts.contains(&head)
+    names.iter().any(|end| entry.path.as_bytes().ends_with(end))
+        || starts.iter().any(|start| head.starts_with(start))
+}
+
+/// Returns true for a file that may be that of users or groups, which `/etc` may lead
+/// to as well: its first line is `NAME:PASSWORD:NUMBER`, and more fields may follow.
+fn has_accounts(entry: &Entry, head: &[u8]) -> bool {
+    let names: [&[u8]; 2] = [b"passwd", b"group"];
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let mut fields = lines.next().unwrap_or(head).split(|byte| *byte == b':');
+    let number = fields.nth(2).map(<[u8]>::trim_ascii);
+    number.is_some_and(|it| !it.is_empty() && it.iter().all(u8::is_ascii_digit))
+        || names.contains(&entry.path.file_name())
 }
 
 /// Returns true for an ELF program or library: object files and the modules
