@@ -235,7 +235,7 @@ fn sparse(sandbox: &Sandbox) -> Value {
 fn the_image_that_is_there_is_taken_from_an_index_of_which_others_are_absent() {
     let sandbox = with_small_release();
     let here = sparse(&sandbox);
-    let part = "only `linux/amd64` of the 2 platforms of its index is there, not `linux/arm64`";
+    let part = "only `linux/amd64` of the 2 images of its index is there, not `linux/arm64`";
     for source in ["lay", "lay.tar"] {
         let valid = sandbox.run(["validate", source]).success();
         assert_says(&valid, &[&format!("note: {part}"), "is valid"]);
@@ -252,6 +252,45 @@ fn the_image_that_is_there_is_taken_from_an_index_of_which_others_are_absent() {
         let created = sandbox.run(["index", "create", &output, source]).success();
         assert_says(&created, &["index for linux/amd64\n", part]);
         drop(sandbox.run(["validate", &output]).success());
+    }
+}
+
+#[test]
+fn an_image_that_only_index_json_names_may_be_absent_beside_another() {
+    let sandbox = with_small_release();
+    let mut files = Files::default();
+    let [here, absent] = ["amd64", "arm64"].map(|one| files.image_for(one));
+    files.remove(&absent);
+    files.write(&sandbox, &[&here, &absent]);
+    let part = "only `linux/amd64` of the 2 images of its index is there, not `linux/arm64`";
+    for source in ["lay", "lay.tar"] {
+        let valid = sandbox.run(["validate", source]).success();
+        assert_says(&valid, &[&format!("note: {part}"), "is valid"]);
+        let output = format!("oci:{source}-all");
+        let copied = sandbox.run(["copy", source, &output]).success();
+        assert_eq!(copied.stdout_text().trim_end(), text(&here));
+        assert_says(&copied, &[part]);
+        let output = format!("oci:{source}-new");
+        let created = sandbox.run(["index", "create", &output, source]).success();
+        assert_says(&created, &["index for linux/amd64\n", part]);
+    }
+}
+
+#[test]
+fn an_image_without_a_platform_in_its_index_is_named_by_its_digest() {
+    let sandbox = sandbox();
+    let mut files = Files::default();
+    let platform = |name| json!({ "os": "linux", "architecture": name });
+    let [here, absent] = ["amd64", "arm64"].map(|one| files.image(&platform(one)));
+    let index = files.index(&[&here, &absent]);
+    files.remove(&absent);
+    files.write(&sandbox, &[&index]);
+    for (source, transport) in [("lay", "oci"), ("lay.tar", "oci-archive")] {
+        let refused = sandbox.run(["copy", source, "oci:x"]).exited(1);
+        let one = format!("{transport}:{source}@{}", text(&here));
+        assert_says(&refused, &[&format!("hint: copy one image: `{one}`")]);
+        let copied = sandbox.run(["copy", &one, &format!("oci:{source}-one")]);
+        assert_eq!(copied.success().stdout_text().trim_end(), text(&here));
     }
 }
 
@@ -328,7 +367,7 @@ fn a_registry_may_have_a_part_of_an_index() {
     let refused = sandbox.run(["copy", &source, "oci:x"]).exited(1);
     assert_says(
         &refused,
-        &["only `linux/amd64` of the 2 platforms", "`--platform`"],
+        &["only `linux/amd64` of the 2 images", "`--platform`"],
     );
     let one = sandbox.run(["copy", "--platform", "linux/amd64", &source, "oci:x"]);
     assert_eq!(one.success().stdout_text().trim_end(), text(&here));

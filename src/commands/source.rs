@@ -111,7 +111,14 @@ fn unreadable(error: ImageError, text: &str, source: &Source) -> Failure {
         ImageError::Part(part) => {
             let platform = part.here.first().cloned().unwrap_or_default();
             let failure = Failure::build(format!("cannot copy all of `{text}`: {part}"));
-            return failure.hint(format!("copy one image: `--platform {platform}`"));
+            let path = source.path().display();
+            // Without a platform in the index, it is the digest.
+            let one = match source {
+                _ if !platform.starts_with("sha256:") => format!("--platform {platform}"),
+                Source::Layout(_) => format!("oci:{path}@{platform}"),
+                Source::Archive(_) => format!("oci-archive:{path}@{platform}"),
+            };
+            return failure.hint(format!("copy one image: `{one}`"));
         }
         ImageError::Kind { .. } => Some("`imgbuild validate` names such documents"),
         // One index.

@@ -9,7 +9,7 @@ use crate::blob::BlobContent;
 use crate::digest::Digest;
 use crate::document::{
     CONTAINERD_NAME, Descriptor, Document, DocumentError, MAX_INDEX_DEPTH, MAX_MANIFESTS, REF_NAME,
-    SUBJECT,
+    SUBJECT, blob_name,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -84,13 +84,26 @@ impl Image {
             return Self::of_docker_archive(source, tag, platforms);
         }
         let read = &mut |one: &Descriptor| source.read_blob(&one.digest).map_err(io::Error::other);
-        let chosen = select_root(roots.clone(), tag, read)?.document;
+        let is_here =
+            |one: &&Descriptor| !matches!(source.member(&blob_name(&one.digest)), Ok(None));
+        let (mut here, mut absent): (Vec<_>, Vec<_>) = roots.iter().partition(is_here);
+        if tag.is_some() || here.is_empty() {
+            (here, absent) = (roots.iter().collect(), Vec::new());
+        }
+        let here = here.into_iter().cloned().collect();
+        let chosen = select_root(here, tag, read)?.document;
         let root = Document::of(&chosen, source.read_blob(&chosen.digest)?);
         let mut image = Self::read(root, platforms, read, &|digest, _| {
             Arc::new(SourceBlob::new(source, digest))
         })?;
         let attached = roots.iter().filter_map(|root| image.attached(root, source));
         image.artifacts = attached.collect();
+        if is_manifest(&chosen.media_type) {
+            image.part.add(&chosen, true);
+        }
+        for one in absent {
+            image.part.add(one, false);
+        }
         let same = roots.iter().filter(|one| one.digest == chosen.digest);
         let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());
         Ok((image, names.collect()))

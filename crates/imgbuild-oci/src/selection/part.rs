@@ -48,7 +48,7 @@ impl fmt::Display for IndexPart {
         }
         write!(
             formatter,
-            "only {here} of the {count} platforms of its index is there, not {absent}"
+            "only {here} of the {count} images of its index is there, not {absent}"
         )
     }
 }

@@ -132,13 +132,7 @@ impl<'a> ImageWalk<'a> {
             self.half.is_complete = false;
             return;
         };
-        for (place, raw) in index.manifests.iter().flatten().enumerate() {
-            let subject = format!("{name} manifests[{place}]");
-            let annotations = raw.annotations.as_ref();
-            let name = annotations.and_then(|all| all.get(CONTAINERD_NAME).cloned());
-            let images = self.visit(&subject, raw, 1);
-            self.half.roots.push(Root { name, images });
-        }
+        self.read_index(name, &index, 0);
     }
 
     /// Follows a descriptor of an index, and returns the images that it leads
@@ -195,7 +189,8 @@ impl<'a> ImageWalk<'a> {
         Some(self.read_index(&name, &document, depth))
     }
 
-    /// Follows the descriptors of an index. Images may be absent beside others.
+    /// Follows the descriptors of an index, which is `index.json` at depth 0. Images may
+    /// be absent beside others.
     fn read_index(&mut self, name: &str, index: &RawDocument, depth: usize) -> BTreeSet<Digest> {
         let mut found = BTreeSet::new();
         let mut part = IndexPart::default();
@@ -211,7 +206,14 @@ impl<'a> ImageWalk<'a> {
                     continue;
                 }
             }
-            found.append(&mut self.visit(&subject, raw, depth + 1));
+            let mut images = self.visit(&subject, raw, depth + 1);
+            if depth == 0 {
+                let annotations = raw.annotations.as_ref();
+                let name = annotations.and_then(|all| all.get(CONTAINERD_NAME).cloned());
+                let images = images.clone();
+                self.half.roots.push(Root { name, images });
+            }
+            found.append(&mut images);
         }
         if found.is_empty() {
             for (subject, raw) in absent {
