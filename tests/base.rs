@@ -442,6 +442,35 @@ fn a_program_of_the_base_starts_where_the_base_says() {
 }
 
 #[test]
+fn odd_working_directories_of_a_base_are_left_to_the_engine() {
+    let layer = Layer::default()
+        .directory("bin", 0o755)
+        .file("bin/run", 0o755, "\x7fELF")
+        .link("w", "/data/app");
+    for (config, expected) in [
+        (json!({ "Entrypoint": ["bin/run"] }), Value::Null),
+        (
+            json!({ "Entrypoint": ["./run"], "WorkingDir": "/opt/../bin" }),
+            "/bin".into(),
+        ),
+        (
+            json!({ "Entrypoint": ["/bin/run"], "WorkingDir": "/w" }),
+            "/w".into(),
+        ),
+    ] {
+        let base = BaseImage::new(vec![layer.clone()]).with_config(config);
+        let words = [
+            "--base=oci:base",
+            "--runtime=none",
+            "--check=off",
+            "--cmd=x",
+        ];
+        let image = built(&with_base(&base), &words);
+        assert_eq!(image.config["config"]["WorkingDir"], expected);
+    }
+}
+
+#[test]
 fn what_does_not_fit_onto_the_base_is_refused() {
     let sandbox = with_base(&system());
     fs::write(sandbox.path("extra"), "extra").unwrap();

@@ -12,7 +12,7 @@ use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
-use imgbuild_oci::image::Configuration;
+use imgbuild_oci::image::{Configuration, volume_path};
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
@@ -106,10 +106,19 @@ impl Base {
             return Err(BaseError::System(image.platform));
         }
         BaseError::check(&image.violations)?;
+        let mut configuration = Configuration::of_document(&image.config);
+        // Engines resolve `..` from the root.
+        if let Some(text) = &mut configuration.working_dir
+            && text.starts_with('/')
+            && ImagePath::parse(&*text).is_err()
+            && let Some(path) = volume_path(text)
+        {
+            *text = path.to_string();
+        }
         Ok(Self {
             name: image.name.clone().unwrap_or_else(|| options.name.clone()),
             history: configuration::history(&image.config, image.layers.len()),
-            configuration: Configuration::of_document(&image.config),
+            configuration,
             source,
             image,
             files: None,

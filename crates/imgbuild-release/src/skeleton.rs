@@ -18,7 +18,7 @@ const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
 /// The largest passwd or group file that is read, in bytes; the rest of a
 /// larger one is ignored.
-pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The user of a container, as it is given: `NAME|UID[:NAME|GID]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +31,11 @@ pub struct UserName {
 
 impl UserName {
     /// Splits `USER[:GROUP]` as engines do: an empty user is root, and an empty
-    /// group is not given.
+    /// group is not given. What follows the group is nothing.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (user, group) = text.split_once(':').unwrap_or((text, ""));
+        let mut parts = text.split(':');
+        let (user, group) = (parts.next().unwrap_or(text), parts.next().unwrap_or(""));
         Self {
             user: if user.is_empty() { "0" } else { user }.to_owned(),
             group: Some(group.to_owned()).filter(|group| !group.is_empty()),
@@ -66,9 +67,9 @@ impl UnknownUser {
 
 /// One account of a passwd file.
 #[derive(Debug, Clone)]
-struct Account {
-    name: String,
-    id: Owner,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) id: Owner,
     home: String,
 }
 
@@ -76,7 +77,16 @@ struct Account {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts {
     accounts: Vec<Account>,
-    groups: Vec<(String, u32)>,
+    groups: Vec<UserGroup>,
+}
+
+/// One group of a group file.
+#[derive(Debug, Clone)]
+struct UserGroup {
+    name: String,
+    id: u32,
+    /// Names with commas between them.
+    members: String,
 }
 
 impl Accounts {
@@ -99,16 +109,18 @@ impl Accounts {
         Some(Self::parse(&passwd, &group))
     }
 
-    /// Parses passwd and group files ([passwd(5)], [group(5)]). Malformed lines
-    /// are skipped, as the C library does.
+    /// Parses passwd and group files ([passwd(5)], [group(5)]) as runc does: blanks
+    /// around a line do not count, and a missing group is 0. Lines without a number
+    /// are skipped.
     ///
     /// [passwd(5)]: https://man7.org/linux/man-pages/man5/passwd.5.html
     /// [group(5)]: https://man7.org/linux/man-pages/man5/group.5.html
     pub(crate) fn parse(passwd: &str, group: &str) -> Self {
         let account = |line: &str| {
-            let fields: Vec<&str> = line.split(':').collect();
+            let fields: Vec<&str> = line.trim().split(':').collect();
             let uid = fields.get(2)?.parse().ok()?;
-            let gid = fields.get(3)?.parse().ok()?;
+            let gid = fields.get(3).and_then(|gid| gid.parse().ok());
+            let gid = gid.unwrap_or_default();
             Some(Account {
                 name: (*fields.first()?).to_owned(),
                 id: Owner { uid, gid },
@@ -116,8 +128,12 @@ impl Accounts {
             })
         };
         let group_entry = |line: &str| {
-            let fields: Vec<&str> = line.split(':').collect();
-            Some(((*fields.first()?).to_owned(), fields.get(2)?.parse().ok()?))
+            let fields: Vec<&str> = line.trim().split(':').collect();
+            Some(UserGroup {
+                name: (*fields.first()?).to_owned(),
+                id: fields.get(2)?.parse().ok()?,
+                members: fields.get(3).copied().unwrap_or_default().to_owned(),
+            })
         };
         Self {
             accounts: passwd.lines().filter_map(account).collect(),
@@ -131,28 +147,39 @@ impl Accounts {
     ///
     /// When a name is not known, or a number is over [`MAX_ID`].
     pub(crate) fn find(&self, name: &UserName) -> Result<Owner, UnknownUser> {
-        let mut accounts = self.accounts.iter();
-        let named = accounts.find(|account| account.name == name.user);
-        let number = || {
-            let uid = parse_id(&name.user)?;
-            let mut accounts = self.accounts.iter();
-            let account = accounts.find(|account| account.id.uid == uid);
-            // Without an account, a number is its own group.
-            let gid = account.map_or(uid, |account| account.id.gid);
-            Some(Owner { uid, gid })
-        };
+        // Without an account, a number is its own group.
+        let number = || parse_id(&name.user).map(|id| Owner { uid: id, gid: id });
         let names = || self.accounts.iter().map(|account| &account.name);
-        let mut id = named
+        let account = self.account(&name.user);
+        let mut id = account
             .map(|account| account.id)
             .or_else(number)
             .ok_or_else(|| UnknownUser::new(&name.user, names()))?;
         if let Some(group) = &name.group {
-            let named = self.groups.iter().find(|(known, _)| known == group);
-            let gid = named.map(|(_, gid)| *gid).or_else(|| parse_id(group));
-            let names = || self.groups.iter().map(|(name, _)| name);
+            let named = self.groups.iter().find(|known| known.name == *group);
+            let gid = named.map(|known| known.id).or_else(|| parse_id(group));
+            let names = || self.groups.iter().map(|known| &known.name);
             id.gid = gid.ok_or_else(|| UnknownUser::new(group, names()))?;
         }
         Ok(id)
+    }
+
+    /// Returns the account with this name, else with this number.
+    pub(crate) fn account(&self, user: &str) -> Option<&Account> {
+        let has_name = |account: &&Account| account.name == user;
+        let named = self.accounts.iter().find(has_name);
+        named.or_else(|| {
+            let uid = parse_id(user)?;
+            let mut accounts = self.accounts.iter();
+            accounts.find(|account| account.id.uid == uid)
+        })
+    }
+
+    /// Returns the groups that have a user as a member.
+    pub(crate) fn groups_with(&self, user: &str) -> impl Iterator<Item = u32> {
+        let has_it =
+            move |group: &&UserGroup| group.members.split(',').any(|member| member == user);
+        self.groups.iter().filter(has_it).map(|group| group.id)
     }
 
     /// Adds the user unless an account and a group have its numbers.
@@ -165,8 +192,12 @@ impl Accounts {
                 home: "/home/user".to_owned(),
             });
         }
-        if !self.groups.iter().any(|(_, gid)| *gid == id.gid) {
-            self.groups.push((name, id.gid));
+        if !self.groups.iter().any(|group| group.id == id.gid) {
+            self.groups.push(UserGroup {
+                name,
+                id: id.gid,
+                members: String::new(),
+            });
         }
     }
 
@@ -181,7 +212,7 @@ impl Accounts {
     fn group(&self) -> String {
         let lines = self.groups.iter();
         lines
-            .map(|(name, gid)| format!("{name}:x:{gid}:\n"))
+            .map(|UserGroup { name, id, .. }| format!("{name}:x:{id}:\n"))
             .collect()
     }
 }
@@ -230,7 +261,7 @@ mod tests {
     #[test]
     fn names_become_numbers() {
         let accounts = Accounts::parse(
-            "root:x:0:0::/root:/bin/sh\nbroken\napp:x:1000:1001::/home/app:/bin/sh\n",
+            "root:x:0:0::/root:/bin/sh\nbroken\n  short:x:7\napp:x:1000:1001::/home/app:/bin/sh\n",
             "root:x:0:\nweb:x:33:app\n",
         );
         for (text, uid, gid) in [
@@ -240,11 +271,13 @@ mod tests {
             ("5", 5, 5),
             ("5:6", 5, 6),
             ("root:web", 0, 33),
+            ("5:6:7", 5, 6),
+            ("short", 7, 0),
         ] {
             assert_eq!(find(&accounts, text).unwrap(), Owner { uid, gid }, "{text}");
         }
         let error = find(&accounts, "nobody").unwrap_err().to_string();
-        assert!(error.contains("known: `root`, `app`"), "{error}");
+        assert!(error.contains("known: `root`, `short`, `app`"), "{error}");
         assert!(find(&accounts, "app:staff").is_err());
         assert!(find(&accounts, "4294967296").is_err());
     }

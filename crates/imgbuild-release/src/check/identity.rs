@@ -1,11 +1,11 @@
 //! The user of a container, and its rights.
 
-use imgbuild_oci::entry::{Entry, EntryKind, Member};
+use imgbuild_oci::entry::{Entry, EntryKind, Member, Owner};
 use imgbuild_oci::path::ImagePath;
 
 use crate::contents::Contents;
 
-use crate::skeleton::{MAX_FILE_BYTES, UserName};
+use crate::skeleton::{Accounts, UserName};
 
 /// Execute a file, or pass a directory.
 pub(super) const EXECUTE: u32 = 0o1;
@@ -24,39 +24,16 @@ impl ContainerUser {
     /// Finds `USER[:GROUP]` as Docker does: names in the image's own files, a
     /// number as itself, and a number that has no account in the group 0.
     pub(super) fn find(text: &str, contents: &Contents<'_>) -> Option<Self> {
-        let UserName { user, group } = UserName::parse(text);
-        let passwd = lines(contents, "/etc/passwd");
-        let account = passwd.iter().find(|fields| {
-            let is_name = fields.first().is_some_and(|name| *name == user);
-            is_name || fields.get(2).is_some_and(|uid| *uid == user)
-        });
-        let number = |fields: &Vec<String>, at: usize| fields.get(at)?.parse::<u32>().ok();
-        let uid = match account {
-            Some(fields) => number(fields, 2)?,
-            None => user.parse().ok()?,
-        };
-        let all_groups = lines(contents, "/etc/group");
-        let gid = match group {
-            Some(group) => {
-                let mut groups = all_groups.iter();
-                let named = groups.find(|fields| fields.first().is_some_and(|name| *name == group));
-                let gid = named.and_then(|fields| number(fields, 2));
-                gid.or_else(|| group.parse().ok())?
-            }
-            None => {
-                let gid = account.and_then(|fields| number(fields, 3));
-                gid.unwrap_or_default()
-            }
-        };
-        let mut groups = vec![gid];
-        if let Some(name) = account.and_then(|fields| fields.first()) {
-            let has_it = |fields: &&Vec<String>| {
-                let members = fields.get(3).map(String::as_str).unwrap_or_default();
-                members.split(',').any(|member| member == name)
-            };
-            let further = all_groups.iter().filter(has_it);
-            groups.extend(further.filter_map(|fields| number(fields, 2)));
+        let accounts = Accounts::read(contents).unwrap_or_default();
+        let name = UserName::parse(text);
+        let account = accounts.account(&name.user);
+        let Owner { uid, mut gid } = accounts.find(&name).ok()?;
+        if account.is_none() && name.group.is_none() {
+            gid = 0;
         }
+        let further = account.map(|account| accounts.groups_with(&account.name));
+        let groups = [gid].into_iter().chain(further.into_iter().flatten());
+        let groups = groups.collect();
         Some(Self { uid, groups })
     }
 
@@ -124,18 +101,8 @@ impl ContainerUser {
     }
 }
 
-/// Splits a file of accounts into its fields.
-fn lines(contents: &Contents<'_>, path: &str) -> Vec<Vec<String>> {
-    let bytes = contents.first_bytes(path, MAX_FILE_BYTES);
-    let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default());
-    let fields = |line: &str| line.trim().split(':').map(str::to_owned).collect();
-    text.lines().map(fields).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use imgbuild_oci::entry::Owner;
-
     use super::*;
 
     fn file(path: &str, text: &str) -> Member {
@@ -162,6 +129,9 @@ mod tests {
             ("app:web", Some((1000, vec![33, 33, 50]))),
             ("5", Some((5, vec![0]))),
             ("5:6", Some((5, vec![6]))),
+            ("0:0:0", Some((0, vec![0]))),
+            ("2147483647", Some((i32::MAX as u32, vec![0]))),
+            ("2147483648", None),
             ("nobody", None),
             ("app:nogroup", None),
         ] {

@@ -1,6 +1,6 @@
 //! The configuration: user, working directory, ports, volumes, variables.
 
-use imgbuild_oci::entry::EntryKind;
+use imgbuild_oci::entry::{EntryKind, MAX_ID};
 use imgbuild_oci::image::{volume_fault, volume_path};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::xattr::{CAPABILITY, capabilities};
@@ -10,7 +10,7 @@ use super::command::is_below;
 use super::identity::EXECUTE;
 use super::secret::{is_random, secrets_in};
 use super::subject::Subject;
-use crate::contents::End;
+use crate::contents::{End, real_place};
 use crate::finding::{Finding, Rule, Severity};
 
 /// The first port that any user may listen on
@@ -83,9 +83,14 @@ fn user(subject: &Subject<'_>) -> Option<Finding> {
         return None;
     }
     let user = subject.config.user.as_deref().unwrap_or_default();
-    let reason = format!(
-        "containers run as `{user}`, and the passwd and group files of the image do not contain that name"
-    );
+    let mut parts = user.split(':');
+    let is_large = parts.any(|part| part.parse().is_ok_and(|id: u64| id > MAX_ID.into()));
+    let fault = if is_large {
+        "user and group IDs are at most 2147483647"
+    } else {
+        "the passwd and group files of the image do not contain that name"
+    };
+    let reason = format!("containers run as `{user}`, and {fault}");
     Some(Finding::error(Rule::UserUnknown, None, reason))
 }
 
@@ -100,7 +105,11 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
         let reason = format!("the working directory `{text}` is not an absolute path");
         return Some(Finding::error(Rule::WorkdirInvalid, None, reason));
     }
-    let path = ImagePath::parse(text).ok()?;
+    let path = volume_path(text)?;
+    if real_place(&subject.contents, &path).is_err() {
+        let reason = format!("the working directory `{path}` is below a file or a loop of links");
+        return Some(Finding::error(Rule::WorkdirInvalid, Some(&path), reason));
+    }
     let End::There(end) = subject.contents.resolve(&path) else {
         return None;
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_oci::entry::Member;
-use imgbuild_oci::image::Configuration;
+use imgbuild_oci::image::{Configuration, volume_path};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::violation::Violation;
@@ -169,8 +169,8 @@ impl<'a> Subject<'a> {
 
     /// Returns the directory that containers start in.
     pub(super) fn working_directory(&self) -> ImagePath {
-        let path = self.config.working_dir.as_deref().map(ImagePath::parse);
-        path.and_then(Result::ok).unwrap_or_else(ImagePath::root)
+        let path = self.config.working_dir.as_deref().and_then(volume_path);
+        path.unwrap_or_else(ImagePath::root)
     }
 
     /// Returns the member at the path itself, once the links of the

@@ -496,6 +496,10 @@ fn settings_that_engines_do_not_take_are_named() {
         ["!workdir-invalid /bin/p"]
     );
     assert_eq!(
+        with(|config| config.working_dir = Some("/bin/p/x".to_owned())),
+        ["!workdir-invalid /bin/p/x"]
+    );
+    assert_eq!(
         with(|config| config.working_dir = Some("/nowhere".to_owned())),
         [""; 0]
     );

@@ -125,7 +125,13 @@ fn working_dir(context: &Context<'_>, base: &Configuration) -> Option<String> {
     let is_base = context.base().is_some()
         && (command.inherited == Inherited::Everything
             || runs_base(release, &context.everything, command));
-    if release.kind.has_own_directory && (!is_base || base.working_dir.is_none()) {
+    let mut words = [&command.entrypoint, &command.cmd].into_iter().flatten();
+    let program = words.find_map(|words| words.first());
+    // A relative path of the base starts where it does there.
+    let is_relative = command.inherited != Inherited::Nothing
+        && program.is_some_and(|path| path.contains('/') && !path.starts_with('/'));
+    let is_of_base = is_base && (base.working_dir.is_some() || is_relative);
+    if release.kind.has_own_directory && !is_of_base {
         Some(release.prefix.to_string())
     } else {
         base.working_dir.clone()

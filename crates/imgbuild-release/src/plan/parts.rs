@@ -239,7 +239,12 @@ fn working_directory(context: &Context<'_>, config: &Configuration) -> Result<Op
     let is_of_base = match context.base().filter(|base| !base.knows_files()) {
         // The base's own working directory exists, or the engine creates it.
         Some(base) => !is_there && config.working_dir == base.configuration.working_dir,
-        None => is_there && context.payload.own(&path).is_none(),
+        // Engines follow a dangling link of the base.
+        None => {
+            let is_link = context.payload.base(&path).is_some();
+            let is_dangling = is_link && context.payload.end_of(&path).is_some();
+            (is_there || is_dangling) && context.payload.own(&path).is_none()
+        }
     };
     let is_needed = !path.is_root() && !is_of_base;
     Ok(is_needed.then(|| Entry::directory(path).into()))
