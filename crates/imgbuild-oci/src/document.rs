@@ -448,20 +448,18 @@ struct IndexWalk<'a, E> {
 
 impl<E: From<DocumentError>> IndexWalk<'_, E> {
     fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), E> {
+        let is_index = is_index(&descriptor.media_type);
         self.found.push(descriptor.clone());
-        if self.found.len() > MAX_MANIFESTS {
+        self.indexes += usize::from(is_index);
+        if self.indexes > MAX_INDEXES || self.found.len() - self.indexes > MAX_MANIFESTS {
             return Err(DocumentError::TooManyManifests.into());
         }
-        if !is_index(&descriptor.media_type) {
+        if !is_index {
             return Ok(());
         }
 
-        self.indexes += 1;
         if depth >= MAX_INDEX_DEPTH {
             return Err(DocumentError::TooDeep.into());
-        }
-        if self.indexes > MAX_INDEXES {
-            return Err(DocumentError::TooManyManifests.into());
         }
         let bytes = match (self.read)(descriptor) {
             Err(error) if (self.is_missing)(&error) => {

@@ -81,29 +81,20 @@ impl<'a> LayerRules<'a> {
             let found = format!("{}:{}", entry.uid, entry.gid);
             self.add(ViolationKind::LayerOwner, entry, Some(found));
         }
-        let whiteout = entry.whiteout();
-        // Engines make no file of it.
-        if whiteout.is_none() {
+        // Engines make no file of a whiteout.
+        if entry.whiteout().is_none() {
             self.check_xattrs(entry);
         }
-        match self.tree.parent_of(&path, true) {
-            Ok(parent) => {
-                if parent.is_dangling {
-                    self.add(ViolationKind::LayerParentLink, entry, None);
-                }
-                match whiteout {
-                    None => self.check_kind(entry, &parent.join(&path)),
-                    Some(Whiteout::Path(hidden)) => self.check_whiteout(entry, &parent, &hidden),
-                    Some(Whiteout::Directory(_)) => {}
-                }
-            }
+        let mut is_unchecked = self.tree.is_full();
+        match self.check_place(entry, &path) {
+            Ok(()) => {}
             Err(ParentFault::NotADirectory) => self.add(ViolationKind::LayerParent, entry, None),
-            Err(ParentFault::Unknown) => self.unchecked += 1,
+            Err(ParentFault::Unknown) => is_unchecked = true,
         }
         if self.tree.name(&path) {
             self.add(ViolationKind::LayerDuplicatePath, entry, None);
         }
-        self.unchecked += u64::from(self.tree.is_full());
+        self.unchecked += u64::from(is_unchecked);
         self.refused == refused
     }
 
@@ -149,12 +140,25 @@ impl<'a> LayerRules<'a> {
         }
     }
 
+    fn check_place(&mut self, entry: &TarEntry, path: &[u8]) -> Result<(), ParentFault> {
+        let parent = self.tree.parent_of(path, true)?;
+        if parent.is_dangling {
+            self.add(ViolationKind::LayerParentLink, entry, None);
+        }
+        match entry.whiteout() {
+            None => self.check_kind(entry, &parent.join(path))?,
+            Some(Whiteout::Path(hidden)) => self.check_whiteout(entry, &parent, &hidden),
+            Some(Whiteout::Directory(_)) => {}
+        }
+        Ok(())
+    }
+
     /// Checks the kind of an entry, and puts it at its place.
-    fn check_kind(&mut self, entry: &TarEntry, place: &[u8]) {
+    fn check_kind(&mut self, entry: &TarEntry, place: &[u8]) -> Result<(), ParentFault> {
         match &entry.kind {
             TarKind::Directory => self.tree.put(place, PathKind::Directory),
             TarKind::Hardlink { target } => {
-                if !self.tree.put_hardlink(place, target) {
+                if !self.tree.put_hardlink(place, target)? {
                     let found = Some(format!("target `{}`", shortened(target)));
                     self.add(ViolationKind::LayerHardlink, entry, found);
                 }
@@ -173,6 +177,7 @@ impl<'a> LayerRules<'a> {
             }
             _ => self.tree.put(place, PathKind::Other),
         }
+        Ok(())
     }
 
     /// Checks a whiteout, which is a device to engines, at the place of what it hides.
@@ -182,11 +187,11 @@ impl<'a> LayerRules<'a> {
         if matches!(name, Some(b"" | b"." | b"..")) || self.tree.kind(&place).is_some() {
             self.add(ViolationKind::LayerWhiteout, entry, None);
         } else {
-            self.tree.put(&place, PathKind::Other);
+            self.tree.put(&place, PathKind::Whiteout);
         }
     }
 
-    fn add(&mut self, kind: ViolationKind, entry: &TarEntry, found: Option<String>) {
+    pub(crate) fn add(&mut self, kind: ViolationKind, entry: &TarEntry, found: Option<String>) {
         let refuser = match kind {
             ViolationKind::LayerOwner => None,
             ViolationKind::LayerPathOutside => Some(Refuser::Docker),
@@ -235,3 +240,6 @@ fn leads_out(path: &[u8]) -> bool {
     let below = clean_path(&[b"\0/", path].concat());
     !path.starts_with(b"/") && !below.starts_with(b"/\0")
 }
+
+#[cfg(test)]
+mod tests;

@@ -206,6 +206,9 @@ fn an_opaque_directory_may_be_named_through_a_link_and_is_not_the_root() {
     let root: &[Line<'_>] = &[(Regular, ".wh..wh..opq", ""), (Regular, "b", "")];
     let found = merged(&[lower, root]).unwrap();
     assert_eq!(shown(&found), ["/b", "/usr/", "/usr/a"]);
+    let root: &[Line<'_>] = &[(Symlink, "b", "/"), (Regular, "b/.wh..wh..opq", "")];
+    let found = merged(&[lower, root]).unwrap();
+    assert_eq!(shown(&found), ["/b -> /", "/usr/", "/usr/a"]);
 }
 
 #[test]
@@ -271,6 +274,18 @@ fn devices_are_known_and_are_no_members() {
     assert!(file_system.specials().contains(&path("/dev/null")));
 }
 
+/// Reads layers of which the upper one has an entry that every engine refuses.
+fn assert_refused(lines: &[Line<'_>], expected: &str) {
+    let found = merged(&[&[(Regular, "kept", "")], lines]).unwrap();
+    let violation = Violation::refusal(found.violations()).unwrap().to_string();
+    assert!(violation.contains(expected), "{expected}: {violation}");
+    assert!(
+        violation.ends_with("; refused by every engine"),
+        "{violation}"
+    );
+    assert!(shown(&found).contains(&"/kept".to_owned()));
+}
+
 #[test]
 fn what_engines_refuse_is_left_out_and_told() {
     for (lines, expected) in [
@@ -300,16 +315,17 @@ fn what_engines_refuse_is_left_out_and_told() {
             "below one that is not a directory: `usr/f/g`",
         ),
         (
+            &[
+                (Directory, "a/b/", ""),
+                (Regular, "x/b", ""),
+                (Symlink, "a", "x"),
+                (Regular, "a/b/c", ""),
+            ],
+            "below one that is not a directory: `a/b/c`",
+        ),
+        (
             &[(Regular, "a/b", ""), (Regular, ".wh.a", "")],
             "or of an entry before it in the same layer: `.wh.a`",
-        ),
-        (
-            &[(Link, "a", "none")],
-            "not a file before it in the same layer: `a`, target `none`",
-        ),
-        (
-            &[(Directory, "d/", ""), (Link, "a", "../d")],
-            "not a file before it in the same layer: `a`, target `../d`",
         ),
         (
             &[(Symlink, "l", "")],
@@ -321,37 +337,63 @@ fn what_engines_refuse_is_left_out_and_told() {
             "or pipe: `a`, type `7`",
         ),
     ] {
-        let found = merged(&[&[(Regular, "kept", "")], lines]).unwrap();
-        let violation = Violation::refusal(found.violations()).unwrap().to_string();
-        assert!(violation.contains(expected), "{expected}: {violation}");
-        assert!(
-            violation.ends_with("; refused by every engine"),
-            "{violation}"
-        );
-        assert!(shown(&found).contains(&"/kept".to_owned()));
+        assert_refused(lines, expected);
+    }
+}
+
+#[test]
+fn hard_links_to_what_is_no_file_are_left_out_and_told() {
+    for (lines, expected) in [
+        (
+            &[(Link, "a", "none")][..],
+            "not a file before it in the same layer: `a`, target `none`",
+        ),
+        (
+            &[(Directory, "d/", ""), (Link, "a", "../d")],
+            "not a file before it in the same layer: `a`, target `../d`",
+        ),
+        (
+            &[(Regular, ".wh.a", ""), (Link, "b", "a")],
+            "not a file before it in the same layer: `b`, target `a`",
+        ),
+        (
+            &[
+                (Directory, "a/b/", ""),
+                (Regular, "a/b/f", ""),
+                (Regular, "x/b", ""),
+                (Symlink, "a", "x"),
+                (Link, "c", "a/b/f"),
+            ],
+            "not a file before it in the same layer: `c`, target `a/b/f`",
+        ),
+    ] {
+        assert_refused(lines, expected);
     }
 }
 
 #[test]
 fn what_some_engines_refuse_is_told_and_read() {
-    for (lines, expected) in [
+    for (lines, expected, tree) in [
         (
             &[(Regular, "a", "x"), (Regular, "./a", "x")][..],
             "twice: `./a`; refused by Docker with graph drivers, and Podman",
+            &["/a"][..],
         ),
         (
             &[(Symlink, "l", "none/.."), (Regular, "l/a", "x")],
             "same layer before it: `l/a`; refused by Docker with graph drivers, and Podman",
+            &["/a", "/l -> none/.."],
         ),
         (
             &[(Regular, "../../a", "x")],
             "out of the root: `../../a`; refused by Docker with graph drivers",
+            &["/a"],
         ),
     ] {
         let found = merged(&[lines]).unwrap();
         assert_eq!(found.violations().len(), 1);
         assert!(found.violations()[0].to_string().ends_with(expected));
-        assert!(shown(&found).contains(&"/a".to_owned()));
+        assert_eq!(shown(&found), tree);
     }
 }
 

@@ -146,8 +146,8 @@ impl Tree {
     /// change them after linking; a symbolic link keeps its mode.
     pub(super) fn link(&mut self, link: &Entry, target: &[u8]) -> Result<(), LayerError> {
         let path = &link.path;
-        let place = self.place_of(&clean_path(target))?;
-        let node = self.nodes.get_mut(&place);
+        let place = self.existing_place(&clean_path(target))?;
+        let node = place.and_then(|place| self.nodes.get_mut(&place));
         let Some(node) = node.filter(|node| !node.is_directory()) else {
             let (path, target) = (path.clone(), shortened(target));
             return Err(LayerError::Hardlink { path, target });
@@ -216,7 +216,7 @@ impl Tree {
 
     /// Hides a path of the layers below; entries of this layer stay.
     pub(super) fn hide(&mut self, path: &[u8]) -> Result<(), LayerError> {
-        let Some(path) = self.hidden_place(path)? else {
+        let Some(path) = self.existing_place(path)? else {
             return Ok(());
         };
         self.make_parents(&path)?;
@@ -227,23 +227,20 @@ impl Tree {
 
     /// Hides the entries of the layers below in a directory.
     pub(super) fn hide_contents(&mut self, directory: &[u8]) -> Result<(), LayerError> {
-        // No engine hides what is in the root: overlayfs has no such mark for it.
-        if directory == b"/" {
-            return Ok(());
-        }
         let mark = [directory, b"/.wh..wh..opq"].concat();
-        let Some(mark) = self.hidden_place(&mark)? else {
+        let Some(mark) = self.existing_place(&mark)? else {
             return Ok(());
         };
         self.make_parents(&mark)?;
-        match mark.parent() {
+        // No engine hides what is in the root: overlayfs has no such mark for it.
+        match mark.parent().filter(|path| !path.is_root()) {
             Some(path) => self.hide_below(&path),
             None => Ok(()),
         }
     }
 
-    /// A path that cannot exist need not be hidden.
-    fn hidden_place(&mut self, path: &[u8]) -> Result<Option<ImagePath>, LayerError> {
+    /// Returns the place of a path, or `None` if nothing can be there.
+    fn existing_place(&mut self, path: &[u8]) -> Result<Option<ImagePath>, LayerError> {
         match self.place_of(path) {
             Ok(path) => Ok(Some(path)),
             Err(LayerError::Path(_) | LayerError::BelowAFile { .. }) => Ok(None),

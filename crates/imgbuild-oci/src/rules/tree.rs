@@ -29,6 +29,7 @@ type Fingerprint = [u8; 16];
 pub(super) enum PathKind {
     Directory,
     Symlink,
+    Whiteout,
     Other,
 }
 
@@ -105,20 +106,31 @@ impl LayerTree {
         }
     }
 
-    /// Gives what is at `target` another name; returns false for a directory or nothing.
-    pub(super) fn put_hardlink(&mut self, place: &[u8], target: &[u8]) -> bool {
+    /// Gives what is at `target` another name; returns false if it is no file.
+    pub(super) fn put_hardlink(
+        &mut self,
+        place: &[u8],
+        target: &[u8],
+    ) -> Result<bool, ParentFault> {
         let target = clean_path(target);
-        let parent = self.parent_of(&target, false).ok();
-        let target = parent.map(|parent| parent.join(&target));
-        let target = target.unwrap_or_default();
+        let target = match self.parent_of(&target, false) {
+            Ok(parent) => parent.join(&target),
+            Err(ParentFault::NotADirectory) => return Ok(false),
+            Err(fault) => {
+                self.put(place, PathKind::Other);
+                return Err(fault);
+            }
+        };
         let kind = self.kind(&target);
+        let is_file = matches!(kind, Some(PathKind::Symlink | PathKind::Other));
+        let may_be = is_file || kind.is_none() && self.is_full();
         if kind == Some(PathKind::Symlink) {
             let leads_to = self.targets.get(&fingerprint(&target)).cloned();
             self.put_symlink(place, &leads_to.unwrap_or_default());
         } else {
             self.put(place, PathKind::Other);
         }
-        self.is_full() || kind.is_some_and(|kind| kind != PathKind::Directory)
+        Ok(may_be)
     }
 
     /// Follows the links in the directory of a cleaned path, and makes directories that
@@ -143,8 +155,10 @@ impl LayerTree {
             self.spend(found.path.len())?;
             match self.kind(&found.path) {
                 Some(PathKind::Directory) => {}
-                Some(PathKind::Other) => return Err(ParentFault::NotADirectory),
-                Some(PathKind::Symlink) => self.follow(&mut found)?,
+                Some(PathKind::Whiteout | PathKind::Other) => {
+                    return Err(ParentFault::NotADirectory);
+                }
+                Some(PathKind::Symlink) => self.follow(&mut found, makes)?,
                 None if makes => self.put(&found.path, PathKind::Directory),
                 None => {}
             }
@@ -152,7 +166,7 @@ impl LayerTree {
         Ok(found)
     }
 
-    fn follow(&mut self, found: &mut ParentDirectory) -> Result<(), ParentFault> {
+    fn follow(&mut self, found: &mut ParentDirectory, makes: bool) -> Result<(), ParentFault> {
         let mut cost = 0;
         let mut missing = Vec::new();
         let resolved = resolve_links(&found.path, |next, _| {
@@ -161,7 +175,7 @@ impl LayerTree {
             match self.kind(next) {
                 _ if self.looked_up + cost > MAX_LOOKED_UP => Err(ParentFault::Unknown),
                 Some(PathKind::Directory) => Ok(None),
-                Some(PathKind::Other) => Err(ParentFault::NotADirectory),
+                Some(PathKind::Whiteout | PathKind::Other) => Err(ParentFault::NotADirectory),
                 Some(PathKind::Symlink) => {
                     let target = self.targets.get(&fingerprint(next));
                     // Each of its names, also `..`, is a step.
@@ -179,17 +193,26 @@ impl LayerTree {
             ResolveError::LookUp(fault) => fault,
             ResolveError::Loop(_) | ResolveError::Name { .. } => ParentFault::NotADirectory,
         })?;
-        found.is_dangling |= !missing.is_empty();
+        // A full tree does not have all directories.
+        found.is_dangling |= !missing.is_empty() && !self.is_full();
         found.path.clear();
         if !resolved.is_root() {
             found.path.extend_from_slice(resolved.as_bytes());
         }
         // containerd makes those that the path goes through in the end.
-        missing.retain(|path| is_above(path, &found.path));
+        missing.retain(|path| makes && is_above(path, &found.path));
         for path in missing {
             self.put(&path, PathKind::Directory);
         }
         Ok(())
+    }
+
+    /// Remembers paths until there is room for `rest` more.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self, rest: usize) {
+        let numbers = 0..(MAX_PATHS - rest - self.paths.len()) as u128;
+        let mut filled = numbers.map(|number| (number.to_be_bytes(), PathFacts::default()));
+        self.paths.append(&mut filled.by_ref().collect());
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), ParentFault> {

@@ -7,7 +7,7 @@ use super::fixture::{
 };
 use super::*;
 use crate::document::DocumentError;
-use crate::document::MAX_INDEX_DEPTH;
+use crate::document::{MAX_INDEX_DEPTH, MAX_MANIFESTS};
 use crate::json::to_canonical;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -128,6 +128,28 @@ fn an_index_that_multiplies_is_cut_short() {
         ),
         "{manifests:?}"
     );
+}
+
+#[test]
+fn indexes_do_not_count_as_manifests() {
+    for (count, is_taken) in [(MAX_MANIFESTS, true), (MAX_MANIFESTS + 1, false)] {
+        let mut fixture = Fixture::good();
+        fixture.edit_files(move |files| {
+            let one = descriptor(crate::media_type::MANIFEST, b"{}");
+            // A list in a document is not longer.
+            let (most, more) = (vec![&one; MAX_MANIFESTS], vec![&one; count - MAX_MANIFESTS]);
+            let index = to_canonical(&json!({"schemaVersion": 2, "manifests": most}));
+            let roots: Vec<Value> = [descriptor(INDEX, &index)]
+                .into_iter()
+                .chain(more.into_iter().cloned())
+                .collect();
+            add_blob(files, &index);
+            let index = json!({"schemaVersion": 2, "manifests": roots});
+            files.insert("index.json".to_owned(), to_canonical(&index));
+        });
+        let manifests = fixture.archive().source().manifests();
+        assert_eq!(manifests.is_ok(), is_taken, "{manifests:?}");
+    }
 }
 
 #[test]
