@@ -210,7 +210,10 @@ fn a_signal_while_a_layout_is_locked_leaves_it_as_it_was() {
         let lock = fs::File::open(&layout).unwrap();
         lock.file().lock().unwrap();
         let child = start(&sandbox, &["--output=oci:layout", "--tag=app:new"]);
-        assert!(runs::becomes(|| runs::has_open(&child, &layout)));
+        // It opens the layout to look at it before it waits for the lock.
+        assert!(runs::becomes(
+            || runs::catches_interrupts(&child) && runs::has_open(&child, &layout)
+        ));
         runs::signal(&child, name);
         let (status, said) = runs::end(child);
         assert_eq!(status.code(), code, "{name}: {said}");

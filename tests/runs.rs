@@ -244,6 +244,16 @@ pub(crate) fn has_open(child: &Child, path: &Path) -> bool {
     files.any(|file| fs::read_link(file.path()).is_ok_and(|found| found == path))
 }
 
+/// Returns `true` once a process ends a run by itself when it is interrupted.
+pub(crate) fn catches_interrupts(child: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let mut lines = status.lines();
+    let caught = lines.find_map(|line| line.strip_prefix("SigCgt:"));
+    // The signals are bits from 1 on, and `SIGINT` is 2.
+    let caught = caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    caught.is_some_and(|bits| bits & 0b10 != 0)
+}
+
 /// Waits for a started program; returns its status and standard error.
 pub(crate) fn end(child: Child) -> (std::process::ExitStatus, String) {
     let output = child.wait_with_output().expect("it was started here");
