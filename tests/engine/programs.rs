@@ -17,7 +17,10 @@ const BUILD_LEFTOVERS: [&str; 6] = [
 fn assert_no_leftovers(built: &Built) {
     let files = built.image.files();
     // `status.d` is one of dpkg's.
-    for path in files.keys().filter(|path| !path.starts_with("var/lib/dpkg")) {
+    for path in files
+        .keys()
+        .filter(|path| !path.starts_with("var/lib/dpkg"))
+    {
         let name = path
             .file_name()
             .unwrap_or_default()
