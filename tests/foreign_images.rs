@@ -277,6 +277,26 @@ fn an_image_that_only_index_json_names_may_be_absent_beside_another() {
 }
 
 #[test]
+fn absent_images_of_index_json_do_not_matter_to_a_copy_of_one_platform() {
+    let mut files = Files::default();
+    let [here, other, absent] = ["amd64", "mips", "arm64"].map(|one| files.image_for(one));
+    let index = files.index(&[&here, &other]);
+    files.remove(&absent);
+    for root in [&here, &index] {
+        let sandbox = sandbox();
+        files.write(&sandbox, &[root, &absent]);
+        let copied = sandbox.run(["copy", "--platform", "linux/amd64", "lay", "oci:x"]);
+        let copied = copied.success();
+        assert_eq!(copied.stdout_text().trim_end(), text(&here));
+        assert!(
+            !copied.stderr_text().contains("warning"),
+            "{}",
+            copied.report()
+        );
+    }
+}
+
+#[test]
 fn an_image_without_a_platform_in_its_index_is_named_by_its_digest() {
     let sandbox = sandbox();
     let mut files = Files::default();

@@ -308,10 +308,7 @@ impl SelectedImage {
     ) -> Result<Self, SelectionError> {
         let read =
             &mut |one: &Descriptor| document::read_sized(source, one).map_err(io::Error::other);
-        let is_here = &|one: &Descriptor| {
-            let found = source.member(&blob_name(&one.digest));
-            !matches!(found, Ok(None))
-        };
+        let is_here = &|one: &Descriptor| source.has(one);
         let image = match select(source.roots()?, tag, platform, read, is_here) {
             Err(SelectionError::NoImage) => {
                 let images = docker_candidates(source)?;

@@ -123,6 +123,11 @@ impl Source {
         }
     }
 
+    /// Returns false if the blob of a descriptor is not there.
+    pub(crate) fn has(&self, one: &Descriptor) -> bool {
+        !matches!(self.member(&blob_name(&one.digest)), Ok(None))
+    }
+
     /// Opens a blob, without checking it.
     ///
     /// # Errors

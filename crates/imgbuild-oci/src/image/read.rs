@@ -9,7 +9,7 @@ use crate::blob::BlobContent;
 use crate::digest::Digest;
 use crate::document::{
     CONTAINERD_NAME, Descriptor, Document, DocumentError, MAX_INDEX_DEPTH, MAX_MANIFESTS, REF_NAME,
-    SUBJECT, blob_name,
+    SUBJECT,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -39,7 +39,8 @@ impl Image {
     /// # Errors
     ///
     /// When a document is missing, damaged, malformed or of an unknown type, when
-    /// there is no image for the platform, and when only a part of all is there.
+    /// there is no image for the platform, and for [`Platforms::All`] when only a part
+    /// of an index is there.
     pub fn read(
         root: Document,
         platforms: &Platforms,
@@ -73,7 +74,9 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// As [`Image::read`], and when there is no such image, or more than one.
+    /// As [`Image::read`], and when there is no such image, or more than one. Images that
+    /// only `index.json` names may be absent beside it: they are listed in its `part`,
+    /// unless one platform is read.
     pub fn of_source(
         source: &Arc<Source>,
         tag: Option<&str>,
@@ -84,13 +87,11 @@ impl Image {
             return Self::of_docker_archive(source, tag, platforms);
         }
         let read = &mut |one: &Descriptor| source.read_blob(&one.digest).map_err(io::Error::other);
-        let is_here =
-            |one: &&Descriptor| !matches!(source.member(&blob_name(&one.digest)), Ok(None));
-        let (mut here, mut absent): (Vec<_>, Vec<_>) = roots.iter().partition(is_here);
+        let (mut here, mut absent): (Vec<_>, Vec<_>) =
+            roots.iter().cloned().partition(|one| source.has(one));
         if tag.is_some() || here.is_empty() {
-            (here, absent) = (roots.iter().collect(), Vec::new());
+            (here, absent) = (roots.clone(), Vec::new());
         }
-        let here = here.into_iter().cloned().collect();
         let chosen = select_root(here, tag, read)?.document;
         let root = Document::of(&chosen, source.read_blob(&chosen.digest)?);
         let mut image = Self::read(root, platforms, read, &|digest, _| {
@@ -98,11 +99,11 @@ impl Image {
         })?;
         let attached = roots.iter().filter_map(|root| image.attached(root, source));
         image.artifacts = attached.collect();
-        if is_manifest(&chosen.media_type) {
-            image.part.add(&chosen, true);
-        }
-        for one in absent {
-            image.part.add(one, false);
+        if !matches!(platforms, Platforms::One(_)) {
+            if is_manifest(&chosen.media_type) {
+                image.part.add(&chosen, true);
+            }
+            absent.iter().for_each(|one| image.part.add(one, false));
         }
         let same = roots.iter().filter(|one| one.digest == chosen.digest);
         let names = same.filter_map(|one| one.annotations.get(CONTAINERD_NAME)?.parse().ok());

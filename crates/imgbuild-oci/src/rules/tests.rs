@@ -94,3 +94,14 @@ fn a_link_to_a_directory_that_is_not_remembered_is_not_told() {
     let unchecked = "2 entries were not checked".to_owned();
     assert_eq!(found(rules), [(ViolationKind::LayerMore, unchecked)]);
 }
+
+#[test]
+fn the_target_of_a_link_that_was_replaced_is_not_followed() {
+    let mut rules = LayerRules::new("layer");
+    rules.check(&entry("a", TarKind::Directory));
+    rules.check(&symlink("l", "a"));
+    rules.check(&symlink("full", &"b".repeat(64 << 20)));
+    rules.check(&symlink("l", "f"));
+    rules.check(&entry("l/x", TarKind::File));
+    assert_eq!(rules.unchecked, 1);
+}

@@ -103,6 +103,8 @@ impl LayerTree {
         self.target_bytes += target.len() + LOOKUP_BYTES;
         if self.target_bytes <= MAX_TARGET_BYTES {
             self.targets.insert(fingerprint(place), target.to_vec());
+        } else {
+            self.targets.remove(&fingerprint(place));
         }
     }
 
