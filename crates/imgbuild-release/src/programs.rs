@@ -385,17 +385,20 @@ impl<'a> Programs<'a> {
     }
 
     /// Takes the ELF files among the added files below a directory, each with
-    /// the role that its path gives it.
+    /// the role that its path from there gives it.
     fn take_objects(&mut self, directory: &str, role: impl Fn(&str) -> Option<Role>) {
-        let start = format!("{directory}/");
+        let Ok(start) = ImagePath::parse(directory) else {
+            return;
+        };
+        let start = self.place_of(&start).unwrap_or(start).to_string();
         let known: BTreeSet<&ImagePath> = self.objects.iter().map(|it| &it.image).collect();
         let new = self.placed.keys().filter(|path| !known.contains(path));
         let paths: Vec<ImagePath> = new.cloned().collect();
         for path in paths {
-            let text = path.to_string();
-            if text.starts_with(&start)
-                && let Some(role) = role(&text)
-                && let Some(real) = self.host_file(&text)
+            if let Some(below) = path.to_string().strip_prefix(&start)
+                && below.starts_with('/')
+                && let Some(role) = role(below)
+                && let Some(real) = self.host_file(&format!("{directory}{below}"))
             {
                 self.take_object(&path, real, role);
             }

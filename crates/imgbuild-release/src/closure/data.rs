@@ -91,13 +91,16 @@ fn add_converters(
 ) -> Result<(), ProgramsError> {
     let callers = runtime.imports.iter();
     let callers: Vec<_> = callers.filter(|(_, imports)| imports.iconv).collect();
-    let home = programs.home(libc).unwrap_or_default();
+    if callers.is_empty() {
+        return Ok(());
+    }
+    let Some(home) = programs.home(libc) else {
+        return Ok(());
+    };
     let (parent, _) = home.rsplit_once('/').unwrap_or_default();
-    let mut places = ["", "/usr"]
-        .iter()
-        .map(|usr| format!("{usr}{parent}/gconv"));
-    let is_there = |it: &String| programs.host_file(&format!("{it}/gconv-modules")).is_some();
-    let Some(place) = places.find(is_there).filter(|_| !callers.is_empty()) else {
+    let places = ["", "/usr"].map(|usr| format!("{usr}{parent}/gconv"));
+    let file_of = |it: String| Some((programs.host_file(&format!("{it}/gconv-modules"))?, it));
+    let Some((file, place)) = places.into_iter().find_map(file_of) else {
         return Ok(());
     };
     if callers.iter().any(|(_, imports)| !imports.langinfo) {
@@ -110,10 +113,17 @@ fn add_converters(
     for name in ["gconv-modules", "gconv-modules.cache"] {
         programs.add_data(&format!("{place}/{name}"))?;
     }
-    let callers = quoted(callers.iter().map(|(path, _)| path));
-    details.push(format!(
-        "character sets other than Unicode and Western European ones cannot be converted by {callers}: `--add {place}:{place}` adds all converters"
-    ));
+    let is_other = |name: &String| {
+        let name = name.strip_suffix(".so");
+        name.is_some_and(|name| !COMMON_CONVERTERS.contains(&name))
+    };
+    if programs.host_names(&place).iter().any(is_other) {
+        let callers = quoted(callers.iter().map(|(path, _)| path));
+        let source = file.parent().unwrap_or(&file).display();
+        details.push(format!(
+            "character sets other than Unicode and Western European ones cannot be converted by {callers}: `--add {source}:{place}` adds all converters"
+        ));
+    }
     Ok(())
 }
 
@@ -127,8 +137,8 @@ mod tests {
     use crate::host_file::file_member;
 
     /// Shows what comes with libraries of a host that has the given files, where a
-    /// program has these imports; and the number of details.
-    fn found(files: &[&str], imports: Imports) -> (Vec<String>, usize) {
+    /// program has these imports; and the details.
+    fn found(files: &[&str], imports: Imports) -> (Vec<String>, Vec<String>) {
         let root = tempfile::tempdir().unwrap();
         let mut libraries = Vec::new();
         for path in files {
@@ -152,7 +162,9 @@ mod tests {
         let libraries: Vec<&Member> = libraries.iter().collect();
         let added = find(&libraries, &runtime, &contents, &options, &mut details).unwrap();
         let paths = added.members.iter().map(|it| it.entry.path.to_string());
-        (paths.collect(), details.len())
+        let root = fs::canonicalize(root.path()).unwrap();
+        let shown = |it: &String| it.replace(root.to_str().unwrap(), "ROOT");
+        (paths.collect(), details.iter().map(shown).collect())
     }
 
     #[test]
@@ -170,11 +182,17 @@ mod tests {
             langinfo,
             ..Imports::default()
         };
-        assert_eq!(found(&files, imports(true, false)), (all.clone(), 0));
+        let none = Vec::<String>::new;
+        assert_eq!(found(&files, imports(true, false)), (all.clone(), none()));
         let common = all[1..].to_vec();
-        assert_eq!(found(&files, imports(true, true)), (common, 1));
-        assert_eq!(found(&files, imports(false, true)), (Vec::new(), 0));
-        assert_eq!(found(&files[1..], imports(true, false)), (Vec::new(), 0));
+        let (paths, details) = found(&files, imports(true, true));
+        assert_eq!((&paths, details.len()), (&common, 1));
+        let remedy = ": `--add ROOT/usr/lib/x/gconv:/usr/lib/x/gconv` adds all converters";
+        assert!(details[0].ends_with(remedy), "{details:?}");
+        let without = [files[0], files[2], files[3]];
+        assert_eq!(found(&without, imports(true, true)), (common, none()));
+        assert_eq!(found(&files, imports(false, true)), (none(), none()));
+        assert_eq!(found(&files[1..], imports(true, false)), (none(), none()));
     }
 
     #[test]

@@ -79,16 +79,18 @@ impl HostParts<'_> {
             place: Some(RELEASES[0].to_owned()),
         });
 
-        let records = self.recall(&host, &parts, &witnesses, options);
         let is_known = self.packages.problem().is_some();
+        let records = self.recall(&host, &parts, &witnesses, options);
         let problem = records.problem.as_ref().filter(|_| !is_known);
         let mut warnings: Vec<Warning> = problem.cloned().into_iter().map(Warning::from).collect();
         let other = of_image.filter(|other| distribution(other) != distribution(&text));
         let reason = if let Some(other) = other {
             let [own, other] = [distribution(&text), distribution(&other)];
-            Some(format!(
-                "they are of `{own}`, and the image is of `{other}`"
-            ))
+            Some(if text.is_empty() {
+                format!("this machine has no `{}`", RELEASES[1])
+            } else {
+                format!("they are of `{own}`, and the image is of `{other}`")
+            })
         } else {
             let mut places = APK.into_iter();
             let found = places.find(|it| records.files.contains_key(*it) && has(contents, it));

@@ -39,13 +39,13 @@ impl Programs<'_> {
     pub(super) fn add_data_except(
         &mut self,
         path: &str,
-        is_unwanted: &dyn Fn(&ImagePath, &[u8]) -> bool,
+        is_unwanted: &dyn Fn(&str, &[u8]) -> bool,
     ) -> ProgramsResult<bool> {
         let Some(real) = self.real(path) else {
             return Ok(false);
         };
-        let at = ImagePath::parse(path)?;
-        let at = self.place_of(&at).unwrap_or(at);
+        let parsed = ImagePath::parse(path)?;
+        let at = self.place_of(&parsed).unwrap_or_else(|| parsed.clone());
         if real.is_file() {
             if self.has(&at) {
                 return Ok(true);
@@ -59,11 +59,10 @@ impl Programs<'_> {
             return Ok(true);
         }
         for name in self.host.list(&self.host.rooted(path.as_bytes())) {
-            if is_unwanted(&at, &name) {
-                continue;
+            if !is_unwanted(path, &name) {
+                let below = parsed.join(&name)?;
+                self.add_data_except(&below.to_string(), is_unwanted)?;
             }
-            let below = ImagePath::parse(path)?.join(&name)?;
-            self.add_data_except(&below.to_string(), is_unwanted)?;
         }
         Ok(real.is_dir())
     }
@@ -77,9 +76,8 @@ impl Programs<'_> {
 
     /// Adds the time zones of the host.
     pub(crate) fn request_zones(&mut self) -> ProgramsResult<()> {
-        let is_unwanted = |directory: &ImagePath, name: &[u8]| {
-            directory.as_bytes() == ZONES.as_bytes() && NO_ZONES.contains(&name)
-        };
+        let is_unwanted =
+            |directory: &str, name: &[u8]| directory == ZONES && NO_ZONES.contains(&name);
         if !self.add_data_except(ZONES, &is_unwanted)? {
             self.problems.push(format!("`{ZONES}` does not exist"));
         }
@@ -97,5 +95,40 @@ impl Programs<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_testing::Tree;
+
+    use super::*;
+    use crate::contents::Contents;
+    use crate::elf::fixture::Fixture;
+
+    #[test]
+    fn files_below_a_link_of_the_image_are_chosen_and_read_as_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = "0644 file usr/share/zoneinfo/UTC \"zone\"\n\
+            0644 file usr/share/zoneinfo/posix/UTC \"zone\"\n\
+            0755 file usr/bin/python3.11 \"python\"\n\
+            0644 file usr/lib/python3.11/os.py \"\"\n";
+        Tree::parse(tree).unwrap().write_to(root.path()).unwrap();
+        let module = root.path().join("usr/lib/python3.11/module.so");
+        fs_err::write(module, Fixture::new().bytes()).unwrap();
+        let link = Entry::symlink(ImagePath::parse("/usr").unwrap(), "opt");
+        let members = [link.into()];
+        let contents = Contents::new(&members);
+        let mut programs = Programs::new(Some(root.path()), &contents, Vec::new(), 1);
+        programs.request_zones().unwrap();
+        programs.request("/usr/bin/python3.11");
+        let added = programs.finish().unwrap();
+        let paths = added.members.iter().map(|it| it.entry.path.to_string());
+        let zones: Vec<String> = paths.filter(|it| it.contains("zoneinfo")).collect();
+        assert_eq!(zones, ["/opt/share/zoneinfo/UTC"]);
+        let objects: Vec<String> = (added.objects.iter())
+            .map(|it| it.image.to_string())
+            .collect();
+        assert_eq!(objects, ["/opt/lib/python3.11/module.so"]);
     }
 }

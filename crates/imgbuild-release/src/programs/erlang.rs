@@ -58,10 +58,9 @@ impl Programs<'_> {
             self.add_data_except(root, &|_, name| is_unwanted(name))
                 .ok()?;
             // Few start port programs: they count as modules.
-            let machine = format!("{root}/erts-");
             self.take_objects(root, |path| {
                 let may_be = path.ends_with(".so") || path.contains("/bin/");
-                may_be.then_some(if path.starts_with(&machine) {
+                may_be.then_some(if path.starts_with("/erts-") {
                     Role::Program
                 } else {
                     Role::Module

@@ -213,3 +213,42 @@ fn records_are_remembered_until_the_database_changes() {
     fs::write(root.path().join("var/lib/dpkg/info/new"), "").unwrap();
     assert_eq!(records(), 0);
 }
+
+#[test]
+fn what_records_find_wrong_in_an_open_database_is_a_warning() {
+    let root = root();
+    let paragraph = "Package: ../../x\nStatus: install ok installed\n";
+    write(root.path(), &[("/var/lib/dpkg/status", paragraph)]);
+    let packages = PackageSources {
+        names: vec!["../../x".to_owned()],
+        ..PackageSources::default()
+    };
+    let host = Host::new(Some(root.path()));
+    let database = PackageDatabase::open(&host).into();
+    assert!(packages.database.set(database).is_ok());
+    assert_eq!(packages.problem(), None);
+    let parts = HostParts {
+        members: [&[], &[]],
+        packages,
+    };
+    let options = ClosureOptions {
+        sysroot: Some(root.path().to_owned()),
+        ..ClosureOptions::default()
+    };
+    let (_, warnings) = parts.records(&Contents::default(), &options);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_machine_without_a_distribution_is_named_as_the_reason() {
+    let root = root();
+    fs::remove_file(root.path().join("usr/lib/os-release")).unwrap();
+    let image = [member("/etc/os-release", DEBIAN)];
+    let (_, warnings) = recorded(root.path(), &LIBRARY, &image, &ClosureOptions::default());
+    assert_eq!(
+        warnings,
+        [
+            "packages of this machine are not recorded, since this machine has no `/etc/os-release`: `libtool2`"
+        ]
+    );
+}
