@@ -23,7 +23,8 @@ pub(crate) use cache::{CacheCommand, CacheFlags, Recognition};
 pub(crate) use configuration::ConfigurationArguments;
 pub(crate) use inspect::{CertificatesArguments, CheckArguments, ValidateArguments};
 pub(crate) use location::{
-    ImageSource, LOGIN, Output, TRANSPORT, check_no_password, missing_hint, reference, source_name,
+    ImageSource, LOCAL_TRANSPORTS, LOGIN, Output, TRANSPORT, check_no_password, missing_hint,
+    reference, source_name,
 };
 pub(crate) use output::CheckChoice;
 pub(crate) use path::{PlatformPath, must_exist, octal_mode};

@@ -353,21 +353,27 @@ pub(crate) fn selection_hint(error: &SelectionError, source: Option<&Source>) ->
             let Some(source) = source else {
                 return Some("name one with `docker://NAME@DIGEST`".to_owned());
             };
-            let path = source.path().display();
-            let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
-            let transport = match source {
-                Source::Layout(_) => "oci",
-                Source::Archive(_) if has_index => "oci-archive",
-                Source::Archive(_) => {
-                    return Some(format!("name one with `docker-archive:{path}:NAME`"));
-                }
-            };
-            let named = format!("{transport}:{path}");
-            return Some(format!("name one with `{named}:TAG` or `{named}@DIGEST`"));
+            let transport = transport_of(source);
+            let named = format!("{transport}:{}", source.path().display());
+            return Some(if transport == "docker-archive" {
+                format!("name one with `{named}:NAME`")
+            } else {
+                format!("name one with `{named}:TAG` or `{named}@DIGEST`")
+            });
         }
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Returns the transport by which the images of a source are named.
+pub(crate) fn transport_of(source: &Source) -> &'static str {
+    let has_index = source.roots().is_ok_and(|roots| !roots.is_empty());
+    match source {
+        Source::Layout(_) => "oci",
+        Source::Archive(_) if has_index => "oci-archive",
+        Source::Archive(_) => "docker-archive",
+    }
 }
 
 /// Returns the command that creates a locale: its language by its character

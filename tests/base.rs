@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::runs;
 use crate::support::base::{BaseImage, Layer, Packing, digest, write_layout};
 use crate::support::image::member;
-use crate::support::{has_programs, program};
+use crate::support::{has_programs, own_architecture, program};
 
 mod certificates;
 mod known;
@@ -612,12 +612,7 @@ fn of_several_platforms_the_programs_pick_one() {
             "--check=off",
         ],
     );
-    assert_eq!(
-        image.config["architecture"],
-        std::env::consts::ARCH
-            .replace("x86_64", "amd64")
-            .replace("aarch64", "arm64")
-    );
+    assert_eq!(image.config["architecture"], own_architecture());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::runs::{listing, names, noise, with_small_release};
 use crate::support::base::{BaseImage, Layer, digest};
+use crate::support::own_architecture;
 
 mod lazy;
 
@@ -356,10 +357,7 @@ fn the_programs_of_the_release_pick_the_platform() {
     let program = bench.sandbox.path("release/bin/program");
     fs::copy(std::env::current_exe().unwrap(), program).unwrap();
     let (result, _) = bench.built(&bench.pinned(), &["--no-cache"]);
-    let expected = match std::env::consts::ARCH {
-        "x86_64" => "linux/amd64",
-        _ => "linux/arm64",
-    };
+    let expected = format!("linux/{}", own_architecture());
     assert_eq!(result["platform"], expected);
 }
 

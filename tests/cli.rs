@@ -181,7 +181,9 @@ fn the_flags_of_the_contract_exist() {
 fn the_flags_that_messages_name_exist() {
     let mut known = known_flags();
     // Those of other programs.
-    known.extend(["--format", "--strip-debug", "--target"].map(str::to_owned));
+    let others = ["--format", "--import", "--init", "--no-install-recommends"];
+    known.extend(others.map(str::to_owned));
+    known.extend(["--strip-debug", "--target"].map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for directory in [
@@ -197,7 +199,14 @@ fn the_flags_that_messages_name_exist() {
             }
         }
     }
-    for document in ["configuration", "findings", "labels", "registry"] {
+    for document in [
+        "configuration",
+        "findings",
+        "kinds",
+        "labels",
+        "packages",
+        "registry",
+    ] {
         sources.push(root.join(format!("docs/{document}.md")));
     }
     let mut named = BTreeSet::new();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::runs::{sandbox, with_small_release, words};
 use crate::support::base::{self, Layer, digest};
 use crate::support::docker::{Engine, Loaded};
-use crate::support::unique;
+use crate::support::{own_architecture, unique};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -317,11 +317,7 @@ fn an_image_without_a_platform_in_its_index_is_named_by_its_digest() {
 #[test]
 fn the_image_for_this_machine_is_checked_unless_another_is_named() {
     let sandbox = sandbox();
-    let own = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let own = own_architecture();
     let mut files = Files::default();
     let [first, second, other] = [own, "mips", "s390x"].map(|one| files.image_for(one));
     let index = files.index(&[&first, &second]);
@@ -671,6 +667,10 @@ fn hints_name_images_in_the_form_that_the_archive_has() {
             assert_says(&refused.exited(1), &["2 images: ", &hint]);
         }
         drop(sandbox.run(["copy", named, "oci:x"]).success());
+        let (_, without) = named.split_once(':').unwrap();
+        let hint = format!("is `{named}`");
+        let refused = sandbox.run(["copy", without, "oci:x"]).exited(1);
+        assert_says(&refused, &[&hint]);
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use fs_err as fs;
 use imgbuild_testing::sandbox::finish;
-use imgbuild_testing::skip::find_program;
 use imgbuild_testing::{Sandbox, unpack};
 use serde_json::{Value, json};
 
@@ -347,14 +346,7 @@ fn without_call(
         .filter(|word| word != "--no-sync")
         .collect();
     let fault = format!("inject={fault}");
-    let before = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &fault];
-    let outcome = find_program("strace")
-        .map(|_| finish(&mut runs::wrapped(sandbox, &before, &words), b""))
-        .filter(|outcome| !outcome.stderr_text().contains("strace:"));
-    if outcome.is_none() {
-        skip_always("cannot trace");
-    }
-    outcome
+    runs::traced(sandbox, &["-o", "/dev/null", "-e", &fault], &words)
 }
 
 #[test]

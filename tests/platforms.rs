@@ -7,7 +7,7 @@ use imgbuild_testing::{Outcome, Sandbox};
 use serde_json::Value;
 
 use crate::runs::{digest_of, sandbox};
-use crate::support::program;
+use crate::support::{own_architecture, program};
 
 /// The flags that keep everything but the release out of an image, for any
 /// platform.
@@ -386,11 +386,7 @@ fn images_for_one_platform_are_not_merged() {
 fn each_release_is_checked_against_its_platform() {
     let sandbox = sandbox();
     let release = program::c_release("hello", &["gcc"]);
-    let own = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let own = own_architecture();
     let releases =
         [own, "s390x"].map(|name| format!("--release=linux/{name}={}", release.display()));
     let words = releases.iter().map(String::as_str);

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use imgbuild_testing::sandbox::finish;
+use imgbuild_testing::skip::{find_program, skip_always};
 use imgbuild_testing::{Outcome, Sandbox};
 use sha2::{Digest, Sha256};
 
@@ -62,6 +64,19 @@ pub(crate) fn build(sandbox: &Sandbox, more: &[&str]) -> Outcome {
 pub(crate) fn wrapped(sandbox: &Sandbox, before: &[&str], words: &[OsString]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_imgbuild"));
     wrapped_program(sandbox, before, program, words)
+}
+
+/// Runs imgbuild under `strace` with more words for it; `None` if this machine cannot
+/// trace.
+pub(crate) fn traced(sandbox: &Sandbox, before: &[&str], words: &[OsString]) -> Option<Outcome> {
+    let before = [&["strace", "-f", "-qq"], before].concat();
+    let outcome = find_program("strace")
+        .map(|_| finish(&mut wrapped(sandbox, &before, words), b""))
+        .filter(|outcome| !outcome.stderr_text().contains("strace:"));
+    if outcome.is_none() {
+        skip_always("cannot trace");
+    }
+    outcome
 }
 
 fn wrapped_program(

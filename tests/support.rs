@@ -13,6 +13,15 @@ pub(crate) mod program;
 
 pub(crate) use imgbuild_testing::skip::{has_programs, note, skip, skip_always};
 
+/// Returns the processor architecture of this machine by its name in images.
+pub(crate) fn own_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// The command that starts a program on a processor with neither vectors beyond SSE4.2
 /// nor instructions for SHA-256, AES and carry-less multiplication.
 pub(crate) const OLD_PROCESSOR: [&str; 3] = ["qemu-x86_64-static", "-cpu", "Nehalem"];

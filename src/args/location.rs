@@ -1,6 +1,7 @@
 //! Locations of images on the command line: destinations and sources, on this
 //! machine or in a registry.
 
+use std::env;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,9 +10,12 @@ use std::str::FromStr;
 pub(crate) use imgbuild_oci::destination::REGISTRY_TRANSPORT as TRANSPORT;
 use imgbuild_oci::destination::{Destination, ParseDestinationError};
 use imgbuild_oci::reference::{ParseReferenceError, Reference, userinfo};
-use imgbuild_oci::source::{ParseSourceNameError, SourceName};
+use imgbuild_oci::source::{ParseSourceNameError, Source, SourceName};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, transport_of};
+
+/// The transports that can precede a path.
+pub(crate) const LOCAL_TRANSPORTS: [&str; 3] = ["docker-archive:", "oci-archive:", "oci:"];
 
 /// The forms of a destination.
 const OUTPUTS: &str = "imgbuild writes `docker://REFERENCE`, `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `FILE.tar`, `FILE.tar.gz`, a directory or `-`";
@@ -26,7 +30,7 @@ pub(crate) const LOGIN: &str = "log in with `docker login`, or give user and pas
 /// a path, a slash comes before the first colon.
 pub(crate) fn check_no_password(text: &str) -> std::result::Result<(), String> {
     let mut secret = userinfo(text).unwrap_or_default();
-    for transport in ["oci:", "oci-archive:", "docker-archive:"] {
+    for transport in LOCAL_TRANSPORTS {
         secret = secret.strip_prefix(transport).unwrap_or(secret);
     }
     let (user, is_pair) = secret
@@ -212,14 +216,19 @@ pub(crate) fn source_name(text: &str) -> Result<SourceName> {
 pub(crate) fn missing_hint(text: &str) -> Option<String> {
     let (path, rest) = text.split_at(text.find(['@', ':']).unwrap_or_default());
     if Path::new(path).exists() && !is_local_transport(path) {
-        let transport = if Path::new(path).is_dir() {
-            "oci"
-        } else if rest.starts_with(':') {
-            "docker-archive"
-        } else {
-            "oci-archive"
+        let source = Source::open(Path::new(path), &env::temp_dir());
+        let transport = match source {
+            Ok(source) => transport_of(&source),
+            Err(_) if Path::new(path).is_dir() => "oci",
+            Err(_) if rest.starts_with(':') => "docker-archive",
+            Err(_) => "oci-archive",
         };
-        return Some(format!("an image in `{path}` is `{transport}:{text}`"));
+        let image = if transport == "docker-archive" && rest.starts_with('@') {
+            format!("{path}:NAME")
+        } else {
+            text.to_owned()
+        };
+        return Some(format!("an image in `{path}` is `{transport}:{image}`"));
     }
     let is_path = text.starts_with(['.', '/', '~']) || text.starts_with("oci");
     let is_reference = text.parse::<Reference>().is_ok();
@@ -275,7 +284,7 @@ fn names_registry(text: &str) -> bool {
 }
 
 fn is_local_transport(text: &str) -> bool {
-    matches!(text, "oci" | "oci-archive" | "docker-archive")
+    LOCAL_TRANSPORTS.contains(&&*format!("{text}:"))
 }
 
 #[cfg(test)]

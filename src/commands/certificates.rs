@@ -1,6 +1,6 @@
 //! `imgbuild certificates`: the certificates that `--cacert` would add.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -112,12 +112,9 @@ fn load(flag: &str, bundles: &[String], ui: &Ui) -> Result<Certificates> {
 /// Returns the files and directories of this machine that bundles are read from.
 pub(crate) fn files(bundles: &[String]) -> Vec<PathBuf> {
     let sources = bundles.iter().filter_map(|bundle| source(bundle).ok());
-    let place = |source| match source {
-        CertificateSource::System(places) => places.into_iter().find(|place| place.exists()),
-        CertificateSource::Path(path) => Some(path),
-        CertificateSource::Embedded => None,
-    };
-    sources.filter_map(place).collect()
+    sources
+        .filter_map(|source| source.place().map(Path::to_owned))
+        .collect()
 }
 
 fn source(bundle: &str) -> Result<CertificateSource> {

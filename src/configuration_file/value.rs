@@ -7,16 +7,13 @@ use clap::{Arg, ArgAction, ValueHint};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::args::{EMBEDDED, PlatformPath, check_no_password};
+use crate::args::{EMBEDDED, LOCAL_TRANSPORTS, PlatformPath, check_no_password};
 
 /// The arguments that a value stands for, and its position.
 type Words = (Range<usize>, Vec<String>);
 
 /// A problem and its position.
 type Problem = (Range<usize>, String);
-
-/// The transports that can precede a path.
-const TRANSPORTS: [&str; 3] = ["docker-archive:", "oci-archive:", "oci:"];
 
 /// Returns whether the values of a flag are pairs of a name and a value, of
 /// which the last one of a name counts.
@@ -172,7 +169,7 @@ impl FlagWriter<'_> {
         if !names_a_path || is_word || self.directory.as_os_str().is_empty() {
             return text.to_owned();
         }
-        let transport = TRANSPORTS.iter().find(|it| text.starts_with(*it));
+        let transport = LOCAL_TRANSPORTS.iter().find(|it| text.starts_with(*it));
         let transport = match self.name() {
             "release" | "sysroot" => PlatformPath::prefix_of(text),
             _ => transport.copied().unwrap_or_default(),

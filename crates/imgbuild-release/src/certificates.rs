@@ -21,7 +21,7 @@ mod time;
 mod x509;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use imgbuild_oci::monitor::Monitor;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
@@ -108,6 +108,23 @@ pub enum CertificateSource {
     Path(PathBuf),
 }
 
+impl CertificateSource {
+    /// Returns the file or directory of this machine that it is read from, if it
+    /// exists.
+    #[must_use]
+    pub fn place(&self) -> Option<&Path> {
+        let paths = match self {
+            Self::Embedded => &[][..],
+            Self::System(paths) => paths,
+            Self::Path(path) => std::slice::from_ref(path),
+        };
+        paths
+            .iter()
+            .find(|path| path.exists())
+            .map(PathBuf::as_path)
+    }
+}
+
 /// A file with CA certificates of a base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseBundle {
@@ -155,7 +172,11 @@ impl Certificates {
             match source {
                 CertificateSource::Embedded => collector.add_embedded(),
                 CertificateSource::System(candidates) => {
-                    collector.add_system(candidates, monitor)?;
+                    let path = source.place();
+                    let path = path.ok_or_else(|| CertificateError::NoSystemBundle {
+                        looked_for: candidates.clone(),
+                    })?;
+                    collector.add_path(path, monitor)?;
                 }
                 CertificateSource::Path(path) => collector.add_path(path, monitor)?,
             }

@@ -126,7 +126,7 @@ rules! {
     ModuleUnusable "module-unusable": "remove it if no program loads it",
         in flags "exclude it with `--exclude` if no program loads it";
     /// The user is not known to the image.
-    UserUnknown "user-unknown": "use the numeric user ID, or add the user to the image's passwd file";
+    UserUnknown "user-unknown": "use a numeric user ID up to 2147483647, or add the user to the image's passwd file";
     /// The working directory cannot be one.
     WorkdirInvalid "workdir-invalid": "give the absolute path of a directory",
         in flags OTHER_DIRECTORY;
@@ -136,7 +136,7 @@ rules! {
     /// The image's user may not read a file beside the command.
     ReleaseForbidden "release-forbidden": GRANT, in flags GRANT_IN_FLAGS;
     /// A volume that no engine makes.
-    VolumeInvalid "volume-invalid": "give an absolute path";
+    VolumeInvalid "volume-invalid": "give an absolute path outside of `/proc`, `/sys` and `/dev`";
     /// An exposed port that is not valid.
     PortInvalid "port-invalid": "write `PORT/PROTOCOL` with a port from 1 to 65535";
     /// A port for privileged users.

@@ -96,14 +96,15 @@ impl Release {
             let is_other = |other: &Kind| options.kind.is_some() || *other != *kind;
             below = find_below(root, options.kind, &facts).filter(|(other, _)| is_other(other));
         }
+        let wrong_level = |kind: &Kind, below: &ReleasesBelow| Error::WrongLevel {
+            path: root.to_path_buf(),
+            kind: kind.name,
+            places: below.places.clone(),
+        };
         if let Some((kind, below)) = &below
             && below.is_certain
         {
-            return Err(Error::WrongLevel {
-                path: root.to_path_buf(),
-                kind: kind.name,
-                places: below.places.clone(),
-            });
+            return Err(wrong_level(kind, below));
         }
 
         let prefix = match &options.prefix {
@@ -112,7 +113,10 @@ impl Release {
         };
         let directory = RootDirectory::open(root)?;
         let mut selection = Selection::new(&directory, &prefix, options, &facts);
-        let selected = (kind.select)(&mut selection)?;
+        let selected = (kind.select)(&mut selection).map_err(|error| match &below {
+            Some((kind, below)) if options.kind.is_some() => wrong_level(kind, below),
+            _ => error,
+        })?;
         if let Some((kind, below)) = below {
             selection.warnings.push(Warning::ReleaseBelow {
                 kind: kind.name,

@@ -49,19 +49,6 @@ impl Collector {
         }
     }
 
-    pub(super) fn add_system(
-        &mut self,
-        candidates: &[PathBuf],
-        monitor: Monitor<'_>,
-    ) -> Result<(), CertificateError> {
-        match candidates.iter().find(|path| path.exists()) {
-            Some(path) => self.add_path(path, monitor),
-            None => Err(CertificateError::NoSystemBundle {
-                looked_for: candidates.to_vec(),
-            }),
-        }
-    }
-
     /// Adds a file, or the files of a directory that are named like
     /// certificates, as OpenSSL and Go do: they do not look into directories
     /// below either.
