@@ -43,8 +43,8 @@ use records::HostParts;
 pub struct ClosureOptions {
     /// Libraries of the host are included.
     pub include_libraries: bool,
-    /// Nothing is included that no file names: neither what belongs to libraries
-    /// nor the links of a merged `/usr`.
+    /// Neither the files that libraries open nor the links of a merged `/usr` are
+    /// included.
     pub is_minimal: bool,
     /// Another root to take them from.
     pub sysroot: Option<PathBuf>,

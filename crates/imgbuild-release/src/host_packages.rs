@@ -54,7 +54,7 @@ const INSTALLERS: [&str; 6] = [
 
 /// The directories below `/usr` that `/` has links to, or had once: lists may
 /// have either name of a file in them.
-const MERGED: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
+pub(crate) const MERGED: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
 
 /// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,14 +128,17 @@ impl PackageDatabase {
         }
         database.read_packages(manager);
         if database.packages.is_empty() {
-            database.fail(format!("`{}` lists no packages", path.display()));
+            database.fail("it lists no packages".to_owned());
         }
         if manager == Manager::Dpkg {
             let directory = path.parent().unwrap_or(&path);
             database.directory = RootDirectory::open(directory).ok();
             let text = database.read("diversions").unwrap_or_default();
             database.diversions = text::diversions(&text);
-            database.diversions.truncate(MAX_DIVERSIONS);
+            if database.diversions.len() > MAX_DIVERSIONS {
+                database.fail("it has too many diversions".to_owned());
+                database.diversions.clear();
+            }
         }
         database
     }
@@ -189,7 +192,8 @@ impl PackageDatabase {
     pub(crate) fn problem(&self) -> Option<String> {
         let problem = self.problem.get()?;
         Some(format!(
-            "the package database of the host is incomplete: {problem}"
+            "the package database of the host, `{}`, is incomplete: {problem}",
+            self.path
         ))
     }
 
@@ -313,6 +317,11 @@ impl PackageDatabase {
         paths
     }
 
+    /// Returns the diversion to a path.
+    fn diverted(&self, path: &str) -> Option<&Diversion> {
+        self.diversions.iter().find(|one| one.to == path)
+    }
+
     fn diversion(&self, package: &HostPackage, path: &str) -> Option<&Diversion> {
         let mut all = self.diversions.iter();
         all.find(|one| one.from == path && one.package != package.name)
@@ -359,7 +368,7 @@ impl PackageDatabase {
 
     /// Returns the packages that have a path; of a directory, these may be many.
     pub(crate) fn owners(&self, path: &str) -> impl Iterator<Item = &HostPackage> {
-        let diversion = self.diversions.iter().find(|one| one.to == path);
+        let diversion = self.diverted(path);
         let listed = diversion.map_or(path, |one| &one.from).to_owned();
         let all = self.owners.get_or_init(|| self.index());
         let found = [Some(listed.clone()), other_name(&listed)].map(|name| {

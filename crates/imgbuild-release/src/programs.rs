@@ -165,8 +165,15 @@ impl<'a> Programs<'a> {
 
     /// Returns whether the host has a program of this name.
     pub(crate) fn is_on_host(&self, name: &str) -> bool {
-        self.paths_of(name)
-            .any(|path| self.program(&path).is_some())
+        self.found(name).is_some()
+    }
+
+    /// Returns the executable file of the host at a path, or of a name in `PATH`.
+    fn found(&self, name: &str) -> Option<PathBuf> {
+        if name.contains('/') {
+            return self.program(name);
+        }
+        self.paths_of(name).find_map(|path| self.program(&path))
     }
 
     /// Returns whether the image has a program of this name so far.
@@ -387,10 +394,11 @@ impl<'a> Programs<'a> {
     /// Takes the ELF files among the added files below a directory, each with
     /// the role that its path from there gives it.
     fn take_objects(&mut self, directory: &str, role: impl Fn(&str) -> Option<Role>) {
-        let Ok(start) = ImagePath::parse(directory) else {
+        let start = ImagePath::parse(directory).ok();
+        let Some(start) = start.and_then(|start| self.place_of(&start)) else {
             return;
         };
-        let start = self.place_of(&start).unwrap_or(start).to_string();
+        let start = start.to_string();
         let known: BTreeSet<&ImagePath> = self.objects.iter().map(|it| &it.image).collect();
         let new = self.placed.keys().filter(|path| !known.contains(path));
         let paths: Vec<ImagePath> = new.cloned().collect();

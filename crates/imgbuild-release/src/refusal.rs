@@ -119,6 +119,15 @@ impl<T: fmt::Display> fmt::Display for ItemLines<'_, T> {
     }
 }
 
+/// Lists the first names in one line.
+pub(crate) fn few(names: &[String]) -> String {
+    let shown = quoted(names.iter().take(5));
+    match names.len().saturating_sub(5) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// Lists names in one line.
 pub(crate) fn quoted(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();

@@ -111,7 +111,7 @@ pub struct RuntimeOptions {
     pub library_paths: Vec<PathBuf>,
     /// Further libraries, by the names by which they are loaded or as paths.
     pub add_libraries: Vec<String>,
-    /// glibc's other libraries come with its C library.
+    /// The other libraries of glibc are included with its C library.
     pub completes_c_library: bool,
     /// The directories of the image's `LD_LIBRARY_PATH`.
     pub image_paths: Vec<ImagePath>,
@@ -132,7 +132,7 @@ pub struct ImageOnly {
     pub musl_path: Vec<u8>,
 }
 
-/// By file and needed name: the file of the image that answers.
+/// The file of the image that the loader takes, by file and needed name.
 pub type Bindings = BTreeMap<ImagePath, BTreeMap<String, ImagePath>>;
 
 /// The closure of a release, sorted by paths.
@@ -150,7 +150,7 @@ pub struct Runtime {
     pub warnings: Vec<ModuleWarning>,
     /// Symbol versions that are needed and not defined.
     pub unsatisfied: Vec<UnsatisfiedVersion>,
-    /// By file and needed name: the file of the image that answers.
+    /// The file of the image that the loader takes, by file and needed name.
     pub bindings: Bindings,
     /// The imports of every file that a process may load, by its path.
     pub imports: BTreeMap<ImagePath, Imports>,

@@ -31,7 +31,7 @@ pub struct UserName {
 
 impl UserName {
     /// Splits `USER[:GROUP]` as engines do: an empty user is root, and an empty
-    /// group is not given. What follows the group is nothing.
+    /// group is not given. A second colon and the text after it are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut parts = text.split(':');

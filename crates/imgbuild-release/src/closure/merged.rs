@@ -10,26 +10,20 @@ use imgbuild_oci::path::ImagePath;
 
 use super::ClosureOptions;
 use crate::contents::Contents;
+use crate::host_packages::MERGED;
 use crate::runtime::host::Host;
 
-/// The directories that are links somewhere: `/usr/lib64` for example on Arch,
-/// `/usr/sbin` on Fedora.
-const DIRECTORIES: [&str; 8] = [
-    "/bin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/sbin",
-    "/usr/lib64",
-    "/usr/sbin",
-];
+/// The directories below `/usr` that are links on some systems: the first on Arch,
+/// the second on Fedora.
+const IN_USR: [&str; 2] = ["/usr/lib64", "/usr/sbin"];
 
 /// Returns the links of the host, except those at paths that the image has.
 pub(super) fn links(contents: &Contents<'_>, options: &ClosureOptions) -> Vec<Member> {
     let host = Host::new(options.sysroot.as_deref());
-    let directories = DIRECTORIES.iter().filter(|_| options.is_whole());
-    let links = directories.filter_map(|path| link(&host, contents, path));
+    let of_root = MERGED.iter().map(|name| format!("/{name}"));
+    let directories = of_root.chain(IN_USR.map(str::to_owned));
+    let directories = directories.filter(|_| options.is_whole());
+    let links = directories.filter_map(|path| link(&host, contents, &path));
     links
         .map(|mut link| {
             link.mtime = options.mtime;

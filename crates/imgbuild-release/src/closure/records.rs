@@ -12,7 +12,7 @@ use crate::check::content::recall;
 use crate::contents::Contents;
 use crate::host_packages::PackageDatabase;
 use crate::host_packages::record::{PackageRecords, PackageSources, UsedFile, UsedParts};
-use crate::programs::packages::few;
+use crate::refusal::few;
 use crate::runtime::host::Host;
 use crate::warning::Warning;
 
@@ -25,7 +25,7 @@ const MAX_RELEASE_BYTES: u64 = 64 << 10;
 /// The databases of apk, each of which is one file.
 const APK: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
 
-/// What came from the host, with what is needed to record it.
+/// The parts of an image that came from the host.
 pub(super) struct HostParts<'a> {
     pub(super) members: [&'a [Member]; 2],
     pub(super) packages: PackageSources,
@@ -155,10 +155,7 @@ impl HostParts<'_> {
             &question,
             true,
             &files.iter().collect::<Vec<_>>(),
-            &|| match self.packages.database.get() {
-                Some(database) => database.records(parts),
-                None => PackageDatabase::open(host).records(parts),
-            },
+            &|| self.packages.open(host).records(parts),
         )
     }
 }

@@ -37,6 +37,12 @@ pub(crate) struct PackageSources {
 }
 
 impl PackageSources {
+    /// Returns the database of the host.
+    pub(crate) fn open(&self, host: &Host) -> Rc<PackageDatabase> {
+        let open = || PackageDatabase::open(host).into();
+        Rc::clone(self.database.get_or_init(open))
+    }
+
     /// Returns the problem of a database that was read.
     pub(crate) fn problem(&self) -> Option<String> {
         self.database.get()?.problem()
@@ -132,8 +138,7 @@ impl PackageDatabase {
 
     fn add_place(&self, package: &HostPackage, file: &UsedFile, places: &mut Places) {
         if let Some(place) = &file.place {
-            let mut diversions = self.diversions.iter();
-            let diversion = diversions.find(|one| one.to == file.path);
+            let diversion = self.diverted(&file.path);
             let diversion = diversion.filter(|one| one.package != package.name);
             let path = diversion.map_or(&file.path, |one| &one.from);
             places.insert(path, place);

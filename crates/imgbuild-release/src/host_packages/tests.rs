@@ -236,8 +236,26 @@ fn a_broken_database_is_one_problem() {
         write(root.path(), &[(path, text)]);
         let database = open(root.path());
         assert!(database.owners("/usr/bin/a").next().is_none());
-        assert!(database.problem().is_some(), "{path}");
+        let problem = database.problem().unwrap();
+        let place = path.strip_suffix("/x").unwrap_or(path);
+        assert!(problem.contains(&format!("`{place}`")), "{problem}");
     }
     let root = tempfile::tempdir().unwrap();
     assert_eq!(open(root.path()).problem(), None);
+}
+
+#[test]
+fn too_many_diversions_are_a_problem() {
+    let root = tempfile::tempdir().unwrap();
+    let status = "Package: a\nStatus: install ok installed\n";
+    let diversions = "/a\n/b\nc\n".repeat(MAX_DIVERSIONS + 1);
+    write(
+        root.path(),
+        &[
+            ("/var/lib/dpkg/status", status),
+            ("/var/lib/dpkg/diversions", &diversions),
+        ],
+    );
+    let problem = open(root.path()).problem().unwrap();
+    assert!(problem.ends_with("it has too many diversions"), "{problem}");
 }

@@ -202,7 +202,7 @@ impl<'a> Project<'a> {
         installed.retain(|name| programs.contains(name));
         let scripts = if !installed.is_empty() {
             format!(
-                "`pyproject.toml` declares several scripts, and none has the name of the project: {}",
+                "`pyproject.toml` declares several scripts, but not one with the name of the project: {}",
                 quoted(&installed)
             )
         } else if !declared.is_empty() {
@@ -210,19 +210,21 @@ impl<'a> Project<'a> {
             format!("`pyproject.toml` declares scripts that are not installed: {names}")
         } else if !programs.is_empty() {
             let names = quoted(programs);
-            format!("no script is declared, and the packages have these programs: {names}")
+            format!("no script is declared; the packages have the programs {names}")
         } else {
             "no script is declared, and the environment has no programs".to_owned()
         };
         let django = if self.root.join("manage.py").is_file() {
-            "`manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`)"
+            "no server for `manage.py` is installed (gunicorn for `wsgi.py`, uvicorn for `asgi.py`)"
         } else {
             "there is no `manage.py`"
         };
         let first = installed.first().or(programs.first());
         let words = first.map(|name| self.words(&self.program(name), ""));
         NoStart {
-            reason: format!("{scripts}; {django}, and no `app.py`, `main.py` or `__main__.py`"),
+            reason: format!(
+                "{scripts}; {django}; there is no `app.py`, `main.py` or `__main__.py`"
+            ),
             words: words.unwrap_or_default(),
         }
     }

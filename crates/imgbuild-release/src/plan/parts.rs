@@ -90,11 +90,10 @@ impl<'a> PartSet<'a> {
             members.retain(|member| !is_theirs(&member.entry.path));
         }
         self.add(RUNTIME, members, Conflict::Yield);
-        let links = context.ingredients.closure.links.iter().cloned();
-        let runtime = self.parts.last_mut();
-        runtime
-            .into_iter()
-            .for_each(|it| it.members.extend(links.clone()));
+        if let Some(runtime) = self.parts.last_mut() {
+            let links = &context.ingredients.closure.links;
+            runtime.members.extend_from_slice(links);
+        }
     }
 
     /// Adds the records of the host's packages. One at a path that leads elsewhere in

@@ -147,6 +147,21 @@ impl Programs<'_> {
         }
     }
 
+    /// Adds the programs that a script of the host calls, or remembers them for a
+    /// finding.
+    pub(super) fn bring_calls(
+        &mut self,
+        script: &ImagePath,
+        calls: BTreeSet<String>,
+        added: &mut BTreeSet<String>,
+    ) {
+        if self.brings_calls {
+            calls.iter().for_each(|name| self.add_call(name, added));
+        } else {
+            self.calls_of_packages.insert(script.clone(), calls);
+        }
+    }
+
     pub(super) fn note_calls(&mut self, scripts: &str, added: &BTreeSet<String>) {
         if !added.is_empty() {
             let added = quoted(added);

@@ -73,14 +73,8 @@ impl Programs<'_> {
             self.add_for(&path, &head.unwrap_or_default(), 0);
             let calls = calls_of(&script).unwrap_or_default();
             let mut added = BTreeSet::new();
-            if self.brings_calls {
-                calls
-                    .iter()
-                    .for_each(|name| self.add_call(name, &mut added));
-                self.note_calls(&format!("`{path}` and its scripts"), &added);
-            } else {
-                self.calls_of_packages.insert(path.clone(), calls);
-            }
+            self.bring_calls(&path, calls, &mut added);
+            self.note_calls(&format!("`{path}` and its scripts"), &added);
         }
         self.link(called, &path);
         Some(())

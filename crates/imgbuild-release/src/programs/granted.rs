@@ -1,5 +1,5 @@
-//! What packages take for granted: their scripts call programs of essential packages
-//! and have interpreters that they do not depend on.
+//! Programs that packages take for granted: their scripts call those of essential
+//! packages and have interpreters that they do not depend on.
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -43,18 +43,14 @@ impl Programs<'_> {
             let script_calls = self.placed.get(script).and_then(calls_of);
             let mut calls = script_calls.unwrap_or_default();
             calls.retain(|name| {
-                let real = self.paths_of(name).find_map(|path| self.program(&path));
-                let home = real.and_then(|real| self.home(&real));
+                let home = self.found(name).and_then(|real| self.home(&real));
                 let mut owners = home.iter().flat_map(|home| database.owners(home));
                 !self.is_in_image(name) && owners.any(|it| granted.packages.contains(it))
             });
-            if self.brings_calls {
-                for name in &calls {
-                    self.add_call(name, &mut added);
-                    self.add_granted_program(name);
-                }
-            } else {
-                self.calls_of_packages.insert(script.clone(), calls);
+            let perl = calls.iter().find(|name| name.ends_with("perl")).cloned();
+            self.bring_calls(script, calls, &mut added);
+            if let Some(perl) = perl.filter(|_| self.brings_calls) {
+                self.add_granted_program(&perl);
             }
         }
         self.note_calls("scripts of the packages", &added);

@@ -18,7 +18,7 @@ use super::{Programs, ProgramsError, ProgramsResult, WITH_LIBRARIES};
 use crate::contents::{is_executable, real_place};
 use crate::host_file::{ModeRules, found_member, image_path};
 use crate::host_packages::{HostPackage, PackageDatabase, PackageSet};
-use crate::refusal::quoted;
+use crate::refusal::few;
 use crate::runtime::Role;
 use crate::walk::look_at;
 
@@ -87,8 +87,7 @@ struct Installation {
 impl Programs<'_> {
     /// Returns the packages of the host.
     pub(crate) fn packages(&self) -> Rc<PackageDatabase> {
-        let open = || PackageDatabase::open(&self.host).into();
-        Rc::clone(self.packages.database.get_or_init(open))
+        self.packages.open(&self.host)
     }
 
     /// Adds packages, with those that they depend on.
@@ -323,11 +322,7 @@ impl Programs<'_> {
     /// libraries, and what those of the same source have that it depends on; for
     /// interpreters but Perl, all that it depends on.
     pub(super) fn add_files_of(&mut self, name: &str) {
-        let mut paths: Vec<String> = self.paths_of(name).collect();
-        if name.contains('/') {
-            paths = vec![name.to_owned()];
-        }
-        let real = paths.iter().find_map(|path| self.program(path));
+        let real = self.found(name);
         let real = real.filter(|real| self.by_file.contains_key(real));
         let Some((real, home)) = real.and_then(|real| Some((real.clone(), self.home(&real)?)))
         else {
@@ -436,15 +431,6 @@ fn similar(database: &PackageDatabase, name: &str) -> String {
         format!("`{name}`")
     } else {
         format!("`{name}` (similar: {})", few(&near))
-    }
-}
-
-/// Lists the first names in one line.
-pub(crate) fn few(names: &[String]) -> String {
-    let shown = quoted(names.iter().take(5));
-    match names.len().saturating_sub(5) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 

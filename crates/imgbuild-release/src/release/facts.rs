@@ -24,12 +24,13 @@ pub(crate) struct DirectoryFacts {
 #[derive(Debug)]
 pub(crate) struct ListedName {
     pub(crate) name: OsString,
-    /// It leads to a directory.
+    /// It is a directory, or a link to one.
     pub(crate) is_directory: bool,
 }
 
 impl DirectoryFacts {
-    /// Returns the names in a directory, sorted; none of one that cannot be listed.
+    /// Returns the names in a directory, sorted. A directory that cannot be listed
+    /// has no names.
     pub(crate) fn list(&self, directory: &Path) -> Rc<[ListedName]> {
         let mut lists = self.lists.borrow_mut();
         let list = lists.entry(directory.to_owned()).or_insert_with(|| {

@@ -151,7 +151,9 @@ fn load_modules(
 /// Records what was found when a process has all its files.
 fn finish(resolver: &mut LibraryResolver<'_>, process: &Process<'_>) {
     resolver.unsatisfied.extend(unsatisfied(process));
-    resolver.record_process(process);
+    let files = process.loaded.iter().filter(|file| !file.is_settled);
+    let imports = files.map(|file| (file.file.clone(), file.elf.imports));
+    resolver.imports.extend(imports);
 }
 
 /// Adds the libraries of glibc that lie beside a C library of the host.

@@ -196,13 +196,6 @@ impl<'a> LibraryResolver<'a> {
         Err(missing)
     }
 
-    /// Records what a process that has all its files found.
-    pub(super) fn record_process(&mut self, process: &Process<'_>) {
-        let files = process.loaded.iter().filter(|file| !file.is_settled);
-        let imports = files.map(|file| (file.file.clone(), file.elf.imports));
-        self.imports.extend(imports);
-    }
-
     /// Includes a file of the host, if a process can load it.
     pub(super) fn include(
         &mut self,

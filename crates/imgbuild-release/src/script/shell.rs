@@ -1,9 +1,8 @@
 //! The programs and files that a shell script starts: the words in command
 //! position.
 //!
-//! What a script runs cannot be read off in general; this finds the plain
-//! cases. Too many words do no harm, since only those count that are
-//! programs.
+//! The commands of a script cannot be found in general: words without quotes and
+//! variables are. A word that is not a program is ignored later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +30,9 @@ const RUNNERS: [&str; 9] = [
 /// The quotes of the word that ends a here-document.
 const QUOTES: [char; 3] = ['"', '\'', '\\'];
 
-/// The bytes of a script that are read before their turn: so many, and for each
-/// byte of the script. Nested and unclosed quotes could have each read a thousand times.
+/// The bytes that are read ahead of the scanner: a fixed number, and a number for
+/// each byte of the script. Without a limit, nested and unclosed quotes could have
+/// each byte read a thousand times.
 const FIRST_AHEAD: usize = 4096;
 const MAX_AHEAD: usize = 8;
 
@@ -167,7 +167,7 @@ impl Scanner {
         self.scan(line.strip_suffix('\\').unwrap_or(line));
     }
 
-    /// Looks only at what a here-document has the shell run.
+    /// Scans the command substitutions in a line of a here-document.
     fn substitutions_of(&mut self, line: &str) {
         let before = std::mem::replace(&mut self.open, vec![Mode::Document]);
         self.scan(line);
@@ -376,7 +376,7 @@ impl Scanner {
         after[others.len()..].starts_with(')')
     }
 
-    /// Returns the start of `rest` up to a letter, read before its turn; nothing if too far.
+    /// Returns the start of `rest` up to a letter; an empty text if that is too far ahead.
     fn ahead<'a>(&mut self, rest: &'a str, is_end: impl FnMut(char) -> bool) -> &'a str {
         let near = &rest[..rest.floor_char_boundary(self.ahead)];
         let end = near

@@ -148,7 +148,7 @@ fn a_project_one_level_off_is_found() {
 #[test]
 fn a_project_without_a_start_is_told_what_it_has() {
     let venv = |programs: &[&str]| environment(".venv/", programs);
-    let rest = "there is no `manage.py`, and no `app.py`, `main.py` or `__main__.py`";
+    let rest = "there is no `manage.py`; there is no `app.py`, `main.py` or `__main__.py`";
     for (tree, expected, words) in [
         (
             venv(&[]),
@@ -157,12 +157,12 @@ fn a_project_without_a_start_is_told_what_it_has() {
         ),
         (
             venv(&["pipeline"]),
-            "no script is declared, and the packages have these programs: `pipeline`",
+            "no script is declared; the packages have the programs `pipeline`",
             ".venv/bin/pipeline",
         ),
         (
             venv(&["flask", "shop2", "tool"]) + &DECLARED.replace("shop =", "shop2 ="),
-            "`pyproject.toml` declares several scripts, and none has the name of the project: `shop2`, `tool`",
+            "`pyproject.toml` declares several scripts, but not one with the name of the project: `shop2`, `tool`",
             ".venv/bin/shop2",
         ),
         (
@@ -183,7 +183,7 @@ fn a_project_without_a_start_is_told_what_it_has() {
     let start = Project::read(written(&tree).path(), &facts)
         .start()
         .unwrap_err();
-    let expected = "no script is declared, and the environment has no programs; `manage.py` has no server (gunicorn with `wsgi.py`, uvicorn with `asgi.py`), and no `app.py`, `main.py` or `__main__.py`";
+    let expected = "no script is declared, and the environment has no programs; no server for `manage.py` is installed (gunicorn for `wsgi.py`, uvicorn for `asgi.py`); there is no `app.py`, `main.py` or `__main__.py`";
     assert_eq!(start.reason, expected);
 }
 

@@ -248,7 +248,7 @@ fn packages_that_are_not_installed_are_named_with_similar_ones() {
     write(broken.path(), &[("/var/lib/dpkg/status", "nonsense")]);
     let mut programs = Programs::new(Some(broken.path()), &contents, Vec::new(), 1);
     let error = programs.add_packages(&options(&["tool"])).unwrap_err();
-    let reason = "the package database of the host is incomplete";
+    let reason = "the package database of the host, `/var/lib/dpkg/status`, is incomplete";
     assert!(error.to_string().contains(reason), "{error}");
     for (path, expected) in [
         ("srv", "it has no database of dpkg or apk"),
