@@ -8,6 +8,7 @@ mod direct;
 mod erlang;
 pub(crate) mod findings;
 mod itself;
+mod java;
 mod kinds;
 mod libraries;
 mod loading;

@@ -16,9 +16,10 @@ use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// The releases, with further arguments. All have a platform: without a program,
 /// it would be that of this machine.
-const IMAGES: [(&str, &[&str]); 13] = [
+const IMAGES: [(&str, &[&str]); 14] = [
     ("cargo", &["--entrypoint", "helper"]),
     ("cargo", &["--bin", "helper", "--skeleton", "none"]),
+    ("java", &["--entrypoint", "jre/bin/java"]),
     ("large", &["--cmd", "bin/app", "--cmd", "--verbose"]),
     ("mix", &[]),
     ("mix", &["--boot", "direct"]),
@@ -327,6 +328,16 @@ fn a_changed_file_of_a_next_project_changes_one_layer() {
 fn a_changed_file_of_a_python_project_changes_one_layer() {
     let package = ".venv/lib/python3.11/site-packages/flask/__init__.py";
     check_layers("python", &[], &[package, "shop/__init__.py"], 4);
+}
+
+#[test]
+fn a_changed_file_of_a_java_application_changes_one_layer() {
+    let files = [
+        "jre/lib/modules",
+        "lib/greeting-1.0.0.jar",
+        "lib/shop-1.2.0.jar",
+    ];
+    check_layers("java", &["--entrypoint", "jre/bin/java"], &files, 4);
 }
 
 #[test]

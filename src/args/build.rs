@@ -37,8 +37,9 @@ pub(crate) struct BuildArguments {
     /// its scripts call. `node` takes everything, and starts the file that
     /// `package.json` names. `next` takes the standalone server of a Next.js
     /// project with `public` and `.next/static`. `python` takes a project with
-    /// its virtual environment and the interpreter.
-    #[arg(long, value_name = "cargo|mix|next|node|python|tree", value_parser = Kind::parse, help_heading = "Release")]
+    /// its virtual environment and the interpreter. `java` takes everything, and
+    /// starts the jar or the start script.
+    #[arg(long, value_name = "cargo|java|mix|next|node|python|tree", value_parser = Kind::parse, help_heading = "Release")]
     pub(crate) kind: Option<&'static Kind>,
 
     /// Include this executable of a Cargo release (can be repeated); default:

@@ -5,6 +5,7 @@
 //! has the steps.
 
 pub(crate) mod cargo;
+mod java;
 pub(crate) mod mix;
 mod next;
 mod node;
@@ -30,6 +31,7 @@ use crate::script::MAX_LINE;
 use crate::warning::Warning;
 
 pub use cargo::CARGO;
+pub use java::JAVA;
 pub use mix::MIX;
 pub use next::NEXT;
 pub use node::NODE;
@@ -38,7 +40,7 @@ pub use tree::TREE;
 
 /// All kinds, in the order in which they are tried; the last one fits all
 /// directories.
-pub static KINDS: [&Kind; 6] = [&MIX, &CARGO, &NEXT, &NODE, &PYTHON, &TREE];
+pub static KINDS: [&Kind; 7] = [&MIX, &CARGO, &NEXT, &NODE, &PYTHON, &JAVA, &TREE];
 
 /// The maximum number of directories that a pattern names.
 const MAX_DIRECTORIES: usize = 2000;

@@ -12,6 +12,7 @@ mod erlang;
 mod faults;
 pub(crate) mod fonts;
 mod granted;
+pub(crate) mod java;
 mod node;
 pub mod packages;
 mod perl;
@@ -277,8 +278,10 @@ impl<'a> Programs<'a> {
         if self.has(&path) {
             return true;
         }
-        let is_python = self.add_python(&path, &real).is_some();
-        if is_python || self.add_erlang(&path, &real).is_some() {
+        if self.add_python(&path, &real).is_some()
+            || self.add_erlang(&path, &real).is_some()
+            || self.add_java(&path, &real).is_some()
+        {
             return true;
         }
         if let Some(first) = self.by_file.get(&real) {
@@ -370,7 +373,7 @@ impl<'a> Programs<'a> {
     /// Returns whether a program came with all that it loads.
     fn has_modules(&self, name: &str) -> bool {
         let name = name.rsplit('/').next().unwrap_or_default();
-        self.has_libraries(name) || ["node", "erl"].contains(&name)
+        self.has_libraries(name) || ["node", "erl", "java"].contains(&name)
     }
 
     fn has_libraries(&self, name: &str) -> bool {

@@ -181,6 +181,10 @@ impl Programs<'_> {
             self.add_files_of(name);
         }
         names.insert(name.to_owned());
+        if name == "xargs" {
+            // The command that it runs by default.
+            self.add_call("echo", names);
+        }
         let mut paths = self.paths_of(name);
         let added = paths.find_map(|path| self.placed.get(&ImagePath::parse(path).ok()?));
         let called = added.and_then(calls_of).unwrap_or_default();
