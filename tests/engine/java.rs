@@ -12,7 +12,7 @@ use crate::support::docker::Engine;
 use crate::support::image::{Built, build};
 use crate::support::{has_programs, program};
 
-const TOOLS: [&str; 4] = ["java", "javac", "jar", "jlink"];
+const TOOLS: [&str; 5] = ["jar", "java", "javac", "jlink", "jpackage"];
 
 fn run(project: &Path, words: &[&str]) {
     let mut command = Command::new(words[0]);
@@ -43,7 +43,13 @@ fn application(key: &str, make: impl FnOnce(&Path)) -> PathBuf {
 
 /// Makes a Java virtual machine with few modules.
 fn link_jre(project: &Path, to: &str, more: &[&str]) {
-    let words = ["jlink", "--output", to, "--strip-debug", "--no-man-pages"];
+    let words = [
+        "jlink",
+        "--output",
+        to,
+        "--strip-java-debug-attributes",
+        "--no-man-pages",
+    ];
     run(project, &[&words, more].concat());
 }
 
@@ -117,4 +123,38 @@ fn a_jar_serves_with_the_machine_beside_it() {
     let built = build(&release, "shop", &[]);
     assert!(!built.has("usr/bin/java"));
     check_java(&engine, &built, &[("/home", "/app/jre")]);
+}
+
+#[test]
+fn an_image_of_jlink_serves_by_the_words_of_its_launcher() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_programs(&TOOLS) {
+        return;
+    }
+    let release = application("linked", |project| {
+        let words = "-p lib --add-modules shop --launcher serve=shop/shop.Main";
+        link_jre(project, "linked", &words.split(' ').collect::<Vec<_>>());
+    });
+    let built = build(&release, "shop", &[]);
+    // Without a shell, Java is process 1.
+    assert!(!built.has("bin/sh"));
+    check_java(&engine, &built, &[("/home", "/app")]);
+}
+
+#[test]
+fn an_application_of_jpackage_serves() {
+    let Some(engine) = Engine::require() else {
+        return;
+    };
+    if !has_programs(&TOOLS) {
+        return;
+    }
+    let release = application("packaged", |project| {
+        let words = "jpackage --type app-image --name packaged --input lib --main-jar shop-1.0.jar --main-class shop.Main --add-modules jdk.httpserver";
+        run(project, &words.split(' ').collect::<Vec<_>>());
+    });
+    let built = build(&release, "shop", &[]);
+    check_java(&engine, &built, &[("/home", "/app/lib/runtime")]);
 }

@@ -9,6 +9,7 @@
 //! bin/shop, lib/app, lib/runtime  an application of `jpackage`
 //! ```
 
+mod image;
 mod jar;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -41,24 +42,32 @@ pub static JAVA: Kind = Kind {
 /// The places of a Java virtual machine in a release.
 const HOMES: [&str; 2] = ["jre", "runtime"];
 
+/// The names at the top of a Java virtual machine.
+const IMAGE: [&str; 7] = ["bin", "conf", "include", "legal", "lib", "man", "release"];
+
 /// The most jars whose manifests are read.
 const MAX_JARS: usize = 32;
 
 #[derive(Debug)]
 struct JavaRelease {
-    start: std::result::Result<JavaStart, NoStart>,
+    start: Startable,
     variables: Vec<(String, String)>,
-    /// The place of the Java virtual machine in the release.
+    /// The place of the Java virtual machine in the release; empty if the release is one.
     home: Option<&'static str>,
 }
+
+/// The start of an application, or the reason why it is not known.
+type Startable = std::result::Result<JavaStart, NoStart>;
 
 /// The command that starts an application.
 #[derive(Debug, Clone)]
 struct JavaStart {
     words: Vec<String>,
     because: String,
-    /// The jar with the application, if it has a name of its own.
-    jar: Option<String>,
+    /// The name of the file with the application, if it is one.
+    file: Option<String>,
+    /// As that of the release.
+    home: Option<&'static str>,
     /// The layout itself shows it; else only if nothing else is a program.
     is_certain: bool,
 }
@@ -92,14 +101,22 @@ impl JavaRelease {
     /// application depends on, or the application.
     fn group(&self, path: &[u8]) -> Group {
         let path = String::from_utf8_lossy(path);
-        let start = self.start.as_ref().ok();
-        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        if self.home.is_some_and(|home| first_name(&path) == home) {
+        let file = self
+            .start
+            .as_ref()
+            .ok()
+            .and_then(|start| start.file.as_deref());
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let is_java = self.home.is_some_and(|home| match path.strip_prefix(home) {
+            Some(below) if !home.is_empty() => below.starts_with('/'),
+            Some(below) => IMAGE.contains(&first_name(below)),
+            None => false,
+        });
+        if file == Some(name) {
+            Group::whole(2, "application")
+        } else if is_java {
             Group::whole(0, "java")
-        } else if is_jar(name)
-            && !parent.is_empty()
-            && start.and_then(|start| start.jar.as_deref()) != Some(name)
-        {
+        } else if is_jar(name) && !parent.is_empty() {
             Group::member(1, "dependencies", stem(name))
         } else {
             Group::whole(2, "application")
@@ -110,8 +127,9 @@ impl JavaRelease {
 impl Directory<'_> {
     /// Returns the start of the application, or the reason why it is not known; `None`
     /// if there is none in Java.
-    fn start(&self) -> Option<std::result::Result<JavaStart, NoStart>> {
-        self.script()
+    fn start(&self) -> Option<Startable> {
+        image::start(self)
+            .or_else(|| self.script())
             .or_else(|| self.jar())
             .or_else(|| Some(Ok(self.unpacked()?)))
     }
@@ -144,7 +162,7 @@ impl Directory<'_> {
 
     /// Returns the start script of jars in `lib`; of several the one named like the
     /// directory.
-    fn script(&self) -> Option<std::result::Result<JavaStart, NoStart>> {
+    fn script(&self) -> Option<Startable> {
         let jars = self.names("lib");
         let names: Vec<String> = self
             .names("bin")
@@ -162,10 +180,7 @@ impl Directory<'_> {
         {
             return None;
         }
-        let directory = fs::canonicalize(self.root).ok()?;
-        let named = names.iter().find(|name| directory.ends_with(name));
-        let only = names.first().filter(|_| names.len() == 1);
-        let Some(name) = named.or(only) else {
+        let Some(name) = self.meant(&names) else {
             return Some(Err(NoStart {
                 reason: format!("`bin` has several start scripts: {}", quoted(&names)),
                 words: vec![format!("bin/{}", names[0])],
@@ -181,9 +196,17 @@ impl Directory<'_> {
         Some(Ok(JavaStart {
             words: vec![format!("bin/{name}")],
             because: format!("`bin/{name}` starts the jars in `lib`"),
-            jar: jar.cloned(),
+            file: jar.cloned(),
+            home: self.home(),
             is_certain: true,
         }))
+    }
+
+    /// Returns the only name, or that of the directory.
+    fn meant<'n>(&self, names: &'n [String]) -> Option<&'n String> {
+        let directory = fs::canonicalize(self.root).ok()?;
+        let named = names.iter().find(|name| directory.ends_with(name));
+        named.or(names.first().filter(|_| names.len() == 1))
     }
 
     /// Returns whether a file in `bin` may be a start script; Gradle makes those for
@@ -194,7 +217,7 @@ impl Directory<'_> {
     }
 
     /// Returns the only jar at the top that names its main class.
-    fn jar(&self) -> Option<std::result::Result<JavaStart, NoStart>> {
+    fn jar(&self) -> Option<Startable> {
         let mut jars = self.names("");
         jars.retain(|name| is_jar(name));
         jars.truncate(MAX_JARS);
@@ -214,7 +237,8 @@ impl Directory<'_> {
         Some(Ok(JavaStart {
             words,
             because: format!("`{first}` is the only jar with a `Main-Class`"),
-            jar: Some(first.clone()),
+            file: Some(first.clone()),
+            home: self.home(),
             is_certain: self.home().is_some(),
         }))
     }
@@ -226,7 +250,8 @@ impl Directory<'_> {
         Some(JavaStart {
             words: self.words(&["-cp", ".", &class]),
             because: format!("`META-INF/MANIFEST.MF` names the class `{class}`"),
-            jar: None,
+            file: None,
+            home: self.home(),
             is_certain: self.home().is_some(),
         })
     }
@@ -250,7 +275,10 @@ fn recognize(root: &Path, facts: &DirectoryFacts) -> Option<String> {
     let is_plain = || !has_other_program(root, "java", facts);
     match directory.start()? {
         Ok(start) => (start.is_certain || is_plain()).then_some(start.because),
-        Err(start) => (directory.script().is_some() || is_plain()).then_some(start.reason),
+        Err(start) => {
+            let is_jar = image::start(&directory).is_none() && directory.script().is_none();
+            (!is_jar || is_plain()).then_some(start.reason)
+        }
     }
 }
 
@@ -283,9 +311,8 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     selection.take_tree(&|_, _| None)?;
     let (root, facts) = (selection.root.path(), selection.facts);
     let directory = Directory { root, facts };
-    let home = directory.home();
     let mut variables = vec![("LANG".to_owned(), "C.UTF-8".to_owned())];
-    if let Some(home) = home {
+    if let Some(home) = directory.home() {
         let home = selection.prefix.join(home)?.to_string();
         variables.push(("JAVA_HOME".to_owned(), home));
     }
@@ -298,9 +325,9 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     Ok(Selected {
         name: None,
         behavior: Box::new(JavaRelease {
+            home: (start.as_ref()).map_or_else(|_| directory.home(), |start| start.home),
             start,
             variables,
-            home,
         }),
     })
 }

@@ -8,6 +8,16 @@ use crate::release::ReleaseOptions;
 const MAIN: &[u8] = b"Main-Class: shop.Main\n\n";
 const SCRIPT: &[u8] = b"#!/bin/sh\nCLASSPATH=$APP_HOME/lib/shop-1.0.jar:$APP_HOME/lib/a-2.jar\nexec java -cp \"$CLASSPATH\" shop.Main\n";
 
+const ELF: &[u8] = b"\x7fELF";
+const LAUNCHER: &[u8] = b"#!/bin/sh\nJLINK_VM_OPTIONS=\"-Xmx64m\"\nDIR=`dirname $0`\n$DIR/java $JLINK_VM_OPTIONS -m shop/shop.Main \"$@\"\n";
+const PACKAGED: [(&str, &[u8]); 5] = [
+    ("bin/shop", ELF),
+    ("lib/app/greeting-2.0.jar", b""),
+    ("lib/app/shop-1.0.jar", b""),
+    ("lib/app/shop.cfg", b"[Application]\napp.classpath=$APPDIR/shop-1.0.jar\napp.classpath=$APPDIR/greeting-2.0.jar\n"),
+    ("lib/runtime/lib/modules", b""),
+];
+
 fn runnable() -> Vec<u8> {
     jar(&[("META-INF/MANIFEST.MF", MAIN)])
 }
@@ -39,10 +49,7 @@ fn command(release: &Release) -> Result<Option<Vec<String>>> {
 #[test]
 fn the_command_follows_from_what_lies_there() {
     let (one, plain) = (runnable(), jar(&[("a.class", b"")]));
-    let runtime = [
-        ("jre/bin/java", b"\x7fELF".as_slice()),
-        ("jre/lib/modules", b""),
-    ];
+    let runtime = [("jre/bin/java", ELF), ("jre/lib/modules", b"")];
     for (files, expected, because) in [
         (
             vec![
@@ -55,7 +62,7 @@ fn the_command_follows_from_what_lies_there() {
         ),
         (
             [
-                &[("shop.jar", one.as_slice()), ("bin/tool", b"\x7fELF")],
+                &[("shop.jar", one.as_slice()), ("bin/tool", ELF)],
                 &runtime[..],
             ]
             .concat(),
@@ -70,6 +77,20 @@ fn the_command_follows_from_what_lies_there() {
             ],
             "bin/shop",
             "`bin/shop` starts the jars in `lib`",
+        ),
+        (
+            vec![
+                ("bin/java", ELF),
+                ("bin/shop", LAUNCHER),
+                ("lib/modules", b""),
+            ],
+            "bin/java -Xmx64m -m shop/shop.Main",
+            "`bin/shop` is a launcher of `jlink`",
+        ),
+        (
+            PACKAGED.to_vec(),
+            "bin/shop",
+            "`lib/app/shop.cfg` is of an application of `jpackage`",
         ),
         (
             vec![("META-INF/MANIFEST.MF", MAIN), ("BOOT-INF/classes/x", b"")],
@@ -88,7 +109,7 @@ fn the_command_follows_from_what_lies_there() {
 fn a_directory_with_another_program_is_not_one_of_java() {
     let (one, plain) = (runnable(), jar(&[("a.class", b"")]));
     for files in [
-        vec![("shop.jar", one.as_slice()), ("bin/shop", b"\x7fELF")],
+        vec![("shop.jar", one.as_slice()), ("bin/shop", ELF)],
         vec![
             ("shop.jar", one.as_slice()),
             ("bin/shop", b"#!/bin/sh\nexec java -jar shop.jar\n"),
@@ -97,7 +118,7 @@ fn a_directory_with_another_program_is_not_one_of_java() {
         vec![("lib/shop.jar", one.as_slice())],
         vec![
             ("bin/shop", SCRIPT),
-            ("bin/other", b"\x7fELF"),
+            ("bin/other", ELF),
             ("lib/a.jar", &plain),
         ],
     ] {
@@ -113,6 +134,16 @@ fn several_candidates_are_named_with_the_words_for_one() {
             vec![("a.jar", one.as_slice()), ("b.jar", &one)],
             "several jars name a `Main-Class`: `a.jar`, `b.jar`",
             "java -jar a.jar",
+        ),
+        (
+            vec![
+                ("bin/java", ELF),
+                ("bin/a", LAUNCHER),
+                ("bin/b", LAUNCHER),
+                ("lib/modules", b""),
+            ],
+            "`bin` has several launchers of `jlink`: `a`, `b`",
+            "bin/java -Xmx64m -m shop/shop.Main",
         ),
         (
             vec![
@@ -135,39 +166,59 @@ fn several_candidates_are_named_with_the_words_for_one() {
     }
 }
 
+/// Shows the layers of a release.
+fn divided(files: &[(&str, &[u8])]) -> Vec<String> {
+    let release = opened(files);
+    let weights = files.iter().map(|(path, _)| Weight {
+        path: path.as_bytes(),
+        bytes: 0,
+    });
+    let units = release.behavior.divide(&weights.collect::<Vec<_>>(), 100);
+    let shown = units.iter().map(|unit| {
+        let paths = unit.paths.iter().map(|index| files[*index].0);
+        let name = String::from_utf8_lossy(&unit.name);
+        format!("{name}: {}", paths.collect::<Vec<_>>().join(" "))
+    });
+    shown.collect()
+}
+
 #[test]
 fn the_application_is_a_layer_above_its_dependencies_and_the_machine() {
     let files = [
         ("bin/shop", SCRIPT),
-        ("jre/bin/java", b"\x7fELF"),
+        ("jre/bin/java", ELF),
         ("jre/lib/modules", b""),
         ("jre/lib/jrt-fs.jar", b""),
         ("lib/a-2.jar", b""),
         ("lib/shop-1.0.jar", b""),
     ];
-    let release = opened(&files);
-    let weights = files.map(|(path, _)| Weight {
-        path: path.as_bytes(),
-        bytes: 0,
-    });
-    let units = release.behavior.divide(&weights, 100);
-    let named = |unit: &Unit| {
-        let paths = unit.paths.iter().map(|index| files[*index].0);
-        format!(
-            "{}: {}",
-            String::from_utf8_lossy(&unit.name),
-            paths.collect::<Vec<_>>().join(" ")
-        )
-    };
-    let units: Vec<String> = units.iter().map(named).collect();
     let expected = [
         "java: jre/bin/java jre/lib/modules jre/lib/jrt-fs.jar",
         "dependencies: lib/a-2.jar",
         "application: bin/shop lib/shop-1.0.jar",
     ];
-    assert_eq!(units, expected);
-    let variables = release.behavior.environment();
+    assert_eq!(divided(&files), expected);
+    let variables = opened(&files).behavior.environment();
     assert!(variables.contains(&("JAVA_HOME".to_owned(), "/app/jre".to_owned())));
+
+    let linked = [
+        ("bin/java", ELF),
+        ("bin/shop", LAUNCHER),
+        ("data/x", b""),
+        ("lib/modules", b""),
+        ("lib/server/libjvm.so", b""),
+    ];
+    let expected = [
+        "java: bin/java bin/shop lib/server/libjvm.so",
+        "application: data/x lib/modules",
+    ];
+    assert_eq!(divided(&linked), expected);
+    let expected = [
+        "java: lib/runtime/lib/modules",
+        "dependencies: lib/app/greeting-2.0.jar",
+        "application: bin/shop lib/app/shop-1.0.jar lib/app/shop.cfg",
+    ];
+    assert_eq!(divided(&PACKAGED), expected);
 }
 
 #[test]
