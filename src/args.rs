@@ -26,7 +26,7 @@ pub(crate) use location::{
     ImageSource, LOCAL_TRANSPORTS, LOGIN, Output, TRANSPORT, check_no_password, missing_hint,
     reference, source_name,
 };
-pub(crate) use output::CheckChoice;
+pub(crate) use output::{CheckChoice, ResultArguments};
 pub(crate) use path::{PlatformPath, must_exist, octal_mode};
 pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, RegistryFlags};
 
@@ -37,8 +37,9 @@ pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, Reg
 /// programs need, CA certificates on request, and nothing else. The same
 /// release gives the same bytes on every machine.
 ///
-/// Standard output is one line: the digest of the manifest or index. Everything
-/// else goes to standard error.
+/// Standard output is one line: `NAME@DIGEST` after `--push`, the image ID after
+/// `--load`, else the digest of the manifest or index. Everything else goes to
+/// standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "imgbuild",

@@ -9,6 +9,7 @@ mod lock;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,7 +49,9 @@ pub(crate) enum UsageError {
 }
 
 impl UsageError {
-    pub(crate) fn report(self, ui: &Ui) -> ExitCode {
+    pub(crate) fn report(self) -> ExitCode {
+        let is_json = env::args_os().any(|word| word == "--json");
+        let ui = Ui::new(false, 0, is_json);
         match self {
             Self::Clap(error, _) if !error.use_stderr() => error.exit(),
             Self::Clap(error, mut hints) => {
@@ -60,10 +63,19 @@ impl UsageError {
                     }
                 }
                 ui.say(error.render().ansi().to_string().trim_end());
-                for hint in hints {
+                for hint in &hints {
                     ui.say(&format!("hint: {hint}"));
                 }
-                ExitCode::from(2)
+                let text = error.render().to_string();
+                // What follows is for readers of the help.
+                let message = text.split("\n\n").next().unwrap_or_default();
+                let message = message.trim_start_matches("error: ").to_owned();
+                let failure = Failure {
+                    hints,
+                    ..Failure::command_line(message)
+                };
+                ui.fail_as_json(&failure);
+                ExitCode::from(failure.exit_code())
             }
             Self::File(failure) => ui.fail(&failure),
         }
@@ -250,6 +262,15 @@ fn keys(command: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 impl ParsedFlags {
+    /// Returns true if the command prints JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        fn is_set(matches: &ArgMatches) -> bool {
+            let own = matches.try_get_one("json").ok().flatten();
+            own == Some(&true) || matches.subcommand().is_some_and(|(_, of)| is_set(of))
+        }
+        is_set(&self.matches)
+    }
+
     /// Returns the file and the line that a value of a flag comes from, if it
     /// was not typed.
     pub(crate) fn line(&self, id: &str, number: usize) -> Option<(String, usize)> {

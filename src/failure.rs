@@ -6,7 +6,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use imgbuild_oci::error::Error as ImageError;
 use imgbuild_oci::error::with_causes;
@@ -23,6 +22,7 @@ use imgbuild_release::locale::LocaleError;
 use imgbuild_release::programs::ProgramsError;
 use imgbuild_release::refusal::Refusal;
 use imgbuild_release::warning::Warning;
+use serde_json::{Value, json};
 
 /// The kind of a failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) error: Box<dyn Error + Send + Sync>,
     pub(crate) hints: Vec<String>,
+    /// The object that `--json` prints beside the error.
+    pub(crate) facts: Value,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -65,6 +67,7 @@ impl Failure {
             kind: FailureKind::Build,
             error: error.into(),
             hints: Vec::new(),
+            facts: Value::Null,
         }
     }
 
@@ -90,12 +93,27 @@ impl Failure {
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self.kind {
             FailureKind::Build => 1,
             FailureKind::CommandLine => 2,
             FailureKind::Interrupted => 130,
-        })
+        }
+    }
+
+    /// Returns what `--json` prints; `conceal` removes secrets from a text.
+    pub(crate) fn json(&self, conceal: impl Fn(&str) -> String) -> Value {
+        let hints = self.hints.iter().map(|hint| conceal(hint));
+        let mut value = self.facts.clone();
+        value["error"] = json!({
+            "message": conceal(&with_causes(self.error.as_ref(), ": ")),
+            "hints": hints.collect::<Vec<_>>(),
+            "exitCode": self.exit_code(),
+        });
+        if value.get("findings").is_none() {
+            value["findings"] = json!([]);
+        }
+        value
     }
 }
 
@@ -168,7 +186,7 @@ impl From<ImageError> for Failure {
         Self {
             kind,
             hints: image_hint(&error).into_iter().collect(),
-            error: error.into(),
+            ..Self::build(error)
         }
     }
 }
@@ -205,7 +223,7 @@ impl From<RegistryError> for Failure {
         Self {
             kind,
             hints: crate::commands::registry::hints(&error),
-            error: error.into(),
+            ..Self::build(error)
         }
     }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod configuration_file;
 mod failure;
 mod interrupt;
+mod json;
 mod progress;
 mod ui;
 
@@ -17,8 +18,7 @@ use crate::configuration_file::ParsedFlags;
 use crate::failure::Result;
 use crate::ui::Ui;
 
-/// The exit code of an error in the program itself (`EX_SOFTWARE`,
-/// sysexits.h).
+/// The exit code of an internal error (`EX_SOFTWARE` of sysexits.h).
 const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let words = args::normalize(env::args_os().collect());
     let (arguments, parsed) = match configuration_file::parse(words) {
         Ok(parsed) => parsed,
-        Err(error) => return error.report(&Ui::new(false, 0)),
+        Err(error) => return error.report(),
     };
-    let mut ui = Ui::new(arguments.quiet, arguments.verbose);
+    let mut ui = Ui::new(arguments.quiet, arguments.verbose, parsed.is_json());
     let ended = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &parsed, &mut ui)));
     ui.finish_progress();
     match ended {

@@ -19,6 +19,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 
 use crate::failure::{Failure, Result};
 use crate::interrupt;
+use crate::json;
 use crate::progress::{Direction, TransferProgress, Work};
 
 /// The output of the program: results, messages and progress.
@@ -26,10 +27,14 @@ use crate::progress::{Direction, TransferProgress, Work};
 pub(crate) struct Ui {
     pub(crate) is_quiet: bool,
     pub(crate) verbosity: u8,
+    /// The result on standard output is JSON, also of a failure.
+    pub(crate) is_json: bool,
     /// Texts that are never printed.
     pub(crate) secrets: Secrets,
     /// True after a signal that asks to stop.
     pub(crate) interrupted: Arc<AtomicBool>,
+    /// True after a result: a failure that follows does not print a second one.
+    has_result: Arc<AtomicBool>,
     /// The start of the program.
     pub(crate) start: Instant,
     bar: ProgressBar,
@@ -46,12 +51,14 @@ struct SharedProgress {
 }
 
 impl Ui {
-    pub(crate) fn new(is_quiet: bool, verbosity: u8) -> Self {
+    pub(crate) fn new(is_quiet: bool, verbosity: u8, is_json: bool) -> Self {
         Self {
             is_quiet,
             verbosity,
+            is_json,
             secrets: Secrets::default(),
             interrupted: Arc::default(),
+            has_result: Arc::default(),
             start: Instant::now(),
             bar: ProgressBar::hidden(),
             shared: Arc::default(),
@@ -72,8 +79,8 @@ impl Ui {
 
     /// Prints a result as it is. A reader that closed its end, for example `head`, has read all that
     /// it wanted.
-    #[expect(clippy::unused_self, reason = "the output of the program")]
     pub(crate) fn result_bytes(&self, bytes: &[u8]) -> Result<()> {
+        self.has_result.store(true, Ordering::Relaxed);
         // The standard library ignores that its own may not be written to.
         match raw_standard_output()?.write_all(bytes) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -118,7 +125,17 @@ impl Ui {
     /// Prints the failure that ends the program; returns its exit code.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         self.say(&failure.to_string());
-        failure.exit_code()
+        self.fail_as_json(failure);
+        ExitCode::from(failure.exit_code())
+    }
+
+    /// Prints the failure that ends the program as the result, if that is JSON.
+    pub(crate) fn fail_as_json(&self, failure: &Failure) {
+        if self.is_json && !self.has_result.load(Ordering::Relaxed) {
+            let value = failure.json(|text| self.secrets.conceal(text));
+            // The failure was reported on standard error.
+            drop(self.result(&json::text(value)));
+        }
     }
 
     pub(crate) fn warning_of(&self, what: &str, failure: &Failure) {

@@ -11,7 +11,7 @@ use imgbuild_testing::sandbox::finish;
 use imgbuild_testing::{Sandbox, unpack};
 
 use crate::runs;
-use crate::support::image::result_line;
+use crate::support::image::result_digest;
 use crate::support::skip_always;
 
 /// Makes a sandbox with a release of `mebibytes` zeros, and an `output` directory
@@ -230,7 +230,7 @@ fn a_layout_keeps_its_other_images() {
         .tree("release", "0644 file another \"one\"")
         .unwrap();
     let digest =
-        result_line(&runs::build(&sandbox, &["--output=oci:layout", "--tag=app:new"]).success());
+        result_digest(&runs::build(&sandbox, &["--output=oci:layout", "--tag=app:new"]).success());
     let after = index(&layout);
     assert_eq!(after["annotations"], before["annotations"]);
     for manifest in before["manifests"].as_array().unwrap() {
@@ -258,7 +258,7 @@ fn a_tag_of_a_layout_moves_to_the_latest_image() {
         .tree("release", "0644 file another \"one\"")
         .unwrap();
     let digest =
-        result_line(&runs::build(&sandbox, &["--output=oci:layout", "--tag=app:old"]).success());
+        result_digest(&runs::build(&sandbox, &["--output=oci:layout", "--tag=app:old"]).success());
     assert_eq!(tags(&layout), [("old".to_owned(), digest)]);
     assert_eq!(index(&layout)["manifests"].as_array().unwrap().len(), 2);
     let now = runs::names(&layout.join("blobs/sha256"));

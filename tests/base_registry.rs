@@ -358,7 +358,7 @@ fn the_programs_of_the_release_pick_the_platform() {
     fs::copy(std::env::current_exe().unwrap(), program).unwrap();
     let (result, _) = bench.built(&bench.pinned(), &["--no-cache"]);
     let expected = format!("linux/{}", own_architecture());
-    assert_eq!(result["platform"], expected);
+    assert_eq!(result["images"][0]["platform"], expected);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn run(sandbox: &Sandbox, more: &[&str]) -> Outcome {
 
 fn config(outcome: &Outcome) -> Value {
     let plan: Value = serde_json::from_str(outcome.stdout_text()).unwrap();
-    plan["image"]["config"].clone()
+    plan["images"][0]["config"].clone()
 }
 
 fn words(value: &Value) -> String {

@@ -292,7 +292,7 @@ fn every_warning_is_said_and_stops_nothing() {
         );
         assert!(!said.contains("hunter2"), "{}", outcome.report());
         let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        let findings = json["findings"].as_array().unwrap();
+        let findings = json["images"][0]["findings"].as_array().unwrap();
         let is_it = |finding: &&Value| finding["rule"] == row.rule;
         let finding = findings.iter().find(is_it).unwrap();
         assert_eq!(finding["severity"], "warning");
@@ -313,7 +313,7 @@ fn a_file_that_is_not_a_secret_can_be_allowed() {
         let words = [&["--output=image.tar", "--json"], allowed].concat();
         let outcome = runs::build(&sandbox, &words).success();
         let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        let findings = json["findings"].as_array().unwrap().iter();
+        let findings = json["images"][0]["findings"].as_array().unwrap().iter();
         let secrets = findings.filter(|finding| finding["rule"] == "secret-file");
         let has_no_effect = outcome
             .stderr_text()
@@ -352,7 +352,7 @@ fn what_earlier_runs_wrote_is_named_and_goes_in() {
     for _ in 0..2 {
         let outcome = run("second.tar");
         let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        let findings = json["findings"].as_array().unwrap().iter();
+        let findings = json["images"][0]["findings"].as_array().unwrap().iter();
         let left = findings.filter(|finding| finding["rule"] == "build-leftover");
         let paths: Vec<&str> = left
             .map(|finding| finding["path"].as_str().unwrap())
@@ -474,7 +474,7 @@ fn ten_findings_of_a_rule_are_said_and_the_rest_is_counted() {
         1
     );
     let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    assert_eq!(json["findings"].as_array().unwrap().len(), 15);
+    assert_eq!(json["images"][0]["findings"].as_array().unwrap().len(), 15);
 }
 
 /// A release whose command is nowhere.
@@ -533,8 +533,8 @@ fn a_refusal_is_data_as_well() {
     let words = BROKEN.iter().chain(&["--json", "--dry-run"]);
     let outcome = sandbox.run(words).exited(1);
     let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    assert_eq!(json["findings"][0], *finding);
-    assert!(json["layers"].is_array());
+    assert_eq!(json["images"][0]["findings"][0], *finding);
+    assert!(json["images"][0]["layers"].is_array());
 }
 
 #[test]
@@ -589,7 +589,7 @@ fn findings_are_the_same_every_time() {
     let json = || {
         let outcome = runs::build(&sandbox, &["--output=image.tar", "--json"]).success();
         let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        json["findings"].clone()
+        json["images"][0]["findings"].clone()
     };
     let first = json();
     assert_eq!(first, json());
@@ -614,7 +614,7 @@ fn findings_are_the_same_every_time() {
         let list = list.as_array().unwrap().iter();
         list.map(|one| one["path"].clone()).collect()
     };
-    assert_eq!(paths(&checked), paths(&first));
+    assert_eq!(paths(&checked["findings"]), paths(&first));
 }
 
 #[test]
@@ -636,7 +636,7 @@ fn what_nothing_starts_is_never_an_error() {
     let archive = built.archive.to_str().unwrap();
     let outcome = built.sandbox.run(["check", archive, "--json"]).success();
     let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    let found: BTreeSet<String> = json
+    let found: BTreeSet<String> = json["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -682,7 +682,10 @@ fn what_a_variable_or_a_script_finds_is_no_error() {
     let found = |more: &[&str]| {
         let outcome = sandbox.run(base.iter().chain(more));
         let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        let findings = json["findings"].as_array().unwrap().iter();
+        let findings = json
+            .pointer("/images/0/findings")
+            .unwrap_or(&json["findings"]);
+        let findings = findings.as_array().unwrap().iter();
         let missing = findings.filter(|finding| finding["rule"] == "library-missing");
         let severities = missing.map(|finding| finding["severity"].as_str().unwrap().to_owned());
         (outcome.code, severities.collect::<Vec<_>>())

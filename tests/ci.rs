@@ -64,7 +64,7 @@ fn platforms(sandbox: &Sandbox, reference: &str) -> Vec<String> {
     ];
     let outcome = sandbox.run(words).success();
     let json: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    let manifests = json["manifests"].as_array().unwrap().iter();
+    let manifests = json["images"].as_array().unwrap().iter();
     manifests
         .map(|one| one["platform"].as_str().unwrap().to_owned())
         .collect()
@@ -362,11 +362,11 @@ const WITNESS: &str = r#"#!/bin/sh
 } >"$HOME/witness"
 for word; do
     case $word in
-    --digest-file=*) echo sha256:0123 >"${word#*=}" ;;
+    --metadata-file=*) echo '{}' >"${word#*=}" ;;
     --index-digest-file=*) echo sha256:4567 >"${word#*=}" ;;
     esac
 done
-echo '{}'
+echo x/y@sha256:0123
 "#;
 
 /// Makes a runner whose imgbuild records its arguments.
@@ -563,7 +563,7 @@ fn inputs_are_arguments_and_never_commands() {
     let last = words.last().copied().unwrap_or_default();
     assert!(last.starts_with("--index-digest-file="), "{last}");
     assert_eq!(
-        words[3..words.len() - 1],
+        words[2..words.len() - 1],
         [
             "--release=linux/amd64=a b",
             "--release=linux/arm64=c",
@@ -575,7 +575,7 @@ fn inputs_are_arguments_and_never_commands() {
             "--update-index",
         ]
     );
-    assert!(words[0].starts_with("--cache-dir=") && words[1] == "--json");
+    assert!(words[0].starts_with("--cache-dir=") && words[1].starts_with("--metadata-file="));
     assert!(!runner.root.join("work/pwned").exists());
     assert_eq!(runner.output("tags"), evil);
     assert_eq!(runner.output("digest"), "sha256:0123");

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fs_err as fs;
+use imgbuild_testing::registry::Behavior;
 use imgbuild_testing::sandbox::finish;
-use imgbuild_testing::{Outcome, Sandbox, unpack};
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox, unpack};
 
 use crate::runs;
-use crate::support::image::{confirmed, result_line};
+use crate::support::image::{confirmed, result_digest};
 
 /// The main command and every subcommand.
 const COMMANDS: [&[&str]; 12] = [
@@ -259,7 +260,7 @@ fn an_image_has_one_digest_wherever_it_is_written() {
         for output in OUTPUTS {
             let flag = format!("--output={output}");
             let outcome = runs::build(&sandbox, &[&flag, &compression]).success();
-            digests.insert(result_line(&outcome));
+            digests.insert(result_digest(&outcome));
         }
         let outcome = runs::build(&sandbox, &["--output=-", &compression]).success();
         fs::write(sandbox.path("piped.tar"), &outcome.stdout).unwrap();
@@ -308,14 +309,15 @@ fn validate_reads_every_destination_by_its_transport() {
             outcome.report()
         );
         let outcome = sandbox.run(["validate", "--json", source]).success();
-        assert_eq!(outcome.stdout_text(), "[]\n", "{}", outcome.report());
+        let expected = "{\"schemaVersion\":1,\"violations\":[]}\n";
+        assert_eq!(outcome.stdout_text(), expected, "{}", outcome.report());
     }
 }
 
 #[test]
 fn validate_ends_with_1_and_names_what_disagrees() {
     let sandbox = runs::with_small_release();
-    let digest = result_line(&runs::build(&sandbox, &["--output=oci:layout"]).success());
+    let digest = result_digest(&runs::build(&sandbox, &["--output=oci:layout"]).success());
     let blob = sandbox.path("layout/blobs").join(digest.replace(':', "/"));
     let mut manifest = fs::read(&blob).unwrap();
     manifest.push(b'\n');
@@ -332,8 +334,9 @@ fn validate_ends_with_1_and_names_what_disagrees() {
         outcome.report()
     );
     let outcome = sandbox.run(["validate", "--json", "layout"]).exited(1);
-    let violations: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    assert!(!violations.as_array().unwrap().is_empty());
+    let result: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert!(!result["violations"].as_array().unwrap().is_empty());
+    assert_eq!(result["error"]["exitCode"], 1);
     drop(sandbox.run(["validate", "nowhere"]).exited(1));
     drop(sandbox.run(["validate", "release"]).exited(1));
 }
@@ -343,7 +346,7 @@ fn all_destinations_of_one_run_are_written() {
     let sandbox = runs::with_small_release();
     let flags = OUTPUTS.map(|output| format!("--output={output}"));
     let outcome = runs::build(&sandbox, &flags.each_ref().map(String::as_str)).success();
-    let digest = result_line(&outcome);
+    let digest = result_digest(&outcome);
     for name in [
         "image.tar",
         "docker.tar",
@@ -417,7 +420,7 @@ fn standard_output_is_one_line_and_quiet_is_quiet() {
         &["--output=image.tar", "--exclude=etc", "--threads=1"],
     )
     .success();
-    result_line(&outcome);
+    result_digest(&outcome);
     insta::assert_snapshot!(outcome.stderr_redacted(), @r#"
     layer 1/2 `release` 3.5 KiB sha256:ec1092c25c4a33399a7d37174186b65d40b204601107e3a5c54f66ed2e468ce5
     layer 2/2 `skeleton` 1.5 KiB sha256:384afe74c2b0e0943ce7db41f2e304f6db0f07406b91b4066188b9b28f1381a0
@@ -426,7 +429,7 @@ fn standard_output_is_one_line_and_quiet_is_quiet() {
     image `release:latest` for linux/amd64, created 1970-01-01T00:00:01Z (the default): 2 layers with 2 files, 5.0 KiB; 1 path left out (`-v` lists them)
     "#);
     let outcome = runs::build(&sandbox, &["--output=image.tar", "--quiet"]).success();
-    result_line(&outcome);
+    result_digest(&outcome);
     assert!(outcome.stderr.is_empty(), "{}", outcome.report());
     let outcome = runs::build(&sandbox, &["--output=image.tar", "--exclude=etc", "-v"]).success();
     assert!(
@@ -453,14 +456,50 @@ fn the_result_as_json_says_what_was_made() {
     assert_eq!(fs::read_to_string(sandbox.path("digest")).unwrap(), digest);
     let id = image.manifest["config"]["digest"].as_str().unwrap();
     assert_eq!(fs::read_to_string(sandbox.path("id")).unwrap(), id);
-    assert_eq!(result["config"]["digest"], id);
+    assert_eq!(result["images"][0]["configDigest"], id);
     assert_eq!(
-        result["layers"][0]["diffId"],
+        result["images"][0]["layers"][0]["diffId"],
         image.config["rootfs"]["diff_ids"][0]
     );
     assert_eq!(result["destinations"][0], "image.tar");
     assert_eq!(result["references"][0], "docker.io/library/app:1");
-    assert_eq!(result["platform"], "linux/amd64");
+    assert_eq!(result["images"][0]["platform"], "linux/amd64");
+}
+
+#[test]
+fn standard_output_and_the_metadata_file_are_for_the_next_program() {
+    let registry = FakeRegistry::start(Behavior::default()).unwrap();
+    let sandbox = runs::with_small_release();
+    let name = format!("{}/me/app", registry.name());
+    let tags = [format!("--tag={name}:2"), format!("--tag={name}:1")];
+    let words = ["--push", &tags[0], &tags[1], "--metadata-file=result.json"];
+    let outcome = runs::build(&sandbox, &words).success();
+    let result: serde_json::Value =
+        serde_json::from_slice(&fs::read(sandbox.path("result.json")).unwrap()).unwrap();
+    let digest = result["digest"].as_str().unwrap();
+    assert_eq!(outcome.stdout_text(), format!("{name}@{digest}\n"));
+    assert_eq!(result["pushed"].as_array().unwrap().len(), 2);
+
+    let there = format!("docker://{name}@{digest}");
+    let copied = sandbox.run(["copy", &there, "oci:copy:1", "--metadata-file=copied.json"]);
+    assert_eq!(copied.success().stdout_text(), format!("{digest}\n"));
+    let words = ["--output=-", "--metadata-file=second.json"];
+    let archive = runs::build(&sandbox, &words).success();
+    assert!(archive.stdout.len() > 1024);
+    for file in ["copied.json", "second.json"] {
+        let second: serde_json::Value =
+            serde_json::from_slice(&fs::read(sandbox.path(file)).unwrap()).unwrap();
+        assert_eq!(second["schemaVersion"], 1, "{file}");
+    }
+
+    // A result that is not there leaves the file of the last one.
+    let failed = ["--no-such-flag", "--metadata-file=second.json", "--json"];
+    let outcome = runs::build(&sandbox, &failed).exited(2);
+    let failure: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let message = failure["error"]["message"].as_str().unwrap();
+    assert!(outcome.stderr_text().contains(message), "{message}");
+    let one = runs::build(&sandbox, &["--digest-file=x", "--metadata-file=x"]).exited(2);
+    assert!(one.stderr_text().contains("two outputs are one file"));
 }
 
 #[test]
@@ -469,7 +508,7 @@ fn a_link_to_the_only_program_is_no_second_one() {
     let outcome = sandbox
         .run(["--release=release", "--output=image.tar"])
         .success();
-    let image = confirmed(&sandbox.path("image.tar"), &result_line(&outcome));
+    let image = confirmed(&sandbox.path("image.tar"), &result_digest(&outcome));
     assert_eq!(image.config["config"]["Entrypoint"][0], "/app/bin/server");
 }
 
@@ -530,7 +569,12 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     let plan: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
     drop(runs::build(&sandbox, &["--output=image.tar"]).success());
     let image = unpack(&sandbox.path("image.tar")).unwrap();
-    for (planned, made) in plan["layers"].as_array().unwrap().iter().zip(&image.layers) {
+    for (planned, made) in plan["images"][0]["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&image.layers)
+    {
         let entries = planned["entries"].as_array().unwrap();
         let planned: Vec<&str> = entries
             .iter()
@@ -544,7 +588,10 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
         let made: Vec<&str> = made.iter().map(|path| path.trim_end_matches('/')).collect();
         assert_eq!(planned, made);
     }
-    assert_eq!(plan["layers"].as_array().unwrap().len(), image.layers.len());
+    assert_eq!(
+        plan["images"][0]["layers"].as_array().unwrap().len(),
+        image.layers.len()
+    );
 }
 
 fn completions(shell: &str) -> Outcome {

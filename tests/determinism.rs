@@ -326,11 +326,11 @@ fn existing_files_at_the_destination_change_nothing() {
     let sandbox = with_release();
     let more = ["--output=image.tar", "--output=oci:layout", "--tag=app"];
     let outcome = runs::build(&sandbox, &more).success();
-    let first = crate::support::image::result_line(&outcome);
+    let first = crate::support::image::result_digest(&outcome);
     let archive = runs::digest_of(&sandbox.path("image.tar"));
     let layout = runs::listing(&sandbox.path("layout"));
     let outcome = runs::build(&sandbox, &more).success();
-    assert_eq!(crate::support::image::result_line(&outcome), first);
+    assert_eq!(crate::support::image::result_digest(&outcome), first);
     assert_eq!(runs::digest_of(&sandbox.path("image.tar")), archive);
     assert_eq!(runs::listing(&sandbox.path("layout")), layout);
 }
@@ -361,7 +361,7 @@ fn an_archive_of_an_earlier_build_in_the_release_changes_nothing() {
         let mut command = sandbox.command(words);
         command.current_dir(sandbox.path("release"));
         let outcome = sandbox.finish(&mut command, b"").success();
-        crate::support::image::result_line(&outcome)
+        crate::support::image::result_digest(&outcome)
     };
     let first = build();
     assert_eq!(build(), first);
@@ -374,7 +374,7 @@ fn the_creation_time_is_in_the_configuration_only() {
     let layers = |created: &str, output: &str| {
         let output_flag = format!("--output={output}");
         let outcome = runs::build(&sandbox, &["--created", created, &output_flag]).success();
-        let digest = crate::support::image::result_line(&outcome);
+        let digest = crate::support::image::result_digest(&outcome);
         let image = crate::support::image::confirmed(&sandbox.path(output), &digest);
         (
             digest,

@@ -11,7 +11,7 @@ use fs_err as fs;
 use imgbuild_testing::{Sandbox, Tree, UnpackedImage, UnpackedKind};
 
 use crate::runs;
-use crate::support::image::{confirmed, result_line};
+use crate::support::image::{confirmed, result_digest};
 use crate::support::{OLD_PROCESSOR, has_programs};
 
 /// The releases, with further arguments. All have a platform: without a program,
@@ -219,7 +219,7 @@ fn closure(more: &[&str]) -> (String, UnpackedImage) {
     let words = "--release closure/release --sysroot closure/root --program /bin/sh \
         --platform linux/amd64 --created 1 --no-auto-labels --no-sync --no-cache -o closure.tar";
     let outcome = sandbox.run(words.split_whitespace().chain(more.iter().copied()));
-    let digest = result_line(&outcome.success());
+    let digest = result_digest(&outcome.success());
     let image = confirmed(&sandbox.path("closure.tar"), &digest);
     (digest, image)
 }
@@ -398,7 +398,7 @@ fn build(sandbox: &Sandbox, name: &str, more: &[&str], compression: &str) -> (St
     let outcome = sandbox
         .run(words.iter().chain(&constant).chain(more))
         .success();
-    (result_line(&outcome), sandbox.path(&archive))
+    (result_digest(&outcome), sandbox.path(&archive))
 }
 
 /// Builds all images, each in a new sandbox of `sandbox`.

@@ -4,13 +4,15 @@
 //! A flag or key that disappears from a snapshot breaks a user's script.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use fs_err as fs;
-use imgbuild_testing::FakeRegistry;
 use imgbuild_testing::registry::Behavior;
+use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 use serde_json::Value;
 
 use crate::runs;
+use crate::support::has_programs;
 
 const COMMANDS: [&[&str]; 12] = [
     &[],
@@ -87,6 +89,33 @@ fn keys(name: &str, stdout: &str) -> String {
     format!("{name}\n{lines}")
 }
 
+/// Checks a result with the documented schema, which has every key, where the
+/// program for that is there.
+fn assert_documented(sandbox: &Sandbox, what: &str, outcome: &Outcome) {
+    if !has_programs(&["jsonschema"]) {
+        return;
+    }
+    let schema = include_str!("../docs/imgbuild.schema.json");
+    let strict = schema.replace(
+        r#""additionalProperties": true"#,
+        r#""additionalProperties": false"#,
+    );
+    fs::write(sandbox.path("schema.json"), strict).unwrap();
+    fs::write(sandbox.path("result.json"), &outcome.stdout).unwrap();
+    let mut command = Command::new("jsonschema");
+    let checked = command
+        .args(["--instance", "result.json", "schema.json"])
+        .current_dir(sandbox.root())
+        .output()
+        .unwrap();
+    assert!(
+        checked.status.success(),
+        "{what}: {}{}",
+        String::from_utf8_lossy(&checked.stderr),
+        outcome.report()
+    );
+}
+
 #[test]
 fn every_flag_is_still_there() {
     let sandbox = runs::sandbox();
@@ -132,6 +161,7 @@ fn every_json_key_is_still_there() {
     let mut run = |what: &str, words: &[&str], code| {
         let outcome = sandbox.run(words).exited(code);
         all += &keys(what, outcome.stdout_text());
+        assert_documented(&sandbox, what, &outcome);
     };
     let one = ["--release=release", "--platform=linux/amd64"];
     let both = [
@@ -152,6 +182,13 @@ fn every_json_key_is_still_there() {
     run("imgbuild --json, two platforms", &words, 0);
     let words = [&one[..], &["--runtime=none", "--cmd=gone", "--json"]].concat();
     run("imgbuild --json, refused by the check", &words, 1);
+    let words = [&words[..], &["--dry-run"]].concat();
+    run("imgbuild --dry-run --json, with an error", &words, 1);
+    run(
+        "imgbuild --json, a wrong command line",
+        &["--json", "-X"],
+        2,
+    );
 
     let words = ["copy", "oci:both", "oci:copy", &there, "--json"];
     run("imgbuild copy --json", &words, 0);
@@ -167,11 +204,15 @@ fn every_json_key_is_still_there() {
     run("imgbuild index create --json", &words, 0);
     let words = ["check", "oci:both", "--platform=linux/amd64", "--json"];
     run("imgbuild check --json", &words, 1);
+    let words = ["check", "oci:copy", "--platform=linux/s390x", "--json"];
+    run("imgbuild check --json, no such image", &words, 1);
     let blob = runs::names(&sandbox.path("both/blobs/sha256")).remove(0);
     fs::remove_file(sandbox.path("both/blobs/sha256").join(blob)).unwrap();
     let words = ["validate", "oci:both", "--json"];
     run("imgbuild validate --json", &words, 1);
     let words = ["cache", "info", "--json"];
     run("imgbuild cache info --json", &words, 0);
+    let words = ["cache", "prune", "--json"];
+    run("imgbuild cache prune --json", &words, 0);
     insta::assert_snapshot!("json_keys", all);
 }

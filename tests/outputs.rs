@@ -8,7 +8,7 @@ use imgbuild_testing::registry::{Answer, Behavior, Fault};
 use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use crate::runs;
-use crate::support::image::{confirmed, member, result_line};
+use crate::support::image::{confirmed, member, result_digest};
 
 /// The tags in the index of an archive.
 fn tags(sandbox: &Sandbox, archive: &str) -> Vec<String> {
@@ -31,7 +31,7 @@ fn an_oci_archive_can_have_a_tag_as_a_layout_can() {
             .stderr_text()
             .contains("wrote `oci-archive:image.tar:v1`")
     );
-    confirmed(&sandbox.path("image.tar"), &result_line(&outcome));
+    confirmed(&sandbox.path("image.tar"), &result_digest(&outcome));
     assert_eq!(tags(&sandbox, "image.tar"), ["v1"]);
     for output in [
         "oci-archive:image.tar:",
@@ -231,7 +231,7 @@ fn digests_replace_a_file_when_they_are_complete() {
     ];
     let outcome = runs::build(&sandbox, &more).success();
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
-    assert_eq!(digest, result_line(&outcome));
+    assert_eq!(digest, result_digest(&outcome));
     // Another file has the name now, and no half of one ever had it.
     let kept = fs::read_to_string(sandbox.path("other-name")).unwrap();
     assert_eq!(kept, "what was there before");
@@ -256,7 +256,7 @@ fn the_digest_of_an_index_replaces_a_file_when_it_is_complete() {
     ];
     let outcome = sandbox.run(words).success();
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
-    assert_eq!(digest, result_line(&outcome));
+    assert_eq!(digest, result_digest(&outcome));
     let kept = fs::read_to_string(sandbox.path("other-name")).unwrap();
     assert_eq!(kept, "what was there before");
 }

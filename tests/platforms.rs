@@ -105,14 +105,14 @@ fn an_image_of_an_index_is_the_image_alone() {
     let both = ["linux/amd64=amd64", "linux/arm64=arm64"];
     let outcome = build(&sandbox, &both, &["-t", "x", "-o", "oci:both", "--json"]).success();
     let json = json_of(outcome.stdout_text().as_bytes());
-    for (image, release) in json["manifests"].as_array().unwrap().iter().zip(both) {
+    for (image, release) in json["images"].as_array().unwrap().iter().zip(both) {
         let alone = digest(build(&sandbox, &[release], &["-t", "x", "-o", "oci:alone"]));
         assert_eq!(image["digest"], alone.as_str());
     }
     let (platform, directory) = both[1].split_once('=').unwrap();
     let more = ["-t", "x", "-o", "oci:alone", "--platform", platform];
     let alone = digest(build(&sandbox, &[directory], &more));
-    assert_eq!(json["manifests"][1]["digest"], alone.as_str());
+    assert_eq!(json["images"][1]["digest"], alone.as_str());
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn an_index_can_be_named_and_annotated() {
     let json = json_of(outcome.stdout_text().as_bytes());
     let digest = fs::read_to_string(sandbox.path("digest")).unwrap();
     assert_eq!(json["digest"], digest.as_str());
-    assert_eq!(json["manifests"][0]["platform"], "linux/amd64");
+    assert_eq!(json["images"][0]["platform"], "linux/amd64");
     let annotated = json_of(&blob(&sandbox.path("other"), &digest));
     let expected = serde_json::json!({"k": "v", "own": "1"});
     assert_eq!(annotated["annotations"], expected);
@@ -414,5 +414,5 @@ fn a_dry_run_shows_the_plan_of_each_platform() {
     assert_eq!(platforms, ["platform linux/amd64", "platform linux/arm64"]);
     let outcome = build(&sandbox, &both, &["-t", "x", "--dry-run", "--json"]).success();
     let json = json_of(outcome.stdout_text().as_bytes());
-    assert_eq!(json["manifests"].as_array().unwrap().len(), 2);
+    assert_eq!(json["images"].as_array().unwrap().len(), 2);
 }

@@ -9,7 +9,7 @@ use imgbuild_testing::{Outcome, Sandbox, UnpackedImage};
 
 use crate::runs;
 use crate::support::has_programs;
-use crate::support::image::{confirmed, result_line};
+use crate::support::image::{confirmed, result_digest};
 
 const DEFAULT: &str = "1970-01-01T00:00:01Z";
 
@@ -93,7 +93,7 @@ fn run(sandbox: &Sandbox, environment: &[(&str, &str)], more: &[&str]) -> Outcom
 }
 
 fn image(sandbox: &Sandbox, outcome: &Outcome) -> UnpackedImage {
-    confirmed(&sandbox.path("image.tar"), &result_line(outcome))
+    confirmed(&sandbox.path("image.tar"), &result_digest(outcome))
 }
 
 fn built(sandbox: &Sandbox, environment: &[(&str, &str)], more: &[&str]) -> UnpackedImage {
@@ -297,14 +297,14 @@ fn a_secret_in_the_origin_does_not_appear() {
 #[test]
 fn clones_of_a_project_make_the_same_image() {
     let Some(sandbox) = project() else { return };
-    let first = result_line(&run(&sandbox, &[], &[]));
+    let first = result_digest(&run(&sandbox, &[], &[]));
     fs::rename(sandbox.path("work"), sandbox.path("first")).unwrap();
     git(&sandbox, ".", &["clone", "--quiet", "first", "work"]);
     let url = "git@example.com:o/r.git";
     git(&sandbox, "work", &["remote", "set-url", "origin", url]);
     git(&sandbox, "work", &["gc", "--quiet"]);
     add_build(&sandbox, "work");
-    assert_eq!(result_line(&run(&sandbox, &[], &[])), first);
+    assert_eq!(result_digest(&run(&sandbox, &[], &[])), first);
     // A linked work tree and a copied one.
     git(
         &sandbox,
@@ -314,7 +314,7 @@ fn clones_of_a_project_make_the_same_image() {
     fs::remove_dir_all(sandbox.path("work")).unwrap();
     fs::rename(sandbox.path("linked"), sandbox.path("work")).unwrap();
     add_build(&sandbox, "work");
-    assert_eq!(result_line(&run(&sandbox, &[], &[])), first);
+    assert_eq!(result_digest(&run(&sandbox, &[], &[])), first);
 }
 
 #[test]
@@ -386,6 +386,7 @@ fn a_dry_run_shows_the_origin_of_every_value() {
     }
     let outcome = run(&sandbox, &[], &["--dry-run", "--json"]);
     let plan: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let plan = &plan["images"][0];
     assert_eq!(plan["createdBy"], "git");
     let version = &plan["autoLabels"]["org.opencontainers.image.version"];
     assert_eq!(

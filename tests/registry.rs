@@ -10,6 +10,7 @@ use imgbuild_testing::{FakeRegistry, Outcome, Sandbox};
 
 use crate::runs::{listing, with_small_release, words};
 use crate::support::docker::Engine;
+use crate::support::image::result_digest;
 use crate::support::{has_programs, image};
 
 mod certificates;
@@ -234,15 +235,15 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
     let layout = indexes::two_platforms(&sandbox);
     let target = format!("docker://{}/me/app:1", registry.name());
     let pushed = sandbox.run(["copy", &layout, &target]).success();
-    let digest = pushed.stdout_text().trim_end().to_owned();
+    let digest = result_digest(&pushed);
     let back = sandbox.run(["copy", &target, "oci:back:1"]).success();
-    assert_eq!(back.stdout_text().trim_end(), digest);
+    assert_eq!(result_digest(&back), digest);
     assert_same_blobs(&sandbox.path("index"), &sandbox.path("back"));
     drop(sandbox.run(["validate", "oci:back:1"]).success());
     let one = sandbox
         .run(["copy", "--platform", "linux/arm64", &target, "oci:arm"])
         .success();
-    assert_ne!(one.stdout_text().trim_end(), digest);
+    assert_ne!(result_digest(&one), digest);
     let none = sandbox
         .run(["copy", "--platform", "linux/riscv64", &target, "oci:none"])
         .exited(1);
@@ -256,7 +257,7 @@ fn an_index_goes_to_a_registry_and_back_whole_or_in_part() {
     let archive = sandbox
         .run(["copy", &target, "docker-archive:both.tar"])
         .success();
-    assert_eq!(archive.stdout_text().trim_end(), digest);
+    assert_eq!(result_digest(&archive), digest);
     drop(sandbox.run(["validate", "both.tar"]).success());
 }
 
@@ -278,7 +279,7 @@ fn layers_of_a_base_are_pushed_from_where_they_lie() {
         drop(sandbox.run(["validate", "oci:back"]).success());
         let again = push(&sandbox, &[&reference], &["--base", base, "--json"]).success();
         let result: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-        assert_eq!(result["digest"], pushed.stdout_text().trim_end());
+        assert_eq!(result["digest"], result_digest(&pushed));
         assert_eq!(result["sentBytes"], 0, "{}", again.report());
     }
 }

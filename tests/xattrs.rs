@@ -126,7 +126,7 @@ fn capabilities_of_the_release_and_of_additions_are_carried() {
     );
     let plan = build(&sandbox, &["--dry-run", "--json"]).success();
     let plan: Value = serde_json::from_str(plan.stdout_text()).unwrap();
-    let layers = plan["layers"].as_array().unwrap().iter();
+    let layers = plan["images"][0]["layers"].as_array().unwrap().iter();
     let mut entries = layers.flat_map(|layer| layer["entries"].as_array().unwrap());
     let entry = entries.find(|entry| entry["path"] == "/app/bin/server");
     assert_eq!(entry.unwrap()["xattrs"][0], "security.capability");
@@ -187,7 +187,7 @@ fn other_attributes_are_dropped_with_one_warning_also_when_nothing_is_read() {
         let (first, second) = (json(&first), json(&second));
         assert_eq!(first["digest"], second["digest"]);
         let text = DROPPED.strip_prefix("warning: ").unwrap();
-        assert_eq!(second["warnings"], serde_json::json!([text]));
+        assert_eq!(second["images"][0]["warnings"], serde_json::json!([text]));
     }
     assert!(extended(&sandbox.path("none")).is_empty());
 }

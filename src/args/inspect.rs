@@ -18,7 +18,7 @@ pub(crate) struct CheckArguments {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
-    /// Print the findings as one JSON array on standard output
+    /// Print the findings, or the error, as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -29,7 +29,7 @@ pub(crate) struct ValidateArguments {
     /// whose kind is detected
     pub(crate) source: String,
 
-    /// Print the violations as one JSON array on standard output
+    /// Print the violations, or the error, as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -66,13 +66,8 @@ pub(crate) struct OutputArguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print the result, or the plan, as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Write the digest of the manifest or index to a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) result: ResultArguments,
 
     /// Write the digest of the index that `--update-index` writes for the first
     /// name to a file
@@ -88,6 +83,22 @@ pub(crate) struct OutputArguments {
     /// No byte depends on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+/// Flags for the result of every command that delivers an image.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResultArguments {
+    /// Print the result, the plan or the error as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the digest of the manifest or index to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) digest_file: Option<PathBuf>,
+
+    /// Write what `--json` prints of a result to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) metadata_file: Option<PathBuf>,
 
     /// Do not wait until everything is written to the disk
     #[arg(long)]

@@ -7,6 +7,7 @@ use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
 
 use super::location::Output;
+use super::output::ResultArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
@@ -25,17 +26,8 @@ pub(crate) struct CopyArguments {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Write the digest of the manifest or index to a file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) digest_file: Option<PathBuf>,
-
-    /// Do not wait until everything is written to the disk
-    #[arg(long)]
-    pub(crate) no_sync: bool,
+    #[command(flatten)]
+    pub(crate) result: ResultArguments,
 
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
@@ -75,17 +67,8 @@ pub(crate) struct IndexCreateArguments {
     #[arg(long, value_name = "K=V")]
     pub(crate) annotation: Vec<String>,
 
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Write the digest of the index to a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digest_file: Option<PathBuf>,
-
-    /// Do not wait until everything is written to the disk
-    #[arg(long)]
-    pub(crate) no_sync: bool,
+    #[command(flatten)]
+    pub(crate) result: ResultArguments,
 
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,

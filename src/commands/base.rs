@@ -50,7 +50,7 @@ pub(crate) fn lock(
     let Some(pin) = pin.filter(|_| arguments.base.lock) else {
         return Ok(());
     };
-    match parsed.lock_base(&pin.0, !arguments.output.no_sync)? {
+    match parsed.lock_base(&pin.0, !arguments.output.result.no_sync)? {
         Some(path) => ui.status(&format!("locked the base in `{}`", path.display())),
         None => ui.status("the base is already locked to this digest"),
     }

@@ -7,7 +7,6 @@ mod resolve;
 use std::process::ExitCode;
 
 use imgbuild_oci::cache::Cache;
-use imgbuild_release::finding::Finding;
 
 use super::base::{self, RemoteBase};
 use super::deliver::Deliverer;
@@ -17,7 +16,7 @@ use super::outputs::Outputs;
 use super::{cache, check, registry, report};
 use crate::args::BuildArguments;
 use crate::configuration_file::ParsedFlags;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::ui::Ui;
 use images::ImageBuild;
 use resolve::Resolver;
@@ -52,11 +51,10 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     let refusal = check::refusal(&findings, flags.output.check);
     if flags.output.dry_run {
         let shown: Vec<_> = plans.iter().map(|planned| planned.shown(parsed)).collect();
-        report::plans(&shown, flags.output.json, ui)?;
-        return refusal.map_or(Ok(ExitCode::SUCCESS), Err);
+        return report::plans(&shown, refusal, flags.output.result.json, ui);
     }
     if let Some(failure) = refusal {
-        return refuse(failure, &findings, flags.output.json, ui);
+        return Err(failure);
     }
 
     let registries = match &remote_base {
@@ -77,13 +75,4 @@ pub(crate) fn run(flags: &BuildArguments, parsed: &ParsedFlags, ui: &mut Ui) -> 
     result?;
     base::lock(flags, parsed, pin, ui)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ends a build that the check refused.
-fn refuse(failure: Failure, findings: &[Finding], is_json: bool, ui: &Ui) -> Result<ExitCode> {
-    if is_json {
-        let text = serde_json::json!({ "findings": findings }).to_string();
-        ui.result(&text)?;
-    }
-    Err(failure)
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::args::{BuildArguments, CacheCommand, CacheFlags, Recognition};
 use crate::failure::{Failure, Result};
+use crate::json;
 use crate::ui::{Ui, bytes_text, count_text};
 
 pub(crate) fn run(command: &CacheCommand, ui: &Ui) -> Result<ExitCode> {
@@ -58,15 +59,14 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
         .map_err(Failure::build)?;
     let usage = usage.unwrap_or_default();
     let text = if is_json {
-        json!({
-            "directory": directory,
+        json::text(json!({
+            "directory": directory.display().to_string(),
             "layers": usage.blobs,
             "layerBytes": usage.blob_bytes,
             "baseBytes": usage.base_bytes,
             "records": usage.records,
             "bytes": usage.bytes,
-        })
-        .to_string()
+        }))
     } else {
         format!(
             "{}: {}, {} ({} of layers, {} of base images), {}",
@@ -84,7 +84,7 @@ fn info(directory: &Path, store: Option<&Store>, is_json: bool, ui: &Ui) -> Resu
 fn report_removed(pruned: Pruned, is_json: bool, ui: &Ui) -> Result<ExitCode> {
     if is_json {
         let value = json!({ "removedFiles": pruned.files, "removedBytes": pruned.bytes });
-        ui.result(&value.to_string())?;
+        ui.result(&json::text(value))?;
     }
     ui.status(&format!(
         "removed {}, {}",

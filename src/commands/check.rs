@@ -11,11 +11,13 @@ use imgbuild_oci::store::Store;
 use imgbuild_release::check::{ReadImage, check, check_plan};
 use imgbuild_release::finding::{Finding, Rule, Severity};
 use imgbuild_release::plan::Plan;
+use serde_json::json;
 
 use super::options::host_platform;
 use super::source::{not_selected, open_source};
 use crate::args::{CheckArguments, CheckChoice, source_name};
 use crate::failure::{Failure, Result};
+use crate::json;
 use crate::ui::{Ui, count_text};
 
 /// The number of findings of one rule that are printed.
@@ -44,20 +46,21 @@ pub(crate) fn run(arguments: &CheckArguments, ui: &Ui) -> Result<ExitCode> {
     let image = select(&source, arguments, &name, ui)?;
     let image = ReadImage::read(&source, &image, &scratch).map_err(Failure::build)?;
     let findings = check(&image.subject(), None);
-    if arguments.json {
-        let text = serde_json::to_string(&findings).map_err(Failure::build)?;
-        ui.result(&text)?;
-    } else {
+    if !arguments.json {
         print_findings(&findings, CheckChoice::Error, ui);
     }
     let errors = errors(&findings);
-    if errors == 0 {
-        ui.status(&format!("`{}` has no errors", arguments.source));
-        return Ok(ExitCode::SUCCESS);
+    let facts = json!({ "findings": findings });
+    if errors > 0 {
+        let count = count_text(errors, "error");
+        let failure = Failure::build(format!("`{}` has {count}", arguments.source));
+        return Err(Failure { facts, ..failure });
     }
-    let count = count_text(errors, "error");
-    ui.say(&format!("error: `{}` has {count}", arguments.source));
-    Ok(ExitCode::FAILURE)
+    if arguments.json {
+        ui.result(&json::text(facts))?;
+    }
+    ui.status(&format!("`{}` has no errors", arguments.source));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Selects the image, of a multi-platform image the one for this machine, as
@@ -146,8 +149,11 @@ pub(crate) fn refusal(findings: &[Finding], choice: CheckChoice) -> Option<Failu
     let errors = errors(findings);
     (errors > 0 && choice == CheckChoice::Error).then(|| {
         let count = count_text(errors, "error");
-        Failure::build(format!("the check found {count}, and nothing was written"))
-            .hint("`--check=warn` writes the image anyway")
+        let failure = Failure::build(format!("the check found {count}, and nothing was written"));
+        Failure {
+            facts: json!({ "findings": findings }),
+            ..failure.hint("`--check=warn` writes the image anyway")
+        }
     })
 }
 

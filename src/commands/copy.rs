@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
+use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::{SelectionError, runs_on};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::deliver::Deliverer;
 use super::outputs::Outputs;
@@ -17,12 +18,7 @@ use crate::ui::Ui;
 
 pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let source = reference(&arguments.source)?;
-    let mut outputs = Outputs {
-        digest_file: arguments.digest_file.clone(),
-        is_json: arguments.json,
-        sync: !arguments.no_sync,
-        ..Outputs::default()
-    };
+    let mut outputs = Outputs::new(&arguments.result);
     outputs.add(&arguments.destinations)?;
     outputs.check(false, ui)?;
 
@@ -48,12 +44,33 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui);
     let delivered = deliverer.copy(&image, ui)?;
     let fields = json!({
-        "manifests": image.documents().len(),
+        "images": images_json(&image),
         "blobs": image.blobs().len(),
-        "source": arguments.source,
+        "sources": [arguments.source],
     });
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the manifests of an image or index with their platforms.
+pub(super) fn images_json(image: &Image) -> Vec<Value> {
+    let manifests = image.documents().iter();
+    let manifests = manifests.filter(|document| !is_index(&document.media_type));
+    let index = PlatformIndex::of_image(image);
+    let entries = index.iter().flat_map(PlatformIndex::entries);
+    let platform = |digest| {
+        let entry = entries.clone().find(|entry| entry.digest == digest)?;
+        entry.platform().map(ToString::to_string)
+    };
+    let images = manifests.map(|manifest| {
+        json!({
+            "mediaType": manifest.media_type,
+            "digest": manifest.digest,
+            "size": manifest.bytes.len(),
+            "platform": platform(manifest.digest),
+        })
+    });
+    images.collect()
 }
 
 /// Refuses a single image for another platform; of an index, only the image for

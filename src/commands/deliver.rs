@@ -17,10 +17,11 @@ use imgbuild_oci::validate::validate_copied;
 use imgbuild_registry::push::Sent;
 use serde_json::{Value, json};
 
-use super::load::Engine;
+use super::load::{Engine, LoadedImage};
 use super::outputs::Outputs;
 use super::registry::{Push, Registries, Sending, failed_at};
 use crate::failure::{Failure, Result};
+use crate::json;
 use crate::progress::Work;
 use crate::ui::{Ui, bytes_text, count_text, raw_standard_output};
 
@@ -44,8 +45,8 @@ pub(crate) struct Deliverer<'a> {
 /// The engine's and the registries' part of a delivery.
 #[derive(Debug)]
 pub(crate) struct Delivered {
-    /// The names that the engine reported.
-    pub(crate) loaded: Vec<String>,
+    /// The image by each name that the engine reported.
+    pub(crate) loaded: Vec<LoadedImage>,
     pub(crate) pushes: Vec<Push>,
 }
 
@@ -206,7 +207,7 @@ impl<'a> Deliverer<'a> {
         &mut self,
         image: &Image,
         sent: SentAhead,
-        loaded: Vec<String>,
+        loaded: Vec<LoadedImage>,
         ui: &Ui,
     ) -> Result<Delivered> {
         let targets = self.outputs.targets();
@@ -231,13 +232,13 @@ impl<'a> Deliverer<'a> {
             self.complete.extend(names.map(Destination::Registry));
         }
         result.map_err(|failure| self.explain(failure))?;
-        for name in &loaded {
+        for LoadedImage { name, .. } in &loaded {
             ui.status(&format!("loaded `{name}`"));
         }
         Ok(Delivered { loaded, pushes })
     }
 
-    /// Writes the digest files, then prints the digest, or one JSON object with
+    /// Writes the small files, then prints the result, or one JSON object with
     /// `fields` and those of every delivery.
     pub(crate) fn report(
         &self,
@@ -250,38 +251,58 @@ impl<'a> Deliverer<'a> {
         let digest = image.root().digest;
         let config = image.config().map(|config| config.digest);
         let index = self.index_digest(&delivered.pushes);
-        for (file, digest) in [
-            (&outputs.digest_file, Some(digest)),
-            (&outputs.index_digest_file, index),
-            (&outputs.image_id_file, config),
+        let json = json::text(self.json(image, delivered, fields));
+        for (file, text) in [
+            (&outputs.digest_file, Some(digest.to_string())),
+            (&outputs.index_digest_file, index.map(|one| one.to_string())),
+            (&outputs.image_id_file, config.map(|one| one.to_string())),
+            (&outputs.metadata_file, Some(format!("{json}\n"))),
         ] {
-            let written = self.write_digest(file.as_ref(), digest, ui);
+            let written = self.write_text(file.as_ref(), text, ui);
             written.map_err(|failure| self.explain(failure))?;
         }
 
+        let name = self.name(delivered, digest);
         if outputs.destinations.contains(&Destination::StandardOutput) {
             // The archive is on standard output.
-            ui.status(&digest.to_string());
+            ui.status(&name);
             return Ok(());
         }
-        if !outputs.is_json {
-            return ui.result(&digest.to_string());
+        ui.result(if outputs.is_json { &json } else { &name })
+    }
+
+    /// Returns the name of the image for the next program: in the registry of the
+    /// first tag, else in the engine, else the digest.
+    fn name(&self, delivered: &Delivered, digest: Digest) -> String {
+        let mut pushed = delivered.pushes.iter().flat_map(Push::references);
+        let first = self.outputs.first_name.as_ref();
+        let given = first.filter(|first| pushed.clone().any(|one| one == *first));
+        if let Some(name) = given.or_else(|| pushed.next()) {
+            return format!("{}/{}@{digest}", name.registry(), name.repository());
         }
+        match delivered.loaded.first() {
+            Some(loaded) => loaded.image_id.clone(),
+            None => digest.to_string(),
+        }
+    }
+
+    fn json(&self, image: &Image, delivered: &Delivered, fields: Value) -> Value {
         let traffic = self.registries.traffic();
         let mut value = fields;
         value["mediaType"] = json!(image.root().media_type);
-        value["digest"] = json!(digest);
+        value["digest"] = json!(image.root().digest);
         value["size"] = json!(image.root().bytes.len());
-        value["destinations"] = json!(outputs.local());
+        value["references"] = json!(self.outputs.references);
+        value["destinations"] = json!(self.outputs.local());
+        value["loaded"] = json!(delivered.loaded);
         value["pushed"] = delivered.pushes.iter().flat_map(Push::json).collect();
         value["requests"] = json!(traffic.requests);
         value["sentBytes"] = json!(traffic.sent);
-        ui.result(&value.to_string())
+        value
     }
 
-    fn write_digest(&self, file: Option<&PathBuf>, digest: Option<Digest>, ui: &Ui) -> Result<()> {
-        if let Some((file, digest)) = file.zip(digest) {
-            let text = digest.to_string();
+    fn write_text(&self, file: Option<&PathBuf>, text: Option<String>, ui: &Ui) -> Result<()> {
+        if let Some((file, text)) = file.zip(text) {
             ui.while_waiting(|monitor| write_text(file, &text, self.outputs.sync, monitor))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
 use serde_json::json;
 
+use super::copy::images_json;
 use super::deliver::Deliverer;
 use super::options;
 use super::outputs::{Outputs, check_tags};
@@ -24,12 +25,7 @@ pub(crate) fn run(command: &IndexCommand, ui: &mut Ui) -> Result<ExitCode> {
 }
 
 fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
-    let mut outputs = Outputs {
-        digest_file: arguments.digest_file.clone(),
-        is_json: arguments.json,
-        sync: !arguments.no_sync,
-        ..Outputs::default()
-    };
+    let mut outputs = Outputs::new(&arguments.result);
     outputs.add([&arguments.destination])?;
     outputs.add(&arguments.output)?;
     outputs.check(false, ui)?;
@@ -68,18 +64,10 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let delivered = deliverer.copy(&image, ui)?;
     let platforms: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
     ui.status(&format!("index for {}", platforms.join(", ")));
-    let manifests = index.entries().into_iter().map(|entry| {
-        json!({
-            "mediaType": entry.media_type,
-            "digest": entry.digest,
-            "platform": entry.platform().map(ToString::to_string),
-        })
-    });
     let fields = json!({
-        "manifests": manifests.collect::<Vec<_>>(),
+        "images": images_json(&image),
         "blobs": image.blobs().len(),
         "sources": arguments.sources,
-        "references": outputs.references,
     });
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)

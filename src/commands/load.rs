@@ -12,6 +12,7 @@ use imgbuild_oci::bounded;
 use imgbuild_oci::destination::PatientWriter;
 use imgbuild_oci::monitor::Monitor;
 use rustix::fs::{MemfdFlags, memfd_create};
+use serde::Serialize;
 
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
@@ -29,6 +30,16 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Engine {
     name: &'static str,
+}
+
+/// An image in an engine.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LoadedImage {
+    pub(crate) name: String,
+    /// The ID by which the engine runs it: the digest of its config, or of its
+    /// manifest or index where the engine keeps these.
+    pub(crate) image_id: String,
 }
 
 /// A running command of an engine.
@@ -62,7 +73,7 @@ impl Engine {
             ),
         };
         for name in names {
-            let Some(info) = EngineCommand::start(name, "info")? else {
+            let Some(info) = EngineCommand::start(name, &["info"])? else {
                 continue;
             };
             let (status, text) = ui.while_waiting(|monitor| info.finish(limit, monitor))?;
@@ -87,7 +98,7 @@ impl Engine {
     }
 
     /// Lets `write` send the archive to `docker load` or `podman load`, and returns
-    /// the names that the engine reports.
+    /// the image by the names that the engine reports.
     ///
     /// # Errors
     ///
@@ -97,11 +108,9 @@ impl Engine {
         self,
         monitor: Monitor<'_>,
         write: impl FnOnce(PatientWriter<'_>) -> Result<()>,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<LoadedImage>> {
         let name = self.name;
-        let command = EngineCommand::start(name, "load")?;
-        let mut command =
-            command.ok_or_else(|| Failure::build(format!("`{name}` is not installed any more")))?;
+        let mut command = self.start(&["load"])?;
         let input = command.child.stdin.take().expect("it was asked for");
         let mut input = File::from(OwnedFd::from(input));
         let written = write(PatientWriter::new(&mut input, &command.what, monitor));
@@ -115,20 +124,41 @@ impl Engine {
             return Err(Failure::build(message));
         }
         written?;
-        Ok(loaded)
+        let loaded = loaded.into_iter().map(|name| {
+            let image_id = self.image_id(&name, monitor)?;
+            Ok(LoadedImage { name, image_id })
+        });
+        loaded.collect()
+    }
+
+    fn image_id(&self, name: &str, monitor: Monitor<'_>) -> Result<String> {
+        let command = self.start(&["image", "inspect", "--format", "{{.Id}}", name])?;
+        let (status, text) = command.finish(Duration::MAX, monitor)?;
+        if status.success() {
+            return Ok(text.trim().to_owned());
+        }
+        let said = reason(&text, status);
+        let message = format!("the engine loaded `{name}`, but does not tell its ID: {said}");
+        Err(Failure::build(message))
+    }
+
+    fn start(&self, arguments: &[&str]) -> Result<EngineCommand> {
+        let name = self.name;
+        let command = EngineCommand::start(name, arguments)?;
+        command.ok_or_else(|| Failure::build(format!("`{name}` is not installed any more")))
     }
 }
 
 impl EngineCommand {
     /// Starts a command; `None` if the engine's program is not installed.
-    fn start(name: &str, verb: &str) -> Result<Option<Self>> {
-        let what = format!("`{name} {verb}`");
+    fn start(name: &str, arguments: &[&str]) -> Result<Option<Self>> {
+        let what = format!("`{name} {}`", arguments.join(" "));
         let started = memfd_create("output", MemfdFlags::CLOEXEC).map_err(io::Error::from);
         let started = started.and_then(|output| {
             let output = File::from(output);
             let mut command = Command::new(name);
             let child = command
-                .arg(verb)
+                .args(arguments)
                 .stdin(Stdio::piped())
                 .stdout(output.try_clone()?)
                 .stderr(output.try_clone()?)

@@ -11,7 +11,7 @@ use imgbuild_oci::reference::{Reference, name_from};
 use imgbuild_oci::temporary::remove_abandoned;
 
 use super::registry;
-use crate::args::{BuildArguments, Output};
+use crate::args::{BuildArguments, Output, ResultArguments};
 use crate::failure::{Failure, Result};
 use crate::ui::{Ui, check_output};
 
@@ -32,6 +32,8 @@ pub(crate) struct Outputs {
     pub(crate) index_digest_file: Option<PathBuf>,
     /// The file for the digest of the config.
     pub(crate) image_id_file: Option<PathBuf>,
+    /// The file for the result as JSON.
+    pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) is_json: bool,
     /// Wait until everything is on the disk before it gets its final name.
     pub(crate) sync: bool,
@@ -40,20 +42,28 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
+    /// Returns the outputs of a command without destinations yet.
+    pub(crate) fn new(flags: &ResultArguments) -> Self {
+        Self {
+            digest_file: flags.digest_file.clone(),
+            metadata_file: flags.metadata_file.clone(),
+            is_json: flags.json,
+            sync: !flags.no_sync,
+            ..Self::default()
+        }
+    }
+
     /// Returns the outputs of a build whose releases have the name `own`.
     pub(crate) fn of_build(flags: &BuildArguments, own: Result<&str>, ui: &Ui) -> Result<Self> {
         let output = &flags.output;
         let references = references(&flags.tag, own)?;
         let mut outputs = Self {
-            digest_file: output.digest_file.clone(),
             update_index: output.update_index,
             first_name: flags.tag.first().cloned(),
             index_digest_file: output.index_digest_file.clone(),
             image_id_file: output.iidfile.clone(),
-            is_json: output.json,
-            sync: !output.no_sync,
             cache_dir: flags.cache.cache_dir.clone(),
-            ..Self::default()
+            ..Self::new(&output.result)
         };
         if output.push {
             let names = references.iter().cloned();
@@ -159,6 +169,7 @@ impl Outputs {
             &self.digest_file,
             &self.image_id_file,
             &self.index_digest_file,
+            &self.metadata_file,
         ];
         files.into_iter().filter_map(|file| file.as_deref())
     }

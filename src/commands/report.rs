@@ -1,12 +1,12 @@
 //! Reports of a build: plans, warnings, summaries and JSON.
 
 use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
 
 use imgbuild_oci::changeset::Changeset;
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member};
 use imgbuild_oci::layer::Layer;
-use imgbuild_oci::media_type;
 use imgbuild_oci::path::escaped;
 use imgbuild_oci::reference::Reference;
 use imgbuild_release::build::BuiltImage;
@@ -23,6 +23,7 @@ use super::outputs::Outputs;
 use super::registry::Push;
 use super::time::CreatedBy;
 use crate::failure::{Failure, Result};
+use crate::json;
 use crate::ui::{Ui, bytes_text, count_text};
 
 /// The numbers of a plan that remain for the report of its image.
@@ -35,7 +36,7 @@ pub(crate) struct BuildSummary {
     files: usize,
     /// The bytes of the tars of all layers.
     pub(crate) tar_bytes: u64,
-    left_out: Vec<String>,
+    left_out: Vec<LeftOut>,
     warnings: Vec<String>,
     findings: Vec<Finding>,
 }
@@ -52,7 +53,7 @@ impl BuildSummary {
             created_by,
             files: files.count(),
             tar_bytes: layers().map(Changeset::tar_size).sum(),
-            left_out: plan.left_out.iter().map(left_out_line).collect(),
+            left_out: plan.left_out.clone(),
             warnings: plan.warnings.iter().map(ToString::to_string).collect(),
             findings: findings.to_vec(),
         }
@@ -102,7 +103,7 @@ impl BuildReport<'_> {
         let names = self.names().join("`, `");
         for (image, summary) in self.images() {
             for line in &summary.left_out {
-                ui.detail(line);
+                ui.detail(&left_out_line(line));
             }
             let size = image.layers.iter().map(Layer::size).sum();
             ui.status(&format!("kind {}", summary.kind));
@@ -131,15 +132,8 @@ impl BuildReport<'_> {
     /// Returns the fields of a build, with the specification's names.
     pub(crate) fn json(&self) -> Value {
         let images = self.images();
-        let mut images = images.map(|(image, summary)| image_json(image, summary));
-        let mut value = if self.images.len() > 1 {
-            json!({ "manifests": images.collect::<Vec<_>>() })
-        } else {
-            images.next().unwrap_or_default()
-        };
-        value["references"] = json!(self.outputs.references);
-        value["loaded"] = json!(self.delivered.loaded);
-        value
+        let images = images.map(|(image, summary)| image_json(image, summary));
+        json!({ "images": images.collect::<Vec<_>>() })
     }
 }
 
@@ -201,37 +195,29 @@ fn advice(warning: &Warning) -> Option<&'static str> {
 
 fn image_json(built: &BuiltImage, summary: &BuildSummary) -> Value {
     let manifest = built.image.root();
-    let config = built.image.config();
     let warnings = summary.warnings.iter().cloned();
     let warnings = warnings.chain(xattr_warning(built));
-    let layers: Vec<_> = built
-        .layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "mediaType": layer.media_type,
-                "digest": layer.digest(),
-                "size": layer.size(),
-                "diffId": layer.diff_id,
-                "name": layer.name,
-                "entries": layer.entries,
-            })
+    let layers = built.layers.iter().map(|layer| {
+        json!({
+            "mediaType": layer.media_type,
+            "digest": layer.digest(),
+            "size": layer.size(),
+            "diffId": layer.diff_id,
+            "name": layer.name,
+            "entryCount": layer.entries,
         })
-        .collect();
+    });
     json!({
         "mediaType": manifest.media_type,
         "digest": manifest.digest,
         "size": manifest.bytes.len(),
-        "config": {
-            "digest": config.map(|config| config.digest),
-            "size": config.map(|config| config.size),
-        },
-        "layers": layers,
+        "configDigest": built.image.config().map(|config| config.digest),
+        "layers": layers.collect::<Vec<_>>(),
         "platform": summary.platform,
         "kind": summary.kind,
         "created": summary.created,
         "createdBy": summary.created_by,
-        "leftOut": summary.left_out.len(),
+        "leftOut": summary.left_out,
         "warnings": warnings.collect::<Vec<_>>(),
         "findings": summary.findings,
     })
@@ -247,22 +233,28 @@ pub(crate) struct ShownPlan<'a> {
     pub(crate) findings: &'a [Finding],
 }
 
-/// Prints plans, as JSON or as text.
-pub(crate) fn plans(plans: &[ShownPlan<'_>], is_json: bool, ui: &Ui) -> Result<()> {
-    if !is_json {
-        return plans.iter().try_for_each(|plan| {
-            let text = plan_text(plan)?;
-            ui.result(text.trim_end())
-        });
-    }
-    let value = match plans {
-        [only] => serde_json::to_string(only),
-        several => {
-            let index = json!({"mediaType": media_type::INDEX, "manifests": several});
-            serde_json::to_string(&index)
+/// Prints plans, as JSON or as text, and returns the failure of the check.
+pub(crate) fn plans(
+    plans: &[ShownPlan<'_>],
+    refusal: Option<Failure>,
+    is_json: bool,
+    ui: &Ui,
+) -> Result<ExitCode> {
+    if is_json {
+        let images = serde_json::to_value(plans).map_err(Failure::build)?;
+        let references = plans.first().map(|plan| &plan.plan.references);
+        let mut facts = json!({ "references": references, "images": images });
+        if let Some(failure) = refusal {
+            facts["findings"] = failure.facts["findings"].clone();
+            return Err(Failure { facts, ..failure });
         }
-    };
-    ui.result(&value.map_err(Failure::build)?)
+        ui.result(&json::text(facts))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for plan in plans {
+        ui.result(plan_text(plan)?.trim_end())?;
+    }
+    refusal.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn plan_text(shown: &ShownPlan<'_>) -> Result<String> {

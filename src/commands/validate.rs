@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use imgbuild_oci::selection::{SelectedImage, SelectionError};
 use imgbuild_oci::source::{Source, SourceName};
 use imgbuild_oci::validate::validate;
+use serde_json::json;
 
 use super::options;
 use super::source::{not_selected, open_source};
 use crate::args::{ValidateArguments, source_name};
 use crate::failure::{Failure, Result};
+use crate::json;
 use crate::ui::{Ui, count_text};
 
 const KINDS: &str = "`validate` takes a directory with an OCI image layout, or an archive of `docker save` or of an OCI image layout";
@@ -22,10 +24,7 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
     check_tag(&name, text, &source)?;
     let report = validate(&source, options::threads(arguments.threads));
     let violations = report.violations;
-    if arguments.json {
-        let text = serde_json::to_string(&violations).map_err(Failure::build)?;
-        ui.result(&text)?;
-    } else {
+    if !arguments.json {
         for violation in &violations {
             ui.result(&violation.to_string())?;
         }
@@ -37,13 +36,17 @@ pub(crate) fn run(arguments: &ValidateArguments, ui: &Ui) -> Result<ExitCode> {
         let count = count_text(*count, "artifact");
         ui.status(&format!("note: it has {count} of the type `{kind}`"));
     }
-    if violations.is_empty() {
-        ui.status(&format!("`{}` is valid", arguments.source));
-        return Ok(ExitCode::SUCCESS);
+    let facts = json!({ "violations": violations });
+    if !violations.is_empty() {
+        let count = count_text(violations.len(), "violation");
+        let failure = Failure::build(format!("`{text}` has {count}"));
+        return Err(Failure { facts, ..failure });
     }
-    let count = count_text(violations.len(), "violation");
-    ui.say(&format!("error: `{}` has {count}", arguments.source));
-    Ok(ExitCode::FAILURE)
+    if arguments.json {
+        ui.result(&json::text(facts))?;
+    }
+    ui.status(&format!("`{text}` is valid"));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Refuses a tag or digest that selects nothing to validate.

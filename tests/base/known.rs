@@ -176,11 +176,11 @@ fn what_is_not_looked_into_is_inherited_from_all_the_same() {
     };
     let looked = build("--check=warn");
     let unlooked = build("--check=off");
-    assert_eq!(looked["layers"][0]["entries"], 4);
-    assert!(unlooked["layers"][0]["entries"].is_null());
+    assert_eq!(looked["images"][0]["layers"][0]["entryCount"], 4);
+    assert!(unlooked["images"][0]["layers"][0]["entryCount"].is_null());
     // Nothing of it lies where the release does.
     assert_eq!(unlooked["digest"], looked["digest"]);
-    let config = unlooked["config"]["digest"].as_str().unwrap();
+    let config = unlooked["images"][0]["configDigest"].as_str().unwrap();
     let path = sandbox
         .path("image/blobs")
         .join(config.replacen(':', "/", 1));
@@ -233,7 +233,7 @@ fn a_user_with_a_name_has_the_base_looked_into() {
         let all = [&["--check=off", "--json", "--output=image.tar"], more].concat();
         let outcome = run(&sandbox, &all).success();
         let result: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        result["layers"][0]["entries"].clone()
+        result["images"][0]["layers"][0]["entryCount"].clone()
     };
     assert_eq!(entries(&[]), 4);
     assert!(entries(&["--no-user"]).is_null());

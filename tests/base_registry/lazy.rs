@@ -226,7 +226,7 @@ fn a_base_that_nothing_looks_into_is_not_fetched_for_a_push() {
     assert_eq!(bench.kept().len(), 2, "its documents");
     assert_eq!(names(&bench.cache().join(SYSTEMS)).len(), 0);
     assert!(
-        result["layers"][0]["entries"].is_null(),
+        result["images"][0]["layers"][0]["entryCount"].is_null(),
         "nobody has counted"
     );
     drop(bench.build(&bench.pinned(), &["--dry-run"]).success());
@@ -257,7 +257,7 @@ fn no_byte_depends_on_the_cache_the_destination_or_the_place_of_the_base() {
     // Only the name of the base is another one.
     let layers = |base: &str| {
         let outcome = bench.build(base, &["--output=oci:local"]).success();
-        result_of(&outcome)["layers"].clone()
+        result_of(&outcome)["images"][0]["layers"].clone()
     };
     let layout = image("amd64").write_layout(&bench.sandbox.path("here"), "1");
     let here = layers(layout.to_str().unwrap());
@@ -269,7 +269,7 @@ fn whether_it_is_looked_into_is_seen_in_no_layer_of_its_own() {
     let bench = Bench::new(&["amd64"]);
     let layers = |outcome: Outcome| {
         let result = result_of(&outcome.success());
-        let layers = result["layers"].as_array().unwrap().clone();
+        let layers = result["images"][0]["layers"].as_array().unwrap().clone();
         let digests = layers.iter().map(|layer| layer["digest"].clone());
         digests.collect::<Vec<Value>>()
     };

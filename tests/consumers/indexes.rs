@@ -9,7 +9,7 @@ use imgbuild_testing::Sandbox;
 use super::{GREETING, json, run};
 use crate::runs::{digest_of, listing};
 use crate::support::docker::{Engine, Loaded};
-use crate::support::image::{result_line, sandbox};
+use crate::support::image::{result_digest, sandbox};
 use crate::support::{has_programs, program, unique, unique_time};
 
 /// The machine in an ELF header: 64-bit ARM.
@@ -65,7 +65,7 @@ pub(super) fn indexed(name: &str, more: &[&str]) -> Indexed {
         &to_layout,
     ];
     let outcome = sandbox.run(fixed.iter().chain(more)).success();
-    let digest = result_line(&outcome);
+    let digest = result_digest(&outcome);
     let index = fs::read(layout.join("blobs").join(digest.replacen(':', "/", 1)));
     let index: serde_json::Value = serde_json::from_slice(&index.unwrap()).unwrap();
     let here = index["manifests"][0]["digest"].as_str().unwrap().to_owned();

@@ -437,8 +437,8 @@ fn configurations_that_engines_refuse_are_errors() {
         let archive = rewritten(&built, row.change);
         let text = archive.to_str().expect("a sandbox has a plain name");
         let outcome = built.sandbox.run(["check", text, "--json"]).exited(1);
-        let findings: Value = serde_json::from_slice(&outcome.stdout).expect("it is JSON");
-        let found = findings.as_array().expect("it is a list").iter();
+        let result: Value = serde_json::from_slice(&outcome.stdout).expect("it is JSON");
+        let found = result["findings"].as_array().expect("it is a list").iter();
         let mut found = found.filter(|finding| finding["severity"] == "error");
         assert_eq!(found.next().expect("there is one")["rule"], row.rule);
         for engine in &engines {

@@ -5,7 +5,7 @@ use std::path::Path;
 use imgbuild_testing::sandbox::finish;
 
 use crate::support::docker::{Engine, Loaded};
-use crate::support::image::{build, confirmed, result_line, sandbox};
+use crate::support::image::{build, confirmed, result_digest, sandbox};
 use crate::support::note;
 
 /// Returns the directory of this workspace's profile, with all files of Cargo.
@@ -39,7 +39,7 @@ fn the_lines_of_the_readme_work() {
     let release = profile_directory()
         .to_str()
         .expect("the target directory has a plain name");
-    let digest = result_line(&sandbox.run(["--release", release, "--cacert"]).success());
+    let digest = result_digest(&sandbox.run(["--release", release, "--cacert"]).success());
     let archive = sandbox.path("imgbuild.tar");
     let image = confirmed(&archive, &digest);
     assert_eq!(image.names(), ["docker.io/library/imgbuild:latest"]);

@@ -7,7 +7,7 @@ use fs_err as fs;
 use imgbuild_testing::{Outcome, Sandbox, sandbox::finish};
 
 use crate::support::docker::{Engine, Loaded};
-use crate::support::image::{result_line, sandbox};
+use crate::support::image::sandbox;
 use crate::support::{has_programs, limited, program, unique, unique_time};
 
 fn new_reference() -> String {
@@ -38,7 +38,7 @@ fn script(text: &str) -> impl FnOnce(&std::path::Path) {
 }
 
 #[test]
-fn docker_loads_the_image_and_prints_its_name() {
+fn docker_loads_the_image_and_the_result_is_its_id() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -46,7 +46,9 @@ fn docker_loads_the_image_and_prints_its_name() {
     let sandbox = sandbox();
     let image = Loaded::adopt(&engine, &reference);
     let outcome = load(&sandbox, &reference).success();
-    result_line(&outcome);
+    let id = outcome.stdout_text().trim_end();
+    assert_eq!(id, image.inspect("{{.Id}}"));
+    drop(finish(&mut engine.docker(["run", "--rm", id]), b"").success());
     assert!(
         outcome.stderr_text().contains(&reference)
             && outcome.stderr_text().starts_with("`--load`: `docker`"),
@@ -80,7 +82,6 @@ fn without_docker_podman_loads_the_image() {
         symlink(installed.stdout_text().trim_end(), path).expect("the sandbox is ours");
     });
     let outcome = load(&sandbox, &reference).success();
-    let digest = result_line(&outcome);
     assert!(
         outcome.stderr_text().contains(&reference),
         "{}",
@@ -95,8 +96,8 @@ fn without_docker_podman_loads_the_image() {
             b"",
         )
     };
-    let found = podman(&["image", "inspect", "--format", "{{.Digest}}", &reference]).success();
-    assert_eq!(found.stdout_text().trim_end(), digest);
+    let found = podman(&["image", "inspect", "--format", "{{.Id}}", &reference]).success();
+    assert_eq!(found.stdout_text(), outcome.stdout_text());
     drop(podman(&["rmi", "--all", "--force"]));
     drop(podman(&["unmount", "--all"]));
 }

@@ -189,7 +189,7 @@ fn a_change_of_one_module_changes_one_layer() {
         let release = release.to_str().expect("it has a plain name");
         let archive_text = archive.to_str().expect("it has a plain name");
         let outcome = sandbox.run(["--release", release, "--tag=mix", "--output", archive_text]);
-        let digest = crate::support::image::result_line(&outcome.success());
+        let digest = crate::support::image::result_digest(&outcome.success());
         let image = crate::support::image::confirmed(&archive, &digest);
         let ids = image.config["rootfs"]["diff_ids"]
             .as_array()

@@ -10,6 +10,7 @@ use super::TOOLS;
 use super::server::Registry;
 use crate::runs::{end, listing, sandbox, start};
 use crate::support::has_programs;
+use crate::support::image::result_digest;
 
 const BARE: [&str; 9] = [
     "--runtime",
@@ -38,7 +39,10 @@ fn releases(sandbox: &Sandbox) -> Vec<String> {
 
 fn run(sandbox: &Sandbox, words: &[&str]) -> String {
     let outcome = sandbox.run(words).success();
-    outcome.stdout_text().trim_end().to_owned()
+    if words.contains(&"--json") {
+        return outcome.stdout_text().to_owned();
+    }
+    result_digest(&outcome)
 }
 
 fn build(sandbox: &Sandbox, releases: &[String], more: &[&str]) -> String {
@@ -67,7 +71,7 @@ fn an_index_is_pushed_whole_and_pulled_as_it_was() {
     let more = ["--tag", &name, "--push", "--output", "oci:built", "--json"];
     let all = releases(&sandbox);
     let first: Value = serde_json::from_str(&build(&sandbox, &all, &more)).unwrap();
-    assert_eq!(first["manifests"].as_array().unwrap().len(), 3);
+    assert_eq!(first["images"].as_array().unwrap().len(), 3);
     let digest = first["digest"].as_str().unwrap();
     let source = format!("docker://{name}");
     assert_eq!(run(&sandbox, &["copy", &source, "oci:pulled"]), digest);
@@ -227,7 +231,7 @@ fn several_platforms_of_one_run_are_added_each_with_a_tag_of_its_own() {
     );
 
     // Each image alone.
-    for (platform, manifest) in PLATFORMS.iter().zip(json["manifests"].as_array().unwrap()) {
+    for (platform, manifest) in PLATFORMS.iter().zip(json["images"].as_array().unwrap()) {
         let tag = format!("1-{}", platform.replace('/', "-"));
         let source = format!("docker://{}", name(&tag));
         let words = ["copy", "--no-sync", &source, "oci:alone:x"];

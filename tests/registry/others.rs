@@ -20,6 +20,7 @@ use super::server::{PASSWORD, Server, USER, free_port};
 use super::{assert_same_blobs, indexes, push};
 use crate::runs::{with_small_release, words};
 use crate::support::docker::Engine;
+use crate::support::image::result_digest;
 use crate::support::{has_programs, image, program_of_variable};
 
 /// Names the program `container-registry` where it is not on `PATH`.
@@ -97,7 +98,7 @@ fn copied(sandbox: &Sandbox, source: &str, target: &str) -> String {
     let outcome = sandbox
         .run(["copy", source, target, "--username", USER])
         .success();
-    outcome.stdout_text().trim_end().to_owned()
+    result_digest(&outcome)
 }
 
 #[test]
@@ -127,7 +128,10 @@ fn other_makers_get_nothing_twice() {
         let name = |tag: &str| format!("{}/me/app:{tag}", server.name());
         let first = json(&sandbox, &name("1"), &["--tag", &name("latest")]);
         assert_eq!(first["pushed"].as_array().map(Vec::len), Some(2));
-        let layers = first["layers"].as_array().expect("it is a list").len();
+        let layers = first["images"][0]["layers"]
+            .as_array()
+            .expect("it is a list")
+            .len();
         assert_eq!(first["pushed"][0]["uploaded"], layers + 1, "{}", maker.name);
         let again = json(&sandbox, &name("1"), &["--tag", &name("latest")]);
         for pushed in again["pushed"].as_array().expect("it is a list") {
@@ -153,14 +157,14 @@ fn copies_through_other_makers_keep_the_digest() {
         let server = maker.start(&sandbox, None);
         let output = ["--output", "oci:built", "--tag", "x/y:1"];
         let built = sandbox.run(words("release", &output)).success();
-        let digest = built.stdout_text().trim_end().to_owned();
+        let digest = result_digest(&built);
         let there = format!("docker://{}/me/app:1", server.name());
         assert_eq!(copied(&sandbox, "oci:built", &there), digest);
         let elsewhere = format!("docker://{}/me/other:1", server.name());
         let outcome = sandbox
             .run(["copy", "-v", &there, &elsewhere, "oci:back"])
             .success();
-        assert_eq!(outcome.stdout_text().trim_end(), digest);
+        assert_eq!(result_digest(&outcome), digest);
         assert_same_blobs(&sandbox.path("built"), &sandbox.path("back"));
         let text = outcome.stderr_text();
         assert_eq!(text.contains("from `me/app`"), maker.is_django(), "{text}");

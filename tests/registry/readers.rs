@@ -6,6 +6,7 @@ use imgbuild_testing::{Sandbox, sandbox::finish};
 use super::assert_same_blobs;
 use super::server::base64;
 use crate::support::docker::{Engine, Loaded};
+use crate::support::image::result_digest;
 use crate::support::{image, limited, program, unique, unique_time};
 
 /// The programs that [`Pushed::assert_read`] needs.
@@ -32,7 +33,7 @@ impl Pushed {
         let mut words = vec!["--release", &release, "--tag", &reference];
         words.extend(["--mtime", &mtime, "--output", "oci:layout", "--push"]);
         words.extend(more);
-        let digest = image::result_line(&sandbox.run(words).success());
+        let digest = image::result_digest(&sandbox.run(words).success());
         Self { reference, digest }
     }
 
@@ -42,7 +43,7 @@ impl Pushed {
         let source = format!("docker://{}", self.reference);
         let layout = sandbox.path("layout");
         let ours = sandbox.run(["copy", &source, "oci:ours"]).success();
-        assert_eq!(ours.stdout_text().trim_end(), self.digest);
+        assert_eq!(result_digest(&ours), self.digest);
         assert_same_blobs(&layout, &sandbox.path("ours"));
 
         let theirs = sandbox.path("theirs");

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::push;
 use crate::runs::{noise, sandbox, words};
+use crate::support::image::result_digest;
 
 /// A registry, and a release with two large files, each in a layer of its own.
 struct Bench {
@@ -70,12 +71,7 @@ impl Bench {
     /// The digest of the image when no registry is asked.
     fn digest_alone(&self) -> String {
         let all = words("release", &["--output", "oci:alone", "--tag", "x/y:1"]);
-        self.sandbox
-            .run(all)
-            .success()
-            .stdout_text()
-            .trim_end()
-            .to_owned()
+        result_digest(&self.sandbox.run(all).success())
     }
 
     /// What a build here says and makes, with the layers of `source`.
@@ -89,7 +85,7 @@ impl Bench {
             source,
         ];
         let outcome = self.sandbox.run(words("release", &all)).success();
-        let digest = outcome.stdout_text().trim_end().to_owned();
+        let digest = result_digest(&outcome);
         (outcome.stderr_text().to_owned(), digest)
     }
 
@@ -99,7 +95,7 @@ impl Bench {
         let all = ["--output", "oci:here", "--tag", "x/y:1"];
         let all = [&all[..], &["--cache-from", origin]].concat();
         let outcome = self.sandbox.run(words("release", &all)).success();
-        assert_eq!(outcome.stdout_text().trim_end(), self.digest_alone());
+        assert_eq!(result_digest(&outcome), self.digest_alone());
         drop(self.sandbox.run(["validate", "here"]).success());
         outcome
     }
@@ -136,7 +132,7 @@ fn an_unchanged_release_costs_a_handful_of_small_requests() {
     assert_eq!(second["digest"], first["digest"]);
     assert_eq!(second["pushed"][0]["unchanged"], true);
     assert_eq!(number(&second, "sentBytes"), 0);
-    let layers = second["layers"].as_array().unwrap().len() as u64;
+    let layers = second["images"][0]["layers"].as_array().unwrap().len() as u64;
     // A ping, two documents, a look at each layer, and a look at the tag.
     assert_eq!(
         number(&second, "requests"),
@@ -164,7 +160,7 @@ fn what_imgbuild_has_written_is_known_by_one_layer_that_is_made_again() {
     let (first, _) = bench.push("me/app", &[]);
     let (second, outcome) = bench.push("me/app", &[]);
     assert_eq!(second["digest"], first["digest"]);
-    let layers = second["layers"].as_array().unwrap().len();
+    let layers = second["images"][0]["layers"].as_array().unwrap().len();
     assert!(layers > 3, "{}", outcome.report());
     // A ping, two documents, a look at the tag.
     assert_eq!(number(&second, "requests"), 4, "{}", outcome.report());
@@ -192,7 +188,7 @@ fn one_layer_made_again_shows_that_another_level_made_all() {
 }
 
 fn config_of(result: &Value) -> &str {
-    result["config"]["digest"]
+    result["images"][0]["configDigest"]
         .as_str()
         .expect("it has a config")
 }
@@ -232,7 +228,7 @@ fn layers_of_another_image_are_mounted_or_fetched() {
     let elsewhere = FakeRegistry::start(Behavior::default()).unwrap();
     let target = format!("{}/me/app:1", elsewhere.name());
     let outcome = push(&bench.sandbox, &[&target], &["--cache-from", &origin]).success();
-    assert_eq!(outcome.stdout_text().trim_end(), bench.digest_alone());
+    assert_eq!(result_digest(&outcome), bench.digest_alone());
     let back = bench
         .sandbox
         .run(["copy", &format!("docker://{target}"), "oci:back"]);

@@ -61,7 +61,7 @@ pub(crate) fn build_in(sandbox: Sandbox, release: &Path, name: &str, arguments: 
     words.push(archive.clone().into());
     words.extend(arguments.iter().map(Into::into));
     let outcome = sandbox.run(words).success();
-    let digest = result_line(&outcome);
+    let digest = result_digest(&outcome);
     let image = confirmed(&archive, &digest);
     Built {
         sandbox,
@@ -73,15 +73,16 @@ pub(crate) fn build_in(sandbox: Sandbox, release: &Path, name: &str, arguments: 
 }
 
 /// Returns the digest that is the only line of standard output.
-pub(crate) fn result_line(outcome: &Outcome) -> String {
+pub(crate) fn result_digest(outcome: &Outcome) -> String {
     let output = outcome.stdout_text();
     let line = output.strip_suffix('\n').unwrap_or_default();
+    let digest = line.rsplit('@').next().unwrap_or_default();
     assert!(
-        line.len() == 71 && line.starts_with("sha256:") && !line.contains('\n'),
-        "standard output is one digest:\n{}",
+        digest.len() == 71 && digest.starts_with("sha256:") && !line.contains('\n'),
+        "standard output is one digest, or a name with one:\n{}",
         outcome.report()
     );
-    line.to_owned()
+    digest.to_owned()
 }
 
 /// Unpacks an archive or layout and checks the digest of its image.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use imgbuild_oci::content::{Content, HostFile};
 use imgbuild_oci::entry::{Entry, Member, Owner};
-use imgbuild_oci::path::ImagePath;
+use imgbuild_oci::path::{ImagePath, escaped};
 use imgbuild_oci::root_directory::RootDirectory;
+use serde::Serializer;
 
 use crate::contents::can_run;
 use crate::refusal::Refusal;
@@ -122,4 +123,9 @@ fn check_file(host: &HostFile, owner: Owner, allows_set_id: bool) -> Result<(), 
         return Err(Refusal::Unreadable { path, cause });
     }
     Ok(())
+}
+
+/// Serializes a path, which may not be UTF-8, as messages show it.
+pub(crate) fn shown_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escaped(path.as_os_str().as_bytes()))
 }

@@ -136,12 +136,15 @@ impl Ingredients {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    #[serde(serialize_with = "crate::host_file::shown_path")]
     release: PathBuf,
     /// The kind of the release, and the reason.
     pub kind: String,
     /// The names of the image.
+    #[serde(skip)]
     pub references: Vec<Reference>,
     /// Everything of the image but its layers.
+    #[serde(flatten)]
     pub image: ImageOptions,
     /// The image that this one is built on.
     #[serde(skip_serializing_if = "Option::is_none")]

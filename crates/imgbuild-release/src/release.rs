@@ -112,6 +112,7 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// The path relative to the release; a directory includes everything below.
+    #[serde(serialize_with = "crate::host_file::shown_path")]
     pub path: PathBuf,
     /// The reason.
     pub reason: &'static str,

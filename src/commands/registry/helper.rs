@@ -200,7 +200,7 @@ mod tests {
             .spawn()
             .unwrap();
         let output = read_output(&mut child).unwrap();
-        let ui = Ui::new(true, 0);
+        let ui = Ui::new(true, 0, false);
         let waited = wait(
             &mut child,
             &output,

@@ -1,5 +1,7 @@
 //! A plan as JSON.
 
+use std::os::unix::ffi::OsStrExt;
+
 use imgbuild_oci::content::Content;
 use imgbuild_oci::entry::{EntryKind, Member, Owner};
 use imgbuild_oci::path::escaped;
@@ -66,7 +68,8 @@ impl Serialize for PlannedEntry<'_> {
             map.serialize_entry("xattrs", &names)?;
         }
         if let Some(Content::File(file)) = &self.0.content {
-            map.serialize_entry("source", &file.path.to_string_lossy())?;
+            let source = escaped(file.path.as_os_str().as_bytes());
+            map.serialize_entry("source", &source)?;
         }
         map.end()
     }
