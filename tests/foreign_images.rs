@@ -207,6 +207,48 @@ fn fields_in_several_spellings_are_inherited_as_engines_read_them() {
     }
 }
 
+#[test]
+fn variables_without_a_name_or_a_value_are_not_inherited() {
+    let sandbox = with_small_release();
+    let text = r#"{"Cmd":["/a"],"Env":["=x","A","PATH","B=1"]}"#;
+    write_base_with(&sandbox, text, "localhost/a:1");
+    for command in ["validate", "check"] {
+        let refused = sandbox.run([command, "base.tar"]).exited(1);
+        let said = [refused.stdout_text(), refused.stderr_text()].concat();
+        let expected = "has a variable without a name: `=x`; refused by every engine";
+        assert!(said.contains(expected), "{said}");
+    }
+    drop(build_on(&sandbox, "base.tar").success());
+    let image = imgbuild_testing::unpack(&sandbox.path("on")).unwrap();
+    let path = "PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(image.config["config"]["Env"], json!(["B=1", path]));
+}
+
+#[test]
+fn the_last_of_several_fields_of_one_name_counts_in_all_documents() {
+    let sandbox = with_small_release();
+    let mut files = Files::default();
+    let image = files.image_for("amd64");
+    let old = files.0.remove(&name(&image)).unwrap();
+    let old = String::from_utf8(old).unwrap();
+    let repeated = r#"{"schemaVersion":1,"layers":[],"Layers":null,"config":{"size":"x"},"#;
+    let mut image = files.add(MANIFEST, old.replacen('{', repeated, 1));
+    image["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+    files.write(&sandbox, &[&image]);
+    let index = sandbox.path("lay/index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    let repeated = r#"{"schemaVersion":1,"manifests":[5],"MANIFESTS":[],"#;
+    fs::write(&index, text.replacen('{', repeated, 1)).unwrap();
+    drop(sandbox.run(["validate", "lay"]).success());
+    drop(build_on(&sandbox, "lay").success());
+    let copied = sandbox.run(["copy", "lay", "oci:x"]).success();
+    assert_eq!(copied.stdout_text().trim_end(), image["digest"]);
+    // What is added to such an index keeps the others.
+    drop(sandbox.run(["copy", "oci:on", "oci:lay:b"]).success());
+    let index: Value = serde_json::from_slice(&fs::read(index).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().map(Vec::len), Some(2));
+}
+
 /// A build on `base` without any files of this machine.
 fn build_on(sandbox: &Sandbox, base: &str) -> Outcome {
     sandbox.run(words("release", &["--base", base, "-o", "oci:on"]))

@@ -431,6 +431,46 @@ const ROWS: &[Row] = &[
         || fields(json!({ "author": 5 })),
         By::Every,
     ),
+    (
+        "comment that is a number",
+        || fields(json!({ "Comment": 5 })),
+        By::GraphDrivers,
+    ),
+    (
+        "identity that is a number",
+        || fields(json!({ "id": 5 })),
+        By::GraphDrivers,
+    ),
+    (
+        "size that is a text",
+        || fields(json!({ "Size": "5" })),
+        By::GraphDrivers,
+    ),
+    (
+        "committed container that is a list",
+        || fields(json!({ "container": [] })),
+        By::GraphDrivers,
+    ),
+    (
+        "command of the committed container that is a number",
+        || fields(json!({ "container_config": { "Cmd": 5 } })),
+        By::GraphDrivers,
+    ),
+    (
+        "command of the committed container that is a text",
+        || fields(json!({ "container_config": { "Cmd": "a" }, "docker_version": null })),
+        By::None,
+    ),
+    (
+        "volume above the root",
+        || config(json!({ "Volumes": { "/../x": {} } })),
+        By::None,
+    ),
+    (
+        "variable without a value",
+        || config(json!({ "Env": ["PATH"] })),
+        By::None,
+    ),
 ];
 
 /// Returns true if an engine has the containerd image store.

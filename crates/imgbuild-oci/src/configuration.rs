@@ -116,7 +116,7 @@ impl Configuration {
     /// are left out.
     #[must_use]
     pub fn of_document(document: &Value) -> Self {
-        ConfigFields::of("", document).configuration()
+        ConfigFields::of("", document).configuration("config")
     }
 }
 
@@ -126,7 +126,10 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
     let mut fields = ConfigFields::of(name, document);
     fields.date("created");
     fields.get::<String>("author");
-    fields.read::<Map<String, Value>>("container_config", Refuser::Docker);
+    for field in ["comment", "container", "docker_version", "id", "parent"] {
+        fields.read::<String>(field, Refuser::Docker);
+    }
+    fields.read::<i64>("Size", Refuser::Docker);
     let steps: Vec<Option<Map<String, Value>>> = fields.get("history");
     let steps: Vec<Value> = steps.into_iter().map(Value::from).collect();
     let mut count = 0;
@@ -139,10 +142,23 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
         count += usize::from(!fields.get::<bool>("empty_layer"));
     }
     fields.object = Some(document);
-    let volumes = fields.configuration().volumes;
+    let config = fields.configuration("config");
     let mut found = fields.wrong;
-    let faults = volumes.iter().filter_map(|text| {
-        let path = volume_path(text);
+    // Only Docker reads the settings of the container that a build committed.
+    let mut old = ConfigFields::of(name, document);
+    old.configuration("container_config");
+    old.wrong
+        .retain(|one| one.refused_by != Some(Refuser::Containerd));
+    let old = old.wrong.into_iter();
+    found.extend(old.map(|one| one.refused_by(Some(Refuser::Docker))));
+    let nameless = config.env.iter().filter(|text| text.starts_with('='));
+    found.extend(nameless.take(MAX_LISTED).map(|text| {
+        let violation = Violation::new(ViolationKind::ConfigVariable, name);
+        let violation = violation.found(format_args!("`{text}`"));
+        violation.refused_by(Some(Refuser::Engines))
+    }));
+    let faults = config.volumes.iter().filter_map(|text| {
+        let path = path_from_root(text);
         let fault = path.as_ref().map_or(Some("not a valid path"), volume_fault);
         let is_relative = !text.starts_with('/');
         let fault = fault.or(is_relative.then_some("not an absolute path"));
@@ -163,9 +179,10 @@ pub(crate) fn check_config(name: &str, document: &Value, layers: usize) -> Vec<V
     found
 }
 
-/// Returns the path of a volume; Docker resolves a relative one, and `..`, from the root.
+/// Returns the path of a volume or of the working directory; Docker resolves a relative
+/// one, and `..`, from the root.
 #[must_use]
-pub fn volume_path(text: &str) -> Option<ImagePath> {
+pub fn path_from_root(text: &str) -> Option<ImagePath> {
     ImagePath::parse(clean_path(text.as_bytes())).ok()
 }
 
@@ -202,12 +219,12 @@ impl<'a> ConfigFields<'a> {
         }
     }
 
-    /// Goes from a document to its `config`, and reads it.
-    fn configuration(&mut self) -> Configuration {
+    /// Goes from a document to its `config`, or another field, and reads it.
+    fn configuration(&mut self, field: &'static str) -> Configuration {
         self.place.clear();
-        self.get::<Map<String, Value>>("config");
-        self.object = self.object.and_then(|one| one.get("config"));
-        self.place.push_str("config.");
+        self.get::<Map<String, Value>>(field);
+        self.object = self.object.and_then(|one| one.get(field));
+        self.place = format!("{field}.");
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let list = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
         let labels = self.get::<BTreeMap<_, Option<_>>>("Labels").into_iter();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
 use crate::json::from_json;
@@ -21,9 +22,8 @@ mod artifact;
 mod config;
 
 pub use any_case::field_in_any_case;
-use any_case::{AnyCase, StructFields, in_any_case};
+use any_case::{AnyCase, in_any_case};
 pub(crate) use artifact::SUBJECT;
-pub(crate) use config::ConfigDocument;
 
 /// The largest JSON document that is read: indexes, manifests, configurations.
 ///
@@ -124,7 +124,7 @@ pub struct RawDescriptor {
 
 /// The platform of an image in a descriptor or in a configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(remote = "RawPlatform")]
+#[serde(remote = "RawPlatform", expecting = "an object")]
 pub(crate) struct RawPlatform {
     pub(crate) os: Option<String>,
     pub(crate) architecture: Option<String>,
@@ -205,17 +205,17 @@ where
 }
 
 /// An image configuration.
-#[derive(Debug, Default, Deserialize)]
-#[serde(remote = "RawConfig")]
+#[derive(Debug, Default)]
 pub struct RawConfig {
-    #[serde(flatten)]
     pub(crate) platform: RawPlatform,
     pub(crate) rootfs: Option<RawRootFs>,
+    /// All its fields, each with one spelling and one value.
+    pub(crate) document: Value,
 }
 
 /// The root file system of an image.
 #[derive(Debug, Default, Deserialize)]
-#[serde(remote = "RawRootFs")]
+#[serde(remote = "RawRootFs", expecting = "an object")]
 pub(crate) struct RawRootFs {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
@@ -244,14 +244,13 @@ pub struct DockerManifest {
     pub layers: Option<Vec<String>>,
 }
 
-in_any_case! { false: RawDocument<D>[] }
 in_any_case! {
-    true: RawDescriptor[]
-    RawPlatform[]
-    RawConfig["rootfs"]
-    RawRootFs[]
-    RawLayoutMark[]
-    DockerManifest[]
+    RawDescriptor
+    RawDocument<D>
+    RawPlatform
+    RawRootFs
+    RawLayoutMark
+    DockerManifest
 }
 
 impl Document {

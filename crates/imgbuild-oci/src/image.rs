@@ -17,7 +17,7 @@ pub use error::ImageError;
 pub use index::{PlatformEntry, PlatformIndex};
 pub use read::Platforms;
 
-pub use crate::configuration::{Configuration, Healthcheck, volume_fault, volume_path};
+pub use crate::configuration::{Configuration, Healthcheck, path_from_root, volume_fault};
 use crate::digest::Digest;
 use crate::document::{Document, RawDescriptor};
 use crate::media_type::{is_index, is_manifest};

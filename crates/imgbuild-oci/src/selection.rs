@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::configuration::check_config;
 use crate::digest::{DiffId, Digest};
 use crate::document::{
-    ConfigDocument, Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform,
-    blob_name, documents_below,
+    Descriptor, DockerManifest, Document, RawConfig, RawDocument, RawPlatform, blob_name,
+    documents_below,
 };
 use crate::media_type::{is_index, is_manifest};
 use crate::path::escaped;
@@ -342,10 +342,6 @@ impl SelectedImage {
             name: name.clone(),
             reason,
         };
-        let ConfigDocument(value) = parse_document(&name, config)?;
-        if !value.is_object() {
-            return Err(invalid("it is not an object"));
-        }
         let raw: RawConfig = parse_document(&name, config)?;
         let diff_ids = raw.diff_ids();
         let diff_ids =
@@ -368,8 +364,8 @@ impl SelectedImage {
             config_digest,
             config_name,
             platform: platform.map_or_else(Platform::none, |one| one.platform().clone()),
-            violations: check_config(&name, &value, count),
-            config: value,
+            violations: check_config(&name, &raw.document, count),
+            config: raw.document,
             layers: layers.collect::<Result<_, _>>()?,
         })
     }

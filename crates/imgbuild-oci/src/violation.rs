@@ -196,6 +196,8 @@ kinds! {
     LayerCount "has too many layers",
     /// The config's platform is not the one in the index.
     ConfigPlatform "is not for the platform in the index",
+    /// A variable has no name.
+    ConfigVariable "has a variable without a name",
     /// A volume is at a path where engines mount nothing, or at a relative one.
     ConfigVolume "has a volume that engines do not mount",
     /// The config's `rootfs.type` is not `layers`.

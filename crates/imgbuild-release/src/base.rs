@@ -12,14 +12,14 @@ use imgbuild_oci::blob::BlobContent;
 use imgbuild_oci::digest::Digest;
 use imgbuild_oci::entry::{Entry, EntryKind};
 use imgbuild_oci::filesystem::{FileSystem, FileSystemError, ReadOptions};
-use imgbuild_oci::image::{Configuration, volume_path};
+use imgbuild_oci::image::{Configuration, path_from_root};
 use imgbuild_oci::layer::Layer;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::selection::{SelectedImage, SelectedLayer, SelectionError};
 use imgbuild_oci::source::{Source, SourceError, UnsupportedCompressionError};
 use imgbuild_oci::store::Store;
-use imgbuild_oci::violation::Violation;
+use imgbuild_oci::violation::{Violation, ViolationKind};
 use serde_json::Value;
 
 use crate::certificates::{ALIASES, BUNDLE_PATH, BaseBundle, MAX_FILE_BYTES};
@@ -101,17 +101,20 @@ impl Base {
     /// When there is no such image, or its documents do not have their digests.
     pub fn open(source: Source, options: &BaseOptions) -> Result<Self, BaseError> {
         let platform = options.platform.as_ref();
-        let image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
+        let mut image = SelectedImage::select(&source, options.tag.as_deref(), platform)?;
         if image.platform.os() != "linux" {
             return Err(BaseError::System(image.platform));
         }
+        // The images on it do not have such variables.
+        let is_inherited = |one: &Violation| one.kind != ViolationKind::ConfigVariable;
+        image.violations.retain(is_inherited);
         BaseError::check(&image.violations)?;
         let mut configuration = Configuration::of_document(&image.config);
         // Engines resolve `..` from the root.
         if let Some(text) = &mut configuration.working_dir
             && text.starts_with('/')
             && ImagePath::parse(&*text).is_err()
-            && let Some(path) = volume_path(text)
+            && let Some(path) = path_from_root(text)
         {
             *text = path.to_string();
         }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::{MapDeserializer, StrDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::MapDeserializer;
+use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Returns a field of an object by its name in any case, the exact one first; a
 /// field that is null is not there.
@@ -32,24 +33,15 @@ pub(super) fn is_name(key: &str, name: &str) -> bool {
     folded.eq(name.chars().map(|letter| letter.to_ascii_lowercase()))
 }
 
-/// A deserializer, its visitor or its object, with the fields of the struct.
-pub(super) struct AnyCase<T>(pub(super) T, pub(super) StructFields);
-
-#[derive(Clone, Copy)]
-pub(super) struct StructFields {
-    /// At first only the fields beside a flattened one, which are not passed.
-    pub(super) names: &'static [&'static str],
-    /// True to take the last of several fields of one name, which are kept until then.
-    pub(super) takes_last: bool,
-}
+/// A deserializer or its visitor, with the names of the fields of the struct.
+pub(super) struct AnyCase<T>(pub(super) T, pub(super) &'static [&'static str]);
 
 /// Implements `Deserialize` by the function that `#[serde(remote = "…")]` derives.
 macro_rules! in_any_case {
-    ($takes_last:literal: $($type:ident $(<$parameter:ident>)? [$($field:literal),*])*) => {$(
+    ($($type:ident $(<$parameter:ident>)?)*) => {$(
         impl<'de, $($parameter: Deserialize<'de>)?> Deserialize<'de> for $type $(<$parameter>)? {
             fn deserialize<De: Deserializer<'de>>(inner: De) -> Result<Self, De::Error> {
-                let fields = StructFields { names: &[$($field),*], takes_last: $takes_last };
-                $type::deserialize(AnyCase(inner, fields))
+                $type::deserialize(AnyCase(inner, &[]))
             }
         }
     )*};
@@ -69,8 +61,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
         names: &'static [&'static str],
         inner: V,
     ) -> Result<V::Value, D::Error> {
-        let fields = StructFields { names, ..self.1 };
-        self.0.deserialize_map(AnyCase(inner, fields))
+        self.0.deserialize_map(AnyCase(inner, names))
     }
 
     serde::forward_to_deserialize_any! {
@@ -86,42 +77,52 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for AnyCase<V> {
         self.0.expecting(formatter)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let mut object = AnyCase(inner, self.1);
-        if !self.1.takes_last {
-            return self.0.visit_map(object);
-        }
-        let (mut known, mut others) = (BTreeMap::new(), Vec::new());
-        while let Some((name, value)) = object.next_entry::<String, Value>()? {
-            if !self.1.names.contains(&name.as_str()) {
-                others.push((name, value));
-            } else if !value.is_null() {
-                known.insert(name, value);
+    /// Takes the last of several fields of one name. Its text is kept, which is smaller
+    /// than its value.
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<V::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((key, value)) = object.next_entry::<String, Box<RawValue>>()? {
+            let name = self.1.iter().find(|name| is_name(&key, name));
+            if let Some(name) = name.filter(|_| value.get() != "null") {
+                fields.insert(*name, FieldText(value));
             }
         }
-        let all = MapDeserializer::new(known.into_iter().chain(others));
-        let read: serde_json::Result<_> = self.0.visit_map(all);
-        read.map_err(Error::custom)
+        let fields = MapDeserializer::new(fields.into_iter());
+        let read: serde_json::Result<_> = self.0.visit_map(fields);
+        read.map_err(|error| {
+            // The position in the text of a field is not that in the document.
+            let text = error.to_string();
+            Error::custom(text.split(" at line ").next().unwrap_or_default())
+        })
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for AnyCase<A> {
-    type Error = A::Error;
+/// The text of a value. Its deserializer reads it as a stream, which borrows nothing.
+struct FieldText(Box<RawValue>);
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
-        let Some(key) = self.0.next_key::<String>()? else {
-            return Ok(None);
-        };
-        let mut fields = self.1.names.iter();
-        let name = fields.find(|field| is_name(&key, field));
-        let name = StrDeserializer::new(name.unwrap_or(&key.as_str()));
-        seed.deserialize(name).map(Some)
+impl<'de> IntoDeserializer<'de, serde_json::Error> for FieldText {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for FieldText {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        serde_json::Deserializer::from_reader(self.0.get().as_bytes()).deserialize_any(visitor)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(seed)
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        visitor.visit_some(&mut serde_json::Deserializer::from_reader(
+            self.0.get().as_bytes(),
+        ))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit map struct
+        unit_struct newtype_struct seq tuple tuple_struct enum identifier ignored_any
     }
 }

@@ -6,10 +6,11 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::RawConfig;
 use super::any_case::is_name;
 use crate::json::from_json;
 
-/// The fields of an object, by the names that they get.
+/// The fields of an object: the names that they get, and their kind.
 type Fields = &'static [(&'static str, FieldKind)];
 
 #[derive(Clone, Copy)]
@@ -23,77 +24,48 @@ enum FieldKind {
 use FieldKind::Any;
 
 const IMAGE: Fields = &[
-    ("architecture", Any),
-    ("author", Any),
-    ("config", FieldKind::Object(CONTAINER)),
-    ("container_config", Any),
-    ("created", Any),
+    (
+        "architecture author comment container created docker_version id os os.features \
+         os.version parent Size variant",
+        Any,
+    ),
+    ("config container_config", FieldKind::Object(CONTAINER)),
     ("history", FieldKind::Objects(STEP)),
-    ("os", Any),
-    ("os.features", Any),
-    ("os.version", Any),
-    ("rootfs", FieldKind::Object(ROOT_FS)),
-    ("variant", Any),
+    ("rootfs", FieldKind::Object(&[("diff_ids type", Any)])),
 ];
 
 const CONTAINER: Fields = &[
-    ("ArgsEscaped", Any),
-    ("AttachStderr", Any),
-    ("AttachStdin", Any),
-    ("AttachStdout", Any),
-    ("Cmd", Any),
-    ("Domainname", Any),
-    ("Entrypoint", Any),
-    ("Env", Any),
-    ("ExposedPorts", Any),
+    (
+        "ArgsEscaped AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env \
+         ExposedPorts Hostname Image Labels MacAddress NetworkDisabled OnBuild OpenStdin Shell \
+         StdinOnce StopSignal StopTimeout Tty User Volumes WorkingDir",
+        Any,
+    ),
     ("Healthcheck", FieldKind::Object(HEALTH_CHECK)),
-    ("Hostname", Any),
-    ("Image", Any),
-    ("Labels", Any),
-    ("MacAddress", Any),
-    ("NetworkDisabled", Any),
-    ("OnBuild", Any),
-    ("OpenStdin", Any),
-    ("Shell", Any),
-    ("StdinOnce", Any),
-    ("StopSignal", Any),
-    ("StopTimeout", Any),
-    ("Tty", Any),
-    ("User", Any),
-    ("Volumes", Any),
-    ("WorkingDir", Any),
 ];
 
-const HEALTH_CHECK: Fields = &[
-    ("Interval", Any),
-    ("Retries", Any),
-    ("StartInterval", Any),
-    ("StartPeriod", Any),
-    ("Test", Any),
-    ("Timeout", Any),
-];
+const HEALTH_CHECK: Fields = &[(
+    "Interval Retries StartInterval StartPeriod Test Timeout",
+    Any,
+)];
 
-const STEP: Fields = &[
-    ("author", Any),
-    ("comment", Any),
-    ("created", Any),
-    ("created_by", Any),
-    ("empty_layer", Any),
-];
+const STEP: Fields = &[("author comment created created_by empty_layer", Any)];
 
-const ROOT_FS: Fields = &[("diff_ids", Any), ("type", Any)];
-
-/// An image configuration whose fields have one spelling and one value each. Of a field
-/// that is there several times, in any case, the last value counts: objects are merged,
-/// and null clears a list or an object and nothing else.
-#[derive(Debug)]
-pub(crate) struct ConfigDocument(pub(crate) Value);
-
-impl<'de> Deserialize<'de> for ConfigDocument {
+impl<'de> Deserialize<'de> for RawConfig {
+    /// Reads fields that have one spelling and one value each. Of a field that is there
+    /// several times, in any case, the last value counts: objects are merged, and null
+    /// clears a list or an object and nothing else.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw: Box<RawValue> = Deserialize::deserialize(deserializer)?;
-        let value = read(&raw, FieldKind::Object(IMAGE), Value::Null);
-        value.map(Self).map_err(D::Error::custom)
+        let read = || {
+            let document = read(&raw, FieldKind::Object(IMAGE), Value::Null)?;
+            Ok(Self {
+                platform: Deserialize::deserialize(&document)?,
+                rootfs: Deserialize::deserialize(&document["rootfs"])?,
+                document,
+            })
+        };
+        read().map_err(|error: serde_json::Error| D::Error::custom(error))
     }
 }
 
@@ -107,8 +79,12 @@ fn read(raw: &RawValue, kind: FieldKind, old: Value) -> serde_json::Result<Value
                 _ => Map::new(),
             };
             for (key, raw) in from_json::<RawObject>(text)?.0 {
-                let known = fields.iter().find(|(name, _)| is_name(&key, name));
-                let (name, kind) = known.copied().unwrap_or((&key, Any));
+                let names = fields.iter().flat_map(|(names, kind)| {
+                    let names = names.split_whitespace();
+                    names.map(|name| (name, *kind))
+                });
+                let known = { names }.find(|(name, _)| is_name(&key, name));
+                let (name, kind) = known.unwrap_or((&key, Any));
                 let old = object.remove(name).unwrap_or_default();
                 object.insert(name.to_owned(), read(&raw, kind, old)?);
             }
@@ -196,8 +172,8 @@ mod tests {
             ),
         ] {
             let document = format!(r#"{{"config":{text}}}"#);
-            let read: ConfigDocument = from_json(document.as_bytes()).unwrap();
-            assert_eq!(read.0, json!({ "config": expected }), "{text}");
+            let read: RawConfig = from_json(document.as_bytes()).unwrap();
+            assert_eq!(read.document, json!({ "config": expected }), "{text}");
         }
     }
 
@@ -205,23 +181,20 @@ mod tests {
     fn all_objects_are_read_so() {
         let text = br#"{
             "config":{"Cmd":["a"]},"Config":{"Env":["A=1"]},"Author":"me","AUTHOR":"you\ud800",
-            "History":[{"CREATED_BY":"x","Empty_Layer":true},null],"rootfs":{"Diff_IDs":[1]},
+            "History":[{"CREATED_BY":"x","Empty_Layer":true},null],"rootfs":{"Diff_IDs":["1"]},
             "Other":{"Cmd":1,"cmd":2}
         }"#;
-        let read: ConfigDocument = from_json(text).unwrap();
+        let read: RawConfig = from_json(text).unwrap();
         let expected = json!({
             "config": { "Cmd": ["a"], "Env": ["A=1"] }, "author": "you\u{fffd}",
             "history": [{ "created_by": "x", "empty_layer": true }, null],
-            "rootfs": { "diff_ids": [1] }, "Other": { "Cmd": 1, "cmd": 2 },
+            "rootfs": { "diff_ids": ["1"] }, "Other": { "Cmd": 1, "cmd": 2 },
         });
-        assert_eq!(read.0, expected);
+        assert_eq!(read.document, expected);
         for text in ["", "{", r#"{"a":}"#, r#"{"config":{]}}"#] {
-            assert!(
-                from_json::<ConfigDocument>(text.as_bytes()).is_err(),
-                "{text}"
-            );
+            assert!(from_json::<RawConfig>(text.as_bytes()).is_err(), "{text}");
         }
         let deep = format!(r#"{{"history":{}}}"#, "[".repeat(1 << 20));
-        assert!(from_json::<ConfigDocument>(deep.as_bytes()).is_err());
+        assert!(from_json::<RawConfig>(deep.as_bytes()).is_err());
     }
 }

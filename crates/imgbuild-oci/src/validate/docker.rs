@@ -248,7 +248,7 @@ fn read_config(
         return None;
     }
     let config: RawConfig = document::parse(&name, &bytes, report)?;
-    Some((found, check_config(&name, &bytes, &config, layers, report)))
+    Some((found, check_config(&name, &config, layers, report)))
 }
 
 /// Checks for a tag: without one, Docker fails after it has stored the image.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::Report;
 use crate::configuration;
 use crate::digest::Digest;
-use crate::document::{ConfigDocument, Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
+use crate::document::{Descriptor, MAX_DOCUMENT_BYTES, RawConfig, RawDescriptor};
 use crate::image::{Blob, Image};
 use crate::json::from_json;
 use crate::source::{Source, SourceError, read_document};
@@ -170,15 +170,12 @@ pub(super) fn check_size(name: &str, expected: u64, found: u64, report: &mut Rep
 /// returns its diff IDs; those that are malformed are `None`.
 pub(super) fn check_config(
     name: &str,
-    bytes: &[u8],
     config: &RawConfig,
     layers: usize,
     report: &mut Report,
 ) -> Vec<Option<Digest>> {
-    if let Some(ConfigDocument(document)) = parse(name, bytes, report) {
-        let found = configuration::check_config(name, &document, layers);
-        found.into_iter().for_each(|one| report.add(one));
-    }
+    let found = configuration::check_config(name, &config.document, layers);
+    found.into_iter().for_each(|one| report.add(one));
     let os = config.platform.os.as_deref().unwrap_or_default();
     if os.is_empty() || os.bytes().any(|byte| byte.is_ascii_uppercase()) {
         // Older engines crash on `Linux`.

@@ -276,7 +276,7 @@ impl<'a> ImageWalk<'a> {
             let config: RawConfig = document::parse(&config_name, &bytes, report)?;
             check_platform(&config_name, &config, platform, report);
             let count = layers.len();
-            Some(check_config(&config_name, &bytes, &config, count, report))
+            Some(check_config(&config_name, &config, count, report))
         });
         let mut diff_ids = diff_ids.unwrap_or_default().into_iter();
         let mut uses = Vec::new();

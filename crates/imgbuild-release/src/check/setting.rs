@@ -1,7 +1,7 @@
 //! The configuration: user, working directory, ports, volumes, variables.
 
 use imgbuild_oci::entry::{EntryKind, MAX_ID};
-use imgbuild_oci::image::{volume_fault, volume_path};
+use imgbuild_oci::image::{path_from_root, volume_fault};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::xattr::{CAPABILITY, capabilities};
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
         let reason = format!("the working directory `{text}` is not an absolute path");
         return Some(Finding::error(Rule::WorkdirInvalid, None, reason));
     }
-    let path = volume_path(text)?;
+    let path = path_from_root(text)?;
     if real_place(&subject.contents, &path).is_err() {
         let reason = format!("the working directory `{path}` is below a file or a loop of links");
         return Some(Finding::error(Rule::WorkdirInvalid, Some(&path), reason));
@@ -128,16 +128,16 @@ fn working_directory(subject: &Subject<'_>) -> Option<Finding> {
 /// Checks a volume. Docker resolves a relative path against the root; other
 /// engines do not.
 fn volume(subject: &Subject<'_>, text: &str) -> Option<Finding> {
-    let path = volume_path(text);
+    let path = path_from_root(text);
     let mut severity = Severity::Error;
-    let fault = match &path {
-        None => "not a valid path",
-        Some(path) if volume_fault(path).is_some() => volume_fault(path).unwrap_or_default(),
-        Some(path) if subject.contents.file(path).is_some() => {
+    let fault = match (&path, path.as_ref().and_then(volume_fault)) {
+        (None, _) => "not a valid path",
+        (_, Some(fault)) => fault,
+        (Some(path), _) if subject.contents.file(path).is_some() => {
             "a file, and only directories can be volumes"
         }
-        Some(_) if text.starts_with('/') => return None,
-        Some(_) => {
+        _ if text.starts_with('/') => return None,
+        _ => {
             severity = Severity::Warning;
             "not an absolute path, which engines treat differently"
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_oci::entry::Member;
-use imgbuild_oci::image::{Configuration, volume_path};
+use imgbuild_oci::image::{Configuration, path_from_root};
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::violation::Violation;
@@ -169,7 +169,7 @@ impl<'a> Subject<'a> {
 
     /// Returns the directory that containers start in.
     pub(super) fn working_directory(&self) -> ImagePath {
-        let path = self.config.working_dir.as_deref().and_then(volume_path);
+        let path = self.config.working_dir.as_deref().and_then(path_from_root);
         path.unwrap_or_else(ImagePath::root)
     }
 

@@ -213,15 +213,13 @@ struct Variables {
 impl Variables {
     fn of(base: Option<&Base>) -> Self {
         let env = base.map(|base| base.configuration.env.as_slice());
-        let split = |text: &String| match text.split_once('=') {
-            Some((name, value)) => (name.to_owned(), value.to_owned()),
-            None => (text.clone(), String::new()),
-        };
         let mut variables = Self::default();
         // No program can read a variable without a name, and new versions of runc refuse it.
-        let named = env.unwrap_or_default().iter().map(split);
+        // Docker leaves one without a value out, too.
+        let named = env.unwrap_or_default().iter();
+        let named = named.filter_map(|text| text.split_once('='));
         for (name, value) in named.filter(|(name, _)| !name.is_empty()) {
-            variables.set(&name, value);
+            variables.set(name, value.to_owned());
         }
         variables
     }
