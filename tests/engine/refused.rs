@@ -60,6 +60,14 @@ fn with_xattr(name: &str, value: &[u8]) -> BaseImage {
     layer(|one| one.pax(&key, value).file("a", 0o755, "x"))
 }
 
+const ACCESS: &str = "system.posix_acl_access";
+
+/// An access control list with an entry for each tag.
+fn acl(tags: &[u8]) -> Vec<u8> {
+    let entries = tags.iter().flat_map(|tag| [*tag, 0, 6, 0, 9, 0, 0, 0]);
+    [2, 0, 0, 0].into_iter().chain(entries).collect()
+}
+
 /// A layer with a directory `usr` in the lowest layer, and others above.
 fn above_usr(fill: impl FnOnce(Layer) -> Layer) -> BaseImage {
     let lower = Layer::default()
@@ -358,6 +366,64 @@ const ROWS: &[Row] = &[
         "attribute without a name",
         || with_xattr("security.", b"x"),
         By::Every,
+    ),
+    (
+        "access control list",
+        || with_xattr(ACCESS, &acl(&[1, 2, 4, 16, 32])),
+        By::None,
+    ),
+    (
+        "access control list without entries",
+        || with_xattr(ACCESS, &acl(&[])),
+        By::None,
+    ),
+    (
+        "access control list of a link",
+        || {
+            let key = format!("SCHILY.xattr.{ACCESS}");
+            layer(|one| one.pax(&key, &acl(&[1, 4, 32])).link("l", "a"))
+        },
+        By::None,
+    ),
+    (
+        "access control list of three bytes",
+        || with_xattr(ACCESS, b"bad"),
+        By::Every,
+    ),
+    (
+        "access control list without a mask",
+        || with_xattr(ACCESS, &acl(&[1, 2, 4, 32])),
+        By::Every,
+    ),
+    (
+        "access control list out of order",
+        || with_xattr(ACCESS, &acl(&[4, 1, 32])),
+        By::Every,
+    ),
+    (
+        "access control list with an unknown entry",
+        || with_xattr(ACCESS, &acl(&[1, 4, 32, 64])),
+        By::Every,
+    ),
+    (
+        "default access control list of a file",
+        || with_xattr("system.posix_acl_default", &acl(&[1, 4, 32])),
+        By::Every,
+    ),
+    (
+        "link in place of the root",
+        || layer(|one| one.link("/", "d")),
+        By::GraphDrivers,
+    ),
+    (
+        "link in place of the directory of the layer",
+        || layer(|one| one.link("./", "d")),
+        By::None,
+    ),
+    (
+        "hard link to a whiteout",
+        || above_usr(|one| one.file("usr/.wh.a", 0o644, "").special(b'1', "q", "usr/a")),
+        By::None,
     ),
     (
         "long attribute of a whiteout",

@@ -94,17 +94,15 @@ impl FromStr for Destination {
         if let Some(name) = text.strip_prefix(REGISTRY_TRANSPORT) {
             return Ok(Self::Registry(name.parse()?));
         }
+        let is_foreign = |(transport, rest): (&str, &str)| {
+            source::FOREIGN_TRANSPORTS.contains(&transport)
+                || rest.starts_with("//")
+                    && !matches!(transport, "oci" | "oci-archive" | "docker-archive")
+        };
+        if text.starts_with("type=") || text.split_once(':').is_some_and(is_foreign) {
+            return Err(ParseDestinationError::Transport(text.to_owned()));
+        }
         match text.split_once(':') {
-            Some((transport, rest))
-                if source::FOREIGN_TRANSPORTS.contains(&transport)
-                    || rest.starts_with("//")
-                        && !matches!(transport, "oci" | "oci-archive" | "docker-archive") =>
-            {
-                Err(ParseDestinationError::Transport(text.to_owned()))
-            }
-            _ if text.starts_with("type=") => {
-                Err(ParseDestinationError::Transport(text.to_owned()))
-            }
             _ if has_digest(text) => Err(error(
                 "a destination cannot contain a digest, which is computed; `:TAG` or `:NAME` names the image",
             )),

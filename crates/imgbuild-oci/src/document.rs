@@ -430,9 +430,8 @@ pub(crate) fn documents_below<E: From<DocumentError>>(
     for root in roots {
         walk.visit(root, 1)?;
     }
-    let mut found = walk.found.iter();
     match walk.missing {
-        Some(error) if found.all(|one| is_index(&one.media_type)) => Err(error),
+        Some(error) if walk.found.len() == walk.indexes => Err(error),
         _ => Ok(walk.found),
     }
 }

@@ -79,13 +79,13 @@ impl RootDirectory {
     ///
     /// When it cannot be opened, or is not a regular file.
     pub fn open_file(&self, relative: &Path) -> io::Result<File> {
-        let target = |next: &ImagePath, _| {
-            let target = readlinkat(&self.descriptor, next.relative(), Vec::new());
-            Ok::<_, Infallible>(target.ok().map(CString::into_bytes))
-        };
         // Most paths have no links.
         let mut opened = open_exact(Some(self), relative, FILE);
         if opened.as_ref().is_err_and(|error| is_replaced(*error)) {
+            let target = |next: &ImagePath, _| {
+                let target = readlinkat(&self.descriptor, next.relative(), Vec::new());
+                Ok::<_, Infallible>(target.ok().map(CString::into_bytes))
+            };
             let real = resolve_links(relative.as_os_str().as_bytes(), target);
             let real = real.map_err(|_| Errno::LOOP);
             opened = real.and_then(|real| {

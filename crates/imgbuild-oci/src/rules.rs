@@ -68,7 +68,7 @@ impl<'a> LayerRules<'a> {
     }
 
     /// Checks an entry; returns true if an engine may unpack it.
-    pub(crate) fn check(&mut self, entry: &TarEntry) -> bool {
+    pub(crate) fn check(&mut self, entry: &TarEntry, whiteout: Option<&Whiteout>) -> bool {
         let refused = self.refused;
         let path = clean_path(&entry.path);
         if leads_out(&entry.path) {
@@ -82,11 +82,16 @@ impl<'a> LayerRules<'a> {
             self.add(ViolationKind::LayerOwner, entry, Some(found));
         }
         // Engines make no file of a whiteout.
-        if entry.whiteout().is_none() {
+        if whiteout.is_none() {
             self.check_xattrs(entry);
         }
+        // Docker and Podman would remove the root first; as `./`, they pass over it.
+        let is_root = path == b"/" && entry.path.starts_with(b"/");
+        if is_root && entry.kind != TarKind::Directory {
+            self.add(ViolationKind::LayerRoot, entry, None);
+        }
         let mut is_unchecked = self.tree.is_full();
-        match self.check_place(entry, &path) {
+        match self.check_place(entry, whiteout, &path) {
             Ok(()) => {}
             Err(ParentFault::NotADirectory) => self.add(ViolationKind::LayerParent, entry, None),
             Err(ParentFault::Unknown) => is_unchecked = true,
@@ -113,12 +118,18 @@ impl<'a> LayerRules<'a> {
 
     fn check_xattrs(&mut self, entry: &TarEntry) {
         for (name, value) in &entry.xattrs {
+            if name.starts_with("trusted.overlay.") {
+                let found = Some(format!("`{}`", shortened(name.as_bytes())));
+                self.add(ViolationKind::LayerOverlay, entry, found);
+            }
             let fault = if XATTR_PREFIXES.contains(&name.as_str()) {
                 "without a name".to_owned()
             } else if name.len() > MAX_XATTR_NAME_BYTES {
                 format!("with a name of {} bytes", name.len())
             } else if value.len() > MAX_XATTR_BYTES {
                 format!("with a value of {} bytes", value.len())
+            } else if !is_acl(name, value, &entry.kind) {
+                "with a value that is not an access control list of its file".to_owned()
             } else {
                 continue;
             };
@@ -140,14 +151,19 @@ impl<'a> LayerRules<'a> {
         }
     }
 
-    fn check_place(&mut self, entry: &TarEntry, path: &[u8]) -> Result<(), ParentFault> {
+    fn check_place(
+        &mut self,
+        entry: &TarEntry,
+        whiteout: Option<&Whiteout>,
+        path: &[u8],
+    ) -> Result<(), ParentFault> {
         let parent = self.tree.parent_of(path, true)?;
         if parent.is_dangling {
             self.add(ViolationKind::LayerParentLink, entry, None);
         }
-        match entry.whiteout() {
+        match whiteout {
             None => self.check_kind(entry, &parent.join(path))?,
-            Some(Whiteout::Path(hidden)) => self.check_whiteout(entry, &parent, &hidden),
+            Some(Whiteout::Path(hidden)) => self.check_whiteout(entry, &parent, hidden),
             Some(Whiteout::Directory(_)) => {}
         }
         Ok(())
@@ -159,8 +175,7 @@ impl<'a> LayerRules<'a> {
             TarKind::Directory => self.tree.put(place, PathKind::Directory),
             TarKind::Hardlink { target } => {
                 if !self.tree.put_hardlink(place, target)? {
-                    let found = Some(format!("target `{}`", shortened(target)));
-                    self.add(ViolationKind::LayerHardlink, entry, found);
+                    self.add(ViolationKind::LayerHardlink, entry, None);
                 }
             }
             TarKind::Symlink { target } => {
@@ -193,12 +208,18 @@ impl<'a> LayerRules<'a> {
 
     pub(crate) fn add(&mut self, kind: ViolationKind, entry: &TarEntry, found: Option<String>) {
         let refuser = match kind {
-            ViolationKind::LayerOwner => None,
+            ViolationKind::LayerOwner | ViolationKind::LayerOverlay => None,
             ViolationKind::LayerPathOutside => Some(Refuser::Docker),
-            ViolationKind::LayerDuplicatePath | ViolationKind::LayerParentLink => {
-                Some(Refuser::DockerAndPodman)
-            }
+            ViolationKind::LayerDuplicatePath
+            | ViolationKind::LayerParentLink
+            | ViolationKind::LayerRoot => Some(Refuser::DockerAndPodman),
             _ => Some(Refuser::Engines),
+        };
+        let found = match &entry.kind {
+            TarKind::Hardlink { target } if kind == ViolationKind::LayerHardlink => {
+                Some(format!("target `{}`", shortened(target)))
+            }
+            _ => found,
         };
         self.add_refused(kind, refuser, entry, found);
     }
@@ -235,10 +256,44 @@ fn has_long_name(path: &[u8]) -> bool {
         .any(|name| name.len() > MAX_NAME_BYTES)
 }
 
+/// Returns false for the value of an access control list that Linux does not take
+/// (`posix_acl_valid`). An empty list removes that of a file, and engines pass over that
+/// of a link.
+fn is_acl(name: &str, value: &[u8], kind: &TarKind) -> bool {
+    let is_default = name == "system.posix_acl_default";
+    if value.is_empty() || !is_default && name != "system.posix_acl_access" {
+        return true;
+    }
+    let Some((version, entries)) = value.split_first_chunk::<4>() else {
+        return false;
+    };
+    // Engines pass over a version that Linux does not have.
+    if entries.is_empty() || *version != [2, 0, 0, 0] {
+        return true;
+    }
+    let (entries, rest) = entries.as_chunks::<8>();
+    let number = |at: &[u8]| u16::from(at[0]) | u16::from(at[1]) << 8;
+    let tags: Vec<u16> = entries.iter().map(|entry| number(entry)).collect();
+    let count = |tag| tags.iter().filter(|one| **one == tag).count();
+    // Owner, named users, group, named groups, mask, others.
+    let [owner, users, group, groups, mask, others] = [1, 2, 4, 8, 16, 32].map(count);
+    let has_named = users + groups > 0;
+    let is_complete = [owner, group, others] == [1; 3]
+        && mask <= 1
+        && mask >= usize::from(has_named)
+        && owner + users + group + groups + mask + others == tags.len();
+    let are_modes = entries.iter().all(|entry| number(&entry[2..]) <= 7);
+    let has_defaults = !is_default || matches!(kind, TarKind::Directory | TarKind::Symlink { .. });
+    rest.is_empty() && tags.is_sorted() && is_complete && are_modes && has_defaults
+}
+
 /// Returns true for a relative path that `..` leads above its start.
 fn leads_out(path: &[u8]) -> bool {
+    if path.starts_with(b"/") {
+        return false;
+    }
     let below = clean_path(&[b"\0/", path].concat());
-    !path.starts_with(b"/") && !below.starts_with(b"/\0")
+    !below.starts_with(b"/\0")
 }
 
 #[cfg(test)]

@@ -243,6 +243,10 @@ kinds! {
     /// An extended attribute has no name, or its name or value is longer than Linux
     /// allows.
     LayerXattr "has an extended attribute that Linux does not take",
+    /// An extended attribute is one of overlayfs: Docker applies it, containerd does not.
+    LayerOverlay "has an attribute of overlayfs, by which engines show other files",
+    /// The root is a file or a link.
+    LayerRoot "has a root that is not a directory",
     /// A layer has more violations than are listed, or too many entries.
     LayerMore "has more violations than are listed",
     /// The archive itself is damaged.

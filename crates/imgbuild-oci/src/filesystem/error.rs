@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::digest::Digest;
-use crate::path::{ImagePath, ParseImagePathError};
+use crate::path::ParseImagePathError;
 use crate::source::SourceError;
 use crate::tar_reader::ReadTarError;
+use crate::violation::ViolationKind;
 
 /// A file system that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,22 +81,9 @@ pub enum LayerError {
     /// A path that no file system can hold.
     #[error(transparent)]
     Path(#[from] ParseImagePathError),
-    /// A path whose directory is something else.
-    #[error("`{path}` lies below `{parent}`, which is not a directory")]
-    BelowAFile {
-        /// The path.
-        path: String,
-        /// The path that is not a directory.
-        parent: ImagePath,
-    },
-    /// A hard link to nothing, or to a directory.
-    #[error("`{path}` is a hard link to `{target}`, which is not a file")]
-    Hardlink {
-        /// The link.
-        path: ImagePath,
-        /// Its target.
-        target: String,
-    },
+    /// An entry that has no place, which is a violation and does not leave the reader.
+    #[error("an entry breaks the rule {0:?}")]
+    Refused(ViolationKind),
     /// More or longer names than an image of this size has.
     #[error("the names in the image need more than {} MiB of memory, too much for its size", .0 >> 20)]
     TooManyNames(u64),

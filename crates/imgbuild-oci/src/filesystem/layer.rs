@@ -12,7 +12,7 @@ use crate::rules::{LayerRules, check_compression, trailing_bytes};
 use crate::selection::SelectedLayer;
 use crate::source::{Decompressor, Source, StreamFormat};
 use crate::tar_reader::{TarEntry, TarKind, TarReader, Whiteout, clean_path};
-use crate::violation::{Violation, ViolationKind};
+use crate::violation::Violation;
 
 /// Reads a layer to its end and checks its size, digest and diff ID; returns with
 /// its facts the violations that engines refuse. `budget` is the number of bytes that
@@ -84,24 +84,20 @@ pub(super) fn read_entries<R: Read>(
     let mut entries = 0;
     while let Some(found) = tar.next_entry()? {
         entries += 1;
-        let placed = match found.whiteout() {
-            _ if !rules.check(&found) => Ok(()),
-            Some(Whiteout::Path(path)) => tree.hide(&path),
-            Some(Whiteout::Directory(path)) => tree.hide_contents(&path),
+        let whiteout = found.whiteout();
+        let placed = match &whiteout {
+            _ if !rules.check(&found, whiteout.as_ref()) => Ok(()),
+            Some(Whiteout::Path(path)) => tree.hide(path),
+            Some(Whiteout::Directory(mark)) => tree.hide_contents(mark),
             None => place(tar, &found, tree, keeper),
         };
         match placed {
             // The rules do not know what replaced a directory, nor what is unchecked.
-            Err(LayerError::BelowAFile { .. }) => {
-                rules.add(ViolationKind::LayerParent, &found, None);
-            }
-            Err(LayerError::Hardlink { target, .. }) => {
-                let target = Some(format!("target `{target}`"));
-                rules.add(ViolationKind::LayerHardlink, &found, target);
-            }
+            Err(LayerError::Refused(kind)) => rules.add(kind, &found, None),
             placed => placed?,
         }
     }
+    tree.apply_whiteouts()?;
     Ok(entries)
 }
 

@@ -5,8 +5,9 @@ use std::ops::Bound;
 
 use super::LayerError;
 use crate::entry::{Entry, EntryKind, Member};
-use crate::path::{ImagePath, ResolveError, resolve_links, shortened};
+use crate::path::{ImagePath, ResolveError, resolve_links};
 use crate::tar_reader::clean_path;
+use crate::violation::ViolationKind;
 
 /// The memory of an entry in bytes, without its names.
 const ENTRY_BYTES: u64 = 512;
@@ -28,6 +29,9 @@ pub(super) struct Tree {
     kept: u64,
     limit: u64,
     work: u64,
+    /// The places of the whiteouts of this layer. Each is a device, as engines have it,
+    /// which hides all below until another entry replaces it.
+    whiteouts: BTreeSet<ImagePath>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +75,7 @@ impl Tree {
             kept: 0,
             limit,
             work: 0,
+            whiteouts: BTreeSet::new(),
         }
     }
 
@@ -103,17 +108,13 @@ impl Tree {
         if parent.is_root() || self.nodes.get(&parent).is_some_and(is_known) {
             return Ok(path);
         }
-        let parent = self.resolve(&path, parent.as_bytes())?;
+        let parent = self.resolve(parent.as_bytes())?;
         Ok(parent.join(path.file_name())?)
     }
 
     /// Follows all links of a directory; directories that are not there are
     /// taken as such.
-    fn resolve(&mut self, path: &ImagePath, directory: &[u8]) -> Result<ImagePath, LayerError> {
-        let below_a_file = |parent: &ImagePath| LayerError::BelowAFile {
-            path: path.to_string(),
-            parent: parent.clone(),
-        };
+    fn resolve(&mut self, directory: &[u8]) -> Result<ImagePath, LayerError> {
         let resolved = resolve_links(directory, |next, _| {
             self.spend(lookups(next))?;
             let Some(node) = self.nodes.get(next) else {
@@ -132,11 +133,11 @@ impl Tree {
             if node.is_directory() {
                 Ok(None)
             } else {
-                Err(below_a_file(next))
+                Err(LayerError::Refused(ViolationKind::LayerParent))
             }
         });
         resolved.map_err(|error| match error {
-            ResolveError::Loop(link) => below_a_file(&link),
+            ResolveError::Loop(_) => LayerError::Refused(ViolationKind::LayerParent),
             ResolveError::Name { source, .. } => source.into(),
             ResolveError::LookUp(error) => error,
         })
@@ -147,11 +148,15 @@ impl Tree {
     pub(super) fn link(&mut self, link: &Entry, target: &[u8]) -> Result<(), LayerError> {
         let path = &link.path;
         let place = self.existing_place(&clean_path(target))?;
+        if place
+            .as_ref()
+            .is_some_and(|one| self.whiteouts.contains(one))
+        {
+            return self.put_whiteout(path.clone());
+        }
         let node = place.and_then(|place| self.nodes.get_mut(&place));
-        let Some(node) = node.filter(|node| !node.is_directory()) else {
-            let (path, target) = (path.clone(), shortened(target));
-            return Err(LayerError::Hardlink { path, target });
-        };
+        let node = node.filter(|node| !node.is_directory());
+        let node = node.ok_or(LayerError::Refused(ViolationKind::LayerHardlink))?;
         let is_symlink = node.link_target().is_some();
         if let Some(Member { entry, .. }) = &mut node.member {
             entry.owner = link.owner;
@@ -180,7 +185,8 @@ impl Tree {
         };
         let is_directory = node.is_directory();
         let old = self.put(path.clone(), node)?;
-        if old.is_some_and(|old| old.is_directory()) && !is_directory {
+        let has_below = self.whiteouts.remove(path) || old.is_some_and(|old| old.is_directory());
+        if has_below && !is_directory {
             for below in self.below(path)? {
                 self.remove(&below);
             }
@@ -195,40 +201,53 @@ impl Tree {
         let is_there = |parent: &ImagePath| self.nodes.get(parent).is_some_and(is_there);
         let missing: Vec<ImagePath> = path.ancestors().take_while(|one| !is_there(one)).collect();
         self.spend(missing.iter().map(lookups).sum())?;
+        let layer = self.layer;
         for path in missing {
-            let layer = self.layer;
-            match self.nodes.get_mut(&path).filter(|node| node.is_directory()) {
-                Some(TreeNode {
-                    member: Some(member),
-                    layer: of_node,
-                }) => {
-                    member.entry.mode |= 0o755;
-                    *of_node = layer;
-                }
-                _ => {
-                    let member = Some(Entry::directory(path.clone()).into());
-                    self.put(path, TreeNode { member, layer })?;
-                }
+            let node = self.nodes.get_mut(&path);
+            if let Some(node) = node.filter(|node| node.is_directory()) {
+                node.layer = layer;
+                let member = node.member.iter_mut();
+                member.for_each(|member| member.entry.mode |= 0o755);
+            } else {
+                let member = Some(Entry::directory(path.clone()).into());
+                self.put(path, TreeNode { member, layer })?;
             }
         }
         Ok(())
     }
 
-    /// Hides a path of the layers below; entries of this layer stay.
+    /// Hides a path of the layers below, unless a directory of this layer takes its
+    /// place.
     pub(super) fn hide(&mut self, path: &[u8]) -> Result<(), LayerError> {
-        let Some(path) = self.existing_place(path)? else {
-            return Ok(());
-        };
+        let path = self.existing_place(path)?;
+        path.map_or(Ok(()), |path| self.put_whiteout(path))
+    }
+
+    fn put_whiteout(&mut self, path: ImagePath) -> Result<(), LayerError> {
         self.make_parents(&path)?;
-        self.hide_below(&path)?;
-        self.remove_if_hidden(&path);
+        let layer = self.layer;
+        if self.nodes.get(&path).is_none_or(|node| node.layer < layer) {
+            let member = None;
+            self.put(path.clone(), TreeNode { member, layer })?;
+            self.whiteouts.insert(path);
+        }
         Ok(())
     }
 
-    /// Hides the entries of the layers below in a directory.
-    pub(super) fn hide_contents(&mut self, directory: &[u8]) -> Result<(), LayerError> {
-        let mark = [directory, b"/.wh..wh..opq"].concat();
-        let Some(mark) = self.existing_place(&mark)? else {
+    /// Removes the whiteouts of this layer, and what they hide.
+    pub(super) fn apply_whiteouts(&mut self) -> Result<(), LayerError> {
+        for path in std::mem::take(&mut self.whiteouts) {
+            self.hide_below(&path)?;
+            if !self.has_below(&path) {
+                self.remove(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides the entries of the layers below in the directory of an opaque whiteout.
+    pub(super) fn hide_contents(&mut self, mark: &[u8]) -> Result<(), LayerError> {
+        let Some(mark) = self.existing_place(mark)? else {
             return Ok(());
         };
         self.make_parents(&mark)?;
@@ -243,7 +262,7 @@ impl Tree {
     fn existing_place(&mut self, path: &[u8]) -> Result<Option<ImagePath>, LayerError> {
         match self.place_of(path) {
             Ok(path) => Ok(Some(path)),
-            Err(LayerError::Path(_) | LayerError::BelowAFile { .. }) => Ok(None),
+            Err(LayerError::Path(_) | LayerError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -252,16 +271,12 @@ impl Tree {
     /// is looked at.
     fn hide_below(&mut self, path: &ImagePath) -> Result<(), LayerError> {
         for below in self.below(path)?.into_iter().rev() {
-            self.remove_if_hidden(&below);
+            let is_older = |node: &TreeNode| node.layer < self.layer;
+            if self.nodes.get(&below).is_some_and(is_older) && !self.has_below(&below) {
+                self.remove(&below);
+            }
         }
         Ok(())
-    }
-
-    fn remove_if_hidden(&mut self, path: &ImagePath) {
-        let is_older = |node: &TreeNode| node.layer < self.layer;
-        if self.nodes.get(path).is_some_and(is_older) && !self.has_below(path) {
-            self.remove(path);
-        }
     }
 
     fn has_below(&self, path: &ImagePath) -> bool {

@@ -23,6 +23,10 @@ fn hardlink(path: &str, target: &str) -> TarEntry {
     entry(path, TarKind::Hardlink { target })
 }
 
+fn check(rules: &mut LayerRules<'_>, entry: &TarEntry) -> bool {
+    rules.check(entry, entry.whiteout().as_ref())
+}
+
 fn found(rules: LayerRules<'_>) -> Vec<(ViolationKind, String)> {
     let violations = rules.finish().into_iter();
     let found = violations.map(|one| (one.kind, one.found.unwrap_or_default()));
@@ -32,12 +36,12 @@ fn found(rules: LayerRules<'_>) -> Vec<(ViolationKind, String)> {
 /// Rules whose lookups are used up, but for directories of the layer.
 fn spent(target: &str) -> LayerRules<'static> {
     let mut rules = LayerRules::new("layer");
-    rules.check(&entry("a", TarKind::Directory));
-    rules.check(&entry("f", TarKind::File));
+    check(&mut rules, &entry("a", TarKind::Directory));
+    check(&mut rules, &entry("f", TarKind::File));
     let steps = "a/../".repeat(800);
-    rules.check(&symlink("l", &format!("{steps}{target}")));
+    check(&mut rules, &symlink("l", &format!("{steps}{target}")));
     for number in 0..400 {
-        rules.check(&entry(&format!("l/{number}"), TarKind::File));
+        check(&mut rules, &entry(&format!("l/{number}"), TarKind::File));
     }
     assert!(rules.unchecked > 0, "{target}");
     rules
@@ -54,20 +58,32 @@ fn lookups_are_bounded_also_where_links_lead_nowhere() {
 fn a_hard_link_whose_target_is_not_looked_up_is_unchecked() {
     let mut rules = spent("a");
     let unchecked = rules.unchecked;
-    assert!(rules.check(&hardlink("b", "l/1")));
+    assert!(check(&mut rules, &hardlink("b", "l/1")));
     assert_eq!(rules.unchecked, unchecked + 1);
-    assert!(rules.check(&hardlink("c", "b")));
+    assert!(check(&mut rules, &hardlink("c", "b")));
     let found = found(rules);
     let all_are_unchecked = found.iter().all(|one| one.0 == ViolationKind::LayerMore);
     assert!(all_are_unchecked, "{found:?}");
 }
 
 #[test]
+fn attributes_of_overlayfs_are_told_without_an_engine() {
+    let mut rules = LayerRules::new("layer");
+    let mut directory = entry("d", TarKind::Directory);
+    let name = "trusted.overlay.opaque".to_owned();
+    directory.xattrs.insert(name, b"y".to_vec());
+    assert!(check(&mut rules, &directory));
+    let violations = rules.finish();
+    assert_eq!(violations[0].kind, ViolationKind::LayerOverlay);
+    assert_eq!(violations[0].refused_by, None);
+}
+
+#[test]
 fn the_target_of_a_hard_link_makes_no_directories() {
     let mut rules = LayerRules::new("layer");
-    rules.check(&symlink("l", "gone"));
-    assert!(!rules.check(&hardlink("b", "l/x")));
-    assert!(rules.check(&entry(".wh.gone", TarKind::File)));
+    check(&mut rules, &symlink("l", "gone"));
+    assert!(!check(&mut rules, &hardlink("b", "l/x")));
+    assert!(check(&mut rules, &entry(".wh.gone", TarKind::File)));
     let violation = (ViolationKind::LayerHardlink, "`b`, target `l/x`".to_owned());
     assert_eq!(found(rules), [violation]);
 }
@@ -77,10 +93,10 @@ fn the_entry_that_fills_the_tree_is_checked_and_others_are_counted_once() {
     let mut rules = spent("a");
     let unchecked = rules.unchecked;
     rules.tree.fill(1);
-    assert!(rules.check(&entry("last", TarKind::File)));
+    assert!(check(&mut rules, &entry("last", TarKind::File)));
     assert_eq!(rules.unchecked, unchecked);
-    assert!(rules.check(&entry("next", TarKind::File)));
-    assert!(rules.check(&entry("l/next", TarKind::File)));
+    assert!(check(&mut rules, &entry("next", TarKind::File)));
+    assert!(check(&mut rules, &entry("l/next", TarKind::File)));
     assert_eq!(rules.unchecked, unchecked + 2);
 }
 
@@ -88,9 +104,9 @@ fn the_entry_that_fills_the_tree_is_checked_and_others_are_counted_once() {
 fn a_link_to_a_directory_that_is_not_remembered_is_not_told() {
     let mut rules = LayerRules::new("layer");
     rules.tree.fill(1);
-    rules.check(&symlink("l", "d"));
-    rules.check(&entry("d", TarKind::Directory));
-    rules.check(&entry("l/x", TarKind::File));
+    check(&mut rules, &symlink("l", "d"));
+    check(&mut rules, &entry("d", TarKind::Directory));
+    check(&mut rules, &entry("l/x", TarKind::File));
     let unchecked = "2 entries were not checked".to_owned();
     assert_eq!(found(rules), [(ViolationKind::LayerMore, unchecked)]);
 }
@@ -98,10 +114,10 @@ fn a_link_to_a_directory_that_is_not_remembered_is_not_told() {
 #[test]
 fn the_target_of_a_link_that_was_replaced_is_not_followed() {
     let mut rules = LayerRules::new("layer");
-    rules.check(&entry("a", TarKind::Directory));
-    rules.check(&symlink("l", "a"));
-    rules.check(&symlink("full", &"b".repeat(64 << 20)));
-    rules.check(&symlink("l", "f"));
-    rules.check(&entry("l/x", TarKind::File));
+    check(&mut rules, &entry("a", TarKind::Directory));
+    check(&mut rules, &symlink("l", "a"));
+    check(&mut rules, &symlink("full", &"b".repeat(64 << 20)));
+    check(&mut rules, &symlink("l", "f"));
+    check(&mut rules, &entry("l/x", TarKind::File));
     assert_eq!(rules.unchecked, 1);
 }

@@ -124,15 +124,16 @@ impl LayerTree {
             }
         };
         let kind = self.kind(&target);
-        let is_file = matches!(kind, Some(PathKind::Symlink | PathKind::Other));
-        let may_be = is_file || kind.is_none() && self.is_full();
-        if kind == Some(PathKind::Symlink) {
-            let leads_to = self.targets.get(&fingerprint(&target)).cloned();
-            self.put_symlink(place, &leads_to.unwrap_or_default());
-        } else {
-            self.put(place, PathKind::Other);
+        match kind {
+            Some(PathKind::Symlink) => {
+                let leads_to = self.targets.get(&fingerprint(&target)).cloned();
+                self.put_symlink(place, &leads_to.unwrap_or_default());
+            }
+            // To engines it is a device, and so is the link.
+            Some(PathKind::Whiteout) => self.put(place, PathKind::Whiteout),
+            _ => self.put(place, PathKind::Other),
         }
-        Ok(may_be)
+        Ok(kind.map_or(self.is_full(), |kind| kind != PathKind::Directory))
     }
 
     /// Follows the links in the directory of a cleaned path, and makes directories that
@@ -172,20 +173,20 @@ impl LayerTree {
         let mut cost = 0;
         let mut missing = Vec::new();
         let resolved = resolve_links(&found.path, |next, _| {
-            let next = next.as_bytes();
-            cost += next.len() + LOOKUP_BYTES;
-            match self.kind(next) {
+            let path = next.as_bytes();
+            cost += path.len() + LOOKUP_BYTES;
+            match self.kind(path) {
                 _ if self.looked_up + cost > MAX_LOOKED_UP => Err(ParentFault::Unknown),
                 Some(PathKind::Directory) => Ok(None),
                 Some(PathKind::Whiteout | PathKind::Other) => Err(ParentFault::NotADirectory),
                 Some(PathKind::Symlink) => {
-                    let target = self.targets.get(&fingerprint(next));
+                    let target = self.targets.get(&fingerprint(path));
                     // Each of its names, also `..`, is a step.
                     cost += LOOKUP_BYTES / 2 * target.map_or(0, Vec::len);
                     target.map(Some).ok_or(ParentFault::Unknown)
                 }
                 None => {
-                    missing.push(next.to_vec());
+                    missing.push(next.clone());
                     Ok(None)
                 }
             }
@@ -202,9 +203,9 @@ impl LayerTree {
             found.path.extend_from_slice(resolved.as_bytes());
         }
         // containerd makes those that the path goes through in the end.
-        missing.retain(|path| makes && is_above(path, &found.path));
+        missing.retain(|path| makes && resolved.starts_with(path));
         for path in missing {
-            self.put(&path, PathKind::Directory);
+            self.put(path.as_bytes(), PathKind::Directory);
         }
         Ok(())
     }
@@ -240,11 +241,6 @@ impl LayerTree {
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     (&path[..slash], path.get(slash + 1..).unwrap_or_default())
-}
-
-fn is_above(path: &[u8], other: &[u8]) -> bool {
-    let rest = other.strip_prefix(path);
-    rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
 }
 
 fn fingerprint(path: &[u8]) -> Fingerprint {

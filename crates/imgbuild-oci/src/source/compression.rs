@@ -169,10 +169,10 @@ impl<R: Read> Decompressor<R> {
 
     /// Returns true if other bytes follow the gzip stream, which was read to its end.
     pub(crate) fn has_trailing_bytes(&self) -> bool {
-        matches!(
-            &self.stream,
-            Stream::Gzip(GzipStream::End { is_last: false, .. })
-        )
+        match &self.stream {
+            Stream::Gzip(GzipStream::End(Some(source))) => !source.buffer().is_empty(),
+            _ => false,
+        }
     }
 
     /// Returns the reader below, without the bytes that were read ahead.
@@ -219,11 +219,8 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 #[derive(Debug)]
 enum GzipStream<R> {
     Member(Box<GzDecoder<R>>),
-    End {
-        source: Option<R>,
-        /// True if nothing follows.
-        is_last: bool,
-    },
+    /// The source after the last member; it is only taken while reading.
+    End(Option<R>),
 }
 
 impl<R: BufRead> GzipStream<R> {
@@ -234,23 +231,21 @@ impl<R: BufRead> GzipStream<R> {
     fn into_inner(self) -> R {
         match self {
             Self::Member(decoder) => decoder.into_inner(),
-            Self::End { source, .. } => source.expect("it is only taken while reading"),
+            Self::End(source) => source.expect("it is only taken while reading"),
         }
     }
 
     fn next_member(&mut self) -> io::Result<()> {
-        let end = |source, is_last| Self::End { source, is_last };
-        let Self::Member(decoder) = std::mem::replace(self, end(None, true)) else {
+        let Self::Member(decoder) = std::mem::replace(self, Self::End(None)) else {
             return Ok(());
         };
         let mut source = decoder.into_inner();
-        let start = fill(&mut source).map(|start| (start.is_empty(), StreamFormat::detect(start)));
-        *self = match start {
-            Ok((false, StreamFormat::Gzip)) => Self::new(source),
-            Ok((is_last, _)) => end(Some(source), is_last),
-            Err(_) => end(Some(source), true),
+        let next = fill(&mut source).map(StreamFormat::detect);
+        *self = match next {
+            Ok(StreamFormat::Gzip) => Self::new(source),
+            _ => Self::End(Some(source)),
         };
-        start.map(drop)
+        next.map(drop)
     }
 }
 
@@ -265,7 +260,7 @@ impl<R: BufRead> Read for GzipStream<R> {
                     0 => self.next_member()?,
                     count => return Ok(count),
                 },
-                Self::End { .. } => return Ok(0),
+                Self::End(_) => return Ok(0),
             }
         }
     }

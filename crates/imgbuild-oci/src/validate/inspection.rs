@@ -175,7 +175,7 @@ fn inspect_layer<R: Read + Clone>(name: &str, blob: R, size: u64) -> io::Result<
 fn read_entries<R: Read>(tar: &mut TarReader<R>, rules: &mut LayerRules) -> Option<ReadTarError> {
     loop {
         match tar.next_entry() {
-            Ok(Some(entry)) => drop(rules.check(&entry)),
+            Ok(Some(entry)) => drop(rules.check(&entry, entry.whiteout().as_ref())),
             Ok(None) => return None,
             Err(error) => return Some(error),
         }
