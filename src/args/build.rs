@@ -131,7 +131,7 @@ pub(crate) struct BuildArguments {
     /// PEM or DER file, or a directory of them. Certificates are checked,
     /// merged and written to `/etc/ssl/certs/ca-certificates.crt`, with links
     /// at the paths that other systems use, and `SSL_CERT_FILE` is set. Java
-    /// virtual machines use none of these. The certificates of a base image stay.
+    /// virtual machines read a keystore with them. The certificates of a base image stay.
     #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::AnyPath, num_args = 0..=1, default_missing_value = EMBEDDED, help_heading = "Contents")]
     pub(crate) cacert: Vec<String>,
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fs_err as fs;
+use imgbuild_testing::read_file;
 use imgbuild_testing::sandbox::finish;
 
 use super::applications::{CONFINED, check};
@@ -12,7 +13,7 @@ use crate::support::docker::Engine;
 use crate::support::image::{Built, build};
 use crate::support::{has_programs, program};
 
-const TOOLS: [&str; 5] = ["jar", "java", "javac", "jlink", "jpackage"];
+const TOOLS: [&str; 6] = ["jar", "java", "javac", "jlink", "jpackage", "openssl"];
 
 fn run(project: &Path, words: &[&str]) {
     let mut command = Command::new(words[0]);
@@ -53,6 +54,20 @@ fn link_jre(project: &Path, to: &str, more: &[&str]) {
     run(project, &[&words, more].concat());
 }
 
+/// Makes `ca.pem`, and in a release `server.p12` with a certificate that it signed.
+fn sign(project: &Path, release: &str) {
+    let store = format!("{release}/server.p12");
+    for words in [
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=Private",
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout server.key -out server.pem -subj /CN=localhost -CA ca.pem -CAkey ca.key -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE",
+        &format!(
+            "openssl pkcs12 -export -inkey server.key -in server.pem -passout pass:password -out {store}"
+        ),
+    ] {
+        run(project, &words.split(' ').collect::<Vec<_>>());
+    }
+}
+
 fn copy(project: &Path, pairs: &[(&str, &str)]) {
     for (from, to) in pairs {
         let to = project.join(to);
@@ -69,6 +84,7 @@ fn check_java(engine: &Engine, built: &Built, answers: &[(&str, &str)]) {
         ("/user", "65532"),
         ("/pid", "1"),
         ("/directory", "/app"),
+        ("/roots", &built.roots()),
         ("/file", "/app/gr%C3%B6%C3%9Fe"),
     ];
     check(&container, &[&of_all, answers].concat());
@@ -119,10 +135,28 @@ fn a_jar_serves_with_the_machine_beside_it() {
             "jar-and-jre/jre",
             &["--add-modules", "jdk.httpserver"],
         );
+        sign(project, "jar-and-jre");
     });
-    let built = build(&release, "shop", &[]);
+    let authority = format!("--cacert={}", release.with_file_name("ca.pem").display());
+    let built = build(&release, "shop", &[&authority]);
     assert!(!built.has("usr/bin/java"));
-    check_java(&engine, &built, &[("/home", "/app/jre")]);
+    let store = Path::new("etc/ssl/certs/java/cacerts");
+    let store = read_file(&built.archive, store).expect("it is a file");
+    fs::write(built.sandbox.path("store"), store).expect("there is room for it");
+    let words = "keytool -list -storepass changeit -keystore store";
+    let mut command = Command::new("keytool");
+    command
+        .args(words.split(' ').skip(1))
+        .current_dir(built.sandbox.path(""));
+    let outcome = finish(&mut command, b"").success();
+    let listed = outcome.stdout_text();
+    let count = listed.matches("trustedCertEntry").count().to_string();
+    assert_eq!(count, built.roots(), "{listed}");
+    check_java(
+        &engine,
+        &built,
+        &[("/home", "/app/jre"), ("/handshake", "200")],
+    );
 }
 
 #[test]

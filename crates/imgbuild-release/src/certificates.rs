@@ -13,6 +13,7 @@
 
 mod collect;
 pub(crate) mod der;
+pub(crate) mod java;
 mod pem;
 mod report;
 #[cfg(test)]
@@ -44,7 +45,7 @@ pub const BUNDLE_PATH: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The lists that runtimes search one after the other all begin with
 /// [`BUNDLE_PATH`] or hold it: [Go], [openssl-probe], [Erlang/OTP]. What needs
 /// a link is a library with one path built in, above all OpenSSL with its
-/// `OPENSSLDIR/cert.pem`. Java reads none of these, but its own key store.
+/// `OPENSSLDIR/cert.pem`. Java reads none of these, but a store of its own (`java`).
 ///
 /// Targets are absolute, so that they hold where a directory above is itself
 /// a link. The one beside the bundle is relative: Go skips such links when it

@@ -315,10 +315,6 @@ impl<'a> Context<'a> {
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.ingredients.release.warnings.clone();
         warnings.extend(self.ingredients.closure.warnings.iter().cloned());
-        if self.ingredients.certificates.is_some() && self.has_program(b"java") {
-            let text = "a Java virtual machine uses its own trust store, neither `SSL_CERT_FILE` nor the CA bundle";
-            warnings.push(Warning::Other(text.to_owned()));
-        }
         warnings
     }
 
@@ -367,13 +363,36 @@ impl<'a> Context<'a> {
 
     /// Returns whether the image has an executable of this name.
     fn has_program(&self, name: &[u8]) -> bool {
+        self.members()
+            .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))
+    }
+
+    /// Returns the directories of Java virtual machines.
+    fn java_homes(&self) -> Vec<ImagePath> {
+        let is_classes =
+            |path: &&ImagePath| [b"modules".as_slice(), b"rt.jar"].contains(&path.file_name());
+        let paths = self.members().map(|member| &member.entry.path);
+        let libraries = paths.filter(is_classes).filter_map(ImagePath::parent);
+        let homes = libraries
+            .filter(|path| path.file_name() == b"lib")
+            .filter_map(|path| path.parent());
+        homes
+            .filter(|home| {
+                let mut paths = ["lib/jvm.cfg", "lib/rt.jar"]
+                    .iter()
+                    .flat_map(|path| home.join(path));
+                paths.any(|path| self.everything.get(&path).is_some())
+            })
+            .collect()
+    }
+
+    fn members(&self) -> impl Iterator<Item = &'a Member> {
         let ingredients = self.ingredients;
         let members = ingredients.release.members.iter();
         members
             .chain(&ingredients.additions)
             .chain(&ingredients.closure.members)
             .chain(self.payload.base)
-            .any(|member| member.entry.path.file_name() == name && is_executable(&member.entry))
     }
 }
 

@@ -700,3 +700,16 @@ fn after_many_problems_a_file_is_not_read_further() {
         "`ca.pem` line 101: there are too many problems: the rest is not read"
     );
 }
+
+/// `keytool -list -storepass changeit` of Java 17 and 25 lists the certificate.
+#[test]
+fn the_trust_store_of_java_has_a_sum() {
+    let (certificates, _) = load(&["rsa.pem"]).unwrap();
+    let store = certificates.to_java_store();
+    assert_eq!(
+        store[..12],
+        [0xFE, 0xED, 0xFE, 0xED, 0, 0, 0, 2, 0, 0, 0, 1]
+    );
+    let expected = "sha256:20bece95fabf963a0c3358d0678661f9c2b162e652973c1912113cc3e0ebf6a4";
+    assert_eq!(Digest::of(&store).to_string(), expected);
+}

@@ -8,7 +8,8 @@ use imgbuild_oci::path::ImagePath;
 
 use super::{Context, RUNTIME};
 use crate::base::Base;
-use crate::certificates::{ALIASES, BUNDLE_PATH, Certificates};
+use crate::certificates::java::{STORE_OF_HOME, STORE_PATH};
+use crate::certificates::{ALIASES, BUNDLE_PATH};
 use crate::contents::{Contents, End, real_place, source};
 use crate::error::Result;
 use crate::layering::LayerDraft;
@@ -83,12 +84,9 @@ impl<'a> PartSet<'a> {
     /// Adds the programs and libraries of the host.
     pub(super) fn add_runtime(&mut self, context: &Context<'_>) {
         let mut members = context.ingredients.closure.members.clone();
-        if let Some(certificates) = &context.ingredients.certificates {
-            let theirs = certificates_as_members(certificates);
-            let is_theirs =
-                |path: &ImagePath| theirs.iter().any(|member| member.entry.path == *path);
-            members.retain(|member| !is_theirs(&member.entry.path));
-        }
+        let theirs = certificates_as_members(context);
+        let is_theirs = |path: &ImagePath| theirs.iter().any(|member| member.entry.path == *path);
+        members.retain(|member| !is_theirs(&member.entry.path));
         self.add(RUNTIME, members, Conflict::Yield);
         if let Some(runtime) = self.parts.last_mut() {
             let links = &context.ingredients.closure.links;
@@ -108,8 +106,8 @@ impl<'a> PartSet<'a> {
 
     /// Adds the CA bundle and the links to it.
     pub(super) fn add_certificates(&mut self, context: &Context<'_>) {
-        if let Some(certificates) = &context.ingredients.certificates {
-            let mut members = certificates_as_members(certificates);
+        if context.ingredients.certificates.is_some() {
+            let mut members = certificates_as_members(context);
             // The path that a base has in `SSL_CERT_FILE` leads to the bundle, too.
             let of_base = context.base().and_then(Base::certificate_file);
             members.extend(of_base.map(|path| Entry::symlink(path, BUNDLE_PATH).into()));
@@ -249,12 +247,39 @@ fn working_directory(context: &Context<'_>, config: &Configuration) -> Result<Op
     Ok(is_needed.then(|| Entry::directory(path).into()))
 }
 
-fn certificates_as_members(certificates: &Certificates) -> Vec<Member> {
-    let bundle = Member::file(constant(BUNDLE_PATH), 0o644, certificates.to_pem());
-    let links = ALIASES
-        .iter()
-        .map(|(alias, target)| Entry::symlink(constant(alias), *target).into());
-    [bundle].into_iter().chain(links).collect()
+/// Returns the CA bundle with the links to it, and the trust store of Java virtual
+/// machines in the image with links in them.
+fn certificates_as_members(context: &Context<'_>) -> Vec<Member> {
+    let Some(certificates) = &context.ingredients.certificates else {
+        return Vec::new();
+    };
+    let mut members = vec![Member::file(
+        constant(BUNDLE_PATH),
+        0o644,
+        certificates.to_pem(),
+    )];
+    let links = ALIASES.iter();
+    members.extend(links.map(|(alias, target)| Entry::symlink(constant(alias), *target).into()));
+    let stores = context.java_homes().into_iter();
+    let stores = stores.filter_map(|home| home.join(STORE_OF_HOME).ok());
+    // Another one stays, unless it is a link of an earlier build in the base.
+    let target = STORE_PATH.as_bytes().to_vec();
+    let own = EntryKind::Symlink { target };
+    let is_free = |path: &ImagePath| {
+        let known = context.everything.get(path);
+        known.is_none_or(|member| member.entry.kind == own)
+    };
+    let stores: Vec<ImagePath> = stores.filter(is_free).collect();
+    if !stores.is_empty() {
+        let store = Member::file(constant(STORE_PATH), 0o644, certificates.to_java_store());
+        members.push(store);
+        members.extend(
+            stores
+                .into_iter()
+                .map(|path| Entry::symlink(path, STORE_PATH).into()),
+        );
+    }
+    members
 }
 
 fn constant(path: &str) -> ImagePath {

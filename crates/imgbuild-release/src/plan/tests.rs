@@ -103,3 +103,34 @@ fn a_user_that_the_image_does_not_have_is_an_error() {
     let error = Plan::new(ingredients(), &options).unwrap_err();
     assert!(error.to_string().contains("known: `web`"), "{error}");
 }
+
+/// `--cacert` is for all Java virtual machines: one of the host, and one of the release.
+#[test]
+fn java_virtual_machines_get_a_trust_store_that_they_read() {
+    let mut ingredients = ingredients();
+    ingredients.certificates = Some(Certificates::default());
+    for home in ["/usr/lib/jvm", "/app/jre", "/app/own", "/app/none"] {
+        for name in ["modules", "jvm.cfg"] {
+            let path = format!("{home}/lib/{name}");
+            if path != "/app/none/lib/jvm.cfg" {
+                ingredients.additions.push(absent_file(&path, 0o644));
+            }
+        }
+    }
+    let own = absent_file("/app/own/lib/security/jssecacerts", 0o644);
+    ingredients.additions.push(own);
+    ingredients
+        .additions
+        .sort_by(|one, other| one.entry.path.cmp(&other.entry.path));
+    let plan = Plan::new(ingredients, &PlanOptions::default()).unwrap();
+    let layer = plan.layers.iter().find(|it| it.name == "certificates");
+    let members = layer.unwrap().changeset.members();
+    let paths = members.iter().map(|it| it.entry.path.to_string());
+    let stores: Vec<String> = paths.filter(|it| it.ends_with("cacerts")).collect();
+    let expected = [
+        "/app/jre/lib/security/jssecacerts",
+        "/etc/ssl/certs/java/cacerts",
+        "/usr/lib/jvm/lib/security/jssecacerts",
+    ];
+    assert_eq!(stores, expected);
+}

@@ -18,7 +18,7 @@ pub(super) fn start(directory: &Directory<'_>) -> Option<Startable> {
     linked(directory).or_else(|| packaged(directory))
 }
 
-/// Returns the start of a module by a launcher of `jlink --launcher`. That runs `java` as
+/// Returns the start of a module by a launcher that `jlink` makes. That runs `java` as
 /// another process, which does not get the stop signal: its words are taken instead.
 fn linked(directory: &Directory<'_>) -> Option<Startable> {
     let names = directory.names("bin");
