@@ -16,6 +16,7 @@ use imgbuild_oci::source::Source;
 use imgbuild_registry::cached::RemoteImageError;
 use imgbuild_registry::error::Error as RegistryError;
 use imgbuild_release::base::BaseError;
+use imgbuild_release::certificates::{ALIASES, BUNDLE_PATH};
 use imgbuild_release::error::Error as ReleaseError;
 use imgbuild_release::finding::Rule;
 use imgbuild_release::locale::LocaleError;
@@ -411,6 +412,12 @@ fn locale_hint(name: &str) -> String {
     )
 }
 
+fn is_of_certificates(path: &ImagePath) -> bool {
+    let places = ALIASES.iter().map(|(alias, _)| *alias);
+    let mut places = places.chain([BUNDLE_PATH]);
+    places.any(|place| place.as_bytes() == path.as_bytes())
+}
+
 fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {
     let mut hints: Vec<&str> = refusals
         .iter()
@@ -423,6 +430,9 @@ fn refusal_hints(refusals: &[Refusal]) -> Vec<String> {
             }
             Refusal::BaseFile { .. } => {
                 "make the directory of the file writable, or add a copy of the file with `--add FILE:PATH`"
+            }
+            Refusal::BelowAFile { path, .. } if is_of_certificates(path) => {
+                "`--cacert` needs these places: add a bundle elsewhere with `--add FILE:PATH` and `--env SSL_CERT_FILE=PATH`, or change what lies there with `--add`, `--exclude` or another base image"
             }
             _ => "keep one source: change `--prefix`, `--add` or `--exclude`",
         })

@@ -177,3 +177,18 @@ fn the_certificates_of_all_places_of_a_base_are_merged_and_directories_stay() {
     let expected = format!("SSL_CERT_FILE=/{BUNDLE}");
     assert!(variables.contains(&expected), "{variables}");
 }
+
+#[test]
+fn a_file_in_place_of_a_directory_of_certificates_has_a_way_around() {
+    let layer = Layer::default().file("etc/ssl", 0o644, "x");
+    let sandbox = with_base(&BaseImage::new(vec![layer]));
+    let said = refused(&sandbox, &["--base=oci:base", "--cacert"]);
+    let hint = "hint: `--cacert` needs these places: add a bundle elsewhere with `--add FILE:PATH` and `--env SSL_CERT_FILE=PATH`";
+    assert!(said.contains(hint) && !said.contains("--prefix"), "{said}");
+    let bundle = format!("--add={}:/ca.pem", pem("rsa.pem").display());
+    let image = built(
+        &sandbox,
+        &["--base=oci:base", &bundle, "--env=SSL_CERT_FILE=/ca.pem"],
+    );
+    assert!(image.files().contains_key(Path::new("ca.pem")));
+}

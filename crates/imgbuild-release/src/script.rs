@@ -28,6 +28,8 @@ pub(crate) struct Shebang {
     /// Set if the line ends in a carriage return, which the kernel takes as a
     /// part of the name.
     pub(crate) ends_with_carriage_return: bool,
+    /// Set if the kernel does not read the whole line.
+    pub(crate) is_cut: bool,
 }
 
 impl Shebang {
@@ -51,6 +53,7 @@ impl Shebang {
             argument: argument.map(str::to_owned),
             line: format!("#!{text}"),
             ends_with_carriage_return: text.len() < shown.len(),
+            is_cut: line.len() as u64 + 2 >= MAX_LINE,
         })
     }
 

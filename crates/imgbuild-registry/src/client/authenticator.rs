@@ -161,7 +161,7 @@ impl Client {
 
         let form;
         let step = step.clone();
-        let mut request = Call::new(call.endpoint.clone(), step, Method::GET, realm, &[200]);
+        let mut request = Call::new(call.endpoint.clone(), step, Method::GET, realm, &[200, 201]);
         request.response_bytes = MAX_TOKEN_BYTES;
         if let Some(Credential::Identity(token)) = &self.options.credential {
             form = refresh_form(server, scopes, token).into_bytes();
@@ -186,7 +186,7 @@ impl Client {
 
     fn read_token(&self, response: Response, step: &Step, call: &Call<'_>) -> Result<Token> {
         let endpoint = || call.endpoint.clone();
-        if response.status != 200 {
+        if !matches!(response.status, 200 | 201) {
             let mut refused = self.read_refusal(response);
             refused.server = Some("the token server".to_owned());
             refused.identity = self.identity(false);

@@ -20,8 +20,11 @@ use crate::url::{self, WebOrigin};
 /// answer nothing to TLS.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// The statuses of the first response that a registry may have.
-const FIRST_STATUSES: [u16; 8] = [200, 204, 401, 403, 404, 405, 410, 501];
+/// The statuses of the first response that a registry may have; with http, not the
+/// first one, which servers for TLS send. Docker goes on whatever it is.
+const FIRST_STATUSES: [u16; 13] = [
+    400, 200, 204, 401, 403, 404, 405, 410, 500, 501, 502, 503, 504,
+];
 
 /// A registry to connect to.
 struct Target<'a> {
@@ -121,7 +124,12 @@ impl Target<'_> {
     fn open(&self, scheme: &str, timeouts: Timeouts, retries: bool) -> Result<Client> {
         let client = Client::new(self, scheme)?;
         let (own, url) = (endpoint(self.registry), client.base.clone());
-        let mut call = Call::new(own, Step::Ping, Method::GET, url, &FIRST_STATUSES);
+        let statuses = if scheme == "https" {
+            &FIRST_STATUSES[..]
+        } else {
+            &FIRST_STATUSES[1..]
+        };
+        let mut call = Call::new(own, Step::Ping, Method::GET, url, statuses);
         call.retries = retries;
         call.timeouts = Some(timeouts);
         let response = client.call(&call)?;

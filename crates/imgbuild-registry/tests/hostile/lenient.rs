@@ -187,6 +187,8 @@ fn a_registry_needs_no_first_page() {
         Answer::new(403),
         Answer::new(404),
         Answer::new(405),
+        Answer::new(500),
+        Answer::new(503),
         Answer::new(204),
         Answer::new(401).with("www-authenticate", "Digest realm=x"),
         Answer::new(302).with("location", "/login"),
@@ -209,6 +211,24 @@ fn a_registry_needs_no_first_page() {
         assert!(repository.manifest("1").unwrap().is_some(), "{status}");
         assert!(repository.manifest("2").unwrap().is_none(), "{status}");
     }
+}
+
+#[test]
+fn a_token_server_may_answer_that_it_created_the_token() {
+    let bench = Bench::new(Behavior::default());
+    let realm = format!("Bearer realm=\"http://{}/token\"", bench.registry.name());
+    bench.registry.when(move |request| {
+        if request.path() == "/token" {
+            let created = Answer::new(201).saying(r#"{"token":"x"}"#);
+            return Some(Fault::Answer(created));
+        }
+        let refusal = Answer::new(401).with("www-authenticate", &realm);
+        let has_token = request.header("authorization") == Some("Bearer x");
+        (!has_token).then_some(Fault::Answer(refusal))
+    });
+    let image = image(3, &[3000]);
+    bench.push(&image).unwrap();
+    bench.assert_has(&image);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use imgbuild_oci::path::ImagePath;
 
 use crate::finding::{Finding, Rule};
-use crate::script::Shebang;
+use crate::script::{MAX_LINE, Shebang};
 
 /// Returns the finding of a script whose interpreter is missing.
 pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &str) -> Finding {
@@ -13,7 +13,12 @@ pub(crate) fn interpreter_missing(script: &ImagePath, shebang: &Shebang, name: &
     } else {
         "is not in `PATH`"
     };
-    let reason = format!("the interpreter `{name}` of `{script}` {fault}: line 1 is `{line}`");
+    let is = if shebang.is_cut {
+        format!("begins with these {MAX_LINE} bytes, and Linux reads no more:")
+    } else {
+        "is".to_owned()
+    };
+    let reason = format!("the interpreter `{name}` of `{script}` {fault}: line 1 {is} `{line}`");
     Finding::error(Rule::InterpreterMissing, Some(script), reason)
 }
 
@@ -38,4 +43,20 @@ pub(crate) fn carriage_return(script: &ImagePath, shebang: &Shebang) -> Finding 
         "line 1 of `{script}`, `{line}`, ends with a carriage return, which is taken as a part of the name"
     );
     Finding::error(Rule::ScriptCarriageReturn, Some(script), reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_linux_cuts_is_told() {
+        let script = ImagePath::parse("/s").unwrap();
+        for (length, is_cut) in [(253, false), (254, true)] {
+            let head = format!("#!{:a<length$}\n", "/");
+            let shebang = Shebang::parse(&head.as_bytes()[..256]).unwrap();
+            let finding = interpreter_missing(&script, &shebang, &shebang.interpreter);
+            assert_eq!(finding.reason.contains("reads no more"), is_cut);
+        }
+    }
 }
