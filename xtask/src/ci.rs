@@ -1,7 +1,15 @@
 //! Everything that a change must pass beside the tests.
 
 use crate::process::{self, command, succeeds};
-use crate::{Result, tidy};
+use crate::{Result, dist, tidy};
+
+/// The options of the command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CiArguments {
+    /// Make the release as well, in two checkouts, and install it on a fresh system
+    #[arg(long)]
+    full: bool,
+}
 
 /// The checks by other programs, the quick ones first.
 const STEPS: [(&str, &[&str]); 3] = [
@@ -25,12 +33,25 @@ const STEPS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-pub(crate) fn run() -> Result {
+pub(crate) fn run(arguments: &CiArguments) -> Result {
     println!("== tidy");
     tidy::run(&tidy::TidyArguments::default())?;
     run_steps(&STEPS)?;
     if succeeds(&["cargo", "deny", "--version"]) {
         run_steps(&[("deny", &["cargo", "deny", "--workspace", "check"])])?;
+    }
+    if arguments.full {
+        let words = [
+            "cargo",
+            "package",
+            "--workspace",
+            "--exclude=xtask",
+            "--exclude=imgbuild-testing",
+            "--locked",
+        ];
+        run_steps(&[("packages", &words)])?;
+        println!("== release");
+        dist::run(&dist::DistArguments::full())?;
     }
     Ok(())
 }

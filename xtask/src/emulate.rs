@@ -1,7 +1,7 @@
 //! Checks the golden digests on other processors, by emulation.
 
 use crate::Result;
-use crate::process::{self, command, is_installed, succeeds};
+use crate::process::{self, command, has_standard_library, is_installed};
 
 /// A processor, with the target and emulator of its programs.
 struct Processor {
@@ -64,9 +64,7 @@ impl Processor {
             return Err(format!("`{program}` is not installed (Debian: qemu-user-static)").into());
         }
         let target = self.target;
-        let library = format!("rustc --print target-libdir --target {target}");
-        let script = format!("test -d \"$({library})\"");
-        if !succeeds(&["/bin/sh", "-c", &script]) {
+        if !has_standard_library(target) {
             let hint = format!("rustup target add {target}");
             return Err(format!("no standard library for {target} (`{hint}`)").into());
         }

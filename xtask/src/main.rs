@@ -10,6 +10,7 @@
 mod bench;
 mod bless;
 mod ci;
+mod dist;
 mod emulate;
 mod fuzz;
 mod interop;
@@ -34,7 +35,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run every check but the tests, and stop at the first failure
-    Ci,
+    Ci(ci::CiArguments),
     /// Check the rules of this project that no compiler knows, and measure it
     Tidy(tidy::TidyArguments),
     /// Accept snapshots, write the command-line reference, and print which digests changed
@@ -43,6 +44,8 @@ enum Command {
     Interop(interop::InteropArguments),
     /// Run the fuzz targets in turn
     Fuzz(fuzz::FuzzArguments),
+    /// Make everything of a release in `target/dist`
+    Dist(dist::DistArguments),
     /// Compare the golden digests on emulated processors: old x86-64, and aarch64
     Emulate,
     /// Measure imgbuild beside other programs and lower bounds
@@ -54,11 +57,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Ci => ci::run(),
+        Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Bless => bless::run(),
         Command::Interop(arguments) => interop::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Emulate => emulate::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Measured(measured) => bench::run_measured(&measured),

@@ -70,6 +70,13 @@ pub(crate) fn succeeds(words: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Returns `true` if programs can be compiled for a target.
+pub(crate) fn has_standard_library(target: &str) -> bool {
+    let library = format!("${{RUSTC:-rustc}} --print target-libdir --target {target}");
+    let script = format!("ls \"$({library})\" | grep -q libstd-");
+    succeeds(&["/bin/sh", "-c", &script])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
