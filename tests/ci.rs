@@ -1,6 +1,7 @@
 //! The action and the scripts of `docs/ci.md`: all their shell scripts run here
 //! against a registry on loopback.
 
+mod release;
 mod runner;
 mod workflow;
 
@@ -390,15 +391,19 @@ fn witnessed(sandbox: &Sandbox, given: &[(&str, &str)]) -> (Runner, Vec<String>)
     (runner, words)
 }
 
-/// Returns the cache keys that the action uses in a job.
+/// The inputs of a job that compiles imgbuild.
+const FROM_SOURCE: [(&str, &str); 3] = [
+    ("release", "dist"),
+    ("tags", "a/b"),
+    ("from-source", "true"),
+];
+
+/// Returns the cache keys that the action uses in a job that compiles imgbuild.
 fn keys(change: impl FnOnce(&mut Runner)) -> [String; 3] {
     let sandbox = sandbox();
     let mut runner = with_witness(&sandbox);
     change(&mut runner);
-    drop(testimony(
-        &mut runner,
-        &[("release", "dist"), ("tags", "a/b")],
-    ));
+    drop(testimony(&mut runner, &FROM_SOURCE));
     let names: Vec<&str> = runner.keys.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["key", "key", "restore-keys"]);
     let keys: Vec<String> = runner.keys.into_iter().map(|(_, key)| key).collect();
@@ -627,8 +632,7 @@ fn imgbuild_is_compiled_by_its_own_rust() {
     ] {
         runner.set(name, value);
     }
-    let given = [("release", "dist"), ("tags", "a/b")];
-    assert!(!testimony(&mut runner, &given).is_empty());
+    assert!(!testimony(&mut runner, &FROM_SOURCE).is_empty());
 }
 
 #[test]
@@ -648,8 +652,7 @@ fn a_runner_without_rust_gets_an_error_with_a_remedy() {
         "timeout",
         "xargs",
     ]);
-    let given = inputs(&[("release", "dist"), ("tags", "a/b")]);
-    let outcome = runner.run_action(&given, None).exited(1);
+    let outcome = runner.run_action(&inputs(&FROM_SOURCE), None).exited(1);
     let said = outcome.stdout_text();
     assert!(
         said.starts_with("::error::") && said.contains("https://rustup.rs"),
@@ -664,7 +667,7 @@ fn inputs_other_than_true_and_false_are_errors() {
         return;
     }
     let sandbox = sandbox();
-    for input in ["push", "update-index", "cache"] {
+    for input in ["push", "update-index", "cache", "from-source"] {
         for value in ["True", "yes", "", "true\n::warning::x"] {
             let mut runner = with_witness(&sandbox);
             let given = [("release", "dist"), ("tags", "a/b"), (input, value)];
@@ -686,6 +689,7 @@ fn inputs_other_than_true_and_false_are_errors() {
 #[test]
 fn no_script_has_an_expression_and_every_action_is_pinned() {
     let mut all = steps(&parse(&document("action.yml"))["runs"]);
+    all.extend(release::all_steps());
     for text in blocks(&document("docs/ci.md"), "yaml") {
         for (_, job) in pairs(&parse(&text)["jobs"]) {
             all.extend(steps(job));
@@ -713,10 +717,15 @@ fn the_scripts_are_correct_by_shellcheck() {
     if !has_programs(&["shellcheck"]) {
         return;
     }
-    for step in steps(&parse(&document("action.yml"))["runs"]) {
-        let Some(script) = step.run else { continue };
+    let mut all = steps(&parse(&document("action.yml"))["runs"]);
+    all.extend(release::all_steps());
+    let scripts = all.into_iter().filter_map(|step| step.run);
+    for script in scripts {
         let mut command = limited("shellcheck");
         command.args(["--shell=bash", "-"]);
         drop(finish(&mut command, script.as_bytes()).success());
     }
+    let mut command = limited("shellcheck");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh"));
+    drop(finish(&mut command, b"").success());
 }

@@ -90,9 +90,62 @@ build)
         cp "$PROGRAMS/$MACHINE" "$directory/app"
     chmod 755 "$directory/app"
     ;;
+xtask)
+    # What it makes is there.
+    ;;
 *)
     exit 64
     ;;
+esac
+"#;
+
+/// Replaces curl: serves the release of this version.
+const CURL: &str = r#"#!/bin/sh
+set -e
+to=/dev/stdout
+while [ $# -gt 0 ]; do
+    case $1 in
+    -o) to=$2; shift ;;
+    --retry) shift ;;
+    -*) ;;
+    *) url=$1 ;;
+    esac
+    shift
+done
+name=imgbuild-v$VERSION-$MACHINE-unknown-linux-musl
+archive=$HOME/$name.tar.gz
+if [ ! -e "$archive" ]; then
+    mkdir -p "$HOME/$name"
+    cp "$PROGRAM_UNDER_TEST" "$HOME/$name/imgbuild"
+    tar -cf - -C "$HOME" "$name" | gzip -1 >"$archive"
+fi
+case $url in
+https://github.com/imgbuild/imgbuild/releases/download/v$VERSION/install.sh)
+    cat "$GITHUB_ACTION_PATH/install.sh" >"$to" ;;
+https://github.com/imgbuild/imgbuild/releases/download/v$VERSION/$name.tar.gz)
+    cat "$archive" >"$to" ;;
+https://github.com/imgbuild/imgbuild/releases/download/v$VERSION/$name.tar.gz.sha256)
+    echo "${SERVED_DIGEST:-$(sha256sum "$archive" | cut -d ' ' -f 1)}  $name.tar.gz" >"$to" ;;
+file://*)
+    cat "${url#file://}" >"$to" ;;
+*)
+    echo "curl: (22) The requested URL returned error: 404: $url" >&2
+    exit 22 ;;
+esac
+"#;
+
+/// Replaces the program of GitHub: records its arguments.
+const GH: &str = r#"#!/bin/sh
+echo "$*" >>"$HOME/gh"
+[ -n "$GH_TOKEN" ] || exit 4
+exit "${GH_STATUS:-0}"
+"#;
+
+/// Replaces uname.
+const UNAME: &str = r#"#!/bin/sh
+case $1 in
+-m) echo "$MACHINE" ;;
+*) echo Linux ;;
 esac
 "#;
 
@@ -133,8 +186,15 @@ impl Runner {
         for directory in ["tools", "temporary", "home", "work", "programs"] {
             fs::create_dir_all(root.join(directory)).expect("the sandbox is ours");
         }
-        write_executable(&root.join("tools/cargo"), CARGO.as_bytes());
-        write_executable(&root.join("tools/rustup"), RUSTUP.as_bytes());
+        for (name, script) in [
+            ("cargo", CARGO),
+            ("rustup", RUSTUP),
+            ("curl", CURL),
+            ("gh", GH),
+            ("uname", UNAME),
+        ] {
+            write_executable(&root.join("tools").join(name), script.as_bytes());
+        }
         for (name, number) in [("x86_64", 62), ("aarch64", 183)] {
             fs::write(root.join("programs").join(name), program(number)).unwrap();
         }
@@ -281,6 +341,7 @@ impl Runner {
             ACTION => return Some(self.run_action(&with, step.id.as_deref())),
             "actions/checkout" => self.check_out(),
             "actions/cache" => self.take_keys(&with),
+            "actions/upload-artifact" | "actions/download-artifact" | "actions/attest" => {}
             other => panic!("`{other}` is not known here"),
         }
         None
