@@ -1,22 +1,4 @@
-//! A DEFLATE encoder ([RFC 1951]) whose output is a pure function of its input.
-//!
-//! Compressed bytes decide the digest of an image layer, so they must not depend
-//! on the processor, the number of threads or the version of a library. Each
-//! block depends only on its history, its bytes, the level and whether it is the
-//! last one. All tables are cleared between blocks, all arithmetic is on
-//! integers, and no code path depends on processor features. Changing an output
-//! byte changes the digest of every compressed layer; `tests/golden.rs` notices.
-//!
-//! Blocks are independent, so several threads can compress one stream: each
-//! takes [`BLOCK_BYTES`] of input with the [`HISTORY_BYTES`] before it, and the
-//! results are concatenated in order. [`gzip::compress`] does it on one thread.
-//!
-//! ```
-//! use imgbuild_deflate::{Level, gzip};
-//!
-//! let member = gzip::compress(b"a rose is a rose is a rose", Level::DEFAULT);
-//! assert_eq!(member[..3], [0x1f, 0x8b, 8]);
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # Modules
 //!
@@ -26,8 +8,6 @@
 //! - `huffman`, `header`, `block`, `bits`: codes, and how they are written.
 //! - `sequence`, `symbol`, `window`: literals and matches, their symbols, and
 //!   comparison of bytes.
-//!
-//! [RFC 1951]: https://www.rfc-editor.org/rfc/rfc1951
 
 #![cfg_attr(
     test,

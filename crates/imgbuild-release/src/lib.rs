@@ -1,37 +1,4 @@
-//! From a finished build to a container image.
-//!
-//! A [`Release`](release::Release) is the directory that a build tool leaves.
-//! The [`closure`] is everything that it needs beside its own files: the
-//! loaders and libraries of the host, interpreters of its scripts, and the
-//! command that starts it. From both, a [`Plan`](plan::Plan) decides every
-//! detail of the image without reading a file, and [`build`](build::build)
-//! makes the layers and the documents of a plan.
-//!
-//! ```
-//! use std::os::unix::fs::PermissionsExt as _;
-//!
-//! use imgbuild_release::closure::{self, ClosureOptions};
-//! use imgbuild_release::plan::{Ingredients, Plan, PlanOptions};
-//! use imgbuild_release::release::{Release, ReleaseOptions};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A release of one file, a script.
-//! let directory = tempfile::tempdir()?;
-//! let script = directory.path().join("hello");
-//! fs_err::write(&script, "#!/bin/sh\necho hello\n")?;
-//! fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
-//!
-//! let release = Release::open(directory.path(), &ReleaseOptions::default())?;
-//! let closure = closure::resolve(&release, &[], None, &ClosureOptions::default())?;
-//! let plan = Plan::new(Ingredients::new(release, closure), &PlanOptions::default())?;
-//!
-//! println!("{}", serde_json::to_string_pretty(&plan)?);
-//! let entrypoint = plan.image.config.entrypoint.as_deref();
-//! assert_eq!(entrypoint, Some(&["/app/hello".to_owned()][..]));
-//! assert_eq!(plan.layers.len(), 2);
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # Modules
 //!
