@@ -45,9 +45,9 @@ pub(crate) use registry::{CopyArguments, IndexCommand, IndexCreateArguments, Reg
     name = "imgbuild",
     args_conflicts_with_subcommands = true,
     disable_version_flag = true,
-    disable_help_subcommand = true,
     max_term_width = 100,
-    after_help = EXIT_CODES,
+    before_long_help = EXAMPLES,
+    after_long_help = EXIT_CODES,
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -62,7 +62,8 @@ pub(crate) struct Arguments {
     pub(crate) version: bool,
 
     /// Read flags from this file; default: `imgbuild.toml` in the current
-    /// directory, if it exists
+    /// directory, else in the nearest directory above it in the same git
+    /// repository
     ///
     /// Every flag of a build is a key, for example `tag = ["app:1"]`. Flags on
     /// the command line take precedence.
@@ -116,12 +117,71 @@ Exit codes:
   2    the command line or the configuration file is invalid
   70   internal error, please report it
   130  interrupted (SIGINT, SIGTERM or SIGHUP)
+";
 
+const EXAMPLES: &str = "\
 Examples:
   imgbuild --release target/release --cacert
-  imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --expose 4000
-  imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar
-  imgbuild --release linux/amd64=out/amd64 --release linux/arm64=out/arm64 -t app";
+  imgbuild --release _build/prod/rel/app -t ghcr.io/me/app:1.2.3 --push
+  docker run --rm $(imgbuild -q --release target/release --load)
+  imgbuild --release dist --cmd bin/server -o oci:layout -o app.tar";
+
+/// The flags of `-h`, in the order of use.
+const SHORT_HELP: [(&str, &str); 22] = [
+    ("release", "The finished build"),
+    ("bin", "An executable of it"),
+    ("tag", "The name of the image"),
+    ("output", "FILE.tar, oci:DIR, docker://NAME, `-`"),
+    ("push", "Push to the registries of all names"),
+    ("load", "Load into Docker or Podman"),
+    ("cacert", "Add CA certificates; BUNDLE: your own"),
+    ("base", "Build on an image, docker://NAME"),
+    ("program", "Add a program of this machine"),
+    ("package", "Add a package of this machine"),
+    ("add", "Add a file or directory"),
+    ("exclude", "Leave files out"),
+    ("entrypoint", "The program that runs"),
+    ("cmd", "A word of the command, repeated"),
+    ("env", "A variable of containers"),
+    ("expose", "A port of containers"),
+    ("user", "The user; default: 65532:65532"),
+    ("platform", "The platform; default: the release's"),
+    ("check", "If the image cannot start"),
+    ("dry_run", "Print the plan and write nothing"),
+    ("json", "Print the result as one JSON object"),
+    ("verbose", "Print more"),
+];
+
+const SHORT_TEMPLATE: &str = "\
+{about}
+
+{before-help}{usage-heading} imgbuild --release DIR [OPTIONS]
+       imgbuild COMMAND
+
+{options}
+
+Commands: check, validate, copy, index, certificates, cache, completions, man
+`imgbuild --help` describes all options and commands.
+";
+
+/// Returns the command line for the parser. If the short help is asked for, it is
+/// the one with few flags.
+pub(crate) fn command(words: &[OsString]) -> clap::Command {
+    let command = Arguments::command();
+    if words.iter().all(|word| word != "-h") {
+        return command;
+    }
+    let order = |id: &str| SHORT_HELP.iter().position(|(name, _)| *name == id);
+    let command = command.before_help(EXAMPLES).help_template(SHORT_TEMPLATE);
+    command.mut_args(|flag| match order(flag.get_id().as_str()) {
+        Some(place) => {
+            let has_value = flag.get_action().takes_values();
+            let flag = flag.help(SHORT_HELP[place].1).help_heading(None);
+            flag.hide_default_value(has_value).display_order(place)
+        }
+        None => flag.hide_short_help(true),
+    })
+}
 
 /// The name of the CA certificates that are part of this program.
 pub(crate) const EMBEDDED: &str = "embedded";

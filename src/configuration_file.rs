@@ -9,19 +9,18 @@ mod lock;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::{env, io};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use fs_err as fs;
 
-use crate::args::{Arguments, LOGIN};
+use crate::args::{self, Arguments};
 use crate::failure::Failure;
-use crate::ui::Ui;
+use crate::usage::{UsageError, with_release};
 use file::FlagEntry;
 
 /// The file that is read if no other is named.
@@ -39,60 +38,15 @@ pub(crate) struct ParsedFlags {
     lines: BTreeMap<String, Vec<usize>>,
 }
 
-/// An invalid command line or configuration file.
-#[derive(Debug)]
-pub(crate) enum UsageError {
-    /// An error of clap, and hints for it.
-    Clap(clap::Error, Vec<String>),
-    /// An error of the file.
-    File(Failure),
-}
-
-impl UsageError {
-    pub(crate) fn report(self) -> ExitCode {
-        let is_json = env::args_os().any(|word| word == "--json");
-        let ui = Ui::new(false, 0, is_json);
-        match self {
-            Self::Clap(error, _) if !error.use_stderr() => error.exit(),
-            Self::Clap(error, mut hints) => {
-                for (_, value) in error.context() {
-                    if let ContextValue::String(text) = value
-                        && ui.secrets.add_userinfo(text)
-                    {
-                        hints.push(LOGIN.to_owned());
-                    }
-                }
-                ui.say(error.render().ansi().to_string().trim_end());
-                for hint in &hints {
-                    ui.say(&format!("hint: {hint}"));
-                }
-                let text = error.render().to_string();
-                // What follows is for readers of the help.
-                let message = text.split("\n\n").next().unwrap_or_default();
-                let message = message.trim_start_matches("error: ").to_owned();
-                let failure = Failure {
-                    hints,
-                    ..Failure::command_line(message)
-                };
-                ui.fail_as_json(&failure);
-                ExitCode::from(failure.exit_code())
-            }
-            Self::File(failure) => ui.fail(&failure),
-        }
-    }
-}
-
-impl From<Failure> for UsageError {
-    fn from(failure: Failure) -> Self {
-        Self::File(failure)
-    }
-}
-
 /// Parses a command line, with what the configuration file adds.
 pub(crate) fn parse(
     words: Vec<OsString>,
 ) -> std::result::Result<(Arguments, ParsedFlags), UsageError> {
-    let parsed = merge(words)?;
+    let words = args::normalize(words);
+    let parsed = merge(words.clone()).or_else(|error| match with_release(&words, &error) {
+        Some(words) => merge(words),
+        None => Err(error),
+    })?;
     match Arguments::from_arg_matches(&parsed.matches) {
         Ok(arguments) => Ok((arguments, parsed)),
         Err(error) => Err(UsageError::Clap(error, Vec::new())),
@@ -127,15 +81,14 @@ fn merge(mut words: Vec<OsString>) -> std::result::Result<ParsedFlags, UsageErro
         .try_get_matches_from(words)
         .map_err(|error| {
             let lines = flags.hints(&error.render().to_string());
-            let hints = usage_hints(&error, &[]).into_iter().chain(lines);
-            UsageError::Clap(error, hints.collect())
+            UsageError::Clap(error, lines)
         })?;
     Ok(flags)
 }
 
 /// Returns the parsed command line and the file to read, if one is read.
 fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, PathBuf)>, UsageError> {
-    let typed = match Arguments::command().try_get_matches_from(words) {
+    let typed = match args::command(words).try_get_matches_from(words) {
         Ok(typed) => typed,
         // One flag needs another one, which the file may have.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
@@ -143,10 +96,7 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
             let typed = lenient.try_get_matches_from(words);
             typed.map_err(|_| UsageError::Clap(error, Vec::new()))?
         }
-        Err(error) => {
-            let hints = usage_hints(&error, words);
-            return Err(UsageError::Clap(error, hints));
-        }
+        Err(error) => return Err(UsageError::new(error, words)),
     };
     let is_set = |id: &str| typed.get_one(id) == Some(&true);
     if typed.subcommand().is_some() || is_set("version") || is_set("no_config") {
@@ -156,10 +106,8 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
         let path = path.clone();
         return Ok(Some((typed, path)));
     }
-    let path = PathBuf::from(DEFAULT_NAME);
-    match fs::symlink_metadata(&path) {
-        Ok(_) => Ok(Some((typed, path))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+    match default_file() {
+        Ok(path) => Ok(path.map(|path| (typed, path))),
         Err(error) => {
             let failure = Failure::command_line(error);
             Err(failure
@@ -169,66 +117,31 @@ fn find_file(words: &[OsString]) -> std::result::Result<Option<(ArgMatches, Path
     }
 }
 
-fn usage_hints(error: &clap::Error, words: &[OsString]) -> Vec<String> {
-    let invalid = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
-    let word = invalid.into_iter().find_map(|kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(word),
-        _ => None,
-    });
-    let Some(word) = word else {
-        return Vec::new();
+/// Returns the file in the current directory, else in the nearest one above it in
+/// the same git repository: a file elsewhere may be another user's.
+fn default_file() -> io::Result<Option<PathBuf>> {
+    let exists = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     };
-    let mut hints = Vec::new();
-    let typed = Arguments::command().ignore_errors(true);
-    let typed = typed.try_get_matches_from(words).unwrap_or_default();
-    let cache = typed.subcommand_matches("cache");
-    let is_prune = cache.and_then(ArgMatches::subcommand_name) == Some("prune");
-    if is_prune && !word.starts_with('-') {
-        hints.push(format!(
-            "the blobs of a layout are pruned with `--layout {word}`"
-        ));
-    } else if !word.starts_with('-') && Path::new(word).is_dir() {
-        hints.push(format!(
-            "name the directory of a finished build with its flag: `--release {word}`"
-        ));
+    let mut directory = PathBuf::new();
+    let depth = env::current_dir()?.ancestors().count();
+    let mut nearest = None;
+    for _ in 0..depth {
+        let path = directory.join(DEFAULT_NAME);
+        if nearest.is_none() && exists(&path)? {
+            if directory.as_os_str().is_empty() {
+                return Ok(Some(path));
+            }
+            nearest = Some(path);
+        }
+        if exists(&directory.join(".git"))? {
+            return Ok(nearest);
+        }
+        directory.push("..");
     }
-    hints.extend(advice(word).map(str::to_owned));
-    hints
-}
-
-/// Returns a hint for commands and flags of other tools.
-fn advice(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "build" => "a build has no command: `imgbuild --release DIR`",
-        "push" => {
-            "a build is pushed with `--push`; `imgbuild copy SOURCE docker://REFERENCE` pushes an existing image"
-        }
-        "pull" | "save" => {
-            "`imgbuild copy docker://REFERENCE oci:DIR`, or `FILE.tar`, pulls an image"
-        }
-        "load" => "a build is loaded with `--load`; an archive with `docker load`",
-        "login" | "logout" => {
-            "imgbuild uses the credentials of `docker login` or `podman login`, else `--username` and `--password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
-        }
-        "inspect" | "digest" | "manifest" => {
-            "`imgbuild copy --json docker://REFERENCE oci:DIR` fetches the image and prints its digest; `imgbuild check` inspects it"
-        }
-        "tag" => {
-            "a build is named with `--tag`; `imgbuild copy` copies an existing image to another name"
-        }
-        "--tls-verify"
-        | "--insecure"
-        | "--src-tls-verify"
-        | "--dest-tls-verify"
-        | "--insecure-registry" => {
-            "for a registry with a private certificate authority use `--ca-file FILE`, for one without TLS `--plain-http`"
-        }
-        "--authfile" => "set the environment variable `REGISTRY_AUTH_FILE` instead",
-        "--creds" | "--src-creds" | "--dest-creds" => {
-            "`--username USER --password-stdin`, or `IMGBUILD_REGISTRY_USER` and `IMGBUILD_REGISTRY_PASSWORD`"
-        }
-        _ => return None,
-    })
+    Ok(None)
 }
 
 /// Returns true if the command line overrides an entry of the file: by the same

@@ -1,10 +1,13 @@
 //! Failures: the message, the hints and the exit code. `main` has the code of
 //! internal errors; `check` and `validate` return 1 for what they find.
 
+mod similar;
+
 use std::env;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use imgbuild_oci::error::Error as ImageError;
@@ -22,8 +25,11 @@ use imgbuild_release::finding::Rule;
 use imgbuild_release::locale::LocaleError;
 use imgbuild_release::programs::ProgramsError;
 use imgbuild_release::refusal::Refusal;
+use imgbuild_release::release::Release;
 use imgbuild_release::warning::Warning;
 use serde_json::{Value, json};
+
+pub(crate) use similar::similar_directories;
 
 /// The kind of a failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +289,35 @@ fn image_hint(error: &ImageError) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// Returns the hint for a release that does not exist: a similar name, else a
+/// release near it.
+fn missing_hint(path: &Path) -> String {
+    let mut places = similar_directories(path);
+    if places.is_empty() {
+        let near = path.ancestors().skip(1).find(|above| above.is_dir());
+        places.extend(near.into_iter().flat_map(Release::places));
+    }
+    if places.is_empty() {
+        return "build the release first, and name its directory with `--release`".to_owned();
+    }
+    format!("build the release first, or use {}", release_flags(&places))
+}
+
+/// Returns the hint for a file in place of a release.
+fn file_hint(path: &Path) -> String {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let is_cargo = parent.ends_with("release") || parent.ends_with("debug");
+    let flag = if is_cargo { "--bin" } else { "--entrypoint" };
+    let name = escaped(path.file_name().unwrap_or_default().as_bytes());
+    format!(
+        "`--release` takes a directory: `--release {} {flag} {name}`",
+        parent.display()
+    )
+}
+
 const SCRATCH: &str = "temporary files are kept beside the output (or in `TMPDIR`), which must be writable and have room";
 
 const DAMAGED_BASE: &str =
@@ -300,7 +335,8 @@ fn choice_hint(candidates: &[ImagePath]) -> String {
 #[rustfmt::skip]
 fn release_hint(error: &ReleaseError) -> Option<String> {
     let hint = match error {
-        ReleaseError::Missing(_) | ReleaseError::NotADirectory(_) => "build the release first, and name its directory with `--release`",
+        ReleaseError::Missing(path) => return Some(missing_hint(path)),
+        ReleaseError::NotADirectory(path) => return Some(file_hint(path)),
         ReleaseError::WrongLevel { places, .. } => {
             let flags = release_flags(places);
             return Some(format!("use {flags}, or include the whole directory with `--kind tree`"));

@@ -8,6 +8,7 @@ mod interrupt;
 mod json;
 mod progress;
 mod ui;
+mod usage;
 
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -23,8 +24,7 @@ const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
     interrupt::exit_on_abort();
-    let words = args::normalize(env::args_os().collect());
-    let (arguments, parsed) = match configuration_file::parse(words) {
+    let (arguments, parsed) = match configuration_file::parse(env::args_os().collect()) {
         Ok(parsed) => parsed,
         Err(error) => return error.report(),
     };

@@ -75,6 +75,8 @@ fn every_subcommand_is_in_the_reference() {
     let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
     let mut expected: Vec<&str> = COMMANDS[1..].iter().map(|words| words[0]).collect();
     expected.dedup();
+    // That of clap.
+    expected.push("help");
     assert_eq!(names, expected);
 }
 
@@ -182,9 +184,9 @@ fn the_flags_of_the_contract_exist() {
 fn the_flags_that_messages_name_exist() {
     let mut known = known_flags();
     // Those of other programs.
-    let others = ["--format", "--import", "--init", "--no-install-recommends"];
-    known.extend(others.map(str::to_owned));
-    known.extend(["--strip-debug", "--target"].map(str::to_owned));
+    let others =
+        "--format --import --init --launcher --no-install-recommends --strip-debug --target";
+    known.extend(others.split(' ').map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for directory in [
@@ -464,6 +466,44 @@ fn the_result_as_json_says_what_was_made() {
     assert_eq!(result["destinations"][0], "image.tar");
     assert_eq!(result["references"][0], "docker.io/library/app:1");
     assert_eq!(result["images"][0]["platform"], "linux/amd64");
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    let outcome = runs::sandbox().run(["-h"]).success();
+    let text = outcome.stdout_text();
+    assert!(text.lines().count() <= 40, "{text}");
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(80), "{text}");
+    let place = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("{words}: {text}"))
+    };
+    assert!(place("Examples:") < place("--release <"));
+    assert!(place("--release <") < place("--tag <") && place("--tag <") < place("--output <"));
+    let help = runs::sandbox().run(["help", "check"]).success();
+    assert_eq!(
+        help.stdout,
+        runs::sandbox().run(["check", "--help"]).success().stdout
+    );
+}
+
+#[test]
+fn a_directory_that_stands_alone_is_the_release() {
+    let sandbox = runs::with_small_release();
+    let more = runs::words("release", &["--output=named.tar"]);
+    let named = result_digest(&sandbox.run(&more).success());
+    // Without `--release` before it.
+    let words = &runs::words("release", &["--output=alone.tar"])[1..];
+    assert_eq!(result_digest(&sandbox.run(words).success()), named);
+    // A command of another tool is not taken for a directory.
+    fs::rename(sandbox.path("release"), sandbox.path("build")).unwrap();
+    let refused = sandbox.run(["build"]).exited(2);
+    assert!(
+        refused.stderr_text().contains("`--release build`"),
+        "{}",
+        refused.report()
+    );
 }
 
 #[test]

@@ -42,6 +42,36 @@ fn refused(sandbox: &Sandbox, words: &[&str]) -> String {
 }
 
 #[test]
+fn a_file_above_is_read_in_a_repository_only() {
+    let sandbox = with_file("no-entrypoint = true\noutput = 'image.tar'\n");
+    fs::create_dir_all(sandbox.path("a/b")).unwrap();
+    let run = || {
+        let mut command = sandbox.command::<&str>([]);
+        command.current_dir(sandbox.path("a/b"));
+        sandbox.finish(&mut command, b"")
+    };
+    assert!(
+        run()
+            .exited(2)
+            .stderr_text()
+            .contains("`--release DIR` is missing")
+    );
+    fs::create_dir(sandbox.path(".git")).unwrap();
+    result_digest(&run().success());
+    // The directory of the nearest repository is the last one.
+    fs::create_dir(sandbox.path("a/.git")).unwrap();
+    drop(run().exited(2));
+    fs::rename(sandbox.path("a/.git"), sandbox.path("a/git")).unwrap();
+    fs::write(sandbox.path("a/imgbuild.toml"), "[").unwrap();
+    let nearest = run().exited(2);
+    assert!(
+        nearest.stderr_text().contains("../imgbuild.toml"),
+        "{}",
+        nearest.report()
+    );
+}
+
+#[test]
 fn a_file_alone_makes_the_image_that_flags_make() {
     let sandbox =
         with_file("no-entrypoint = true\noutput = 'image.tar'\nexpose = [80]\nenv.A = 1\n");

@@ -38,13 +38,29 @@ const BUILDS: [&[&str]; 28] = [
 ];
 
 /// Other command lines that end with an error.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["build"],
-    &["release"],
     &["pull", "x"],
     &["login"],
     &["inspect", "x"],
+    &["run"],
+    &["init"],
+    &["-f", "Dockerfile", "."],
+    &["--build-arg=A=1"],
+    &["-p", "8080:80"],
+    &["--insecure"],
+    &["--name=x"],
+    &["--from=debian:12"],
+    &["--cache-to=type=registry"],
+    &["releas"],
+    &["--release=releas"],
+    &["--release=release/bin/server"],
+    &["release/nothing"],
+    &["release", "extra"],
+    &["-e", "FOO", "BAR=1", "--release=release"],
+    &["--", "bash", "-c", "x"],
+    &["--max-layers=500"],
     &["--config=gone"],
     &["--config=wrong.toml"],
     &["check", "docker://a/b"],

@@ -124,6 +124,43 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, default_value_t = BootChoice::Script, hide_possible_values = true, value_name = "direct|script", help_heading = "Release")]
     pub(crate) boot: BootChoice,
 
+    /// The name of the image (can be repeated); default: the name in
+    /// `Cargo.toml`, `package.json` or `pyproject.toml`, else of the directory, with
+    /// the tag `latest`
+    #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Name and form")]
+    pub(crate) tag: Vec<Reference>,
+
+    /// The platform of the image; default: the platform of the release's
+    /// programs
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Name and form")]
+    pub(crate) platform: Option<Platform>,
+
+    /// The creation time: RFC 3339, Unix seconds or `now`; default:
+    /// `SOURCE_DATE_EPOCH`, else the date of the commit that is checked out
+    /// where the release is, else 1970-01-01T00:00:01Z
+    ///
+    /// Layers never depend on it.
+    #[arg(long, value_name = "TIME", help_heading = "Name and form")]
+    pub(crate) created: Option<String>,
+
+    /// The modification time of every file: RFC 3339 or Unix seconds; default:
+    /// 1970-01-01T00:00:01Z
+    #[arg(long, value_name = "TIME", help_heading = "Name and form")]
+    pub(crate) mtime: Option<String>,
+
+    /// The compression of layers: `none`, `gzip` or `gzip:1` to `gzip:9`;
+    /// default: `none` if every destination is a docker-archive or an engine
+    /// and no layer of the base image is compressed, else `gzip`
+    #[arg(long, value_name = "NAME[:LEVEL]", help_heading = "Name and form")]
+    pub(crate) compression: Option<Compression>,
+
+    /// The maximum number of layers, 1 to 125
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125), help_heading = "Name and form")]
+    pub(crate) max_layers: u8,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+
     /// Add CA certificates (can be repeated)
     ///
     /// Without a value, or with `embedded`: Mozilla's root certificates, which
@@ -238,48 +275,11 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, default_value_t = Choice::Auto, hide_possible_values = true, value_name = "auto|none", help_heading = "Contents")]
     pub(crate) skeleton: Choice,
 
-    /// The name of the image (can be repeated); default: the name in
-    /// `Cargo.toml`, `package.json` or `pyproject.toml`, else of the directory, with
-    /// the tag `latest`
-    #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Image")]
-    pub(crate) tag: Vec<Reference>,
-
-    /// The platform of the image; default: the platform of the release's
-    /// programs
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Image")]
-    pub(crate) platform: Option<Platform>,
-
-    /// The creation time: RFC 3339, Unix seconds or `now`; default:
-    /// `SOURCE_DATE_EPOCH`, else the date of the commit that is checked out
-    /// where the release is, else 1970-01-01T00:00:01Z
-    ///
-    /// Layers never depend on it.
-    #[arg(long, value_name = "TIME", help_heading = "Image")]
-    pub(crate) created: Option<String>,
-
-    /// The modification time of every file: RFC 3339 or Unix seconds; default:
-    /// 1970-01-01T00:00:01Z
-    #[arg(long, value_name = "TIME", help_heading = "Image")]
-    pub(crate) mtime: Option<String>,
-
-    /// The compression of layers: `none`, `gzip` or `gzip:1` to `gzip:9`;
-    /// default: `none` if every destination is a docker-archive or an engine
-    /// and no layer of the base image is compressed, else `gzip`
-    #[arg(long, value_name = "NAME[:LEVEL]", help_heading = "Image")]
-    pub(crate) compression: Option<Compression>,
-
-    /// The maximum number of layers, 1 to 125
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125), help_heading = "Image")]
-    pub(crate) max_layers: u8,
-
     #[command(flatten)]
     pub(crate) base: BaseArguments,
 
     #[command(flatten)]
     pub(crate) configuration: ConfigurationArguments,
-
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
 
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,

@@ -8,7 +8,7 @@ use imgbuild_oci::path::ImagePath;
 use super::path::{image_path, volume};
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Image configuration")]
+#[command(next_help_heading = "Settings of containers")]
 pub(crate) struct ConfigurationArguments {
     /// The program that containers run: one argument per flag, or one JSON
     /// array (can be repeated)
@@ -42,7 +42,7 @@ pub(crate) struct ConfigurationArguments {
     pub(crate) env_file: Vec<PathBuf>,
 
     /// Declare a port or a range of ports (can be repeated)
-    #[arg(long, value_name = "PORT[-PORT][/tcp|udp|sctp]")]
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
     pub(crate) expose: Vec<String>,
 
     /// The user that containers run as; default: the user of the base image,

@@ -73,6 +73,19 @@ fn known() -> String {
 }
 
 impl Release {
+    /// Returns the directories at or below `root` that look like releases, at most
+    /// [`MAX_DIRECTORIES`] for each pattern of a kind; a directory of no particular
+    /// kind is none.
+    #[must_use]
+    pub fn places(root: &Path) -> Vec<PathBuf> {
+        let facts = DirectoryFacts::default();
+        let mut kinds = KINDS.into_iter().filter(|kind| !kind.is_any_directory);
+        if kinds.any(|kind| (kind.recognize)(root, &facts).is_some()) {
+            return vec![root.to_path_buf()];
+        }
+        find_below(root, None, &facts).map_or_else(Vec::new, |(_, below)| below.places)
+    }
+
     /// Opens the release at `root`.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use imgbuild_oci::platform::Platform;
+use imgbuild_release::release::Release;
 
 use crate::args::{BuildArguments, PlatformPath};
 use crate::failure::{Failure, Result};
@@ -30,7 +31,14 @@ pub(crate) fn host_platform() -> Platform {
 pub(super) fn parse(flags: &BuildArguments) -> Result<Vec<ReleaseRequest>> {
     if flags.releases.is_empty() {
         let failure = Failure::command_line("`--release DIR` is missing");
-        return Err(failure.hint("`imgbuild --help` lists the options and commands"));
+        let places = Release::places(Path::new("."));
+        return Err(failure.hint(match places.first() {
+            Some(place) => format!(
+                "there is a release here: `imgbuild --release {}`",
+                place.display()
+            ),
+            None => "`imgbuild --help` lists the options and commands".to_owned(),
+        }));
     }
     let are_several = flags.releases.len() > 1;
     if are_several && flags.output.iidfile.is_some() {
