@@ -23,7 +23,7 @@ use crate::source::Source;
 use crate::violation::Violation;
 
 /// The name of the format, and of the choice of contents; it changes with both.
-const FORMAT: &[u8] = b"file system 5";
+const FORMAT: &[u8] = b"file system 6";
 
 impl Store {
     /// Returns the file system of an image with these layers, if it is known.
