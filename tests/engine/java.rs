@@ -160,7 +160,7 @@ fn a_jar_serves_with_the_machine_beside_it() {
 }
 
 #[test]
-fn an_image_of_jlink_serves_by_the_words_of_its_launcher() {
+fn an_image_of_jlink_serves_by_its_launcher_or_main_class() {
     let Some(engine) = Engine::require() else {
         return;
     };
@@ -175,6 +175,12 @@ fn an_image_of_jlink_serves_by_the_words_of_its_launcher() {
     // Without a shell, Java is process 1.
     assert!(!built.has("bin/sh"));
     check_java(&engine, &built, &[("/home", "/app")]);
+
+    fs::remove_file(release.join("bin/serve")).expect("the target directory is ours");
+    let arguments = [Path::new("--dry-run"), Path::new("--release"), &release];
+    let outcome = built.sandbox.run(arguments).success();
+    let because = "kind java, because the module `shop` in `lib/modules` has a main class";
+    assert!(outcome.report().contains(because), "{}", outcome.report());
 }
 
 #[test]

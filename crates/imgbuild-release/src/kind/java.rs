@@ -11,6 +11,7 @@
 
 mod image;
 mod jar;
+mod modules;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -172,7 +173,7 @@ impl Directory<'_> {
         if names.is_empty() || !jars.iter().any(|name| is_jar(name)) {
             return None;
         }
-        let text = |name: &String| self.facts.text(&self.root.join("bin").join(name));
+        let text = |name: &str| self.facts.text(&self.root.join("bin").join(name));
         let runs_java = |text: &str| text.starts_with("#!") && text.contains("java");
         if !names
             .iter()
@@ -180,33 +181,40 @@ impl Directory<'_> {
         {
             return None;
         }
-        let Some(name) = self.meant(&names) else {
-            return Some(Err(NoStart {
-                reason: format!("`bin` has several start scripts: {}", quoted(&names)),
-                words: vec![format!("bin/{}", names[0])],
-            }));
-        };
-        // The first of the class path, or named like the script.
-        let text = text(name).unwrap_or_default();
-        let first = jars
-            .iter()
-            .filter_map(|jar| Some((text.find(&format!("lib/{jar}"))?, jar)));
-        let first = first.min().map(|(_, jar)| jar);
-        let jar = first.or_else(|| jars.iter().find(|jar| stem(jar) == name));
-        Some(Ok(JavaStart {
-            words: vec![format!("bin/{name}")],
-            because: format!("`bin/{name}` starts the jars in `lib`"),
-            file: jar.cloned(),
-            home: self.home(),
-            is_certain: true,
-        }))
+        self.choose(["`bin`", "start scripts"], &names, &|name| {
+            // The first of the class path, or named like the script.
+            let text = text(name).unwrap_or_default();
+            let place = |jar: &String| text.find(&format!("lib/{jar}"));
+            let first = jars.iter().filter_map(|jar| Some((place(jar)?, jar))).min();
+            let named = || jars.iter().find(|jar| stem(jar) == name);
+            JavaStart {
+                words: vec![format!("bin/{name}")],
+                because: format!("`bin/{name}` starts the jars in `lib`"),
+                file: first.map(|(_, jar)| jar).or_else(named).cloned(),
+                home: self.home(),
+                is_certain: true,
+            }
+        })
     }
 
-    /// Returns the only name, or that of the directory.
-    fn meant<'n>(&self, names: &'n [String]) -> Option<&'n String> {
+    /// Returns the start by the only name, or by that of the directory; `None` without a
+    /// name. `what` describes the names: where they are, and of what kind.
+    fn choose(
+        &self,
+        what: [&str; 2],
+        names: &[String],
+        start: &dyn Fn(&str) -> JavaStart,
+    ) -> Option<Startable> {
+        let first = names.first()?;
         let directory = fs::canonicalize(self.root).ok()?;
         let named = names.iter().find(|name| directory.ends_with(name));
-        named.or(names.first().filter(|_| names.len() == 1))
+        Some(match named.or(Some(first).filter(|_| names.len() == 1)) {
+            Some(name) => Ok(start(name)),
+            None => Err(NoStart {
+                reason: format!("{} has several {}: {}", what[0], what[1], quoted(names)),
+                words: start(first).words,
+            }),
+        })
     }
 
     /// Returns whether a file in `bin` may be a start script; Gradle makes those for
@@ -226,21 +234,14 @@ impl Directory<'_> {
             manifest.is_some_and(|it| jar::attribute(&it, "Main-Class").is_some())
         };
         jars.retain(can_start);
-        let first = jars.first()?;
-        let words = self.words(&["-jar", first]);
-        if jars.len() > 1 {
-            return Some(Err(NoStart {
-                reason: format!("several jars name a `Main-Class`: {}", quoted(&jars)),
-                words,
-            }));
-        }
-        Some(Ok(JavaStart {
-            words,
-            because: format!("`{first}` is the only jar with a `Main-Class`"),
-            file: Some(first.clone()),
+        let what = ["the release", "jars with a `Main-Class`"];
+        self.choose(what, &jars, &|name| JavaStart {
+            words: self.words(&["-jar", name]),
+            because: format!("`{name}` is the only jar with a `Main-Class`"),
+            file: Some(name.to_owned()),
             home: self.home(),
             is_certain: self.home().is_some(),
-        }))
+        })
     }
 
     /// Returns the main class of a jar that was unpacked, for example of Spring Boot.

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use super::{Directory, JavaStart, Startable};
-use crate::error::NoStart;
+use super::{Directory, JavaStart, Startable, modules};
 use crate::programs::java::CLASSES;
-use crate::refusal::quoted;
 
 /// The place of the Java virtual machine in an application of `jpackage`.
 const RUNTIME: &str = "lib/runtime";
@@ -18,34 +16,46 @@ pub(super) fn start(directory: &Directory<'_>) -> Option<Startable> {
     linked(directory).or_else(|| packaged(directory))
 }
 
-/// Returns the start of a module by a launcher that `jlink` makes. That runs `java` as
-/// another process, which does not get the stop signal: its words are taken instead.
+/// Returns the start of a module by a launcher that `jlink` makes, else by its main class.
+/// A launcher runs `java` as another process, which does not get the stop signal: its
+/// words are taken instead.
 fn linked(directory: &Directory<'_>) -> Option<Startable> {
+    let modules = directory.root.join(CLASSES[0]);
     let names = directory.names("bin");
-    let is_image = directory.root.join(CLASSES[0]).is_file() && names.iter().any(|it| it == "java");
-    let words = |name: &String| {
-        let text = directory
-            .facts
-            .text(&directory.root.join("bin").join(name))?;
-        launched(&text)
+    if !modules.is_file() || !names.iter().any(|name| name == "java") {
+        return None;
+    }
+    let of_launcher = |name: &str| {
+        let path = directory.root.join("bin").join(name);
+        launched(&directory.facts.text(&path)?)
     };
-    let launchers = names.iter().filter(|name| words(name).is_some());
-    let launchers: Vec<String> = launchers.filter(|_| is_image).cloned().collect();
-    let first = launchers.first()?;
-    let start = |name: &String| JavaStart {
-        words: [vec!["bin/java".to_owned()], words(name).unwrap_or_default()].concat(),
-        because: format!("`bin/{name}` is a launcher of `jlink`"),
+    let start = |words: Vec<String>, because: String| JavaStart {
+        words: [vec!["bin/java".to_owned()], words].concat(),
+        because,
         file: Some(MODULES.to_owned()),
         home: Some(""),
         is_certain: true,
     };
-    Some(match directory.meant(&launchers) {
-        Some(name) => Ok(start(name)),
-        None => Err(NoStart {
-            reason: several("launchers of `jlink`", &launchers),
-            words: start(first).words,
-        }),
-    })
+    let launchers = names.into_iter().filter(|name| of_launcher(name).is_some());
+    let launchers: Vec<String> = launchers.collect();
+    let by_launcher = |name: &str| {
+        let words = of_launcher(name).unwrap_or_default();
+        start(words, format!("`bin/{name}` is a launcher of `jlink`"))
+    };
+    let what = ["`bin`", "launchers of `jlink`"];
+    directory
+        .choose(what, &launchers, &by_launcher)
+        .or_else(|| {
+            let found = modules::modules(&modules)?.into_iter();
+            let found = found.filter(|module| module.has_main_class);
+            let found: Vec<String> = found.map(|module| module.name).collect();
+            let by_module = |name: &str| {
+                let because = format!("the module `{name}` in `lib/modules` has a main class");
+                start(vec!["-m".to_owned(), name.to_owned()], because)
+            };
+            let what = ["`lib/modules`", "modules with a main class"];
+            directory.choose(what, &found, &by_module)
+        })
 }
 
 /// Returns the arguments that a launcher of `jlink` gives to `java`.
@@ -68,33 +78,20 @@ fn packaged(directory: &Directory<'_>) -> Option<Startable> {
     let names = list.iter().filter_map(|name| name.strip_suffix(".cfg"));
     let has_launcher = |name: &&str| directory.can_run(name);
     let names: Vec<String> = names.filter(has_launcher).map(str::to_owned).collect();
-    let first = names.first()?;
-    let Some(name) = directory.meant(&names) else {
-        return Some(Err(NoStart {
-            reason: several("launchers of `jpackage`", &names),
-            words: vec![format!("bin/{first}")],
-        }));
-    };
-    let settings = format!("lib/app/{name}.cfg");
-    let text = directory
-        .facts
-        .text(&directory.root.join(&settings))
-        .unwrap_or_default();
-    let fields = ["app.mainjar=", "app.classpath="];
-    let values = fields
-        .iter()
-        .find_map(|field| text.lines().find_map(|it| it.strip_prefix(field)));
-    let jar = values.and_then(|value| Path::new(value.trim()).file_name());
-    let jar = jar.map(|jar| jar.to_string_lossy().into_owned());
-    Some(Ok(JavaStart {
-        words: vec![format!("bin/{name}")],
-        because: format!("`{settings}` is of an application of `jpackage`"),
-        file: Some(jar.unwrap_or_else(|| MODULES.to_owned())),
-        home: Some(RUNTIME),
-        is_certain: true,
-    }))
-}
-
-fn several(what: &str, names: &[String]) -> String {
-    format!("`bin` has several {what}: {}", quoted(names))
+    directory.choose(["`bin`", "launchers of `jpackage`"], &names, &|name| {
+        let settings = format!("lib/app/{name}.cfg");
+        let text = directory.facts.text(&directory.root.join(&settings));
+        let text = text.unwrap_or_default();
+        let value = |field: &str| text.lines().find_map(|line| line.strip_prefix(field));
+        let jar = value("app.mainjar=").or_else(|| value("app.classpath="));
+        let jar = jar.and_then(|jar| Path::new(jar.trim()).file_name());
+        let jar = jar.map(|jar| jar.to_string_lossy().into_owned());
+        JavaStart {
+            words: vec![format!("bin/{name}")],
+            because: format!("`{settings}` is of an application of `jpackage`"),
+            file: Some(jar.unwrap_or_else(|| MODULES.to_owned())),
+            home: Some(RUNTIME),
+            is_certain: true,
+        }
+    })
 }

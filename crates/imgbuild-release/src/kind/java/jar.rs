@@ -80,7 +80,7 @@ fn find(mut list: &[u8]) -> Option<&[u8]> {
 }
 
 /// Reads a number of `size` bytes, the lowest first.
-fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+pub(super) fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + size)?.iter().rev();
     Some(bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }

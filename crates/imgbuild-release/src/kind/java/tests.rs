@@ -1,6 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::jar::tests::jar;
+use super::modules::MAIN_CLASS;
+use super::modules::tests::image;
 use super::*;
 use crate::error::Error;
 use crate::release::ReleaseOptions;
@@ -106,6 +108,28 @@ fn the_command_follows_from_what_lies_there() {
 }
 
 #[test]
+fn an_image_of_jlink_without_a_launcher_starts_the_module_with_a_main_class() {
+    let modules = image(&[("shop", MAIN_CLASS), ("tool", b"")]);
+    let files = [
+        ("bin/java", ELF),
+        ("bin/keytool", ELF),
+        ("lib/modules", &modules),
+    ];
+    let release = opened(&files);
+    let because = "the module `shop` in `lib/modules` has a main class";
+    assert_eq!(
+        (release.kind.name, release.because.as_str()),
+        ("java", because)
+    );
+    let words = command(&release).unwrap().unwrap();
+    assert_eq!(words.join(" "), "bin/java -m shop");
+
+    let modules = image(&[("java.base", MAIN_CLASS), ("shop", b"")]);
+    let files = [("bin/java", ELF), ("lib/modules", modules.as_slice())];
+    assert_eq!(opened(&files).kind.name, "tree");
+}
+
+#[test]
 fn a_directory_with_another_program_is_not_one_of_java() {
     let (one, plain) = (runnable(), jar(&[("a.class", b"")]));
     for files in [
@@ -132,7 +156,7 @@ fn several_candidates_are_named_with_the_words_for_one() {
     for (files, reason, words) in [
         (
             vec![("a.jar", one.as_slice()), ("b.jar", &one)],
-            "several jars name a `Main-Class`: `a.jar`, `b.jar`",
+            "the release has several jars with a `Main-Class`: `a.jar`, `b.jar`",
             "java -jar a.jar",
         ),
         (
