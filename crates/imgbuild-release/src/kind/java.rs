@@ -18,7 +18,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
-use super::{first_name, has_other_program, releases_below};
+use super::{expand, first_name, has_other_program, releases_below};
 use crate::contents::Contents;
 use crate::error::{NoStart, Result};
 use crate::layering::{Group, Unit, Weight, divide_by_group};
@@ -132,7 +132,7 @@ impl Directory<'_> {
         image::start(self)
             .or_else(|| self.script())
             .or_else(|| self.jar())
-            .or_else(|| Some(Ok(self.unpacked()?)))
+            .or_else(|| self.unpacked().or_else(|| self.layered()).map(Ok))
     }
 
     fn names(&self, directory: &str) -> Vec<String> {
@@ -254,6 +254,33 @@ impl Directory<'_> {
             file: None,
             home: self.home(),
             is_certain: self.home().is_some(),
+        })
+    }
+
+    /// Returns the start of a jar of Spring Boot whose layers were extracted, each to a
+    /// directory ([efficient]). Its launcher needs them in one, so the class starts that
+    /// it runs.
+    ///
+    /// [efficient]: https://docs.spring.io/spring-boot/reference/packaging/efficient.html
+    fn layered(&self) -> Option<JavaStart> {
+        let text = self
+            .facts
+            .text(&self.root.join("application/META-INF/MANIFEST.MF"));
+        let class = jar::attribute(&text?, "Start-Class")?;
+        let mut path = Vec::new();
+        for (below, all) in [("classes", ""), ("lib", "/*")] {
+            let pattern = format!("*/BOOT-INF/{below}");
+            for directory in expand(self.root, &pattern, self.facts) {
+                let directory = directory.strip_prefix(self.root).unwrap_or(&directory);
+                path.push(format!("{}{all}", directory.to_str()?));
+            }
+        }
+        (path.len() > 1).then(|| JavaStart {
+            words: self.words(&["-cp", &path.join(":"), &class]),
+            because: format!("the layers of a jar of Spring Boot have the class `{class}`"),
+            file: None,
+            home: self.home(),
+            is_certain: true,
         })
     }
 }

@@ -130,6 +130,31 @@ fn an_image_of_jlink_without_a_launcher_starts_the_module_with_a_main_class() {
 }
 
 #[test]
+fn extracted_layers_of_spring_boot_start_by_their_class() {
+    let manifest =
+        b"Main-Class: org.springframework.boot.loader.launch.JarLauncher\nStart-Class: shop.Main\n";
+    let files = [
+        (
+            "application/BOOT-INF/classes/shop/Main.class",
+            b"".as_slice(),
+        ),
+        ("application/META-INF/MANIFEST.MF", manifest),
+        ("dependencies/BOOT-INF/lib/greeting-2.0.jar", b""),
+        ("spring-boot-loader/org/Launcher.class", b""),
+    ];
+    let release = opened(&files);
+    assert_eq!(release.kind.name, "java");
+    let words = command(&release).unwrap().unwrap();
+    let path = "application/BOOT-INF/classes:dependencies/BOOT-INF/lib/*";
+    assert_eq!(words, ["java", "-cp", path, "shop.Main"]);
+    let expected = [
+        "dependencies: dependencies/BOOT-INF/lib/greeting-2.0.jar",
+        "application: application/BOOT-INF/classes/shop/Main.class application/META-INF/MANIFEST.MF spring-boot-loader/org/Launcher.class",
+    ];
+    assert_eq!(divided(&files), expected);
+}
+
+#[test]
 fn a_directory_with_another_program_is_not_one_of_java() {
     let (one, plain) = (runnable(), jar(&[("a.class", b"")]));
     for files in [
