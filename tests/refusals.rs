@@ -505,7 +505,7 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--tag", ""], "--tag"),
         (&["--tag", "a//b"], "a//b"),
         (&["--nonsense"], "--nonsense"),
-        (&["--kind", "gradle"], "known: `cargo`, `mix`, `next`"),
+        (&["--kind", "gradle"], "known: `cargo`, `java`, `mix`"),
         (&["--platform", "windows"], "windows"),
         (&["--compression", "zip"], "zip"),
         (&["--compression", "gzip:10"], "gzip:10"),
