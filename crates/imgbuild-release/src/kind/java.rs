@@ -109,7 +109,7 @@ impl JavaRelease {
             .and_then(|start| start.file.as_deref());
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
         let is_java = self.home.is_some_and(|home| match path.strip_prefix(home) {
-            Some(below) if !home.is_empty() => below.starts_with('/'),
+            Some(below) if !home.is_empty() => below.is_empty() || below.starts_with('/'),
             Some(below) => IMAGE.contains(&first_name(below)),
             None => false,
         });
