@@ -201,8 +201,9 @@ fn blobs_that_no_image_of_a_layout_needs_are_removed() {
     );
     let listed = said.matches("removed `layout/blobs/sha256/").count();
     assert_eq!(listed, count, "{said}");
-    let json = format!("{{\"removedBytes\":{bytes},\"removedFiles\":{count}}}\n");
-    assert_eq!(outcome.stdout_text(), json);
+    let json =
+        serde_json::json!({"removedBytes": bytes, "removedFiles": count, "schemaVersion": 1});
+    assert_eq!(outcome.stdout_text(), format!("{json}\n"));
     assert_eq!(blobs(&sandbox), used);
     drop(sandbox.run(["validate", "oci:layout"]).success());
     for tag in ["1", "2", "3"] {

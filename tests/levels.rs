@@ -116,7 +116,7 @@ fn recognition_opens_a_file_by_its_path_once() {
             &[],
             "next/.next/standalone next/.next/standalone/server.js",
         ),
-        ("node", &["--kind=tree"], ""),
+        ("node", &["--kind=tree"], "node/.dockerignore"),
         ("target", &["--kind=cargo"], ""),
     ] {
         let Some(found) = opened(release, kind) else {

@@ -573,3 +573,48 @@ fn the_reader_of_this_test_sees_differences() {
         );
     }
 }
+
+#[test]
+fn a_tree_is_included_without_its_history_and_what_docker_ignores() {
+    let sandbox = runs::sandbox();
+    let release = r#"
+        0644 file .dockerignore "*.log\n!keep.log\n.env\n"
+        0644 file .env "A=b"
+        0644 file .git/HEAD "ref: refs/heads/main"
+        0644 file module/.git "gitdir: ../.git/modules/module"
+        0644 file a.log ""
+        0644 file keep.log ""
+        0644 file module/b.log ""
+    "#;
+    let release = sandbox.tree("release", release).unwrap();
+    let paths = |more: &[&str]| {
+        let words = [more, &["--output=image.tar"]].concat();
+        let outcome = runs::build(&sandbox, &words).success();
+        let image = imgbuild_testing::unpack(&sandbox.path("image.tar")).unwrap();
+        let entries = image.layers.iter().flat_map(|layer| &layer.entries);
+        let paths = entries.filter_map(|(path, _)| path.strip_prefix("app").ok());
+        let paths = paths.map(|path| path.display().to_string());
+        let paths: Vec<String> = paths.filter(|path| !path.is_empty()).collect();
+        (paths, outcome.stderr_text().to_owned())
+    };
+    let (included, said) = paths(&[]);
+    let expected = [".dockerignore", "keep.log", "module", "module/b.log"];
+    let expected = expected.map(str::to_owned);
+    let trimmed: Vec<&str> = included
+        .iter()
+        .map(|path| path.trim_end_matches('/'))
+        .collect();
+    assert_eq!(trimmed, expected);
+    assert!(said.contains("4 paths left out"), "{said}");
+    let (included, _) = paths(&["--include=.git", "--include=.env"]);
+    assert!(included.contains(&".git/HEAD".to_owned()), "{included:?}");
+    assert!(included.contains(&".env".to_owned()), "{included:?}");
+
+    fs::write(release.join(".dockerignore"), "ok\n[z-a]\n").unwrap();
+    let refused = runs::build(&sandbox, &["--output=image.tar"]).exited(1);
+    assert!(
+        refused.stderr_text().contains("`[z-a]`"),
+        "{}",
+        refused.report()
+    );
+}

@@ -30,6 +30,15 @@ pub struct Patterns {
     single: Vec<(String, Gitignore)>,
 }
 
+/// The patterns of a `.dockerignore`, with the meaning that [Docker] gives them.
+///
+/// They begin at the directory of the file. The last one that matches decides; it
+/// holds below a directory, too, unless it includes one that was not excluded.
+///
+/// [Docker]: https://docs.docker.com/build/concepts/context/#dockerignore-files
+#[derive(Debug, Default)]
+pub(crate) struct DockerIgnore(Vec<Gitignore>);
+
 /// The decision of the patterns about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -130,9 +139,102 @@ impl Patterns {
     }
 }
 
+impl DockerIgnore {
+    /// Parses the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// The first line that is not a pattern.
+    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+        let lines = text.trim_start_matches('\u{feff}').lines();
+        let lines = lines.filter(|line| !line.starts_with('#')).map(str::trim);
+        let patterns = lines.filter_map(|line| {
+            let (mark, pattern) = match line.strip_prefix('!') {
+                Some(pattern) => ("!", pattern.trim_start()),
+                None => ("", line),
+            };
+            // Braces are letters to Docker.
+            let pattern = pattern.replace('{', "\\{").replace('}', "\\}");
+            let parts = pattern.split('/').filter(|part| !matches!(*part, "" | "."));
+            let clean = parts.collect::<Vec<_>>().join("/");
+            (!clean.is_empty()).then(|| (line, format!("{mark}/{clean}")))
+        });
+        let matchers = patterns.map(|(line, pattern)| {
+            let mut builder = GitignoreBuilder::new("");
+            let built = match builder.add_line(None, &pattern) {
+                Ok(_) => builder.build(),
+                Err(error) => Err(error),
+            };
+            built.map_err(|source| PatternError {
+                pattern: line.to_owned(),
+                source,
+            })
+        });
+        matchers.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns true if a path relative to the directory of the file is left out.
+    pub(crate) fn excludes(&self, path: &Path) -> bool {
+        let mut ancestors: Vec<&Path> = path.ancestors().collect();
+        // The last one is empty.
+        ancestors.pop();
+        let mut matching = vec![false; self.0.len()];
+        let mut is_excluded = false;
+        for part in ancestors.into_iter().rev() {
+            is_excluded = false;
+            for (pattern, matches) in self.0.iter().zip(&mut matching) {
+                let excludes = pattern.num_ignores() > 0;
+                // A pattern that would change nothing is not tried.
+                if !*matches && excludes != is_excluded {
+                    *matches = !pattern.matched(part, true).is_none();
+                }
+                if *matches {
+                    is_excluded = excludes;
+                }
+            }
+        }
+        is_excluded
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_docker_ignore_file_means_what_docker_takes_it_for() {
+        let text = "\u{feff}# text\n.git\n /logs/ \n*.md\n!README.md\n**/*.pem\nb\n!b/keep\na{b\n./c/./d\n! e\nf/g\n!f\n[xy]z\n\\#h\n";
+        let ignore = DockerIgnore::parse(text).unwrap();
+        for (path, expected) in [
+            (".git", true),
+            (".git/config", true),
+            ("sub/.git", false),
+            ("logs/today", true),
+            ("logs", true),
+            ("a.md", true),
+            ("README.md", false),
+            ("sub/a.md", false),
+            ("sub/key.pem", true),
+            ("key.pem", true),
+            ("b/other", true),
+            ("b/keep", false),
+            ("b/keep/x", false),
+            ("a{b", true),
+            ("c/d/e", true),
+            ("f/g", true),
+            ("f/h", false),
+            ("xz", true),
+            ("az", false),
+            ("#h", true),
+            ("text", false),
+        ] {
+            assert_eq!(ignore.excludes(Path::new(path)), expected, "{path}");
+        }
+        let error = DockerIgnore::parse("a\n[z-a]\n").unwrap_err();
+        assert_eq!(error.to_string(), "cannot use the pattern `[z-a]`");
+        let nothing = DockerIgnore::parse("\n.\n/\n").unwrap();
+        assert!(!nothing.excludes(Path::new("a")));
+    }
 
     #[test]
     fn the_last_pattern_that_matches_decides() {

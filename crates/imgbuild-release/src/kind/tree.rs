@@ -1,6 +1,11 @@
 //! Directories that are copied as they are.
 
+use std::io;
+
+use imgbuild_oci::bounded;
+
 use crate::error::Result;
+use crate::pattern::{DockerIgnore, Verdict};
 use crate::release::Kind;
 use crate::release::kind::{Behavior, Selected};
 use crate::release::selection::Selection;
@@ -16,13 +21,30 @@ pub static TREE: Kind = Kind {
     select,
 };
 
+/// The largest `.dockerignore` that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
 #[derive(Debug)]
 struct TreeRelease;
 
 impl Behavior for TreeRelease {}
 
+/// Includes the directory, without its history in git and what its `.dockerignore`
+/// leaves out.
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
-    selection.take_tree(&|_, _| None)?;
+    let file = selection.root.path().join(".dockerignore");
+    let ignored = match bounded::read_text(&file, MAX_BYTES) {
+        Ok(text) => DockerIgnore::parse(&text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => DockerIgnore::default(),
+        Err(error) => return Err(error.into()),
+    };
+    selection.take_tree(&|path, verdict| match verdict {
+        Verdict::Undecided if path.components().any(|part| part.as_os_str() == ".git") => {
+            Some("the history in git")
+        }
+        Verdict::Undecided if ignored.excludes(path) => Some("excluded by `.dockerignore`"),
+        _ => None,
+    })?;
     Ok(Selected {
         name: None,
         behavior: Box::new(TreeRelease),
