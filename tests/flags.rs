@@ -204,11 +204,8 @@ fn modes_that_were_lost_are_named_and_set_on_request() {
 }
 
 #[test]
-fn a_directory_alone_is_answered_with_its_flag() {
+fn a_mistyped_command_is_no_directory() {
     let sandbox = runs::with_small_release();
-    let outcome = sandbox.run(["release"]).exited(2);
-    let text = outcome.stderr_text();
-    assert!(text.contains("flag: `--release release`"), "{text}");
     let outcome = sandbox.run(["validat"]).exited(2);
     assert!(
         !outcome.stderr_text().contains("--release"),
