@@ -141,7 +141,7 @@ fn package(version: &str, target: &str) -> Result {
 
 fn compile(version: &str, target: &str) -> Result<Contents> {
     process::run(&mut cargo_build(target)?)?;
-    let program = target_directory().join(target).join("release/imgbuild");
+    let program = target_directory().join(target).join("dist/imgbuild");
     let printed = |words: &[&str]| -> Result<Vec<u8>> {
         let name = program.to_string_lossy();
         let words = [&[name.as_ref()], words].concat();
@@ -173,7 +173,7 @@ fn cargo_build(target: &str) -> Result<std::process::Command> {
     let words = [
         "cargo",
         "build",
-        "--release",
+        "--profile=dist",
         "--locked",
         "--package=imgbuild",
         "--target",
