@@ -215,8 +215,11 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of imgbuild or of a command
+    Man {
+        /// The command, for example `index create`; default: imgbuild itself
+        command: Vec<String>,
+    },
 }
 
 #[cfg(test)]

@@ -55,6 +55,6 @@ fn run(arguments: Arguments, parsed: &ParsedFlags, ui: &mut Ui) -> Result<ExitCo
         Some(Command::Certificates(arguments)) => commands::certificates::run(&arguments, ui),
         Some(Command::Cache { command }) => commands::cache::run(&command, ui),
         Some(Command::Completions { shell }) => commands::generate::completions(shell, ui),
-        Some(Command::Man) => commands::generate::man(ui),
+        Some(Command::Man { command }) => commands::generate::man(&command, ui),
     }
 }

@@ -580,19 +580,19 @@ fn a_dry_run_writes_nothing_and_shows_what_a_build_makes() {
     option --release release (flag)
     option --exclude etc (flag)
     option --boot script (default)
+    option --tag app (flag)
+    option --platform linux/amd64 (flag)
+    option --max-layers 64 (default)
+    option --check error (default)
+    option --dry-run (flag)
+    option --digest-file digest (flag)
+    option --no-sync (flag)
     option --runtime none (flag)
     option --program-files auto (default)
     option --package-records auto (default)
     option --programs auto (default)
     option --skeleton none (flag)
-    option --tag app (flag)
-    option --platform linux/amd64 (flag)
-    option --max-layers 64 (default)
     option --no-entrypoint (flag)
-    option --check error (default)
-    option --dry-run (flag)
-    option --digest-file digest (flag)
-    option --no-sync (flag)
     option --no-cache (flag)
     option --cache stat (default)
     layer `skeleton` 1.5 KiB
@@ -670,7 +670,11 @@ fn completions_are_scripts_that_shells_take() {
 
 #[test]
 fn the_manual_names_every_flag_and_section() {
+    let page = runs::sandbox().run(["man", "index", "create"]).success();
+    assert!(page.stdout_text().contains(".TH imgbuild-index-create 1"));
+    drop(runs::sandbox().run(["man", "nothing"]).exited(2));
     let outcome = runs::sandbox().run(["man"]).success();
+    assert!(outcome.stdout_text().contains("\n.SH ENVIRONMENT\n"));
     let page = outcome.stdout_text();
     assert!(page.contains(".TH imgbuild 1"), "{page}");
     let plain = page.replace("\\-", "-");

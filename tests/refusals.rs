@@ -505,7 +505,10 @@ fn a_wrong_command_line_ends_with_2() {
         (&["--tag", ""], "--tag"),
         (&["--tag", "a//b"], "a//b"),
         (&["--nonsense"], "--nonsense"),
-        (&["--kind", "gradle"], "known: `cargo`, `java`, `mix`"),
+        (
+            &["--kind", "gradle"],
+            "[possible values: mix, cargo, next, node, python, java, tree]",
+        ),
         (&["--platform", "windows"], "windows"),
         (&["--compression", "zip"], "zip"),
         (&["--compression", "gzip:10"], "gzip:10"),

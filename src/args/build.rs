@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
 use imgbuild_oci::compression::Compression;
 use imgbuild_oci::path::ImagePath;
 use imgbuild_oci::platform::Platform;
 use imgbuild_oci::reference::Reference;
+use imgbuild_release::kind::KINDS;
 use imgbuild_release::release::Kind;
 use imgbuild_release::xattr::XattrPolicy;
 
@@ -39,7 +41,7 @@ pub(crate) struct BuildArguments {
     /// project with `public` and `.next/static`. `python` takes a project with
     /// its virtual environment and the interpreter. `java` takes everything, and
     /// starts the jar or the start script.
-    #[arg(long, value_name = "cargo|java|mix|next|node|python|tree", value_parser = Kind::parse, help_heading = "Release")]
+    #[arg(long, value_name = "cargo|java|mix|next|node|python|tree", value_parser = kind(), hide_possible_values = true, help_heading = "Release")]
     pub(crate) kind: Option<&'static Kind>,
 
     /// Include this executable of a Cargo release (can be repeated); default:
@@ -286,6 +288,12 @@ pub(crate) struct BuildArguments {
 
     #[command(flatten)]
     pub(crate) cache: CacheFlags,
+}
+
+/// Parses a kind; completions offer the possible values.
+fn kind() -> impl TypedValueParser<Value = &'static Kind> {
+    let names = KINDS.map(|kind| kind.name);
+    PossibleValuesParser::new(names).try_map(|name| Kind::parse(&name))
 }
 
 impl BuildArguments {

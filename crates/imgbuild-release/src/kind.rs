@@ -47,7 +47,7 @@ const MAX_DIRECTORIES: usize = 2000;
 
 /// A text that names no kind of release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{name}` (known: {})", known())]
+#[error("there is no kind `{name}`")]
 pub struct ParseKindError {
     name: String,
 }
@@ -64,12 +64,6 @@ impl Kind {
             name: name.to_owned(),
         })
     }
-}
-
-fn known() -> String {
-    let mut names = KINDS.map(|kind| kind.name);
-    names.sort_unstable();
-    format!("`{}`", names.join("`, `"))
 }
 
 impl Release {
