@@ -66,6 +66,7 @@ main() {
         fail "the digest of $url/$name.tar.gz is $actual, not $expected: nothing was installed"
 
     if [ -n "${IMGBUILD_ATTESTED_BY:-}" ]; then
+        command -v gh >/dev/null || fail "IMGBUILD_ATTESTED_BY needs the program gh, which is not installed"
         gh attestation verify "$scratch/archive" --repo "$IMGBUILD_ATTESTED_BY" >&2 ||
             fail "$url/$name.tar.gz has no attestation of $IMGBUILD_ATTESTED_BY: nothing was installed"
     fi

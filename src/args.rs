@@ -168,7 +168,10 @@ Commands: check, validate, copy, index, certificates, cache, completions, man
 /// the one with few flags.
 pub(crate) fn command(words: &[OsString]) -> clap::Command {
     let command = Arguments::command();
-    if words.iter().all(|word| word != "-h") {
+    let is_of_command = command
+        .get_subcommands()
+        .any(|one| words.iter().any(|word| word == one.get_name()));
+    if is_of_command || words.iter().all(|word| word != "-h") {
         return command;
     }
     let order = |id: &str| SHORT_HELP.iter().position(|(name, _)| *name == id);

@@ -126,17 +126,21 @@ fn default_file() -> io::Result<Option<PathBuf>> {
         Err(error) => Err(error),
     };
     let mut directory = PathBuf::new();
-    let depth = env::current_dir()?.ancestors().count();
+    let depth = env::current_dir().map_or(1, |path| path.ancestors().count());
     let mut nearest = None;
     for _ in 0..depth {
         let path = directory.join(DEFAULT_NAME);
-        if nearest.is_none() && exists(&path)? {
-            if directory.as_os_str().is_empty() {
-                return Ok(Some(path));
-            }
+        let is_current = directory.as_os_str().is_empty();
+        // What cannot be read above is not this user's.
+        let found =
+            exists(&path).or_else(|error| if is_current { Err(error) } else { Ok(false) })?;
+        if found && is_current {
+            return Ok(Some(path));
+        }
+        if found && nearest.is_none() {
             nearest = Some(path);
         }
-        if exists(&directory.join(".git"))? {
+        if exists(&directory.join(".git")).unwrap_or(false) {
             return Ok(nearest);
         }
         directory.push("..");

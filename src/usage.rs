@@ -165,6 +165,18 @@ const FOREIGN: [(&[&str], &str); 32] = [
     ),
 ];
 
+/// Flags whose values have blanks, which some people do not quote.
+const PHRASES: [&str; 8] = [
+    "--cmd",
+    "--entrypoint",
+    "--healthcheck",
+    "-e",
+    "--env",
+    "--label",
+    "--annotation",
+    "--author",
+];
+
 /// An invalid command line or configuration file.
 #[derive(Debug)]
 pub(crate) enum UsageError {
@@ -262,10 +274,28 @@ pub(crate) fn with_release(words: &[OsString], error: &UsageError) -> Option<Vec
         return None;
     };
     let is_release = Path::new(word).is_dir() && advice(word).is_none();
-    is_release.then(|| {
+    let is_phrase = |word: &OsString| {
+        let word = word.to_string_lossy();
+        PHRASES.contains(&word.split('=').next().unwrap_or_default())
+    };
+    let is_part_of_phrase = words[place.saturating_sub(2)..place].iter().any(is_phrase);
+    let names_release = |word: &OsString| word.to_string_lossy().starts_with("--release");
+    let is_alone =
+        is_of_build(words, place) && !is_part_of_phrase && !words.iter().any(names_release);
+    (is_release && is_alone).then(|| {
         let mut words = words.to_vec();
         words[place] = format!("--release={word}").into();
         words
+    })
+}
+
+/// Returns true if a word is neither behind a command nor behind `--`.
+fn is_of_build(words: &[OsString], place: usize) -> bool {
+    let command = Arguments::command();
+    let before = words.get(1..place).unwrap_or_default();
+    !before.iter().any(|word| {
+        let mut names = command.get_subcommands().map(clap::Command::get_name);
+        word == "--" || names.any(|name| word == name)
     })
 }
 
@@ -294,11 +324,14 @@ fn hints(error: &clap::Error, words: &[OsString]) -> Vec<String> {
         )];
     }
     let place = words.iter().position(|typed| typed == word);
-    let mut before = words.iter().take(place.unwrap_or_default());
-    if before.any(|word| word == "--") {
+    let place = place.unwrap_or_default();
+    if words.iter().take(place).any(|word| word == "--") {
         return vec![
             "the command of the image is given with `--cmd`, once for each word".to_owned(),
         ];
+    }
+    if !is_of_build(words, place) {
+        return Vec::new();
     }
     if Path::new(word).is_dir() {
         return vec![format!(

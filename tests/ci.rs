@@ -363,6 +363,7 @@ const WITNESS: &str = r#"#!/bin/sh
 } >"$HOME/witness"
 for word; do
     case $word in
+    --digest-file=*) echo sha256:0123 >"${word#*=}" ;;
     --metadata-file=*) echo '{}' >"${word#*=}" ;;
     --index-digest-file=*) echo sha256:4567 >"${word#*=}" ;;
     esac
@@ -568,7 +569,7 @@ fn inputs_are_arguments_and_never_commands() {
     let last = words.last().copied().unwrap_or_default();
     assert!(last.starts_with("--index-digest-file="), "{last}");
     assert_eq!(
-        words[2..words.len() - 1],
+        words[3..words.len() - 1],
         [
             "--release=linux/amd64=a b",
             "--release=linux/arm64=c",

@@ -496,6 +496,24 @@ fn a_directory_that_stands_alone_is_the_release() {
     // Without `--release` before it.
     let words = &runs::words("release", &["--output=alone.tar"])[1..];
     assert_eq!(result_digest(&sandbox.run(words).success()), named);
+    // Neither is a word of a command, nor one for a command of imgbuild.
+    let phrase = ["--no-config", "--cmd", "node", "release"];
+    assert!(
+        sandbox
+            .run(phrase)
+            .exited(2)
+            .stderr_text()
+            .contains("unexpected argument 'release'")
+    );
+    let index = sandbox.run(["index", "release"]).exited(2);
+    assert!(
+        !index.stderr_text().contains("--release"),
+        "{}",
+        index.report()
+    );
+    drop(sandbox.run(["--", "release"]).exited(2));
+    let flags = runs::sandbox().run(["copy", "-h"]).success();
+    assert!(flags.stdout_text().contains("--quiet"));
     // A command of another tool is not taken for a directory.
     fs::rename(sandbox.path("release"), sandbox.path("build")).unwrap();
     let refused = sandbox.run(["build"]).exited(2);

@@ -1,6 +1,7 @@
 //! `imgbuild copy`: an image or index to other destinations, its digests kept.
 
 use std::process::ExitCode;
+use std::slice;
 
 use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::media_type::is_index;
@@ -43,17 +44,14 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     outputs.references = names;
     let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui);
     let delivered = deliverer.copy(&image, ui)?;
-    let fields = json!({
-        "images": images_json(&image),
-        "blobs": image.blobs().len(),
-        "sources": [arguments.source],
-    });
+    let fields = copied_json(&image, slice::from_ref(&arguments.source));
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the manifests of an image or index with their platforms.
-pub(super) fn images_json(image: &Image) -> Vec<Value> {
+/// Returns what an image or index from elsewhere consists of: the manifests with their
+/// platforms, and the number of blobs.
+pub(super) fn copied_json(image: &Image, sources: &[String]) -> Value {
     let manifests = image.documents().iter();
     let manifests = manifests.filter(|document| !is_index(&document.media_type));
     let index = PlatformIndex::of_image(image);
@@ -70,7 +68,11 @@ pub(super) fn images_json(image: &Image) -> Vec<Value> {
             "platform": platform(manifest.digest),
         })
     });
-    images.collect()
+    json!({
+        "images": images.collect::<Vec<_>>(),
+        "blobs": image.blobs().len(),
+        "sources": sources,
+    })
 }
 
 /// Refuses a single image for another platform; of an index, only the image for

@@ -252,6 +252,7 @@ impl<'a> Deliverer<'a> {
         let config = image.config().map(|config| config.digest);
         let index = self.index_digest(&delivered.pushes);
         let json = json::text(self.json(image, delivered, fields));
+        let name = self.name(delivered, digest);
         for (file, text) in [
             (&outputs.digest_file, Some(digest.to_string())),
             (&outputs.index_digest_file, index.map(|one| one.to_string())),
@@ -259,10 +260,12 @@ impl<'a> Deliverer<'a> {
             (&outputs.metadata_file, Some(format!("{json}\n"))),
         ] {
             let written = self.write_text(file.as_ref(), text, ui);
-            written.map_err(|failure| self.explain(failure))?;
+            written.map_err(|failure| {
+                self.explain(failure)
+                    .hint(format!("the image is delivered: `{name}`"))
+            })?;
         }
 
-        let name = self.name(delivered, digest);
         if outputs.destinations.contains(&Destination::StandardOutput) {
             // The archive is on standard output.
             ui.status(&name);

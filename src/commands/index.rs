@@ -6,9 +6,8 @@ use imgbuild_oci::image::{Image, ImageError, PlatformIndex, Platforms};
 use imgbuild_oci::media_type::is_index;
 use imgbuild_oci::reference::Reference;
 use imgbuild_oci::selection::SelectionError;
-use serde_json::json;
 
-use super::copy::images_json;
+use super::copy::copied_json;
 use super::deliver::Deliverer;
 use super::options;
 use super::outputs::{Outputs, check_tags};
@@ -64,11 +63,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let delivered = deliverer.copy(&image, ui)?;
     let platforms: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
     ui.status(&format!("index for {}", platforms.join(", ")));
-    let fields = json!({
-        "images": images_json(&image),
-        "blobs": image.blobs().len(),
-        "sources": arguments.sources,
-    });
+    let fields = copied_json(&image, &arguments.sources);
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -136,7 +136,7 @@ impl PackageDatabase {
             let text = database.read("diversions").unwrap_or_default();
             database.diversions = text::diversions(&text);
             if database.diversions.len() > MAX_DIVERSIONS {
-                database.fail("it has too many diversions".to_owned());
+                database.fail("it has more than 1,000 diversions".to_owned());
                 database.diversions.clear();
             }
         }

@@ -67,9 +67,8 @@ impl Kind {
 }
 
 impl Release {
-    /// Returns the directories at or below `root` that look like releases, at most
-    /// [`MAX_DIRECTORIES`] for each pattern of a kind; a directory of no particular
-    /// kind is none.
+    /// Returns the directories at or below `root` that look like releases of a kind
+    /// other than a tree, at most 2,000 for each of its patterns.
     #[must_use]
     pub fn places(root: &Path) -> Vec<PathBuf> {
         let facts = DirectoryFacts::default();

@@ -139,6 +139,20 @@ impl Patterns {
     }
 }
 
+/// Escapes braces, which are letters to Docker, unless they are escaped already.
+fn without_alternates(pattern: &str) -> String {
+    let mut escaped = String::new();
+    let mut is_escaped = false;
+    for letter in pattern.chars() {
+        if matches!(letter, '{' | '}') && !is_escaped {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+        is_escaped = letter == '\\' && !is_escaped;
+    }
+    escaped
+}
+
 impl DockerIgnore {
     /// Parses the text of a file.
     ///
@@ -153,8 +167,7 @@ impl DockerIgnore {
                 Some(pattern) => ("!", pattern.trim_start()),
                 None => ("", line),
             };
-            // Braces are letters to Docker.
-            let pattern = pattern.replace('{', "\\{").replace('}', "\\}");
+            let pattern = without_alternates(pattern);
             let parts = pattern.split('/').filter(|part| !matches!(*part, "" | "."));
             let clean = parts.collect::<Vec<_>>().join("/");
             (!clean.is_empty()).then(|| (line, format!("{mark}/{clean}")))
@@ -203,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_docker_ignore_file_means_what_docker_takes_it_for() {
-        let text = "\u{feff}# text\n.git\n /logs/ \n*.md\n!README.md\n**/*.pem\nb\n!b/keep\na{b\n./c/./d\n! e\nf/g\n!f\n[xy]z\n\\#h\n";
+        let text = "\u{feff}# text\n.git\n /logs/ \n*.md\n!README.md\n**/*.pem\nb\n!b/keep\na{b\nx\\{y\n./c/./d\n! e\nf/g\n!f\n[xy]z\n\\#h\n";
         let ignore = DockerIgnore::parse(text).unwrap();
         for (path, expected) in [
             (".git", true),
@@ -220,6 +233,7 @@ mod tests {
             ("b/keep", false),
             ("b/keep/x", false),
             ("a{b", true),
+            ("x{y", true),
             ("c/d/e", true),
             ("f/g", true),
             ("f/h", false),

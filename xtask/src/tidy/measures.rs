@@ -10,7 +10,7 @@ use crate::Result;
 
 /// The highest figure that each measure may have.
 const LIMITS: [(&str, usize, Measure); 12] = [
-    ("product lines without tests", 60_800, product_lines),
+    ("product lines without tests", 60_900, product_lines),
     ("files above 500 lines", 0, large_files),
     ("lines of `main.rs`", 60, main_lines),
     ("import circles", 0, import_circles),

@@ -164,13 +164,14 @@ impl Directory<'_> {
     /// Returns the start script of jars in `lib`; of several the one named like the
     /// directory.
     fn script(&self) -> Option<Startable> {
-        let jars = self.names("lib");
+        let mut jars = self.names("lib");
+        jars.retain(|name| is_jar(name));
         let names: Vec<String> = self
             .names("bin")
             .into_iter()
             .filter(|it| self.can_run(it))
             .collect();
-        if names.is_empty() || !jars.iter().any(|name| is_jar(name)) {
+        if names.is_empty() || jars.is_empty() {
             return None;
         }
         let text = |name: &str| self.facts.text(&self.root.join("bin").join(name));
@@ -291,11 +292,11 @@ fn is_jar(name: &str) -> bool {
 
 /// Returns the name of a jar without its version.
 fn stem(name: &str) -> &str {
+    let name = name.strip_suffix(".jar").unwrap_or(name);
     let parts = name.match_indices('-').map(|(at, _)| at);
     let mut versions =
         parts.filter(|at| name[at + 1..].starts_with(|it: char| it.is_ascii_digit()));
-    let end = versions.next().unwrap_or(name.len() - ".jar".len());
-    &name[..end]
+    &name[..versions.next().unwrap_or(name.len())]
 }
 
 fn recognize(root: &Path, facts: &DirectoryFacts) -> Option<String> {
@@ -353,7 +354,10 @@ fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     Ok(Selected {
         name: None,
         behavior: Box::new(JavaRelease {
-            home: (start.as_ref()).map_or_else(|_| directory.home(), |start| start.home),
+            home: match &start {
+                Ok(start) => start.home,
+                Err(_) => image::home(&directory).or_else(|| directory.home()),
+            },
             start,
             variables,
         }),

@@ -34,7 +34,12 @@ impl Behavior for TreeRelease {}
 fn select(selection: &mut Selection<'_>) -> Result<Selected> {
     let file = selection.root.path().join(".dockerignore");
     let ignored = match bounded::read_text(&file, MAX_BYTES) {
-        Ok(text) => DockerIgnore::parse(&text)?,
+        Ok(text) => DockerIgnore::parse(&text).map_err(|error| {
+            let path = file.display();
+            io::Error::other(format!(
+                "{error} of `{path}`: correct the pattern, or remove the file"
+            ))
+        })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => DockerIgnore::default(),
         Err(error) => return Err(error.into()),
     };

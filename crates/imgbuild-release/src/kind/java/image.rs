@@ -16,6 +16,16 @@ pub(super) fn start(directory: &Directory<'_>) -> Option<Startable> {
     linked(directory).or_else(|| packaged(directory))
 }
 
+/// Returns the place of the Java virtual machine in an application that `jlink` or
+/// `jpackage` made.
+pub(super) fn home(directory: &Directory<'_>) -> Option<&'static str> {
+    let has = |path: &str| directory.root.join(path).exists();
+    let is_linked = has("bin/java") && has(CLASSES[0]);
+    is_linked
+        .then_some("")
+        .or_else(|| has(RUNTIME).then_some(RUNTIME))
+}
+
 /// Returns the start of a module by a launcher that `jlink` makes, else by its main class.
 /// A launcher runs `java` as another process, which does not get the stop signal: its
 /// words are taken instead.
