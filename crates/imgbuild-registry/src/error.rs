@@ -107,7 +107,8 @@ impl Error {
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         if let Self::Protocol { problem, .. } = self {
-            return **problem == ProtocolError::Empty;
+            use ProtocolError::{Empty, NoRegistry, Page};
+            return matches!(**problem, Empty | NoRegistry(_) | Page(_));
         }
         self.response().is_some_and(|response| {
             let is_refused = match response.status {

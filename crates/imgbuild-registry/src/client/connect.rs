@@ -31,6 +31,8 @@ struct Target<'a> {
     registry: &'a str,
     options: &'a ClientOptions,
     monitor: &'a Arc<dyn ClientMonitor>,
+    /// The server does not use TLS, so 400 is not the answer of one for https.
+    lacks_tls: bool,
 }
 
 impl Client {
@@ -52,6 +54,7 @@ impl Client {
             registry,
             options,
             monitor,
+            lacks_tls: false,
         };
         let timeouts = options.timeouts;
         if options.plain_http {
@@ -59,8 +62,10 @@ impl Client {
                 Err(error) if may_use_https(&error) => error,
                 http => return http,
             };
-            let https = target.open("https", timeouts, false);
-            return https.map_err(|https| if is_of_tls(&error) { https } else { error });
+            return match target.open("https", timeouts, false) {
+                Err(https) if is_of_tls(&error) => target.open_without_tls(https, timeouts),
+                https => https.map_err(|_| error),
+            };
         }
         if !host::is_loopback(registry) {
             return target.open("https", timeouts, true);
@@ -77,7 +82,7 @@ impl Client {
             Err(http) if may_use_https(&http) && error.is_timeout() => {
                 target.open("https", timeouts, true)
             }
-            Err(http) if is_of_tls(&http) => Err(error),
+            Err(http) if is_of_tls(&http) => target.open_without_tls(error, timeouts),
             http => http,
         }
     }
@@ -119,12 +124,25 @@ impl Client {
 }
 
 impl Target<'_> {
+    /// Uses http although the server answered it as one for TLS does, if https failed
+    /// since there is no TLS; else returns that error.
+    fn open_without_tls(&self, https: Error, timeouts: Timeouts) -> Result<Client> {
+        if https.is_timeout() || !may_use_http(&https) {
+            return Err(https);
+        }
+        let target = Target {
+            lacks_tls: true,
+            ..*self
+        };
+        target.open("http", timeouts, true)
+    }
+
     /// Checks that the server is a registry, and stores its challenge. Follows the
     /// redirect of a server from http to https.
     fn open(&self, scheme: &str, timeouts: Timeouts, retries: bool) -> Result<Client> {
         let client = Client::new(self, scheme)?;
         let (own, url) = (endpoint(self.registry), client.base.clone());
-        let statuses = if scheme == "https" {
+        let statuses = if scheme == "https" || self.lacks_tls {
             &FIRST_STATUSES[..]
         } else {
             &FIRST_STATUSES[1..]

@@ -81,7 +81,7 @@ impl<'a> ImageArchives<'a> {
 }
 
 fn image_within(path: &ImagePath, what: &str) -> Finding {
-    let reason = format!("`{path}` is an {what} of a container image, probably of an earlier run");
+    let reason = format!("`{path}` is a container image ({what}), probably of an earlier run");
     Finding::warning(Rule::BuildLeftover, Some(path), reason)
 }
 
