@@ -9,7 +9,7 @@ use imgbuild_testing::Sandbox;
 use super::{GREETING, json, run};
 use crate::runs::{digest_of, listing};
 use crate::support::docker::{Engine, Loaded};
-use crate::support::image::{result_digest, sandbox};
+use crate::support::image::sandbox;
 use crate::support::{has_programs, program, unique, unique_time};
 
 /// The machine in an ELF header: 64-bit ARM.
@@ -51,6 +51,8 @@ pub(super) fn indexed(name: &str, more: &[&str]) -> Indexed {
         .map(|(name, path)| format!("--release=linux/{name}={}", path.display()));
     let mtime = unique_time();
     let (to_archive, to_layout) = (archive.display().to_string(), layout.display().to_string());
+    let digest_file = sandbox.path("digest");
+    let digest_flag = format!("--digest-file={}", digest_file.display());
     let fixed = [
         &releases[0],
         &releases[1],
@@ -63,9 +65,10 @@ pub(super) fn indexed(name: &str, more: &[&str]) -> Indexed {
         &to_archive,
         "--output",
         &to_layout,
+        &digest_flag,
     ];
-    let outcome = sandbox.run(fixed.iter().chain(more)).success();
-    let digest = result_digest(&outcome);
+    drop(sandbox.run(fixed.iter().chain(more)).success());
+    let digest = fs::read_to_string(digest_file).unwrap();
     let index = fs::read(layout.join("blobs").join(digest.replacen(':', "/", 1)));
     let index: serde_json::Value = serde_json::from_slice(&index.unwrap()).unwrap();
     let here = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
