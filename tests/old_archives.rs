@@ -10,6 +10,7 @@ use imgbuild_testing::{FakeRegistry, Sandbox, sandbox::finish};
 use serde_json::Value;
 
 use crate::support::docker::Engine;
+use crate::support::image::result_digest;
 use crate::support::{has_programs, image, limited, program, unique, unique_time};
 
 /// What the program inside prints.
@@ -51,7 +52,7 @@ fn saved(engine: &Engine) -> Saved {
 
 fn copy(sandbox: &Sandbox, source: &str, target: &str) -> String {
     let outcome = sandbox.run(["copy", source, target]).success();
-    outcome.stdout_text().trim_end().to_owned()
+    result_digest(&outcome)
 }
 
 fn blob(layout: &Path, digest: &str) -> Value {
