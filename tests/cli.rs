@@ -525,6 +525,27 @@ fn a_directory_that_stands_alone_is_the_release() {
 }
 
 #[test]
+fn without_a_release_the_one_that_is_there_is_named() {
+    let sandbox = runs::sandbox();
+    let package = "0644 file package.json \"{\\\"main\\\": \\\"a.js\\\"}\"\n0644 file a.js \"\"";
+    sandbox.tree("node", package).unwrap();
+    sandbox.tree("data", "0644 file a \"\"").unwrap();
+    for (directory, expected) in [
+        ("node", "there is a release here: `imgbuild --release .`"),
+        ("data", "`imgbuild --help` lists"),
+    ] {
+        let mut command = sandbox.command::<&str>([]);
+        command.current_dir(sandbox.path(directory));
+        let outcome = sandbox.finish(&mut command, b"").exited(2);
+        assert!(
+            outcome.stderr_text().contains(expected),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+#[test]
 fn standard_output_and_the_metadata_file_are_for_the_next_program() {
     let registry = FakeRegistry::start(Behavior::default()).unwrap();
     let sandbox = runs::with_small_release();

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &CopyArguments, ui: &mut Ui) -> Result<ExitCode> {
     outputs.references = names;
     let mut deliverer = Deliverer::new(&outputs, registries, PARALLEL_BLOBS, ui);
     let delivered = deliverer.copy(&image, ui)?;
-    let fields = copied_json(&image, slice::from_ref(&arguments.source));
+    let fields = || copied_json(&image, slice::from_ref(&arguments.source));
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -244,14 +244,16 @@ impl<'a> Deliverer<'a> {
         &self,
         image: &Image,
         delivered: &Delivered,
-        fields: Value,
+        fields: impl FnOnce() -> Value,
         ui: &Ui,
     ) -> Result<()> {
         let outputs = self.outputs;
         let digest = image.root().digest;
         let config = image.config().map(|config| config.digest);
         let index = self.index_digest(&delivered.pushes);
-        let json = json::text(self.json(image, delivered, fields));
+        let is_wanted = outputs.is_json || outputs.metadata_file.is_some();
+        let json = is_wanted.then(|| json::text(self.json(image, delivered, fields())));
+        let json = json.unwrap_or_default();
         let name = self.name(delivered, digest);
         for (file, text) in [
             (&outputs.digest_file, Some(digest.to_string())),

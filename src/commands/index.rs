@@ -63,7 +63,7 @@ fn create(arguments: &IndexCreateArguments, ui: &mut Ui) -> Result<ExitCode> {
     let delivered = deliverer.copy(&image, ui)?;
     let platforms: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
     ui.status(&format!("index for {}", platforms.join(", ")));
-    let fields = copied_json(&image, &arguments.sources);
+    let fields = || copied_json(&image, &arguments.sources);
     deliverer.report(&image, &delivered, fields, ui)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -72,7 +72,7 @@ impl Release {
     #[must_use]
     pub fn places(root: &Path) -> Vec<PathBuf> {
         let facts = DirectoryFacts::default();
-        let mut kinds = KINDS.into_iter().filter(|kind| !kind.is_any_directory);
+        let mut kinds = KINDS.into_iter().filter(|kind| **kind != TREE);
         if kinds.any(|kind| (kind.recognize)(root, &facts).is_some()) {
             return vec![root.to_path_buf()];
         }

@@ -29,6 +29,7 @@ use crate::contents::{Contents, is_executable};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::host_file::image_path;
+use crate::programs::java::CLASSES;
 use crate::release::{LeftOut, Release};
 use crate::runtime::{Bindings, Object};
 use crate::skeleton::UserName;
@@ -194,9 +195,10 @@ impl Plan {
         let warnings = context.warnings();
         let mut parts = PartSet::new(&context.payload);
         parts.add_skeleton(&context, user.id, &image.config)?;
-        parts.add_runtime(&context);
+        let certificates = parts::certificates_as_members(&context);
+        parts.add_runtime(&context, &certificates);
         parts.add_records(&context);
-        parts.add_certificates(&context);
+        parts.add_certificates(&context, certificates);
         let parts = parts.finish()?;
 
         let own_directories = context.own_directories(user.id);
@@ -369,13 +371,16 @@ impl<'a> Context<'a> {
 
     /// Returns the directories of Java virtual machines.
     fn java_homes(&self) -> Vec<ImagePath> {
-        let is_classes =
-            |path: &&ImagePath| [b"modules".as_slice(), b"rt.jar"].contains(&path.file_name());
+        let is_classes = |path: &&ImagePath| {
+            let mut homes = CLASSES
+                .iter()
+                .filter_map(|file| path.as_bytes().strip_suffix(file.as_bytes()));
+            homes.any(|home| home.ends_with(b"/"))
+        };
         let paths = self.members().map(|member| &member.entry.path);
-        let libraries = paths.filter(is_classes).filter_map(ImagePath::parent);
-        let homes = libraries
-            .filter(|path| path.file_name() == b"lib")
-            .filter_map(|path| path.parent());
+        let homes = paths
+            .filter(is_classes)
+            .filter_map(|path| path.parent()?.parent());
         homes
             .filter(|home| {
                 let mut paths = ["lib/jvm.cfg", "lib/rt.jar"]

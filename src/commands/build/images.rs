@@ -61,7 +61,7 @@ impl ImageBuild<'_> {
         };
         report.summarize(ui);
         self.deliverer
-            .report(&built.root, &delivered, report.json(), ui)
+            .report(&built.root, &delivered, || report.json(), ui)
     }
 
     /// Adds the layers that registries have to the cache. A registry that denies

@@ -82,10 +82,10 @@ impl<'a> PartSet<'a> {
     }
 
     /// Adds the programs and libraries of the host.
-    pub(super) fn add_runtime(&mut self, context: &Context<'_>) {
+    pub(super) fn add_runtime(&mut self, context: &Context<'_>, certificates: &[Member]) {
         let mut members = context.ingredients.closure.members.clone();
-        let theirs = certificates_as_members(context);
-        let is_theirs = |path: &ImagePath| theirs.iter().any(|member| member.entry.path == *path);
+        let is_theirs =
+            |path: &ImagePath| certificates.iter().any(|member| member.entry.path == *path);
         members.retain(|member| !is_theirs(&member.entry.path));
         self.add(RUNTIME, members, Conflict::Yield);
         if let Some(runtime) = self.parts.last_mut() {
@@ -105,9 +105,8 @@ impl<'a> PartSet<'a> {
     }
 
     /// Adds the CA bundle and the links to it.
-    pub(super) fn add_certificates(&mut self, context: &Context<'_>) {
-        if context.ingredients.certificates.is_some() {
-            let mut members = certificates_as_members(context);
+    pub(super) fn add_certificates(&mut self, context: &Context<'_>, mut members: Vec<Member>) {
+        if !members.is_empty() {
             // The path that a base has in `SSL_CERT_FILE` leads to the bundle, too.
             let of_base = context.base().and_then(Base::certificate_file);
             members.extend(of_base.map(|path| Entry::symlink(path, BUNDLE_PATH).into()));
@@ -249,7 +248,7 @@ fn working_directory(context: &Context<'_>, config: &Configuration) -> Result<Op
 
 /// Returns the CA bundle with the links to it, and the trust store of Java virtual
 /// machines in the image with links in them.
-fn certificates_as_members(context: &Context<'_>) -> Vec<Member> {
+pub(super) fn certificates_as_members(context: &Context<'_>) -> Vec<Member> {
     let Some(certificates) = &context.ingredients.certificates else {
         return Vec::new();
     };

@@ -135,7 +135,7 @@ pub(super) mod tests {
             list.extend(
                 [
                     b"PK\x01\x02\x14\x00",
-                    &[20, 0, 0, 8, 8, 0, 0, 0, 0, 0][..],
+                    &method[..],
                     &sizes,
                     &[0; 10],
                     &long(bytes.len()),
